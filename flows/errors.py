@@ -1,0 +1,75 @@
+"""How the command line ends when something went wrong: one clear line, the right exit code and no traceback.
+
+    with clear_errors(): ...        or        @clear_errors()
+
+Put it inside of typer, on the commands themselves or in a group's `invoke`: typer has its own handling of Ctrl-C.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import ValidationError
+
+from schemas.config.base import Config
+from schemas.errors import EngineError
+
+CURABLE = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+TRACEBACK_VARIABLE = "ADHMR_TRACEBACK"
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """EngineError and a configuration's ValidationError end the program with one line and code 2, Ctrl-C with 130.
+
+    Anything else is a defect of ours and keeps its traceback. With ADHMR_TRACEBACK=1 every error does.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        _end("stopped; run the same command again to go on", INTERRUPTED)
+    except (EngineError, ValidationError) as error:
+        text = curable_text(error)
+        if text is None or os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        _end(text, CURABLE)
+
+
+def curable_text(error: BaseException) -> str | None:
+    """What to tell the person, in one line; None for an error that isn't theirs to cure."""
+    # Ray raises a worker's error as a mixture of its own class and the original one, which it keeps in `cause`.
+    cause = getattr(error, "cause", None)
+    original = cause if isinstance(cause, EngineError | ValidationError) else error
+    if isinstance(original, EngineError):
+        return " ".join(str(original).split()) or type(original).__name__
+    if isinstance(original, ValidationError) and original.title in _config_names(Config):
+        return "; ".join(_complaints(original))
+    return None
+
+
+def _complaints(error: ValidationError) -> Iterator[str]:
+    for complaint in error.errors(include_url=False, include_context=False):
+        field = ".".join([error.title, *map(str, complaint["loc"])])
+        if complaint["type"] == "extra_forbidden":
+            yield f"{field}: there is no such field"
+        elif complaint["type"] == "missing":
+            yield f"{field}: is missing"
+        else:
+            said = complaint["msg"].removeprefix("Value error, ").replace("Input should", "should")
+            given = repr(complaint["input"])
+            yield f"{field}: {said}, not {given}" if len(given) <= 60 else f"{field}: {said}"
+
+
+def _config_names(base: type[Config]) -> set[str]:
+    names = {base.__name__}
+    for child in base.__subclasses__():
+        names |= _config_names(child)
+    return names
+
+
+def _end(text: str, code: int) -> None:
+    sys.stdout.flush()
+    print(f"adhmr: {text}", file=sys.stderr)
+    raise SystemExit(code) from None

@@ -1,0 +1,48 @@
+"""A Prefect start-up plugin: `prefect deployment run dpo-round` means the deployment dpo-round of the flow dpo-round.
+
+Prefect names deployments FLOW/DEPLOYMENT and refuses a name without a slash before it asks its server. Ours are named
+like their flows, so a bare name `x` is read as `x/x`. Prefect loads this through the entry-point group
+`prefect.plugins`, and calls `setup_environment`, where plugins are switched on: by `[tool.prefect.plugins]` in the
+working directory's pyproject.toml, or by PREFECT_PLUGINS_ENABLED=1.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from prefect.plugins import HookContext, register_hook
+
+PREFECT_PLUGIN_API_REQUIRES = ">=0.1,<1"
+
+_LOOKUP = "read_deployment_by_name"
+
+
+def full_name(name: str) -> str:
+    """`x` -> `x/x`; a name with a slash as it is."""
+    return name if "/" in name or not name else f"{name}/{name}"
+
+
+@register_hook
+def setup_environment(*, ctx: HookContext) -> None:
+    """Teach both of Prefect's clients, the waiting and the asynchronous one, to look bare names up."""
+    from prefect.client.orchestration import PrefectClient, SyncPrefectClient
+
+    for client in (PrefectClient, SyncPrefectClient):
+        lookup = getattr(client, _LOOKUP, None)
+        if lookup is None:
+            ctx.logger_factory("prefect.plugins").warning(
+                "Prefect %s looks deployments up in another way than adhmr-engine knows: write dpo-round/dpo-round "
+                "instead of dpo-round.",
+                ctx.prefect_version,
+            )
+        elif not getattr(lookup, "takes_bare_names", False):
+            setattr(client, _LOOKUP, _taking_bare_names(lookup))
+
+
+def _taking_bare_names(lookup: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(lookup)
+    def wrapper(self: object, name: str, *args: Any, **kwargs: Any) -> Any:
+        return lookup(self, full_name(name), *args, **kwargs)
+
+    wrapper.__dict__["takes_bare_names"] = True
+    return wrapper

@@ -1,0 +1,223 @@
+"""Shards: fixed cuts of a stage's work, each with its files and a receipt that says the shard is done.
+
+Which ids make up a shard depends on the ids and the shard size alone, never on workers or restarts. A worker writes the
+shard's file for each table (temporary name, then its own), and last the receipt: a small JSON file under
+`shards/<stage key>/`. Resuming means doing the shards that have no receipt. Files and receipts are never replaced, so
+of two workers that did the same shard the first one's word stands for both.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import pairwise
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from infra import faults
+from infra.store import Store
+from infra.tables import DataFile, file_name
+from schemas.digests import canonical_json, digest
+from schemas.errors import DataError, StoreError
+from schemas.tables import TableContract, conform, contract
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some of a stage's units, in sorted order."""
+
+    index: int
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How the units of a shard or stage ended. `crashed` of the `failed` ones raised an unexpected exception."""
+
+    ok: int = 0
+    filtered: int = 0
+    failed: int = 0
+    crashed: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.ok + self.filtered + self.failed
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            self.ok + other.ok,
+            self.filtered + other.filtered,
+            self.failed + other.failed,
+            self.crashed + other.crashed,
+        )
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a finished shard left behind. `files` names those with rows only."""
+
+    index: int
+    ids_digest: str
+    tables: tuple[str, ...]
+    tally: Tally
+    files: tuple[DataFile, ...]
+
+
+def cut(ids: Iterable[str], shard_size: int) -> list[Shard]:
+    """Sorted ids in shards of `shard_size` (the last may be smaller). DataError for a size below 1 or a repeated id."""
+    if shard_size < 1:
+        raise DataError(f"shard_size is {shard_size}; it must be at least 1.")
+    ordered = sorted(ids)
+    for first, second in pairwise(ordered):
+        if first == second:
+            raise DataError(f"The unit {first!r} was given twice; every unit may stand once.")
+    return [
+        Shard(number, tuple(ordered[start : start + shard_size]))
+        for number, start in enumerate(range(0, len(ordered), shard_size))
+    ]
+
+
+def write_shard(
+    store: Store, stage_key: str, shard: Shard, tables: Mapping[str, pa.Table], tally: Tally, *, stage: str = ""
+) -> Receipt:
+    """Write the shard's files, then its receipt; the receipt that now counts is the answer (perhaps another worker's).
+
+    `tables` must hold every table that the stage writes, with no rows where there are none; a column `stage_key` is
+    filled in where it is missing. Raises DataError for rows that break their table's contract.
+    """
+    earlier = _read_receipt(store, stage_key, shard.index)
+    if earlier is not None:
+        return _same_work(earlier, shard, stage)
+    files: list[DataFile] = []
+    for name in sorted(tables):
+        files.extend(
+            _write_table(store, stage_key, shard.index, contract(name), stamped(name, tables[name], stage_key))
+        )
+    receipt = Receipt(shard.index, digest(shard.ids), tuple(sorted(tables)), tally, tuple(files))
+    text = canonical_json(_as_json(receipt)).encode() + b"\n"
+    if store.atomic_write(_receipt_path(stage_key, shard.index), text, replace=False):
+        return receipt
+    return _same_work(_need_receipt(store, stage_key, shard.index), shard, stage)
+
+
+def receipts(store: Store, stage_key: str, shards: Sequence[Shard], *, stage: str = "") -> dict[int, Receipt]:
+    """The receipts of those shards that are done, by index. StoreError if one was made from other ids."""
+    present = {path.rsplit("/", 1)[-1] for path in store.list_files(f"shards/{stage_key}")}
+    found = {}
+    for shard in shards:
+        if f"{shard.index:05d}.json" not in present:
+            continue
+        receipt = _need_receipt(store, stage_key, shard.index)
+        if all(store.exists(f"tables/{file.table}/{file.path}") for file in receipt.files):
+            found[shard.index] = _same_work(receipt, shard, stage)
+        else:
+            forget(store, stage_key, shard.index)
+    return found
+
+
+def missing(store: Store, stage_key: str, shards: Sequence[Shard]) -> list[Shard]:
+    """The shards that are still to be done."""
+    done = receipts(store, stage_key, shards)
+    return [shard for shard in shards if shard.index not in done]
+
+
+def forget(store: Store, stage_key: str, index: int) -> None:
+    """Undo a shard of a stage that was never committed, so that the next run does it again."""
+    receipt = _read_receipt(store, stage_key, index)
+    store.remove(_receipt_path(stage_key, index))
+    for file in receipt.files if receipt else ():
+        store.remove(f"tables/{file.table}/{file.path}")
+
+
+def stamped(table: str, rows: pa.Table, stage_key: str) -> pa.Table:
+    """`rows` in the table's form, with the stage's key in every row. DataError if they name another stage."""
+    if "stage_key" not in rows.column_names:
+        rows = rows.append_column("stage_key", pa.array([stage_key] * len(rows), pa.string()))
+    rows = conform(table, rows)
+    if pc.any(pc.not_equal(rows.column("stage_key"), stage_key)).as_py():
+        raise DataError(f"Table {table}: rows carry the key of another stage than the one that writes them.")
+    return rows
+
+
+def parquet_bytes(rows: pa.Table) -> bytes:
+    """The Parquet file of `rows`: a fixed function of its content (no times, no names of machines)."""
+    buffer = BytesIO()
+    pq.write_table(rows, buffer, compression="zstd", row_group_size=65536, version="2.6")
+    return buffer.getvalue()
+
+
+def _write_table(store: Store, key: str, index: int, known: TableContract, rows: pa.Table) -> list[DataFile]:
+    files = []
+    for partition, part in _partitions(known, rows):
+        folder = "".join(f"{name}={value}/" for name, value in partition)
+        path = folder + file_name(key, index)
+        data = parquet_bytes(part)
+        faults.reach(f"shard-file:{known.name}")
+        if not store.atomic_write(f"tables/{known.name}/{path}", data, replace=False):
+            data = store.read_bytes(f"tables/{known.name}/{path}")
+            part = pq.read_table(BytesIO(data))
+        files.append(DataFile(known.name, path, partition, len(part), len(data)))
+    return files
+
+
+def _partitions(known: TableContract, rows: pa.Table) -> list[tuple[tuple[tuple[str, str], ...], pa.Table]]:
+    """The rows of each partition, without the partition columns; nothing for a table without rows."""
+    if len(rows) == 0:
+        return []
+    columns = list(known.partition_by)
+    if not columns:
+        return [((), rows)]
+    groups = (
+        rows.select(columns)
+        .group_by(columns, use_threads=False)
+        .aggregate([])
+        .sort_by([(n, "ascending") for n in columns])
+    )
+    parts = []
+    for group in groups.to_pylist():
+        mask = pc.equal(rows.column(columns[0]), group[columns[0]])
+        for name in columns[1:]:
+            mask = pc.and_(mask, pc.equal(rows.column(name), group[name]))
+        part = rows.filter(mask).select(known.file_schema.names).combine_chunks()
+        parts.append((tuple((name, str(group[name])) for name in columns), part))
+    return parts
+
+
+def _receipt_path(stage_key: str, index: int) -> str:
+    return f"shards/{stage_key}/{index:05d}.json"
+
+
+def _as_json(receipt: Receipt) -> dict[str, object]:
+    tally = receipt.tally
+    return {
+        "index": receipt.index,
+        "ids": receipt.ids_digest,
+        "tables": list(receipt.tables),
+        "tally": [tally.ok, tally.filtered, tally.failed, tally.crashed],
+        "files": [[f.table, f.path, [list(pair) for pair in f.partition], f.rows, f.size] for f in receipt.files],
+    }
+
+
+def _read_receipt(store: Store, stage_key: str, index: int) -> Receipt | None:
+    path = _receipt_path(stage_key, index)
+    return _need_receipt(store, stage_key, index) if store.exists(path) else None
+
+
+def _need_receipt(store: Store, stage_key: str, index: int) -> Receipt:
+    raw = json.loads(store.read_bytes(_receipt_path(stage_key, index)))
+    files = tuple(
+        DataFile(table, path, tuple((name, value) for name, value in partition), rows, size)
+        for table, path, partition, rows, size in raw["files"]
+    )
+    return Receipt(raw["index"], raw["ids"], tuple(raw["tables"]), Tally(*raw["tally"]), files)
+
+
+def _same_work(receipt: Receipt, shard: Shard, stage: str) -> Receipt:
+    if receipt.ids_digest != digest(shard.ids):
+        raise StoreError(
+            f"Shard {shard.index} of stage {stage or '?'} was made from other units under the same key. Whatever "
+            "decides the units and the shard size must stand in the stage's configuration or inputs."
+        )
+    return receipt

@@ -1,0 +1,322 @@
+"""Stages: the key that names a piece of work, and the commit that makes its rows count exactly once.
+
+Each table gets the stage's files in one Delta transaction marked `(stage key, 1)`; then the row in `stages` follows the
+same way. Whoever comes second with the same key finds the mark and goes on with what is there; after a kill in between,
+the next run skips the tables that have the mark and does the rest.
+"""
+
+import importlib.metadata
+import json
+import platform
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache, cached_property
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel
+
+from infra import faults
+from infra.shards import Shard, Tally, parquet_bytes, write_shard
+from infra.store import Store
+from infra.tables import DataFile, add_files, file_name, read
+from schemas.digests import canonical_json, code_digest, config_digest, digest
+from schemas.errors import DataError
+from schemas.tables import build
+
+_LIBRARIES = ("torch", "numpy", "ray", "pyarrow", "deltalake", "pydantic")
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """What a stage is going to do; equal specs have equal keys.
+
+    `version` is raised when the stage's meaning changes. `reads` are keys of the stages whose rows it reads, `models`
+    the digests of the models it uses; their order counts. `round` belongs to the key: give it only where it seeds
+    randomness. `in_round` and `campaign` are recorded and do not count.
+    """
+
+    name: str
+    version: int
+    config: BaseModel | Mapping[str, Any]
+    reads: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    round: int | None = None
+    campaign: str | None = None
+    in_round: int | None = None
+
+    @cached_property
+    def config_digest(self) -> str:
+        return config_digest(self.config)
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 (64 hex digits) of name, version, configuration, inputs, models and seeding round."""
+        return digest(
+            {
+                "stage": self.name,
+                "version": self.version,
+                "config": self.config_digest,
+                "reads": list(self.reads),
+                "models": list(self.models),
+                "round": self.round,
+            }
+        )
+
+    @property
+    def recorded_round(self) -> int | None:
+        return self.in_round if self.in_round is not None else self.round
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A unit that did not make it: `outcome` is failed (could not be done) or filtered (left out on purpose)."""
+
+    id: str
+    reason: str
+    detail: str = ""
+    outcome: str = "failed"
+    attempts: int = 1
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """A row of `stages`: what a finished stage was and did. `rows` counts the rows that it wrote, per table."""
+
+    stage_key: str
+    stage: str
+    version: int
+    config: dict[str, Any]
+    reads: tuple[str, ...]
+    models: tuple[str, ...]
+    campaign: str | None
+    round: int | None
+    units_in: int
+    tally: Tally
+    rows: dict[str, int] = field(default_factory=dict)
+    bytes: dict[str, int] = field(default_factory=dict)
+    device: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    seconds: float = 0.0
+
+
+def now() -> datetime:
+    """The time, in UTC, as the tables keep it."""
+    return datetime.now(UTC)
+
+
+def find(store: Store, key: str) -> StageRecord | None:
+    """The record of the finished stage with this key, or None."""
+    rows = read(store, "stages", stage_keys=[key]).to_pylist()
+    return _record(rows[0]) if rows else None
+
+
+def records(store: Store) -> list[StageRecord]:
+    """All finished stages, oldest first."""
+    rows = read(store, "stages").to_pylist()
+    return [_record(row) for row in sorted(rows, key=lambda row: (row["finished_at"], row["stage_key"]))]
+
+
+def commit(
+    store: Store,
+    spec: StageSpec,
+    files_by_table: Mapping[str, Sequence[DataFile]],
+    units_in: int,
+    tally: Tally,
+    *,
+    started_at: datetime | None = None,
+    device: str = "cpu",
+) -> StageRecord:
+    """Make the stage's files count: one transaction for each table, then the row in `stages`. Harmless to repeat.
+
+    The record that stands at the end is the answer: this run's, or that of whoever was faster.
+    Raises DataError unless ok + filtered + failed is the number of units that went in.
+    """
+    if tally.total != units_in:
+        raise DataError(
+            f"Stage {spec.name}: {units_in} units went in, but {tally.ok} ok + {tally.filtered} filtered + "
+            f"{tally.failed} failed are {tally.total}. The stage loses or invents units."
+        )
+    earlier = find(store, spec.key)
+    if earlier is not None:
+        return earlier
+    note = f"{spec.name} {spec.key[:12]}"
+    for table in sorted(files_by_table):
+        faults.reach(f"commit:{table}")
+        files = [file for file in files_by_table[table] if file.rows]
+        if files:
+            add_files(store, table, files, {spec.key: 1}, note=note)
+    faults.reach("commit:stages")
+    row = _row(spec, files_by_table, units_in, tally, started_at or now(), device)
+    append_row(store, "stages", row, {spec.key: 1}, owner=spec.key, note=note)
+    faults.reach(f"committed:{spec.name}")
+    record = find(store, spec.key)
+    if record is None:
+        raise DataError(
+            f"Stage {spec.name} was committed but can't be found in {store.url}: is the store on two places?"
+        )
+    return record
+
+
+def commit_rows(
+    store: Store,
+    spec: StageSpec,
+    tables: Mapping[str, pa.Table],
+    units_in: int | None = None,
+    tally: Tally | None = None,
+    *,
+    failures: Iterable[Failure] = (),
+    started_at: datetime | None = None,
+    device: str = "cpu",
+) -> StageRecord:
+    """Commit a small stage whose rows are all here, as a single shard. `stage_key` is filled in where it is missing.
+
+    Without `tally`, one unit went in and is ok (a training, a report). `failures` become rows of `failures`
+    and, where no tally is given, count beside it. Raises DataError for rows that break their contract.
+    """
+    failed = list(failures)
+    if tally is None:
+        tally = Tally(ok=1) + count_failures(failed) if units_in is None else tally_of(units_in, failed)
+    units = tally.total if units_in is None else units_in
+    all_tables = dict(tables)
+    if failed:
+        all_tables["failures"] = failures_table(spec, failed)
+    earlier = find(store, spec.key)
+    if earlier is not None:
+        return earlier
+    # the whole stage is one shard: after a kill between the transactions, the files of the first attempt are the ones
+    # that some tables have already taken, so the rerun must go on with exactly those
+    receipt = write_shard(store, spec.key, Shard(0, (spec.key,)), all_tables, tally, stage=spec.name)
+    files: dict[str, list[DataFile]] = {table: [] for table in all_tables}
+    for file in receipt.files:
+        files.setdefault(file.table, []).append(file)
+    return commit(store, spec, files, units, receipt.tally, started_at=started_at, device=device)
+
+
+def append_row(
+    store: Store,
+    table: str,
+    row: Mapping[str, Any],
+    transactions: Mapping[str, int],
+    *,
+    owner: str = "log",
+    note: str = "",
+) -> bool:
+    """Append one row to a table of the protocol itself (`stages`, `rounds`); answers as `add_files` does."""
+    rows = build(table, {name: value if value is None else [value] for name, value in row.items()})
+    data = parquet_bytes(rows)
+    path = file_name(
+        owner, uuid.uuid4().hex
+    )  # a fresh name: the row of a run that died before its commit must not count
+    store.atomic_write(f"tables/{table}/{path}", data)
+    done = add_files(store, table, [DataFile(table, path, (), 1, len(data))], transactions, note=note)
+    if not done:
+        store.remove(f"tables/{table}/{path}")
+    return done
+
+
+def failures_table(spec: StageSpec, failures: Sequence[Failure]) -> pa.Table:
+    """The rows of `failures` for these units."""
+    return build(
+        "failures",
+        {
+            "stage_key": [spec.key] * len(failures),
+            "id": [failure.id for failure in failures],
+            "stage": [spec.name] * len(failures),
+            "outcome": [failure.outcome for failure in failures],
+            "reason": [failure.reason for failure in failures],
+            "detail": [failure.detail[:2000] for failure in failures],
+            "attempts": [failure.attempts for failure in failures],
+            "round": [spec.recorded_round] * len(failures),
+        },
+    )
+
+
+def count_failures(failures: Iterable[Failure]) -> Tally:
+    """How many of them failed and how many were filtered. DataError for another outcome."""
+    tally = Tally()
+    for failure in failures:
+        if failure.outcome not in ("failed", "filtered"):
+            raise DataError(f"{failure.id}: outcome {failure.outcome!r}; only failed and filtered exist.")
+        tally += Tally(failed=1) if failure.outcome == "failed" else Tally(filtered=1)
+    return tally
+
+
+def tally_of(units_in: int, failures: Iterable[Failure]) -> Tally:
+    """The tally of `units_in` units, of which all but the `failures` are ok."""
+    lost = count_failures(failures)
+    return Tally(ok=units_in - lost.total) + lost
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of python and of the libraries that can change a result."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def _row(
+    spec: StageSpec,
+    files_by_table: Mapping[str, Sequence[DataFile]],
+    units_in: int,
+    tally: Tally,
+    started_at: datetime,
+    device: str,
+) -> dict[str, Any]:
+    finished_at = now()
+    tables = {
+        table: {"rows": sum(file.rows for file in files), "bytes": sum(file.size for file in files)}
+        for table, files in files_by_table.items()
+    }
+    return {
+        "stage_key": spec.key,
+        "stage": spec.name,
+        "version": spec.version,
+        "config_digest": spec.config_digest,
+        "config_json": canonical_json(spec.config),
+        "reads": list(spec.reads),
+        "models": list(spec.models),
+        "campaign": spec.campaign,
+        "round": spec.recorded_round,
+        "units_in": units_in,
+        "ok": tally.ok,
+        "filtered": tally.filtered,
+        "failed": tally.failed,
+        "tables_json": canonical_json(tables),
+        "code_digest": code_digest(),
+        "versions_json": canonical_json(versions()),
+        "device": device,
+        "started_at": started_at,
+        "finished_at": finished_at,
+        "seconds": (finished_at - started_at).total_seconds(),
+    }
+
+
+def _record(row: Mapping[str, Any]) -> StageRecord:
+    tables = json.loads(row["tables_json"])
+    return StageRecord(
+        stage_key=row["stage_key"],
+        stage=row["stage"],
+        version=row["version"],
+        config=json.loads(row["config_json"]),
+        reads=tuple(row["reads"]),
+        models=tuple(row["models"]),
+        campaign=row["campaign"],
+        round=row["round"],
+        units_in=row["units_in"],
+        tally=Tally(row["ok"], row["filtered"], row["failed"]),
+        rows={table: numbers["rows"] for table, numbers in tables.items()},
+        bytes={table: numbers["bytes"] for table, numbers in tables.items()},
+        device=row["device"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        seconds=row["seconds"],
+    )

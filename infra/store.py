@@ -1,0 +1,224 @@
+"""The store: one URL under which everything lives, on a local disk or on S3 with the same code (fsspec).
+
+tables/<name>/         Delta tables
+shards/<stage key>/    which shards of a stage are done (manifests)
+checkpoints/  reports/  synthetic/  ray/
+"""
+
+import os
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.core import url_to_fs
+
+from schemas.errors import StoreError
+
+VARIABLE = "ADHMR_STORE"
+DEFAULT_URL = "./adhmr-store"
+MARKER = "adhmr-store.json"
+_MARKER_BYTES = b'{"format": 1, "made_by": "adhmr-engine"}\n'
+TEMPORARY = ".tmp-"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A place for tables, checkpoints and reports. Make one with `Store.open`; it can be pickled to workers.
+
+    `root` is an absolute path, or `bucket/prefix` on S3; every path that the methods take or give is of that form.
+    """
+
+    root: str
+    protocol: str = "file"
+
+    @staticmethod
+    def open(url: str | os.PathLike[str] | None = None, *, create: bool = True) -> "Store":
+        """The store at `url` (else ADHMR_STORE, else ./adhmr-store): a path, `file://...` or `s3://bucket/prefix`.
+
+        With `create` a missing store is made and must be writable; without, it must exist and is only read.
+        Raises StoreError for a missing or unwritable store, and for a folder that holds other things.
+        """
+        text = os.fspath(url) if url is not None else os.environ.get(VARIABLE) or DEFAULT_URL
+        protocol, root = _parse(text)
+        store = Store(root, protocol)
+        try:
+            if store.exists(MARKER):
+                if create:
+                    store._probe()
+            elif not create:
+                raise StoreError(
+                    f"There is no store at {store.url}. Make one with `adhmr run`, or name one: --store, {VARIABLE}."
+                )
+            else:
+                store._begin()
+        except (OSError, ValueError) as error:
+            raise StoreError(f"The store at {store.url} can't be used: {_reason(error)}") from error
+        return store
+
+    @property
+    def is_local(self) -> bool:
+        return self.protocol == "file"
+
+    @property
+    def url(self) -> str:
+        return self.root if self.is_local else f"{self.protocol}://{self.root}"
+
+    @cached_property
+    def fs(self) -> Any:
+        """The fsspec filesystem; made once in each process."""
+        return fsspec.filesystem(self.protocol)
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"root": self.root, "protocol": self.protocol}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        self.__dict__.update(state)
+
+    def path(self, *parts: str) -> str:
+        """The full path of something in the store, named by its parts below the root."""
+        return "/".join((self.root, *parts))
+
+    def uri(self, *parts: str) -> str:
+        """The same with the protocol before it: what Delta, DuckDB and Ray want."""
+        return "/".join((self.url, *parts))
+
+    def table_uri(self, table: str) -> str:
+        return self.uri("tables", table)
+
+    def checkpoint_uri(self, name: str) -> str:
+        return self.uri("checkpoints", name)
+
+    def report_uri(self, name: str) -> str:
+        return self.uri("reports", name)
+
+    def synthetic_uri(self, name: str) -> str:
+        return self.uri("synthetic", name)
+
+    @property
+    def ray_uri(self) -> str:
+        """Where Ray Train keeps its runs."""
+        return self.uri("ray")
+
+    def exists(self, relative: str) -> bool:
+        return bool(self.fs.exists(self.path(relative)))
+
+    def read_bytes(self, relative: str) -> bytes:
+        """The bytes of a file, named below the root. StoreError if it isn't there."""
+        try:
+            return bytes(self.fs.cat_file(self.path(relative)))
+        except FileNotFoundError as error:
+            raise StoreError(f"{self.uri(relative)} is not there; has something else cleaned the store?") from error
+
+    def list_files(self, relative: str) -> list[str]:
+        """All files below a folder, sorted, named below the root; none for a folder that isn't there."""
+        base = self.path(relative)
+        if not self.is_local:
+            self.fs.invalidate_cache(base)
+        return sorted(str(path)[len(self.root) + 1 :] for path in self.fs.find(base))
+
+    def atomic_write(self, relative: str, data: bytes, *, replace: bool = True) -> bool:
+        """Write a file so that readers see all of it or nothing; True if these bytes are now the file.
+
+        With `replace=False` a file that is already there stays, and the answer is False: of several writers one wins.
+        """
+        target = self.path(relative)
+        if self.is_local:
+            return _write_local(Path(target), data, replace)
+        # a put of an object is atomic; mode "create" asks S3 to refuse if the object exists
+        try:
+            self.fs.pipe_file(target, data, mode="overwrite" if replace else "create")
+        except FileExistsError:
+            return False
+        return True
+
+    def modified(self, relative: str) -> datetime:
+        """When a file was written, UTC."""
+        when: datetime = self.fs.modified(self.path(relative))
+        return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+    def size(self, relative: str) -> int:
+        """Bytes of a file."""
+        return int(self.fs.size(self.path(relative)))
+
+    def remove(self, relative: str) -> None:
+        """Remove a file if it is there."""
+        path = self.path(relative)
+        if self.fs.exists(path):
+            self.fs.rm_file(path)
+
+    def storage_options(self) -> dict[str, str]:
+        """What deltalake needs beside the standard AWS environment variables, which it reads itself."""
+        options: dict[str, str] = {}
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        if not self.is_local and endpoint:
+            options["AWS_ENDPOINT_URL"] = endpoint
+            if endpoint.startswith("http://"):
+                options["AWS_ALLOW_HTTP"] = "true"
+        return options
+
+    def _begin(self) -> None:
+        if self.is_local:
+            folder = Path(self.root)
+            folder.mkdir(parents=True, exist_ok=True)
+            strangers = [entry.name for entry in folder.iterdir() if not entry.name.startswith(TEMPORARY)]
+        else:
+            strangers = [str(path).rsplit("/", 1)[-1] for path in self.fs.ls(self.root)] if self._listable() else []
+        if strangers and MARKER not in strangers:
+            raise StoreError(
+                f"{self.url} holds other files ({', '.join(sorted(strangers)[:3])}) and is no store of ours: name "
+                "an empty or new folder."
+            )
+        self.atomic_write(MARKER, _MARKER_BYTES)
+
+    def _listable(self) -> bool:
+        return bool(self.fs.exists(self.root))
+
+    def _probe(self) -> None:
+        name = f"{TEMPORARY}probe-{uuid.uuid4().hex}"
+        self.atomic_write(name, b"")
+        self.remove(name)
+
+
+def _parse(text: str) -> tuple[str, str]:
+    if "://" not in text:
+        return "file", str(Path(text).expanduser().absolute())
+    try:
+        fs, root = url_to_fs(text)
+    except (ImportError, ValueError) as error:
+        raise StoreError(f"{text} is no URL that this installation can open: {error}") from error
+    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
+    if protocol not in ("file", "s3"):
+        raise StoreError(f"{text}: only local paths and s3:// are known, not {protocol}://.")
+    return protocol, str(root).rstrip("/")
+
+
+def _write_local(target: Path, data: bytes, replace: bool) -> bool:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{target.name}"[:200])
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            os.replace(temporary, target)
+            return True
+        try:
+            os.link(temporary, target)  # unlike a rename, a link refuses to replace
+        except FileExistsError:
+            return False
+        return True
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return "it is not writable for this user (permission denied). Choose another place or change its rights."
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        return "a file stands where a folder should be. Choose another place."
+    return f"{error}"

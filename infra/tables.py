@@ -1,0 +1,232 @@
+"""Delta tables of a store: add the files that workers wrote, once and only once, and read the rows of finished stages.
+
+A file's name carries the key of the stage that wrote it (`part-<key>-<shard>.parquet`), so whose rows it holds is known
+without opening it. Reading takes the list of finished stages first and the table's files after it: whatever stands in
+that list was added to its tables before, so the two fit together whoever writes meanwhile.
+"""
+
+import json
+import random
+import re
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
+
+from infra.store import Store
+from schemas.errors import DataError, StoreError
+from schemas.tables import TableContract, contract
+
+_NAME = re.compile(r"part-([0-9a-f]{64}|log)-([0-9a-z]+)\.parquet")
+_ATTEMPTS = 30
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A Parquet file of a table. `path` is below the table's folder and names the partition; `size` in bytes."""
+
+    table: str
+    path: str
+    partition: tuple[tuple[str, str], ...]
+    rows: int
+    size: int
+
+    @property
+    def stage_key(self) -> str:
+        """Whose rows it holds; "log" in tables that no stage writes."""
+        match = _NAME.fullmatch(self.path.rsplit("/", 1)[-1])
+        if match is None:
+            raise StoreError(f"Table {self.table} holds a file that this engine did not write: {self.path}.")
+        return match.group(1)
+
+
+def file_name(stage_key: str, shard: int | str) -> str:
+    """`part-<key>-<shard>.parquet`: fixed by what the file holds, so a second attempt meets the first one's file."""
+    return f"part-{stage_key}-{shard if isinstance(shard, str) else f'{shard:05d}'}.parquet"
+
+
+def open_table(store: Store, table: str) -> DeltaTable | None:
+    """The table at its newest version, or None if nothing was ever written to it."""
+    known = contract(table)
+    try:
+        opened = DeltaTable(store.table_uri(table), storage_options=store.storage_options())
+    except TableNotFoundError:
+        return None
+    except DeltaError as error:
+        raise StoreError(f"Table {table} in {store.url} can't be opened: {error}") from error
+    columns = [field.name for field in opened.schema().fields]
+    if columns != known.schema.names:
+        raise StoreError(
+            f"Table {table} in {store.url} has other columns than this version of the engine knows "
+            f"({', '.join(sorted(set(columns) ^ set(known.schema.names))) or 'another order'}). Use a new store."
+        )
+    return opened
+
+
+def add_files(
+    store: Store, table: str, files: Iterable[DataFile], transactions: Mapping[str, int], *, note: str = ""
+) -> bool:
+    """Add `files` to `table` in one transaction that also carries the application transactions (name -> version).
+
+    True if this call did it; False if one of the names already stands at that version or above: somebody did it before.
+    Of several processes that race with the same name exactly one gets True. StoreError if Delta refuses otherwise.
+    """
+    known = contract(table)
+    actions: list[AddAction | RemoveAction] = [_action(file) for file in files]
+    properties = CommitProperties(
+        app_transactions=[Transaction(name, version) for name, version in transactions.items()],
+        custom_metadata={"userMetadata": note} if note else None,
+    )
+    problem: Exception | None = None
+    for attempt in range(_ATTEMPTS):
+        opened = open_table(store, table) or _create(store, known)
+        if any((opened.transaction_version(name) or 0) >= version for name, version in transactions.items()):
+            return False
+        try:
+            opened.create_write_transaction(
+                actions,
+                mode="append",
+                schema=Schema.from_arrow(known.schema),
+                partition_by=list(known.partition_by),
+                commit_properties=properties,
+            )
+        except CommitFailedError as error:
+            # either the same transaction won elsewhere (the next look says so), or another write came in between
+            problem = error
+            time.sleep(min(0.02 * 2**attempt, 1.0) * random.uniform(0.5, 1.0))
+        except DeltaError as error:
+            raise StoreError(f"Table {table} in {store.url} can't be written: {error}") from error
+        else:
+            return True
+    raise StoreError(f"Table {table} in {store.url}: {_ATTEMPTS} attempts to commit failed; the last: {problem}")
+
+
+def live_files(
+    store: Store, table: str, *, stage_keys: Collection[str] | None = None, every_stage: bool = False
+) -> list[DataFile]:
+    """The files of the newest version whose rows readers may see, sorted by path: those of finished stages.
+
+    `stage_keys` narrows them further; `every_stage` lifts the fence (for maintenance, never for readers). Tables that
+    no stage fences (`stages`, `rounds`) give all files.
+    """
+    known = contract(table)
+    allowed = finished_keys(store) if known.fenced and not every_stage else None
+    if stage_keys is not None:
+        allowed = set(stage_keys) if allowed is None else allowed & set(stage_keys)
+    return [file for file in _files(store, table) if allowed is None or file.stage_key in allowed]
+
+
+def finished_keys(store: Store) -> set[str]:
+    """The keys of all stages that stand in `stages`."""
+    return {file.stage_key for file in _files(store, "stages")}
+
+
+def read(
+    store: Store,
+    table: str,
+    *,
+    stage_keys: Collection[str] | None = None,
+    where: pc.Expression | None = None,
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    """Rows of finished stages, in an order that doesn't depend on who wrote first (by partition, key and shard).
+
+    `stage_keys` limits them to some stages (only those files are opened), `where` to a condition
+    (`pyarrow.compute.field("split") == "test"`), `columns` to some columns. A table that doesn't exist yet is empty.
+    Raises DataError for an unknown table, column or condition.
+    """
+    known = contract(table)
+    if isinstance(stage_keys, str):
+        raise TypeError("stage_keys is a collection of keys, not one key")
+    unknown = [name for name in columns or () if name not in known.schema.names]
+    if unknown:
+        raise DataError(f"Table {table} has no column {unknown[0]!r}; it has {', '.join(known.schema.names)}.")
+    files = live_files(store, table, stage_keys=stage_keys)
+    return read_files(store, known, files, where=where, columns=columns)
+
+
+def read_files(
+    store: Store,
+    known: TableContract,
+    files: Sequence[DataFile],
+    *,
+    where: pc.Expression | None = None,
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    """The rows of these files, in their order, with the contract's schema."""
+    names = list(columns) if columns is not None else known.schema.names
+    wanted = pa.schema([known.schema.field(name) for name in names])
+    if not files:
+        return wanted.empty_table()
+    folder = store.path("tables", known.name)
+    source = ds.dataset(
+        [f"{folder}/{file.path}" for file in files],
+        filesystem=store.fs,
+        format="parquet",
+        schema=known.schema,
+        partitioning=ds.partitioning(pa.schema([known.schema.field(n) for n in known.partition_by]), flavor="hive"),
+        partition_base_dir=folder,
+    )
+    try:
+        rows = source.to_table(columns=names, filter=where, use_threads=False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError) as error:
+        raise DataError(f"Table {known.name}: the condition {where} can't be applied: {error}") from error
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"Table {known.name} in {store.url} has lost a file: {error}. Something else removed it."
+        ) from error
+    return rows.cast(wanted)
+
+
+def _files(store: Store, table: str) -> list[DataFile]:
+    opened = open_table(store, table)
+    if opened is None:
+        return []
+    known = contract(table)
+    actions = pa.table(opened.get_add_actions(flatten=True)).to_pylist()
+    files = [
+        DataFile(
+            table=table,
+            path=action["path"],
+            partition=tuple((name, str(action[f"partition.{name}"])) for name in known.partition_by),
+            rows=int(action["num_records"]),
+            size=int(action["size_bytes"]),
+        )
+        for action in actions
+    ]
+    return sorted(files, key=lambda file: file.path)
+
+
+def _action(file: DataFile) -> AddAction:
+    return AddAction(
+        path=file.path,
+        size=file.size,
+        partition_values=dict(file.partition),
+        modification_time=int(time.time() * 1000),
+        data_change=True,
+        stats=json.dumps({"numRecords": file.rows}),
+    )
+
+
+def _create(store: Store, known: TableContract) -> DeltaTable:
+    try:
+        return DeltaTable.create(
+            store.table_uri(known.name),
+            schema=Schema.from_arrow(known.schema),
+            mode="ignore",
+            partition_by=list(known.partition_by),
+            name=known.name,
+            description=known.doc,
+            storage_options=store.storage_options(),
+        )
+    except DeltaError as error:
+        opened = open_table(store, known.name)  # another process may have been first
+        if opened is None:
+            raise StoreError(f"Table {known.name} in {store.url} can't be made: {error}") from error
+        return opened

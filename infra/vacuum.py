@@ -1,0 +1,96 @@
+"""Vacuum: remove what no table refers to and nobody is still working on.
+
+Candidates are data files that stand in no version of their table, receipts of shards, and temporary files of writers
+that died. All must be older than the grace period; and as long as one file of an unfinished stage is younger, all of
+that stage's files stay, since a run may be about to go on with them.
+"""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import unquote
+
+from infra.store import TEMPORARY, Store
+from infra.tables import finished_keys, live_files, open_table
+from schemas.tables import TABLES
+
+
+@dataclass(frozen=True)
+class VacuumReport:
+    """What was removed, or would be if `dry_run`: paths below the store's root with the reason, and bytes in all."""
+
+    removed: tuple[tuple[str, str], ...]
+    bytes: int
+    dry_run: bool
+
+
+def vacuum(store: Store, *, grace: timedelta = timedelta(days=7), dry_run: bool = True) -> VacuumReport:
+    """Find (and unless `dry_run` remove) leftovers older than `grace`."""
+    oldest_kept = datetime.now(UTC) - grace
+    finished = finished_keys(
+        store
+    )  # before the listing: a stage that finishes meanwhile counts as unfinished, and stays
+    found: list[tuple[str, str]] = []
+    unfinished: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    young_stages: set[str] = set()
+    for path in store.list_files(""):
+        reason, owner = _leftover(path, finished)
+        if reason:
+            old = store.modified(path) < oldest_kept
+            if owner is None:
+                found.extend([(path, reason)] if old else [])
+            else:
+                unfinished[owner].append((path, reason))
+                if not old:
+                    young_stages.add(owner)
+    for table in TABLES:
+        referenced = _referenced(store, table)
+        for path in store.list_files(f"tables/{table}"):
+            name = path.rsplit("/", 1)[-1]
+            if "/_delta_log/" in path or name.startswith(TEMPORARY) or path in referenced:
+                continue
+            owner = name.split("-")[1] if name.startswith("part-") else "?"
+            if owner in finished or owner == "log":
+                if store.modified(path) < oldest_kept:
+                    found.append((path, "in no version of its table"))
+                continue
+            unfinished[owner].append((path, "written by a stage that never finished"))
+            if store.modified(path) >= oldest_kept:
+                young_stages.add(owner)
+    for owner, files in unfinished.items():
+        if owner not in young_stages:
+            found.extend(files)
+    # receipts first: a run that starts in the middle must not meet a receipt whose files are gone
+    found.sort(key=lambda item: (not item[0].startswith("shards/"), item[0]))
+    size = sum(store.size(path) for path, _ in found)
+    if not dry_run:
+        for path, _ in found:
+            store.remove(path)
+    return VacuumReport(tuple(found), size, dry_run)
+
+
+def _leftover(path: str, finished: set[str]) -> tuple[str, str | None]:
+    """Why a file may be a leftover ("" if it is none), and the unfinished stage that it belongs to."""
+    if path.rsplit("/", 1)[-1].startswith(TEMPORARY):
+        return "temporary file of a writer that died", None
+    if path.startswith("shards/"):
+        key = path.split("/")[1]
+        return ("receipt of a finished stage", None) if key in finished else ("receipt of an unfinished stage", key)
+    return "", None
+
+
+def _referenced(store: Store, table: str) -> set[str]:
+    """Paths of all files that some version of the table knows: the newest, and every one that is still logged."""
+    opened = open_table(store, table)
+    if opened is None:
+        return set()
+    known = {f"tables/{table}/{file.path}" for file in live_files(store, table, every_stage=True)}
+    for log in store.list_files(f"tables/{table}/_delta_log"):
+        if not log.endswith(".json"):
+            continue
+        for line in store.read_bytes(log).splitlines():
+            added = json.loads(line).get("add") if line.strip() else None
+            if added:
+                known.add(f"tables/{table}/{unquote(added['path'])}")
+    return known

@@ -1,0 +1,132 @@
+"""DuckDB over the tables: one view for each, over the files of the newest version whose stage is finished.
+
+`query` answers read-only SQL on a fenced connection: it can open files of this store and nothing else, and only
+statements that read are let through. `write_views_sql` writes the same views as a file for any DuckDB client.
+"""
+
+import re
+
+import duckdb
+import pyarrow as pa
+
+from infra.store import Store
+from infra.tables import DataFile, live_files
+from schemas.errors import DataError, StoreError
+from schemas.tables import TABLES, TableContract
+
+_ALLOWED = "SELECT (also WITH, FROM, DESCRIBE, SHOW and SUMMARIZE) and EXPLAIN"
+_EXPLAIN = re.compile(r"^\s*EXPLAIN\s*(ANALYZE\b\s*)?(\([^)]*\)\s*)?", re.IGNORECASE)
+
+
+def connect(store: Store) -> duckdb.DuckDBPyConnection:
+    """A connection, in memory, with a view for each table; fenced: no file outside of it, no extension, no setting.
+
+    The views show the store as it is now; connect again to see more.
+    """
+    connection = duckdb.connect()
+    if not store.is_local:
+        connection.register_filesystem(store.fs)
+    # in this order: once external access is off, the allowed places can't be changed; then lock both
+    connection.execute(f"SET allowed_directories = [{_quoted(store.url + '/')}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    try:
+        for known in TABLES.values():
+            connection.execute(_view(store, known))
+    except duckdb.Error as error:
+        connection.close()
+        raise StoreError(f"The tables in {store.url} can't be read: {error}") from error
+    return connection
+
+
+def query(store: Store, sql: str) -> pa.Table:
+    """The answer to one reading SQL statement. DataError, with the reason, for any other and for SQL that is wrong."""
+    with connect(store) as connection:
+        _refuse_writes(connection, sql)
+        try:
+            return connection.sql(sql).to_arrow_table()
+        except duckdb.CatalogException as error:
+            raise DataError(f"{_first_line(error)}\nThe tables are: {', '.join(sorted(TABLES))}.") from error
+        except duckdb.PermissionException as error:
+            raise DataError(f"Refused: a query may only read files of the store. {_first_line(error)}") from error
+        except duckdb.Error as error:
+            raise DataError(f"The query failed: {error}") from error
+
+
+def write_views_sql(store: Store) -> str:
+    """Write `views.sql` into the store and give its URI: a plain DuckDB that executes it has the views.
+
+    It shows the store as it was when it was written. Views of a store on S3 need DuckDB's httpfs extension.
+    """
+    lines = [
+        "-- Views over the tables of this store, as they were when this file was written.",
+        "-- In DuckDB: .read views.sql (command line) or con.execute(open('views.sql').read()) (Python).",
+    ]
+    for known in TABLES.values():
+        lines.append(f"\n-- {known.name}: {known.doc} One row for each {', '.join(known.key)}.")
+        lines += [
+            f"--   {field.name}: {field.metadata[b'description'].decode()} [{field.metadata[b'unit'].decode()}]"
+            for field in known.schema
+        ]
+        lines.append(f"{_view(store, known)};")
+    store.atomic_write("views.sql", ("\n".join(lines) + "\n").encode())
+    return store.uri("views.sql")
+
+
+def _view(store: Store, known: TableContract) -> str:
+    files = [file for file in live_files(store, known.name) if file.rows]
+    source = _from_files(store, known, files) if files else _from_nothing(known)
+    return f"CREATE OR REPLACE VIEW {known.name} AS {source}"
+
+
+def _from_files(store: Store, known: TableContract, files: list[DataFile]) -> str:
+    paths = ", ".join(_quoted(store.uri("tables", known.name, file.path)) for file in files)
+    hive = ""
+    if known.partition_by:
+        kinds = ", ".join(f"{name}: {_sql_type(known.schema.field(name).type)}" for name in known.partition_by)
+        hive = f", hive_partitioning = true, hive_types = {{{kinds}}}"
+    columns = ", ".join(f'"{name}"' for name in known.schema.names)
+    return f"SELECT {columns} FROM read_parquet([{paths}], union_by_name = true{hive})"
+
+
+def _from_nothing(known: TableContract) -> str:
+    columns = ", ".join(f'CAST(NULL AS {_sql_type(field.type)}) AS "{field.name}"' for field in known.schema)
+    return f"SELECT {columns} WHERE false"
+
+
+def _sql_type(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"{_sql_type(kind.value_type)}[]"
+    names = {
+        pa.string(): "VARCHAR",
+        pa.binary(): "BLOB",
+        pa.bool_(): "BOOLEAN",
+        pa.int32(): "INTEGER",
+        pa.int64(): "BIGINT",
+        pa.float32(): "FLOAT",
+        pa.float64(): "DOUBLE",
+    }
+    return "TIMESTAMP WITH TIME ZONE" if pa.types.is_timestamp(kind) else names[kind]
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _refuse_writes(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    try:
+        statements = connection.extract_statements(sql)
+        kinds = [statement.type for statement in statements]
+        if kinds == [duckdb.StatementType.EXPLAIN]:
+            # EXPLAIN ANALYZE runs what it explains, so what it explains must be a reading statement too
+            kinds = [inner.type for inner in connection.extract_statements(_EXPLAIN.sub("", statements[0].query))]
+    except duckdb.Error as error:
+        raise DataError(f"The query is not valid SQL: {error}") from error
+    if len(statements) != 1:
+        raise DataError(f"A query is one statement, not {len(statements)}.")
+    if kinds != [duckdb.StatementType.SELECT]:
+        raise DataError(f"Refused: {kinds[0].name if kinds else 'nothing'} does not only read. Allowed: {_ALLOWED}.")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

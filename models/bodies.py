@@ -1,0 +1,261 @@
+"""Bodies: from rotations and betas to a posed mesh and the 29 joints (SMPL, Loper et al. 2015).
+
+Two free bodies come with the project, "tiny" (1,229 vertices) and "full" (13,718); both take the same betas. Any other
+file in SMPL's format, saved as .npz, loads by its path: the SMPL files themselves are for non-commercial research only
+by their own licence. `smplx` reads the model; posing is done here, because the thousands of small bodies of a round
+need neither pose blend shapes that are all zero nor vertices where only joints are asked for.
+"""
+
+import contextlib
+import functools
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models import skeleton
+from schemas.errors import DataError
+
+DATA = Path(__file__).parent / "data"
+BUILT_IN = {"tiny": DATA / "body_tiny.npz", "full": DATA / "body_full.npz"}
+REGIONS = ("skin", "top", "trousers", "shoes", "hair")
+"""What the values of `Body.regions` mean; a mesh that comes without regions is skin all over."""
+
+SMPL_VERTICES, SMPL_LEAF_VERTICES = 6890, (411, 2445, 5905, 3216, 6617)
+_POSE_FEATURES = 9 * (skeleton.SMPL_JOINTS - 1)
+_Arrays = dict[str, NDArray[np.generic]]
+
+
+class BodyOutput(NamedTuple):
+    """A posed body, in metres, in the frame of the root rotation."""
+
+    vertices: Tensor
+    """(B, V, 3)"""
+    joints: Tensor
+    """(B, 29, 3)"""
+
+
+class Body(nn.Module):
+    """A body model on one device, without parameters to learn. Get one with `load_body`.
+
+    The model's own frame has y up and the person looking along +z. A camera frame has y down: the root rotation
+    carries that flip (about pi around x), as in published labels.
+    """
+
+    faces: Tensor  # (F, 3) int64
+    regions: Tensor  # (V,) uint8, see REGIONS
+    leaf_vertices: Tensor  # (5,) int64
+    v_template: Tensor  # (V, 3)
+    shapedirs: Tensor  # (10, V * 3)
+    posedirs: Tensor  # (207, V * 3), or (0, V * 3) where they are all zero
+    weights: Tensor  # (V, 24)
+    joint_template: Tensor  # (29, 3)
+    joint_shapedirs: Tensor  # (10, 29 * 3)
+
+    def __init__(self, arrays: _Arrays, name: str = "body") -> None:
+        """`arrays`: as `read_arrays` returns them."""
+        super().__init__()
+        self.name = name
+        self.digest = _digest(arrays)
+        """sha256 of all that shapes the body: equal digests pose equal bodies."""
+        model = smplx_model(arrays)
+        leaves = torch.as_tensor(np.asarray(arrays["leaf_vertices"], np.int64))
+        shapedirs = model.shapedirs.permute(2, 0, 1).contiguous()
+        rest = torch.cat([model.J_regressor @ model.v_template, model.v_template[leaves]])
+        rest_shape = torch.cat([model.J_regressor @ shapedirs, shapedirs[:, leaves]], 1)
+        buffers = {
+            "faces": model.faces_tensor,
+            "regions": torch.as_tensor(np.asarray(arrays["vertex_regions"], np.uint8)),
+            "leaf_vertices": leaves,
+            "v_template": model.v_template,
+            "shapedirs": shapedirs.flatten(1),
+            "posedirs": model.posedirs if model.posedirs.any() else model.posedirs[:0],
+            "weights": model.lbs_weights,
+            "joint_template": rest,
+            "joint_shapedirs": rest_shape.flatten(1),
+        }
+        for key, value in buffers.items():
+            self.register_buffer(key, value.detach().clone(), persistent=False)
+        self.vertex_count = len(self.v_template)
+
+    def forward(self, rotations: Tensor, betas: Tensor, transl: Tensor | None = None) -> BodyOutput:
+        """Poses a batch of bodies.
+
+        rotations: (B, 24, 3, 3), each relative to the joint's parent, the first the root's own.
+        betas: (B, 10). transl: (B, 3) metres, added to everything.
+        """
+        shaped = torch.addmm(self.v_template.flatten(), betas, self.shapedirs)
+        if len(self.posedirs):
+            shaped = shaped + _pose_features(rotations) @ self.posedirs
+        rest = self.rest_joints(betas)
+        turn, shift, placed = _chain(rotations, rest[:, : skeleton.SMPL_JOINTS])
+        vertices = _skin(self.weights, turn, shift, shaped.view(-1, self.vertex_count, 3))
+        joints = torch.cat([placed, vertices[:, self.leaf_vertices]], 1)
+        if transl is not None:
+            vertices, joints = vertices + transl[:, None], joints + transl[:, None]
+        return BodyOutput(vertices, joints)
+
+    def joints(self, rotations: Tensor, betas: Tensor, transl: Tensor | None = None) -> Tensor:
+        """The 29 joints alone (B, 29, 3): the same numbers as `forward`, without the other vertices."""
+        rest = self.rest_joints(betas)
+        leaves = rest[:, skeleton.SMPL_JOINTS :]
+        if len(self.posedirs):
+            columns = (3 * self.leaf_vertices[:, None] + torch.arange(3, device=betas.device)).flatten()
+            leaves = leaves + (_pose_features(rotations) @ self.posedirs[:, columns]).view(
+                -1, len(self.leaf_vertices), 3
+            )
+        turn, shift, placed = _chain(rotations, rest[:, : skeleton.SMPL_JOINTS])
+        joints = torch.cat([placed, _skin(self.weights[self.leaf_vertices], turn, shift, leaves)], 1)
+        return joints if transl is None else joints + transl[:, None]
+
+    def rest_joints(self, betas: Tensor) -> Tensor:
+        """The 29 joints of the T-pose (B, 29, 3), metres, for betas (B, 10)."""
+        flat = torch.addmm(self.joint_template.flatten(), betas, self.joint_shapedirs)
+        return flat.view(-1, skeleton.JOINTS, 3)
+
+
+def _pose_features(rotations: Tensor) -> Tensor:
+    identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
+    return (rotations[:, 1:] - identity).flatten(1)
+
+
+def _chain(rotations: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Forward kinematics: world rotations (B, 24, 3, 3), the shift of skinning (B, 24, 3), joint places (B, 24, 3)."""
+    turn: list[Tensor] = [rotations[:, 0]]
+    place: list[Tensor] = [rest[:, 0]]
+    for joint in range(1, skeleton.SMPL_JOINTS):
+        parent = skeleton.SMPL_PARENTS[joint]
+        bone = rest[:, joint] - rest[:, parent]
+        place.append(place[parent] + (turn[parent] @ bone[..., None])[..., 0])
+        turn.append(turn[parent] @ rotations[:, joint])
+    turns, places = torch.stack(turn, 1), torch.stack(place, 1)
+    return turns, places - (turns @ rest[..., None])[..., 0], places
+
+
+def _skin(weights: Tensor, turn: Tensor, shift: Tensor, points: Tensor) -> Tensor:
+    """Linear blend skinning: weights (V, 24), turn (B, 24, 3, 3), shift (B, 24, 3), points (B, V, 3) -> (B, V, 3)."""
+    affine = torch.cat([turn, shift[..., None]], -1).flatten(2)
+    blended = (weights @ affine).unflatten(-1, (3, 4))
+    # Written out by columns: as a matrix product of single 3x3 blocks this takes several times as long on a CPU.
+    turned = blended[..., 0] * points[..., 0, None] + blended[..., 1] * points[..., 1, None]
+    return turned + blended[..., 2] * points[..., 2, None] + blended[..., 3]
+
+
+def load_body(name_or_path: str | Path = "tiny") -> Body:
+    """The body called "tiny" or "full", or the one in an SMPL-format .npz file; on the CPU, read only once.
+
+    The same object is returned as long as the file stays the same: for another device, move a `copy.deepcopy` of it.
+    Raises DataError where the file is missing, unreadable, or lacks what a body needs.
+    """
+    path = BUILT_IN.get(str(name_or_path), Path(name_or_path))
+    if not path.is_file():
+        known = ", ".join(BUILT_IN)
+        raise DataError(f"no body called {str(name_or_path)!r}: give {known}, or the path of an SMPL-format .npz file")
+    state = path.stat()
+    return _load(path.resolve(), state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=8)
+def _load(path: Path, changed: int, size: int) -> Body:
+    """`changed` and `size` make a file that was replaced another entry of the cache."""
+    return Body(read_arrays(path), path.stem).eval()
+
+
+def read_arrays(path: Path) -> _Arrays:
+    """Reads an SMPL-format .npz file and completes it: what is stored sparsely becomes dense, what is left out is zero.
+
+    v_template (V, 3), shapedirs (V, 3, 10), posedirs (V, 3, 207), J_regressor (24, V), weights (V, 24),
+    kintree_table (2, 24), f (F, 3), leaf_vertices (5,), vertex_regions (V,). Raises DataError.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            arrays: _Arrays = {key: saved[key] for key in saved.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as problem:
+        raise DataError(
+            f"{path} is no readable .npz file ({problem}); save the body's arrays with numpy.savez"
+        ) from None
+
+    def need(key: str) -> NDArray[np.generic]:
+        if key not in arrays:
+            raise DataError(f"{path} lacks {key!r}, which a body in SMPL's format has")
+        return arrays[key]
+
+    template = np.asarray(need("v_template"), np.float32)
+    count = len(template)
+    if "J_regressor" not in arrays:
+        regressor = np.zeros((skeleton.SMPL_JOINTS, count), np.float32)
+        row, column = np.asarray(need("J_regressor_index"), np.int64)
+        regressor[row, column] = need("J_regressor_value")
+        arrays["J_regressor"] = regressor
+    if "weights" not in arrays:
+        weights = np.zeros((count, skeleton.SMPL_JOINTS), np.float32)
+        np.put_along_axis(weights, need("weights_index").astype(np.int64), need("weights_value"), 1)
+        arrays["weights"] = weights
+    if "leaf_vertices" not in arrays:
+        if count != SMPL_VERTICES:
+            raise DataError(
+                f"{path} has {count} vertices and no 'leaf_vertices': add the indices of the five leaf joints"
+            )
+        arrays["leaf_vertices"] = np.array(SMPL_LEAF_VERTICES, np.int64)
+    arrays.setdefault("vertex_regions", np.zeros(count, np.uint8))
+    arrays.setdefault("posedirs", np.zeros((1, 1, 1), np.float32))
+    full = {"posedirs": (count, 3, _POSE_FEATURES)}
+    arrays["posedirs"] = np.broadcast_to(arrays["posedirs"], full["posedirs"])
+    arrays["shapedirs"] = np.asarray(need("shapedirs"))[..., : skeleton.BETAS]
+    shapes = {
+        "v_template": (count, 3),
+        "shapedirs": (count, 3, skeleton.BETAS),
+        "J_regressor": (skeleton.SMPL_JOINTS, count),
+        "weights": (count, skeleton.SMPL_JOINTS),
+        "kintree_table": (2, skeleton.SMPL_JOINTS),
+        "leaf_vertices": (len(skeleton.LEAF_PARENTS),),
+        "vertex_regions": (count,),
+    }
+    for key, shape in shapes.items():
+        if need(key).shape != shape:
+            raise DataError(
+                f"{path}: {key!r} has shape {arrays[key].shape}, but a body of {count} vertices needs {shape}"
+            )
+    parents = tuple(int(p) for p in np.asarray(need("kintree_table"), np.int64)[0, 1:])
+    if parents != skeleton.SMPL_PARENTS[1:]:
+        raise DataError(f"{path}: the parents in 'kintree_table' are not those of SMPL's 24 joints: {parents}")
+    if need("f").min() < 0 or int(need("f").max()) >= count:
+        raise DataError(f"{path}: a face in 'f' names a vertex outside 0..{count - 1}")
+    return arrays
+
+
+def smplx_model(arrays: _Arrays) -> Any:
+    """The same body as an `smplx.SMPL`; its five extra joints are the leaves, so that it too returns 29 joints."""
+    import smplx
+    from smplx.utils import Struct
+
+    fields = ("v_template", "shapedirs", "posedirs", "J_regressor", "kintree_table", "weights", "f")
+    struct = Struct(**{key: np.asarray(arrays[key]) for key in fields})
+    struct.kintree_table = np.asarray(struct.kintree_table, np.int64)
+    # The selector asks for these five landmarks of the face; it uses them as vertex indices only, in this order.
+    landmarks = ("nose", "reye", "leye", "rear", "lear")
+    vertex_ids = dict(zip(landmarks, np.asarray(arrays["leaf_vertices"]).tolist(), strict=True))
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints that ten betas are few
+        model = smplx.SMPL(
+            "", data_struct=struct, vertex_ids=vertex_ids, use_hands=False, use_feet_keypoints=False, create_betas=False
+        )
+    return model.requires_grad_(False)
+
+
+def _digest(arrays: _Arrays) -> str:
+    """Over the completed arrays in float32 and int64, so that sparse and dense files of one body agree."""
+    total = hashlib.sha256()
+    for key in ("v_template", "shapedirs", "posedirs", "J_regressor", "weights"):
+        value = np.asarray(arrays[key], np.float32)
+        total.update(f"{key} {value.shape} ".encode())
+        total.update(value.tobytes() if value.any() else b"zero")
+    for key in ("f", "leaf_vertices", "vertex_regions"):
+        whole = np.asarray(arrays[key], np.int64)
+        total.update(f"{key} {whole.shape} ".encode() + whole.tobytes())
+    return total.hexdigest()

@@ -1,0 +1,142 @@
+"""The compact image encoder: a small convolutional pyramid with a soft-argmax pose estimate of its own.
+
+It plays the part that the HRNet condition network plays at paper size (ScoreHypo, section 3.2): coarse features of the whole
+crop for cross-attention, and features sampled where the encoder itself believes the joints to be.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.hyponet import Context
+from models.skeleton import PARENTS
+from schemas.config.networks import JOINTS, TWISTS, ConditionConfig
+
+
+class PoseEstimate(NamedTuple):
+    """The encoder's own single guess, used as a place to look, as EDM's centre and as an auxiliary target."""
+
+    uvd: Tensor
+    """(B, 29, 3) normalised joints."""
+    twists: Tensor
+    """(B, 23, 2) (cos, sin), not normalised."""
+    betas: Tensor
+    """(B, 10) shape."""
+
+
+class Pyramid(NamedTuple):
+    """Feature maps of B crops."""
+
+    coarse: Tensor
+    """(B, C, H/8, W/8)."""
+    fine: Tensor
+    """(B, L, H/4, W/4)."""
+
+
+def _convolution(channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    # A patchifying stem (stride = kernel) has no overlap and needs no padding.
+    padding = 0 if stride == kernel else kernel // 2
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=False), nn.BatchNorm2d(channels_out)
+    )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _convolution(channels, channels)
+        self.second = _convolution(channels, channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return F.relu(features + self.second(F.relu(self.first(features))))
+
+
+class CompactBackbone(nn.Module):
+    """Crop -> feature pyramid and pose estimate."""
+
+    def __init__(self, config: ConditionConfig) -> None:
+        super().__init__()
+        narrow, middle, wide = config.widths
+        self.alpha = config.softmax_alpha
+        self.stem = _convolution(3, narrow, kernel=4, stride=4)
+        self.quarter = nn.Sequential(*(ResidualBlock(narrow) for _ in range(config.blocks[0])))
+        self.to_eighth = _convolution(narrow, middle, stride=2)
+        self.eighth = nn.Sequential(*(ResidualBlock(middle) for _ in range(config.blocks[1])))
+        self.to_sixteenth = _convolution(middle, wide, stride=2)
+        self.sixteenth = nn.Sequential(*(ResidualBlock(wide) for _ in range(config.blocks[2])))
+        self.wide_to_middle = nn.Conv2d(wide, middle, 1)
+        self.middle_to_map = nn.Conv2d(middle, config.map_channels, 1)
+        self.narrow_to_map = nn.Conv2d(narrow, config.map_channels, 1)
+        self.map = _convolution(config.map_channels, config.map_channels)
+        self.heat_and_depth = nn.Conv2d(config.map_channels, JOINTS * 2, 1)
+        self.pooled = nn.Linear(wide, TWISTS * 2 + 10)
+        side = config.image_size // 4
+        centres = (torch.arange(side) + 0.5) * (2.0 / side) - 1.0
+        self.register_buffer("centres", centres, persistent=False)
+
+    def forward(self, crops: Tensor) -> tuple[Pyramid, PoseEstimate]:
+        """Encode `crops` (B, 3, S, S), values in [-1, 1]."""
+        crops = crops.contiguous(memory_format=torch.channels_last)
+        quarter = self.quarter(F.relu(self.stem(crops)))
+        eighth = self.eighth(F.relu(self.to_eighth(quarter)))
+        sixteenth = self.sixteenth(F.relu(self.to_sixteenth(eighth)))
+        coarse = F.relu(eighth + F.interpolate(self.wide_to_middle(sixteenth), scale_factor=2, mode="nearest"))
+        upper = F.interpolate(self.middle_to_map(coarse), scale_factor=2, mode="nearest")
+        fine = F.relu(self.map(F.relu(self.narrow_to_map(quarter) + upper)))
+        pooled = self.pooled(sixteenth.mean((2, 3)))
+        estimate = PoseEstimate(
+            self._soft_argmax(self.heat_and_depth(fine)),
+            pooled[:, : TWISTS * 2].unflatten(1, (TWISTS, 2)),
+            pooled[:, TWISTS * 2 :],
+        )
+        return Pyramid(coarse, fine), estimate
+
+    def _soft_argmax(self, maps: Tensor) -> Tensor:
+        """Expected u, v under the heatmap's softmax, and the depth map's mean under the same weights: (B, 29, 3)."""
+        heat, depth = maps.flatten(2).chunk(2, dim=1)
+        weight = torch.softmax(heat * self.alpha, dim=-1)
+        grid = weight.unflatten(2, (self.centres.numel(), -1))
+        u = (grid.sum(2) * self.centres).sum(-1)
+        v = (grid.sum(3) * self.centres).sum(-1)
+        return torch.stack([u, v, (weight * depth).sum(-1)], dim=-1)
+
+
+def item_points(uv: Tensor) -> Tensor:
+    """Where the 52 items are in the crop: the joints (…, 29, 2), then the middle of each twist's bone -> (…, 52, 2)."""
+    children = list(range(1, TWISTS + 1))
+    parents = [PARENTS[child] for child in children]
+    middles = (uv[..., children, :] + uv[..., parents, :]) * 0.5
+    return torch.cat([uv, middles], dim=-2)
+
+
+def sample_map(features: Tensor, points: Tensor) -> Tensor:
+    """Features (B, L, H, W) at `points` (B, N, 2) in [-1, 1], edges included: (B, N, L). Outside counts as zero."""
+    sampled = F.grid_sample(features, points[:, None], align_corners=False)
+    return sampled[:, :, 0].transpose(1, 2)
+
+
+class ConditionNetwork(nn.Module):
+    """Crop -> what HypoNet sees of it (`Context`), and the encoder's own estimate."""
+
+    def __init__(self, config: ConditionConfig, width: int, local_channels: int) -> None:
+        super().__init__()
+        self.backbone = CompactBackbone(config)
+        self.to_context = nn.Conv2d(config.widths[1], width, 1)
+        # The point itself is a feature: features alone do not tell where in the crop they were taken.
+        self.to_local = nn.Linear(config.map_channels + 3, local_channels)
+
+    def forward(self, crops: Tensor) -> tuple[Context, PoseEstimate]:
+        """Encode `crops` (B, 3, S, S), values in [-1, 1]."""
+        pyramid, estimate = self.backbone(crops)
+        # Where to look is not trained through the sampling: the estimate learns from its own target.
+        points = item_points(estimate.uvd.detach())
+        local = self.to_local(torch.cat([sample_map(pyramid.fine, points[..., :2]), points], dim=-1))
+        context = Context(
+            self.to_context(pyramid.coarse), local, estimate.uvd.flatten(1), estimate.twists.flatten(1)
+        )
+        return context, estimate

@@ -1,0 +1,141 @@
+"""Analytic inverse kinematics: from 29 joints and 23 twists to 24 rotations (HybrIK, Li et al. CVPR 2021, section 3.2).
+
+A joint's rotation is a swing, which points its bone where the joints say, after a twist about that bone, which no
+joint shows and the policy therefore predicts: R = R_swing R_twist. The skeleton is solved from the root outwards, all
+joints of a level at once. Only the directions of bones count, never their lengths.
+"""
+
+from typing import Literal
+
+import roma
+import torch
+from torch import Tensor
+
+from models import skeleton
+
+Root = Literal["published", "procrustes"]
+
+# Below these a vector has no direction to speak of (metres or any unit near it) and a half-turn no axis of its own.
+_SHORT = 1e-8
+_HALF_TURN = 1e-3
+
+_ROOT_CHILDREN = (3, 1, 2)  # spine1, left hip, right hip
+_LEVELS = skeleton.levels()[1:]
+
+
+def solve_rotations(joints: Tensor, rest_joints: Tensor, twist: Tensor, root: Root = "published") -> Tensor:
+    """Rotations (B, 24, 3, 3) relative to the parents that bring the rest skeleton into the joints' directions.
+
+    joints (B, 29, 3) and rest_joints (B, 29, 3) in any one unit, wherever the root lies. twist (B, 23, 2): cosine and
+    sine of each joint's twist, row k for joint k + 1; their common length does not count.
+
+    `root` says how the pelvis, which has no twist, is turned by its three children. "published": the spine's
+    direction exactly, then the middle of the hips as nearly as a turn about the spine allows (the branch that all
+    published pipelines run). "procrustes": the best fit to the three together. On exact joints they agree; but the
+    hips lie only centimetres off the spine's line, so under noise the published turn is several times as uncertain.
+
+    Joints and twists must be finite. Where a bone has no length or a twist no direction, there is no turn; nothing
+    ever becomes NaN.
+    """
+    parents = list(skeleton.PARENTS[1:])
+    bones = joints[:, 1:] - joints[:, parents]
+    rest = rest_joints[:, 1:] - rest_joints[:, parents]
+    solve_root = _root_published if root == "published" else _root_procrustes
+    children = [child - 1 for child in _ROOT_CHILDREN]
+    world: list[Tensor] = [solve_root(rest[:, children], bones[:, children])] * skeleton.SMPL_JOINTS
+    local: list[Tensor] = list(world)
+
+    bone_of = [skeleton.TWIST_CHILD[joint] - 1 for joint in range(1, skeleton.SMPL_JOINTS)]
+    axes = _unit(rest[:, bone_of], _up(rest[:, bone_of]))
+    spin = _turn_about(axes, twist)
+    for level in _LEVELS:
+        parent = torch.stack([world[skeleton.SMPL_PARENTS[joint]] for joint in level], 1)
+        rows = [joint - 1 for joint in level]
+        axis = axes[:, rows]
+        seen = (parent.mT @ bones[:, [bone_of[row] for row in rows], :, None])[..., 0]
+        turn = _swing(axis, _unit(seen, axis)) @ spin[:, rows]
+        reached = parent @ turn
+        for place, joint in enumerate(level):
+            local[joint], world[joint] = turn[:, place], reached[:, place]
+    return torch.stack(local, 1)
+
+
+def twist_from_rotations(rotations: Tensor, rest_joints: Tensor) -> Tensor:
+    """Cosine and sine (B, 23, 2) of the twist in each rotation (B, 24, 3, 3) about its rest bone (B, 29, 3).
+
+    With the quaternion (w, v) of a rotation and the bone's direction a, the twist's half-angle has cosine w and sine
+    v·a up to a common factor; here both are read from the matrix, so that there is no branch and no square root of a
+    small number. After a swing by half a turn the twist is arbitrary, and 0 is returned.
+    """
+    joint = list(range(1, skeleton.SMPL_JOINTS))
+    rest = rest_joints[:, [skeleton.TWIST_CHILD[j] for j in joint]] - rest_joints[:, joint]
+    axis = _unit(rest, _up(rest))
+    turn = rotations[:, 1:]
+    along = (axis[..., None, :] @ turn @ axis[..., None])[..., 0, 0]
+    cosine = turn.diagonal(dim1=-2, dim2=-1).sum(-1) - along
+    skew = turn - turn.mT
+    sine = (axis * torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], -1)).sum(-1)
+    return _cosine_and_sine(torch.stack([cosine, sine], -1))
+
+
+def _root_published(rest: Tensor, seen: Tensor) -> Tensor:
+    """(B, 3, 3) from the root's rest and seen bones (B, 3, 3): spine first, then the hips about it."""
+    up = _unit(rest[:, 0], _up(rest[:, 0]))
+    spine = _unit(seen[:, 0], up)
+    swing = _swing(up, spine)
+    there = seen[:, 1:].mean(1)
+    here = (swing @ rest[:, 1:].mean(1)[..., None])[..., 0]
+    there, here = (v - (v * spine).sum(-1, keepdim=True) * spine for v in (there, here))
+    cosine = (here * there).sum(-1)
+    sine = (torch.linalg.cross(here, there) * spine).sum(-1)
+    return _turn_about(spine, torch.stack([cosine, sine], -1)) @ swing
+
+
+def _root_procrustes(rest: Tensor, seen: Tensor) -> Tensor:
+    """(B, 3, 3): the rotation that takes the rest bones nearest to the seen ones (least squares over positions)."""
+    turn: Tensor = roma.special_procrustes(seen.mT @ rest)
+    return turn
+
+
+def _up(like: Tensor) -> Tensor:
+    return torch.tensor([0.0, 1.0, 0.0], dtype=like.dtype, device=like.device).expand_as(like)
+
+
+def _unit(vector: Tensor, otherwise: Tensor) -> Tensor:
+    """The direction of (..., 3) vectors; where one is too short to have any, `otherwise`, with a gradient of zero."""
+    squared = vector.square().sum(-1, keepdim=True)
+    long = squared > _SHORT**2
+    # The square root sees a harmless number there, or its infinite slope would make NaN of the masked gradient.
+    direction = torch.where(long, vector, 0.0) / torch.where(long, squared, 1.0).sqrt()
+    return torch.where(long, direction, otherwise)
+
+
+def _cosine_and_sine(phi: Tensor) -> Tensor:
+    """(..., 2) scaled to length one; no turn where it has no length."""
+    return _unit(phi, torch.tensor([1.0, 0.0], dtype=phi.dtype, device=phi.device).expand_as(phi))
+
+
+def _turn_about(axis: Tensor, phi: Tensor) -> Tensor:
+    """Rodrigues: (..., 3) unit axes and (..., 2) cosine and sine (of any length) -> (..., 3, 3)."""
+    cosine, sine = _cosine_and_sine(phi)[..., None, None].unbind(-3)
+    x, y, z = axis.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    outer = axis[..., :, None] * axis[..., None, :]
+    identity = torch.eye(3, dtype=axis.dtype, device=axis.device)
+    return cosine * identity + sine * cross + (1 - cosine) * outer
+
+
+def _swing(start: Tensor, end: Tensor) -> Tensor:
+    """The smallest rotations (..., 3, 3) that take the unit vectors `start` to `end`, both (..., 3).
+
+    A rotation is two reflections; here: mirror in the plane of start, then in the plane of the vector half-way
+    between. Written so, it is exact up to half a turn, where any vector perpendicular to `start` is half-way.
+    """
+    half = start + end
+    smallest = torch.nn.functional.one_hot(start.detach().abs().argmin(-1), 3).to(start.dtype)
+    sideways = smallest - (smallest * start).sum(-1, keepdim=True) * start
+    half = torch.where(half.square().sum(-1, keepdim=True) > _HALF_TURN**2, half, sideways)
+    half = _unit(half, sideways)
+    identity = torch.eye(3, dtype=start.dtype, device=start.device)
+    return identity - 2 * half[..., :, None] * half[..., None, :] + 2 * end[..., :, None] * start[..., None, :]

@@ -1,0 +1,55 @@
+"""The whole configuration of an engine: one object, one digest."""
+
+from typing import Literal
+
+from schemas.config.base import Config, setting
+from schemas.config.networks import PolicyConfig, ScorerConfig
+from schemas.config.stages import (
+    CleanConfig,
+    EvaluateConfig,
+    GateConfig,
+    GenerateConfig,
+    IngestConfig,
+    PairConfig,
+    ScoreConfig,
+    SynthesizeConfig,
+)
+from schemas.config.training import AlignConfig, TrainBaseConfig, TrainCleanConfig, TrainScorerConfig
+
+
+class RayConfig(Config):
+    """What a stage asks Ray for. No part of any stage key: results do not depend on it, but for `threads`."""
+
+    actors: int = setting(2, "actors of a sharded stage", "actors", ge=1)
+    cpus_per_actor: float = setting(0.5, "CPUs that an actor asks for", "CPUs", gt=0)
+    gpus_per_actor: float = setting(0.0, "GPUs that an actor asks for", "GPUs", ge=0)
+    threads_per_actor: int = setting(1, "torch threads in an actor", "threads", ge=1)
+    trainers: int = setting(1, "training workers", "workers", ge=1)
+    cpus_per_trainer: float = setting(1.0, "CPUs that a training worker asks for", "CPUs", gt=0)
+    threads_per_trainer: int = setting(2, "torch threads in a training worker", "threads", ge=1)
+    gpus_per_trainer: float = setting(0.0, "GPUs that a training worker asks for", "GPUs", ge=0)
+    train_retries: int = setting(2, "times that a failed training worker is started again", "times", ge=0)
+
+
+class EngineConfig(Config):
+    """Everything that decides what a campaign computes."""
+
+    profile: Literal["tiny", "micro", "paper"] = setting(..., "the profile that this configuration started from", "-")
+    campaign: str = setting("default", "name of the sequence of rounds", "-", pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
+    seed: int = setting(0, "seed that profile functions spread over all stages", "1", ge=0)
+    body: str = setting("tiny", "body model: a name that ships with the engine, or the path of a model file", "-")
+    policy: PolicyConfig = setting(PolicyConfig(), "policy network", "-")
+    scorer: ScorerConfig = setting(ScorerConfig(), "HMR-Scorer network", "-")
+    synthesize: SynthesizeConfig = setting(SynthesizeConfig(), "synthetic domains", "-")
+    ingest: IngestConfig = setting(IngestConfig(), "ingest", "-")
+    train_base: TrainBaseConfig = setting(TrainBaseConfig(), "training of the base policy", "-")
+    train_scorer: TrainScorerConfig = setting(TrainScorerConfig(), "training of HMR-Scorer", "-")
+    generate: GenerateConfig = setting(GenerateConfig(), "hypotheses for pairs", "-")
+    score: ScoreConfig = setting(ScoreConfig(), "scoring", "-")
+    pair: PairConfig = setting(PairConfig(), "pairs", "-")
+    align: AlignConfig = setting(AlignConfig(), "alignment", "-")
+    evaluate: EvaluateConfig = setting(EvaluateConfig(), "evaluation", "-")
+    gates: GateConfig = setting(GateConfig(), "gates", "-")
+    clean: CleanConfig = setting(CleanConfig(), "cleaning", "-")
+    train_clean: TrainCleanConfig = setting(TrainCleanConfig(), "further training on cleaned data", "-")
+    ray: RayConfig = setting(RayConfig(), "what stages ask Ray for", "-")

@@ -1,0 +1,96 @@
+"""Configuration of the stages that make data and decisions: synthesize to report, gates and cleaning."""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from schemas.config.base import Config, setting
+
+
+class SynthesizeConfig(Config):
+    """How many pictures of each synthetic domain and split are made."""
+
+    source_train: int = setting(5000, "labelled pictures that train the base policy", "pictures", ge=1)
+    source_test: int = setting(500, "held-out labelled source pictures: drift is measured on them", "pictures", ge=1)
+    scorer_train: int = setting(5000, "labelled pictures that train HMR-Scorer", "pictures", ge=1)
+    wild_train: int = setting(2000, "in-the-wild pictures without labels: preference pairs come from them", "pictures", ge=1)
+    wild_validation: int = setting(400, "held-out in-the-wild pictures: gates and choices", "pictures", ge=1)
+    wild_test: int = setting(1000, "held-out in-the-wild pictures: reports only", "pictures", ge=1)
+    seed: int = setting(0, "seed of poses, looks and cameras", "1", ge=0)
+    shard_size: int = setting(500, "pictures a shard", "pictures", ge=1)
+
+
+class IngestConfig(Config):
+    """How pictures and boxes become instances."""
+
+    crop_size_px: int = setting(64, "side of the square crop", "px", ge=32)
+    box_padding: float = setting(1.25, "side of the crop over the longer side of the box", "1", ge=1)
+    max_pixels: int = setting(100_000_000, "pictures with more pixels are refused (decompression bombs)", "px", ge=1)
+    jpeg_quality: int = setting(95, "quality of the stored crops", "1", ge=1, le=100)
+    shard_size: int = setting(500, "pictures a shard", "pictures", ge=1)
+
+
+class GenerateConfig(Config):
+    """How many hypotheses are drawn, and from which noise."""
+
+    hypotheses: int = setting(20, "samples for each instance; sample 0 starts from zero noise", "hypotheses", ge=2)
+    noise_temperature: float = setting(1.0, "factor on the starting noise; 1 is the policy itself", "1", ge=0)
+    shard_size: int = setting(250, "instances a shard", "instances", ge=1)
+    microbatch: int = setting(10, "instances in one forward pass; the last is padded", "instances", ge=1)
+    seed: int = setting(0, "seed of the noise", "1", ge=0)
+
+
+class ScoreConfig(Config):
+    """How hypotheses are scored."""
+
+    mirror: bool = setting(True, "average the scores of picture and mirrored picture", "-")
+    shard_size: int = setting(250, "instances a shard", "instances", ge=1)
+    microbatch: int = setting(10, "instances in one forward pass; the last is padded", "instances", ge=1)
+
+
+class PairConfig(Config):
+    """How scored hypotheses become winner and loser."""
+
+    strategy: Literal["top_bottom", "random"] = setting("top_bottom", "best against worst by score, or two at random", "-")
+    pairs_per_instance: int = setting(1, "pairs an instance gives", "pairs", ge=1)
+    least_margin: float = setting(0.0, "smallest difference of scores that makes a pair", "1", ge=0)
+    seed: int = setting(0, "seed of the random strategy", "1", ge=0)
+
+    @model_validator(mode="after")
+    def _random_knows_no_margin(self) -> "PairConfig":
+        if self.strategy == "random" and self.least_margin > 0:
+            raise ValueError("strategy=random ignores scores: set least_margin=0")
+        return self
+
+
+class EvaluateConfig(Config):
+    """How a policy is measured on held-out labels."""
+
+    generate: GenerateConfig = setting(
+        GenerateConfig(hypotheses=11, seed=7), "M random samples and the zero-noise sample 0", "-"
+    )
+    less_noise: float = setting(0.4, "noise temperature of the control that only shrinks the noise", "1", gt=0, lt=1)
+    resamples: int = setting(1000, "bootstrap resamples behind an interval", "resamples", ge=100)
+    seed: int = setting(0, "seed of the bootstrap", "1", ge=0)
+
+
+class GateConfig(Config):
+    """Limits that a round must keep; all are read on validation."""
+
+    max_failed_share: float = setting(0.05, "largest share of failed units in a stage", "1", ge=0, le=1)
+    min_pairs: int = setting(200, "fewest pairs worth training on", "pairs", ge=1)
+    min_margin: float = setting(0.02, "smallest mean margin between winner and loser", "score", ge=0)
+    min_spearman: float = setting(0.2, "smallest rank correlation of score and error within an instance", "1", ge=-1, le=1)
+    best_of_m_change: float = setting(1.0, "largest rise of the best of M", "%", ge=0)
+    min_diversity: float = setting(0.75, "smallest diversity over that of the campaign's first policy", "1", ge=0, le=1)
+    max_drift: float = setting(3.0, "largest rise of the error on held-out source data", "%", ge=0)
+
+
+class CleanConfig(Config):
+    """How pseudo-labelled in-the-wild data is filtered."""
+
+    keep_share: float = setting(0.7, "share of the pseudo-labels that is kept, best scores first", "1", gt=0, le=1)
+    swap_share: float = setting(
+        0.0, "share of pseudo-labels swapped between pictures on purpose, to measure the filter", "1", ge=0, le=1
+    )
+    seed: int = setting(0, "seed of the swaps", "1", ge=0)

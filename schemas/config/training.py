@@ -1,0 +1,92 @@
+"""Configuration of the training stages: base policy, scorer, alignment, further training on cleaned data."""
+
+from typing import Literal
+
+from schemas.config.base import Config, setting
+
+
+class OptimiserConfig(Config):
+    """AdamW with a warm-up, a cosine to zero, clipping, and a moving average of the weights."""
+
+    steps: int = setting(..., "optimiser steps", "steps", ge=1)
+    learning_rate: float = setting(..., "peak learning rate", "1", gt=0)
+    encoder_learning_rate: float = setting(1.0, "learning rate of the image encoder over the rest's; 0 freezes it", "1", ge=0)
+    warmup_steps: int = setting(20, "steps of linear warm-up", "steps", ge=0)
+    cosine: bool = setting(True, "let the learning rate fall to zero along a cosine", "-")
+    weight_decay: float = setting(0.0, "AdamW's decoupled weight decay", "1", ge=0)
+    gradient_clip: float = setting(1.0, "largest norm of the gradient", "1", gt=0)
+    ema_decay: float = setting(0.995, "decay of the moving average of the weights", "1", ge=0, lt=1)
+    checkpoint_every: int = setting(200, "steps between two resumable checkpoints", "steps", ge=1)
+    report_every: int = setting(10, "steps between two points of the training curves", "steps", ge=1)
+
+
+class SupervisedLossConfig(Config):
+    """The weights of the losses on labelled crops."""
+
+    uv: float = setting(4.0, "the encoder's own joint positions (normalised, L1)", "1", ge=0)
+    depth: float = setting(2.0, "the encoder's own joint depths (metres, L1)", "1", ge=0)
+    twist: float = setting(0.5, "the encoder's own twists (MSE of cos, sin)", "1", ge=0)
+    betas: float = setting(0.02, "the encoder's own betas (MSE)", "1", ge=0)
+    twist_denoising: float = setting(1.0, "denoising error of the twists over that of the joints", "1", ge=0)
+
+
+class TrainBaseConfig(Config):
+    """Training of the base policy on labelled source data."""
+
+    optimiser: OptimiserConfig = setting(OptimiserConfig(steps=2400, learning_rate=2e-3), "optimiser", "-")
+    batch_images: int = setting(32, "crops a step", "crops", ge=1)
+    noise_draws: int = setting(2, "noise draws a crop and step", "draws", ge=1)
+    losses: SupervisedLossConfig = setting(SupervisedLossConfig(), "weights of the losses", "-")
+    seed: int = setting(0, "seed of initial weights, batches and noise", "1", ge=0)
+
+
+class TrainScorerConfig(Config):
+    """Training of HMR-Scorer on labelled scorer data and samples of the base policy."""
+
+    optimiser: OptimiserConfig = setting(OptimiserConfig(steps=900, learning_rate=1e-3), "optimiser", "-")
+    batch_images: int = setting(48, "crops a step", "crops", ge=1)
+    pool: int = setting(8, "policy samples drawn for each crop before training", "hypotheses", ge=2)
+    samples: int = setting(4, "policy samples of a crop that a step uses", "hypotheses", ge=2)
+    blends: int = setting(2, "blends of label and policy sample that a step uses", "hypotheses", ge=0)
+    rank_sigma: float = setting(5.0, "sharpness of the rank loss", "1", gt=0)
+    score_weight: float = setting(5.0, "weight of the MSE between score and score of the error", "1", ge=0)
+    best_mm: float = setting(10.0, "error whose score is 1", "mm", ge=0)
+    worst_mm: float = setting(300.0, "error whose score is 0", "mm", gt=0)
+    estimate: SupervisedLossConfig = setting(SupervisedLossConfig(), "weights of the encoder's own estimate", "-")
+    start_from_policy: bool = setting(True, "the encoder starts from the base policy's", "-")
+    seed: int = setting(0, "seed of initial weights, batches and noise", "1", ge=0)
+
+
+class AlignConfig(Config):
+    """Preference fine-tuning of the policy on pairs."""
+
+    objective: Literal["anchored_dpo", "dpo", "sft"] = setting(
+        "anchored_dpo", "anchored DPO; DPO as published; or winners alone", "-"
+    )
+    optimiser: OptimiserConfig = setting(
+        OptimiserConfig(steps=200, learning_rate=3e-4, encoder_learning_rate=3.0, ema_decay=0.99, checkpoint_every=50),
+        "optimiser",
+        "-",
+    )
+    beta: float = setting(30.0, "strength of the preference term", "1", gt=0)
+    anchor: float = setting(0.9, "weight of the winner's own denoising error (anchored DPO)", "1", ge=0)
+    replay: float = setting(4.0, "weight of the supervised loss on labelled source crops", "1", ge=0)
+    replay_images: int = setting(32, "labelled crops a step", "crops", ge=0)
+    batch_pairs: int = setting(96, "pairs a step", "pairs", ge=1)
+    antithetic: bool = setting(True, "draw timesteps in mirrored couples t, T - 1 - t", "-")
+    losses: SupervisedLossConfig = setting(SupervisedLossConfig(), "weights of the replayed losses", "-")
+    seed: int = setting(0, "seed of batches and noise", "1", ge=0)
+
+
+class TrainCleanConfig(Config):
+    """Further supervised training of a policy on labelled source crops and kept pseudo-labels."""
+
+    optimiser: OptimiserConfig = setting(
+        OptimiserConfig(steps=300, learning_rate=5e-4, ema_decay=0.99, checkpoint_every=100), "optimiser", "-"
+    )
+    labelled_images: int = setting(32, "labelled source crops a step", "crops", ge=0)
+    pseudo_images: int = setting(32, "kept pseudo-labelled crops a step", "crops", ge=1)
+    pseudo_weight: float = setting(1.0, "weight of the pseudo-labelled crops' loss", "1", ge=0)
+    noise_draws: int = setting(2, "noise draws a crop and step", "draws", ge=1)
+    losses: SupervisedLossConfig = setting(SupervisedLossConfig(), "weights of the losses", "-")
+    seed: int = setting(0, "seed of batches and noise", "1", ge=0)

@@ -1,0 +1,81 @@
+"""Digests: one SHA-256 for whatever decides a result, so that equal inputs have equal names everywhere."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+PACKAGES = ("flows", "infra", "models", "schemas", "tasks")
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no blanks: equal values, equal text. TypeError for what JSON can't hold (NaN)."""
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (64 hex digits) of the canonical JSON of `value`; pydantic models count as their dumped fields."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def config_digest(config: BaseModel | Mapping[str, Any]) -> str:
+    """Digest of a configuration: every field, defaults included."""
+    return digest(config)
+
+
+def state_digest(state: Mapping[str, np.ndarray], about: Any = None) -> str:
+    """Digest of a model's weights, whatever the order of the names; `about` (a configuration, say) counts as well.
+
+    Names, shapes, types and bytes count; the memory layout does not.
+    """
+    total = hashlib.sha256(canonical_json(about).encode())
+    for name in sorted(state):
+        array = np.ascontiguousarray(state[name])
+        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        total.update(canonical_json([name, list(array.shape), little.dtype.str]).encode())
+        total.update(little.tobytes())
+    return total.hexdigest()
+
+
+def bytes_digest(data: bytes) -> str:
+    """SHA-256 of bytes (a picture's file, say)."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@cache
+def code_digest() -> str:
+    """Digest of the .py sources of our packages, from where they were imported: the same with or without git."""
+    root = Path(__file__).resolve().parent.parent
+    total = hashlib.sha256()
+    for package in PACKAGES:
+        for source in sorted((root / package).rglob("*.py")):
+            total.update(f"{source.relative_to(root).as_posix()}\n".encode())
+            total.update(hashlib.sha256(source.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """`value` in JSON's own types; floats that are whole stay floats, so that 1 and 1.0 differ as they do in JSON."""
+    if isinstance(value, BaseModel):
+        return _plain(value.model_dump(mode="json"))
+    if isinstance(value, Mapping):
+        if not all(isinstance(name, str) for name in value):
+            raise TypeError(f"only text can be a key in canonical JSON, not {sorted(map(repr, value))}")
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise TypeError(f"canonical JSON has no {value}")
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise TypeError(f"{type(value).__name__} can't stand in canonical JSON: {value!r}")

@@ -1,0 +1,21 @@
+"""Errors that a user can cause or cure; the command line prints their text alone, without a traceback."""
+
+
+class EngineError(Exception):
+    """Something a person can act on. The message says what was wrong, where, and what to do."""
+
+
+class ConfigError(EngineError):
+    """A configuration value is unknown, of the wrong type or out of range."""
+
+
+class StoreError(EngineError):
+    """The store is missing, not writable, or holds something that is not ours."""
+
+
+class DataError(EngineError):
+    """Input data as a whole can't be used (single bad units land in the table `failures` instead)."""
+
+
+class GateError(EngineError):
+    """A gate stopped the round; the reason is recorded and the current policy stays."""

@@ -1,0 +1,159 @@
+"""Profiles: functions that return a whole configuration. `tiny` learns on two CPU cores, `micro` is for tests, `paper` is as published."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from schemas.config.engine import EngineConfig, RayConfig
+from schemas.config.networks import ConditionConfig, DiffusionConfig, HypoNetConfig, PolicyConfig, ScorerConfig
+from schemas.config.stages import (
+    CleanConfig,
+    EvaluateConfig,
+    GateConfig,
+    GenerateConfig,
+    IngestConfig,
+    PairConfig,
+    SynthesizeConfig,
+)
+from schemas.config.training import AlignConfig, OptimiserConfig, TrainBaseConfig, TrainCleanConfig, TrainScorerConfig
+from schemas.errors import ConfigError
+
+
+def tiny(seed: int = 0, campaign: str = "default") -> EngineConfig:
+    """The embedded default: free body, synthetic pictures, trains from nothing in minutes."""
+    return EngineConfig(
+        profile="tiny",
+        campaign=campaign,
+        seed=seed,
+        synthesize=SynthesizeConfig(seed=seed),
+        train_base=TrainBaseConfig(seed=seed),
+        train_scorer=TrainScorerConfig(seed=seed),
+        generate=GenerateConfig(seed=seed),
+        pair=PairConfig(seed=seed),
+        align=AlignConfig(seed=seed),
+        evaluate=EvaluateConfig(seed=seed),
+        clean=CleanConfig(seed=seed),
+        train_clean=TrainCleanConfig(seed=seed),
+    )
+
+
+def micro(seed: int = 0, campaign: str = "micro") -> EngineConfig:
+    """Every stage in seconds; learns nothing to speak of, so its gates are wide open."""
+    networks = {"widths": (8, 16, 16), "blocks": (1, 1, 1), "map_channels": 8}
+    items = {"joint_channels": 8, "local_channels": 8, "heads": 2, "attention_hops": (16,), "norm_groups": 8}
+    condition = ConditionConfig(**networks)
+    return EngineConfig(
+        profile="micro",
+        campaign=campaign,
+        seed=seed,
+        policy=PolicyConfig(condition=condition, hyponet=HypoNetConfig(**items, time_channels=16)),
+        scorer=ScorerConfig(condition=condition, **items, hidden=(16, 8)),
+        synthesize=SynthesizeConfig(
+            source_train=48,
+            source_test=12,
+            scorer_train=48,
+            wild_train=24,
+            wild_validation=12,
+            wild_test=12,
+            seed=seed,
+            shard_size=24,
+        ),
+        ingest=IngestConfig(shard_size=12),
+        train_base=TrainBaseConfig(optimiser=_short(steps=6, learning_rate=2e-3), batch_images=8, seed=seed),
+        train_scorer=TrainScorerConfig(
+            optimiser=_short(steps=6, learning_rate=1e-3), batch_images=8, pool=4, samples=3, blends=1, seed=seed
+        ),
+        generate=GenerateConfig(hypotheses=5, shard_size=8, microbatch=4, seed=seed),
+        pair=PairConfig(seed=seed),
+        align=AlignConfig(
+            optimiser=_short(steps=6, learning_rate=3e-4), batch_pairs=8, replay_images=8, seed=seed
+        ),
+        evaluate=EvaluateConfig(
+            generate=GenerateConfig(hypotheses=4, shard_size=8, microbatch=4, seed=7), resamples=100, seed=seed
+        ),
+        gates=GateConfig(min_pairs=1, min_margin=0.0, min_spearman=-1.0, min_diversity=0.0, max_drift=100.0),
+        clean=CleanConfig(seed=seed),
+        train_clean=TrainCleanConfig(
+            optimiser=_short(steps=6, learning_rate=5e-4), labelled_images=8, pseudo_images=8, seed=seed
+        ),
+        ray=RayConfig(threads_per_trainer=1),
+    )
+
+
+def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
+    """The published sizes: HRNet-W48 + HypoNet at 256 px, noise prediction, M = 100, DPO with beta 100 (ADHMR, section 4.1)."""
+    condition = ConditionConfig(kind="hrnet_w48", image_size=256)
+    items = {"joint_channels": 256, "local_channels": 256, "heads": 8, "feedforward_ratio": 4}
+    dropouts = {"start_dropout": 0.25, "block_dropout": 0.1}
+    hops = (7, 6, 5, 4, 3, 1)
+    return EngineConfig(
+        profile="paper",
+        campaign=campaign,
+        seed=seed,
+        body="smpl",
+        policy=PolicyConfig(
+            condition=condition,
+            hyponet=HypoNetConfig(**items, attention_hops=hops, time_channels=128, **dropouts),
+            diffusion=DiffusionConfig(parameterisation="eps", joint_scale=50.0, twist_scale=50.0),
+        ),
+        scorer=ScorerConfig(
+            condition=condition,
+            **items,
+            attention_hops=hops,
+            twists=0,
+            sees_own_estimate=False,
+            hidden=(1024, 256),
+            dropout=0.1,
+        ),
+        ingest=IngestConfig(crop_size_px=256),
+        generate=GenerateConfig(hypotheses=50, microbatch=8, seed=seed),
+        pair=PairConfig(seed=seed),
+        align=AlignConfig(
+            objective="dpo",
+            optimiser=OptimiserConfig(
+                steps=3150, learning_rate=5e-5, encoder_learning_rate=0.5, ema_decay=0.9999, cosine=False
+            ),
+            beta=100.0,
+            anchor=0.0,
+            replay=0.0,
+            replay_images=0,
+            batch_pairs=40,
+            seed=seed,
+        ),
+        evaluate=EvaluateConfig(generate=GenerateConfig(hypotheses=101, microbatch=8, seed=7), seed=seed),
+        ray=RayConfig(actors=1, cpus_per_actor=1.0, gpus_per_actor=0.5, gpus_per_trainer=1.0),
+    )
+
+
+def _short(steps: int, learning_rate: float) -> OptimiserConfig:
+    return OptimiserConfig(
+        steps=steps, learning_rate=learning_rate, warmup_steps=1, ema_decay=0.5, checkpoint_every=2, report_every=2
+    )
+
+
+PROFILES = {"tiny": tiny, "micro": micro, "paper": paper}
+
+
+def load_profile(name: str, seed: int = 0, campaign: str | None = None, changes: dict[str, Any] | None = None) -> EngineConfig:
+    """The profile `name` with `changes`, a mapping of dotted field names ("align.beta") to values.
+
+    Raises ConfigError for an unknown profile or field, and for a value that the field does not take.
+    """
+    if name not in PROFILES:
+        raise ConfigError(f"There is no profile {name!r}; there are {', '.join(PROFILES)}.")
+    plain = PROFILES[name](seed=seed, **({"campaign": campaign} if campaign else {})).model_dump()
+    for dotted, value in (changes or {}).items():
+        *parents, leaf = dotted.split(".")
+        place: Any = plain
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or leaf not in place:
+            known = ", ".join(sorted(place)) if isinstance(place, dict) else "no such section"
+            raise ConfigError(f"There is no configuration field {dotted!r} (known there: {known}).")
+        place[leaf] = value
+    try:
+        return EngineConfig.model_validate(plain)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"Configuration field {where}: {first['msg']} (got {first.get('input')!r}).") from error

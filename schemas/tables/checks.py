@@ -1,0 +1,164 @@
+"""Arrow tables against their contract: build one from columns, bring one into form, check one, read vectors back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.errors import DataError
+from schemas.tables.contracts import TableContract, contract
+
+
+def build(table_name: str, columns: Mapping[str, Any]) -> pa.Table:
+    """A checked table from columns: lists, numpy arrays (N, or N x length for vectors), Arrow arrays, or one
+    scalar or string that holds for all rows. Nullable columns may be left out.
+
+    Raises DataError as `check` does, and for columns of different lengths or unknown names.
+    """
+    known = contract(table_name)
+    lengths = {name: len(value) for name, value in columns.items() if not _is_constant(value)}
+    count = next(iter(lengths.values()), 1)
+    if any(other != count for other in lengths.values()):
+        raise DataError(f"Table {table_name}: the columns have different lengths: {lengths}.")
+    arrays: dict[str, Any] = {}
+    for name, value in columns.items():
+        if name not in known.schema.names:
+            raise DataError(f"Table {table_name} has no column {name!r}; it has {', '.join(known.schema.names)}.")
+        kind = known.schema.field(name).type
+        try:
+            arrays[name] = _array([value] * count if _is_constant(value) else value, kind)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError) as error:
+            raise DataError(f"Table {table_name}, column {name}: the values are not {kind}: {error}") from error
+    return conform(table_name, pa.table(arrays))
+
+
+def conform(table_name: str, table: pa.Table) -> pa.Table:
+    """`table` in the contract's column order and types (safe casts only), absent nullable columns as nulls; checked."""
+    known = contract(table_name)
+    missing = [field.name for field in known.schema if field.name not in table.column_names and not field.nullable]
+    unknown = [name for name in table.column_names if name not in known.schema.names]
+    if missing:
+        raise DataError(f"Table {table_name}: missing columns {', '.join(missing)}.")
+    if unknown:
+        raise DataError(f"Table {table_name}: unknown columns {', '.join(unknown)}.")
+    arrays = []
+    for field in known.schema:
+        if field.name not in table.column_names:
+            arrays.append(pa.nulls(len(table), field.type))
+            continue
+        column = table.column(field.name)
+        if column.null_count and not field.nullable:
+            raise DataError(_null_message(known, table, field.name, column))
+        try:
+            arrays.append(column if column.type == field.type else column.cast(field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise DataError(
+                f"Table {table_name}, column {field.name}: {column.type} does not fit {field.type}: {error}"
+            ) from error
+    result = pa.Table.from_arrays(arrays, schema=known.schema)
+    check(table_name, result)
+    return result
+
+
+def check(table_name: str, table: pa.Table) -> None:
+    """Raise DataError unless columns, types, nulls, vector lengths, finiteness and keys are as the contract says."""
+    known = contract(table_name)
+    if table.column_names != known.schema.names:
+        raise DataError(
+            f"Table {table_name}: the columns are {', '.join(table.column_names)}; "
+            f"expected {', '.join(known.schema.names)}."
+        )
+    for field in known.schema:
+        column = table.column(field.name)
+        if not _same_type(column.type, field.type):
+            raise DataError(f"Table {table_name}, column {field.name}: type {column.type}, expected {field.type}.")
+        if column.null_count and not field.nullable:
+            raise DataError(_null_message(known, table, field.name, column))
+        if pa.types.is_list(field.type):
+            _check_vectors(known, table, field)
+    _check_key(known, table)
+
+
+def matrix(table: pa.Table, column: str) -> np.ndarray:
+    """A vector column as an array (rows x length), float32 or bool. DataError where a row is null or lengths differ."""
+    values = table.column(column).combine_chunks()
+    if len(values) == 0:
+        declared = (table.schema.field(column).metadata or {}).get(b"length", b"0")
+        kind = np.bool_ if pa.types.is_boolean(values.type.value_type) else np.float32
+        return np.zeros((0, int(declared)), dtype=kind)
+    lengths = pc.unique(pc.list_value_length(values)).to_pylist()
+    if len(lengths) != 1 or lengths[0] is None:
+        raise DataError(f"Column {column}: rows have different lengths or are null ({lengths}); no array fits.")
+    return values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), lengths[0])
+
+
+def _is_constant(value: Any) -> bool:
+    return value is None or isinstance(value, str | bytes) or (np.ndim(value) == 0 and not hasattr(value, "__len__"))
+
+
+def _array(value: Any, kind: pa.DataType) -> Any:
+    if isinstance(value, pa.Array | pa.ChunkedArray):
+        return value
+    if isinstance(value, np.ndarray) and value.ndim == 2 and pa.types.is_list(kind):
+        offsets = np.arange(len(value) + 1, dtype=np.int32) * np.int32(value.shape[1])
+        # float64 arrays lose digits here on purpose: vectors are stored as float32
+        flat = pa.array(np.ascontiguousarray(value).reshape(-1)).cast(kind.value_type, safe=False)
+        return pa.ListArray.from_arrays(pa.array(offsets), flat, type=kind)
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype != object:
+        return pa.array(value).cast(kind)
+    return pa.array([item.tolist() if isinstance(item, np.ndarray) else item for item in value], type=kind)
+
+
+def _same_type(seen: pa.DataType, wanted: pa.DataType) -> bool:
+    if pa.types.is_list(wanted):
+        return pa.types.is_list(seen) and bool(seen.value_type == wanted.value_type)
+    return bool(seen == wanted)
+
+
+def _where(known: TableContract, table: pa.Table, row: int) -> str:
+    values = [f"{name}={table.column(name)[row].as_py()!r}" for name in known.key if name in table.column_names]
+    return f"row {row} ({', '.join(values)})"
+
+
+def _null_message(known: TableContract, table: pa.Table, name: str, column: pa.ChunkedArray) -> str:
+    row = pc.index(pc.is_null(column), True).as_py()
+    return f"Table {known.name}, column {name}: no value in {_where(known, table, row)}; one is required."
+
+
+def _check_vectors(known: TableContract, table: pa.Table, field: pa.Field) -> None:
+    column = table.column(field.name).combine_chunks()
+    wanted = known.vector_length(field.name)
+    if wanted is not None:
+        wrong = pc.fill_null(pc.not_equal(pc.list_value_length(column), wanted), False)
+        row = pc.index(wrong, True).as_py()
+        if row >= 0:
+            raise DataError(
+                f"Table {known.name}, column {field.name}: {len(column[row])} numbers in {_where(known, table, row)}, "
+                f"expected {wanted}."
+            )
+    flat = column.flatten()
+    if flat.null_count:
+        place = pc.index(pc.is_null(flat), True).as_py()
+        row = pc.list_parent_indices(column)[place].as_py()
+        raise DataError(f"Table {known.name}, column {field.name}: a null inside {_where(known, table, row)}.")
+    if pa.types.is_floating(field.type.value_type):
+        place = pc.index(pc.is_finite(flat), False).as_py()
+        if place >= 0:
+            row = pc.list_parent_indices(column)[place].as_py()
+            raise DataError(
+                f"Table {known.name}, column {field.name}: {flat[place].as_py()} in {_where(known, table, row)}; "
+                "only finite numbers are allowed."
+            )
+
+
+def _check_key(known: TableContract, table: pa.Table) -> None:
+    keys = list(known.key)
+    counted = table.select(keys).group_by(keys, use_threads=False).aggregate([([], "count_all")])
+    if len(counted) == len(table):
+        return
+    twice = counted.filter(pc.greater(counted.column("count_all"), 1)).slice(0, 1).to_pylist()[0]
+    times = twice.pop("count_all")
+    named = ", ".join(f"{name}={value!r}" for name, value in twice.items())
+    raise DataError(f"Table {known.name}: {times} rows have the same key ({named}); keys must be unique.")

@@ -1,0 +1,259 @@
+"""Everything that a round's page shows, as plain values: strings, numbers, lists, arrays.
+
+Who fills a `RoundReport` reads the tables; who draws it (`page`) never does. The same page serves DPO rounds, cleaning
+rounds and evaluations: what differs are the rows that it is given.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.statistics import Interval
+
+Better = Literal["lower", "higher", "neither"]
+Direction = Literal["better", "worse", "unclear", "neutral"]
+
+
+def direction_of(change: Interval, better: Better) -> Direction:
+    """What the interval of a change says: only one that lies wholly on one side of zero says anything."""
+    if better == "neither":
+        return "neutral"
+    if math.isnan(change.low) or math.isnan(change.high) or change.low <= 0 <= change.high:
+        return "unclear"
+    return "better" if (change.high < 0) == (better == "lower") else "worse"
+
+
+@dataclass(frozen=True)
+class Control:
+    """Something else that was done to the same policy, so that a reader sees what the scorer alone is worth."""
+
+    name: str
+    """Short; the head of its column: "random pairs", "less noise"."""
+    description: str
+    """One sentence: what was done instead."""
+
+
+@dataclass(frozen=True)
+class HeadlineRow:
+    """One measure, before and after, with the controls' changes of the same measure in the same row."""
+
+    name: str
+    unit: str
+    """"mm", "%", "none" or "count": sets the number of decimals as well."""
+    before: float
+    after: float
+    change: Interval | None
+    """Change in %, with its 95 % interval; None where there is none, which the page then says."""
+    n: int
+    """How many instances it was taken over."""
+    note: str = ""
+    controls: Mapping[str, Interval] = field(default_factory=dict)
+    """By `Control.name`: that control's change in %, against the same `before`."""
+    better: Better = "lower"
+
+
+@dataclass(frozen=True)
+class HeadlineGroup:
+    """Headline rows that belong together: "Held-out wild test", "Diversity", "Drift on source"."""
+
+    title: str
+    rows: Sequence[HeadlineRow]
+    note: str = ""
+    """Which labels, which split, how many samples."""
+
+
+@dataclass(frozen=True)
+class NumberRow:
+    """A number that is no before-and-after: AUC of the score, kept and dropped counts, Spearman of the scorer."""
+
+    name: str
+    unit: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class GateRow:
+    """A condition that had to hold, what was measured, and the verdict."""
+
+    name: str
+    when: str
+    """"before training" or "before promotion"."""
+    value: float
+    unit: str
+    limit: str
+    """In words: "at least 0.30", "interval wholly below 0 %"."""
+    passed: bool
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """A stage of the round. Units end as ok, filtered or failed; the page marks a row where they don't add up."""
+
+    name: str
+    stage_key: str
+    state: str
+    """"run", "resumed" or "reused"."""
+    units_in: int
+    ok: int
+    filtered: int
+    failed: int
+    seconds: float
+    """How long it took when it was run; of a reused stage, back then."""
+    unit: str = "units"
+    """What is counted: "images", "instances", "hypotheses"."""
+    reads: Sequence[str] = ()
+    """Keys of the stages that it read."""
+    models: Sequence[str] = ()
+    """Digests of the models that it used."""
+    config_digest: str = ""
+
+    @property
+    def unaccounted(self) -> int:
+        """Units that ended as none of the three: 0, or something is wrong."""
+        return self.units_in - self.ok - self.filtered - self.failed
+
+
+@dataclass(frozen=True)
+class FailureRow:
+    """Units that ended for the same reason in the same stage."""
+
+    stage: str
+    outcome: str
+    """"failed" or "filtered"."""
+    reason: str
+    count: int
+    examples: Sequence[str] = ()
+    """A few ids, with their detail if there is one."""
+
+
+@dataclass(frozen=True)
+class ScoreAgainstError:
+    """Scores and errors of the same hypotheses, from which the page draws error by score within each instance."""
+
+    scores: NDArray[np.floating]
+    """(N, M) higher is better."""
+    errors: NDArray[np.floating]
+    """(N, M) mm."""
+    spearman_within: Interval
+    spearman_overall: float
+    left_out: int = 0
+    """Instances whose scores or errors are all equal."""
+    note: str = ""
+    """Which error, which split, which scorer."""
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Score of the winner minus score of the loser, of all pairs of the round."""
+
+    values: NDArray[np.floating]
+    """(P,)"""
+    note: str = ""
+    """How the pairs were chosen."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a curve."""
+
+    name: str
+    """"winner" and "loser" get the same colours in every panel."""
+    steps: NDArray[np.number]
+    values: NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One panel: lines over optimiser steps."""
+
+    title: str
+    unit: str
+    series: Sequence[Series]
+    reference: float | None = None
+    """A thin level line: 0.5 for a preference accuracy, 0 for a loss against the reference's."""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One person: the meshes of the two policies, and the label's if one is known, over the same crop."""
+
+    instance_id: str
+    before: NDArray[np.uint8]
+    """(H, W, 3) RGB"""
+    after: NDArray[np.uint8]
+    label: NDArray[np.uint8] | None
+    before_error_mm: float | None = None
+    after_error_mm: float | None = None
+    photo: NDArray[np.uint8] | None = None
+    """The bare crop."""
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model of the round and where it came from."""
+
+    role: str
+    """"policy before", "policy after", "reference", "scorer"."""
+    digest: str
+    parents: Sequence[str] = ()
+    config_digest: str = ""
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """The whole page. Sections without content are not left out: the page says that nothing was measured."""
+
+    title: str
+    """"DPO round 1", "Cleaning round 3"."""
+    campaign: str
+    created_at: str
+    """When, as text; the page itself never looks at a clock, so the same report gives the same bytes."""
+    outcome: str
+    """One word or two: "promoted", "kept the old policy"."""
+    promoted: bool
+    summary: str
+    """One or two sentences that stand alone: what happened and why."""
+    headline: Sequence[HeadlineGroup]
+    """Held-out errors first, then diversity, then drift on source; every round has all three."""
+    controls: Sequence[Control]
+    before_name: str = "before"
+    after_name: str = "after"
+    notices: Sequence[str] = ()
+    """What a reader must know before the numbers: boxes that were missing, labels that were not the images' own."""
+    numbers: Sequence[NumberRow] = ()
+    numbers_title: str = "Further numbers"
+    gates: Sequence[GateRow] = ()
+    stages: Sequence[StageRow] = ()
+    failures: Sequence[FailureRow] = ()
+    score_against_error: ScoreAgainstError | None = None
+    margins: Margins | None = None
+    curves: Sequence[Curve] = ()
+    overlays: Sequence[Overlay] = ()
+    overlays_note: str = ""
+    """How the people were chosen, so that nobody takes a dozen for the best dozen."""
+    models: Sequence[ModelRow] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """Config digest, code digest, seed, store, device, ...: name -> text."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Library -> version."""
+
+    def __post_init__(self) -> None:
+        names = {control.name for control in self.controls}
+        for group in self.headline:
+            for row in group.rows:
+                unknown = sorted(set(row.controls) - names)
+                if unknown:
+                    listed = ", ".join(sorted(names)) or "none"
+                    raise ValueError(f"headline row {row.name!r} has controls {unknown} that are not listed ({listed})")

@@ -1,0 +1,278 @@
+"""Run a stage shard by shard: find what is done, do the rest with Ray Data, count, commit.
+
+What flows through Ray is descriptions of shards, not rows: an actor builds its worker once, turns a shard into rows,
+writes the shard's files itself and hands back counts. `in_process=True` does the same work here, without Ray.
+"""
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import pyarrow as pa
+import ray
+
+from infra import faults
+from infra.ray_session import check_resources, ray_session
+from infra.shards import Receipt, Shard, Tally, cut, forget, receipts, stamped, write_shard
+from infra.stages import Failure, StageRecord, StageSpec, commit, count_failures, failures_table, find, now
+from infra.store import Store
+from infra.tables import DataFile, read_files
+from schemas import errors
+from schemas.errors import DataError, EngineError, GateError
+from schemas.progress import SILENT, Progress
+from schemas.tables import contract
+
+
+@dataclass(frozen=True)
+class ShardOutput:
+    """What a worker made of a shard: rows per table (no row needed, `stage_key` may be left out), the units that did
+    not make it, and how many did."""
+
+    tables: Mapping[str, pa.Table]
+    failures: Sequence[Failure] = ()
+    ok: int = 0
+
+
+class ShardWorker(Protocol):
+    """Turns a shard into rows. The result may depend on the shard's ids and on nothing that happened before."""
+
+    def __call__(self, shard: Shard) -> ShardOutput: ...
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """How a stage ended. `shards_found` were done by an earlier run, `shards_done` by this one."""
+
+    record: StageRecord
+    reused: bool
+    shards_found: int = 0
+    shards_done: int = 0
+
+    @property
+    def key(self) -> str:
+        return self.record.stage_key
+
+
+def run_sharded(
+    store: Store,
+    spec: StageSpec,
+    ids: Iterable[str],
+    shard_size: int,
+    worker: Callable[..., ShardWorker],
+    worker_args: Mapping[str, Any],
+    *,
+    tables: Sequence[str],
+    progress: Progress = SILENT,
+    unit: str = "instances",
+    actors: int = 1,
+    cpus_per_actor: float = 0.5,
+    gpus_per_actor: float = 0.0,
+    threads: int = 1,
+    max_failed_share: float = 1.0,
+    device: str = "cpu",
+    in_process: bool = False,
+) -> StageResult:
+    """Do the stage for `ids`, or find it done. Each actor builds `worker(**worker_args)` once.
+
+    `tables` names every table that the workers write (`failures` needs no mention). An exception that a unit raises in
+    the worker makes the unit a row of `failures`; an EngineError other than that stops the stage.
+
+    Raises GateError if more than `max_failed_share` of the units failed. Where exceptions had a part in it nothing is
+    committed and those shards are tried anew by the next run; failures that the worker itself reported are committed
+    first, so that they can be looked at, and the verdict stands until the configuration or the input changes.
+    """
+    record = find(store, spec.key)
+    if record is not None:
+        progress.say(f"{spec.name}: reused, {record.tally.ok} {unit} ({spec.key[:12]})")
+        _gate(store, spec, record.tally, record.units_in, max_failed_share, ())
+        return StageResult(record, reused=True)
+    started_at = now()
+    shards = cut(ids, shard_size)
+    units = sum(len(shard.ids) for shard in shards)
+    found = receipts(store, spec.key, shards, stage=spec.name)
+    todo = [shard for shard in shards if shard.index not in found]
+    progress.begin(spec.name, units, unit)
+    if found:
+        done_before = sum(receipt.tally.total for receipt in found.values())
+        progress.advance(spec.name, done_before, f"{len(found)} shards of an earlier run")
+    make = _ShardDoer(store, spec, worker, dict(worker_args), tuple(tables))
+    if in_process:
+        answers: Iterator[dict[str, Any]] = (make(_describe(shard)) for shard in todo)
+        _follow(answers, spec, progress)
+    elif todo:
+        with ray_session(threads=threads):
+            answers = _on_ray(make, todo, actors, cpus_per_actor, gpus_per_actor)
+            _follow(answers, spec, progress)
+    every = receipts(store, spec.key, shards, stage=spec.name)
+    tally = sum((receipt.tally for receipt in every.values()), Tally())
+    files = _files_by_table(every.values(), tables)
+    if tally.crashed and units and tally.failed / units > max_failed_share:
+        reasons = _reasons(store, files["failures"])
+        for receipt in every.values():
+            if receipt.tally.crashed:
+                forget(store, spec.key, receipt.index)
+        raise GateError(
+            f"{_over_limit(spec, tally, units, max_failed_share)} {reasons} "
+            "Nothing was committed; the next run tries these shards again."
+        )
+    record = commit(store, spec, files, units, tally, started_at=started_at, device=device)
+    progress.end(spec.name, _summary(record, unit))
+    _gate(store, spec, tally, units, max_failed_share, files["failures"])
+    return StageResult(record, reused=False, shards_found=len(found), shards_done=len(todo))
+
+
+def do_shard(store: Store, spec: StageSpec, worker: ShardWorker, shard: Shard, tables: Sequence[str]) -> Receipt:
+    """Make one shard and write it. If the worker raises, its units are tried one by one, and those that raise fail."""
+    try:
+        outputs = [worker(shard)]
+        crashed: list[Failure] = []
+    except EngineError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a unit raises must cost that unit alone, not the stage
+        outputs, crashed = _one_by_one(worker, shard, error)
+    rows = {name: [contract(name).schema.empty_table()] for name in (*tables, "failures")}
+    failures = [failure for output in outputs for failure in output.failures] + crashed
+    for output in outputs:
+        for name, table in output.tables.items():
+            if name not in rows:
+                raise DataError(f"Stage {spec.name} wrote to table {name}, but names only {', '.join(tables)}.")
+            rows[name].append(stamped(name, table, spec.key))
+    if failures:
+        rows["failures"].append(failures_table(spec, sorted(failures, key=lambda failure: failure.id)))
+    lost = count_failures(failures)
+    tally = Tally(ok=sum(output.ok for output in outputs), crashed=len(crashed)) + lost
+    if tally.total != len(shard.ids):
+        raise DataError(
+            f"Stage {spec.name}, shard {shard.index}: {len(shard.ids)} units went in, but {tally.ok} ok, "
+            f"{tally.filtered} filtered and {tally.failed} failed came out."
+        )
+    whole = {name: pa.concat_tables(parts).combine_chunks() for name, parts in rows.items()}
+    return write_shard(store, spec.key, shard, whole, tally, stage=spec.name)
+
+
+def _one_by_one(worker: ShardWorker, shard: Shard, first: Exception) -> tuple[list[ShardOutput], list[Failure]]:
+    if len(shard.ids) == 1:
+        return [], [_crash(shard.ids[0], first, attempts=1)]
+    outputs: list[ShardOutput] = []
+    crashed: list[Failure] = []
+    for name in shard.ids:
+        try:
+            outputs.append(worker(Shard(shard.index, (name,))))
+        except EngineError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            crashed.append(_crash(name, error, attempts=2))
+    return outputs, crashed
+
+
+def _crash(name: str, error: Exception, attempts: int) -> Failure:
+    return Failure(name, f"exception {type(error).__name__}", str(error), attempts=attempts)
+
+
+class _ShardDoer:
+    """Builds the worker at the first shard and does shards; one lives in each actor. Answers with plain values."""
+
+    def __init__(
+        self,
+        store: Store,
+        spec: StageSpec,
+        worker: Callable[..., ShardWorker],
+        worker_args: dict[str, Any],
+        tables: tuple[str, ...],
+    ) -> None:
+        self.store, self.spec, self.tables = store, spec, tables
+        self.worker, self.worker_args = worker, worker_args
+        self.built: ShardWorker | None = None
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        shard = Shard(int(row["index"]), tuple(json.loads(row["ids"])))
+        try:
+            if self.built is None:
+                self.built = self.worker(**self.worker_args)
+            tally = do_shard(self.store, self.spec, self.built, shard, self.tables).tally
+        except EngineError as error:
+            # as a value: raised through Ray, the message would drown in tracebacks
+            return {"index": shard.index, "units": 0, "failed": 0, "error": type(error).__name__, "text": str(error)}
+        return {"index": shard.index, "units": tally.total, "failed": tally.failed, "error": "", "text": ""}
+
+
+def _describe(shard: Shard) -> dict[str, Any]:
+    return {"index": shard.index, "ids": json.dumps(shard.ids)}
+
+
+def _on_ray(make: _ShardDoer, todo: Sequence[Shard], actors: int, cpus: float, gpus: float) -> Iterator[dict[str, Any]]:
+    count = max(1, min(actors, len(todo)))
+    check_resources({"CPU": count * cpus, **({"GPU": count * gpus} if gpus else {})})
+    # Ray Data's own tasks need some CPU beside the actors, or all wait for ever
+    share = min(cpus, 0.9 * ray.cluster_resources().get("CPU", 1.0) / count)
+    described = ray.data.from_items([_describe(shard) for shard in todo], override_num_blocks=len(todo))
+    with warnings.catch_warnings():
+        # Ray 2.60 calls this way of setting max_restarts deprecated but has no other one yet
+        warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
+        answers = described.map(
+            cast(Callable[[dict[str, Any]], dict[str, Any]], _ShardDoer),  # Ray builds it in each actor
+            fn_constructor_args=(make.store, make.spec, make.worker, make.worker_args, make.tables),
+            compute=ray.data.ActorPoolStrategy(size=count),
+            num_cpus=share,
+            num_gpus=gpus or None,
+            max_restarts=0,  # Ray's own default is without end; running the stage again resumes it
+        )
+    try:
+        yield from answers.iter_rows()
+    except ray.exceptions.RayActorError as error:
+        raise EngineError(
+            f"Stage {make.spec.name}: a worker process died, likely for want of memory. Run again to go on from "
+            "the finished shards; if it dies again, lower actors or the microbatch."
+        ) from error
+
+
+def _follow(answers: Iterator[dict[str, Any]], spec: StageSpec, progress: Progress) -> None:
+    failed = 0
+    for answer in answers:
+        if answer["error"]:
+            raise getattr(errors, answer["error"], EngineError)(answer["text"])
+        failed += int(answer["failed"])
+        progress.advance(spec.name, int(answer["units"]), f"{failed} failed" if failed else "")
+        faults.reach(f"shard:{spec.name}")
+
+
+def _files_by_table(found: Iterable[Receipt], tables: Sequence[str]) -> dict[str, list[DataFile]]:
+    files: dict[str, list[DataFile]] = {name: [] for name in (*tables, "failures")}
+    for receipt in found:
+        for file in receipt.files:
+            files.setdefault(file.table, []).append(file)
+    return files
+
+
+def _gate(store: Store, spec: StageSpec, tally: Tally, units: int, limit: float, failures: Sequence[DataFile]) -> None:
+    if units and tally.failed / units > limit:
+        reasons = _reasons(store, failures)
+        raise GateError(
+            f"{_over_limit(spec, tally, units, limit)} {reasons} "
+            f"The table failures names each (stage_key = '{spec.key}')."
+        )
+
+
+def _over_limit(spec: StageSpec, tally: Tally, units: int, limit: float) -> str:
+    return f"Stage {spec.name}: {tally.failed} of {units} units failed, more than the allowed {limit:.1%}."
+
+
+def _reasons(store: Store, failures: Sequence[DataFile]) -> str:
+    if not failures:
+        return ""
+    rows = read_files(store, contract("failures"), failures).to_pylist()
+    counted = Counter(row["reason"] for row in rows if row["outcome"] == "failed").most_common(3)
+    first = {row["reason"]: row for row in reversed(rows)}
+    listed = "; ".join(
+        f"{count} x {why} (such as {first[why]['id']}: {first[why]['detail']})" for why, count in counted
+    )
+    return f"Reasons: {listed}."
+
+
+def _summary(record: StageRecord, unit: str) -> str:
+    tally = record.tally
+    extra = [f"{number} {word}" for number, word in ((tally.filtered, "filtered"), (tally.failed, "failed")) if number]
+    return f"{tally.ok} {unit}" + (f", {', '.join(extra)}" if extra else "")

@@ -1,0 +1,1 @@
+"""Training: the loop that every training stage shares, and one recipe for each of them."""

@@ -1,0 +1,134 @@
+"""Alignment: the policy is moved towards winners and away from losers, measured against a frozen reference.
+
+The anchor (the winner's own denoising error) keeps DPO from winning by making both worse; the replay (labelled source crops) keeps
+what the policy knew. Batch-norm statistics are fixed, so that policy and reference see an image alike.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.hyponet import Context
+from models.objectives import DenoisingError, denoising_error, dpo, edm_weight
+from models.policy import Policy
+from schemas.config.training import AlignConfig
+from tasks.training.base import policy_groups
+from tasks.training.data import LabelledCrops, crop_tensor, supervised_loss, timesteps, unit_noise
+
+
+@dataclass(frozen=True)
+class PreferencePairs:
+    """P pairs over N crops."""
+
+    crops: np.ndarray
+    """(N, S, S, 3) uint8."""
+    crop_row: np.ndarray
+    """(P,) which crop a pair belongs to."""
+    winner: np.ndarray
+    """(P, 133): 87 normalised uvd, 46 twists."""
+    loser: np.ndarray
+    """(P, 133) likewise."""
+
+    def __len__(self) -> int:
+        return len(self.crop_row)
+
+
+class AlignRecipe:
+    """Anchored DPO, plain DPO, or supervised training on winners."""
+
+    def __init__(
+        self,
+        config: AlignConfig,
+        policy: Policy,
+        reference: Policy,
+        pairs: PreferencePairs,
+        replay: LabelledCrops,
+        device: torch.device,
+    ) -> None:
+        self.config, self.pairs, self.replay, self.device, self.seed = config, pairs, replay, device, config.seed
+        self.model: Policy = policy.to(device).train()
+        for module in self.model.modules():
+            if isinstance(module, nn.BatchNorm2d | nn.Dropout):
+                module.eval()
+        self.reference = reference.to(device).eval().requires_grad_(False)
+        self.reference_context = self._encode_all(self.reference)
+        train_encoder = config.optimiser.encoder_learning_rate > 0
+        self.model.condition.requires_grad_(train_encoder)
+        self.fixed_context = None if train_encoder else self._encode_all(self.model)
+
+    def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
+        """Encoder and denoiser."""
+        return policy_groups(self.model)
+
+    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        """Preference, anchor and replay of one batch."""
+        config = self.config
+        rows = draw.choice(len(self.pairs), config.batch_pairs, replace=len(self.pairs) < config.batch_pairs)
+        time = timesteps(draw, len(rows), self.model.config.diffusion.timesteps, config.antithetic).to(self.device)
+        noise = unit_noise(draw, len(rows)).to(self.device)
+        crop_rows = self.pairs.crop_row[rows]
+        context = self._context(crop_rows)
+        winner, loser = self._errors(self.model, context, rows, time, noise)
+        figures = {"winner": winner.total.mean().item(), "loser": loser.total.mean().item()}
+        loss = torch.zeros((), device=self.device)
+        if config.objective != "sft":
+            with torch.no_grad():
+                known = self.reference_context.take(torch.from_numpy(crop_rows).to(self.device))
+                reference_winner, reference_loser = self._errors(self.reference, known, rows, time, noise)
+            preference = dpo(winner, loser, reference_winner, reference_loser, config.beta)
+            loss = loss + preference.loss.mean()
+            figures |= {
+                "preference": preference.loss.mean().item(),
+                "winner_change": preference.winner_change.mean().item(),
+                "loser_change": preference.loser_change.mean().item(),
+                "accuracy": (preference.winner_change < preference.loser_change).float().mean().item(),
+            }
+        if config.objective == "anchored_dpo":
+            loss = loss + config.anchor * winner.total.mean()
+        elif config.objective == "sft":
+            loss = loss + winner.total.mean()
+        if config.replay and config.replay_images:
+            replayed, replay_figures = self._replay(draw)
+            loss = loss + config.replay * replayed
+            figures["replay"] = replay_figures["joints"] + replay_figures["twists"]
+        return loss, figures
+
+    def _errors(
+        self, policy: Policy, context: Context, rows: np.ndarray, time: Tensor, noise: Tensor
+    ) -> tuple[DenoisingError, DenoisingError]:
+        """Denoising errors of winners and losers under the same timestep and noise."""
+        diffusion = policy.diffusion
+        poses = torch.from_numpy(np.stack([self.pairs.winner[rows], self.pairs.loser[rows]], axis=1)).to(self.device)
+        poses = poses.flatten(0, 1)
+        clean = diffusion.scale(poses[:, :87], poses[:, 87:])
+        time, noise = time.repeat_interleave(2), noise.repeat_interleave(2, dim=0)
+        denoised = diffusion.denoise(policy.hyponet, diffusion.add_noise(clean, time, noise), time, context)
+        if diffusion.config.parameterisation == "edm":
+            weight = edm_weight(diffusion.sigma(time), diffusion.config.sigma_data)
+            error = denoising_error(denoised.pose, clean, weight)
+        else:
+            error = denoising_error(denoised.noise, noise)
+        winner, loser = (DenoisingError(error.joints[side::2], error.twists[side::2]) for side in range(2))
+        return winner, loser
+
+    def _replay(self, draw: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        config = self.config
+        rows = draw.choice(len(self.replay), config.replay_images, replace=len(self.replay) < config.replay_images)
+        time = timesteps(draw, len(rows), self.model.config.diffusion.timesteps).to(self.device)
+        noise = unit_noise(draw, len(rows)).to(self.device)
+        return supervised_loss(self.model, self.replay.batch(rows, self.device), time, noise, config.losses)
+
+    def _context(self, crop_rows: np.ndarray) -> Context:
+        if self.fixed_context is not None:
+            return self.fixed_context.take(torch.from_numpy(crop_rows).to(self.device))
+        return self.model.encode(crop_tensor(self.pairs.crops[crop_rows], self.device))[0]
+
+    @torch.no_grad()
+    def _encode_all(self, policy: Policy, batch: int = 64) -> Context:
+        """The context of every crop, computed once: a frozen encoder need not run again at every step."""
+        crops = self.pairs.crops
+        parts = [policy.encode(crop_tensor(crops[i : i + batch], self.device))[0] for i in range(0, len(crops), batch)]
+        return Context(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

@@ -1,0 +1,122 @@
+"""The training loop that every training stage shares: deterministic, resumable at any checkpoint, one step at a time.
+
+A recipe says what a step's loss is; the loop knows nothing of images or pairs. All randomness of step s comes from a generator
+seeded by (seed, s), so that a run that was killed and resumed is bit for bit the run that was not.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from schemas.config.training import OptimiserConfig
+from schemas.errors import EngineError
+
+
+class Recipe(Protocol):
+    """What is trained, and on what."""
+
+    seed: int
+
+    @property
+    def model(self) -> nn.Module:
+        """The module that is trained, checkpointed and averaged."""
+
+    def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
+        """The trained parameters: "encoder" and "rest"."""
+
+    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        """The loss of a step, and what the curves show of it. `draw` is the step's own source of randomness."""
+
+
+Report = Callable[[int, Mapping[str, float], Callable[[], dict[str, Any]] | None], None]
+"""Called after a step with its number, its figures, and where a checkpoint is due a function that makes the state."""
+
+
+class Training:
+    """Model, optimiser and moving average of one run; `run` goes from the current step to the last."""
+
+    def __init__(self, recipe: Recipe, config: OptimiserConfig) -> None:
+        self.recipe, self.config, self.step = recipe, config, 0
+        groups = recipe.parameter_groups()
+        self.rates = {"encoder": config.learning_rate * config.encoder_learning_rate, "rest": config.learning_rate}
+        self.optimiser = torch.optim.AdamW(
+            [{"params": groups[name], "lr": rate, "name": name} for name, rate in self.rates.items() if rate and groups[name]],
+            weight_decay=config.weight_decay,
+        )
+        self.averaged = {name: value.detach().clone() for name, value in recipe.model.state_dict().items()}
+
+    def run(self, report: Report) -> None:
+        """Train to the end, calling `report` every `report_every` steps, at checkpoints and at the last step."""
+        recipe, config = self.recipe, self.config
+        while self.step < config.steps:
+            draw = np.random.Generator(np.random.Philox(key=[recipe.seed, self.step]))
+            torch.manual_seed(int(draw.integers(2**62)))  # dropout, where a recipe has any
+            factor = self._rate_factor(self.step)
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.rates[group["name"]] * factor
+            self.optimiser.zero_grad(set_to_none=True)
+            loss, figures = recipe.loss(self.step, draw)
+            if not torch.isfinite(loss):
+                raise EngineError(
+                    f"The loss became {loss.item()} at step {self.step} ({dict(figures)}). Lower the learning rate or the beta "
+                    "of this stage; the last checkpoint is untouched."
+                )
+            loss.backward()
+            parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+            self._share_gradients(parameters)
+            nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
+            self.optimiser.step()
+            self._average()
+            self.step += 1
+            last = self.step == config.steps
+            due = last or self.step % config.checkpoint_every == 0
+            if due or self.step % config.report_every == 0:
+                report(self.step, {"loss": loss.item(), **figures}, self.state if due else None)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed run needs, as tensors and plain values."""
+        return {
+            "step": self.step,
+            "model": self.recipe.model.state_dict(),
+            "averaged": self.averaged,
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.step = state["step"]
+        self.recipe.model.load_state_dict(state["model"])
+        self.averaged = dict(state["averaged"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    def _rate_factor(self, step: int) -> float:
+        config = self.config
+        warm = min(1.0, (step + 1) / (config.warmup_steps + 1))
+        if not config.cosine:
+            return warm
+        return warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+
+    def _share_gradients(self, parameters: list[nn.Parameter]) -> None:
+        """Mean of the gradients over the workers of a distributed run; each worker saw its own slice of the batch."""
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            for parameter in parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= dist.get_world_size()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        # The average of the first steps would remember the initial weights: let the decay grow (as in timm, TensorFlow).
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        for name, value in self.recipe.model.state_dict().items():
+            average = self.averaged[name]
+            if value.dtype.is_floating_point:
+                average.lerp_(value, 1 - decay)
+            else:
+                average.copy_(value)

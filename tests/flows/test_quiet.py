@@ -1,0 +1,101 @@
+"""Only what is listed is silenced, and errors that a person can cure come without Prefect's tracebacks."""
+
+import io
+import logging
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.quiet import MESSAGES, RUN_LOGGERS, SETTINGS, plain_run_errors, quiet_start
+from schemas.errors import DataError
+
+
+def test_settings_are_defaults_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    for setting in SETTINGS:
+        monkeypatch.delenv(setting.name, raising=False)
+    monkeypatch.setenv(SETTINGS[0].name, "DEBUG")
+    quiet_start()
+    assert os.environ[SETTINGS[0].name] == "DEBUG"
+    assert {setting.name: os.environ[setting.name] for setting in SETTINGS[1:]} == {
+        setting.name: setting.value for setting in SETTINGS[1:]
+    }
+
+
+def test_every_silence_has_its_reason() -> None:
+    assert all(len(entry.reason) > 20 for entry in (*SETTINGS, *MESSAGES))
+    assert all(re.compile(message.pattern).search("") is None for message in MESSAGES), "a pattern that drops all"
+
+
+def test_listed_messages_go_and_others_stay(caplog: pytest.LogCaptureFixture) -> None:
+    quiet_start()
+    quiet_start()
+    logger = logging.getLogger(MESSAGES[0].logger)
+    assert len(logger.filters) == 1
+    with caplog.at_level(logging.WARNING):
+        logger.warning("Token authentication is enabled for this Ray cluster.")
+        logger.warning("Token authentication is disabled for this Ray cluster.")
+    assert [record.message for record in caplog.records] == ["Token authentication is disabled for this Ray cluster."]
+
+
+def test_curable_errors_of_runs_are_left_to_the_command_line() -> None:
+    out = io.StringIO()
+    handler = logging.StreamHandler(out)
+    root, runs = logging.getLogger(), logging.getLogger(RUN_LOGGERS[0])
+    root.addHandler(handler)
+    try:
+        plain_run_errors()
+        for error in (DataError("no picture in x"), ZeroDivisionError("a defect")):
+            try:
+                raise error
+            except type(error):
+                runs.exception("Task run failed with exception: %r", error)
+            runs.error("Finished in state Failed('Task run encountered an exception %s')", error)
+        logging.getLogger("another").error("no picture in x")
+    finally:
+        root.removeHandler(handler)
+    text = out.getvalue()
+    assert "DataError" not in text
+    assert "Traceback" in text
+    assert "Finished in state Failed('Task run encountered an exception a defect')" in text
+    assert text.count("no picture in x") == 1
+
+
+@pytest.mark.slow
+def test_a_first_flow_run_prints_nothing_of_its_own(tmp_path: Path) -> None:
+    """A fresh home and a temporary server, as at a newcomer's first `adhmr run`; then a run that a person can cure."""
+    script = """
+from flows.quiet import plain_run_errors, quiet_start
+quiet_start()
+from prefect import flow, task
+from flows.errors import clear_errors
+from schemas.errors import DataError
+plain_run_errors()
+
+@task
+def work(good):
+    if not good:
+        raise DataError("no picture in x")
+
+@flow(name="quiet")
+def quiet(good):
+    work(good)
+
+quiet(True)
+with clear_errors():
+    quiet(False)
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "DO_NOT"))}
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**environment, "HOME": str(tmp_path)},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (2, "", "adhmr: no picture in x\n")
