@@ -8,7 +8,6 @@ import importlib.util
 import logging
 import os
 import site
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,8 +42,7 @@ def ray_session(
         yield dict(ray.cluster_resources())
         return
     address = os.environ.get("RAY_ADDRESS")
-    with _environment({**_QUIET, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
+    with _environment({**_QUIET, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}):
         try:
             if address:
                 _join(address, threads)

@@ -70,7 +70,8 @@ class Store:
     @cached_property
     def fs(self) -> Any:
         """The fsspec filesystem; made once in each process."""
-        return fsspec.filesystem(self.protocol)
+        # no cache of listings: other processes write to the store all the time
+        return fsspec.filesystem(self.protocol, use_listings_cache=False)
 
     def __getstate__(self) -> dict[str, str]:
         return {"root": self.root, "protocol": self.protocol}
@@ -116,8 +117,6 @@ class Store:
     def list_files(self, relative: str) -> list[str]:
         """All files below a folder, sorted, named below the root; none for a folder that isn't there."""
         base = self.path(relative)
-        if not self.is_local:
-            self.fs.invalidate_cache(base)
         return sorted(str(path)[len(self.root) + 1 :] for path in self.fs.find(base))
 
     def atomic_write(self, relative: str, data: bytes, *, replace: bool = True) -> bool:

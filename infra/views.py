@@ -26,6 +26,7 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     if not store.is_local:
         connection.register_filesystem(store.fs)
+    connection.execute("SET TimeZone = 'UTC'")  # as the tables have it, wherever the query runs
     # in this order: once external access is off, the allowed places can't be changed; then lock both
     connection.execute(f"SET allowed_directories = [{_quoted(store.url + '/')}]")
     connection.execute("SET enable_external_access = false")

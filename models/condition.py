@@ -136,7 +136,5 @@ class ConditionNetwork(nn.Module):
         # Where to look is not trained through the sampling: the estimate learns from its own target.
         points = item_points(estimate.uvd.detach())
         local = self.to_local(torch.cat([sample_map(pyramid.fine, points[..., :2]), points], dim=-1))
-        context = Context(
-            self.to_context(pyramid.coarse), local, estimate.uvd.flatten(1), estimate.twists.flatten(1)
-        )
+        context = Context(self.to_context(pyramid.coarse), local, estimate.uvd.flatten(1), estimate.twists.flatten(1))
         return context, estimate

@@ -41,7 +41,9 @@ class ScoreNet(nn.Module):
             nn.Linear(wide, narrow),
             nn.Linear(narrow, 1),
         )
-        self.register_buffer("item_code", sinusoidal_code(torch.arange(self.items), config.width)[None], persistent=False)
+        self.register_buffer(
+            "item_code", sinusoidal_code(torch.arange(self.items), config.width)[None], persistent=False
+        )
         for index, hops in enumerate(config.attention_hops):
             barred = ~within(linked, hops)
             self.register_buffer(f"blocked_{index}", barred if barred.any() else None, persistent=False)

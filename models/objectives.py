@@ -66,9 +66,7 @@ def dpo(
         gap = policy_winner[part] - policy_loser[part]
         reference_gap = reference_winner[part] - reference_loser[part]
         loss = loss + F.softplus(0.5 * beta * (gap - reference_gap))
-    return Preference(
-        loss, policy_winner.total - reference_winner.total, policy_loser.total - reference_loser.total
-    )
+    return Preference(loss, policy_winner.total - reference_winner.total, policy_loser.total - reference_loser.total)
 
 
 def rank_loss(scores: Tensor, errors: Tensor, sigma: float) -> Tensor:

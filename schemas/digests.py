@@ -49,9 +49,9 @@ def bytes_digest(data: bytes) -> str:
 
 
 @cache
-def code_digest() -> str:
-    """Digest of the .py sources of our packages, from where they were imported: the same with or without git."""
-    root = Path(__file__).resolve().parent.parent
+def code_digest(root: Path | None = None) -> str:
+    """Digest of the .py sources of our packages below `root` (default: where they were imported from); needs no git."""
+    root = root or Path(__file__).resolve().parent.parent
     total = hashlib.sha256()
     for package in PACKAGES:
         for source in sorted((root / package).rglob("*.py")):

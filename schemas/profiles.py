@@ -65,9 +65,7 @@ def micro(seed: int = 0, campaign: str = "micro") -> EngineConfig:
         ),
         generate=GenerateConfig(hypotheses=5, shard_size=8, microbatch=4, seed=seed),
         pair=PairConfig(seed=seed),
-        align=AlignConfig(
-            optimiser=_short(steps=6, learning_rate=3e-4), batch_pairs=8, replay_images=8, seed=seed
-        ),
+        align=AlignConfig(optimiser=_short(steps=6, learning_rate=3e-4), batch_pairs=8, replay_images=8, seed=seed),
         evaluate=EvaluateConfig(
             generate=GenerateConfig(hypotheses=4, shard_size=8, microbatch=4, seed=7), resamples=100, seed=seed
         ),
@@ -134,7 +132,9 @@ def _short(steps: int, learning_rate: float) -> OptimiserConfig:
 PROFILES = {"tiny": tiny, "micro": micro, "paper": paper}
 
 
-def load_profile(name: str, seed: int = 0, campaign: str | None = None, changes: dict[str, Any] | None = None) -> EngineConfig:
+def load_profile(
+    name: str, seed: int = 0, campaign: str | None = None, changes: dict[str, Any] | None = None
+) -> EngineConfig:
     """The profile `name` with `changes`, a mapping of dotted field names ("align.beta") to values.
 
     Raises ConfigError for an unknown profile or field, and for a value that the field does not take.

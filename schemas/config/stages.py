@@ -13,7 +13,9 @@ class SynthesizeConfig(Config):
     source_train: int = setting(5000, "labelled pictures that train the base policy", "pictures", ge=1)
     source_test: int = setting(500, "held-out labelled source pictures: drift is measured on them", "pictures", ge=1)
     scorer_train: int = setting(5000, "labelled pictures that train HMR-Scorer", "pictures", ge=1)
-    wild_train: int = setting(2000, "in-the-wild pictures without labels: preference pairs come from them", "pictures", ge=1)
+    wild_train: int = setting(
+        2000, "in-the-wild pictures without labels: preference pairs come from them", "pictures", ge=1
+    )
     wild_validation: int = setting(400, "held-out in-the-wild pictures: gates and choices", "pictures", ge=1)
     wild_test: int = setting(1000, "held-out in-the-wild pictures: reports only", "pictures", ge=1)
     seed: int = setting(0, "seed of poses, looks and cameras", "1", ge=0)
@@ -51,7 +53,9 @@ class ScoreConfig(Config):
 class PairConfig(Config):
     """How scored hypotheses become winner and loser."""
 
-    strategy: Literal["top_bottom", "random"] = setting("top_bottom", "best against worst by score, or two at random", "-")
+    strategy: Literal["top_bottom", "random"] = setting(
+        "top_bottom", "best against worst by score, or two at random", "-"
+    )
     pairs_per_instance: int = setting(1, "pairs an instance gives", "pairs", ge=1)
     least_margin: float = setting(0.0, "smallest difference of scores that makes a pair", "1", ge=0)
     seed: int = setting(0, "seed of the random strategy", "1", ge=0)
@@ -80,7 +84,9 @@ class GateConfig(Config):
     max_failed_share: float = setting(0.05, "largest share of failed units in a stage", "1", ge=0, le=1)
     min_pairs: int = setting(200, "fewest pairs worth training on", "pairs", ge=1)
     min_margin: float = setting(0.02, "smallest mean margin between winner and loser", "score", ge=0)
-    min_spearman: float = setting(0.2, "smallest rank correlation of score and error within an instance", "1", ge=-1, le=1)
+    min_spearman: float = setting(
+        0.2, "smallest rank correlation of score and error within an instance", "1", ge=-1, le=1
+    )
     best_of_m_change: float = setting(1.0, "largest rise of the best of M", "%", ge=0)
     min_diversity: float = setting(0.75, "smallest diversity over that of the campaign's first policy", "1", ge=0, le=1)
     max_drift: float = setting(3.0, "largest rise of the error on held-out source data", "%", ge=0)

@@ -10,7 +10,9 @@ class OptimiserConfig(Config):
 
     steps: int = setting(..., "optimiser steps", "steps", ge=1)
     learning_rate: float = setting(..., "peak learning rate", "1", gt=0)
-    encoder_learning_rate: float = setting(1.0, "learning rate of the image encoder over the rest's; 0 freezes it", "1", ge=0)
+    encoder_learning_rate: float = setting(
+        1.0, "learning rate of the image encoder over the rest's; 0 freezes it", "1", ge=0
+    )
     warmup_steps: int = setting(20, "steps of linear warm-up", "steps", ge=0)
     cosine: bool = setting(True, "let the learning rate fall to zero along a cosine", "-")
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay", "1", ge=0)

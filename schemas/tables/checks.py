@@ -108,6 +108,8 @@ def _array(value: Any, kind: pa.DataType) -> Any:
         return pa.ListArray.from_arrays(pa.array(offsets), flat, type=kind)
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype != object:
         return pa.array(value).cast(kind)
+    if pa.types.is_integer(kind) and len(value):
+        return pa.array(value).cast(kind)  # asked for an integer type at once, Arrow would cut 0.5 down to 0
     return pa.array([item.tolist() if isinstance(item, np.ndarray) else item for item in value], type=kind)
 
 

@@ -45,7 +45,11 @@ class Training:
         groups = recipe.parameter_groups()
         self.rates = {"encoder": config.learning_rate * config.encoder_learning_rate, "rest": config.learning_rate}
         self.optimiser = torch.optim.AdamW(
-            [{"params": groups[name], "lr": rate, "name": name} for name, rate in self.rates.items() if rate and groups[name]],
+            [
+                {"params": groups[name], "lr": rate, "name": name}
+                for name, rate in self.rates.items()
+                if rate and groups[name]
+            ],
             weight_decay=config.weight_decay,
         )
         self.averaged = {name: value.detach().clone() for name, value in recipe.model.state_dict().items()}

@@ -1,0 +1,59 @@
+# A fresh clone needs nothing but `make run` or `make test`: every target below `install` sets the environment up first.
+# Arguments for the command line: make run ARGS="--images photographs/"
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The first of these that is 3.11 or newer and can make virtual environments; override with PYTHON=...
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; do \
+	$$name -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$name && break; done)
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install run clean-round evidence test check lint bench nightly clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+install: $(STAMP) ## the environment in .venv, as pinned in constraints.txt; all other targets do this by themselves
+
+$(STAMP): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "adhmr-engine needs Python 3.11 or newer with venv and pip: install it (Debian: python3 python3-venv) or name one with PYTHON=..." >&2; \
+		exit 1; fi
+	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing into $(VENV) with $$($(BIN)/python --version): some minutes and about 3 GB the first time."
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e ".[s3,dev]"
+	@touch $@
+
+run: $(STAMP) ## a whole round: what is missing is made first, a killed run goes on, the next run is the next round
+	@$(BIN)/adhmr run $(ARGS)
+
+clean-round: $(STAMP) ## a cleaning round: pseudo-label, score, keep the best, train on them
+	@$(BIN)/adhmr clean $(ARGS)
+
+evidence: $(STAMP) ## the numbers of docs/evidence.md, seeds 0, 1 and 2 (long)
+	$(BIN)/python -m flows.evidence $(ARGS)
+
+lint: $(STAMP) ## style, types and the arrows between the packages
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint ## lint and the quick tests, in less than two minutes
+	$(BIN)/pytest -m "not slow and not nightly"
+
+test: lint ## lint and all tests but the nightly ones
+	$(BIN)/pytest -m "not nightly"
+
+nightly: $(STAMP) ## the tests that take minutes each
+	$(BIN)/pytest -m nightly
+
+bench: $(STAMP) ## timings
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+clean: ## build products and caches; never the environment or a store
+	@find . \( -path ./$(VENV) -o -path ./.git -o -name 'adhmr-store*' \) -prune -o -type d -name __pycache__ -print0 | xargs -0 rm -rf
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .cache
+	@echo "Removed build products and caches. $(VENV) and the store stay: delete them by hand if you mean to."

@@ -1,0 +1,77 @@
+"""Rounds: one opener, one decision for each round, no promotion lost."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from infra import rounds
+from infra.store import Store
+from schemas.errors import StoreError
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "store")
+
+
+def test_life_of_a_campaign(store: Store) -> None:
+    assert rounds.state(store, "c").next_round == 1
+    assert rounds.current_policy(store, "c") is None
+    assert rounds.begin(store, "c", "base")
+    assert not rounds.begin(store, "c", "another")
+    assert rounds.open_round(store, "c", 1)
+    assert rounds.state(store, "c").is_open
+    assert rounds.state(store, "c").next_round == 1
+    assert rounds.promote(store, "c", 1, "aligned-1", "gates passed", stage_key="k")
+    assert not rounds.promote(store, "c", 1, "aligned-1", "a rerun")
+    assert not rounds.keep(store, "c", 1, "too late")
+    assert rounds.close_round(store, "c", 1)
+    assert not rounds.close_round(store, "c", 1)
+    assert rounds.state(store, "c").next_round == 2
+    assert rounds.open_round(store, "c", 2)
+    assert rounds.keep(store, "c", 2, "drift")
+    assert rounds.close_round(store, "c", 2)
+    assert rounds.current_policy(store, "c") == "aligned-1"
+    assert rounds.roll_back(store, "c", "base", "complaints")
+    assert not rounds.roll_back(store, "c", "base", "again")
+    assert (rounds.current_policy(store, "c"), rounds.first_policy(store, "c")) == ("base", "base")
+    told = rounds.history(store, "c")
+    assert told.column("event").to_pylist() == [
+        *("promoted", "opened", "promoted", "closed", "opened", "kept", "closed", "rolled_back")
+    ]
+    assert told.column("sequence").to_pylist() == list(range(1, 9))
+    assert told.column("previous").to_pylist()[2] == "base"
+    assert rounds.campaigns(store) == ["c"]
+    assert rounds.state(store, "other").events == ()
+
+
+def test_order_is_kept(store: Store) -> None:
+    with pytest.raises(StoreError, match="the next one is 1"):
+        rounds.open_round(store, "c", 2)
+    rounds.open_round(store, "c", 1)
+    with pytest.raises(StoreError, match="Round 1 of campaign c is still open"):
+        rounds.open_round(store, "c", 2)
+    with pytest.raises(StoreError, match="never opened"):
+        rounds.close_round(store, "c", 5)
+    with pytest.raises(StoreError, match="never the policy"):
+        rounds.roll_back(store, "c", "stranger", "")
+
+
+def test_of_several_openers_one_wins(store: Store) -> None:
+    rounds.begin(store, "c", "base")
+    with ThreadPoolExecutor(4) as pool:
+        won = list(pool.map(lambda _: rounds.open_round(store, "c", 1), range(4)))
+    assert sorted(won) == [False, False, False, True]
+    assert rounds.history(store, "c").column("event").to_pylist() == ["promoted", "opened"]
+
+
+def test_no_event_is_lost_when_many_write(store: Store) -> None:
+    rounds.begin(store, "c", "p0")
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(lambda number: rounds.promote(store, "c", number, f"p{number}", ""), range(1, 7)))
+    told = rounds.history(store, "c").to_pylist()
+    assert [row["sequence"] for row in told] == list(range(1, 8))
+    assert {row["policy"] for row in told} == {f"p{number}" for number in range(7)}
+    # each event names the policy that stood before it
+    assert [row["previous"] for row in told[1:]] == [row["policy"] for row in told[:-1]]

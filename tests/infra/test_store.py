@@ -1,0 +1,84 @@
+"""The store: found, made, refused in plain words; files appear whole."""
+
+import os
+import pickle
+import threading
+from pathlib import Path
+
+import pytest
+
+from infra.store import Store
+from schemas.errors import StoreError
+
+
+def test_open_makes_and_finds(tmp_path: Path) -> None:
+    made = Store.open(tmp_path / "new" / "store")
+    assert Store.open(f"file://{tmp_path}/new/store", create=False) == made
+    assert made.is_local
+    assert made.table_uri("scores") == f"{tmp_path}/new/store/tables/scores"
+    assert pickle.loads(pickle.dumps(made)) == made  # noqa: S301 - our own bytes
+
+
+def test_environment_names_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADHMR_STORE", str(tmp_path / "named"))
+    assert Store.open().root == str(tmp_path / "named")
+    monkeypatch.delenv("ADHMR_STORE")
+    monkeypatch.chdir(tmp_path)
+    assert Store.open().root == str(tmp_path / "adhmr-store")
+
+
+def test_missing_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"There is no store at .*adhmr run"):
+        Store.open(tmp_path / "none", create=False)
+    assert not (tmp_path / "none").exists()
+
+
+def test_folder_of_others_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(StoreError, match=r"thesis\.tex"):
+        Store.open(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_unusable_places(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="a file stands where a folder should be"):
+        Store.open(tmp_path / "file" / "store")
+    with pytest.raises(StoreError, match="/proc/store"):
+        Store.open("/proc/store")
+    with pytest.raises(StoreError, match="memory"):
+        Store.open("memory://x")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_read_only_folder(tmp_path: Path) -> None:
+    Store.open(tmp_path / "store")
+    (tmp_path / "store").chmod(0o500)
+    with pytest.raises(StoreError, match="not writable"):
+        Store.open(tmp_path / "store")
+    Store.open(tmp_path / "store", create=False)
+
+
+def test_of_several_writers_one_wins(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    won: list[int] = []
+
+    def write(number: int) -> None:
+        if store.atomic_write("shards/x", bytes([number]) * 1000, replace=False):
+            won.append(number)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert store.read_bytes("shards/x") == bytes(won) * 1000
+    assert store.list_files("") == ["adhmr-store.json", "shards/x"]
+    assert store.atomic_write("shards/x", b"new")
+    assert store.read_bytes("shards/x") == b"new"
+
+
+def test_reading_what_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"nothing\.bin is not there"):
+        Store.open(tmp_path / "store").read_bytes("nothing.bin")

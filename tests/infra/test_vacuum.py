@@ -1,0 +1,55 @@
+"""Vacuum removes leftovers that are old, and nothing else."""
+
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from infra.shards import Tally, cut, missing, write_shard
+from infra.store import Store
+from infra.tables import read
+from infra.vacuum import vacuum
+from tests.infra import helpers
+
+GRACE = timedelta(days=7)
+
+
+def age(store: Store, path: str, days: float) -> None:
+    then = time.time() - days * 86400
+    os.utime(Path(store.root) / path, (then, then))
+
+
+def test_vacuum(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    helpers.run(store, "done")
+    dead, alive = helpers.spec("dead").key, helpers.spec("alive").key
+    shards = cut(helpers.IDS, 4)
+    for key in (dead, alive):
+        for shard in shards[:2]:
+            write_shard(store, key, shard, {"scores": helpers.scores(key, list(shard.ids))}, Tally(ok=4))
+    store.atomic_write("tables/scores/round=1/.tmp-old", b"x")
+    store.atomic_write("tables/scores/.tmp-young", b"x")
+    for path in store.list_files(""):
+        if "young" not in path:
+            age(store, path, 30)
+    age(store, next(path for path in store.list_files(f"shards/{alive}")), 1)
+    before = read(store, "scores")
+    everything = store.list_files("")
+
+    planned = vacuum(store, grace=GRACE)
+    assert planned.dry_run
+    assert store.list_files("") == everything
+    paths = [path for path, _ in planned.removed]
+    expected = {path for path in everything if dead in path or path.startswith(f"shards/{helpers.spec('done').key}")}
+    assert set(paths) == expected | {"tables/scores/round=1/.tmp-old"}
+    assert planned.bytes == sum((Path(store.root) / path).stat().st_size for path in paths)
+
+    done = vacuum(store, grace=GRACE, dry_run=False)
+    assert done.removed == planned.removed
+    assert store.list_files("") == [path for path in everything if path not in paths]
+    assert read(store, "scores").equals(before)
+    assert missing(store, alive, shards) == shards[2:]
+    assert missing(store, dead, shards) == shards
+    assert vacuum(store, grace=GRACE).removed == ()
+    assert helpers.run(store, "done").tally.ok == 7
+    assert helpers.run(store, "dead").tally.ok == 7

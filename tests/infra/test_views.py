@@ -1,0 +1,119 @@
+"""DuckDB over the store: the views answer, the fence holds, `views.sql` works in a plain DuckDB."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from infra.stages import commit_rows
+from infra.store import Store
+from infra.views import query, write_views_sql
+from schemas.errors import DataError
+from schemas.tables import TABLES
+from tests.infra import helpers
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    made = Store.open(tmp_path_factory.mktemp("views") / "it's [a] store")
+    helpers.run(made, "one")
+    helpers.run(made, "two")
+    return made
+
+
+def test_answers(store: Store) -> None:
+    sql = "SELECT s.round, count(*) AS n FROM scores s JOIN stages USING (stage_key) WHERE stage = 'one' GROUP BY 1"
+    assert query(store, f"{sql} ORDER BY 1").to_pylist() == [{"round": 1, "n": 4}, {"round": 2, "n": 3}]
+    assert query(store, "SELECT reason, count(*) AS n FROM failures GROUP BY 1").to_pylist() == [
+        {"reason": "last of its shard", "n": 6}
+    ]
+
+
+@pytest.mark.parametrize(
+    "sql", ["DESCRIBE scores", "SHOW TABLES", "SUMMARIZE scores", "FROM stages", "EXPLAIN ANALYZE FROM scores"]
+)
+def test_other_reading_statements(store: Store, sql: str) -> None:
+    assert len(query(store, sql)) > 0
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_tables_without_rows_have_their_columns(store: Store, table: str) -> None:
+    said = {row["column_name"]: row["column_type"] for row in query(store, f"DESCRIBE {table}").to_pylist()}
+    assert list(said) == TABLES[table].schema.names
+    empty = query(store, f"SELECT * FROM {table} LIMIT 0").schema
+    for field in TABLES[table].schema:
+        got = empty.field(field.name).type
+        assert str(got).split("<")[0].replace("large_", "") == str(field.type).split("<")[0], field.name
+
+
+def test_unfinished_stages_are_not_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(tmp_path / "store")
+
+    class Killed(BaseException):
+        pass
+
+    def reach(point: str) -> None:
+        if point == "commit:stages":
+            raise Killed
+
+    monkeypatch.setattr("infra.stages.faults.reach", reach)
+    with pytest.raises(Killed):
+        commit_rows(store, helpers.spec(), {"scores": helpers.scores(helpers.spec().key, helpers.IDS)})
+    assert query(store, "SELECT count(*) AS n FROM scores").to_pylist() == [{"n": 0}]
+    monkeypatch.undo()
+    commit_rows(store, helpers.spec(), {"scores": helpers.scores(helpers.spec().key, helpers.IDS)})
+    assert query(store, "SELECT count(*) AS n FROM scores").to_pylist() == [{"n": 10}]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY (SELECT 1) TO '{inside}'",
+        "COPY (SELECT 1) TO '/tmp/adhmr-outside.csv'",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{inside}'",
+        "EXPLAIN (ANALYZE) COPY (SELECT 1) TO '{inside}'",
+        "EXPLAIN /* x */ ANALYZE COPY (SELECT 1) TO '{inside}'",
+        "ATTACH '{inside}'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET enable_external_access = true",
+        "RESET allowed_directories",
+        "PRAGMA database_list",
+        "CREATE TABLE t AS SELECT 1",
+        "DROP VIEW scores",
+        "EXPORT DATABASE '{inside}'",
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM glob('/etc/*')",
+        "SELECT * FROM '/etc/hostname'",
+        "SELECT * FROM read_csv('https://example.org/x.csv')",
+        "SELECT * FROM read_text('{root}/../outside.txt')",
+        "SELECT 1; SELECT 2",
+        "SELECT 1; DROP VIEW scores",
+        "",
+        "SELEC 1",
+        "SELECT mood FROM scores",
+    ],
+)
+def test_fence(store: Store, sql: str) -> None:
+    outside = Path(store.root).parent / "outside.txt"
+    outside.write_text("secret")
+    inside = Path(store.root) / "made-by-query"
+    root, target = (text.replace("'", "''") for text in (store.root, str(inside)))
+    with pytest.raises(DataError):
+        query(store, sql.format(inside=target, root=root))
+    assert not inside.exists()
+
+
+def test_unknown_table_lists_the_tables(store: Store) -> None:
+    with pytest.raises(DataError, match=r"hypothesis(.|\n)*The tables are: .*hypotheses.*stages"):
+        query(store, "SELECT * FROM hypothesis")
+
+
+def test_views_sql_in_a_plain_duckdb(store: Store) -> None:
+    path = write_views_sql(store)
+    with duckdb.connect() as plain:
+        plain.execute(Path(path).read_text())
+        assert plain.execute("SELECT count(*), sum(score) FROM scores").fetchall() == [
+            tuple(query(store, "SELECT count(*) AS n, sum(score) AS s FROM scores").to_pylist()[0].values())
+        ]
+        assert plain.execute("SELECT count(*) FROM pairs").fetchall() == [(0,)]

@@ -1,0 +1,71 @@
+"""Configurations: closed, frozen, described; profiles and changes to them."""
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from schemas.config.base import Config
+from schemas.config.engine import EngineConfig
+from schemas.config.networks import HypoNetConfig
+from schemas.digests import config_digest
+from schemas.errors import ConfigError
+from schemas.profiles import PROFILES, load_profile, micro, tiny
+
+
+def _every_field(model: type[BaseModel], path: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, field in model.model_fields.items():
+        found.append((f"{path}{name}", field))
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Config):
+            found += _every_field(field.annotation, f"{path}{name}.")
+    return found
+
+
+def test_every_field_has_a_description_and_a_unit() -> None:
+    fields = _every_field(EngineConfig)
+    assert len(fields) > 100
+    for path, field in fields:
+        assert field.description, path
+        assert (field.json_schema_extra or {}).get("unit"), path
+
+
+def test_configurations_are_closed_and_frozen() -> None:
+    with pytest.raises(ValidationError):
+        HypoNetConfig(width=3)  # type: ignore[call-arg]
+    with pytest.raises(ValidationError):
+        tiny().seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_profiles_survive_json_and_have_one_digest_each(name: str) -> None:
+    config = load_profile(name)
+    again = EngineConfig.model_validate_json(config.model_dump_json())
+    assert config_digest(again) == config_digest(config)
+    assert config_digest(load_profile(name, seed=1)) != config_digest(config)
+
+
+def test_changes_reach_nested_fields() -> None:
+    assert load_profile("tiny", changes={"align.beta": 7}).align.beta == 7.0
+    assert load_profile("micro", campaign="mine").campaign == "mine"
+    assert micro().campaign == "micro"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"align.bta": 3}, "no configuration field 'align.bta'.*beta"),
+        ({"nowhere.beta": 3}, "no configuration field 'nowhere.beta'"),
+        ({"align.beta": -3}, r"align\.beta: Input should be greater than 0"),
+        ({"policy.hyponet.heads": 5}, r"policy\.hyponet.*heads=5 does not divide"),
+    ],
+)
+def test_wrong_changes_are_told_in_one_line(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        load_profile("tiny", changes=changes)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_profile() -> None:
+    with pytest.raises(ConfigError, match="no profile 'huge'; there are tiny, micro, paper"):
+        load_profile("huge")

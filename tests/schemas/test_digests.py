@@ -1,0 +1,82 @@
+"""Digests: equal for equal things, different for different ones, the same in every process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from schemas.digests import canonical_json, code_digest, config_digest, digest, state_digest
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+class Some(BaseModel):
+    width: int = 3
+    rate: float = 0.1
+
+
+@given(st.dictionaries(st.text(), plain, max_size=5))
+def test_order_of_keys_does_not_count(value: dict[str, object]) -> None:
+    assert canonical_json(dict(reversed(value.items()))) == canonical_json(value)
+
+
+def test_values_count() -> None:
+    assert len({digest(value) for value in (1, 1.0, "1", True, None, [1], {"a": 1})}) == 7
+
+
+def test_config_counts_its_defaults() -> None:
+    assert config_digest(Some()) == config_digest(Some(width=3)) == config_digest({"rate": 0.1, "width": 3})
+    assert config_digest(Some()) != config_digest(Some(width=4))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1: 2}, object(), {"a": {1, 2}}])
+def test_what_json_cannot_hold(value: object) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        digest(value)
+
+
+def test_state_digest_ignores_order_and_layout_only() -> None:
+    weights = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2)}
+    same = {"b": np.ones(2), "a": np.asfortranarray(weights["a"])}
+    assert state_digest(weights) == state_digest(same)
+    others = [
+        {**weights, "a": weights["a"].reshape(3, 2)},
+        {**weights, "b": np.ones(2, dtype=np.float32)},
+        {**weights, "b": np.array([1.0, 1.0 + 1e-15])},
+        {"a": weights["a"], "c": weights["b"]},
+    ]
+    assert len({state_digest(weights), state_digest(weights, about={"x": 1}), *map(state_digest, others)}) == 6
+
+
+def test_digests_are_the_same_in_another_process() -> None:
+    code = "from schemas.digests import *; print(digest({'b': [1, 'ü'], 'a': None}))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert out == digest({"a": None, "b": [1, "ü"]})
+
+
+def test_code_digest_sees_sources_and_nothing_else(tmp_path: Path) -> None:
+    seen = []
+    changes = [
+        ("infra/a.py", "1"),
+        ("infra/b/c.py", "1"),
+        ("infra/a.txt", "1"),
+        ("docs/d.py", "1"),
+        ("infra/a.py", "2"),
+    ]
+    for name, text in changes:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+        code_digest.cache_clear()
+        seen.append(code_digest(tmp_path))
+    assert seen[1] == seen[2] == seen[3]
+    assert len(set(seen)) == 3
+    assert len(code_digest()) == 64

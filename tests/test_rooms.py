@@ -1,0 +1,54 @@
+"""The two rooms that have to stay light: `schemas` (contracts) and `models` (runs on a bare GPU machine).
+
+import-linter (pyproject.toml) forbids what it is told by name; these tests allow what is named and nothing else.
+"""
+
+import subprocess
+import sys
+
+import grimp
+
+# The longest matching name counts. Standard library apart.
+ALLOWED = {
+    "schemas": {"pydantic"},
+    "schemas.digests": {"pydantic", "numpy"},
+    "schemas.tables": {"pydantic", "pyarrow", "numpy"},
+    "models": {"torch", "numpy", "scipy", "roma", "smplx", "safetensors", "numba", "pydantic"},
+    "models.rendering.pytorch3d_backend": {"torch", "numpy", "pytorch3d"},
+}
+ENGINES = ("ray", "prefect", "duckdb", "pyarrow", "deltalake", "fsspec", "s3fs", "pandas", "PIL", "matplotlib")
+
+
+def allowed(module: str) -> set[str]:
+    room = max((name for name in ALLOWED if module == name or module.startswith(name + ".")), key=len)
+    return ALLOWED[room]
+
+
+def test_third_party_packages_of_schemas_and_models() -> None:
+    graph = grimp.build_graph("schemas", "models", include_external_packages=True, cache_dir=None)
+    ours = {module for module in graph.modules if module.split(".")[0] in {"schemas", "models"}}
+    assert {"schemas.progress", "schemas.tables", "models.diffusion"} <= ours, "the graph is empty: nothing was checked"
+    strangers = {
+        (module, imported)
+        for module in ours
+        for imported in graph.find_modules_directly_imported_by(module) - ours
+        if imported.split(".")[0] not in {*sys.stdlib_module_names, *allowed(module)}
+    }
+    assert strangers == set()
+
+
+def test_models_import_where_no_engine_is_installed() -> None:
+    script = f"""
+import importlib, pkgutil, sys
+for name in {ENGINES!r}:
+    sys.modules[name] = None
+import models
+names = [found.name for found in pkgutil.walk_packages(models.__path__, "models.")]
+for name in names:
+    if not name.endswith(".pytorch3d_backend"):
+        importlib.import_module(name)
+print(len(names))
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) >= 10
