@@ -1,7 +1,7 @@
 """Attention over the items of a hypothesis (29 joints, 23 twists) and over the image, shared by HypoNet and HMR-Scorer.
 
-The block is a pre-norm transformer decoder layer (self-attention, cross-attention to the image, feed-forward) whose queries
-and keys carry fixed position codes. Parameter names are those of the published checkpoints.
+The block is a pre-norm transformer decoder layer (self-attention, cross-attention to the image, feed-forward) whose
+queries and keys carry fixed position codes. Parameter names are those of the published checkpoints.
 """
 
 import math
@@ -18,7 +18,10 @@ class Attention(nn.MultiheadAttention):
         super().__init__(width, heads, batch_first=True)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, blocked: Tensor | None = None) -> Tensor:
-        """Attention of `query` (B, Q, C) over `key`, `value` (B, K, C); `blocked` (Q, K) is true where looking is barred."""
+        """Attention of `query` (B, Q, C) over `key`, `value` (B, K, C).
+
+        `blocked` (Q, K) is true where looking is barred.
+        """
         weight_q, weight_k, weight_v = self.in_proj_weight.chunk(3)
         bias_q, bias_k, bias_v = self.in_proj_bias.chunk(3)
         mixed = F.scaled_dot_product_attention(
@@ -79,8 +82,9 @@ def sinusoidal_code(positions: Tensor, channels: int) -> Tensor:
 
 
 def image_code(channels: int, height: int, width: int) -> Tensor:
-    """Fixed code of a grid, row-major: (1, height*width, channels); the first half tells the column, the second the row.
+    """Fixed code of a grid, row-major: (1, height*width, channels).
 
+    The first half of the channels tells the column, the second the row.
     Within each half sine and cosine alternate, at frequencies from 1 down to 1/10000.
     """
     half = channels // 2

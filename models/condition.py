@@ -1,7 +1,7 @@
 """The compact image encoder: a small convolutional pyramid with a soft-argmax pose estimate of its own.
 
-It plays the part that the HRNet condition network plays at paper size (ScoreHypo, section 3.2): coarse features of the whole
-crop for cross-attention, and features sampled where the encoder itself believes the joints to be.
+It plays the part that the HRNet condition network plays at paper size (ScoreHypo, section 3.2): coarse features of
+the whole crop for cross-attention, and features sampled where the encoder itself believes the joints to be.
 """
 
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from models.hyponet import Context
 from models.skeleton import PARENTS
 from schemas.config.networks import JOINTS, TWISTS, ConditionConfig
+from schemas.errors import ConfigError
 
 
 class PoseEstimate(NamedTuple):
@@ -33,6 +34,14 @@ class Pyramid(NamedTuple):
     """(B, C, H/8, W/8)."""
     fine: Tensor
     """(B, L, H/4, W/4)."""
+
+
+def check_compact(config: ConditionConfig) -> None:
+    """ConfigError for an encoder that is not there."""
+    if config.kind != "compact":
+        raise ConfigError(
+            f"condition.kind={config.kind}: this encoder comes with the paper-size models; use kind=compact."
+        )
 
 
 def _convolution(channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -58,6 +67,8 @@ class ResidualBlock(nn.Module):
 
 class CompactBackbone(nn.Module):
     """Crop -> feature pyramid and pose estimate."""
+
+    centres: Tensor
 
     def __init__(self, config: ConditionConfig) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
 """Diffusion over scaled poses: noise schedules, the two parameterisations, DDIM.
 
-A pose is carried as one vector of 133 numbers: 87 scaled uvd, then 46 scaled (cos, sin). Sources: DDPM (Ho et al., 2020), DDIM
-(Song et al., 2021, eq. 12), EDM preconditioning (Karras et al., 2022, section 5), and ADHMR's published sampler.
+A pose is carried as one vector of 133 numbers: 87 scaled uvd, then 46 scaled (cos, sin). Sources: DDPM (Ho et al.,
+2020), DDIM (Song et al., 2021, eq. 12), EDM preconditioning (Karras et al., 2022, section 5), and ADHMR's published
+sampler.
 """
 
 import math

@@ -1,4 +1,6 @@
-"""HMR-Scorer: the reward model. An image and one hypothesis go in, a score comes out; higher is better; no label is needed.
+"""HMR-Scorer: the reward model.
+
+An image and one hypothesis go in, a score comes out; higher is better; no label is needed.
 
 Source: ADHMR (Shen et al., ICML 2025, section 3.2), after ScoreHypo's ScoreNet (Xu et al., CVPR 2024, section 3.3).
 """
@@ -8,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.attention import DecoderBlock, image_code, sinusoidal_code
-from models.condition import CompactBackbone, PoseEstimate, Pyramid, item_points, sample_map
+from models.condition import CompactBackbone, PoseEstimate, Pyramid, check_compact, item_points, sample_map
 from models.item_graph import MaskedLinear, neighbours, within
 from schemas.config.networks import JOINTS, ScorerConfig
 
@@ -52,7 +54,8 @@ class ScoreNet(nn.Module):
         """Raw scores.
 
         Args:
-            joint_inputs: (B*M, 29*3) normalised uvd, or (B*M, 29*6) with the difference to the own estimate; item-major.
+            joint_inputs: (B*M, 29*3) normalised uvd, or (B*M, 29*6) with the difference to the own estimate; item-
+            major.
             twists: (B*M, 23*2) (cos, sin); not read where the scorer sees no twists.
             local: (B*M, items, L) image features at the hypothesis's own points.
             image: (B, C, H, W) coarse feature map.
@@ -81,6 +84,7 @@ class HMRScorer(nn.Module):
 
     def __init__(self, config: ScorerConfig) -> None:
         super().__init__()
+        check_compact(config.condition)
         self.config = config
         self.encoder = CompactBackbone(config.condition)
         self.to_context = nn.Conv2d(config.condition.widths[1], config.width, 1)

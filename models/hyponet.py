@@ -1,7 +1,7 @@
 """HypoNet: the denoiser over 29 joints (u, v, d) and 23 twists (cos, sin), conditioned on image features.
 
-Source: ScoreHypo (Xu et al., CVPR 2024) and ADHMR (Shen et al., ICML 2025, section 3.1). Layer and parameter names are those of
-the published checkpoints, so that they load; sizes come from `HypoNetConfig`.
+Source: ScoreHypo (Xu et al., CVPR 2024) and ADHMR (Shen et al., ICML 2025, section 3.1). Layer and parameter names
+are those of the published checkpoints, so that they load; sizes come from `HypoNetConfig`.
 """
 
 from typing import NamedTuple
@@ -35,8 +35,8 @@ class Context(NamedTuple):
 class HypoNet(nn.Module):
     """One denoising step of M hypotheses for each of B images.
 
-    With `residual` the network's output is added to its input, as published (noise prediction); without it the bare output is
-    returned, for parameterisations that bring their own skip connection.
+    With `residual` the network's output is added to its input, as published (noise prediction); without it the bare
+    output is returned, for parameterisations that bring their own skip connection.
     """
 
     def __init__(self, config: HypoNetConfig, residual: bool) -> None:

@@ -9,8 +9,8 @@ from models.skeleton import PARENTS
 def neighbours(joints: int, twists: int) -> Tensor:
     """Adjacency (I, I) of the I = joints + twists items, true on the diagonal.
 
-    A joint touches its parent and its children. Twist k sits on the bone that ends in joint k + 1: it touches that joint and the
-    joint's neighbours, and the twists that share a joint with it.
+    A joint touches its parent and its children. Twist k sits on the bone that ends in joint k + 1: it touches that
+    joint and the joint's neighbours, and the twists that share a joint with it.
     """
     linked = torch.eye(joints + twists, dtype=torch.bool)
     for joint in range(1, joints):
@@ -33,7 +33,8 @@ class MaskedLinear(nn.Linear):
     """A linear layer between items: the weights between items that are not neighbours are zero, and stay zero.
 
     `mask` (I, I) says which items are connected; input and output features are item-major. After loading weights call
-    `apply_mask` once; gradients of the barred weights are dropped on the way, so that no forward pass has to mask again.
+    `apply_mask` once; gradients of the barred weights are dropped on the way, so that no forward pass has to mask
+    again.
     """
 
     mask: Tensor

@@ -1,7 +1,8 @@
 """What training minimises: the denoising error, preference objectives on winner/loser pairs, and the scorer's losses.
 
-Sources: ADHMR (ICML 2025, eq. 6-9) and Diffusion-DPO (Wallace et al., CVPR 2024, eq. 14) for the preference loss; ScoreHypo (CVPR 2024,
-section 3.3) for the rank loss; EDM (Karras et al., 2022, table 1) for the weight of the denoising error.
+Sources: ADHMR (ICML 2025, eq. 6-9) and Diffusion-DPO (Wallace et al., CVPR 2024, eq. 14) for the preference loss;
+ScoreHypo (CVPR 2024, section 3.3) for the rank loss; EDM (Karras et al., 2022, table 1) for the weight of the
+denoising error.
 """
 
 from typing import NamedTuple
@@ -57,7 +58,9 @@ def dpo(
     reference_loser: DenoisingError,
     beta: float,
 ) -> Preference:
-    """Diffusion-DPO as published: softplus(beta/2 * change of (winner error - loser error)), joints and twists apart, summed.
+    """Diffusion-DPO as published: softplus(beta/2 * change of (winner error - loser error)).
+
+    Joints and twists have a term each; the two are summed.
 
     Winner and loser must share noise and timestep, and policy and reference the noisy pose.
     """
@@ -72,8 +75,8 @@ def dpo(
 def rank_loss(scores: Tensor, errors: Tensor, sigma: float) -> Tensor:
     """Pairwise rank loss (B,): raw `scores` (B, M) should order hypotheses by falling `errors` (B, M).
 
-    For each pair of hypotheses, cross-entropy between sigmoid(sigma * score difference) and "which one has the smaller error", summed
-    over pairs. Equal errors are ordered by their place, as published.
+    For each pair of hypotheses, cross-entropy between sigmoid(sigma * score difference) and "which one has the smaller
+    error", summed over pairs. Equal errors are ordered by their place, as published.
     """
     rank = torch.argsort(torch.argsort(-errors, dim=1), dim=1)
     difference = scores[:, :, None] - scores[:, None, :]

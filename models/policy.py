@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from models.condition import ConditionNetwork, PoseEstimate
+from models.condition import ConditionNetwork, PoseEstimate, check_compact
 from models.diffusion import POSE_SIZE, Diffusion
 from models.hyponet import Context, HypoNet
 from schemas.config.networks import PolicyConfig
@@ -14,6 +14,7 @@ class Policy(nn.Module):
 
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
+        check_compact(config.condition)
         self.config = config
         width, local = config.hyponet.width, config.hyponet.local_channels
         self.condition = ConditionNetwork(config.condition, width, local)

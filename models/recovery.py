@@ -1,7 +1,8 @@
 """From a hypothesis (uvd joints, twists, betas) to the body that it stands for.
 
-Source: HybrIK (Li et al., CVPR 2021) and ScoreHypo (CVPR 2024, section 3.2): back-project the joints, solve the rotations by inverse
-kinematics, pose the body. Bone lengths come from the betas, so only the directions of the hypothesis's bones count.
+Source: HybrIK (Li et al., CVPR 2021) and ScoreHypo (CVPR 2024, section 3.2): back-project the joints, solve the
+rotations by inverse kinematics, pose the body. Bone lengths come from the betas, so only the directions of the
+hypothesis's bones count.
 """
 
 from typing import Literal, NamedTuple
@@ -44,7 +45,8 @@ def recover_body(
         uvd: (N, 29, 3) normalised; twists: (N, 23, 2); betas: (N, 10).
         crop_intrinsics: (N, 4) crop pixels; size: side of the crop in pixels.
         root_depth: (N,) metres.
-        root: how the pelvis is turned: "published" from the spine's and the hips' directions, "procrustes" by least squares, which
+        root: how the pelvis is turned: "published" from the spine's and the hips' directions, "procrustes" by least
+            squares, which
             bears noisy joints far better (20 mm of noise turn the root by 14 instead of 58 degrees).
     """
     camera_joints = camera_from_uvd(uvd, crop_intrinsics, size, root_depth)

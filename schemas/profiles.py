@@ -1,4 +1,7 @@
-"""Profiles: functions that return a whole configuration. `tiny` learns on two CPU cores, `micro` is for tests, `paper` is as published."""
+"""Profiles: functions that return a whole configuration.
+
+`tiny` learns on two CPU cores, `micro` is for tests, `paper` is as published.
+"""
 
 from typing import Any
 
@@ -79,7 +82,10 @@ def micro(seed: int = 0, campaign: str = "micro") -> EngineConfig:
 
 
 def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
-    """The published sizes: HRNet-W48 + HypoNet at 256 px, noise prediction, M = 100, DPO with beta 100 (ADHMR, section 4.1)."""
+    """The published sizes.
+
+    HRNet-W48 + HypoNet at 256 px, noise prediction, M = 100, DPO with beta 100 (ADHMR, section 4.1).
+    """
     condition = ConditionConfig(kind="hrnet_w48", image_size=256)
     items = {"joint_channels": 256, "local_channels": 256, "heads": 8, "feedforward_ratio": 4}
     dropouts = {"start_dropout": 0.25, "block_dropout": 0.1}
@@ -89,6 +95,7 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
         campaign=campaign,
         seed=seed,
         body="smpl",
+        root_solver="published",
         policy=PolicyConfig(
             condition=condition,
             hyponet=HypoNetConfig(**items, attention_hops=hops, time_channels=128, **dropouts),

@@ -88,9 +88,8 @@ def load_instances(
     """
     if not ids:
         raise DataError("No instance was asked for.")
-    rows = _in_order(
-        read(store, "instances", stage_keys=list(ingest_keys), where=_among(ids), columns=_CROP_COLUMNS), ids
-    )
+    found = read(store, "instances", stage_keys=list(ingest_keys), where=_among(ids), columns=_CROP_COLUMNS)
+    rows = _in_order(found, ids)
     crops = _decode(rows)
     intrinsics = matrix(rows, "crop_intrinsics").astype(np.float32)
     labels = _labels(store, list(ingest_keys), ids, label_keys)
@@ -136,8 +135,8 @@ def as_labelled_crops(found: Instances) -> LabelledCrops:
         if not known.all():
             first = found.ids[int(np.argmin(known))]
             raise DataError(
-                f"{int((~known).sum())} of {len(found)} instances have {what} (the first: {first}); supervised training "
-                "needs complete labels."
+                f"{int((~known).sum())} of {len(found)} instances have {what} (the first: {first}); supervised "
+                "training needs complete labels."
             )
     return LabelledCrops(found.crops, found.uvd, found.twists, found.betas, found.crop_intrinsics, found.root_depth)
 
@@ -172,7 +171,7 @@ def _decode(rows: pa.Table) -> np.ndarray:
     sizes = {crop.shape for crop in crops}
     if len(sizes) > 1:
         raise DataError(
-            f"Crops of different sizes can't go through one model: {sorted(sizes)}. Ingest all with one size."
+            f"Crops of different sizes can't go through one model: {sorted(sizes)}. Ingest all with one crop size."
         )
     return np.stack(crops)
 
@@ -202,11 +201,11 @@ def _label_arrays(labels: pa.Table, ids: Sequence[str], intrinsics: np.ndarray, 
         whole[at] = values
         return whole
 
-    joints = matrix(labels, "joints").reshape(-1, JOINTS, 3)
+    joints = (
+        matrix(labels, "joints").reshape(-1, JOINTS, 3).copy()
+    )  # Arrow's memory can't be written, torch asks for it
     valid = matrix(labels, "joints_valid").reshape(-1, JOINTS)
-    uvd, root_depth = uvd_from_camera(
-        torch.from_numpy(np.ascontiguousarray(joints)), torch.from_numpy(intrinsics[at]), crop_size
-    )
+    uvd, root_depth = uvd_from_camera(torch.from_numpy(joints), torch.from_numpy(intrinsics[at]), crop_size)
     known = valid & valid[:, :1]  # without the pelvis nothing can be relative to it
     uvd_known = np.where(known[..., None], uvd.numpy(), np.float32(np.nan))
     depth_known = np.where(valid[:, 0], root_depth.numpy(), np.float32(np.nan))

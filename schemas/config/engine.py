@@ -38,6 +38,9 @@ class EngineConfig(Config):
     campaign: str = setting("default", "name of the sequence of rounds", "-", pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
     seed: int = setting(0, "seed that profile functions spread over all stages", "1", ge=0)
     body: str = setting("tiny", "body model: a name that ships with the engine, or the path of a model file", "-")
+    root_solver: Literal["published", "procrustes"] = setting(
+        "procrustes", "how inverse kinematics turns the pelvis: as published, or by least squares", "-"
+    )
     policy: PolicyConfig = setting(PolicyConfig(), "policy network", "-")
     scorer: ScorerConfig = setting(ScorerConfig(), "HMR-Scorer network", "-")
     synthesize: SynthesizeConfig = setting(SynthesizeConfig(), "synthetic domains", "-")

@@ -1,7 +1,7 @@
 """Alignment: the policy is moved towards winners and away from losers, measured against a frozen reference.
 
-The anchor (the winner's own denoising error) keeps DPO from winning by making both worse; the replay (labelled source crops) keeps
-what the policy knew. Batch-norm statistics are fixed, so that policy and reference see an image alike.
+The anchor (the winner's own denoising error) keeps DPO from winning by making both worse; the replay (labelled source
+crops) keeps what the policy knew. Batch-norm statistics are fixed, so that policy and reference see an image alike.
 """
 
 from collections.abc import Mapping

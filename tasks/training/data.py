@@ -53,7 +53,7 @@ class LabelledBatch:
 
 
 def timesteps(draw: np.random.Generator, count: int, total: int, antithetic: bool = False) -> Tensor:
-    """`count` timesteps in [0, total), uniform; antithetic ones come as couples t, total - 1 - t (ADHMR, as published)."""
+    """`count` timesteps in [0, total), uniform; antithetic ones come as couples t, total - 1 - t, as published."""
     if not antithetic:
         return torch.from_numpy(draw.integers(0, total, count))
     half = draw.integers(0, total, (count + 1) // 2)

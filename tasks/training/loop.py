@@ -1,7 +1,7 @@
 """The training loop that every training stage shares: deterministic, resumable at any checkpoint, one step at a time.
 
-A recipe says what a step's loss is; the loop knows nothing of images or pairs. All randomness of step s comes from a generator
-seeded by (seed, s), so that a run that was killed and resumed is bit for bit the run that was not.
+A recipe says what a step's loss is; the loop knows nothing of images or pairs. All randomness of step s comes from a
+generator seeded by (seed, s), so that a run that was killed and resumed is bit for bit the run that was not.
 """
 
 import math
@@ -67,8 +67,8 @@ class Training:
             loss, figures = recipe.loss(self.step, draw)
             if not torch.isfinite(loss):
                 raise EngineError(
-                    f"The loss became {loss.item()} at step {self.step} ({dict(figures)}). Lower the learning rate or the beta "
-                    "of this stage; the last checkpoint is untouched."
+                    f"The loss became {loss.item()} at step {self.step} ({dict(figures)}). Lower the learning rate "
+                    "or the beta of this stage; the last checkpoint is untouched."
                 )
             loss.backward()
             parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
@@ -116,7 +116,8 @@ class Training:
 
     @torch.no_grad()
     def _average(self) -> None:
-        # The average of the first steps would remember the initial weights: let the decay grow (as in timm, TensorFlow).
+        # The average of the first steps would remember the initial weights: let the decay grow (as in timm,
+        # TensorFlow).
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         for name, value in self.recipe.model.state_dict().items():
             average = self.averaged[name]

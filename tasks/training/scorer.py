@@ -1,7 +1,7 @@
 """HMR-Scorer: trained to order hypotheses of labelled crops by their error.
 
-Hypotheses are samples of the base policy, drawn once before training, and blends between label and sample. On ground truth plus
-noise alone, the published way, a scorer learns to tell noise, not errors that a policy really makes.
+Hypotheses are samples of the base policy, drawn once before training, and blends between label and sample. On ground
+truth plus noise alone, the published way, a scorer learns to tell noise, not errors that a policy really makes.
 """
 
 from collections.abc import Mapping

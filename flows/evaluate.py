@@ -1,0 +1,44 @@
+"""evaluate: any policy of the store on any labelled split, with the campaign's scorer."""
+
+from prefect import flow
+
+from flows import pipeline
+from flows.bootstrap import Ground, bootstrap
+from flows.session import session
+from infra import rounds
+from schemas.errors import DataError
+from tasks.context import Target
+from tasks.model_store import find_model
+
+
+@flow(name="evaluate", persist_result=False)
+def evaluate(
+    store: str | None = None,
+    profile: str = "tiny",
+    campaign: str | None = None,
+    seed: int = 0,
+    policy: str | None = None,
+    dataset: str = "wild",
+    split: str = "test",
+    changes: dict[str, str] | None = None,
+) -> str:
+    """Measure a policy on a labelled split; gives the key of the evaluation, whose rows are in errors and scores.
+
+    Args:
+        store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
+        profile: configuration to start from (tiny, micro, paper)
+        campaign: name of the sequence of rounds; the profile's own if not given
+        seed: seed of all stages
+        policy: digest of the policy, or its beginning; the campaign's current policy if not given
+        dataset: data set to measure on
+        split: its split
+        changes: configuration fields that differ from the profile, dotted name to value
+    """
+    with session("an evaluation", store, profile, campaign, seed, changes) as line:
+        ground: Ground = bootstrap(store, profile, campaign, seed, changes)
+        opened, config = line.context.store, line.context.config
+        chosen = find_model(opened, policy, "policy") if policy else rounds.current_policy(opened, config.campaign)
+        if chosen is None:
+            raise DataError(f"Campaign {config.campaign} has no policy yet: `adhmr run` makes one.")
+        target = Target(dataset, split)
+        return line.do(pipeline.EVALUATE, (ground.people,), (target,), chosen, ground.scorer, config.evaluate)

@@ -1,0 +1,135 @@
+"""A lease: one run at a time works on a campaign of a store, and a second one is told who the first is.
+
+The lease is a small file in the store with host, process and heartbeat. It serves people, not correctness: two runs
+that overlook each other do no harm, because stages and rounds are committed once whoever runs them.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from infra.store import Store
+from schemas.errors import EngineError, StoreError
+
+BEAT_SECONDS = 10.0
+STALE_SECONDS = 90.0
+"""A lease without a heartbeat for so long belongs to nobody; clocks of machines may differ by some of it."""
+
+
+class BusyError(EngineError):
+    """Another run is at work on the same campaign."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease.
+
+    `place` tells apart machines and containers of the same name; `born` process ids used twice.
+    """
+
+    token: str
+    host: str
+    place: str
+    pid: int
+    born: float
+    beat: float
+    what: str
+
+    def is_alive(self, now: float) -> bool:
+        """Whether it must be respected: by its process where that can be seen from here, else by its heartbeat."""
+        if (self.host, self.place) == (socket.gethostname(), _place()):
+            return _born(self.pid) == self.born
+        return now - self.beat < STALE_SECONDS
+
+
+@contextmanager
+def lease(store: Store, campaign: str, what: str, beat_seconds: float = BEAT_SECONDS) -> Iterator[Holder]:
+    """Hold the campaign's lease for the length of the block; `what` says for what, for people.
+
+    A lease whose holder is gone is taken over. Raises BusyError, which names the holder, if there is one.
+    """
+    path = f"leases/{campaign}.json"
+    mine = _me(what)
+    if not store.atomic_write(path, _bytes(mine), replace=False):
+        other = _read(store, path)
+        if other is not None and other.is_alive(time.time()):
+            raise BusyError(
+                f"Campaign {campaign} is being worked on: {other.what}, process {other.pid} on {other.host}. Wait until "
+                "that run has ended, or choose another --campaign."
+            )
+        store.atomic_write(path, _bytes(mine))
+        holder = _read(store, path)
+        if holder is not None and holder.token != mine.token:
+            raise BusyError(f"Campaign {campaign} was just taken over by process {holder.pid} on {holder.host}.")
+    ended = threading.Event()
+    beating = threading.Thread(target=_beat, args=(store, path, mine, ended, beat_seconds), name="lease", daemon=True)
+    beating.start()
+    try:
+        yield mine
+    finally:
+        ended.set()
+        beating.join()
+        current = _read(store, path)
+        if current is not None and current.token == mine.token:
+            store.remove(path)
+
+
+def holder_of(store: Store, campaign: str) -> Holder | None:
+    """The living holder of the campaign's lease, or None."""
+    found = _read(store, f"leases/{campaign}.json")
+    return found if found is not None and found.is_alive(time.time()) else None
+
+
+def _beat(store: Store, path: str, mine: Holder, ended: threading.Event, seconds: float) -> None:
+    while not ended.wait(seconds):
+        try:
+            store.atomic_write(path, _bytes(Holder(**{**asdict(mine), "beat": time.time()})))
+        except OSError:
+            # the stage that is at work meets the same trouble, and can tell it better than a thread
+            continue
+
+
+def _me(what: str) -> Holder:
+    pid = os.getpid()
+    born = _born(pid)
+    assert born is not None
+    return Holder(uuid.uuid4().hex, socket.gethostname(), _place(), pid, born, time.time(), what)
+
+
+def _born(pid: int) -> float | None:
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _place() -> str:
+    """This machine since it started and this container of it, as far as the system tells them apart."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def _bytes(holder: Holder) -> bytes:
+    return json.dumps(asdict(holder), indent=1).encode() + b"\n"
+
+
+def _read(store: Store, path: str) -> Holder | None:
+    """The holder that the file names; None if there is no such file, or one that no run of ours wrote."""
+    try:
+        plain: dict[str, Any] = json.loads(store.read_bytes(path))
+        return Holder(**plain)
+    except (StoreError, FileNotFoundError, ValueError, TypeError):
+        return None

@@ -1,0 +1,27 @@
+"""Every stage of the engine by name: what names its work, what does it, and how often it is tried again."""
+
+from flows.stages import Stage
+from tasks import align as align_stage
+from tasks import clean, compare, evaluate, generate, pair, score
+from tasks import train_base as base_stage
+from tasks import train_clean as clean_stage
+from tasks import train_scorer as scorer_stage
+from tasks.ingest import stage as ingest_stage
+from tasks.report import stage as report_stage
+from tasks.synthesize import stage as synthesize_stage
+
+SYNTHESIZE = Stage("synthesize", synthesize_stage.synthesize_spec, synthesize_stage.synthesize)
+INGEST = Stage("ingest", ingest_stage.ingest_spec, ingest_stage.ingest)
+TRAIN_BASE = Stage("train_base", base_stage.train_base_spec, base_stage.train_base, retries=0)
+TRAIN_SCORER = Stage("train_scorer", scorer_stage.train_scorer_spec, scorer_stage.train_scorer, retries=0)
+GENERATE = Stage("generate", generate.generate_spec, generate.generate)
+SCORE = Stage("score", score.score_spec, score.score)
+PAIR = Stage("pair", pair.pair_spec, pair.pair)
+ALIGN = Stage("align", align_stage.align_spec, align_stage.align, retries=0)
+EVALUATE = Stage("evaluate", evaluate.evaluate_spec, evaluate.evaluate)
+COMPARE = Stage("compare", compare.compare_spec, compare.compare, on_ray=False)
+PSEUDO_LABEL = Stage("pseudo_label", clean.pseudo_label_spec, clean.pseudo_label)
+SCORE_LABELS = Stage("score_labels", clean.score_labels_spec, clean.score_labels)
+KEEP = Stage("keep", clean.keep_spec, clean.keep, on_ray=False)
+TRAIN_CLEAN = Stage("train_clean", clean_stage.train_clean_spec, clean_stage.train_clean, retries=0)
+REPORT = Stage("report", report_stage.report_spec, report_stage.report, on_ray=False)

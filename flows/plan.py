@@ -1,0 +1,133 @@
+"""plan: what the next round would reuse, resume and run, and why. Starts nothing and writes nothing.
+
+It walks the very lines that a round walks, with a `Line` that looks stages up instead of running them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from flows.bootstrap import Ground, lay_ground
+from flows.clean_round import clean_and_measure
+from flows.dpo_round import align_and_measure
+from flows.one_round import Kind, coming_round
+from flows.stages import Line, Stage
+from flows.user_pictures import UserPictures
+from infra import rounds
+from infra.stages import find
+from infra.tables import finished_keys
+from schemas.errors import DataError
+from tasks.context import Context
+from tasks.model_store import model_of
+
+Verdict = Literal["reuse", "resume", "run"]
+
+
+class Pending(str):
+    """The key or digest of something that isn't there yet; the text is the title of the stage that will make it."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What would become of a stage. `key` is None where it depends on something that isn't there yet."""
+
+    title: str
+    verdict: Verdict
+    why: str
+    key: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The next round, stage by stage."""
+
+    number: int
+    resumed: bool
+    looks: tuple[Look, ...]
+    notes: tuple[str, ...]
+
+
+class Looking(Line):
+    """Looks every stage up. What stands behind a stage that must run can't be there: its key isn't known yet."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.looks: dict[str, Look] = {}
+        self.notes: list[str] = []
+        self._finished = finished_keys(context.store)
+
+    def do(self, stage: Stage, *inputs: Any, role: str = "", **settings: Any) -> str:
+        title = f"{stage.name} ({role})" if role else stage.name
+        awaited = sorted(set(_pending([*inputs, *settings.values()])))
+        if awaited:
+            return self._note(Look(title, "run", f"needs what {' and '.join(awaited)} will make", None), Pending(title))
+        key = stage.spec(self.context, *inputs, **settings).key
+        if key in self._finished:
+            return self._note(Look(title, "reuse", _finished_when(self.context, key), key), key)
+        begun = self._begun(stage, key)
+        if begun:
+            return self._note(Look(title, "resume", begun, key), Pending(title))
+        return self._note(Look(title, "run", "no finished stage has its key", key), Pending(title))
+
+    def model(self, stage: Stage, *inputs: Any, role: str = "", **settings: Any) -> str:
+        key = self.do(stage, *inputs, role=role, **settings)
+        return key if isinstance(key, Pending) else model_of(self.context.store, key)
+
+    def judge(self, gates: Callable[..., Sequence[Any]], *inputs: Any) -> tuple[Any, ...]:
+        if any(True for _ in _pending(inputs)):
+            self.notes.append(f"assumed: the {gates.__name__.replace('_', ' ')} hold; if not, the round ends there.")
+            return ()
+        return tuple(gates(self.context, *inputs))
+
+    def _note(self, look: Look, answer: str) -> str:
+        self.looks.setdefault(look.key or look.title, look)
+        return answer
+
+    def _begun(self, stage: Stage, key: str) -> str:
+        store = self.context.store
+        done = len(store.list_files(f"shards/{key}"))
+        if done:
+            return f"{done} of its shards are done"
+        started = f"ray/{stage.name}-{key[:16]}"
+        if store.exists(started):
+            return "its training has begun"
+        return ""
+
+
+def plan_round(
+    context: Context, kind: Kind = "dpo", own: UserPictures | None = None, labels: str | None = None
+) -> Plan:
+    """What `adhmr run` (dpo) or `adhmr clean` would do now with the same options."""
+    looking = Looking(context)
+    ground = lay_ground(looking)
+    seen = rounds.state(context.store, context.config.campaign)
+    opened, resumed = coming_round(seen, kind, ground.base)
+    looking.in_round(opened.number)
+    work: Callable[[Line, Ground, Any], Any] = (
+        partial(align_and_measure, own=own) if kind == "dpo" else partial(clean_and_measure, own=own, labels=labels)
+    )
+    verdicts = work(looking, ground, opened)
+    if kind == "dpo" and verdicts.policy is None:
+        looking.notes.append("a gate before training does not hold: the round will end there and keep its policy.")
+    looking.looks["report"] = Look("report", "run", "every round ends with it", None)
+    return Plan(opened.number, resumed, tuple(looking.looks.values()), tuple(looking.notes))
+
+
+def _pending(values: Any) -> Any:
+    """All `Pending` among (nested) inputs."""
+    for value in values:
+        if isinstance(value, Pending):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from _pending(value.values())
+        elif isinstance(value, tuple | list):
+            yield from _pending(value)
+
+
+def _finished_when(context: Context, key: str) -> str:
+    record = find(context.store, key)
+    if record is None or record.finished_at is None:
+        raise DataError(f"Stage {key[:12]} is finished, but its record can't be read.")
+    where = f" in round {record.round}" if record.round else ""
+    return f"finished {record.finished_at:%Y-%m-%d %H:%M}{where}"

@@ -1,0 +1,63 @@
+"""What a flow run needs around it: configuration, store, lease, progress and one Ray session, for as long as it lasts."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from flows.lease import lease
+from flows.progress import ConsoleProgress, PrefectProgress
+from flows.quiet import plain_run_errors
+from flows.stages import Running
+from infra.store import Store
+from schemas.config.engine import EngineConfig
+from schemas.profiles import load_profile
+from tasks.context import Context
+
+_open: list[Running] = []
+
+
+def configuration(
+    profile: str = "tiny", campaign: str | None = None, seed: int = 0, changes: Mapping[str, str] | None = None
+) -> EngineConfig:
+    """The profile with `changes` (dotted field -> text, read as JSON where it is JSON). ConfigError for what is wrong."""
+    return load_profile(profile, seed, campaign, {name: _value(text) for name, text in (changes or {}).items()})
+
+
+@contextmanager
+def session(
+    what: str,
+    store: str | None = None,
+    profile: str = "tiny",
+    campaign: str | None = None,
+    seed: int = 0,
+    changes: Mapping[str, str] | None = None,
+) -> Iterator[Running]:
+    """A line that runs stages; `what` is told to whoever finds the campaign busy. A flow inside of a flow shares it.
+
+    Raises ConfigError, StoreError, or BusyError if another process works on the campaign.
+    """
+    if _open:
+        yield _open[-1]
+        return
+    config = configuration(profile, campaign, seed, changes)
+    opened = Store.open(store)
+    plain_run_errors()
+    with ExitStack() as resources:
+        resources.enter_context(lease(opened, config.campaign, what))
+        progress = resources.enter_context(PrefectProgress(resources.enter_context(ConsoleProgress())))
+        line = Running(Context(opened, config, progress), resources)
+        _open.append(line)
+        try:
+            yield line
+        finally:
+            _open.pop()
+
+
+def _value(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,133 @@
+"""The stages as a flow sees them, and the line that runs them: thin Prefect tasks around the functions of `tasks`.
+
+A flow is written once against `Line`. `Running` does the work; `flows.plan.Looking` only looks what would be done, so a
+plan can't disagree with the run that follows it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.states import State
+
+from infra.ray_session import ray_session
+from infra.stages import StageSpec, find
+from schemas.errors import ConfigError, DataError, GateError, StoreError
+from schemas.progress import SILENT
+from tasks.context import Context
+from tasks.model_store import model_of
+from tasks.report.facts import StageRun
+
+RETRY_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: what names its work (`spec`) and what does it (`work`); both take a Context and the same inputs.
+
+    `retries`: how often Prefect starts it again. Trainings have none here, Ray Train retries them itself.
+    """
+
+    name: str
+    spec: Callable[..., StageSpec]
+    work: Callable[..., Any]
+    retries: int = 1
+    on_ray: bool = True
+
+
+class Line(ABC):
+    """Where a flow puts its stages, one after the other. Inputs and answers are stage keys, digests and settings."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    @abstractmethod
+    def do(self, stage: Stage, *inputs: Any, role: str = "", **settings: Any) -> str:
+        """The key of the stage for these inputs, done. `role` sets apart two stages of one name in one round."""
+
+    @abstractmethod
+    def model(self, stage: Stage, *inputs: Any, role: str = "", **settings: Any) -> str:
+        """The digest of the model that a training stage makes."""
+
+    @abstractmethod
+    def judge(self, gates: Callable[..., Sequence[Any]], *inputs: Any) -> tuple[Any, ...]:
+        """The verdicts of `gates` for these inputs."""
+
+    def in_round(self, number: int) -> None:
+        """What follows belongs to this round."""
+        self.context = replace(self.context, round=number)
+
+
+class Running(Line):
+    """Runs every stage as a Prefect task; starts Ray, once, when the first stage needs it. `ran` lists all stages."""
+
+    def __init__(self, context: Context, resources: ExitStack) -> None:
+        super().__init__(context)
+        self._resources = resources
+        self._ray_runs = False
+        self.ran: list[StageRun] = []
+
+    def do(self, stage: Stage, *inputs: Any, role: str = "", **settings: Any) -> str:
+        spec = stage.spec(replace(self.context, progress=SILENT), *inputs, **settings)
+        if stage.on_ray and find(self.context.store, spec.key) is None:
+            self._start_ray()
+        state = _as_task(self.context, stage, inputs, settings, role)(list(spec.reads))
+        self.ran.append(StageRun(stage.name, role, spec.key, state))
+        return spec.key
+
+    def model(self, stage: Stage, *inputs: Any, role: str = "", **settings: Any) -> str:
+        return model_of(self.context.store, self.do(stage, *inputs, role=role, **settings))
+
+    def judge(self, gates: Callable[..., Sequence[Any]], *inputs: Any) -> tuple[Any, ...]:
+        verdicts = tuple(gates(self.context, *inputs))
+        for verdict in verdicts:
+            self.context.progress.say(describe_verdict(verdict))
+        return verdicts
+
+    def _start_ray(self) -> None:
+        if not self._ray_runs and not self.context.in_process:
+            self.context.progress.say("starting Ray ...")
+            self._resources.enter_context(ray_session(threads=self.context.config.ray.threads_per_actor))
+            self._ray_runs = True
+
+
+def describe_verdict(verdict: Any) -> str:
+    """A gate's verdict in one line."""
+    unit = "" if verdict.unit in ("", "1", "none", "count", "score", "pairs") else f" {verdict.unit}"
+    outcome = "holds" if verdict.passed else "does NOT hold"
+    note = f"; {verdict.note}" if verdict.note else ""
+    return f"gate: {verdict.name} {outcome}: {verdict.value:.4g}{unit}, {verdict.limit}{note}"
+
+
+def _as_task(
+    context: Context, stage: Stage, inputs: Sequence[Any], settings: Mapping[str, Any], role: str
+) -> Callable[[list[str]], str]:
+    """The Prefect task of one stage of one run. Prefect sees the keys of what it reads; the rest stays in here."""
+
+    @task(
+        name=stage.name,
+        task_run_name=f"{stage.name} ({role})" if role else stage.name,
+        retries=stage.retries,
+        retry_delay_seconds=RETRY_SECONDS,
+        retry_condition_fn=_worth_another_try,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        log_prints=False,
+    )
+    def staged(reads: list[str]) -> str:
+        result = stage.work(context, *inputs, **settings)
+        if result.reused:
+            return "reused"
+        return "resumed" if result.shards_found else "run"
+
+    return staged
+
+
+def _worth_another_try(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """A worker that died may live the second time; wrong input stays wrong."""
+    error = state.result(raise_on_failure=False)
+    return not isinstance(error, ConfigError | DataError | GateError | StoreError)

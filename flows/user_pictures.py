@@ -1,0 +1,40 @@
+"""A user's own photographs, as the flows take them: a folder, and a table of boxes if there is one."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from schemas.errors import ConfigError, DataError
+from tasks.context import Target
+from tasks.ingest.folder import FolderSource
+
+DATASET = "photographs"
+
+
+class UserPictures(NamedTuple):
+    """The folder as ingest takes it, and the split that it becomes."""
+
+    source: FolderSource
+    target: Target
+
+
+def user_pictures(images: str | None, boxes: str | None) -> UserPictures | None:
+    """None without `images`. ConfigError for boxes alone, DataError for a folder or table that isn't there."""
+    if images is None:
+        if boxes is not None:
+            raise ConfigError("boxes were given without images: name the folder of pictures that they belong to.")
+        return None
+    for what, place in (("folder of pictures", images), ("table of boxes", boxes)):
+        if place is not None and "://" not in place and not Path(place).expanduser().exists():
+            raise DataError(f"There is no {what} at {place}.")
+    target = Target(DATASET, "train")
+    return UserPictures(
+        FolderSource(images=_place(images), boxes=_place(boxes), labels=None, dataset=DATASET, split="train"), target
+    )
+
+
+def _place(text: str | None) -> str | None:
+    """The same place whatever folder the run is started from."""
+    if text is None or "://" in text:
+        return text
+    return os.path.abspath(Path(text).expanduser())

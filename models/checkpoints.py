@@ -1,0 +1,162 @@
+"""Checkpoints: weights and a manifest in one safetensors file, checked when it is read.
+
+The manifest (JSON in the file's metadata) says what the weights are: kind, configuration, the models that they were
+trained from, and the digest over weights and configuration by which the model is known everywhere.
+"""
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from models.hmr_scorer import HMRScorer
+from models.policy import Policy
+from schemas.config.networks import PolicyConfig, ScorerConfig
+from schemas.digests import canonical_json, state_digest
+from schemas.errors import DataError
+
+Kind = Literal["policy", "scorer"]
+FORMAT = 1
+_METADATA = "adhmr"
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a checkpoint says of itself."""
+
+    format: int
+    kind: Kind
+    config: dict[str, Any]
+    """Dumped PolicyConfig or ScorerConfig."""
+    parents: tuple[str, ...]
+    """Digests of the models that it was trained from."""
+    digest: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights by name, on the CPU, and what they are."""
+
+    manifest: Manifest
+    state: dict[str, Tensor]
+
+
+def digest_of(state: Mapping[str, Tensor], config: BaseModel) -> str:
+    """The digest (64 hex digits) of weights under a configuration; the order of the names does not count."""
+    arrays: dict[str, np.ndarray] = {name: value.detach().cpu().numpy() for name, value in state.items()}
+    return state_digest(arrays, about=config)
+
+
+def to_bytes(kind: Kind, state: Mapping[str, Tensor], config: BaseModel, parents: Sequence[str] = ()) -> bytes:
+    """The checkpoint's file: a fixed function of the arguments. DataError if a weight is NaN or infinite."""
+    _check_finite(state, f"The {kind} to be saved")
+    manifest = Manifest(FORMAT, kind, config.model_dump(mode="json"), tuple(parents), digest_of(state, config))
+    # copies: safetensors takes no two names that share memory, and no views with gaps
+    tensors = {name: state[name].detach().cpu().contiguous().clone() for name in sorted(state)}
+    return save(tensors, {_METADATA: canonical_json(asdict(manifest))})
+
+
+def from_bytes(data: bytes, where: str = "the checkpoint") -> Checkpoint:
+    """Read a checkpoint's file. `where` names it in errors.
+
+    Raises DataError if it is no checkpoint of this engine, of a newer format, damaged, or holds NaN.
+    """
+    try:
+        text = _metadata(data)
+        state = load(data)
+    except (SafetensorError, ValueError, struct.error) as error:
+        raise DataError(f"{where} is no safetensors file, or it is damaged: {error}.") from error
+    if text is None:
+        raise DataError(f"{where} is a safetensors file without a manifest of this engine.")
+    raw = json.loads(text)
+    if raw.get("format") != FORMAT:
+        raise DataError(
+            f"{where} has format {raw.get('format')}; this version reads format {FORMAT}. Use the engine that wrote it."
+        )
+    manifest = Manifest(**{**raw, "parents": tuple(raw["parents"])})
+    _check_finite(state, where)
+    seen = digest_of(state, _config(manifest, where))
+    if seen != manifest.digest:
+        raise DataError(f"{where} is damaged: its weights have digest {seen[:12]}, not {manifest.digest[:12]}.")
+    return Checkpoint(manifest, state)
+
+
+def load_into(module: nn.Module, state: Mapping[str, Tensor], where: str = "the checkpoint") -> None:
+    """Load weights that must fit exactly. DataError that lists missing, unknown and misshapen ones."""
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    rows = [f"missing   {name} {shape}" for name, shape in wanted.items() if name not in found]
+    rows += [f"unknown   {name} {shape}" for name, shape in found.items() if name not in wanted]
+    rows += [
+        f"shape     {name} is {found[name]}, expected {shape}"
+        for name, shape in wanted.items()
+        if name in found and found[name] != shape
+    ]
+    if rows:
+        more = [f"... and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
+        raise DataError(
+            f"{where} does not fit {type(module).__name__} as configured ({len(rows)} of {len(wanted)} weights):\n  "
+            + "\n  ".join(rows[:_SHOWN] + more)
+        )
+    _check_finite(state, where)
+    module.load_state_dict(dict(state))
+
+
+def policy_of(checkpoint: Checkpoint, where: str = "the checkpoint") -> Policy:
+    """The policy in a checkpoint, in eval mode. DataError if it holds another kind of model."""
+    policy = Policy(PolicyConfig.model_validate(_of_kind(checkpoint, "policy", where).config))
+    load_into(policy, checkpoint.state, where)
+    return policy.eval()
+
+
+def scorer_of(checkpoint: Checkpoint, where: str = "the checkpoint") -> HMRScorer:
+    """The scorer in a checkpoint, in eval mode. DataError if it holds another kind of model."""
+    scorer = HMRScorer(ScorerConfig.model_validate(_of_kind(checkpoint, "scorer", where).config))
+    load_into(scorer, checkpoint.state, where)
+    return scorer.eval()
+
+
+def _of_kind(checkpoint: Checkpoint, kind: Kind, where: str) -> Manifest:
+    if checkpoint.manifest.kind != kind:
+        raise DataError(f"{where} holds a {checkpoint.manifest.kind}, but a {kind} is needed here.")
+    return checkpoint.manifest
+
+
+def _config(manifest: Manifest, where: str) -> PolicyConfig | ScorerConfig:
+    try:
+        if manifest.kind == "policy":
+            return PolicyConfig.model_validate(manifest.config)
+        return ScorerConfig.model_validate(manifest.config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise DataError(
+            f"{where}: this version can't read the {manifest.kind}'s configuration ({field}: {first['msg']}). "
+            "Use the engine that wrote it."
+        ) from error
+
+
+def _metadata(data: bytes) -> str | None:
+    """Our entry in the header: safetensors' own reader of bytes hands back tensors alone."""
+    (length,) = struct.unpack("<Q", data[:8])
+    header: dict[str, Any] = json.loads(data[8 : 8 + length])
+    text: str | None = header.get("__metadata__", {}).get(_METADATA)
+    return text
+
+
+def _check_finite(state: Mapping[str, Tensor], where: str) -> None:
+    bad = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if bad:
+        raise DataError(
+            f"{where} holds NaN or infinity in {len(bad)} of {len(state)} weights, the first: {', '.join(bad[:3])}. "
+            "A training that diverged can't be used; take an earlier model."
+        )

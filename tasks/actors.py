@@ -1,0 +1,46 @@
+"""What the stages that put crops through a model have in common: threads, device, microbatches of one size."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from schemas.config.engine import RayConfig
+from tasks.context import Context
+
+
+def actor_options(context: Context) -> dict[str, Any]:
+    """How `run_sharded` is to work in this context."""
+    ray = context.config.ray
+    return {
+        "progress": context.progress,
+        "actors": ray.actors,
+        "cpus_per_actor": ray.cpus_per_actor,
+        "gpus_per_actor": ray.gpus_per_actor,
+        "threads": ray.threads_per_actor,
+        "max_failed_share": context.config.gates.max_failed_share,
+        "device": device_name(ray),
+        "in_process": context.in_process,
+    }
+
+
+def device_name(ray: RayConfig) -> str:
+    """Where an actor's models live: "cuda" if actors ask for a GPU, else "cpu"."""
+    return "cuda" if ray.gpus_per_actor > 0 else "cpu"
+
+
+def prepare_torch(threads: int) -> None:
+    """Fix what the last bits of a result depend on; denormal numbers count as zero, for speed."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+
+
+def microbatches(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows 0 to `count` - 1 in groups of exactly `size`, each with how many of its rows count.
+
+    The last group is filled up with its last row: kernels may round differently for another batch size.
+    """
+    for start in range(0, count, size):
+        used = min(size, count - start)
+        yield np.minimum(np.arange(start, start + size), start + used - 1), used

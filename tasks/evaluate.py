@@ -1,0 +1,218 @@
+"""Evaluate: hypotheses of a policy on held-out labels, their scores and their errors, in one pass.
+
+The stage generates itself, so its key is the generation_id of all three tables. Sample 0 starts from zero noise; samples 1
+to M are the random ones. Whoever wants figures takes them from `tasks.compare`.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import roma
+import torch
+from torch import Tensor
+
+from infra.shards import Shard
+from infra.stages import Failure, StageSpec
+from infra.store import Store
+from models.bodies import Body, load_body
+from models.metrics import mpjpe_mm, mpvpe_mm, pa_mpjpe_mm
+from models.recovery import RootSolver, recover_body
+from schemas.config.stages import EvaluateConfig, ScoreConfig
+from schemas.tables import build
+from tasks.actors import actor_options, device_name, microbatches, prepare_torch
+from tasks.context import Context, Target
+from tasks.generate import Hypotheses, HypothesisMaker, hypotheses_table, not_finite, repeated
+from tasks.instances import Instances, instance_ids, load_instances
+from tasks.model_store import load_policy, load_scorer
+from tasks.score import HypothesisScorer, scores_table
+from tasks.sharded import ShardOutput, StageResult, run_sharded
+
+NO_LABEL = "no label"
+"""Reason of instances that have nothing to be measured against."""
+
+
+class Errors(NamedTuple):
+    """Errors of M hypotheses of N instances, (N, M) mm each."""
+
+    mpvpe: np.ndarray
+    mpjpe: np.ndarray
+    pa_mpjpe: np.ndarray
+
+
+class ErrorMeter:
+    """Measures hypotheses against gt labels, on arrays."""
+
+    def __init__(self, body: Body, root: RootSolver, microbatch: int) -> None:
+        self.body, self.root, self.microbatch = body, root, microbatch
+
+    def __call__(self, instances: Instances, made: Hypotheses) -> Errors:
+        """Errors of finite hypotheses; `made` holds those of `instances`, which are all labelled."""
+        parts = [
+            [part.numpy()[:used] for part in self._measure(instances, made.take(rows), rows)]
+            for rows, used in microbatches(len(made), self.microbatch)
+        ]
+        return Errors(*(np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True)))
+
+    @torch.no_grad()
+    def _measure(self, instances: Instances, made: Hypotheses, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        many = made.count
+        label_rotations = roma.rotvec_to_rotmat(torch.from_numpy(instances.theta[rows]))
+        label = self.body(label_rotations, torch.from_numpy(instances.betas[rows]))
+        recovered = recover_body(
+            self.body,
+            *(torch.from_numpy(part).flatten(0, 1) for part in (made.uvd, made.twists, made.betas)),
+            torch.from_numpy(instances.crop_intrinsics[rows]).repeat_interleave(many, 0),
+            instances.crop_size,
+            torch.from_numpy(made.root_depth).flatten(),
+            self.root,
+        )
+        vertices, joints = (part.unflatten(0, (-1, many)) for part in (recovered.vertices, recovered.joints))
+        label_vertices, label_joints = label.vertices[:, None], label.joints[:, None]
+        return (
+            mpvpe_mm(vertices, label_vertices, joints[..., 0, :], label_joints[..., 0, :]),
+            mpjpe_mm(joints, label_joints),
+            pa_mpjpe_mm(joints, label_joints),
+        )
+
+
+def evaluate_spec(
+    context: Context,
+    ingest_keys: Sequence[str],
+    targets: Sequence[Target],
+    policy: str,
+    scorer: str,
+    config: EvaluateConfig,
+    temperature: float = 1.0,
+) -> StageSpec:
+    """What `evaluate` with these arguments is going to do."""
+    decisive = {
+        "generate": config.generate,
+        "temperature": temperature,
+        "targets": [str(target) for target in targets],
+        "score": context.config.score,
+        "root_solver": context.config.root_solver,
+        "body": load_body(context.config.body).digest,
+        "threads": context.config.ray.threads_per_actor,
+    }
+    return context.spec("evaluate", 1, decisive, reads=ingest_keys, models=[policy, scorer])
+
+
+def evaluate(
+    context: Context,
+    ingest_keys: Sequence[str],
+    targets: Sequence[Target],
+    policy: str,
+    scorer: str,
+    config: EvaluateConfig,
+    temperature: float = 1.0,
+) -> StageResult:
+    """Measure the policy (a digest) on the labelled splits `targets` -> tables `hypotheses`, `scores`, `errors`.
+
+    `temperature` multiplies the starting noise: the control that only shrinks it uses `config.less_noise`. An instance
+    without a gt label is filtered; one for which a model gives a number that is not finite fails.
+    """
+    spec = evaluate_spec(context, ingest_keys, targets, policy, scorer, config, temperature)
+    settings = context.config
+    noise_temperature = config.generate.noise_temperature * temperature
+    worker_args = {
+        "store": context.store,
+        "ingest_keys": list(ingest_keys),
+        "policy": policy,
+        "scorer": scorer,
+        "config": config.model_copy(
+            update={"generate": config.generate.model_copy(update={"noise_temperature": noise_temperature})}
+        ),
+        "score_config": settings.score,
+        "body": settings.body,
+        "root": settings.root_solver,
+        "generation_id": spec.key,
+        "partition": context.partition,
+        "threads": settings.ray.threads_per_actor,
+        "device": device_name(settings.ray),
+    }
+    return run_sharded(
+        context.store,
+        spec,
+        instance_ids(context.store, ingest_keys, targets),
+        config.generate.shard_size,
+        EvaluateWorker,
+        worker_args,
+        tables=["hypotheses", "scores", "errors"],
+        **actor_options(context),
+    )
+
+
+class EvaluateWorker:
+    """Draws, scores and measures the hypotheses of a shard's instances."""
+
+    def __init__(
+        self,
+        store: Store,
+        ingest_keys: Sequence[str],
+        policy: str,
+        scorer: str,
+        config: EvaluateConfig,
+        score_config: ScoreConfig,
+        body: str,
+        root: RootSolver,
+        generation_id: str,
+        partition: int,
+        threads: int,
+        device: str,
+    ) -> None:
+        prepare_torch(threads)
+        self.store, self.ingest_keys = store, ingest_keys
+        self.scorer_digest, self.generation_id, self.partition = scorer, generation_id, partition
+        loaded = load_body(body)
+        self.make = HypothesisMaker(load_policy(store, policy), config.generate, loaded, device=device)
+        self.score = HypothesisScorer(load_scorer(store, scorer), score_config, device=device)
+        self.measure = ErrorMeter(loaded, root, config.generate.microbatch)
+
+    def __call__(self, shard: Shard) -> ShardOutput:
+        """Rows of the three tables, sorted by instance and sample."""
+        instances = load_instances(self.store, self.ingest_keys, list(shard.ids))
+        made = self.make(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
+        scores = self.score(instances.crops, made.uvd, made.twists)
+        labelled = instances.labelled & np.isfinite(instances.root_depth)
+        good = made.finite() & np.isfinite(scores).all(axis=1)
+        rows = np.flatnonzero(labelled & good)
+        samples = self.make.samples
+        failures = [
+            Failure(instances.ids[row], NO_LABEL, "an evaluation needs a gt label with its pelvis", outcome="filtered")
+            for row in np.flatnonzero(~labelled)
+        ]
+        failures += not_finite(instances.ids, good | ~labelled, "the policy's hypotheses or their scores")
+        tables = {
+            "hypotheses": hypotheses_table(self.generation_id, instances, made, samples, self.partition, rows),
+            "scores": scores_table(
+                self.generation_id, instances.ids, samples, scores, self.scorer_digest, self.partition, rows
+            ),
+            "errors": self._errors_table(instances, made, rows),
+        }
+        return ShardOutput(tables, failures, ok=len(rows))
+
+    def _errors_table(self, instances: Instances, made: Hypotheses, rows: np.ndarray) -> pa.Table:
+        total = len(rows) * made.count
+        empty = np.empty((len(instances), made.count))
+        errors = Errors(empty, empty, empty)
+        if total:
+            # others are measured in the place of those that can't be: the batches keep their shape and composition
+            stand_in = np.arange(len(instances))
+            stand_in[np.setdiff1d(stand_in, rows)] = rows[0]
+            errors = self.measure(take_instances(instances, stand_in), made.take(stand_in))
+        columns = {
+            "generation_id": self.generation_id,
+            "instance_id": repeated(instances.ids, rows, made.count),
+            "sample_index": np.tile(np.asarray(self.make.samples, np.int32), len(rows)),
+            "label_set": "gt",
+            "mpvpe_mm": errors.mpvpe[rows].reshape(total),
+            "mpjpe_mm": errors.mpjpe[rows].reshape(total),
+            "pa_mpjpe_mm": errors.pa_mpjpe[rows].reshape(total),
+            "dataset": repeated(instances.dataset, rows, made.count),
+            "split": repeated(instances.split, rows, made.count),
+            "round": np.full(total, self.partition, np.int32),
+            "stage_key": self.generation_id,
+        }
+        return build("errors", columns)

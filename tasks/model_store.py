@@ -1,0 +1,108 @@
+"""Models in the store: `checkpoints/<digest>.safetensors`, and rows of `models` that say where they come from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel
+from torch import Tensor
+
+from infra.stages import now
+from infra.store import Store
+from infra.tables import read
+from models.checkpoints import Kind, digest_of, from_bytes, policy_of, scorer_of, to_bytes
+from models.hmr_scorer import HMRScorer
+from models.policy import Policy
+from schemas.digests import canonical_json, config_digest
+from schemas.errors import DataError, StoreError
+from schemas.tables import build
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model whose file is in the store, and whose row is not yet committed."""
+
+    digest: str
+    kind: str
+    uri: str
+    parents: tuple[str, ...]
+    config_digest: str
+    config_json: str
+
+
+def save_model(
+    store: Store, kind: Kind, state: Mapping[str, Tensor], config: BaseModel, parents: Sequence[str] = ()
+) -> SavedModel:
+    """Write a model's file; `model_rows` makes the row that the stage commits. DataError for weights with NaN.
+
+    Saving the same weights again changes nothing.
+    """
+    data = to_bytes(kind, state, config, parents)
+    digest = digest_of(state, config)
+    store.atomic_write(_path(digest), data, replace=False)
+    return SavedModel(
+        digest, kind, store.uri(_path(digest)), tuple(parents), config_digest(config), canonical_json(config)
+    )
+
+
+def model_rows(saved: SavedModel, stage_key: str) -> pa.Table:
+    """The row of `models`."""
+    return build(
+        "models",
+        {
+            "digest": [saved.digest],
+            "kind": saved.kind,
+            "uri": saved.uri,
+            "parents": [list(saved.parents)],
+            "config_digest": saved.config_digest,
+            "config_json": saved.config_json,
+            "stage_key": stage_key,
+            "created_at": [now()],
+        },
+    )
+
+
+def model_of(store: Store, stage_key: str) -> str:
+    """The digest of the model that a finished training stage made. StoreError if it made none."""
+    digests = read(store, "models", stage_keys=[stage_key], columns=["digest"]).column("digest").to_pylist()
+    if len(digests) != 1:
+        raise StoreError(f"Stage {stage_key[:12]} has {len(digests)} models in the table models; one was expected.")
+    return str(digests[0])
+
+
+def find_model(store: Store, text: str, kind: Kind | None = None) -> str:
+    """The full digest that begins with `text`. DataError that lists what there is if none or several do."""
+    where = None if kind is None else pc.field("kind") == kind
+    rows = read(store, "models", where=where, columns=["digest", "kind"])
+    known = dict(zip(rows.column("digest").to_pylist(), rows.column("kind").to_pylist(), strict=True))
+    found = [digest for digest in known if text and digest.startswith(text)]
+    if len(found) != 1:
+        listed = ", ".join(f"{digest[:12]} ({known[digest]})" for digest in sorted(known)) or "none"
+        problem = f"{len(found)} models begin" if found else "no model begins"
+        raise DataError(f"In this store {problem} with {text!r}; there are: {listed}.")
+    return str(found[0])
+
+
+def load_policy(store: Store, digest: str) -> Policy:
+    """The policy with this digest, in eval mode on the CPU. StoreError if it isn't there, DataError if unusable."""
+    return policy_of(from_bytes(_read(store, digest), _name(digest)), _name(digest))
+
+
+def load_scorer(store: Store, digest: str) -> HMRScorer:
+    """The scorer with this digest, in eval mode on the CPU. StoreError if it isn't there, DataError if unusable."""
+    return scorer_of(from_bytes(_read(store, digest), _name(digest)), _name(digest))
+
+
+def _read(store: Store, digest: str) -> bytes:
+    if not store.exists(_path(digest)):
+        raise StoreError(f"There is no model {digest[:12]} in {store.url}: {store.uri(_path(digest))} is not there.")
+    return store.read_bytes(_path(digest))
+
+
+def _path(digest: str) -> str:
+    return f"checkpoints/{digest}.safetensors"
+
+
+def _name(digest: str) -> str:
+    return f"Model {digest[:12]}"

@@ -1,0 +1,191 @@
+"""Pair: from scored hypotheses to winners and losers (ADHMR, section 3.3), with all that training needs in the row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from infra.noise import generator
+from infra.shards import Shard
+from infra.stages import Failure, StageSpec
+from infra.store import Store
+from infra.tables import read
+from schemas.config.networks import JOINTS, TWISTS
+from schemas.config.stages import PairConfig
+from schemas.errors import DataError
+from schemas.tables import build
+from tasks.context import Context
+from tasks.generate import Hypotheses, StoredHypotheses, among, read_hypotheses, repeated
+from tasks.sharded import ShardOutput, StageResult, run_sharded
+
+SCORES_EQUAL = "scores all equal"
+IDENTICAL = "hypotheses identical"
+MARGIN = "margin below limit"
+
+
+@dataclass(frozen=True)
+class ChosenPairs:
+    """P pairs among N instances with M hypotheses each."""
+
+    row: np.ndarray
+    """(P,) which instance; ascending."""
+    winner: np.ndarray
+    """(P,) which of its M hypotheses."""
+    loser: np.ndarray
+    """(P,) likewise; never the winner."""
+    winner_rank: np.ndarray
+    """(P,) place of the winner by score, 0 is best."""
+    loser_rank: np.ndarray
+    """(P,) likewise."""
+    refused: dict[int, str]
+    """Instance -> reason, for each instance without a pair."""
+
+
+def choose_pairs(ids: Sequence[str], scores: np.ndarray, poses: np.ndarray, config: PairConfig) -> ChosenPairs:
+    """Up to `pairs_per_instance` pairs of each instance; no hypothesis is in two of them.
+
+    "top_bottom": the best against the worst, the second best against the second worst, ... Equal scores say nothing, so a
+    pair's margin must be above zero and at least `least_margin`. "random": two different ones, whatever their scores; the
+    choice depends on `config.seed` and the instance_id alone.
+
+    Args:
+        ids: N instance_ids.
+        scores: (N, M), M >= 2, higher is better.
+        poses: (N, M, D), whatever tells hypotheses apart.
+    """
+    count = scores.shape[1]
+    most = min(config.pairs_per_instance, count // 2)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.broadcast_to(np.arange(count), order.shape), axis=1)
+    if config.strategy == "random":
+        mixed = np.stack([generator(config.seed, name, 0, "random pair").permutation(count) for name in ids])
+        winners, losers = mixed[:, : 2 * most : 2], mixed[:, 1 : 2 * most : 2]
+    else:
+        winners, losers = order[:, :most], order[:, ::-1][:, :most]
+
+    row = np.arange(len(ids))[:, None]
+    same = (poses[row, winners] == poses[row, losers]).all(axis=-1)
+    good = ~same
+    refusal = np.where(same.all(axis=1), IDENTICAL, MARGIN)
+    if config.strategy == "top_bottom":
+        margin = scores[row, winners] - scores[row, losers]
+        good &= (margin > 0) & (margin >= config.least_margin)
+        refusal = np.where((scores == scores[:, :1]).all(axis=1), SCORES_EQUAL, refusal)
+    at, place = np.nonzero(good)
+    winner, loser = winners[at, place], losers[at, place]
+    refused = {int(lost): str(refusal[lost]) for lost in np.flatnonzero(~good.any(axis=1))}
+    return ChosenPairs(at, winner, loser, rank[at, winner], rank[at, loser], refused)
+
+
+def pair_spec(context: Context, generate_key: str, score_key: str, config: PairConfig) -> StageSpec:
+    """What `pair` with these arguments is going to do."""
+    decisive = {"pair": config, "shard_size": context.config.score.shard_size}
+    return context.spec("pair", 1, decisive, reads=[generate_key, score_key])
+
+
+def pair(context: Context, generate_key: str, score_key: str, config: PairConfig) -> StageResult:
+    """Choose pairs among the hypotheses of `generate_key` by the scores of `score_key` -> table `pairs`.
+
+    Instances without a pair end in `failures`, filtered, with the reason.
+    """
+    spec = pair_spec(context, generate_key, score_key, config)
+    names = read(context.store, "scores", stage_keys=[score_key], columns=["instance_id"]).column("instance_id")
+    worker_args = {
+        "store": context.store,
+        "generate_key": generate_key,
+        "score_key": score_key,
+        "config": config,
+        "pair_set": spec.key,
+        "partition": context.partition,
+    }
+    # in this process: sorting a few numbers takes less time than starting an actor
+    return run_sharded(
+        context.store,
+        spec,
+        pc.unique(names).to_pylist(),
+        context.config.score.shard_size,
+        PairWorker,
+        worker_args,
+        tables=["pairs"],
+        progress=context.progress,
+        max_failed_share=context.config.gates.max_failed_share,
+        in_process=True,
+    )
+
+
+class PairWorker:
+    """Chooses the pairs of a shard's instances."""
+
+    def __init__(
+        self, store: Store, generate_key: str, score_key: str, config: PairConfig, pair_set: str, partition: int
+    ) -> None:
+        self.store, self.generate_key, self.score_key = store, generate_key, score_key
+        self.config, self.pair_set, self.partition = config, pair_set, partition
+
+    def __call__(self, shard: Shard) -> ShardOutput:
+        """Rows of `pairs`, sorted by instance."""
+        stored = read_hypotheses(self.store, self.generate_key, shard.ids)
+        scores = read_scores(self.store, self.score_key, stored.ids, stored.samples)
+        made = stored.hypotheses
+        poses = np.concatenate([made.uvd.reshape(*scores.shape, -1), made.twists.reshape(*scores.shape, -1)], axis=-1)
+        chosen = choose_pairs(stored.ids, scores, poses, self.config)
+        failures = [
+            Failure(stored.ids[row], reason, _detail(scores[row], self.config), outcome="filtered")
+            for row, reason in chosen.refused.items()
+        ]
+        return ShardOutput({"pairs": self._table(stored, scores, chosen)}, failures, ok=len(shard.ids) - len(failures))
+
+    def _table(self, stored: StoredHypotheses, scores: np.ndarray, chosen: ChosenPairs) -> pa.Table:
+        won, lost = scores[chosen.row, chosen.winner], scores[chosen.row, chosen.loser]
+        columns = {
+            "pair_set": self.pair_set,
+            "instance_id": repeated(stored.ids, chosen.row, 1),
+            "generation_id": self.generate_key,
+            "winner": stored.samples[chosen.winner],
+            "loser": stored.samples[chosen.loser],
+            "winner_score": won,
+            "loser_score": lost,
+            "winner_rank": chosen.winner_rank.astype(np.int32),
+            "loser_rank": chosen.loser_rank.astype(np.int32),
+            "margin": won - lost,
+            "strategy": self.config.strategy,
+            **_payload("winner_", stored.hypotheses, chosen.row, chosen.winner),
+            **_payload("loser_", stored.hypotheses, chosen.row, chosen.loser),
+            "dataset": repeated(stored.dataset, chosen.row, 1),
+            "round": np.full(len(chosen.row), self.partition, np.int32),
+            "stage_key": self.pair_set,
+        }
+        return build("pairs", columns)
+
+
+def read_scores(store: Store, score_key: str, ids: Sequence[str], samples: np.ndarray) -> np.ndarray:
+    """The scores (N, M) that a stage gave to samples (M,) of the instances `ids`, which are sorted.
+
+    DataError where one is missing.
+    """
+    columns = ["instance_id", "sample_index", "score"]
+    rows = read(store, "scores", stage_keys=[score_key], where=among(ids), columns=columns)
+    rows = rows.sort_by([("instance_id", "ascending"), ("sample_index", "ascending")])
+    expected = np.tile(samples, len(ids))
+    if not np.array_equal(rows.column("sample_index").to_numpy(), expected):
+        raise DataError(
+            f"The stage {score_key[:12]} scored other hypotheses than those of the {len(ids)} instances from {ids[0]} on: "
+            "give the scores that belong to the generation."
+        )
+    scores: np.ndarray = rows.column("score").to_numpy().reshape(len(ids), len(samples))
+    return scores
+
+
+def _payload(prefix: str, made: Hypotheses, row: np.ndarray, place: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        f"{prefix}uvd": made.uvd[row, place].reshape(-1, JOINTS * 3),
+        f"{prefix}twist": made.twists[row, place].reshape(-1, TWISTS * 2),
+        f"{prefix}betas": made.betas[row, place],
+    }
+
+
+def _detail(scores: np.ndarray, config: PairConfig) -> str:
+    return f"scores from {scores.min():.6f} to {scores.max():.6f}, least margin {config.least_margin:g}"

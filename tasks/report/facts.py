@@ -1,0 +1,70 @@
+"""What a flow knows of its round when it comes to report it: keys, digests and verdicts; all numbers are in the tables."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.gates import GateVerdict
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """A stage of a run. `role` sets apart stages of one name ("before", "random pairs")."""
+
+    name: str
+    role: str
+    key: str
+    state: str
+    """run, resumed, reused, or stopped by its gate."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} ({self.role})" if self.role else self.name
+
+
+@dataclass(frozen=True)
+class RoundFacts:
+    """A round that has been decided."""
+
+    kind: Literal["dpo", "clean"]
+    campaign: str
+    number: int
+    policy_before: str
+    policy_after: str | None
+    """None where no policy was trained."""
+    reference: str
+    """The policy that the campaign began with."""
+    scorer: str
+    runs: tuple[StageRun, ...]
+    before_training: tuple[GateVerdict, ...] = ()
+    before_promotion: tuple[GateVerdict, ...] = ()
+    promoted: bool = False
+    why: str = ""
+    notices: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return f"{'DPO' if self.kind == 'dpo' else 'Cleaning'} round {self.number}"
+
+    @property
+    def report_name(self) -> str:
+        """Where the page is, below the store's folder of reports."""
+        return f"{self.campaign}-round-{self.number}.html"
+
+    def key(self, name: str, role: str = "") -> str | None:
+        """The key of a stage of this round, or None if the round did not come to it."""
+        return next((run.key for run in self.runs if (run.name, run.role) == (name, role)), None)
+
+    def known(self, name: str, role: str = "") -> str:
+        """The same where the round must have come to it."""
+        key = self.key(name, role)
+        if key is None:
+            raise KeyError(f"{self.title} has no stage {name} {role}".rstrip())
+        return key
+
+    def distinct_runs(self) -> list[StageRun]:
+        """Every stage once, in the order of the flow: two roles may share a stage (the first policy is the current one)."""
+        latest = {run.key: run for run in self.runs}
+        first: dict[str, StageRun] = {}
+        for run in self.runs:
+            first.setdefault(run.key, run)
+        return [StageRun(run.name, latest[key].role, key, run.state) for key, run in first.items()]

@@ -1,0 +1,148 @@
+"""Score: what HMR-Scorer says of every hypothesis. No label is read."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import torch
+from scipy.special import expit
+
+from infra.shards import Shard
+from infra.stages import StageSpec
+from infra.store import Store
+from models.cameras import mirror_joints, mirror_twist
+from models.hmr_scorer import HMRScorer
+from schemas.config.stages import ScoreConfig
+from schemas.tables import build
+from tasks.actors import actor_options, device_name, microbatches, prepare_torch
+from tasks.context import Context
+from tasks.generate import generated_ids, not_finite, read_hypotheses, repeated
+from tasks.instances import load_instances
+from tasks.model_store import load_scorer
+from tasks.sharded import ShardOutput, StageResult, run_sharded
+from tasks.training.data import crop_tensor
+
+
+class HypothesisScorer:
+    """Scores hypotheses, on arrays."""
+
+    def __init__(self, scorer: HMRScorer, config: ScoreConfig, *, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.scorer = scorer.to(self.device).eval().requires_grad_(False)
+        self.config = config
+
+    def __call__(self, crops: np.ndarray, uvd: np.ndarray, twists: np.ndarray) -> np.ndarray:
+        """Scores (N, M) in (0, 1), float64; NaN where the scorer gives a number that is not finite.
+
+        Args:
+            crops: (N, S, S, 3) uint8.
+            uvd: (N, M, 29, 3) normalised; twists: (N, M, 23, 2).
+        """
+        raw = np.empty(uvd.shape[:2], np.float64)
+        for rows, used in microbatches(len(crops), self.config.microbatch):
+            inputs = [torch.from_numpy(part[rows]).to(self.device) for part in (uvd, twists)]
+            raw[rows[:used]] = self._raw(crop_tensor(crops[rows], self.device), *inputs).cpu().numpy()[:used]
+        raw[~np.isfinite(raw)] = np.nan
+        # in double precision, or large scores would all round to the same 1
+        scores: np.ndarray = expit(self.scorer.config.sharpness * raw)
+        return scores
+
+    @torch.no_grad()
+    def _raw(self, crops: torch.Tensor, uvd: torch.Tensor, twists: torch.Tensor) -> torch.Tensor:
+        raw = self.scorer.score(*self.scorer.encode(crops), uvd, twists)
+        if not self.config.mirror:
+            return raw
+        mirrored = self.scorer.score(*self.scorer.encode(crops.flip(-1)), mirror_joints(uvd), mirror_twist(twists))
+        return (raw + mirrored) / 2
+
+
+def score_spec(context: Context, generate_key: str, ingest_keys: Sequence[str], scorer: str) -> StageSpec:
+    """What `score` with these arguments is going to do."""
+    decisive = {"score": context.config.score, "threads": context.config.ray.threads_per_actor}
+    return context.spec("score", 1, decisive, reads=[generate_key, *ingest_keys], models=[scorer])
+
+
+def score(context: Context, generate_key: str, ingest_keys: Sequence[str], scorer: str) -> StageResult:
+    """Score every hypothesis of the stage `generate_key` with the scorer (a digest) -> table `scores`."""
+    spec = score_spec(context, generate_key, ingest_keys, scorer)
+    worker_args = {
+        "store": context.store,
+        "generate_key": generate_key,
+        "ingest_keys": list(ingest_keys),
+        "scorer": scorer,
+        "config": context.config.score,
+        "partition": context.partition,
+        "threads": context.config.ray.threads_per_actor,
+        "device": device_name(context.config.ray),
+    }
+    return run_sharded(
+        context.store,
+        spec,
+        generated_ids(context.store, generate_key),
+        context.config.score.shard_size,
+        ScoreWorker,
+        worker_args,
+        tables=["scores"],
+        **actor_options(context),
+    )
+
+
+class ScoreWorker:
+    """Scores the hypotheses of a shard's instances."""
+
+    def __init__(
+        self,
+        store: Store,
+        generate_key: str,
+        ingest_keys: Sequence[str],
+        scorer: str,
+        config: ScoreConfig,
+        partition: int,
+        threads: int,
+        device: str,
+    ) -> None:
+        prepare_torch(threads)
+        self.store, self.generate_key, self.ingest_keys = store, generate_key, ingest_keys
+        self.scorer_digest, self.partition = scorer, partition
+        self.scorer = HypothesisScorer(load_scorer(store, scorer), config, device=device)
+
+    def __call__(self, shard: Shard) -> ShardOutput:
+        """Rows of `scores`, sorted by instance and sample."""
+        stored = read_hypotheses(self.store, self.generate_key, shard.ids)
+        instances = load_instances(self.store, self.ingest_keys, stored.ids)
+        scores = self.scorer(instances.crops, stored.hypotheses.uvd, stored.hypotheses.twists)
+        good = np.isfinite(scores).all(axis=1)
+        table = scores_table(
+            self.generate_key,
+            stored.ids,
+            stored.samples,
+            scores,
+            self.scorer_digest,
+            self.partition,
+            np.flatnonzero(good),
+        )
+        return ShardOutput({"scores": table}, not_finite(stored.ids, good, "the scores"), ok=int(good.sum()))
+
+
+def scores_table(
+    generation_id: str,
+    ids: Sequence[str],
+    samples: Sequence[int] | np.ndarray,
+    scores: np.ndarray,
+    scorer: str,
+    partition: int,
+    rows: np.ndarray,
+) -> pa.Table:
+    """Rows of `scores` (without `stage_key`) for the instances `rows` of `scores` (N, M)."""
+    count = scores.shape[1]
+    total = len(rows) * count
+    columns = {
+        "generation_id": generation_id,
+        "instance_id": repeated(ids, rows, count),
+        "sample_index": np.tile(np.asarray(samples, np.int32), len(rows)),
+        "scorer": scorer,
+        "score": scores[rows].reshape(total),
+        "round": np.full(total, partition, np.int32),
+        "stage_key": "",
+    }
+    return build("scores", columns).drop_columns(["stage_key"])
