@@ -7,11 +7,11 @@ from prefect import flow
 from flows import pipeline
 from flows.bootstrap import HELD_OUT, WILD_TEST, WILD_TRAIN, Ground, bootstrap
 from flows.dpo_round import LABELS_NOTICE
+from flows.judging import before_promotion
 from flows.one_round import Opened, Proposal, work_through
 from flows.session import session
 from flows.stages import Line
 from flows.user_pictures import UserPictures, user_pictures
-from tasks.gates import gates_before_promotion
 from tasks.report.facts import RoundFacts
 
 
@@ -34,8 +34,8 @@ def clean_and_measure(
     kept = line.do(pipeline.KEEP, guessed, scores)
 
     learn = partial(line.model, pipeline.TRAIN_CLEAN, ground.people)
-    trained = learn(kept, opened.policy, data_key=people)
-    unfiltered = learn(guessed, opened.policy, data_key=people, role="all labels")
+    trained = learn((kept,), opened.policy, data_key=people)
+    unfiltered = learn((guessed,), opened.policy, data_key=people, role="all labels")
 
     measure = partial(line.do, pipeline.EVALUATE, (ground.people,))
     before = measure(HELD_OUT, opened.policy, ground.scorer, config.evaluate, role="before")
@@ -53,7 +53,7 @@ def clean_and_measure(
         ),
     }
     compared = line.do(pipeline.COMPARE, before, after, controls, first=first)
-    return Proposal(trained, (), line.judge(gates_before_promotion, compared))
+    return Proposal(trained, line.judge(before_promotion, compared))
 
 
 @flow(name="clean-round", persist_result=False)

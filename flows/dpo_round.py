@@ -6,12 +6,13 @@ from prefect import flow
 
 from flows import pipeline
 from flows.bootstrap import HELD_OUT, WILD_TEST, WILD_TRAIN, Ground, bootstrap
+from flows.judging import before_promotion, before_training
 from flows.one_round import Opened, Proposal, work_through
 from flows.session import session
 from flows.stages import Line
 from flows.user_pictures import UserPictures, user_pictures
 from schemas.config.stages import PairConfig
-from tasks.gates import gates_before_promotion, gates_before_training
+from tasks.gates import all_passed
 from tasks.report.facts import RoundFacts
 
 LABELS_NOTICE = (
@@ -35,8 +36,8 @@ def align_and_measure(line: Line, ground: Ground, opened: Opened, own: UserPictu
 
     measure = partial(line.do, pipeline.EVALUATE, (ground.people,))
     before = measure(HELD_OUT, opened.policy, ground.scorer, config.evaluate, role="before")
-    ready = line.judge(gates_before_training, pairs, before)
-    if not all(verdict.passed for verdict in ready):
+    ready = line.judge(before_training, pairs, before, (hypotheses, scores))
+    if not all_passed(ready):
         return Proposal(None, ready)
 
     learn = partial(line.model, pipeline.ALIGN, ground.people)
@@ -58,7 +59,7 @@ def align_and_measure(line: Line, ground: Ground, opened: Opened, own: UserPictu
         ),
     }
     compared = line.do(pipeline.COMPARE, before, after, controls, first=first)
-    return Proposal(aligned, ready, line.judge(gates_before_promotion, compared))
+    return Proposal(aligned, ready + line.judge(before_promotion, compared))
 
 
 @flow(name="dpo-round", persist_result=False)

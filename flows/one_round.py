@@ -8,7 +8,7 @@ from flows.bootstrap import Ground
 from flows.stages import Line, Running
 from infra import rounds
 from schemas.errors import EngineError, GateError
-from tasks.gates import GateVerdict
+from tasks.gates import GateVerdict, why_not
 from tasks.report.facts import RoundFacts
 
 Kind = Literal["dpo", "clean"]
@@ -27,8 +27,7 @@ class Proposal(NamedTuple):
     """What a round found: a policy to promote, if one was trained, and what the gates said."""
 
     policy: str | None
-    before_training: tuple[GateVerdict, ...] = ()
-    before_promotion: tuple[GateVerdict, ...] = ()
+    verdicts: tuple[GateVerdict, ...] = ()
 
 
 def coming_round(seen: rounds.CampaignState, kind: Kind, base: str) -> tuple[Opened, bool]:
@@ -61,7 +60,7 @@ def work_through(
     line.in_round(opened.number)
     try:
         proposal = work(line, ground, opened)
-        why = _reason(proposal)
+        why = why_not(proposal.verdicts)
     except GateError as stop:
         proposal, why = Proposal(None), str(stop)
     promoted = proposal.policy is not None and why == ""
@@ -80,8 +79,7 @@ def work_through(
         reference=opened.reference,
         scorer=ground.scorer,
         runs=tuple(line.ran),
-        before_training=proposal.before_training,
-        before_promotion=proposal.before_promotion,
+        verdicts=proposal.verdicts,
         promoted=promoted,
         why=why,
         notices=tuple(notices),
@@ -89,9 +87,3 @@ def work_through(
     line.do(pipeline.REPORT, facts)
     rounds.close_round(store, config.campaign, opened.number, "promoted" if promoted else "kept")
     return facts
-
-
-def _reason(proposal: Proposal) -> str:
-    """Why the policy stays as it is; empty if nothing speaks against the new one."""
-    broken = [verdict for verdict in (*proposal.before_training, *proposal.before_promotion) if not verdict.passed]
-    return "; ".join(f"gate {verdict.name} did not hold ({verdict.limit})" for verdict in broken)

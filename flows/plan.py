@@ -12,7 +12,7 @@ from flows.bootstrap import Ground, lay_ground
 from flows.clean_round import clean_and_measure
 from flows.dpo_round import align_and_measure
 from flows.one_round import Kind, coming_round
-from flows.stages import Line, Stage
+from flows.stages import Line, Stage, begun
 from flows.user_pictures import UserPictures
 from infra import rounds
 from infra.stages import find
@@ -62,12 +62,13 @@ class Looking(Line):
         awaited = sorted(set(_pending([*inputs, *settings.values()])))
         if awaited:
             return self._note(Look(title, "run", f"needs what {' and '.join(awaited)} will make", None), Pending(title))
-        key = stage.spec(self.context, *inputs, **settings).key
+        spec = stage.spec(self.context, *inputs, **settings)
+        key = spec.key
         if key in self._finished:
             return self._note(Look(title, "reuse", _finished_when(self.context, key), key), key)
-        begun = self._begun(stage, key)
-        if begun:
-            return self._note(Look(title, "resume", begun, key), Pending(title))
+        left = begun(self.context.store, spec)
+        if left:
+            return self._note(Look(title, "resume", left, key), Pending(title))
         return self._note(Look(title, "run", "no finished stage has its key", key), Pending(title))
 
     def model(self, stage: Stage, *inputs: Any, role: str = "", **settings: Any) -> str:
@@ -83,16 +84,6 @@ class Looking(Line):
     def _note(self, look: Look, answer: str) -> str:
         self.looks.setdefault(look.key or look.title, look)
         return answer
-
-    def _begun(self, stage: Stage, key: str) -> str:
-        store = self.context.store
-        done = len(store.list_files(f"shards/{key}"))
-        if done:
-            return f"{done} of its shards are done"
-        started = f"ray/{stage.name}-{key[:16]}"
-        if store.exists(started):
-            return "its training has begun"
-        return ""
 
 
 def plan_round(

@@ -16,11 +16,13 @@ from prefect.states import State
 
 from infra.ray_session import ray_session
 from infra.stages import StageSpec, find
+from infra.store import Store
 from schemas.errors import ConfigError, DataError, GateError, StoreError
 from schemas.progress import SILENT
 from tasks.context import Context
 from tasks.model_store import model_of
 from tasks.report.facts import StageRun
+from tasks.training.worker import RunFolder
 
 RETRY_SECONDS = 3.0
 
@@ -72,11 +74,17 @@ class Running(Line):
         self.ran: list[StageRun] = []
 
     def do(self, stage: Stage, *inputs: Any, role: str = "", **settings: Any) -> str:
-        spec = stage.spec(replace(self.context, progress=SILENT), *inputs, **settings)
-        if stage.on_ray and find(self.context.store, spec.key) is None:
+        context = self.context
+        spec = stage.spec(replace(context, progress=SILENT), *inputs, **settings)
+        before = "reused" if find(context.store, spec.key) else "resumed" if begun(context.store, spec) else "run"
+        if stage.on_ray and before != "reused":
             self._start_ray()
-        state = _as_task(self.context, stage, inputs, settings, role)(list(spec.reads))
-        self.ran.append(StageRun(stage.name, role, spec.key, state))
+        try:
+            _as_task(context, stage, inputs, settings, role)(list(spec.reads))
+        except GateError:
+            self.ran.append(StageRun(stage.name, role, spec.key, "stopped"))
+            raise
+        self.ran.append(StageRun(stage.name, role, spec.key, before))
         return spec.key
 
     def model(self, stage: Stage, *inputs: Any, role: str = "", **settings: Any) -> str:
@@ -85,7 +93,7 @@ class Running(Line):
     def judge(self, gates: Callable[..., Sequence[Any]], *inputs: Any) -> tuple[Any, ...]:
         verdicts = tuple(gates(self.context, *inputs))
         for verdict in verdicts:
-            self.context.progress.say(describe_verdict(verdict))
+            self.context.progress.say(f"gate {verdict}")
         return verdicts
 
     def _start_ray(self) -> None:
@@ -95,12 +103,13 @@ class Running(Line):
             self._ray_runs = True
 
 
-def describe_verdict(verdict: Any) -> str:
-    """A gate's verdict in one line."""
-    unit = "" if verdict.unit in ("", "1", "none", "count", "score", "pairs") else f" {verdict.unit}"
-    outcome = "holds" if verdict.passed else "does NOT hold"
-    note = f"; {verdict.note}" if verdict.note else ""
-    return f"gate: {verdict.name} {outcome}: {verdict.value:.4g}{unit}, {verdict.limit}{note}"
+def begun(store: Store, spec: StageSpec) -> str:
+    """What an earlier run left of an unfinished stage, for people; empty if it has not begun."""
+    done = len(store.list_files(f"shards/{spec.key}"))
+    if done:
+        return f"shards done by an earlier run: {done}"
+    training = RunFolder(store, f"{spec.name}-{spec.key[:16]}")
+    return "an earlier run has begun the training" if store.exists(training.ray_folder) else ""
 
 
 def _as_task(
@@ -119,10 +128,7 @@ def _as_task(
         log_prints=False,
     )
     def staged(reads: list[str]) -> str:
-        result = stage.work(context, *inputs, **settings)
-        if result.reused:
-            return "reused"
-        return "resumed" if result.shards_found else "run"
+        return str(stage.work(context, *inputs, **settings).key)
 
     return staged
 

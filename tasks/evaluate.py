@@ -47,12 +47,17 @@ class ErrorMeter:
     def __init__(self, body: Body, root: RootSolver, microbatch: int) -> None:
         self.body, self.root, self.microbatch = body, root, microbatch
 
-    def __call__(self, instances: Instances, made: Hypotheses) -> Errors:
-        """Errors of finite hypotheses; `made` holds those of `instances`, which are all labelled."""
-        parts = [
-            [part.numpy()[:used] for part in self._measure(instances, made.take(rows), rows)]
-            for rows, used in microbatches(len(made), self.microbatch)
-        ]
+    def __call__(self, instances: Instances, made: Hypotheses, rows: np.ndarray) -> Errors:
+        """Errors of the hypotheses of the instances `rows` (N of them), which are labelled and whose numbers are finite.
+
+        `instances` and `made` go together, row by row.
+        """
+        if not len(rows):
+            return Errors(*(np.empty((0, made.count)) for _ in Errors._fields))
+        parts = []
+        for places, used in microbatches(len(rows), self.microbatch):
+            measured = self._measure(instances, made.take(rows[places]), rows[places])
+            parts.append([part.view(-1, made.count).numpy()[:used] for part in measured])
         return Errors(*(np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True)))
 
     @torch.no_grad()
@@ -195,21 +200,15 @@ class EvaluateWorker:
 
     def _errors_table(self, instances: Instances, made: Hypotheses, rows: np.ndarray) -> pa.Table:
         total = len(rows) * made.count
-        empty = np.empty((len(instances), made.count))
-        errors = Errors(empty, empty, empty)
-        if total:
-            # others are measured in the place of those that can't be: the batches keep their shape and composition
-            stand_in = np.arange(len(instances))
-            stand_in[np.setdiff1d(stand_in, rows)] = rows[0]
-            errors = self.measure(take_instances(instances, stand_in), made.take(stand_in))
+        errors = self.measure(instances, made, rows)
         columns = {
             "generation_id": self.generation_id,
             "instance_id": repeated(instances.ids, rows, made.count),
             "sample_index": np.tile(np.asarray(self.make.samples, np.int32), len(rows)),
             "label_set": "gt",
-            "mpvpe_mm": errors.mpvpe[rows].reshape(total),
-            "mpjpe_mm": errors.mpjpe[rows].reshape(total),
-            "pa_mpjpe_mm": errors.pa_mpjpe[rows].reshape(total),
+            "mpvpe_mm": errors.mpvpe.reshape(total),
+            "mpjpe_mm": errors.mpjpe.reshape(total),
+            "pa_mpjpe_mm": errors.pa_mpjpe.reshape(total),
             "dataset": repeated(instances.dataset, rows, made.count),
             "split": repeated(instances.split, rows, made.count),
             "round": np.full(total, self.partition, np.int32),

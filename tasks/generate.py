@@ -214,9 +214,7 @@ class GenerateWorker:
         prepare_torch(threads)
         self.store, self.ingest_keys = store, ingest_keys
         self.generation_id, self.partition = generation_id, partition
-        self.make = HypothesisMaker(
-            load_policy(store, policy), config, load_body(body), purpose=purpose, device=device
-        )
+        self.make = HypothesisMaker(load_policy(store, policy), config, load_body(body), purpose=purpose, device=device)
 
     def __call__(self, shard: Shard) -> ShardOutput:
         """Rows of `hypotheses`, sorted by instance and sample."""

@@ -201,9 +201,8 @@ def _label_arrays(labels: pa.Table, ids: Sequence[str], intrinsics: np.ndarray, 
         whole[at] = values
         return whole
 
-    joints = (
-        matrix(labels, "joints").reshape(-1, JOINTS, 3).copy()
-    )  # Arrow's memory can't be written, torch asks for it
+    # copied: Arrow's memory can't be written to, and torch asks that it could
+    joints = matrix(labels, "joints").reshape(-1, JOINTS, 3).copy()
     valid = matrix(labels, "joints_valid").reshape(-1, JOINTS)
     uvd, root_depth = uvd_from_camera(torch.from_numpy(joints), torch.from_numpy(intrinsics[at]), crop_size)
     known = valid & valid[:, :1]  # without the pelvis nothing can be relative to it

@@ -35,8 +35,7 @@ class RoundFacts:
     """The policy that the campaign began with."""
     scorer: str
     runs: tuple[StageRun, ...]
-    before_training: tuple[GateVerdict, ...] = ()
-    before_promotion: tuple[GateVerdict, ...] = ()
+    verdicts: tuple[GateVerdict, ...] = ()
     promoted: bool = False
     why: str = ""
     notices: tuple[str, ...] = ()

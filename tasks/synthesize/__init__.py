@@ -2,7 +2,7 @@
 
 from tasks.synthesize.domains import Domain, domain_named, scorer, source, wild
 from tasks.synthesize.picture import Label, Picture, make_picture
-from tasks.synthesize.write import Record, write_pictures, write_tables
+from tasks.synthesize.write import Record, records_table, write_pictures, write_tables
 
 __all__ = [
     "Domain",
@@ -11,6 +11,7 @@ __all__ = [
     "Record",
     "domain_named",
     "make_picture",
+    "records_table",
     "scorer",
     "source",
     "wild",

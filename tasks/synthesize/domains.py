@@ -1,7 +1,7 @@
 """The three domains, as data: who stands where, doing what, looking how.
 
-*source* is what a lab can label: upright poses, plain clothes, quiet backgrounds. *wild* is what the world looks like:
-sitting, squatting, kicking, clutter, things in front, people half out of the picture. *scorer* is labelled and covers
+*source* is what a lab can label: mostly upright poses, plain clothes, quiet backgrounds. *wild* is what the world looks
+like: sitting, squatting, kicking, clutter, things in front, people half out of the picture. *scorer* is labelled and covers
 what the wild holds (the part that large synthetic sets play for HMR-Scorer), with other colours and another mixture.
 Cameras and body shapes follow the same distributions in all three: what differs is poses and looks.
 """
@@ -89,22 +89,22 @@ class Domain(BaseModel):
 
 
 def source() -> Domain:
-    """Labelled, limited in pose and look: what the base policy learns from."""
+    """Labelled, mostly upright, in quiet surroundings: what the base policy learns from."""
     return Domain(
         name="source",
         unlabelled_splits=frozenset(),
-        poses=_UPRIGHT,
-        pose_noise=0.65,
-        yaw=60,
-        truncated=0.0,
+        poses={**_UPRIGHT, **{name: 0.25 * share for name, share in _UNUSUAL.items()}},
+        pose_noise=0.85,
+        yaw=65,
+        truncated=0.05,
         hues=(Range(0.55, 0.72), Range(0.0, 0.08)),
         saturation=Range(0.1, 0.6),
         ambient=Range(0.45, 0.65),
-        clutter=(0, 2),
-        texture=Range(0.02, 0.1),
-        occluded=0.0,
-        blur=Range(0.0, 0.5),
-        noise=Range(0.0, 4.0),
+        clutter=(0, 4),
+        texture=Range(0.02, 0.15),
+        occluded=0.1,
+        blur=Range(0.0, 0.6),
+        noise=Range(0.0, 6.0),
         recompressed=0.0,
     )
 

@@ -4,16 +4,15 @@
     <folder>/boxes.csv              path,x,y,w,h,person,focal_px,cx,cy   (pixels; `path` relative to images/)
     <folder>/labels.parquet         path, person and the columns of `LABEL_SCHEMA`, for labelled splits alone
 
-Shards write pictures and hand back records; whoever has all records writes the two tables once.
+Shards write pictures and hand back records; whoever has all records writes the two tables once. Where the folder is,
+on a disk or on S3, is the business of the `Write` that they are given.
 """
 
 import csv
 import io
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +22,12 @@ from tasks.synthesize.domains import Domain
 from tasks.synthesize.picture import Label, make_picture
 from tasks.synthesize.surroundings import encode
 
+Write = Callable[[str, bytes], object]
+"""Puts bytes into the file that is named below the folder: all of them or, when killed, none."""
+
 BOX_COLUMNS = ("path", "x", "y", "w", "h", "person", "focal_px", "cx", "cy")
+_KINDS = {"path": pa.string(), "person": pa.int32()}
+_BOX_SCHEMA = pa.schema([pa.field(name, _KINDS.get(name, pa.float64()), False) for name in BOX_COLUMNS])
 
 
 def _vector(name: str, length: int, unit: str, description: str) -> pa.Field:
@@ -60,22 +64,18 @@ class Record:
 
 
 def write_pictures(
-    domain: Domain, split: str, indices: Iterable[int], seed: int, folder: Path, body: str = "tiny"
+    domain: Domain, split: str, indices: Iterable[int], seed: int, write: Write, body: str = "tiny"
 ) -> list[Record]:
-    """Make and write the pictures `indices` of a split below `folder`/images; one record each, in that order.
+    """Make and write the pictures `indices` of a split as images/<index>.jpg; one record each, in that order.
 
-    Each file is renamed into place, so a shard that was killed can simply be made again. Neighbouring indices are
+    The same bytes whenever it is done, so a shard that was killed can simply be made again. Neighbouring indices are
     cheaper: their bodies are computed together.
     """
-    images = folder / "images"
-    images.mkdir(parents=True, exist_ok=True)
     records = []
     for index in indices:
         picture = make_picture(domain, split, index, seed, body)
         path = f"{index:08d}.jpg"
-        unfinished = images / f".{path}.{os.getpid()}"
-        unfinished.write_bytes(encode(picture.image))
-        unfinished.replace(images / path)
+        write(f"images/{path}", encode(picture.image))
         x, y, w, h = (round(float(value), 2) for value in picture.box)
         camera = picture.intrinsics
         label = picture.label if domain.labelled(split) else None
@@ -83,34 +83,57 @@ def write_pictures(
     return records
 
 
-def write_tables(records: Sequence[Record], folder: Path) -> None:
-    """Write `folder`/boxes.csv, and labels.parquet if the records have labels, sorted by path.
+def records_table(records: Sequence[Record]) -> pa.Table:
+    """The records as one table: the columns of boxes.csv and, if they have labels, those of labels.parquet.
 
     Raises:
-        DataError: if a picture comes twice, or only some of the records have labels.
+        DataError: if only some of the records have labels.
     """
-    ordered = sorted(records, key=lambda record: (record.path, record.person))
-    for before, after in pairwise(ordered):
-        if (before.path, before.person) == (after.path, after.person):
-            raise DataError(f"Picture {after.path} was made twice: the shards for {folder} overlap.")
+    columns = list(zip(*[_box_row(record) for record in records], strict=True)) or [()] * len(BOX_COLUMNS)
+    boxes = pa.table(
+        {field.name: pa.array(column, field.type) for field, column in zip(_BOX_SCHEMA, columns, strict=True)}
+    )
+    labels = [_label_row(record, record.label) for record in records if record.label is not None]
+    if not labels:
+        return boxes
+    if len(labels) != len(records):
+        raise DataError(f"Only {len(labels)} of {len(records)} pictures have labels; write splits apart.")
+    of_labels = pa.Table.from_pylist(labels, LABEL_SCHEMA)
+    for field in LABEL_SCHEMA:
+        if field.name not in BOX_COLUMNS:
+            boxes = boxes.append_column(field, of_labels.column(field.name))
+    return boxes
+
+
+def write_tables(records: pa.Table, write: Write) -> None:
+    """Write boxes.csv, and labels.parquet if the records (a `records_table`) have labels, sorted by path and person.
+
+    Raises:
+        DataError: if a picture comes twice.
+    """
+    ordered = records.sort_by([("path", "ascending"), ("person", "ascending")])
+    rows = list(zip(*(ordered.column(name).to_pylist() for name in BOX_COLUMNS), strict=True))
+    place = BOX_COLUMNS.index("person")
+    for before, after in pairwise(rows):
+        if (before[0], before[place]) == (after[0], after[place]):
+            raise DataError(f"Picture {after[0]} was made twice: the shards overlap.")
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(BOX_COLUMNS)
-    for record in ordered:
-        table.writerow([record.path, *record.box, record.person, record.focal_px, record.cx, record.cy])
-    _replace(folder / "boxes.csv", text.getvalue().encode())
-    labelled = [(record, record.label) for record in ordered if record.label is not None]
-    if labelled:
-        if len(labelled) != len(ordered):
-            raise DataError(
-                f"Only {len(labelled)} of {len(ordered)} pictures for {folder} have labels; write splits apart."
-            )
+    table.writerows(rows)
+    if set(LABEL_SCHEMA.names) <= set(ordered.column_names):
         buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist([_row(*pair) for pair in labelled], LABEL_SCHEMA), buffer)
-        _replace(folder / "labels.parquet", buffer.getvalue())
+        pq.write_table(ordered.select(LABEL_SCHEMA.names).cast(LABEL_SCHEMA).combine_chunks(), buffer)
+        write("labels.parquet", buffer.getvalue())
+    # last, because who finds the boxes takes the folder as complete
+    write("boxes.csv", text.getvalue().encode())
 
 
-def _row(record: Record, label: Label) -> dict[str, object]:
+def _box_row(record: Record) -> tuple[object, ...]:
+    return (record.path, *record.box, record.person, record.focal_px, record.cx, record.cy)
+
+
+def _label_row(record: Record, label: Label) -> dict[str, object]:
     return {
         "path": record.path,
         "person": record.person,
@@ -122,10 +145,3 @@ def _row(record: Record, label: Label) -> dict[str, object]:
         "joints": label.joints.reshape(-1),
         "twist": label.twist.reshape(-1),
     }
-
-
-def _replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)

@@ -1,4 +1,4 @@
-"""A small store for the tests of stages: the three synthetic domains at `micro` size, ingested, and untrained models."""
+"""A small store for the tests of stages: the three synthetic domains at `micro` size, ingested; untrained models."""
 
 import io
 from pathlib import Path

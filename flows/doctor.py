@@ -1,0 +1,148 @@
+"""doctor: what this machine has for the engine, and what is in its way."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from infra.store import DEFAULT_URL, VARIABLE, Store
+from schemas.errors import EngineError
+
+Level = Literal["good", "note", "problem"]
+LEAST_PYTHON = (3, 11)
+LEAST_MEMORY_BYTES = 6 * 1024**3
+LEAST_DISK_BYTES = 2 * 1024**3
+_NEEDED = ("torch", "ray", "prefect", "deltalake", "duckdb", "pyarrow", "smplx", "roma", "numba")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. A "problem" keeps the engine from working; a "note" only tells."""
+
+    what: str
+    level: Level
+    text: str
+
+
+def examine(store: str | None = None, body: str = "tiny") -> Iterator[Finding]:
+    """All findings, the slow ones last."""
+    yield _python()
+    yield from _libraries()
+    yield _store(store)
+    yield _cores()
+    yield _memory()
+    yield _disk(store)
+    yield _body(body)
+    yield _gpu()
+    yield _pytorch3d()
+    yield _ray_address()
+    yield _prefect()
+
+
+def _python() -> Finding:
+    level: Level = "good" if sys.version_info >= LEAST_PYTHON else "problem"
+    wanted = "" if level == "good" else f"; needed: {'.'.join(map(str, LEAST_PYTHON))} or newer"
+    return Finding("python", level, f"{platform.python_version()} on {platform.system()} {platform.machine()}{wanted}")
+
+
+def _libraries() -> Iterator[Finding]:
+    for name in _NEEDED:
+        try:
+            yield Finding(name, "good", importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(name, "problem", "is not installed: run `make install`, or pip install adhmr-engine")
+
+
+def _store(url: str | None) -> Finding:
+    shown = url or os.environ.get(VARIABLE) or DEFAULT_URL
+    try:
+        opened = Store.open(url, create=False)
+    except EngineError as error:
+        target = Path(shown).expanduser().absolute()
+        parent = next((place for place in (target, *target.parents) if place.exists()), target)
+        fresh = "://" not in shown and not target.exists()
+        if fresh and parent.is_dir() and os.access(parent, os.W_OK):
+            return Finding("store", "good", f"{target} does not exist yet and can be made")
+        return Finding("store", "problem", str(error))
+    try:
+        Store.open(url)
+    except EngineError as error:
+        return Finding("store", "problem", str(error))
+    return Finding("store", "good", f"{opened.url} is there and writable")
+
+
+def _cores() -> Finding:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    text = f"{usable} usable"
+    return Finding("cores", "good" if usable >= 2 else "note", text if usable >= 2 else f"{text}; 2 are better")
+
+
+def _memory() -> Finding:
+    free = psutil.virtual_memory()
+    text = f"{free.available / 1024**3:.1f} GiB free of {free.total / 1024**3:.1f} GiB"
+    if free.available < LEAST_MEMORY_BYTES:
+        return Finding("memory", "note", f"{text}; a round of the tiny profile takes up to 6 GiB")
+    return Finding("memory", "good", text)
+
+
+def _disk(url: str | None) -> Finding:
+    shown = url or os.environ.get(VARIABLE) or DEFAULT_URL
+    if "://" in shown:
+        return Finding("disk", "good", "the store is remote")
+    target = Path(shown).expanduser().absolute()
+    place = next(place for place in (target, *target.parents) if place.exists())
+    free = psutil.disk_usage(str(place)).free
+    level: Level = "good" if free >= LEAST_DISK_BYTES else "note"
+    return Finding("disk", level, f"{free / 1024**3:.1f} GiB free at {place}")
+
+
+def _body(name: str) -> Finding:
+    from models.bodies import load_body
+
+    try:
+        loaded = load_body(name)
+    except EngineError as error:
+        return Finding("body", "problem", str(error))
+    return Finding("body", "good", f"{name}: {loaded.v_template.shape[0]:,} vertices, digest {loaded.digest[:12]}")
+
+
+def _gpu() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding("GPU", "good", f"{torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}")
+    return Finding("GPU", "note", "none; the profiles tiny and micro need none")
+
+
+def _pytorch3d() -> Finding:
+    from models.rendering import pytorch3d_is_installed
+
+    if pytorch3d_is_installed():
+        return Finding("pytorch3d", "good", "installed; it draws the overlays")
+    return Finding("pytorch3d", "note", "not installed; overlays are drawn by the engine's own rasteriser")
+
+
+def _ray_address() -> Finding:
+    address = os.environ.get("RAY_ADDRESS")
+    return Finding("ray cluster", "note", f"RAY_ADDRESS={address}" if address else "none named; runs start a local one")
+
+
+def _prefect() -> Finding:
+    from prefect.settings import PREFECT_API_URL
+
+    address = PREFECT_API_URL.value()
+    if not address:
+        return Finding("Prefect API", "note", "none named (PREFECT_API_URL); runs start a temporary one")
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        problem = client.api_healthcheck()
+    if problem is not None:
+        return Finding("Prefect API", "problem", f"{address} does not answer: {problem}")
+    return Finding("Prefect API", "good", f"{address} answers")

@@ -1,0 +1,31 @@
+"""The gates with their inputs fetched: a flow names stages, the rules of `tasks.gates` want numbers."""
+
+from infra.stages import find
+from schemas.errors import DataError
+from tasks.compare import evaluation_table, ranking, read_metrics
+from tasks.context import Context, Target
+from tasks.gates import GateVerdict, gates_before_promotion, gates_before_training, margins_of
+
+VALIDATION = Target("wild", "validation")
+SOURCE_TEST = Target("source", "test")
+RANKED_BY = "mpvpe"
+
+
+def before_training(context: Context, pairs: str, before: str, made_from: tuple[str, ...]) -> tuple[GateVerdict, ...]:
+    """Whether the pairs are worth training on. `before`: the current policy's evaluation; `made_from`: the stages that
+    lead to the pairs, whose failed units are counted."""
+    store, evaluation = context.store, context.config.evaluate
+    table = evaluation_table(store, before)[VALIDATION]
+    spearman, _ = ranking(table, RANKED_BY, evaluation.resamples, evaluation.seed)
+    tallies = {}
+    for key in (*made_from, pairs):
+        record = find(store, key)
+        if record is None:
+            raise DataError(f"Stage {key[:12]}, which the gates look at, is not finished.")
+        tallies[record.stage] = record.tally
+    return gates_before_training(context.config.gates, margins_of(store, pairs), spearman, tallies)
+
+
+def before_promotion(context: Context, compared: str) -> tuple[GateVerdict, ...]:
+    """Whether the new policy may become current, by the numbers of the comparison."""
+    return gates_before_promotion(context.config.gates, read_metrics(context.store, compared), VALIDATION, SOURCE_TEST)

@@ -1,0 +1,107 @@
+"""The stage align: the policy learns from pairs, against a frozen reference, with replay of labelled source crops."""
+
+import numpy as np
+import torch
+
+from infra.stages import StageSpec
+from infra.store import Store
+from infra.tables import read
+from schemas.config.training import AlignConfig
+from schemas.errors import DataError
+from schemas.tables import matrix
+from tasks.context import Context, Target
+from tasks.instances import labelled_crops, load_instances
+from tasks.model_store import load_policy
+from tasks.sharded import StageResult
+from tasks.train_base import SOURCE
+from tasks.training.align import AlignRecipe, PreferencePairs
+from tasks.training.stage import train_stage
+from tasks.training.worker import RunFolder
+
+
+def align_spec(
+    context: Context,
+    ingest_key: str,
+    pair_key: str,
+    policy: str,
+    reference: str,
+    data_key: str | None = None,
+    target: Target = SOURCE,
+) -> StageSpec:
+    """What `align` is going to do."""
+    config = context.config
+    about = {"train": config.align, "replay": str(target), "threads": config.ray.threads_per_trainer}
+    reads = (ingest_key, data_key or ingest_key, pair_key)
+    return context.spec("align", 1, about, reads=reads, models=(policy, reference))
+
+
+def align(
+    context: Context,
+    ingest_key: str,
+    pair_key: str,
+    policy: str,
+    reference: str,
+    data_key: str | None = None,
+    target: Target = SOURCE,
+) -> StageResult:
+    """Move `policy` (a digest) along the pairs of stage `pair_key`, measured against `reference`.
+
+    `ingest_key` holds the labelled crops of `target` that are replayed, `data_key` (by default the same) the crops of
+    the pairs. DataError if there are no pairs.
+    """
+    config = context.config.align
+    return train_stage(
+        context,
+        align_spec(context, ingest_key, pair_key, policy, reference, data_key, target),
+        build_align,
+        {
+            "config": config,
+            "ingest_key": ingest_key,
+            "data_key": data_key or ingest_key,
+            "pair_key": pair_key,
+            "policy": policy,
+            "reference": reference,
+            "target": target,
+        },
+        kind="policy",
+        network=load_policy(context.store, policy).config,
+        optimiser=config.optimiser,
+        parents=tuple(dict.fromkeys((policy, reference))),
+    )
+
+
+def build_align(
+    run: RunFolder,
+    device: torch.device,
+    config: AlignConfig,
+    ingest_key: str,
+    data_key: str,
+    pair_key: str,
+    policy: str,
+    reference: str,
+    target: Target,
+) -> AlignRecipe:
+    """The recipe, in a training worker."""
+    store = run.store
+    run.say(0, "reading pairs")
+    pairs = load_pairs(store, pair_key, data_key)
+    replay = labelled_crops(store, [ingest_key], target)
+    return AlignRecipe(config, load_policy(store, policy), load_policy(store, reference), pairs, replay, device)
+
+
+def load_pairs(store: Store, pair_key: str, data_key: str) -> PreferencePairs:
+    """The pairs of a pairing stage with their crops, sorted by instance, winner and loser."""
+    columns = ["instance_id", "winner", "loser", "winner_uvd", "winner_twist", "loser_uvd", "loser_twist"]
+    rows = read(store, "pairs", stage_keys=[pair_key], columns=columns)
+    if len(rows) == 0:
+        raise DataError(f"Stage {pair_key[:12]} left no pair to train on; the table failures says why.")
+    rows = rows.sort_by([(name, "ascending") for name in columns[:3]])
+    names = rows.column("instance_id").to_pylist()
+    ids = sorted(set(names))
+    place = {name: row for row, name in enumerate(ids)}
+    winner, loser = (
+        np.concatenate([matrix(rows, f"{side}_uvd"), matrix(rows, f"{side}_twist")], axis=1)
+        for side in ("winner", "loser")
+    )
+    crops = load_instances(store, [data_key], ids).crops
+    return PreferencePairs(crops, np.array([place[name] for name in names]), winner, loser)

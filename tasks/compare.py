@@ -1,0 +1,325 @@
+"""Compare: evaluations side by side, as rows of `metrics`; the same instances in all of them, the same resamples.
+
+Figures of one evaluation, per split, each with suffix _mpvpe, _mpjpe or _pa_mpjpe (mm):
+    zero_noise    error of sample 0            expected   mean over the M random samples
+    best_of_m     least error among them       selected   error of the one that the scorer prefers
+and diversity (mm), spearman_within_* and spearman_overall_* (score against error, random samples; 1 is perfect).
+
+Roles: before, after, first (the campaign's first policy) and each control by its name hold the figures themselves; change and
+change_<control> the relative change against before (%); change_minus_<control> the difference of the two (percentage points);
+share_of_first the diversity over the first policy's. On held-out source data the changes of zero_noise_mpvpe and
+expected_mpvpe stand a second time as drift and drift_expected.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from infra.stages import StageSpec, commit_rows, find, now
+from infra.store import Store
+from infra.tables import read
+from models.cameras import camera_from_uvd
+from models.metrics import diversity_mm
+from models.statistics import (
+    Interval,
+    bootstrap_difference_of_changes,
+    bootstrap_mean,
+    overall_spearman,
+    paired_bootstrap_change,
+    within_spearman,
+)
+from schemas.config.stages import EvaluateConfig
+from schemas.errors import DataError
+from schemas.tables import build, matrix
+from tasks.context import Context, Target
+from tasks.generate import generated_ids, read_hypotheses
+from tasks.sharded import StageResult
+
+ERRORS = ("mpvpe", "mpjpe", "pa_mpjpe")
+KINDS = ("zero_noise", "expected", "best_of_m", "selected")
+DIVERSITY = "diversity"
+SOURCE = "source"
+"""The data set whose change is drift, unless another is named."""
+DRIFTS = {"drift": "zero_noise_mpvpe", "drift_expected": "expected_mpvpe"}
+
+
+@dataclass(frozen=True)
+class EvaluationTable:
+    """One split of an evaluation: N instances, sorted by id, and M + 1 samples, of which number 0 had zero noise."""
+
+    ids: tuple[str, ...]
+    errors: Mapping[str, np.ndarray]
+    """By name in `ERRORS`: (N, M + 1) mm."""
+    scores: np.ndarray
+    """(N, M + 1)."""
+    diversity: np.ndarray
+    """(N,) mm."""
+
+    def among(self, ids: Sequence[str]) -> "EvaluationTable":
+        """The rows of `ids`, which are sorted and all here."""
+        rows = np.searchsorted(np.array(self.ids), np.array(ids))
+        errors = {name: values[rows] for name, values in self.errors.items()}
+        return EvaluationTable(tuple(ids), errors, self.scores[rows], self.diversity[rows])
+
+    def figures(self) -> dict[str, np.ndarray]:
+        """Every figure that has a value for each instance: name -> (N,) mm."""
+        chosen = 1 + np.argmax(self.scores[:, 1:], axis=1)
+        found = {}
+        for name, values in self.errors.items():
+            drawn = values[:, 1:]
+            found[f"zero_noise_{name}"] = values[:, 0]
+            found[f"expected_{name}"] = drawn.mean(axis=1)
+            found[f"best_of_m_{name}"] = drawn.min(axis=1)
+            found[f"selected_{name}"] = values[np.arange(len(values)), chosen]
+        return found | {DIVERSITY: self.diversity}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A row of `metrics`, short of its stage."""
+
+    name: str
+    role: str
+    target: Target
+    unit: str
+    value: float
+    n: int
+    low: float | None = None
+    high: float | None = None
+    model: str | None = None
+
+
+def evaluation_table(store: Store, evaluate_key: str) -> dict[Target, EvaluationTable]:
+    """Errors, scores and diversity of a finished evaluation, by split. DataError where it is missing or incomplete."""
+    record = find(store, evaluate_key)
+    if record is None or record.stage != "evaluate":
+        raise DataError(f"There is no finished evaluation {evaluate_key[:12]} in {store.url}; run `adhmr evaluate`.")
+    order = [("instance_id", "ascending"), ("sample_index", "ascending")]
+    names = [f"{name}_mm" for name in ERRORS]
+    errors = read(
+        store,
+        "errors",
+        stage_keys=[evaluate_key],
+        columns=["instance_id", "sample_index", "dataset", "split", *names],
+    ).sort_by(order)
+    scores = read(store, "scores", stage_keys=[evaluate_key], columns=["instance_id", "sample_index", "score"]).sort_by(
+        order
+    )
+    ids = generated_ids(store, evaluate_key)
+    if not ids:
+        raise DataError(f"The evaluation {evaluate_key[:12]} measured no instance; see the table failures.")
+    shape = (len(ids), len(errors) // len(ids))
+    samples = errors.column("sample_index").to_numpy()
+    if shape[1] < 2 or not np.array_equal(samples, np.tile(np.arange(shape[1]), shape[0])):
+        raise DataError(f"The evaluation {evaluate_key[:12]} lacks some errors: it is not complete.")
+    if not errors.select(["instance_id", "sample_index"]).equals(scores.select(["instance_id", "sample_index"])):
+        raise DataError(f"The evaluation {evaluate_key[:12]} has scores of other hypotheses than it has errors of.")
+    diversity = _diversity(store, evaluate_key, record.reads, ids)
+    whole = EvaluationTable(
+        tuple(ids),
+        {name: errors.column(f"{name}_mm").to_numpy().reshape(shape) for name in ERRORS},
+        scores.column("score").to_numpy().reshape(shape),
+        diversity,
+    )
+    firsts = errors.select(["dataset", "split"]).take(np.arange(0, len(errors), shape[1])).to_pylist()
+    by_target: dict[Target, list[str]] = {}
+    for name, row in zip(ids, firsts, strict=True):
+        by_target.setdefault(Target(row["dataset"], row["split"]), []).append(name)
+    return {target: whole.among(members) for target, members in sorted(by_target.items())}
+
+
+def compare_spec(
+    context: Context,
+    before: str,
+    after: str,
+    controls: Mapping[str, str],
+    first: str | None = None,
+    source: str = SOURCE,
+) -> StageSpec:
+    """What `compare` with these arguments is going to do."""
+    evaluation = context.config.evaluate
+    decisive = {
+        "controls": sorted(controls),
+        "source": source,
+        "resamples": evaluation.resamples,
+        "seed": evaluation.seed,
+    }
+    reads = [before, after, first or before, *(controls[name] for name in sorted(controls))]
+    return context.spec("compare", 1, decisive, reads=reads)
+
+
+def compare(
+    context: Context,
+    before: str,
+    after: str,
+    controls: Mapping[str, str],
+    first: str | None = None,
+    source: str = SOURCE,
+) -> StageResult:
+    """Compare the evaluations `before` and `after` (stage keys), with controls by name -> table `metrics`.
+
+    `first` is the evaluation of the campaign's first policy (default: `before`); `source` the data set whose change is
+    drift. Instances that one of the evaluations lacks are left out of all. DataError where a split is missing in one.
+    """
+    store, spec = context.store, compare_spec(context, before, after, controls, first, source)
+    record = find(store, spec.key)
+    if record is not None:
+        context.progress.say(f"compare: reused ({spec.key[:12]})")
+        return StageResult(record, reused=True)
+    started_at = now()
+    keys = {"before": before, "after": after, **controls, "first": first or before}
+    read_once = {key: evaluation_table(store, key) for key in sorted(set(keys.values()))}
+    models = {role: _policy_of(store, key) for role, key in keys.items()}
+    found: list[Metric] = []
+    for target in read_once[before]:
+        tables = _common(target, {role: read_once[key] for role, key in keys.items()})
+        found.extend(measure(target, tables, models, context.config.evaluate, source))
+    record = commit_rows(store, spec, {"metrics": metrics_table(found, spec)}, started_at=started_at)
+    return StageResult(record, reused=False)
+
+
+def measure(
+    target: Target,
+    tables: Mapping[str, EvaluationTable],
+    models: Mapping[str, str | None],
+    config: EvaluateConfig,
+    source: str = SOURCE,
+) -> Iterator[Metric]:
+    """All metrics of one split. `tables` and `models` by role: before, after, first and the controls; the tables hold
+    the same instances."""
+    figures = {role: table.figures() for role, table in tables.items()}
+    options = {"resamples": config.resamples, "seed": config.seed}
+    n = len(tables["before"].ids)
+    for role, columns in figures.items():
+        for name, values in columns.items():
+            mean = bootstrap_mean(values, **options)
+            yield _metric(name, role, target, "mm", mean, n, models.get(role))
+        yield from _rankings(target, role, tables[role], models.get(role), options)
+    before = figures["before"]
+    for role in figures:
+        if role in ("before", "first"):
+            continue
+        change_role = "change" if role == "after" else f"change_{role}"
+        for name, values in figures[role].items():
+            if before[name].mean() <= 0:  # no diversity at all: there is nothing that it could be relative to
+                continue
+            change = paired_bootstrap_change(before[name], values, **options)
+            yield _metric(name, change_role, target, "%", change, n, models.get(role))
+            if role == "after" and target.dataset == source:
+                for drift in (drift for drift, figure in DRIFTS.items() if figure == name):
+                    yield _metric(drift, "change", target, "%", change, n, models.get(role))
+            if role != "after":
+                apart = bootstrap_difference_of_changes(before[name], figures["after"][name], values, **options)
+                yield _metric(name, f"change_minus_{role}", target, "percentage points", apart, n, models.get("after"))
+    first = figures["first"][DIVERSITY]
+    if first.mean() > 0:
+        percent = paired_bootstrap_change(first, figures["after"][DIVERSITY], **options)
+        share = Interval(*(1 + part / 100 for part in percent))
+        yield _metric(DIVERSITY, "share_of_first", target, "1", share, n, models.get("after"))
+
+
+def ranking(table: EvaluationTable, error: str, resamples: int, seed: int) -> tuple[Interval, int]:
+    """Spearman of score and (negative) error within an instance, over the random samples, and how many instances it
+    was taken over. All nan where no instance can be ranked."""
+    within = within_spearman(table.scores[:, 1:], table.errors[error][:, 1:])
+    if not within.used:
+        return Interval(float("nan"), float("nan"), float("nan")), 0
+    used = within.per_instance[~np.isnan(within.per_instance)]
+    return bootstrap_mean(used, resamples=resamples, seed=seed), within.used
+
+
+def metrics_table(found: Sequence[Metric], spec: StageSpec) -> pa.Table:
+    """Rows of `metrics`."""
+    return build(
+        "metrics",
+        {
+            "stage_key": [spec.key] * len(found),
+            "name": [metric.name for metric in found],
+            "unit": [metric.unit for metric in found],
+            "value": [metric.value for metric in found],
+            "low": [metric.low for metric in found],
+            "high": [metric.high for metric in found],
+            "n": [metric.n for metric in found],
+            "model": [metric.model for metric in found],
+            "dataset": [metric.target.dataset for metric in found],
+            "split": [metric.target.split for metric in found],
+            "role": [metric.role for metric in found],
+            "round": [spec.recorded_round] * len(found),
+        },
+    )
+
+
+def read_metrics(store: Store, stage_key: str) -> list[Metric]:
+    """The metrics that a finished stage wrote."""
+    rows = read(store, "metrics", stage_keys=[stage_key]).to_pylist()
+    return [
+        Metric(
+            row["name"],
+            row["role"],
+            Target(row["dataset"], row["split"]),
+            row["unit"],
+            row["value"],
+            row["n"],
+            row["low"],
+            row["high"],
+            row["model"],
+        )
+        for row in rows
+    ]
+
+
+def _rankings(
+    target: Target, role: str, table: EvaluationTable, model: str | None, options: Mapping[str, int]
+) -> Iterator[Metric]:
+    for error in ERRORS:
+        within, used = ranking(table, error, **options)
+        if used:
+            yield _metric(f"spearman_within_{error}", role, target, "1", within, used, model)
+        overall = overall_spearman(table.scores[:, 1:], table.errors[error][:, 1:])
+        if np.isfinite(overall):
+            yield Metric(f"spearman_overall_{error}", role, target, "1", overall, len(table.ids), model=model)
+
+
+def _metric(name: str, role: str, target: Target, unit: str, interval: Interval, n: int, model: str | None) -> Metric:
+    return Metric(name, role, target, unit, interval.value, n, interval.low, interval.high, model)
+
+
+def _common(target: Target, evaluations: Mapping[str, Mapping[Target, EvaluationTable]]) -> dict[str, EvaluationTable]:
+    lacking = [role for role, by_target in evaluations.items() if target not in by_target]
+    if lacking:
+        raise DataError(f"The evaluation of {lacking[0]} has no instance of {target}, which that of before has.")
+    sets = [set(by_target[target].ids) for by_target in evaluations.values()]
+    ids = sorted(reduce(set.intersection, sets))
+    if not ids:
+        raise DataError(f"The evaluations have no instance of {target} in common; see the table failures.")
+    return {role: by_target[target].among(ids) for role, by_target in evaluations.items()}
+
+
+def _diversity(store: Store, evaluate_key: str, ingest_keys: Sequence[str], ids: Sequence[str]) -> np.ndarray:
+    """(N,) mm, of the random samples' own 29 joints, back-projected."""
+    where = pc.field("dataset").isin(sorted({name.split("/", 1)[0] for name in ids}))
+    columns = ["instance_id", "crop_intrinsics", "crop_size_px"]
+    cameras = read(store, "instances", stage_keys=list(ingest_keys), where=where, columns=columns)
+    place = {name: row for row, name in enumerate(cameras.column("instance_id").to_pylist())}
+    cameras = cameras.take([place[name] for name in ids])
+    stored = read_hypotheses(store, evaluate_key, ids)
+    uvd, depth = (part[:, 1:] for part in (stored.hypotheses.uvd, stored.hypotheses.root_depth))
+    count = uvd.shape[1]
+    joints = camera_from_uvd(
+        torch.from_numpy(np.ascontiguousarray(uvd)).flatten(0, 1),
+        torch.from_numpy(np.repeat(matrix(cameras, "crop_intrinsics"), count, axis=0)),
+        int(cameras.column("crop_size_px")[0].as_py()),
+        torch.from_numpy(depth.astype(np.float32)).flatten(),
+    )
+    spread: np.ndarray = diversity_mm(joints.unflatten(0, (len(ids), count))).numpy().astype(np.float64)
+    return spread
+
+
+def _policy_of(store: Store, evaluate_key: str) -> str | None:
+    record = find(store, evaluate_key)
+    return record.models[0] if record and record.models else None

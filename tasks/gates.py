@@ -1,0 +1,190 @@
+"""Gates: the conditions that a round must keep, each as a verdict. A gate that does not pass is an outcome, not an error."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow.compute as pc
+
+from infra.shards import Tally
+from infra.store import Store
+from infra.tables import read
+from models.statistics import Interval
+from schemas.config.stages import GateConfig
+from schemas.errors import DataError
+from tasks.compare import DIVERSITY, Metric
+from tasks.context import Target
+
+When = Literal["before training", "before promotion"]
+BEFORE_TRAINING: When = "before training"
+BEFORE_PROMOTION: When = "before promotion"
+
+
+@dataclass(frozen=True)
+class GateVerdict:
+    """What was measured, what it had to be, and whether it was."""
+
+    name: str
+    when: When
+    value: float
+    unit: str
+    limit: str
+    """In words: "at least 0.30"."""
+    passed: bool
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        verdict = "passed" if self.passed else "NOT passed"
+        unit = f" {self.unit}" if self.unit not in ("1", "score") else ""
+        return f"{self.name}: {self.value:.4g}{unit}, {self.limit}: {verdict}"
+
+
+def all_passed(verdicts: Sequence[GateVerdict]) -> bool:
+    """Whether every gate passed."""
+    return all(verdict.passed for verdict in verdicts)
+
+
+def why_not(verdicts: Sequence[GateVerdict]) -> str:
+    """The gates that did not pass, in one line; empty if all did."""
+    return "; ".join(str(verdict) for verdict in verdicts if not verdict.passed)
+
+
+def margins_of(store: Store, pair_key: str) -> np.ndarray:
+    """Score of the winner minus score of the loser of each pair of a finished stage; nan where one is unknown."""
+    margins = read(store, "pairs", stage_keys=[pair_key], columns=["margin"]).column("margin")
+    values: np.ndarray = pc.fill_null(margins, math.nan).to_numpy()
+    return values
+
+
+def gates_before_training(
+    config: GateConfig, margins: np.ndarray, spearman: Interval, tallies: Mapping[str, Tally]
+) -> tuple[GateVerdict, ...]:
+    """Whether these pairs are worth training on.
+
+    Args:
+        margins: (P,) of the round's pairs, `margins_of`.
+        spearman: the scorer's rank correlation within an instance on validation hypotheses of the current policy,
+            `compare.ranking`; nan counts as no correlation at all.
+        tallies: how the units of the round's stages ended, by stage name.
+    """
+    margin = float(np.mean(margins)) if len(margins) else math.nan
+    sane = bool(np.isfinite(margins).all()) if len(margins) else False
+    verdicts = [
+        _at_least("pairs", len(margins), config.min_pairs, "pairs", BEFORE_TRAINING),
+        _at_least(
+            "mean margin",
+            margin,
+            config.min_margin,
+            "score",
+            BEFORE_TRAINING,
+            note="" if sane else "some margins are unknown",
+        ),
+        _at_least(
+            "scorer's Spearman within an instance",
+            spearman.value,
+            config.min_spearman,
+            "1",
+            BEFORE_TRAINING,
+            interval=spearman,
+            note="on validation hypotheses of the current policy",
+        ),
+    ]
+    for stage, tally in tallies.items():
+        share = tally.failed / tally.total if tally.total else 0.0
+        note = f"{tally.failed} of {tally.total} units"
+        verdicts.append(
+            _at_most(f"failed share of {stage}", share, config.max_failed_share, "1", BEFORE_TRAINING, note)
+        )
+    return tuple(verdicts)
+
+
+def gates_before_promotion(
+    config: GateConfig, metrics: Sequence[Metric], validation: Target, source: Target
+) -> tuple[GateVerdict, ...]:
+    """Whether the new policy may become current. Reads the split `validation` and, for drift alone, held-out `source`.
+
+    `metrics` are those of a comparison (`compare.read_metrics`). DataError where one that a gate reads is not there.
+    """
+    zero = _find(metrics, "zero_noise_mpvpe", "change", validation)
+    best = _find(metrics, "best_of_m_mpvpe", "change", validation)
+    spread = _find(metrics, DIVERSITY, "share_of_first", validation)
+    below = zero.high is not None and zero.high < 0
+    verdicts = [
+        GateVerdict(
+            "zero-noise MPVPE, change",
+            BEFORE_PROMOTION,
+            zero.value,
+            "%",
+            "interval wholly below 0 %",
+            below,
+            zero.low,
+            zero.high,
+            f"on {validation}",
+        ),
+        _at_most(
+            "best of M, MPVPE, change",
+            best.value,
+            config.best_of_m_change,
+            "%",
+            BEFORE_PROMOTION,
+            f"on {validation}",
+            best,
+        ),
+        _at_least(
+            "diversity over the first policy's",
+            spread.value,
+            config.min_diversity,
+            "1",
+            BEFORE_PROMOTION,
+            interval=spread,
+            note=f"on {validation}",
+        ),
+    ]
+    for name, words in (("drift", "zero noise"), ("drift_expected", "expected")):
+        drift = _find(metrics, name, "change", source)
+        verdicts.append(
+            _at_most(
+                f"drift on source, {words}", drift.value, config.max_drift, "%", BEFORE_PROMOTION, f"on {source}", drift
+            )
+        )
+    return tuple(verdicts)
+
+
+def _at_least(
+    name: str,
+    value: float,
+    limit: float,
+    unit: str,
+    when: When,
+    interval: Interval | Metric | None = None,
+    note: str = "",
+) -> GateVerdict:
+    low, high = (interval.low, interval.high) if interval is not None else (None, None)
+    return GateVerdict(name, when, value, unit, f"at least {limit:g}", value >= limit, low, high, note)
+
+
+def _at_most(
+    name: str,
+    value: float,
+    limit: float,
+    unit: str,
+    when: When,
+    note: str = "",
+    interval: Interval | Metric | None = None,
+) -> GateVerdict:
+    suffix = " %" if unit == "%" else ""
+    low, high = (interval.low, interval.high) if interval is not None else (None, None)
+    return GateVerdict(name, when, value, unit, f"at most {limit:g}{suffix}", value <= limit, low, high, note)
+
+
+def _find(metrics: Sequence[Metric], name: str, role: str, target: Target) -> Metric:
+    for metric in metrics:
+        if (metric.name, metric.role, metric.target) == (name, role, target):
+            return metric
+    raise DataError(
+        f"No metric {name} with role {role} on {target}: the comparison must hold both policies' evaluations on it."
+    )

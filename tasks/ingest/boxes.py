@@ -1,0 +1,141 @@
+"""Tables of boxes: one row a person, as CSV, Parquet or JSON, each value as it stands until a row is judged.
+
+A bad row costs that row alone; a table that can't be read at all, or lacks a column, is a DataError.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.errors import DataError
+from tasks.ingest.folder import RefusedError, read_url
+
+REQUIRED = ("path", "x", "y", "w", "h")
+OPTIONAL = ("person", "focal_px", "cx", "cy")
+LARGEST = 1e7
+"""Pixels: no box, focal length or principal point is larger."""
+_ABSENT = ("", "nan", "none", "null", "na")
+_SURPLUS = "more values than columns"
+
+
+@dataclass(frozen=True)
+class BoxRow:
+    """What a good row says; pixels of the upright picture. None where the table leaves it open."""
+
+    box: tuple[float, float, float, float]
+    """x, y, w, h."""
+    focal_px: float | None
+    cx: float | None
+    cy: float | None
+
+
+@dataclass(frozen=True)
+class BoxTable:
+    """Rows as they stand in a table. `columns` are those that mean something to us, `ignored` the others."""
+
+    rows: tuple[Mapping[str, Any], ...]
+    columns: frozenset[str]
+    ignored: tuple[str, ...]
+
+
+def read_boxes(url: str) -> BoxTable:
+    """The rows of a table of boxes. Raises DataError if it can't be read, lacks a column, or has no row."""
+    data = read_url(url, "table of boxes")
+    ending = url.rsplit(".", 1)[-1].lower()
+    readers = {"csv": _read_csv, "parquet": _read_parquet, "json": _read_json}
+    if ending not in readers:
+        raise DataError(f"The table of boxes {url} ends in none of .csv, .parquet, .json.")
+    try:
+        columns, rows = readers[ending](data)
+    except (csv.Error, pa.ArrowException, ValueError, RecursionError) as error:
+        raise DataError(f"The table of boxes {url} is no readable {ending.upper()}: {error}") from error
+    missing = [name for name in REQUIRED if name not in columns]
+    if not rows:
+        raise DataError(f"The table of boxes {url} has no row; it needs one for each person.")
+    if missing:
+        raise DataError(
+            f"The table of boxes {url} lacks the columns {', '.join(missing)}; it has {', '.join(columns) or 'none'}. "
+            f"Needed: {', '.join(REQUIRED)}; optional: {', '.join(OPTIONAL)}."
+        )
+    known = frozenset(columns) & {*REQUIRED, *OPTIONAL}
+    return BoxTable(tuple(rows), known, tuple(name for name in columns if name not in known))
+
+
+def parse_row(row: Mapping[str, Any]) -> BoxRow:
+    """A row's box and camera. Raises RefusedError for values that can't be used: a box without area, say."""
+    if row.get(_SURPLUS):
+        raise RefusedError("row not readable", f"{_SURPLUS}: does a path with a comma lack its quotes?")
+    values = [_number(row.get(name)) for name in "xywh"]
+    shown = ", ".join(f"{name}={row.get(name)}" for name in "xywh")
+    if not all(math.isfinite(value) for value in values):
+        raise RefusedError("box not finite", shown)
+    x, y, w, h = values
+    if w < 1 or h < 1:
+        raise RefusedError("box without area", f"{shown}: w and h must be at least one pixel")
+    if max(abs(value) for value in values) > LARGEST:
+        raise RefusedError("box far too large", f"{shown}: no picture has {LARGEST:g} pixels across")
+    focal_px, cx, cy = (_optional(row, name) for name in ("focal_px", "cx", "cy"))
+    if focal_px is not None and focal_px <= 0:
+        raise RefusedError("camera not usable", f"focal_px={focal_px:g}: a focal length is positive")
+    return BoxRow((x, y, w, h), focal_px, cx, cy)
+
+
+def person_of(row: Mapping[str, Any]) -> int:
+    """Which person of the picture a row is about. Raises RefusedError where that is no whole number from 0."""
+    value = _number(row.get("person"))
+    if not math.isfinite(value) or value != int(value) or not 0 <= value < LARGEST:
+        raise RefusedError("person not usable", f"person={row.get('person')}: a whole number from 0 is expected")
+    return int(value)
+
+
+def _optional(row: Mapping[str, Any], name: str) -> float | None:
+    if _absent(row.get(name)):
+        return None
+    value = _number(row[name])
+    if not math.isfinite(value) or abs(value) > LARGEST:
+        raise RefusedError("camera not usable", f"{name}={row[name]}: a number of pixels is expected, or nothing")
+    return value
+
+
+def _absent(value: Any) -> bool:
+    return value is None or value != value or (isinstance(value, str) and value.strip().lower() in _ABSENT)
+
+
+def _number(value: Any) -> float:
+    """The number that a value is or spells, else NaN."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def _read_csv(data: bytes) -> tuple[list[str], list[Any]]:
+    reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), restkey=_SURPLUS, skipinitialspace=True)
+    names = [name.strip() for name in reader.fieldnames or []]
+    reader.fieldnames = names
+    return names, list(reader)
+
+
+def _read_parquet(data: bytes) -> tuple[list[str], list[Any]]:
+    table = pq.read_table(io.BytesIO(data))
+    known = [name for name in table.column_names if name in (*REQUIRED, *OPTIONAL)]
+    rows = table.select(known).to_pylist() if known else [{}] * len(table)
+    return list(table.column_names), rows
+
+
+def _read_json(data: bytes) -> tuple[list[str], list[Any]]:
+    rows = json.loads(data.decode("utf-8-sig"))
+    if not isinstance(rows, list):
+        raise ValueError('a list of rows is expected: [{"path": "a.jpg", "x": 0, "y": 0, "w": 10, "h": 10}, ...]')
+    rows = [row if isinstance(row, dict) else {} for row in rows]
+    names: dict[str, None] = {}
+    for row in rows:
+        names.update(dict.fromkeys(row))
+    return list(names), rows

@@ -1,0 +1,82 @@
+"""Labels that a folder brings: bodies of its people, in a Parquet table beside the boxes."""
+
+import io
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas.errors import DataError
+from schemas.tables import FLOAT_VECTOR, build, contract
+from tasks.ingest.folder import FolderSource, RefusedError, read_url
+
+LABEL_SET = "gt"
+VECTORS = ("global_orient", "body_pose", "betas", "transl", "joints", "twist")
+_NEEDED = ("path", "person", *VECTORS)
+
+
+class FolderLabels:
+    """The labels of one folder, by picture and person. Raises DataError for a table that can't be used as a whole.
+
+    Columns: path, person, global_orient 3, body_pose 69, betas 10, transl 3, joints 87, twist 46 and, if given,
+    gender ("neutral" where it is not). Angles in radians, lengths in metres, in the picture's camera frame.
+    """
+
+    def __init__(self, source: FolderSource) -> None:
+        assert source.labels is not None
+        self.source, self.url = source, source.labels
+        try:
+            table = pq.read_table(io.BytesIO(read_url(source.labels, "table of labels")))
+        except pa.ArrowException as error:
+            raise DataError(f"The table of labels {self.url} is no readable Parquet file: {error}") from error
+        missing = [name for name in _NEEDED if name not in table.column_names]
+        if missing:
+            raise DataError(f"The table of labels {self.url} lacks the columns {', '.join(missing)}.")
+        self.vectors = {name: self._vector(table, name) for name in VECTORS}
+        self.finite = np.logical_and.reduce([np.isfinite(vector).all(1) for vector in self.vectors.values()])
+        unset = ["neutral"] * len(table)
+        self.genders: list[str] = table.column("gender").to_pylist() if "gender" in table.column_names else unset
+        places = zip(table.column("path").to_pylist(), table.column("person").to_pylist(), strict=True)
+        self.rows: dict[tuple[str, int], int] = {}
+        for row, place in enumerate(places):
+            if self.rows.setdefault(place, row) != row:
+                raise DataError(f"The table of labels {self.url} has two rows for person {place[1]} of {place[0]}.")
+
+    def row(self, key: str, person: int) -> int | None:
+        """The row of a person, None if there is none. Raises RefusedError for one with numbers that are not finite."""
+        row = self.rows.get((key, person))
+        if row is not None and not self.finite[row]:
+            raise RefusedError("label not finite", f"person {person} of {key} in {self.url}")
+        return row
+
+    def table(self, rows: list[int], instances: list[str], body_digest: str) -> pa.Table:
+        """Rows of the table `labels`, without stage_key, for these rows of ours and the instances that they label."""
+        count = len(rows)
+        columns = {
+            "instance_id": instances,
+            "label_set": [LABEL_SET] * count,
+            "dataset": [self.source.dataset] * count,
+            "split": [self.source.split] * count,
+            "label_kind": ["gt"] * count,
+            "body_model": ["smpl"] * count,
+            "body_digest": [body_digest] * count,
+            "gender": [self.genders[row] or "neutral" for row in rows],
+            "joints_valid": pa.array([[True] * 29] * count, contract("labels").schema.field("joints_valid").type),
+            **{name: vector[rows] for name, vector in self.vectors.items()},
+            "stage_key": [""] * count,
+        }
+        return build("labels", columns).drop_columns(["stage_key"])
+
+    def _vector(self, table: pa.Table, name: str) -> np.ndarray:
+        length = contract("labels").vector_length(name)
+        assert length is not None
+        column = table.column(name).combine_chunks()
+        try:
+            lists = column.cast(FLOAT_VECTOR)
+            lengths = pc.unique(pc.list_value_length(lists)).to_pylist()
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise DataError(f"The table of labels {self.url}, column {name}: {error}") from error
+        if lengths not in ([], [length]):
+            raise DataError(f"The table of labels {self.url}, column {name}: {length} numbers are needed in each row.")
+        return np.asarray(lists.flatten().to_numpy(zero_copy_only=False), np.float32).reshape(len(table), length)

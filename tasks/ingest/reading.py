@@ -1,0 +1,119 @@
+"""From a file's bytes to an upright RGB picture, with the focal length that its camera noted."""
+
+import io
+import math
+import struct
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from models.cameras import default_focal_px
+from schemas.digests import bytes_digest
+from tasks.ingest.folder import Folder, RefusedError
+
+FILM_DIAGONAL_MM = 43.27
+"""Diagonal of the 36 x 24 mm frame that EXIF's 35-mm equivalent speaks of."""
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF")
+# What EXIF's orientation asks for, in the words of PIL: value 6 is a picture to be turned a quarter clockwise.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_DECODING = (OSError, SyntaxError, ValueError, struct.error, EOFError, OverflowError)
+_EXIF = (*_DECODING, LookupError, TypeError, ZeroDivisionError, AttributeError)
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A picture as it is looked at: RGB, upright. `noted_focal_px` is what EXIF says, None where it says nothing."""
+
+    image: Image.Image
+    sha256: str
+    noted_focal_px: float | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, pixels."""
+        return self.image.size
+
+    def focal(self, given_px: float | None) -> tuple[float, str]:
+        """The focal length in pixels and its source: given, exif, or the picture's diagonal (an ordinary lens)."""
+        if given_px is not None:
+            return given_px, "given"
+        if self.noted_focal_px is not None:
+            return self.noted_focal_px, "exif"
+        return default_focal_px(*self.size), "diagonal"
+
+
+def read_picture(folder: Folder, key: str, max_pixels: int) -> Photograph:
+    """The picture `key` of the folder.
+
+    Raises RefusedError for a file that is missing, empty, truncated, damaged, no picture, or has more than `max_pixels`
+    (known from its header, before anything is decoded).
+    """
+    data = folder.read(key)
+    if not data:
+        raise RefusedError("picture empty", f"{key} has 0 bytes")
+    image = _open(data, key, max_pixels)
+    try:
+        image.load()
+    except _DECODING as error:
+        broken_off = isinstance(error, OSError) and "truncated" in str(error)
+        raise RefusedError("picture truncated" if broken_off else "picture damaged", f"{key}: {error}") from error
+    orientation, equivalent_mm = _exif(image)
+    upright = _rgb(image)
+    if orientation in _UPRIGHT:
+        upright = upright.transpose(_UPRIGHT[orientation])
+    diagonal = math.hypot(*upright.size)
+    focal_px = equivalent_mm / FILM_DIAGONAL_MM * diagonal if equivalent_mm else None
+    return Photograph(upright, bytes_digest(data), focal_px)
+
+
+def _open(data: bytes, key: str, max_pixels: int) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            # PIL's own limit is another one, and ours is checked below
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except Image.DecompressionBombError as error:
+        raise RefusedError("picture too large", f"{key}: {error}") from error
+    except UnidentifiedImageError:
+        begins = data[:16].decode("latin-1")
+        raise RefusedError(
+            "not a picture", f"{key} is none of {', '.join(_FORMATS)}; it begins with {begins!r}"
+        ) from None
+    except _DECODING as error:
+        raise RefusedError("picture damaged", f"{key}: {error}") from error
+    width, height = image.size
+    if width * height > max_pixels:
+        raise RefusedError("picture too large", f"{key}: {width} x {height} pixels, more than the allowed {max_pixels}")
+    return image
+
+
+def _exif(image: Image.Image) -> tuple[int, float | None]:
+    """Orientation (1 where unknown) and focal length as a 35-mm equivalent in mm. Broken EXIF counts as none."""
+    try:
+        exif = image.getexif()
+        if not exif:
+            return 1, None
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
+        noted = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm)
+        equivalent = float(noted) if noted else 0.0
+    except _EXIF:
+        return 1, None
+    # cameras write 0 for "not known"
+    usable = math.isfinite(equivalent) and 1 <= equivalent <= 10_000
+    return orientation if isinstance(orientation, int) else 1, equivalent if usable else None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # converted by PIL itself, 16-bit grey would be cut off at 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image if image.mode == "RGB" else image.convert("RGB")

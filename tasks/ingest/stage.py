@@ -1,0 +1,252 @@
+"""The stage that turns folders of pictures into the tables `images`, `instances` and, where known, `labels`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from infra.shards import Shard
+from infra.stages import Failure, StageSpec, find
+from infra.store import Store
+from models.bodies import load_body
+from models.cameras import affine_intrinsics, crop_affine, square_box
+from schemas.config.stages import IngestConfig
+from schemas.ids import image_id
+from schemas.tables import build, contract
+from tasks.context import Context
+from tasks.ingest.crop import cut_crop, encode_crop
+from tasks.ingest.folder import Folder, FolderSource, RefusedError, fingerprint
+from tasks.ingest.labels import FolderLabels
+from tasks.ingest.reading import Photograph, read_picture
+from tasks.ingest.units import UNITS, check_sources, plan_units
+from tasks.sharded import ShardOutput, StageResult, run_sharded
+
+NAME, VERSION = "ingest", 1
+TABLES = ("images", "instances", "labels")
+_LARGEST_BOX = 20
+"""Sides of the picture: of a person in a larger box, next to nothing could be seen."""
+
+
+def ingest_spec(context: Context, sources: Sequence[FolderSource], reads: Sequence[str] = ()) -> StageSpec:
+    """What `ingest` is going to do. `reads` names the stage that made the folders; without it, the folders' own
+    content (names, sizes, times and tables) is part of the key.
+
+    Raises DataError for a folder or table that is not there.
+    """
+    check_sources(sources)
+    described = [
+        {
+            "dataset": source.dataset,
+            "split": source.split,
+            "boxes": source.boxes is not None,
+            "labels": source.labels is not None,
+            "content": None if reads else fingerprint(source),
+        }
+        for source in _ordered(sources)
+    ]
+    config = {"ingest": context.config.ingest, "sources": described, "body": _body_digest(context, sources)}
+    return context.spec(NAME, VERSION, config, reads)
+
+
+def ingest(context: Context, sources: Sequence[FolderSource], reads: Sequence[str] = ()) -> StageResult:
+    """Read the pictures of all sources and cut a crop for each person, or find that done.
+
+    A unit is a row of a table of boxes (or a picture, where there is no table). Rows and pictures that can't be used
+    end in `failures`; more of them than the gates allow raise GateError, a table that can't be used DataError.
+    """
+    spec, store, config = ingest_spec(context, sources, reads), context.store, context.config
+    done = find(store, spec.key) is not None
+    ordered = _ordered(sources)
+    units = UNITS.empty_table() if done else plan_units(ordered, context.progress.say)
+    return run_sharded(
+        store,
+        spec,
+        units.column("id").to_pylist(),
+        config.ingest.shard_size,
+        InstanceMaker,
+        {
+            "store": store,
+            "sources": ordered,
+            "units": units,
+            "config": config.ingest,
+            "body_digest": _body_digest(context, sources),
+            "threads": config.ray.threads_per_actor,
+        },
+        tables=TABLES,
+        progress=context.progress,
+        unit="people",
+        actors=config.ray.actors,
+        cpus_per_actor=config.ray.cpus_per_actor,
+        threads=config.ray.threads_per_actor,
+        max_failed_share=config.gates.max_failed_share,
+        in_process=context.in_process,
+    )
+
+
+class InstanceMaker:
+    """Makes the rows of a shard's units. Pictures are read once for all their people in the shard."""
+
+    def __init__(
+        self,
+        store: Store,
+        sources: tuple[FolderSource, ...],
+        units: pa.Table,
+        config: IngestConfig,
+        body_digest: str | None,
+        threads: int = 1,
+    ) -> None:
+        torch.set_num_threads(threads)
+        self.store, self.sources, self.units, self.config = store, sources, units, config
+        self.body_digest = body_digest
+        self.place = {name: row for row, name in enumerate(units.column("id").to_pylist())}
+        self.folders = [Folder(source.images) for source in sources]
+        # whole tables, so only of the folders that this worker meets
+        self.labels = lru_cache(maxsize=None)(lambda number: FolderLabels(self.sources[number]))
+        self.picture = lru_cache(maxsize=1)(self._picture)
+
+    def __call__(self, shard: Shard) -> ShardOutput:
+        rows = self.units.take([self.place[name] for name in shard.ids]).to_pylist()
+        images: list[dict[str, Any]] = []
+        people: list[_Person] = []
+        failures: list[Failure] = []
+        labelled: dict[int, list[tuple[int, str]]] = {}
+        for unit in rows:
+            source = self.sources[unit["source"]]
+            try:
+                if unit["reason"] is not None:
+                    raise RefusedError(unit["reason"], unit["detail"])
+                photograph = self._photograph(unit["source"], unit["key"])
+                if unit["first"]:
+                    images.append(self._image(unit, photograph))
+                person = _see(unit, source, photograph, self.config)
+                label = self.labels(unit["source"]).row(unit["key"], unit["person"]) if source.labels else None
+            except RefusedError as refusal:
+                failures.append(Failure(unit["id"], refusal.reason, refusal.detail))
+                continue
+            people.append(person)
+            if label is not None:
+                labelled.setdefault(unit["source"], []).append((label, unit["id"]))
+        tables = {"instances": _instances(people, self.config.crop_size_px)}
+        tables["images"] = _rows("images", images)
+        if labelled:
+            tables["labels"] = pa.concat_tables([self._labels(number, found) for number, found in labelled.items()])
+        return ShardOutput(tables, failures, ok=len(people))
+
+    def _photograph(self, number: int, key: str) -> Photograph:
+        found = self.picture(number, key)
+        if isinstance(found, RefusedError):
+            raise RefusedError(found.reason, found.detail)
+        return found
+
+    def _picture(self, number: int, key: str) -> Photograph | RefusedError:
+        """Refusals are handed back, because a cache keeps what is returned and not what is raised."""
+        try:
+            return read_picture(self.folders[number], key, self.config.max_pixels)
+        except RefusedError as refusal:
+            return refusal
+
+    def _image(self, unit: Mapping[str, Any], photograph: Photograph) -> dict[str, Any]:
+        source, folder = self.sources[unit["source"]], self.folders[unit["source"]]
+        width, height = photograph.size
+        return {
+            "image_id": image_id(source.dataset, source.split, unit["key"]),
+            "dataset": source.dataset,
+            "split": source.split,
+            "key": unit["key"],
+            "uri": _uri(self.store, folder, unit["key"]),
+            "width_px": width,
+            "height_px": height,
+            "content_sha256": photograph.sha256,
+        }
+
+    def _labels(self, number: int, found: list[tuple[int, str]]) -> pa.Table:
+        assert self.body_digest is not None
+        return self.labels(number).table([row for row, _ in found], [name for _, name in found], self.body_digest)
+
+
+@dataclass(frozen=True)
+class _Person:
+    """One instance, before the cameras of a whole shard are computed together."""
+
+    columns: dict[str, Any]
+    box: tuple[float, float, float, float]
+    square: np.ndarray
+    """(4,) x, y, side, side."""
+    intrinsics: tuple[float, float, float, float]
+
+
+def _see(unit: Mapping[str, Any], source: FolderSource, photograph: Photograph, config: IngestConfig) -> _Person:
+    width, height = photograph.size
+    box = tuple(unit["box"] or (0.0, 0.0, float(width), float(height)))
+    _check_box(box, width, height)
+    focal, focal_source = photograph.focal(unit["focal_px"])
+    cx = width / 2 if unit["cx"] is None else unit["cx"]
+    cy = height / 2 if unit["cy"] is None else unit["cy"]
+    square = square_box(torch.tensor(box, dtype=torch.float64), config.box_padding).numpy()
+    crop = cut_crop(photograph.image, (float(square[0]), float(square[1]), float(square[2])), config.crop_size_px)
+    columns = {
+        "instance_id": unit["id"],
+        "image_id": image_id(source.dataset, source.split, unit["key"]),
+        "dataset": source.dataset,
+        "split": source.split,
+        "person": unit["person"],
+        "crop": encode_crop(crop, config.jpeg_quality),
+        "crop_rule": "box",
+        "intrinsics_source": focal_source,
+    }
+    return _Person(columns, box, square, (focal, focal, cx, cy))
+
+
+def _check_box(box: tuple[float, ...], width: int, height: int) -> None:
+    x, y, w, h = box
+    shown = f"x={x:g}, y={y:g}, w={w:g}, h={h:g} in a picture of {width} x {height} pixels"
+    if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        raise RefusedError("box outside picture", shown)
+    if max(w, h) > _LARGEST_BOX * max(width, height):
+        raise RefusedError("box far too large", shown)
+
+
+def _instances(people: Sequence[_Person], size: int) -> pa.Table:
+    squares = torch.from_numpy(np.array([person.square for person in people], np.float64).reshape(-1, 4))
+    intrinsics = torch.tensor([person.intrinsics for person in people], dtype=torch.float64).reshape(-1, 4)
+    affine = crop_affine(squares, size)
+    return _rows(
+        "instances",
+        [person.columns for person in people],
+        {
+            "box_xywh": np.array([person.box for person in people], np.float64).reshape(-1, 4),
+            "crop_size_px": [size] * len(people),
+            "crop_intrinsics": affine_intrinsics(intrinsics, affine).numpy(),
+            "crop_affine": affine.reshape(-1, 6).numpy(),
+            "image_intrinsics": intrinsics.numpy(),
+        },
+    )
+
+
+def _rows(table: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Any] | None = None) -> pa.Table:
+    """A table without stage_key, which is filled in when the shard is written; no rows, no columns to check."""
+    if not rows:
+        return contract(table).schema.empty_table().drop_columns(["stage_key"])
+    given = {name: [row[name] for row in rows] for name in rows[0]}
+    return build(table, {**given, **(columns or {}), "stage_key": [""] * len(rows)}).drop_columns(["stage_key"])
+
+
+def _uri(store: Store, folder: Folder, key: str) -> str:
+    """Where a picture is. Inside the store, below its root: a store that was moved or copied stays whole."""
+    path = folder.path(key)
+    if folder.is_local == store.is_local and path.startswith(f"{store.root}/"):
+        return path[len(store.root) + 1 :]
+    return path if folder.is_local else str(folder.fs.unstrip_protocol(path))
+
+
+def _ordered(sources: Sequence[FolderSource]) -> tuple[FolderSource, ...]:
+    return tuple(sorted(sources, key=str))
+
+
+def _body_digest(context: Context, sources: Sequence[FolderSource]) -> str | None:
+    """The body that labels are taken to speak of; of no weight where no folder has labels."""
+    return load_body(context.config.body).digest if any(source.labels for source in sources) else None

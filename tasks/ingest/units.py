@@ -1,0 +1,162 @@
+"""The units of an ingest: every row of the tables of boxes (or every picture), judged as far as that goes unseen.
+
+Each unit has a name of its own, also a row that names no picture or one that stands twice, so that `failures` can tell
+of every row, and the counts add up.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from schemas.errors import DataError
+from schemas.ids import image_id, instance_id
+from tasks.ingest.boxes import BoxRow, BoxTable, parse_row, person_of, read_boxes
+from tasks.ingest.folder import Folder, FolderSource, RefusedError, is_picture, key_of
+
+UNITS = pa.schema(
+    [
+        pa.field("id", pa.string(), False, {"description": "instance_id, or a name for a row that can't have one"}),
+        pa.field("source", pa.int32(), False, {"description": "which of the sources"}),
+        pa.field("key", pa.string(), True, {"description": "the picture within its split"}),
+        pa.field("person", pa.int32(), True, {"description": "which person of the picture"}),
+        pa.field("box", pa.list_(pa.float64(), 4), True, {"description": "x, y, w, h; null: the whole picture"}),
+        pa.field("focal_px", pa.float64(), True, {"description": "null where the table leaves it open"}),
+        pa.field("cx", pa.float64(), True, {"description": "as focal_px"}),
+        pa.field("cy", pa.float64(), True, {"description": "as focal_px"}),
+        pa.field("first", pa.bool_(), False, {"description": "writes the picture's row: the first good one of it"}),
+        pa.field("reason", pa.string(), True, {"description": "why the row is refused already; null: it is not"}),
+        pa.field("detail", pa.string(), True, {"description": "what exactly was seen"}),
+    ]
+)
+_NAME_LENGTH = 300
+
+
+def plan_units(sources: Sequence[FolderSource], say: Callable[[str], None]) -> pa.Table:
+    """The units of all sources, sorted by id. `say` hears what a person should know: no boxes, pictures left out.
+
+    Raises DataError for a source that can't be used as a whole.
+    """
+    check_sources(sources)
+    units = [unit for number, source in enumerate(sources) for unit in _units_of(number, source, say)]
+    units.sort(key=lambda unit: unit["id"])
+    seen: set[tuple[int, str]] = set()
+    for unit in units:
+        picture = (unit["source"], unit["key"])
+        unit["first"] = unit["reason"] is None and picture not in seen
+        if unit["first"]:
+            seen.add(picture)
+    return pa.Table.from_pylist(units, UNITS)
+
+
+def check_sources(sources: Sequence[FolderSource]) -> None:
+    """DataError where there is no source, a name can't be used, or two have the same data set and split."""
+    if not sources:
+        raise DataError("There is nothing to ingest: name a folder of pictures.")
+    for source in sources:
+        image_id(source.dataset, source.split, "any")
+    (name, times) = Counter(str(source) for source in sources).most_common(1)[0]
+    if times > 1:
+        raise DataError(f"{times} folders were given for {name}: give each folder a data set or split of its own.")
+
+
+def _units_of(number: int, source: FolderSource, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    pictures = [name for name in Folder(source.images).files() if is_picture(name)]
+    if source.boxes is None:
+        if not pictures:
+            raise DataError(f"There is no picture in {source.images} (nothing that ends in .jpg, .png, ...).")
+        say(
+            f"{source}: NO BOXES were given, so each of the {len(pictures)} pictures as a whole counts as the box of "
+            "one person. Results are better with a table of boxes: path,x,y,w,h in pixels, one row for each person."
+        )
+        judged = [_judge_whole(source, name) for name in pictures]
+    else:
+        judged = _judge_table(source, read_boxes(source.boxes), say)
+        named = {row.key for row in judged}
+        left_out = sum(name not in named for name in pictures)
+        if left_out:
+            say(f"{source}: {left_out} of {len(pictures)} pictures have no row in {source.boxes} and are left out.")
+    yield from (_unit(number, name, row) for name, row in zip(_names(source, judged), judged, strict=True))
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A row, as far as it could be understood: where it is refused, parts may be missing."""
+
+    path: object
+    key: str | None = None
+    person: int | None = None
+    row: BoxRow | None = None
+    refusal: RefusedError | None = None
+
+
+def _judge_whole(source: FolderSource, name: str) -> _Judged:
+    try:
+        return _Judged(name, key_of(source, name), 0)
+    except RefusedError as refusal:
+        return _Judged(name, refusal=refusal)
+
+
+def _judge_table(source: FolderSource, table: BoxTable, say: Callable[[str], None]) -> list[_Judged]:
+    """Judge the rows in order. Persons without a number are counted within their picture."""
+    if table.ignored:
+        say(f"{source}: columns of {source.boxes} that mean nothing here: {', '.join(table.ignored)}.")
+    numbered = "person" in table.columns
+    counted: defaultdict[str, int] = defaultdict(int)
+    stands: dict[tuple[str, object], int] = {}
+    judged = []
+    for line, row in enumerate(table.rows, start=1):
+        key, person = None, None
+        try:
+            key = key_of(source, row.get("path"))
+            if numbered:
+                person = person_of(row)
+            else:
+                person = counted[key]
+                counted[key] += 1
+            parsed = parse_row(row)
+            # where persons have no number, nobody but the same person has the very same box
+            before = stands.setdefault((key, person if numbered else parsed.box), line)
+            if before != line:
+                what = f"person {person}" if numbered else "box"
+                raise RefusedError("duplicate id", f"row {line} has the path and {what} of row {before}, which stands")
+        except RefusedError as refusal:
+            judged.append(_Judged(row.get("path"), key, person, refusal=refusal))
+        else:
+            judged.append(_Judged(row.get("path"), key, person, parsed))
+    return judged
+
+
+def _names(source: FolderSource, judged: Sequence[_Judged]) -> list[str]:
+    """A name for each row: its instance_id if it is good, or bad and nobody else's; else path and row."""
+    names = [
+        instance_id(image_id(source.dataset, source.split, row.key), row.person)
+        if row.key is not None and row.person is not None
+        else f"{source}/{str(row.key or row.path).encode('unicode_escape').decode()[:_NAME_LENGTH]}"
+        for row in judged
+    ]
+    good = {name for name, row in zip(names, judged, strict=True) if row.refusal is None}
+    times = Counter(names)
+    return [
+        name if row.refusal is None or (name not in good and times[name] == 1) else f"{name} (row {line})"
+        for line, (name, row) in enumerate(zip(names, judged, strict=True), start=1)
+    ]
+
+
+def _unit(number: int, name: str, judged: _Judged) -> dict[str, Any]:
+    row, refusal = judged.row, judged.refusal
+    return {
+        "id": name,
+        "source": number,
+        "key": judged.key,
+        "person": judged.person,
+        "box": list(row.box) if row else None,
+        "focal_px": row.focal_px if row else None,
+        "cx": row.cx if row else None,
+        "cy": row.cy if row else None,
+        "first": False,
+        "reason": refusal.reason if refusal else None,
+        "detail": refusal.detail if refusal else None,
+    }

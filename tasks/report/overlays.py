@@ -1,0 +1,156 @@
+"""The meshes of a dozen people over their pictures: before, after, label. Who they are is settled without any result."""
+
+import io
+from collections.abc import Sequence
+
+import fsspec
+import numpy as np
+import pyarrow.compute as pc
+import roma
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from infra.store import Store
+from infra.tables import read
+from models.bodies import Body, load_body
+from models.cameras import camera_from_uvd
+from models.recovery import RootSolver, recover_body
+from models.rendering import Intrinsics, overlay
+from schemas.config.engine import EngineConfig
+from schemas.tables import matrix
+from tasks.context import Target
+from tasks.generate import Hypotheses, read_hypotheses
+from tasks.instances import Instances, instance_ids, load_instances
+from tasks.report.content import Overlay
+
+PEOPLE = 12
+TARGET = Target("wild", "validation")
+NOTE = (
+    f"The first {PEOPLE} people of {TARGET} by name, whatever their results; the sample from zero noise, with its MPVPE. "
+    "Meshes of the policies in blue, of the label in green."
+)
+_SIDE = 256
+_POLICY_COLOUR = (0.35, 0.65, 0.95)
+_LABEL_COLOUR = (0.35, 0.75, 0.45)
+_Picture = NDArray[np.uint8]
+
+
+def draw_overlays(store: Store, config: EngineConfig, ingest_key: str, before: str, after: str | None) -> list[Overlay]:
+    """`before` and `after` are keys of evaluations; without an `after` its pictures are the bare crops."""
+    chosen = instance_ids(store, [ingest_key], [TARGET])[:PEOPLE]
+    people = load_instances(store, [ingest_key], chosen)
+    body, solver = load_body(config.body), config.root_solver
+    photos = _photographs(store, ingest_key, people)
+    meshes = {key: _policy_meshes(store, key, people, body, solver) for key in (before, after) if key is not None}
+    errors = {key: _errors(store, key, people.ids) for key in meshes}
+    labels = _label_meshes(people, body)
+    drawn = []
+    for row, name in enumerate(people.ids):
+        camera = Intrinsics(*(float(value) for value in people.crop_intrinsics[row])).scaled(_SIDE / people.crop_size)
+
+        def lay(vertices: NDArray[np.float32] | None, colour: tuple[float, float, float], row: int = row) -> _Picture:
+            if vertices is None:
+                return photos[row]
+            return overlay(photos[row], vertices, body.faces.numpy(), camera, colour=colour)  # noqa: B023 - called here
+
+        after_mesh = meshes[after].get(name) if after is not None else None
+        drawn.append(
+            Overlay(
+                name,
+                lay(meshes[before].get(name), _POLICY_COLOUR),
+                lay(after_mesh, _POLICY_COLOUR),
+                lay(labels[name], _LABEL_COLOUR) if name in labels else None,
+                errors[before].get(name),
+                errors[after].get(name) if after is not None else None,
+                photos[row],
+            )
+        )
+    return drawn
+
+
+def _policy_meshes(
+    store: Store, key: str, people: Instances, body: Body, solver: RootSolver
+) -> dict[str, NDArray[np.float32]]:
+    """Camera-frame vertices (V, 3) in metres of sample 0, of everyone that the evaluation has hypotheses of."""
+    known = _evaluated(store, key, people.ids)
+    if not known:
+        return {}
+    stored = read_hypotheses(store, key, known)
+    place = {name: row for row, name in enumerate(people.ids)}
+    cameras = torch.from_numpy(people.crop_intrinsics[[place[name] for name in stored.ids]])
+    zero: Hypotheses = stored.hypotheses
+    uvd, twists, betas, depth = (
+        torch.from_numpy(np.ascontiguousarray(part[:, 0])).float()
+        for part in (zero.uvd, zero.twists, zero.betas, zero.root_depth)
+    )
+    with torch.no_grad():
+        found = recover_body(body, uvd, twists, betas, cameras, people.crop_size, depth, solver)
+    vertices = found.vertices - found.joints[:, :1] + found.camera_joints[:, :1]
+    return dict(zip(stored.ids, vertices.numpy(), strict=True))
+
+
+def _label_meshes(people: Instances, body: Body) -> dict[str, NDArray[np.float32]]:
+    rows = np.flatnonzero(people.labelled & np.isfinite(people.root_depth))
+    if not rows.size:
+        return {}
+    theta, betas, uvd, depth, cameras = (
+        torch.from_numpy(part[rows])
+        for part in (people.theta, people.betas, people.uvd, people.root_depth, people.crop_intrinsics)
+    )
+    with torch.no_grad():
+        posed = body(roma.rotvec_to_rotmat(theta), betas)
+        root = camera_from_uvd(uvd, cameras, people.crop_size, depth)[:, :1]
+    vertices = posed.vertices - posed.joints[:, :1] + root
+    return {people.ids[row]: mesh for row, mesh in zip(rows, vertices.numpy(), strict=True)}
+
+
+def _evaluated(store: Store, key: str, ids: Sequence[str]) -> list[str]:
+    where = (pc.field("sample_index") == 0) & pc.field("instance_id").isin(list(ids))
+    rows = read(store, "hypotheses", stage_keys=[key], where=where, columns=["instance_id"])
+    return sorted(rows.column("instance_id").to_pylist())
+
+
+def _errors(store: Store, key: str, ids: Sequence[str]) -> dict[str, float]:
+    where = (pc.field("sample_index") == 0) & pc.field("instance_id").isin(list(ids))
+    rows = read(store, "errors", stage_keys=[key], where=where, columns=["instance_id", "mpvpe_mm"])
+    return dict(zip(rows.column("instance_id").to_pylist(), rows.column("mpvpe_mm").to_pylist(), strict=True))
+
+
+def _photographs(store: Store, ingest_key: str, people: Instances) -> list[_Picture]:
+    """(256, 256, 3) views of the crops, cut from the pictures where those still are, else the crops enlarged."""
+    where = pc.field("instance_id").isin(list(people.ids))
+    columns = ["instance_id", "image_id", "crop_affine"]
+    rows = read(store, "instances", stage_keys=[ingest_key], where=where, columns=columns)
+    affines = matrix(rows, "crop_affine").reshape(-1, 2, 3).astype(np.float64)
+    found = dict(zip(rows.column("instance_id").to_pylist(), zip(rows.column("image_id").to_pylist(), affines, strict=True), strict=True))
+    names = [name for name, _ in found.values()]
+    where = pc.field("image_id").isin(names)
+    images = read(store, "images", stage_keys=[ingest_key], where=where, columns=["image_id", "uri"])
+    uris = dict(zip(images.column("image_id").to_pylist(), images.column("uri").to_pylist(), strict=True))
+    photos = []
+    for row, name in enumerate(people.ids):
+        image, affine = found[name]
+        sharp = _cut(uris[image], affine, people.crop_size)
+        photos.append(_enlarged(people.crops[row]) if sharp is None else sharp)
+    return photos
+
+
+def _cut(uri: str, affine: NDArray[np.float64], crop_size: int) -> _Picture | None:
+    """The crop once more, at a higher resolution; None where the picture is no longer there."""
+    from PIL import ImageOps
+
+    try:
+        with fsspec.open(uri, "rb") as file:
+            picture = ImageOps.exif_transpose(Image.open(io.BytesIO(file.read()))).convert("RGB")
+    except (OSError, ValueError):
+        return None
+    scale = affine[0, 0] * _SIDE / crop_size  # of picture pixels to pixels of the view
+    shift = affine[:, 2] * _SIDE / crop_size
+    back = (1 / scale, 0.0, -shift[0] / scale, 0.0, 1 / scale, -shift[1] / scale)
+    view = picture.transform((_SIDE, _SIDE), Image.Transform.AFFINE, back, Image.Resampling.BICUBIC)
+    return np.asarray(view)
+
+
+def _enlarged(crop: NDArray[np.uint8]) -> _Picture:
+    return np.asarray(Image.fromarray(crop).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))

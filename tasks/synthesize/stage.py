@@ -1,0 +1,207 @@
+"""The stage that makes the synthetic folders: all domains and splits in one go, then each folder's two tables.
+
+synthetic/<key>/<domain>-<split>/images/, boxes.csv, labels.parquet     what a user's own folder looks like
+synthetic/<key>/records/<domain>-<split>/                               what the shards noted for those tables
+"""
+
+import io
+import os
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+
+from infra.shards import Shard, cut
+from infra.stages import StageSpec
+from infra.store import TEMPORARY, Store
+from models.bodies import load_body
+from tasks.context import Context, Target
+from tasks.ingest.folder import FolderSource
+from tasks.sharded import ShardOutput, StageResult, run_sharded
+from tasks.synthesize.domains import domain_named
+from tasks.synthesize.write import records_table, write_pictures, write_tables
+
+NAME, VERSION = "synthesize", 1
+TARGETS = (
+    Target("source", "train"),
+    Target("source", "test"),
+    Target("scorer", "train"),
+    Target("wild", "train"),
+    Target("wild", "validation"),
+    Target("wild", "test"),
+)
+"""Domain and split of every folder; the configuration says how many pictures each holds."""
+
+
+def synthesize_spec(context: Context) -> StageSpec:
+    """What `synthesize` is going to do: numbers of pictures, the domains' descriptions, and the body."""
+    config = context.config
+    return context.spec(
+        NAME,
+        VERSION,
+        {
+            "synthesize": config.synthesize,
+            "domains": {name: _description(name) for name in sorted({target.dataset for target in TARGETS})},
+            "body": load_body(config.body).digest,
+        },
+    )
+
+
+def synthesize(context: Context) -> StageResult:
+    """Make all pictures, or find them made; then see to it that every folder has its tables.
+
+    A folder that somebody removed after the stage was finished is made again, bit for bit.
+    """
+    spec, store, config = synthesize_spec(context), context.store, context.config
+    make = {"store": store, "folder": _folder(spec.key), "seed": config.synthesize.seed, "body": config.body}
+    make["threads"] = config.ray.threads_per_actor
+    result = run_sharded(
+        store,
+        spec,
+        _ids(context),
+        config.synthesize.shard_size,
+        PictureMaker,
+        make,
+        tables=(),
+        progress=context.progress,
+        unit="pictures",
+        actors=config.ray.actors,
+        cpus_per_actor=config.ray.cpus_per_actor,
+        threads=config.ray.threads_per_actor,
+        max_failed_share=0.0,  # a picture of our own that can't be made is a fault of ours or of the disk
+        in_process=context.in_process,
+    )
+    bare = [target for target in TARGETS if not store.exists(f"{_folder(spec.key)}/{_name(target)}/boxes.csv")]
+    for target in bare:
+        _complete(context, spec.key, target)
+    return result
+
+
+def synthetic_sources(context: Context, key: str) -> tuple[FolderSource, ...]:
+    """The folders that the stage `key` made, as ingest takes them; data sets are called after their domains."""
+    store = context.store
+    return tuple(
+        FolderSource(
+            images=store.uri(_folder(key), _name(target), "images"),
+            boxes=store.uri(_folder(key), _name(target), "boxes.csv"),
+            labels=store.uri(_folder(key), _name(target), "labels.parquet") if _labelled(target) else None,
+            dataset=target.dataset,
+            split=target.split,
+        )
+        for target in TARGETS
+    )
+
+
+class PictureMaker:
+    """Makes the pictures of a shard, whose ids are domain/split/index, and notes their boxes and labels."""
+
+    def __init__(self, store: Store, folder: str, seed: int, body: str, threads: int = 1) -> None:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(True)
+        self.store, self.folder, self.seed, self.body = store, folder, seed, body
+
+    def __call__(self, shard: Shard) -> ShardOutput:
+        for target, indices in _by_target(shard.ids):
+            records = write_pictures(
+                domain_named(target.dataset), target.split, indices, self.seed, self._put_into(target), self.body
+            )
+            buffer = io.BytesIO()
+            pq.write_table(records_table(records), buffer)
+            name = f"{indices[0]:08d}-{indices[-1]:08d}.parquet"
+            self.store.atomic_write(f"{_records(self.folder, target)}/{name}", buffer.getvalue())
+        if self.store.is_local:
+            os.sync()  # the receipt that follows must not outlive the pictures when the power fails
+        return ShardOutput({}, ok=len(shard.ids))
+
+    def _put_into(self, target: Target) -> "_Putter":
+        return _Putter(self.store, f"{self.folder}/{_name(target)}")
+
+
+class _Putter:
+    """Writes pictures whole or not at all; doesn't wait for the disk after each, which takes half as long as making it."""
+
+    def __init__(self, store: Store, folder: str) -> None:
+        self.store, self.folder = store, folder
+
+    def __call__(self, name: str, data: bytes) -> None:
+        path = PurePosixPath(self.store.path(self.folder, name))
+        if not self.store.is_local:
+            self.store.fs.pipe_file(str(path), data)
+            return
+        os.makedirs(path.parent, exist_ok=True)
+        unfinished = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+        with open(unfinished, "wb") as file:
+            file.write(data)
+        os.replace(unfinished, path)
+
+
+def _complete(context: Context, key: str, target: Target) -> None:
+    """Write a folder's tables from the records of its pictures; pictures without a record are made (again) first."""
+    store, config, folder = context.store, context.config, _folder(key)
+    wanted = [name for name in _ids(context) if name.startswith(f"{target}/")]
+    records = _read_records(store, folder, target)
+    present = set(records.column("path").to_pylist()) if records is not None else set()
+    absent = [name for name in wanted if f"{name.rsplit('/', 1)[1]}.jpg" not in present]
+    if absent:
+        context.progress.say(f"{NAME}: {len(absent)} pictures of {target} were removed and are made again")
+        maker = PictureMaker(store, folder, config.synthesize.seed, config.body, config.ray.threads_per_actor)
+        context.progress.begin(NAME, len(absent), "pictures")
+        for shard in cut(absent, config.synthesize.shard_size):
+            maker(shard)
+            context.progress.advance(NAME, len(shard.ids))
+        context.progress.end(NAME, f"{len(absent)} pictures of {target}")
+        records = _read_records(store, folder, target)
+    assert records is not None
+    write_tables(records, lambda name, data: store.atomic_write(f"{folder}/{_name(target)}/{name}", data))
+
+
+def _read_records(store: Store, folder: str, target: Target) -> pa.Table | None:
+    """All records of a folder, one for each picture; None where there are none.
+
+    A shard that met an error left records of its single pictures, and once more those of all when it was made again.
+    """
+    files = store.list_files(_records(folder, target))
+    parts = [pq.read_table(io.BytesIO(store.read_bytes(name))) for name in files if name.endswith(".parquet")]
+    if not parts:
+        return None
+    records = pa.concat_tables(parts).combine_chunks()
+    first = {path: row for row, path in reversed(list(enumerate(records.column("path").to_pylist())))}
+    kept = pa.array(sorted(first.values()), pa.int64())
+    return records.take(kept) if pc.count(kept).as_py() < len(records) else records
+
+
+def _ids(context: Context) -> list[str]:
+    config = context.config.synthesize
+    return [f"{t}/{index:08d}" for t in TARGETS for index in range(getattr(config, f"{t.dataset}_{t.split}"))]
+
+
+def _by_target(ids: tuple[str, ...]) -> Iterator[tuple[Target, list[int]]]:
+    """Runs of neighbouring indices: sorted ids keep the pictures of a split together and in order."""
+    for (domain, split), names in groupby(ids, key=lambda name: tuple(name.split("/")[:2])):
+        yield Target(domain, split), [int(name.rsplit("/", 1)[1]) for name in names]
+
+
+def _description(name: str) -> dict[str, object]:
+    plain = domain_named(name).model_dump(mode="json")
+    plain["unlabelled_splits"] = sorted(plain["unlabelled_splits"])  # a set: its order may differ between processes
+    return plain
+
+
+def _labelled(target: Target) -> bool:
+    return domain_named(target.dataset).labelled(target.split)
+
+
+def _folder(key: str) -> str:
+    return f"synthetic/{key[:12]}"
+
+
+def _name(target: Target) -> str:
+    return f"{target.dataset}-{target.split}"
+
+
+def _records(folder: str, target: Target) -> str:
+    return f"{folder}/records/{_name(target)}"

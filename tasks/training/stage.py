@@ -1,0 +1,208 @@
+"""A training as a stage: found if it was done, resumed if it was begun, run on Ray Train, committed once."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import ray.train
+import ray.train.torch
+import torch
+from ray.train.v2.api.config import FailureConfig  # ray.train has it as well, but types know the older one there
+
+from infra.ray_session import check_resources, ray_session
+from infra.stages import StageSpec, commit_rows, find, now
+from models.checkpoints import Kind
+from schemas import errors
+from schemas.config.engine import RayConfig
+from schemas.config.networks import PolicyConfig, ScorerConfig
+from schemas.config.training import OptimiserConfig
+from schemas.errors import EngineError
+from schemas.progress import Progress
+from schemas.tables import build as build_table
+from tasks.context import Context
+from tasks.model_store import model_of, model_rows
+from tasks.sharded import StageResult
+from tasks.training.worker import Builder, History, Job, Result, RunFolder, on_ray, train
+
+_POLL_SECONDS = 0.5
+
+
+def train_stage(
+    context: Context,
+    spec: StageSpec,
+    build: Builder,
+    args: Mapping[str, Any],
+    *,
+    kind: Kind,
+    network: PolicyConfig | ScorerConfig,
+    optimiser: OptimiserConfig,
+    parents: tuple[str, ...] = (),
+) -> StageResult:
+    """Train what `build(run_folder, device, **args)` makes, and commit the averaged weights and the curves.
+
+    A run that was killed goes on from its last checkpoint and ends with the same bits. Raises EngineError for a loss
+    that is no number, for bad data, and when a worker died more often than `ray.train_retries`; ConfigError if Ray
+    has too little to give.
+    """
+    store, progress, settings = context.store, context.progress, context.config.ray
+    run = RunFolder(store, f"{spec.name}-{spec.key[:16]}")
+    if find(store, spec.key) is not None:
+        return _reuse(context, spec, run)
+    started_at = now()
+    job = Job(spec.name, run, build, dict(args), optimiser, kind, network, parents, settings.threads_per_trainer)
+    progress.begin(spec.name, optimiser.steps, "steps")
+    result = Result.read(run)
+    if result is None:
+        with _following(run, spec.name, progress):
+            result = _in_process(job) if context.in_process else _on_ray(job, settings)
+    if result is None:
+        if find(store, spec.key) is not None:  # another process did the same training, and was first
+            return _reuse(context, spec, run)
+        raise EngineError(
+            f"Stage {spec.name}: training ended without a model, and {store.uri(run.ray_folder)} says nothing of why. "
+            "Run again to go on from the last checkpoint."
+        )
+    tables = {"models": model_rows(result.model, spec.key), "curves": _curves(result.history, spec.key)}
+    device = "cuda" if settings.gpus_per_trainer else "cpu"
+    record = commit_rows(store, spec, tables, started_at=started_at, device=device)
+    progress.end(spec.name, f"model {result.model.digest[:12]}{_ends(result.history)}")
+    _tidy(run)
+    return StageResult(record, reused=False)
+
+
+def _reuse(context: Context, spec: StageSpec, run: RunFolder) -> StageResult:
+    record = find(context.store, spec.key)
+    assert record is not None
+    digest = model_of(context.store, spec.key)
+    context.progress.say(f"{spec.name}: reused, model {digest[:12]} ({spec.key[:12]})")
+    _tidy(run)
+    return StageResult(record, reused=True)
+
+
+def _tidy(run: RunFolder) -> None:
+    """Remove the checkpoints of a run whose model is committed."""
+    folder = run.store.path(run.ray_folder)
+    if run.store.fs.exists(folder):
+        run.store.fs.rm(folder, recursive=True)
+
+
+def _in_process(job: Job) -> Result:
+    threads = torch.get_num_threads()
+    try:
+        return train(job, torch.device("cpu"), None, lambda step, state: None)
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
+
+
+def _on_ray(job: Job, settings: RayConfig) -> Result | None:
+    run = job.run
+    run.remove("error.json")
+    failure: Exception | None = None
+    with ray_session(threads=job.threads):
+        check_resources(
+            {
+                "CPU": settings.trainers * settings.cpus_per_trainer,
+                **({"GPU": settings.trainers * settings.gpus_per_trainer} if settings.gpus_per_trainer else {}),
+            }
+        )
+        try:
+            _trainer(job, settings).fit()
+        except ray.train.TrainingFailedError as error:
+            failure = error
+    told = run.read("error.json")
+    if told is not None:
+        said = json.loads(told)
+        raise getattr(errors, said["type"], EngineError)(f"Stage {job.stage}: {said['text']}")
+    result = Result.read(run)
+    if result is None and failure is not None:
+        raise EngineError(
+            f"Stage {job.stage}: the training failed {settings.train_retries + 1} times; the last time: "
+            f"{_last_line(failure)}. Run again to go on from the last checkpoint. If a worker was killed for want of "
+            "memory, make the batch smaller."
+        ) from failure
+    return result
+
+
+def _trainer(job: Job, settings: RayConfig) -> ray.train.torch.TorchTrainer:
+    resources = {"CPU": settings.cpus_per_trainer}
+    if settings.gpus_per_trainer:
+        resources["GPU"] = settings.gpus_per_trainer
+    return ray.train.torch.TorchTrainer(
+        on_ray,
+        train_loop_config={"job": job},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=settings.trainers,
+            use_gpu=settings.gpus_per_trainer > 0,
+            resources_per_worker=resources,
+        ),
+        run_config=ray.train.RunConfig(
+            name=job.run.name,
+            storage_path=job.run.store.ray_uri,
+            failure_config=FailureConfig(
+                max_failures=settings.train_retries, controller_failure_limit=settings.train_retries
+            ),
+            # two, so that a kill while the newest is being registered leaves one
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+        ),
+    )
+
+
+@contextmanager
+def _following(run: RunFolder, stage: str, progress: Progress) -> Iterator[None]:
+    """Pass on what the worker says of its progress, from a thread: fitting blocks."""
+    run.remove("progress.json")
+    over = threading.Event()
+    tell = _teller(run, stage, progress)
+
+    def follow() -> None:
+        while not over.wait(_POLL_SECONDS):
+            tell()
+
+    thread = threading.Thread(target=follow, name=f"progress of {stage}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        tell()
+
+
+def _teller(run: RunFolder, stage: str, progress: Progress) -> Callable[[], None]:
+    """A function that tells what is new since its last call. A step that a resumed run repeats counts once."""
+    seen: dict[str, Any] = {"step": 0, "note": ""}
+
+    def tell() -> None:
+        data = run.read("progress.json")
+        if data is None:
+            return
+        now_at = json.loads(data)
+        if now_at != seen:
+            progress.advance(stage, max(0, now_at["step"] - seen["step"]), now_at["note"])
+            seen.update(step=max(seen["step"], now_at["step"]), note=now_at["note"])
+
+    return tell
+
+
+def _curves(history: History, key: str) -> pa.Table:
+    points = [(name, step, value) for step, figures in history for name, value in sorted(figures.items())]
+    series, steps, values = zip(*points, strict=True) if points else ((), (), ())
+    return build_table(
+        "curves", {"stage_key": [key] * len(points), "series": list(series), "step": list(steps), "value": list(values)}
+    )
+
+
+def _ends(history: History) -> str:
+    if not history:
+        return ""
+    return f", loss {history[0][1]['loss']:.3f} to {history[-1][1]['loss']:.3f}"
+
+
+def _last_line(error: Exception) -> str:
+    """What the worker itself raised: the last line of the last traceback that Ray reports."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
