@@ -29,8 +29,8 @@ def clean_and_measure(
             pipeline.PSEUDO_LABEL, (people,), (target,), opened.policy, config.clean.swap_share, config.clean.seed
         )
     else:
-        guessed = line.do(pipeline.GIVEN_LABELS, (people,), (target,), labels)
-    scores = line.do(pipeline.SCORE_LABELS, guessed, (people,), ground.scorer)
+        guessed = line.do(pipeline.GIVEN_LABELS, (people,), labels)
+    scores = line.do(pipeline.SCORE_LABELS, (people,), guessed, ground.scorer)
     kept = line.do(pipeline.KEEP, guessed, scores)
 
     learn = partial(line.model, pipeline.TRAIN_CLEAN, ground.people)

@@ -34,7 +34,7 @@ def examine(store: str | None = None, body: str = "tiny") -> Iterator[Finding]:
     """All findings, the slow ones last."""
     yield _python()
     yield from _libraries()
-    yield _store(store)
+    yield examine_store(store)
     yield _cores()
     yield _memory()
     yield _disk(store)
@@ -59,7 +59,8 @@ def _libraries() -> Iterator[Finding]:
             yield Finding(name, "problem", "is not installed: run `make install`, or pip install adhmr-engine")
 
 
-def _store(url: str | None) -> Finding:
+def examine_store(url: str | None) -> Finding:
+    """Whether the store is there and writable, or can be made."""
     shown = url or os.environ.get(VARIABLE) or DEFAULT_URL
     try:
         opened = Store.open(url, create=False)

@@ -16,8 +16,8 @@ from tasks.gates import all_passed
 from tasks.report.facts import RoundFacts
 
 LABELS_NOTICE = (
-    "The pairs come from your pictures, which have no labels. All errors on this page were measured on the engine's own "
-    "held-out synthetic pictures (wild/test, source/test): they say nothing certain about yours."
+    "The pairs come from your pictures, which have no labels. All errors on this page were measured on the "
+    "engine's own held-out synthetic pictures (wild/test, source/test): they say nothing certain about yours."
 )
 
 

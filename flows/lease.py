@@ -64,8 +64,8 @@ def lease(store: Store, campaign: str, what: str, beat_seconds: float = BEAT_SEC
         other = _read(store, path)
         if other is not None and other.is_alive(time.time()):
             raise BusyError(
-                f"Campaign {campaign} is being worked on: {other.what}, process {other.pid} on {other.host}. Wait until "
-                "that run has ended, or choose another --campaign."
+                f"Campaign {campaign} is being worked on: {other.what}, process {other.pid} on {other.host}. Wait "
+                "until that run has ended, or choose another --campaign."
             )
         store.atomic_write(path, _bytes(mine))
         holder = _read(store, path)

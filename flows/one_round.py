@@ -39,7 +39,7 @@ def coming_round(seen: rounds.CampaignState, kind: Kind, base: str) -> tuple[Ope
     if not seen.is_open:
         return Opened(seen.next_round, seen.policy or base, first), False
     opening = next(event for event in seen.events if event.round == seen.round and event.event == "opened")
-    if opening.why != kind:
+    if opening.why != _opening(kind):
         other: Kind = "clean" if kind == "dpo" else "dpo"
         raise EngineError(
             f"Round {seen.round} of campaign {seen.campaign} is an unfinished {other} round: finish it first with "
@@ -55,7 +55,7 @@ def work_through(
     """Open or resume the round, do its `work`, promote or keep, report, close. A gate that stops it ends it as well."""
     store, config, progress = line.context.store, line.context.config, line.context.progress
     opened, resumed = coming_round(rounds.state(store, config.campaign), kind, ground.base)
-    rounds.open_round(store, config.campaign, opened.number, why=kind)
+    rounds.open_round(store, config.campaign, opened.number, why=_opening(kind))
     progress.say(f"round {opened.number} of campaign {config.campaign} {'goes on' if resumed else 'begins'}")
     line.in_round(opened.number)
     try:
@@ -63,13 +63,16 @@ def work_through(
         why = why_not(proposal.verdicts)
     except GateError as stop:
         proposal, why = Proposal(None), str(stop)
-    promoted = proposal.policy is not None and why == ""
     compared = next((run.key for run in line.ran if run.name == pipeline.COMPARE.name), None)
-    if promoted and proposal.policy is not None:
-        why = "all gates hold"
-        rounds.promote(store, config.campaign, opened.number, proposal.policy, why, compared)
+    if proposal.policy is not None and not why:
+        rounds.promote(store, config.campaign, opened.number, proposal.policy, "all gates hold", compared)
     else:
         rounds.keep(store, config.campaign, opened.number, why, compared)
+    # what stands in the log counts: an earlier run may have decided, and been killed before it could report
+    decision = rounds.state(store, config.campaign).decision(opened.number)
+    assert decision is not None
+    promoted = decision.event == "promoted"
+    progress.say(f"round {opened.number}: {decision.event} ({decision.why})")
     facts = RoundFacts(
         kind=kind,
         campaign=config.campaign,
@@ -81,9 +84,14 @@ def work_through(
         runs=tuple(line.ran),
         verdicts=proposal.verdicts,
         promoted=promoted,
-        why=why,
+        why=decision.why,
         notices=tuple(notices),
     )
     line.do(pipeline.REPORT, facts)
     rounds.close_round(store, config.campaign, opened.number, "promoted" if promoted else "kept")
     return facts
+
+
+def _opening(kind: Kind) -> str:
+    """What the log says of a round's kind."""
+    return f"{kind} round"

@@ -55,13 +55,22 @@ class Looking(Line):
         super().__init__(context)
         self.looks: dict[str, Look] = {}
         self.notes: list[str] = []
+        self._asked: list[tuple[Any, str]] = []
         self._finished = finished_keys(context.store)
 
     def do(self, stage: Stage, *inputs: Any, role: str = "", **settings: Any) -> str:
-        title = f"{stage.name} ({role})" if role else stage.name
+        asked = (stage.name, inputs, settings)
+        for known, answer in self._asked:
+            if known == asked:  # one stage in two roles: what the first makes, the second finds
+                return answer
+        answer = self._look(stage, f"{stage.name} ({role})" if role else stage.name, inputs, settings)
+        self._asked.append((asked, answer))
+        return answer
+
+    def _look(self, stage: Stage, title: str, inputs: tuple[Any, ...], settings: dict[str, Any]) -> str:
         awaited = sorted(set(_pending([*inputs, *settings.values()])))
         if awaited:
-            return self._note(Look(title, "run", f"needs what {' and '.join(awaited)} will make", None), Pending(title))
+            return self._note(Look(title, "run", f"waits for {', '.join(awaited)}", None), Pending(title))
         spec = stage.spec(self.context, *inputs, **settings)
         key = spec.key
         if key in self._finished:
@@ -77,7 +86,7 @@ class Looking(Line):
 
     def judge(self, gates: Callable[..., Sequence[Any]], *inputs: Any) -> tuple[Any, ...]:
         if any(True for _ in _pending(inputs)):
-            self.notes.append(f"assumed: the {gates.__name__.replace('_', ' ')} hold; if not, the round ends there.")
+            self.notes.append(f"assumed: all gates {gates.__name__.replace('_', ' ')} hold")
             return ()
         return tuple(gates(self.context, *inputs))
 

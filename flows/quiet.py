@@ -103,4 +103,14 @@ class _CurableErrors(logging.Filter):
             self._told.add(str(error)[:60])
             return False
         text = record.getMessage()
-        return not (text.startswith("Finished in state Failed") and any(told in text for told in self._told))
+        if not text.startswith("Finished in state Failed"):
+            return True
+        # where a retry was refused, Prefect quotes the error's class and logs no traceback before
+        return not (any(told in text for told in self._told) or any(f" {name}: " in text for name in _curable_names()))
+
+
+def _curable_names(kind: type[EngineError] = EngineError) -> set[str]:
+    names = {kind.__name__}
+    for child in kind.__subclasses__():
+        names |= _curable_names(child)
+    return names

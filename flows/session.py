@@ -1,27 +1,17 @@
-"""What a flow run needs around it: configuration, store, lease, progress and one Ray session, for as long as it lasts."""
+"""What a flow run needs around it: configuration, store, lease, progress and one Ray session for all of it."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
+from flows.configuration import configuration
 from flows.lease import lease
 from flows.progress import ConsoleProgress, PrefectProgress
 from flows.quiet import plain_run_errors
 from flows.stages import Running
 from infra.store import Store
-from schemas.config.engine import EngineConfig
-from schemas.profiles import load_profile
 from tasks.context import Context
 
 _open: list[Running] = []
-
-
-def configuration(
-    profile: str = "tiny", campaign: str | None = None, seed: int = 0, changes: Mapping[str, str] | None = None
-) -> EngineConfig:
-    """The profile with `changes` (dotted field -> text, read as JSON where it is JSON). ConfigError for what is wrong."""
-    return load_profile(profile, seed, campaign, {name: _value(text) for name, text in (changes or {}).items()})
 
 
 @contextmanager
@@ -52,12 +42,3 @@ def session(
             yield line
         finally:
             _open.pop()
-
-
-def _value(text: Any) -> Any:
-    if not isinstance(text, str):
-        return text
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text

@@ -29,12 +29,15 @@ def user_pictures(images: str | None, boxes: str | None) -> UserPictures | None:
             raise DataError(f"There is no {what} at {place}.")
     target = Target(DATASET, "train")
     return UserPictures(
-        FolderSource(images=_place(images), boxes=_place(boxes), labels=None, dataset=DATASET, split="train"), target
+        FolderSource(
+            images=_place(images), boxes=_place(boxes) if boxes else None, labels=None, dataset=DATASET, split="train"
+        ),
+        target,
     )
 
 
-def _place(text: str | None) -> str | None:
+def _place(text: str) -> str:
     """The same place whatever folder the run is started from."""
-    if text is None or "://" in text:
+    if "://" in text:
         return text
     return os.path.abspath(Path(text).expanduser())

@@ -7,7 +7,8 @@ nothing happens. The kill is SIGKILL: no clean-up runs, as when a machine dies. 
 - `shard:<stage>`: the driver learned that one more shard is on disk
 - `commit:<table>`: before the transaction that adds a stage's files to the table (`commit:stages` is the last one)
 - `committed:<stage>`: after everything
-- whatever a training loop names (`align:step`, say)
+- `train:<stage>`: the driver heard of a training's progress
+- `train:step:<n>`: a training worker has done step n (Ray starts another worker, which may reach the point again)
 """
 
 import os

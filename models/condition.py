@@ -25,6 +25,8 @@ class PoseEstimate(NamedTuple):
     """(B, 23, 2) (cos, sin), not normalised."""
     betas: Tensor
     """(B, 10) shape."""
+    heat: Tensor
+    """(B, 29, H, W) log-probability of each joint's place over the quarter-resolution map."""
 
 
 class Pyramid(NamedTuple):
@@ -73,7 +75,6 @@ class CompactBackbone(nn.Module):
     def __init__(self, config: ConditionConfig) -> None:
         super().__init__()
         narrow, middle, wide = config.widths
-        self.alpha = config.softmax_alpha
         self.stem = _convolution(3, narrow, kernel=4, stride=4)
         self.quarter = nn.Sequential(*(ResidualBlock(narrow) for _ in range(config.blocks[0])))
         self.to_eighth = _convolution(narrow, middle, stride=2)
@@ -100,21 +101,22 @@ class CompactBackbone(nn.Module):
         upper = F.interpolate(self.middle_to_map(coarse), scale_factor=2, mode="nearest")
         fine = F.relu(self.map(F.relu(self.narrow_to_map(quarter) + upper)))
         pooled = self.pooled(sixteenth.mean((2, 3)))
+        heat, depth = self.heat_and_depth(fine).chunk(2, dim=1)
+        heat = torch.log_softmax(heat.flatten(2), dim=-1).unflatten(-1, heat.shape[2:])
         estimate = PoseEstimate(
-            self._soft_argmax(self.heat_and_depth(fine)),
+            self._soft_argmax(heat, depth),
             pooled[:, : TWISTS * 2].unflatten(1, (TWISTS, 2)),
             pooled[:, TWISTS * 2 :],
+            heat,
         )
         return Pyramid(coarse, fine), estimate
 
-    def _soft_argmax(self, maps: Tensor) -> Tensor:
-        """Expected u, v under the heatmap's softmax, and the depth map's mean under the same weights: (B, 29, 3)."""
-        heat, depth = maps.flatten(2).chunk(2, dim=1)
-        weight = torch.softmax(heat * self.alpha, dim=-1)
-        grid = weight.unflatten(2, (self.centres.numel(), -1))
-        u = (grid.sum(2) * self.centres).sum(-1)
-        v = (grid.sum(3) * self.centres).sum(-1)
-        return torch.stack([u, v, (weight * depth).sum(-1)], dim=-1)
+    def _soft_argmax(self, heat: Tensor, depth: Tensor) -> Tensor:
+        """Expected u, v under the log-probabilities, and the depth map's mean under the same weights: (B, 29, 3)."""
+        weight = heat.exp()
+        u = (weight.sum(2) * self.centres).sum(-1)
+        v = (weight.sum(3) * self.centres).sum(-1)
+        return torch.stack([u, v, (weight * depth).sum((2, 3))], dim=-1)
 
 
 def item_points(uv: Tensor) -> Tensor:

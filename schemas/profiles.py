@@ -64,7 +64,13 @@ def micro(seed: int = 0, campaign: str = "micro") -> EngineConfig:
         ingest=IngestConfig(shard_size=12),
         train_base=TrainBaseConfig(optimiser=_short(steps=6, learning_rate=2e-3), batch_images=8, seed=seed),
         train_scorer=TrainScorerConfig(
-            optimiser=_short(steps=6, learning_rate=1e-3), batch_images=8, pool=4, samples=3, blends=1, seed=seed
+            optimiser=_short(steps=6, learning_rate=1e-3),
+            batch_images=8,
+            pool_samples=3,
+            pool_blends=1,
+            samples=3,
+            blends=1,
+            seed=seed,
         ),
         generate=GenerateConfig(hypotheses=5, shard_size=8, microbatch=4, seed=seed),
         pair=PairConfig(seed=seed),

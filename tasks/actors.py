@@ -1,13 +1,16 @@
 """What the stages that put crops through a model have in common: threads, device, microbatches of one size."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
+from infra.shards import Shard
 from schemas.config.engine import RayConfig
 from tasks.context import Context
+from tasks.sharded import ShardOutput
 
 
 def actor_options(context: Context) -> dict[str, Any]:
@@ -30,10 +33,26 @@ def device_name(ray: RayConfig) -> str:
     return "cuda" if ray.gpus_per_actor > 0 else "cpu"
 
 
-def prepare_torch(threads: int) -> None:
-    """Fix what the last bits of a result depend on; denormal numbers count as zero, for speed."""
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
+class ModelWorker(ABC):
+    """A `ShardWorker` that runs models: `work` with what the last bits of a result depend on held fixed."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+    def __call__(self, shard: Shard) -> ShardOutput:
+        """Rows of a shard. Threads, and denormal numbers that count as zero (for speed), are put back afterwards."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        torch.set_flush_denormal(True)
+        try:
+            return self.work(shard)
+        finally:
+            torch.set_flush_denormal(False)
+            torch.set_num_threads(before)
+
+    @abstractmethod
+    def work(self, shard: Shard) -> ShardOutput:
+        """Rows of a shard; the result may depend on its ids and on nothing that happened before."""
 
 
 def microbatches(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:

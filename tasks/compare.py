@@ -3,20 +3,19 @@
 Figures of one evaluation, per split, each with suffix _mpvpe, _mpjpe or _pa_mpjpe (mm):
     zero_noise    error of sample 0            expected   mean over the M random samples
     best_of_m     least error among them       selected   error of the one that the scorer prefers
-and diversity (mm), spearman_within_* and spearman_overall_* (score against error, random samples; 1 is perfect).
+and diversity (mm). For before and after alone: spearman_within_* and spearman_overall_* (score against error of the
+random samples; 1 is perfect), and intervals of the figures themselves.
 
-Roles: before, after, first (the campaign's first policy) and each control by its name hold the figures themselves; change and
-change_<control> the relative change against before (%); change_minus_<control> the difference of the two (percentage points);
-share_of_first the diversity over the first policy's. On held-out source data the changes of zero_noise_mpvpe and
-expected_mpvpe stand a second time as drift and drift_expected.
+Roles: before, after, first (the campaign's first policy) and each control by its name hold the figures themselves;
+change and change_<control> the relative change against before (%); change_minus_<control> the difference of the two
+(percentage points); share_of_first the diversity over the first policy's. On held-out source data the changes of
+zero_noise_mpvpe and expected_mpvpe stand a second time, as drift and drift_expected.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
@@ -35,9 +34,10 @@ from models.statistics import (
 )
 from schemas.config.stages import EvaluateConfig
 from schemas.errors import DataError
-from schemas.tables import build, matrix
+from schemas.tables import matrix
 from tasks.context import Context, Target
-from tasks.generate import generated_ids, read_hypotheses
+from tasks.hypotheses import generated_ids, read_hypotheses
+from tasks.metric import Metric, metrics_table
 from tasks.sharded import StageResult
 
 ERRORS = ("mpvpe", "mpjpe", "pa_mpjpe")
@@ -77,21 +77,6 @@ class EvaluationTable:
             found[f"best_of_m_{name}"] = drawn.min(axis=1)
             found[f"selected_{name}"] = values[np.arange(len(values)), chosen]
         return found | {DIVERSITY: self.diversity}
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A row of `metrics`, short of its stage."""
-
-    name: str
-    role: str
-    target: Target
-    unit: str
-    value: float
-    n: int
-    low: float | None = None
-    high: float | None = None
-    model: str | None = None
 
 
 def evaluation_table(store: Store, evaluate_key: str) -> dict[Target, EvaluationTable]:
@@ -164,7 +149,8 @@ def compare(
     """Compare the evaluations `before` and `after` (stage keys), with controls by name -> table `metrics`.
 
     `first` is the evaluation of the campaign's first policy (default: `before`); `source` the data set whose change is
-    drift. Instances that one of the evaluations lacks are left out of all. DataError where a split is missing in one.
+    drift. Instances that one of the evaluations lacks are left out of all. A control is left out on splits that it was
+    not measured on; DataError where another evaluation lacks a split.
     """
     store, spec = context.store, compare_spec(context, before, after, controls, first, source)
     record = find(store, spec.key)
@@ -177,7 +163,9 @@ def compare(
     models = {role: _policy_of(store, key) for role, key in keys.items()}
     found: list[Metric] = []
     for target in read_once[before]:
-        tables = _common(target, {role: read_once[key] for role, key in keys.items()})
+        # a control may have been measured on some splits only
+        here = {role: read_once[key] for role, key in keys.items() if role not in controls or target in read_once[key]}
+        tables = _common(target, here)
         found.extend(measure(target, tables, models, context.config.evaluate, source))
     record = commit_rows(store, spec, {"metrics": metrics_table(found, spec)}, started_at=started_at)
     return StageResult(record, reused=False)
@@ -196,6 +184,10 @@ def measure(
     options = {"resamples": config.resamples, "seed": config.seed}
     n = len(tables["before"].ids)
     for role, columns in figures.items():
+        if role not in ("before", "after"):
+            for name, values in columns.items():
+                yield Metric(name, role, target, "mm", float(values.mean()), n, model=models.get(role))
+            continue
         for name, values in columns.items():
             mean = bootstrap_mean(values, **options)
             yield _metric(name, role, target, "mm", mean, n, models.get(role))
@@ -233,46 +225,6 @@ def ranking(table: EvaluationTable, error: str, resamples: int, seed: int) -> tu
     return bootstrap_mean(used, resamples=resamples, seed=seed), within.used
 
 
-def metrics_table(found: Sequence[Metric], spec: StageSpec) -> pa.Table:
-    """Rows of `metrics`."""
-    return build(
-        "metrics",
-        {
-            "stage_key": [spec.key] * len(found),
-            "name": [metric.name for metric in found],
-            "unit": [metric.unit for metric in found],
-            "value": [metric.value for metric in found],
-            "low": [metric.low for metric in found],
-            "high": [metric.high for metric in found],
-            "n": [metric.n for metric in found],
-            "model": [metric.model for metric in found],
-            "dataset": [metric.target.dataset for metric in found],
-            "split": [metric.target.split for metric in found],
-            "role": [metric.role for metric in found],
-            "round": [spec.recorded_round] * len(found),
-        },
-    )
-
-
-def read_metrics(store: Store, stage_key: str) -> list[Metric]:
-    """The metrics that a finished stage wrote."""
-    rows = read(store, "metrics", stage_keys=[stage_key]).to_pylist()
-    return [
-        Metric(
-            row["name"],
-            row["role"],
-            Target(row["dataset"], row["split"]),
-            row["unit"],
-            row["value"],
-            row["n"],
-            row["low"],
-            row["high"],
-            row["model"],
-        )
-        for row in rows
-    ]
-
-
 def _rankings(
     target: Target, role: str, table: EvaluationTable, model: str | None, options: Mapping[str, int]
 ) -> Iterator[Metric]:
@@ -293,8 +245,8 @@ def _common(target: Target, evaluations: Mapping[str, Mapping[Target, Evaluation
     lacking = [role for role, by_target in evaluations.items() if target not in by_target]
     if lacking:
         raise DataError(f"The evaluation of {lacking[0]} has no instance of {target}, which that of before has.")
-    sets = [set(by_target[target].ids) for by_target in evaluations.values()]
-    ids = sorted(reduce(set.intersection, sets))
+    first, *others = (by_target[target].ids for by_target in evaluations.values())
+    ids = sorted(set(first).intersection(*others))
     if not ids:
         raise DataError(f"The evaluations have no instance of {target} in common; see the table failures.")
     return {role: by_target[target].among(ids) for role, by_target in evaluations.items()}

@@ -1,7 +1,7 @@
 """Evaluate: hypotheses of a policy on held-out labels, their scores and their errors, in one pass.
 
-The stage generates itself, so its key is the generation_id of all three tables. Sample 0 starts from zero noise; samples 1
-to M are the random ones. Whoever wants figures takes them from `tasks.compare`.
+The stage generates itself, so its key is the generation_id of all three tables. Sample 0 starts from zero noise;
+samples 1 to M are the random ones. Whoever wants figures takes them from `tasks.compare`.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,10 @@ from models.metrics import mpjpe_mm, mpvpe_mm, pa_mpjpe_mm
 from models.recovery import RootSolver, recover_body
 from schemas.config.stages import EvaluateConfig, ScoreConfig
 from schemas.tables import build
-from tasks.actors import actor_options, device_name, microbatches, prepare_torch
+from tasks.actors import ModelWorker, actor_options, device_name, microbatches
 from tasks.context import Context, Target
-from tasks.generate import Hypotheses, HypothesisMaker, hypotheses_table, not_finite, repeated
+from tasks.generate import HypothesisMaker, not_finite
+from tasks.hypotheses import Hypotheses, hypotheses_table, repeated
 from tasks.instances import Instances, instance_ids, load_instances
 from tasks.model_store import load_policy, load_scorer
 from tasks.score import HypothesisScorer, scores_table
@@ -48,7 +49,7 @@ class ErrorMeter:
         self.body, self.root, self.microbatch = body, root, microbatch
 
     def __call__(self, instances: Instances, made: Hypotheses, rows: np.ndarray) -> Errors:
-        """Errors of the hypotheses of the instances `rows` (N of them), which are labelled and whose numbers are finite.
+        """Errors of the hypotheses of the instances `rows` (N of them), which are labelled and have finite numbers.
 
         `instances` and `made` go together, row by row.
         """
@@ -67,11 +68,13 @@ class ErrorMeter:
         label = self.body(label_rotations, torch.from_numpy(instances.betas[rows]))
         recovered = recover_body(
             self.body,
-            *(torch.from_numpy(part).flatten(0, 1) for part in (made.uvd, made.twists, made.betas)),
-            torch.from_numpy(instances.crop_intrinsics[rows]).repeat_interleave(many, 0),
-            instances.crop_size,
-            torch.from_numpy(made.root_depth).flatten(),
-            self.root,
+            uvd=torch.from_numpy(made.uvd).flatten(0, 1),
+            twists=torch.from_numpy(made.twists).flatten(0, 1),
+            betas=torch.from_numpy(made.betas).flatten(0, 1),
+            crop_intrinsics=torch.from_numpy(instances.crop_intrinsics[rows]).repeat_interleave(many, 0),
+            size=instances.crop_size,
+            root_depth=torch.from_numpy(made.root_depth).flatten(),
+            root=self.root,
         )
         vertices, joints = (part.unflatten(0, (-1, many)) for part in (recovered.vertices, recovered.joints))
         label_vertices, label_joints = label.vertices[:, None], label.joints[:, None]
@@ -149,7 +152,7 @@ def evaluate(
     )
 
 
-class EvaluateWorker:
+class EvaluateWorker(ModelWorker):
     """Draws, scores and measures the hypotheses of a shard's instances."""
 
     def __init__(
@@ -167,7 +170,7 @@ class EvaluateWorker:
         threads: int,
         device: str,
     ) -> None:
-        prepare_torch(threads)
+        super().__init__(threads)
         self.store, self.ingest_keys = store, ingest_keys
         self.scorer_digest, self.generation_id, self.partition = scorer, generation_id, partition
         loaded = load_body(body)
@@ -175,7 +178,7 @@ class EvaluateWorker:
         self.score = HypothesisScorer(load_scorer(store, scorer), score_config, device=device)
         self.measure = ErrorMeter(loaded, root, config.generate.microbatch)
 
-    def __call__(self, shard: Shard) -> ShardOutput:
+    def work(self, shard: Shard) -> ShardOutput:
         """Rows of the three tables, sorted by instance and sample."""
         instances = load_instances(self.store, self.ingest_keys, list(shard.ids))
         made = self.make(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)

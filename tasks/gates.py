@@ -1,4 +1,4 @@
-"""Gates: the conditions that a round must keep, each as a verdict. A gate that does not pass is an outcome, not an error."""
+"""Gates: the conditions that a round must keep, each as a verdict. Not to pass is an outcome, not an error."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,9 @@ from infra.tables import read
 from models.statistics import Interval
 from schemas.config.stages import GateConfig
 from schemas.errors import DataError
-from tasks.compare import DIVERSITY, Metric
+from tasks.compare import DIVERSITY
 from tasks.context import Target
+from tasks.metric import Metric
 
 When = Literal["before training", "before promotion"]
 BEFORE_TRAINING: When = "before training"
@@ -107,7 +108,7 @@ def gates_before_promotion(
 ) -> tuple[GateVerdict, ...]:
     """Whether the new policy may become current. Reads the split `validation` and, for drift alone, held-out `source`.
 
-    `metrics` are those of a comparison (`compare.read_metrics`). DataError where one that a gate reads is not there.
+    `metrics` are those of a comparison (`metric.read_metrics`). DataError where one that a gate reads is not there.
     """
     zero = _find(metrics, "zero_noise_mpvpe", "change", validation)
     best = _find(metrics, "best_of_m_mpvpe", "change", validation)

@@ -17,7 +17,7 @@ from schemas.config.stages import PairConfig
 from schemas.errors import DataError
 from schemas.tables import build
 from tasks.context import Context
-from tasks.generate import Hypotheses, StoredHypotheses, among, read_hypotheses, repeated
+from tasks.hypotheses import Hypotheses, StoredHypotheses, among, read_hypotheses, repeated
 from tasks.sharded import ShardOutput, StageResult, run_sharded
 
 SCORES_EQUAL = "scores all equal"
@@ -46,9 +46,9 @@ class ChosenPairs:
 def choose_pairs(ids: Sequence[str], scores: np.ndarray, poses: np.ndarray, config: PairConfig) -> ChosenPairs:
     """Up to `pairs_per_instance` pairs of each instance; no hypothesis is in two of them.
 
-    "top_bottom": the best against the worst, the second best against the second worst, ... Equal scores say nothing, so a
-    pair's margin must be above zero and at least `least_margin`. "random": two different ones, whatever their scores; the
-    choice depends on `config.seed` and the instance_id alone.
+    "top_bottom": the best against the worst, the second best against the second worst, ... Equal scores say nothing, so
+    a pair's margin must be above zero and at least `least_margin`. "random": two different ones, whatever their scores;
+    the choice depends on `config.seed` and the instance_id alone.
 
     Args:
         ids: N instance_ids.
@@ -172,8 +172,8 @@ def read_scores(store: Store, score_key: str, ids: Sequence[str], samples: np.nd
     expected = np.tile(samples, len(ids))
     if not np.array_equal(rows.column("sample_index").to_numpy(), expected):
         raise DataError(
-            f"The stage {score_key[:12]} scored other hypotheses than those of the {len(ids)} instances from {ids[0]} on: "
-            "give the scores that belong to the generation."
+            f"The stage {score_key[:12]} scored other hypotheses than those of the {len(ids)} instances from {ids[0]} "
+            "on: give the scores that belong to the generation."
         )
     scores: np.ndarray = rows.column("score").to_numpy().reshape(len(ids), len(samples))
     return scores

@@ -14,9 +14,10 @@ from models.cameras import mirror_joints, mirror_twist
 from models.hmr_scorer import HMRScorer
 from schemas.config.stages import ScoreConfig
 from schemas.tables import build
-from tasks.actors import actor_options, device_name, microbatches, prepare_torch
+from tasks.actors import ModelWorker, actor_options, device_name, microbatches
 from tasks.context import Context
-from tasks.generate import generated_ids, not_finite, read_hypotheses, repeated
+from tasks.generate import not_finite
+from tasks.hypotheses import generated_ids, read_hypotheses, repeated
 from tasks.instances import load_instances
 from tasks.model_store import load_scorer
 from tasks.sharded import ShardOutput, StageResult, run_sharded
@@ -87,7 +88,7 @@ def score(context: Context, generate_key: str, ingest_keys: Sequence[str], score
     )
 
 
-class ScoreWorker:
+class ScoreWorker(ModelWorker):
     """Scores the hypotheses of a shard's instances."""
 
     def __init__(
@@ -101,12 +102,12 @@ class ScoreWorker:
         threads: int,
         device: str,
     ) -> None:
-        prepare_torch(threads)
+        super().__init__(threads)
         self.store, self.generate_key, self.ingest_keys = store, generate_key, ingest_keys
         self.scorer_digest, self.partition = scorer, partition
         self.scorer = HypothesisScorer(load_scorer(store, scorer), config, device=device)
 
-    def __call__(self, shard: Shard) -> ShardOutput:
+    def work(self, shard: Shard) -> ShardOutput:
         """Rows of `scores`, sorted by instance and sample."""
         stored = read_hypotheses(self.store, self.generate_key, shard.ids)
         instances = load_instances(self.store, self.ingest_keys, stored.ids)

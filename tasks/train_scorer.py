@@ -1,20 +1,26 @@
 """The stage train_scorer: HMR-Scorer learns to order samples of the policy by their error on labelled crops."""
 
+from dataclasses import fields
+
 import numpy as np
 import torch
 from safetensors.numpy import load, save
 
-from infra.noise import standard_normal_batch
+from infra.noise import generator, standard_normal_batch
 from infra.stages import StageSpec
+from models.bodies import load_body
 from models.diffusion import POSE_SIZE
 from models.policy import Policy
+from models.recovery import RootSolver
 from schemas.config.networks import ScorerConfig
 from schemas.config.training import TrainScorerConfig
 from tasks.context import Context, Target
+from tasks.evaluate import ErrorMeter
+from tasks.hypotheses import Hypotheses
 from tasks.instances import Instances, as_labelled_crops, instance_ids, load_instances
 from tasks.model_store import load_policy
 from tasks.sharded import StageResult
-from tasks.training.data import crop_tensor
+from tasks.training.data import LabelledCrops, crop_tensor
 from tasks.training.scorer import HypothesisPool, ScorerRecipe
 from tasks.training.stage import train_stage
 from tasks.training.worker import RunFolder
@@ -30,6 +36,8 @@ def train_scorer_spec(context: Context, ingest_key: str, policy: str, target: Ta
         "train": config.train_scorer,
         "network": config.scorer,
         "target": str(target),
+        "body": load_body(config.body).digest,
+        "root_solver": config.root_solver,
         "threads": config.ray.threads_per_trainer,
     }
     return context.spec("train_scorer", 1, about, reads=(ingest_key,), models=(policy,))
@@ -48,6 +56,8 @@ def train_scorer(context: Context, ingest_key: str, policy: str, target: Target 
             "ingest_key": ingest_key,
             "policy": policy,
             "target": target,
+            "body": config.body,
+            "root": config.root_solver,
         },
         kind="scorer",
         network=config.scorer,
@@ -64,34 +74,78 @@ def build_scorer(
     ingest_key: str,
     policy: str,
     target: Target,
+    body: str,
+    root: RootSolver,
 ) -> ScorerRecipe:
-    """The recipe, in a training worker. The policy's samples are drawn once in a run's life and kept with it."""
+    """The recipe, in a training worker. The pool of hypotheses is made once in a run's life and kept with it."""
     found = load_instances(run.store, [ingest_key], instance_ids(run.store, [ingest_key], [target]))
     data = as_labelled_crops(found)
     drawer = load_policy(run.store, policy).to(device)
+    measure = ErrorMeter(load_body(body), root, _CROPS_AT_ONCE)
 
     def make() -> bytes:
-        pool = draw_pool(drawer, found, config.pool, config.seed, device, run)
-        return save({"uvd": pool.uvd, "twists": pool.twists})
+        pool = draw_pool(drawer, found, data, config, measure, device, run)
+        return save({"uvd": pool.uvd, "twists": pool.twists, "errors_mm": pool.errors_mm})
 
     kept = load(run.load_or_make("pool.safetensors", make))
-    return ScorerRecipe(config, network, data, HypothesisPool(kept["uvd"], kept["twists"]), drawer, device)
+    return ScorerRecipe(config, network, data, HypothesisPool(**kept, samples=config.pool_samples), drawer, device)
 
 
 def draw_pool(
-    policy: Policy, found: Instances, count: int, seed: int, device: torch.device, run: RunFolder
+    policy: Policy,
+    found: Instances,
+    data: LabelledCrops,
+    config: TrainScorerConfig,
+    measure: ErrorMeter,
+    device: torch.device,
+    run: RunFolder,
 ) -> HypothesisPool:
-    """`count` random samples of the policy for each instance; a sample depends on seed, instance and index alone."""
-    uvd, twists = [], []
+    """Samples, blends and their errors for each instance; each depends on seed, instance and index alone."""
+    parts = []
     for start in range(0, len(found), _CROPS_AT_ONCE):
-        ids = found.ids[start : start + _CROPS_AT_ONCE]
-        names = [name for name in ids for _ in range(count)]
-        indices = [index for _ in ids for index in range(1, count + 1)]
-        noise = standard_normal_batch(seed, names, indices, (POSE_SIZE,), purpose="scorer pool")
-        with torch.no_grad():
-            context, _ = policy.encode(crop_tensor(found.crops[start : start + len(ids)], device))
-            drawn = policy.sample(context, torch.from_numpy(noise).view(len(ids), count, POSE_SIZE).to(device))
-        uvd.append(drawn[0].cpu().numpy())
-        twists.append(drawn[1].cpu().numpy())
-        run.say(0, f"drawing hypotheses: {(start + len(ids)) * count} of {len(found) * count}")
-    return HypothesisPool(np.concatenate(uvd), np.concatenate(twists))
+        rows = np.arange(start, min(start + _CROPS_AT_ONCE, len(found)))
+        parts.append(_with_blends(*_samples(policy, found, rows, config, device), data, found, rows, config))
+        run.say(0, f"drawing hypotheses: {rows[-1] + 1} of {len(found)} people")
+    made = Hypotheses(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Hypotheses)))
+    errors = measure(found, made, np.arange(len(found))).mpvpe.astype(np.float32)
+    return HypothesisPool(made.uvd, made.twists, errors, config.pool_samples)
+
+
+def _samples(
+    policy: Policy, found: Instances, rows: np.ndarray, config: TrainScorerConfig, device: torch.device
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Uvd (B, S, 29, 3), twists (B, S, 23, 2) and betas (B, 10) of the policy's random samples."""
+    ids, count = [found.ids[row] for row in rows], config.pool_samples
+    names = [name for name in ids for _ in range(count)]
+    indices = list(range(1, count + 1)) * len(ids)
+    noise = standard_normal_batch(config.seed, names, indices, (POSE_SIZE,), purpose="scorer pool")
+    with torch.no_grad():
+        context, estimate = policy.encode(crop_tensor(found.crops[rows], device))
+        uvd, twists = policy.sample(context, torch.from_numpy(noise).view(len(ids), count, POSE_SIZE).to(device))
+    return uvd.cpu().numpy(), twists.cpu().numpy(), estimate.betas.cpu().numpy()
+
+
+def _with_blends(
+    uvd: np.ndarray,
+    twists: np.ndarray,
+    betas: np.ndarray,
+    data: LabelledCrops,
+    found: Instances,
+    rows: np.ndarray,
+    config: TrainScorerConfig,
+) -> Hypotheses:
+    """The samples, and behind them `pool_blends` points on the way from a sample to the label."""
+    shares = np.stack(
+        [generator(config.seed, found.ids[row], 0, "scorer blend").random(config.pool_blends) for row in rows]
+    ).astype(np.float32)[:, :, None, None]
+    origin = np.arange(config.pool_blends) % config.pool_samples
+    blended = uvd[:, origin] + shares * (data.uvd[rows, None] - uvd[:, origin])
+    turned = twists[:, origin] + shares * (data.twists[rows, None] - twists[:, origin])
+    turned /= np.maximum(np.linalg.norm(turned, axis=-1, keepdims=True), 1e-6)
+    count = config.pool_samples + config.pool_blends
+    return Hypotheses(
+        np.concatenate([uvd, blended], axis=1),
+        np.concatenate([twists, turned], axis=1),
+        np.repeat(betas[:, None], count, axis=1),
+        np.repeat(data.root_depth[rows, None], count, axis=1),
+    )

@@ -20,7 +20,6 @@ class ConditionConfig(Config):
     widths: tuple[int, int, int] = setting((32, 64, 96), "channels at 1/4, 1/8 and 1/16 resolution", "channels")
     blocks: tuple[int, int, int] = setting((1, 2, 2), "residual blocks at 1/4, 1/8 and 1/16 resolution", "blocks")
     map_channels: int = setting(48, "channels of the local feature map at 1/4 resolution", "channels", ge=8)
-    softmax_alpha: float = setting(1.0, "sharpness of the soft-argmax over a joint's heatmap", "1", gt=0)
 
 
 class HypoNetConfig(Config):
@@ -83,7 +82,7 @@ class ScorerConfig(Config):
     heads: int = setting(4, "attention heads", "heads", ge=1)
     attention_hops: tuple[int, ...] = setting((16, 16), "for each block, how many skeleton steps a token sees", "steps")
     feedforward_ratio: int = setting(2, "hidden width of the feed-forward part over the token width", "1", ge=1)
-    twists: Literal[0, 23] = setting(23, "twists that the scorer sees beside the 29 joints", "twists")
+    twists: Literal[0, 23] = setting(0, "twists that the scorer sees beside the 29 joints", "twists")
     sees_own_estimate: bool = setting(True, "tokens also see hypothesis minus the encoder's own pose estimate", "-")
     start_hops: int = setting(2, "how many steps along the skeleton the first layer connects", "steps", ge=1)
     norm_groups: int = setting(32, "groups of the normalisations", "groups", ge=1)

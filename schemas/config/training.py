@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import model_validator
+
 from schemas.config.base import Config, setting
 
 
@@ -25,6 +27,8 @@ class OptimiserConfig(Config):
 class SupervisedLossConfig(Config):
     """The weights of the losses on labelled crops."""
 
+    heat: float = setting(0.1, "the encoder's own heatmaps (cross-entropy with a Gaussian around the joint)", "1", ge=0)
+    heat_sigma: float = setting(0.06, "standard deviation of that Gaussian", "half crop sides", gt=0)
     uv: float = setting(4.0, "the encoder's own joint positions (normalised, L1)", "1", ge=0)
     depth: float = setting(2.0, "the encoder's own joint depths (metres, L1)", "1", ge=0)
     twist: float = setting(0.5, "the encoder's own twists (MSE of cos, sin)", "1", ge=0)
@@ -47,9 +51,10 @@ class TrainScorerConfig(Config):
 
     optimiser: OptimiserConfig = setting(OptimiserConfig(steps=900, learning_rate=1e-3), "optimiser", "-")
     batch_images: int = setting(48, "crops a step", "crops", ge=1)
-    pool: int = setting(8, "policy samples drawn for each crop before training", "hypotheses", ge=2)
-    samples: int = setting(4, "policy samples of a crop that a step uses", "hypotheses", ge=2)
-    blends: int = setting(2, "blends of label and policy sample that a step uses", "hypotheses", ge=0)
+    pool_samples: int = setting(6, "policy samples drawn for each crop before training", "hypotheses", ge=1)
+    pool_blends: int = setting(2, "blends of label and policy sample made for each crop", "hypotheses", ge=0)
+    samples: int = setting(4, "policy samples of a crop that a step uses", "hypotheses", ge=1)
+    blends: int = setting(2, "blends of a crop that a step uses", "hypotheses", ge=0)
     rank_sigma: float = setting(5.0, "sharpness of the rank loss", "1", gt=0)
     score_weight: float = setting(5.0, "weight of the MSE between score and score of the error", "1", ge=0)
     best_mm: float = setting(10.0, "error whose score is 1", "mm", ge=0)
@@ -57,6 +62,17 @@ class TrainScorerConfig(Config):
     estimate: SupervisedLossConfig = setting(SupervisedLossConfig(), "weights of the encoder's own estimate", "-")
     start_from_policy: bool = setting(True, "the encoder starts from the base policy's", "-")
     seed: int = setting(0, "seed of initial weights, batches and noise", "1", ge=0)
+
+    @model_validator(mode="after")
+    def _pool_holds_what_a_step_takes(self) -> "TrainScorerConfig":
+        if self.samples > self.pool_samples or self.blends > self.pool_blends:
+            raise ValueError(
+                f"a step takes samples={self.samples} and blends={self.blends} of a crop, but its pool holds "
+                f"pool_samples={self.pool_samples} and pool_blends={self.pool_blends}"
+            )
+        if self.samples + self.blends < 2:
+            raise ValueError("samples + blends must be at least 2: a single hypothesis can't be ranked")
+        return self
 
 
 class AlignConfig(Config):

@@ -61,7 +61,7 @@ class Folder:
         return f"{self.base}/{key}"
 
     def read(self, key: str) -> bytes:
-        """The bytes of a file. Raises RefusedError if it is missing, can't be opened, or is a link out of the folder."""
+        """The bytes of a file. Raises RefusedError if it is missing, not readable, or a link out of the folder."""
         path = self.path(key)
         if self.is_local and not os.path.realpath(path).startswith(self._real):
             raise RefusedError("path leaves the folder", f"{key} is a link to a place outside of {self.url}")
@@ -85,7 +85,8 @@ class Folder:
 def open_url(url: str) -> tuple[Any, str]:
     """The file system of a URL or path and the path in it. Raises DataError for a URL that can't be opened."""
     try:
-        fs, path = url_to_fs(url)
+        # no cache of listings: a folder may have changed since it was last looked at
+        fs, path = url_to_fs(url, use_listings_cache=False)
     except (ImportError, ValueError) as error:
         raise DataError(f"{url} is no path or URL that this installation can open: {error}") from error
     return fs, str(path)
@@ -115,11 +116,18 @@ def key_of(source: FolderSource, path: object) -> str:
     if text.startswith(("/", "\\")) or "://" in text or ".." in text.replace("\\", "/").split("/"):
         raise RefusedError("path leaves the folder", f"{text!r}: give paths relative to the folder of pictures")
     key = posixpath.normpath(text)
+    if not key.isprintable():
+        raise RefusedError("path not usable", f"{printable(key)}: rename the file, without signs that can't be shown")
     try:
         image_id(source.dataset, source.split, key)
     except DataError as error:
         raise RefusedError("path not usable", str(error)) from error
     return key
+
+
+def printable(text: str) -> str:
+    """`text` with escapes for what can't be shown: control characters, bytes of a file name that are no UTF-8."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def fingerprint(source: FolderSource) -> str:
@@ -128,7 +136,7 @@ def fingerprint(source: FolderSource) -> str:
     The pictures' bytes are not read: a picture that is replaced has another time or size.
     """
     listing = [
-        [name, int(about.get("size") or 0), str(about.get("mtime") or about.get("LastModified") or "")]
+        [printable(name), int(about.get("size") or 0), str(about.get("mtime") or about.get("LastModified") or "")]
         for name, about in Folder(source.images).files().items()
     ]
     tables = [

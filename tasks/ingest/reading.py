@@ -15,7 +15,7 @@ from tasks.ingest.folder import Folder, RefusedError
 
 FILM_DIAGONAL_MM = 43.27
 """Diagonal of the 36 x 24 mm frame that EXIF's 35-mm equivalent speaks of."""
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 # What EXIF's orientation asks for, in the words of PIL: value 6 is a picture to be turned a quarter clockwise.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -61,6 +61,13 @@ def read_picture(folder: Folder, key: str, max_pixels: int) -> Photograph:
     data = folder.read(key)
     if not data:
         raise RefusedError("picture empty", f"{key} has 0 bytes")
+    with warnings.catch_warnings():
+        # PIL warns of sizes (ours are checked), odd EXIF and odd palettes: nothing that anybody need do something about
+        warnings.simplefilter("ignore")
+        return _decode(data, key, max_pixels)
+
+
+def _decode(data: bytes, key: str, max_pixels: int) -> Photograph:
     image = _open(data, key, max_pixels)
     try:
         image.load()
@@ -78,10 +85,7 @@ def read_picture(folder: Folder, key: str, max_pixels: int) -> Photograph:
 
 def _open(data: bytes, key: str, max_pixels: int) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            # PIL's own limit is another one, and ours is checked below
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except Image.DecompressionBombError as error:
         raise RefusedError("picture too large", f"{key}: {error}") from error
     except UnidentifiedImageError:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from schemas.errors import DataError
 from schemas.ids import image_id, instance_id
 from tasks.ingest.boxes import BoxRow, BoxTable, parse_row, person_of, read_boxes
-from tasks.ingest.folder import Folder, FolderSource, RefusedError, is_picture, key_of
+from tasks.ingest.folder import Folder, FolderSource, RefusedError, is_picture, key_of, printable
 
 UNITS = pa.schema(
     [
@@ -134,7 +134,7 @@ def _names(source: FolderSource, judged: Sequence[_Judged]) -> list[str]:
     names = [
         instance_id(image_id(source.dataset, source.split, row.key), row.person)
         if row.key is not None and row.person is not None
-        else f"{source}/{str(row.key or row.path).encode('unicode_escape').decode()[:_NAME_LENGTH]}"
+        else f"{source}/{printable(str(row.key or row.path))[:_NAME_LENGTH]}"
         for row in judged
     ]
     good = {name for name, row in zip(names, judged, strict=True) if row.refusal is None}

@@ -1,4 +1,4 @@
-"""What a flow knows of its round when it comes to report it: keys, digests and verdicts; all numbers are in the tables."""
+"""What a flow knows of its round when it comes to report it: keys, digests, verdicts. Numbers are in the tables."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -61,7 +61,7 @@ class RoundFacts:
         return key
 
     def distinct_runs(self) -> list[StageRun]:
-        """Every stage once, in the order of the flow: two roles may share a stage (the first policy is the current one)."""
+        """Every stage once, in the order of the flow: two roles may share one (if the first policy is current)."""
         latest = {run.key: run for run in self.runs}
         first: dict[str, StageRun] = {}
         for run in self.runs:

@@ -1,4 +1,4 @@
-"""The meshes of a dozen people over their pictures: before, after, label. Who they are is settled without any result."""
+"""The meshes of a dozen people over their pictures: before, after, label. No result decides who they are."""
 
 import io
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import roma
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from infra.store import Store
 from infra.tables import read
@@ -20,15 +20,15 @@ from models.rendering import Intrinsics, overlay
 from schemas.config.engine import EngineConfig
 from schemas.tables import matrix
 from tasks.context import Target
-from tasks.generate import Hypotheses, read_hypotheses
+from tasks.hypotheses import Hypotheses, read_hypotheses
 from tasks.instances import Instances, instance_ids, load_instances
 from tasks.report.content import Overlay
 
 PEOPLE = 12
 TARGET = Target("wild", "validation")
 NOTE = (
-    f"The first {PEOPLE} people of {TARGET} by name, whatever their results; the sample from zero noise, with its MPVPE. "
-    "Meshes of the policies in blue, of the label in green."
+    f"The first {PEOPLE} people of {TARGET} by name, whatever their results; the sample from zero noise, with "
+    "its MPVPE. Meshes of the policies in blue, of the label in green."
 )
 _SIDE = 256
 _POLICY_COLOUR = (0.35, 0.65, 0.95)
@@ -123,7 +123,8 @@ def _photographs(store: Store, ingest_key: str, people: Instances) -> list[_Pict
     columns = ["instance_id", "image_id", "crop_affine"]
     rows = read(store, "instances", stage_keys=[ingest_key], where=where, columns=columns)
     affines = matrix(rows, "crop_affine").reshape(-1, 2, 3).astype(np.float64)
-    found = dict(zip(rows.column("instance_id").to_pylist(), zip(rows.column("image_id").to_pylist(), affines, strict=True), strict=True))
+    places = zip(rows.column("image_id").to_pylist(), affines, strict=True)
+    found = dict(zip(rows.column("instance_id").to_pylist(), places, strict=True))
     names = [name for name, _ in found.values()]
     where = pc.field("image_id").isin(names)
     images = read(store, "images", stage_keys=[ingest_key], where=where, columns=["image_id", "uri"])
@@ -138,8 +139,6 @@ def _photographs(store: Store, ingest_key: str, people: Instances) -> list[_Pict
 
 def _cut(uri: str, affine: NDArray[np.float64], crop_size: int) -> _Picture | None:
     """The crop once more, at a higher resolution; None where the picture is no longer there."""
-    from PIL import ImageOps
-
     try:
         with fsspec.open(uri, "rb") as file:
             picture = ImageOps.exif_transpose(Image.open(io.BytesIO(file.read()))).convert("RGB")

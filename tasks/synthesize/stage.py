@@ -122,7 +122,7 @@ class PictureMaker:
 
 
 class _Putter:
-    """Writes pictures whole or not at all; doesn't wait for the disk after each, which takes half as long as making it."""
+    """Writes pictures whole or not at all; to wait for the disk after each would take half as long as making it."""
 
     def __init__(self, store: Store, folder: str) -> None:
         self.store, self.folder = store, folder

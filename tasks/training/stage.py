@@ -1,8 +1,9 @@
 """A training as a stage: found if it was done, resumed if it was begun, run on Ray Train, committed once."""
 
 import json
-import threading
+import os
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +13,7 @@ import ray.train.torch
 import torch
 from ray.train.v2.api.config import FailureConfig  # ray.train has it as well, but types know the older one there
 
+from infra import faults
 from infra.ray_session import check_resources, ray_session
 from infra.stages import StageSpec, commit_rows, find, now
 from models.checkpoints import Kind
@@ -56,8 +58,9 @@ def train_stage(
     progress.begin(spec.name, optimiser.steps, "steps")
     result = Result.read(run)
     if result is None:
-        with _following(run, spec.name, progress):
-            result = _in_process(job) if context.in_process else _on_ray(job, settings)
+        run.remove("progress.json")
+        tell = _teller(run, spec.name, progress)
+        result = _in_process(job, tell) if context.in_process else _on_ray(job, settings, tell)
     if result is None:
         if find(store, spec.key) is not None:  # another process did the same training, and was first
             return _reuse(context, spec, run)
@@ -89,16 +92,16 @@ def _tidy(run: RunFolder) -> None:
         run.store.fs.rm(folder, recursive=True)
 
 
-def _in_process(job: Job) -> Result:
+def _in_process(job: Job, tell: Callable[[], None]) -> Result:
     threads = torch.get_num_threads()
     try:
-        return train(job, torch.device("cpu"), None, lambda step, state: None)
+        return train(job, torch.device("cpu"), None, lambda step, state: tell())
     finally:
         torch.set_num_threads(threads)
         torch.set_flush_denormal(False)
 
 
-def _on_ray(job: Job, settings: RayConfig) -> Result | None:
+def _on_ray(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Result | None:
     run = job.run
     run.remove("error.json")
     failure: Exception | None = None
@@ -110,7 +113,7 @@ def _on_ray(job: Job, settings: RayConfig) -> Result | None:
             }
         )
         try:
-            _trainer(job, settings).fit()
+            _fit(_trainer(job, settings), tell)
         except ray.train.TrainingFailedError as error:
             failure = error
     told = run.read("error.json")
@@ -121,10 +124,38 @@ def _on_ray(job: Job, settings: RayConfig) -> Result | None:
     if result is None and failure is not None:
         raise EngineError(
             f"Stage {job.stage}: the training failed {settings.train_retries + 1} times; the last time: "
-            f"{_last_line(failure)}. Run again to go on from the last checkpoint. If a worker was killed for want of "
+            f"{_reason(failure)}. Run again to go on from the last checkpoint. If a worker was killed for want of "
             "memory, make the batch smaller."
         ) from failure
     return result
+
+
+def _fit(trainer: ray.train.torch.TorchTrainer, tell: Callable[[], None]) -> None:
+    """Fit in a thread of its own, and call `tell` meanwhile.
+
+    In the main thread Ray would take over Ctrl-C, for the rest of the process, and end it as if all were well.
+    """
+    with _environment_default("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.3"):  # else Ray looks every 2 s if it is over
+        executor = ThreadPoolExecutor(1, "training")
+        fitted = executor.submit(trainer.fit)
+        executor.shutdown(wait=False)
+        while not fitted.done():
+            wait([fitted], timeout=_POLL_SECONDS)
+            tell()
+    fitted.result()
+
+
+@contextmanager
+def _environment_default(name: str, value: str) -> Iterator[None]:
+    """A variable for the length of the block, unless it is set already."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def _trainer(job: Job, settings: RayConfig) -> ray.train.torch.TorchTrainer:
@@ -151,27 +182,6 @@ def _trainer(job: Job, settings: RayConfig) -> ray.train.torch.TorchTrainer:
     )
 
 
-@contextmanager
-def _following(run: RunFolder, stage: str, progress: Progress) -> Iterator[None]:
-    """Pass on what the worker says of its progress, from a thread: fitting blocks."""
-    run.remove("progress.json")
-    over = threading.Event()
-    tell = _teller(run, stage, progress)
-
-    def follow() -> None:
-        while not over.wait(_POLL_SECONDS):
-            tell()
-
-    thread = threading.Thread(target=follow, name=f"progress of {stage}", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-        tell()
-
-
 def _teller(run: RunFolder, stage: str, progress: Progress) -> Callable[[], None]:
     """A function that tells what is new since its last call. A step that a resumed run repeats counts once."""
     seen: dict[str, Any] = {"step": 0, "note": ""}
@@ -184,6 +194,7 @@ def _teller(run: RunFolder, stage: str, progress: Progress) -> Callable[[], None
         if now_at != seen:
             progress.advance(stage, max(0, now_at["step"] - seen["step"]), now_at["note"])
             seen.update(step=max(seen["step"], now_at["step"]), note=now_at["note"])
+            faults.reach(f"train:{stage}")
 
     return tell
 
@@ -202,7 +213,7 @@ def _ends(history: History) -> str:
     return f", loss {history[0][1]['loss']:.3f} to {history[-1][1]['loss']:.3f}"
 
 
-def _last_line(error: Exception) -> str:
-    """What the worker itself raised: the last line of the last traceback that Ray reports."""
+def _reason(error: Exception) -> str:
+    """What the worker itself raised: the first sentence of the last line of the traceback that Ray reports."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return lines[-1].split(". ")[0].rstrip(".") if lines else type(error).__name__

@@ -22,7 +22,7 @@ from models.checkpoints import Kind
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.config.training import OptimiserConfig
 from schemas.digests import canonical_json
-from schemas.errors import EngineError
+from schemas.errors import EngineError, StoreError
 from tasks.model_store import SavedModel, save_model
 from tasks.training.loop import Recipe, Training
 
@@ -57,8 +57,10 @@ class RunFolder:
 
     def read(self, file: str) -> bytes | None:
         """The file's bytes, or None if it isn't there."""
-        path = self._path(file)
-        return self.store.read_bytes(path) if self.store.exists(path) else None
+        try:
+            return self.store.read_bytes(self._path(file))
+        except StoreError:  # not there
+            return None
 
     def write(self, file: str, data: bytes) -> None:
         """Write a file, whole or not at all."""

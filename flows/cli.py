@@ -1,0 +1,310 @@
+"""The command line `adhmr`. Heavy libraries are imported by the command that needs them, so that the rest is quick."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from flows.errors import clear_errors
+from flows.quiet import quiet_start
+from schemas.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from infra.store import Store
+    from schemas.config.engine import EngineConfig
+    from tasks.report.facts import RoundFacts
+
+
+class _Clear(TyperGroup):
+    """Errors that a person can cure end any command with one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with clear_errors():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=_Clear,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="ADHMR data engine: align a diffusion model for human mesh recovery with preferences, round after round.",
+)
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", envvar="ADHMR_STORE", help="A path or s3:// URL.", show_default="./adhmr-store"),
+]
+ProfileOption = Annotated[str, typer.Option("--profile", envvar="ADHMR_PROFILE", help="tiny, micro or paper.")]
+CampaignOption = Annotated[
+    str | None, typer.Option("--campaign", help="Name of the sequence of rounds.", show_default="the profile's")
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of all stages.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a configuration field: align.beta=10")
+]
+ImagesOption = Annotated[str | None, typer.Option("--images", help="Folder of your own photographs.")]
+BoxesOption = Annotated[
+    str | None,
+    typer.Option("--boxes", help="Table of the people in them: path, x, y, w, h (CSV, Parquet, JSON)."),
+]
+LabelsOption = Annotated[
+    str | None, typer.Option("--labels", help="Parquet table of pseudo-labels to clean, instead of the policy's own.")
+]
+SwapOption = Annotated[
+    float | None,
+    typer.Option("--swap-share", min=0, max=1, help="Swap this share of the pseudo-labels, to measure the filter."),
+]
+
+
+@app.command()
+def run(
+    store: StoreOption = None,
+    profile: ProfileOption = "tiny",
+    campaign: CampaignOption = None,
+    seed: SeedOption = 0,
+    changes: SetOption = None,
+    images: ImagesOption = None,
+    boxes: BoxesOption = None,
+) -> None:
+    """A whole DPO round. What is missing is made first, a killed round goes on, else the next one begins."""
+    fields = _changes(changes)
+    _early_checks(store, profile, campaign, seed, fields)
+    from flows.dpo_round import dpo_round
+
+    facts = dpo_round(store, profile, campaign, seed, images, boxes, fields)
+    _summarise(store, profile, campaign, seed, fields, facts)
+
+
+@app.command()
+def clean(
+    store: StoreOption = None,
+    profile: ProfileOption = "tiny",
+    campaign: CampaignOption = None,
+    seed: SeedOption = 0,
+    changes: SetOption = None,
+    images: ImagesOption = None,
+    boxes: BoxesOption = None,
+    labels: LabelsOption = None,
+    swap_share: SwapOption = None,
+) -> None:
+    """A cleaning round: pseudo-label, score, keep the best share, train on it, evaluate."""
+    fields = _changes(changes, swap_share)
+    _early_checks(store, profile, campaign, seed, fields)
+    from flows.clean_round import clean_round
+
+    facts = clean_round(store, profile, campaign, seed, images, boxes, labels, fields)
+    _summarise(store, profile, campaign, seed, fields, facts)
+
+
+@app.command()
+def evaluate(
+    store: StoreOption = None,
+    profile: ProfileOption = "tiny",
+    campaign: CampaignOption = None,
+    seed: SeedOption = 0,
+    changes: SetOption = None,
+    policy: Annotated[
+        str | None, typer.Option("--policy", help="Digest, or its beginning.", show_default="the current policy")
+    ] = None,
+    dataset: Annotated[str, typer.Option("--dataset", help="Data set to measure on.")] = "wild",
+    split: Annotated[str, typer.Option("--split", help="Its split.")] = "test",
+) -> None:
+    """Measure a policy on a labelled split."""
+    fields = _changes(changes)
+    _early_checks(store, profile, campaign, seed, fields)
+    from flows.evaluate import evaluate as evaluate_flow
+
+    key = evaluate_flow(store, profile, campaign, seed, policy, dataset, split, fields)
+    from flows.show import print_evaluation
+
+    print_evaluation(_open(store), key)
+
+
+@app.command()
+def plan(
+    store: StoreOption = None,
+    profile: ProfileOption = "tiny",
+    campaign: CampaignOption = None,
+    seed: SeedOption = 0,
+    changes: SetOption = None,
+    images: ImagesOption = None,
+    boxes: BoxesOption = None,
+    cleaning: Annotated[bool, typer.Option("--clean", help="Of a cleaning round instead of a DPO round.")] = False,
+    labels: LabelsOption = None,
+    swap_share: SwapOption = None,
+) -> None:
+    """What the next round would reuse, resume and run, and why. Starts nothing."""
+    if not cleaning and (labels is not None or swap_share is not None):
+        raise ConfigError("--labels and --swap-share belong to cleaning rounds: add --clean.")
+    quiet_start()
+    fields = _changes(changes, swap_share)
+    config = _configuration(profile, campaign, seed, fields)
+    from flows.plan import plan_round
+    from flows.show import print_plan
+    from flows.user_pictures import user_pictures
+    from tasks.context import Context
+
+    context = Context(_open_or_imagine(store), config)
+    print_plan(plan_round(context, "clean" if cleaning else "dpo", user_pictures(images, boxes), labels))
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT in DuckDB's SQL; docs/queries.md has examples.")],
+    store: StoreOption = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values instead of a table.")] = False,
+) -> None:
+    """Ask the tables: adhmr query "SELECT * FROM rounds"."""
+    opened = _open(store)
+    from flows.show import print_rows
+    from infra.views import query as ask
+    from infra.views import write_views_sql
+
+    answer = ask(opened, sql)
+    print_rows(answer, as_csv)
+    write_views_sql(opened)
+
+
+@app.command()
+def report(
+    number: Annotated[int | None, typer.Option("--round", min=1, show_default="the newest")] = None,
+    store: StoreOption = None,
+    profile: ProfileOption = "tiny",
+    campaign: CampaignOption = None,
+    seed: SeedOption = 0,
+    changes: SetOption = None,
+) -> None:
+    """The summary of a round and where its page is."""
+    quiet_start()
+    opened = _open(store)
+    config = _configuration(profile, campaign, seed, _changes(changes))
+    from rich.console import Console
+
+    from flows.summary import print_summary
+    from infra import rounds
+    from tasks.context import Context
+    from tasks.report.stage import read_facts
+    from tasks.report.stage import report as write_report
+
+    seen = rounds.state(opened, config.campaign)
+    chosen = number or max((event.round for event in seen.events if event.event == "closed"), default=0)
+    if chosen == 0:
+        raise DataError(f"Campaign {config.campaign} has no closed round yet: `adhmr run` makes one.")
+    facts = read_facts(opened, config.campaign, chosen)
+    write_report(Context(opened, config, round=chosen), facts)
+    print_summary(Console(), opened, config, facts)
+
+
+@app.command()
+def rounds(store: StoreOption = None, campaign: CampaignOption = None) -> None:
+    """What happened to the campaigns: rounds opened, promoted, kept, closed."""
+    opened = _open(store)
+    from flows.show import print_history
+    from infra.rounds import history
+
+    print_history(history(opened, campaign))
+
+
+@app.command()
+def doctor(store: StoreOption = None, profile: ProfileOption = "tiny") -> None:
+    """What this machine has for the engine and what is in its way; the exit code says whether anything is."""
+    quiet_start()
+    config = _configuration(profile, None, 0, {})
+    from flows.doctor import examine
+    from flows.show import print_finding
+
+    problems = 0
+    for finding in examine(store, config.body):
+        print_finding(finding)
+        problems += finding.level == "problem"
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def vacuum(
+    store: StoreOption = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove them; without it they are only listed.")] = False,
+    grace_days: Annotated[float, typer.Option("--grace-days", min=0, help="Leave younger files alone.")] = 7.0,
+) -> None:
+    """Files that no table refers to and no run is working on."""
+    opened = _open(store)
+    from datetime import timedelta
+
+    from flows.show import print_vacuum
+    from infra.vacuum import vacuum as sweep
+
+    print_vacuum(sweep(opened, grace=timedelta(days=grace_days), dry_run=not delete))
+
+
+def main() -> None:
+    """The entry point of the console script."""
+    app()
+
+
+def _changes(pairs: list[str] | None, swap_share: float | None = None) -> dict[str, str]:
+    fields = {}
+    for pair in pairs or []:
+        name, sign, value = pair.partition("=")
+        if not sign or not name.strip():
+            raise ConfigError(f"--set {pair}: give a field and a value, such as --set align.beta=10.")
+        fields[name.strip()] = value.strip()
+    if swap_share is not None:
+        fields["clean.swap_share"] = str(swap_share)
+    return fields
+
+
+def _configuration(profile: str, campaign: str | None, seed: int, fields: dict[str, str]) -> EngineConfig:
+    from flows.configuration import configuration
+
+    return configuration(profile, campaign, seed, fields)
+
+
+def _early_checks(store: str | None, profile: str, campaign: str | None, seed: int, fields: dict[str, str]) -> None:
+    """Say what is wrong with configuration and store before anything slow begins."""
+    quiet_start()
+    _configuration(profile, campaign, seed, fields)
+    from infra.store import Store
+
+    Store.open(store)
+
+
+def _open_or_imagine(store: str | None) -> Store:
+    """The store; or, where it isn't there yet and can be made, an empty one in its place that nothing is written to."""
+    from infra.store import DEFAULT_URL, VARIABLE
+    from infra.store import Store as Opener
+
+    shown = store or os.environ.get(VARIABLE) or DEFAULT_URL
+    target = Path(shown).expanduser().absolute()
+    if "://" in shown or target.exists():
+        return Opener.open(store, create=False)
+    typer.echo(f"There is no store at {target} yet: a run would make it.")
+    return Opener(str(target))
+
+
+def _open(store: str | None) -> Store:
+    from infra.store import Store as Opener
+
+    return Opener.open(store, create=False)
+
+
+def _summarise(
+    store: str | None, profile: str, campaign: str | None, seed: int, fields: dict[str, str], facts: RoundFacts
+) -> None:
+    from rich.console import Console
+
+    from flows.summary import print_summary
+    from infra.views import write_views_sql
+
+    opened = _open(store)
+    write_views_sql(opened)
+    print_summary(Console(), opened, _configuration(profile, campaign, seed, fields), facts)
+
+
+if __name__ == "__main__":
+    main()

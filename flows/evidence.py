@@ -1,0 +1,124 @@
+"""The figures of docs/evidence.md: round 1 and a cleaning round with swapped labels, for several seeds, unattended.
+
+    python -m flows.evidence [--seeds 0,1,2] [--folder adhmr-evidence] [--profile tiny]
+
+Every seed has a store of its own. A run that was stopped goes on where it was; what is finished is only read.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+
+from flows.errors import clear_errors
+from flows.quiet import quiet_start
+from infra import rounds
+from infra.stages import versions
+from infra.store import Store
+from schemas.errors import ConfigError
+
+SWAP_SHARE = 0.3
+ALIGNING, CLEANING = "evidence", "evidence-cleaning"
+"""Two campaigns in each store, both on the same base policy and scorer."""
+
+
+def main(
+    folder: Annotated[Path, typer.Option(help="Where the stores go, one a seed.")] = Path("adhmr-evidence"),
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2",
+    profile: Annotated[str, typer.Option(help="Profile to run.")] = "tiny",
+    page: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/evidence.md"),
+) -> None:
+    """Run what is missing for every seed, then write the page."""
+    with clear_errors():
+        numbers = _seeds(seeds)
+        quiet_start()
+        for seed in numbers:
+            _run_seed(folder, profile, seed)
+        from flows.evidence_page import SeedEvidence, evidence_page
+
+        found = [SeedEvidence.read(_store(folder, seed), profile, seed) for seed in numbers]
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(evidence_page(found, machine(), _commit(), datetime.now(UTC)), encoding="utf-8")
+        typer.echo(f"wrote {page}")
+
+
+def machine() -> dict[str, str]:
+    """What the figures were measured on."""
+    known = versions()
+    return {
+        "processor": f"{_processor()}, {psutil.cpu_count()} cores",
+        "memory": f"{psutil.virtual_memory().total / 1024**3:.0f} GiB",
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": known["python"],
+        **{name: known[name] for name in ("torch", "ray", "numpy")},
+    }
+
+
+def _run_seed(folder: Path, profile: str, seed: int) -> None:
+    from flows.clean_round import clean_round
+    from flows.dpo_round import dpo_round
+
+    place = str(_place(folder, seed))
+    store = Store.open(place)
+    if not _is_done(store, ALIGNING):
+        typer.echo(f"seed {seed}: round 1 of {ALIGNING}", err=True)
+        dpo_round(place, profile, ALIGNING, seed)
+    if not _is_done(store, CLEANING):
+        typer.echo(f"seed {seed}: round 1 of {CLEANING}", err=True)
+        clean_round(place, profile, CLEANING, seed, changes={"clean.swap_share": str(SWAP_SHARE)})
+
+
+def _is_done(store: Store, campaign: str) -> bool:
+    return any(event.round == 1 and event.event == "closed" for event in rounds.state(store, campaign).events)
+
+
+def _place(folder: Path, seed: int) -> Path:
+    return folder / f"seed-{seed}"
+
+
+def _store(folder: Path, seed: int) -> Store:
+    return Store.open(_place(folder, seed), create=False)
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        found = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise ConfigError(f"--seeds {text}: whole numbers separated by commas, such as 0,1,2.") from None
+    if any(seed < 0 for seed in found):
+        raise ConfigError(f"--seeds {text}: seeds are 0 or more.")
+    return found
+
+
+def _commit() -> str:
+    """The commit that is checked out here, with a mark if files differ from it; "unknown" outside of a repository."""
+    here = Path(__file__).resolve().parent
+
+    def ask(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        changed = " with local changes" if ask("status", "--porcelain", "-uno") else ""
+        return ask("rev-parse", "--short=12", "HEAD") + changed
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+if __name__ == "__main__":
+    typer.run(main)

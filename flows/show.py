@@ -1,0 +1,132 @@
+"""How answers of the command line look: on standard output, as tables for people or as CSV for programs."""
+
+import sys
+
+import pyarrow as pa
+import pyarrow.csv
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.doctor import Finding
+from flows.plan import Plan
+from infra.store import Store
+from infra.vacuum import VacuumReport
+from tasks.report.page import format_quantity, format_span
+
+_MOST_ROWS = 200
+_MOST_CHARACTERS = 80
+_MARKS = {"good": "[green]good[/green]   ", "note": "[yellow]note[/yellow]   ", "problem": "[red]PROBLEM[/red]"}
+_VERDICTS = {"reuse": "[green]reuse[/green]", "resume": "[yellow]resume[/yellow]", "run": "[bold]run[/bold]"}
+
+
+def console() -> Console:
+    """Standard output, without guesses about what is a number."""
+    return Console(highlight=False)
+
+
+def print_rows(rows: pa.Table, as_csv: bool = False) -> None:
+    """The answer to a query."""
+    if as_csv:
+        flat = pa.table({name: _flat(rows.column(name)) for name in rows.column_names}) if rows.column_names else rows
+        pyarrow.csv.write_csv(flat, sys.stdout.buffer)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in rows.column_names:
+        table.add_column(escape(name), overflow="fold")
+    for row in rows.slice(0, _MOST_ROWS).to_pylist():
+        table.add_row(*(escape(_text(value)) for value in row.values()))
+    out = console()
+    out.print(table)
+    left_out = rows.num_rows - _MOST_ROWS
+    out.print(
+        f"{rows.num_rows} rows" + (f", the last {left_out} not shown: add --csv or LIMIT" if left_out > 0 else "")
+    )
+
+
+def print_plan(plan: Plan) -> None:
+    """What the next round would do."""
+    out = console()
+    out.print(f"[bold]round {plan.number}[/bold] {'goes on' if plan.resumed else 'would begin'}")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("stage", "", "why", "key"):
+        table.add_column(title, overflow="fold")
+    for look in plan.looks:
+        table.add_row(escape(look.title), _VERDICTS[look.verdict], escape(look.why), look.key[:12] if look.key else "?")
+    out.print(table)
+    for note in plan.notes:
+        out.print(f"note: {escape(note)}")
+    counts = {verdict: sum(look.verdict == verdict for look in plan.looks) for verdict in _VERDICTS}
+    out.print(", ".join(f"{count} to {verdict}" for verdict, count in counts.items()))
+
+
+def print_history(rows: pa.Table) -> None:
+    """The log of one or all campaigns."""
+    out = console()
+    if rows.num_rows == 0:
+        out.print("No campaign has begun: `adhmr run` begins one.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("campaign", "round", "event", "current policy", "when", "who", "why"):
+        table.add_column(title, overflow="fold")
+    for row in rows.to_pylist():
+        table.add_row(
+            row["campaign"],
+            str(row["round"]),
+            row["event"],
+            (row["policy"] or "")[:12],
+            f"{row['at']:%Y-%m-%d %H:%M}",
+            escape(row["who"]),
+            escape(row["why"]),
+        )
+    out.print(table)
+
+
+def print_finding(finding: Finding) -> None:
+    """One line of the doctor's."""
+    console().print(f"{_MARKS[finding.level]} {finding.what}: {escape(finding.text)}", soft_wrap=True)
+
+
+def print_vacuum(found: VacuumReport) -> None:
+    """What vacuum found or removed."""
+    out = console()
+    for path, reason in found.removed:
+        out.print(f"{escape(path)}  [dim]{escape(reason)}[/dim]", soft_wrap=True)
+    size = f"{len(found.removed)} files, {found.bytes / 1e6:.1f} MB"
+    out.print(f"{size} could go: add --delete to remove them" if found.dry_run else f"{size} removed")
+
+
+def print_evaluation(store: Store, key: str) -> None:
+    """The figures of one evaluation, with intervals."""
+    from models.statistics import bootstrap_mean
+    from tasks.compare import evaluation_table
+
+    out = console()
+    for target, evaluated in evaluation_table(store, key).items():
+        table = Table(
+            title=f"{target}, {len(evaluated.ids)} people", title_justify="left", box=None, header_style="dim"
+        )
+        for title in ("figure", "value", "95 % interval"):
+            table.add_column(title, justify="left" if title == "figure" else "right")
+        for name, values in evaluated.figures().items():
+            mean = bootstrap_mean(values, resamples=1000)
+            span = format_span(mean.low, mean.high, "mm")
+            table.add_row(name, format_quantity(mean.value, "mm"), escape(span))
+        out.print(table)
+    out.print(f"evaluation {key}")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    text = str(value)
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
+
+
+def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    """CSV knows no lists and no bytes."""
+    if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+        return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
+    return column

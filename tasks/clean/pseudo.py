@@ -1,0 +1,184 @@
+"""Pseudo-labels: the policy's zero-noise hypotheses, as bodies in the camera frame.
+
+To measure the filter that comes after, a share of them can be exchanged between pictures on purpose; those have the
+label_set `pseudo-swapped`, so that the truth stands beside the label.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import roma
+import torch
+from torch import Tensor
+
+from infra.shards import Shard
+from infra.stages import StageSpec
+from infra.store import Store
+from models.bodies import load_body
+from models.recovery import RootSolver, recover_body
+from schemas.config.stages import GenerateConfig
+from schemas.tables import build
+from tasks.actors import ModelWorker, actor_options, device_name, microbatches
+from tasks.clean.names import OWN, SWAPPED
+from tasks.context import Context, Target
+from tasks.generate import HypothesisMaker, not_finite
+from tasks.hypotheses import Hypotheses
+from tasks.instances import Instances, instance_ids, load_instances
+from tasks.model_store import load_policy
+from tasks.sharded import ShardOutput, StageResult, run_sharded
+
+
+def swaps(ids: Sequence[str], share: float, seed: int) -> dict[str, str]:
+    """Which instances get another's pseudo-label, and whose: a ring through `share` of them, drawn by `seed`."""
+    count = round(share * len(ids))
+    if count < 2:
+        return {}
+    ordered = sorted(ids)
+    ring = np.random.Generator(np.random.Philox(seed)).permutation(len(ordered))[:count]
+    return {ordered[one]: ordered[other] for one, other in zip(ring, np.roll(ring, 1), strict=True)}
+
+
+def pseudo_label_spec(
+    context: Context,
+    ingest_keys: Sequence[str],
+    targets: Sequence[Target],
+    policy: str,
+    swap_share: float = 0.0,
+    seed: int = 0,
+) -> StageSpec:
+    """What `pseudo_label` with these arguments is going to do."""
+    generation = context.config.generate
+    decisive = {
+        "shard_size": generation.shard_size,
+        "microbatch": generation.microbatch,
+        "targets": [str(target) for target in targets],
+        "swap_share": swap_share,
+        "seed": seed if swap_share else None,
+        "root_solver": context.config.root_solver,
+        "body": load_body(context.config.body).digest,
+        "threads": context.config.ray.threads_per_actor,
+    }
+    return context.spec("pseudo_label", 1, decisive, reads=ingest_keys, models=[policy])
+
+
+def pseudo_label(
+    context: Context,
+    ingest_keys: Sequence[str],
+    targets: Sequence[Target],
+    policy: str,
+    swap_share: float = 0.0,
+    seed: int = 0,
+) -> StageResult:
+    """The policy's zero-noise hypotheses of `targets` as pseudo-labels -> table `labels`; gt labels are not looked at.
+
+    With `swap_share`, that share of the instances gets the hypothesis of another picture, as it stands in that one's
+    crop.
+    """
+    spec = pseudo_label_spec(context, ingest_keys, targets, policy, swap_share, seed)
+    ids = instance_ids(context.store, ingest_keys, targets)
+    worker_args = {
+        "store": context.store,
+        "ingest_keys": list(ingest_keys),
+        "policy": policy,
+        "donors": swaps(ids, swap_share, seed),
+        "config": context.config.generate,
+        "body": context.config.body,
+        "root": context.config.root_solver,
+        "threads": context.config.ray.threads_per_actor,
+        "device": device_name(context.config.ray),
+    }
+    return run_sharded(
+        context.store,
+        spec,
+        ids,
+        context.config.generate.shard_size,
+        PseudoLabelWorker,
+        worker_args,
+        tables=["labels"],
+        **actor_options(context),
+    )
+
+
+class PseudoLabelWorker(ModelWorker):
+    """Makes the pseudo-labels of a shard's instances."""
+
+    def __init__(
+        self,
+        store: Store,
+        ingest_keys: Sequence[str],
+        policy: str,
+        donors: Mapping[str, str],
+        config: GenerateConfig,
+        body: str,
+        root: RootSolver,
+        threads: int,
+        device: str,
+    ) -> None:
+        super().__init__(threads)
+        self.store, self.ingest_keys, self.donors = store, ingest_keys, donors
+        self.body, self.root, self.microbatch = load_body(body), root, config.microbatch
+        self.make = HypothesisMaker(load_policy(store, policy), config, self.body, samples=(0,), device=device)
+
+    def work(self, shard: Shard) -> ShardOutput:
+        """Rows of `labels`, sorted by instance."""
+        instances = load_instances(self.store, self.ingest_keys, list(shard.ids))
+        shown = [self.donors.get(name, name) for name in shard.ids]
+        seen = load_instances(self.store, self.ingest_keys, sorted(set(shown)))
+        place = {name: row for row, name in enumerate(seen.ids)}
+        crops = seen.crops[[place[name] for name in shown]]
+        unknown = np.full(len(instances), np.nan, np.float32)
+        made = self.make(instances.ids, crops, instances.crop_intrinsics, unknown)
+        good = made.finite()
+        rows = np.flatnonzero(good)
+        failures = not_finite(instances.ids, good, "the policy's hypotheses")
+        return ShardOutput({"labels": self._table(instances, made, rows)}, failures, ok=len(rows))
+
+    def _table(self, instances: Instances, made: Hypotheses, rows: np.ndarray) -> pa.Table:
+        theta, transl, joints = self._bodies(instances, made, rows)
+        names = [instances.ids[row] for row in rows]
+        columns = {
+            "instance_id": names,
+            "label_set": [SWAPPED if name in self.donors else OWN for name in names],
+            "dataset": [instances.dataset[row] for row in rows],
+            "split": [instances.split[row] for row in rows],
+            "label_kind": "pseudo",
+            "body_model": "smpl",
+            "body_digest": self.body.digest,
+            "gender": "neutral",
+            "global_orient": theta[:, 0],
+            "body_pose": theta[:, 1:].reshape(len(rows), 69),
+            "betas": made.betas[rows, 0],
+            "transl": transl,
+            "joints": joints.reshape(len(rows), 87),
+            "joints_valid": np.ones((len(rows), 29), bool),
+            "twist": made.twists[rows, 0].reshape(len(rows), 46),
+            "stage_key": "",
+        }
+        return build("labels", columns).drop_columns(["stage_key"])
+
+    def _bodies(
+        self, instances: Instances, made: Hypotheses, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Theta (N, 24, 3) rad, translation (N, 3) m and camera joints (N, 29, 3) m of the bodies of `rows`."""
+        parts = [[np.empty((0, *shape), np.float32) for shape in ((24, 3), (3,), (29, 3))]]
+        for places, used in microbatches(len(rows), self.microbatch):
+            solved = self._solve(instances, made, rows[places])
+            parts.append([part.numpy()[:used] for part in solved])
+        theta, transl, joints = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return theta, transl, joints
+
+    @torch.no_grad()
+    def _solve(self, instances: Instances, made: Hypotheses, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        recovered = recover_body(
+            self.body,
+            uvd=torch.from_numpy(made.uvd[rows, 0]),
+            twists=torch.from_numpy(made.twists[rows, 0]),
+            betas=torch.from_numpy(made.betas[rows, 0]),
+            crop_intrinsics=torch.from_numpy(instances.crop_intrinsics[rows]),
+            size=instances.crop_size,
+            root_depth=torch.from_numpy(made.root_depth[rows, 0]),
+            root=self.root,
+        )
+        transl = recovered.camera_joints[:, 0] - recovered.joints[:, 0]
+        return roma.rotmat_to_rotvec(recovered.rotations), transl, recovered.joints + transl[:, None]

@@ -1,0 +1,233 @@
+"""Fill a round's page from the tables. Nothing is measured here: what stands on the page stands in the store."""
+
+from collections import Counter, defaultdict
+from datetime import datetime
+
+import numpy as np
+import pyarrow.compute as pc
+
+from infra.stages import find, versions
+from infra.store import Store
+from infra.tables import read
+from schemas.config.engine import EngineConfig
+from schemas.digests import code_digest, config_digest
+from tasks.gates import GateVerdict, margins_of
+from tasks.metric import read_metrics
+from tasks.report import measured
+from tasks.report.content import (
+    Curve,
+    FailureRow,
+    GateRow,
+    Margins,
+    ModelRow,
+    NumberRow,
+    Overlay,
+    RoundReport,
+    Series,
+    StageRow,
+)
+from tasks.report.facts import RoundFacts
+from tasks.report.overlays import NOTE, draw_overlays
+
+_EXAMPLES = 5
+_UNITS = {
+    "synthesize": "pictures",
+    "ingest": "people",
+    "train_base": "models",
+    "train_scorer": "models",
+    "align": "models",
+    "train_clean": "models",
+    "compare": "comparisons",
+}
+_GATE_UNITS = {"1": "none", "score": "none", "pairs": "count"}
+_CURVES = (
+    (
+        "Denoising error against the reference's",
+        {"winner_change": "winner", "loser_change": "loser"},
+        0.0,
+        "Both rising means that the policy forgets; the winner's should stay near zero or fall.",
+    ),
+    ("Denoising error", {"winner": "winner", "loser": "loser"}, None, ""),
+    ("Preference accuracy", {"accuracy": "accuracy"}, 0.5, "Share of the pairs in whose favour the policy has moved."),
+    ("Replay on labelled source", {"replay": "replay"}, None, ""),
+    ("Loss", {"loss": "loss"}, None, ""),
+)
+
+
+def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at: datetime) -> RoundReport:
+    """The page of a decided round of either kind, overlays included."""
+    found = measured.found_metrics(store, facts)
+    numbers = [*measured.scorer_rows(store, facts, config, found), *_counts(store, facts)]
+    return RoundReport(
+        title=facts.title,
+        campaign=facts.campaign,
+        created_at=f"{created_at:%Y-%m-%d %H:%M} UTC",
+        outcome="promoted" if facts.promoted else "kept the old policy",
+        promoted=facts.promoted,
+        summary=summary(facts, measured.sentence(found)),
+        headline=measured.headline(found, facts, config),
+        controls=measured.controls(facts, config),
+        notices=facts.notices,
+        numbers=numbers,
+        numbers_title="Scorer and pairs" if facts.kind == "dpo" else "Cleaning",
+        gates=[_gate_row(verdict) for verdict in facts.verdicts],
+        stages=_stages(store, facts),
+        failures=_failures(store, facts),
+        score_against_error=measured.scores_against_errors(store, facts, config),
+        margins=_margins(store, facts),
+        curves=_curves(store, facts),
+        overlays=_overlays(store, config, facts),
+        overlays_note=NOTE,
+        models=_models(store, facts),
+        provenance=_provenance(store, config, facts),
+        versions=versions(),
+    )
+
+
+def summary(facts: RoundFacts, sentence: str) -> str:
+    """What happened and why, in one or two sentences."""
+    if facts.promoted:
+        return f"{sentence} All gates hold, so the new policy is current.".strip()
+    if facts.policy_after is None:
+        return f"No policy was trained: {facts.why}. The old policy stays current."
+    return f"{sentence} The old policy stays current: {facts.why}.".strip()
+
+
+def _counts(store: Store, facts: RoundFacts) -> list[NumberRow]:
+    rows = []
+    pairs = facts.key("pair")
+    if pairs is not None and find(store, pairs) is not None:
+        margins = margins_of(store, pairs)
+        rows.append(NumberRow("pairs", "count", len(margins), note="best against worst by score"))
+        if len(margins):
+            rows.append(NumberRow("mean margin of the pairs", "none", float(np.mean(margins)), n=len(margins)))
+    kept = facts.key("keep")
+    if kept is not None:
+        for metric in read_metrics(store, kept):
+            unit = _GATE_UNITS.get(metric.unit, metric.unit)
+            name = "AUC of the score for swapped labels" if metric.name == "auc" else metric.name.replace("_", " ")
+            rows.append(NumberRow(name, unit, metric.value, metric.low, metric.high, metric.n, str(metric.target)))
+        record = find(store, kept)
+        if record is not None:
+            rows.append(NumberRow("pseudo-labels kept", "count", record.tally.ok, n=record.units_in))
+            rows.append(NumberRow("pseudo-labels dropped", "count", record.tally.filtered, n=record.units_in))
+    return rows
+
+
+def _gate_row(verdict: GateVerdict) -> GateRow:
+    unit = _GATE_UNITS.get(verdict.unit, verdict.unit)
+    return GateRow(
+        verdict.name,
+        verdict.when,
+        verdict.value,
+        unit,
+        verdict.limit,
+        verdict.passed,
+        verdict.low,
+        verdict.high,
+        verdict.note,
+    )
+
+
+def _stages(store: Store, facts: RoundFacts) -> list[StageRow]:
+    rows = []
+    for run in facts.distinct_runs():
+        record = find(store, run.key)
+        if record is None:
+            continue
+        rows.append(
+            StageRow(
+                run.title,
+                run.key,
+                run.state,
+                record.units_in,
+                record.tally.ok,
+                record.tally.filtered,
+                record.tally.failed,
+                record.seconds,
+                _UNITS.get(run.name, "instances"),
+                record.reads,
+                record.models,
+                config_digest(record.config),
+            )
+        )
+    return rows
+
+
+def _failures(store: Store, facts: RoundFacts) -> list[FailureRow]:
+    runs = {run.key: run.title for run in facts.distinct_runs()}
+    rows = read(store, "failures", stage_keys=list(runs)).to_pylist()
+    counted = Counter((runs[row["stage_key"]], row["outcome"], row["reason"]) for row in rows)
+    examples: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: str(row["id"])):
+        listed = examples[runs[row["stage_key"]], row["outcome"], row["reason"]]
+        if len(listed) < _EXAMPLES:
+            listed.append(f"{row['id']}: {row['detail']}" if row["detail"] else row["id"])
+    return [FailureRow(*what, count, examples[what]) for what, count in sorted(counted.items())]
+
+
+def _margins(store: Store, facts: RoundFacts) -> Margins | None:
+    key = facts.key("pair")
+    if key is None or find(store, key) is None:
+        return None
+    values = margins_of(store, key)
+    return Margins(values[np.isfinite(values)], "best against worst hypothesis of each person, by score")
+
+
+def _curves(store: Store, facts: RoundFacts) -> list[Curve]:
+    name = "align" if facts.kind == "dpo" else "train_clean"
+    key = facts.key(name)
+    if key is None:
+        return []
+    rows = read(store, "curves", stage_keys=[key]).sort_by("step")
+    lines = {}
+    for series in pc.unique(rows.column("series")).to_pylist():
+        part = rows.filter(pc.equal(rows.column("series"), series))
+        lines[series] = (part.column("step").to_numpy(), part.column("value").to_numpy())
+    return [
+        Curve(title, "none", [Series(words, *lines[series]) for series, words in wanted.items()], reference, note)
+        for title, wanted, reference, note in _CURVES
+        if all(series in lines for series in wanted)
+    ]
+
+
+def _overlays(store: Store, config: EngineConfig, facts: RoundFacts) -> list[Overlay]:
+    before = facts.key("evaluate", "before")
+    if before is None:
+        return []
+    return draw_overlays(store, config, _ingest_key(store, before), before, facts.key("evaluate", "after"))
+
+
+def _ingest_key(store: Store, evaluate_key: str) -> str:
+    record = find(store, evaluate_key)
+    assert record is not None
+    return record.reads[0]
+
+
+def _models(store: Store, facts: RoundFacts) -> list[ModelRow]:
+    roles = {
+        "reference, the campaign's first policy": facts.reference,
+        "policy before": facts.policy_before,
+        "policy after": facts.policy_after,
+        "scorer": facts.scorer,
+    }
+    rows = read(store, "models", columns=["digest", "parents", "config_digest"]).to_pylist()
+    known = {row["digest"]: row for row in rows}
+    return [
+        ModelRow(role, digest, known[digest]["parents"], known[digest]["config_digest"])
+        for role, digest in roles.items()
+        if digest is not None and digest in known
+    ]
+
+
+def _provenance(store: Store, config: EngineConfig, facts: RoundFacts) -> dict[str, str]:
+    devices = {record.device for run in facts.runs if (record := find(store, run.key)) is not None}
+    return {
+        "configuration": config_digest(config),
+        "profile": config.profile,
+        "seed": str(config.seed),
+        "code": code_digest(),
+        "store": store.url,
+        "device": ", ".join(sorted(devices)),
+        "threads": f"{config.ray.threads_per_actor} an actor, {config.ray.threads_per_trainer} a training worker",
+    }

@@ -1,0 +1,173 @@
+"""What the comparison measured, as rows of the page: held-out errors, diversity and drift beside their controls."""
+
+from collections.abc import Mapping, Sequence
+
+from infra.store import Store
+from models.statistics import Interval, overall_spearman
+from schemas.config.engine import EngineConfig
+from tasks.compare import DIVERSITY, evaluation_table, ranking
+from tasks.context import Target
+from tasks.metric import Metric, read_metrics
+from tasks.report.content import Control, HeadlineGroup, HeadlineRow, NumberRow, ScoreAgainstError
+from tasks.report.facts import RoundFacts
+
+TEST, VALIDATION, SOURCE = Target("wild", "test"), Target("wild", "validation"), Target("source", "test")
+CONTROL_NAMES = {"random_pairs": "random pairs", "less_noise": "less noise", "all_labels": "all labels"}
+"""Roles of the comparison, and what the page calls them."""
+_FIGURES = (
+    ("zero_noise", "zero-noise"),
+    ("expected", "expected"),
+    ("best_of_m", "best of {samples}"),
+    ("selected", "selected"),
+)
+_ERRORS = (("mpvpe", "MPVPE"), ("mpjpe", "MPJPE"), ("pa_mpjpe", "PA-MPJPE"))
+
+Found = Mapping[tuple[str, str, Target], Metric]
+"""Metrics by name, role and split."""
+
+
+def found_metrics(store: Store, facts: RoundFacts) -> Found:
+    """What the round's comparison measured; nothing if it did not come to one."""
+    key = facts.key("compare")
+    return {} if key is None else {(m.name, m.role, m.target): m for m in read_metrics(store, key)}
+
+
+def controls(facts: RoundFacts, config: EngineConfig) -> list[Control]:
+    """What else was done to the same policy."""
+    less = f"the old policy, started from noise of {config.evaluate.less_noise:g} times the size"
+    if facts.kind == "dpo":
+        first = Control("random pairs", "the same training, with winner and loser drawn at random")
+    else:
+        first = Control("all labels", "the same training on all pseudo-labels, none filtered out")
+    return [first, Control("less noise", less)]
+
+
+def headline(found: Found, facts: RoundFacts, config: EngineConfig) -> list[HeadlineGroup]:
+    """The groups of headline rows; empty where nothing was compared."""
+    if not found:
+        return []
+    samples = config.evaluate.generate.hypotheses - 1
+    on_test = [
+        row
+        for figure, words in _FIGURES
+        for error, spelled in _ERRORS
+        if (row := _row(found, f"{figure}_{error}", f"{words.format(samples=samples)} {spelled}", TEST)) is not None
+    ]
+    spread = _row(found, DIVERSITY, "diversity", TEST, "higher", _share_note(found))
+    on_source = [
+        row
+        for figure, words in _FIGURES[:2]
+        if (row := _row(found, f"{figure}_mpvpe", f"{words} MPVPE", SOURCE)) is not None
+    ]
+    on_validation = [
+        row
+        for figure, words in _FIGURES[:3]
+        if (row := _row(found, f"{figure}_mpvpe", f"{words.format(samples=samples)} MPVPE", VALIDATION)) is not None
+    ]
+    drawn = f"{samples} samples each and one from zero noise; for reports only, no choice was made on it"
+    groups = [
+        HeadlineGroup(f"Held-out {TEST}", on_test, drawn),
+        HeadlineGroup("Diversity", [spread] if spread else [], f"on {TEST}"),
+        HeadlineGroup(f"Drift on held-out {SOURCE}", on_source, "the data that the first policy was trained for"),
+        HeadlineGroup(f"Held-out {VALIDATION}", on_validation, "what the gates read"),
+    ]
+    return [group for group in groups if group.rows]
+
+
+def scorer_rows(store: Store, facts: RoundFacts, config: EngineConfig, found: Found) -> list[NumberRow]:
+    """How well the scorer ranks real hypotheses."""
+    rows = [
+        NumberRow(
+            f"scorer's Spearman within an instance, {target}",
+            "none",
+            metric.value,
+            metric.low,
+            metric.high,
+            metric.n,
+            "hypotheses of the policy before",
+        )
+        for target in (VALIDATION, TEST)
+        if (metric := found.get(("spearman_within_mpvpe", "before", target))) is not None
+    ]
+    difference = ("zero_noise_mpvpe", f"change_minus_{'random_pairs' if facts.kind == 'dpo' else 'all_labels'}", TEST)
+    apart = found.get(difference)
+    if apart is not None:
+        control = CONTROL_NAMES[difference[1].removeprefix("change_minus_")]
+        name = f"change of zero-noise MPVPE minus that of {control}"
+        note = f"percentage points, {TEST}; below 0: better than the control"
+        rows.append(NumberRow(name, "none", apart.value, apart.low, apart.high, apart.n, note))
+    return rows
+
+
+def scores_against_errors(store: Store, facts: RoundFacts, config: EngineConfig) -> ScoreAgainstError | None:
+    """Scores and errors of the old policy's random samples on validation."""
+    key = facts.key("evaluate", "before")
+    if key is None:
+        return None
+    table = evaluation_table(store, key).get(VALIDATION)
+    if table is None:
+        return None
+    within, used = ranking(table, "mpvpe", config.evaluate.resamples, config.evaluate.seed)
+    scores, errors = table.scores[:, 1:], table.errors["mpvpe"][:, 1:]
+    return ScoreAgainstError(
+        scores,
+        errors,
+        within,
+        overall_spearman(scores, errors),
+        len(table.ids) - used,
+        f"MPVPE (mm) of the old policy's random samples on {VALIDATION}, scorer {facts.scorer[:12]}",
+    )
+
+
+def sentence(found: Found) -> str:
+    """The headline in words; empty where nothing was compared."""
+    parts = []
+    for name, words in (("zero_noise_mpvpe", "zero-noise MPVPE"), ("best_of_m_mpvpe", "best of M")):
+        change = found.get((name, "change", TEST))
+        if change is not None:
+            parts.append(f"{words} {'fell' if change.value < 0 else 'rose'} by {abs(change.value):.1f} %")
+    return f"On held-out {TEST}, {' and '.join(parts)}." if parts else ""
+
+
+def _row(
+    found: Found, name: str, title: str, target: Target, better: str = "lower", note: str = ""
+) -> HeadlineRow | None:
+    before, after = found.get((name, "before", target)), found.get((name, "after", target))
+    if before is None or after is None:
+        return None
+    beside = {
+        words: interval
+        for role, words in CONTROL_NAMES.items()
+        if (interval := _interval(found.get((name, f"change_{role}", target)))) is not None
+    }
+    return HeadlineRow(
+        title,
+        before.unit,
+        before.value,
+        after.value,
+        _interval(found.get((name, "change", target))),
+        before.n,
+        note,
+        beside,
+        "higher" if better == "higher" else "lower",
+    )
+
+
+def _interval(metric: Metric | None) -> Interval | None:
+    if metric is None or metric.low is None or metric.high is None:
+        return None
+    return Interval(metric.value, metric.low, metric.high)
+
+
+def _share_note(found: Found) -> str:
+    share = found.get((DIVERSITY, "share_of_first", TEST))
+    return "" if share is None else f"after: {100 * share.value:.0f} % of the campaign's first policy"
+
+
+def named(rows: Sequence[HeadlineGroup]) -> dict[str, HeadlineRow]:
+    """Headline rows by name, of all groups; the first group wins."""
+    by_name: dict[str, HeadlineRow] = {}
+    for group in rows:
+        for row in group.rows:
+            by_name.setdefault(row.name, row)
+    return by_name

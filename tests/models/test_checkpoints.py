@@ -1,0 +1,144 @@
+"""Checkpoints: what is saved comes back, and what does not fit, or is damaged, is refused in words."""
+
+import json
+import struct
+from collections.abc import Callable
+
+import pytest
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from models.checkpoints import digest_of, from_bytes, load_into, policy_of, scorer_of, to_bytes
+from models.hmr_scorer import HMRScorer
+from models.policy import Policy
+from schemas.errors import ConfigError, DataError
+from schemas.profiles import micro, paper
+
+CONFIG = micro()
+
+
+def policy(seed: int = 0) -> Policy:
+    torch.manual_seed(seed)
+    return Policy(CONFIG.policy).eval()
+
+
+def saved(seed: int = 0) -> bytes:
+    return to_bytes("policy", policy(seed).state_dict(), CONFIG.policy, parents=["a" * 64])
+
+
+def test_a_policy_comes_back_as_it_was() -> None:
+    before = policy()
+    checkpoint = from_bytes(saved())
+    after = policy_of(checkpoint)
+    assert not after.training
+    assert after.config == CONFIG.policy
+    assert checkpoint.manifest.parents == ("a" * 64,)
+    assert checkpoint.manifest.digest == digest_of(before.state_dict(), CONFIG.policy)
+    for name, value in before.state_dict().items():
+        assert torch.equal(value, after.state_dict()[name]), name
+
+
+def test_a_scorer_comes_back_as_it_was() -> None:
+    torch.manual_seed(0)
+    before = HMRScorer(CONFIG.scorer)
+    after = scorer_of(from_bytes(to_bytes("scorer", before.state_dict(), CONFIG.scorer)))
+    assert digest_of(after.state_dict(), CONFIG.scorer) == digest_of(before.state_dict(), CONFIG.scorer)
+
+
+def test_equal_models_are_equal_files_and_others_are_not() -> None:
+    assert saved() == saved()
+    assert from_bytes(saved(0)).manifest.digest != from_bytes(saved(1)).manifest.digest
+    state = policy().state_dict()
+    turned = {name: state[name] for name in reversed(state)}
+    assert digest_of(turned, CONFIG.policy) == digest_of(state, CONFIG.policy)
+    other = CONFIG.policy.model_copy(update={"diffusion": CONFIG.policy.diffusion.model_copy(update={"eta": 0.5})})
+    assert digest_of(state, other) != digest_of(state, CONFIG.policy)
+
+
+def test_views_can_be_saved() -> None:
+    state = policy().state_dict()
+    name = next(name for name, value in state.items() if value.ndim == 2)
+    wide = torch.cat([state[name], state[name]], dim=1)
+    viewed = {**state, name: wide[:, : state[name].shape[1]]}
+    assert to_bytes("policy", viewed, CONFIG.policy, parents=["a" * 64]) == saved()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(bad: float) -> None:
+    state = {name: value.clone() for name, value in policy().state_dict().items()}
+    state["condition.backbone.pooled.bias"][3] = bad
+    with pytest.raises(DataError, match=r"NaN or infinity in 1 of .*condition\.backbone\.pooled\.bias"):
+        to_bytes("policy", state, CONFIG.policy)
+    with pytest.raises(DataError, match="run 7 holds NaN"):
+        load_into(policy(), state, "run 7")
+
+
+def without(state: dict[str, Tensor]) -> None:
+    del state["condition.to_context.bias"]
+
+
+def more(state: dict[str, Tensor]) -> None:
+    state["condition.to_nowhere"] = torch.zeros(2, 3)
+
+
+def other_shape(state: dict[str, Tensor]) -> None:
+    state["condition.to_context.bias"] = torch.zeros(99)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (without, r"missing   condition\.to_context\.bias \(16,\)"),
+        (more, r"unknown   condition\.to_nowhere \(2, 3\)"),
+        (other_shape, r"shape     condition\.to_context\.bias is \(99,\), expected \(16,\)"),
+    ],
+)
+def test_weights_that_do_not_fit_are_listed(change: Callable[[dict[str, Tensor]], None], line: str) -> None:
+    state = policy().state_dict()
+    change(state)
+    with pytest.raises(DataError, match=line):
+        load_into(policy(), state)
+
+
+def test_a_long_list_is_cut() -> None:
+    with pytest.raises(DataError, match=r"and \d+ more") as raised:
+        load_into(policy(), {})
+    assert len(str(raised.value).splitlines()) == 10
+
+
+def test_the_wrong_kind_is_refused() -> None:
+    with pytest.raises(DataError, match="model 1 holds a policy, but a scorer is needed"):
+        scorer_of(from_bytes(saved()), "model 1")
+
+
+def with_manifest(change: dict[str, object]) -> bytes:
+    data = saved()
+    (length,) = struct.unpack("<Q", data[:8])
+    raw = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["adhmr"])
+    return save(dict(from_bytes(data).state), {"adhmr": json.dumps({**raw, **change})})
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (lambda: b"", "file 1 is no safetensors file"),
+        (lambda: b"no checkpoint at all", "file 1 is no safetensors file"),
+        (lambda: saved()[:-100], "file 1 is no safetensors file, or it is damaged"),
+        (lambda: saved()[:-1] + b"\x01", "file 1 is damaged: its weights have digest"),
+        (lambda: save({"a": torch.zeros(2)}), "without a manifest"),
+        (lambda: with_manifest({"format": 2}), "has format 2"),
+        (lambda: with_manifest({"config": {"bones": 4}}), r"can't read the policy's configuration \(bones"),
+    ],
+)
+def test_files_that_are_not_whole_are_refused(data: Callable[[], bytes], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        from_bytes(data(), "file 1")
+
+
+def test_paper_size_models_are_asked_for_in_vain() -> None:
+    config = paper()
+    with pytest.raises(ConfigError, match="comes with the paper-size models; use kind=compact"):
+        Policy(config.policy)
+    with pytest.raises(ConfigError, match="comes with the paper-size models; use kind=compact"):
+        HMRScorer(config.scorer)

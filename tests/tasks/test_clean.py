@@ -1,0 +1,208 @@
+"""Clean: pseudo-labels are bodies that fit their hypotheses, swaps are told apart, and the filter loses nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import roma
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from infra.shards import Tally
+from infra.stages import StageSpec, commit_rows
+from infra.tables import read
+from models.bodies import load_body
+from schemas.errors import DataError
+from schemas.tables import LABEL_AS_SAMPLE, build, matrix
+from tasks.clean import best_share, given_labels, keep, pseudo_label, pseudo_label_spec, score_labels, swaps
+from tasks.generate import generate
+from tasks.hypotheses import generated_ids, read_hypotheses
+from tasks.instances import labelled_crops, load_instances
+from tasks.metric import read_metrics
+from tests.tasks import micro
+from tests.tasks.conftest import MicroStore
+
+TARGETS = [micro.WILD_TRAIN]
+
+
+def labelled(micro_store: MicroStore, swap_share: float = 0.0) -> str:
+    return pseudo_label(
+        micro_store.context, [micro_store.ingest_key], TARGETS, micro_store.policy, swap_share, seed=3
+    ).key
+
+
+def scored_as(micro_store: MicroStore, label_key: str, scores: dict[str, float]) -> str:
+    """A stage that gives these scores."""
+    spec = StageSpec("made_up_scores", 1, {"scores": sorted(scores.items())}, reads=(label_key,))
+    columns = {
+        "generation_id": label_key,
+        "instance_id": list(scores),
+        "sample_index": [LABEL_AS_SAMPLE] * len(scores),
+        "scorer": "made up",
+        "score": list(scores.values()),
+        "round": [0] * len(scores),
+        "stage_key": spec.key,
+    }
+    commit_rows(micro_store.store, spec, {"scores": build("scores", columns)})
+    return spec.key
+
+
+@given(st.integers(0, 40), st.floats(0, 1), st.integers(0, 5))
+def test_swaps_are_a_ring_without_fixed_points(count: int, share: float, seed: int) -> None:
+    ids = [f"a/b/{row}#0" for row in range(count)]
+    donors = swaps(ids, share, seed)
+    wanted = round(share * count)
+    assert len(donors) == (wanted if wanted > 1 else 0)
+    assert all(name != donor for name, donor in donors.items())
+    assert set(donors) == set(donors.values()) <= set(ids)
+    assert swaps(ids[::-1], share, seed) == donors
+
+
+@given(arrays(np.float64, st.integers(1, 30), elements=st.sampled_from([0.1, 0.5, 0.7])), st.floats(0, 1))
+def test_the_best_share_is_kept(scores: np.ndarray, share: float) -> None:
+    kept = best_share(scores, share)
+    assert kept.sum() == round(share * len(scores))
+    if kept.any() and not kept.all():
+        assert scores[kept].min() >= scores[~kept].max()
+
+
+def test_pseudo_labels_are_bodies_that_fit_the_zero_noise_hypothesis(micro_store: MicroStore) -> None:
+    keys = [micro_store.ingest_key]
+    key = labelled(micro_store)
+    assert key == pseudo_label_spec(micro_store.context, keys, TARGETS, micro_store.policy).key
+    rows = read(micro_store.store, "labels", stage_keys=[key]).sort_by("instance_id")
+    assert set(rows.column("label_kind").to_pylist()) == {"pseudo"}
+    assert set(rows.column("label_set").to_pylist()) == {"pseudo"}
+    made = generate(micro_store.context, keys, TARGETS, micro_store.policy, micro.CONFIG.generate).key
+    hypotheses = read_hypotheses(micro_store.store, made, generated_ids(micro_store.store, made)).hypotheses
+    np.testing.assert_allclose(matrix(rows, "twist"), hypotheses.twists[:, 0].reshape(-1, 46), atol=1e-4)
+    np.testing.assert_allclose(matrix(rows, "betas"), hypotheses.betas[:, 0], atol=1e-4)
+    theta = np.concatenate([matrix(rows, "global_orient"), matrix(rows, "body_pose")], axis=1).reshape(-1, 24, 3)
+    rotations = roma.rotvec_to_rotmat(torch.tensor(theta))
+    posed = load_body("tiny").joints(
+        rotations, torch.tensor(matrix(rows, "betas")), torch.tensor(matrix(rows, "transl"))
+    )
+    np.testing.assert_allclose(matrix(rows, "joints").reshape(-1, 29, 3), posed.numpy(), atol=2e-4)
+    found = load_instances(micro_store.store, keys, rows.column("instance_id").to_pylist(), [key])
+    # the pelvis stands where the hypothesis has it
+    pelvis = hypotheses.uvd[:, 0, 0]
+    np.testing.assert_allclose(found.uvd[:, 0, :2], pelvis[:, :2], atol=1e-4)
+    np.testing.assert_allclose(found.root_depth, hypotheses.root_depth[:, 0] + pelvis[:, 2], rtol=1e-4)
+
+
+def test_swapped_labels_are_anothers_pose(micro_store: MicroStore) -> None:
+    keys = [labelled(micro_store, share) for share in (0.0, 0.5)]
+    own, swapped = (read(micro_store.store, "labels", stage_keys=[key]).sort_by("instance_id") for key in keys)
+    ids = own.column("instance_id").to_pylist()
+    donors = swaps(ids, 0.5, seed=3)
+    sets = dict(zip(ids, swapped.column("label_set").to_pylist(), strict=True))
+    assert {name for name, label_set in sets.items() if label_set == "pseudo-swapped"} == set(donors)
+    assert len(donors) == 12
+    seen = [ids.index(donors.get(name, name)) for name in ids]
+    for column in ("twist", "betas"):
+        np.testing.assert_allclose(matrix(swapped, column), matrix(own, column)[seen], atol=1e-4)
+
+
+def test_a_perfect_score_finds_every_swap(micro_store: MicroStore) -> None:
+    key = labelled(micro_store, 0.25)
+    rows = read(micro_store.store, "labels", stage_keys=[key]).to_pylist()
+    bad = {row["instance_id"] for row in rows if row["label_set"] == "pseudo-swapped"}
+    scores = {row["instance_id"]: 0.2 if row["instance_id"] in bad else 0.8 for row in rows}
+    result = keep(micro_store.context, key, scored_as(micro_store, key, scores), keep_share=0.75)
+    assert result.record.tally == Tally(ok=18, filtered=6)
+    kept = read(micro_store.store, "labels", stage_keys=[result.key])
+    dropped = read(micro_store.store, "failures", stage_keys=[result.key]).to_pylist()
+    assert set(kept.column("instance_id").to_pylist()) == set(scores) - bad
+    assert set(kept.column("label_set").to_pylist()) == {"kept"}
+    assert {row["id"] for row in dropped} == bad
+    assert {(row["outcome"], row["reason"]) for row in dropped} == {("filtered", "score below the kept share")}
+    assert dropped[0]["detail"] == "score 0.200000, least kept 0.800000"
+    numbers = {metric.name: metric.value for metric in read_metrics(micro_store.store, result.key)}
+    assert numbers == {
+        "auc": 1.0,
+        "kept_share": 0.75,
+        "least_kept_score": 0.8,
+        "mean_score": pytest.approx(0.65),
+        "swapped_among_kept": 0.0,
+        "swapped_share": 0.25,
+    }
+
+
+def test_kept_and_dropped_are_all_and_can_be_trained_on(micro_store: MicroStore) -> None:
+    keys = [micro_store.ingest_key]
+    key = labelled(micro_store)
+    scored = score_labels(micro_store.context, keys, key, micro_store.scorer).key
+    rows = read(micro_store.store, "scores", stage_keys=[scored])
+    assert set(rows.column("sample_index").to_pylist()) == {LABEL_AS_SAMPLE}
+    assert set(rows.column("generation_id").to_pylist()) == {key}
+    result = keep(micro_store.context, key, scored)
+    kept = read(micro_store.store, "labels", stage_keys=[result.key]).column("instance_id").to_pylist()
+    dropped = read(micro_store.store, "failures", stage_keys=[result.key]).column("id").to_pylist()
+    assert sorted(kept + dropped) == sorted(rows.column("instance_id").to_pylist())
+    assert len(kept) == round(micro.CONFIG.clean.keep_share * 24)
+    assert not [metric for metric in read_metrics(micro_store.store, result.key) if metric.name == "auc"]
+    assert len(labelled_crops(micro_store.store, keys, label_keys=[result.key])) == len(kept)
+    everything = keep(micro_store.context, key, scored, keep_share=1.0)
+    assert everything.key != result.key
+    assert everything.record.tally == Tally(ok=24)
+    assert keep(micro_store.context, key, scored).reused
+
+
+def test_labels_without_a_score_are_not_kept(micro_store: MicroStore) -> None:
+    key = labelled(micro_store)
+    names = read(micro_store.store, "labels", stage_keys=[key]).column("instance_id").to_pylist()
+    scored = scored_as(micro_store, key, dict.fromkeys(names[:10], 0.5))
+    result = keep(micro_store.context, key, scored, keep_share=1.0)
+    assert result.record.tally == Tally(ok=10, filtered=14)
+    reasons = read(micro_store.store, "failures", stage_keys=[result.key]).column("reason").to_pylist()
+    assert set(reasons) == {"no score"}
+
+
+def given_table(micro_store: MicroStore, folder: Path) -> tuple[pa.Table, Path]:
+    rows = read(micro_store.store, "labels", stage_keys=[labelled(micro_store)]).sort_by("instance_id")
+    return rows.drop_columns(["stage_key", "label_set", "dataset", "split", "jaw_pose"]), folder / "labels.parquet"
+
+
+def test_somebodys_own_labels_go_the_same_way(micro_store: MicroStore, tmp_path: Path) -> None:
+    rows, path = given_table(micro_store, tmp_path)
+    names, bodies = (rows.column(name).to_pylist() for name in ("instance_id", "body_digest"))
+    names[0], bodies[1] = "wild/train/nobody#0", "0" * 64
+    valid = np.ones((24, 29), bool)
+    valid[2, 20] = False
+    for name, values in (
+        ("instance_id", pa.array(names)),
+        ("body_digest", pa.array(bodies)),
+        ("joints_valid", pa.array(valid.tolist())),
+    ):
+        rows = rows.set_column(rows.schema.get_field_index(name), name, values)
+    pq.write_table(rows, path)
+    keys = [micro_store.ingest_key]
+    result = given_labels(micro_store.context, keys, str(path))
+    assert result.record.tally == Tally(ok=22, filtered=1, failed=1)
+    failed = {row["id"]: row["reason"] for row in read(micro_store.store, "failures").to_pylist()}
+    assert failed == {"wild/train/nobody#0": "no such instance", names[1]: "label of another body"}
+    labels = read(micro_store.store, "labels", stage_keys=[result.key])
+    assert set(labels.column("label_set").to_pylist()) == {"given"}
+    assert set(labels.column("dataset").to_pylist()) == {"wild"}
+    assert given_labels(micro_store.context, keys, str(path)).reused
+    scored = score_labels(micro_store.context, keys, result.key, micro_store.scorer)
+    assert scored.record.tally == Tally(ok=21, filtered=1)
+    assert keep(micro_store.context, result.key, scored.key).record.tally.total == 22
+
+
+def test_a_file_that_is_no_table_of_labels(micro_store: MicroStore, tmp_path: Path) -> None:
+    rows, path = given_table(micro_store, tmp_path)
+    keys = [micro_store.ingest_key]
+    with pytest.raises(DataError, match=r"labels.parquet can't be opened"):
+        given_labels(micro_store.context, keys, str(path))
+    path.write_text("no parquet at all")
+    with pytest.raises(DataError, match=r"labels.parquet is no Parquet file that can be read"):
+        given_labels(micro_store.context, keys, str(path))
+    for column in ("instance_id", "betas"):
+        pq.write_table(rows.drop_columns([column]), path)
+        with pytest.raises(DataError, match=column):
+            given_labels(micro_store.context, keys, str(path))

@@ -1,0 +1,109 @@
+"""Gates: each limit decides, on the split that it is meant to be read on."""
+
+import math
+
+import numpy as np
+import pytest
+
+from infra.shards import Tally
+from models.statistics import Interval
+from schemas.config.stages import GateConfig
+from schemas.errors import DataError
+from tasks.context import Target
+from tasks.gates import all_passed, gates_before_promotion, gates_before_training, margins_of, why_not
+from tasks.generate import generate
+from tasks.metric import Metric
+from tasks.pair import pair
+from tasks.score import score
+from tests.tasks import micro
+from tests.tasks.conftest import MicroStore
+
+VALIDATION, TEST, SOURCE = Target("wild", "validation"), Target("wild", "test"), Target("source", "test")
+CONFIG = GateConfig()
+
+
+def metrics(**changes: tuple[float, float, float]) -> list[Metric]:
+    """A good comparison, but for the changes; the test split says the opposite throughout."""
+    good = {
+        "zero_noise_mpvpe": (-5.0, -6.0, -4.0),
+        "best_of_m_mpvpe": (-4.0, -5.0, -3.0),
+        "diversity": (0.85, 0.8, 0.9),
+        "drift": (0.5, -0.5, 1.5),
+        "drift_expected": (0.7, -0.5, 1.5),
+    }
+    found = []
+    for name, (value, low, high) in {**good, **changes}.items():
+        role = "share_of_first" if name == "diversity" else "change"
+        target = SOURCE if name.startswith("drift") else VALIDATION
+        unit = "1" if name == "diversity" else "%"
+        found.append(Metric(name, role, target, unit, value, 400, low, high))
+        if target == VALIDATION:
+            found.append(Metric(name, role, TEST, unit, 99.0, 400, 98.0, 100.0))
+    return found
+
+
+def test_a_good_round_is_promoted() -> None:
+    verdicts = gates_before_promotion(CONFIG, metrics(), VALIDATION, SOURCE)
+    assert all_passed(verdicts)
+    assert why_not(verdicts) == ""
+    assert len(verdicts) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "word"),
+    [
+        (
+            "zero_noise_mpvpe",
+            (-2.0, -4.0, 0.0),
+            "zero-noise MPVPE, change: -2 %, interval wholly below 0 %: NOT passed",
+        ),
+        ("best_of_m_mpvpe", (1.1, -1.0, 2.0), "best of M, MPVPE, change: 1.1 %, at most 1 %: NOT passed"),
+        ("diversity", (0.74, 0.7, 0.8), "diversity over the first policy's: 0.74, at least 0.75: NOT passed"),
+        ("drift", (3.5, 3.0, 4.0), "drift on source, zero noise: 3.5 %, at most 3 %: NOT passed"),
+        ("drift_expected", (3.5, 3.0, 4.0), "drift on source, expected: 3.5 %, at most 3 %: NOT passed"),
+    ],
+)
+def test_each_limit_keeps_the_old_policy(name: str, values: tuple[float, float, float], word: str) -> None:
+    verdicts = gates_before_promotion(CONFIG, metrics(**{name: values}), VALIDATION, SOURCE)
+    assert why_not(verdicts) == word
+
+
+def test_a_missing_number_is_not_a_pass() -> None:
+    with pytest.raises(DataError, match="No metric drift with role change on source/test"):
+        gates_before_promotion(CONFIG, [m for m in metrics() if m.name != "drift"], VALIDATION, SOURCE)
+
+
+GOOD = {
+    "margins": np.full(300, 0.1),
+    "spearman": Interval(0.35, 0.3, 0.4),
+    "tallies": {"generate": Tally(ok=95, failed=5), "score": Tally(ok=95)},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({}, []),
+        ({"margins": np.full(199, 0.1)}, ["pairs"]),
+        ({"margins": np.array([])}, ["pairs", "mean margin"]),
+        ({"margins": np.full(300, 0.01)}, ["mean margin"]),
+        ({"margins": np.full(300, math.nan)}, ["mean margin"]),
+        ({"spearman": Interval(0.19, 0.1, 0.3)}, ["scorer's Spearman within an instance"]),
+        ({"spearman": Interval(math.nan, math.nan, math.nan)}, ["scorer's Spearman within an instance"]),
+        ({"tallies": {"generate": Tally(ok=94, failed=6)}}, ["failed share of generate"]),
+        ({"tallies": {"generate": Tally()}}, []),
+    ],
+)
+def test_before_training(changes: dict[str, object], names: list[str]) -> None:
+    verdicts = gates_before_training(CONFIG, **{**GOOD, **changes})  # type: ignore[arg-type]
+    assert [verdict.name for verdict in verdicts if not verdict.passed] == names
+    assert {verdict.when for verdict in verdicts} == {"before training"}
+
+
+def test_margins_are_those_of_the_pairs(micro_store: MicroStore) -> None:
+    context, keys = micro_store.context, [micro_store.ingest_key]
+    made = generate(context, keys, [micro.WILD_TRAIN], micro_store.policy, micro.CONFIG.generate).key
+    scored = score(context, made, keys, micro_store.scorer).key
+    margins = margins_of(micro_store.store, pair(context, made, scored, micro.CONFIG.pair).key)
+    assert margins.shape == (24,)
+    assert (margins > 0).all()

@@ -1,0 +1,125 @@
+"""Pairs: winner above loser, never against itself, and a reason for every instance that gives none."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from infra.tables import read
+from schemas.config.stages import PairConfig
+from schemas.tables import matrix
+from tasks.generate import generate
+from tasks.hypotheses import generated_ids, read_hypotheses
+from tasks.pair import IDENTICAL, MARGIN, SCORES_EQUAL, choose_pairs, pair, pair_spec, read_scores
+from tasks.score import score
+from tests.tasks import micro
+from tests.tasks.conftest import MicroStore
+
+
+@st.composite
+def scored(draw: st.DrawFn) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Few distinct scores and few distinct poses, so that ties and copies are common."""
+    count, many = draw(st.integers(1, 4)), draw(st.integers(2, 7))
+    scores = draw(arrays(np.float64, (count, many), elements=st.sampled_from([0.1, 0.2, 0.5, 0.9])))
+    poses = draw(arrays(np.float32, (count, many, 1), elements=st.sampled_from([0.0, 1.0, 2.0])))
+    return [f"a/b/{row}#0" for row in range(count)], scores, poses
+
+
+@given(scored(), st.sampled_from(["top_bottom", "random"]), st.integers(1, 4), st.sampled_from([0.0, 0.05, 0.4]))
+def test_pairs_keep_their_promises(
+    given_scores: tuple[list[str], np.ndarray, np.ndarray], strategy: str, wanted: int, margin: float
+) -> None:
+    ids, scores, poses = given_scores
+    least = margin if strategy == "top_bottom" else 0.0
+    config = PairConfig(strategy=strategy, pairs_per_instance=wanted, least_margin=least)
+    chosen = choose_pairs(ids, scores, poses, config)
+    assert set(chosen.row) | set(chosen.refused) == set(range(len(ids)))
+    assert not set(chosen.row) & set(chosen.refused)
+    used: set[tuple[int, int]] = set()
+    for row, winner, loser, first, last in zip(
+        chosen.row, chosen.winner, chosen.loser, chosen.winner_rank, chosen.loser_rank, strict=True
+    ):
+        assert winner != loser
+        assert (poses[row, winner] != poses[row, loser]).any()
+        assert not {(row, winner), (row, loser)} & used
+        used |= {(row, winner), (row, loser)}
+        for place, rank in ((winner, first), (loser, last)):
+            better = (scores[row] > scores[row, place]).sum()
+            assert better <= rank <= better + (scores[row] == scores[row, place]).sum() - 1
+        if strategy == "top_bottom":
+            assert scores[row, winner] - scores[row, loser] >= max(least, 1e-9)
+    for row, reason in chosen.refused.items():
+        if strategy == "top_bottom" and len(set(scores[row])) == 1:
+            assert reason == SCORES_EQUAL
+        elif len(set(poses[row, :, 0])) == 1:
+            assert reason == IDENTICAL
+        else:
+            assert reason in ({IDENTICAL, MARGIN} if strategy == "top_bottom" else {IDENTICAL})
+    if strategy == "top_bottom" and wanted == 1:
+        for row, winner, loser in zip(chosen.row, chosen.winner, chosen.loser, strict=True):
+            assert (scores[row, winner], scores[row, loser]) == (scores[row].max(), scores[row].min())
+
+
+def test_reasons() -> None:
+    poses = np.arange(6, dtype=np.float32).reshape(1, 6, 1)
+    spread = np.array([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]])
+    assert choose_pairs(["x"], np.full((1, 6), 0.5), poses, PairConfig()).refused == {0: SCORES_EQUAL}
+    assert choose_pairs(["x"], spread, poses * 0, PairConfig()).refused == {0: IDENTICAL}
+    assert choose_pairs(["x"], spread, poses, PairConfig(least_margin=0.6)).refused == {0: MARGIN}
+    chosen = choose_pairs(["x"], spread, poses, PairConfig(pairs_per_instance=9, least_margin=0.3))
+    assert list(zip(chosen.winner, chosen.loser, strict=True)) == [(5, 0), (4, 1)]
+    assert list(zip(chosen.winner_rank, chosen.loser_rank, strict=True)) == [(0, 5), (1, 4)]
+
+
+def test_random_pairs_do_not_look_at_scores() -> None:
+    ids = [f"a/b/{row}#0" for row in range(200)]
+    scores = np.random.default_rng(0).random((200, 8))
+    poses = np.broadcast_to(np.arange(8, dtype=np.float32)[:, None], (200, 8, 1))
+    config = PairConfig(strategy="random", seed=3)
+    one, other = (choose_pairs(ids, values, poses, config) for values in (scores, -scores))
+    assert (one.winner == other.winner).all()
+    assert (one.loser == other.loser).all()
+    better = scores[one.row, one.winner] > scores[one.row, one.loser]
+    assert 0.35 < better.mean() < 0.65
+    reseeded = choose_pairs(ids, scores, poses, config.model_copy(update={"seed": 4}))
+    assert (one.winner != reseeded.winner).any()
+    some = choose_pairs(ids[50:60], scores[50:60], poses[50:60], config)
+    assert (some.winner == one.winner[50:60]).all()
+
+
+@pytest.fixture
+def keys(micro_store: MicroStore) -> tuple[str, str]:
+    context, ingests = micro_store.context, [micro_store.ingest_key]
+    made = generate(context, ingests, [micro.WILD_TRAIN], micro_store.policy, micro.CONFIG.generate).key
+    return made, score(context, made, ingests, micro_store.scorer).key
+
+
+def test_rows_hold_what_training_needs(micro_store: MicroStore, keys: tuple[str, str]) -> None:
+    result = pair(micro_store.context, *keys, PairConfig(pairs_per_instance=2))
+    assert result.key == pair_spec(micro_store.context, *keys, PairConfig(pairs_per_instance=2)).key
+    rows = read(micro_store.store, "pairs", stage_keys=[result.key])
+    ids = generated_ids(micro_store.store, keys[0])
+    made = read_hypotheses(micro_store.store, keys[0], ids).hypotheses
+    scores = read_scores(micro_store.store, keys[1], ids, np.arange(5))
+    place = np.array([ids.index(name) for name in rows.column("instance_id").to_pylist()])
+    assert len(rows) == 48
+    for side, best in (("winner", scores.max(axis=1)), ("loser", scores.min(axis=1))):
+        sample = rows.column(side).to_numpy()
+        assert (rows.column(f"{side}_score").to_numpy() == scores[place, sample]).all()
+        assert (matrix(rows, f"{side}_uvd") == made.uvd[place, sample].reshape(-1, 87)).all()
+        assert (matrix(rows, f"{side}_twist") == made.twists[place, sample].reshape(-1, 46)).all()
+        assert (matrix(rows, f"{side}_betas") == made.betas[place, sample]).all()
+        assert (rows.column(f"{side}_score").to_numpy()[::2] == best).all()
+    margin = rows.column("winner_score").to_numpy() - rows.column("loser_score").to_numpy()
+    assert (rows.column("margin").to_numpy() == margin).all()
+    assert pair(micro_store.context, *keys, PairConfig(pairs_per_instance=2)).reused
+
+
+def test_instances_without_a_pair_are_filtered_with_a_reason(micro_store: MicroStore, keys: tuple[str, str]) -> None:
+    result = pair(micro_store.context, *keys, PairConfig(least_margin=0.99))
+    assert (result.record.tally.ok, result.record.tally.filtered) == (0, 24)
+    rows = read(micro_store.store, "failures", stage_keys=[result.key]).to_pylist()
+    assert {(row["outcome"], row["reason"]) for row in rows} == {("filtered", MARGIN)}
+    assert "least margin 0.99" in rows[0]["detail"]
+    assert len(read(micro_store.store, "pairs", stage_keys=[result.key])) == 0

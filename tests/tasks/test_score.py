@@ -1,0 +1,113 @@
+"""Score: fair to left and right, the same alone and in the stage, and never silent about NaN."""
+
+import numpy as np
+import pytest
+import torch
+
+from infra.store import Store
+from infra.tables import read
+from models.cameras import mirror_joints, mirror_twist
+from models.hmr_scorer import HMRScorer
+from schemas.config.stages import ScoreConfig
+from schemas.errors import DataError
+from tasks import score as module
+from tasks.generate import generate
+from tasks.hypotheses import generated_ids, read_hypotheses
+from tasks.instances import load_instances
+from tasks.model_store import load_scorer
+from tasks.pair import read_scores
+from tasks.score import HypothesisScorer, score, score_spec
+from tests.tasks import micro
+from tests.tasks.conftest import MicroStore
+
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@pytest.fixture
+def generated(micro_store: MicroStore) -> str:
+    context = micro_store.context
+    return generate(
+        context, [micro_store.ingest_key], [micro.WILD_TRAIN], micro_store.policy, micro.CONFIG.generate
+    ).key
+
+
+def arrays(micro_store: MicroStore, generated: str) -> Arrays:
+    stored = read_hypotheses(micro_store.store, generated, generated_ids(micro_store.store, generated))
+    crops = load_instances(micro_store.store, [micro_store.ingest_key], stored.ids).crops
+    return crops, stored.hypotheses.uvd, stored.hypotheses.twists
+
+
+def mirrored(crops: np.ndarray, uvd: np.ndarray, twists: np.ndarray) -> Arrays:
+    return (
+        np.ascontiguousarray(crops[:, :, ::-1]),
+        mirror_joints(torch.tensor(uvd)).numpy(),
+        mirror_twist(torch.tensor(twists)).numpy(),
+    )
+
+
+def test_stage_gives_what_the_scorer_gives(micro_store: MicroStore, generated: str) -> None:
+    keys = [micro_store.ingest_key]
+    result = score(micro_store.context, generated, keys, micro_store.scorer)
+    assert result.key == score_spec(micro_store.context, generated, keys, micro_store.scorer).key
+    ids = generated_ids(micro_store.store, generated)
+    stored = read_scores(micro_store.store, result.key, ids, np.arange(5))
+    direct = HypothesisScorer(load_scorer(micro_store.store, micro_store.scorer), micro.CONFIG.score)
+    np.testing.assert_allclose(stored, direct(*arrays(micro_store, generated)), atol=1e-6)
+    assert ((stored > 0) & (stored < 1)).all()
+    assert len(np.unique(stored)) > stored.size / 2
+    rows = read(micro_store.store, "scores", stage_keys=[result.key])
+    assert set(rows.column("scorer").to_pylist()) == {micro_store.scorer}
+    assert set(rows.column("generation_id").to_pylist()) == {generated}
+    with pytest.raises(DataError, match="scored other hypotheses"):
+        read_scores(micro_store.store, result.key, ids, np.arange(4))
+
+
+def test_mirrored_people_get_the_same_score_only_if_asked(micro_store: MicroStore, generated: str) -> None:
+    given = arrays(micro_store, generated)
+    scorer = load_scorer(micro_store.store, micro_store.scorer)
+    for mirror, alike in ((True, True), (False, False)):
+        measure = HypothesisScorer(scorer, ScoreConfig(mirror=mirror, microbatch=4))
+        assert np.allclose(measure(*given), measure(*mirrored(*given)), atol=1e-6) == alike
+
+
+def test_without_mirror_it_is_the_scorers_own_score(micro_store: MicroStore, generated: str) -> None:
+    crops, uvd, twists = arrays(micro_store, generated)
+    scorer = load_scorer(micro_store.store, micro_store.scorer)
+    pictures = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        expected = scorer(pictures, torch.tensor(uvd), torch.tensor(twists)).numpy()
+    seen = HypothesisScorer(scorer, ScoreConfig(mirror=False, microbatch=7))(crops, uvd, twists)
+    np.testing.assert_allclose(seen, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 5, 24])
+def test_microbatch_hardly_matters(micro_store: MicroStore, generated: str, size: int) -> None:
+    given = arrays(micro_store, generated)
+    scorer = load_scorer(micro_store.store, micro_store.scorer)
+    one = HypothesisScorer(scorer, ScoreConfig())(*given)
+    np.testing.assert_allclose(HypothesisScorer(scorer, ScoreConfig(microbatch=size))(*given), one, atol=1e-4)
+
+
+def test_scores_that_are_not_finite_are_failures(
+    micro_store: MicroStore, generated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = arrays(micro_store, generated)[1][3, 1]
+
+    def load(store: Store, digest: str) -> HMRScorer:
+        scorer = load_scorer(store, digest)
+        judge = scorer.score
+
+        def broken(pyramid: object, estimate: object, uvd: torch.Tensor, twists: torch.Tensor) -> torch.Tensor:
+            raw = judge(pyramid, estimate, uvd, twists)
+            raw[(uvd == torch.tensor(victim)).all(-1).all(-1)] = torch.inf
+            return raw
+
+        scorer.score = broken  # type: ignore[method-assign]
+        return scorer
+
+    monkeypatch.setattr(module, "load_scorer", load)
+    result = score(micro_store.context, generated, [micro_store.ingest_key], micro_store.scorer)
+    failed = read(micro_store.store, "failures", stage_keys=[result.key]).to_pylist()
+    assert [(row["id"], row["reason"]) for row in failed] == [("wild/train/00000003#0", "not finite")]
+    assert result.record.tally.ok == 23
+    assert len(read(micro_store.store, "scores", stage_keys=[result.key])) == 23 * 5

@@ -1,0 +1,87 @@
+"""train_scorer: the pool is drawn once, each hypothesis in it stands for itself, and training starts at the policy."""
+
+import numpy as np
+import pytest
+import torch
+
+import tasks.train_scorer as module
+from infra.tables import read
+from models.bodies import load_body
+from tasks.evaluate import ErrorMeter
+from tasks.instances import as_labelled_crops, instance_ids, load_instances
+from tasks.model_store import load_policy, load_scorer, model_of
+from tasks.train_scorer import build_scorer, draw_pool, train_scorer, train_scorer_spec
+from tasks.training.scorer import HypothesisPool, ScorerRecipe
+from tasks.training.worker import RunFolder
+from tests.tasks import micro
+from tests.tasks.conftest import MicroStore
+
+CPU = torch.device("cpu")
+
+
+def test_a_scorer_is_trained(micro_store: MicroStore) -> None:
+    here = micro_store.context
+    done = train_scorer(here, micro_store.ingest_key, micro_store.policy)
+    digest = model_of(here.store, done.key)
+    assert load_scorer(here.store, digest).config == micro.CONFIG.scorer
+    row = next(row for row in read(here.store, "models").to_pylist() if row["digest"] == digest)
+    assert (row["kind"], row["parents"]) == ("scorer", [micro_store.policy])
+    assert train_scorer(here, micro_store.ingest_key, micro_store.policy).reused
+    assert train_scorer_spec(here, micro_store.ingest_key, "0" * 64).key != done.key
+
+
+def pool_of(held: MicroStore, ids: list[str], seed: int = 0) -> HypothesisPool:
+    """The pool that would be drawn for these instances alone."""
+    store, config = held.store, micro.CONFIG.train_scorer.model_copy(update={"seed": seed})
+    found = load_instances(store, [held.ingest_key], ids)
+    measure = ErrorMeter(load_body(micro.CONFIG.body), micro.CONFIG.root_solver, 50)
+    run = RunFolder(store, "x")
+    return draw_pool(load_policy(store, held.policy), found, as_labelled_crops(found), config, measure, CPU, run)
+
+
+def test_a_hypothesis_depends_on_its_instance_and_index_alone(micro_store: MicroStore) -> None:
+    ids = instance_ids(micro_store.store, [micro_store.ingest_key], [micro.SCORER_TRAIN])[:6]
+    whole, some, other = pool_of(micro_store, ids), pool_of(micro_store, ids[3:5]), pool_of(micro_store, ids[3:5], 1)
+    count = micro.CONFIG.train_scorer.pool_samples + micro.CONFIG.train_scorer.pool_blends
+    assert whole.uvd.shape == (6, count, 29, 3)
+    assert whole.twists.shape == (6, count, 23, 2)
+    assert whole.errors_mm.shape == (6, count)
+    np.testing.assert_allclose(some.uvd, whole.uvd[3:5], atol=1e-5)
+    np.testing.assert_allclose(some.errors_mm, whole.errors_mm[3:5], rtol=1e-3)
+    assert np.abs(other.uvd - some.uvd).max() > 0.01
+    assert np.abs(whole.uvd[:, 0] - whole.uvd[:, 1]).max() > 0.01
+    np.testing.assert_allclose(np.linalg.norm(whole.twists, axis=-1), 1.0, atol=1e-5)
+
+
+def test_blends_lie_between_label_and_sample(micro_store: MicroStore) -> None:
+    keys = [micro_store.ingest_key]
+    ids = instance_ids(micro_store.store, keys, [micro.SCORER_TRAIN])
+    pool, found = pool_of(micro_store, ids), load_instances(micro_store.store, keys, ids)
+    samples = micro.CONFIG.train_scorer.pool_samples
+    for blend in range(micro.CONFIG.train_scorer.pool_blends):
+        way = np.linalg.norm(pool.uvd[:, samples + blend] - found.uvd, axis=(1, 2))
+        whole = np.linalg.norm(pool.uvd[:, blend % samples] - found.uvd, axis=(1, 2))
+        shares = way / whole
+        assert ((shares >= 0) & (shares <= 1 + 1e-5)).all()
+        assert shares.std() > 0.1  # not all alike
+    assert np.median(pool.errors_mm[:, samples:]) < np.median(pool.errors_mm[:, :samples])
+
+
+def test_the_pool_is_not_drawn_again_after_a_resume(micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, config = RunFolder(micro_store.store, "train_scorer-x"), micro.CONFIG
+
+    def built() -> ScorerRecipe:
+        ingest_key, policy = micro_store.ingest_key, micro_store.policy
+        return build_scorer(
+            run, CPU, config.train_scorer, config.scorer, ingest_key, policy, micro.SCORER_TRAIN, "tiny", "procrustes"
+        )
+
+    first = built()
+    assert b"48 of 48" in (run.read("progress.json") or b"")
+    monkeypatch.setattr(module, "draw_pool", None)
+    second = built()
+    np.testing.assert_array_equal(first.pool.uvd, second.pool.uvd)
+    np.testing.assert_array_equal(first.pool.errors_mm, second.pool.errors_mm)
+    policy = load_policy(micro_store.store, micro_store.policy)
+    stem = "stem.0.weight"
+    assert torch.equal(second.model.encoder.state_dict()[stem], policy.condition.backbone.state_dict()[stem])

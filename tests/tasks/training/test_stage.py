@@ -1,0 +1,269 @@
+"""A training as a stage: committed once, found again, and the same bits with Ray, through kills, or without either."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ray.train.v2.api.exceptions import WorkerGroupError
+
+from infra.ray_session import ray_session
+from infra.stages import StageSpec, find
+from infra.store import Store
+from infra.tables import read
+from schemas.config.engine import EngineConfig
+from schemas.errors import DataError, EngineError
+from schemas.progress import SilentProgress
+from tasks.context import Context
+from tasks.instances import labelled_crops
+from tasks.model_store import load_policy, model_of
+from tasks.train_base import build_base, train_base, train_base_spec
+from tasks.training import stage
+from tasks.training.base import BaseRecipe
+from tasks.training.stage import train_stage
+from tasks.training.worker import Job, RunFolder, train
+from tests.tasks import micro
+from tests.tasks.conftest import MicroStore
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Heard(SilentProgress):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.steps = 0
+
+    def advance(self, stage: str, count: int = 1, note: str = "") -> None:
+        self.steps += count
+
+    def end(self, stage: str, note: str = "") -> None:
+        self.lines.append(note)
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def config(**changes: Any) -> EngineConfig:
+    base = micro.CONFIG.train_base
+    optimiser = base.optimiser.model_copy(update=changes)
+    return micro.CONFIG.model_copy(update={"train_base": base.model_copy(update={"optimiser": optimiser})})
+
+
+def context(store: Store, heard: Heard | None = None, in_process: bool = True, **changes: Any) -> Context:
+    return Context(store, config(**changes), heard or Heard(), in_process=in_process)
+
+
+def job(held: MicroStore, folder: str, **changes: Any) -> Job:
+    settings = config(**changes)
+    args = {
+        "config": settings.train_base,
+        "network": settings.policy,
+        "ingest_key": held.ingest_key,
+        "target": micro.SOURCE_TRAIN,
+    }
+    run = RunFolder(held.store, folder)
+    return Job("train_base", run, build_base, args, settings.train_base.optimiser, "policy", settings.policy)
+
+
+def test_trained_once_and_found_again(micro_store: MicroStore) -> None:
+    store, key, heard = micro_store.store, micro_store.ingest_key, Heard()
+    here = context(store, heard)
+    threads = torch.get_num_threads()
+    first = train_base(here, key)
+    assert torch.get_num_threads() == threads
+    assert not first.reused
+    assert first.key == train_base_spec(here, key).key
+    assert heard.steps == 6
+    digest = model_of(store, first.key)
+    assert heard.lines[-1].startswith(f"model {digest[:12]}, loss ")
+    assert load_policy(store, digest).config == micro.CONFIG.policy
+    curves = read(store, "curves", stage_keys=[first.key]).to_pylist()
+    assert {row["series"] for row in curves} == {"loss", "joints", "twists", "estimate"}
+    assert sorted({row["step"] for row in curves}) == [2, 4, 6]
+    assert store.list_files("ray") == []
+    again = train_base(here, key)
+    assert again.reused
+    assert again.record == first.record
+    assert heard.lines[-1] == f"train_base: reused, model {digest[:12]} ({first.key[:12]})"
+
+
+def test_what_decides_the_key(shared_micro_store: MicroStore) -> None:
+    store, key = shared_micro_store.store, shared_micro_store.ingest_key
+    plain = train_base_spec(context(store), key).key
+    assert train_base_spec(Context(store, config(), round=4), key).key == plain
+    assert train_base_spec(context(store, steps=7), key).key != plain
+    assert train_base_spec(context(store), "0" * 64).key != plain
+    assert train_base_spec(context(store), key, micro.SCORER_TRAIN).key != plain
+    more_threads = config().ray.model_copy(update={"threads_per_trainer": 2})
+    assert train_base_spec(Context(store, config().model_copy(update={"ray": more_threads})), key).key != plain
+    more_actors = config().ray.model_copy(update={"actors": 9, "trainers": 2})
+    assert train_base_spec(Context(store, config().model_copy(update={"ray": more_actors})), key).key == plain
+
+
+def test_resumed_from_each_checkpoint_it_is_the_same_model_with_the_same_curves(micro_store: MicroStore) -> None:
+    states: dict[int, Any] = {}
+    whole = train(
+        job(micro_store, "whole"),
+        torch.device("cpu"),
+        None,
+        lambda step, state: states.update({step: _copied(state())}),
+    )
+    assert sorted(states) == [2, 4, 6]
+    for step, state in states.items():
+        resumed = train(job(micro_store, f"from-{step}"), torch.device("cpu"), state, lambda step, state: None)
+        assert resumed == whole
+    torch.set_flush_denormal(False)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {name: _copied(item) for name, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
+
+
+def test_a_training_that_was_over_before_the_kill_is_only_committed(micro_store: MicroStore) -> None:
+    store, key = micro_store.store, micro_store.ingest_key
+    spec = train_base_spec(context(store), key)
+    result = train(job(micro_store, f"train_base-{spec.key[:16]}"), torch.device("cpu"), None, lambda step, state: None)
+    torch.set_flush_denormal(False)
+    heard = Heard()
+    done = train_base(context(store, heard), key)
+    assert model_of(store, done.key) == result.model.digest
+    assert heard.steps == 0
+
+
+def test_a_loss_that_is_no_number_is_told(micro_store: MicroStore) -> None:
+    here = context(micro_store.store, learning_rate=1e30, warmup_steps=0, gradient_clip=1e30)
+    with pytest.raises(EngineError, match=r"The loss became (nan|inf) at step \d.*Lower the learning rate"):
+        train_base(here, micro_store.ingest_key)
+    assert find(micro_store.store, train_base_spec(here, micro_store.ingest_key).key) is None
+
+
+def test_missing_labels_are_told(micro_store: MicroStore) -> None:
+    with pytest.raises(DataError, match="24 of 24 instances have no label"):
+        train_base(context(micro_store.store), micro_store.ingest_key, micro.WILD_TRAIN)
+
+
+class FakeTrainer:
+    """Stands for a Ray trainer whose run ends with this error."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+
+    def fit(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+def without_ray(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
+    monkeypatch.setattr(stage, "ray_session", lambda **_: nullcontext())
+    monkeypatch.setattr(stage, "check_resources", lambda needed: None)
+    monkeypatch.setattr(stage, "_trainer", lambda job, settings: FakeTrainer(error))
+
+
+def test_a_worker_that_died_too_often_is_told(micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "Training failed:\n[Rank 0]\nTraceback\nThe worker process has died. Common causes include: many."
+    without_ray(monkeypatch, WorkerGroupError(text, {}))
+    words = "failed 3 times; the last time: The worker process has died. Run again to go on from the last checkpoint"
+    with pytest.raises(EngineError, match=words):
+        train_base(context(micro_store.store, in_process=False), micro_store.ingest_key)
+
+
+def test_a_run_that_ended_with_nothing_is_told(micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_ray(monkeypatch, None)
+    with pytest.raises(EngineError, match="training ended without a model"):
+        train_base(context(micro_store.store, in_process=False), micro_store.ingest_key)
+
+
+def test_the_one_that_was_first_counts(micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes do the same training; the other one commits, and removes the run's folder, under our feet."""
+    store, key, heard = micro_store.store, micro_store.ingest_key, Heard()
+
+    class Overtaken(FakeTrainer):
+        def fit(self) -> None:
+            train_base(context(store), key)
+
+    without_ray(monkeypatch, None)
+    monkeypatch.setattr(stage, "_trainer", lambda job, settings: Overtaken(None))
+    done = train_base(context(store, heard, in_process=False), key)
+    assert done.reused
+    assert len(read(store, "models", stage_keys=[done.key])) == 1
+
+
+LONG = {"steps": 120, "checkpoint_every": 10, "report_every": 5, "learning_rate": 1e-3}
+DRIVER = """
+import sys
+from infra.store import Store
+from tests.tasks.training.test_stage import *
+train_base(context(Store.open(sys.argv[1]), in_process=False, **LONG), sys.argv[2])
+"""
+
+
+def refuse(run: RunFolder, device: torch.device, text: str) -> Any:
+    """A builder that finds its data wanting."""
+    raise DataError(text)
+
+
+class Fragile(BaseRecipe):
+    """Once in a run's life, its worker is killed at step 100."""
+
+    run: RunFolder
+
+    def loss(self, step: int, draw: np.random.Generator) -> tuple[torch.Tensor, Mapping[str, float]]:
+        if step == 100 and self.run.read("killed") is None:
+            self.run.write("killed", b"")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().loss(step, draw)
+
+
+def build_fragile(run: RunFolder, device: torch.device, ingest_key: str) -> Fragile:
+    settings = config(**LONG)
+    recipe = Fragile(
+        settings.train_base, settings.policy, labelled_crops(run.store, [ingest_key], micro.SOURCE_TRAIN), device
+    )
+    recipe.run = run
+    return recipe
+
+
+@pytest.mark.slow
+def test_on_a_real_ray_with_kills_of_driver_and_worker(micro_store: MicroStore, tmp_path: Path) -> None:
+    store, key = micro_store.store, micro_store.ingest_key
+    undisturbed = Store(str(tmp_path / "undisturbed"))
+    shutil.copytree(store.root, undisturbed.root)
+    expected = train_base(context(undisturbed, **LONG), key)
+
+    here = context(store, Heard(), in_process=False, **LONG)
+    spec = train_base_spec(here, key)
+    run = RunFolder(store, f"train_base-{spec.key[:16]}")
+    command = [sys.executable, "-c", DRIVER, store.url, key]
+    environment = {**os.environ, "ADHMR_FAULT_AT": "train:train_base@3"}
+    assert subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == -signal.SIGKILL
+    assert find(store, spec.key) is None
+    assert any("/checkpoint" in path for path in store.list_files(run.ray_folder))
+    assert run.read("result.json") is None
+
+    with ray_session(cpus=2):
+        network, optimiser = here.config.policy, here.config.train_base.optimiser
+        refused, args = StageSpec("refused", 1, {}), {"text": "no such thing"}
+        with pytest.raises(DataError, match="Stage refused: no such thing"):
+            train_stage(here, refused, refuse, args, kind="policy", network=network, optimiser=optimiser)
+        done = train_stage(
+            here, spec, build_fragile, {"ingest_key": key}, kind="policy", network=network, optimiser=optimiser
+        )
+    assert done.key == expected.key
+    assert not done.reused
+    assert model_of(store, done.key) == model_of(undisturbed, done.key)
+    for table in ("curves", "models"):
+        columns = [name for name in read(store, table).column_names if name not in ("created_at", "uri")]
+        assert read(store, table, columns=columns).equals(read(undisturbed, table, columns=columns))
+    assert store.list_files(run.ray_folder) == []
