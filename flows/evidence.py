@@ -42,7 +42,7 @@ def main(
             _run_seed(folder, profile, seed)
         from flows.evidence_page import SeedEvidence, evidence_page
 
-        found = [SeedEvidence.read(_store(folder, seed), profile, seed) for seed in numbers]
+        found = [SeedEvidence.read(_store(folder, seed), profile, seed, ALIGNING, CLEANING) for seed in numbers]
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(evidence_page(found, machine(), _commit(), datetime.now(UTC)), encoding="utf-8")
         typer.echo(f"wrote {page}")

@@ -77,7 +77,7 @@ class SeedEvidence:
         """The first rounds of both campaigns. StoreError where one was not reported."""
         aligned, cleaned = read_facts(store, aligning, 1), read_facts(store, cleaning, 1)
         kept = cleaned.key("keep")
-        records = {}
+        records: dict[str, tuple[str, StageRecord]] = {}
         for prefix, facts in (("", aligned), ("cleaning: ", cleaned)):
             for run in facts.distinct_runs():
                 record = find(store, run.key)
@@ -99,16 +99,15 @@ def evidence_page(found: Sequence[SeedEvidence], machine: Mapping[str, str], com
     """The page. Nothing on it was typed by hand."""
     config = found[0].config
     samples = config.evaluate.generate.hypotheses - 1
+    measured_on = "; ".join(f"{name} {text}" for name, text in machine.items())
     lines = [
         "# Evidence",
         "",
-        "Written by `make evidence`; do not edit. Errors in mm, root-relative, on held-out labels; changes in % against the policy "
-        f"before, with 95 % paired-bootstrap intervals over {config.evaluate.resamples:,} resamples; M = {samples} samples. wild/test "
-        "was used for this page only: gates and choices read wild/validation.",
+        "Written by `make evidence`; do not edit. Errors in mm, root-relative, on held-out labels; changes in % against "
+        f"the policy before, with 95 % paired-bootstrap intervals over {config.evaluate.resamples:,} resamples; "
+        f"M = {samples} samples. wild/test was used for this page only: gates and choices read wild/validation.",
         "",
-        f"Commit {commit}, {made_at:%Y-%m-%d}; profile {config.profile}; "
-        + "; ".join(f"{k} {v}" for k, v in machine.items())
-        + ".",
+        f"Commit {commit}, {made_at:%Y-%m-%d}; profile {config.profile}; {measured_on}.",
         "",
         "## DPO round 1, change on wild/test",
         "",

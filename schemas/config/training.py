@@ -27,7 +27,7 @@ class OptimiserConfig(Config):
 class SupervisedLossConfig(Config):
     """The weights of the losses on labelled crops."""
 
-    heat: float = setting(0.1, "the encoder's own heatmaps (cross-entropy with a Gaussian around the joint)", "1", ge=0)
+    heat: float = setting(0.5, "the encoder's own heatmaps (cross-entropy with a Gaussian around the joint)", "1", ge=0)
     heat_sigma: float = setting(0.06, "standard deviation of that Gaussian", "half crop sides", gt=0)
     uv: float = setting(4.0, "the encoder's own joint positions (normalised, L1)", "1", ge=0)
     depth: float = setting(2.0, "the encoder's own joint depths (metres, L1)", "1", ge=0)
