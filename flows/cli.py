@@ -73,7 +73,7 @@ def run(
 ) -> None:
     """A whole DPO round. What is missing is made first, a killed round goes on, else the next one begins."""
     fields = _changes(changes)
-    _early_checks(store, profile, campaign, seed, fields)
+    _early_checks(store, profile, campaign, seed, fields, images, boxes)
     from flows.dpo_round import dpo_round
 
     facts = dpo_round(store, profile, campaign, seed, images, boxes, fields)
@@ -94,7 +94,7 @@ def clean(
 ) -> None:
     """A cleaning round: pseudo-label, score, keep the best share, train on it, evaluate."""
     fields = _changes(changes, swap_share)
-    _early_checks(store, profile, campaign, seed, fields)
+    _early_checks(store, profile, campaign, seed, fields, images, boxes)
     from flows.clean_round import clean_round
 
     facts = clean_round(store, profile, campaign, seed, images, boxes, labels, fields)
@@ -197,7 +197,7 @@ def report(
         raise DataError(f"Campaign {config.campaign} has no closed round yet: `adhmr run` makes one.")
     facts = read_facts(opened, config.campaign, chosen)
     write_report(Context(opened, config, round=chosen), facts)
-    print_summary(Console(), opened, config, facts)
+    print_summary(Console(highlight=False), opened, config, facts)
 
 
 @app.command()
@@ -265,13 +265,24 @@ def _configuration(profile: str, campaign: str | None, seed: int, fields: dict[s
     return configuration(profile, campaign, seed, fields)
 
 
-def _early_checks(store: str | None, profile: str, campaign: str | None, seed: int, fields: dict[str, str]) -> None:
-    """Say what is wrong with configuration and store before anything slow begins."""
+def _early_checks(
+    store: str | None,
+    profile: str,
+    campaign: str | None,
+    seed: int,
+    fields: dict[str, str],
+    images: str | None = None,
+    boxes: str | None = None,
+) -> None:
+    """Say what is wrong with configuration, store, pictures and timing before anything slow begins."""
     quiet_start()
-    _configuration(profile, campaign, seed, fields)
+    config = _configuration(profile, campaign, seed, fields)
+    from flows.lease import refuse_if_busy
+    from flows.user_pictures import user_pictures
     from infra.store import Store
 
-    Store.open(store)
+    user_pictures(images, boxes)
+    refuse_if_busy(Store.open(store), config.campaign)
 
 
 def _open_or_imagine(store: str | None) -> Store:
@@ -303,7 +314,7 @@ def _summarise(
 
     opened = _open(store)
     write_views_sql(opened)
-    print_summary(Console(), opened, _configuration(profile, campaign, seed, fields), facts)
+    print_summary(Console(highlight=False), opened, _configuration(profile, campaign, seed, fields), facts)
 
 
 if __name__ == "__main__":

@@ -103,9 +103,10 @@ def evidence_page(found: Sequence[SeedEvidence], machine: Mapping[str, str], com
     lines = [
         "# Evidence",
         "",
-        "Written by `make evidence`; do not edit. Errors in mm, root-relative, on held-out labels; changes in % against "
-        f"the policy before, with 95 % paired-bootstrap intervals over {config.evaluate.resamples:,} resamples; "
-        f"M = {samples} samples. wild/test was used for this page only: gates and choices read wild/validation.",
+        "Written by `make evidence`; do not edit. Errors in mm, root-relative, on held-out labels; changes in % "
+        "against the policy before, with 95 % paired-bootstrap intervals over "
+        f"{config.evaluate.resamples:,} resamples; M = {samples} samples. wild/test was used for this page only: "
+        "gates and choices read wild/validation.",
         "",
         f"Commit {commit}, {made_at:%Y-%m-%d}; profile {config.profile}; {measured_on}.",
         "",

@@ -61,12 +61,7 @@ def lease(store: Store, campaign: str, what: str, beat_seconds: float = BEAT_SEC
     path = f"leases/{campaign}.json"
     mine = _me(what)
     if not store.atomic_write(path, _bytes(mine), replace=False):
-        other = _read(store, path)
-        if other is not None and other.is_alive(time.time()):
-            raise BusyError(
-                f"Campaign {campaign} is being worked on: {other.what}, process {other.pid} on {other.host}. Wait "
-                "until that run has ended, or choose another --campaign."
-            )
+        refuse_if_busy(store, campaign)
         store.atomic_write(path, _bytes(mine))
         holder = _read(store, path)
         if holder is not None and holder.token != mine.token:
@@ -82,6 +77,16 @@ def lease(store: Store, campaign: str, what: str, beat_seconds: float = BEAT_SEC
         current = _read(store, path)
         if current is not None and current.token == mine.token:
             store.remove(path)
+
+
+def refuse_if_busy(store: Store, campaign: str) -> None:
+    """Raise BusyError, which names the holder, if somebody living holds the campaign's lease."""
+    other = holder_of(store, campaign)
+    if other is not None:
+        raise BusyError(
+            f"Campaign {campaign} is being worked on: {other.what}, process {other.pid} on {other.host}. Wait until "
+            "that run has ended, or choose another --campaign."
+        )
 
 
 def holder_of(store: Store, campaign: str) -> Holder | None:

@@ -12,6 +12,8 @@ from infra.store import Store
 from tasks.context import Context
 
 _open: list[Running] = []
+IN_PROCESS = False
+"""Tests set it, to have stages work in this process instead of on Ray."""
 
 
 @contextmanager
@@ -36,7 +38,7 @@ def session(
     with ExitStack() as resources:
         resources.enter_context(lease(opened, config.campaign, what))
         progress = resources.enter_context(PrefectProgress(resources.enter_context(ConsoleProgress())))
-        line = Running(Context(opened, config, progress), resources)
+        line = Running(Context(opened, config, progress, in_process=IN_PROCESS), resources)
         _open.append(line)
         try:
             yield line

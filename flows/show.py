@@ -1,6 +1,9 @@
 """How answers of the command line look: on standard output, as tables for people or as CSV for programs."""
 
+from __future__ import annotations
+
 import sys
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.csv
@@ -8,11 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows.doctor import Finding
-from flows.plan import Plan
-from infra.store import Store
-from infra.vacuum import VacuumReport
-from tasks.report.page import format_quantity, format_span
+if TYPE_CHECKING:
+    from flows.doctor import Finding
+    from flows.plan import Plan
+    from infra.store import Store
+    from infra.vacuum import VacuumReport
 
 _MOST_ROWS = 200
 _MOST_CHARACTERS = 80
@@ -100,6 +103,7 @@ def print_evaluation(store: Store, key: str) -> None:
     """The figures of one evaluation, with intervals."""
     from models.statistics import bootstrap_mean
     from tasks.compare import evaluation_table
+    from tasks.report.page import format_quantity, format_span
 
     out = console()
     for target, evaluated in evaluation_table(store, key).items():

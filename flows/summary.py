@@ -5,34 +5,37 @@ from rich.table import Table
 
 from flows.one_round import COMMANDS
 from infra.store import Store
+from models.statistics import Interval
 from schemas.config.engine import EngineConfig
 from tasks.report import measured
 from tasks.report.content import HeadlineGroup, HeadlineRow
 from tasks.report.facts import RoundFacts
-from tasks.report.page import format_percent, format_quantity, format_span
+from tasks.report.page import format_number, format_quantity, format_span
+
+_LEFT_OUT = ("expected MPJPE", "selected MPJPE", "best of M MPJPE")
+"""Headline rows that only the page shows, beside those of PA-MPJPE."""
 
 
 def print_summary(console: Console, store: Store, config: EngineConfig, facts: RoundFacts) -> None:
-    """The round in one screen, from the tables."""
+    """The round in one screen, from the tables. Errors and diversity in mm."""
     found = measured.found_metrics(store, facts)
     groups = measured.headline(found, facts, config)
     console.print()
     console.print(f"[bold]{facts.title}[/bold] of campaign {facts.campaign}: {_outcome(facts)}")
     if groups:
-        console.print(_table(groups, [control.name for control in measured.controls(facts, config)]))
+        console.print(_table(groups, [control.name for control in measured.controls(facts, config)]), soft_wrap=True)
     for row in measured.scorer_rows(store, facts, config, found):
-        console.print(
-            f"  {row.name}: {format_quantity(row.value, row.unit)} {format_span(row.low, row.high, row.unit)}",
-            highlight=False,
-            markup=False,
-        )
-    for verdict in facts.verdicts:
-        console.print(f"  gate {verdict}", style=None if verdict.passed else "red", highlight=False, markup=False)
+        spread = format_span(row.low, row.high, row.unit)
+        console.print(f"{row.name}: {format_quantity(row.value, row.unit)} {spread}", markup=False, soft_wrap=True)
+    broken = [verdict for verdict in facts.verdicts if not verdict.passed]
+    console.print(f"gates: {len(facts.verdicts) - len(broken)} of {len(facts.verdicts)} hold", markup=False)
+    for verdict in broken:
+        console.print(f"  {verdict}", style="red", markup=False, soft_wrap=True)
     for notice in facts.notices:
-        console.print(f"  note: {notice}", highlight=False, markup=False)
+        console.print(f"note: {notice}", markup=False, soft_wrap=True)
     places = (("report", store.report_uri(facts.report_name)), ("store", store.url), ("next", what_next(facts)))
     for name, text in places:
-        console.print(f"{name + ':':<8}{text}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{name + ':':<8}{text}", markup=False, soft_wrap=True)
 
 
 def what_next(facts: RoundFacts) -> str:
@@ -52,23 +55,25 @@ def _outcome(facts: RoundFacts) -> str:
 def _table(groups: list[HeadlineGroup], controls: list[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
     table.add_column("measure", no_wrap=True)
-    for title in ("before", "after", "change", *controls):
+    for title in ("before", "after", "change, %", *(f"{name}, %" for name in controls)):
         table.add_column(title, justify="right", no_wrap=True)
     for group in groups:
+        rows = [row for row in group.rows if not row.name.startswith(_LEFT_OUT) and "PA-" not in row.name]
         table.add_row(f"[dim]{group.title}[/dim]")
-        for row in group.rows:
+        for row in rows:
             table.add_row(f"  {row.name}", *_cells(row, controls))
     return table
 
 
 def _cells(row: HeadlineRow, controls: list[str]) -> list[str]:
-    change = "" if row.change is None else format_percent(row.change.value)
-    span = "" if row.change is None else format_span(row.change.low, row.change.high, "%")
-    beside = [format_percent(row.controls[name].value) if name in row.controls else "" for name in controls]
-    # rich reads [..] as its own markup
     return [
-        format_quantity(row.before, row.unit),
-        format_quantity(row.after, row.unit),
-        f"{change} {span}".replace("[", "\\["),
-        *beside,
+        format_number(row.before, row.unit),
+        format_number(row.after, row.unit),
+        "" if row.change is None else _interval(row.change),
+        *("" if name not in row.controls else format_number(row.controls[name].value, "%") for name in controls),
     ]
+
+
+def _interval(change: Interval) -> str:
+    # rich reads [..] as its own markup
+    return f"{format_number(change.value, '%')} {format_span(change.low, change.high, '%')}".replace("[", "\\[")

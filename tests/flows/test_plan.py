@@ -77,7 +77,7 @@ def test_a_round_of_the_other_kind_is_finished_first(context: Context) -> None:
     rounds.open_round(context.store, "micro", 1, why="clean round")
     seen = rounds.state(context.store, "micro")
     assert coming_round(seen, "clean", "f" * 64) == ((1, "f" * 64, "f" * 64), True)
-    with pytest.raises(EngineError, match="Round 1 of campaign micro is an unfinished clean round.*adhmr clean"):
+    with pytest.raises(EngineError, match=r"Round 1 of campaign micro is an unfinished clean round.*adhmr clean"):
         coming_round(seen, "dpo", "f" * 64)
 
 

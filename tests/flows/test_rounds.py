@@ -1,0 +1,218 @@
+"""Whole rounds, as real Prefect flow runs on the micro profile: what the second reuses, and that the plan knew it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+from typer.testing import CliRunner
+
+import flows.session
+from flows.clean_round import clean_round
+from flows.cli import app
+from flows.configuration import configuration
+from flows.dpo_round import dpo_round
+from flows.evaluate import evaluate
+from flows.one_round import Kind
+from flows.plan import Plan, plan_round
+from infra import rounds
+from infra.stages import find, records
+from infra.store import Store
+from infra.tables import read
+from infra.views import query
+from schemas.config.engine import EngineConfig
+from tasks.context import Context
+from tasks.report.facts import RoundFacts
+from tasks.report.stage import read_facts
+from tests.flows.queries import QUERIES
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+PROFILE = "micro"
+
+
+class Lived(NamedTuple):
+    """A store after a DPO round on Ray, another without, and a cleaning round; each with the plan made before it."""
+
+    store: Store
+    config: EngineConfig
+    plans: tuple[Plan, ...]
+    facts: tuple[RoundFacts, ...]
+    times_before_second: dict[str, object]
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
+    store = Store.open(tmp_path_factory.mktemp("rounds") / "store")
+    config = configuration(PROFILE)
+    plans, facts = [], []
+
+    def planned(kind: Kind, config: EngineConfig) -> None:
+        plans.append(plan_round(Context(store, config), kind))
+
+    swapped = {"clean.swap_share": "0.3", "gates.best_of_m_change": "0", "gates.max_drift": "0"}
+    with prefect_test_harness(server_startup_timeout=180), pytest.MonkeyPatch.context() as patch:
+        planned("dpo", config)
+        facts.append(dpo_round(store.url, PROFILE))
+        times = {record.stage_key: record.finished_at for record in records(store)}
+        patch.setattr(flows.session, "IN_PROCESS", True)
+        planned("dpo", config)
+        facts.append(dpo_round(store.url, PROFILE))
+        planned("clean", configuration(PROFILE, changes=swapped))
+        facts.append(clean_round(store.url, PROFILE, changes=swapped))
+        yield Lived(store, config, tuple(plans), tuple(facts), dict(times))
+
+
+def test_rounds_follow_each_other(lived: Lived) -> None:
+    assert [(facts.kind, facts.number) for facts in lived.facts] == [("dpo", 1), ("dpo", 2), ("clean", 3)]
+    seen = rounds.state(lived.store, "micro")
+    assert not seen.is_open
+    current = seen.first_policy
+    for facts in lived.facts:
+        assert facts.policy_before == current
+        assert facts.reference == seen.first_policy
+        decision = seen.decision(facts.number)
+        assert decision is not None
+        assert (decision.event == "promoted") is facts.promoted
+        current = facts.policy_after if facts.promoted else current
+    assert seen.policy == current
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_the_plan_said_what_the_run_did(lived: Lived, number: int) -> None:
+    verdict = {"reused": "reuse", "resumed": "resume", "run": "run"}
+    done = [(run.name, verdict[run.state]) for run in lived.facts[number].distinct_runs()]
+    looks = lived.plans[number].looks
+    assert [(look.title.split(" ")[0], look.verdict) for look in looks] == [*done, ("report", "run")]
+    keys = {run.key for run in lived.facts[number].runs}
+    assert {look.key for look in looks if look.key is not None} <= keys
+    assert lived.plans[number].number == lived.facts[number].number
+
+
+def test_the_second_round_reuses_what_the_first_stood_on(lived: Lived) -> None:
+    states = {run.title: run.state for run in lived.facts[1].runs}
+    for title in ("synthesize", "ingest", "train_base", "train_scorer", "evaluate (before)", "evaluate (first policy)"):
+        assert states[title] == "reused", title
+    for title in ("generate", "score", "pair", "align", "align (random pairs)", "evaluate (after)", "compare"):
+        assert states[title] == "run", title
+    for key, finished_at in lived.times_before_second.items():
+        record = find(lived.store, key)
+        assert record is not None
+        assert record.finished_at == finished_at, "a finished stage was touched"
+
+
+def test_each_round_draws_its_own_hypotheses(lived: Lived) -> None:
+    noises = {facts.known("generate") for facts in lived.facts[:2]}
+    assert len(noises) == 2
+    rows = [read(lived.store, "pairs", stage_keys=[facts.known("pair")]) for facts in lived.facts[:2]]
+    assert [set(part.column("round").to_pylist()) for part in rows] == [{1}, {2}]
+
+
+def test_every_stage_counts_its_units(lived: Lived) -> None:
+    for record in records(lived.store):
+        assert record.tally.total == record.units_in, record.stage
+    unused = query(lived.store, "SELECT count(*) AS n FROM stages WHERE campaign <> 'micro'").to_pylist()
+    assert unused == [{"n": 0}]
+
+
+def test_controls_diversity_and_drift_stand_in_every_report(lived: Lived) -> None:
+    for facts in lived.facts:
+        page = lived.store.read_bytes(f"reports/{facts.report_name}").decode()
+        control = "random pairs" if facts.kind == "dpo" else "all labels"
+        for words in (control, "less noise", "diversity", "Drift on held-out source", "zero-noise MPVPE", "best of 3"):
+            assert words in page, (facts.title, words)
+        assert page.count("<figcaption>") == 12
+        assert read_facts(lived.store, facts.campaign, facts.number) == facts
+
+
+def test_swapped_labels_are_measured_and_dropped_ones_named(lived: Lived) -> None:
+    facts = lived.facts[2]
+    kept = facts.known("keep")
+    found = read(lived.store, "metrics", stage_keys=[kept]).to_pylist()
+    assert 0 <= next(row["value"] for row in found if row["name"] == "auc") <= 1
+    record = find(lived.store, kept)
+    assert record is not None
+    assert (record.units_in, record.tally.ok, record.tally.filtered) == (24, 17, 7)
+    dropped = read(lived.store, "failures", stage_keys=[kept])
+    assert len(dropped) == 7
+    compared = read(lived.store, "metrics", stage_keys=[facts.known("compare")]).to_pylist()
+    roles = {row["role"] for row in compared if row["name"] == "expected_mpvpe"}
+    assert {"before", "after", "change", "all_labels", "change_all_labels", "change_minus_all_labels"} <= roles
+
+
+def test_a_gate_that_does_not_hold_keeps_the_policy(lived: Lived) -> None:
+    facts = lived.facts[2]
+    broken = [verdict for verdict in facts.verdicts if not verdict.passed]
+    assert facts.promoted is (not broken)
+    if broken:
+        assert broken[0].name in facts.why
+
+
+def test_documented_queries_answer(lived: Lived) -> None:
+    answers = {heading: query(lived.store, sql).to_pylist() for heading, sql in QUERIES.items()}
+    pairs = answers["Pairs per round, with their mean margin"]
+    assert [(row["round"], row["strategy"]) for row in pairs] == [
+        (number, strategy) for number in (1, 2) for strategy in ("random", "top_bottom")
+    ]
+    assert all(row["mean_margin"] > 0 for row in pairs if row["strategy"] == "top_bottom")
+    best = [row["margin"] for row in answers["The ten pairs with the largest margin"]]
+    assert len(best) == 10
+    assert best == sorted(best, reverse=True)
+    per_round = {(row["round"], row["role"]) for row in answers["A metric per round"]}
+    assert {(1, "before"), (1, "after"), (1, "change"), (2, "after"), (3, "after")} <= per_round
+    assert sum(row["labels"] for row in answers["What a cleaning round dropped, and why"]) == 7
+    assert [row["policy"] for row in answers["Which policy is current in each campaign"]] == [
+        rounds.current_policy(lived.store, "micro")
+    ]
+
+
+def test_the_command_line_shows_rounds(lived: Lived) -> None:
+    answer = CliRunner().invoke(app, ["report", "--profile", PROFILE, "--round", "1", "--store", lived.store.url])
+    assert answer.exit_code == 0, answer.output
+    for words in ("DPO round 1", "zero-noise MPVPE", "random pairs", "less noise", "micro-round-1.html", "next:"):
+        assert words in answer.output
+
+
+def test_any_policy_is_evaluated_by_the_beginning_of_its_digest(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flows.session, "IN_PROCESS", True)
+    digest = lived.facts[0].policy_after
+    assert digest is not None
+    key = evaluate(lived.store.url, PROFILE, policy=digest[:10], dataset="source", split="test")
+    record = find(lived.store, key)
+    assert record is not None
+    assert record.models[0] == digest
+    assert record.units_in == lived.config.synthesize.source_test
+
+
+def test_a_round_on_somebodys_photographs(lived: Lived, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Labels of the pictures play no part; a bad file fails by name and stops nothing where the gate allows it."""
+    monkeypatch.setattr(flows.session, "IN_PROCESS", True)
+    (made,) = Path(lived.store.root, "synthetic").glob("*/wild-train/images")
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for picture in sorted(made.glob("*.jpg"))[:6]:
+        (photographs / picture.name).write_bytes(picture.read_bytes())
+    (photographs / "empty.jpg").write_bytes(b"")
+    changes = {"gates.max_failed_share": "0.5"}
+    facts = dpo_round(lived.store.url, PROFILE, campaign="own", images=str(photographs), changes=changes)
+    assert facts.policy_after is not None
+    assert "no labels" in facts.notices[0]
+    pairs = read(lived.store, "pairs", stage_keys=[facts.known("pair")])
+    assert set(pairs.column("dataset").to_pylist()) == {"photographs"}
+    failed = read(lived.store, "failures", stage_keys=[facts.known("ingest", "your pictures")]).to_pylist()
+    assert len(failed) == 1
+    assert "empty.jpg" in failed[0]["id"]
+
+
+def test_a_gate_before_training_ends_in_a_report(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flows.session, "IN_PROCESS", True)
+    facts = dpo_round(lived.store.url, PROFILE, campaign="strict", changes={"gates.min_pairs": "1000"})
+    assert (facts.policy_after, facts.promoted) == (None, False)
+    assert facts.key("align") is None
+    assert "pairs: 24" in facts.why
+    seen = rounds.state(lived.store, "strict")
+    assert [event.event for event in seen.events] == ["promoted", "opened", "kept", "closed"]
+    page = lived.store.read_bytes(f"reports/{facts.report_name}").decode()
+    assert "No policy was trained" in page
+    assert json.loads(lived.store.read_bytes("reports/strict-round-1.json"))["promoted"] is False
