@@ -12,8 +12,8 @@ from tasks.report.content import HeadlineGroup, HeadlineRow
 from tasks.report.facts import RoundFacts
 from tasks.report.page import format_number, format_quantity, format_span
 
-_LEFT_OUT = ("expected MPJPE", "selected MPJPE", "best of M MPJPE")
-"""Headline rows that only the page shows, beside those of PA-MPJPE."""
+_LEFT_OUT = ("PA-MPJPE", "expected MPJPE", "selected MPJPE")
+"""Endings of headline rows that only the page shows."""
 
 
 def print_summary(console: Console, store: Store, config: EngineConfig, facts: RoundFacts) -> None:
@@ -23,7 +23,8 @@ def print_summary(console: Console, store: Store, config: EngineConfig, facts: R
     console.print()
     console.print(f"[bold]{facts.title}[/bold] of campaign {facts.campaign}: {_outcome(facts)}")
     if groups:
-        console.print(_table(groups, [control.name for control in measured.controls(facts, config)]), soft_wrap=True)
+        console.print(f"On held-out {measured.TEST}, {groups[0].rows[0].n:,} people:", markup=False)
+        console.print(_table(groups, [control.name for control in measured.controls(facts, config)]))
     for row in measured.scorer_rows(store, facts, config, found):
         spread = format_span(row.low, row.high, row.unit)
         console.print(f"{row.name}: {format_quantity(row.value, row.unit)} {spread}", markup=False, soft_wrap=True)
@@ -53,15 +54,16 @@ def _outcome(facts: RoundFacts) -> str:
 
 
 def _table(groups: list[HeadlineGroup], controls: list[str]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
-    table.add_column("measure", no_wrap=True)
-    for title in ("before", "after", "change, %", *(f"{name}, %" for name in controls)):
+    """At most 80 characters wide. Held-out test and source rows; the page has all."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("mm; changes in %", no_wrap=True)
+    for title in ("before", "after", "change", *controls):
         table.add_column(title, justify="right", no_wrap=True)
     for group in groups:
-        rows = [row for row in group.rows if not row.name.startswith(_LEFT_OUT) and "PA-" not in row.name]
-        table.add_row(f"[dim]{group.title}[/dim]")
-        for row in rows:
-            table.add_row(f"  {row.name}", *_cells(row, controls))
+        for row in group.rows:
+            prefix = "source " if str(measured.SOURCE) in group.title else ""
+            if str(measured.VALIDATION) not in group.title and not row.name.endswith(_LEFT_OUT):
+                table.add_row(f"{prefix}{row.name}", *_cells(row, controls))
     return table
 
 

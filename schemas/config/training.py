@@ -18,28 +18,34 @@ class OptimiserConfig(Config):
     warmup_steps: int = setting(20, "steps of linear warm-up", "steps", ge=0)
     cosine: bool = setting(True, "let the learning rate fall to zero along a cosine", "-")
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay", "1", ge=0)
-    gradient_clip: float = setting(1.0, "largest norm of the gradient", "1", gt=0)
+    gradient_clip: float = setting(20.0, "largest norm of the gradient", "1", gt=0)
     ema_decay: float = setting(0.995, "decay of the moving average of the weights", "1", ge=0, lt=1)
     checkpoint_every: int = setting(200, "steps between two resumable checkpoints", "steps", ge=1)
     report_every: int = setting(10, "steps between two points of the training curves", "steps", ge=1)
 
 
 class SupervisedLossConfig(Config):
-    """The weights of the losses on labelled crops."""
+    """The weights of the losses on labelled crops.
 
-    heat: float = setting(0.5, "the encoder's own heatmaps (cross-entropy with a Gaussian around the joint)", "1", ge=0)
+    The encoder's own estimate weighs far more than the denoising error: its gradient is clean, and the denoiser's,
+    drowned in noise, slows the encoder down. The denoiser itself feels only the denoising error.
+    """
+
+    heat: float = setting(5.0, "the encoder's own heatmaps (cross-entropy with a Gaussian around the joint)", "1", ge=0)
     heat_sigma: float = setting(0.06, "standard deviation of that Gaussian", "half crop sides", gt=0)
-    uv: float = setting(4.0, "the encoder's own joint positions (normalised, L1)", "1", ge=0)
-    depth: float = setting(2.0, "the encoder's own joint depths (metres, L1)", "1", ge=0)
-    twist: float = setting(0.5, "the encoder's own twists (MSE of cos, sin)", "1", ge=0)
-    betas: float = setting(0.02, "the encoder's own betas (MSE)", "1", ge=0)
+    uv: float = setting(40.0, "the encoder's own joint positions (normalised, L1)", "1", ge=0)
+    depth: float = setting(20.0, "the encoder's own joint depths (metres, L1)", "1", ge=0)
+    twist: float = setting(5.0, "the encoder's own twists (MSE of cos, sin)", "1", ge=0)
+    betas: float = setting(0.2, "the encoder's own betas (MSE)", "1", ge=0)
     twist_denoising: float = setting(1.0, "denoising error of the twists over that of the joints", "1", ge=0)
 
 
 class TrainBaseConfig(Config):
     """Training of the base policy on labelled source data."""
 
-    optimiser: OptimiserConfig = setting(OptimiserConfig(steps=2400, learning_rate=2e-3), "optimiser", "-")
+    optimiser: OptimiserConfig = setting(
+        OptimiserConfig(steps=1800, learning_rate=2e-3, encoder_learning_rate=3.0), "optimiser", "-"
+    )
     batch_images: int = setting(32, "crops a step", "crops", ge=1)
     noise_draws: int = setting(2, "noise draws a crop and step", "draws", ge=1)
     losses: SupervisedLossConfig = setting(SupervisedLossConfig(), "weights of the losses", "-")
@@ -49,7 +55,9 @@ class TrainBaseConfig(Config):
 class TrainScorerConfig(Config):
     """Training of HMR-Scorer on labelled scorer data and samples of the base policy."""
 
-    optimiser: OptimiserConfig = setting(OptimiserConfig(steps=900, learning_rate=1e-3), "optimiser", "-")
+    optimiser: OptimiserConfig = setting(
+        OptimiserConfig(steps=900, learning_rate=1e-3, encoder_learning_rate=3.0), "optimiser", "-"
+    )
     batch_images: int = setting(48, "crops a step", "crops", ge=1)
     pool_samples: int = setting(6, "policy samples drawn for each crop before training", "hypotheses", ge=1)
     pool_blends: int = setting(2, "blends of label and policy sample made for each crop", "hypotheses", ge=0)
@@ -92,7 +100,14 @@ class AlignConfig(Config):
     replay_images: int = setting(32, "labelled crops a step", "crops", ge=0)
     batch_pairs: int = setting(96, "pairs a step", "pairs", ge=1)
     antithetic: bool = setting(True, "draw timesteps in mirrored couples t, T - 1 - t", "-")
-    losses: SupervisedLossConfig = setting(SupervisedLossConfig(), "weights of the replayed losses", "-")
+    losses: SupervisedLossConfig = setting(
+        SupervisedLossConfig(heat=0.5, uv=4.0, depth=2.0, twist=0.5, betas=0.02),
+        "weights of the losses on replayed crops and, for `winner_estimate`, on winners",
+        "-",
+    )
+    winner_estimate: float = setting(
+        0.0, "weight of the loss that pulls the encoder's own estimate towards the winner", "1", ge=0
+    )
     seed: int = setting(0, "seed of batches and noise", "1", ge=0)
 
 

@@ -1,9 +1,10 @@
 """The three domains, as data: who stands where, doing what, looking how.
 
-*source* is what a lab can label: mostly upright poses, plain clothes, quiet backgrounds. *wild* is what the world looks
-like: sitting, squatting, kicking, clutter, things in front, people half out of the picture. *scorer* is labelled and covers
-what the wild holds (the part that large synthetic sets play for HMR-Scorer), with other colours and another mixture.
-Cameras and body shapes follow the same distributions in all three: what differs is poses and looks.
+*source* is what a lab can label: mostly upright poses, plain clothes, quiet backgrounds. *wild* is what the world
+looks like: sitting, squatting, kicking, clutter, things in front, people half out of the picture. *scorer* is
+labelled and covers what the wild holds (the part that large synthetic sets play for HMR-Scorer), with other colours
+and another mixture. Cameras and body shapes follow the same distributions in all three: what differs is poses and
+looks.
 """
 
 from collections.abc import Mapping

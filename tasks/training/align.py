@@ -11,12 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.condition import PoseEstimate
 from models.hyponet import Context
 from models.objectives import DenoisingError, denoising_error, dpo, edm_weight
 from models.policy import Policy
 from schemas.config.training import AlignConfig
 from tasks.training.base import policy_groups
-from tasks.training.data import LabelledCrops, crop_tensor, supervised_loss, timesteps, unit_noise
+from tasks.training.data import (
+    LabelledBatch,
+    LabelledCrops,
+    crop_tensor,
+    estimate_loss,
+    supervised_loss,
+    timesteps,
+    unit_noise,
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ class AlignRecipe:
         time = timesteps(draw, len(rows), self.model.config.diffusion.timesteps, config.antithetic).to(self.device)
         noise = unit_noise(draw, len(rows)).to(self.device)
         crop_rows = self.pairs.crop_row[rows]
-        context = self._context(crop_rows)
+        context, estimate = self._context(crop_rows)
         winner, loser = self._errors(self.model, context, rows, time, noise)
         figures = {"winner": winner.total.mean().item(), "loser": loser.total.mean().item()}
         loss = torch.zeros((), device=self.device)
@@ -90,6 +99,12 @@ class AlignRecipe:
             loss = loss + config.anchor * winner.total.mean()
         elif config.objective == "sft":
             loss = loss + winner.total.mean()
+        if config.winner_estimate and estimate is not None:
+            # Winners share the betas of their losers: there is nothing to be learned from them.
+            weights = config.losses.model_copy(update={"betas": 0.0})
+            pulled = estimate_loss(estimate, self._winners(rows, crop_rows), weights)
+            loss = loss + config.winner_estimate * pulled
+            figures["winner_estimate"] = pulled.item()
         if config.replay and config.replay_images:
             replayed, replay_figures = self._replay(draw)
             loss = loss + config.replay * replayed
@@ -121,10 +136,20 @@ class AlignRecipe:
         noise = unit_noise(draw, len(rows)).to(self.device)
         return supervised_loss(self.model, self.replay.batch(rows, self.device), time, noise, config.losses)
 
-    def _context(self, crop_rows: np.ndarray) -> Context:
+    def _context(self, crop_rows: np.ndarray) -> tuple[Context, PoseEstimate | None]:
         if self.fixed_context is not None:
-            return self.fixed_context.take(torch.from_numpy(crop_rows).to(self.device))
-        return self.model.encode(crop_tensor(self.pairs.crops[crop_rows], self.device))[0]
+            return self.fixed_context.take(torch.from_numpy(crop_rows).to(self.device)), None
+        return self.model.encode(crop_tensor(self.pairs.crops[crop_rows], self.device))
+
+    def _winners(self, rows: np.ndarray, crop_rows: np.ndarray) -> LabelledBatch:
+        """The winners as if they were labels, but for their betas."""
+        winner = torch.from_numpy(self.pairs.winner[rows]).to(self.device)
+        return LabelledBatch(
+            crop_tensor(self.pairs.crops[crop_rows], self.device),
+            winner[:, :87].unflatten(1, (29, 3)),
+            winner[:, 87:].unflatten(1, (23, 2)),
+            torch.zeros(len(rows), 10, device=self.device),
+        )
 
     @torch.no_grad()
     def _encode_all(self, policy: Policy, batch: int = 64) -> Context:
