@@ -71,11 +71,14 @@ class SeedEvidence:
     records: tuple[tuple[str, StageRecord], ...]
 
     @staticmethod
-    def read(
-        store: Store, profile: str, seed: int, aligning: str = "evidence", cleaning: str = "evidence-cleaning"
-    ) -> "SeedEvidence":
-        """The first rounds of both campaigns. StoreError where one was not reported."""
-        aligned, cleaned = read_facts(store, aligning, 1), read_facts(store, cleaning, 1)
+    def read(store: Store, profile: str, seed: int, aligning: str, cleaning: str) -> "SeedEvidence":
+        """The first rounds of the two campaigns. StoreError where one was not reported."""
+        config = configuration(profile, aligning, seed)
+        return SeedEvidence.of(store, config, read_facts(store, aligning, 1), read_facts(store, cleaning, 1))
+
+    @staticmethod
+    def of(store: Store, config: EngineConfig, aligned: RoundFacts, cleaned: RoundFacts) -> "SeedEvidence":
+        """What the tables say of these two rounds."""
         kept = cleaned.key("keep")
         records: dict[str, tuple[str, StageRecord]] = {}
         for prefix, facts in (("", aligned), ("cleaning: ", cleaned)):
@@ -84,8 +87,8 @@ class SeedEvidence:
                 if record is not None:
                     records.setdefault(run.key, (prefix + run.title, record))
         return SeedEvidence(
-            seed,
-            configuration(profile, aligning, seed),
+            config.seed,
+            config,
             aligned,
             cleaned,
             found_metrics(store, aligned),

@@ -3,7 +3,6 @@
 from rich.console import Console
 from rich.table import Table
 
-from flows.one_round import COMMANDS
 from infra.store import Store
 from models.statistics import Interval
 from schemas.config.engine import EngineConfig
@@ -41,10 +40,8 @@ def print_summary(console: Console, store: Store, config: EngineConfig, facts: R
 
 def what_next(facts: RoundFacts) -> str:
     """What a person might do now."""
-    again = f"`{COMMANDS[facts.kind]}` again for round {facts.number + 1}"
-    if facts.policy_after is None:
-        return f"see why above and in the report; {again}"
-    return f"{again}, `adhmr plan` to see what that would reuse, `adhmr clean` for a cleaning round"
+    why = "" if facts.policy_after is not None else "see above and in the report why nothing was trained; then "
+    return f"{why}`adhmr run` or `adhmr clean` for round {facts.number + 1}; `adhmr plan` says what it would reuse"
 
 
 def _outcome(facts: RoundFacts) -> str:

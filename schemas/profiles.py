@@ -18,7 +18,14 @@ from schemas.config.stages import (
     PairConfig,
     SynthesizeConfig,
 )
-from schemas.config.training import AlignConfig, OptimiserConfig, TrainBaseConfig, TrainCleanConfig, TrainScorerConfig
+from schemas.config.training import (
+    AlignConfig,
+    AugmentConfig,
+    OptimiserConfig,
+    TrainBaseConfig,
+    TrainCleanConfig,
+    TrainScorerConfig,
+)
 from schemas.errors import ConfigError
 
 
@@ -129,6 +136,7 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
             replay=0.0,
             replay_images=0,
             batch_pairs=40,
+            augment=AugmentConfig(mirror=0.0, brightness=0.0, contrast=0.0, noise=0.0, cutout=0.0),
             seed=seed,
         ),
         evaluate=EvaluateConfig(generate=GenerateConfig(hypotheses=101, microbatch=8, seed=7), seed=seed),

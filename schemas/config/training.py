@@ -40,6 +40,16 @@ class SupervisedLossConfig(Config):
     twist_denoising: float = setting(1.0, "denoising error of the twists over that of the joints", "1", ge=0)
 
 
+class AugmentConfig(Config):
+    """Random changes to the crops that a model is trained on: they keep small data sets from being memorised."""
+
+    mirror: float = setting(0.5, "share of the crops that are mirrored, with all that belongs to them", "1", ge=0, le=1)
+    brightness: float = setting(0.25, "largest shift of a channel's brightness", "half the value range", ge=0)
+    contrast: float = setting(0.35, "largest change of a channel's contrast, as the logarithm of the factor", "1", ge=0)
+    noise: float = setting(0.05, "largest standard deviation of added noise", "half the value range", ge=0)
+    cutout: float = setting(0.35, "share of the crops in which a rectangle is painted over", "1", ge=0, le=1)
+
+
 class TrainBaseConfig(Config):
     """Training of the base policy on labelled source data."""
 
@@ -49,6 +59,7 @@ class TrainBaseConfig(Config):
     batch_images: int = setting(32, "crops a step", "crops", ge=1)
     noise_draws: int = setting(2, "noise draws a crop and step", "draws", ge=1)
     losses: SupervisedLossConfig = setting(SupervisedLossConfig(), "weights of the losses", "-")
+    augment: AugmentConfig = setting(AugmentConfig(), "random changes to the crops", "-")
     seed: int = setting(0, "seed of initial weights, batches and noise", "1", ge=0)
 
 
@@ -69,6 +80,7 @@ class TrainScorerConfig(Config):
     worst_mm: float = setting(300.0, "error whose score is 0", "mm", gt=0)
     estimate: SupervisedLossConfig = setting(SupervisedLossConfig(), "weights of the encoder's own estimate", "-")
     start_from_policy: bool = setting(True, "the encoder starts from the base policy's", "-")
+    augment: AugmentConfig = setting(AugmentConfig(), "random changes to the crops", "-")
     seed: int = setting(0, "seed of initial weights, batches and noise", "1", ge=0)
 
     @model_validator(mode="after")
@@ -108,6 +120,7 @@ class AlignConfig(Config):
     winner_estimate: float = setting(
         0.0, "weight of the loss that pulls the encoder's own estimate towards the winner", "1", ge=0
     )
+    augment: AugmentConfig = setting(AugmentConfig(), "random changes to the crops", "-")
     seed: int = setting(0, "seed of batches and noise", "1", ge=0)
 
 
@@ -122,4 +135,5 @@ class TrainCleanConfig(Config):
     pseudo_weight: float = setting(1.0, "weight of the pseudo-labelled crops' loss", "1", ge=0)
     noise_draws: int = setting(2, "noise draws a crop and step", "draws", ge=1)
     losses: SupervisedLossConfig = setting(SupervisedLossConfig(), "weights of the losses", "-")
+    augment: AugmentConfig = setting(AugmentConfig(), "random changes to the crops", "-")
     seed: int = setting(0, "seed of batches and noise", "1", ge=0)

@@ -2,6 +2,8 @@
 
 The anchor (the winner's own denoising error) keeps DPO from winning by making both worse; the replay (labelled source
 crops) keeps what the policy knew. Batch-norm statistics are fixed, so that policy and reference see an image alike.
+The policy sees augmented crops; the reference, whose features are computed once, sees them as they are, mirrored
+where the policy's are.
 """
 
 from collections.abc import Mapping
@@ -16,6 +18,7 @@ from models.hyponet import Context
 from models.objectives import DenoisingError, denoising_error, dpo, edm_weight
 from models.policy import Policy
 from schemas.config.training import AlignConfig
+from tasks.training.augment import Augmentation
 from tasks.training.base import policy_groups
 from tasks.training.data import (
     LabelledBatch,
@@ -78,15 +81,18 @@ class AlignRecipe:
         rows = draw.choice(len(self.pairs), config.batch_pairs, replace=len(self.pairs) < config.batch_pairs)
         time = timesteps(draw, len(rows), self.model.config.diffusion.timesteps, config.antithetic).to(self.device)
         noise = unit_noise(draw, len(rows)).to(self.device)
-        crop_rows = self.pairs.crop_row[rows]
-        context, estimate = self._context(crop_rows)
-        winner, loser = self._errors(self.model, context, rows, time, noise)
+        change = Augmentation.draw(config.augment, draw, len(rows), self.device)
+        crop_rows = torch.from_numpy(self.pairs.crop_row[rows]).to(self.device)
+        crops = change.crops(crop_tensor(self.pairs.crops[self.pairs.crop_row[rows]], self.device))
+        poses = self._poses(rows, change)
+        context, estimate = self._context(crops, crop_rows, change)
+        winner, loser = self._errors(self.model, context, poses, time, noise)
         figures = {"winner": winner.total.mean().item(), "loser": loser.total.mean().item()}
         loss = torch.zeros((), device=self.device)
         if config.objective != "sft":
             with torch.no_grad():
-                known = self.reference_context.take(torch.from_numpy(crop_rows).to(self.device))
-                reference_winner, reference_loser = self._errors(self.reference, known, rows, time, noise)
+                known = self._known(self.reference_context, crop_rows, change)
+                reference_winner, reference_loser = self._errors(self.reference, known, poses, time, noise)
             preference = dpo(winner, loser, reference_winner, reference_loser, config.beta)
             loss = loss + preference.loss.mean()
             figures |= {
@@ -102,7 +108,8 @@ class AlignRecipe:
         if config.winner_estimate and estimate is not None:
             # Winners share the betas of their losers: there is nothing to be learned from them.
             weights = config.losses.model_copy(update={"betas": 0.0})
-            pulled = estimate_loss(estimate, self._winners(rows, crop_rows), weights)
+            uvd, twists = poses[0::2, :87].unflatten(1, (29, 3)), poses[0::2, 87:].unflatten(1, (23, 2))
+            pulled = estimate_loss(estimate, LabelledBatch(crops, uvd, twists, estimate.betas.detach()), weights)
             loss = loss + config.winner_estimate * pulled
             figures["winner_estimate"] = pulled.item()
         if config.replay and config.replay_images:
@@ -111,13 +118,18 @@ class AlignRecipe:
             figures["replay"] = replay_figures["joints"] + replay_figures["twists"]
         return loss, figures
 
+    def _poses(self, rows: np.ndarray, change: Augmentation) -> Tensor:
+        """Winners and losers in turn, changed with their crops: (2P, 133)."""
+        both = torch.from_numpy(np.stack([self.pairs.winner[rows], self.pairs.loser[rows]], axis=1)).to(self.device)
+        uvd = change.uvd(both[..., :87].unflatten(-1, (29, 3)))
+        twists = change.twists(both[..., 87:].unflatten(-1, (23, 2)))
+        return torch.cat([uvd.flatten(2), twists.flatten(2)], dim=-1).flatten(0, 1)
+
     def _errors(
-        self, policy: Policy, context: Context, rows: np.ndarray, time: Tensor, noise: Tensor
+        self, policy: Policy, context: Context, poses: Tensor, time: Tensor, noise: Tensor
     ) -> tuple[DenoisingError, DenoisingError]:
         """Denoising errors of winners and losers under the same timestep and noise."""
         diffusion = policy.diffusion
-        poses = torch.from_numpy(np.stack([self.pairs.winner[rows], self.pairs.loser[rows]], axis=1)).to(self.device)
-        poses = poses.flatten(0, 1)
         clean = diffusion.scale(poses[:, :87], poses[:, 87:])
         time, noise = time.repeat_interleave(2), noise.repeat_interleave(2, dim=0)
         denoised = diffusion.denoise(policy.hyponet, diffusion.add_noise(clean, time, noise), time, context)
@@ -134,26 +146,25 @@ class AlignRecipe:
         rows = draw.choice(len(self.replay), config.replay_images, replace=len(self.replay) < config.replay_images)
         time = timesteps(draw, len(rows), self.model.config.diffusion.timesteps).to(self.device)
         noise = unit_noise(draw, len(rows)).to(self.device)
-        return supervised_loss(self.model, self.replay.batch(rows, self.device), time, noise, config.losses)
+        change = Augmentation.draw(config.augment, draw, len(rows), self.device)
+        batch = self.replay.batch(rows, self.device).augmented(change)
+        return supervised_loss(self.model, batch, time, noise, config.losses)
 
-    def _context(self, crop_rows: np.ndarray) -> tuple[Context, PoseEstimate | None]:
+    def _context(self, crops: Tensor, crop_rows: Tensor, change: Augmentation) -> tuple[Context, PoseEstimate | None]:
         if self.fixed_context is not None:
-            return self.fixed_context.take(torch.from_numpy(crop_rows).to(self.device)), None
-        return self.model.encode(crop_tensor(self.pairs.crops[crop_rows], self.device))
+            return self._known(self.fixed_context, crop_rows, change), None
+        return self.model.encode(crops)
 
-    def _winners(self, rows: np.ndarray, crop_rows: np.ndarray) -> LabelledBatch:
-        """The winners as if they were labels, but for their betas."""
-        winner = torch.from_numpy(self.pairs.winner[rows]).to(self.device)
-        return LabelledBatch(
-            crop_tensor(self.pairs.crops[crop_rows], self.device),
-            winner[:, :87].unflatten(1, (29, 3)),
-            winner[:, 87:].unflatten(1, (23, 2)),
-            torch.zeros(len(rows), 10, device=self.device),
-        )
+    def _known(self, every: Context, crop_rows: Tensor, change: Augmentation) -> Context:
+        """A frozen encoder's context of crops as they are, mirrored where the augmentation mirrors."""
+        return every.take(crop_rows + len(self.pairs.crops) * change.mirrored)
 
     @torch.no_grad()
     def _encode_all(self, policy: Policy, batch: int = 64) -> Context:
-        """The context of every crop, computed once: a frozen encoder need not run again at every step."""
-        crops = self.pairs.crops
-        parts = [policy.encode(crop_tensor(crops[i : i + batch], self.device))[0] for i in range(0, len(crops), batch)]
+        """The context of every crop, then of every mirrored crop: a frozen encoder need not run again at every step."""
+        parts = []
+        for mirrored in (False, True):
+            for start in range(0, len(self.pairs.crops), batch):
+                crops = crop_tensor(self.pairs.crops[start : start + batch], self.device)
+                parts.append(policy.encode(crops.flip(3) if mirrored else crops)[0])
         return Context(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from models.policy import Policy
 from schemas.config.networks import PolicyConfig
 from schemas.config.training import TrainBaseConfig
+from tasks.training.augment import Augmentation
 from tasks.training.data import LabelledCrops, supervised_loss, timesteps, unit_noise
 
 
@@ -30,7 +31,8 @@ class BaseRecipe:
         """Denoising and estimate loss of one batch."""
         config = self.config
         rows = draw.choice(len(self.data), config.batch_images, replace=len(self.data) < config.batch_images)
-        batch = self.data.batch(rows, self.device)
+        change = Augmentation.draw(config.augment, draw, len(rows), self.device)
+        batch = self.data.batch(rows, self.device).augmented(change)
         count = config.batch_images * config.noise_draws
         time = timesteps(draw, count, self.model.config.diffusion.timesteps).to(self.device)
         noise = unit_noise(draw, count).to(self.device)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.policy import Policy
 from schemas.config.training import TrainCleanConfig
+from tasks.training.augment import Augmentation
 from tasks.training.base import policy_groups
 from tasks.training.data import LabelledCrops, supervised_loss, timesteps, unit_noise
 
@@ -57,4 +58,6 @@ class CleanRecipe:
         count = images * self.config.noise_draws
         time = timesteps(draw, count, self.model.config.diffusion.timesteps).to(self.device)
         noise = unit_noise(draw, count).to(self.device)
-        return supervised_loss(self.model, data.batch(rows, self.device), time, noise, self.config.losses)
+        change = Augmentation.draw(self.config.augment, draw, images, self.device)
+        batch = data.batch(rows, self.device).augmented(change)
+        return supervised_loss(self.model, batch, time, noise, self.config.losses)

@@ -12,6 +12,7 @@ from models.diffusion import POSE_SIZE
 from models.objectives import denoising_error, edm_weight
 from models.policy import Policy
 from schemas.config.training import SupervisedLossConfig
+from tasks.training.augment import Augmentation
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class LabelledBatch:
     uvd: Tensor
     twists: Tensor
     betas: Tensor
+
+    def augmented(self, change: Augmentation) -> "LabelledBatch":
+        """The batch with its crops changed, and the labels with them."""
+        return LabelledBatch(change.crops(self.crops), change.uvd(self.uvd), change.twists(self.twists), self.betas)
 
 
 def timesteps(draw: np.random.Generator, count: int, total: int, antithetic: bool = False) -> Tensor:

@@ -16,6 +16,7 @@ from models.objectives import error_to_score, rank_loss
 from models.policy import Policy
 from schemas.config.networks import ScorerConfig
 from schemas.config.training import TrainScorerConfig
+from tasks.training.augment import Augmentation
 from tasks.training.data import LabelledCrops, estimate_loss
 
 
@@ -61,14 +62,15 @@ class ScorerRecipe:
         """One batch: `samples` policy samples and `blends` blends a crop, ranked by their error."""
         config = self.config
         rows = draw.choice(len(self.data), config.batch_images, replace=len(self.data) < config.batch_images)
-        batch = self.data.batch(rows, self.device)
+        change = Augmentation.draw(config.augment, draw, len(rows), self.device)
+        batch = self.data.batch(rows, self.device).augmented(change)
         picks = self._picks(draw)
         uvd, twists, errors = (
             torch.from_numpy(part[rows[:, None], picks]).to(self.device)
             for part in (self.pool.uvd, self.pool.twists, self.pool.errors_mm)
         )
         pyramid, estimate = self.model.encode(batch.crops)
-        raw = self.model.score(pyramid, estimate, uvd, twists)
+        raw = self.model.score(pyramid, estimate, change.uvd(uvd), change.twists(twists))
         ranking = rank_loss(raw, errors, config.rank_sigma).mean()
         target = error_to_score(errors, config.best_mm, config.worst_mm)
         score_error = (torch.sigmoid(self.model.config.sharpness * raw) - target).square().mean()

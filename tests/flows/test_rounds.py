@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from flows.cli import app
 from flows.configuration import configuration
 from flows.dpo_round import dpo_round
 from flows.evaluate import evaluate
+from flows.evidence import machine
+from flows.evidence_page import SeedEvidence, evidence_page
 from flows.one_round import Kind
 from flows.plan import Plan, plan_round
 from infra import rounds
@@ -172,6 +175,14 @@ def test_the_command_line_shows_rounds(lived: Lived) -> None:
     assert answer.exit_code == 0, answer.output
     for words in ("DPO round 1", "zero-noise MPVPE", "random pairs", "less noise", "micro-round-1.html", "next:"):
         assert words in answer.output
+
+
+def test_the_evidence_page_has_every_figure(lived: Lived) -> None:
+    one = SeedEvidence.of(lived.store, lived.config, lived.facts[0], lived.facts[2])
+    page = evidence_page([one, one], machine(), "c0ffee", datetime(2026, 3, 14, tzinfo=UTC))
+    assert "not measured" not in page
+    for words in ("AUC of the score", "random pairs", "seed 0 | seed 0 | mean", "| train_base |", "c0ffee, 2026-03-14"):
+        assert words in page, words
 
 
 def test_any_policy_is_evaluated_by_the_beginning_of_its_digest(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,76 @@
+"""Random changes to crops: mirroring, colour, noise, a rectangle painted over.
+
+Each step draws them from its own source.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.cameras import mirror_joints, mirror_twist
+from schemas.config.training import AugmentConfig
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to each of B crops."""
+
+    mirrored: Tensor
+    """(B,) bool."""
+    factor: Tensor
+    """(B, 3, 1, 1) contrast of the channels."""
+    shift: Tensor
+    """(B, 3, 1, 1) brightness of the channels."""
+    noise: Tensor
+    """(B, 1, 1, 1) standard deviation of the noise."""
+    patch: Tensor
+    """(B, 4) left, top, right, bottom of the painted rectangle, shares of the crop; empty where left = right."""
+    colour: Tensor
+    """(B, 3, 1, 1) colour of the rectangle."""
+    grain: int
+    """Seed of the noise's pattern."""
+
+    @staticmethod
+    def draw(config: AugmentConfig, draw: np.random.Generator, count: int, device: torch.device) -> "Augmentation":
+        """Augmentations of `count` crops."""
+
+        def uniform(low: float, high: float, *shape: int) -> Tensor:
+            return torch.from_numpy(draw.uniform(low, high, (count, *shape)).astype(np.float32)).to(device)
+
+        corner, side = uniform(0.0, 0.8, 2), uniform(0.1, 0.35, 2)
+        painted = uniform(0.0, 1.0, 1) < config.cutout
+        return Augmentation(
+            mirrored=uniform(0.0, 1.0) < config.mirror,
+            factor=uniform(-config.contrast, config.contrast, 3, 1, 1).exp(),
+            shift=uniform(-config.brightness, config.brightness, 3, 1, 1),
+            noise=uniform(0.0, config.noise, 1, 1, 1),
+            patch=torch.cat([corner, corner + side * painted], dim=1),
+            colour=uniform(-1.0, 1.0, 3, 1, 1),
+            grain=int(draw.integers(2**62)),
+        )
+
+    def crops(self, crops: Tensor) -> Tensor:
+        """Crops (B, 3, S, S) in [-1, 1], changed; values stay in [-1, 1]."""
+        crops = torch.where(self.mirrored[:, None, None, None], crops.flip(3), crops)
+        generator = torch.Generator().manual_seed(self.grain)
+        grain = torch.randn(crops.shape, generator=generator).to(crops.device)
+        crops = crops * self.factor + self.shift + grain * self.noise
+        place = (torch.arange(crops.shape[-1], device=crops.device) + 0.5) / crops.shape[-1]
+        left, top, right, bottom = self.patch[:, :, None].unbind(1)
+        inside = ((place > top) & (place < bottom))[:, None, :, None] & ((place > left) & (place < right))[
+            :, None, None
+        ]
+        return torch.where(inside, self.colour, crops).clamp(-1.0, 1.0)
+
+    def uvd(self, uvd: Tensor) -> Tensor:
+        """Joints (B, ..., 29, 3) that belong to the crops."""
+        return torch.where(self._mirrored(uvd), mirror_joints(uvd), uvd)
+
+    def twists(self, twists: Tensor) -> Tensor:
+        """Twists (B, ..., 23, 2) that belong to the crops."""
+        return torch.where(self._mirrored(twists), mirror_twist(twists), twists)
+
+    def _mirrored(self, like: Tensor) -> Tensor:
+        return self.mirrored.view(-1, *(1 for _ in like.shape[1:]))

@@ -1,0 +1,66 @@
+"""The facts of a round survive the way to the store and back, and the page says what could not be measured."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from infra.store import Store
+from schemas.errors import StoreError
+from schemas.profiles import micro
+from tasks.context import Context
+from tasks.gates import GateVerdict
+from tasks.report.facts import RoundFacts, StageRun
+from tasks.report.stage import read_facts, report
+
+A, B = "a" * 64, "b" * 64
+
+
+def facts(**changes: object) -> RoundFacts:
+    verdict = GateVerdict("mean margin", "before training", math.nan, "score", "at least 0.02", False, math.nan, None)
+    plain = {
+        "kind": "dpo",
+        "campaign": "micro",
+        "number": 1,
+        "policy_before": A,
+        "policy_after": None,
+        "reference": A,
+        "scorer": B,
+        "runs": (StageRun("pair", "", B, "stopped"),),
+        "verdicts": (verdict,),
+        "why": "mean margin did not pass",
+    }
+    return RoundFacts(**{**plain, **changes})  # type: ignore[arg-type]
+
+
+def test_there_and_back_even_with_numbers_that_are_none(tmp_path: Path) -> None:
+    context = Context(Store.open(tmp_path / "store"), micro())
+    first = report(context, facts())
+    assert not first.reused
+    again = read_facts(context.store, "micro", 1)
+    assert math.isnan(again.verdicts[0].value)
+    assert (again.runs, again.why, again.promoted) == (facts().runs, facts().why, False)
+    page = context.store.read_bytes("reports/micro-round-1.html").decode()
+    assert "No policy was trained" in page
+    assert "not measured" in page
+
+
+def test_a_page_is_written_once_and_again_if_somebody_removed_it(tmp_path: Path) -> None:
+    context = Context(Store.open(tmp_path / "store"), micro())
+    report(context, facts())
+    assert report(context, facts()).reused
+    context.store.remove("reports/micro-round-1.html")
+    assert not report(context, facts()).reused
+    assert context.store.exists("reports/micro-round-1.html")
+
+
+def test_no_report(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no report of round 3 of campaign micro"):
+        read_facts(Store.open(tmp_path / "store"), "micro", 3)
+
+
+def test_a_stage_in_two_roles_stands_once() -> None:
+    runs = (StageRun("evaluate", "first policy", A, "run"), StageRun("evaluate", "before", A, "reused"))
+    assert facts(runs=runs).distinct_runs() == [StageRun("evaluate", "before", A, "run")]
+    assert facts(runs=runs).key("evaluate", "first policy") == A
+    assert facts(runs=runs).key("align") is None
