@@ -1,0 +1,180 @@
+"""Settings of the alignment that mean the same must train the same: equal loss curves, equal weights."""
+
+import copy
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from models.policy import Policy
+from schemas.config.training import AlignConfig
+from tasks.training import align as module
+from tasks.training.align import AlignRecipe, PreferencePairs
+from tasks.training.data import LabelledCrops
+from tasks.training.loop import Training
+from tests.tasks import micro
+
+CPU = torch.device("cpu")
+CROPS, PAIRS, STEPS = 5, 8, 4
+AS_THEY_ARE = {"mirror": 0.0, "brightness": 0.0, "contrast": 0.0, "noise": 0.0, "cutout": 0.0}
+"""Augmentation that leaves crops alone."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums are then always taken in one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def crops(draw: np.random.Generator) -> np.ndarray:
+    size = micro.CONFIG.policy.condition.image_size
+    return draw.integers(0, 256, (CROPS, size, size, 3), dtype=np.uint8)
+
+
+def poses(draw: np.random.Generator, count: int) -> np.ndarray:
+    return draw.uniform(-0.5, 0.5, (count, 133)).astype(np.float32)
+
+
+def random_pairs() -> PreferencePairs:
+    draw = np.random.default_rng(0)
+    return PreferencePairs(crops(draw), draw.integers(0, CROPS, PAIRS), poses(draw, PAIRS), poses(draw, PAIRS))
+
+
+def random_replay() -> LabelledCrops:
+    draw = np.random.default_rng(1)
+    uvd = draw.uniform(-0.5, 0.5, (CROPS, 29, 3)).astype(np.float32)
+    twists = draw.uniform(-1, 1, (CROPS, 23, 2)).astype(np.float32)
+    betas = draw.standard_normal((CROPS, 10), dtype=np.float32)
+    camera = np.tile(np.float32([80, 80, 32, 32]), (CROPS, 1))
+    return LabelledCrops(crops(draw), uvd, twists, betas, camera, np.full(CROPS, 4, np.float32))
+
+
+def settings(encoder: float = 1.0, **changes: Any) -> AlignConfig:
+    optimiser = micro.CONFIG.align.optimiser.model_copy(
+        update={"steps": STEPS, "report_every": 1, "encoder_learning_rate": encoder}
+    )
+    small = {"optimiser": optimiser, "batch_pairs": PAIRS, "replay_images": 3}
+    return AlignConfig.model_validate({**micro.CONFIG.align.model_dump(), **small, **changes})
+
+
+def recipe(config: AlignConfig, pairs: PreferencePairs | None = None) -> AlignRecipe:
+    """The policy begins a little away from its reference, so that no term of the loss starts at zero."""
+    torch.manual_seed(3)
+    reference = Policy(micro.CONFIG.policy)
+    policy = copy.deepcopy(reference)
+    with torch.no_grad():
+        for weights in policy.parameters():
+            weights.add_(0.02 * weights.std() * torch.randn_like(weights) if weights.numel() > 1 else 0)
+    return AlignRecipe(config, policy, reference, pairs or random_pairs(), random_replay(), CPU)
+
+
+Curves = dict[str, list[float]]
+
+
+def trained(made: AlignRecipe, config: AlignConfig) -> tuple[Curves, dict[str, Tensor]]:
+    """The curves over a few steps, and the weights at their end."""
+    curves: Curves = {}
+
+    def report(step: int, figures: Any, state: object) -> None:
+        for name, value in figures.items():
+            curves.setdefault(name, []).append(value)
+
+    Training(made, config.optimiser).run(report)
+    assert all(len(values) == STEPS for values in curves.values())
+    return curves, made.model.state_dict()
+
+
+def assert_trained_alike(
+    one: tuple[Curves, dict[str, Tensor]], other: tuple[Curves, dict[str, Tensor]], tolerance: float = 0.0
+) -> None:
+    assert one[0].keys() == other[0].keys()
+    for name, values in one[0].items():
+        assert values == pytest.approx(other[0][name], rel=tolerance, abs=tolerance), name
+    for name, weights in one[1].items():
+        torch.testing.assert_close(weights, other[1][name], rtol=tolerance, atol=tolerance, msg=name)
+
+
+def run(config: AlignConfig, pairs: PreferencePairs | None = None) -> tuple[Curves, dict[str, Tensor]]:
+    return trained(recipe(config, pairs), config)
+
+
+def test_anchored_dpo_without_its_anchor_is_dpo() -> None:
+    plain = run(settings(objective="dpo", replay=0.0))
+    assert_trained_alike(run(settings(objective="anchored_dpo", anchor=0.0, replay=0.0)), plain)
+    # what the anchor does is seen, or the comparison above would say nothing
+    assert run(settings(objective="anchored_dpo", anchor=1.0, replay=0.0))[0]["loss"] != plain[0]["loss"]
+
+
+def test_no_weight_on_replay_is_no_replay() -> None:
+    assert_trained_alike(run(settings(replay=0.0)), run(settings(replay_images=0)))
+
+
+def test_anchored_dpo_that_hardly_prefers_is_training_on_winners() -> None:
+    faint = {"objective": "anchored_dpo", "anchor": 1.0, "beta": 1e-9, "replay": 0.0}
+    anchored, winners = run(settings(**faint)), run(settings(objective="sft", replay=0.0))
+    assert np.array(anchored[0]["loss"]) - 2 * math.log(2) == pytest.approx(np.array(winners[0]["loss"]), rel=1e-4)
+    assert anchored[0]["winner"] == pytest.approx(winners[0]["winner"], rel=1e-4)
+
+
+def test_a_pair_with_itself_teaches_nothing() -> None:
+    """Loss 2 log 2 at every step, and a gradient of nothing but rounding."""
+    pairs = random_pairs()
+    same = PreferencePairs(pairs.crops, pairs.crop_row, pairs.winner, pairs.winner)
+    config = settings(objective="dpo", replay=0.0)
+    curves, _ = run(config, same)
+    assert curves["loss"] == pytest.approx([2 * math.log(2)] * STEPS, rel=1e-5)
+    assert curves["winner_change"] == pytest.approx(curves["loser_change"], rel=1e-4)
+    assert largest_gradient(recipe(config, same)) < 1e-4 * largest_gradient(recipe(config, pairs))
+
+
+def largest_gradient(made: AlignRecipe) -> float:
+    loss, _ = made.loss(0, np.random.default_rng(0))
+    loss.backward()
+    gradients = [weights.grad for weights in made.model.parameters() if weights.grad is not None]
+    return max(gradient.abs().max().item() for gradient in gradients)
+
+
+def test_a_frozen_encoder_may_be_run_once_or_at_every_step() -> None:
+    """With learning rate 0 its context is computed once, of plain and mirrored crops; here it also runs at each step."""
+    augment = {**AS_THEY_ARE, "mirror": 0.5}
+    frozen, moving = settings(encoder=0.0, augment=augment), settings(encoder=1.0, augment=augment)
+    once, anew = recipe(frozen), recipe(moving)
+    assert once.fixed_context is not None
+    assert anew.fixed_context is None
+    before = copy.deepcopy(once.model.condition.state_dict())
+    assert_trained_alike(trained(once, frozen), trained(anew, frozen), tolerance=1e-4)
+    for name, weights in once.model.condition.state_dict().items():
+        assert torch.equal(weights, before[name]), name
+
+
+def test_the_order_of_pairs_does_not_matter_to_a_full_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All pairs get the same noise and timestep here, so that they differ by their place alone."""
+    draw_noise, draw_time = module.unit_noise, module.timesteps
+
+    def same_noise(draw: np.random.Generator, count: int) -> Tensor:
+        return draw_noise(draw, 1).expand(count, -1)
+
+    def same_time(draw: np.random.Generator, count: int, *others: Any) -> Tensor:
+        return draw_time(draw, 1, *others).expand(count)
+
+    monkeypatch.setattr(module, "unit_noise", same_noise)
+    monkeypatch.setattr(module, "timesteps", same_time)
+    pairs = random_pairs()
+    order, crop_order = np.random.default_rng(2).permutation(PAIRS), np.random.default_rng(3).permutation(CROPS)
+    shuffled = PreferencePairs(
+        pairs.crops[crop_order],
+        np.argsort(crop_order)[pairs.crop_row[order]],
+        pairs.winner[order],
+        pairs.loser[order],
+    )
+    config = settings(augment=AS_THEY_ARE)
+    assert_trained_alike(run(config, shuffled), run(config, pairs), tolerance=1e-3)
+    swapped = PreferencePairs(pairs.crops, pairs.crop_row, pairs.loser, pairs.winner)
+    assert run(config, swapped)[0]["loss"] != pytest.approx(run(config, pairs)[0]["loss"], rel=1e-3)
