@@ -102,7 +102,7 @@ class AlignConfig(Config):
         "anchored_dpo", "anchored DPO; DPO as published; or winners alone", "-"
     )
     optimiser: OptimiserConfig = setting(
-        OptimiserConfig(steps=200, learning_rate=3e-4, encoder_learning_rate=3.0, ema_decay=0.99, checkpoint_every=50),
+        OptimiserConfig(steps=200, learning_rate=2e-4, encoder_learning_rate=1.5, ema_decay=0.99, checkpoint_every=50),
         "optimiser",
         "-",
     )

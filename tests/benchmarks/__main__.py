@@ -1,0 +1,296 @@
+"""Timings, side by side: `make bench`, or `python -m tests.benchmarks [--json FILE]`.
+
+What counts is the ratio within a group: times depend on the machine, and nothing here is asserted. Models have the
+sizes of the profile `tiny` and random weights; all data are invented. One thread, as in a worker.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from infra.shards import Tally, cut, write_shard
+from infra.stages import StageSpec, commit_rows
+from infra.store import Store
+from infra.tables import read
+from models.bodies import load_body
+from models.hmr_scorer import HMRScorer
+from models.policy import Policy
+from models.recovery import recover_body
+from schemas.config.stages import ScoreConfig
+from schemas.ids import image_id, instance_id
+from schemas.profiles import tiny
+from schemas.tables import build, matrix
+from tasks.score import HypothesisScorer
+from tasks.training.data import crop_tensor
+
+CONFIG = tiny()
+IMAGES, HYPOTHESES, PAIRS, BODIES = 10, 20, 10_000, 1_000
+DRAW = np.random.default_rng(0)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One line of the table."""
+
+    group: str
+    way: str
+    unit: str
+    value: float
+    """Median, milliseconds a unit."""
+    ratio: float
+    """Over the first line of its group."""
+
+
+def group(name: str, unit: str, ways: dict[str, tuple[Callable[[], object], int]], repeats: int = 5) -> list[Timing]:
+    """Time each way (a function, and how many units one call does), one after the other, `repeats` times over."""
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for repeat in range(repeats + 1):
+        for way, (function, _) in ways.items():
+            began = time.perf_counter()
+            function()
+            if repeat:  # the first one only warms up
+                seconds[way].append(time.perf_counter() - began)
+    medians = {way: 1000 * statistics.median(seconds[way]) / units for way, (_, units) in ways.items()}
+    first = next(iter(medians.values()))
+    return [Timing(name, way, unit, median, median / first) for way, median in medians.items()]
+
+
+def poses(*shape: int) -> tuple[np.ndarray, np.ndarray]:
+    """Joints (..., 29, 3) and unit twists (..., 23, 2)."""
+    uvd = DRAW.uniform(-0.6, 0.6, (*shape, 29, 3)).astype(np.float32)
+    angle = DRAW.uniform(-np.pi, np.pi, (*shape, 23)).astype(np.float32)
+    return uvd, np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+
+
+def pictures() -> np.ndarray:
+    size = CONFIG.ingest.crop_size_px
+    return DRAW.integers(0, 256, (IMAGES, size, size, 3), dtype=np.uint8)
+
+
+def names(count: int) -> list[str]:
+    return [instance_id(image_id("invented", "train", f"{index:08d}"), 0) for index in range(count)]
+
+
+@torch.no_grad()
+def sampling() -> list[Timing]:
+    policy = Policy(CONFIG.policy).eval()
+    crops = crop_tensor(pictures(), torch.device("cpu"))
+    noise = torch.from_numpy(DRAW.standard_normal((IMAGES, HYPOTHESES, 133), dtype=np.float32))
+
+    def folded() -> None:
+        policy.sample(policy.encode(crops)[0], noise)
+
+    def by_image() -> None:
+        for row in range(IMAGES):
+            policy.sample(policy.encode(crops[row : row + 1])[0], noise[row : row + 1])
+
+    def by_hypothesis() -> None:
+        for row in range(IMAGES):
+            context, _ = policy.encode(crops[row : row + 1])
+            for sample in range(HYPOTHESES):
+                policy.sample(context, noise[row : row + 1, sample : sample + 1])
+
+    count = IMAGES * HYPOTHESES
+    ways = {
+        "all images in one call": (folded, count),
+        "one image at a time": (by_image, count),
+        "one hypothesis at a time": (by_hypothesis, count),
+    }
+    return group(f"sampling, {IMAGES} images x {HYPOTHESES}", "ms/hypothesis", ways)
+
+
+def scoring() -> list[Timing]:
+    scorer, crops, given = HMRScorer(CONFIG.scorer), pictures(), poses(IMAGES, HYPOTHESES)
+    ways = {}
+    for way, mirror in (("as it is", False), ("and mirrored", True)):
+        judge = HypothesisScorer(scorer, ScoreConfig(mirror=mirror))
+        ways[way] = (lambda judge=judge: judge(crops, *given), IMAGES * HYPOTHESES)
+    return group(f"scoring, {IMAGES} images x {HYPOTHESES}", "ms/hypothesis", ways)
+
+
+def reading(folder: Path) -> list[Timing]:
+    """Winners and losers as arrays, from the table `pairs` and from a JSON file with the published fields."""
+    store, spec = Store.open(folder / "pairs"), StageSpec("invented_pairs", 1, {})
+    sides = {"winner": poses(PAIRS), "loser": poses(PAIRS)}
+    columns = {"pair_set": spec.key, "instance_id": names(PAIRS), "generation_id": "invented", "winner": 1, "loser": 2}
+    payload = {}
+    for side, (uvd, twists) in sides.items():
+        payload |= {f"{side}_uvd": uvd.reshape(PAIRS, -1), f"{side}_twist": twists.reshape(PAIRS, -1)}
+        payload[f"{side}_betas"] = np.zeros((PAIRS, 10), np.float32)
+    about = {"strategy": "invented", "dataset": "invented", "round": 1, "stage_key": spec.key}
+    commit_rows(store, spec, {"pairs": build("pairs", {**columns, **payload, **about})})
+
+    file = folder / "pairs.json"
+    affine = DRAW.standard_normal((2, 2, 3)).round(6).tolist()
+    entries = [
+        {
+            "img_path": f"images/{row:08d}.jpg",
+            "img_idx": row,
+            "w_joints": sides["winner"][0][row].tolist(),
+            "l_joints": sides["loser"][0][row].tolist(),
+            "w_twist": sides["winner"][1][row].tolist(),
+            "l_twist": sides["loser"][1][row].tolist(),
+            "trans": affine[0],
+            "trans_inv": affine[1],
+        }
+        for row in range(PAIRS)
+    ]
+    file.write_text(json.dumps(entries), encoding="utf-8")
+    wanted = ["instance_id", *(f"{side}_{what}" for side in ("winner", "loser") for what in ("uvd", "twist"))]
+
+    def from_table() -> list[np.ndarray]:
+        rows = read(store, "pairs", stage_keys=[spec.key], columns=wanted)
+        return [matrix(rows, name) for name in wanted[1:]]
+
+    def from_json() -> list[np.ndarray]:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        fields = ("w_joints", "w_twist", "l_joints", "l_twist")
+        return [np.array([entry[name] for entry in found], np.float32) for name in fields]
+
+    ways = {"Delta table": (from_table, PAIRS), "JSON file": (from_json, PAIRS)}
+    return group(f"reading {PAIRS:,} pairs", "ms/pair", ways, repeats=3)
+
+
+@torch.no_grad()
+def recovering() -> list[Timing]:
+    """Inverse kinematics and mesh."""
+    body = load_body("tiny")
+    uvd, twists = (torch.from_numpy(part) for part in poses(BODIES))
+    size = CONFIG.ingest.crop_size_px
+    camera = torch.tensor([1.2 * size, 1.2 * size, size / 2, size / 2]).expand(BODIES, 4)
+    betas, depth = torch.zeros(BODIES, 10), torch.full((BODIES,), 4.0)
+
+    def in_parts(part: int, count: int = BODIES) -> Callable[[], None]:
+        def recover() -> None:
+            for start in range(0, count, part):
+                rows = slice(start, start + part)
+                recover_body(body, uvd[rows], twists[rows], betas[rows], camera[rows], size, depth[rows])
+
+        return recover
+
+    ways = {
+        f"{BODIES:,} in one call": (in_parts(BODIES), BODIES),
+        "100 at a time": (in_parts(100), BODIES),
+        "one at a time": (in_parts(1, 50), 50),
+    }
+    return group("IK and mesh, tiny body", "ms/hypothesis", ways)
+
+
+def writing(folder: Path) -> list[Timing]:
+    """Hypotheses on disk: with the protocol of shards, and as a bare file."""
+    images = 250
+    ids, count = names(images), images * HYPOTHESES
+    uvd, twists = poses(count)
+
+    def rows(key: str, start: int, end: int) -> pa.Table:
+        few = (end - start) * HYPOTHESES
+        part = slice(start * HYPOTHESES, end * HYPOTHESES)
+        columns = {
+            "generation_id": key,
+            "instance_id": [name for name in ids[start:end] for _ in range(HYPOTHESES)],
+            "sample_index": list(range(HYPOTHESES)) * (end - start),
+            "dataset": "invented",
+            "split": "train",
+            "round": 0,
+            "uvd": uvd[part].reshape(few, -1),
+            "twist": twists[part].reshape(few, -1),
+            "betas": np.zeros((few, 10), np.float32),
+            "root_depth_m": np.full(few, 4.0),
+            "root_depth_source": "label",
+            "stage_key": key,
+        }
+        return build("hypotheses", columns)
+
+    store, fresh = Store.open(folder / "shards"), iter(range(10**6))
+
+    def shards(size: int) -> Callable[[], None]:
+        def write() -> None:
+            key = StageSpec("invented", 1, {"again": next(fresh)}).key  # under a key that is known nothing is written
+            for shard in cut(ids, size):
+                table = rows(key, shard.index * size, shard.index * size + len(shard.ids))
+                write_shard(store, key, shard, {"hypotheses": table}, Tally(ok=len(shard.ids)))
+
+        return write
+
+    def bare() -> None:
+        pq.write_table(rows("k", 0, images), folder / "bare.parquet", compression="zstd")
+
+    ways = {
+        "a bare Parquet file": (bare, count),
+        "one shard": (shards(images), count),
+        "25 shards": (shards(10), count),
+    }
+    return group(f"writing {count:,} hypotheses", "ms/hypothesis", ways)
+
+
+def machine() -> dict[str, str | int | float]:
+    """Where this ran, and how busy it was."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count() or 1,
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "load_before": round(os.getloadavg()[0], 1),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _processor() -> str:
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text().splitlines() if known.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def groups(folder: Path) -> Iterator[list[Timing]]:
+    """All groups, one after the other."""
+    yield sampling()
+    yield scoring()
+    yield reading(folder)
+    yield recovering()
+    yield writing(folder)
+
+
+def main() -> None:
+    """Measure, print, and write JSON if asked."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Timings, side by side.")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the same numbers to FILE")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    where = machine()
+    table = Table("what", "way", "median", "unit", "ratio", title="Side by side; one thread", title_justify="left")
+    for column in (2, 4):
+        table.columns[column].justify = "right"
+    timings: list[Timing] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for found in groups(Path(folder)):
+            timings += found
+            for place, line in enumerate(found):
+                cells = (line.way, f"{line.value:.3g}", line.unit, f"{line.ratio:.2f}")
+                table.add_row("" if place else line.group, *cells, end_section=place + 1 == len(found))
+    console = Console()
+    console.print(table)
+    console.print(", ".join(f"{name} {value}" for name, value in where.items()), highlight=False)
+    if arguments.json:
+        told = {"machine": where, "timings": [asdict(line) for line in timings]}
+        arguments.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
