@@ -90,6 +90,9 @@ class HMRScorer(nn.Module):
         self.to_context = nn.Conv2d(config.condition.widths[1], config.width, 1)
         self.to_local = nn.Linear(config.condition.map_channels, config.local_channels)
         self.score_net = ScoreNet(config)
+        if config.sees_own_estimate:
+            # Agreement with the own estimate ranks hypotheses well before the decoder has learned anything.
+            self.agreement = nn.Parameter(torch.tensor(3.0))
 
     def encode(self, crops: Tensor) -> tuple[Pyramid, PoseEstimate]:
         """Crops (B, 3, S, S) in [-1, 1] -> features and the encoder's own estimate, to be used for many hypotheses."""
@@ -109,7 +112,11 @@ class HMRScorer(nn.Module):
             local.reshape(batch * count, self.score_net.items, -1),
             self.to_context(pyramid.coarse),
         )
-        return raw.view(batch, count)
+        raw = raw.view(batch, count)
+        if self.config.sees_own_estimate:
+            distance = (uvd - estimate.uvd.detach()[:, None]).norm(dim=-1).mean(-1)
+            raw = raw - self.agreement * distance
+        return raw
 
     def forward(self, crops: Tensor, uvd: Tensor, twists: Tensor) -> Tensor:
         """Scores in (0, 1), (B, M): sigmoid(sharpness * raw); shapes as in `score`."""

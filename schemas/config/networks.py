@@ -83,7 +83,9 @@ class ScorerConfig(Config):
     attention_hops: tuple[int, ...] = setting((16, 16), "for each block, how many skeleton steps a token sees", "steps")
     feedforward_ratio: int = setting(2, "hidden width of the feed-forward part over the token width", "1", ge=1)
     twists: Literal[0, 23] = setting(0, "twists that the scorer sees beside the 29 joints", "twists")
-    sees_own_estimate: bool = setting(True, "tokens also see hypothesis minus the encoder's own pose estimate", "-")
+    sees_own_estimate: bool = setting(
+        True, "the score also sees the hypothesis minus the encoder's own pose estimate", "-"
+    )
     start_hops: int = setting(2, "how many steps along the skeleton the first layer connects", "steps", ge=1)
     norm_groups: int = setting(32, "groups of the normalisations", "groups", ge=1)
     hidden: tuple[int, int] = setting((128, 64), "hidden widths of the head", "channels")

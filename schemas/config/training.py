@@ -110,7 +110,10 @@ class AlignConfig(Config):
     anchor: float = setting(0.9, "weight of the winner's own denoising error (anchored DPO)", "1", ge=0)
     replay: float = setting(4.0, "weight of the supervised loss on labelled source crops", "1", ge=0)
     replay_images: int = setting(32, "labelled crops a step", "crops", ge=0)
-    batch_pairs: int = setting(96, "pairs a step", "pairs", ge=1)
+    batch_crops: int = setting(48, "crops with pairs a step", "crops", ge=1)
+    pairs_per_crop: int = setting(
+        2, "pairs of each of these crops a step: they share the encoder's pass", "pairs", ge=1
+    )
     antithetic: bool = setting(True, "draw timesteps in mirrored couples t, T - 1 - t", "-")
     losses: SupervisedLossConfig = setting(
         SupervisedLossConfig(heat=0.5, uv=4.0, depth=2.0, twist=0.5, betas=0.02),

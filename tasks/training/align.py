@@ -61,6 +61,10 @@ class AlignRecipe:
         device: torch.device,
     ) -> None:
         self.config, self.pairs, self.replay, self.device, self.seed = config, pairs, replay, device, config.seed
+        self.order = np.argsort(pairs.crop_row, kind="stable")
+        self.paired, self.first_pair, self.pair_count = np.unique(
+            pairs.crop_row[self.order], return_index=True, return_counts=True
+        )
         self.model: Policy = policy.to(device).train()
         for module in self.model.modules():
             if isinstance(module, nn.BatchNorm2d | nn.Dropout):
@@ -78,13 +82,14 @@ class AlignRecipe:
     def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Preference, anchor and replay of one batch."""
         config = self.config
-        rows = draw.choice(len(self.pairs), config.batch_pairs, replace=len(self.pairs) < config.batch_pairs)
-        time = timesteps(draw, len(rows), self.model.config.diffusion.timesteps, config.antithetic).to(self.device)
-        noise = unit_noise(draw, len(rows)).to(self.device)
-        change = Augmentation.draw(config.augment, draw, len(rows), self.device)
-        crop_rows = torch.from_numpy(self.pairs.crop_row[rows]).to(self.device)
-        crops = change.crops(crop_tensor(self.pairs.crops[self.pairs.crop_row[rows]], self.device))
-        poses = self._poses(rows, change)
+        chosen = draw.choice(len(self.paired), config.batch_crops, replace=len(self.paired) < config.batch_crops)
+        crop_rows = torch.from_numpy(self.paired[chosen]).to(self.device)
+        change = Augmentation.draw(config.augment, draw, len(chosen), self.device)
+        crops = change.crops(crop_tensor(self.pairs.crops[self.paired[chosen]], self.device))
+        poses = self._poses(self._pairs_of(chosen, draw), change)
+        count = config.batch_crops * config.pairs_per_crop
+        time = timesteps(draw, count, self.model.config.diffusion.timesteps, config.antithetic).to(self.device)
+        noise = unit_noise(draw, count).to(self.device)
         context, estimate = self._context(crops, crop_rows, change)
         winner, loser = self._errors(self.model, context, poses, time, noise)
         figures = {"winner": winner.total.mean().item(), "loser": loser.total.mean().item()}
@@ -108,7 +113,9 @@ class AlignRecipe:
         if config.winner_estimate and estimate is not None:
             # Winners share the betas of their losers: there is nothing to be learned from them.
             weights = config.losses.model_copy(update={"betas": 0.0})
-            uvd, twists = poses[0::2, :87].unflatten(1, (29, 3)), poses[0::2, 87:].unflatten(1, (23, 2))
+            # The mean of a crop's winners is nearer to the truth than any one of them.
+            mean = poses.view(len(chosen), config.pairs_per_crop, 2, -1)[:, :, 0].mean(1)
+            uvd, twists = mean[:, :87].unflatten(1, (29, 3)), mean[:, 87:].unflatten(1, (23, 2))
             pulled = estimate_loss(estimate, LabelledBatch(crops, uvd, twists, estimate.betas.detach()), weights)
             loss = loss + config.winner_estimate * pulled
             figures["winner_estimate"] = pulled.item()
@@ -118,12 +125,18 @@ class AlignRecipe:
             figures["replay"] = replay_figures["joints"] + replay_figures["twists"]
         return loss, figures
 
+    def _pairs_of(self, chosen: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+        """(C, K) rows of the pairs of the chosen crops: different ones where a crop has that many."""
+        places = np.arange(self.config.pairs_per_crop)
+        shift = draw.integers(0, self.pair_count[chosen])
+        return self.order[self.first_pair[chosen, None] + (shift[:, None] + places) % self.pair_count[chosen, None]]
+
     def _poses(self, rows: np.ndarray, change: Augmentation) -> Tensor:
-        """Winners and losers in turn, changed with their crops: (2P, 133)."""
-        both = torch.from_numpy(np.stack([self.pairs.winner[rows], self.pairs.loser[rows]], axis=1)).to(self.device)
+        """Winners and losers of pairs (C, K) in turn, crop by crop, changed with their crops: (C*K*2, 133)."""
+        both = torch.from_numpy(np.stack([self.pairs.winner[rows], self.pairs.loser[rows]], axis=2)).to(self.device)
         uvd = change.uvd(both[..., :87].unflatten(-1, (29, 3)))
         twists = change.twists(both[..., 87:].unflatten(-1, (23, 2)))
-        return torch.cat([uvd.flatten(2), twists.flatten(2)], dim=-1).flatten(0, 1)
+        return torch.cat([uvd.flatten(3), twists.flatten(3)], dim=-1).flatten(0, 2)
 
     def _errors(
         self, policy: Policy, context: Context, poses: Tensor, time: Tensor, noise: Tensor

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -37,13 +36,13 @@ class Undisturbed:
     def __init__(self, shared: MicroStore, folder: Path) -> None:
         self.shared, self.folder = shared, folder
 
-    @cache  # noqa: B019 - lives as long as this module's tests
     def held(self, stage: str) -> MicroStore:
-        """The store after `stage`."""
+        """The store after `stage`, made when first asked for."""
         folder = self.folder / stage
-        shutil.copytree(self.shared.store.root, folder)
+        if not folder.exists():
+            shutil.copytree(self.shared.store.root, folder)
         held = self.shared._replace(store=Store.open(folder))
-        process.run(held, stage)
+        process.run(held, stage)  # finds its work done the next time
         return held
 
 
