@@ -12,7 +12,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class Timing:
     """Over the first line of its group."""
 
 
-def group(name: str, unit: str, ways: dict[str, tuple[Callable[[], object], int]], repeats: int = 5) -> list[Timing]:
+def group(name: str, unit: str, ways: Mapping[str, tuple[Callable[[], object], int]], repeats: int = 5) -> list[Timing]:
     """Time each way (a function, and how many units one call does), one after the other, `repeats` times over."""
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for repeat in range(repeats + 1):
@@ -129,7 +129,7 @@ def reading(folder: Path) -> list[Timing]:
     store, spec = Store.open(folder / "pairs"), StageSpec("invented_pairs", 1, {})
     sides = {"winner": poses(PAIRS), "loser": poses(PAIRS)}
     columns = {"pair_set": spec.key, "instance_id": names(PAIRS), "generation_id": "invented", "winner": 1, "loser": 2}
-    payload = {}
+    payload: dict[str, np.ndarray] = {}
     for side, (uvd, twists) in sides.items():
         payload |= {f"{side}_uvd": uvd.reshape(PAIRS, -1), f"{side}_twist": twists.reshape(PAIRS, -1)}
         payload[f"{side}_betas"] = np.zeros((PAIRS, 10), np.float32)

@@ -85,7 +85,7 @@ def start(held: MicroStore, stage: str, *arguments: str, fault: str = "") -> sub
 def killed(held: MicroStore, stage: str, fault: str) -> None:
     """Run the stage until it kills itself at `fault`."""
     done = start(held, stage, fault=fault)
-    said, _ = done.communicate(timeout=120)
+    said, _ = done.communicate(timeout=300)
     assert done.returncode == -signal.SIGKILL, f"it ended with {done.returncode} and said {said!r}"
 
 
@@ -177,7 +177,7 @@ def test_two_processes_that_generate_at_once(micro_store: MicroStore, undisturbe
         assert one.stdin is not None
         one.stdin.write("go\n")
         one.stdin.flush()
-    said = [one.communicate(timeout=120)[0] for one in both]
+    said = [one.communicate(timeout=300)[0] for one in both]
     assert [one.returncode for one in both] == [0, 0]
     told = [json.loads(line) for line in said]
     assert told[0] == told[1]

@@ -14,7 +14,7 @@ from models.policy import Policy
 from schemas.config.training import AlignConfig
 from tasks.training import align as module
 from tasks.training.align import AlignRecipe, PreferencePairs
-from tasks.training.data import LabelledCrops
+from tasks.training.data import LabelledCrops, timesteps, unit_noise
 from tasks.training.loop import Training
 from tests.tasks import micro
 
@@ -52,7 +52,7 @@ def random_replay() -> LabelledCrops:
     uvd = draw.uniform(-0.5, 0.5, (CROPS, 29, 3)).astype(np.float32)
     twists = draw.uniform(-1, 1, (CROPS, 23, 2)).astype(np.float32)
     betas = draw.standard_normal((CROPS, 10), dtype=np.float32)
-    camera = np.tile(np.float32([80, 80, 32, 32]), (CROPS, 1))
+    camera = np.tile(np.array([80, 80, 32, 32], np.float32), (CROPS, 1))
     return LabelledCrops(crops(draw), uvd, twists, betas, camera, np.full(CROPS, 4, np.float32))
 
 
@@ -117,7 +117,7 @@ def test_no_weight_on_replay_is_no_replay() -> None:
 
 
 def test_anchored_dpo_that_hardly_prefers_is_training_on_winners() -> None:
-    faint = {"objective": "anchored_dpo", "anchor": 1.0, "beta": 1e-9, "replay": 0.0}
+    faint: dict[str, Any] = {"objective": "anchored_dpo", "anchor": 1.0, "beta": 1e-9, "replay": 0.0}
     anchored, winners = run(settings(**faint)), run(settings(objective="sft", replay=0.0))
     assert np.array(anchored[0]["loss"]) - 2 * math.log(2) == pytest.approx(np.array(winners[0]["loss"]), rel=1e-4)
     assert anchored[0]["winner"] == pytest.approx(winners[0]["winner"], rel=1e-4)
@@ -156,13 +156,12 @@ def test_a_frozen_encoder_may_be_run_once_or_at_every_step() -> None:
 
 def test_the_order_of_pairs_does_not_matter_to_a_full_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """All pairs get the same noise and timestep here, so that they differ by their place alone."""
-    draw_noise, draw_time = module.unit_noise, module.timesteps
 
     def same_noise(draw: np.random.Generator, count: int) -> Tensor:
-        return draw_noise(draw, 1).expand(count, -1)
+        return unit_noise(draw, 1).expand(count, -1)
 
     def same_time(draw: np.random.Generator, count: int, *others: Any) -> Tensor:
-        return draw_time(draw, 1, *others).expand(count)
+        return timesteps(draw, 1, *others).expand(count)
 
     monkeypatch.setattr(module, "unit_noise", same_noise)
     monkeypatch.setattr(module, "timesteps", same_time)

@@ -99,7 +99,7 @@ def test_boxes_hold_the_projected_joints_and_people_fill_the_picture(name: str) 
         assert max(w, h) > 0.4 * max(width, height)
     assert min(fills) > 0.55
     assert max(fills) < 1.0
-    assert (outside == 0) == (name == "source")
+    assert outside <= 2 if name == "source" else outside >= 3  # one in twenty is cut, or one in five
 
 
 def test_the_person_is_drawn_where_the_label_says() -> None:
@@ -139,9 +139,9 @@ def test_the_wild_does_what_the_source_does_not() -> None:
         height[name] = np.array([(who.joints[[7, 8], 1].max() - who.joints[0, 1]) for who in people])
     assert np.median(bend["wild"]) > np.median(bend["source"]) + 20
     assert np.median(height["wild"]) < np.median(height["source"]) - 0.05
-    assert np.quantile(height["wild"], 0.1) < 0.85 * np.quantile(height["source"], 0.1)
+    assert np.quantile(height["wild"], 0.1) < np.quantile(height["source"], 0.1) - 0.05
     assert np.quantile(bend["scorer"], 0.9) > np.quantile(bend["wild"], 0.75)
-    assert np.quantile(height["scorer"], 0.1) < 0.85 * np.quantile(height["source"], 0.1)
+    assert np.quantile(height["scorer"], 0.1) < np.quantile(height["source"], 0.1) - 0.05
     assert set(wild().poses) <= set(domain_named("scorer").poses) <= set(BASE_POSES)
 
 
