@@ -54,7 +54,7 @@ class TrainBaseConfig(Config):
     """Training of the base policy on labelled source data."""
 
     optimiser: OptimiserConfig = setting(
-        OptimiserConfig(steps=1800, learning_rate=2e-3, encoder_learning_rate=3.0), "optimiser", "-"
+        OptimiserConfig(steps=1500, learning_rate=2e-3, encoder_learning_rate=3.0), "optimiser", "-"
     )
     batch_images: int = setting(32, "crops a step", "crops", ge=1)
     noise_draws: int = setting(2, "noise draws a crop and step", "draws", ge=1)
@@ -67,7 +67,7 @@ class TrainScorerConfig(Config):
     """Training of HMR-Scorer on labelled scorer data and samples of the base policy."""
 
     optimiser: OptimiserConfig = setting(
-        OptimiserConfig(steps=900, learning_rate=1e-3, encoder_learning_rate=3.0), "optimiser", "-"
+        OptimiserConfig(steps=700, learning_rate=1e-3, encoder_learning_rate=3.0), "optimiser", "-"
     )
     batch_images: int = setting(48, "crops a step", "crops", ge=1)
     pool_samples: int = setting(6, "policy samples drawn for each crop before training", "hypotheses", ge=1)
@@ -102,7 +102,7 @@ class AlignConfig(Config):
         "anchored_dpo", "anchored DPO; DPO as published; or winners alone", "-"
     )
     optimiser: OptimiserConfig = setting(
-        OptimiserConfig(steps=200, learning_rate=2e-4, encoder_learning_rate=1.5, ema_decay=0.99, checkpoint_every=50),
+        OptimiserConfig(steps=250, learning_rate=4e-4, encoder_learning_rate=2.0, ema_decay=0.99, checkpoint_every=50),
         "optimiser",
         "-",
     )

@@ -34,7 +34,7 @@ def _with_bands(
     """Training clothes: sleeves, gloves, leggings and socks whose colours tell arms from legs and upper from lower.
 
     At 64 px a plain sleeve is hardly a clue to which limb it is; with these, what stays ambiguous is depth and side, as
-    in real pictures of many more pixels. Left and right are dressed alike, so that a mirrored picture is a possible one.
+    in real pictures of many more pixels. Left and right are dressed alike: a mirrored picture is a possible one.
     """
     worn = colours.copy()
     across, up = np.abs(template[:, 0]), template[:, 1]
