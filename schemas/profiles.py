@@ -127,7 +127,7 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
         ),
         ingest=IngestConfig(crop_size_px=256),
         generate=GenerateConfig(hypotheses=50, microbatch=8, seed=seed),
-        pair=PairConfig(seed=seed),
+        pair=PairConfig(pairs_per_instance=1, seed=seed),
         align=AlignConfig(
             objective="dpo",
             optimiser=OptimiserConfig(
