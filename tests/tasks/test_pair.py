@@ -76,7 +76,7 @@ def test_random_pairs_do_not_look_at_scores() -> None:
     ids = [f"a/b/{row}#0" for row in range(200)]
     scores = np.random.default_rng(0).random((200, 8))
     poses = np.broadcast_to(np.arange(8, dtype=np.float32)[:, None], (200, 8, 1))
-    config = PairConfig(strategy="random", seed=3)
+    config = PairConfig(strategy="random", pairs_per_instance=1, seed=3)
     one, other = (choose_pairs(ids, values, poses, config) for values in (scores, -scores))
     assert (one.winner == other.winner).all()
     assert (one.loser == other.loser).all()
