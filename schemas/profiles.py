@@ -80,7 +80,7 @@ def micro(seed: int = 0, campaign: str = "micro") -> EngineConfig:
             seed=seed,
         ),
         generate=GenerateConfig(hypotheses=5, shard_size=8, microbatch=4, seed=seed),
-        pair=PairConfig(seed=seed),
+        pair=PairConfig(pairs_per_instance=1, seed=seed),
         align=AlignConfig(
             optimiser=_short(steps=6, learning_rate=3e-4), batch_crops=8, pairs_per_crop=1, replay_images=8, seed=seed
         ),
