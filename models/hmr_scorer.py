@@ -35,13 +35,18 @@ class ScoreNet(nn.Module):
             for _ in config.attention_hops
         )
         wide, narrow = config.hidden
+        last = nn.Linear(narrow, 1)
+        if config.sees_own_estimate:
+            # Agreement with the own estimate ranks hypotheses well before the decoder has learned anything: the decoder
+            # starts silent, and adds what it learns.
+            nn.init.zeros_(last.weight)
         self.linear_mlp = nn.Sequential(
             nn.Linear(self.items * config.width, wide),
             nn.GroupNorm(config.norm_groups, wide),
             nn.LeakyReLU(0.2),
             nn.Dropout(config.dropout),
             nn.Linear(wide, narrow),
-            nn.Linear(narrow, 1),
+            last,
         )
         self.register_buffer(
             "item_code", sinusoidal_code(torch.arange(self.items), config.width)[None], persistent=False
@@ -91,7 +96,6 @@ class HMRScorer(nn.Module):
         self.to_local = nn.Linear(config.condition.map_channels, config.local_channels)
         self.score_net = ScoreNet(config)
         if config.sees_own_estimate:
-            # Agreement with the own estimate ranks hypotheses well before the decoder has learned anything.
             self.agreement = nn.Parameter(torch.tensor(3.0))
 
     def encode(self, crops: Tensor) -> tuple[Pyramid, PoseEstimate]:

@@ -72,6 +72,7 @@ def micro(seed: int = 0, campaign: str = "micro") -> EngineConfig:
         train_base=TrainBaseConfig(optimiser=_short(steps=6, learning_rate=2e-3), batch_images=8, seed=seed),
         train_scorer=TrainScorerConfig(
             optimiser=_short(steps=6, learning_rate=1e-3),
+            encoder_steps=2,
             batch_images=8,
             pool_samples=3,
             pool_blends=1,
@@ -135,6 +136,8 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
             ),
             beta=100.0,
             anchor=0.0,
+            estimate=0.0,
+            fixed_statistics=True,
             replay=0.0,
             replay_images=0,
             batch_crops=40,

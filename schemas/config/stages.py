@@ -35,7 +35,7 @@ class IngestConfig(Config):
 class GenerateConfig(Config):
     """How many hypotheses are drawn, and from which noise."""
 
-    hypotheses: int = setting(12, "samples for each instance; sample 0 starts from zero noise", "hypotheses", ge=2)
+    hypotheses: int = setting(16, "samples for each instance; sample 0 starts from zero noise", "hypotheses", ge=2)
     noise_temperature: float = setting(1.0, "factor on the starting noise; 1 is the policy itself", "1", ge=0)
     shard_size: int = setting(250, "instances a shard", "instances", ge=1)
     microbatch: int = setting(10, "instances in one forward pass; the last is padded", "instances", ge=1)
@@ -56,7 +56,7 @@ class PairConfig(Config):
     strategy: Literal["top_bottom", "random"] = setting(
         "top_bottom", "best against worst by score, or two at random", "-"
     )
-    pairs_per_instance: int = setting(3, "pairs an instance gives", "pairs", ge=1)
+    pairs_per_instance: int = setting(4, "pairs an instance gives", "pairs", ge=1)
     least_margin: float = setting(0.0, "smallest difference of scores that makes a pair", "1", ge=0)
     seed: int = setting(0, "seed of the random strategy", "1", ge=0)
 

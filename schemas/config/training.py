@@ -54,10 +54,10 @@ class TrainBaseConfig(Config):
     """Training of the base policy on labelled source data."""
 
     optimiser: OptimiserConfig = setting(
-        OptimiserConfig(steps=1500, learning_rate=2e-3, encoder_learning_rate=3.0), "optimiser", "-"
+        OptimiserConfig(steps=1000, learning_rate=2e-3, encoder_learning_rate=3.0), "optimiser", "-"
     )
     batch_images: int = setting(32, "crops a step", "crops", ge=1)
-    noise_draws: int = setting(2, "noise draws a crop and step", "draws", ge=1)
+    noise_draws: int = setting(1, "noise draws a crop and step", "draws", ge=1)
     losses: SupervisedLossConfig = setting(SupervisedLossConfig(), "weights of the losses", "-")
     augment: AugmentConfig = setting(AugmentConfig(), "random changes to the crops", "-")
     seed: int = setting(0, "seed of initial weights, batches and noise", "1", ge=0)
@@ -69,11 +69,17 @@ class TrainScorerConfig(Config):
     optimiser: OptimiserConfig = setting(
         OptimiserConfig(steps=700, learning_rate=1e-3, encoder_learning_rate=3.0), "optimiser", "-"
     )
+    encoder_steps: int = setting(
+        500,
+        "first steps that train the encoder alone, on its own estimate: a ranking learned before it is noise",
+        "steps",
+        ge=0,
+    )
     batch_images: int = setting(48, "crops a step", "crops", ge=1)
-    pool_samples: int = setting(6, "policy samples drawn for each crop before training", "hypotheses", ge=1)
-    pool_blends: int = setting(2, "blends of label and policy sample made for each crop", "hypotheses", ge=0)
-    samples: int = setting(4, "policy samples of a crop that a step uses", "hypotheses", ge=1)
-    blends: int = setting(2, "blends of a crop that a step uses", "hypotheses", ge=0)
+    pool_samples: int = setting(3, "policy samples drawn for each crop before training", "hypotheses", ge=1)
+    pool_blends: int = setting(1, "blends of label and policy sample made for each crop", "hypotheses", ge=0)
+    samples: int = setting(3, "policy samples of a crop that a step uses", "hypotheses", ge=1)
+    blends: int = setting(1, "blends of a crop that a step uses", "hypotheses", ge=0)
     rank_sigma: float = setting(5.0, "sharpness of the rank loss", "1", gt=0)
     score_weight: float = setting(5.0, "weight of the MSE between score and score of the error", "1", ge=0)
     best_mm: float = setting(10.0, "error whose score is 1", "mm", ge=0)
@@ -90,6 +96,10 @@ class TrainScorerConfig(Config):
                 f"a step takes samples={self.samples} and blends={self.blends} of a crop, but its pool holds "
                 f"pool_samples={self.pool_samples} and pool_blends={self.pool_blends}"
             )
+        if self.encoder_steps >= self.optimiser.steps:
+            raise ValueError(
+                f"encoder_steps={self.encoder_steps} leaves none of the {self.optimiser.steps} steps for the ranking"
+            )
         if self.samples + self.blends < 2:
             raise ValueError("samples + blends must be at least 2: a single hypothesis can't be ranked")
         return self
@@ -102,27 +112,37 @@ class AlignConfig(Config):
         "anchored_dpo", "anchored DPO; DPO as published; or winners alone", "-"
     )
     optimiser: OptimiserConfig = setting(
-        OptimiserConfig(steps=250, learning_rate=4e-4, encoder_learning_rate=2.0, ema_decay=0.99, checkpoint_every=50),
+        OptimiserConfig(
+            steps=250, learning_rate=3e-5, encoder_learning_rate=100.0, ema_decay=0.99, checkpoint_every=50
+        ),
         "optimiser",
         "-",
     )
-    beta: float = setting(30.0, "strength of the preference term", "1", gt=0)
-    anchor: float = setting(0.9, "weight of the winner's own denoising error (anchored DPO)", "1", ge=0)
-    replay: float = setting(4.0, "weight of the supervised loss on labelled source crops", "1", ge=0)
+    beta: float = setting(10.0, "strength of the preference term", "1", gt=0)
+    anchor: float = setting(0.3, "weight of the winner's own denoising error (anchored DPO)", "1", ge=0)
+    replay: float = setting(2.0, "weight of the supervised loss on labelled source crops", "1", ge=0)
     replay_images: int = setting(32, "labelled crops a step", "crops", ge=0)
     batch_crops: int = setting(48, "crops with pairs a step", "crops", ge=1)
     pairs_per_crop: int = setting(
-        2, "pairs of each of these crops a step: they share the encoder's pass", "pairs", ge=1
+        1, "pairs of each of these crops a step: they share the encoder's pass", "pairs", ge=1
     )
     antithetic: bool = setting(True, "draw timesteps in mirrored couples t, T - 1 - t", "-")
     losses: SupervisedLossConfig = setting(
-        SupervisedLossConfig(heat=0.5, uv=4.0, depth=2.0, twist=0.5, betas=0.02),
-        "weights of the losses on replayed crops and, for `winner_estimate`, on winners",
+        SupervisedLossConfig(),
+        "weights of the losses on replayed crops and of the estimate on preferred poses",
         "-",
     )
-    winner_estimate: float = setting(
-        0.0, "weight of the loss that pulls the encoder's own estimate towards the winner", "1", ge=0
+    estimate: float = setting(
+        3.0,
+        "weight of the preference on the encoder's own estimate, from which alone the encoder then learns of the "
+        "pairs; at 0 it learns through the denoiser's preference",
+        "1",
+        ge=0,
     )
+    estimate_push: float = setting(
+        1.0, "how far beyond the winners the estimate is drawn, away from the losers", "winner minus loser", ge=0
+    )
+    fixed_statistics: bool = setting(False, "keep the policy's batch-norm statistics", "-")
     augment: AugmentConfig = setting(AugmentConfig(), "random changes to the crops", "-")
     seed: int = setting(0, "seed of batches and noise", "1", ge=0)
 
@@ -131,12 +151,14 @@ class TrainCleanConfig(Config):
     """Further supervised training of a policy on labelled source crops and kept pseudo-labels."""
 
     optimiser: OptimiserConfig = setting(
-        OptimiserConfig(steps=300, learning_rate=5e-4, ema_decay=0.99, checkpoint_every=100), "optimiser", "-"
+        OptimiserConfig(steps=250, learning_rate=5e-4, encoder_learning_rate=3.0, ema_decay=0.99, checkpoint_every=50),
+        "optimiser",
+        "-",
     )
     labelled_images: int = setting(32, "labelled source crops a step", "crops", ge=0)
     pseudo_images: int = setting(32, "kept pseudo-labelled crops a step", "crops", ge=1)
     pseudo_weight: float = setting(1.0, "weight of the pseudo-labelled crops' loss", "1", ge=0)
-    noise_draws: int = setting(2, "noise draws a crop and step", "draws", ge=1)
+    noise_draws: int = setting(1, "noise draws a crop and step", "draws", ge=1)
     losses: SupervisedLossConfig = setting(SupervisedLossConfig(), "weights of the losses", "-")
     augment: AugmentConfig = setting(AugmentConfig(), "random changes to the crops", "-")
     seed: int = setting(0, "seed of batches and noise", "1", ge=0)

@@ -72,6 +72,7 @@ class Domain(BaseModel):
     truncated: float = Field(description="share of people who are partly outside of the picture")
     # looks
     hues: tuple[Range, ...] = Field(description="hues of clothes and clutter, 0 to 1")
+    kit_hues: float = Field(description="largest shift of the hues of the training clothes, 0 to 1")
     saturation: Range = Field(description="of clothes and clutter")
     ambient: Range = Field(description="ambient share of the light")
     clutter: tuple[int, int] = Field(description="fewest and most shapes behind the person")
@@ -94,11 +95,12 @@ def source() -> Domain:
     return Domain(
         name="source",
         unlabelled_splits=frozenset(),
-        poses={**_UPRIGHT, **{name: 0.25 * share for name, share in _UNUSUAL.items()}},
+        poses={**_UPRIGHT, **{name: 0.12 * share for name, share in _UNUSUAL.items()}},
         pose_noise=0.85,
         yaw=65,
         truncated=0.05,
         hues=(Range(0.55, 0.72), Range(0.0, 0.08)),
+        kit_hues=0.04,
         saturation=Range(0.1, 0.6),
         ambient=Range(0.45, 0.65),
         clutter=(0, 4),
@@ -120,6 +122,7 @@ def scorer() -> Domain:
         yaw=75,
         truncated=0.2,
         hues=(Range(0.0, 0.5), Range(0.8, 1.0)),
+        kit_hues=0.22,
         saturation=Range(0.15, 0.9),
         ambient=Range(0.3, 0.7),
         clutter=(2, 9),
@@ -141,6 +144,7 @@ def wild() -> Domain:
         yaw=75,
         truncated=0.2,
         hues=(Range(0.0, 1.0),),
+        kit_hues=0.22,
         saturation=Range(0.1, 0.85),
         ambient=Range(0.3, 0.65),
         clutter=(2, 8),

@@ -29,7 +29,7 @@ def skin(generator: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _with_bands(
-    colours: NDArray[np.float64], template: NDArray[np.floating], generator: np.random.Generator
+    colours: NDArray[np.float64], template: NDArray[np.floating], hue_spread: float, generator: np.random.Generator
 ) -> NDArray[np.float64]:
     """Training clothes: sleeves, gloves, leggings and socks whose colours tell arms from legs and upper from lower.
 
@@ -38,7 +38,7 @@ def _with_bands(
     """
     worn = colours.copy()
     across, up = np.abs(template[:, 0]), template[:, 1]
-    arms, legs = 0.02 + generator.uniform(-0.04, 0.04), 0.58 + generator.uniform(-0.04, 0.04)
+    arms, legs = np.array([0.02, 0.58]) + generator.uniform(-hue_spread, hue_spread, 2)
     for part, hue, saturation, value in (
         ((across > 0.2) & (across <= 0.46), arms, 0.85, 0.6),
         ((across > 0.46) & (across <= 0.7), arms + 0.1, 0.6, 0.95),
@@ -84,7 +84,7 @@ def dress(
         colours[wears_top & ((up / period + phase) % 1 < 0.5)] = stripe
     if shorts:
         colours[(regions == TROUSERS) & (up < -0.55)] = skin_colour
-    colours = _with_bands(colours, template, generator)
+    colours = _with_bands(colours, template, domain.kit_hues, generator)
     # Cloth is never one colour; the grain is that of the mesh.
     grain = 1 + 0.06 * generator.standard_normal((len(regions), 1))
     return np.clip(colours * grain, 0, 1)

@@ -1,9 +1,13 @@
 """Alignment: the policy is moved towards winners and away from losers, measured against a frozen reference.
 
 The anchor (the winner's own denoising error) keeps DPO from winning by making both worse; the replay (labelled source
-crops) keeps what the policy knew. Batch-norm statistics are fixed, so that policy and reference see an image alike.
-The policy sees augmented crops; the reference, whose features are computed once, sees them as they are, mirrored
-where the policy's are.
+crops) keeps what the policy knew. The policy sees augmented crops; the reference, whose features are computed once,
+sees them as they are, mirrored where the policy's are.
+
+The gradient that reaches the image encoder through the denoiser is mostly noise. With `estimate` the encoder learns of
+the pairs through its own estimate instead: a Gaussian policy around the estimate, anchored to the winners, has its DPO
+optimum at winner + push * (winner - loser), and that is where the estimate is drawn. A single such target is often
+worse than the estimate itself; what they have in common is what the scorer knows.
 """
 
 from collections.abc import Mapping
@@ -24,8 +28,9 @@ from tasks.training.data import (
     LabelledBatch,
     LabelledCrops,
     crop_tensor,
+    encode_together,
     estimate_loss,
-    supervised_loss,
+    supervised_loss_of,
     timesteps,
     unit_noise,
 )
@@ -65,13 +70,15 @@ class AlignRecipe:
         self.paired, self.first_pair, self.pair_count = np.unique(
             pairs.crop_row[self.order], return_index=True, return_counts=True
         )
+        self.preferred = self._preferred()
         self.model: Policy = policy.to(device).train()
+        train_encoder = config.optimiser.encoder_learning_rate > 0
+        fixed = config.fixed_statistics or not train_encoder
         for module in self.model.modules():
-            if isinstance(module, nn.BatchNorm2d | nn.Dropout):
+            if isinstance(module, nn.Dropout) or (fixed and isinstance(module, nn.BatchNorm2d)):
                 module.eval()
         self.reference = reference.to(device).eval().requires_grad_(False)
         self.reference_context = self._encode_all(self.reference)
-        train_encoder = config.optimiser.encoder_learning_rate > 0
         self.model.condition.requires_grad_(train_encoder)
         self.fixed_context = None if train_encoder else self._encode_all(self.model)
 
@@ -87,17 +94,18 @@ class AlignRecipe:
         change = Augmentation.draw(config.augment, draw, len(chosen), self.device)
         crops = change.crops(crop_tensor(self.pairs.crops[self.paired[chosen]], self.device))
         poses = self._poses(self._pairs_of(chosen, draw), change)
-        count = config.batch_crops * config.pairs_per_crop
-        time = timesteps(draw, count, self.model.config.diffusion.timesteps, config.antithetic).to(self.device)
-        noise = unit_noise(draw, count).to(self.device)
-        context, estimate = self._context(crops, crop_rows, change)
+        time, noise = self._noise(draw, config.batch_crops * config.pairs_per_crop, config.antithetic)
+        replayed = self._replayed(draw) if config.replay and config.replay_images else None
+        (context, estimate), known = self._encode(crops, crop_rows, change, replayed)
+        if config.estimate:
+            context = Context(*(part.detach() for part in context))
         winner, loser = self._errors(self.model, context, poses, time, noise)
         figures = {"winner": winner.total.mean().item(), "loser": loser.total.mean().item()}
         loss = torch.zeros((), device=self.device)
         if config.objective != "sft":
             with torch.no_grad():
-                known = self._known(self.reference_context, crop_rows, change)
-                reference_winner, reference_loser = self._errors(self.reference, known, poses, time, noise)
+                frozen = self._known(self.reference_context, crop_rows, change)
+                reference_winner, reference_loser = self._errors(self.reference, frozen, poses, time, noise)
             preference = dpo(winner, loser, reference_winner, reference_loser, config.beta)
             loss = loss + preference.loss.mean()
             figures |= {
@@ -110,20 +118,35 @@ class AlignRecipe:
             loss = loss + config.anchor * winner.total.mean()
         elif config.objective == "sft":
             loss = loss + winner.total.mean()
-        if config.winner_estimate and estimate is not None:
-            # Winners share the betas of their losers: there is nothing to be learned from them.
-            weights = config.losses.model_copy(update={"betas": 0.0})
-            # The mean of a crop's winners is nearer to the truth than any one of them.
-            mean = poses.view(len(chosen), config.pairs_per_crop, 2, -1)[:, :, 0].mean(1)
-            uvd, twists = mean[:, :87].unflatten(1, (29, 3)), mean[:, 87:].unflatten(1, (23, 2))
-            pulled = estimate_loss(estimate, LabelledBatch(crops, uvd, twists, estimate.betas.detach()), weights)
-            loss = loss + config.winner_estimate * pulled
-            figures["winner_estimate"] = pulled.item()
-        if config.replay and config.replay_images:
-            replayed, replay_figures = self._replay(draw)
-            loss = loss + config.replay * replayed
-            figures["replay"] = replay_figures["joints"] + replay_figures["twists"]
+        if config.estimate and estimate is not None:
+            drawn = self._estimate_preference(crops, estimate, chosen, change)
+            loss = loss + config.estimate * drawn
+            figures["estimate"] = drawn.item()
+        if replayed is not None and known is not None:
+            time, noise = self._noise(draw, len(replayed.crops))
+            supervised, parts = supervised_loss_of(self.model, *known, replayed, time, noise, config.losses)
+            loss = loss + config.replay * supervised
+            figures["replay"] = parts["joints"] + parts["twists"]
         return loss, figures
+
+    def _estimate_preference(
+        self, crops: Tensor, estimate: PoseEstimate, chosen: np.ndarray, change: Augmentation
+    ) -> Tensor:
+        """Loss that draws the encoder's own estimate to where anchored DPO has its optimum."""
+        uvd = change.uvd(torch.from_numpy(self.preferred[chosen, :87]).to(self.device).unflatten(1, (29, 3)))
+        twists = change.twists(torch.from_numpy(self.preferred[chosen, 87:]).to(self.device).unflatten(1, (23, 2)))
+        # Winners share the betas of their losers: there is nothing to be learned from them.
+        weights = self.config.losses.model_copy(update={"betas": 0.0})
+        return estimate_loss(estimate, LabelledBatch(crops, uvd, twists, estimate.betas.detach()), weights)
+
+    def _preferred(self) -> np.ndarray:
+        """(C, 133) for each crop that has pairs: mean winner, and `estimate_push` times mean winner less mean loser."""
+        count = self.pair_count[:, None].astype(np.float32)
+        better, worse = (
+            np.add.reduceat(side[self.order], self.first_pair, axis=0) / count
+            for side in (self.pairs.winner, self.pairs.loser)
+        )
+        return (better + self.config.estimate_push * (better - worse)).astype(np.float32)
 
     def _pairs_of(self, chosen: np.ndarray, draw: np.random.Generator) -> np.ndarray:
         """(C, K) rows of the pairs of the chosen crops: different ones where a crop has that many."""
@@ -154,19 +177,27 @@ class AlignRecipe:
         winner, loser = (DenoisingError(error.joints[side::2], error.twists[side::2]) for side in range(2))
         return winner, loser
 
-    def _replay(self, draw: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+    def _noise(self, draw: np.random.Generator, count: int, antithetic: bool = False) -> tuple[Tensor, Tensor]:
+        time = timesteps(draw, count, self.model.config.diffusion.timesteps, antithetic).to(self.device)
+        return time, unit_noise(draw, count).to(self.device)
+
+    def _replayed(self, draw: np.random.Generator) -> LabelledBatch:
         config = self.config
         rows = draw.choice(len(self.replay), config.replay_images, replace=len(self.replay) < config.replay_images)
-        time = timesteps(draw, len(rows), self.model.config.diffusion.timesteps).to(self.device)
-        noise = unit_noise(draw, len(rows)).to(self.device)
         change = Augmentation.draw(config.augment, draw, len(rows), self.device)
-        batch = self.replay.batch(rows, self.device).augmented(change)
-        return supervised_loss(self.model, batch, time, noise, config.losses)
+        return self.replay.batch(rows, self.device).augmented(change)
 
-    def _context(self, crops: Tensor, crop_rows: Tensor, change: Augmentation) -> tuple[Context, PoseEstimate | None]:
+    def _encode(
+        self, crops: Tensor, crop_rows: Tensor, change: Augmentation, replayed: LabelledBatch | None
+    ) -> tuple[tuple[Context, PoseEstimate | None], tuple[Context, PoseEstimate] | None]:
+        """What the encoder makes of the crops of the pairs, and of the replayed ones."""
         if self.fixed_context is not None:
-            return self._known(self.fixed_context, crop_rows, change), None
-        return self.model.encode(crops)
+            known = None if replayed is None else self.model.encode(replayed.crops)
+            return (self._known(self.fixed_context, crop_rows, change), None), known
+        if replayed is None:
+            return self.model.encode(crops), None
+        of_pairs, of_replay = encode_together(self.model, [crops, replayed.crops])
+        return of_pairs, of_replay
 
     def _known(self, every: Context, crop_rows: Tensor, change: Augmentation) -> Context:
         """A frozen encoder's context of crops as they are, mirrored where the augmentation mirrors."""

@@ -1,8 +1,4 @@
-"""Further training on cleaned data: labelled source crops and kept pseudo-labels side by side.
-
-Batch-norm statistics are fixed, so that the two kinds of crops are seen alike and a short training leaves the encoder's
-scale as it was.
-"""
+"""Further training on cleaned data: labelled source crops and kept pseudo-labels side by side."""
 
 from collections.abc import Mapping
 
@@ -14,7 +10,14 @@ from models.policy import Policy
 from schemas.config.training import TrainCleanConfig
 from tasks.training.augment import Augmentation
 from tasks.training.base import policy_groups
-from tasks.training.data import LabelledCrops, supervised_loss, timesteps, unit_noise
+from tasks.training.data import (
+    LabelledBatch,
+    LabelledCrops,
+    encode_together,
+    supervised_loss_of,
+    timesteps,
+    unit_noise,
+)
 
 
 class CleanRecipe:
@@ -30,10 +33,8 @@ class CleanRecipe:
     ) -> None:
         self.config, self.labelled, self.pseudo, self.device, self.seed = config, labelled, pseudo, device, config.seed
         self.model: Policy = policy.to(device).train()
-        for module in self.model.modules():
-            if isinstance(module, nn.BatchNorm2d | nn.Dropout):
-                module.eval()
-        self.model.condition.requires_grad_(config.optimiser.encoder_learning_rate > 0)
+        if config.optimiser.encoder_learning_rate == 0:
+            self.model.condition.requires_grad_(False).eval()
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         """Encoder and denoiser."""
@@ -42,22 +43,22 @@ class CleanRecipe:
     def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Supervised loss of labelled crops plus `pseudo_weight` times that of pseudo-labelled ones."""
         config = self.config
-        loss, figures = self._supervised(self.pseudo, config.pseudo_images, draw)
-        loss = config.pseudo_weight * loss
-        named = {f"pseudo_{name}": value for name, value in figures.items()}
+        kinds = {"pseudo": self._batch(self.pseudo, config.pseudo_images, draw)}
         if config.labelled_images:
-            known, figures = self._supervised(self.labelled, config.labelled_images, draw)
-            loss = loss + known
-            named |= {f"labelled_{name}": value for name, value in figures.items()}
-        return loss, named
+            kinds["labelled"] = self._batch(self.labelled, config.labelled_images, draw)
+        encoded = encode_together(self.model, [batch.crops for batch in kinds.values()])
+        loss = torch.zeros((), device=self.device)
+        figures: dict[str, float] = {}
+        for (kind, batch), (context, estimate) in zip(kinds.items(), encoded, strict=True):
+            count = len(batch.crops) * config.noise_draws
+            time = timesteps(draw, count, self.model.config.diffusion.timesteps).to(self.device)
+            noise = unit_noise(draw, count).to(self.device)
+            part, named = supervised_loss_of(self.model, context, estimate, batch, time, noise, config.losses)
+            loss = loss + (config.pseudo_weight if kind == "pseudo" else 1.0) * part
+            figures |= {f"{kind}_{name}": value for name, value in named.items()}
+        return loss, figures
 
-    def _supervised(
-        self, data: LabelledCrops, images: int, draw: np.random.Generator
-    ) -> tuple[Tensor, dict[str, float]]:
+    def _batch(self, data: LabelledCrops, images: int, draw: np.random.Generator) -> LabelledBatch:
         rows = draw.choice(len(data), images, replace=len(data) < images)
-        count = images * self.config.noise_draws
-        time = timesteps(draw, count, self.model.config.diffusion.timesteps).to(self.device)
-        noise = unit_noise(draw, count).to(self.device)
         change = Augmentation.draw(self.config.augment, draw, images, self.device)
-        batch = data.batch(rows, self.device).augmented(change)
-        return supervised_loss(self.model, batch, time, noise, self.config.losses)
+        return data.batch(rows, self.device).augmented(change)

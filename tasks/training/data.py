@@ -1,5 +1,6 @@
 """Labelled crops as arrays in memory, and the supervised loss of a policy on them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 
 from models.condition import PoseEstimate
 from models.diffusion import POSE_SIZE
+from models.hyponet import Context
 from models.objectives import denoising_error, edm_weight
 from models.policy import Policy
 from schemas.config.training import SupervisedLossConfig
@@ -118,8 +120,32 @@ def supervised_loss(
         time: (B*D,) timesteps, D draws for each of the B crops, crop-major.
         noise: (B*D, 133) unit noise.
     """
+    return supervised_loss_of(policy, *policy.encode(batch.crops), batch, time, noise, weights)
+
+
+def encode_together(policy: Policy, kinds: Sequence[Tensor]) -> list[tuple[Context, PoseEstimate]]:
+    """What the encoder makes of crops of several kinds, each (B, 3, S, S), in one pass.
+
+    Where batch statistics count, they are those of all kinds, as the running statistics are that come of them.
+    """
+    context, estimate = policy.encode(torch.cat(tuple(kinds)))
+    sizes = [len(crops) for crops in kinds]
+    contexts = zip(*(part.split(sizes) for part in context), strict=True)
+    estimates = zip(*(part.split(sizes) for part in estimate), strict=True)
+    return [(Context(*one), PoseEstimate(*other)) for one, other in zip(contexts, estimates, strict=True)]
+
+
+def supervised_loss_of(
+    policy: Policy,
+    context: Context,
+    estimate: PoseEstimate,
+    batch: LabelledBatch,
+    time: Tensor,
+    noise: Tensor,
+    weights: SupervisedLossConfig,
+) -> tuple[Tensor, dict[str, float]]:
+    """`supervised_loss` of crops that the policy encoded already."""
     diffusion = policy.diffusion
-    context, estimate = policy.encode(batch.crops)
     draws = time.shape[0] // batch.crops.shape[0]
     clean = diffusion.scale(batch.uvd, batch.twists).repeat_interleave(draws, dim=0)
     noisy = diffusion.add_noise(clean, time, noise)

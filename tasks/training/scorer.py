@@ -59,11 +59,14 @@ class ScorerRecipe:
         return {"encoder": encoder, "rest": [p for p in self.model.parameters() if id(p) not in held]}
 
     def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """One batch: `samples` policy samples and `blends` blends a crop, ranked by their error."""
+        """One batch: the encoder's own estimate, and after `encoder_steps` the ranking of hypotheses beside it."""
         config = self.config
         rows = draw.choice(len(self.data), config.batch_images, replace=len(self.data) < config.batch_images)
         change = Augmentation.draw(config.augment, draw, len(rows), self.device)
         batch = self.data.batch(rows, self.device).augmented(change)
+        if step < config.encoder_steps:
+            own = estimate_loss(self.model.encode(batch.crops)[1], batch, config.estimate)
+            return own, {"estimate": own.item()}
         picks = self._picks(draw)
         uvd, twists, errors = (
             torch.from_numpy(part[rows[:, None], picks]).to(self.device)

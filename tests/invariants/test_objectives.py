@@ -127,7 +127,7 @@ def test_a_pair_with_itself_teaches_nothing() -> None:
     """Loss 2 log 2 at every step, and a gradient of nothing but rounding."""
     pairs = random_pairs()
     same = PreferencePairs(pairs.crops, pairs.crop_row, pairs.winner, pairs.winner)
-    config = settings(objective="dpo", replay=0.0)
+    config = settings(objective="dpo", replay=0.0, estimate=0.0)
     curves, _ = run(config, same)
     assert curves["loss"] == pytest.approx([2 * math.log(2)] * STEPS, rel=1e-5)
     assert curves["winner_change"] == pytest.approx(curves["loser_change"], rel=1e-4)
@@ -141,10 +141,53 @@ def largest_gradient(made: AlignRecipe) -> float:
     return max(gradient.abs().max().item() for gradient in gradients)
 
 
+def test_a_frozen_encoder_stays_as_it_was_to_its_batch_norm_statistics() -> None:
+    config = settings(encoder=0.0)
+    made = recipe(config)
+    before = copy.deepcopy(made.model.condition.state_dict())
+    trained(made, config)
+    for name, weights in made.model.condition.state_dict().items():
+        assert torch.equal(weights, before[name]), name
+
+
+def test_statistics_follow_the_crops_unless_they_are_fixed() -> None:
+    def mean_of_the_stem(config: AlignConfig) -> tuple[Tensor, Tensor]:
+        made = recipe(config)
+        before = made.model.condition.state_dict()["backbone.stem.1.running_mean"].clone()
+        return before, trained(made, config)[1]["condition.backbone.stem.1.running_mean"]
+
+    assert torch.equal(*mean_of_the_stem(settings(fixed_statistics=True)))
+    assert not torch.equal(*mean_of_the_stem(settings(fixed_statistics=False)))
+
+
+def test_the_encoder_learns_of_pairs_through_its_own_estimate_or_through_the_denoiser() -> None:
+    """`to_context` feeds the denoiser alone: a gradient that reaches it came through the denoiser."""
+
+    def through_the_denoiser(config: AlignConfig) -> tuple[bool, bool]:
+        made = recipe(config)
+        loss, _ = made.loss(0, np.random.default_rng(0))
+        loss.backward()
+        condition = made.model.condition
+        return condition.to_context.weight.grad is not None, condition.backbone.stem[0].weight.grad is not None
+
+    assert through_the_denoiser(settings(estimate=1.0, replay=0.0)) == (False, True)
+    assert through_the_denoiser(settings(estimate=0.0, replay=0.0)) == (True, True)
+
+
+def test_the_estimate_is_drawn_beyond_the_mean_winner_away_from_the_mean_loser() -> None:
+    pairs = random_pairs()
+    made = recipe(settings(estimate_push=0.5), pairs)
+    for place, crop in enumerate(made.paired):
+        mine = pairs.crop_row == crop
+        winner, loser = pairs.winner[mine].mean(0), pairs.loser[mine].mean(0)
+        np.testing.assert_allclose(made.preferred[place], winner + 0.5 * (winner - loser), rtol=1e-5, atol=1e-6)
+
+
 def test_a_frozen_encoder_may_be_run_once_or_at_every_step() -> None:
     """With learning rate 0 its context is computed once, of plain and mirrored crops. Or it runs each time."""
     augment = {**AS_THEY_ARE, "mirror": 0.5}
-    frozen, moving = settings(encoder=0.0, augment=augment), settings(encoder=1.0, augment=augment)
+    alike: dict[str, Any] = {"augment": augment, "estimate": 0.0, "fixed_statistics": True, "replay": 0.0}
+    frozen, moving = settings(encoder=0.0, **alike), settings(encoder=1.0, **alike)
     once, anew = recipe(frozen), recipe(moving)
     assert once.fixed_context is not None
     assert anew.fixed_context is None

@@ -124,7 +124,8 @@ def test_the_person_is_drawn_where_the_label_says() -> None:
 def test_people_stand_upright_and_face_the_camera() -> None:
     for index in range(40):
         joints = person(source(), "train", index, 0).joints
-        assert joints[24, 1] < joints[0, 1] < min(joints[7, 1], joints[8, 1])  # y is down: head, pelvis, ankles
+        # y is down: head, pelvis, the foot that is stood on (the other may be kicking)
+        assert joints[24, 1] < joints[0, 1] < max(joints[7, 1], joints[8, 1])
         # Facing the camera means: the left hip is on the right of the picture, the toes before the heels.
         assert joints[1, 0] > joints[2, 0]
         assert (joints[[27, 28], 2] < joints[[7, 8], 2]).any()
@@ -143,6 +144,12 @@ def test_the_wild_does_what_the_source_does_not() -> None:
     assert np.quantile(bend["scorer"], 0.9) > np.quantile(bend["wild"], 0.75)
     assert np.quantile(height["scorer"], 0.1) < np.quantile(height["source"], 0.1) - 0.05
     assert set(wild().poses) <= set(domain_named("scorer").poses) <= set(BASE_POSES)
+
+
+def test_the_source_knows_one_kit_and_the_others_many() -> None:
+    assert source().kit_hues < 0.05
+    assert wild().kit_hues <= domain_named("scorer").kit_hues
+    assert wild().kit_hues > 4 * source().kit_hues
 
 
 def test_cameras_and_bodies_are_alike_in_all_domains() -> None:

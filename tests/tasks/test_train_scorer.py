@@ -7,10 +7,12 @@ import torch
 import tasks.train_scorer as module
 from infra.tables import read
 from models.bodies import load_body
+from models.hmr_scorer import HMRScorer
 from tasks.evaluate import ErrorMeter
 from tasks.instances import as_labelled_crops, instance_ids, load_instances
 from tasks.model_store import load_policy, load_scorer, model_of
 from tasks.train_scorer import build_scorer, draw_pool, train_scorer, train_scorer_spec
+from tasks.training.data import crop_tensor
 from tasks.training.scorer import HypothesisPool, ScorerRecipe
 from tasks.training.worker import RunFolder
 from tests.tasks import micro
@@ -65,6 +67,30 @@ def test_blends_lie_between_label_and_sample(micro_store: MicroStore) -> None:
         assert ((shares >= 0) & (shares <= 1 + 1e-5)).all()
         assert shares.std() > 0.1  # not all alike
     assert np.median(pool.errors_mm[:, samples:]) < np.median(pool.errors_mm[:, :samples])
+
+
+def test_the_encoder_comes_first_and_the_ranking_after(micro_store: MicroStore) -> None:
+    keys = [micro_store.ingest_key]
+    ids = instance_ids(micro_store.store, keys, [micro.SCORER_TRAIN])
+    data = as_labelled_crops(load_instances(micro_store.store, keys, ids))
+    config = micro.CONFIG.train_scorer.model_copy(update={"encoder_steps": 3})
+    policy = load_policy(micro_store.store, micro_store.policy)
+    recipe = ScorerRecipe(config, micro.CONFIG.scorer, data, pool_of(micro_store, ids), policy, CPU)
+    figures = [set(recipe.loss(step, np.random.default_rng(step))[1]) for step in (0, 2, 3)]
+    assert figures == [{"estimate"}, {"estimate"}, {"estimate", "rank", "score"}]
+
+
+def test_a_scorer_that_has_learned_nothing_ranks_by_agreement_with_its_own_estimate(micro_store: MicroStore) -> None:
+    keys = [micro_store.ingest_key]
+    ids = instance_ids(micro_store.store, keys, [micro.SCORER_TRAIN])[:6]
+    pool = pool_of(micro_store, ids)
+    scorer = HMRScorer(micro.CONFIG.scorer).eval()
+    crops = crop_tensor(load_instances(micro_store.store, keys, ids).crops, CPU)
+    with torch.no_grad():
+        scores = scorer(crops, torch.from_numpy(pool.uvd), torch.from_numpy(pool.twists))
+        own = scorer.encode(crops)[1].uvd.numpy()
+    distance = np.linalg.norm(pool.uvd - own[:, None], axis=-1).mean(-1)
+    np.testing.assert_array_equal(np.argsort(-scores.numpy(), axis=1), np.argsort(distance, axis=1))
 
 
 def test_the_pool_is_not_drawn_again_after_a_resume(micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch) -> None:
