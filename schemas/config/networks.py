@@ -27,7 +27,7 @@ class HypoNetConfig(Config):
 
     joint_channels: int = setting(32, "channels of a token that come from the noisy pose", "channels", ge=8)
     local_channels: int = setting(32, "channels of a token that come from the image at the joint", "channels", ge=8)
-    heads: int = setting(4, "attention heads", "heads", ge=1)
+    heads: int = setting(2, "attention heads", "heads", ge=1)
     attention_hops: tuple[int, ...] = setting(
         (16, 16), "for each block, how many steps along the skeleton a token can look", "steps"
     )
@@ -70,7 +70,10 @@ class PolicyConfig(Config):
 
     condition: ConditionConfig = setting(ConditionConfig(), "image encoder", "-")
     hyponet: HypoNetConfig = setting(HypoNetConfig(), "denoiser", "-")
-    diffusion: DiffusionConfig = setting(DiffusionConfig(), "noise schedule and sampler", "-")
+    # EDM's network is all but the identity at timestep 0, which the published sampler visits last.
+    diffusion: DiffusionConfig = setting(
+        DiffusionConfig(sampler_steps=(999, 666, 333)), "noise schedule and sampler", "-"
+    )
 
 
 class ScorerConfig(Config):
@@ -79,7 +82,7 @@ class ScorerConfig(Config):
     condition: ConditionConfig = setting(ConditionConfig(), "image encoder", "-")
     joint_channels: int = setting(32, "channels of a token that come from the hypothesis", "channels", ge=8)
     local_channels: int = setting(32, "channels of a token that come from the image at the joint", "channels", ge=8)
-    heads: int = setting(4, "attention heads", "heads", ge=1)
+    heads: int = setting(2, "attention heads", "heads", ge=1)
     attention_hops: tuple[int, ...] = setting((16, 16), "for each block, how many skeleton steps a token sees", "steps")
     feedforward_ratio: int = setting(2, "hidden width of the feed-forward part over the token width", "1", ge=1)
     twists: Literal[0, 23] = setting(0, "twists that the scorer sees beside the 29 joints", "twists")

@@ -1,7 +1,7 @@
 """Generate: the same bits however the work is shared out, noise that is each sample's own, and NaN that is told."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,15 @@ from tests.tasks.conftest import MicroStore
 
 CONFIG = micro.CONFIG.generate
 TARGETS = [micro.WILD_TRAIN]
+
+
+@pytest.fixture(autouse=True)
+def threads_of_an_actor() -> Iterator[None]:
+    """Bits depend on them, and some tests make here what an actor made."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(micro.CONFIG.ray.threads_per_actor)
+    yield
+    torch.set_num_threads(before)
 
 
 def run(micro_store: MicroStore, config: GenerateConfig = CONFIG, round_seed: int | None = None) -> str:
