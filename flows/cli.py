@@ -14,6 +14,9 @@ from flows.quiet import quiet_start
 from schemas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flows.doctor import Finding
     from infra.store import Store
     from schemas.config.engine import EngineConfig
     from tasks.report.facts import RoundFacts
@@ -211,15 +214,23 @@ def rounds(store: StoreOption = None, campaign: CampaignOption = None) -> None:
 
 
 @app.command()
-def doctor(store: StoreOption = None, profile: ProfileOption = "tiny") -> None:
-    """What this machine has for the engine and what is in its way; the exit code says whether anything is."""
+def doctor(
+    store: StoreOption = None,
+    profile: ProfileOption = "tiny",
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", metavar="FILE", help="Look at this checkpoint instead.")
+    ] = None,
+    body: Annotated[
+        Path | None, typer.Option("--body", metavar="DIR", help="Look at this folder of body files instead.")
+    ] = None,
+) -> None:
+    """What this machine has for the engine, or what a file is; the exit code says whether anything is in the way."""
     quiet_start()
     config = _configuration(profile, None, 0, {})
-    from flows.doctor import examine
     from flows.show import print_finding
 
     problems = 0
-    for finding in examine(store, config.body):
+    for finding in _examined(store, config.body, checkpoint, body):
         print_finding(finding)
         problems += finding.level == "problem"
     if problems:
@@ -245,6 +256,19 @@ def vacuum(
 def main() -> None:
     """The entry point of the console script."""
     app()
+
+
+def _examined(store: str | None, name: str, checkpoint: Path | None, body: Path | None) -> Iterator[Finding]:
+    from flows.doctor import examine
+    from flows.doctor_bodies import examine_bodies
+    from flows.doctor_checkpoint import examine_checkpoint
+
+    if checkpoint is None and body is None:
+        yield from examine(store, name)
+    if checkpoint is not None:
+        yield from examine_checkpoint(checkpoint)
+    if body is not None:
+        yield from examine_bodies(body)
 
 
 def _changes(pairs: list[str] | None, swap_share: float | None = None) -> dict[str, str]:

@@ -22,7 +22,7 @@ class Attention(nn.MultiheadAttention):
 
         `blocked` (Q, K) is true where looking is barred.
         """
-        weight_q, weight_k, weight_v = self.in_proj_weight.chunk(3)
+        weight_q, weight_k, weight_v = self.projection().chunk(3)
         bias_q, bias_k, bias_v = self.in_proj_bias.chunk(3)
         mixed = F.scaled_dot_product_attention(
             self._split(F.linear(query, weight_q, bias_q)),
@@ -32,14 +32,24 @@ class Attention(nn.MultiheadAttention):
         )
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
+    def projection(self) -> Tensor:
+        """(3C, C) weight that makes queries, keys and values."""
+        return self.in_proj_weight
+
     def _split(self, tokens: Tensor) -> Tensor:
         return tokens.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
 class DecoderBlock(nn.Module):
-    """Self-attention along the skeleton, cross-attention to the image, feed-forward; pre-norm, with residuals."""
+    """Self-attention along the skeleton, cross-attention to the image, feed-forward; pre-norm, with residuals.
 
-    def __init__(self, width: int, heads: int, feedforward_ratio: int, dropout: float) -> None:
+    `norms_last` changes the order of the parameters only: published averages are lists without names, and ScoreNet's
+    blocks were registered in another order than HypoNet's.
+    """
+
+    def __init__(
+        self, width: int, heads: int, feedforward_ratio: int, dropout: float, norms_last: bool = False
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
         self.self_attn = Attention(width, heads)
@@ -49,6 +59,11 @@ class DecoderBlock(nn.Module):
         self.linear2 = nn.Linear(width * feedforward_ratio, width)
         self.norm3 = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
+        if norms_last:
+            for name in ("norm1", "norm2", "norm3"):
+                norm = getattr(self, name)
+                delattr(self, name)
+                setattr(self, name, norm)
 
     def forward(
         self, items: Tensor, item_code: Tensor, image: Tensor, image_code: Tensor, blocked: Tensor | None

@@ -1,16 +1,16 @@
 """Bodies: from rotations and betas to a posed mesh and the 29 joints (SMPL, Loper et al. 2015).
 
-Two free bodies come with the project, "tiny" (1,229 vertices) and "full" (13,718); both take the same betas. Any other
-file in SMPL's format, saved as .npz, loads by its path: the SMPL files themselves are for non-commercial research only
-by their own licence. `smplx` reads the model; posing is done here, because the thousands of small bodies of a round
-need neither pose blend shapes that are all zero nor vertices where only joints are asked for.
+Two free bodies come with the project, "tiny" (1,229 vertices) and "full" (13,718); both take the same betas. Official
+SMPL files load as they are, by their path or by the folder that they are published in; so does any other file in SMPL's
+format. The SMPL files are for non-commercial research only by their own licence. `smplx` reads the model; posing is
+done here, because the thousands of small bodies of a round need neither pose blend shapes that are all zero nor
+vertices where only joints are asked for. SMPL-X has a module of its own (`models.smplx_body`).
 """
 
 import contextlib
 import functools
 import hashlib
 import io
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models import skeleton
+from models.body_files import Gender, find_body, read_arrays_file
+from models.joint_sets import SMPLX_VERTICES
 from schemas.errors import DataError
 
 DATA = Path(__file__).parent / "data"
@@ -147,16 +149,23 @@ def _skin(weights: Tensor, turn: Tensor, shift: Tensor, points: Tensor) -> Tenso
     return turned + blended[..., 2] * points[..., 2, None] + blended[..., 3]
 
 
-def load_body(name_or_path: str | Path = "tiny") -> Body:
-    """The body called "tiny" or "full", or the one in an SMPL-format .npz file; on the CPU, read only once.
+def load_body(name_or_path: str | Path = "tiny", gender: Gender = "neutral") -> Body:
+    """The body called "tiny" or "full", or the one in a file of SMPL's format; on the CPU, read only once.
 
-    The same object is returned as long as the file stays the same: for another device, move a `copy.deepcopy` of it.
-    Raises DataError where the file is missing, unreadable, or lacks what a body needs.
+    A file is an official .pkl, or a .npz with the same arrays; a folder is one of published bodies, of which `gender`
+    takes SMPL_NEUTRAL, SMPL_MALE or SMPL_FEMALE (for a file or a name, `gender` does not count). The same object is
+    returned as long as the file stays the same: for another device, move a `copy.deepcopy` of it. Raises DataError
+    where the file is missing, unreadable, unsafe, or lacks what a body needs.
     """
     path = BUILT_IN.get(str(name_or_path), Path(name_or_path))
+    if path.is_dir():
+        path = find_body(path, "smpl", gender)
     if not path.is_file():
         known = ", ".join(BUILT_IN)
-        raise DataError(f"no body called {str(name_or_path)!r}: give {known}, or the path of an SMPL-format .npz file")
+        raise DataError(
+            f"no body called {str(name_or_path)!r}: give {known}, the path of a body file (.pkl or .npz) in SMPL's "
+            "format, or a folder of published bodies"
+        )
     state = path.stat()
     return _load(path.resolve(), state.st_mtime_ns, state.st_size)
 
@@ -168,18 +177,12 @@ def _load(path: Path, changed: int, size: int) -> Body:
 
 
 def read_arrays(path: Path) -> _Arrays:
-    """Reads an SMPL-format .npz file and completes it: what is stored sparsely becomes dense, what is left out is zero.
+    """Reads a file of SMPL's format and completes it: what is stored sparsely becomes dense, what is left out is zero.
 
     v_template (V, 3), shapedirs (V, 3, 10), posedirs (V, 3, 207), J_regressor (24, V), weights (V, 24),
     kintree_table (2, 24), f (F, 3), leaf_vertices (5,), vertex_regions (V,). Raises DataError.
     """
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            arrays: _Arrays = {key: saved[key] for key in saved.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as problem:
-        raise DataError(
-            f"{path} is no readable .npz file ({problem}); save the body's arrays with numpy.savez"
-        ) from None
+    arrays: _Arrays = dict(read_arrays_file(path))
 
     def need(key: str) -> NDArray[np.generic]:
         if key not in arrays:
@@ -188,14 +191,19 @@ def read_arrays(path: Path) -> _Arrays:
 
     template = np.asarray(need("v_template"), np.float32)
     count = len(template)
-    if "J_regressor" not in arrays:
+    if count == SMPLX_VERTICES and "leaf_vertices" not in arrays:
+        raise DataError(
+            f"{path} holds an SMPL-X body, but hypotheses pose bodies of SMPL's 24 joints: give the SMPL file of the "
+            "same folder (SMPL_NEUTRAL.pkl)"
+        )
+    if "J_regressor" not in arrays and "J_regressor_index" in arrays:
         regressor = np.zeros((skeleton.SMPL_JOINTS, count), np.float32)
-        row, column = np.asarray(need("J_regressor_index"), np.int64)
+        row, column = np.asarray(arrays["J_regressor_index"], np.int64)
         regressor[row, column] = need("J_regressor_value")
         arrays["J_regressor"] = regressor
-    if "weights" not in arrays:
+    if "weights" not in arrays and "weights_index" in arrays:
         weights = np.zeros((count, skeleton.SMPL_JOINTS), np.float32)
-        np.put_along_axis(weights, need("weights_index").astype(np.int64), need("weights_value"), 1)
+        np.put_along_axis(weights, arrays["weights_index"].astype(np.int64), need("weights_value"), 1)
         arrays["weights"] = weights
     if "leaf_vertices" not in arrays:
         if count != SMPL_VERTICES:
@@ -205,12 +213,13 @@ def read_arrays(path: Path) -> _Arrays:
         arrays["leaf_vertices"] = np.array(SMPL_LEAF_VERTICES, np.int64)
     arrays.setdefault("vertex_regions", np.zeros(count, np.uint8))
     arrays.setdefault("posedirs", np.zeros((1, 1, 1), np.float32))
-    full = {"posedirs": (count, 3, _POSE_FEATURES)}
-    arrays["posedirs"] = np.broadcast_to(arrays["posedirs"], full["posedirs"])
+    if arrays["posedirs"].shape == (1, 1, 1):  # how the bodies of this project say that all are zero
+        arrays["posedirs"] = np.broadcast_to(arrays["posedirs"], (count, 3, _POSE_FEATURES))
     arrays["shapedirs"] = np.asarray(need("shapedirs"))[..., : skeleton.BETAS]
     shapes = {
         "v_template": (count, 3),
         "shapedirs": (count, 3, skeleton.BETAS),
+        "posedirs": (count, 3, _POSE_FEATURES),
         "J_regressor": (skeleton.SMPL_JOINTS, count),
         "weights": (count, skeleton.SMPL_JOINTS),
         "kintree_table": (2, skeleton.SMPL_JOINTS),
@@ -222,6 +231,9 @@ def read_arrays(path: Path) -> _Arrays:
             raise DataError(
                 f"{path}: {key!r} has shape {arrays[key].shape}, but a body of {count} vertices needs {shape}"
             )
+    for key in ("v_template", "shapedirs", "posedirs", "J_regressor", "weights"):
+        if not np.isfinite(np.asarray(arrays[key])).all():
+            raise DataError(f"{path}: {key!r} holds NaN or infinity, so it is no body; get the file again")
     parents = tuple(int(p) for p in np.asarray(need("kintree_table"), np.int64)[0, 1:])
     if parents != skeleton.SMPL_PARENTS[1:]:
         raise DataError(f"{path}: the parents in 'kintree_table' are not those of SMPL's 24 joints: {parents}")

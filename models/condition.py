@@ -39,10 +39,11 @@ class Pyramid(NamedTuple):
 
 
 def check_compact(config: ConditionConfig) -> None:
-    """ConfigError for an encoder that is not there."""
+    """ConfigError for an encoder that HMR-Scorer does not take."""
     if config.kind != "compact":
         raise ConfigError(
-            f"condition.kind={config.kind}: this encoder comes with the paper-size models; use kind=compact."
+            f"scorer.condition.kind={config.kind}: this encoder conditions policies only. HMR-Scorer takes compact, "
+            "or a vision transformer (vit_b as published)."
         )
 
 
@@ -119,17 +120,25 @@ class CompactBackbone(nn.Module):
         return torch.stack([u, v, (weight * depth).sum((2, 3))], dim=-1)
 
 
-def item_points(uv: Tensor) -> Tensor:
-    """Where the 52 items are in the crop: the joints (…, 29, 2), then the middle of each twist's bone -> (…, 52, 2)."""
+def item_points(uv: Tensor, swapped_twists: bool = False) -> Tensor:
+    """Where the 52 items are in the crop: the joints (…, 29, 2), then the middle of each twist's bone -> (…, 52, 2).
+
+    With `swapped_twists` u and v of the twists' points are exchanged. That is no place on the bone; but the published
+    networks were trained with their twists looking there, and need it.
+    """
     children = list(range(1, TWISTS + 1))
     parents = [PARENTS[child] for child in children]
     middles = (uv[..., children, :] + uv[..., parents, :]) * 0.5
-    return torch.cat([uv, middles], dim=-2)
+    return torch.cat([uv, middles.flip(-1) if swapped_twists else middles], dim=-2)
 
 
-def sample_map(features: Tensor, points: Tensor) -> Tensor:
-    """Features (B, L, H, W) at `points` (B, N, 2) in [-1, 1], edges included: (B, N, L). Outside counts as zero."""
-    sampled = F.grid_sample(features, points[:, None], align_corners=False)
+def sample_map(features: Tensor, points: Tensor, corners: bool = False) -> Tensor:
+    """Features (B, L, H, W) at `points` (B, N, 2) in [-1, 1], edges included: (B, N, L). Outside counts as zero.
+
+    -1 and 1 are the outer edges of the map's first and last pixel; with `corners` their centres, as published networks
+    need it.
+    """
+    sampled = F.grid_sample(features, points[:, None], align_corners=corners)
     return sampled[:, :, 0].transpose(1, 2)
 
 

@@ -2,8 +2,12 @@
 
 An image and one hypothesis go in, a score comes out; higher is better; no label is needed.
 
+With a vision transformer as encoder these are the published scorer's modules, key for key.
+
 Source: ADHMR (Shen et al., ICML 2025, section 3.2), after ScoreHypo's ScoreNet (Xu et al., CVPR 2024, section 3.3).
 """
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +16,18 @@ from torch.nn import functional as F
 from models.attention import DecoderBlock, image_code, sinusoidal_code
 from models.condition import CompactBackbone, PoseEstimate, Pyramid, check_compact, item_points, sample_map
 from models.item_graph import MaskedLinear, neighbours, within
+from models.scorer_input import encoder_picture, upright_joints, upright_picture
+from models.vit import VIT_SIZES, VisionTransformer
 from schemas.config.networks import JOINTS, ScorerConfig
+
+
+class AbsentLayer(nn.Module):
+    """A layer without elements: published state dicts name the twists' layers of a scorer that sees none."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(shape))
+        self.bias = nn.Parameter(torch.empty(0))
 
 
 class ScoreNet(nn.Module):
@@ -27,15 +42,26 @@ class ScoreNet(nn.Module):
         joint_inputs = 6 if config.sees_own_estimate else 3
         self.linear_start_j = MaskedLinear(near[:JOINTS, :JOINTS], joint_inputs, config.joint_channels)
         self.bn_start_j = nn.GroupNorm(config.norm_groups, JOINTS * config.joint_channels)
+        self.linear_start_t: nn.Module
+        self.bn_start_t: nn.Module
         if config.twists:
             self.linear_start_t = MaskedLinear(near[JOINTS:, JOINTS:], 2, config.joint_channels)
             self.bn_start_t = nn.GroupNorm(config.norm_groups, config.twists * config.joint_channels)
-        self.blocks = nn.ModuleList(
-            DecoderBlock(config.width, config.heads, config.feedforward_ratio, config.dropout)
+        if config.condition.is_vit:
+            channels = VIT_SIZES[config.condition.kind].channels
+            self.linear_start_t, self.bn_start_t = AbsentLayer(0, 0), AbsentLayer(0)
+            self.ctx_to_x_conv = nn.Conv2d(channels, config.width, 1)
+            self.deconv = nn.Sequential(
+                nn.ConvTranspose2d(channels, config.local_channels, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(config.local_channels),
+                nn.ReLU(),
+            )
+        blocks = nn.ModuleList(
+            DecoderBlock(config.width, config.heads, config.feedforward_ratio, config.dropout, norms_last=True)
             for _ in config.attention_hops
         )
-        wide, narrow = config.hidden
-        last = nn.Linear(narrow, 1)
+        wide = config.hidden[0]
+        last = nn.Linear(config.hidden[-1], 1)
         if config.sees_own_estimate:
             # Agreement with the own estimate ranks hypotheses well before the decoder has learned anything: the decoder
             # starts silent, and adds what it learns.
@@ -45,9 +71,10 @@ class ScoreNet(nn.Module):
             nn.GroupNorm(config.norm_groups, wide),
             nn.LeakyReLU(0.2),
             nn.Dropout(config.dropout),
-            nn.Linear(wide, narrow),
+            *(nn.Linear(before, after) for before, after in pairwise(config.hidden)),
             last,
         )
+        self.blocks = blocks
         self.register_buffer(
             "item_code", sinusoidal_code(torch.arange(self.items), config.width)[None], persistent=False
         )
@@ -79,6 +106,10 @@ class ScoreNet(nn.Module):
             tokens = block(tokens, self.item_code, image, grid_code, getattr(self, f"blocked_{index}"))
         return self.linear_mlp(tokens.flatten(1))[:, 0]
 
+    def maps(self, features: Tensor) -> Pyramid:
+        """Features (B, C, H, W) of a vision transformer -> maps (B, width, H, W) and (B, L, 2H, 2W) to look at."""
+        return Pyramid(self.ctx_to_x_conv(features), self.deconv(features))
+
     @staticmethod
     def _start(values: Tensor, linear: nn.Module, norm: nn.Module, items: int) -> Tensor:
         return F.leaky_relu(norm(linear(values)), 0.2).unflatten(1, (items, -1))
@@ -87,41 +118,76 @@ class ScoreNet(nn.Module):
 class HMRScorer(nn.Module):
     """Encoder and ScoreNet. State-dict prefixes: `encoder.` and `score_net.`."""
 
+    encoder: CompactBackbone | VisionTransformer
+
     def __init__(self, config: ScorerConfig) -> None:
         super().__init__()
-        check_compact(config.condition)
         self.config = config
-        self.encoder = CompactBackbone(config.condition)
-        self.to_context = nn.Conv2d(config.condition.widths[1], config.width, 1)
-        self.to_local = nn.Linear(config.condition.map_channels, config.local_channels)
+        if config.condition.is_vit:
+            self.encoder = VisionTransformer(VIT_SIZES[config.condition.kind])
+        else:
+            check_compact(config.condition)
+            self.encoder = CompactBackbone(config.condition)
+            self.to_context = nn.Conv2d(config.condition.widths[1], config.width, 1)
+            self.to_local = nn.Linear(config.condition.map_channels, config.local_channels)
         self.score_net = ScoreNet(config)
         if config.sees_own_estimate:
             self.agreement = nn.Parameter(torch.tensor(3.0))
 
-    def encode(self, crops: Tensor) -> tuple[Pyramid, PoseEstimate]:
-        """Crops (B, 3, S, S) in [-1, 1] -> features and the encoder's own estimate, to be used for many hypotheses."""
+    def encode(self, crops: Tensor) -> tuple[Pyramid, PoseEstimate | None]:
+        """Crops (B, 3, S, S) in [-1, 1] -> features, to be used for many hypotheses, and the encoder's own estimate.
+
+        A vision transformer has no estimate of its own; it takes crops of any size.
+        """
+        if isinstance(self.encoder, VisionTransformer):
+            return self.encode_upright(upright_picture(crops)), None
         return self.encoder(crops)
 
-    def score(self, pyramid: Pyramid, estimate: PoseEstimate, uvd: Tensor, twists: Tensor) -> Tensor:
+    def score(self, pyramid: Pyramid, estimate: PoseEstimate | None, uvd: Tensor, twists: Tensor) -> Tensor:
         """Raw scores (B, M) of hypotheses: normalised uvd (B, M, 29, 3) and twists (B, M, 23, 2) of B encoded crops."""
-        batch, count = uvd.shape[:2]
+        if isinstance(self.encoder, VisionTransformer):
+            return self.score_upright(pyramid, upright_joints(uvd))
         points = item_points(uvd[..., :2])[..., : self.score_net.items, :]
         local = self.to_local(sample_map(pyramid.fine, points.flatten(1, 2)))
-        inputs = uvd
-        if self.config.sees_own_estimate:
-            inputs = torch.cat([uvd, uvd - estimate.uvd.detach()[:, None]], dim=-1)
-        raw = self.score_net(
-            inputs.reshape(batch * count, -1),
-            twists.reshape(batch * count, -1),
-            local.reshape(batch * count, self.score_net.items, -1),
-            self.to_context(pyramid.coarse),
-        )
-        raw = raw.view(batch, count)
-        if self.config.sees_own_estimate:
-            distance = (uvd - estimate.uvd.detach()[:, None]).norm(dim=-1).mean(-1)
-            raw = raw - self.agreement * distance
-        return raw
+        context = self.to_context(pyramid.coarse)
+        if estimate is None or not self.config.sees_own_estimate:
+            return self._decode(uvd, twists, local, context)
+        deviation = uvd - estimate.uvd.detach()[:, None]
+        raw = self._decode(torch.cat([uvd, deviation], dim=-1), twists, local, context)
+        return raw - self.agreement * deviation.norm(dim=-1).mean(-1)
 
     def forward(self, crops: Tensor, uvd: Tensor, twists: Tensor) -> Tensor:
         """Scores in (0, 1), (B, M): sigmoid(sharpness * raw); shapes as in `score`."""
         return torch.sigmoid(self.config.sharpness * self.score(*self.encode(crops), uvd, twists))
+
+    def encode_upright(self, pictures: Tensor) -> Pyramid:
+        """The published scorer's own input, pictures (B, 3, 512, 384) in [0, 1] -> maps for `score_upright`."""
+        features, _ = self.encoder(encoder_picture(pictures))
+        return self.score_net.maps(features)
+
+    def score_upright(self, pyramid: Pyramid, uvd: Tensor) -> Tensor:
+        """Raw scores (B, M) of joints (B, M, 29, 3) normalised over the upright picture (`scorer_input`)."""
+        twists = uvd.new_empty(*uvd.shape[:2], 0)
+        return self._decode(uvd, twists, self.local_features(pyramid, uvd), pyramid.coarse)
+
+    @staticmethod
+    def local_features(pyramid: Pyramid, uvd: Tensor) -> Tensor:
+        """(B, M*29, L) features at the joints (B, M, 29, 3) of hypotheses, normalised over the upright picture."""
+        return sample_map(pyramid.fine, uvd[..., :2].flatten(1, 2), corners=True)
+
+    def _decode(self, joints: Tensor, twists: Tensor, local: Tensor, context: Tensor) -> Tensor:
+        """(B, M) from (B, M, 29, ...) joints, (B, M, ...) twists, (B, M*items, L) local features and the context."""
+        batch, count = joints.shape[:2]
+        raw = self.score_net(
+            joints.reshape(batch * count, -1),
+            twists.reshape(batch * count, -1),
+            local.reshape(batch * count, self.score_net.items, -1),
+            context,
+        )
+        return raw.view(batch, count)
+
+
+def best_first(raw: Tensor, *parts: Tensor) -> list[Tensor]:
+    """`parts` (B, M, ...) of hypotheses with raw scores (B, M), each image's hypotheses from the best to the worst."""
+    order = raw.argsort(dim=1, descending=True, stable=True)
+    return [part[torch.arange(len(order), device=order.device)[:, None], order] for part in parts]

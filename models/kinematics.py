@@ -2,7 +2,7 @@
 
 A joint's rotation is a swing, which points its bone where the joints say, after a twist about that bone, which no
 joint shows and the policy therefore predicts: R = R_swing R_twist. The skeleton is solved from the root outwards, all
-joints of a level at once. Only the directions of bones count, never their lengths.
+joints of a level at once. Only the directions of bones count, never their lengths, except in the adaptive solution.
 """
 
 from typing import Literal
@@ -19,11 +19,16 @@ Root = Literal["published", "procrustes"]
 _SHORT = 1e-8
 _HALF_TURN = 1e-3
 
+# Metres between where a joint was seen and where its bone would end, beyond which the sight is held to be wrong.
+_ADAPTS = 0.015
+
 _ROOT_CHILDREN = (3, 1, 2)  # spine1, left hip, right hip
 _LEVELS = skeleton.levels()[1:]
 
 
-def solve_rotations(joints: Tensor, rest_joints: Tensor, twist: Tensor, root: Root = "published") -> Tensor:
+def solve_rotations(
+    joints: Tensor, rest_joints: Tensor, twist: Tensor, root: Root = "published", adaptive: bool = False
+) -> Tensor:
     """Rotations (B, 24, 3, 3) relative to the parents that bring the rest skeleton into the joints' directions.
 
     joints (B, 29, 3) and rest_joints (B, 29, 3) in any one unit, wherever the root lies. twist (B, 23, 2): cosine and
@@ -33,6 +38,11 @@ def solve_rotations(joints: Tensor, rest_joints: Tensor, twist: Tensor, root: Ro
     direction exactly, then the middle of the hips as nearly as a turn about the spine allows (the branch that all
     published pipelines run). "procrustes": the best fit to the three together. On exact joints they agree; but the
     hips lie only centimetres off the spine's line, so under noise the published turn is several times as uncertain.
+
+    `adaptive` aims each bone from where the solved skeleton really puts its joint, so that errors do not add up along
+    a limb (HybrIK's adaptive solution), unless the joint's child was seen more than 15 mm from where the bone as seen
+    would end; both skeletons must then be in metres. With root="procrustes" it is the published layer in evaluation
+    mode, which no published pipeline uses.
 
     Joints and twists must be finite. Where a bone has no length or a twist no direction, there is no turn; nothing
     ever becomes NaN.
@@ -48,11 +58,21 @@ def solve_rotations(joints: Tensor, rest_joints: Tensor, twist: Tensor, root: Ro
     bone_of = [skeleton.TWIST_CHILD[joint] - 1 for joint in range(1, skeleton.SMPL_JOINTS)]
     axes = _unit(rest[:, bone_of], _up(rest[:, bone_of]))
     spin = _turn_about(axes, twist)
+    placed: list[Tensor] = [rest_joints[:, 0]] * skeleton.SMPL_JOINTS
+    seen_from_root = joints - joints[:, :1] + rest_joints[:, :1]
     for level in _LEVELS:
         parent = torch.stack([world[skeleton.SMPL_PARENTS[joint]] for joint in level], 1)
         rows = [joint - 1 for joint in level]
         axis = axes[:, rows]
-        seen = (parent.mT @ bones[:, [bone_of[row] for row in rows], :, None])[..., 0]
+        aim = bones[:, [bone_of[row] for row in rows]]
+        if adaptive:
+            above = torch.stack([placed[skeleton.SMPL_PARENTS[joint]] for joint in level], 1)
+            here = above + (parent @ rest[:, rows, :, None])[..., 0]
+            ends = [bone_of[row] for row in rows]
+            aim = _adapted(aim, seen_from_root[:, [end + 1 for end in ends]] - here, rest[:, ends])
+            for place, joint in enumerate(level):
+                placed[joint] = here[:, place]
+        seen = (parent.mT @ aim[..., None])[..., 0]
         turn = _swing(axis, _unit(seen, axis)) @ spin[:, rows]
         reached = parent @ turn
         for place, joint in enumerate(level):
@@ -76,6 +96,27 @@ def twist_from_rotations(rotations: Tensor, rest_joints: Tensor) -> Tensor:
     skew = turn - turn.mT
     sine = (axis * torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], -1)).sum(-1)
     return _cosine_and_sine(torch.stack([cosine, sine], -1))
+
+
+def swing_and_twist(rotations: Tensor, rest_joints: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotations (B, 24, 3, 3) as swing (B, 24, 3, 3) after twist (B, 23, 3, 3) about the rest bones (B, 29, 3).
+
+    The root has no twist: its swing is its rotation.
+    """
+    joint = list(range(1, skeleton.SMPL_JOINTS))
+    bone = rest_joints[:, [skeleton.TWIST_CHILD[j] for j in joint]] - rest_joints[:, joint]
+    twist = _turn_about(_unit(bone, _up(bone)), twist_from_rotations(rotations, rest_joints))
+    return torch.cat([rotations[:, :1], rotations[:, 1:] @ twist.mT], 1), twist
+
+
+def _adapted(bones: Tensor, reach: Tensor, rest: Tensor) -> Tensor:
+    """Where bones should point: `reach`, from the solved joint to the child as seen, unless too far off `bones`.
+
+    All (B, L, 3) metres: bones as seen, and at rest for their length.
+    """
+    as_seen = _unit(bones, torch.zeros_like(bones)) * torch.linalg.vector_norm(rest, dim=-1, keepdim=True)
+    off = (reach - as_seen).square().sum(-1, keepdim=True)
+    return torch.where(off > _ADAPTS**2, as_seen, reach)
 
 
 def _root_published(rest: Tensor, seen: Tensor) -> Tensor:

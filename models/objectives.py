@@ -1,10 +1,12 @@
 """What training minimises: the denoising error, preference objectives on winner/loser pairs, and the scorer's losses.
 
-Sources: ADHMR (ICML 2025, eq. 6-9) and Diffusion-DPO (Wallace et al., CVPR 2024, eq. 14) for the preference loss;
-ScoreHypo (CVPR 2024, section 3.3) for the rank loss; EDM (Karras et al., 2022, table 1) for the weight of the
-denoising error.
+Sources: ADHMR (ICML 2025, eq. 6-9) and Diffusion-DPO (Wallace et al., CVPR 2024, eq. 14) for the preference loss; KTO
+(Ethayarajh et al., ICML 2024) and Diffusion-KTO (Li et al., NeurIPS 2024) for preferences without pairs; ScoreHypo
+(CVPR 2024, sections 3.2 and 3.3) for the loss on labels and the rank loss; EDM (Karras et al., 2022, table 1) for the
+weight of the denoising error.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -12,6 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.diffusion import JOINT_SIZE
+from schemas.config.networks import TWISTS
+
+TWIST_SIZE = TWISTS * 2
 
 
 class DenoisingError(NamedTuple):
@@ -29,7 +34,8 @@ class DenoisingError(NamedTuple):
 def denoising_error(predicted: Tensor, target: Tensor, weight: Tensor | float = 1.0) -> DenoisingError:
     """Squared error between (N, 133) vectors (noise, or scaled poses), averaged over items and coordinates.
 
-    `weight` (N, 1) multiplies the squared error, for instance `edm_weight` when the vectors are poses.
+    `weight` multiplies the squared error: (N, 1), for instance `edm_weight` when the vectors are poses, or (N, 133),
+    for instance zeros where a label has nothing to say. What has weight zero counts in the average all the same.
     """
     squared = (predicted - target).square() * weight
     return DenoisingError(squared[:, :JOINT_SIZE].mean(1), squared[:, JOINT_SIZE:].mean(1))
@@ -38,6 +44,52 @@ def denoising_error(predicted: Tensor, target: Tensor, weight: Tensor | float = 
 def edm_weight(sigma: Tensor, sigma_data: float) -> Tensor:
     """1/sigma_data² + 1/sigma²: makes the pose error of EDM's network weigh alike at every noise level."""
     return 1.0 / sigma_data**2 + 1.0 / sigma.square()
+
+
+class SmplLoss(NamedTuple):
+    """The published loss on labelled crops: four numbers, each with its weight already on it."""
+
+    uv: Tensor
+    betas: Tensor
+    joints: Tensor
+    twists: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What is minimised."""
+        return self.uv + self.betas + self.joints + self.twists
+
+
+def smpl_loss(
+    uv_squared: Tensor,
+    betas_squared: Tensor,
+    error: DenoisingError,
+    *,
+    counted: Tensor | None = None,
+    uv_weight: float = 40.0,
+    betas_weight: float = 10.0,
+    noise_weight: float = 1.0,
+) -> SmplLoss:
+    """ScoreHypo's loss of encoder and denoiser: sums over items and coordinates, averaged over the N crops.
+
+    Args:
+        uv_squared, betas_squared: (N,) summed squared errors of the encoder's estimate (`squared_error`).
+        error: of the noise, its means over items and coordinates.
+        counted: (N,) which crops count; the sum over them is divided by N all the same.
+    """
+    share = torch.ones_like(error.joints) if counted is None else counted.to(error.joints)
+    share = share / len(share)
+    return SmplLoss(
+        uv_weight * (uv_squared * share).sum(),
+        betas_weight * (betas_squared * share).sum(),
+        noise_weight * JOINT_SIZE * (error.joints * share).sum(),
+        noise_weight * TWIST_SIZE * (error.twists * share).sum(),
+    )
+
+
+def squared_error(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """(N,) squared error between (N, ...) arrays, summed over all but the first dimension under a `weight` alike."""
+    return ((predicted - target).square() * weight).flatten(1).sum(1)
 
 
 class Preference(NamedTuple):
@@ -72,19 +124,73 @@ def dpo(
     return Preference(loss, policy_winner.total - reference_winner.total, policy_loser.total - reference_loser.total)
 
 
-def rank_loss(scores: Tensor, errors: Tensor, sigma: float) -> Tensor:
+def kto(policy: DenoisingError, reference: DenoisingError, desirable: Tensor, beta: float) -> Tensor:
+    """KTO as published: single hypotheses that are desirable or not, no pairs.
+
+    Gain is how much less the policy errs than the reference. What all hypotheses of the batch gain on average, if they
+    do, is no merit of one of them and is taken off; the loss is 1 - sigmoid(beta * gain), or of the loss for an
+    undesirable hypothesis.
+
+    Args:
+        policy, reference: errors (N,) on the same noisy poses.
+        desirable: (N,) true for hypotheses to make likelier.
+
+    Returns:
+        (N, 2) losses of the joints and of the twists, in [0, 1].
+    """
+    gain = torch.stack([mine - theirs for mine, theirs in zip(reference, policy, strict=True)], dim=1)
+    gain = gain - gain.mean(0).clamp_min(0).detach()
+    sign = torch.where(desirable.bool(), 1.0, -1.0)[:, None]
+    return 1 - torch.sigmoid(sign * beta * gain)
+
+
+def rank_loss(scores: Tensor, errors: Tensor, sigma: float, published: bool = False) -> Tensor:
     """Pairwise rank loss (B,): raw `scores` (B, M) should order hypotheses by falling `errors` (B, M).
 
     For each pair of hypotheses, cross-entropy between sigmoid(sigma * score difference) and "which one has the smaller
     error", summed over pairs. Equal errors are ordered by their place, as published.
+
+    The `published` loss takes the logarithm of a rounded sigmoid: it differs in the fifth digit, and a pair that is far
+    in the wrong order costs 100 at most and teaches nothing.
     """
-    rank = torch.argsort(torch.argsort(-errors, dim=1), dim=1)
+    rank = torch.argsort(torch.argsort(-errors, dim=1, stable=True), dim=1)
     difference = scores[:, :, None] - scores[:, None, :]
     better = (rank[:, :, None] > rank[:, None, :]).to(scores.dtype)
-    pairs = F.binary_cross_entropy_with_logits(sigma * difference, better, reduction="none")
+    if published:
+        pairs = F.binary_cross_entropy(torch.sigmoid(sigma * difference), better, reduction="none")
+    else:
+        pairs = F.binary_cross_entropy_with_logits(sigma * difference, better, reduction="none")
     return torch.triu(pairs, diagonal=1).sum((1, 2))
 
 
 def error_to_score(errors: Tensor, best_mm: float, worst_mm: float) -> Tensor:
     """Error in mm -> score in [0, 1]: 1 at or below `best_mm`, 0 at or above `worst_mm`, straight in between."""
     return ((worst_mm - errors) / (worst_mm - best_mm)).clamp(0.0, 1.0)
+
+
+BEST_MM = 10.0
+"""Error in mm from which on a hypothesis could not be better."""
+WORST_MM: Mapping[str, float] = {"mpvpe": 300.0, "pa_mpvpe": 150.0, "mpjpe": 300.0, "pa_mpjpe": 150.0}
+"""Errors that HMR-Scorer was trained on, and for each the mm from which on a hypothesis could not be worse."""
+
+
+class ScorerLoss(NamedTuple):
+    """HMR-Scorer's losses, by the error that they look at."""
+
+    rank: dict[str, Tensor]
+    """Rank loss, averaged over images; the released training minimises the sum of the four and nothing else."""
+    score: dict[str, Tensor]
+    """100 times the mean squared difference between the score and the score of the error."""
+
+
+def scorer_loss(raw: Tensor, errors_mm: Mapping[str, Tensor], sharpness: float = 5.0) -> ScorerLoss:
+    """The published losses of raw scores (B, M) of hypotheses whose errors (B, M) `errors_mm` holds by name.
+
+    Names are those of `WORST_MM`. `sharpness` is the factor on a raw score before the sigmoid, and the rank loss's.
+    """
+    score = torch.sigmoid(sharpness * raw)
+    rank, squared = {}, {}
+    for name, errors in errors_mm.items():
+        rank[name] = rank_loss(raw, errors, sharpness, published=True).mean()
+        squared[name] = 100 * (score - error_to_score(errors, BEST_MM, WORST_MM[name])).square().mean()
+    return ScorerLoss(rank, squared)

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from models.condition import ConditionNetwork, PoseEstimate, check_compact
+from models.condition import ConditionNetwork, PoseEstimate
 from models.diffusion import POSE_SIZE, Diffusion
+from models.hrnet_condition import HRNetCondition
 from models.hyponet import Context, HypoNet
 from schemas.config.networks import PolicyConfig
 
@@ -14,10 +15,10 @@ class Policy(nn.Module):
 
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
-        check_compact(config.condition)
         self.config = config
         width, local = config.hyponet.width, config.hyponet.local_channels
-        self.condition = ConditionNetwork(config.condition, width, local)
+        encoder = HRNetCondition if config.condition.kind == "hrnet_w48" else ConditionNetwork
+        self.condition = encoder(config.condition, width, local)
         self.hyponet = HypoNet(config.hyponet, residual=config.diffusion.parameterisation == "eps")
         self.diffusion = Diffusion(config.diffusion)
 

@@ -64,6 +64,46 @@ def overall_spearman(scores: ArrayLike, errors: ArrayLike) -> float:
     return float(_rank_correlation(score.reshape(1, -1), -error.reshape(1, -1))[0])
 
 
+class Correlations(NamedTuple):
+    """Pearson, Spearman and Kendall (tau-b) correlations: PLCC, SRCC, KRCC of the literature."""
+
+    pearson: float
+    spearman: float
+    kendall: float
+
+
+def published_correlations(scores: ArrayLike, errors: ArrayLike) -> Correlations:
+    """Correlations of score and *error* over all hypotheses of all instances together, as published for HMR-Scorer.
+
+    Mind the sign: a good scorer has negative values here, and positive ones in the functions above. scores, errors:
+    any shape, the same for both. nan where one of them is constant or there are fewer than two.
+    """
+    score, error = _finite(scores, "scores"), _finite(errors, "errors")
+    _same_shape(scores=score, errors=error)
+    return _correlations(score.ravel(), error.ravel())
+
+
+def published_correlations_per_image(scores: ArrayLike, errors: ArrayLike) -> Correlations:
+    """The same within each image, scores and errors (N, M), averaged over the images that have something to rank."""
+    score, error = _finite(scores, "scores", 2), _finite(errors, "errors", 2)
+    _same_shape(scores=score, errors=error)
+    every = [_correlations(one, other) for one, other in zip(score, error, strict=True)]
+    usable = [found for found in every if not np.isnan(found.pearson)]
+    if not usable:
+        return Correlations(float("nan"), float("nan"), float("nan"))
+    return Correlations(*(float(np.mean(column)) for column in zip(*usable, strict=True)))
+
+
+def _correlations(score: Floats, error: Floats) -> Correlations:
+    if score.size < 2 or (score == score[0]).all() or (error == error[0]).all():
+        return Correlations(float("nan"), float("nan"), float("nan"))
+    return Correlations(
+        float(stats.pearsonr(score, error)[0]),
+        float(stats.spearmanr(score, error)[0]),
+        float(stats.kendalltau(score, error)[0]),
+    )
+
+
 def auc(score_of_good: ArrayLike, score_of_bad: ArrayLike) -> float:
     """Area under the ROC curve: the chance that a good one scores higher than a bad one, ties counting half.
 

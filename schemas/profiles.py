@@ -22,6 +22,7 @@ from schemas.config.training import (
     AlignConfig,
     AugmentConfig,
     OptimiserConfig,
+    SupervisedLossConfig,
     TrainBaseConfig,
     TrainCleanConfig,
     TrainScorerConfig,
@@ -100,12 +101,15 @@ def micro(seed: int = 0, campaign: str = "micro") -> EngineConfig:
 def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
     """The published sizes.
 
-    HRNet-W48 + HypoNet at 256 px, noise prediction, M = 100, DPO with beta 100 (ADHMR, section 4.1).
+    HRNet-W48 + HypoNet at 256 px, noise prediction, M = 100, DPO with beta 100 (ADHMR, section 4.1); HMR-Scorer with a
+    ViT-B, trained by the rank loss alone (section 3.2).
     """
-    condition = ConditionConfig(kind="hrnet_w48", image_size=256)
+    condition = ConditionConfig(kind="hrnet_w48", image_size=256, swapped_twist_points=True)
     items = {"joint_channels": 256, "local_channels": 256, "heads": 8, "feedforward_ratio": 4}
     dropouts = {"start_dropout": 0.25, "block_dropout": 0.1}
     hops = (7, 6, 5, 4, 3, 1)
+    # HRNet estimates joints in the image plane and betas, no more.
+    losses = SupervisedLossConfig(heat=0.0, uv=40.0, depth=0.0, twist=0.0, betas=10.0)
     return EngineConfig(
         profile="paper",
         campaign=campaign,
@@ -118,7 +122,7 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
             diffusion=DiffusionConfig(parameterisation="eps", joint_scale=50.0, twist_scale=50.0),
         ),
         scorer=ScorerConfig(
-            condition=condition,
+            condition=ConditionConfig(kind="vit_b", image_size=256),
             **items,
             attention_hops=hops,
             twists=0,
@@ -127,6 +131,8 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
             dropout=0.1,
         ),
         ingest=IngestConfig(crop_size_px=256),
+        train_base=TrainBaseConfig(losses=losses, seed=seed),
+        train_scorer=TrainScorerConfig(encoder_steps=0, score_weight=0.0, start_from_policy=False, seed=seed),
         generate=GenerateConfig(hypotheses=50, microbatch=8, seed=seed),
         pair=PairConfig(pairs_per_instance=1, seed=seed),
         align=AlignConfig(
@@ -142,10 +148,12 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
             replay_images=0,
             batch_crops=40,
             pairs_per_crop=1,
+            losses=losses,
             augment=AugmentConfig(mirror=0.0, brightness=0.0, contrast=0.0, noise=0.0, cutout=0.0),
             seed=seed,
         ),
         evaluate=EvaluateConfig(generate=GenerateConfig(hypotheses=101, microbatch=8, seed=7), seed=seed),
+        train_clean=TrainCleanConfig(losses=losses, seed=seed),
         ray=RayConfig(actors=1, cpus_per_actor=1.0, gpus_per_actor=0.5, gpus_per_trainer=1.0),
     )
 

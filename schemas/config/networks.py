@@ -15,11 +15,27 @@ TWISTS = 23
 class ConditionConfig(Config):
     """The image encoder that conditions the policy."""
 
-    kind: Literal["compact", "hrnet_w48"] = setting("compact", "architecture of the image encoder", "-")
+    kind: Literal["compact", "hrnet_w48", "vit_s", "vit_b", "vit_l", "vit_h"] = setting(
+        "compact", "architecture of the image encoder; the vision transformers are HMR-Scorer's alone", "-"
+    )
     image_size: int = setting(64, "side of the square crop", "px", ge=32)
     widths: tuple[int, int, int] = setting((32, 64, 96), "channels at 1/4, 1/8 and 1/16 resolution", "channels")
     blocks: tuple[int, int, int] = setting((1, 2, 2), "residual blocks at 1/4, 1/8 and 1/16 resolution", "blocks")
     map_channels: int = setting(48, "channels of the local feature map at 1/4 resolution", "channels", ge=8)
+    swapped_twist_points: bool = setting(
+        False, "sample the twists' features at points with u and v exchanged, as published weights need it", "-"
+    )
+
+    @model_validator(mode="after")
+    def _hrnet_halves_five_times(self) -> "ConditionConfig":
+        if self.kind == "hrnet_w48" and self.image_size % 32:
+            raise ValueError(f"image_size={self.image_size} is no multiple of 32, which kind=hrnet_w48 needs")
+        return self
+
+    @property
+    def is_vit(self) -> bool:
+        """Whether the encoder is a vision transformer."""
+        return self.kind.startswith("vit_")
 
 
 class HypoNetConfig(Config):
@@ -75,6 +91,12 @@ class PolicyConfig(Config):
         DiffusionConfig(sampler_steps=(999, 666, 333)), "noise schedule and sampler", "-"
     )
 
+    @model_validator(mode="after")
+    def _encoder_of_a_policy(self) -> "PolicyConfig":
+        if self.condition.is_vit:
+            raise ValueError(f"condition.kind={self.condition.kind} is for HMR-Scorer; use compact or hrnet_w48")
+        return self
+
 
 class ScorerConfig(Config):
     """HMR-Scorer: image and one hypothesis in, a score out."""
@@ -91,7 +113,7 @@ class ScorerConfig(Config):
     )
     start_hops: int = setting(2, "how many steps along the skeleton the first layer connects", "steps", ge=1)
     norm_groups: int = setting(32, "groups of the normalisations", "groups", ge=1)
-    hidden: tuple[int, int] = setting((128, 64), "hidden widths of the head", "channels")
+    hidden: tuple[int, ...] = setting((128, 64), "hidden widths of the head", "channels", min_length=1)
     dropout: float = setting(0.0, "dropout", "1", ge=0, lt=1)
     sharpness: float = setting(5.0, "factor on the raw score before the sigmoid", "1", gt=0)
 
@@ -99,3 +121,12 @@ class ScorerConfig(Config):
     def width(self) -> int:
         """Channels of a token."""
         return self.joint_channels + self.local_channels
+
+    @model_validator(mode="after")
+    def _vit_makes_no_estimate(self) -> "ScorerConfig":
+        if self.condition.is_vit and (self.sees_own_estimate or self.twists):
+            raise ValueError(
+                f"condition.kind={self.condition.kind} makes no pose estimate and sees joints alone: set "
+                "sees_own_estimate=False and twists=0"
+            )
+        return self

@@ -27,6 +27,7 @@ from tasks.training.base import policy_groups
 from tasks.training.data import (
     LabelledBatch,
     LabelledCrops,
+    check_estimate,
     crop_tensor,
     encode_together,
     estimate_loss,
@@ -65,6 +66,8 @@ class AlignRecipe:
         replay: LabelledCrops,
         device: torch.device,
     ) -> None:
+        if config.estimate or (config.replay and config.replay_images):
+            check_estimate(config.losses, policy.config.condition)
         self.config, self.pairs, self.replay, self.device, self.seed = config, pairs, replay, device, config.seed
         self.order = np.argsort(pairs.crop_row, kind="stable")
         self.paired, self.first_pair, self.pair_count = np.unique(

@@ -10,7 +10,7 @@ from models.policy import Policy
 from schemas.config.networks import PolicyConfig
 from schemas.config.training import TrainBaseConfig
 from tasks.training.augment import Augmentation
-from tasks.training.data import LabelledCrops, supervised_loss, timesteps, unit_noise
+from tasks.training.data import LabelledCrops, check_estimate, supervised_loss, timesteps, unit_noise
 
 
 class BaseRecipe:
@@ -19,6 +19,7 @@ class BaseRecipe:
     def __init__(
         self, config: TrainBaseConfig, network: PolicyConfig, data: LabelledCrops, device: torch.device
     ) -> None:
+        check_estimate(config.losses, network.condition)
         self.config, self.data, self.device, self.seed = config, data, device, config.seed
         torch.manual_seed(config.seed)
         self.model: Policy = Policy(network).to(device).train()

@@ -13,6 +13,7 @@ from tasks.training.base import policy_groups
 from tasks.training.data import (
     LabelledBatch,
     LabelledCrops,
+    check_estimate,
     encode_together,
     supervised_loss_of,
     timesteps,
@@ -31,6 +32,7 @@ class CleanRecipe:
         pseudo: LabelledCrops,
         device: torch.device,
     ) -> None:
+        check_estimate(config.losses, policy.config.condition)
         self.config, self.labelled, self.pseudo, self.device, self.seed = config, labelled, pseudo, device, config.seed
         self.model: Policy = policy.to(device).train()
         if config.optimiser.encoder_learning_rate == 0:

@@ -13,7 +13,9 @@ from models.diffusion import POSE_SIZE
 from models.hyponet import Context
 from models.objectives import denoising_error, edm_weight
 from models.policy import Policy
+from schemas.config.networks import ConditionConfig
 from schemas.config.training import SupervisedLossConfig
+from schemas.errors import ConfigError
 from tasks.training.augment import Augmentation
 
 
@@ -75,6 +77,19 @@ def unit_noise(draw: np.random.Generator, count: int) -> Tensor:
 def crop_tensor(crops: np.ndarray, device: torch.device) -> Tensor:
     """(B, S, S, 3) uint8 -> (B, 3, S, S) float in [-1, 1]."""
     return torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)
+
+
+def check_estimate(losses: SupervisedLossConfig, encoder: ConditionConfig) -> None:
+    """ConfigError where `losses` weigh an estimate that the image encoder does not make."""
+    if encoder.kind != "hrnet_w48":
+        return
+    asked = [name for name in ("heat", "depth", "twist") if getattr(losses, name)]
+    if asked:
+        raise ConfigError(
+            f"The loss weights {', '.join(asked)} can't be used with condition.kind=hrnet_w48, which estimates joints "
+            "in the image plane (weight uv) and betas alone. Set them to 0 in the losses of this training, as the "
+            "profile paper does."
+        )
 
 
 def estimate_loss(estimate: PoseEstimate, batch: LabelledBatch, weights: SupervisedLossConfig) -> Tensor:

@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.condition import ConditionNetwork, PoseEstimate
 from models.hmr_scorer import HMRScorer
 from models.objectives import error_to_score, rank_loss
 from models.policy import Policy
 from schemas.config.networks import ScorerConfig
 from schemas.config.training import TrainScorerConfig
+from schemas.errors import ConfigError
 from tasks.training.augment import Augmentation
-from tasks.training.data import LabelledCrops, estimate_loss
+from tasks.training.data import LabelledBatch, LabelledCrops, estimate_loss
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,19 @@ class ScorerRecipe:
         device: torch.device,
     ) -> None:
         self.config, self.data, self.pool, self.device, self.seed = config, data, pool, device, config.seed
+        if network.condition.is_vit and (config.start_from_policy or config.encoder_steps):
+            raise ConfigError(
+                f"scorer.condition.kind={network.condition.kind} shares nothing with the policy's encoder and makes no "
+                "pose estimate of its own: set train_scorer.start_from_policy=False and train_scorer.encoder_steps=0."
+            )
         torch.manual_seed(config.seed)
         self.model: HMRScorer = HMRScorer(network).to(device).train()
         if config.start_from_policy:
+            if not isinstance(policy.condition, ConditionNetwork):
+                raise ConfigError(
+                    f"The scorer's encoder can't start from the policy's, which has condition.kind="
+                    f"{policy.config.condition.kind}: set train_scorer.start_from_policy=False."
+                )
             self.model.encoder.load_state_dict(policy.condition.backbone.state_dict())
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
@@ -65,7 +77,7 @@ class ScorerRecipe:
         change = Augmentation.draw(config.augment, draw, len(rows), self.device)
         batch = self.data.batch(rows, self.device).augmented(change)
         if step < config.encoder_steps:
-            own = estimate_loss(self.model.encode(batch.crops)[1], batch, config.estimate)
+            own = self._own(self.model.encode(batch.crops)[1], batch)
             return own, {"estimate": own.item()}
         picks = self._picks(draw)
         uvd, twists, errors = (
@@ -77,9 +89,15 @@ class ScorerRecipe:
         ranking = rank_loss(raw, errors, config.rank_sigma).mean()
         target = error_to_score(errors, config.best_mm, config.worst_mm)
         score_error = (torch.sigmoid(self.model.config.sharpness * raw) - target).square().mean()
-        own = estimate_loss(estimate, batch, config.estimate)
+        own = self._own(estimate, batch)
         figures = {"rank": ranking.item(), "score": score_error.item(), "estimate": own.item()}
         return ranking + config.score_weight * score_error + own, figures
+
+    def _own(self, estimate: PoseEstimate | None, batch: LabelledBatch) -> Tensor:
+        """Loss of the encoder's own estimate; zero for an encoder that makes none."""
+        if estimate is None:
+            return torch.zeros((), device=self.device)
+        return estimate_loss(estimate, batch, self.config.estimate)
 
     def _picks(self, draw: np.random.Generator) -> np.ndarray:
         """(B, H) columns of the pool: different samples first, different blends behind them."""

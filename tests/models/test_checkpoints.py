@@ -12,8 +12,8 @@ from torch import Tensor
 from models.checkpoints import digest_of, from_bytes, load_into, policy_of, scorer_of, to_bytes
 from models.hmr_scorer import HMRScorer
 from models.policy import Policy
-from schemas.errors import ConfigError, DataError
-from schemas.profiles import micro, paper
+from schemas.errors import DataError
+from schemas.profiles import micro
 
 CONFIG = micro()
 
@@ -44,6 +44,15 @@ def test_a_scorer_comes_back_as_it_was() -> None:
     before = HMRScorer(CONFIG.scorer)
     after = scorer_of(from_bytes(to_bytes("scorer", before.state_dict(), CONFIG.scorer)))
     assert digest_of(after.state_dict(), CONFIG.scorer) == digest_of(before.state_dict(), CONFIG.scorer)
+
+
+def test_metrics_come_back_and_do_not_change_the_digest() -> None:
+    measured = {"zero_noise_mpjpe_mm": 57.25}
+    data = to_bytes("policy", policy().state_dict(), CONFIG.policy, metrics=measured)
+    manifest = from_bytes(data).manifest
+    assert manifest.metrics == measured
+    assert manifest.digest == from_bytes(saved()).manifest.digest
+    assert from_bytes(saved()).manifest.metrics == {}
 
 
 def test_equal_models_are_equal_files_and_others_are_not() -> None:
@@ -134,11 +143,3 @@ def with_manifest(change: dict[str, object]) -> bytes:
 def test_files_that_are_not_whole_are_refused(data: Callable[[], bytes], words: str) -> None:
     with pytest.raises(DataError, match=words):
         from_bytes(data(), "file 1")
-
-
-def test_paper_size_models_are_asked_for_in_vain() -> None:
-    config = paper()
-    with pytest.raises(ConfigError, match="comes with the paper-size models; use kind=compact"):
-        Policy(config.policy)
-    with pytest.raises(ConfigError, match="comes with the paper-size models; use kind=compact"):
-        HMRScorer(config.scorer)

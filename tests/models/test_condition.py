@@ -39,6 +39,20 @@ def test_twists_look_at_the_middle_of_their_bone() -> None:
     torch.testing.assert_close(points[0, 29 + left_elbow - 1], middle)
 
 
+def test_swapped_twists_exchange_u_and_v_of_the_twists_alone() -> None:
+    uv = torch.rand(2, 29, 2)
+    plain, swapped = item_points(uv), item_points(uv, swapped_twists=True)
+    assert torch.equal(plain[:, :29], swapped[:, :29])
+    assert torch.equal(plain[:, 29:, [1, 0]], swapped[:, 29:])
+
+
+def test_corners_are_the_centres_of_the_outermost_pixels() -> None:
+    features = torch.arange(16.0).view(1, 1, 4, 4)
+    corners = torch.tensor([[[-1.0, -1.0], [1.0, 1.0]]])
+    assert sample_map(features, corners, corners=True)[0, :, 0].tolist() == [0.0, 15.0]
+    assert sample_map(features, corners)[0, :, 0].tolist() == [0.0, 15.0 / 4]
+
+
 def test_sampling_reads_columns_by_u_and_rows_by_v() -> None:
     features = torch.zeros(1, 1, 4, 4)
     features[0, 0, 0, 3] = 1.0  # top right

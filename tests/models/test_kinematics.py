@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models import skeleton
 from models.bodies import load_body
-from models.kinematics import Root, solve_rotations, twist_from_rotations
+from models.kinematics import Root, solve_rotations, swing_and_twist, twist_from_rotations
 from tests.models.poses import random_people
 
 ROOTS: tuple[Root, ...] = get_args(Root)
@@ -127,3 +127,29 @@ def test_procrustes_bears_noise_in_the_joints_better() -> None:
         for root in ROOTS
     }
     assert angle["procrustes"] < angle["published"] / 2
+
+
+def test_the_adaptive_solution_lands_nearer_to_where_joints_were_seen() -> None:
+    rotations, joints, rest, twist = _one_person()
+    seen = joints + 0.002 * torch.randn(joints.shape, generator=torch.Generator().manual_seed(1))
+    body, betas = load_body("tiny"), random_people(3, seed=2)[1]
+    miss = {
+        adaptive: (body.joints(solve_rotations(seen, rest, twist, "procrustes", adaptive), betas) - joints)
+        .norm(dim=-1)[:, :24]
+        .mean()
+        for adaptive in (False, True)
+    }
+    assert miss[True] < miss[False]
+    exact = solve_rotations(joints, rest, twist, "procrustes", adaptive=True)
+    torch.testing.assert_close(exact, rotations, atol=1e-3, rtol=0)
+    # Far from where any bone could end, it adapts nothing.
+    far = solve_rotations(2000 * joints, rest, twist, "procrustes", adaptive=True)
+    torch.testing.assert_close(far, solve_rotations(2000 * joints, rest, twist, "procrustes"), atol=1e-4, rtol=0)
+
+
+def test_swing_and_twist_make_the_rotation_again() -> None:
+    rotations, _, rest, _ = _one_person()
+    swing, spin = swing_and_twist(rotations, rest)
+    torch.testing.assert_close(swing[:, 1:] @ spin, rotations[:, 1:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(swing[:, 0], rotations[:, 0])
+    assert twist_from_rotations(swing, rest)[..., 0].min() > 0.999

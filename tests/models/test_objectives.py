@@ -7,7 +7,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.objectives import DenoisingError, denoising_error, dpo, edm_weight, error_to_score, rank_loss
+from models.objectives import (
+    DenoisingError,
+    denoising_error,
+    dpo,
+    edm_weight,
+    error_to_score,
+    kto,
+    rank_loss,
+    scorer_loss,
+    smpl_loss,
+    squared_error,
+)
 
 
 def _error(value: float) -> DenoisingError:
@@ -42,6 +53,61 @@ def test_dpo_can_fall_although_the_winner_gets_worse() -> None:
     moved = dpo(_error(1.2), _error(1.9), _error(1.0), _error(1.0), beta=10.0)
     assert moved.loss.item() < 2 * math.log(2)
     assert moved.winner_change.item() > 0
+
+
+def _errors(*joints: float) -> DenoisingError:
+    return DenoisingError(torch.tensor(joints), torch.zeros(len(joints)))
+
+
+def test_kto_starts_at_one_half() -> None:
+    same = _errors(1.0, 3.0, 2.0)
+    assert kto(same, same, torch.tensor([True, False, True]), beta=100.0).tolist() == [[0.5, 0.5]] * 3
+
+
+def test_kto_wants_desirable_hypotheses_likelier_and_others_not() -> None:
+    before, after = _errors(1.0, 1.0), _errors(0.9, 1.1)
+    right = kto(after, before, torch.tensor([True, False]), beta=10.0)[:, 0]
+    wrong = kto(after, before, torch.tensor([False, True]), beta=10.0)[:, 0]
+    assert (right < 0.5).all()
+    torch.testing.assert_close(right + wrong, torch.ones(2))
+
+
+def test_kto_takes_a_common_gain_off_but_no_common_loss() -> None:
+    before, desirable = _errors(1.0, 1.0), torch.tensor([True, True])
+    assert kto(_errors(0.5, 0.5), before, desirable, beta=10.0)[:, 0].tolist() == [0.5, 0.5]
+    assert (kto(_errors(1.5, 1.5), before, desirable, beta=10.0)[:, 0] > 0.99).all()
+
+
+def test_kto_does_not_learn_through_the_common_gain() -> None:
+    now = DenoisingError(torch.tensor([0.5, 0.5], requires_grad=True), torch.zeros(2))
+    kto(now, _errors(1.0, 1.0), torch.tensor([True, True]), beta=10.0).sum().backward()
+    torch.testing.assert_close(now.joints.grad, torch.full((2,), 2.5))  # beta / 4, as if nothing had been taken off
+
+
+def test_loss_on_labels_divides_by_all_crops_whichever_count() -> None:
+    uv, betas = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 5.0])
+    loss = smpl_loss(uv, betas, DenoisingError(torch.ones(2), torch.ones(2)), counted=torch.tensor([1, 0]))
+    assert [part.item() for part in loss] == pytest.approx([40 * 1 / 2, 10 * 3 / 2, 87 / 2, 46 / 2])
+    assert loss.total.item() == pytest.approx(sum(part.item() for part in loss))
+
+
+def test_squared_error_sums_what_has_weight() -> None:
+    weight = torch.tensor([[[1.0, 0.0]], [[1.0, 1.0]]])
+    assert squared_error(torch.full((2, 1, 2), 3.0), torch.ones(2, 1, 2), weight).tolist() == [4.0, 8.0]
+
+
+def test_scorer_loss_keeps_the_errors_apart() -> None:
+    raw = torch.tensor([[1.0, 0.0, -1.0]])
+    errors = {"mpvpe": torch.tensor([[10.0, 155.0, 300.0]]), "pa_mpvpe": torch.tensor([[300.0, 80.0, 10.0]])}
+    loss = scorer_loss(raw, errors)
+    assert loss.rank["mpvpe"] < loss.rank["pa_mpvpe"]
+    assert loss.score["mpvpe"].item() == pytest.approx(200 * torch.sigmoid(torch.tensor(-5.0)).item() ** 2 / 3, rel=1e-4)
+
+
+def test_published_rank_loss_costs_a_hundred_at_most() -> None:
+    scores, errors = torch.tensor([[1e4, -1e4]], requires_grad=True), torch.tensor([[2.0, 1.0]])
+    loss = rank_loss(scores, errors, sigma=5.0, published=True)
+    assert loss.item() == 100.0
 
 
 def test_rank_loss_prefers_the_right_order() -> None:

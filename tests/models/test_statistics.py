@@ -128,3 +128,30 @@ def test_one_instance_is_an_interval_of_no_width_and_none_is_refused() -> None:
         statistics.paired_bootstrap_change([0.0, 0.0], [1.0, 1.0])
     with pytest.raises(ValueError, match="resamples"):
         statistics.bootstrap_mean([1.0], resamples=0)
+
+
+def test_published_correlations_are_negative_for_a_good_scorer() -> None:
+    rng = np.random.default_rng(5)
+    errors = rng.random((6, 20)) + 10 * np.arange(6)[:, None]
+    scores = -errors + 0.1 * rng.standard_normal(errors.shape)
+    found = statistics.published_correlations(scores, errors)
+    assert all(-1 <= value < -0.9 for value in found)
+    assert found.spearman == pytest.approx(-statistics.overall_spearman(scores, errors))
+    each = statistics.published_correlations_per_image(scores, errors)
+    assert each.spearman == pytest.approx(-statistics.within_spearman(scores, errors).value)
+    assert each.kendall == pytest.approx(
+        np.mean([stats.kendalltau(*pair).statistic for pair in zip(scores, errors, strict=True)])
+    )
+    # Images that agree with each other only through their difficulty: nothing is left within them.
+    shuffled = rng.permuted(scores, axis=1)
+    assert statistics.published_correlations(shuffled, errors).pearson < -0.9
+    assert abs(statistics.published_correlations_per_image(shuffled, errors).pearson) < 0.4
+
+
+def test_published_correlations_of_constants_are_nan() -> None:
+    assert np.isnan(statistics.published_correlations([1.0, 1.0], [1.0, 2.0])).all()
+    assert np.isnan(statistics.published_correlations_per_image([[1.0, 1.0]], [[1.0, 2.0]])).all()
+    one_usable = statistics.published_correlations_per_image([[1.0, 1.0], [1.0, 2.0]], [[1.0, 2.0], [5.0, 3.0]])
+    assert one_usable == pytest.approx((-1, -1, -1))
+    with pytest.raises(ValueError, match="one shape"):
+        statistics.published_correlations([1.0], [1.0, 2.0])

@@ -8,6 +8,8 @@ import tasks.train_scorer as module
 from infra.tables import read
 from models.bodies import load_body
 from models.hmr_scorer import HMRScorer
+from schemas.config.networks import ConditionConfig, ScorerConfig
+from schemas.errors import ConfigError
 from tasks.evaluate import ErrorMeter
 from tasks.instances import as_labelled_crops, instance_ids, load_instances
 from tasks.model_store import load_policy, load_scorer, model_of
@@ -78,6 +80,25 @@ def test_the_encoder_comes_first_and_the_ranking_after(micro_store: MicroStore) 
     recipe = ScorerRecipe(config, micro.CONFIG.scorer, data, pool_of(micro_store, ids), policy, CPU)
     figures = [set(recipe.loss(step, np.random.default_rng(step))[1]) for step in (0, 2, 3)]
     assert figures == [{"estimate"}, {"estimate"}, {"estimate", "rank", "score"}]
+
+
+def test_a_vision_transformer_learns_from_the_ranking_alone(micro_store: MicroStore) -> None:
+    keys = [micro_store.ingest_key]
+    ids = instance_ids(micro_store.store, keys, [micro.SCORER_TRAIN])[:6]
+    data, pool = as_labelled_crops(load_instances(micro_store.store, keys, ids)), pool_of(micro_store, ids)
+    network = ScorerConfig(
+        condition=ConditionConfig(kind="vit_s"), sees_own_estimate=False, attention_hops=(16,), hidden=(32, 8)
+    )
+    policy = load_policy(micro_store.store, micro_store.policy)
+    alone = {"encoder_steps": 0, "start_from_policy": False, "batch_images": 2}
+    config = micro.CONFIG.train_scorer.model_copy(update=alone)
+    recipe = ScorerRecipe(config, network, data, pool, policy, CPU)
+    loss, figures = recipe.loss(0, np.random.default_rng(0))
+    assert figures["estimate"] == 0.0
+    loss.backward()
+    assert all(value.grad is not None for name, value in recipe.model.named_parameters() if value.numel())
+    with pytest.raises(ConfigError, match=r"train_scorer\.start_from_policy=False"):
+        ScorerRecipe(config.model_copy(update={"start_from_policy": True}), network, data, pool, policy, CPU)
 
 
 def test_a_scorer_that_has_learned_nothing_ranks_by_agreement_with_its_own_estimate(micro_store: MicroStore) -> None:

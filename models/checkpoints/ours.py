@@ -1,4 +1,4 @@
-"""Checkpoints: weights and a manifest in one safetensors file, checked when it is read.
+"""Our own checkpoints: weights and a manifest in one safetensors file, checked when it is read.
 
 The manifest (JSON in the file's metadata) says what the weights are: kind, configuration, the models that they were
 trained from, and the digest over weights and configuration by which the model is known everywhere.
@@ -7,16 +7,16 @@ trained from, and the digest over weights and configuration by which the model i
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 
+from models.checkpoints.fitting import check_finite, load_into
 from models.hmr_scorer import HMRScorer
 from models.policy import Policy
 from schemas.config.networks import PolicyConfig, ScorerConfig
@@ -26,7 +26,6 @@ from schemas.errors import DataError
 Kind = Literal["policy", "scorer"]
 FORMAT = 1
 _METADATA = "adhmr"
-_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,8 @@ class Manifest:
     parents: tuple[str, ...]
     """Digests of the models that it was trained from."""
     digest: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What was measured of it when it was saved, with units in the names; no part of the digest."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,22 @@ def digest_of(state: Mapping[str, Tensor], config: BaseModel) -> str:
     return state_digest(arrays, about=config)
 
 
-def to_bytes(kind: Kind, state: Mapping[str, Tensor], config: BaseModel, parents: Sequence[str] = ()) -> bytes:
+def to_bytes(
+    kind: Kind,
+    state: Mapping[str, Tensor],
+    config: BaseModel,
+    parents: Sequence[str] = (),
+    metrics: Mapping[str, float] | None = None,
+) -> bytes:
     """The checkpoint's file: a fixed function of the arguments. DataError if a weight is NaN or infinite."""
-    _check_finite(state, f"The {kind} to be saved")
-    manifest = Manifest(FORMAT, kind, config.model_dump(mode="json"), tuple(parents), digest_of(state, config))
+    check_finite(state, f"The {kind} to be saved")
+    manifest = Manifest(
+        FORMAT, kind, config.model_dump(mode="json"), tuple(parents), digest_of(state, config), dict(metrics or {})
+    )
+    about = {name: value for name, value in asdict(manifest).items() if value or name != "metrics"}
     # copies: safetensors takes no two names that share memory, and no views with gaps
     tensors = {name: state[name].detach().cpu().contiguous().clone() for name in sorted(state)}
-    return save(tensors, {_METADATA: canonical_json(asdict(manifest))})
+    return save(tensors, {_METADATA: canonical_json(about)})
 
 
 def from_bytes(data: bytes, where: str = "the checkpoint") -> Checkpoint:
@@ -83,32 +93,11 @@ def from_bytes(data: bytes, where: str = "the checkpoint") -> Checkpoint:
             f"{where} has format {raw.get('format')}; this version reads format {FORMAT}. Use the engine that wrote it."
         )
     manifest = Manifest(**{**raw, "parents": tuple(raw["parents"])})
-    _check_finite(state, where)
+    check_finite(state, where)
     seen = digest_of(state, _config(manifest, where))
     if seen != manifest.digest:
         raise DataError(f"{where} is damaged: its weights have digest {seen[:12]}, not {manifest.digest[:12]}.")
     return Checkpoint(manifest, state)
-
-
-def load_into(module: nn.Module, state: Mapping[str, Tensor], where: str = "the checkpoint") -> None:
-    """Load weights that must fit exactly. DataError that lists missing, unknown and misshapen ones."""
-    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
-    rows = [f"missing   {name} {shape}" for name, shape in wanted.items() if name not in found]
-    rows += [f"unknown   {name} {shape}" for name, shape in found.items() if name not in wanted]
-    rows += [
-        f"shape     {name} is {found[name]}, expected {shape}"
-        for name, shape in wanted.items()
-        if name in found and found[name] != shape
-    ]
-    if rows:
-        more = [f"... and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
-        raise DataError(
-            f"{where} does not fit {type(module).__name__} as configured ({len(rows)} of {len(wanted)} weights):\n  "
-            + "\n  ".join(rows[:_SHOWN] + more)
-        )
-    _check_finite(state, where)
-    module.load_state_dict(dict(state))
 
 
 def policy_of(checkpoint: Checkpoint, where: str = "the checkpoint") -> Policy:
@@ -151,12 +140,3 @@ def _metadata(data: bytes) -> str | None:
     header: dict[str, Any] = json.loads(data[8 : 8 + length])
     text: str | None = header.get("__metadata__", {}).get(_METADATA)
     return text
-
-
-def _check_finite(state: Mapping[str, Tensor], where: str) -> None:
-    bad = [name for name, value in state.items() if value.is_floating_point() and not torch.isfinite(value).all()]
-    if bad:
-        raise DataError(
-            f"{where} holds NaN or infinity in {len(bad)} of {len(state)} weights, the first: {', '.join(bad[:3])}. "
-            "A training that diverged can't be used; take an earlier model."
-        )

@@ -1,0 +1,138 @@
+"""Body files as they are published: which lies where, and the arrays in them, read without trusting them.
+
+The folder of the SMPL family, `human_model_files`, has one folder for each model. A .npz or .npy is read without
+pickles; what needs one (official .pkl files, and object arrays inside .npz files) goes through `restricted_pickle`.
+SMPL and SMPL-X files are for non-commercial research only, by their own licences.
+"""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.restricted_pickle import load_restricted
+from schemas.errors import DataError
+
+Arrays = dict[str, NDArray[Any]]
+BodyModel = Literal["smpl", "smplx"]
+Gender = Literal["neutral", "male", "female"]
+
+_FOLDER: Final = "human_model_files"
+_ENDINGS: Final[dict[BodyModel, tuple[str, ...]]] = {"smpl": (".pkl", ".npz"), "smplx": (".npz", ".pkl")}
+_UNREADABLE = (OSError, ValueError, EOFError, AttributeError, KeyError, zipfile.BadZipFile)
+
+
+def find_body(folder: Path, model: BodyModel, gender: Gender = "neutral") -> Path:
+    """The file of a body in a published folder: `smpl/SMPL_NEUTRAL.pkl`, `smplx/SMPLX_MALE.npz` and so on.
+
+    `folder` is `human_model_files`, the one that contains it, or the model's own. Raises DataError that names what
+    was looked for.
+    """
+    if gender not in get_args(Gender):
+        raise DataError(f"{gender!r} is no body's gender here: give {', '.join(get_args(Gender))}.")
+    names = [f"{model.upper()}_{gender.upper()}{ending}" for ending in _ENDINGS[model]]
+    return _first(folder, model, names, f"{gender} {model.upper()} body")
+
+
+def find_companion(folder: Path, name: str, model: BodyModel = "smplx") -> Path:
+    """A file beside the bodies, such as SMPLX_to_J14.pkl, in a published folder. Raises DataError if it is missing."""
+    return _first(folder, model, [name], name)
+
+
+def _first(folder: Path, model: BodyModel, names: list[str], what: str) -> Path:
+    places = [folder / _FOLDER / model, folder / model, folder]
+    for place in places:
+        for name in names:
+            if (place / name).is_file():
+                return place / name
+    raise DataError(
+        f"{folder} has no {what}: looked for {' or '.join(names)} in {', '.join(str(place) for place in places)}. "
+        "Download it from its project page (free for research, after registering) and keep its name."
+    )
+
+
+def read_arrays_file(path: Path) -> Arrays:
+    """The arrays by name in a .npz file or in a pickled dictionary (.pkl), numbers only.
+
+    Entries that are no arrays of numbers (texts, nested dictionaries) are left out: no body needs them. Raises
+    DataError for a file that can't be read, is damaged, or names anything but arrays.
+    """
+    if path.suffix == ".pkl":
+        found = _pickled(path)
+        if not isinstance(found, dict):
+            raise DataError(f"{path} holds no arrays by name, but a {type(found).__name__}; it is no body.")
+    else:
+        found = _zipped(path)
+    return {str(key): value for key, value in found.items() if _is_numbers(value)}
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """The one array of numbers in a .npy or .pkl file. Raises DataError."""
+    if path.suffix == ".pkl":
+        value = _pickled(path)
+    else:
+        try:
+            with path.open("rb") as stream:
+                value = _npy(stream, str(path))
+        except _UNREADABLE as problem:
+            raise DataError(f"{path} is no readable .npy file ({problem}): copy it again.") from None
+    if not _is_numbers(value):
+        raise DataError(f"{path} holds no array of numbers, but a {type(value).__name__}.")
+    array: NDArray[Any] = value
+    return array
+
+
+def read_smplx_parts(folder: Path) -> dict[str, NDArray[np.int64]]:
+    """Which vertices of SMPL-X are the left_hand, the right_hand and the face, from a published folder.
+
+    From MANO_SMPLX_vertex_ids.pkl and SMPL-X__FLAME_vertex_ids.npy. Raises DataError.
+    """
+    path = find_companion(folder, "MANO_SMPLX_vertex_ids.pkl")
+    hands = read_arrays_file(path)
+    missing = [key for key in ("left_hand", "right_hand") if key not in hands]
+    if missing:
+        raise DataError(f"{path} lacks {missing[0]!r}: get the file again from SMPL-X's project page.")
+    face = read_array(find_companion(folder, "SMPL-X__FLAME_vertex_ids.npy"))
+    parts = {"left_hand": hands["left_hand"], "right_hand": hands["right_hand"], "face": face}
+    return {name: np.asarray(value, np.int64).ravel() for name, value in parts.items()}
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+
+
+def _pickled(path: Path) -> Any:
+    try:
+        with path.open("rb") as stream:
+            return load_restricted(stream, str(path))
+    except OSError as problem:
+        raise DataError(f"{path} can't be read: {problem.strerror}.") from None
+
+
+def _zipped(path: Path) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = {}
+            for member in archive.namelist():
+                with archive.open(member) as stream:
+                    found[member.removesuffix(".npy")] = _npy(io.BytesIO(stream.read()), f"{path}, {member}")
+            return found
+    except (*_UNREADABLE, NotImplementedError, RuntimeError) as problem:
+        raise DataError(
+            f"{path} is no readable .npz file ({problem}); save the body's arrays with numpy.savez, or, if it came "
+            "from a project page, copy it again"
+        ) from None
+
+
+def _npy(stream: Any, where: str) -> Any:
+    """One array in numpy's own format; objects through the restricted unpickler."""
+    start = stream.tell()
+    version = np.lib.format.read_magic(stream)
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if header is not None and header(stream)[2].hasobject:
+        return load_restricted(stream, where)
+    stream.seek(start)
+    return np.lib.format.read_array(stream, allow_pickle=False)

@@ -1,0 +1,63 @@
+"""Checkpoints: our own (weights and a manifest), and those that the published code reads and writes."""
+
+from models.checkpoints.export import Progress, published_content, write_published
+from models.checkpoints.fitting import Difference, Fit, check_finite, compare, load_into
+from models.checkpoints.loading import (
+    Loaded,
+    averaged,
+    load_hmr_scorer,
+    load_policy,
+    load_scorehypo,
+    start_condition,
+    start_encoder,
+    warm_start,
+)
+from models.checkpoints.ours import (
+    FORMAT,
+    Checkpoint,
+    Kind,
+    Manifest,
+    digest_of,
+    from_bytes,
+    policy_of,
+    scorer_of,
+    to_bytes,
+)
+from models.checkpoints.published import TITLES, FileKind, PublishedFile, Shadow, Weights, read_published, recognise
+from models.checkpoints.torch_file import read_torch
+
+__all__ = [
+    "FORMAT",
+    "TITLES",
+    "Checkpoint",
+    "Difference",
+    "FileKind",
+    "Fit",
+    "Kind",
+    "Loaded",
+    "Manifest",
+    "Progress",
+    "PublishedFile",
+    "Shadow",
+    "Weights",
+    "averaged",
+    "check_finite",
+    "compare",
+    "digest_of",
+    "from_bytes",
+    "load_hmr_scorer",
+    "load_into",
+    "load_policy",
+    "load_scorehypo",
+    "policy_of",
+    "published_content",
+    "read_published",
+    "read_torch",
+    "recognise",
+    "scorer_of",
+    "start_condition",
+    "start_encoder",
+    "to_bytes",
+    "warm_start",
+    "write_published",
+]
