@@ -100,20 +100,19 @@ def norm(network: nn.Module) -> float:
     return float(torch.stack(squares).sum().sqrt())
 
 
-def assert_gradients(networks: Networks, mode: str, encoder: float = GRADIENT) -> None:
-    """All recorded gradients; `encoder` is the tolerance of HRNet's."""
+def assert_gradients(networks: Networks, mode: str, tolerance: float = GRADIENT) -> None:
+    """All recorded gradients within `tolerance`; HypoNet's norm always within a thousandth."""
     norms = [norm(networks.policy), norm(networks.encoder)]
-    for found, stored_norm, tolerance in zip(
-        norms, golden(FILE)[f"step_{mode}.grad_norms_hyponet_hrnet"], (GRADIENT, encoder), strict=True
-    ):
-        assert found == pytest.approx(float(stored_norm), rel=tolerance)
+    recorded = golden(FILE)[f"step_{mode}.grad_norms_hyponet_hrnet"].tolist()
+    assert norms[0] == pytest.approx(recorded[0], rel=GRADIENT)
+    assert norms[1] == pytest.approx(recorded[1], rel=tolerance)
     still = [name for name, value in networks.encoder.named_parameters() if value.grad is None]
     assert len(still) == golden(FILE)[f"step_{mode}.n_hrnet_params_without_grad"], still
     checked = 0
     # Of HRNet the gradients were recorded after they were clipped to norm one.
-    for network, kind, scale, tolerance in (
-        (networks.policy, "grad", 1.0, GRADIENT),
-        (networks.encoder, "grad_clipped_hrnet", 1 / (norms[1] + 1e-6), encoder),
+    for network, kind, scale in (
+        (networks.policy, "grad", 1.0),
+        (networks.encoder, "grad_clipped_hrnet", 1 / (norms[1] + 1e-6)),
     ):
         for name, value in network.named_parameters():
             stored = f"step_{mode}.{kind}.{name}"
@@ -167,6 +166,7 @@ def test_step_on_labels(networks: Networks) -> None:
     loss = loss_on_labels(estimate, error(networks.policy, context, "gt")).total
     near(loss, "step_plain.loss", rtol=1e-5)
     loss.backward()
-    # With three images to normalise by, HRNet's gradients are a thousand times those above, and single precision is off
-    # by a percent: in double precision their norm is the recorded one to a ten-thousandth.
-    assert_gradients(networks, "plain", encoder=0.05)
+    # Where three images are all that HRNet normalises by, its gradients are a thousand times those above, and what
+    # single precision makes of them is off by a percent or two: in double precision their norm is the recorded one to
+    # a ten-thousandth.
+    assert_gradients(networks, "plain", tolerance=0.05)
