@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from models.policy import Policy
@@ -60,7 +61,13 @@ def settings(encoder: float = 1.0, **changes: Any) -> AlignConfig:
     optimiser = micro.CONFIG.align.optimiser.model_copy(
         update={"steps": STEPS, "report_every": 1, "encoder_learning_rate": encoder}
     )
-    small = {"optimiser": optimiser, "batch_crops": CROPS, "pairs_per_crop": PAIRS // CROPS, "replay_images": 3}
+    small = {
+        "optimiser": optimiser,
+        "batch_crops": CROPS,
+        "denoised_crops": CROPS,
+        "pairs_per_crop": PAIRS // CROPS,
+        "replay_images": 3,
+    }
     return AlignConfig.model_validate({**micro.CONFIG.align.model_dump(), **small, **changes})
 
 
@@ -172,6 +179,18 @@ def test_the_encoder_learns_of_pairs_through_its_own_estimate_or_through_the_den
 
     assert through_the_denoiser(settings(estimate=1.0, replay=0.0)) == (False, True)
     assert through_the_denoiser(settings(estimate=0.0, replay=0.0)) == (True, True)
+
+
+def test_the_denoiser_learns_from_as_many_crops_as_it_is_told() -> None:
+    """Winner and loser of each pair of these crops go through it, and nothing else without replay."""
+    seen: list[int] = []
+    for crops_of_it in (CROPS, 1):
+        made = recipe(settings(denoised_crops=crops_of_it, replay=0.0))
+        made.model.hyponet.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
+        made.loss(0, np.random.default_rng(0))
+    assert seen == [2 * PAIRS, 2 * PAIRS // CROPS]
+    with pytest.raises(ValidationError, match="denoised_crops=5 is more than batch_crops=4"):
+        settings(denoised_crops=CROPS + 1)
 
 
 def test_the_estimate_is_drawn_beyond_the_mean_winner_away_from_the_mean_loser() -> None:
