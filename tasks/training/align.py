@@ -148,7 +148,8 @@ class AlignRecipe:
             np.add.reduceat(side[self.order], self.first_pair, axis=0) / count
             for side in (self.pairs.winner, self.pairs.loser)
         )
-        return (better + self.config.estimate_push * (better - worse)).astype(np.float32)
+        push = 0.0 if self.config.objective == "sft" else self.config.estimate_push
+        return (better + push * (better - worse)).astype(np.float32)
 
     def _pairs_of(self, chosen: np.ndarray, draw: np.random.Generator) -> np.ndarray:
         """(C, K) rows of the pairs of the chosen crops: different ones where a crop has that many."""

@@ -124,7 +124,13 @@ def test_no_weight_on_replay_is_no_replay() -> None:
 
 
 def test_anchored_dpo_that_hardly_prefers_is_training_on_winners() -> None:
-    faint: dict[str, Any] = {"objective": "anchored_dpo", "anchor": 1.0, "beta": 1e-9, "replay": 0.0}
+    faint: dict[str, Any] = {
+        "objective": "anchored_dpo",
+        "anchor": 1.0,
+        "beta": 1e-9,
+        "replay": 0.0,
+        "estimate_push": 0.0,
+    }
     anchored, winners = run(settings(**faint)), run(settings(objective="sft", replay=0.0))
     assert np.array(anchored[0]["loss"]) - 2 * math.log(2) == pytest.approx(np.array(winners[0]["loss"]), rel=1e-4)
     assert anchored[0]["winner"] == pytest.approx(winners[0]["winner"], rel=1e-4)
@@ -200,6 +206,9 @@ def test_the_estimate_is_drawn_beyond_the_mean_winner_away_from_the_mean_loser()
         mine = pairs.crop_row == crop
         winner, loser = pairs.winner[mine].mean(0), pairs.loser[mine].mean(0)
         np.testing.assert_allclose(made.preferred[place], winner + 0.5 * (winner - loser), rtol=1e-5, atol=1e-6)
+    blind = PreferencePairs(pairs.crops, pairs.crop_row, pairs.winner, pairs.winner)
+    winners_alone = recipe(settings(objective="sft", estimate_push=0.5), pairs).preferred
+    np.testing.assert_allclose(winners_alone, recipe(settings(estimate_push=0.5), blind).preferred, atol=1e-6)
 
 
 def test_a_frozen_encoder_may_be_run_once_or_at_every_step() -> None:
