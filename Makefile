@@ -41,7 +41,7 @@ lint: $(STAMP) ## style, types and the arrows between the packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint ## lint and the quick tests, in less than two minutes
+check: lint ## lint and the quick tests, in about two minutes
 	$(BIN)/pytest -m "not slow and not nightly"
 
 test: lint ## lint and all tests but the nightly ones

@@ -33,9 +33,14 @@ def clean_and_measure(
     scores = line.do(pipeline.SCORE_LABELS, (people,), guessed, ground.scorer)
     kept = line.do(pipeline.KEEP, guessed, scores)
 
-    learn = partial(line.model, pipeline.TRAIN_CLEAN, ground.people)
-    trained = learn((kept,), opened.policy, data_key=people)
-    unfiltered = learn((guessed,), opened.policy, data_key=people, role="all labels")
+    trained, unfiltered = line.models(
+        pipeline.TRAIN_CLEAN,
+        {
+            "": (ground.people, (kept,), opened.policy),
+            "all labels": (ground.people, (guessed,), opened.policy),
+        },
+        data_key=people,
+    )
 
     measure = partial(line.do, pipeline.EVALUATE, (ground.people,))
     before = measure(HELD_OUT, opened.policy, ground.scorer, config.evaluate, role="before")

@@ -40,10 +40,15 @@ def align_and_measure(line: Line, ground: Ground, opened: Opened, own: UserPictu
     if not all_passed(ready):
         return Proposal(None, ready)
 
-    learn = partial(line.model, pipeline.ALIGN, ground.people)
-    aligned = learn(pairs, opened.policy, opened.reference, data_key=people)
     at_random = line.do(pipeline.PAIR, hypotheses, scores, _at_random(config.pair), role="random pairs")
-    control = learn(at_random, opened.policy, opened.reference, data_key=people, role="random pairs")
+    aligned, control = line.models(
+        pipeline.ALIGN,
+        {
+            "": (ground.people, pairs, opened.policy, opened.reference),
+            "random pairs": (ground.people, at_random, opened.policy, opened.reference),
+        },
+        data_key=people,
+    )
 
     after = measure(HELD_OUT, aligned, ground.scorer, config.evaluate, role="after")
     first = measure(HELD_OUT, opened.reference, ground.scorer, config.evaluate, role="first policy")

@@ -84,6 +84,9 @@ class Looking(Line):
         key = self.do(stage, *inputs, role=role, **settings)
         return key if isinstance(key, Pending) else model_of(self.context.store, key)
 
+    def models(self, stage: Stage, inputs: Mapping[str, Sequence[Any]], **settings: Any) -> tuple[str, ...]:
+        return tuple(self.model(stage, *given, role=role, **settings) for role, given in inputs.items())
+
     def judge(self, gates: Callable[..., Sequence[Any]], *inputs: Any) -> tuple[Any, ...]:
         if any(True for _ in _pending(inputs)):
             self.notes.append(f"assumed: all gates {gates.__name__.replace('_', ' ')} hold")

@@ -10,18 +10,20 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from prefect import task
+from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.futures import wait
 
-from infra.ray_session import ray_session
+from infra.ray_session import ray_session, room_for
 from infra.stages import StageSpec, find
 from infra.store import Store
 from schemas.errors import ConfigError, DataError, GateError, StoreError
-from schemas.progress import SILENT
+from schemas.progress import SILENT, InRole
 from tasks.context import Context
 from tasks.model_store import model_of
 from tasks.report.facts import StageRun
+from tasks.training.stage import needs
 from tasks.training.worker import RunFolder
 
 RETRY_SECONDS = 3.0
@@ -56,6 +58,10 @@ class Line(ABC):
         """The digest of the model that a training stage makes."""
 
     @abstractmethod
+    def models(self, stage: Stage, inputs: Mapping[str, Sequence[Any]], **settings: Any) -> tuple[str, ...]:
+        """The digests of the models that one training stage makes of each of these inputs, by role; in that order."""
+
+    @abstractmethod
     def judge(self, gates: Callable[..., Sequence[Any]], *inputs: Any) -> tuple[Any, ...]:
         """The verdicts of `gates` for these inputs."""
 
@@ -74,13 +80,11 @@ class Running(Line):
         self.ran: list[StageRun] = []
 
     def do(self, stage: Stage, *inputs: Any, role: str = "", **settings: Any) -> str:
-        context = self.context
-        spec = stage.spec(replace(context, progress=SILENT), *inputs, **settings)
-        before = "reused" if find(context.store, spec.key) else "resumed" if begun(context.store, spec) else "run"
+        spec, before = self._look(stage, inputs, settings)
         if stage.on_ray and before != "reused":
             self._start_ray()
         try:
-            _as_task(context, stage, inputs, settings, role)(list(spec.reads))
+            _as_task(self.context, stage, inputs, settings, role)(list(spec.reads))
         except GateError:
             self.ran.append(StageRun(stage.name, role, spec.key, "stopped"))
             raise
@@ -89,6 +93,36 @@ class Running(Line):
 
     def model(self, stage: Stage, *inputs: Any, role: str = "", **settings: Any) -> str:
         return model_of(self.context.store, self.do(stage, *inputs, role=role, **settings))
+
+    def models(self, stage: Stage, inputs: Mapping[str, Sequence[Any]], **settings: Any) -> tuple[str, ...]:
+        """As in `Line`; side by side where Ray has room for all of them at once, else one after the other."""
+        looks = {role: self._look(stage, given, settings) for role, given in inputs.items()}
+        missing = {spec.key for spec, before in looks.values() if before != "reused"}
+        if len(missing) < len(inputs) or not self._has_room(len(inputs)):
+            return tuple(self.model(stage, *given, role=role, **settings) for role, given in inputs.items())
+        futures = [
+            _as_task(self.context, stage, given, settings, role).submit(list(looks[role][0].reads))
+            for role, given in inputs.items()
+        ]
+        wait(futures)
+        for future in futures:
+            future.result()  # raises what the training raised
+        self.ran += [StageRun(stage.name, role, spec.key, before) for role, (spec, before) in looks.items()]
+        return tuple(model_of(self.context.store, spec.key) for spec, _ in looks.values())
+
+    def _look(self, stage: Stage, inputs: Sequence[Any], settings: Mapping[str, Any]) -> tuple[StageSpec, str]:
+        """What the stage is going to do, and how much of it an earlier run did: "reused", "resumed" or "run"."""
+        context = self.context
+        spec = stage.spec(replace(context, progress=SILENT), *inputs, **settings)
+        if find(context.store, spec.key):
+            return spec, "reused"
+        return spec, "resumed" if begun(context.store, spec) else "run"
+
+    def _has_room(self, trainings: int) -> bool:
+        if self.context.in_process:
+            return False
+        self._start_ray()
+        return room_for(needs(self.context.config.ray)) >= trainings
 
     def judge(self, gates: Callable[..., Sequence[Any]], *inputs: Any) -> tuple[Any, ...]:
         verdicts = tuple(gates(self.context, *inputs))
@@ -114,8 +148,10 @@ def begun(store: Store, spec: StageSpec) -> str:
 
 def _as_task(
     context: Context, stage: Stage, inputs: Sequence[Any], settings: Mapping[str, Any], role: str
-) -> Callable[[list[str]], str]:
+) -> Task[[list[str]], str]:
     """The Prefect task of one stage of one run. Prefect sees the keys of what it reads; the rest stays in here."""
+    if role:
+        context = replace(context, progress=InRole(context.progress, stage.name, role))
 
     @task(
         name=stage.name,

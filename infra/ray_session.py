@@ -20,11 +20,12 @@ from schemas.errors import ConfigError
 
 _OBJECT_STORE_BYTES = 256 * 1024**2
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-_QUIET = {
+_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no report to anybody
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",  # else Ray looks every 2 s whether a training is over
 }
 
 
@@ -42,7 +43,7 @@ def ray_session(
         yield dict(ray.cluster_resources())
         return
     address = os.environ.get("RAY_ADDRESS")
-    with _environment({**_QUIET, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}):
+    with _environment({**_SETTINGS, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}):
         try:
             if address:
                 _join(address, threads)
@@ -52,6 +53,12 @@ def ray_session(
             yield dict(ray.cluster_resources())
         finally:
             ray.shutdown()
+
+
+def room_for(needed: dict[str, float]) -> int:
+    """How many times the session can give what is `needed` ({"CPU": 1.5}) at once."""
+    present = ray.cluster_resources()
+    return min(int((present.get(name, 0.0) + 1e-9) / amount) for name, amount in needed.items() if amount)
 
 
 def check_resources(needed: dict[str, float]) -> None:
@@ -67,7 +74,11 @@ def check_resources(needed: dict[str, float]) -> None:
 
 def _start(cpus: int | None, gpus: int | None, object_store_bytes: int) -> None:
     paths = [str(_checkout()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    with _environment({"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}), _loopback_only():
+    variables = {
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process per training that waits for clouds to take nodes away
+    }
+    with _environment(variables), _loopback_only():
         ray.init(
             address="local",
             num_cpus=cpus,

@@ -84,7 +84,12 @@ def micro(seed: int = 0, campaign: str = "micro") -> EngineConfig:
         generate=GenerateConfig(hypotheses=5, shard_size=8, microbatch=4, seed=seed),
         pair=PairConfig(pairs_per_instance=1, seed=seed),
         align=AlignConfig(
-            optimiser=_short(steps=6, learning_rate=3e-4), batch_crops=8, pairs_per_crop=1, replay_images=8, seed=seed
+            optimiser=_short(steps=6, learning_rate=3e-4),
+            batch_crops=8,
+            denoised_crops=6,
+            pairs_per_crop=1,
+            replay_images=8,
+            seed=seed,
         ),
         evaluate=EvaluateConfig(
             generate=GenerateConfig(hypotheses=4, shard_size=8, microbatch=4, seed=7), resamples=100, seed=seed
@@ -147,6 +152,7 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
             replay=0.0,
             replay_images=0,
             batch_crops=40,
+            denoised_crops=40,
             pairs_per_crop=1,
             losses=losses,
             augment=AugmentConfig(mirror=0.0, brightness=0.0, contrast=0.0, noise=0.0, cutout=0.0),

@@ -34,4 +34,28 @@ class SilentProgress:
     def say(self, text: str) -> None: ...
 
 
+class InRole:
+    """A `Progress` that passes on what the stage `stage` says, under a title with the role that it has in its round."""
+
+    def __init__(self, inner: Progress, stage: str, role: str) -> None:
+        self._inner, self._stage, self._title = inner, stage, f"{stage} ({role})"
+
+    def begin(self, stage: str, total: int, unit: str) -> None:
+        self._inner.begin(self._titled(stage), total, unit)
+
+    def advance(self, stage: str, count: int = 1, note: str = "") -> None:
+        self._inner.advance(self._titled(stage), count, note)
+
+    def end(self, stage: str, note: str = "") -> None:
+        self._inner.end(self._titled(stage), note)
+
+    def say(self, text: str) -> None:
+        self._inner.say(self._titled(text))
+
+    def _titled(self, text: str) -> str:
+        """`text` with the stage's name at its beginning replaced by the title."""
+        rest = text.removeprefix(self._stage)
+        return self._title + rest if rest != text and rest[:1] in ("", ":") else text
+
+
 SILENT = SilentProgress()

@@ -30,7 +30,7 @@ def align_spec(
 ) -> StageSpec:
     """What `align` is going to do."""
     config = context.config
-    about = {"train": config.align, "replay": str(target), "threads": config.ray.threads_per_trainer}
+    about = {"train": config.align, "replay": str(target), "threads": config.ray.threads_beside_control}
     reads = (ingest_key, data_key or ingest_key, pair_key)
     return context.spec("align", 1, about, reads=reads, models=(policy, reference))
 
@@ -66,6 +66,7 @@ def align(
         kind="policy",
         network=load_policy(context.store, policy).config,
         optimiser=config.optimiser,
+        threads=context.config.ray.threads_beside_control,
         parents=tuple(dict.fromkeys((policy, reference))),
     )
 

@@ -1,14 +1,18 @@
 """Run a stage shard by shard: find what is done, do the rest with Ray Data, count, commit.
 
-What flows through Ray is descriptions of shards, not rows: an actor builds its worker once, turns a shard into rows,
-writes the shard's files itself and hands back counts. `in_process=True` does the same work here, without Ray.
+What flows through Ray is descriptions of shards, not rows: a process builds its worker once, turns a shard into rows,
+writes the shard's files itself and hands back counts. On the CPU Ray keeps those processes from stage to stage, because
+starting one costs seconds; where they hold a GPU they are actors, gone with the stage. `in_process=True` does the same
+work here, without Ray.
 """
 
 import json
+import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, cast
 
 import pyarrow as pa
@@ -24,6 +28,9 @@ from schemas import errors
 from schemas.errors import DataError, EngineError, GateError
 from schemas.progress import SILENT, Progress
 from schemas.tables import contract
+
+_SHARD_RETRIES = 2
+"""Times that a shard is tried again after its process died. What the shard's code raises is no such death."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +180,7 @@ def _crash(name: str, error: Exception, attempts: int) -> Failure:
 
 
 class _ShardDoer:
-    """Builds the worker at the first shard and does shards; one lives in each actor. Answers with plain values."""
+    """Builds the worker at the first shard and does shards; one lives in each process. Answers with plain values."""
 
     def __init__(
         self,
@@ -186,6 +193,7 @@ class _ShardDoer:
         self.store, self.spec, self.tables = store, spec, tables
         self.worker, self.worker_args = worker, worker_args
         self.built: ShardWorker | None = None
+        self.of_call = uuid.uuid4().hex
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         shard = Shard(int(row["index"]), tuple(json.loads(row["ids"])))
@@ -210,23 +218,49 @@ def _on_ray(make: _ShardDoer, todo: Sequence[Shard], actors: int, cpus: float, g
     share = min(cpus, 0.9 * ray.cluster_resources().get("CPU", 1.0) / count)
     described = ray.data.from_items([_describe(shard) for shard in todo], override_num_blocks=len(todo))
     with warnings.catch_warnings():
-        # Ray 2.60 calls this way of setting max_restarts deprecated but has no other one yet
+        # Ray 2.60 calls this way of setting retries and restarts deprecated but has no other one yet
         warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
-        answers = described.map(
-            cast(Callable[[dict[str, Any]], dict[str, Any]], _ShardDoer),  # Ray builds it in each actor
-            fn_constructor_args=(make.store, make.spec, make.worker, make.worker_args, make.tables),
-            compute=ray.data.ActorPoolStrategy(size=count),
-            num_cpus=share,
-            num_gpus=gpus or None,
-            max_restarts=0,  # Ray's own default is without end; running the stage again resumes it
-        )
+        answers = _in_actors(described, make, count, share, gpus) if gpus else _in_tasks(described, make, count, share)
     try:
         yield from answers.iter_rows()
-    except ray.exceptions.RayActorError as error:
+    except (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
         raise EngineError(
             f"Stage {make.spec.name}: a worker process died, likely for want of memory. Run again to go on from "
             "the finished shards; if it dies again, lower actors or the microbatch."
         ) from error
+
+
+def _in_tasks(described: ray.data.Dataset, make: _ShardDoer, count: int, cpus: float) -> ray.data.Dataset:
+    """`count` shards at a time, in processes that Ray keeps: the next stage finds its libraries loaded."""
+    return described.map(
+        partial(_in_kept_process, make=make),
+        compute=ray.data.TaskPoolStrategy(size=count),
+        num_cpus=cpus,
+        max_retries=_SHARD_RETRIES,  # Ray's own default is without end
+    )
+
+
+def _in_actors(described: ray.data.Dataset, make: _ShardDoer, count: int, cpus: float, gpus: float) -> ray.data.Dataset:
+    """`count` actors that give their share of the GPU's memory back when the stage ends."""
+    return described.map(
+        cast(Callable[[dict[str, Any]], dict[str, Any]], _ShardDoer),  # Ray builds it in each actor
+        fn_constructor_args=(make.store, make.spec, make.worker, make.worker_args, make.tables),
+        compute=ray.data.ActorPoolStrategy(size=count),
+        num_cpus=cpus,
+        num_gpus=gpus,
+        max_restarts=0,  # Ray's own default is without end; running the stage again resumes it
+    )
+
+
+_kept: list[_ShardDoer] = []
+"""In a process of Ray: what did its last shard, with the worker that it built; at most one."""
+
+
+def _in_kept_process(row: dict[str, Any], make: _ShardDoer) -> dict[str, Any]:
+    """Do a shard with the worker that this process built for an earlier shard of the same call, if there is one."""
+    if not _kept or _kept[0].of_call != make.of_call:
+        _kept[:] = [make]
+    return _kept[0](row)
 
 
 def _follow(answers: Iterator[dict[str, Any]], spec: StageSpec, progress: Progress) -> None:

@@ -38,6 +38,7 @@ def train_base(context: Context, ingest_key: str, target: Target = SOURCE) -> St
         kind="policy",
         network=config.policy,
         optimiser=config.train_base.optimiser,
+        threads=config.ray.threads_per_trainer,
     )
 
 

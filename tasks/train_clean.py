@@ -26,7 +26,7 @@ def train_clean_spec(
 ) -> StageSpec:
     """What `train_clean` is going to do."""
     config = context.config
-    about = {"train": config.train_clean, "labelled": str(target), "threads": config.ray.threads_per_trainer}
+    about = {"train": config.train_clean, "labelled": str(target), "threads": config.ray.threads_beside_control}
     reads = (ingest_key, data_key or ingest_key, *label_keys)
     return context.spec("train_clean", 1, about, reads=reads, models=(policy,))
 
@@ -60,6 +60,7 @@ def train_clean(
         kind="policy",
         network=load_policy(context.store, policy).config,
         optimiser=config.optimiser,
+        threads=context.config.ray.threads_beside_control,
         parents=(policy,),
     )
 

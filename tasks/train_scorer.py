@@ -62,6 +62,7 @@ def train_scorer(context: Context, ingest_key: str, policy: str, target: Target 
         kind="scorer",
         network=config.scorer,
         optimiser=config.train_scorer.optimiser,
+        threads=config.ray.threads_per_trainer,
         parents=(policy,),
     )
 

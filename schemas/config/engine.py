@@ -26,7 +26,12 @@ class RayConfig(Config):
     threads_per_actor: int = setting(1, "torch threads in an actor", "threads", ge=1)
     trainers: int = setting(1, "training workers", "workers", ge=1)
     cpus_per_trainer: float = setting(1.0, "CPUs that a training worker asks for", "CPUs", gt=0)
-    threads_per_trainer: int = setting(2, "torch threads in a training worker", "threads", ge=1)
+    threads_per_trainer: int = setting(
+        2, "torch threads in a training worker that has no other beside it", "threads", ge=1
+    )
+    threads_beside_control: int = setting(
+        1, "torch threads in a training worker of align or train_clean, which run beside their control", "threads", ge=1
+    )
     gpus_per_trainer: float = setting(0.0, "GPUs that a training worker asks for", "GPUs", ge=0)
     train_retries: int = setting(2, "times that a failed training worker is started again", "times", ge=0)
 

@@ -126,6 +126,9 @@ class AlignConfig(Config):
     pairs_per_crop: int = setting(
         1, "pairs of each of these crops a step: they share the encoder's pass", "pairs", ge=1
     )
+    denoised_crops: int = setting(
+        16, "of these crops, those whose pairs the denoiser learns from; the estimate learns from all", "crops", ge=1
+    )
     antithetic: bool = setting(True, "draw timesteps in mirrored couples t, T - 1 - t", "-")
     losses: SupervisedLossConfig = setting(
         SupervisedLossConfig(),
@@ -145,6 +148,12 @@ class AlignConfig(Config):
     fixed_statistics: bool = setting(False, "keep the policy's batch-norm statistics", "-")
     augment: AugmentConfig = setting(AugmentConfig(), "random changes to the crops", "-")
     seed: int = setting(0, "seed of batches and noise", "1", ge=0)
+
+    @model_validator(mode="after")
+    def _denoised_are_among_the_crops(self) -> "AlignConfig":
+        if self.denoised_crops > self.batch_crops:
+            raise ValueError(f"denoised_crops={self.denoised_crops} is more than batch_crops={self.batch_crops}")
+        return self
 
 
 class TrainCleanConfig(Config):

@@ -161,7 +161,7 @@ def png_uri(picture: NDArray[np.uint8]) -> str:
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise ValueError(f"a picture must be (H, W, 3) uint8, not {picture.shape} {picture.dtype}")
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    Image.fromarray(picture).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

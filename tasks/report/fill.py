@@ -229,5 +229,8 @@ def _provenance(store: Store, config: EngineConfig, facts: RoundFacts) -> dict[s
         "code": code_digest(),
         "store": store.url,
         "device": ", ".join(sorted(devices)),
-        "threads": f"{config.ray.threads_per_actor} an actor, {config.ray.threads_per_trainer} a training worker",
+        "threads": (
+            f"{config.ray.threads_per_actor} an actor, {config.ray.threads_per_trainer} a training worker, "
+            f"{config.ray.threads_beside_control} one beside its control"
+        ),
     }

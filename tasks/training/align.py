@@ -5,9 +5,9 @@ crops) keeps what the policy knew. The policy sees augmented crops; the referenc
 sees them as they are, mirrored where the policy's are.
 
 The gradient that reaches the image encoder through the denoiser is mostly noise. With `estimate` the encoder learns of
-the pairs through its own estimate instead: a Gaussian policy around the estimate, anchored to the winners, has its DPO
-optimum at winner + push * (winner - loser), and that is where the estimate is drawn. A single such target is often
-worse than the estimate itself; what they have in common is what the scorer knows.
+the pairs through its own estimate instead: for a Gaussian policy around the estimate, anchored to the winners, DPO that
+is not saturated has its optimum at winner + push * (winner - loser), and that is where the estimate is drawn. A single
+such target is often worse than the estimate itself; what they have in common is what the scorer knows.
 """
 
 from collections.abc import Mapping
@@ -96,10 +96,12 @@ class AlignRecipe:
         crop_rows = torch.from_numpy(self.paired[chosen]).to(self.device)
         change = Augmentation.draw(config.augment, draw, len(chosen), self.device)
         crops = change.crops(crop_tensor(self.pairs.crops[self.paired[chosen]], self.device))
-        poses = self._poses(self._pairs_of(chosen, draw), change)
-        time, noise = self._noise(draw, config.batch_crops * config.pairs_per_crop, config.antithetic)
+        denoised = slice(config.denoised_crops)
+        poses = self._poses(self._pairs_of(chosen[denoised], draw), change.of(denoised))
+        time, noise = self._noise(draw, config.denoised_crops * config.pairs_per_crop, config.antithetic)
         replayed = self._replayed(draw) if config.replay and config.replay_images else None
         (context, estimate), known = self._encode(crops, crop_rows, change, replayed)
+        context = Context(*(part[denoised] for part in context))
         if config.estimate:
             context = Context(*(part.detach() for part in context))
         winner, loser = self._errors(self.model, context, poses, time, noise)
@@ -107,7 +109,7 @@ class AlignRecipe:
         loss = torch.zeros((), device=self.device)
         if config.objective != "sft":
             with torch.no_grad():
-                frozen = self._known(self.reference_context, crop_rows, change)
+                frozen = self._known(self.reference_context, crop_rows[denoised], change.of(denoised))
                 reference_winner, reference_loser = self._errors(self.reference, frozen, poses, time, noise)
             preference = dpo(winner, loser, reference_winner, reference_loser, config.beta)
             loss = loss + preference.loss.mean()
@@ -149,7 +151,8 @@ class AlignRecipe:
             np.add.reduceat(side[self.order], self.first_pair, axis=0) / count
             for side in (self.pairs.winner, self.pairs.loser)
         )
-        return (better + self.config.estimate_push * (better - worse)).astype(np.float32)
+        push = 0.0 if self.config.objective == "sft" else self.config.estimate_push
+        return (better + push * (better - worse)).astype(np.float32)
 
     def _pairs_of(self, chosen: np.ndarray, draw: np.random.Generator) -> np.ndarray:
         """(C, K) rows of the pairs of the chosen crops: different ones where a crop has that many."""

@@ -3,7 +3,7 @@
 Each step draws them from its own source.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -50,6 +50,11 @@ class Augmentation:
             colour=uniform(-1.0, 1.0, 3, 1, 1),
             grain=int(draw.integers(2**62)),
         )
+
+    def of(self, rows: slice) -> "Augmentation":
+        """What is done to some of the crops, but for the pattern of the noise."""
+        names = ("mirrored", "factor", "shift", "noise", "patch", "colour")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
     def crops(self, crops: Tensor) -> Tensor:
         """Crops (B, 3, S, S) in [-1, 1], changed; values stay in [-1, 1]."""

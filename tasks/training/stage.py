@@ -1,10 +1,8 @@
 """A training as a stage: found if it was done, resumed if it was begun, run on Ray Train, committed once."""
 
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -41,10 +39,12 @@ def train_stage(
     kind: Kind,
     network: PolicyConfig | ScorerConfig,
     optimiser: OptimiserConfig,
+    threads: int,
     parents: tuple[str, ...] = (),
 ) -> StageResult:
     """Train what `build(run_folder, device, **args)` makes, and commit the averaged weights and the curves.
 
+    `threads` is what torch may use in each training worker; it must stand in the key, as it reaches the last bits.
     A run that was killed goes on from its last checkpoint and ends with the same bits. Raises EngineError for a loss
     that is no number, for bad data, and when a worker died more often than `ray.train_retries`; ConfigError if Ray
     has too little to give.
@@ -54,7 +54,7 @@ def train_stage(
     if find(store, spec.key) is not None:
         return _reuse(context, spec, run)
     started_at = now()
-    job = Job(spec.name, run, build, dict(args), optimiser, kind, network, parents, settings.threads_per_trainer)
+    job = Job(spec.name, run, build, dict(args), optimiser, kind, network, parents, threads)
     progress.begin(spec.name, optimiser.steps, "steps")
     result = Result.read(run)
     if result is None:
@@ -74,6 +74,14 @@ def train_stage(
     progress.end(spec.name, f"model {result.model.digest[:12]}{_ends(result.history)}")
     _tidy(run)
     return StageResult(record, reused=False)
+
+
+def needs(settings: RayConfig) -> dict[str, float]:
+    """What Ray has to give for one training."""
+    return {
+        "CPU": settings.trainers * settings.cpus_per_trainer,
+        **({"GPU": settings.trainers * settings.gpus_per_trainer} if settings.gpus_per_trainer else {}),
+    }
 
 
 def _reuse(context: Context, spec: StageSpec, run: RunFolder) -> StageResult:
@@ -106,12 +114,7 @@ def _on_ray(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Result |
     run.remove("error.json")
     failure: Exception | None = None
     with ray_session(threads=job.threads):
-        check_resources(
-            {
-                "CPU": settings.trainers * settings.cpus_per_trainer,
-                **({"GPU": settings.trainers * settings.gpus_per_trainer} if settings.gpus_per_trainer else {}),
-            }
-        )
+        check_resources(needs(settings))
         try:
             _fit(_trainer(job, settings), tell)
         except ray.train.TrainingFailedError as error:
@@ -135,27 +138,13 @@ def _fit(trainer: ray.train.torch.TorchTrainer, tell: Callable[[], None]) -> Non
 
     In the main thread Ray would take over Ctrl-C, for the rest of the process, and end it as if all were well.
     """
-    with _environment_default("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.3"):  # else Ray looks every 2 s if it is over
-        executor = ThreadPoolExecutor(1, "training")
-        fitted = executor.submit(trainer.fit)
-        executor.shutdown(wait=False)
-        while not fitted.done():
-            wait([fitted], timeout=_POLL_SECONDS)
-            tell()
+    executor = ThreadPoolExecutor(1, "training")
+    fitted = executor.submit(trainer.fit)
+    executor.shutdown(wait=False)
+    while not fitted.done():
+        wait([fitted], timeout=_POLL_SECONDS)
+        tell()
     fitted.result()
-
-
-@contextmanager
-def _environment_default(name: str, value: str) -> Iterator[None]:
-    """A variable for the length of the block, unless it is set already."""
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        del os.environ[name]
 
 
 def _trainer(job: Job, settings: RayConfig) -> ray.train.torch.TorchTrainer:

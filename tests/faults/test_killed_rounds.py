@@ -40,7 +40,9 @@ def run(store: Path, fault: str = "") -> subprocess.CompletedProcess[str]:
 def rows(place: Path, table: str) -> pa.Table:
     names = [name for name in TABLES[table].schema.names if name not in VARYING.get(table, ())]
     found = read(Store.open(place), table, columns=names)
-    return found.sort_by([(name, "ascending") for name in names if not pa.types.is_nested(found.schema.field(name).type)])
+    return found.sort_by(
+        [(name, "ascending") for name in names if not pa.types.is_nested(found.schema.field(name).type)]
+    )
 
 
 def test_a_round_that_was_killed_three_times(tmp_path: Path) -> None:

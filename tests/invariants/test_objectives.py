@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from models.policy import Policy
@@ -60,7 +61,13 @@ def settings(encoder: float = 1.0, **changes: Any) -> AlignConfig:
     optimiser = micro.CONFIG.align.optimiser.model_copy(
         update={"steps": STEPS, "report_every": 1, "encoder_learning_rate": encoder}
     )
-    small = {"optimiser": optimiser, "batch_crops": CROPS, "pairs_per_crop": PAIRS // CROPS, "replay_images": 3}
+    small = {
+        "optimiser": optimiser,
+        "batch_crops": CROPS,
+        "denoised_crops": CROPS,
+        "pairs_per_crop": PAIRS // CROPS,
+        "replay_images": 3,
+    }
     return AlignConfig.model_validate({**micro.CONFIG.align.model_dump(), **small, **changes})
 
 
@@ -117,7 +124,13 @@ def test_no_weight_on_replay_is_no_replay() -> None:
 
 
 def test_anchored_dpo_that_hardly_prefers_is_training_on_winners() -> None:
-    faint: dict[str, Any] = {"objective": "anchored_dpo", "anchor": 1.0, "beta": 1e-9, "replay": 0.0}
+    faint: dict[str, Any] = {
+        "objective": "anchored_dpo",
+        "anchor": 1.0,
+        "beta": 1e-9,
+        "replay": 0.0,
+        "estimate_push": 0.0,
+    }
     anchored, winners = run(settings(**faint)), run(settings(objective="sft", replay=0.0))
     assert np.array(anchored[0]["loss"]) - 2 * math.log(2) == pytest.approx(np.array(winners[0]["loss"]), rel=1e-4)
     assert anchored[0]["winner"] == pytest.approx(winners[0]["winner"], rel=1e-4)
@@ -174,6 +187,18 @@ def test_the_encoder_learns_of_pairs_through_its_own_estimate_or_through_the_den
     assert through_the_denoiser(settings(estimate=0.0, replay=0.0)) == (True, True)
 
 
+def test_the_denoiser_learns_from_as_many_crops_as_it_is_told() -> None:
+    """Winner and loser of each pair of these crops go through it, and nothing else without replay."""
+    seen: list[int] = []
+    for crops_of_it in (CROPS, 1):
+        made = recipe(settings(denoised_crops=crops_of_it, replay=0.0))
+        made.model.hyponet.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
+        made.loss(0, np.random.default_rng(0))
+    assert seen == [2 * PAIRS, 2 * PAIRS // CROPS]
+    with pytest.raises(ValidationError, match="denoised_crops=5 is more than batch_crops=4"):
+        settings(denoised_crops=CROPS + 1)
+
+
 def test_the_estimate_is_drawn_beyond_the_mean_winner_away_from_the_mean_loser() -> None:
     pairs = random_pairs()
     made = recipe(settings(estimate_push=0.5), pairs)
@@ -181,6 +206,9 @@ def test_the_estimate_is_drawn_beyond_the_mean_winner_away_from_the_mean_loser()
         mine = pairs.crop_row == crop
         winner, loser = pairs.winner[mine].mean(0), pairs.loser[mine].mean(0)
         np.testing.assert_allclose(made.preferred[place], winner + 0.5 * (winner - loser), rtol=1e-5, atol=1e-6)
+    blind = PreferencePairs(pairs.crops, pairs.crop_row, pairs.winner, pairs.winner)
+    winners_alone = recipe(settings(objective="sft", estimate_push=0.5), pairs).preferred
+    np.testing.assert_allclose(winners_alone, recipe(settings(estimate_push=0.5), blind).preferred, atol=1e-6)
 
 
 def test_a_frozen_encoder_may_be_run_once_or_at_every_step() -> None:

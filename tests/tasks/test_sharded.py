@@ -13,7 +13,7 @@ import pytest
 import ray
 
 from infra.noise import standard_normal
-from infra.ray_session import check_resources, ray_session
+from infra.ray_session import check_resources, ray_session, room_for
 from infra.shards import Shard, Tally, cut
 from infra.stages import Failure, StageSpec
 from infra.store import Store
@@ -197,9 +197,62 @@ def test_on_a_real_ray(tmp_path: Path) -> None:
                         assert store.read_bytes(path) == expected.read_bytes(path)
         with pytest.raises(ConfigError, match=r"it needs 5 CPU \(there are 2\)"):
             check_resources({"CPU": 5})
+        assert room_for({"CPU": 1.0}) == 2
+        assert room_for({"CPU": 1.0, "GPU": 1.0}) == 0
         with pytest.raises(StoreError, match="checkpoint is not there"):
             run(Store.open(tmp_path / "bad"), in_process=False, worker_args={"log": "no such checkpoint"})
     assert not ray.is_initialized()
+
+
+class Marker(Scorer):
+    """A scorer that notes which process does a shard, and dies once where no process noted anything yet."""
+
+    def __init__(self, log: str, dies: bool = False) -> None:
+        super().__init__()
+        self.file, self.dies = Path(log), dies
+
+    def __call__(self, shard: Shard) -> ShardOutput:
+        first = not self.file.exists()
+        with self.file.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        if first and self.dies:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(shard)
+
+
+@pytest.mark.slow
+def test_processes_of_ray_are_kept_on_the_cpu_replaced_when_they_die_and_gone_with_a_gpu(tmp_path: Path) -> None:
+    def processes(name: str, **options: object) -> list[int]:
+        store, log = Store.open(tmp_path / name), tmp_path / f"{name}.log"
+        dies = bool(options.pop("dies", False))
+        run_sharded(
+            store,
+            spec(),
+            IDS,
+            5,
+            Marker,
+            {"log": str(log), "dies": dies},
+            tables=["scores"],
+            **options,  # type: ignore[arg-type]
+        )
+        assert read(store, "scores").equals(expected)
+        return [int(line) for line in log.read_text().split()]
+
+    run(Store.open(tmp_path / "expected"))
+    expected = read(Store.open(tmp_path / "expected"), "scores")
+    with ray_session(cpus=2, gpus=1):  # a GPU by name: nothing here touches one
+        assert len(processes("killed", dies=True)) == 6
+        first = processes("first", actors=1)
+        second = processes("second", actors=1)
+        assert len(first) == len(second) == 5
+        assert set(second) == set(first)
+        with_gpu = processes("gpu", actors=1, gpus_per_actor=1.0)
+        assert not set(with_gpu) & set(first)
+        deadline = time.monotonic() + 30
+        while any(psutil.pid_exists(number) for number in with_gpu) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert not any(psutil.pid_exists(number) for number in with_gpu)
+        assert psutil.pid_exists(first[0])
 
 
 RAY_DRIVER = """
