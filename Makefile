@@ -10,7 +10,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; d
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run clean-round evidence test check lint bench nightly clean
+.PHONY: help install run clean-round evidence test check lint parity bench nightly clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -49,6 +49,9 @@ test: lint ## lint and all tests but the nightly ones
 
 nightly: $(STAMP) ## the tests that take minutes each
 	$(BIN)/pytest -m nightly
+
+parity: $(STAMP) ## against golden outputs of the published code; another set: ADHMR_PARITY_DIR=/elsewhere make parity
+	$(BIN)/pytest tests/parity
 
 bench: $(STAMP) ## timings
 	$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -51,8 +51,11 @@ class Checkpoint:
     state: dict[str, Tensor]
 
 
-def digest_of(state: Mapping[str, Tensor], config: BaseModel) -> str:
-    """The digest (64 hex digits) of weights under a configuration; the order of the names does not count."""
+def digest_of(state: Mapping[str, Tensor], config: BaseModel | Mapping[str, Any]) -> str:
+    """The digest (64 hex digits) of weights under a configuration; the order of the names does not count.
+
+    A configuration counts as it is dumped, or as it was: one that was saved before a field came to it keeps its digest.
+    """
     arrays: dict[str, np.ndarray] = {name: value.detach().cpu().numpy() for name, value in state.items()}
     return state_digest(arrays, about=config)
 
@@ -94,7 +97,8 @@ def from_bytes(data: bytes, where: str = "the checkpoint") -> Checkpoint:
         )
     manifest = Manifest(**{**raw, "parents": tuple(raw["parents"])})
     check_finite(state, where)
-    seen = digest_of(state, _config(manifest, where))
+    _config(manifest, where)
+    seen = digest_of(state, manifest.config)
     if seen != manifest.digest:
         raise DataError(f"{where} is damaged: its weights have digest {seen[:12]}, not {manifest.digest[:12]}.")
     return Checkpoint(manifest, state)

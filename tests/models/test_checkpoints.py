@@ -116,6 +116,16 @@ def test_a_long_list_is_cut() -> None:
     assert len(str(raised.value).splitlines()) == 10
 
 
+def test_a_checkpoint_from_before_a_field_of_the_configuration_is_read() -> None:
+    older = CONFIG.policy.model_dump(mode="json")
+    del older["condition"]["swapped_twist_points"]
+    digest = digest_of(policy().state_dict(), older)
+    assert digest != digest_of(policy().state_dict(), CONFIG.policy)
+    checkpoint = from_bytes(with_manifest({"config": older, "digest": digest}))
+    assert checkpoint.manifest.digest == digest
+    assert policy_of(checkpoint).config == CONFIG.policy
+
+
 def test_the_wrong_kind_is_refused() -> None:
     with pytest.raises(DataError, match="model 1 holds a policy, but a scorer is needed"):
         scorer_of(from_bytes(saved()), "model 1")
