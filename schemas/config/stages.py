@@ -35,7 +35,7 @@ class IngestConfig(Config):
 class GenerateConfig(Config):
     """How many hypotheses are drawn, and from which noise."""
 
-    hypotheses: int = setting(14, "samples for each instance; sample 0 starts from zero noise", "hypotheses", ge=2)
+    hypotheses: int = setting(16, "samples for each instance; sample 0 starts from zero noise", "hypotheses", ge=2)
     noise_temperature: float = setting(1.0, "factor on the starting noise; 1 is the policy itself", "1", ge=0)
     shard_size: int = setting(250, "instances a shard", "instances", ge=1)
     microbatch: int = setting(10, "instances in one forward pass; the last is padded", "instances", ge=1)

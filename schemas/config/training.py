@@ -113,7 +113,7 @@ class AlignConfig(Config):
     )
     optimiser: OptimiserConfig = setting(
         OptimiserConfig(
-            steps=130, learning_rate=4e-5, encoder_learning_rate=125.0, ema_decay=0.99, checkpoint_every=40
+            steps=160, learning_rate=4e-5, encoder_learning_rate=100.0, ema_decay=0.99, checkpoint_every=40
         ),
         "optimiser",
         "-",
