@@ -21,6 +21,8 @@ from tasks.model_store import SavedModel, model_rows
 from tasks.report.facts import StageRun
 from tasks.sharded import StageResult
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
 
 @pytest.fixture(scope="module", autouse=True)
 def harness() -> Iterator[None]:
