@@ -256,9 +256,16 @@ def test_on_a_real_ray_with_kills_of_driver_and_worker(micro_store: MicroStore, 
         network, optimiser = here.config.policy, here.config.train_base.optimiser
         refused, args = StageSpec("refused", 1, {}), {"text": "no such thing"}
         with pytest.raises(DataError, match="Stage refused: no such thing"):
-            train_stage(here, refused, refuse, args, kind="policy", network=network, optimiser=optimiser)
+            train_stage(here, refused, refuse, args, kind="policy", network=network, optimiser=optimiser, threads=1)
         done = train_stage(
-            here, spec, build_fragile, {"ingest_key": key}, kind="policy", network=network, optimiser=optimiser
+            here,
+            spec,
+            build_fragile,
+            {"ingest_key": key},
+            kind="policy",
+            network=network,
+            optimiser=optimiser,
+            threads=1,
         )
     assert done.key == expected.key
     assert not done.reused
