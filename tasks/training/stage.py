@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pyarrow as pa
+import ray.exceptions
 import ray.train
 import ray.train.torch
 import torch
@@ -103,7 +104,7 @@ def _tidy(run: RunFolder) -> None:
 def _in_process(job: Job, tell: Callable[[], None]) -> Result:
     threads = torch.get_num_threads()
     try:
-        return train(job, torch.device("cpu"), None, lambda step, state: tell())
+        return train(job, torch.device("cpu"), tell=tell)
     finally:
         torch.set_num_threads(threads)
         torch.set_flush_denormal(False)
@@ -112,13 +113,9 @@ def _in_process(job: Job, tell: Callable[[], None]) -> Result:
 def _on_ray(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Result | None:
     run = job.run
     run.remove("error.json")
-    failure: Exception | None = None
     with ray_session(threads=job.threads):
         check_resources(needs(settings))
-        try:
-            _fit(_trainer(job, settings), tell)
-        except ray.train.TrainingFailedError as error:
-            failure = error
+        failure = _fit_with_retries(job, settings, tell)
     told = run.read("error.json")
     if told is not None:
         said = json.loads(told)
@@ -131,6 +128,20 @@ def _on_ray(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Result |
             "memory, make the batch smaller."
         ) from failure
     return result
+
+
+def _fit_with_retries(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Exception | None:
+    """Fit, and give the error that remained. Ray starts dead workers again; its own controller has only us."""
+    failure: Exception | None = None
+    for _ in range(settings.train_retries + 1):
+        try:
+            _fit(_trainer(job, settings), tell)
+            return None
+        except ray.train.TrainingFailedError as error:
+            return error
+        except ray.exceptions.RayActorError as error:
+            failure = error
+    return failure
 
 
 def _fit(trainer: ray.train.torch.TorchTrainer, tell: Callable[[], None]) -> None:
@@ -165,8 +176,6 @@ def _trainer(job: Job, settings: RayConfig) -> ray.train.torch.TorchTrainer:
             failure_config=FailureConfig(
                 max_failures=settings.train_retries, controller_failure_limit=settings.train_retries
             ),
-            # two, so that a kill while the newest is being registered leaves one
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
         ),
     )
 

@@ -5,12 +5,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from ray.train.v2.api.exceptions import WorkerGroupError
@@ -29,7 +31,7 @@ from tasks.train_base import build_base, train_base, train_base_spec
 from tasks.training import stage
 from tasks.training.base import BaseRecipe
 from tasks.training.stage import train_stage
-from tasks.training.worker import Job, RunFolder, train
+from tasks.training.worker import CHECKPOINT, Job, RunFolder, train
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -109,32 +111,23 @@ def test_what_decides_the_key(shared_micro_store: MicroStore) -> None:
 
 
 def test_resumed_from_each_checkpoint_it_is_the_same_model_with_the_same_curves(micro_store: MicroStore) -> None:
-    states: dict[int, Any] = {}
-    whole = train(
-        job(micro_store, "whole"),
-        torch.device("cpu"),
-        None,
-        lambda step, state: states.update({step: _copied(state())}),
-    )
-    assert sorted(states) == [2, 4, 6]
-    for step, state in states.items():
-        resumed = train(job(micro_store, f"from-{step}"), torch.device("cpu"), state, lambda step, state: None)
-        assert resumed == whole
+    checkpoints: list[bytes | None] = []
+    first = job(micro_store, "whole")
+    whole = train(first, torch.device("cpu"), tell=lambda: checkpoints.append(first.run.read(CHECKPOINT)))
+    assert len(checkpoints) == 3
+    for number, checkpoint in enumerate(checkpoints):
+        again = job(micro_store, f"from-{number}")
+        assert checkpoint is not None
+        again.run.write(CHECKPOINT, checkpoint)
+        assert train(again, torch.device("cpu"), keeps=False) == whole
+        assert again.run.read(CHECKPOINT) == checkpoint
     torch.set_flush_denormal(False)
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    if isinstance(value, dict):
-        return {name: _copied(item) for name, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def test_a_training_that_was_over_before_the_kill_is_only_committed(micro_store: MicroStore) -> None:
     store, key = micro_store.store, micro_store.ingest_key
     spec = train_base_spec(context(store), key)
-    result = train(job(micro_store, f"train_base-{spec.key[:16]}"), torch.device("cpu"), None, lambda step, state: None)
+    result = train(job(micro_store, f"train_base-{spec.key[:16]}"), torch.device("cpu"))
     torch.set_flush_denormal(False)
     heard = Heard()
     done = train_base(context(store, heard), key)
@@ -215,15 +208,30 @@ def refuse(run: RunFolder, device: torch.device, text: str) -> Any:
 
 
 class Fragile(BaseRecipe):
-    """Once in a run's life, its worker is killed at step 100."""
+    """Each once in a run's life: Ray's controller of the training is killed at step 80, its worker at step 100."""
 
     run: RunFolder
 
     def loss(self, step: int, draw: np.random.Generator) -> tuple[torch.Tensor, Mapping[str, float]]:
-        if step == 100 and self.run.read("killed") is None:
-            self.run.write("killed", b"")
-            os.kill(os.getpid(), signal.SIGKILL)
+        if step == 80:
+            self.kill_once(next(one for one in siblings() if "TrainController" in " ".join(one.cmdline())))
+        if step == 100:
+            self.kill_once(psutil.Process())
         return super().loss(step, draw)
+
+    def kill_once(self, process: psutil.Process) -> None:
+        name = f"killed-{process.cmdline()[0]}"
+        if self.run.read(name) is None:
+            self.run.write(name, b"")
+            process.kill()
+            time.sleep(60)  # a worker that goes on for a moment after its controller would hide what is tested
+
+
+def siblings() -> list[psutil.Process]:
+    """All workers of this session of Ray."""
+    parent = psutil.Process().parent()
+    assert parent is not None
+    return parent.children()
 
 
 def build_fragile(run: RunFolder, device: torch.device, ingest_key: str) -> Fragile:
@@ -249,7 +257,7 @@ def test_on_a_real_ray_with_kills_of_driver_and_worker(micro_store: MicroStore, 
     environment = {**os.environ, "ADHMR_FAULT_AT": "train:train_base@3"}
     assert subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == -signal.SIGKILL
     assert find(store, spec.key) is None
-    assert any("/checkpoint" in path for path in store.list_files(run.ray_folder))
+    assert run.read(CHECKPOINT) is not None
     assert run.read("result.json") is None
 
     with ray_session(cpus=2):
