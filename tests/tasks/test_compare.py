@@ -98,13 +98,11 @@ def test_of_an_evaluation_without_scores_nothing_is_selected_or_ranked() -> None
         for one in (RANDOM, bare)
     )
     lost = set(scored) - set(unscored)
-    assert lost == {(f"selected_{name}", role) for name in ERRORS for role in SELECTED_ROLES}
+    roles = ("random", "change_random", "change_minus_random")
+    assert lost == {(f"selected_{name}", role) for name in ERRORS for role in roles}
     assert all(unscored[key].value == scored[key].value for key in unscored)
     assert bare.among(bare.ids[:1]).scores is None
     assert ranking(bare, "mpvpe", 100, 0)[1] == 0
-
-
-SELECTED_ROLES = ("random", "change_random", "change_minus_random")
 
 
 def test_a_policy_without_diversity_can_still_be_compared() -> None:
