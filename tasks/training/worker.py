@@ -1,8 +1,9 @@
 """What a training worker does: build the recipe, go on from the last checkpoint, train, leave the model in the store.
 
-Ray Train calls `on_ray` in each worker; `train` is the same work without Ray. Worker and driver tell each other what
-they must through files in the run's folder of the store, which outlives them both. The checkpoint is such a file too,
-and not one of Ray's: those hang on a list that Ray rewrites in place, and a kill in that moment would end the run.
+Ray Train calls `on_ray` in each worker; `train` is the work itself, and knows nothing of Ray. Worker and driver tell
+each other what they must through files in the run's folder of the store, which outlives them both. The checkpoint is
+such a file too, and not one of Ray's: those hang on a list that Ray rewrites in place, and a kill in that moment would
+end the run.
 """
 
 import io
@@ -24,6 +25,7 @@ from schemas.config.training import OptimiserConfig
 from schemas.digests import canonical_json
 from schemas.errors import EngineError, StoreError
 from tasks.model_store import SavedModel, save_model
+from tasks.numerics import fixed_numerics
 from tasks.training.loop import Recipe, Training
 
 History = list[tuple[int, dict[str, float]]]
@@ -91,6 +93,7 @@ class Job:
     network: PolicyConfig | ScorerConfig
     parents: tuple[str, ...] = ()
     threads: int = 1
+    on_gpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,11 +121,13 @@ class Result:
 def train(job: Job, device: torch.device, *, keeps: bool = True, tell: Callable[[], None] = lambda: None) -> Result:
     """The whole training, from the run's checkpoint or from the start; the model is saved.
 
-    One worker `keeps` the checkpoint; `tell` is called after each. Threads and the handling of denormals are set for
-    this process, because both reach the last bits of the weights.
+    One worker `keeps` the checkpoint; `tell` is called after each.
     """
-    torch.set_num_threads(job.threads)
-    torch.set_flush_denormal(True)
+    with fixed_numerics(job.threads):
+        return _train(job, device, keeps, tell)
+
+
+def _train(job: Job, device: torch.device, keeps: bool, tell: Callable[[], None]) -> Result:
     job.run.say(0, "preparing")
     training = Training(job.build(job.run, device, **job.args), job.optimiser)
     history: History = []
@@ -155,8 +160,9 @@ def on_ray(config: Mapping[str, Any]) -> None:
     """The training loop of a Ray Train worker; `config["job"]` is the Job."""
     job: Job = config["job"]
     context = ray.train.get_context()
+    device = ray.train.torch.get_device() if job.on_gpu else torch.device("cpu")
     try:
-        train(job, ray.train.torch.get_device(), keeps=context.get_world_rank() == 0)
+        train(job, device, keeps=context.get_world_rank() == 0)
     except EngineError as error:
         # told by a file: raised through Ray, it would be tried again to no avail and drown in tracebacks
         job.run.write("error.json", canonical_json({"type": type(error).__name__, "text": str(error)}).encode())
