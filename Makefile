@@ -10,7 +10,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; d
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run clean-round evidence test check lint parity bench nightly clean
+.PHONY: help install run clean-round evidence test check quick lint parity bench nightly clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -41,7 +41,10 @@ lint: $(STAMP) ## style, types and the arrows between the packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint ## lint and the quick tests, in about two minutes
+check: $(STAMP) ## lint and the quick tests, beside each other
+	@$(MAKE) --no-print-directory -j2 lint quick
+
+quick: $(STAMP) ## the quick tests
 	$(BIN)/pytest -m "not slow and not nightly"
 
 test: lint ## lint and all tests but the nightly ones

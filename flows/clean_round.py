@@ -47,11 +47,11 @@ def clean_and_measure(
     after = measure(HELD_OUT, trained, ground.scorer, config.evaluate, role="after")
     first = measure(HELD_OUT, opened.reference, ground.scorer, config.evaluate, role="first policy")
     controls = {
-        "all_labels": measure((WILD_TEST,), unfiltered, ground.scorer, config.evaluate, role="all labels"),
+        "all_labels": measure((WILD_TEST,), unfiltered, None, config.evaluate, role="all labels"),
         "less_noise": measure(
             (WILD_TEST,),
             opened.policy,
-            ground.scorer,
+            None,
             config.evaluate,
             temperature=config.evaluate.less_noise,
             role="less noise",

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from flows.errors import clear_errors
 from flows.quiet import quiet_start
+from flows.temporary_server import begin_server
 from schemas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -77,8 +78,10 @@ def run(
     """A whole DPO round. What is missing is made first, a killed round goes on, else the next one begins."""
     fields = _changes(changes)
     _early_checks(store, profile, campaign, seed, fields, images, boxes)
+    server_is_ready = begin_server()
     from flows.dpo_round import dpo_round
 
+    server_is_ready()
     facts = dpo_round(store, profile, campaign, seed, images, boxes, fields)
     _summarise(store, profile, campaign, seed, fields, facts)
 
@@ -98,8 +101,10 @@ def clean(
     """A cleaning round: pseudo-label, score, keep the best share, train on it, evaluate."""
     fields = _changes(changes, swap_share)
     _early_checks(store, profile, campaign, seed, fields, images, boxes)
+    server_is_ready = begin_server()
     from flows.clean_round import clean_round
 
+    server_is_ready()
     facts = clean_round(store, profile, campaign, seed, images, boxes, labels, fields)
     _summarise(store, profile, campaign, seed, fields, facts)
 
@@ -120,8 +125,10 @@ def evaluate(
     """Measure a policy on a labelled split."""
     fields = _changes(changes)
     _early_checks(store, profile, campaign, seed, fields)
+    server_is_ready = begin_server()
     from flows.evaluate import evaluate as evaluate_flow
 
+    server_is_ready()
     key = evaluate_flow(store, profile, campaign, seed, policy, dataset, split, fields)
     from flows.show import print_evaluation
 

@@ -53,11 +53,11 @@ def align_and_measure(line: Line, ground: Ground, opened: Opened, own: UserPictu
     after = measure(HELD_OUT, aligned, ground.scorer, config.evaluate, role="after")
     first = measure(HELD_OUT, opened.reference, ground.scorer, config.evaluate, role="first policy")
     controls = {
-        "random_pairs": measure((WILD_TEST,), control, ground.scorer, config.evaluate, role="random pairs"),
+        "random_pairs": measure((WILD_TEST,), control, None, config.evaluate, role="random pairs"),
         "less_noise": measure(
             (WILD_TEST,),
             opened.policy,
-            ground.scorer,
+            None,
             config.evaluate,
             temperature=config.evaluate.less_noise,
             role="less noise",

@@ -18,6 +18,7 @@ import typer
 
 from flows.errors import clear_errors
 from flows.quiet import quiet_start
+from flows.temporary_server import begin_server
 from infra import rounds
 from infra.stages import versions
 from infra.store import Store
@@ -61,9 +62,11 @@ def machine() -> dict[str, str]:
 
 
 def _run_seed(folder: Path, profile: str, seed: int) -> None:
+    server_is_ready = begin_server()
     from flows.clean_round import clean_round
     from flows.dpo_round import dpo_round
 
+    server_is_ready()
     place = str(_place(folder, seed))
     store = Store.open(place)
     if not _is_done(store, ALIGNING):

@@ -109,7 +109,7 @@ class PrefectProgress:
     def __init__(
         self,
         inner: Progress,
-        interval: float = 2.0,
+        interval: float = 5.0,
         find_writer: Callable[[], ArtifactWriter | None] = artifacts_of_current_run,
     ) -> None:
         self._inner = inner

@@ -43,7 +43,8 @@ def ray_session(
         yield dict(ray.cluster_resources())
         return
     address = os.environ.get("RAY_ADDRESS")
-    with _environment({**_SETTINGS, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}):
+    settings = {name: os.environ.get(name, value) for name, value in _SETTINGS.items()}
+    with _environment({**settings, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}):
         try:
             if address:
                 _join(address, threads)

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 
 from infra.shards import Shard
 from schemas.config.engine import RayConfig
 from tasks.context import Context
+from tasks.numerics import fixed_numerics
 from tasks.sharded import ShardOutput
 
 
@@ -40,15 +40,9 @@ class ModelWorker(ABC):
         self.threads = threads
 
     def __call__(self, shard: Shard) -> ShardOutput:
-        """Rows of a shard. Threads, and denormal numbers that count as zero (for speed), are put back afterwards."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        torch.set_flush_denormal(True)
-        try:
+        """Rows of a shard."""
+        with fixed_numerics(self.threads):
             return self.work(shard)
-        finally:
-            torch.set_flush_denormal(False)
-            torch.set_num_threads(before)
 
     @abstractmethod
     def work(self, shard: Shard) -> ShardOutput:

@@ -55,8 +55,8 @@ class EvaluationTable:
     ids: tuple[str, ...]
     errors: Mapping[str, np.ndarray]
     """By name in `ERRORS`: (N, M + 1) mm."""
-    scores: np.ndarray
-    """(N, M + 1)."""
+    scores: np.ndarray | None
+    """(N, M + 1); None where no scorer looked, as at controls."""
     diversity: np.ndarray
     """(N,) mm."""
 
@@ -64,18 +64,20 @@ class EvaluationTable:
         """The rows of `ids`, which are sorted and all here."""
         rows = np.searchsorted(np.array(self.ids), np.array(ids))
         errors = {name: values[rows] for name, values in self.errors.items()}
-        return EvaluationTable(tuple(ids), errors, self.scores[rows], self.diversity[rows])
+        scores = None if self.scores is None else self.scores[rows]
+        return EvaluationTable(tuple(ids), errors, scores, self.diversity[rows])
 
     def figures(self) -> dict[str, np.ndarray]:
-        """Every figure that has a value for each instance: name -> (N,) mm."""
-        chosen = 1 + np.argmax(self.scores[:, 1:], axis=1)
+        """Every figure that has a value for each instance: name -> (N,) mm. Nothing is selected without scores."""
         found = {}
         for name, values in self.errors.items():
             drawn = values[:, 1:]
             found[f"zero_noise_{name}"] = values[:, 0]
             found[f"expected_{name}"] = drawn.mean(axis=1)
             found[f"best_of_m_{name}"] = drawn.min(axis=1)
-            found[f"selected_{name}"] = values[np.arange(len(values)), chosen]
+            if self.scores is not None:
+                chosen = 1 + np.argmax(self.scores[:, 1:], axis=1)
+                found[f"selected_{name}"] = values[np.arange(len(values)), chosen]
         return found | {DIVERSITY: self.diversity}
 
 
@@ -102,13 +104,14 @@ def evaluation_table(store: Store, evaluate_key: str) -> dict[Target, Evaluation
     samples = errors.column("sample_index").to_numpy()
     if shape[1] < 2 or not np.array_equal(samples, np.tile(np.arange(shape[1]), shape[0])):
         raise DataError(f"The evaluation {evaluate_key[:12]} lacks some errors: it is not complete.")
-    if not errors.select(["instance_id", "sample_index"]).equals(scores.select(["instance_id", "sample_index"])):
+    hypotheses = ["instance_id", "sample_index"]
+    if len(scores) and not errors.select(hypotheses).equals(scores.select(hypotheses)):
         raise DataError(f"The evaluation {evaluate_key[:12]} has scores of other hypotheses than it has errors of.")
     diversity = _diversity(store, evaluate_key, record.reads, ids)
     whole = EvaluationTable(
         tuple(ids),
         {name: errors.column(f"{name}_mm").to_numpy().reshape(shape) for name in ERRORS},
-        scores.column("score").to_numpy().reshape(shape),
+        scores.column("score").to_numpy().reshape(shape) if len(scores) else None,
         diversity,
     )
     firsts = errors.select(["dataset", "split"]).take(np.arange(0, len(errors), shape[1])).to_pylist()
@@ -218,6 +221,8 @@ def measure(
 def ranking(table: EvaluationTable, error: str, resamples: int, seed: int) -> tuple[Interval, int]:
     """Spearman of score and (negative) error within an instance, over the random samples, and how many instances it
     was taken over. All nan where no instance can be ranked."""
+    if table.scores is None:
+        return Interval(float("nan"), float("nan"), float("nan")), 0
     within = within_spearman(table.scores[:, 1:], table.errors[error][:, 1:])
     if not within.used:
         return Interval(float("nan"), float("nan"), float("nan")), 0
@@ -228,6 +233,8 @@ def ranking(table: EvaluationTable, error: str, resamples: int, seed: int) -> tu
 def _rankings(
     target: Target, role: str, table: EvaluationTable, model: str | None, options: Mapping[str, int]
 ) -> Iterator[Metric]:
+    if table.scores is None:
+        return
     for error in ERRORS:
         within, used = ranking(table, error, **options)
         if used:

@@ -90,7 +90,7 @@ def evaluate_spec(
     ingest_keys: Sequence[str],
     targets: Sequence[Target],
     policy: str,
-    scorer: str,
+    scorer: str | None,
     config: EvaluateConfig,
     temperature: float = 1.0,
 ) -> StageSpec:
@@ -99,12 +99,12 @@ def evaluate_spec(
         "generate": config.generate,
         "temperature": temperature,
         "targets": [str(target) for target in targets],
-        "score": context.config.score,
+        "score": context.config.score if scorer else None,
         "root_solver": context.config.root_solver,
         "body": load_body(context.config.body).digest,
         "threads": context.config.ray.threads_per_actor,
     }
-    return context.spec("evaluate", 1, decisive, reads=ingest_keys, models=[policy, scorer])
+    return context.spec("evaluate", 1, decisive, reads=ingest_keys, models=[policy, *([scorer] if scorer else [])])
 
 
 def evaluate(
@@ -112,14 +112,16 @@ def evaluate(
     ingest_keys: Sequence[str],
     targets: Sequence[Target],
     policy: str,
-    scorer: str,
+    scorer: str | None,
     config: EvaluateConfig,
     temperature: float = 1.0,
 ) -> StageResult:
     """Measure the policy (a digest) on the labelled splits `targets` -> tables `hypotheses`, `scores`, `errors`.
 
-    `temperature` multiplies the starting noise: the control that only shrinks it uses `config.less_noise`. An instance
-    without a gt label is filtered; one for which a model gives a number that is not finite fails.
+    Without a `scorer` (a digest) there are no scores, and nothing is selected by them: a control needs none, and costs
+    a third less. `temperature` multiplies the starting noise: the control that only shrinks it uses
+    `config.less_noise`. An instance without a gt label is filtered; one for which a model gives a number that is not
+    finite fails.
     """
     spec = evaluate_spec(context, ingest_keys, targets, policy, scorer, config, temperature)
     settings = context.config
@@ -160,7 +162,7 @@ class EvaluateWorker(ModelWorker):
         store: Store,
         ingest_keys: Sequence[str],
         policy: str,
-        scorer: str,
+        scorer: str | None,
         config: EvaluateConfig,
         score_config: ScoreConfig,
         body: str,
@@ -172,19 +174,22 @@ class EvaluateWorker(ModelWorker):
     ) -> None:
         super().__init__(threads)
         self.store, self.ingest_keys = store, ingest_keys
-        self.scorer_digest, self.generation_id, self.partition = scorer, generation_id, partition
+        self.generation_id, self.partition = generation_id, partition
         loaded = load_body(body)
         self.make = HypothesisMaker(load_policy(store, policy), config.generate, loaded, device=device)
-        self.score = HypothesisScorer(load_scorer(store, scorer), score_config, device=device)
+        self.scorer_digest = scorer
+        self.score = HypothesisScorer(load_scorer(store, scorer), score_config, device=device) if scorer else None
         self.measure = ErrorMeter(loaded, root, config.generate.microbatch)
 
     def work(self, shard: Shard) -> ShardOutput:
-        """Rows of the three tables, sorted by instance and sample."""
+        """Rows of the tables, sorted by instance and sample."""
         instances = load_instances(self.store, self.ingest_keys, list(shard.ids))
         made = self.make(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
-        scores = self.score(instances.crops, made.uvd, made.twists)
         labelled = instances.labelled & np.isfinite(instances.root_depth)
-        good = made.finite() & np.isfinite(scores).all(axis=1)
+        good = made.finite()
+        scores = self.score(instances.crops, made.uvd, made.twists) if self.score else None
+        if scores is not None:
+            good &= np.isfinite(scores).all(axis=1)
         rows = np.flatnonzero(labelled & good)
         samples = self.make.samples
         failures = [
@@ -194,11 +199,12 @@ class EvaluateWorker(ModelWorker):
         failures += not_finite(instances.ids, good | ~labelled, "the policy's hypotheses or their scores")
         tables = {
             "hypotheses": hypotheses_table(self.generation_id, instances, made, samples, self.partition, rows),
-            "scores": scores_table(
-                self.generation_id, instances.ids, samples, scores, self.scorer_digest, self.partition, rows
-            ),
             "errors": self._errors_table(instances, made, rows),
         }
+        if scores is not None and self.scorer_digest is not None:
+            tables["scores"] = scores_table(
+                self.generation_id, instances.ids, samples, scores, self.scorer_digest, self.partition, rows
+            )
         return ShardOutput(tables, failures, ok=len(rows))
 
     def _errors_table(self, instances: Instances, made: Hypotheses, rows: np.ndarray) -> pa.Table:

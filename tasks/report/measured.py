@@ -105,7 +105,7 @@ def scores_against_errors(store: Store, facts: RoundFacts, config: EngineConfig)
     if key is None:
         return None
     table = evaluation_table(store, key).get(VALIDATION)
-    if table is None:
+    if table is None or table.scores is None:
         return None
     within, used = ranking(table, "mpvpe", config.evaluate.resamples, config.evaluate.seed)
     scores, errors = table.scores[:, 1:], table.errors["mpvpe"][:, 1:]

@@ -1,8 +1,8 @@
 """Alignment: the policy is moved towards winners and away from losers, measured against a frozen reference.
 
 The anchor (the winner's own denoising error) keeps DPO from winning by making both worse; the replay (labelled source
-crops) keeps what the policy knew. The policy sees augmented crops; the reference, whose features are computed once,
-sees them as they are, mirrored where the policy's are.
+crops) keeps what the policy knew. The policy sees augmented crops; a frozen encoder, such as the reference's, sees them
+as they are, mirrored where the policy's are.
 
 The gradient that reaches the image encoder through the denoiser is mostly noise. With `estimate` the encoder learns of
 the pairs through its own estimate instead: for a Gaussian policy around the estimate, anchored to the winners, DPO that
@@ -75,15 +75,13 @@ class AlignRecipe:
         )
         self.preferred = self._preferred()
         self.model: Policy = policy.to(device).train()
-        train_encoder = config.optimiser.encoder_learning_rate > 0
-        fixed = config.fixed_statistics or not train_encoder
+        self.train_encoder = config.optimiser.encoder_learning_rate > 0
+        fixed = config.fixed_statistics or not self.train_encoder
         for module in self.model.modules():
             if isinstance(module, nn.Dropout) or (fixed and isinstance(module, nn.BatchNorm2d)):
                 module.eval()
         self.reference = reference.to(device).eval().requires_grad_(False)
-        self.reference_context = self._encode_all(self.reference)
-        self.model.condition.requires_grad_(train_encoder)
-        self.fixed_context = None if train_encoder else self._encode_all(self.model)
+        self.model.condition.requires_grad_(self.train_encoder)
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         """Encoder and denoiser."""
@@ -93,14 +91,14 @@ class AlignRecipe:
         """Preference, anchor and replay of one batch."""
         config = self.config
         chosen = draw.choice(len(self.paired), config.batch_crops, replace=len(self.paired) < config.batch_crops)
-        crop_rows = torch.from_numpy(self.paired[chosen]).to(self.device)
         change = Augmentation.draw(config.augment, draw, len(chosen), self.device)
-        crops = change.crops(crop_tensor(self.pairs.crops[self.paired[chosen]], self.device))
+        plain = crop_tensor(self.pairs.crops[self.paired[chosen]], self.device)
+        crops = change.crops(plain) if self.train_encoder else change.mirror(plain)
         denoised = slice(config.denoised_crops)
         poses = self._poses(self._pairs_of(chosen[denoised], draw), change.of(denoised))
         time, noise = self._noise(draw, config.denoised_crops * config.pairs_per_crop, config.antithetic)
         replayed = self._replayed(draw) if config.replay and config.replay_images else None
-        (context, estimate), known = self._encode(crops, crop_rows, change, replayed)
+        (context, estimate), known = self._encode(crops, replayed)
         context = Context(*(part[denoised] for part in context))
         if config.estimate:
             context = Context(*(part.detach() for part in context))
@@ -109,7 +107,7 @@ class AlignRecipe:
         loss = torch.zeros((), device=self.device)
         if config.objective != "sft":
             with torch.no_grad():
-                frozen = self._known(self.reference_context, crop_rows[denoised], change.of(denoised))
+                frozen, _ = self.reference.encode(change.of(denoised).mirror(plain[denoised]))
                 reference_winner, reference_loser = self._errors(self.reference, frozen, poses, time, noise)
             preference = dpo(winner, loser, reference_winner, reference_loser, config.beta)
             loss = loss + preference.loss.mean()
@@ -123,7 +121,7 @@ class AlignRecipe:
             loss = loss + config.anchor * winner.total.mean()
         elif config.objective == "sft":
             loss = loss + winner.total.mean()
-        if config.estimate and estimate is not None:
+        if config.estimate and self.train_encoder:
             drawn = self._estimate_preference(crops, estimate, chosen, change)
             loss = loss + config.estimate * drawn
             figures["estimate"] = drawn.item()
@@ -194,27 +192,10 @@ class AlignRecipe:
         return self.replay.batch(rows, self.device).augmented(change)
 
     def _encode(
-        self, crops: Tensor, crop_rows: Tensor, change: Augmentation, replayed: LabelledBatch | None
-    ) -> tuple[tuple[Context, PoseEstimate | None], tuple[Context, PoseEstimate] | None]:
+        self, crops: Tensor, replayed: LabelledBatch | None
+    ) -> tuple[tuple[Context, PoseEstimate], tuple[Context, PoseEstimate] | None]:
         """What the encoder makes of the crops of the pairs, and of the replayed ones."""
-        if self.fixed_context is not None:
-            known = None if replayed is None else self.model.encode(replayed.crops)
-            return (self._known(self.fixed_context, crop_rows, change), None), known
         if replayed is None:
             return self.model.encode(crops), None
         of_pairs, of_replay = encode_together(self.model, [crops, replayed.crops])
         return of_pairs, of_replay
-
-    def _known(self, every: Context, crop_rows: Tensor, change: Augmentation) -> Context:
-        """A frozen encoder's context of crops as they are, mirrored where the augmentation mirrors."""
-        return every.take(crop_rows + len(self.pairs.crops) * change.mirrored)
-
-    @torch.no_grad()
-    def _encode_all(self, policy: Policy, batch: int = 64) -> Context:
-        """The context of every crop, then of every mirrored crop: a frozen encoder need not run again at every step."""
-        parts = []
-        for mirrored in (False, True):
-            for start in range(0, len(self.pairs.crops), batch):
-                crops = crop_tensor(self.pairs.crops[start : start + batch], self.device)
-                parts.append(policy.encode(crops.flip(3) if mirrored else crops)[0])
-        return Context(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

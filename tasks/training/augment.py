@@ -58,7 +58,7 @@ class Augmentation:
 
     def crops(self, crops: Tensor) -> Tensor:
         """Crops (B, 3, S, S) in [-1, 1], changed; values stay in [-1, 1]."""
-        crops = torch.where(self.mirrored[:, None, None, None], crops.flip(3), crops)
+        crops = self.mirror(crops)
         generator = torch.Generator().manual_seed(self.grain)
         grain = torch.randn(crops.shape, generator=generator).to(crops.device)
         crops = crops * self.factor + self.shift + grain * self.noise
@@ -68,6 +68,10 @@ class Augmentation:
             :, None, None
         ]
         return torch.where(inside, self.colour, crops).clamp(-1.0, 1.0)
+
+    def mirror(self, crops: Tensor) -> Tensor:
+        """(B, 3, S, S) crops, mirrored where this mirrors, and else as they are."""
+        return torch.where(self.mirrored[:, None, None, None], crops.flip(3), crops)
 
     def uvd(self, uvd: Tensor) -> Tensor:
         """Joints (B, ..., 29, 3) that belong to the crops."""

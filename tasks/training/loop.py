@@ -106,7 +106,7 @@ class Training:
         return warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))
 
     def _share_gradients(self, parameters: list[nn.Parameter]) -> None:
-        """Mean of the gradients over the workers of a distributed run; each worker saw its own slice of the batch."""
+        """Mean of the gradients over the workers of a distributed run."""
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             for parameter in parameters:
                 if parameter.grad is None:

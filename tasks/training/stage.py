@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pyarrow as pa
+import ray
+import ray.exceptions
 import ray.train
 import ray.train.torch
 import torch
@@ -54,13 +56,15 @@ def train_stage(
     if find(store, spec.key) is not None:
         return _reuse(context, spec, run)
     started_at = now()
-    job = Job(spec.name, run, build, dict(args), optimiser, kind, network, parents, threads)
+    job = Job(
+        spec.name, run, build, dict(args), optimiser, kind, network, parents, threads, settings.gpus_per_trainer > 0
+    )
     progress.begin(spec.name, optimiser.steps, "steps")
     result = Result.read(run)
     if result is None:
         run.remove("progress.json")
         tell = _teller(run, spec.name, progress)
-        result = _in_process(job, tell) if context.in_process else _on_ray(job, settings, tell)
+        result = train(job, torch.device("cpu"), tell=tell) if context.in_process else _on_ray(job, settings, tell)
     if result is None:
         if find(store, spec.key) is not None:  # another process did the same training, and was first
             return _reuse(context, spec, run)
@@ -100,25 +104,13 @@ def _tidy(run: RunFolder) -> None:
         run.store.fs.rm(folder, recursive=True)
 
 
-def _in_process(job: Job, tell: Callable[[], None]) -> Result:
-    threads = torch.get_num_threads()
-    try:
-        return train(job, torch.device("cpu"), None, lambda step, state: tell())
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_flush_denormal(False)
-
-
 def _on_ray(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Result | None:
     run = job.run
     run.remove("error.json")
-    failure: Exception | None = None
+    alone = settings.trainers == 1 and not job.on_gpu
     with ray_session(threads=job.threads):
         check_resources(needs(settings))
-        try:
-            _fit(_trainer(job, settings), tell)
-        except ray.train.TrainingFailedError as error:
-            failure = error
+        failure = (_in_kept_process if alone else _in_group)(job, settings, tell)
     told = run.read("error.json")
     if told is not None:
         said = json.loads(told)
@@ -126,11 +118,42 @@ def _on_ray(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Result |
     result = Result.read(run)
     if result is None and failure is not None:
         raise EngineError(
-            f"Stage {job.stage}: the training failed {settings.train_retries + 1} times; the last time: "
-            f"{_reason(failure)}. Run again to go on from the last checkpoint. If a worker was killed for want of "
-            "memory, make the batch smaller."
+            f"Stage {job.stage}: the training failed, and {settings.train_retries} more tries are all that a worker "
+            f"that dies is given. The last error: {_reason(failure)}. Run again to go on from the last checkpoint. If "
+            "a worker was killed for want of memory, make the batch smaller."
         ) from failure
     return result
+
+
+def _in_kept_process(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Exception | None:
+    """Ray Train's local mode, in a task; gives the error that remained.
+
+    One worker needs no group, whose half dozen processes take a quarter of a minute of two cores to start: it trains
+    in a process that Ray kept from earlier stages, with its libraries loaded. A task whose process dies is tried again.
+    """
+    task = ray.remote(_fit_here).options(num_cpus=settings.cpus_per_trainer, max_retries=settings.train_retries)
+    running = task.remote(job, settings)
+    while not ray.wait([running], timeout=_POLL_SECONDS)[0]:
+        tell()
+    tell()
+    try:
+        ray.get(running)
+    except ray.exceptions.RayError as error:
+        return error
+    return None
+
+
+def _fit_here(job: Job, settings: RayConfig) -> None:
+    _trainer(job, settings, workers=0).fit()
+
+
+def _in_group(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Exception | None:
+    """A group of Ray Train's workers, which it starts again if one dies; gives the error that remained."""
+    try:
+        _fit(_trainer(job, settings, settings.trainers), tell)
+    except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
+        return error
+    return None
 
 
 def _fit(trainer: ray.train.torch.TorchTrainer, tell: Callable[[], None]) -> None:
@@ -147,7 +170,7 @@ def _fit(trainer: ray.train.torch.TorchTrainer, tell: Callable[[], None]) -> Non
     fitted.result()
 
 
-def _trainer(job: Job, settings: RayConfig) -> ray.train.torch.TorchTrainer:
+def _trainer(job: Job, settings: RayConfig, workers: int) -> ray.train.torch.TorchTrainer:
     resources = {"CPU": settings.cpus_per_trainer}
     if settings.gpus_per_trainer:
         resources["GPU"] = settings.gpus_per_trainer
@@ -155,8 +178,8 @@ def _trainer(job: Job, settings: RayConfig) -> ray.train.torch.TorchTrainer:
         on_ray,
         train_loop_config={"job": job},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=settings.trainers,
-            use_gpu=settings.gpus_per_trainer > 0,
+            num_workers=workers,
+            use_gpu=job.on_gpu,
             resources_per_worker=resources,
         ),
         run_config=ray.train.RunConfig(
@@ -165,8 +188,6 @@ def _trainer(job: Job, settings: RayConfig) -> ray.train.torch.TorchTrainer:
             failure_config=FailureConfig(
                 max_failures=settings.train_retries, controller_failure_limit=settings.train_retries
             ),
-            # two, so that a kill while the newest is being registered leaves one
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
         ),
     )
 

@@ -1,15 +1,16 @@
 """What a training worker does: build the recipe, go on from the last checkpoint, train, leave the model in the store.
 
-Ray Train calls `on_ray` in each worker; `train` is the same work without Ray. Worker and driver tell each other what
-they must through small files in the run's folder of the store, which outlives them both.
+Ray Train calls `on_ray` in each worker; `train` is the work itself, and knows nothing of Ray. Worker and driver tell
+each other what they must through files in the run's folder of the store, which outlives them both. The checkpoint is
+such a file too, and not one of Ray's: those hang on a list that Ray rewrites in place, and a kill in that moment would
+end the run.
 """
 
+import io
 import json
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import ray.train
@@ -24,16 +25,17 @@ from schemas.config.training import OptimiserConfig
 from schemas.digests import canonical_json
 from schemas.errors import EngineError, StoreError
 from tasks.model_store import SavedModel, save_model
+from tasks.numerics import fixed_numerics
 from tasks.training.loop import Recipe, Training
 
 History = list[tuple[int, dict[str, float]]]
 """Points of the training curves: step and figures."""
-_STATE = "state.pt"
+CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A training run's own files in the store, beside Ray's: progress, result, error, and what the builder keeps."""
+    """A run's own files in the store, beside Ray's: progress, checkpoint, result, error, and what builders keep."""
 
     store: Store
     name: str
@@ -91,6 +93,7 @@ class Job:
     network: PolicyConfig | ScorerConfig
     parents: tuple[str, ...] = ()
     threads: int = 1
+    on_gpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,23 +118,24 @@ class Result:
         return Result(model, [(step, figures) for step, figures in raw["history"]])
 
 
-Keep = Callable[[int, Callable[[], dict[str, Any]]], None]
-"""Called at each checkpoint with the step and a function that makes the state."""
+def train(job: Job, device: torch.device, *, keeps: bool = True, tell: Callable[[], None] = lambda: None) -> Result:
+    """The whole training, from the run's checkpoint or from the start; the model is saved.
 
-
-def train(job: Job, device: torch.device, resume_from: Mapping[str, Any] | None, keep: Keep) -> Result:
-    """The whole training, from `resume_from` (a state given to `keep`) or from the start; the model is saved.
-
-    Threads and the handling of denormals are set for this process, because both reach the last bits of the weights.
+    One worker `keeps` the checkpoint; `tell` is called after each.
     """
-    torch.set_num_threads(job.threads)
-    torch.set_flush_denormal(True)
+    with fixed_numerics(job.threads):
+        return _train(job, device, keeps, tell)
+
+
+def _train(job: Job, device: torch.device, keeps: bool, tell: Callable[[], None]) -> Result:
     job.run.say(0, "preparing")
     training = Training(job.build(job.run, device, **job.args), job.optimiser)
     history: History = []
-    if resume_from is not None:
-        training.resume(resume_from)
-        history = [(step, dict(figures)) for step, figures in resume_from["history"]]
+    kept = job.run.read(CHECKPOINT)
+    if kept is not None:
+        state = torch.load(io.BytesIO(kept), map_location=device, weights_only=True)
+        training.resume(state)
+        history = [(step, dict(figures)) for step, figures in state["history"]]
         job.run.say(training.step, f"resumed at step {training.step}")
     began, first = time.monotonic(), training.step
 
@@ -139,8 +143,11 @@ def train(job: Job, device: torch.device, resume_from: Mapping[str, Any] | None,
         history.append((step, dict(figures)))
         rate = (step - first) / max(time.monotonic() - began, 1e-9)
         job.run.say(step, f"loss {figures['loss']:.3f}, {rate:.1f} steps/s")
-        if state is not None:
-            keep(step, lambda: {**state(), "history": history})
+        if state is not None and keeps:
+            buffer = io.BytesIO()
+            torch.save({**state(), "history": history}, buffer)
+            job.run.write(CHECKPOINT, buffer.getvalue())
+            tell()
         faults.reach(f"train:step:{step}")
 
     training.run(report)
@@ -152,32 +159,12 @@ def train(job: Job, device: torch.device, resume_from: Mapping[str, Any] | None,
 def on_ray(config: Mapping[str, Any]) -> None:
     """The training loop of a Ray Train worker; `config["job"]` is the Job."""
     job: Job = config["job"]
-    rank, workers = ray.train.get_context().get_world_rank(), ray.train.get_context().get_world_size()
-
-    def keep(step: int, state: Callable[[], dict[str, Any]]) -> None:
-        # every worker must report equally often, but one checkpoint is enough
-        if rank:
-            ray.train.report({"step": step})
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            torch.save(state(), Path(folder) / _STATE)
-            ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(folder))
-
-    device = ray.train.torch.get_device()
+    context = ray.train.get_context()
+    device = ray.train.torch.get_device() if job.on_gpu else torch.device("cpu")
     try:
-        train(job, device, _last_state(device), keep)
+        train(job, device, keeps=context.get_world_rank() == 0)
     except EngineError as error:
         # told by a file: raised through Ray, it would be tried again to no avail and drown in tracebacks
         job.run.write("error.json", canonical_json({"type": type(error).__name__, "text": str(error)}).encode())
-        if workers > 1:
+        if context.get_world_size() > 1:
             raise  # the others wait for this one; only a failure ends them
-
-
-def _last_state(device: torch.device) -> dict[str, Any] | None:
-    """The state in the run's newest checkpoint; None at the start."""
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return None
-    with checkpoint.as_directory() as folder:
-        state: dict[str, Any] = torch.load(Path(folder) / _STATE, map_location=device, weights_only=True)
-    return state

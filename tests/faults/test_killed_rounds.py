@@ -1,11 +1,14 @@
 """`adhmr run` as people start it, killed with its driver in generate, between two transactions and in DPO."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pyarrow as pa
@@ -26,15 +29,33 @@ VARYING = {
 FAULTS = ("shard:generate@2", "commit:stages", "train:align@2")
 
 
-def run(store: Path, fault: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli", "run", "--profile", "micro", "--store", str(store)],
-        cwd=ROOT,
-        env={**os.environ, "ADHMR_FAULT_AT": fault},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+class Ended(NamedTuple):
+    """How a command ended, and what it wrote on standard error."""
+
+    returncode: int
+    stderr: str
+
+
+def run(store: Path, fault: str = "") -> Ended:
+    """The command in a process group of its own, which is cleared afterwards.
+
+    Prefect's temporary server outlives a killed driver and holds its output open: hence a file in place of a pipe.
+    """
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", "run", "--profile", "micro", "--store", str(store)],
+            cwd=ROOT,
+            env={**os.environ, "ADHMR_FAULT_AT": fault},
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+        code = process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        said.seek(0)
+        return Ended(code, said.read())
 
 
 def rows(place: Path, table: str) -> pa.Table:

@@ -1,6 +1,7 @@
 """A line that runs: trainings of one stage go side by side where there is room, and end as if they had not."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,8 @@ from tasks.context import Context
 from tasks.model_store import SavedModel, model_rows
 from tasks.report.facts import StageRun
 from tasks.sharded import StageResult
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -75,11 +78,10 @@ def test_without_room_or_for_one_and_the_same_work_they_take_turns(
     if words[0] != words[1]:
         monkeypatch.setattr(flows.stages, "room_for", lambda needed: 1)
     alone = threading.Lock()
-    seen: list[str] = []
 
     def meet(word: str) -> None:
-        assert alone.acquire(blocking=False)
-        seen.append(word)
+        assert alone.acquire(blocking=False), "another training is at work"
+        time.sleep(1)  # long enough for the other, if it had begun
         alone.release()
 
     assert models(line, training(meet), *words) == tuple(word * 4 for word in words)

@@ -1,5 +1,7 @@
 """Compare: numbers as by hand, paired over the instances that all evaluations have."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from models.cameras import camera_from_uvd
 from models.statistics import bootstrap_mean, paired_bootstrap_change
 from schemas.config.stages import EvaluateConfig
 from schemas.errors import DataError
-from tasks.compare import EvaluationTable, compare, compare_spec, evaluation_table, measure, ranking
+from tasks.compare import ERRORS, EvaluationTable, compare, compare_spec, evaluation_table, measure, ranking
 from tasks.context import Target
 from tasks.evaluate import evaluate
 from tasks.hypotheses import read_hypotheses
@@ -89,6 +91,20 @@ def test_intervals_are_those_of_the_paired_bootstrap() -> None:
     assert (seen.value, seen.low, seen.high) == mean
 
 
+def test_of_an_evaluation_without_scores_nothing_is_selected_or_ranked() -> None:
+    bare = replace(RANDOM, scores=None)
+    scored, unscored = (
+        by_name(list(measure(WILD, {"before": BEFORE, "after": AFTER, "random": one, "first": BEFORE}, {}, CONFIG)))
+        for one in (RANDOM, bare)
+    )
+    lost = set(scored) - set(unscored)
+    roles = ("random", "change_random", "change_minus_random")
+    assert lost == {(f"selected_{name}", role) for name in ERRORS for role in roles}
+    assert all(unscored[key].value == scored[key].value for key in unscored)
+    assert bare.among(bare.ids[:1]).scores is None
+    assert ranking(bare, "mpvpe", 100, 0)[1] == 0
+
+
 def test_a_policy_without_diversity_can_still_be_compared() -> None:
     still = table([[100, 100, 100, 100]] * 2, [[0.5] * 4] * 2, [0, 0])
     found = by_name(list(measure(WILD, {"before": still, "after": still, "first": still}, {}, CONFIG)))
@@ -102,11 +118,11 @@ def test_stage_on_real_evaluations(micro_store: MicroStore) -> None:
     context, keys = micro_store.context, [micro_store.ingest_key]
     other = micro.untrained(micro_store.store, "policy", seed=5)
 
-    def evaluated(policy: str, temperature: float = 1.0, targets: tuple[Target, ...] = (WILD, SOURCE)) -> str:
-        config = micro.CONFIG.evaluate
-        return evaluate(context, keys, targets, policy, micro_store.scorer, config, temperature).key
+    def evaluated(policy: str, targets: tuple[Target, ...] = (WILD, SOURCE)) -> str:
+        return evaluate(context, keys, targets, policy, micro_store.scorer, micro.CONFIG.evaluate).key
 
-    before, after, less = evaluated(micro_store.policy), evaluated(other), evaluated(micro_store.policy, 0.4)
+    before, after = evaluated(micro_store.policy), evaluated(other)
+    less = evaluate(context, keys, (WILD, SOURCE), micro_store.policy, None, micro.CONFIG.evaluate, 0.4).key
     result = compare(context, before, after, {"less_noise": less})
     assert result.key == compare_spec(context, before, after, {"less_noise": less}).key
     assert compare(context, before, after, {"less_noise": less}).reused
@@ -120,6 +136,8 @@ def test_stage_on_real_evaluations(micro_store: MicroStore) -> None:
     assert found[WILD, "zero_noise_mpvpe", "change_less_noise"].value == 0
     assert found[WILD, "diversity", "change_less_noise"].value < -30
     assert (SOURCE, "drift", "change") in found
+    assert (WILD, "selected_mpvpe", "change") in found
+    assert (WILD, "selected_mpvpe", "change_less_noise") not in found
     assert find(micro_store.store, result.key) is not None
 
     only_wild = evaluated(other, targets=(WILD,))

@@ -123,6 +123,20 @@ def test_same_samples_and_scores_as_the_stages_of_a_round(micro_store: MicroStor
     np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+def test_without_a_scorer_all_but_the_scores_is_the_same(micro_store: MicroStore, run: Evaluate) -> None:
+    with_scores = run()
+    arguments = ([micro_store.ingest_key], TARGETS, micro_store.policy, None, CONFIG)
+    bare = evaluate(micro_store.context, *arguments)  # type: ignore[arg-type]
+    assert bare.key == evaluate_spec(micro_store.context, *arguments).key != with_scores.stage_key  # type: ignore[arg-type]
+    assert bare.record.models == (micro_store.policy,)
+    assert bare.record.rows == {**with_scores.rows, "scores": 0}
+    one, other = (
+        read(micro_store.store, "errors", stage_keys=[key]).drop_columns(["stage_key", "generation_id"])
+        for key in (with_scores.stage_key, bare.key)
+    )
+    assert one.equals(other)
+
+
 def test_less_noise_draws_samples_towards_sample_zero(micro_store: MicroStore, run: Evaluate) -> None:
     keys = [run(temperature=temperature).stage_key for temperature in (1.0, 0.4)]
     assert keys[0] != keys[1]

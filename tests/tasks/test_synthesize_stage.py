@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from infra.store import Store
 from tasks.synthesize.stage import TARGETS, synthesize, synthesize_spec, synthetic_sources
@@ -62,6 +63,7 @@ synthesize(context(Path(sys.argv[1])))
 """
 
 
+@pytest.mark.slow
 def test_killed_between_shards_it_goes_on_and_ends_with_the_same_files(tmp_path: Path) -> None:
     command = [sys.executable, "-c", DRIVER, str(tmp_path / "killed")]
     environment = {**os.environ, "ADHMR_FAULT_AT": "shard:synthesize@3"}
@@ -74,6 +76,7 @@ def test_killed_between_shards_it_goes_on_and_ends_with_the_same_files(tmp_path:
     assert folder_files(killed.store) == folder_files(undisturbed.store)
 
 
+@pytest.mark.slow
 def test_what_was_removed_is_made_again_bit_for_bit(tmp_path: Path) -> None:
     heard = Heard()
     ctx = context(tmp_path / "store", heard)

@@ -1,6 +1,7 @@
 """train_base: deterministic, and better at its crops than an untrained policy."""
 
 import numpy as np
+import pytest
 import torch
 
 from tasks.instances import labelled_crops
@@ -11,6 +12,7 @@ from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
 
+@pytest.mark.slow
 def test_it_learns_where_the_joints_are(micro_store: MicroStore) -> None:
     here = micro_store.context
     base = here.config.train_base

@@ -248,6 +248,7 @@ ingest(context(Path(sys.argv[1]), ingest__shard_size=4), [source(Path(sys.argv[2
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["shard:ingest@2", "shard-file:instances@3", "commit:instances", "commit:stages"])
 def test_a_killed_ingest_goes_on_and_ends_with_the_same_tables(tmp_path: Path, point: str) -> None:
     given = bad_folder(tmp_path)

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,12 @@ from schemas.progress import SilentProgress
 from tasks.context import Context
 from tasks.instances import labelled_crops
 from tasks.model_store import load_policy, model_of
+from tasks.sharded import StageResult
 from tasks.train_base import build_base, train_base, train_base_spec
 from tasks.training import stage
 from tasks.training.base import BaseRecipe
 from tasks.training.stage import train_stage
-from tasks.training.worker import Job, RunFolder, train
+from tasks.training.worker import CHECKPOINT, Job, RunFolder, train
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -109,33 +110,22 @@ def test_what_decides_the_key(shared_micro_store: MicroStore) -> None:
 
 
 def test_resumed_from_each_checkpoint_it_is_the_same_model_with_the_same_curves(micro_store: MicroStore) -> None:
-    states: dict[int, Any] = {}
-    whole = train(
-        job(micro_store, "whole"),
-        torch.device("cpu"),
-        None,
-        lambda step, state: states.update({step: _copied(state())}),
-    )
-    assert sorted(states) == [2, 4, 6]
-    for step, state in states.items():
-        resumed = train(job(micro_store, f"from-{step}"), torch.device("cpu"), state, lambda step, state: None)
-        assert resumed == whole
-    torch.set_flush_denormal(False)
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    if isinstance(value, dict):
-        return {name: _copied(item) for name, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
+    checkpoints: list[bytes | None] = []
+    first = job(micro_store, "whole")
+    whole = train(first, torch.device("cpu"), tell=lambda: checkpoints.append(first.run.read(CHECKPOINT)))
+    assert len(checkpoints) == 3
+    for number, checkpoint in enumerate(checkpoints):
+        again = job(micro_store, f"from-{number}")
+        assert checkpoint is not None
+        again.run.write(CHECKPOINT, checkpoint)
+        assert train(again, torch.device("cpu"), keeps=False) == whole
+        assert again.run.read(CHECKPOINT) == checkpoint
 
 
 def test_a_training_that_was_over_before_the_kill_is_only_committed(micro_store: MicroStore) -> None:
     store, key = micro_store.store, micro_store.ingest_key
     spec = train_base_spec(context(store), key)
-    result = train(job(micro_store, f"train_base-{spec.key[:16]}"), torch.device("cpu"), None, lambda step, state: None)
-    torch.set_flush_denormal(False)
+    result = train(job(micro_store, f"train_base-{spec.key[:16]}"), torch.device("cpu"))
     heard = Heard()
     done = train_base(context(store, heard), key)
     assert model_of(store, done.key) == result.model.digest
@@ -154,33 +144,22 @@ def test_missing_labels_are_told(micro_store: MicroStore) -> None:
         train_base(context(micro_store.store), micro_store.ingest_key, micro.WILD_TRAIN)
 
 
-class FakeTrainer:
-    """Stands for a Ray trainer whose run ends with this error."""
-
-    def __init__(self, error: Exception | None) -> None:
-        self.error = error
-
-    def fit(self) -> None:
-        if self.error is not None:
-            raise self.error
-
-
-def without_ray(monkeypatch: pytest.MonkeyPatch, error: Exception | None) -> None:
+def without_ray(monkeypatch: pytest.MonkeyPatch, training: Callable[[], Exception | None]) -> None:
     monkeypatch.setattr(stage, "ray_session", lambda **_: nullcontext())
     monkeypatch.setattr(stage, "check_resources", lambda needed: None)
-    monkeypatch.setattr(stage, "_trainer", lambda job, settings: FakeTrainer(error))
+    monkeypatch.setattr(stage, "_in_kept_process", lambda job, settings, tell: training())
 
 
 def test_a_worker_that_died_too_often_is_told(micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "Training failed:\n[Rank 0]\nTraceback\nThe worker process has died. Common causes include: many."
-    without_ray(monkeypatch, WorkerGroupError(text, {}))
-    words = "failed 3 times; the last time: The worker process has died. Run again to go on from the last checkpoint"
+    without_ray(monkeypatch, lambda: WorkerGroupError(text, {}))
+    words = "2 more tries .* The last error: The worker process has died. Run again to go on from the last checkpoint"
     with pytest.raises(EngineError, match=words):
         train_base(context(micro_store.store, in_process=False), micro_store.ingest_key)
 
 
 def test_a_run_that_ended_with_nothing_is_told(micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    without_ray(monkeypatch, None)
+    without_ray(monkeypatch, lambda: None)
     with pytest.raises(EngineError, match="training ended without a model"):
         train_base(context(micro_store.store, in_process=False), micro_store.ingest_key)
 
@@ -189,12 +168,10 @@ def test_the_one_that_was_first_counts(micro_store: MicroStore, monkeypatch: pyt
     """Two processes do the same training; the other one commits, and removes the run's folder, under our feet."""
     store, key, heard = micro_store.store, micro_store.ingest_key, Heard()
 
-    class Overtaken(FakeTrainer):
-        def fit(self) -> None:
-            train_base(context(store), key)
+    def overtaken() -> None:
+        train_base(context(store), key)
 
-    without_ray(monkeypatch, None)
-    monkeypatch.setattr(stage, "_trainer", lambda job, settings: Overtaken(None))
+    without_ray(monkeypatch, overtaken)
     done = train_base(context(store, heard, in_process=False), key)
     assert done.reused
     assert len(read(store, "models", stage_keys=[done.key])) == 1
@@ -215,13 +192,13 @@ def refuse(run: RunFolder, device: torch.device, text: str) -> Any:
 
 
 class Fragile(BaseRecipe):
-    """Once in a run's life, its worker is killed at step 100."""
+    """Once in its life the process that trains it is killed, at step 100."""
 
     run: RunFolder
 
     def loss(self, step: int, draw: np.random.Generator) -> tuple[torch.Tensor, Mapping[str, float]]:
-        if step == 100 and self.run.read("killed") is None:
-            self.run.write("killed", b"")
+        # told elsewhere than in the run's folder, which is removed when the stage is committed
+        if step == 100 and self.run.store.atomic_write("killed", b"", replace=False):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().loss(step, draw)
 
@@ -235,35 +212,59 @@ def build_fragile(run: RunFolder, device: torch.device, ingest_key: str) -> Frag
     return recipe
 
 
-@pytest.mark.slow
-def test_on_a_real_ray_with_kills_of_driver_and_worker(micro_store: MicroStore, tmp_path: Path) -> None:
-    store, key = micro_store.store, micro_store.ingest_key
-    undisturbed = Store(str(tmp_path / "undisturbed"))
-    shutil.copytree(store.root, undisturbed.root)
-    expected = train_base(context(undisturbed, **LONG), key)
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, shared_micro_store: MicroStore) -> Store:
+    """A store in which the long training ran without Ray."""
+    store = Store(str(tmp_path_factory.mktemp("undisturbed") / "store"))
+    shutil.copytree(shared_micro_store.store.root, store.root)
+    train_base(context(store, **LONG), shared_micro_store.ingest_key)
+    return store
 
-    here = context(store, Heard(), in_process=False, **LONG)
+
+def train_fragile(store: Store, key: str, trainers: int) -> StageResult:
+    """First a training that refuses its data, then the one whose processes are killed."""
+    ray = micro.CONFIG.ray.model_copy(update={"trainers": trainers})
+    here = Context(store, config(**LONG).model_copy(update={"ray": ray}), Heard())
     spec = train_base_spec(here, key)
-    run = RunFolder(store, f"train_base-{spec.key[:16]}")
-    command = [sys.executable, "-c", DRIVER, store.url, key]
-    environment = {**os.environ, "ADHMR_FAULT_AT": "train:train_base@3"}
-    assert subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == -signal.SIGKILL
-    assert find(store, spec.key) is None
-    assert any("/checkpoint" in path for path in store.list_files(run.ray_folder))
-    assert run.read("result.json") is None
-
+    settings: dict[str, Any] = {
+        "kind": "policy",
+        "network": here.config.policy,
+        "optimiser": here.config.train_base.optimiser,
+        "threads": 1,
+    }
     with ray_session(cpus=2):
-        network, optimiser = here.config.policy, here.config.train_base.optimiser
-        refused, args = StageSpec("refused", 1, {}), {"text": "no such thing"}
         with pytest.raises(DataError, match="Stage refused: no such thing"):
-            train_stage(here, refused, refuse, args, kind="policy", network=network, optimiser=optimiser)
-        done = train_stage(
-            here, spec, build_fragile, {"ingest_key": key}, kind="policy", network=network, optimiser=optimiser
-        )
-    assert done.key == expected.key
+            train_stage(here, StageSpec("refused", 1, {}), refuse, {"text": "no such thing"}, **settings)
+        return train_stage(here, spec, build_fragile, {"ingest_key": key}, **settings)
+
+
+def assert_same(store: Store, done: StageResult, undisturbed: Store) -> None:
     assert not done.reused
     assert model_of(store, done.key) == model_of(undisturbed, done.key)
     for table in ("curves", "models"):
         columns = [name for name in read(store, table).column_names if name not in ("created_at", "uri")]
         assert read(store, table, columns=columns).equals(read(undisturbed, table, columns=columns))
+
+
+@pytest.mark.slow
+def test_killed_with_its_driver_and_once_more(micro_store: MicroStore, undisturbed: Store) -> None:
+    store, key = micro_store.store, micro_store.ingest_key
+    spec = train_base_spec(context(store, **LONG), key)
+    run = RunFolder(store, f"train_base-{spec.key[:16]}")
+    command = [sys.executable, "-c", DRIVER, store.url, key]
+    environment = {**os.environ, "ADHMR_FAULT_AT": "train:train_base@3"}
+    assert subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == -signal.SIGKILL
+    assert find(store, spec.key) is None
+    assert run.read(CHECKPOINT) is not None
+    assert run.read("result.json") is None
+
+    assert_same(store, train_fragile(store, key, trainers=1), undisturbed)
+    assert store.read_bytes("killed") == b""
     assert store.list_files(run.ray_folder) == []
+
+
+@pytest.mark.slow
+def test_killed_in_a_group(micro_store: MicroStore, undisturbed: Store) -> None:
+    store = micro_store.store
+    assert_same(store, train_fragile(store, micro_store.ingest_key, trainers=2), undisturbed)
+    assert store.read_bytes("killed") == b""
