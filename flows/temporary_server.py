@@ -35,6 +35,7 @@ def begin_server() -> Callable[[], None]:
 
     if PREFECT_API_URL.value():
         return lambda: None
+    print("starting Prefect ...", file=sys.stderr, flush=True)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         server = subprocess.Popen(

@@ -30,7 +30,8 @@ def align_spec(
 ) -> StageSpec:
     """What `align` is going to do."""
     config = context.config
-    about = {"train": config.align, "replay": str(target), "threads": config.ray.threads_beside_control}
+    group = config.ray.decides_training(config.ray.threads_beside_control)
+    about = {"train": config.align, "replay": str(target), **group}
     reads = (ingest_key, data_key or ingest_key, pair_key)
     return context.spec("align", 1, about, reads=reads, models=(policy, reference))
 

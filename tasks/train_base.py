@@ -22,7 +22,7 @@ def train_base_spec(context: Context, ingest_key: str, target: Target = SOURCE) 
         "train": config.train_base,
         "network": config.policy,
         "target": str(target),
-        "threads": config.ray.threads_per_trainer,
+        **config.ray.decides_training(config.ray.threads_per_trainer),
     }
     return context.spec("train_base", 1, about, reads=(ingest_key,))
 

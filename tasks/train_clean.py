@@ -26,7 +26,8 @@ def train_clean_spec(
 ) -> StageSpec:
     """What `train_clean` is going to do."""
     config = context.config
-    about = {"train": config.train_clean, "labelled": str(target), "threads": config.ray.threads_beside_control}
+    group = config.ray.decides_training(config.ray.threads_beside_control)
+    about = {"train": config.train_clean, "labelled": str(target), **group}
     reads = (ingest_key, data_key or ingest_key, *label_keys)
     return context.spec("train_clean", 1, about, reads=reads, models=(policy,))
 

@@ -38,7 +38,7 @@ def train_scorer_spec(context: Context, ingest_key: str, policy: str, target: Ta
         "target": str(target),
         "body": load_body(config.body).digest,
         "root_solver": config.root_solver,
-        "threads": config.ray.threads_per_trainer,
+        **config.ray.decides_training(config.ray.threads_per_trainer),
     }
     return context.spec("train_scorer", 1, about, reads=(ingest_key,), models=(policy,))
 

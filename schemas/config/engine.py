@@ -18,13 +18,15 @@ from schemas.config.training import AlignConfig, TrainBaseConfig, TrainCleanConf
 
 
 class RayConfig(Config):
-    """What a stage asks Ray for. No part of any stage key: results do not depend on it, but for `threads`."""
+    """What a stage asks Ray for. Of this only threads and trainers reach results, and with them the stage keys."""
 
     actors: int = setting(2, "actors of a sharded stage", "actors", ge=1)
     cpus_per_actor: float = setting(0.5, "CPUs that an actor asks for", "CPUs", gt=0)
     gpus_per_actor: float = setting(0.0, "GPUs that an actor asks for", "GPUs", ge=0)
     threads_per_actor: int = setting(1, "torch threads in an actor", "threads", ge=1)
-    trainers: int = setting(1, "training workers", "workers", ge=1)
+    trainers: int = setting(
+        1, "training workers; each draws batches of its own, and their gradients are averaged", "workers", ge=1
+    )
     cpus_per_trainer: float = setting(1.0, "CPUs that a training worker asks for", "CPUs", gt=0)
     threads_per_trainer: int = setting(
         2, "torch threads in a training worker that has no other beside it", "threads", ge=1
@@ -34,6 +36,10 @@ class RayConfig(Config):
     )
     gpus_per_trainer: float = setting(0.0, "GPUs that a training worker asks for", "GPUs", ge=0)
     train_retries: int = setting(2, "times that a failed training worker is started again", "times", ge=0)
+
+    def decides_training(self, threads: int) -> dict[str, int]:
+        """What of a training's result depends on these settings, for its stage key."""
+        return {"threads": threads, **({"trainers": self.trainers} if self.trainers > 1 else {})}
 
 
 class EngineConfig(Config):

@@ -1,7 +1,8 @@
 """The training loop that every training stage shares: deterministic, resumable at any checkpoint, one step at a time.
 
 A recipe says what a step's loss is; the loop knows nothing of images or pairs. All randomness of step s comes from a
-generator seeded by (seed, s), so that a run that was killed and resumed is bit for bit the run that was not.
+generator seeded by (seed, s) and the worker's rank, so that a run that was killed and resumed is bit for bit the run
+that was not, and so that several workers draw batches of their own.
 """
 
 import math
@@ -58,7 +59,7 @@ class Training:
         """Train to the end, calling `report` every `report_every` steps, at checkpoints and at the last step."""
         recipe, config = self.recipe, self.config
         while self.step < config.steps:
-            draw = np.random.Generator(np.random.Philox(key=[recipe.seed, self.step]))
+            draw = np.random.Generator(np.random.Philox(key=[recipe.seed, self.step], counter=[0, 0, 0, _rank()]))
             torch.manual_seed(int(draw.integers(2**62)))  # dropout, where a recipe has any
             factor = self._rate_factor(self.step)
             for group in self.optimiser.param_groups:
@@ -107,7 +108,7 @@ class Training:
 
     def _share_gradients(self, parameters: list[nn.Parameter]) -> None:
         """Mean of the gradients over the workers of a distributed run."""
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        if _in_group() and dist.get_world_size() > 1:
             for parameter in parameters:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
@@ -125,3 +126,11 @@ class Training:
                 average.lerp_(value, 1 - decay)
             else:
                 average.copy_(value)
+
+
+def _in_group() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _rank() -> int:
+    return dist.get_rank() if _in_group() else 0

@@ -16,7 +16,9 @@ from flows.temporary_server import begin_server
 ROOT = Path(__file__).resolve().parents[2]
 SERVED = """
 import json, os, sys, time
+from flows.quiet import quiet_start
 from flows.temporary_server import begin_server
+quiet_start()
 ready = begin_server()
 ready()
 from prefect.client.orchestration import get_client
@@ -35,7 +37,9 @@ def serve(tmp_path: Path, how: str) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if name not in names}
     environment["PREFECT_HOME"] = str(tmp_path)
     command = [sys.executable, "-c", SERVED, how]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def gone(process: int, seconds: float) -> bool:
@@ -57,6 +61,8 @@ def test_it_serves_and_ends_with_its_process(tmp_path: Path, how: str) -> None:
         assert not said["modules"]
         if how == "stay":
             process.send_signal(signal.SIGKILL)
+        assert process.stderr is not None
+        assert process.stderr.read().splitlines() == ["starting Prefect ..."]
     assert gone(server, 10.0)
 
 

@@ -105,8 +105,10 @@ def test_what_decides_the_key(shared_micro_store: MicroStore) -> None:
     assert train_base_spec(context(store), key, micro.SCORER_TRAIN).key != plain
     more_threads = config().ray.model_copy(update={"threads_per_trainer": 2})
     assert train_base_spec(Context(store, config().model_copy(update={"ray": more_threads})), key).key != plain
-    more_actors = config().ray.model_copy(update={"actors": 9, "trainers": 2})
+    more_actors = config().ray.model_copy(update={"actors": 9})
     assert train_base_spec(Context(store, config().model_copy(update={"ray": more_actors})), key).key == plain
+    more_trainers = config().ray.model_copy(update={"trainers": 2})
+    assert train_base_spec(Context(store, config().model_copy(update={"ray": more_trainers})), key).key != plain
 
 
 def test_resumed_from_each_checkpoint_it_is_the_same_model_with_the_same_curves(micro_store: MicroStore) -> None:
@@ -212,30 +214,30 @@ def build_fragile(run: RunFolder, device: torch.device, ingest_key: str) -> Frag
     return recipe
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, shared_micro_store: MicroStore) -> Store:
-    """A store in which the long training ran without Ray."""
-    store = Store(str(tmp_path_factory.mktemp("undisturbed") / "store"))
-    shutil.copytree(shared_micro_store.store.root, store.root)
-    train_base(context(store, **LONG), shared_micro_store.ingest_key)
+@pytest.fixture
+def undisturbed(tmp_path: Path, micro_store: MicroStore) -> Store:
+    """A copy of the store in which nothing is killed."""
+    store = Store(str(tmp_path / "undisturbed"))
+    shutil.copytree(micro_store.store.root, store.root)
     return store
 
 
-def train_fragile(store: Store, key: str, trainers: int) -> StageResult:
+def in_group(store: Store) -> Context:
+    ray = micro.CONFIG.ray.model_copy(update={"trainers": 2})
+    return Context(store, config(**LONG).model_copy(update={"ray": ray}), Heard())
+
+
+def train_fragile(here: Context, key: str) -> StageResult:
     """First a training that refuses its data, then the one whose processes are killed."""
-    ray = micro.CONFIG.ray.model_copy(update={"trainers": trainers})
-    here = Context(store, config(**LONG).model_copy(update={"ray": ray}), Heard())
-    spec = train_base_spec(here, key)
     settings: dict[str, Any] = {
         "kind": "policy",
         "network": here.config.policy,
         "optimiser": here.config.train_base.optimiser,
         "threads": 1,
     }
-    with ray_session(cpus=2):
-        with pytest.raises(DataError, match="Stage refused: no such thing"):
-            train_stage(here, StageSpec("refused", 1, {}), refuse, {"text": "no such thing"}, **settings)
-        return train_stage(here, spec, build_fragile, {"ingest_key": key}, **settings)
+    with pytest.raises(DataError, match="Stage refused: no such thing"):
+        train_stage(here, StageSpec("refused", 1, {}), refuse, {"text": "no such thing"}, **settings)
+    return train_stage(here, train_base_spec(here, key), build_fragile, {"ingest_key": key}, **settings)
 
 
 def assert_same(store: Store, done: StageResult, undisturbed: Store) -> None:
@@ -249,6 +251,7 @@ def assert_same(store: Store, done: StageResult, undisturbed: Store) -> None:
 @pytest.mark.slow
 def test_killed_with_its_driver_and_once_more(micro_store: MicroStore, undisturbed: Store) -> None:
     store, key = micro_store.store, micro_store.ingest_key
+    train_base(context(undisturbed, **LONG), key)
     spec = train_base_spec(context(store, **LONG), key)
     run = RunFolder(store, f"train_base-{spec.key[:16]}")
     command = [sys.executable, "-c", DRIVER, store.url, key]
@@ -258,13 +261,20 @@ def test_killed_with_its_driver_and_once_more(micro_store: MicroStore, undisturb
     assert run.read(CHECKPOINT) is not None
     assert run.read("result.json") is None
 
-    assert_same(store, train_fragile(store, key, trainers=1), undisturbed)
+    with ray_session(cpus=2):
+        done = train_fragile(context(store, in_process=False, **LONG), key)
+    assert_same(store, done, undisturbed)
     assert store.read_bytes("killed") == b""
     assert store.list_files(run.ray_folder) == []
 
 
 @pytest.mark.slow
 def test_killed_in_a_group(micro_store: MicroStore, undisturbed: Store) -> None:
-    store = micro_store.store
-    assert_same(store, train_fragile(store, micro_store.ingest_key, trainers=2), undisturbed)
+    store, key = micro_store.store, micro_store.ingest_key
+    with ray_session(cpus=2):
+        whole = train_base(in_group(undisturbed), key)
+        assert_same(store, train_fragile(in_group(store), key), undisturbed)
     assert store.read_bytes("killed") == b""
+    # the second worker had batches of its own, or two would be one with twice the work
+    train_base(context(store, **LONG), key)
+    assert model_of(store, whole.key) != model_of(store, train_base_spec(context(store, **LONG), key).key)
