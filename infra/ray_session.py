@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
-from ray._private import ray_constants
+from ray._private import auto_init_hook, ray_constants
 
 from schemas.digests import PACKAGES
 from schemas.errors import ConfigError
@@ -27,6 +27,10 @@ _SETTINGS = {
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",  # else Ray looks every 2 s whether a training is over
 }
+
+# Else whoever calls Ray without a session starts one: a thread of Ray Data that outlives ours by a moment did, in the
+# middle of the start of our next, and both hung.
+auto_init_hook.enable_auto_connect = False
 
 
 @contextmanager

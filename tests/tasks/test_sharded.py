@@ -204,6 +204,12 @@ def test_on_a_real_ray(tmp_path: Path) -> None:
     assert not ray.is_initialized()
 
 
+def test_ray_starts_for_a_session_alone() -> None:
+    with pytest.raises(ray.exceptions.RaySystemError, match="has not been started"):
+        ray.cluster_resources()
+    assert not ray.is_initialized()
+
+
 class Marker(Scorer):
     """A scorer that notes which process does a shard, and dies once where no process noted anything yet."""
 
