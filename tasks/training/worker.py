@@ -121,7 +121,7 @@ class Result:
 def train(job: Job, device: torch.device, *, keeps: bool = True, tell: Callable[[], None] = lambda: None) -> Result:
     """The whole training, from the run's checkpoint or from the start; the model is saved.
 
-    One worker `keeps` the checkpoint; `tell` is called after each.
+    One worker `keeps` the checkpoint; `tell` is called before each.
     """
     with fixed_numerics(job.threads):
         return _train(job, device, keeps, tell)
@@ -144,10 +144,10 @@ def _train(job: Job, device: torch.device, keeps: bool, tell: Callable[[], None]
         rate = (step - first) / max(time.monotonic() - began, 1e-9)
         job.run.say(step, f"loss {figures['loss']:.3f}, {rate:.1f} steps/s")
         if state is not None and keeps:
+            tell()
             buffer = io.BytesIO()
             torch.save({**state(), "history": history}, buffer)
             job.run.write(CHECKPOINT, buffer.getvalue())
-            tell()
         faults.reach(f"train:step:{step}")
 
     training.run(report)

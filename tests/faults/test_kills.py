@@ -21,7 +21,7 @@ from infra.store import Store
 from infra.tables import live_files, read
 from schemas.tables import TABLES
 from tasks.model_store import model_of
-from tasks.training.worker import RunFolder
+from tasks.training.worker import CHECKPOINT, RunFolder
 from tests.faults import process
 from tests.tasks.conftest import MicroStore
 
@@ -156,7 +156,7 @@ def test_align(micro_store: MicroStore, undisturbed: Undisturbed, fault: str, ch
     run = RunFolder(store, f"align-{key[:16]}")
     killed(micro_store, "align", fault)
     assert find(store, key) is None
-    state = run.read(process.STATE)
+    state = run.read(CHECKPOINT)
     assert state is not None
     assert torch.load(BytesIO(state))["step"] == checkpoint
     again = process.run(micro_store, "align")
