@@ -33,7 +33,7 @@ RETRY_SECONDS = 3.0
 class Stage:
     """A stage: what names its work (`spec`) and what does it (`work`); both take a Context and the same inputs.
 
-    `retries`: how often Prefect starts it again. Trainings have none here, Ray Train retries them itself.
+    `retries`: how often Prefect starts it again. Trainings have none here: Ray starts a dead worker again.
     """
 
     name: str

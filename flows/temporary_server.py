@@ -3,7 +3,7 @@
 Prefect starts one by itself, but only at the first flow, which then waits for it; and one that Prefect started goes on
 for ever when its process is killed. This one looks after its parent, and ends when that does.
 
-    python -m flows.temporary_server FD     (what the parent runs: serve on the listening socket with this number)
+    python -m flows.temporary_server FD PARENT     (what the parent runs: the listening socket's number, its own pid)
 """
 
 import atexit
@@ -39,7 +39,7 @@ def begin_server() -> Callable[[], None]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         server = subprocess.Popen(
-            [sys.executable, "-m", "flows.temporary_server", str(listening.fileno())],
+            [sys.executable, "-m", "flows.temporary_server", str(listening.fileno()), str(os.getpid())],
             pass_fds=[listening.fileno()],
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the flow, which has its end to report to the server
@@ -79,8 +79,8 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
         server.wait()
 
 
-def _serve(descriptor: int) -> None:
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+def _serve(descriptor: int, parent: int) -> None:
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     import uvicorn
     from prefect.server.api.server import create_app
 
@@ -97,4 +97,4 @@ def _watch(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]))
+    _serve(int(sys.argv[1]), int(sys.argv[2]))
