@@ -1,10 +1,12 @@
 """A training as a stage: committed once, found again, and the same bits with Ray, through kills, or without either."""
 
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,6 +22,8 @@ from infra.stages import StageSpec, find
 from infra.store import Store
 from infra.tables import read
 from schemas.config.engine import EngineConfig
+from schemas.config.networks import PolicyConfig
+from schemas.config.training import TrainBaseConfig
 from schemas.errors import DataError, EngineError
 from schemas.progress import SilentProgress
 from tasks.context import Context
@@ -29,8 +33,9 @@ from tasks.sharded import StageResult
 from tasks.train_base import build_base, train_base, train_base_spec
 from tasks.training import stage
 from tasks.training.base import BaseRecipe
+from tasks.training.data import LabelledCrops
 from tasks.training.stage import train_stage
-from tasks.training.worker import CHECKPOINT, Job, RunFolder, train
+from tasks.training.worker import CHECKPOINT, Builder, Job, RunFolder, train
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -186,7 +191,8 @@ DRIVER = """
 import sys
 from infra.store import Store
 from tests.tasks.training.test_stage import *
-train_base(context(Store.open(sys.argv[1]), in_process=False, **LONG), sys.argv[2])
+here = context(Store.open(sys.argv[1]), in_process=False, **LONG)
+train_on(here, train_base_spec(here, sys.argv[2]), build_killer, ingest_key=sys.argv[2], driver=os.getpid())
 """
 
 
@@ -207,13 +213,33 @@ class Fragile(BaseRecipe):
         return super().loss(step, draw)
 
 
+class Killer(BaseRecipe):
+    """Kills the driver at step 50, and waits to end with it: a watch from outside would be too slow."""
+
+    driver: int
+
+    def loss(self, step: int, draw: np.random.Generator) -> tuple[torch.Tensor, Mapping[str, float]]:
+        if step == 50:
+            os.kill(self.driver, signal.SIGKILL)
+            time.sleep(60)
+        return super().loss(step, draw)
+
+
 def build_fragile(run: RunFolder, device: torch.device, ingest_key: str) -> Fragile:
-    settings = config(**LONG)
-    recipe = Fragile(
-        settings.train_base, settings.policy, labelled_crops(run.store, [ingest_key], micro.SOURCE_TRAIN), device
-    )
+    recipe = Fragile(*parts(run, ingest_key), device)
     recipe.run = run
     return recipe
+
+
+def build_killer(run: RunFolder, device: torch.device, ingest_key: str, driver: int) -> Killer:
+    recipe = Killer(*parts(run, ingest_key), device)
+    recipe.driver = driver
+    return recipe
+
+
+def parts(run: RunFolder, ingest_key: str) -> tuple[TrainBaseConfig, PolicyConfig, LabelledCrops]:
+    settings = config(**LONG)
+    return settings.train_base, settings.policy, labelled_crops(run.store, [ingest_key], micro.SOURCE_TRAIN)
 
 
 @pytest.fixture
@@ -229,17 +255,18 @@ def in_group(store: Store) -> Context:
     return Context(store, config(**LONG).model_copy(update={"ray": ray}), Heard())
 
 
+def train_on(here: Context, spec: StageSpec, build: Builder, **args: Any) -> StageResult:
+    optimiser = here.config.train_base.optimiser
+    return train_stage(
+        here, spec, build, args, kind="policy", network=here.config.policy, optimiser=optimiser, threads=1
+    )
+
+
 def train_fragile(here: Context, key: str) -> StageResult:
     """First a training that refuses its data, then the one whose processes are killed."""
-    settings: dict[str, Any] = {
-        "kind": "policy",
-        "network": here.config.policy,
-        "optimiser": here.config.train_base.optimiser,
-        "threads": 1,
-    }
     with pytest.raises(DataError, match="Stage refused: no such thing"):
-        train_stage(here, StageSpec("refused", 1, {}), refuse, {"text": "no such thing"}, **settings)
-    return train_stage(here, train_base_spec(here, key), build_fragile, {"ingest_key": key}, **settings)
+        train_on(here, StageSpec("refused", 1, {}), refuse, text="no such thing")
+    return train_on(here, train_base_spec(here, key), build_fragile, ingest_key=key)
 
 
 def assert_same(store: Store, done: StageResult, undisturbed: Store) -> None:
@@ -257,10 +284,11 @@ def test_killed_with_its_driver_and_once_more(micro_store: MicroStore, undisturb
     spec = train_base_spec(context(store, **LONG), key)
     run = RunFolder(store, f"train_base-{spec.key[:16]}")
     command = [sys.executable, "-c", DRIVER, store.url, key]
-    environment = {**os.environ, "ADHMR_FAULT_AT": "train:train_base@3"}
-    assert subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == -signal.SIGKILL
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
     assert find(store, spec.key) is None
-    assert run.read(CHECKPOINT) is not None
+    state = run.read(CHECKPOINT)
+    assert state is not None
+    assert torch.load(io.BytesIO(state))["step"] == 50
     assert run.read("result.json") is None
 
     with ray_session(cpus=2):
