@@ -1,0 +1,131 @@
+"""What annotation files say of people, in one form for all formats: the rows that readers of formats hand on.
+
+A reader knows its format and nothing else: it puts a file's values under the names below, in the units below, and
+leaves out (null) what the file does not say. It computes no body and opens no picture. Where a row can't be used it
+says so in `reason` and `detail`, and hands the row on: every row of a file ends as an instance or as a failure.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+ROWS_AT_ONCE = 1000
+"""Rows of a batch, so that a file of a million people is read in bounded memory."""
+
+
+def _field(name: str, kind: pa.DataType, description: str, unit: str = "none", null: bool = True) -> pa.Field:
+    return pa.field(name, kind, null, {"description": description, "unit": unit})
+
+
+def _vector(name: str, length: int, description: str, unit: str) -> pa.Field:
+    return _field(name, pa.list_(pa.float32(), length), description, unit)
+
+
+ANNOTATIONS = pa.schema([
+    _field("row", pa.int64(), "place of the person in the source, from 0 on, over all its files", null=False),
+    _field("counts_as", pa.int64(), "the number that --every counts: the row, for Human3.6M the frame", null=False),
+    _field("origin", pa.string(), "file and row or key, as the person who has to correct it looks it up", null=False),
+    _field("path", pa.string(), "the picture, relative to the folder of pictures"),
+    _field("person", pa.int32(), "which person of the picture; null: counted in the order of rows"),
+    _field("box", pa.list_(pa.float64(), 4), "x, y, w, h in the upright picture; null: the whole picture", "px"),
+    _field("width_px", pa.int32(), "what the file says that the picture's width is", "px"),
+    _field("height_px", pa.int32(), "what the file says that the picture's height is", "px"),
+    _field("fx", pa.float64(), "focal length; null: from EXIF or the diagonal", "px"),
+    _field("fy", pa.float64(), "as fx; null: fx", "px"),
+    _field("cx", pa.float64(), "principal point; null: the middle", "px"),
+    _field("cy", pa.float64(), "as cx", "px"),
+    _field("label_kind", pa.string(), "gt or pseudo; null: the row brings no label"),
+    _field("body_model", pa.string(), "smpl or smplx; null: the label is key-points alone"),
+    _field("gender", pa.string(), "neutral, female or male"),
+    _vector("global_orient", 3, "root rotation in the camera frame, axis-angle", "rad"),
+    _vector("body_pose", 69, "joints 1 to 23, axis-angle; of SMPL-X 21, then zeros", "rad"),
+    _vector("betas", 10, "shape coefficients", "standard deviations"),
+    _vector("transl", 3, "translation of the body model in the camera frame", "m"),
+    _vector("root", 3, "place of joint 0 in the camera frame, where the file gives it in place of transl", "m"),
+    _vector("left_hand_pose", 45, "15 finger joints, axis-angle", "rad"),
+    _vector("right_hand_pose", 45, "15 finger joints, axis-angle", "rad"),
+    _vector("jaw_pose", 3, "axis-angle", "rad"),
+    _vector("expression", 10, "face coefficients", "standard deviations"),
+    _vector("joints", 87, "the 29 joints in the camera frame as the file gives them; NaN where it gives none", "m"),
+    _field("joints_by", pa.string(), "body (the 29 of the body model) or names (key-points of equal names)"),
+    _vector("pixels", 58, "the 29 joints in the upright picture; NaN where the file gives none", "px"),
+    _vector("human36m", 51, "17 joints in the camera frame, in the order of the regressor; NaN where unknown", "m"),
+    _vector("twist", 46, "cosine and sine of 23 twists; NaN where the file marks them as invalid", "none"),
+    _field("crop_rule", pa.string(), "joints (the published rule for labelled sets) or box", null=False),
+    _field("crop_scale", pa.float64(), "side of the crop over that of the rule's box", "none", null=False),
+    _field("reason", pa.string(), "why the row can't be used; null: nothing is known against it"),
+    _field("detail", pa.string(), "what was seen"),
+])  # fmt: skip
+"""The columns of a batch. Vectors are float32 lists of fixed length."""
+
+
+@dataclass(frozen=True)
+class AnnotationSource:
+    """Annotations to ingest as one split of a data set.
+
+    `url` is the file or folder that the format speaks of, `images` the folder that its paths are relative to (None: as
+    the format has it). `options` are the format's own flags, such as zero_betas for HumanData's published reading.
+    """
+
+    format: str
+    url: str
+    dataset: str
+    split: str
+    images: str | None = None
+    every: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.split}"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a look at a source tells, before anything is ingested."""
+
+    format: str
+    """As in `AnnotationSource`; with the variant, where there is one: "humandata (BEDLAM)"."""
+    files: Sequence[str]
+    rows: int | None
+    """People; None where only a whole reading would tell."""
+    images: str
+    """The folder of pictures."""
+    facts: Mapping[str, str]
+    """What a person wants to know: body model, units, camera, key-points, coverage; name to short text."""
+    remarks: Sequence[str] = ()
+    """What differs from what is expected, one sentence each: unknown keys, a convention that was guessed."""
+
+
+class Reader(Protocol):
+    """Reads a source of one format. Built with `Reader(source, work)`; raises DataError for a source that can't be
+    used as a whole: not there, not of the format, a pickle that asks for more than arrays, a unit that nothing fits."""
+
+    source: AnnotationSource
+    work: Path
+    """A local folder of its own: what must be unpacked to be read in bounded memory is put there."""
+
+    def survey(self) -> Survey:
+        """A quick look. May read headers and the first rows."""
+        ...
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows in the order of the source, in batches of at most ROWS_AT_ONCE, with the schema ANNOTATIONS."""
+        ...
+
+
+def batch(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
+    """Rows as a batch; what a row leaves out is null. Vectors may be arrays of any shape with the right count."""
+    columns = []
+    for column in ANNOTATIONS:
+        values = [row.get(column.name) for row in rows]
+        if pa.types.is_fixed_size_list(column.type):
+            values = [None if value is None else _flat(value) for value in values]
+        columns.append(pa.array(values, column.type))
+    return pa.RecordBatch.from_arrays(columns, schema=ANNOTATIONS)
+
+
+def _flat(value: Any) -> Any:
+    return value.reshape(-1) if hasattr(value, "reshape") else value
