@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flows.doctor import Finding
 from schemas.errors import EngineError
-from schemas.profiles import PROFILES, paper
+from schemas.profiles import PROFILES, paper, scorehypo_scorer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,15 +149,10 @@ def _load_policy(file: "PublishedFile") -> "Loaded":
 
 def _load_scorehypo(file: "PublishedFile") -> "Loaded":
     from models.checkpoints import load_scorehypo
-    from models.hmr_scorer import ScoreNet
-    from models.hrnet_condition import HRNetFeatures
+    from models.hmr_scorer import HMRScorer
 
-    config = paper()
-    # ScoreHypo's ScoreNet looks at joints and twists, and has HRNet's features.
-    sizes = {"condition": config.policy.condition, "twists": 23, "hidden": (1024,)}
-    scorer: ScorerConfig = config.scorer.model_copy(update=sizes)
-    condition = HRNetFeatures(scorer.width, scorer.local_channels)
-    return load_scorehypo(ScoreNet(scorer), condition, file, "ema" if file.shadows else "raw")
+    scorer = HMRScorer(scorehypo_scorer())
+    return load_scorehypo(scorer.score_net, scorer.encoder, file, "ema" if file.shadows else "raw")
 
 
 def _load_hmr_scorer(file: "PublishedFile") -> "Loaded":
