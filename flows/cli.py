@@ -220,6 +220,25 @@ def rounds(store: StoreOption = None, campaign: CampaignOption = None) -> None:
     print_history(history(opened, campaign))
 
 
+@app.command("import")
+def import_file(
+    checkpoint: Annotated[Path, typer.Argument(help="A published checkpoint, or one of another store.")],
+    store: StoreOption = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Published files: the weights that training goes on from, not the averages.")
+    ] = False,
+) -> None:
+    """Take a policy or a scorer from a file into the store; `adhmr doctor --checkpoint` says what a file is."""
+    quiet_start()
+    from infra.store import Store as Opener
+    from schemas.profiles import paper
+    from tasks.context import Context
+    from tasks.import_model import import_model
+
+    digest = import_model(Context(Opener.open(store), paper()), checkpoint, "raw" if raw else None)
+    typer.echo(f"{checkpoint} is model {digest[:12]} of this store.")
+
+
 @app.command()
 def doctor(
     store: StoreOption = None,

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.checkpoints import Checkpoint, Loaded, PublishedFile
-    from schemas.config.networks import ScorerConfig
 
 _TITLES = {
     "hyponet": "HypoNet",
@@ -114,7 +113,9 @@ def _published(path: Path) -> Iterator[Finding]:
 
 
 def _fitting(file: "PublishedFile") -> Finding:
-    kind, published = _vit_kind(file), paper().scorer.condition.kind
+    from models.checkpoints import vit_kind
+
+    kind, published = vit_kind(file), paper().scorer.condition.kind
     if kind in (None, published):
         return Finding("profile", "good", "paper")
     return Finding(
@@ -126,8 +127,8 @@ def _load(file: "PublishedFile") -> "Loaded":
     """Load into freshly made networks of the profile paper. DataError with the table if it does not fit."""
     loaders: Mapping[str, Callable[[PublishedFile], Loaded]] = {
         "hyponet": _load_policy,
-        "scorehypo_scorenet": _load_scorehypo,
-        "hmr_scorer": _load_hmr_scorer,
+        "scorehypo_scorenet": _load_scorer,
+        "hmr_scorer": _load_scorer,
         "smplerx": _start_encoder,
         "vitpose": _start_encoder,
         "hrnet": _start_condition,
@@ -136,59 +137,22 @@ def _load(file: "PublishedFile") -> "Loaded":
 
 
 def _load_policy(file: "PublishedFile") -> "Loaded":
-    from models.checkpoints import load_policy
-    from models.lora import add_low_rank
-    from models.policy import Policy
+    from models.checkpoints import open_policy
 
-    policy = Policy(paper().policy)
-    if file.lora:
-        first = next(value for name, value in file.parts["hyponet"].items() if name.endswith("lora_a"))
-        add_low_rank(policy.hyponet, first.shape[1])
-    return load_policy(policy, file, "ema" if file.shadows else "raw")
+    return open_policy(file)[1]
 
 
-def _load_scorehypo(file: "PublishedFile") -> "Loaded":
-    from models.checkpoints import load_scorehypo
-    from models.hmr_scorer import ScoreNet
-    from models.hrnet_condition import HRNetFeatures
+def _load_scorer(file: "PublishedFile") -> "Loaded":
+    from models.checkpoints import open_scorer
 
-    config = paper()
-    # ScoreHypo's ScoreNet looks at joints and twists, and has HRNet's features.
-    sizes = {"condition": config.policy.condition, "twists": 23, "hidden": (1024,)}
-    scorer: ScorerConfig = config.scorer.model_copy(update=sizes)
-    condition = HRNetFeatures(scorer.width, scorer.local_channels)
-    return load_scorehypo(ScoreNet(scorer), condition, file, "ema" if file.shadows else "raw")
-
-
-def _load_hmr_scorer(file: "PublishedFile") -> "Loaded":
-    from models.checkpoints import load_hmr_scorer
-    from models.hmr_scorer import HMRScorer
-
-    return load_hmr_scorer(HMRScorer(_scorer_config(file)), file)
-
-
-def _scorer_config(file: "PublishedFile") -> "ScorerConfig":
-    """The profile's, with an encoder of the file's size."""
-    config = paper().scorer
-    kind = _vit_kind(file) or config.condition.kind
-    return config.model_copy(update={"condition": config.condition.model_copy(update={"kind": kind})})
+    return open_scorer(file)[1]
 
 
 def _start_encoder(file: "PublishedFile") -> "Loaded":
-    from models.checkpoints import start_encoder
+    from models.checkpoints import scorer_config, start_encoder
     from models.vit import VIT_SIZES, VisionTransformer
 
-    return start_encoder(VisionTransformer(VIT_SIZES[_scorer_config(file).condition.kind]), file)
-
-
-def _vit_kind(file: "PublishedFile") -> str | None:
-    """Which of the published encoder sizes a file's encoder has, by its width."""
-    from models.vit import VIT_SIZES
-
-    places = file.parts.get("encoder", {}).get("pos_embed")
-    return next(
-        (kind for kind, size in VIT_SIZES.items() if places is not None and places.shape[-1] == size.channels), None
-    )
+    return start_encoder(VisionTransformer(VIT_SIZES[scorer_config(file).condition.kind]), file)
 
 
 def _start_condition(file: "PublishedFile") -> "Loaded":

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from models.hyponet import Context
 from models.skeleton import PARENTS
 from schemas.config.networks import JOINTS, TWISTS, ConditionConfig
-from schemas.errors import ConfigError
 
 
 class PoseEstimate(NamedTuple):
@@ -36,15 +35,6 @@ class Pyramid(NamedTuple):
     """(B, C, H/8, W/8)."""
     fine: Tensor
     """(B, L, H/4, W/4)."""
-
-
-def check_compact(config: ConditionConfig) -> None:
-    """ConfigError for an encoder that HMR-Scorer does not take."""
-    if config.kind != "compact":
-        raise ConfigError(
-            f"scorer.condition.kind={config.kind}: this encoder conditions policies only. HMR-Scorer takes compact, "
-            "or a vision transformer (vit_b as published)."
-        )
 
 
 def _convolution(channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:

@@ -2,7 +2,8 @@
 
 An image and one hypothesis go in, a score comes out; higher is better; no label is needed.
 
-With a vision transformer as encoder these are the published scorer's modules, key for key.
+With a vision transformer as encoder these are the published scorer's modules, key for key; with HRNet, those of
+ScoreHypo's ScoreNet, which sees twists as well.
 
 Source: ADHMR (Shen et al., ICML 2025, section 3.2), after ScoreHypo's ScoreNet (Xu et al., CVPR 2024, section 3.3).
 """
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.attention import DecoderBlock, image_code, sinusoidal_code
-from models.condition import CompactBackbone, PoseEstimate, Pyramid, check_compact, item_points, sample_map
+from models.condition import CompactBackbone, PoseEstimate, Pyramid, item_points, sample_map
+from models.hrnet_condition import HRNetFeatures
 from models.item_graph import MaskedLinear, neighbours, within
 from models.scorer_input import encoder_picture, upright_joints, upright_picture
 from models.vit import VIT_SIZES, VisionTransformer
@@ -118,15 +120,16 @@ class ScoreNet(nn.Module):
 class HMRScorer(nn.Module):
     """Encoder and ScoreNet. State-dict prefixes: `encoder.` and `score_net.`."""
 
-    encoder: CompactBackbone | VisionTransformer
+    encoder: CompactBackbone | HRNetFeatures | VisionTransformer
 
     def __init__(self, config: ScorerConfig) -> None:
         super().__init__()
         self.config = config
         if config.condition.is_vit:
             self.encoder = VisionTransformer(VIT_SIZES[config.condition.kind])
+        elif config.condition.kind == "hrnet_w48":
+            self.encoder = HRNetFeatures(config.width, config.local_channels)
         else:
-            check_compact(config.condition)
             self.encoder = CompactBackbone(config.condition)
             self.to_context = nn.Conv2d(config.condition.widths[1], config.width, 1)
             self.to_local = nn.Linear(config.condition.map_channels, config.local_channels)
@@ -137,18 +140,24 @@ class HMRScorer(nn.Module):
     def encode(self, crops: Tensor) -> tuple[Pyramid, PoseEstimate | None]:
         """Crops (B, 3, S, S) in [-1, 1] -> features, to be used for many hypotheses, and the encoder's own estimate.
 
-        A vision transformer has no estimate of its own; it takes crops of any size.
+        The published encoders have no estimate of their own; a vision transformer takes crops of any size.
         """
         if isinstance(self.encoder, VisionTransformer):
             return self.encode_upright(upright_picture(crops)), None
+        if isinstance(self.encoder, HRNetFeatures):
+            seen = self.encoder.features(self.encoder.normalised(crops))
+            return Pyramid(seen.image, seen.local_map), None
         return self.encoder(crops)
 
     def score(self, pyramid: Pyramid, estimate: PoseEstimate | None, uvd: Tensor, twists: Tensor) -> Tensor:
         """Raw scores (B, M) of hypotheses: normalised uvd (B, M, 29, 3) and twists (B, M, 23, 2) of B encoded crops."""
         if isinstance(self.encoder, VisionTransformer):
             return self.score_upright(pyramid, upright_joints(uvd))
-        points = item_points(uvd[..., :2])[..., : self.score_net.items, :]
-        local = self.to_local(sample_map(pyramid.fine, points.flatten(1, 2)))
+        points = item_points(uvd[..., :2], self.config.condition.swapped_twist_points)
+        points = points[..., : self.score_net.items, :].flatten(1, 2)
+        if isinstance(self.encoder, HRNetFeatures):
+            return self._decode(uvd, twists, sample_map(pyramid.fine, points, corners=True), pyramid.coarse)
+        local = self.to_local(sample_map(pyramid.fine, points))
         context = self.to_context(pyramid.coarse)
         if estimate is None or not self.config.sees_own_estimate:
             return self._decode(uvd, twists, local, context)

@@ -15,10 +15,10 @@ from models.body_files import read_array
 from schemas.errors import DataError
 
 HUMAN36M_JOINTS: Final[tuple[str, ...]] = (
-    *("pelvis", "left_hip", "left_knee", "left_ankle", "right_hip", "right_knee", "right_ankle", "spine", "neck"),
+    *("pelvis", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "spine", "neck"),
     *("nose", "head_top", "left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow", "right_wrist"),
 )
-"""Row order of the (17, V) regressor that published evaluations use."""
+"""Row order of the (17, V) regressor that published evaluations use: the right leg comes first, the left arm."""
 
 EVALUATION_JOINTS: Final[tuple[int, ...]] = (6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10)
 """The 14 of the 17 that errors are averaged over: ankles up to hips, wrists up to shoulders, neck, head top."""

@@ -17,6 +17,7 @@ Root = Literal["published", "procrustes"]
 
 # Below these a vector has no direction to speak of (metres or any unit near it) and a half-turn no axis of its own.
 _SHORT = 1e-8
+_ADDED = 1e-8
 _HALF_TURN = 1e-3
 
 # Metres between where a joint was seen and where its bone would end, beyond which the sight is held to be wrong.
@@ -27,7 +28,12 @@ _LEVELS = skeleton.levels()[1:]
 
 
 def solve_rotations(
-    joints: Tensor, rest_joints: Tensor, twist: Tensor, root: Root = "published", adaptive: bool = False
+    joints: Tensor,
+    rest_joints: Tensor,
+    twist: Tensor,
+    root: Root = "published",
+    adaptive: bool = False,
+    rounded: bool = False,
 ) -> Tensor:
     """Rotations (B, 24, 3, 3) relative to the parents that bring the rest skeleton into the joints' directions.
 
@@ -44,15 +50,19 @@ def solve_rotations(
     would end; both skeletons must then be in metres. With root="procrustes" it is the published layer in evaluation
     mode, which no published pipeline uses.
 
+    `rounded` takes over the rounding of the published formulas, which shows between bones of a few millimetres: see
+    `_rounded_swing`. In metres it costs exactness where a limb is turned by nearly half a turn.
+
     Joints and twists must be finite. Where a bone has no length or a twist no direction, there is no turn; nothing
     ever becomes NaN.
     """
     parents = list(skeleton.PARENTS[1:])
     bones = joints[:, 1:] - joints[:, parents]
     rest = rest_joints[:, 1:] - rest_joints[:, parents]
-    solve_root = _root_published if root == "published" else _root_procrustes
     children = [child - 1 for child in _ROOT_CHILDREN]
-    world: list[Tensor] = [solve_root(rest[:, children], bones[:, children])] * skeleton.SMPL_JOINTS
+    trunk = (rest[:, children], bones[:, children])
+    turned = _root_published(*trunk, rounded) if root == "published" else _root_procrustes(*trunk)
+    world: list[Tensor] = [turned] * skeleton.SMPL_JOINTS
     local: list[Tensor] = list(world)
 
     bone_of = [skeleton.TWIST_CHILD[joint] - 1 for joint in range(1, skeleton.SMPL_JOINTS)]
@@ -63,17 +73,18 @@ def solve_rotations(
     for level in _LEVELS:
         parent = torch.stack([world[skeleton.SMPL_PARENTS[joint]] for joint in level], 1)
         rows = [joint - 1 for joint in level]
-        axis = axes[:, rows]
-        aim = bones[:, [bone_of[row] for row in rows]]
+        bones_here = [bone_of[row] for row in rows]
+        axis, aim = axes[:, rows], bones[:, bones_here]
         if adaptive:
             above = torch.stack([placed[skeleton.SMPL_PARENTS[joint]] for joint in level], 1)
             here = above + (parent @ rest[:, rows, :, None])[..., 0]
-            ends = [bone_of[row] for row in rows]
-            aim = _adapted(aim, seen_from_root[:, [end + 1 for end in ends]] - here, rest[:, ends])
+            reach = seen_from_root[:, [bone + 1 for bone in bones_here]] - here
+            aim = _adapted(aim, reach, rest[:, bones_here])
             for place, joint in enumerate(level):
                 placed[joint] = here[:, place]
         seen = (parent.mT @ aim[..., None])[..., 0]
-        turn = _swing(axis, _unit(seen, axis)) @ spin[:, rows]
+        swing = _rounded_swing(rest[:, bones_here], seen) if adaptive and rounded else _swing(axis, _unit(seen, axis))
+        turn = swing @ spin[:, rows]
         reached = parent @ turn
         for place, joint in enumerate(level):
             local[joint], world[joint] = turn[:, place], reached[:, place]
@@ -119,14 +130,16 @@ def _adapted(bones: Tensor, reach: Tensor, rest: Tensor) -> Tensor:
     return torch.where(off > _ADAPTS**2, as_seen, reach)
 
 
-def _root_published(rest: Tensor, seen: Tensor) -> Tensor:
+def _root_published(rest: Tensor, seen: Tensor, rounded: bool) -> Tensor:
     """(B, 3, 3) from the root's rest and seen bones (B, 3, 3): spine first, then the hips about it."""
     up = _unit(rest[:, 0], _up(rest[:, 0]))
     spine = _unit(seen[:, 0], up)
-    swing = _swing(up, spine)
+    swing = _rounded_swing(rest[:, 0], seen[:, 0]) if rounded else _swing(up, spine)
     there = seen[:, 1:].mean(1)
     here = (swing @ rest[:, 1:].mean(1)[..., None])[..., 0]
     there, here = (v - (v * spine).sum(-1, keepdim=True) * spine for v in (there, here))
+    if rounded:
+        return _rounded_swing(here, there) @ swing
     cosine = (here * there).sum(-1)
     sine = (torch.linalg.cross(here, there) * spine).sum(-1)
     return _turn_about(spine, torch.stack([cosine, sine], -1)) @ swing
@@ -159,12 +172,9 @@ def _cosine_and_sine(phi: Tensor) -> Tensor:
 def _turn_about(axis: Tensor, phi: Tensor) -> Tensor:
     """Rodrigues: (..., 3) unit axes and (..., 2) cosine and sine (of any length) -> (..., 3, 3)."""
     cosine, sine = _cosine_and_sine(phi)[..., None, None].unbind(-3)
-    x, y, z = axis.unbind(-1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
     outer = axis[..., :, None] * axis[..., None, :]
     identity = torch.eye(3, dtype=axis.dtype, device=axis.device)
-    return cosine * identity + sine * cross + (1 - cosine) * outer
+    return cosine * identity + sine * _cross_matrix(axis) + (1 - cosine) * outer
 
 
 def _swing(start: Tensor, end: Tensor) -> Tensor:
@@ -180,3 +190,25 @@ def _swing(start: Tensor, end: Tensor) -> Tensor:
     half = _unit(half, sideways)
     identity = torch.eye(3, dtype=start.dtype, device=start.device)
     return identity - 2 * half[..., :, None] * half[..., None, :] + 2 * end[..., :, None] * start[..., None, :]
+
+
+def _rounded_swing(start: Tensor, end: Tensor) -> Tensor:
+    """As `_swing`, for vectors (..., 3) in metres of any length and with the rounding of the published formulas.
+
+    They add 1e-8 to each length that they divide by, so that between bones of a few millimetres what comes out is
+    a rotation to four digits only, and the identity between opposite vectors. Bodies have longer bones; published
+    numbers for disturbed joints need it.
+    """
+    lengths = torch.linalg.vector_norm(start, dim=-1) * torch.linalg.vector_norm(end, dim=-1) + _ADDED
+    normal = torch.linalg.cross(start, end)
+    height = torch.linalg.vector_norm(normal, dim=-1)
+    cosine, sine = (part[..., None, None] / lengths[..., None, None] for part in ((start * end).sum(-1), height))
+    cross = _cross_matrix(normal / (height + _ADDED)[..., None])
+    return torch.eye(3, dtype=start.dtype, device=start.device) + sine * cross + (1 - cosine) * (cross @ cross)
+
+
+def _cross_matrix(vector: Tensor) -> Tensor:
+    """(..., 3) -> the matrices (..., 3, 3) by which v x w = matrix @ w."""
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))

@@ -164,6 +164,14 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
     )
 
 
+def scorehypo_scorer() -> ScorerConfig:
+    """ScoreHypo's own ScoreNet: HRNet-W48 as encoder, and twists beside the joints (its section 3.3)."""
+    published = paper()
+    return published.scorer.model_copy(
+        update={"condition": published.policy.condition, "twists": 23, "hidden": (1024,)}
+    )
+
+
 def _short(steps: int, learning_rate: float) -> OptimiserConfig:
     return OptimiserConfig(
         steps=steps, learning_rate=learning_rate, warmup_steps=1, ema_decay=0.5, checkpoint_every=2, report_every=2

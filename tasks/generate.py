@@ -74,8 +74,10 @@ class HypothesisMaker:
     @torch.no_grad()
     def _draw(self, crops: np.ndarray, noise: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         context, estimate = self.policy.encode(crop_tensor(crops, self.device))
-        uvd, twists = self.policy.sample(context, torch.from_numpy(noise).to(self.device))
-        return uvd, twists, estimate.betas[:, None].expand(-1, noise.shape[1], -1)
+        half = self.config.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            uvd, twists = self.policy.sample(context, torch.from_numpy(noise).to(self.device))
+        return uvd.float(), twists.float(), estimate.betas[:, None].expand(-1, noise.shape[1], -1)
 
     def _depth(
         self, uvd: torch.Tensor, betas: torch.Tensor, crop_intrinsics: np.ndarray, root_depth: np.ndarray

@@ -32,13 +32,18 @@ class SavedModel:
 
 
 def save_model(
-    store: Store, kind: Kind, state: Mapping[str, Tensor], config: BaseModel, parents: Sequence[str] = ()
+    store: Store,
+    kind: Kind,
+    state: Mapping[str, Tensor],
+    config: BaseModel,
+    parents: Sequence[str] = (),
+    metrics: Mapping[str, float] | None = None,
 ) -> SavedModel:
     """Write a model's file; `model_rows` makes the row that the stage commits. DataError for weights with NaN.
 
-    Saving the same weights again changes nothing.
+    `metrics` go into the file's manifest. Saving the same weights again changes nothing.
     """
-    data = to_bytes(kind, state, config, parents)
+    data = to_bytes(kind, state, config, parents, metrics)
     digest = digest_of(state, config)
     store.atomic_write(_path(digest), data, replace=False)
     return SavedModel(

@@ -12,6 +12,7 @@ from models.checkpoints.loading import (
     start_encoder,
     warm_start,
 )
+from models.checkpoints.opening import open_policy, open_scorer, scorer_config, vit_kind
 from models.checkpoints.ours import (
     FORMAT,
     Checkpoint,
@@ -49,15 +50,19 @@ __all__ = [
     "load_into",
     "load_policy",
     "load_scorehypo",
+    "open_policy",
+    "open_scorer",
     "policy_of",
     "published_content",
     "read_published",
     "read_torch",
     "recognise",
+    "scorer_config",
     "scorer_of",
     "start_condition",
     "start_encoder",
     "to_bytes",
+    "vit_kind",
     "warm_start",
     "write_published",
 ]

@@ -123,10 +123,10 @@ class ScorerConfig(Config):
         return self.joint_channels + self.local_channels
 
     @model_validator(mode="after")
-    def _vit_makes_no_estimate(self) -> "ScorerConfig":
-        if self.condition.is_vit and (self.sees_own_estimate or self.twists):
-            raise ValueError(
-                f"condition.kind={self.condition.kind} makes no pose estimate and sees joints alone: set "
-                "sees_own_estimate=False and twists=0"
-            )
+    def _published_encoders_make_no_estimate(self) -> "ScorerConfig":
+        kind = self.condition.kind
+        if kind != "compact" and self.sees_own_estimate:
+            raise ValueError(f"condition.kind={kind} makes no pose estimate of joints: set sees_own_estimate=False")
+        if self.condition.is_vit and self.twists:
+            raise ValueError(f"condition.kind={kind} sees joints alone: set twists=0")
         return self

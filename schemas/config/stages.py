@@ -39,6 +39,9 @@ class GenerateConfig(Config):
     noise_temperature: float = setting(1.0, "factor on the starting noise; 1 is the policy itself", "1", ge=0)
     shard_size: int = setting(250, "instances a shard", "instances", ge=1)
     microbatch: int = setting(10, "instances in one forward pass; the last is padded", "instances", ge=1)
+    precision: Literal["float32", "bfloat16"] = setting(
+        "float32", "of the denoiser; the image encoder always has 32 bits, as its own estimate would lose 3 mm", "-"
+    )
     seed: int = setting(0, "seed of the noise", "1", ge=0)
 
 

@@ -49,9 +49,9 @@ class ScorerRecipe:
         device: torch.device,
     ) -> None:
         self.config, self.data, self.pool, self.device, self.seed = config, data, pool, device, config.seed
-        if network.condition.is_vit and (config.start_from_policy or config.encoder_steps):
+        if network.condition.kind != "compact" and (config.start_from_policy or config.encoder_steps):
             raise ConfigError(
-                f"scorer.condition.kind={network.condition.kind} shares nothing with the policy's encoder and makes no "
+                f"scorer.condition.kind={network.condition.kind} does not start from the policy's encoder and makes no "
                 "pose estimate of its own: set train_scorer.start_from_policy=False and train_scorer.encoder_steps=0."
             )
         torch.manual_seed(config.seed)

@@ -151,7 +151,10 @@ def _train(job: Job, device: torch.device, keeps: bool, tell: Callable[[], None]
         faults.reach(f"train:step:{step}")
 
     training.run(report)
-    result = Result(save_model(job.run.store, job.kind, training.averaged, job.network, job.parents), history)
+    last = {f"training_{name}": value for name, value in history[-1][1].items()} if history else {}
+    measured = {"training_steps": float(training.step), **last}
+    saved = save_model(job.run.store, job.kind, training.averaged, job.network, job.parents, measured)
+    result = Result(saved, history)
     result.write(job.run)
     return result
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 import flows.doctor_checkpoint
 from flows.cli import app
 from models.bodies import BUILT_IN
-from models.checkpoints import Progress, published_content, to_bytes
+from models.checkpoints import Progress, opening, published_content, to_bytes
 from models.policy import Policy
 from schemas.config.networks import HypoNetConfig
 from schemas.profiles import micro
@@ -36,7 +36,8 @@ def policy(**changes: int) -> Policy:
 @pytest.fixture
 def at_micro_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """The published layout is the same at any size; its own takes seconds to make."""
-    monkeypatch.setattr(flows.doctor_checkpoint, "paper", micro)
+    for module in (flows.doctor_checkpoint, opening):
+        monkeypatch.setattr(module, "paper", micro)
 
 
 def test_our_own_checkpoint(tmp_path: Path) -> None:

@@ -52,6 +52,14 @@ def test_skeleton_and_joint_sets_are_the_published_ones() -> None:
         assert HUMAN36M_JOINTS[other] == (f"{swapped[side]}_{rest}" if side in swapped else HUMAN36M_JOINTS[joint])
 
 
+def test_sides_of_the_human36m_joints_are_those_of_the_regressor() -> None:
+    """At rest, the left of a body that looks along z is where x is positive."""
+    sideways = regress(human36m_regressor(), torch.from_numpy(arrays()["v_template"]).float())[:, 0]
+    for name, place in zip(HUMAN36M_JOINTS, sideways.tolist(), strict=True):
+        side = name.partition("_")[0]
+        assert abs(place) < 0.05 if side not in ("left", "right") else (place > 0) == (side == "left"), name
+
+
 def test_posing_gives_the_published_meshes_and_joints() -> None:
     who = people()
     assert_golden(who.axis_angles, IK, "in.aa", atol=0)

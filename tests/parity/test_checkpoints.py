@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from infra.store import Store
 from models.checkpoints import (
     Progress,
     PublishedFile,
+    from_bytes,
     load_hmr_scorer,
     load_policy,
     load_scorehypo,
@@ -32,6 +34,10 @@ from models.lora import add_low_rank
 from models.policy import Policy
 from schemas.errors import DataError
 from schemas.profiles import paper
+from tasks.context import Context as StageContext
+from tasks.import_model import import_model
+from tasks.model_store import load_policy as store_policy
+from tasks.model_store import load_scorer
 from tests.models.hostile import Hostile
 from tests.parity.rules import FIXTURES, HRNET_GAINS, golden, manifest, normal, published_order, state
 
@@ -204,6 +210,26 @@ def test_scorehypo_loads_and_starts_warm(file: PublishedFile) -> None:
     assert torch.equal(condition.conv1.weight, rule("hrnet_cond")["conv1.weight"])
     assert "linear_mlp.0.weight" in {row.name for row in fits["score_net"].problems}
     assert {row.name for row in fits["condition"].problems} == {"init_shape", "pred_beta.weight", "pred_beta.bias"}
+
+
+def test_a_store_takes_policy_and_scorer_from_published_files(file: PublishedFile, tmp_path: Path) -> None:
+    here = StageContext(Store.open(str(tmp_path / "store")), CONFIG)
+    digest = import_model(here, Path(file.where))
+    imported = store_policy(here.store, digest)
+    assert_weights(imported.hyponet, rule("hyponet"))
+    assert_weights(imported.condition, rule("hrnet_cond"))
+    manifest = from_bytes(here.store.read_bytes(f"checkpoints/{digest}.safetensors")).manifest
+    assert manifest.metrics["min_mpjpe_pw3d"] == 57.2
+    raw_digest = import_model(here, Path(file.where), "raw")
+    assert raw_digest != digest
+    path = tmp_path / "snapshot.pth.tar"
+    torch.save({"network": network_of("encoder", "score_net"), "optimizer": {}, "epoch": 3}, path)
+    published = load_scorer(here.store, import_model(here, path))
+    assert_weights(published.encoder, part_of(network_of("encoder"), "encoder"))
+    path = tmp_path / "encoder.pth"
+    torch.save({"network": network_of("encoder")}, path)
+    with pytest.raises(DataError, match="an encoder alone, no policy and no scorer"):
+        import_model(here, path)
 
 
 @cache

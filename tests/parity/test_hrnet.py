@@ -8,13 +8,12 @@ from torch import Tensor
 
 from models.condition import PoseEstimate, item_points, sample_map
 from models.ema import trained
-from models.hmr_scorer import ScoreNet
+from models.hmr_scorer import HMRScorer, ScoreNet
 from models.hrnet_condition import Features, HRNetCondition, HRNetFeatures, soft_argmax
 from models.hyponet import Context
 from models.item_graph import apply_masks
 from models.policy import Policy
-from schemas.config.networks import ScorerConfig
-from schemas.profiles import paper
+from schemas.profiles import paper, scorehypo_scorer
 from tests.parity.rules import (
     HRNET_GAINS,
     assert_golden,
@@ -27,19 +26,7 @@ from tests.parity.rules import (
 
 FILE = "03_hrnet.npz"
 CONFIG = paper().policy
-SCOREHYPO = ScorerConfig(
-    condition=CONFIG.condition,
-    joint_channels=256,
-    local_channels=256,
-    heads=8,
-    feedforward_ratio=4,
-    attention_hops=CONFIG.hyponet.attention_hops,
-    twists=23,
-    sees_own_estimate=False,
-    hidden=(1024,),
-    dropout=0.1,
-)
-"""The sizes of the ScoreNet that ScoreHypo published."""
+SCOREHYPO = scorehypo_scorer()
 
 
 @cache
@@ -154,3 +141,19 @@ def test_score_net_alone(hypotheses: int, name: str) -> None:
     assert_golden(scores, FILE, f"scorenet.{name}")
     if hypotheses == 3:
         assert_golden(local, FILE, "scorenet.local_feature")
+
+
+@torch.no_grad()
+def test_scorer_of_crops_is_the_published_one() -> None:
+    """From crops as everywhere in this project, through one module, to the scores of the published pair of networks."""
+    scorer = HMRScorer(SCOREHYPO).eval()
+    scorer.encoder.load_state_dict(_scoring_network().state_dict())
+    scorer.score_net.load_state_dict(_score_net().state_dict())
+    mean, spread = torch.tensor([[0.406, 0.457, 0.480], [0.225, 0.224, 0.229]])[:, :, None, None]
+    pyramid, estimate = scorer.encode((_images() * spread + mean) * 2 - 1)
+    assert estimate is None
+    uvd = torch.cat([uniform("sn.uv", (6, 29, 2), -0.9, 0.9), uniform("sn.d", (6, 29, 1), -0.5, 0.5)], dim=-1)
+    angles = uniform("sn.ang", (6, 23), -3, 3)
+    twists = torch.stack([angles.cos(), angles.sin()], dim=-1)
+    raw = scorer.score(pyramid, estimate, uvd.unflatten(0, (2, 3)), twists.unflatten(0, (2, 3)))
+    assert_golden(raw.flatten(), FILE, "scorenet.score")

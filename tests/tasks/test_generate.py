@@ -109,6 +109,13 @@ def test_rounds_have_noise_of_their_own(micro_store: MicroStore) -> None:
         assert (drawn[one][:, 1:] != drawn[other][:, 1:]).any(axis=(2, 3)).all()
 
 
+def test_half_precision_changes_little(micro_store: MicroStore) -> None:
+    full, half = (make(micro_store, CONFIG.model_copy(update={"precision": p})) for p in ("float32", "bfloat16"))
+    assert half.uvd.dtype == np.float32
+    assert np.array_equal(full.betas, half.betas), "the encoder keeps its 32 bits"
+    assert 0 < np.abs(full.uvd - half.uvd).max() < 0.1
+
+
 @pytest.mark.parametrize("size", [1, 3, 24])
 def test_microbatch_hardly_matters(micro_store: MicroStore, size: int) -> None:
     first, second = make(micro_store, CONFIG), make(micro_store, CONFIG.model_copy(update={"microbatch": size}))

@@ -21,6 +21,7 @@ from infra.ray_session import ray_session
 from infra.stages import StageSpec, find
 from infra.store import Store
 from infra.tables import read
+from models.checkpoints import from_bytes
 from schemas.config.engine import EngineConfig
 from schemas.config.networks import PolicyConfig
 from schemas.config.training import TrainBaseConfig
@@ -95,6 +96,9 @@ def test_trained_once_and_found_again(micro_store: MicroStore) -> None:
     assert {row["series"] for row in curves} == {"loss", "joints", "twists", "estimate"}
     assert sorted({row["step"] for row in curves}) == [2, 4, 6]
     assert store.list_files("ray") == []
+    manifest = from_bytes(store.read_bytes(f"checkpoints/{digest}.safetensors")).manifest
+    last = {row["series"]: row["value"] for row in curves if row["step"] == 6}
+    assert manifest.metrics == {"training_steps": 6, **{f"training_{name}": value for name, value in last.items()}}
     again = train_base(here, key)
     assert again.reused
     assert again.record == first.record
