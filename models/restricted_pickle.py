@@ -6,10 +6,14 @@ them stands for a class of this module that keeps numbers and does nothing else;
 either, because it trusts the type that it is told. Any other name is refused before it is looked up.
 """
 
+import math
 import pickle
 import re
 import struct
-from typing import Any, BinaryIO, Final
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,21 +25,25 @@ _LARGEST = 2**31
 """Bytes of a sparse matrix made dense; the largest of a body takes 5 MB."""
 _DEEPEST, _MOST = 12, 5_000_000
 """Nesting, and values in all, beyond which a file is no body."""
+_SPOOLED, _PIECE = 2**20, 2**18
+"""Bytes from which on an array goes to a file, where there is a place for it, and how many are copied at once."""
 _BROKEN = (
     *(pickle.UnpicklingError, EOFError, AttributeError, ImportError, LookupError, TypeError, ValueError),
     *(OverflowError, MemoryError, RecursionError, struct.error),
 )
 
 
-def load_restricted(stream: BinaryIO, where: str) -> Any:
+def load_restricted(stream: BinaryIO, where: str, spool: Path | None = None, most: int = _MOST) -> Any:
     """What the pickle in `stream` holds: arrays, numbers, texts, and dictionaries and lists of them.
 
     Sparse matrices come out dense, chumpy objects as their values; an object that is neither is None. `where` names
-    the file in errors. Raises DataError for a file that names anything else than such arrays, and for one that is
-    truncated or damaged.
+    the file in errors. With a folder `spool`, arrays from a megabyte on are copied to files there while they are read,
+    and come out as memory-maps, so that a pickle larger than the memory can be read (protocols from 3 on). `most` is
+    how many values there may be in all. Raises DataError for a file that names anything else than such arrays, and for
+    one that is truncated or damaged.
     """
     try:
-        return _Plain().of(_Restricted(stream, encoding="latin1").load())
+        return _Plain(most).of(_Restricted(stream, spool).load())
     except _RefusedError as problem:
         raise DataError(
             f"{where} asks for {problem}, which no file of arrays needs. It was not read, and nothing in it was run. "
@@ -68,6 +76,15 @@ class _Name(_Part):
 
     def __init__(self, *_: Any) -> None:
         return
+
+
+class _Spooled(_Part):
+    """Bytes that were copied to a file."""
+
+    __slots__ = ("path", "size")
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path, self.size = path, size
 
 
 class _Dtype(_Part):
@@ -213,10 +230,41 @@ ALLOWED: Final[dict[tuple[str, str], type]] = {
 class _Restricted(pickle._Unpickler):
     """Python's own unpickler, not the one in C, which would set aside whatever memory a file's memo numbers ask for."""
 
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
+
+    def __init__(self, stream: BinaryIO, spool: Path | None) -> None:
+        super().__init__(stream, encoding="latin1")
+        self.spool = spool
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
             raise _RefusedError(f"{module}.{name}")
         return ALLOWED[module, name]
+
+    def _bytes(self, size: int) -> None:
+        if self.spool is None or size < _SPOOLED:
+            self.append(self.read(size))
+            return
+        left = size
+        with tempfile.NamedTemporaryFile(dir=self.spool, suffix=".bytes", delete=False) as file:
+            while left:
+                piece = self.read(min(left, _PIECE))
+                if not piece:
+                    raise EOFError(f"an array of {size} bytes ends after {size - left}")
+                file.write(piece)
+                left -= len(piece)
+        self.append(_Spooled(Path(file.name), size))
+
+    def _bytes_of_4(self) -> None:
+        self._bytes(struct.unpack("<I", self.read(4))[0])
+
+    def _bytes_of_8(self) -> None:
+        self._bytes(struct.unpack("<Q", self.read(8))[0])
+
+    dispatch[pickle.BINBYTES[0]] = _bytes_of_4
+    dispatch[pickle.BINBYTES8[0]] = dispatch[pickle.BYTEARRAY8[0]] = _bytes_of_8
 
 
 def _array(raw: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
@@ -229,6 +277,10 @@ def _array(raw: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
         for place, value in enumerate(raw):
             objects[place] = value
         return objects.reshape(shape, order=order)
+    if isinstance(raw, _Spooled):
+        if min(shape, default=1) < 1 or math.prod(shape) * dtype.value.itemsize != raw.size:
+            raise pickle.UnpicklingError("an array whose bytes do not fit its shape")
+        return np.memmap(raw.path, dtype.value, "r", shape=shape, order="F" if order == "F" else "C")
     if isinstance(raw, str):  # Python 2 wrote bytes as text
         raw = raw.encode("latin1")
     if not isinstance(raw, bytes | bytearray):
@@ -240,8 +292,8 @@ def _array(raw: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
 class _Plain:
     """Makes numpy arrays and plain values of the parts that a pickle built."""
 
-    def __init__(self) -> None:
-        self.left = _MOST
+    def __init__(self, most: int) -> None:
+        self.left = most
 
     def of(self, value: Any, depth: int = 0) -> Any:
         self.left -= 1
@@ -255,6 +307,8 @@ class _Plain:
             return self._values(value.value, depth)
         if isinstance(value, _Object):
             return self._array_of(value, depth)
+        if isinstance(value, _Spooled):
+            return value.path.read_bytes()
         return value if isinstance(value, int | float | str | bytes) else None
 
     def _values(self, values: NDArray[Any] | None, depth: int) -> Any:

@@ -47,6 +47,7 @@ ANNOTATIONS = pa.schema([
     _vector("root", 3, "place of joint 0 in the camera frame, where the file gives it in place of transl", "m"),
     _vector("left_hand_pose", 45, "15 finger joints, axis-angle", "rad"),
     _vector("right_hand_pose", 45, "15 finger joints, axis-angle", "rad"),
+    _field("hands_absolute", pa.bool_(), "hand poses are absolute, as in BEDLAM; null: relative to the mean hand"),
     _vector("jaw_pose", 3, "axis-angle", "rad"),
     _vector("expression", 10, "face coefficients", "standard deviations"),
     _vector("joints", 87, "the 29 joints in the camera frame as the file gives them; NaN where it gives none", "m"),

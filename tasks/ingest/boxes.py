@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,26 +45,29 @@ class BoxTable:
     ignored: tuple[str, ...]
 
 
-def read_boxes(url: str) -> BoxTable:
-    """The rows of a table of boxes. Raises DataError if it can't be read, lacks a column, or has no row."""
+def read_boxes(url: str, required: Sequence[str] = REQUIRED) -> BoxTable:
+    """The rows of a table of boxes. Raises DataError if it can't be read, lacks a column, or has no row.
+
+    `required`: the columns that it must have; those of a video name a frame in place of a path.
+    """
     data = read_url(url, "table of boxes")
     ending = url.rsplit(".", 1)[-1].lower()
     readers = {"csv": _read_csv, "parquet": _read_parquet, "json": _read_json}
     if ending not in readers:
         raise DataError(f"The table of boxes {url} ends in none of .csv, .parquet, .json.")
     try:
-        columns, rows = readers[ending](data)
+        columns, rows = readers[ending](data, (*required, *OPTIONAL))
     except (csv.Error, pa.ArrowException, ValueError, RecursionError) as error:
         raise DataError(f"The table of boxes {url} is no readable {ending.upper()}: {error}") from error
-    missing = [name for name in REQUIRED if name not in columns]
+    missing = [name for name in required if name not in columns]
     if not rows:
         raise DataError(f"The table of boxes {url} has no row; it needs one for each person.")
     if missing:
         raise DataError(
             f"The table of boxes {url} lacks the columns {', '.join(missing)}; it has {', '.join(columns) or 'none'}. "
-            f"Needed: {', '.join(REQUIRED)}; optional: {', '.join(OPTIONAL)}."
+            f"Needed: {', '.join(required)}; optional: {', '.join(OPTIONAL)}."
         )
-    known = frozenset(columns) & {*REQUIRED, *OPTIONAL}
+    known = frozenset(columns) & {*required, *OPTIONAL}
     return BoxTable(tuple(rows), known, tuple(name for name in columns if name not in known))
 
 
@@ -116,21 +119,21 @@ def _number(value: Any) -> float:
         return math.nan
 
 
-def _read_csv(data: bytes) -> tuple[list[str], list[Any]]:
+def _read_csv(data: bytes, _: Sequence[str]) -> tuple[list[str], list[Any]]:
     reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), restkey=_SURPLUS, skipinitialspace=True)
     names = [name.strip() for name in reader.fieldnames or []]
     reader.fieldnames = names
     return names, list(reader)
 
 
-def _read_parquet(data: bytes) -> tuple[list[str], list[Any]]:
+def _read_parquet(data: bytes, meant: Sequence[str]) -> tuple[list[str], list[Any]]:
     table = pq.read_table(io.BytesIO(data))
-    known = [name for name in table.column_names if name in (*REQUIRED, *OPTIONAL)]
+    known = [name for name in table.column_names if name in meant]
     rows = table.select(known).to_pylist() if known else [{}] * len(table)
     return list(table.column_names), rows
 
 
-def _read_json(data: bytes) -> tuple[list[str], list[Any]]:
+def _read_json(data: bytes, _: Sequence[str]) -> tuple[list[str], list[Any]]:
     rows = json.loads(data.decode("utf-8-sig"))
     if not isinstance(rows, list):
         raise ValueError('a list of rows is expected: [{"path": "a.jpg", "x": 0, "y": 0, "w": 10, "h": 10}, ...]')

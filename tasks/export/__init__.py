@@ -1,0 +1,1 @@
+"""Out again: pairs and labels in the forms that others read."""

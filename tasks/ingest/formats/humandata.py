@@ -1,0 +1,117 @@
+"""HumanData: .npz files of mmhuman3d's making, and the data sets that are published in them.
+
+One source may be several files (RenBody comes in two parts): a pattern with *, ? or [], or names with commas between.
+They are read one after the other, as if they were one. Paths of pictures are relative to `images`, without it to the
+folder of the first file.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from schemas.errors import DataError
+from tasks.ingest.annotations import ROWS_AT_ONCE, AnnotationSource, Survey, batch
+from tasks.ingest.folder import open_url, printable
+from tasks.ingest.formats.humandata_file import COMPRESSED, KEYPOINTS_2D, KEYPOINTS_3D, HumanDataFile
+from tasks.ingest.formats.humandata_rows import HumanDataRows
+from tasks.ingest.formats.humandata_variants import PLAIN, options_of
+from tasks.ingest.npz_columns import Npz, local_file
+
+_KNOWN = {"image_path", "bbox_xywh", "smplx", "smpl", "smplh", "meta", "gender", COMPRESSED}
+_ALSO_KNOWN = {"keypoints2d_mask", "keypoints3d_mask", "lhand_bbox_xywh", "rhand_bbox_xywh", "face_bbox_xywh"}
+
+
+class HumanData:
+    """Reads HumanData (a `tasks.ingest.annotations.Reader`). Options: see `humandata_variants.Options`.
+
+    Raises DataError for a source that can't be used as a whole.
+    """
+
+    def __init__(self, source: AnnotationSource, work: Path) -> None:
+        self.source, self.work = source, work
+        self.options = options_of(source)
+        self.urls = files_of(source.url)
+        self._parts: list[HumanDataRows] = []
+
+    def survey(self) -> Survey:
+        """What the source holds. Reads headers, dictionaries and some rows."""
+        parts = self._read()
+        variant = self.options.variant
+        facts: dict[str, str] = {}
+        for name in parts[0].facts:
+            facts[name] = "; ".join(dict.fromkeys(part.facts[name] for part in parts))
+        remarks = [*self.options.remarks, *(remark for part in parts for remark in part.remarks), *self._unused()]
+        return Survey(
+            "humandata" if variant is PLAIN else f"humandata ({variant.name})",
+            self.urls,
+            sum(part.file.count for part in parts),
+            self.images,
+            facts,
+            remarks,
+        )
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows, file after file."""
+        first = 0
+        for part in self._read():
+            for start in range(0, part.file.count, ROWS_AT_ONCE):
+                yield batch(part.rows(start, min(start + ROWS_AT_ONCE, part.file.count), first))
+            first += part.file.count
+
+    @property
+    def images(self) -> str:
+        """The folder of pictures. DataError where files of several folders leave it open."""
+        if self.source.images is not None:
+            return self.source.images
+        folders = list(
+            dict.fromkeys(url.rpartition("/")[0] or ("/" if url.startswith("/") else ".") for url in self.urls)
+        )
+        if len(folders) > 1:
+            raise DataError(
+                f"{self.source.url} names files in several folders: say with images where the pictures are."
+            )
+        return folders[0]
+
+    def _read(self) -> list[HumanDataRows]:
+        if not self._parts:
+            parts = []
+            for number, url in enumerate(self.urls):
+                work = self.work / f"part-{number}"
+                path = local_file(url, work, "HumanData file")
+                file = HumanDataFile(Npz(path, work, printable(url.rsplit("/", 1)[-1])), self.options.body)
+                parts.append(HumanDataRows(file, self.options))
+            self._parts = parts
+        return self._parts
+
+    def _unused(self) -> Iterator[str]:
+        for part in self._parts:
+            used = {points.name for points in (part.file.keypoints_2d, part.file.keypoints_3d) if points}
+            known = _KNOWN | _ALSO_KNOWN | used | {f"{name}_mask" for name in (*KEYPOINTS_2D, *KEYPOINTS_3D)}
+            unused = [printable(name) for name in part.file.npz.names if name not in known]
+            if unused:
+                shown = ", ".join(unused[:20]) + (" and more" if len(unused) > 20 else "")
+                yield f"{part.file.name}: members that are not used: {shown}."
+
+
+def files_of(url: str) -> list[str]:
+    """The files that a path, a pattern, or several of them with commas between stand for. DataError where none is."""
+    fs, path = open_url(url)
+    try:
+        if fs.isfile(path):
+            return [url]
+        found = []
+        for part in (piece.strip() for piece in url.split(",")):
+            if not any(sign in part for sign in "*?["):
+                found.append(part)
+                continue
+            fs, path = open_url(part)
+            protocols = fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)
+            names = sorted(str(name) for name in fs.glob(path))
+            found += names if "file" in protocols else [str(fs.unstrip_protocol(name)) for name in names]
+    except (OSError, ValueError) as error:
+        raise DataError(f"The HumanData file {url} can't be looked up: {error}") from error
+    files = [name for name in dict.fromkeys(found) if name]
+    if not files:
+        raise DataError(f"There is no HumanData file at {url}.")
+    return files

@@ -1,0 +1,148 @@
+"""Rows of a HumanData file as rows of `tasks.ingest.annotations`, a block at a time."""
+
+from typing import Any
+
+import numpy as np
+
+from tasks.ingest.formats.humandata_block import NOT_FINITE, WRONG_COUNT, Block, Values, sampled
+from tasks.ingest.formats.humandata_body import HumanDataBody
+from tasks.ingest.formats.humandata_file import HumanDataFile, KeyPoints
+from tasks.ingest.formats.humandata_variants import Options
+from tasks.ingest.formats.keypoints import BY_NAMES, HUMAN36M, JOINTS_29
+from tasks.ingest.lengths import SMPL_BONES, unit_of
+
+
+class HumanDataRows:
+    """The rows of one file. Raises DataError for a file that can't be used as a whole.
+
+    `remarks` says what a person should know, `facts` what was found.
+    """
+
+    def __init__(self, file: HumanDataFile, options: Options) -> None:
+        self.file, self.options = file, options
+        self.remarks = list(file.remarks)
+        self.camera = {name: file.camera(name) for name in ("height", "width", "focal_length", "principal_point")}
+        self.body = HumanDataBody(file, options) if file.body_name else None
+        self.unit = 1.0
+        if self.body:
+            self.remarks += self.body.remarks
+        elif file.keypoints_3d:
+            self.unit = self._unit(file.keypoints_3d)
+        self.facts = self._facts()
+
+    def rows(self, start: int, stop: int, first: int) -> list[dict[str, Any]]:
+        """Rows `start` to before `stop`; `first` is the number of the file's first row in the source."""
+        block = Block(start, stop)
+        numbers = range(first + start, first + stop)
+        block.put("row", numbers)
+        block.put("counts_as", numbers)
+        block.put("origin", [f"{self.file.name}, row {row}" for row in range(start, stop)])
+        block.put("path", block.texts(self.file.column("image_path"), "image_path"))
+        block.put("box", block.numbers(self.file.column("bbox_xywh"), "bbox_xywh")[:, :4])
+        block.put("crop_scale", [self.options.variant.crop_scale] * len(block.rows))
+        labelled = bool(self.file.body_name or self.file.keypoints_3d)
+        block.put("crop_rule", ["joints" if labelled else "box"] * len(block.rows))
+        if labelled:
+            block.put("label_kind", [self.options.label_kind] * len(block.rows))
+        self._put_camera(block)
+        self._put_keypoints(block)
+        if self.body:
+            self.body.put(block)
+        return [self._judged(row, block.against.get(number)) for number, row in enumerate(block.rows)]
+
+    def _judged(self, row: dict[str, Any], against: tuple[str, str] | None) -> dict[str, Any]:
+        if against is None:
+            return row
+        kept = {name: row[name] for name in ("row", "counts_as", "origin", "path", "crop_rule", "crop_scale")}
+        return {**kept, "path": row["path"] or None, "reason": against[0], "detail": against[1]}
+
+    def _put_camera(self, block: Block) -> None:
+        variant = self.options.variant
+        size = self.options.image_size or variant.size
+        for place, (name, column) in enumerate((("width", self.camera["width"]), ("height", self.camera["height"]))):
+            if column is not None and self.options.image_size is None:
+                found = block.positive(column, f"meta[{name}]")[:, 0]
+                block.put(f"{name}_px", [int(value) for value in found])
+            elif size is not None:
+                block.put(f"{name}_px", [size[place]] * len(block.rows))
+        focal, centre = self.camera["focal_length"], self.camera["principal_point"]
+        if focal is not None:
+            lengths = block.positive(focal, "meta[focal_length]")
+            block.put("fx", lengths[:, 0])
+            block.put("fy", lengths[:, min(1, lengths.shape[1] - 1)])
+        elif variant.focal_px is not None:
+            block.put("fx", [variant.focal_px] * len(block.rows))
+        if centre is not None:
+            points = block.numbers(centre, "meta[principal_point]")
+            block.put("cx", points[:, 0])
+            block.put("cy", points[:, 1])
+        elif variant.centre is not None:
+            block.put("cx", [variant.centre[0]] * len(block.rows))
+            block.put("cy", [variant.centre[1]] * len(block.rows))
+
+    def _put_keypoints(self, block: Block) -> None:
+        flat, solid = self.file.keypoints_2d, self.file.keypoints_3d
+        if flat is not None:
+            block.put("pixels", flat.of(self._stored(block, flat), JOINTS_29))
+        if solid is not None:
+            values = self._stored(block, solid)
+            if not self.file.body_name:
+                values[..., :3] *= self.unit
+                block.put("joints", solid.of(values, JOINTS_29))
+                block.put("joints_by", [BY_NAMES] * len(block.rows))
+                block.put("human36m", solid.of(values, HUMAN36M))
+
+    def _stored(self, block: Block, points: KeyPoints) -> Values:
+        """Key-points (n, K, D) as they stand. Columns that the mask calls invalid may hold anything."""
+        column = self.file.column(points.name)
+        shape = (points.count, -1)
+        part = Block(block.start, block.stop)
+        held = part.numbers(column, points.name, WRONG_COUNT).reshape(len(block.rows), *shape)
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = np.all(np.isfinite(held[:, points.used].astype(np.float32)), axis=(1, 2), keepdims=True)
+        for number, (reason, detail) in part.against.items():
+            if reason != NOT_FINITE or not finite[number, 0, 0]:
+                block.refuse(number, reason, detail)
+        return held
+
+    def _unit(self, points: KeyPoints) -> float:
+        sample = sampled(self.file.column(points.name))
+        joints = points.of(sample.reshape(len(sample), points.count, -1), JOINTS_29)
+        ends = [end for bone in SMPL_BONES for end in (bone.start, bone.end)]
+        if not np.isfinite(joints[:, ends]).any():
+            self.remarks.append(f"{self.file.name}: no arms or legs to tell the unit by; lengths are taken as metres.")
+            return 1.0
+        return unit_of(joints, f"{self.file.name}, {points.name}")
+
+    def _facts(self) -> dict[str, str]:
+        file, variant = self.file, self.options.variant
+        size = self.options.image_size or variant.size
+        stated = self.camera["width"] is not None and self.camera["height"] is not None
+        given = f"{size[0]} x {size[1]}" if size else "as the pictures have it"
+        camera = self.camera["focal_length"] is not None
+        fixed = f"focal length {variant.focal_px:g} px" if variant.focal_px else "none: from EXIF or the diagonal"
+        if stated and self.options.image_size is None and size is not None:
+            self._compare_sizes(size)
+        return {
+            "body": self.body.described if self.body else "none, key-points alone",
+            "2D key-points": _described(file.keypoints_2d),
+            "3D key-points": _described(file.keypoints_3d),
+            "unit": "metres" if self.unit == 1.0 else "millimetres, turned into metres",
+            "picture size": "meta" if stated and self.options.image_size is None else given,
+            "camera": "meta" if camera else fixed,
+            "labels": self.options.label_kind,
+        }
+
+    def _compare_sizes(self, size: tuple[int, int]) -> None:
+        width, height = (
+            sampled(column) for column in (self.camera["width"], self.camera["height"]) if column is not None
+        )
+        if len(width) and (np.any(width != size[0]) or np.any(height != size[1])):
+            self.remarks.append(
+                f"{self.file.name}: {self.options.variant.name}'s pictures are published as {size[0]} x {size[1]}; "
+                f"meta says {width.flat[0]:g} x {height.flat[0]:g} and is believed (image_size overrules it)."
+            )
+
+
+def _described(points: KeyPoints | None) -> str:
+    return f"{points.name}, {len(points.used)} of 190" if points else "none"

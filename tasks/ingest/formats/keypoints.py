@@ -1,0 +1,61 @@
+"""Key-points by their names: which column of one convention is which of another.
+
+The lists are mmhuman3d's (Apache-2.0). Conversion copies the points whose names are equal, and knows nothing of the
+others. Equal names are no equal places: of the policy's 29 joints, 15, 22, 23 and 24 are the jaw, the thumbs and the
+head by name, where the body model has the head, the hands and the top of the head.
+"""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+HUMAN_DATA: Final = "human_data"
+"""The 190 columns of HumanData; the first 144 are SMPL-X's."""
+JOINTS_29: Final = "hybrik_29"
+"""The policy's joints, `models.skeleton`, by name."""
+HUMAN36M: Final = "h36m_mmpose"
+"""Human3.6M's 17 in the order of the regressor (right leg first); the list `h36m` has the left leg first."""
+OTHER_PLACE: Final[tuple[int, ...]] = (15, 22, 23, 24)
+"""Those of the 29 that have another place by name than by body model."""
+BY_NAMES, BY_BODY = "names", "body"
+"""The two values of `joints_by` in `tasks.ingest.annotations`."""
+
+
+@functools.cache
+def _lists() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((Path(__file__).parent / "keypoints.json").read_text())
+    return found
+
+
+def conventions() -> tuple[str, ...]:
+    """The names of all conventions."""
+    return tuple(_lists()["conventions"])
+
+
+def names_of(convention: str) -> tuple[str, ...]:
+    """The key-points of a convention, in its order. KeyError for one that isn't known."""
+    return tuple(_lists()["conventions"][convention])
+
+
+def smplx_137() -> tuple[int, ...]:
+    """The 137 columns of HumanData (or of its first 144) that HMR-Scorer reads."""
+    return tuple(_lists()["smplx_137_from_human_data"])
+
+
+@functools.cache
+def places(source: str, wanted: str) -> tuple[int, ...]:
+    """The column of `source` (the first, where a name repeats) for each point of `wanted`; -1: it has none."""
+    names = names_of(source)
+    return tuple(names.index(name) if name in names else -1 for name in names_of(wanted))
+
+
+def converted(points: NDArray[Any], source: str, wanted: str) -> NDArray[np.float64]:
+    """Points (..., K, D) of one convention in another (..., J, D); NaN for those that no name gives."""
+    chosen = np.array(places(source, wanted))
+    made = np.asarray(points, np.float64)[..., chosen, :]
+    made[..., chosen < 0, :] = np.nan
+    return made

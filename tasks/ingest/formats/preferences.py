@@ -1,0 +1,209 @@
+"""What published preference data says, in the units of our tables: rows of its readers, and checks on their values.
+
+Published files store joints as u, v in pixels of the 256 px test crop and d in mm behind the root, and twists as the
+network gave them, of any length. The rows hold normalised uvd and unit twists. They don't name instances: `img_path`,
+`img_idx` and `trans` say which picture, which row of its annotation file, and which crop is meant.
+"""
+
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from models.published_crops import CROP_PX, normalised_joints
+from schemas.errors import DataError
+from tasks.ingest.folder import RefusedError, printable
+
+JOINTS_SHAPE: Final = (29, 3)
+TWIST_SHAPE: Final = (23, 2)
+UNREADABLE: Final = "row not readable"
+NOT_FINITE: Final = "not finite"
+MAPS_DISAGREE: Final = "crop maps disagree"
+NO_TWIST: Final = "twist of length zero"
+
+_LARGEST = 1e6
+"""Crop pixels or mm: no joint is further away."""
+_HUGE = 1e300
+_MAP_TOLERANCE_PX = 0.1
+_LEAST_TWIST = 1e-6
+_LEAST_EXTENT_PX, _LEAST_DEPTH_MM = 4.0, 5.0
+"""A person in a test crop is larger, whatever the pose: smaller joints are in another unit."""
+_SHOWN = 80
+
+
+def field(name: str, kind: pa.DataType, description: str, unit: str = "none", null: bool = True) -> pa.Field:
+    """A column of a row form, described as those of the tables are."""
+    return pa.field(name, kind, null, {"description": description, "unit": unit})
+
+
+def vector(name: str, length: int, description: str, unit: str) -> pa.Field:
+    """A column of float32 vectors of fixed length."""
+    return field(name, pa.list_(pa.float32(), length), description, unit)
+
+
+PLACE: Final = (
+    field("row", pa.int64(), "place in the source, from 0 on", null=False),
+    field("origin", pa.string(), "file and row or key, as the person who has to correct it looks it up", null=False),
+    field("img_path", pa.string(), "the picture's path as the annotations give it"),
+    field("img_idx", pa.int64(), "row of the annotation file (before any thinning out) that is meant"),
+    field("trans", pa.list_(pa.float64(), 6), "2x3 map, row by row, from picture to 256 px crop pixels", "crop px"),
+)
+"""The columns that say what a row is about."""
+
+JUDGEMENT: Final = (
+    field("reason", pa.string(), "why the row can't be used; null: nothing is known against it"),
+    field("detail", pa.string(), "what was seen"),
+)
+
+
+def as_batch(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+    """Rows as a batch of `schema`; what a row leaves out is null. Vectors may be arrays of any shape."""
+    columns = []
+    for column in schema:
+        values = [row.get(column.name) for row in rows]
+        flat = [value.reshape(-1) if isinstance(value, np.ndarray) else value for value in values]
+        columns.append(pa.array(flat, column.type))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def numbers(value: Any, name: str, shape: tuple[int | None, ...], limit: float = _LARGEST) -> NDArray[np.float64]:
+    """The value as an array of that shape (None: any count above 0). Raises RefusedError for everything else."""
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError):
+        raise RefusedError(UNREADABLE, f"{name} is no array of numbers, or its rows differ in length") from None
+    wanted = "x".join("M" if side is None else str(side) for side in shape)
+    if array.dtype.kind == "O":
+        array = _with_nan(array)
+    if array.dtype.kind not in "fiu":
+        raise RefusedError(UNREADABLE, f"{name} holds other things than numbers; {wanted} numbers are expected")
+    fitting = len(array.shape) == len(shape) and all(
+        seen > 0 if side is None else seen == side for seen, side in zip(array.shape, shape, strict=True)
+    )
+    if not fitting:
+        seen = "x".join(map(str, array.shape)) or "one number"
+        joints = shape[-2:] == JOINTS_SHAPE and array.ndim == len(shape) and array.shape[-1] == 3
+        raise RefusedError("key-point count" if joints else UNREADABLE, f"{name} is {seen}, expected {wanted}")
+    values = array.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise RefusedError(
+            NOT_FINITE, f"{name} has {int((~np.isfinite(values)).sum())} values that are NaN or infinite"
+        )
+    if np.abs(values).max() > limit:
+        raise RefusedError("value out of range", f"{name} has {values.flat[np.abs(values).argmax()]:g}")
+    return values
+
+
+def _with_nan(array: NDArray[Any]) -> NDArray[Any]:
+    """Numbers among which are None (NaN in JSON) or huge integers as floats; anything else as it is."""
+    flat = array.ravel().tolist()
+    if not all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in flat):
+        return array
+    held = [np.nan if value is None else np.inf if abs(value) > _HUGE else float(value) for value in flat]
+    return np.array(held).reshape(array.shape)
+
+
+def whole_number(value: Any, name: str) -> int:
+    """A whole number from 0 on, also one that numpy wrapped. Raises RefusedError for everything else."""
+    if isinstance(value, np.generic | np.ndarray) and np.size(value) == 1:
+        value = value.item()
+    fitting = isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    if not fitting or not 0 <= value < 2**62 or int(value) != value:
+        raise RefusedError(UNREADABLE, f"{name} is {shown(value)}, a whole number from 0 is expected")
+    return int(value)
+
+
+def text(value: Any, name: str) -> str:
+    """A path, also one that numpy wrapped. Raises RefusedError for everything else."""
+    if isinstance(value, np.generic | np.ndarray) and np.size(value) == 1:
+        value = value.item()
+    if not isinstance(value, str) or not value.strip():
+        raise RefusedError(UNREADABLE, f"{name} is {shown(value)}, a text is expected")
+    return printable(value)
+
+
+def needed(row: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raises RefusedError where one of these keys is missing."""
+    missing = [name for name in names if row.get(name) is None]
+    if missing:
+        raise RefusedError(
+            "keys missing", f"{', '.join(missing)}; there are {shown(', '.join(map(str, row)) or 'none')}"
+        )
+
+
+def joints_uvd(value: Any, name: str, shape: tuple[int | None, ...] = JOINTS_SHAPE) -> NDArray[np.float32]:
+    """Joints (..., 29, 3) in crop pixels and mm -> normalised uvd, d in metres."""
+    pixels = torch.from_numpy(numbers(value, name, shape))
+    return np.asarray(normalised_joints(pixels).numpy(), np.float32)
+
+
+def unit_twist(value: Any, name: str, shape: tuple[int | None, ...] = TWIST_SHAPE) -> NDArray[np.float32]:
+    """Twists (..., 23, 2) of any length -> (cos, sin) of length 1. Raises RefusedError for one of length 0."""
+    twist = numbers(value, name, shape)
+    length = np.linalg.norm(twist, axis=-1, keepdims=True)
+    if length.min() < _LEAST_TWIST:
+        which = int(np.argmin(length.reshape(-1, TWIST_SHAPE[0]).min(0)))
+        raise RefusedError(NO_TWIST, f"{name}: cos and sin of twist {which} are both 0, which is no angle")
+    return np.asarray(twist / length, np.float32)
+
+
+def crop_map(trans: Any, trans_inv: Any = None) -> NDArray[np.float64]:
+    """The map (2, 3) from picture to crop. Raises RefusedError unless it can be inverted and `trans_inv` is its
+    inverse (if given)."""
+    affine = numbers(trans, "trans", (2, 3), limit=1e9)
+    if abs(np.linalg.det(affine[:, :2])) < 1e-12:
+        raise RefusedError(MAPS_DISAGREE, "trans can't be inverted: it maps the picture to a line or a point")
+    if trans_inv is not None:
+        back = numbers(trans_inv, "trans_inv", (2, 3), limit=1e9)
+        corners = np.array([[0.0, 0.0], [CROP_PX, 0.0], [0.0, CROP_PX]])
+        there = corners @ back[:, :2].T + back[:, 2]
+        miss = np.abs(there @ affine[:, :2].T + affine[:, 2] - corners).max()
+        if not miss < _MAP_TOLERANCE_PX:
+            raise RefusedError(
+                MAPS_DISAGREE, f"trans and trans_inv are not inverse: {miss:.3g} px off at a crop corner"
+            )
+    return affine
+
+
+def check_units(uvd: Sequence[NDArray[np.float32]], where: str) -> None:
+    """DataError where the joints of most rows can't be crop pixels and mm. Each (29, 3), as `joints_uvd` made them."""
+    if not uvd:
+        return
+    extent = np.median([np.ptp(joints, axis=0) for joints in uvd], axis=0)
+    in_plane, depth = max(extent[:2]) / 2 * CROP_PX, extent[2] * 1000
+    if in_plane < _LEAST_EXTENT_PX:
+        raise DataError(
+            f"{where}: u and v are not in pixels of the {CROP_PX} px crop: the median person is {in_plane:.3g} across. "
+            f"Multiply normalised values out first: pixel = (u / 2 + 0.5) * {CROP_PX}."
+        )
+    if depth < _LEAST_DEPTH_MM:
+        raise DataError(
+            f"{where}: depths are not in mm: the median person is {depth:.3g} deep. Are they in metres? Then multiply "
+            "the third number of each joint by 1000."
+        )
+
+
+def shown(value: Any) -> str:
+    """A value for a message: short, and printable."""
+    said = printable(value[: 2 * _SHOWN] if isinstance(value, str) else reprlib.repr(value))
+    return said if len(said) <= _SHOWN else said[:_SHOWN] + "..."
+
+
+def batched(
+    rows: Iterator[dict[str, Any]], schema: pa.Schema, at_once: int, numbers_at_once: int | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Rows in batches of at most `at_once`; sooner, where their vectors have more than `numbers_at_once` numbers."""
+    waiting: list[dict[str, Any]] = []
+    size = 0
+    for row in rows:
+        waiting.append(row)
+        size += sum(value.size for value in row.values() if isinstance(value, np.ndarray))
+        if len(waiting) == at_once or (numbers_at_once is not None and size >= numbers_at_once):
+            yield as_batch(waiting, schema)
+            waiting, size = [], 0
+    if waiting:
+        yield as_batch(waiting, schema)

@@ -1,0 +1,298 @@
+"""The published test files of HMR-Scorer (format scorer-eval): list caches of a picture, hypotheses of its person that
+were made by noise, and the errors of these.
+
+The files themselves are not public any more, so their keys are not known for sure. Keys are told by their names and by
+the shapes of what they hold, in the first entry that can be read; the survey says what became of each. Units are told
+by the size of the numbers.
+"""
+
+import io
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from dataclasses import field as attribute
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+
+from schemas.errors import DataError
+from tasks.ingest.annotations import ROWS_AT_ONCE, AnnotationSource, Survey
+from tasks.ingest.folder import RefusedError
+from tasks.ingest.formats.list_cache import Entry, ListCache
+from tasks.ingest.formats.preferences import JUDGEMENT, PLACE, UNREADABLE, batched, field, needed, numbers, shown, text
+
+NAME: Final = "scorer-eval"
+SCORED: Final = pa.schema([
+    *PLACE[:3],
+    field("picture", pa.binary(), "what the scorer is shown, as a PNG file; null where the entry has none"),
+    field("width_px", pa.int32(), "width of it", "px"),
+    field("height_px", pa.int32(), "height of it", "px"),
+    field("count", pa.int32(), "M, how many hypotheses there are"),
+    field("joints", pa.int32(), "K, joints of a hypothesis"),
+    field("uvd", pa.list_(pa.float32()), "M x K joints (u, v, d); u, v in -1 to 1 over the picture", "picture, m"),
+    field("errors", pa.list_(pa.float32()), "M errors", "mm"),
+    field("scores", pa.list_(pa.float32()), "M scores that the file brings"),
+    *JUDGEMENT,
+])  # fmt: skip
+"""The columns of a batch: a row is an entry of the cache. u and v are over the whole picture (published: 3:4)."""
+
+_PATHS: Final = ("path", "img_name", "image_name", "file_name", "filename")
+_PICTURES: Final = ("img", "image", "picture", "crop")
+_JOINTS: Final = ("hypo", "noise", "joint", "uvd", "kpt", "keypoint", "kps", "pred")
+_ERRORS: Final = ("mpvpe", "pve", "mve", "mpjpe", "pjpe", "error", "err", "dist")
+_SCORES: Final = ("score",)
+_LABELS: Final = ("gt", "label", "target")
+_LOOKED_AT = 20
+_NUMBERS_AT_ONCE = 4_000_000
+_LARGEST_PICTURE = 100_000_000
+_NORMALISED_UP_TO, _METRES_UP_TO, _ERRORS_IN_METRES_UP_TO = 3.0, 5.0, 3.0
+
+
+@dataclass(frozen=True)
+class _Meaning:
+    """What the keys of an entry were taken for."""
+
+    path: str | None = None
+    picture: str | None = None
+    joints: str | None = None
+    errors: str | None = None
+    scores: str | None = None
+    pixels: bool = False
+    """u, v count pixels of the picture; otherwise they are normalised."""
+    depth_factor: float = 1.0
+    error_factor: float = 1.0
+    said: Mapping[str, str] = attribute(default_factory=dict)
+    """Key -> what was made of it."""
+
+
+class ScorerCacheReader:
+    """Reads a test cache. Raises DataError where no key of it holds hypotheses."""
+
+    def __init__(self, source: AnnotationSource, work: Path) -> None:
+        self.source, self.work = source, work
+        self._cache = ListCache(source.url, work, "test cache of HMR-Scorer")
+        self._meaning = self._find_meaning()
+
+    def survey(self) -> Survey:
+        """Says what became of each key."""
+        meaning = self._meaning
+        facts = self._cache.facts() | {f"key {key}": what for key, what in meaning.said.items()}
+        facts["joints"] = "pixels of the picture" if meaning.pixels else "normalised"
+        facts["depth"] = "mm" if meaning.depth_factor != 1 else "m"
+        remarks = self._cache.remarks()
+        remarks.append("The published files could not be looked at: what each key means was told by names and shapes.")
+        for what, found in (("errors", meaning.errors), ("picture", meaning.picture or meaning.path)):
+            if found is None:
+                remarks.append(f"No key was found that holds the {what}.")
+        if meaning.picture is not None:
+            remarks.append("The pictures' colours are taken to be in the order red, green, blue.")
+        return Survey(NAME, [self.source.url], len(self._cache), self.source.images or "", facts, remarks)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All entries in the order of their numbers, with the schema SCORED."""
+        return batched(map(self._row, self._cache.entries()), SCORED, min(ROWS_AT_ONCE, 200), _NUMBERS_AT_ONCE)
+
+    def _find_meaning(self) -> _Meaning:
+        found: list[str] = []
+        for entry in itertools.islice(self._cache.entries(), _LOOKED_AT):
+            if entry.refusal is None:
+                values = _named(entry.value)
+                meaning = _meaning_of(values)
+                if meaning.joints is not None:
+                    return _with_units(meaning, values)
+                found.extend(meaning.said)
+        keys = shown(", ".join(sorted(set(found))) or "none")
+        raise DataError(
+            f"{self.source.url}: no key of the first entries holds hypotheses (M x K x 3 or M x 3K numbers). "
+            f"The keys are: {keys}."
+        )
+
+    def _row(self, entry: Entry) -> dict[str, Any]:
+        row: dict[str, Any] = {"row": entry.number, "origin": f"{self._cache.name}: key {entry.number}", "reason": None}
+        try:
+            if entry.refusal is not None:
+                raise entry.refusal
+            for name, value in _values(_named(entry.value), self._meaning):
+                row[name] = value
+        except RefusedError as refusal:
+            row.update(reason=refusal.reason, detail=refusal.detail)
+        return row
+
+
+def _named(value: Any) -> dict[str, Any]:
+    """An entry by keys; the parts of a list are "part 0", "part 1", ..."""
+    if isinstance(value, Mapping):
+        return {str(key): inner for key, inner in value.items()}
+    if isinstance(value, list):
+        return {f"part {place}": inner for place, inner in enumerate(value)}
+    return {"value": value}
+
+
+def _meaning_of(values: Mapping[str, Any]) -> _Meaning:
+    shapes = {key: _shape(value) for key, value in values.items()}
+    taken: dict[str, str] = {}
+
+    def take(role: str, keys: Iterable[str], fits: Callable[[str], bool]) -> None:
+        chosen = next((key for key in keys if key not in taken and fits(key)), None)
+        if chosen is not None and role not in taken.values():
+            taken[chosen] = role
+
+    def named(words: Sequence[str]) -> list[str]:
+        return [key for word in words for key in values if word in key.lower()]
+
+    def of_hypotheses(key: str) -> bool:
+        return _is_joints(shapes[key]) and not any(word in key.lower() for word in _LABELS)
+
+    take("path", named(_PATHS), lambda key: isinstance(values[key], str))
+    take("picture", named(_PICTURES), lambda key: _is_picture(shapes[key]))
+    take("joints", named(_JOINTS), of_hypotheses)
+    # where no name says it, shapes do
+    take("joints", values, of_hypotheses)
+    take("picture", values, lambda key: _is_picture(shapes[key]))
+    count = next((_count(shapes[key]) for key, role in taken.items() if role == "joints"), None)
+    take("errors", named(_ERRORS), lambda key: _is_per_hypothesis(shapes[key], count))
+    take("scores", named(_SCORES), lambda key: _is_per_hypothesis(shapes[key], count) and len(shapes[key] or ()) < 3)
+
+    said = {}
+    for key, value in values.items():
+        seen = "x".join(map(str, shapes[key] or ())) or type(value).__name__
+        said[shown(key)] = f"{taken.get(key, 'not used')} ({seen})"
+    of = {role: key for key, role in taken.items()}
+    return _Meaning(of.get("path"), of.get("picture"), of.get("joints"), of.get("errors"), of.get("scores"), said=said)
+
+
+def _with_units(meaning: _Meaning, values: Mapping[str, Any]) -> _Meaning:
+    """The units of an entry, told by the size of its numbers."""
+    assert meaning.joints is not None
+    try:
+        joints = _hypotheses(values[meaning.joints], meaning.joints)
+        errors = None if meaning.errors is None else _per_hypothesis(values, meaning.errors, len(joints))
+    except RefusedError:
+        return meaning
+    in_mm = np.median(np.ptp(joints[..., 2], axis=-1)) > _METRES_UP_TO
+    in_metres = errors is not None and np.median(errors) < _ERRORS_IN_METRES_UP_TO
+    return replace(
+        meaning,
+        pixels=bool(np.median(np.abs(joints[..., :2])) > _NORMALISED_UP_TO),
+        depth_factor=0.001 if in_mm else 1.0,
+        error_factor=1000.0 if in_metres else 1.0,
+    )
+
+
+def _values(values: Mapping[str, Any], meaning: _Meaning) -> Iterator[tuple[str, Any]]:
+    """The columns of a row, one after the other, so that a refused row has those before what refused it."""
+    if meaning.path is not None:
+        needed(values, [meaning.path])
+        yield "img_path", text(values[meaning.path], meaning.path)
+    size: tuple[int, int] | None = None
+    if meaning.picture is not None:
+        needed(values, [meaning.picture])
+        picture = _picture(values[meaning.picture], meaning.picture)
+        size = picture.shape[1], picture.shape[0]
+        yield "picture", _png(picture)
+        yield "width_px", size[0]
+        yield "height_px", size[1]
+    assert meaning.joints is not None
+    needed(values, [meaning.joints])
+    uvd = _hypotheses(values[meaning.joints], meaning.joints)
+    if meaning.pixels:
+        if size is None:
+            raise RefusedError(
+                UNREADABLE, f"{meaning.joints} is in pixels, but there is no picture to say of which size"
+            )
+        uvd[..., :2] = 2 * (uvd[..., :2] / size - 0.5)
+    uvd[..., 2] *= meaning.depth_factor
+    yield "count", len(uvd)
+    yield "joints", uvd.shape[1]
+    for name, key, factor in (("errors", meaning.errors, meaning.error_factor), ("scores", meaning.scores, 1.0)):
+        if key is not None:
+            needed(values, [key])
+            yield name, _per_hypothesis(values, key, len(uvd)) * factor
+    yield "uvd", uvd.astype(np.float32)
+
+
+def _hypotheses(value: Any, name: str) -> NDArray[np.float64]:
+    """(M, K, 3) of an array of that shape or (M, 3K), also behind an axis of length 1."""
+    shape = _shape(value)
+    if shape is None or not _is_joints(shape):
+        seen = "no array of numbers" if shape is None else "x".join(map(str, shape))
+        raise RefusedError(UNREADABLE, f"{name} is {seen}, M x K x 3 numbers are expected")
+    return numbers(value, name, shape).reshape(_count(shape), -1, 3)
+
+
+def _per_hypothesis(values: Mapping[str, Any], key: str, count: int) -> NDArray[np.float64]:
+    found = numbers(values[key], key, _shape_of(values, key))
+    if found.size == 0 or count not in (found.shape[0], found.size):
+        raise RefusedError(UNREADABLE, f"{key} has {found.size} numbers for {count} hypotheses")
+    # one number for each joint or vertex: their mean
+    return found.reshape(count, -1).mean(1)
+
+
+def _picture(value: Any, name: str) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 of an array with the colours first or last, 0 to 1 or 0 to 255."""
+    shape = _shape(value) or ()
+    if not _is_picture(shape) or np.prod(shape) > 3 * _LARGEST_PICTURE:
+        raise RefusedError("picture damaged", f"{name} is {'x'.join(map(str, shape))}, no picture")
+    array = numbers(value, name, shape)
+    array = array[0] if array.ndim == 4 else array
+    array = array.transpose(1, 2, 0) if array.shape[0] == 3 else array
+    low, high = array.min(), array.max()
+    if low < -1e-3 or high > 255:
+        raise RefusedError("picture damaged", f"{name} has values from {low:.3g} to {high:.3g}, not 0 to 1 or 0 to 255")
+    whole = getattr(value, "dtype", None) is not None and value.dtype.kind in "iu"
+    scaled = array if whole or high > 1.001 else array * 255
+    return np.rint(scaled).clip(0, 255).astype(np.uint8)
+
+
+def _png(picture: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    """The shape of numbers; None for anything else."""
+    if not isinstance(value, np.ndarray | list):
+        return None
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return None
+    return array.shape if array.dtype.kind in "fiu" else None
+
+
+def _shape_of(values: Mapping[str, Any], key: str) -> tuple[int, ...]:
+    shape = _shape(values[key])
+    if shape is None:
+        raise RefusedError(UNREADABLE, f"{key} is no array of numbers")
+    return shape
+
+
+def _is_picture(shape: tuple[int, ...] | None) -> bool:
+    if shape is None or len(shape) not in (3, 4) or min(shape) < 1:
+        return False
+    inner = shape[-3:]
+    return (inner[0] == 3 and min(inner[1:]) > 31) or (inner[2] == 3 and min(inner[:2]) > 31)
+
+
+def _is_joints(shape: tuple[int, ...] | None) -> bool:
+    if shape is None or len(shape) not in (2, 3, 4) or min(shape) < 1:
+        return False
+    if len(shape) == 2:
+        # 3 columns alone would be the joints of one person, not hypotheses
+        return shape[1] % 3 == 0 and 14 * 3 <= shape[1] <= 200 * 3
+    return shape[-1] == 3 and 14 <= shape[-2] <= 200 and (len(shape) == 3 or shape[0] == 1)
+
+
+def _count(shape: tuple[int, ...] | None) -> int:
+    """M of the shape of hypotheses."""
+    assert shape is not None
+    return shape[1] if len(shape) == 4 else shape[0]
+
+
+def _is_per_hypothesis(shape: tuple[int, ...] | None, count: int | None) -> bool:
+    return shape is not None and count is not None and len(shape) > 0 and (shape[0] == count or np.prod(shape) == count)

@@ -1,0 +1,199 @@
+"""An .npz of annotations as columns on disk: read in bounded memory, and without trusting what it says of itself.
+
+Plain members (numbers, texts) are unpacked once and then mapped into memory a batch of rows at a time. Members that are
+pickles go through `models.restricted_pickle`, their large arrays straight to files. What a zip says of its sizes is
+compared with what is there before anything is unpacked.
+"""
+
+import io
+import math
+import shutil
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+import numpy as np
+
+from models.restricted_pickle import load_restricted
+from schemas.errors import DataError
+from tasks.ingest.column import Column, stored_column
+from tasks.ingest.folder import open_url, printable
+
+_HEADER = 2**16
+_PIECE = 2**20
+_UNPACKED_FREELY, _UNPACKED_TIMES = 2**30, 200
+"""A zip may unpack to so many bytes, or to so many times its own size: poses and paths don't shrink like that."""
+_VALUES: Final = 5_000_000
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, LookupError),
+    *(struct.error, OverflowError, MemoryError, TypeError, SyntaxError, tokenize.TokenError),
+)
+
+
+def local_file(url: str, work: Path, what: str) -> Path:
+    """The file of a path or URL as a local path: itself if it is one, else a copy in the folder `work`.
+
+    Raises DataError that calls it `what` where it isn't there or can't be read.
+    """
+    fs, path = open_url(url)
+    try:
+        if not fs.isfile(path):
+            raise DataError(f"The {what} {url} is not there (or is no file).")
+        protocols = fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)
+        if "file" in protocols:
+            return Path(path)
+        work.mkdir(parents=True, exist_ok=True)
+        copy = work / f"copy-{zlib.crc32(url.encode('utf-8', 'replace')):08x}{Path(path).suffix}"
+        fs.get_file(path, str(copy))
+    except OSError as error:
+        raise DataError(f"The {what} {url} can't be read: {error}") from error
+    return copy
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a member says of its array."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool
+    start: int
+    """Bytes before the values."""
+
+
+class Npz:
+    """The members of a local .npz. `work` is a folder of its own for what is unpacked; `name` stands in errors.
+
+    Raises DataError, here and in all methods, for a file that is no npz, is damaged, or is made to do harm.
+    """
+
+    def __init__(self, path: Path, work: Path, name: str) -> None:
+        self.name, self.work = name, work
+        with self._guarded("it"):
+            self._zip = zipfile.ZipFile(path)
+            members = self._zip.infolist()
+            size = path.stat().st_size
+        work.mkdir(parents=True, exist_ok=True)
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        for member in members:
+            key = self._key(member)
+            if key in self._members:
+                raise DataError(f"{name} has two members of the name {printable(key)!r}: write it again.")
+            self._members[key] = member
+        unpacked = sum(member.file_size for member in members)
+        if unpacked > max(_UNPACKED_FREELY, _UNPACKED_TIMES * size):
+            raise DataError(
+                f"{name} has {size} bytes and would unpack to {unpacked}, far more than annotations do. It was not "
+                "unpacked. If you trust it, save it again with numpy.savez (uncompressed)."
+            )
+        self._columns: dict[str, Column] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The members' names as numpy.load gives them, in the order of the file."""
+        return tuple(self._members)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._members
+
+    def header(self, name: str) -> Header:
+        """Shape and type of a member; for a pickle, the type is object. Reads a few bytes."""
+        with self._guarded(f"member {printable(name)}"), self._zip.open(self._members[name]) as stream:
+            return self._header(io.BytesIO(stream.read(_HEADER)), self._members[name].file_size)
+
+    def is_pickle(self, name: str) -> bool:
+        """Whether a member holds Python objects: a dictionary, or an array of texts or lists."""
+        return self.header(name).dtype.hasobject
+
+    def column(self, name: str) -> Column:
+        """A plain member, unpacked at the first call. DataError for a pickle and for an array without axis."""
+        if name not in self._columns:
+            header = self.header(name)
+            if header.dtype.hasobject or not header.shape:
+                raise DataError(
+                    f"{self.name}, member {printable(name)}: an array of numbers or texts with a row for each person "
+                    f"is needed, not {header.dtype} of shape {header.shape}."
+                )
+            self._columns[name] = stored_column(
+                self._unpacked(name), header.dtype, header.shape, header.start, header.fortran
+            )
+        return self._columns[name]
+
+    def value(self, name: str) -> Any:
+        """What a member holds, as a whole: for a pickle of one object, that object; else an array.
+
+        Large arrays in pickles are memory-maps of files in `work`. Nothing is kept, so that members may be read one
+        after the other in bounded memory. Plain members are read into memory: use `column` for those with many rows.
+        """
+        header = self.header(name)
+        where = f"{self.name}, member {printable(name)}"
+        with self._guarded(f"member {printable(name)}"), self._zip.open(self._members[name]) as stream:
+            start = stream.read(header.start)
+            if not header.dtype.hasobject:
+                data = np.frombuffer(stream.read(), header.dtype)
+                return data.reshape(header.shape, order="F" if header.fortran else "C")
+            most = max(_VALUES, self._members[name].file_size)
+            found = load_restricted(cast(BinaryIO, stream), where, self.work, most)
+        if not isinstance(found, np.ndarray) or found.shape != header.shape:
+            raise DataError(f"{where} is damaged: its {len(start)} bytes of header and its pickle don't agree.")
+        return found.item() if found.ndim == 0 else found
+
+    def _unpacked(self, name: str) -> Path:
+        member = self._members[name]
+        if shutil.disk_usage(self.work).free < member.file_size:
+            raise DataError(
+                f"{self.name}, member {printable(name)} needs {member.file_size} bytes in {self.work}, which has fewer "
+                "left. Make room there."
+            )
+        path = self.work / f"member-{list(self._members).index(name)}.npy"
+        with self._guarded(f"member {printable(name)}"), self._zip.open(member) as stream, path.open("wb") as file:
+            shutil.copyfileobj(stream, file, _PIECE)
+        if path.stat().st_size != member.file_size:
+            raise DataError(f"{self.name}, member {printable(name)} is truncated: copy the file again.")
+        return path
+
+    def _key(self, member: zipfile.ZipInfo) -> str:
+        name = member.filename
+        shown = f"{self.name}: its member {printable(name)!r}"
+        if name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/") or ":" in name:
+            raise DataError(f"{shown} names a place outside of the archive, as no npz does. It was not read.")
+        if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise DataError(f"{shown} is encrypted or packed as numpy.savez does not. Save the file again with that.")
+        return name.removesuffix(".npy")
+
+    def _header(self, stream: io.BytesIO, size: int) -> Header:
+        version = np.lib.format.read_magic(stream)
+        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in readers:
+            raise ValueError(f"version {version} of the npy format, which arrays of numbers don't need")
+        shape, fortran, dtype = readers[version](stream)
+        start = stream.tell()
+        if dtype.hasobject and dtype.fields is None and dtype.subdtype is None:
+            return Header(shape, np.dtype(object), fortran, start)
+        if dtype.kind not in "biufSU" or dtype.fields is not None or dtype.subdtype is not None or not dtype.itemsize:
+            raise ValueError(f"its values are of type {dtype}, where numbers or texts are expected")
+        if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize + start != size:
+            raise ValueError(f"its header speaks of {dtype} of shape {shape}, but it has {size} bytes")
+        if 0 in shape[1:] and shape[0]:
+            raise ValueError(f"an array of shape {shape} has no values")
+        return Header(shape, dtype, fortran, start)
+
+    @contextmanager
+    def _guarded(self, what: str) -> Iterator[None]:
+        """DataError for whatever goes wrong in reading `what`."""
+        try:
+            yield
+        except OSError as error:
+            raise DataError(f"{self.name} can't be read: {error}") from error
+        except _DAMAGED as error:
+            reason = printable(str(error) or type(error).__name__)
+            raise DataError(
+                f"{self.name} is no readable npz: {what} is truncated, damaged or not as numpy.savez writes it "
+                f"({reason}). Copy it again, or save it again with numpy.savez."
+            ) from error
