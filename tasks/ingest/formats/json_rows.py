@@ -1,0 +1,171 @@
+"""From the values that a JSON file has for a person to those of our rows: each checked, and a row refused where one
+is not what it should be. Shared by the formats that are JSON.
+"""
+
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tasks.ingest.annotations import ROWS_AT_ONCE, batch
+from tasks.ingest.boxes import LARGEST
+from tasks.ingest.folder import RefusedError, printable
+
+MISSING: Final = "key missing"
+UNREADABLE: Final = "row not readable"
+NOT_FINITE: Final = "not finite"
+POINT_COUNT: Final = "key-point count"
+_SHOWN = reprlib.Repr()
+_SHOWN.maxlevel, _SHOWN.maxlist, _SHOWN.maxdict, _SHOWN.maxstring, _SHOWN.maxlong = 2, 4, 4, 60, 30
+_GENDERS: Final = {"n": "neutral", "f": "female", "m": "male"}
+
+
+def shown(value: Any) -> str:
+    """A value, shortened, so that it can be said in an error whatever it is."""
+    return printable(_SHOWN.repr(value))
+
+
+def entry(row: Mapping[str, Any], key: str) -> Any:
+    """The value of a key. Raises RefusedError where it is missing or null."""
+    value = row.get(key)
+    if value is None:
+        raise RefusedError(MISSING, f"there is no {key}")
+    return value
+
+
+def table(value: Any, what: str) -> Mapping[str, Any]:
+    """A value that must be an object of JSON."""
+    if not isinstance(value, dict):
+        raise RefusedError(UNREADABLE, f"{what} is {shown(value)}, an object with keys is expected")
+    return value
+
+
+def numbers(value: Any, what: str, count: int, at_least: bool = False) -> NDArray[np.float64]:
+    """The `count` finite numbers of a list, however nested, as (count,); `at_least`: what is beyond them is dropped.
+
+    Raises RefusedError for anything else, null and numbers beyond float32 included.
+    """
+    array = _array(value, what)
+    if array.size != count and not (at_least and array.size > count):
+        raise RefusedError(UNREADABLE, f"{what} has {array.size} numbers, {count} are expected")
+    return _finite(array.reshape(-1)[:count], what)
+
+
+def points(value: Any, what: str, counts: Sequence[int], widths: Sequence[int]) -> NDArray[np.float64]:
+    """Points (N, width) of one of the counts and widths. Raises RefusedError as `numbers`, and for other counts."""
+    array = _array(value, what)
+    for width in widths:
+        if array.size in [count * width for count in counts] and (array.ndim == 1 or array.shape[-1] == width):
+            return _finite(array.reshape(-1, width), what)
+    expected = " or ".join(map(str, counts))
+    raise RefusedError(POINT_COUNT, f"{what} has the shape {array.shape}; {expected} points are expected")
+
+
+def text(value: Any, what: str) -> str:
+    """A text that can be stored."""
+    if not isinstance(value, str) or not value.strip():
+        raise RefusedError(UNREADABLE, f"{what} is {shown(value)}, a text is expected")
+    if any(0xD800 <= ord(sign) <= 0xDFFF for sign in value):
+        raise RefusedError(UNREADABLE, f"{what} is {shown(value)}, which is no Unicode text")
+    return value
+
+
+def whole(value: Any, what: str, low: int, high: int) -> int:
+    """A whole number from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value != int(value):
+        raise RefusedError(UNREADABLE, f"{what} is {shown(value)}, a whole number from {low} to {high} is expected")
+    return int(value)
+
+
+def size(row: Mapping[str, Any]) -> dict[str, int]:
+    """width_px and height_px from `width` and `height`, as far as the row has them."""
+    given = {f"{key}_px": row.get(key) for key in ("width", "height")}
+    return {name: whole(value, name[:-3], 1, int(LARGEST)) for name, value in given.items() if value is not None}
+
+
+def box(value: Any, corners: bool = False) -> list[float]:
+    """x, y, w, h of a box that is given so, or (`corners`) as x0, y0, x1, y1. Raises RefusedError for no usable box."""
+    x, y, w, h = numbers(value, "bbox", 4).tolist()
+    if corners:
+        w, h = w - x, h - y
+    if w < 1 or h < 1:
+        raise RefusedError("box without area", f"bbox is {shown(value)}: width and height must be at least one pixel")
+    if max(abs(x), abs(y), w, h) > LARGEST:
+        raise RefusedError("box far too large", f"bbox is {shown(value)}: no picture has {LARGEST:g} pixels across")
+    return [x, y, w, h]
+
+
+def camera(focal: Any, centre: Any) -> dict[str, float]:
+    """fx, fy, cx, cy from two pairs of numbers. Raises RefusedError for a camera that can't be."""
+    fx, fy = numbers(focal, "the focal length", 2).tolist()
+    cx, cy = numbers(centre, "the principal point", 2).tolist()
+    if min(fx, fy) <= 0 or max(fx, fy, abs(cx), abs(cy)) > LARGEST:
+        told = f"focal lengths {fx:g}, {fy:g} and principal point {cx:g}, {cy:g}"
+        raise RefusedError("camera not usable", f"{told}: positive focal lengths in pixels are expected")
+    return {"fx": fx, "fy": fy, "cx": cx, "cy": cy}
+
+
+def gender(value: Any) -> str:
+    """neutral, female or male; neutral where nothing is said."""
+    name = "neutral" if value is None else value.strip().lower() if isinstance(value, str) else ""
+    name = _GENDERS.get(name, name)
+    if name not in _GENDERS.values():
+        raise RefusedError(UNREADABLE, f"gender is {shown(value)}, one of neutral, female, male is expected")
+    return name
+
+
+def vector(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Values as a vector column holds them."""
+    return np.ascontiguousarray(values, np.float32).reshape(-1)
+
+
+def placed(values: NDArray[np.float64], slots: Mapping[int, int], count: int) -> NDArray[np.float32]:
+    """Points (N, width) moved to their slots {place here: slot there} among `count` points, as a vector; others NaN."""
+    there = np.full((count, values.shape[1]), np.nan)
+    there[list(slots.values())] = values[list(slots)]
+    return vector(there)
+
+
+def refused(error: RefusedError) -> dict[str, str]:
+    """What a refused row says."""
+    return {"reason": error.reason, "detail": error.detail}
+
+
+def in_batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[pa.RecordBatch]:
+    """Rows as batches of at most ROWS_AT_ONCE."""
+    stream = iter(rows)
+    while taken := list(islice(stream, ROWS_AT_ONCE)):
+        yield batch(taken)
+
+
+def _array(value: Any, what: str) -> NDArray[np.float64]:
+    """Numbers, also spelled ones, as an array; null as NaN."""
+    if isinstance(value, list):
+        try:
+            return np.array(value, np.float64)
+        except OverflowError:  # an integer that is larger than any double
+            flat = np.array(value, object)
+            return np.array([_number(item) for item in flat.reshape(-1).tolist()]).reshape(flat.shape)
+        except (ValueError, TypeError):
+            pass
+    raise RefusedError(UNREADABLE, f"{what} is {shown(value)}, numbers are expected")
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return np.inf
+    except (ValueError, TypeError):
+        return np.nan
+
+
+def _finite(values: NDArray[np.float64], what: str) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):
+        if not np.isfinite(values.astype(np.float32)).all():
+            raise RefusedError(NOT_FINITE, f"{what} holds numbers that are missing, infinite or not a number")
+    return values

@@ -1,0 +1,262 @@
+"""Human3.6M as OSX and HMR-Scorer read it: four json files for each subject, with SMPL-X bodies in the world's frame.
+
+`x_cam = R x + t`, t in mm. A body's root rotation is turned by R. Its translation can't be: a body turns about its
+root joint, which stands R (J + trans) + t - J away from it, with J the root at rest, and that only the body model
+knows. So rows say where the root is by the data set's own first joint, which lies within a few cm of the body's.
+"""
+
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from models.skeleton import BETAS
+from schemas.errors import ConfigError, DataError
+from tasks.ingest.annotations import AnnotationSource, Survey
+from tasks.ingest.folder import RefusedError
+from tasks.ingest.formats import json_rows
+from tasks.ingest.formats.disk_table import DiskTable, ImageTable
+from tasks.ingest.formats.json_rows import MISSING, entry, in_batches, numbers, points, shown, vector, whole
+from tasks.ingest.formats.json_stream import items, local_copy, pairs
+from tasks.ingest.formats.scorehypo import COUNTED_UP_TO, root_of
+from tasks.ingest.lengths import HUMAN36M_BONES, unit_of
+
+SUBJECTS: Final = {"train": (1, 5, 6, 7, 8), "test": (9, 11)}
+TEST_CAMERAS: Final = ("4",)
+SUFFIXES: Final = {"data": "data", "camera": "camera", "joints": "joint_3d", "bodies": "SMPLX_NeuralAnnot"}
+CROP_SCALE: Final = 1.0
+_IMAGE_KEYS: Final = ("file_name", "width", "height", "action_idx", "subaction_idx", "frame_idx", "cam_idx")
+_FRAMES_LOOKED_AT: Final = 200
+_MOST_CAMERAS: Final = 1000
+_BODY_JOINTS: Final = 21
+_BODY_POSE: Final = 69
+_OPTIONAL: Final = {
+    "lhand_pose": ("left_hand_pose", 45),
+    "rhand_pose": ("right_hand_pose", 45),
+    "jaw_pose": ("jaw_pose", 3),
+    "expr": ("expression", 10),
+}
+
+
+@dataclass(frozen=True)
+class _Camera:
+    turn: NDArray[np.float64]
+    shift_m: NDArray[np.float64]
+    pixels: Mapping[str, float]
+
+
+class OsxHuman36mReader:
+    """The people of some subjects, subject after subject. The URL is the folder of annotations, or one subject's
+    ..._data.json. `options`: subjects ("9,11"; by default those of the split train or test) and cameras ("4" or
+    "all"; by default 4 for the split test, as published, else all).
+
+    Pictures are by default in the folder images beside that of the annotations.
+    """
+
+    def __init__(self, source: AnnotationSource, work: Path) -> None:
+        unknown = set(source.options) - {"subjects", "cameras"}
+        if unknown:
+            raise ConfigError(
+                f"The format osx-h36m has the options subjects and cameras, not {', '.join(sorted(unknown))}."
+            )
+        self.source, self.work = source, work
+        single = re.fullmatch(r"(.*?)/?Human36M_subject(\d{1,4})_data\.json", source.url)
+        self.folder = (single[1] or ".") if single else source.url.rstrip("/")
+        self.subjects = (int(single[2]),) if single else _subjects(source)
+        default = ",".join(TEST_CAMERAS) if source.split == "test" else "all"
+        self.cameras = _listed(source.options.get("cameras", default))
+        self.images = source.images or posixpath.join(root_of(posixpath.join(self.folder, "any")), "images")
+        self._files: dict[tuple[int, str], Path] = {}
+        for subject in self.subjects:
+            for kind in SUFFIXES:
+                self._files[subject, kind] = local_copy(self._url(subject, kind), work, "annotations of Human3.6M")
+
+    def survey(self) -> Survey:
+        """Subjects and units; people are counted in files of up to COUNTED_UP_TO bytes together."""
+        files = [self._url(subject, kind) for subject in self.subjects for kind in SUFFIXES]
+        data = [self._files[subject, "data"] for subject in self.subjects]
+        small = sum(path.stat().st_size for path in data) <= COUNTED_UP_TO
+        rows = sum(1 for path in data for _ in items(path, "annotations.item")) if small else None
+        facts = {
+            "labels": "gt",
+            "body model": "smplx, neutral; placed by the first of the 17 joints, which is not exactly the body's root",
+            "subjects": ", ".join(map(str, self.subjects)),
+            "cameras": ", ".join(self.cameras) if self.cameras else "all",
+            "units": "3D joints in " + ", ".join(sorted({_told(unit) for unit in self.units.values()})),
+            "camera": "given; x_cam = R x + t",
+            "every N": "counts frames, by frame_idx",
+            "crop": f"joints x {CROP_SCALE:g}",
+        }
+        remarks = [f"Rows of other cameras than {', '.join(self.cameras)} are left out."] if self.cameras else []
+        return Survey("osx-h36m", files, rows, self.images, facts, remarks)
+
+    @cached_property
+    def units(self) -> Mapping[int, float]:
+        """Factor to metres of each subject's 3D joints. Raises DataError where no unit gives a person."""
+        units = {}
+        for subject in self.subjects:
+            found: list[NDArray[np.float64]] = []
+            for _, joints in _frames(self._files[subject, "joints"]):
+                try:
+                    found.append(points(joints, "", (17,), (3,)))
+                except RefusedError:
+                    continue
+                if len(found) == _FRAMES_LOOKED_AT:
+                    break
+            units[subject] = unit_of(np.stack(found), self._url(subject, "joints"), HUMAN36M_BONES) if found else 1.0
+        return units
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All people in the order of the files."""
+        return in_batches(self._rows())
+
+    def _url(self, subject: int, kind: str) -> str:
+        return posixpath.join(self.folder, f"Human36M_subject{subject}_{SUFFIXES[kind]}.json")
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        start = 0
+        for subject in self.subjects:
+            for number, told in enumerate(self._rows_of(subject), start=start):
+                start = number + 1
+                if told is not None:
+                    yield {"row": number, "counts_as": number, **told}
+        if start == 0:
+            raise DataError(f"The annotations in {self.folder} have no people: the lists annotations are empty.")
+
+    def _rows_of(self, subject: int) -> Iterator[dict[str, Any] | None]:
+        """Each person of a subject; None for those of cameras that are not wanted."""
+        files = {kind: self._files[subject, kind] for kind in SUFFIXES}
+        cameras = self._cameras(subject)
+        name = posixpath.basename(self._url(subject, "data"))
+        with (
+            ImageTable(files["data"], _IMAGE_KEYS, self.work) as images,
+            DiskTable(_frames(files["joints"]), self.work) as joints,
+            DiskTable(_frames(files["bodies"]), self.work) as bodies,
+        ):
+            for place, annotation in enumerate(items(files["data"], "annotations.item")):
+                told: dict[str, Any] = {
+                    "origin": f"{name}, annotations[{place}]",
+                    "crop_rule": "joints",
+                    "crop_scale": CROP_SCALE,
+                }
+                try:
+                    image = images.image(entry(json_rows.table(annotation, "the annotation"), "image_id"))
+                    camera_name = _index(entry(image, "cam_idx"), "cam_idx")
+                    if self.cameras and camera_name not in self.cameras:
+                        yield None
+                        continue
+                    told["counts_as"] = whole(entry(image, "frame_idx"), "frame_idx", 0, 2**31 - 1)
+                    told["path"] = json_rows.text(entry(image, "file_name"), "file_name")
+                    told["box"] = json_rows.box(entry(annotation, "bbox"))
+                    told |= json_rows.size(image)
+                    camera = cameras.get(camera_name) or RefusedError(MISSING, f"there is no camera {camera_name}")
+                    if isinstance(camera, RefusedError):
+                        raise camera
+                    frame = _frame_name(image)
+                    try:
+                        world, body = joints.find(frame), bodies.find(frame)
+                    except KeyError:
+                        what = f"both {SUFFIXES['joints']} and {SUFFIXES['bodies']}"
+                        raise RefusedError(MISSING, f"not in {what}: frame {frame} (action/subaction/frame)") from None
+                    told |= _label(world, body, camera, self.units[subject])
+                except RefusedError as error:
+                    told |= json_rows.refused(error)
+                yield told
+
+    def _cameras(self, subject: int) -> dict[str, _Camera | RefusedError]:
+        """Cameras by name, or why one can't be used."""
+        cameras: dict[str, _Camera | RefusedError] = {}
+        for name, value in islice(pairs(self._files[subject, "camera"]), _MOST_CAMERAS):
+            try:
+                cameras[name] = _camera(value, f"camera {name} of subject {subject}")
+            except RefusedError as error:
+                cameras[name] = error
+        return cameras
+
+
+def _index(value: Any, what: str) -> str:
+    """An index as the keys of the files have it: the digits of a whole number."""
+    text = value if isinstance(value, str) and value.isdecimal() and len(value) < 10 else None
+    return str(int(text)) if text else str(whole(value, what, 0, 10**9))
+
+
+def _label(world: Any, body: Any, camera: _Camera, unit: float) -> dict[str, Any]:
+    joints = points(world, "joint_3d", (17,), (3,)) * unit @ camera.turn.T + camera.shift_m
+    given = json_rows.table(body, "the body")
+    root = Rotation.from_matrix(camera.turn) * Rotation.from_rotvec(numbers(entry(given, "root_pose"), "root_pose", 3))
+    pose = np.zeros(_BODY_POSE)
+    pose[: 3 * _BODY_JOINTS] = numbers(entry(given, "body_pose"), "body_pose", 3 * _BODY_JOINTS)
+    told: dict[str, Any] = {
+        "label_kind": "gt",
+        "body_model": "smplx",
+        "gender": "neutral",
+        "global_orient": vector(root.as_rotvec()),
+        "body_pose": vector(pose),
+        "betas": vector(numbers(entry(given, "shape"), "shape", BETAS, at_least=True)),
+        "root": vector(joints[0]),
+        "human36m": vector(joints),
+        **camera.pixels,
+    }
+    for key, (column, count) in _OPTIONAL.items():
+        if given.get(key) is not None:
+            told[column] = vector(numbers(given[key], key, count))
+    return told
+
+
+def _camera(value: Any, what: str) -> _Camera:
+    given = json_rows.table(value, what)
+    turn = numbers(entry(given, "R"), f"R of {what}", 9).reshape(3, 3)
+    if not np.allclose(turn @ turn.T, np.eye(3), atol=1e-3) or np.linalg.det(turn) < 0:
+        raise RefusedError("camera not usable", f"R of {what} is no rotation")
+    shift = numbers(entry(given, "t"), f"t of {what}", 3) / 1000
+    return _Camera(turn, shift, json_rows.camera(entry(given, "f"), entry(given, "c")))
+
+
+def _frame_name(image: Mapping[str, Any]) -> str:
+    return "/".join(_index(entry(image, key), key) for key in ("action_idx", "subaction_idx", "frame_idx"))
+
+
+def _frames(path: Path) -> Iterator[tuple[str, Any]]:
+    """The frames of a file {action: {subaction: {frame: value}}} as "action/subaction/frame" and value."""
+    for action, subactions in pairs(path):
+        for subaction, frames in subactions.items() if isinstance(subactions, dict) else ():
+            for frame, value in frames.items() if isinstance(frames, dict) else ():
+                yield f"{action}/{subaction}/{frame}", value
+
+
+def _subjects(source: AnnotationSource) -> tuple[int, ...]:
+    given = source.options.get("subjects")
+    if given is None:
+        if source.split not in SUBJECTS:
+            raise ConfigError(
+                f"Which subjects of Human3.6M are the split {source.split}? By default train is "
+                f'{SUBJECTS["train"]} and test {SUBJECTS["test"]}; name others with the option subjects ("9,11").'
+            )
+        return SUBJECTS[source.split]
+    named = _listed(given)
+    if not named:
+        raise ConfigError("subjects is empty; name at least one, as in 9,11.")
+    return tuple(map(int, named))
+
+
+def _listed(value: Any) -> tuple[str, ...]:
+    """Numbers separated by commas (or one number, or a list of them) as texts; "all" is none."""
+    parts = [str(part).strip() for part in (value if isinstance(value, list | tuple) else str(value).split(","))]
+    if parts == ["all"]:
+        return ()
+    if not all(part.isdecimal() and len(part) < 10 for part in parts):
+        raise ConfigError(f"{shown(value)} is no list of numbers such as 9,11.")
+    return tuple(str(int(part)) for part in dict.fromkeys(parts))
+
+
+def _told(unit: float) -> str:
+    return "metres" if unit == 1 else "millimetres"

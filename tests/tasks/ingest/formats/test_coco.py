@@ -1,0 +1,155 @@
+"""COCO's people: boxes and the key-points that are among the 29 joints."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schemas.errors import ConfigError, DataError
+from tasks.ingest.annotations import AnnotationSource
+from tasks.ingest.formats.coco import SLOTS, CocoReader
+from tasks.synthesize.samples.coco import write_coco
+from tasks.synthesize.samples.truth import TruePerson, true_people
+from tests.tasks.ingest.formats.mutations import broken, mutated, rows_or_error
+
+
+@pytest.fixture(scope="module")
+def people() -> list[TruePerson]:
+    return true_people(3)
+
+
+def _rows(source: AnnotationSource, work: Path) -> list[dict[str, Any]]:
+    return [row for batch in CocoReader(source, work).batches() for row in batch.to_pylist()]
+
+
+def test_rows_agree_with_the_truth(people: list[TruePerson], tmp_path: Path) -> None:
+    source = write_coco(people, tmp_path)
+    rows = _rows(source, tmp_path / "work")
+    known = [4, 5, 7, 8, 16, 17, 18, 19, 20, 21]
+    assert sorted(SLOTS.values()) == known
+    for number, (row, person) in enumerate(zip(rows, people, strict=True)):
+        assert row["reason"] is None
+        assert (row["row"], row["counts_as"], row["crop_rule"], row["crop_scale"]) == (number, number, "box", 1.25)
+        np.testing.assert_allclose(row["box"], person.box, atol=1e-9)
+        assert (row["width_px"], row["height_px"]) == (person.width, person.height)
+        pixels = np.array(row["pixels"]).reshape(29, 2)
+        np.testing.assert_allclose(pixels[known], person.pixels[known], atol=0.01)
+        assert np.isnan(np.delete(pixels, known, 0)).all()
+        assert {row[key] for key in ("label_kind", "body_model", "joints", "fx", "betas")} == {None}
+        assert (tmp_path / row["path"]).is_file()
+
+
+def test_the_survey_says_what_there_is(people: list[TruePerson], tmp_path: Path) -> None:
+    survey = CocoReader(write_coco(people, tmp_path), tmp_path / "work").survey()
+    assert (survey.rows, survey.images) == (3, str(tmp_path))
+    assert survey.facts["key-points"] == "17, of which 10 are among the 29 joints"
+    assert survey.facts["pictures"] == str(tmp_path / "val2017")
+    assert not survey.remarks
+
+
+def test_points_that_are_not_marked_are_unknown(people: list[TruePerson], tmp_path: Path) -> None:
+    def unmarked(content: Any) -> Any:
+        content["annotations"][0]["keypoints"][3 * 5 + 2] = 0
+        content["annotations"][1]["keypoints"] = [0] * 51
+        del content["annotations"][2]["keypoints"]
+        return content
+
+    rows = _rows(write_coco(people, tmp_path, edit=unmarked), tmp_path / "work")
+    assert [row["reason"] for row in rows] == [None] * 3
+    pixels = np.array(rows[0]["pixels"]).reshape(29, 2)
+    assert np.isnan(pixels[16]).all()
+    assert np.isfinite(pixels[17]).all()
+    assert rows[1]["pixels"] is None
+    assert rows[2]["pixels"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"iscrowd": 1}, "crowd"),
+        ({"bbox": [0, 0, 0, 0]}, "box without area"),
+        ({"bbox": None}, "key missing"),
+        ({"bbox": [1, 2, 3, 1e9]}, "box far too large"),
+        ({"bbox": {"x": 1}}, "row not readable"),
+        ({"image_id": 77}, "image not listed"),
+        ({"image_id": [1]}, "image not listed"),
+        ({"category_id": 3}, "row not readable"),
+        ({"keypoints": [1.0] * 50}, "key-point count"),
+        ({"keypoints": [1.0] * 54}, "key-point count"),
+        ({"keypoints": [float("nan")] * 51}, "not finite"),
+        ({"keypoints": "many"}, "row not readable"),
+    ],
+)
+def test_a_bad_row_is_refused_and_its_neighbours_stay(
+    people: list[TruePerson], tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    def edit(content: Any) -> Any:
+        content["annotations"][1] |= change
+        return content
+
+    rows = _rows(write_coco(people, tmp_path, edit=edit), tmp_path / "work")
+    assert [row["reason"] for row in rows] == [None, reason, None]
+    assert rows[1]["detail"]
+
+
+def test_what_is_no_person_is_left_out(people: list[TruePerson], tmp_path: Path) -> None:
+    def with_dog(content: Any) -> Any:
+        content["categories"].append({"id": 18, "name": "dog"})
+        content["annotations"][0]["category_id"] = 18
+        return content
+
+    source = write_coco(people, tmp_path, edit=with_dog)
+    assert [row["row"] for row in _rows(source, tmp_path / "work")] == [1, 2]
+    survey = CocoReader(source, tmp_path / "work").survey()
+    assert survey.rows == 2
+    assert survey.remarks == ["Only the category 'person' of 2 is taken."]
+    dogs = AnnotationSource("coco", source.url, "coco", "val", options={"category": "dog"})
+    assert [row["row"] for row in _rows(dogs, tmp_path / "work")] == [0]
+
+
+def test_a_skeleton_of_its_own_goes_by_names(people: list[TruePerson], tmp_path: Path) -> None:
+    def other(content: Any) -> Any:
+        content["categories"][0]["keypoints"] = ["tail", "right_wrist"]
+        for annotation in content["annotations"]:
+            annotation["keypoints"] = [1, 2, 2, 30, 40, 1]
+        return content
+
+    row = _rows(write_coco(people, tmp_path, edit=other), tmp_path / "work")[0]
+    pixels = np.array(row["pixels"]).reshape(29, 2)
+    assert pixels[21].tolist() == [30, 40]
+    assert np.isfinite(pixels).sum() == 2
+
+
+def test_files_that_can_not_be_used(people: list[TruePerson], tmp_path: Path) -> None:
+    def reader(content: Any, **options: Any) -> CocoReader:
+        (tmp_path / "file.json").write_text(json.dumps(content))
+        source = AnnotationSource("coco", str(tmp_path / "file.json"), "any", "train", options=options)
+        return CocoReader(source, tmp_path / "work")
+
+    with pytest.raises(DataError, match="is a list"):
+        reader([{"image_id": 1, "bbox": [0, 0, 1, 1]}])
+    with pytest.raises(DataError, match="no category 'person', but 'dog'"):
+        reader({"categories": [{"id": 1, "name": "dog"}]}).survey()
+    with pytest.raises(DataError, match="has no people"):
+        list(reader({"images": []}).batches())
+    with pytest.raises(ConfigError, match="option category"):
+        reader({}, categories="x")
+
+
+def test_mutated_files_end_as_rows_or_as_one_error(people: list[TruePerson], tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    source = write_coco(people, tmp_path)
+    file = Path(source.url)
+    text = file.read_bytes()
+    content = json.loads(text)
+    for _ in range(40):
+        done, worse = mutated(content, rng)
+        file.write_text(json.dumps(worse))
+        told = rows_or_error(lambda: CocoReader(source, tmp_path / "work"))
+        if isinstance(told, list):
+            assert [row["row"] for row in told] == list(range(len(worse["annotations"]))), done
+    for _ in range(20):
+        file.write_bytes(broken(text, rng))
+        rows_or_error(lambda: CocoReader(source, tmp_path / "work"))

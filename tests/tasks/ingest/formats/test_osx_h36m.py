@@ -1,0 +1,161 @@
+"""OSX's files of Human3.6M: bodies and joints of the world, seen by cameras."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from schemas.errors import ConfigError, DataError
+from tasks.ingest.annotations import AnnotationSource
+from tasks.ingest.formats.osx_h36m import SUFFIXES, OsxHuman36mReader
+from tasks.synthesize.samples.human36m_joints import seventeen
+from tasks.synthesize.samples.osx_h36m import write_osx_h36m
+from tasks.synthesize.samples.truth import TruePerson, true_people
+from tests.tasks.ingest.formats.mutations import broken, mutated, rows_or_error
+
+
+@pytest.fixture(scope="module")
+def people() -> list[TruePerson]:
+    return true_people(6)
+
+
+def _rows(source: AnnotationSource, work: Path) -> list[dict[str, Any]]:
+    return [row for batch in OsxHuman36mReader(source, work).batches() for row in batch.to_pylist()]
+
+
+def _rotation(vector: Any) -> np.ndarray:
+    return Rotation.from_rotvec(np.asarray(vector, float)).as_matrix()
+
+
+def test_labels_agree_with_the_truth(people: list[TruePerson], tmp_path: Path) -> None:
+    source = write_osx_h36m(people, tmp_path)
+    rows = _rows(source, tmp_path / "work")
+    assert [row["row"] for row in rows] == list(range(6))
+    # people go to the five subjects in turn, so the first has the first and the last
+    for row, index in zip(rows, (0, 5, 1, 2, 3, 4), strict=True):
+        person, label = people[index], people[index].label
+        assert (row["reason"], row["label_kind"], row["body_model"], row["gender"]) == (None, "gt", "smplx", "neutral")
+        assert (row["counts_as"], row["crop_rule"], row["crop_scale"]) == (5 * index, "joints", 1.0)
+        np.testing.assert_allclose(_rotation(row["global_orient"]), _rotation(label.global_orient), atol=1e-5)
+        np.testing.assert_allclose(row["body_pose"][:63], label.body_pose[:63], atol=1e-4)
+        assert row["body_pose"][63:] == [0] * 6
+        np.testing.assert_allclose(row["betas"], label.betas, atol=1e-4)
+        np.testing.assert_allclose(np.array(row["human36m"]).reshape(17, 3), seventeen(person), atol=1e-4)
+        np.testing.assert_allclose(row["root"], label.joints[0], atol=1e-4)
+        assert row["transl"] is None
+        assert [row[key] for key in ("fx", "fy", "cx", "cy")] == pytest.approx(person.intrinsics.tolist())
+        np.testing.assert_allclose(row["box"], person.box, atol=1e-9)
+        assert len(row["left_hand_pose"]) == len(row["right_hand_pose"]) == 45
+        assert len(row["jaw_pose"]) == 3
+        assert len(row["expression"]) == 10
+        assert (tmp_path / "images" / row["path"]).is_file()
+
+
+def test_the_translation_is_left_to_who_knows_the_body(people: list[TruePerson], tmp_path: Path) -> None:
+    """R (J + trans) + t is the root: what the sample writes as trans says the same as the row's root."""
+    write_osx_h36m(people[:1], tmp_path)
+    body = json.loads((tmp_path / "annotations" / "Human36M_subject1_SMPLX_NeuralAnnot.json").read_text())
+    camera = json.loads((tmp_path / "annotations" / "Human36M_subject1_camera.json").read_text())["4"]
+    label = people[0].label
+    rest = label.joints[0] - label.transl
+    root = np.array(camera["R"]) @ (rest + body["2"]["1"]["0"]["trans"]) + np.array(camera["t"]) / 1000
+    np.testing.assert_allclose(root, label.joints[0], atol=1e-5)
+
+
+def test_the_test_reads_camera_4_of_two_subjects(people: list[TruePerson], tmp_path: Path) -> None:
+    source = write_osx_h36m(people, tmp_path, "test")
+    reader = OsxHuman36mReader(source, tmp_path / "work")
+    survey = reader.survey()
+    assert survey.facts["subjects"] == "9, 11"
+    assert survey.remarks == ["Rows of other cameras than 4 are left out."]
+    assert survey.images == str(tmp_path / "images")
+    rows = _rows(source, tmp_path / "work")
+    assert [(row["row"], "_ca_04_" in row["path"]) for row in rows] == [(0, True), (3, True)]
+    everything = AnnotationSource(source.format, source.url, "h", "test", options={"cameras": "all"})
+    assert len(_rows(everything, tmp_path / "work")) == 6
+    one = AnnotationSource(source.format, f"{source.url}/Human36M_subject11_data.json", "h", "test")
+    assert [row["row"] for row in _rows(one, tmp_path / "work")] == [0]
+    assert OsxHuman36mReader(one, tmp_path / "work").images == str(tmp_path / "images")
+
+
+def _edit(kind: str, change: Any) -> Any:
+    def edit(which: str, content: Any) -> Any:
+        if which == kind:
+            change(content)
+        return content
+
+    return edit
+
+
+def _body(content: Any) -> Any:
+    return content["3"]["1"]["5"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "reason"),
+    [
+        ("data", lambda c: c["annotations"][1].pop("bbox"), "key missing"),
+        ("data", lambda c: c["images"][1].pop("frame_idx"), "key missing"),
+        ("data", lambda c: c["images"][1].update(cam_idx=9), "key missing"),
+        ("data", lambda c: c["images"][1].update(cam_idx="four"), "row not readable"),
+        ("data", lambda c: c["annotations"][1].update(image_id=99), "image not listed"),
+        ("joints", lambda c: c.pop("3"), "key missing"),
+        ("joints", lambda c: _body(c).pop(), "key-point count"),
+        ("bodies", lambda c: c["3"]["1"].pop("5"), "key missing"),
+        ("bodies", lambda c: _body(c).pop("root_pose"), "key missing"),
+        ("bodies", lambda c: _body(c).update(trans=None, body_pose=[0.0] * 66), "row not readable"),
+        ("bodies", lambda c: _body(c).update(shape=[float("nan")] * 10), "not finite"),
+        ("camera", lambda c: c["3"].update(R=[[1, 0, 0], [0, 2, 0], [0, 0, 1]]), "camera not usable"),
+    ],
+)
+def test_a_bad_row_is_refused_and_its_neighbours_stay(
+    people: list[TruePerson], tmp_path: Path, kind: str, change: Any, reason: str
+) -> None:
+    source = write_osx_h36m(people[:3], tmp_path, subjects=[1], edit=_edit(kind, change))
+    rows = _rows(source, tmp_path / "work")
+    assert [row["reason"] for row in rows] == [None, reason, None]
+    assert rows[1]["detail"]
+    assert rows[1]["origin"] == "Human36M_subject1_data.json, annotations[1]"
+
+
+def test_sources_that_can_not_be_used(people: list[TruePerson], tmp_path: Path) -> None:
+    source = write_osx_h36m(people[:1], tmp_path, subjects=[1])
+
+    def reader(split: str = "train", url: str = source.url, **options: Any) -> OsxHuman36mReader:
+        return OsxHuman36mReader(AnnotationSource("osx-h36m", url, "h", split, options=options), tmp_path / "work")
+
+    with pytest.raises(DataError, match=r"Human36M_subject5_data\.json is not there"):
+        reader()
+    with pytest.raises(ConfigError, match="Which subjects"):
+        reader("validation")
+    with pytest.raises(ConfigError, match="no list of numbers"):
+        reader(subjects="one")
+    with pytest.raises(ConfigError, match="subjects and cameras"):
+        reader(subject=1)
+    assert reader("validation", subjects=1).subjects == (1,)
+    empty = write_osx_h36m([], tmp_path / "empty", subjects=[1])
+    with pytest.raises(DataError, match="have no people"):
+        list(OsxHuman36mReader(empty, tmp_path / "work").batches())
+
+
+def test_mutated_files_end_as_rows_or_as_one_error(people: list[TruePerson], tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    source = write_osx_h36m(people[:3], tmp_path, subjects=[1])
+    for kind, suffix in SUFFIXES.items():
+        file = Path(source.url) / f"Human36M_subject1_{suffix}.json"
+        text = file.read_bytes()
+        content = json.loads(text)
+        for _ in range(10):
+            done, worse = mutated(content, rng)
+            file.write_text(json.dumps(worse))
+            told = rows_or_error(lambda: OsxHuman36mReader(source, tmp_path / "work"))
+            if isinstance(told, list):
+                expected = len(worse["annotations"]) if kind == "data" else 3
+                assert [row["row"] for row in told] == list(range(expected)), done
+        for _ in range(3):
+            file.write_bytes(broken(text, rng))
+            rows_or_error(lambda: OsxHuman36mReader(source, tmp_path / "work"))
+        file.write_bytes(text)
