@@ -43,6 +43,10 @@ _SHAPES: Final[dict[str, tuple[int, ...]]] = {
     "dynamic_lmk_faces_idx": (79, 17),
     "dynamic_lmk_bary_coords": (79, 17, 3),
 }
+_BODY29: Final = (*range(22), 28, 43)
+"""Of the 144: pelvis to wrists, and the first knuckles of the middle fingers."""
+_LEAVES29: Final = (68, 73, 60, 63)
+"""Of the 144: tips of the middle fingers, big toes."""
 _FIRST_EXPRESSION: Final = 300
 """Column of the first expression in files with 400 columns; those with 20 have it at 10."""
 
@@ -71,6 +75,19 @@ class SMPLXBody(nn.Module):
         self.digest = _digest(arrays)
         """sha256 of all that shapes the body."""
         self.model = _model(arrays)
+        self.head_top = int(np.asarray(arrays["v_template"])[:, 1].argmax())
+        """The highest vertex at rest, which stands for the policy's head top."""
+        self.mean_hands = tuple(torch.from_numpy(np.array(arrays[f"hands_mean{side}"], np.float32)) for side in "lr")
+        """(45,) axis-angle of each hand, left first."""
+
+    def joints29(self, posed: SMPLXOutput) -> Tensor:
+        """(B, 29, 3): the policy's joints in a body of SMPL-X.
+
+        The places are SMPL's: hands are the first knuckles of the middle fingers, leaves the head's top, the tips of
+        the middle fingers, and the big toes. `SMPLXOutput.hybrik29` goes by names instead, as HMR-Scorer was trained.
+        """
+        head = posed.vertices[:, self.head_top, None]
+        return torch.cat([posed.keypoints[:, list(_BODY29)], head, posed.keypoints[:, list(_LEAVES29)]], 1)
 
     def forward(
         self,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from pydantic import BaseModel
@@ -46,6 +46,11 @@ def state_digest(state: Mapping[str, np.ndarray], about: Any = None) -> str:
 def bytes_digest(data: bytes) -> str:
     """SHA-256 of bytes (a picture's file, say)."""
     return hashlib.sha256(data).hexdigest()
+
+
+def stream_digest(opened: BinaryIO) -> str:
+    """SHA-256 of an open file, read in pieces."""
+    return hashlib.file_digest(opened, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 @cache

@@ -37,6 +37,7 @@ from schemas.errors import DataError
 from schemas.tables import matrix
 from tasks.context import Context, Target
 from tasks.hypotheses import generated_ids, read_hypotheses
+from tasks.ingest.chains import read_standing
 from tasks.metric import Metric, metrics_table
 from tasks.sharded import StageResult
 
@@ -263,7 +264,7 @@ def _diversity(store: Store, evaluate_key: str, ingest_keys: Sequence[str], ids:
     """(N,) mm, of the random samples' own 29 joints, back-projected."""
     where = pc.field("dataset").isin(sorted({name.split("/", 1)[0] for name in ids}))
     columns = ["instance_id", "crop_intrinsics", "crop_size_px"]
-    cameras = read(store, "instances", stage_keys=list(ingest_keys), where=where, columns=columns)
+    cameras = read_standing(store, "instances", ingest_keys, where=where, columns=columns)
     place = {name: row for row, name in enumerate(cameras.column("instance_id").to_pylist())}
     cameras = cameras.take([place[name] for name in ids])
     stored = read_hypotheses(store, evaluate_key, ids)

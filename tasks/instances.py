@@ -18,6 +18,7 @@ from schemas.config.networks import JOINTS, TWISTS
 from schemas.errors import DataError
 from schemas.tables import matrix
 from tasks.context import Target
+from tasks.ingest.chains import read_standing
 from tasks.training.data import LabelledCrops
 
 _CROP_COLUMNS = ("instance_id", "dataset", "split", "crop", "crop_intrinsics")
@@ -71,7 +72,7 @@ def instance_ids(store: Store, ingest_keys: Sequence[str], targets: Sequence[Tar
     ids: list[str] = []
     for target in targets:
         where = (pc.field("dataset") == target.dataset) & (pc.field("split") == target.split)
-        rows = read(store, "instances", stage_keys=list(ingest_keys), where=where, columns=["instance_id"])
+        rows = read_standing(store, "instances", ingest_keys, where=where, columns=["instance_id"])
         if len(rows) == 0:
             raise DataError(_nothing_of(store, ingest_keys, Target(*target)))
         ids.extend(rows.column("instance_id").to_pylist())
@@ -88,7 +89,7 @@ def load_instances(
     """
     if not ids:
         raise DataError("No instance was asked for.")
-    found = read(store, "instances", stage_keys=list(ingest_keys), where=_among(ids), columns=_CROP_COLUMNS)
+    found = read_standing(store, "instances", ingest_keys, where=_among(ids), columns=_CROP_COLUMNS)
     rows = _in_order(found, ids)
     crops = _decode(rows)
     intrinsics = matrix(rows, "crop_intrinsics").astype(np.float32)
@@ -181,7 +182,9 @@ def _labels(store: Store, ingest_keys: list[str], ids: Sequence[str], label_keys
     where = _among(ids)
     if label_keys is None:
         where = where & (pc.field("label_kind") == "gt")
-    rows = read(store, "labels", stage_keys=keys, where=where, columns=_LABEL_COLUMNS)
+        rows = read_standing(store, "labels", keys, where=where, columns=_LABEL_COLUMNS)
+    else:
+        rows = read(store, "labels", stage_keys=keys, where=where, columns=_LABEL_COLUMNS)
     names = rows.column("instance_id").to_pylist()
     if len(set(names)) < len(names):
         twice = next(name for name in sorted(names) if names.count(name) > 1)
@@ -220,7 +223,7 @@ def _label_arrays(labels: pa.Table, ids: Sequence[str], intrinsics: np.ndarray, 
 
 
 def _nothing_of(store: Store, ingest_keys: Sequence[str], target: Target) -> str:
-    rows = read(store, "instances", stage_keys=list(ingest_keys), columns=["dataset", "split"])
+    rows = read_standing(store, "instances", ingest_keys, columns=["dataset", "split"])
     pairs = zip(rows.column("dataset").to_pylist(), rows.column("split").to_pylist(), strict=True)
     known = ", ".join(sorted({str(Target(*pair)) for pair in pairs})) or "none"
     return f"There is no instance of {target} in the ingests {_short(ingest_keys)}; they have: {known}."

@@ -28,6 +28,12 @@ class IngestConfig(Config):
     crop_size_px: int = setting(64, "side of the square crop", "px", ge=32)
     box_padding: float = setting(1.25, "side of the crop over the longer side of the box", "1", ge=1)
     max_pixels: int = setting(100_000_000, "pictures with more pixels are refused (decompression bombs)", "px", ge=1)
+    max_reprojection: float = setting(
+        0.2,
+        "largest mean distance of a label's joints from the file's key-points, over the box's longer side",
+        "1",
+        gt=0,
+    )
     jpeg_quality: int = setting(95, "quality of the stored crops", "1", ge=1, le=100)
     shard_size: int = setting(500, "pictures a shard", "pictures", ge=1)
 

@@ -99,6 +99,9 @@ _IMAGES = TableContract(
             _count("width_px", "width of the upright picture", "px"),
             _count("height_px", "height of the upright picture", "px"),
             _text("content_sha256", "SHA-256 of the file's bytes"),
+            _column(
+                "perceptual_hash", pa.int64(), "hash that near copies share, where it was asked for", "bits", null=True
+            ),
             _STAGE_KEY,
         ]
     ),
@@ -124,6 +127,11 @@ _INSTANCES = TableContract(
             _text("crop_rule", "how the crop was chosen: box or joints"),
             _vector("image_intrinsics", 4, "pinhole camera of the picture: fx, fy, cx, cy", "px"),
             _text("intrinsics_source", "where the focal length came from: given, exif or diagonal"),
+            _text(
+                "source_digest",
+                "digest of the annotation and of the picture's state, by which a later ingest knows the row again",
+                null=True,
+            ),
             _STAGE_KEY,
         ]
     ),
@@ -155,6 +163,9 @@ _LABELS = TableContract(
             _vector("joints", 87, "29 joints (x, y, z) in the camera frame; zeros where not valid", "m"),
             _column("joints_valid", BOOL_VECTOR, "which of the 29 joints are known", length=29),
             _vector("twist", 46, "23 twist angles as (cos, sin), row k for SMPL joint k + 1", "none"),
+            _vector(
+                "human36m", 51, "17 joints (x, y, z) in the camera frame, right leg first, where given", "m", null=True
+            ),
             _STAGE_KEY,
         ]
     ),

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.stages import Failure, StageSpec, commit_rows, find, now
-from infra.tables import read
 from models.bodies import load_body
 from schemas.digests import bytes_digest
 from schemas.errors import DataError
 from schemas.tables import conform
 from tasks.clean.names import GIVEN, OTHER_BODY, UNKNOWN_INSTANCE
 from tasks.context import Context
+from tasks.ingest.chains import read_standing
 from tasks.sharded import StageResult
 
 
@@ -43,7 +43,7 @@ def given_labels(context: Context, ingest_keys: Sequence[str], url: str) -> Stag
     if "instance_id" not in given.column_names:
         raise DataError(f"{url} has no column instance_id; a table of labels needs it.")
     columns = ["instance_id", "dataset", "split"]
-    known = read(context.store, "instances", stage_keys=list(ingest_keys), columns=columns).to_pylist()
+    known = read_standing(context.store, "instances", ingest_keys, columns=columns).to_pylist()
     place = {row["instance_id"]: row for row in known}
     names = [str(name) for name in given.column("instance_id").to_pylist()]
     here = [name in place for name in names]

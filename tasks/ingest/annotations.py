@@ -44,6 +44,7 @@ ANNOTATIONS = pa.schema([
     _vector("body_pose", 69, "joints 1 to 23, axis-angle; of SMPL-X 21, then zeros", "rad"),
     _vector("betas", 10, "shape coefficients", "standard deviations"),
     _vector("transl", 3, "translation of the body model in the camera frame", "m"),
+    _vector("extrinsics", 12, "R (row by row) and t of x_cam = R x + t, where transl is in the world frame", "none, m"),
     _vector("root", 3, "place of joint 0 in the camera frame, where the file gives it in place of transl", "m"),
     _vector("left_hand_pose", 45, "15 finger joints, axis-angle", "rad"),
     _vector("right_hand_pose", 45, "15 finger joints, axis-angle", "rad"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from fsspec.core import url_to_fs
 
-from schemas.digests import bytes_digest, digest
+from schemas.digests import bytes_digest, digest, stream_digest
 from schemas.errors import DataError
 from schemas.ids import image_id
 
@@ -144,3 +144,22 @@ def fingerprint(source: FolderSource) -> str:
         for url, what in ((source.boxes, "table of boxes"), (source.labels, "table of labels"))
     ]
     return digest({"files": listing, "tables": tables})
+
+
+def source_digest(url: str, images: Folder) -> str:
+    """Digest of what annotations and their pictures are: names, sizes and times of all files, and of `url` the bytes.
+
+    `url` may be a folder, a file, a pattern, or files with commas between. Pictures are not read: one that is replaced
+    has another time or size.
+    """
+    listing = [
+        [printable(name), int(about.get("size") or 0), str(about.get("ETag") or about.get("mtime") or "")]
+        for name, about in images.files().items()
+    ]
+    read = {}
+    for part in url.split(","):
+        fs, path = open_url(part.strip())
+        for file in sorted(fs.glob(path) if any(sign in path for sign in "*?[") else fs.find(path) or [path]):
+            with fs.open(file, "rb") as opened:
+                read[str(file)[len(str(fs._parent(path))) :]] = stream_digest(opened)
+    return digest({"files": listing, "read": read})

@@ -1,11 +1,9 @@
 """The stage that turns folders of pictures into the tables `images`, `instances` and, where known, `labels`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 
@@ -13,22 +11,20 @@ from infra.shards import Shard
 from infra.stages import Failure, StageSpec, find
 from infra.store import Store
 from models.bodies import load_body
-from models.cameras import affine_intrinsics, crop_affine, square_box
+from models.cameras import square_box
 from schemas.config.stages import IngestConfig
 from schemas.ids import image_id
-from schemas.tables import build, contract
 from tasks.context import Context
 from tasks.ingest.crop import cut_crop, encode_crop
 from tasks.ingest.folder import Folder, FolderSource, RefusedError, fingerprint
 from tasks.ingest.labels import FolderLabels
+from tasks.ingest.person_rows import Person, check_box, instance_rows, rows_of, uri_of
 from tasks.ingest.reading import Photograph, read_picture
 from tasks.ingest.units import UNITS, check_sources, plan_units
 from tasks.sharded import ShardOutput, StageResult, run_sharded
 
 NAME, VERSION = "ingest", 1
 TABLES = ("images", "instances", "labels")
-_LARGEST_BOX = 20
-"""Sides of the picture: of a person in a larger box, next to nothing could be seen."""
 
 
 def ingest_spec(context: Context, sources: Sequence[FolderSource], reads: Sequence[str] = ()) -> StageSpec:
@@ -111,7 +107,7 @@ class InstanceMaker:
     def __call__(self, shard: Shard) -> ShardOutput:
         rows = self.units.take([self.place[name] for name in shard.ids]).to_pylist()
         images: list[dict[str, Any]] = []
-        people: list[_Person] = []
+        people: list[Person] = []
         failures: list[Failure] = []
         labelled: dict[int, list[tuple[int, str]]] = {}
         for unit in rows:
@@ -130,8 +126,8 @@ class InstanceMaker:
             people.append(person)
             if label is not None:
                 labelled.setdefault(unit["source"], []).append((label, unit["id"]))
-        tables = {"instances": _instances(people, self.config.crop_size_px)}
-        tables["images"] = _rows("images", images)
+        tables = {"instances": instance_rows(people, self.config.crop_size_px)}
+        tables["images"] = rows_of("images", images)
         if labelled:
             tables["labels"] = pa.concat_tables([self._labels(number, found) for number, found in labelled.items()])
         return ShardOutput(tables, failures, ok=len(people))
@@ -157,7 +153,7 @@ class InstanceMaker:
             "dataset": source.dataset,
             "split": source.split,
             "key": unit["key"],
-            "uri": _uri(self.store, folder, unit["key"]),
+            "uri": uri_of(self.store, folder, unit["key"]),
             "width_px": width,
             "height_px": height,
             "content_sha256": photograph.sha256,
@@ -168,21 +164,10 @@ class InstanceMaker:
         return self.labels(number).table([row for row, _ in found], [name for _, name in found], self.body_digest)
 
 
-@dataclass(frozen=True)
-class _Person:
-    """One instance, before the cameras of a whole shard are computed together."""
-
-    columns: dict[str, Any]
-    box: tuple[float, float, float, float]
-    square: np.ndarray
-    """(4,) x, y, side, side."""
-    intrinsics: tuple[float, float, float, float]
-
-
-def _see(unit: Mapping[str, Any], source: FolderSource, photograph: Photograph, config: IngestConfig) -> _Person:
+def _see(unit: Mapping[str, Any], source: FolderSource, photograph: Photograph, config: IngestConfig) -> Person:
     width, height = photograph.size
     box = tuple(unit["box"] or (0.0, 0.0, float(width), float(height)))
-    _check_box(box, width, height)
+    check_box(box, width, height)
     focal, focal_source = photograph.focal(unit["focal_px"])
     cx = width / 2 if unit["cx"] is None else unit["cx"]
     cy = height / 2 if unit["cy"] is None else unit["cy"]
@@ -198,49 +183,7 @@ def _see(unit: Mapping[str, Any], source: FolderSource, photograph: Photograph, 
         "crop_rule": "box",
         "intrinsics_source": focal_source,
     }
-    return _Person(columns, box, square, (focal, focal, cx, cy))
-
-
-def _check_box(box: tuple[float, ...], width: int, height: int) -> None:
-    x, y, w, h = box
-    shown = f"x={x:g}, y={y:g}, w={w:g}, h={h:g} in a picture of {width} x {height} pixels"
-    if x >= width or y >= height or x + w <= 0 or y + h <= 0:
-        raise RefusedError("box outside picture", shown)
-    if max(w, h) > _LARGEST_BOX * max(width, height):
-        raise RefusedError("box far too large", shown)
-
-
-def _instances(people: Sequence[_Person], size: int) -> pa.Table:
-    squares = torch.from_numpy(np.array([person.square for person in people], np.float64).reshape(-1, 4))
-    intrinsics = torch.tensor([person.intrinsics for person in people], dtype=torch.float64).reshape(-1, 4)
-    affine = crop_affine(squares, size)
-    return _rows(
-        "instances",
-        [person.columns for person in people],
-        {
-            "box_xywh": np.array([person.box for person in people], np.float64).reshape(-1, 4),
-            "crop_size_px": [size] * len(people),
-            "crop_intrinsics": affine_intrinsics(intrinsics, affine).numpy(),
-            "crop_affine": affine.reshape(-1, 6).numpy(),
-            "image_intrinsics": intrinsics.numpy(),
-        },
-    )
-
-
-def _rows(table: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Any] | None = None) -> pa.Table:
-    """A table without stage_key, which is filled in when the shard is written; no rows, no columns to check."""
-    if not rows:
-        return contract(table).schema.empty_table().drop_columns(["stage_key"])
-    given = {name: [row[name] for row in rows] for name in rows[0]}
-    return build(table, {**given, **(columns or {}), "stage_key": [""] * len(rows)}).drop_columns(["stage_key"])
-
-
-def _uri(store: Store, folder: Folder, key: str) -> str:
-    """Where a picture is. Inside the store, below its root: a store that was moved or copied stays whole."""
-    path = folder.path(key)
-    if folder.is_local == store.is_local and path.startswith(f"{store.root}/"):
-        return path[len(store.root) + 1 :]
-    return path if folder.is_local else str(folder.fs.unstrip_protocol(path))
+    return Person(columns, box, square, (focal, focal, cx, cy))
 
 
 def _ordered(sources: Sequence[FolderSource]) -> tuple[FolderSource, ...]:

@@ -21,6 +21,7 @@ from schemas.config.engine import EngineConfig
 from schemas.tables import matrix
 from tasks.context import Target
 from tasks.hypotheses import Hypotheses, read_hypotheses
+from tasks.ingest.chains import read_standing
 from tasks.instances import Instances, instance_ids, load_instances
 from tasks.report.content import Overlay
 
@@ -121,13 +122,13 @@ def _photographs(store: Store, ingest_key: str, people: Instances) -> list[_Pict
     """(256, 256, 3) views of the crops, cut from the pictures where those still are, else the crops enlarged."""
     where = pc.field("instance_id").isin(list(people.ids))
     columns = ["instance_id", "image_id", "crop_affine"]
-    rows = read(store, "instances", stage_keys=[ingest_key], where=where, columns=columns)
+    rows = read_standing(store, "instances", [ingest_key], where=where, columns=columns)
     affines = matrix(rows, "crop_affine").reshape(-1, 2, 3).astype(np.float64)
     places = zip(rows.column("image_id").to_pylist(), affines, strict=True)
     found = dict(zip(rows.column("instance_id").to_pylist(), places, strict=True))
     names = [name for name, _ in found.values()]
     where = pc.field("image_id").isin(names)
-    images = read(store, "images", stage_keys=[ingest_key], where=where, columns=["image_id", "uri"])
+    images = read_standing(store, "images", [ingest_key], where=where, columns=["image_id", "uri"])
     uris = dict(zip(images.column("image_id").to_pylist(), images.column("uri").to_pylist(), strict=True))
     photos = []
     for row, name in enumerate(people.ids):

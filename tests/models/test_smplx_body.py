@@ -1,5 +1,4 @@
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -8,47 +7,16 @@ import torch
 from models.joint_sets import HYBRIK29_OF_SMPLX, SMPLX_VERTICES
 from models.smplx_body import KEYPOINTS, load_smplx_body
 from schemas.errors import DataError
+from tests.models.smplx_file import smplx_arrays
 
 BEND = torch.tensor([0.0, 0.0, 0.4])
-
-
-def _arrays() -> dict[str, Any]:
-    """A body in SMPL-X's format: every vertex belongs to one of the 55 joints."""
-    random, count = np.random.default_rng(0), SMPLX_VERTICES
-    owner = np.arange(count) % 55
-    parents = [0, 0, 0, 0, *range(1, 10), 9, 9, 12, 13, 14, 16, 17, 18, 19, 15, 15, 15]
-    for wrist in (20, 21):
-        first = len(parents)
-        parents += [wrist if joint % 3 == 0 else first + joint - 1 for joint in range(15)]
-    regressor = np.zeros((55, count), np.float32)
-    regressor[owner, np.arange(count)] = 1
-    weights = np.zeros((count, 55), np.float32)
-    weights[np.arange(count), owner] = 1
-    return {
-        "v_template": random.normal(size=(55, 3))[owner] + 0.01 * random.normal(size=(count, 3)),
-        "shapedirs": 0.01 * random.normal(size=(count, 3, 20)).astype(np.float32),
-        "posedirs": np.zeros((count, 3, 486), np.float16),
-        "J_regressor": regressor / regressor.sum(1, keepdims=True),
-        "weights": weights,
-        "kintree_table": np.stack([parents, np.arange(55)]),
-        "f": random.integers(0, count, (500, 3)).astype(np.uint32),
-        "hands_meanl": np.full(45, 0.1),
-        "hands_meanr": np.full(45, -0.1),
-        "hands_componentsl": np.eye(45),
-        "hands_componentsr": np.eye(45),
-        "lmk_faces_idx": random.integers(0, 500, 51),
-        "lmk_bary_coords": np.full((51, 3), 1 / 3),
-        "dynamic_lmk_faces_idx": random.integers(0, 500, (79, 17)),
-        "dynamic_lmk_bary_coords": np.full((79, 17, 3), 1 / 3),
-        "joint2num": np.array({"pelvis": 0}, object),
-    }
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("bodies")
     (root / "human_model_files" / "smplx").mkdir(parents=True)
-    np.savez(root / "human_model_files" / "smplx" / "SMPLX_FEMALE.npz", **_arrays())
+    np.savez(root / "human_model_files" / "smplx" / "SMPLX_FEMALE.npz", **smplx_arrays())
     return root
 
 
@@ -96,7 +64,19 @@ def test_bad_smplx_files_are_refused_with_the_reason(tmp_path: Path) -> None:
     np.savez(tmp_path / "small.npz", v_template=np.zeros((10, 3)))
     with pytest.raises(DataError, match=r"small\.npz lacks 'posedirs'"):
         load_smplx_body(tmp_path / "small.npz")
-    arrays = {**_arrays(), "weights": np.zeros((3, 55)), "posedirs": np.zeros(1)}
+    arrays = {**smplx_arrays(), "weights": np.zeros((3, 55)), "posedirs": np.zeros(1)}
     np.savez(tmp_path / "wrong.npz", **arrays)
     with pytest.raises(DataError, match=r"'posedirs' has shape \(1,\)"):
         load_smplx_body(tmp_path / "wrong.npz")
+
+
+def test_the_policys_joints_are_at_smpls_places(folder: Path) -> None:
+    body = load_smplx_body(folder, "female")
+    posed = body(torch.zeros(1, 3), torch.zeros(1, 21, 3), torch.zeros(1, 10))
+    joints = body.joints29(posed)
+    assert joints.shape == (1, 29, 3)
+    torch.testing.assert_close(joints[:, :22], posed.keypoints[:, :22])
+    torch.testing.assert_close(joints[:, 22:24], posed.keypoints[:, [28, 43]])
+    highest = int(smplx_arrays()["v_template"][:, 1].argmax())
+    torch.testing.assert_close(joints[:, 24], posed.vertices[:, highest])
+    torch.testing.assert_close(joints[:, 25:], posed.keypoints[:, [68, 73, 60, 63]])

@@ -2,7 +2,7 @@
 
 `x_cam = R x + t`, t in mm. A body's root rotation is turned by R. Its translation can't be: a body turns about its
 root joint, which stands R (J + trans) + t - J away from it, with J the root at rest, and that only the body model
-knows. So rows say where the root is by the data set's own first joint, which lies within a few cm of the body's.
+knows. So rows give trans as it is, with R and t as `extrinsics`.
 """
 
 import posixpath
@@ -88,7 +88,7 @@ class OsxHuman36mReader:
         rows = sum(1 for path in data for _ in items(path, "annotations.item")) if small else None
         facts = {
             "labels": "gt",
-            "body model": "smplx, neutral; placed by the first of the 17 joints, which is not exactly the body's root",
+            "body model": "smplx, neutral; placed in the world frame",
             "subjects": ", ".join(map(str, self.subjects)),
             "cameras": ", ".join(self.cameras) if self.cameras else "all",
             "units": "3D joints in " + ", ".join(sorted({_told(unit) for unit in self.units.values()})),
@@ -202,7 +202,8 @@ def _label(world: Any, body: Any, camera: _Camera, unit: float) -> dict[str, Any
         "global_orient": vector(root.as_rotvec()),
         "body_pose": vector(pose),
         "betas": vector(numbers(entry(given, "shape"), "shape", BETAS, at_least=True)),
-        "root": vector(joints[0]),
+        "transl": vector(numbers(entry(given, "trans"), "trans", 3)),
+        "extrinsics": vector(np.concatenate([camera.turn.reshape(-1), camera.shift_m])),
         "human36m": vector(joints),
         **camera.pixels,
     }

@@ -44,25 +44,15 @@ def test_labels_agree_with_the_truth(people: list[TruePerson], tmp_path: Path) -
         assert row["body_pose"][63:] == [0] * 6
         np.testing.assert_allclose(row["betas"], label.betas, atol=1e-4)
         np.testing.assert_allclose(np.array(row["human36m"]).reshape(17, 3), seventeen(person), atol=1e-4)
-        np.testing.assert_allclose(row["root"], label.joints[0], atol=1e-4)
-        assert row["transl"] is None
+        rest = label.joints[0] - label.transl
+        turn, shift = np.reshape(row["extrinsics"][:9], (3, 3)), np.array(row["extrinsics"][9:])
+        np.testing.assert_allclose(turn @ (rest + row["transl"]) + shift, label.joints[0], atol=1e-5)
         assert [row[key] for key in ("fx", "fy", "cx", "cy")] == pytest.approx(person.intrinsics.tolist())
         np.testing.assert_allclose(row["box"], person.box, atol=1e-9)
         assert len(row["left_hand_pose"]) == len(row["right_hand_pose"]) == 45
         assert len(row["jaw_pose"]) == 3
         assert len(row["expression"]) == 10
         assert (tmp_path / "images" / row["path"]).is_file()
-
-
-def test_the_translation_is_left_to_who_knows_the_body(people: list[TruePerson], tmp_path: Path) -> None:
-    """R (J + trans) + t is the root: what the sample writes as trans says the same as the row's root."""
-    write_osx_h36m(people[:1], tmp_path)
-    body = json.loads((tmp_path / "annotations" / "Human36M_subject1_SMPLX_NeuralAnnot.json").read_text())
-    camera = json.loads((tmp_path / "annotations" / "Human36M_subject1_camera.json").read_text())["4"]
-    label = people[0].label
-    rest = label.joints[0] - label.transl
-    root = np.array(camera["R"]) @ (rest + body["2"]["1"]["0"]["trans"]) + np.array(camera["t"]) / 1000
-    np.testing.assert_allclose(root, label.joints[0], atol=1e-5)
 
 
 def test_the_test_reads_camera_4_of_two_subjects(people: list[TruePerson], tmp_path: Path) -> None:

@@ -1,0 +1,227 @@
+"""The plan of an ingest of annotations: which rows become which units, cut into files that workers read one at a time.
+
+A source may have a million people, so nothing here holds them all but as ids: readers' rows go to a file on disk,
+DuckDB numbers, compares and sorts them there, and what comes out is written as one small file for each shard,
+below `ingests/<stage key>/` of the store, where any worker finds it.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.store import Store
+from schemas.digests import canonical_json
+from schemas.errors import DataError
+from tasks.ingest.annotations import ANNOTATIONS, AnnotationSource, Reader
+from tasks.ingest.folder import Folder, FolderSource, RefusedError, key_of
+
+GONE = "no longer in the source"
+"""Reason (outcome filtered) of people whom an earlier ingest had and the source has no more."""
+_PLACES = ("row", "origin", "counts_as")
+"""Columns that say where a row stands in its file, and nothing of the person."""
+_OURS = (("key", pa.string()), ("content", pa.string()))
+_ROWS_IN_GROUP = 5000
+_MEMORY = "1GB"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Ids of all units, sorted; `unchanged` counts those that an earlier ingest did and that are not among them."""
+
+    ids: list[str]
+    unchanged: int
+
+
+@dataclass(frozen=True)
+class Before:
+    """What earlier ingests of the same split left: `instance_id` and `source_digest` of what stands (null: failed)."""
+
+    standing: pa.Table
+
+
+def plan(store: Store, folder: str, reader: Reader, images: Folder, before: Before, shard_size: int) -> Plan:
+    """Write the units of a source to `folder` of the store, or find them written. `before` is what needs no work again.
+
+    DataError for a source that can't be used as a whole, and for one without a row.
+    """
+    done = _read_done(store, folder)
+    if done is not None:
+        return done
+    source = reader.source
+    rows = _write_rows(reader, reader.work / "rows.parquet")
+    if not rows:
+        raise DataError(f"{source.url} has no row: there is nobody to ingest.")
+    states = pa.table(
+        {"key": list(names := images.files()), "state": [_state(about) for about in names.values()]},
+        schema=pa.schema([("key", pa.string()), ("state", pa.string())]),
+    )
+    units = reader.work / "units.parquet"
+    with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(reader.work), "threads": 2}) as database:
+        database.register("states", states)
+        database.register("before", before.standing)
+        prefix = f"{source.dataset}/{source.split}/"
+        database.execute(_NAMED, {"rows": str(reader.work / "rows.parquet"), "every": source.every, "prefix": prefix})
+        (unchanged,) = database.execute("SELECT count(*) FROM named WHERE unchanged").fetchone() or (0,)
+        to = str(units).replace("'", "''")
+        database.execute(f"COPY ({_UNITS}) TO '{to}' (FORMAT parquet, ROW_GROUP_SIZE {_ROWS_IN_GROUP})")
+    ids: list[str] = []
+    for number, table in enumerate(_slices(units, shard_size)):
+        ids.extend(table.column("id").to_pylist())
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer)
+        store.atomic_write(_file(folder, number), buffer.getvalue())
+    store.atomic_write(f"{folder}/plan.json", canonical_json({"units": len(ids), "unchanged": unchanged}).encode())
+    return Plan(ids, unchanged)
+
+
+def units_of(store: Store, folder: str, shard: int, ids: Iterable[str]) -> list[dict[str, Any]]:
+    """The units of a shard with these ids, in their order: the columns of ANNOTATIONS, `id`, `key`, `number`, `first`
+    (the picture's row is theirs to write) and `source_digest`."""
+    table = pq.read_table(io.BytesIO(store.read_bytes(_file(folder, shard))))
+    wanted = set(ids)
+    return [row for row in table.to_pylist() if row["id"] in wanted]
+
+
+def forget(store: Store, folder: str) -> None:
+    """Remove a plan whose stage is committed."""
+    if store.fs.exists(store.path(folder)):
+        store.fs.rm(store.path(folder), recursive=True)
+
+
+_NAMED = """
+CREATE TABLE named AS
+WITH taken AS (
+    SELECT * FROM read_parquet($rows) WHERE counts_as % $every = 0
+), ranked AS (
+    SELECT *, reason IS NULL AS good,
+        row_number() OVER (
+            PARTITION BY reason IS NULL, key, person, CASE WHEN person IS NULL THEN content END ORDER BY row
+        ) AS time,
+        first_value(origin) OVER (
+            PARTITION BY reason IS NULL, key, person, CASE WHEN person IS NULL THEN content END ORDER BY row
+        ) AS original
+    FROM taken
+), judged AS (
+    SELECT * REPLACE (
+        good AND time = 1 AS good,
+        CASE WHEN good AND time > 1 THEN 'duplicate id' ELSE reason END AS reason,
+        CASE WHEN good AND time > 1 THEN 'the same person as ' || original || ', which stands' ELSE detail END AS detail
+    ) FROM ranked
+), numbered AS (
+    SELECT *, CASE WHEN good THEN
+        coalesce(person, CAST(row_number() OVER (PARTITION BY good, key, person IS NULL ORDER BY row) - 1 AS INTEGER))
+    END AS number
+    FROM judged
+), named AS (
+    SELECT numbered.*,
+        CASE WHEN good THEN $prefix || key || '#' || number
+             ELSE $prefix || coalesce(key, left(path, 300), '?') || ' (row ' || row || ')' END AS id,
+        md5(content || '|' || coalesce(reason, '') || '|' || coalesce(state, 'absent')) AS source_digest
+    FROM numbered LEFT JOIN states USING (key)
+)
+SELECT named.*, coalesce(before.source_digest = named.source_digest, false) AS unchanged,
+    good AND row_number() OVER (PARTITION BY key, good ORDER BY id) = 1 AS first
+FROM named LEFT JOIN before ON named.id = before.instance_id
+"""
+# A row that is gone is written as a unit too, so that the counts add up and later readers know.
+_UNITS = f"""
+SELECT * FROM (
+    SELECT * EXCLUDE (good, time, original, unchanged, content) FROM named WHERE NOT unchanged
+    UNION ALL BY NAME
+    SELECT instance_id AS id, -1 AS row, 0 AS counts_as, '' AS origin, 'box' AS crop_rule, 1.0 AS crop_scale,
+        '{GONE}' AS reason, 'an earlier ingest of this split had it' AS detail, false AS first
+    FROM before ANTI JOIN named ON before.instance_id = named.id WHERE before.source_digest IS NOT NULL
+) ORDER BY id
+"""
+
+
+def _write_rows(reader: Reader, path: Path) -> int:
+    """The reader's rows with their keys and what tells them apart; gives their number."""
+    schema = pa.schema([*ANNOTATIONS, *(pa.field(name, kind) for name, kind in _OURS)])
+    shown = FolderSource("", None, None, reader.source.dataset, reader.source.split)
+    rows = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        for batch in reader.batches():
+            table = pa.Table.from_batches([batch])
+            contents = _contents(table)
+            keys, reasons, details = _keys(shown, table)
+            for name, values in (("reason", reasons), ("detail", details)):
+                table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, pa.string()))
+            table = table.append_column("key", pa.array(keys, pa.string()))
+            writer.write_table(table.append_column("content", pa.array(contents, pa.string())).cast(schema))
+            rows += len(table)
+    return rows
+
+
+def _contents(table: pa.Table) -> list[str]:
+    """A digest of each row's person: equal for rows that say the same of the same picture."""
+    told = table.drop_columns(list(_PLACES)).to_pylist()
+    return [hashlib.md5(repr(sorted(row.items())).encode(), usedforsecurity=False).hexdigest() for row in told]
+
+
+def _keys(source: FolderSource, table: pa.Table) -> tuple[list[str | None], list[str | None], list[str | None]]:
+    """Keys of pictures; reasons and details with those that a path gives cause for. What readers refused stays so."""
+    keys: list[str | None] = []
+    reasons, details = table.column("reason").to_pylist(), table.column("detail").to_pylist()
+    for place, path in enumerate(table.column("path").to_pylist()):
+        try:
+            keys.append(key_of(source, path))
+        except RefusedError as refusal:
+            keys.append(None)
+            if reasons[place] is None:
+                reasons[place], details[place] = refusal.reason, refusal.detail
+    return keys, reasons, details
+
+
+def _slices(path: Path, size: int) -> Iterator[pa.Table]:
+    """Tables of exactly `size` rows (the last may be smaller), however the file is cut."""
+    with pq.ParquetFile(path) as file:
+        held = file.schema_arrow.empty_table()
+        for batch in file.iter_batches(batch_size=size):
+            held = pa.concat_tables([held, pa.Table.from_batches([batch])])
+            while len(held) >= size:
+                yield held.slice(0, size).combine_chunks()
+                held = held.slice(size)
+        if len(held):
+            yield held.combine_chunks()
+
+
+def _state(about: Mapping[str, Any]) -> str:
+    """What tells that a picture was replaced, without reading it."""
+    return f"{about.get('size') or 0} {about.get('ETag') or about.get('mtime') or about.get('LastModified') or ''}"
+
+
+def _read_done(store: Store, folder: str) -> Plan | None:
+    if not store.exists(f"{folder}/plan.json"):
+        return None
+    told = json.loads(store.read_bytes(f"{folder}/plan.json"))
+    files = [name for name in store.list_files(folder) if name.endswith(".parquet")]
+    ids = [
+        name
+        for file in files
+        for name in pq.read_table(io.BytesIO(store.read_bytes(file)), columns=["id"]).column("id").to_pylist()
+    ]
+    return Plan(ids, told["unchanged"])
+
+
+def _file(folder: str, number: int) -> str:
+    return f"{folder}/{number:06d}.parquet"
+
+
+def described(source: AnnotationSource) -> dict[str, Any]:
+    """What of a source counts towards the stage's key beside its content."""
+    return {
+        "format": source.format,
+        "dataset": source.dataset,
+        "split": source.split,
+        "every": source.every,
+        "options": {name: str(value) for name, value in sorted(source.options.items())},
+    }

@@ -1,0 +1,299 @@
+"""From samples of every labelled format to tables: what lands is the synthetic truth, what can't is told."""
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infra.store import Store
+from infra.tables import read
+from models.bodies import load_body
+from schemas.tables import matrix
+from tasks.context import Context, Target
+from tasks.ingest import annotated
+from tasks.ingest import planned as planning
+from tasks.ingest.annotated import ingest_annotations
+from tasks.ingest.annotations import AnnotationSource
+from tasks.ingest.chains import read_standing
+from tasks.ingest.formats.coco import CocoReader
+from tasks.ingest.formats.humandata import HumanData
+from tasks.ingest.formats.osx_h36m import OsxHuman36mReader
+from tasks.ingest.formats.scorehypo import ScoreHypoReader
+from tasks.ingest.planned import GONE
+from tasks.ingest.posed import Bodies, Posed
+from tasks.instances import instance_ids, load_instances
+from tasks.sharded import StageResult
+from tasks.synthesize.samples.coco import write_coco
+from tasks.synthesize.samples.humandata import write_humandata
+from tasks.synthesize.samples.osx_h36m import write_osx_h36m
+from tasks.synthesize.samples.scorehypo import write_scorehypo
+from tasks.synthesize.samples.truth import TruePerson, true_people
+from tests.models.smplx_file import smplx_arrays
+from tests.tasks import micro
+
+GATES = micro.CONFIG.gates.model_copy(update={"max_failed_share": 1.0})
+CONFIG = micro.CONFIG.model_copy(update={"gates": GATES})
+READERS: dict[str, Callable[..., Any]] = {
+    "humandata": HumanData,
+    "scorehypo": ScoreHypoReader,
+    "osx-h36m": OsxHuman36mReader,
+    "coco": CocoReader,
+}
+
+
+@pytest.fixture(scope="module")
+def people() -> list[TruePerson]:
+    return true_people(6)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Context:
+    return Context(Store.open(str(tmp_path / "store")), CONFIG, in_process=True)
+
+
+def ingest(here: Context, source: AnnotationSource, **options: Any) -> StageResult:
+    return ingest_annotations(here, source, READERS[source.format], **options)
+
+
+def failed(here: Context, result: StageResult) -> Counter[str]:
+    rows = read(here.store, "failures", stage_keys=[result.key], columns=["reason", "detail"]).to_pylist()
+    assert all(row["detail"] for row in rows)
+    return Counter(row["reason"] for row in rows)
+
+
+def of_people(here: Context, result: StageResult, table: str) -> dict[str, dict[str, Any]]:
+    """Rows by instance."""
+    rows = read(here.store, table, stage_keys=[result.key]).to_pylist()
+    return {row["instance_id"]: row for row in rows}
+
+
+SETS = ("3dpw", "human36m", "coco", "mpii", "up3d", "surreal")
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_scorehypo(here: Context, people: Sequence[TruePerson], tmp_path: Path, name: str) -> None:
+    source = write_scorehypo(people, tmp_path / name, name)
+    assert_truth(here, ingest(here, source), source, people)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_humandata(here: Context, people: Sequence[TruePerson], tmp_path: Path, compressed: bool) -> None:
+    source = write_humandata(people, tmp_path / "hd", body="smpl", compressed=compressed, dataset="spec", split="train")
+    assert_truth(here, ingest(here, source), source, people)
+
+
+def test_coco_gives_people_without_labels(here: Context, people: Sequence[TruePerson], tmp_path: Path) -> None:
+    source = write_coco(people, tmp_path / "coco", "train")
+    result = ingest(here, source)
+    assert result.record.tally.ok == len(people)
+    assert len(read(here.store, "labels")) == 0
+    assert {row["crop_rule"] for row in of_people(here, result, "instances").values()} == {"box"}
+
+
+def assert_truth(here: Context, result: StageResult, source: AnnotationSource, people: Sequence[TruePerson]) -> None:
+    """Joints within 0.1 mm, cameras and boxes within 0.01 px, angles within 1e-4 rad; every row became a person."""
+    assert failed(here, result) == {}
+    assert result.record.tally.ok == len(people)
+    labels, instances = of_people(here, result, "labels"), of_people(here, result, "instances")
+    body = load_body(CONFIG.body)
+    images = {row["image_id"]: row for row in read(here.store, "images", stage_keys=[result.key]).to_pylist()}
+    assert len(images) == len(people)
+    by_focal = sorted(instances.values(), key=lambda row: row["image_intrinsics"][0])
+    for row, person in zip(by_focal, sorted(people, key=lambda one: one.intrinsics[0]), strict=True):
+        label, truth = labels[row["instance_id"]], person.label
+        assert label["body_digest"] == body.digest
+        np.testing.assert_allclose(row["image_intrinsics"], person.intrinsics, atol=0.01)
+        assert images[row["image_id"]]["width_px"] == person.width
+        np.testing.assert_allclose(np.reshape(label["joints"], (29, 3)), truth.joints, atol=1e-4)
+        np.testing.assert_allclose(np.reshape(label["twist"], (23, 2)), truth.twist, atol=1e-4)
+        np.testing.assert_allclose(label["global_orient"], truth.global_orient, atol=1e-4)
+        np.testing.assert_allclose(label["transl"], truth.transl, atol=1e-4)
+    ids = instance_ids(here.store, [result.key], [Target(source.dataset, source.split)])
+    found = load_instances(here.store, [result.key], ids)
+    kinds = {row["label_kind"] for row in labels.values()}
+    assert found.labelled.all() == (kinds == {"gt"})
+    assert found.crops.shape == (len(people), 64, 64, 3)
+    assert matrix(read(here.store, "labels"), "joints").shape == (len(people), 87)
+
+
+def spoilt(change: Callable[[list[dict[str, Any]]], object]) -> Callable[[Any], Any]:
+    """An `edit` of a list of people."""
+
+    def edit(content: Any) -> Any:
+        change(content)
+        return content
+
+    return edit
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-300])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+BAD_ROWS: dict[str, Callable[[list[dict[str, Any]]], object]] = {
+    "box outside picture": lambda rows: rows[2].update(bbox=[500, 0, 10, 10]),
+    "box without area": lambda rows: rows[2].update(bbox=[0, 0, 0, 10]),
+    "picture size differs": lambda rows: rows[2].update(width=640),
+    "reprojection error": lambda rows: rows[2].update(f=[700.0, 700.0]),
+    "not finite": lambda rows: rows[2]["smpl_param"]["shape"].__setitem__(0, float("nan")),
+    "impossible pose": lambda rows: rows[2]["smpl_param"].update(pose=[170.0] * 72),
+    "impossible shape": lambda rows: rows[2]["smpl_param"].update(shape=[40.0] * 10),
+    "impossible depth": lambda rows: rows[2]["joint_cam_29"].__setitem__(0, [0.0, 0.0, -4000.0]),
+    "duplicate id": lambda rows: rows.append(dict(rows[2])),
+    "key-point count": lambda rows: rows[2].update(joint_cam_29=rows[2]["joint_cam_29"][:20]),
+    "picture missing": lambda rows: rows[2].update(img_path="val2017/nowhere.jpg"),
+    "path leaves the folder": lambda rows: rows[2].update(img_path="../../secret.jpg"),
+}
+
+
+@pytest.mark.parametrize("reason", BAD_ROWS)
+def test_a_bad_row_fails_and_its_neighbours_stay(
+    here: Context, people: Sequence[TruePerson], tmp_path: Path, reason: str
+) -> None:
+    source = write_scorehypo(people, tmp_path / "coco", "coco", edit=spoilt(BAD_ROWS[reason]))
+    result = ingest(here, source)
+    more = reason == "duplicate id"
+    assert failed(here, result) == {reason: 1}
+    assert result.record.tally.ok == len(people) - (0 if more else 1)
+    assert result.record.units_in == len(people) + (1 if more else 0)
+
+
+@pytest.mark.parametrize(
+    ("reason", "spoil"),
+    [
+        ("picture truncated", truncate),
+        ("picture missing", Path.unlink),
+        ("picture empty", lambda path: path.write_bytes(b"")),
+    ],
+)
+def test_a_bad_picture_fails(
+    here: Context, people: Sequence[TruePerson], tmp_path: Path, reason: str, spoil: Callable[[Path], object]
+) -> None:
+    source = write_scorehypo(people, tmp_path, "coco")
+    spoil(next((tmp_path / "images").rglob("*3.jpg")))
+    result = ingest(here, source)
+    assert failed(here, result) == {reason: 1}
+    assert result.record.tally.ok == len(people) - 1
+
+
+def standing(here: Context, key: str) -> dict[str, list[dict[str, Any]]]:
+    """What stands after an ingest, but for the keys of stages."""
+    tables = {}
+    for table, name in (("images", "image_id"), ("instances", "instance_id"), ("labels", "instance_id")):
+        rows = read_standing(here.store, table, [key]).drop_columns(["stage_key"]).to_pylist()
+        tables[table] = sorted(rows, key=lambda row: row[name])
+    return tables
+
+
+def test_again_only_what_is_new_changed_or_gone(here: Context, people: Sequence[TruePerson], tmp_path: Path) -> None:
+    folder = tmp_path / "coco"
+    unchanged = write_scorehypo(people[:5], folder, "coco")
+    assert not ingest(here, unchanged).reused
+    assert ingest(here, unchanged).reused
+
+    def changed(rows: list[dict[str, Any]]) -> None:
+        rows[1]["bbox"] = [value + 1.0 for value in rows[1]["bbox"]]
+        rows[2]["bbox"] = [900.0, 0.0, 10.0, 10.0]
+        del rows[3]
+
+    before = {path: path.stat() for path in folder.rglob("*.jpg")}
+    source = write_scorehypo(people, folder, "coco", edit=spoilt(changed))
+    for path, stat in before.items():  # the sample writes pictures anew; their times are put back
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    third = ingest(here, source)
+    rows = of_people(here, third, "instances")
+    names = sorted(int(name.rsplit("/", 1)[1].split(".")[0]) for name in rows)
+    assert names == [1, 5]
+    assert failed(here, third) == {"box outside picture": 1, GONE: 1}
+    assert len(standing(here, third.key)["images"]) == len(people), "a picture stays when nobody in it does"
+    fresh = Context(Store.open(str(tmp_path / "fresh")), CONFIG, in_process=True)
+    whole = ingest(fresh, source)
+    for table in ("instances", "labels"):
+        for row, expected in zip(standing(here, third.key)[table], standing(fresh, whole.key)[table], strict=True):
+            assert row == expected
+    assert ingest(here, source).reused
+    ids = instance_ids(here.store, [third.key], [Target("coco", "train")])
+    assert load_instances(here.store, [third.key], ids).labelled.sum() == 0  # pseudo labels are no truth
+
+
+def test_killed_after_the_plan(
+    here: Context, people: Sequence[TruePerson], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_scorehypo(people, tmp_path / "coco", "coco")
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(annotated, "run_sharded", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(here, source)
+    planned = here.store.list_files("ingests")
+    assert len(planned) == 2
+    with monkeypatch.context() as patched:
+        patched.setattr(planning, "_write_rows", killed)  # the plan stands, and is not made again
+        result = ingest(here, source)
+    assert result.record.tally.ok == len(people)
+    assert here.store.list_files("ingests") == []
+
+
+def test_pictures_of_the_test_are_refused_in_training(
+    here: Context, people: Sequence[TruePerson], tmp_path: Path
+) -> None:
+    ingest(here, write_scorehypo(people[:3], tmp_path / "test", "up3d", "test"))
+    source = write_scorehypo(people, tmp_path / "train", "up3d", "train")
+    result = ingest(here, source)
+    assert failed(here, result) == {"picture of another split": 3}
+    assert ingest(here, source, allow_leakage=True).record.tally.ok == len(people)
+
+
+def test_every_third(here: Context, people: Sequence[TruePerson], tmp_path: Path) -> None:
+    source = write_scorehypo(people, tmp_path / "up3d", "up3d")
+    result = ingest(here, dataclasses.replace(source, every=3))
+    assert sorted(name.rsplit("/", 1)[1][:12] for name in of_people(here, result, "instances")) == [
+        f"{index:012d}" for index in (0, 3)
+    ]
+
+
+@pytest.fixture(scope="module")
+def bodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Published bodies' layout with an SMPL-X body of our own."""
+    folder = tmp_path_factory.mktemp("bodies") / "human_model_files"
+    (folder / "smplx").mkdir(parents=True)
+    np.savez(folder / "smplx" / "SMPLX_NEUTRAL.npz", **smplx_arrays())
+    return folder
+
+
+def test_smplx_labels_are_posed_with_their_body(
+    here: Context, people: Sequence[TruePerson], tmp_path: Path, bodies: Path
+) -> None:
+    source = write_humandata(people, tmp_path / "hd", body="smplx", dataset="bedlam", split="train")
+    without = ingest(here, source)
+    assert failed(here, without) == {"body missing": len(people)}
+    wide = CONFIG.model_copy(update={"ingest": CONFIG.ingest.model_copy(update={"max_reprojection": 1e9})})
+    loose = dataclasses.replace(here, config=wide)
+    result = ingest_annotations(loose, source, HumanData, bodies=str(bodies))
+    labels = of_people(here, result, "labels")
+    # this body's bones are random: those of no person
+    assert sum(failed(here, result).values()) + len(labels) == len(people)
+
+
+def test_a_body_in_the_world_frame_stands_where_its_camera_sees_it(
+    here: Context, people: Sequence[TruePerson], tmp_path: Path
+) -> None:
+    source = write_osx_h36m(people[:3], tmp_path / "osx")
+    reader = OsxHuman36mReader(source, tmp_path / "work")
+    rows = [{**row, "body_model": "smpl"} for batch in reader.batches() for row in batch.to_pylist()]
+    for row, posed, person in zip(rows, Bodies("tiny").pose(rows), people, strict=False):
+        assert isinstance(posed, Posed), row
+        np.testing.assert_allclose(posed.joints[0], person.label.joints[0], atol=1e-4)
+        np.testing.assert_allclose(posed.joints[:20], person.label.joints[:20], atol=1e-3)
