@@ -6,6 +6,7 @@ Done again after the source changed, it does only what is new or changed (`chain
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ from infra.store import Store
 from infra.tables import read
 from schemas.config.stages import IngestConfig
 from schemas.digests import canonical_json, config_digest
+from schemas.errors import DataError
 from schemas.ids import image_id
 from tasks.context import Context
 from tasks.ingest.annotations import AnnotationSource, Reader
 from tasks.ingest.chains import INGEST, read_standing
 from tasks.ingest.folder import Folder, RefusedError, source_digest
+from tasks.ingest.formats.registry import reader_of
 from tasks.ingest.hashes import perceptual_hash, resembling
 from tasks.ingest.person_rows import Person, instance_rows, label_rows, rows_of, see, uri_of
 from tasks.ingest.planned import GONE, Before, described, forget, plan, units_of
@@ -34,6 +37,7 @@ from tasks.sharded import ShardOutput, StageResult, run_sharded
 
 VERSION = 1
 TABLES = ("images", "instances", "labels")
+_VIDEO = "video"
 TRAIN = "train"
 """The split whose pictures no other split of the data set may have."""
 
@@ -41,9 +45,9 @@ TRAIN = "train"
 def ingest_annotations(
     context: Context,
     source: AnnotationSource,
-    open_reader: Callable[[AnnotationSource, Path], Reader],
     bodies: str | None = None,
     allow_leakage: bool = False,
+    open_reader: Callable[[AnnotationSource, Path], Reader] = reader_of,
 ) -> StageResult:
     """Ingest a source, or find that done.
 
@@ -53,6 +57,7 @@ def ingest_annotations(
     `allow_leakage`. DataError for a source that can't be used as a whole.
     """
     store, config = context.store, context.config
+    source = _with_frames(store, source)
     posing = Bodies(bodies or config.body)
     with tempfile.TemporaryDirectory(prefix="adhmr-ingest-") as work:
         reader = open_reader(source, Path(work))
@@ -63,7 +68,7 @@ def ingest_annotations(
             "bodies": posing.digest(),
             "allow_leakage": allow_leakage,
         }
-        content = source_digest(source.url, images)
+        content = source_digest(source.url, None if source.format == _VIDEO else images)
         earlier = _newest(store, settings)
         if earlier is not None and earlier.config["content"] == content:
             spec = _spec(context, settings, content, earlier.reads)
@@ -192,15 +197,19 @@ class AnnotatedMaker:
         }
 
 
-def newest_ingest(store: Store, dataset: str, split: str) -> str | None:
-    """Key of the last ingest that holds this split, of annotations or of a folder; None if there is none."""
-    for record in reversed(records(store)):
-        if record.stage == INGEST:
-            told = record.config.get("source")
-            sources = [told] if told else record.config.get("sources", [])
-            if any((of["dataset"], of["split"]) == (dataset, split) for of in sources):
-                return record.stage_key
-    return None
+def _with_frames(store: Store, source: AnnotationSource) -> AnnotationSource:
+    """A video's frames become pictures that must last: in the store, unless a folder for them is given."""
+    if source.format != _VIDEO:
+        return source
+    folder = source.images
+    if folder is None:
+        if not store.is_local:
+            raise DataError(
+                f"The store is {store.url}: give a folder that lasts for the frames of {source.url} (--images)."
+            )
+        folder = store.path("frames", source.dataset, source.split)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return replace(source, images=folder)
 
 
 def _spec(context: Context, settings: Mapping[str, Any], content: str, reads: Sequence[str]) -> StageSpec:

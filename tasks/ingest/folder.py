@@ -146,7 +146,7 @@ def fingerprint(source: FolderSource) -> str:
     return digest({"files": listing, "tables": tables})
 
 
-def source_digest(url: str, images: Folder) -> str:
+def source_digest(url: str, images: Folder | None) -> str:
     """Digest of what annotations and their pictures are: names, sizes and times of all files, and of `url` the bytes.
 
     `url` may be a folder, a file, a pattern, or files with commas between. Pictures are not read: one that is replaced
@@ -154,7 +154,7 @@ def source_digest(url: str, images: Folder) -> str:
     """
     listing = [
         [printable(name), int(about.get("size") or 0), str(about.get("ETag") or about.get("mtime") or "")]
-        for name, about in images.files().items()
+        for name, about in (images.files() if images else {}).items()
     ]
     read = {}
     for part in url.split(","):

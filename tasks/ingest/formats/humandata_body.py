@@ -83,8 +83,9 @@ class HumanDataBody:
             found = block.texts(self.genders, "gender")
             meanings = [_GENDER_WORDS.get(text.strip().lower()) for text in found]
         else:
-            found = block.numbers(self.genders, "gender")[:, 0].tolist()
-            meanings = [_GENDERS_BY_NUMBER.get(code) for code in found]
+            # one number a row, or what is refused below
+            found = [row[0] if len(row) == 1 else row for row in block.numbers(self.genders, "gender").tolist()]
+            meanings = [_GENDERS_BY_NUMBER.get(code) if isinstance(code, float) else None for code in found]
         for number, (value, meaning) in enumerate(zip(found, meanings, strict=True)):
             if meaning is None:
                 seen = printable(str(value))[:40]

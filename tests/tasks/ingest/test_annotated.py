@@ -20,10 +20,7 @@ from tasks.ingest import planned as planning
 from tasks.ingest.annotated import ingest_annotations
 from tasks.ingest.annotations import AnnotationSource
 from tasks.ingest.chains import read_standing
-from tasks.ingest.formats.coco import CocoReader
-from tasks.ingest.formats.humandata import HumanData
 from tasks.ingest.formats.osx_h36m import OsxHuman36mReader
-from tasks.ingest.formats.scorehypo import ScoreHypoReader
 from tasks.ingest.planned import GONE
 from tasks.ingest.posed import Bodies, Posed
 from tasks.instances import instance_ids, load_instances
@@ -33,17 +30,12 @@ from tasks.synthesize.samples.humandata import write_humandata
 from tasks.synthesize.samples.osx_h36m import write_osx_h36m
 from tasks.synthesize.samples.scorehypo import write_scorehypo
 from tasks.synthesize.samples.truth import TruePerson, true_people
+from tasks.synthesize.samples.video import write_video
 from tests.models.smplx_file import smplx_arrays
 from tests.tasks import micro
 
 GATES = micro.CONFIG.gates.model_copy(update={"max_failed_share": 1.0})
 CONFIG = micro.CONFIG.model_copy(update={"gates": GATES})
-READERS: dict[str, Callable[..., Any]] = {
-    "humandata": HumanData,
-    "scorehypo": ScoreHypoReader,
-    "osx-h36m": OsxHuman36mReader,
-    "coco": CocoReader,
-}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +49,7 @@ def here(tmp_path: Path) -> Context:
 
 
 def ingest(here: Context, source: AnnotationSource, **options: Any) -> StageResult:
-    return ingest_annotations(here, source, READERS[source.format], **options)
+    return ingest_annotations(here, source, **options)
 
 
 def failed(here: Context, result: StageResult) -> Counter[str]:
@@ -281,7 +273,7 @@ def test_smplx_labels_are_posed_with_their_body(
     assert failed(here, without) == {"body missing": len(people)}
     wide = CONFIG.model_copy(update={"ingest": CONFIG.ingest.model_copy(update={"max_reprojection": 1e9})})
     loose = dataclasses.replace(here, config=wide)
-    result = ingest_annotations(loose, source, HumanData, bodies=str(bodies))
+    result = ingest_annotations(loose, source, str(bodies))
     labels = of_people(here, result, "labels")
     # this body's bones are random: those of no person
     assert sum(failed(here, result).values()) + len(labels) == len(people)
@@ -297,3 +289,13 @@ def test_a_body_in_the_world_frame_stands_where_its_camera_sees_it(
         assert isinstance(posed, Posed), row
         np.testing.assert_allclose(posed.joints[0], person.label.joints[0], atol=1e-4)
         np.testing.assert_allclose(posed.joints[:20], person.label.joints[:20], atol=1e-3)
+
+
+def test_the_frames_of_a_video_last(here: Context, people: Sequence[TruePerson], tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    source = dataclasses.replace(write_video(people, tmp_path), images=None, every=2)
+    result = ingest(here, source)
+    images = read(here.store, "images", stage_keys=[result.key]).to_pylist()
+    assert result.record.tally.ok == len(images) == 3
+    assert all((Path(here.store.root) / row["uri"]).is_file() for row in images)
+    assert ingest(here, source).reused
