@@ -32,7 +32,7 @@ def align_and_measure(line: Line, ground: Ground, opened: Opened, own: UserPictu
         pipeline.GENERATE, (people,), (target,), opened.policy, config.generate, round_seed=opened.number
     )
     scores = line.do(pipeline.SCORE, hypotheses, (people,), ground.scorer)
-    pairs = line.do(pipeline.PAIR, hypotheses, scores, config.pair)
+    pairs = line.do(pipeline.PAIR, hypotheses, scores, config.pair, (people,))
 
     measure = partial(line.do, pipeline.EVALUATE, (ground.people,))
     before = measure(HELD_OUT, opened.policy, ground.scorer, config.evaluate, role="before")
@@ -98,4 +98,4 @@ def dpo_round(
 
 
 def _at_random(config: PairConfig) -> PairConfig:
-    return config.model_copy(update={"strategy": "random", "least_margin": 0.0})
+    return config.model_copy(update={"strategy": "random", "least_margin": 0.0, "label_wins_share": 0.0})

@@ -72,8 +72,9 @@ def gates_before_training(
             `compare.ranking`; nan counts as no correlation at all.
         tallies: how the units of the round's stages ended, by stage name.
     """
-    margin = float(np.mean(margins)) if len(margins) else math.nan
-    sane = bool(np.isfinite(margins).all()) if len(margins) else False
+    known = margins[~np.isnan(margins)]  # a label that wins has no score
+    margin = float(np.mean(known)) if len(known) else math.nan
+    sane = bool(np.isfinite(known).all()) if len(known) else False
     verdicts = [
         _at_least("pairs", len(margins), config.min_pairs, "pairs", BEFORE_TRAINING),
         _at_least(

@@ -1,6 +1,6 @@
 """Pair: from scored hypotheses to winners and losers (ADHMR, section 3.3), with all that training needs in the row."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +14,11 @@ from infra.store import Store
 from infra.tables import read
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.config.stages import PairConfig
-from schemas.errors import DataError
-from schemas.tables import build
+from schemas.errors import ConfigError, DataError
+from schemas.tables import LABEL_AS_SAMPLE, build
 from tasks.context import Context
 from tasks.hypotheses import Hypotheses, StoredHypotheses, among, read_hypotheses, repeated
+from tasks.instances import Instances, load_instances
 from tasks.sharded import ShardOutput, StageResult, run_sharded
 
 SCORES_EQUAL = "scores all equal"
@@ -41,6 +42,18 @@ class ChosenPairs:
     """(P,) likewise."""
     refused: dict[int, str]
     """Instance -> reason, for each instance without a pair."""
+
+    def without(self, instances: Collection[int]) -> "ChosenPairs":
+        """The same but for some instances, which have pairs of another kind."""
+        kept = ~np.isin(self.row, sorted(instances))
+        return ChosenPairs(
+            self.row[kept],
+            self.winner[kept],
+            self.loser[kept],
+            self.winner_rank[kept],
+            self.loser_rank[kept],
+            {row: why for row, why in self.refused.items() if row not in instances},
+        )
 
 
 def choose_pairs(ids: Sequence[str], scores: np.ndarray, poses: np.ndarray, config: PairConfig) -> ChosenPairs:
@@ -80,24 +93,47 @@ def choose_pairs(ids: Sequence[str], scores: np.ndarray, poses: np.ndarray, conf
     return ChosenPairs(at, winner, loser, rank[at, winner], rank[at, loser], refused)
 
 
-def pair_spec(context: Context, generate_key: str, score_key: str, config: PairConfig) -> StageSpec:
+def labels_that_win(
+    ids: Sequence[str], labelled: np.ndarray, scores: np.ndarray, config: PairConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs whose winner is the label (ADHMR, section 3.3): which of N instances (P,), and which sample loses (P,).
+
+    `labelled` (N,): whose label is known. Which of them take part depends on `config.seed` and the instance_id alone;
+    the samples with the worst scores (N, M) lose, up to `pairs_per_instance` of them.
+    """
+    drawn = np.array([generator(config.seed, name, 0, "label wins").random() for name in ids])
+    rows = np.flatnonzero(labelled & (drawn < config.label_wins_share))
+    worst = np.argsort(scores, axis=1, kind="stable")[rows, : config.pairs_per_instance]
+    return np.repeat(rows, worst.shape[1]), worst.reshape(-1)
+
+
+def pair_spec(
+    context: Context, generate_key: str, score_key: str, config: PairConfig, ingest_keys: Sequence[str] = ()
+) -> StageSpec:
     """What `pair` with these arguments is going to do."""
     decisive = {"pair": config, "shard_size": context.config.score.shard_size}
-    return context.spec("pair", 1, decisive, reads=[generate_key, score_key])
+    reads = (generate_key, score_key, *(ingest_keys if config.label_wins_share else ()))
+    return context.spec("pair", 1, decisive, reads=reads)
 
 
-def pair(context: Context, generate_key: str, score_key: str, config: PairConfig) -> StageResult:
+def pair(
+    context: Context, generate_key: str, score_key: str, config: PairConfig, ingest_keys: Sequence[str] = ()
+) -> StageResult:
     """Choose pairs among the hypotheses of `generate_key` by the scores of `score_key` -> table `pairs`.
 
-    Instances without a pair end in `failures`, filtered, with the reason.
+    `ingest_keys` hold the labels, needed where `config.label_wins_share` is above 0 (else ConfigError). Instances
+    without a pair end in `failures`, filtered, with the reason.
     """
-    spec = pair_spec(context, generate_key, score_key, config)
+    if config.label_wins_share and not ingest_keys:
+        raise ConfigError("pair.label_wins_share is above 0, but the stage was given no ingest to take labels from.")
+    spec = pair_spec(context, generate_key, score_key, config, ingest_keys)
     names = read(context.store, "scores", stage_keys=[score_key], columns=["instance_id"]).column("instance_id")
     worker_args = {
         "store": context.store,
         "generate_key": generate_key,
         "score_key": score_key,
         "config": config,
+        "ingest_keys": tuple(ingest_keys) if config.label_wins_share else (),
         "pair_set": spec.key,
         "partition": context.partition,
     }
@@ -120,10 +156,17 @@ class PairWorker:
     """Chooses the pairs of a shard's instances."""
 
     def __init__(
-        self, store: Store, generate_key: str, score_key: str, config: PairConfig, pair_set: str, partition: int
+        self,
+        store: Store,
+        generate_key: str,
+        score_key: str,
+        config: PairConfig,
+        ingest_keys: tuple[str, ...],
+        pair_set: str,
+        partition: int,
     ) -> None:
         self.store, self.generate_key, self.score_key = store, generate_key, score_key
-        self.config, self.pair_set, self.partition = config, pair_set, partition
+        self.config, self.ingest_keys, self.pair_set, self.partition = config, ingest_keys, pair_set, partition
 
     def __call__(self, shard: Shard) -> ShardOutput:
         """Rows of `pairs`, sorted by instance."""
@@ -131,12 +174,49 @@ class PairWorker:
         scores = read_scores(self.store, self.score_key, stored.ids, stored.samples)
         made = stored.hypotheses
         poses = np.concatenate([made.uvd.reshape(*scores.shape, -1), made.twists.reshape(*scores.shape, -1)], axis=-1)
-        chosen = choose_pairs(stored.ids, scores, poses, self.config)
+        tables, winning = [], set()
+        if self.ingest_keys:
+            people = load_instances(self.store, self.ingest_keys, stored.ids)
+            known = people.labelled & np.isfinite(people.uvd).all((1, 2))
+            rows, losers = labels_that_win(stored.ids, known, scores, self.config)
+            winning = set(rows.tolist())
+            tables.append(self._of_labels(stored, people, scores, rows, losers))
+        chosen = choose_pairs(stored.ids, scores, poses, self.config).without(winning)
+        tables.append(self._table(stored, scores, chosen))
         failures = [
             Failure(stored.ids[row], reason, _detail(scores[row], self.config), outcome="filtered")
             for row, reason in chosen.refused.items()
         ]
-        return ShardOutput({"pairs": self._table(stored, scores, chosen)}, failures, ok=len(shard.ids) - len(failures))
+        pairs = pa.concat_tables(tables).sort_by("instance_id")
+        return ShardOutput({"pairs": pairs}, failures, ok=len(shard.ids) - len(failures))
+
+    def _of_labels(
+        self, stored: StoredHypotheses, people: Instances, scores: np.ndarray, row: np.ndarray, loser: np.ndarray
+    ) -> pa.Table:
+        """Pairs whose winner is the label."""
+        count = len(row)
+        rank = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)[row, loser]
+        columns = {
+            "pair_set": self.pair_set,
+            "instance_id": repeated(stored.ids, row, 1),
+            "generation_id": self.generate_key,
+            "winner": np.full(count, LABEL_AS_SAMPLE, np.int32),
+            "loser": stored.samples[loser],
+            "winner_score": [None] * count,
+            "loser_score": scores[row, loser],
+            "winner_rank": [None] * count,
+            "loser_rank": rank.astype(np.int32),
+            "margin": [None] * count,
+            "strategy": "label_wins",
+            "winner_uvd": people.uvd[row].reshape(-1, JOINTS * 3),
+            "winner_twist": people.twists[row].reshape(-1, TWISTS * 2),
+            "winner_betas": people.betas[row],
+            **_payload("loser_", stored.hypotheses, row, loser),
+            "dataset": repeated(stored.dataset, row, 1),
+            "round": np.full(count, self.partition, np.int32),
+            "stage_key": self.pair_set,
+        }
+        return build("pairs", columns)
 
     def _table(self, stored: StoredHypotheses, scores: np.ndarray, chosen: ChosenPairs) -> pa.Table:
         won, lost = scores[chosen.row, chosen.winner], scores[chosen.row, chosen.loser]

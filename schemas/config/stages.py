@@ -66,6 +66,13 @@ class PairConfig(Config):
         "top_bottom", "best against worst by score, or two at random", "-"
     )
     pairs_per_instance: int = setting(4, "pairs an instance gives", "pairs", ge=1)
+    label_wins_share: float = setting(
+        0.0,
+        "share of the labelled instances whose label itself wins, against the worst samples (published: 0.5)",
+        "1",
+        ge=0,
+        le=1,
+    )
     least_margin: float = setting(0.0, "smallest difference of scores that makes a pair", "1", ge=0)
     seed: int = setting(0, "seed of the random strategy", "1", ge=0)
 

@@ -98,9 +98,13 @@ def _counts(store: Store, facts: RoundFacts) -> list[NumberRow]:
     pairs = facts.key("pair")
     if pairs is not None and find(store, pairs) is not None:
         margins = margins_of(store, pairs)
-        rows.append(NumberRow("pairs", "count", len(margins), note="best against worst by score"))
-        if len(margins):
-            rows.append(NumberRow("mean margin of the pairs", "none", float(np.mean(margins)), n=len(margins)))
+        known = margins[np.isfinite(margins)]
+        note = "best against worst by score"
+        if len(known) < len(margins):
+            note += f"; in {len(margins) - len(known)} the label wins"
+        rows.append(NumberRow("pairs", "count", len(margins), note=note))
+        if len(known):
+            rows.append(NumberRow("mean margin of the pairs", "none", float(np.mean(known)), n=len(known)))
     kept = facts.key("keep")
     if kept is not None:
         for metric in read_metrics(store, kept):

@@ -8,9 +8,11 @@ from hypothesis.extra.numpy import arrays
 
 from infra.tables import read
 from schemas.config.stages import PairConfig
-from schemas.tables import matrix
+from schemas.errors import ConfigError
+from schemas.tables import LABEL_AS_SAMPLE, matrix
 from tasks.generate import generate
 from tasks.hypotheses import generated_ids, read_hypotheses
+from tasks.instances import instance_ids, load_instances
 from tasks.pair import IDENTICAL, MARGIN, SCORES_EQUAL, choose_pairs, pair, pair_spec, read_scores
 from tasks.score import score
 from tests.tasks import micro
@@ -123,3 +125,35 @@ def test_instances_without_a_pair_are_filtered_with_a_reason(micro_store: MicroS
     assert {(row["outcome"], row["reason"]) for row in rows} == {("filtered", MARGIN)}
     assert "least margin 0.99" in rows[0]["detail"]
     assert len(read(micro_store.store, "pairs", stage_keys=[result.key])) == 0
+
+
+def test_labels_win_in_their_share_of_the_instances(micro_store: MicroStore) -> None:
+    context, ingests, target = micro_store.context, [micro_store.ingest_key], micro.SOURCE_TRAIN
+    made = generate(context, ingests, [target], micro_store.policy, micro.CONFIG.generate).key
+    scores = score(context, made, ingests, micro_store.scorer).key
+    config = PairConfig(pairs_per_instance=2, label_wins_share=0.5)
+    with pytest.raises(ConfigError, match="no ingest to take labels from"):
+        pair(context, made, scores, config)
+    result = pair(context, made, scores, config, ingests)
+    rows = read(micro_store.store, "pairs", stage_keys=[result.key]).to_pylist()
+    won = {row["instance_id"] for row in rows if row["winner"] == LABEL_AS_SAMPLE}
+    ids = instance_ids(micro_store.store, ingests, [target])
+    assert 0.25 < len(won) / len(ids) < 0.75
+    people = load_instances(micro_store.store, ingests, ids)
+    given = read_scores(micro_store.store, scores, ids, np.arange(5))
+    for row in rows:
+        place = ids.index(row["instance_id"])
+        if row["instance_id"] not in won:
+            assert row["strategy"] == "top_bottom"
+            continue
+        assert (row["strategy"], row["margin"], row["winner_score"]) == ("label_wins", None, None)
+        np.testing.assert_array_equal(row["winner_uvd"], people.uvd[place].reshape(-1))
+        assert row["loser"] in np.argsort(given[place])[:2]
+    assert len(rows) == 2 * len(ids)
+    # not where nobody knows the body
+    wild = generate(context, ingests, [micro.WILD_TRAIN], micro_store.policy, micro.CONFIG.generate).key
+    wild_scores = score(context, wild, ingests, micro_store.scorer).key
+    unlabelled = pair(context, wild, wild_scores, config, ingests)
+    assert set(read(micro_store.store, "pairs", stage_keys=[unlabelled.key]).column("strategy").to_pylist()) == {
+        "top_bottom"
+    }
