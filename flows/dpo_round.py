@@ -47,7 +47,7 @@ def align_and_measure(line: Line, ground: Ground, opened: Opened, own: UserPictu
             "": (ground.people, pairs, opened.policy, opened.reference),
             "random pairs": (ground.people, at_random, opened.policy, opened.reference),
         },
-        data_key=people,
+        data_keys=(people,),
     )
 
     after = measure(HELD_OUT, aligned, ground.scorer, config.evaluate, role="after")

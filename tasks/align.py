@@ -1,5 +1,7 @@
 """The stage align: the policy learns from pairs, against a frozen reference, with replay of labelled source crops."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -25,14 +27,14 @@ def align_spec(
     pair_key: str,
     policy: str,
     reference: str,
-    data_key: str | None = None,
+    data_keys: Sequence[str] = (),
     target: Target = SOURCE,
 ) -> StageSpec:
     """What `align` is going to do."""
     config = context.config
     group = config.ray.decides_training(config.ray.threads_beside_control)
     about = {"train": config.align, "replay": str(target), **group}
-    reads = (ingest_key, data_key or ingest_key, pair_key)
+    reads = (ingest_key, *(data_keys or (ingest_key,)), pair_key)
     return context.spec("align", 1, about, reads=reads, models=(policy, reference))
 
 
@@ -42,23 +44,23 @@ def align(
     pair_key: str,
     policy: str,
     reference: str,
-    data_key: str | None = None,
+    data_keys: Sequence[str] = (),
     target: Target = SOURCE,
 ) -> StageResult:
     """Move `policy` (a digest) along the pairs of stage `pair_key`, measured against `reference`.
 
-    `ingest_key` holds the labelled crops of `target` that are replayed, `data_key` (by default the same) the crops of
+    `ingest_key` holds the labelled crops of `target` that are replayed, `data_keys` (by default the same) the crops of
     the pairs. DataError if there are no pairs.
     """
     config = context.config.align
     return train_stage(
         context,
-        align_spec(context, ingest_key, pair_key, policy, reference, data_key, target),
+        align_spec(context, ingest_key, pair_key, policy, reference, data_keys, target),
         build_align,
         {
             "config": config,
             "ingest_key": ingest_key,
-            "data_key": data_key or ingest_key,
+            "data_keys": tuple(data_keys) or (ingest_key,),
             "pair_key": pair_key,
             "policy": policy,
             "reference": reference,
@@ -77,7 +79,7 @@ def build_align(
     device: torch.device,
     config: AlignConfig,
     ingest_key: str,
-    data_key: str,
+    data_keys: Sequence[str],
     pair_key: str,
     policy: str,
     reference: str,
@@ -86,12 +88,12 @@ def build_align(
     """The recipe, in a training worker."""
     store = run.store
     run.say(0, "reading pairs")
-    pairs = load_pairs(store, pair_key, data_key)
+    pairs = load_pairs(store, pair_key, data_keys)
     replay = labelled_crops(store, [ingest_key], target)
     return AlignRecipe(config, load_policy(store, policy), load_policy(store, reference), pairs, replay, device)
 
 
-def load_pairs(store: Store, pair_key: str, data_key: str) -> PreferencePairs:
+def load_pairs(store: Store, pair_key: str, data_keys: Sequence[str]) -> PreferencePairs:
     """The pairs of a pairing stage with their crops, sorted by instance, winner and loser."""
     columns = ["instance_id", "winner", "loser", "winner_uvd", "winner_twist", "loser_uvd", "loser_twist"]
     rows = read(store, "pairs", stage_keys=[pair_key], columns=columns)
@@ -105,5 +107,5 @@ def load_pairs(store: Store, pair_key: str, data_key: str) -> PreferencePairs:
         np.concatenate([matrix(rows, f"{side}_uvd"), matrix(rows, f"{side}_twist")], axis=1)
         for side in ("winner", "loser")
     )
-    crops = load_instances(store, [data_key], ids).crops
+    crops = load_instances(store, data_keys, ids).crops
     return PreferencePairs(crops, np.array([place[name] for name in names]), winner, loser)

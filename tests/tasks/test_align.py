@@ -44,7 +44,7 @@ def commit_pairs(store: Store, ingest_key: str, count: int = 2) -> str:
 
 def test_pairs_come_sorted_with_their_crops(micro_store: MicroStore) -> None:
     store, key = micro_store.store, micro_store.ingest_key
-    pairs = load_pairs(store, commit_pairs(store, key), key)
+    pairs = load_pairs(store, commit_pairs(store, key), [key])
     rows = sorted(read(store, "pairs").to_pylist(), key=lambda row: (row["instance_id"], row["winner"]))
     assert len(pairs) == len(rows) == 48
     assert len(pairs.crops) == 24
@@ -55,7 +55,7 @@ def test_pairs_come_sorted_with_their_crops(micro_store: MicroStore) -> None:
         np.testing.assert_array_equal(pairs.winner[place], np.float32(row["winner_uvd"] + row["winner_twist"]))
         np.testing.assert_array_equal(pairs.loser[place], np.float32(row["loser_uvd"] + row["loser_twist"]))
     with pytest.raises(DataError, match="left no pair to train on"):
-        load_pairs(store, "0" * 64, key)
+        load_pairs(store, "0" * 64, [key])
 
 
 def test_the_policy_is_moved_and_says_from_where(micro_store: MicroStore) -> None:
@@ -80,7 +80,7 @@ def test_what_decides_the_key(shared_micro_store: MicroStore) -> None:
         align_spec(here, key, "p", "a", "b").key,
         align_spec(here, key, "p", "b", "a").key,
         align_spec(here, key, "q", "a", "b").key,
-        align_spec(here, key, "p", "a", "b", data_key="d").key,
+        align_spec(here, key, "p", "a", "b", data_keys=("d",)).key,
     ]
     assert len(set(keys)) == 4
-    assert align_spec(here, key, "p", "a", "b", data_key=key).key == keys[0]
+    assert align_spec(here, key, "p", "a", "b", data_keys=(key,)).key == keys[0]

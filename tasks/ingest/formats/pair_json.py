@@ -56,7 +56,7 @@ class PairJsonReader:
 
     def __init__(self, source: AnnotationSource, work: Path) -> None:
         self.source, self.work = source, work
-        self._name = source.url.rstrip("/").rsplit("/", 1)[-1]
+        self.name = source.url.rstrip("/").rsplit("/", 1)[-1]
         self._path = local_copy(source.url, work, "file of pairs")
         if begins_with(self._path) != "[":
             raise DataError(
@@ -98,7 +98,7 @@ class PairJsonReader:
             yield row
 
     def _row(self, number: int, entry: Any) -> dict[str, Any]:
-        row: dict[str, Any] = {"row": number, "origin": f"{self._name}: pair {number}", "reason": None}
+        row: dict[str, Any] = {"row": number, "origin": f"{self.name}: pair {number}", "reason": None}
         try:
             if not isinstance(entry, Mapping):
                 raise RefusedError(UNREADABLE, f"a pair is expected, not {shown(entry)}")

@@ -8,6 +8,7 @@ by the size of the numbers.
 
 import io
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as attribute
@@ -44,6 +45,8 @@ _PATHS: Final = ("path", "img_name", "image_name", "file_name", "filename")
 _PICTURES: Final = ("img", "image", "picture", "crop")
 _JOINTS: Final = ("hypo", "noise", "joint", "uvd", "kpt", "keypoint", "kps", "pred")
 _ERRORS: Final = ("mpvpe", "pve", "mve", "mpjpe", "pjpe", "error", "err", "dist")
+_OF_JOINTS: Final = ("pjpe", "joint", "kpt", "keypoint")
+_ALIGNED: Final = re.compile(r"(?:^|[^a-z])pa(?:[^a-z]|mp|$)")
 _SCORES: Final = ("score",)
 _LABELS: Final = ("gt", "label", "target")
 _LOOKED_AT = 20
@@ -83,6 +86,7 @@ class ScorerCacheReader:
         facts = self._cache.facts() | {f"key {key}": what for key, what in meaning.said.items()}
         facts["joints"] = "pixels of the picture" if meaning.pixels else "normalised"
         facts["depth"] = "mm" if meaning.depth_factor != 1 else "m"
+        facts["errors"] = self.error_column or "none"
         remarks = self._cache.remarks()
         remarks.append("The published files could not be looked at: what each key means was told by names and shapes.")
         for what, found in (("errors", meaning.errors), ("picture", meaning.picture or meaning.path)):
@@ -91,6 +95,18 @@ class ScorerCacheReader:
         if meaning.picture is not None:
             remarks.append("The pictures' colours are taken to be in the order red, green, blue.")
         return Survey(NAME, [self.source.url], len(self._cache), self.source.images or "", facts, remarks)
+
+    @property
+    def error_column(self) -> str | None:
+        """The column of the table `errors` that the errors belong to, by their key's name; None where there are none.
+
+        A name that says no more than "error" is taken for the mesh error, which HMR-Scorer is trained on.
+        """
+        if self._meaning.errors is None:
+            return None
+        name = self._meaning.errors.lower()
+        what = "mpjpe" if any(word in name for word in _OF_JOINTS) else "mpvpe"
+        return f"{'pa_' if _ALIGNED.search(name) else ''}{what}_mm"
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All entries in the order of their numbers, with the schema SCORED."""

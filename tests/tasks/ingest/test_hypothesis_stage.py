@@ -117,7 +117,7 @@ def test_tables_hold_what_the_cache_says(
         assert kept.shape == (64, 64, 3)
         assert np.abs(kept - np.asarray(given.resize((64, 64), Image.Resampling.BILINEAR), float)).max() == 0
     cameras = torch.tensor(matrix(instances, "crop_intrinsics")).repeat_interleave(M, 0)
-    flat = torch.from_numpy(uvd.reshape(-1, 29, 3))
+    flat = torch.tensor(uvd.reshape(-1, 29, 3))
     depth = root_depth_of(load_body("tiny"), flat, torch.zeros(len(flat), 10), cameras, 64)
     np.testing.assert_allclose(made.column("root_depth_m").to_numpy(), depth.numpy(), rtol=1e-4)
     assert not store.list_files("ingests")
@@ -135,7 +135,7 @@ def test_they_can_be_scored_paired_and_trained_on(micro_store: MicroStore, sourc
     scored = score(context, key, [key], micro_store.scorer)
     paired = pair(context, key, scored.key, micro.CONFIG.pair)
     assert (scored.record.rows["scores"], paired.record.tally.ok) == (3 * M, 3)
-    assert len(load_pairs(micro_store.store, paired.key, key)) == 3
+    assert len(load_pairs(micro_store.store, paired.key, [key])) == 3
 
 
 def test_pictures_give_their_sizes_where_they_are_there(

@@ -13,16 +13,21 @@ import torch
 from infra.store import Store
 from infra.tables import read
 from models.published_crops import joints_through
+from schemas.config.stages import PairConfig
 from schemas.errors import DataError, GateError
 from schemas.tables import matrix
 from schemas.tables.contracts import LABEL_AS_SAMPLE
 from tasks.align import load_pairs
 from tasks.context import Context, Target
+from tasks.export.dpo_json import export_dpo_json
+from tasks.generate import generate
 from tasks.ingest.annotations import AnnotationSource
 from tasks.ingest.folder import RefusedError
 from tasks.ingest.pair_stage import STRATEGY, ingest_pairs, ingest_pairs_spec
 from tasks.ingest.people_of_crops import AMBIGUOUS_PERSON, AMBIGUOUS_PICTURE, PeopleOfCrops
 from tasks.instances import load_instances
+from tasks.pair import pair
+from tasks.score import score
 from tasks.synthesize.samples.preferences import noised, true_crop, write_pair_json
 from tasks.synthesize.samples.truth import TruePerson, true_people
 from tests.tasks import micro
@@ -104,11 +109,24 @@ def test_pairs_land_in_the_crops_of_their_people(
 def test_alignment_takes_them(micro_store: MicroStore, source: AnnotationSource) -> None:
     key = micro_store.ingest_key
     made = ingest_pairs(micro_store.context, source, [key], TARGET)
-    pairs = load_pairs(micro_store.store, made.key, key)
+    pairs = load_pairs(micro_store.store, made.key, [key])
     rows = read(micro_store.store, "pairs", stage_keys=[made.key])
     assert (len(pairs), pairs.crops.shape) == (8, (4, 64, 64, 3))
     assert pairs.crop_row.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     np.testing.assert_array_equal(pairs.loser[:, :87], matrix(rows, "loser_uvd"))
+
+
+def test_pairs_that_were_exported_come_back(micro_store: MicroStore, tmp_path: Path) -> None:
+    store, key, context = micro_store.store, micro_store.ingest_key, micro_store.context
+    made = generate(context, [key], [micro.WILD_TRAIN], micro_store.policy, micro.CONFIG.generate).key
+    paired = pair(context, made, score(context, made, [key], micro_store.scorer).key, PairConfig(pairs_per_instance=2))
+    ours = read(store, "pairs", stage_keys=[paired.key])
+    export_dpo_json(ours, read(store, "instances", stage_keys=[key]), str(tmp_path / "pairs.json"))
+    source = AnnotationSource("dpo-json", str(tmp_path / "pairs.json"), "wild", "train")
+    back = read(store, "pairs", stage_keys=[ingest_pairs(context, source, [key], micro.WILD_TRAIN).key])
+    assert back.column("instance_id").equals(ours.column("instance_id"))
+    for name in ("winner_uvd", "winner_twist", "loser_uvd", "loser_twist"):
+        np.testing.assert_allclose(matrix(back, name), matrix(ours, name), atol=1e-5)
 
 
 def test_winners_that_are_no_labels_have_numbers_and_people_without_labels_the_mean_shape(

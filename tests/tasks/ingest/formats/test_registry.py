@@ -1,0 +1,82 @@
+"""The list of formats, what they may be asked, and the look that tells them apart."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from schemas.errors import ConfigError
+from tasks.ingest.annotations import AnnotationSource
+from tasks.ingest.formats.humandata import HumanData
+from tasks.ingest.formats.recognition import recognise
+from tasks.ingest.formats.registry import FORMATS, checked_options, format_named, reader_of
+from tasks.synthesize.samples.coco import write_coco
+from tasks.synthesize.samples.humandata import write_humandata
+from tasks.synthesize.samples.preferences import write_hypothesis_cache, write_pair_json, write_scorer_cache
+from tasks.synthesize.samples.scorehypo import write_scorehypo
+from tasks.synthesize.samples.truth import TruePerson, true_people
+from tests.tasks.ingest.formats.mutations import broken, mutated
+
+
+@pytest.fixture(scope="module")
+def people() -> list[TruePerson]:
+    return true_people(2)
+
+
+def test_readers_are_found_by_name(people: list[TruePerson], tmp_path: Path) -> None:
+    source = write_humandata(people, tmp_path / "data")
+    assert isinstance(reader_of(source, tmp_path / "work"), HumanData)
+    with pytest.raises(ConfigError, match="there are humandata, scorehypo"):
+        reader_of(AnnotationSource("cocoa", "x", "mine", "train"), tmp_path)
+    with pytest.raises(ConfigError, match="no file of annotations"):
+        reader_of(AnnotationSource("folder", "x", "mine", "train"), tmp_path)
+    with pytest.raises(ConfigError, match="no option 'set'; it has the options variant"):
+        reader_of(AnnotationSource("humandata", source.url, "mine", "train", options={"set": "x"}), tmp_path)
+
+
+def test_options_are_checked_by_name_and_number() -> None:
+    assert checked_options(format_named("video"), {"max_pixels": "100", "frames_as": "png"}) == {
+        "max_pixels": 100,
+        "frames_as": "png",
+    }
+    for value in ("0", "-3", "many", "1e9", ""):
+        with pytest.raises(ConfigError, match="whole number"):
+            checked_options(format_named("video"), {"max_pixels": value})
+    with pytest.raises(ConfigError, match="it has no options"):
+        checked_options(format_named("dpo-json"), {"every": "2"})
+    assert all(set(known.whole) <= set(known.options) for known in FORMATS.values())
+    assert [name for name, known in FORMATS.items() if known.reader is None] == ["folder"]
+
+
+def test_a_look_never_raises_at_bytes_gone_wrong(people: list[TruePerson], tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    sources = [
+        write_humandata(people, tmp_path / "humandata"),
+        write_hypothesis_cache(people, tmp_path / "multihypo", hypotheses=2),
+        write_scorer_cache(people, tmp_path / "scored", hypotheses=2),
+        write_coco(people, tmp_path / "coco"),
+        write_pair_json(people, tmp_path / "pairs"),
+        write_scorehypo(people, tmp_path / "3dpw", "3dpw"),
+    ]
+    whole = {source.url: Path(source.url).read_bytes() for source in sources}
+    for _ in range(60):
+        source = sources[int(random.integers(len(sources)))]
+        target = Path(source.url).with_name(f"worse{Path(source.url).suffix}")
+        target.write_bytes(broken(whole[source.url], random))
+        seen = recognise(str(target))
+        assert seen.candidates or seen.notes
+        assert {each.format for each in seen.candidates} <= {source.format, "scorehypo", "coco"}
+
+
+@pytest.mark.parametrize("write", [write_coco, write_pair_json, lambda people, at: write_scorehypo(people, at, "mpii")])
+def test_a_look_never_raises_at_values_gone_wrong(write: Any, people: list[TruePerson], tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    file = Path(write(people, tmp_path).url)
+    content = json.loads(file.read_text())
+    for _ in range(25):
+        what, worse = mutated(content, random)
+        file.write_text(json.dumps(worse))
+        seen = recognise(str(file))
+        assert seen.candidates or seen.notes, what
