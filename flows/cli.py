@@ -9,6 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from flows import cli_data, cli_published
+from flows.cli_options import (
+    CampaignOption,
+    ProfileOption,
+    SeedOption,
+    SetOption,
+    StoreOption,
+    changed_fields,
+    configured,
+    early_checks,
+    open_store,
+)
 from flows.errors import clear_errors
 from flows.quiet import quiet_start
 from flows.temporary_server import begin_server
@@ -19,7 +31,6 @@ if TYPE_CHECKING:
 
     from flows.doctor import Finding
     from infra.store import Store
-    from schemas.config.engine import EngineConfig
     from tasks.report.facts import RoundFacts
 
 
@@ -39,18 +50,6 @@ app = typer.Typer(
     help="ADHMR data engine: align a diffusion model for human mesh recovery with preferences, round after round.",
 )
 
-StoreOption = Annotated[
-    str | None,
-    typer.Option("--store", envvar="ADHMR_STORE", help="A path or s3:// URL.", show_default="./adhmr-store"),
-]
-ProfileOption = Annotated[str, typer.Option("--profile", envvar="ADHMR_PROFILE", help="tiny, micro or paper.")]
-CampaignOption = Annotated[
-    str | None, typer.Option("--campaign", help="Name of the sequence of rounds.", show_default="the profile's")
-]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of all stages.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a configuration field: align.beta=10")
-]
 ImagesOption = Annotated[str | None, typer.Option("--images", help="Folder of your own photographs.")]
 BoxesOption = Annotated[
     str | None,
@@ -76,8 +75,8 @@ def run(
     boxes: BoxesOption = None,
 ) -> None:
     """A whole DPO round. What is missing is made first, a killed round goes on, else the next one begins."""
-    fields = _changes(changes)
-    _early_checks(store, profile, campaign, seed, fields, images, boxes)
+    fields = changed_fields(changes)
+    early_checks(store, profile, campaign, seed, fields, images, boxes)
     server_is_ready = begin_server()
     from flows.dpo_round import dpo_round
 
@@ -99,8 +98,8 @@ def clean(
     swap_share: SwapOption = None,
 ) -> None:
     """A cleaning round: pseudo-label, score, keep the best share, train on it, evaluate."""
-    fields = _changes(changes, swap_share)
-    _early_checks(store, profile, campaign, seed, fields, images, boxes)
+    fields = changed_fields(changes, swap_share)
+    early_checks(store, profile, campaign, seed, fields, images, boxes)
     server_is_ready = begin_server()
     from flows.clean_round import clean_round
 
@@ -121,10 +120,19 @@ def evaluate(
     ] = None,
     dataset: Annotated[str, typer.Option("--dataset", help="Data set to measure on.")] = "wild",
     split: Annotated[str, typer.Option("--split", help="Its split.")] = "test",
+    protocol: cli_published.ProtocolOption = None,
+    data: cli_published.DataOption = None,
+    hypotheses: cli_published.HypothesesOption = None,
+    scorer: cli_published.ScorerOption = None,
+    body: cli_published.BodyOption = None,
 ) -> None:
-    """Measure a policy on a labelled split."""
-    fields = _changes(changes)
-    _early_checks(store, profile, campaign, seed, fields)
+    """Measure a policy on a labelled split; with --protocol as the papers do, and then --policy may be a file."""
+    if cli_published.evaluate_by_protocol(
+        protocol, data, hypotheses, policy, scorer, body, store, profile, campaign, seed, changes
+    ):
+        return
+    fields = changed_fields(changes)
+    early_checks(store, profile, campaign, seed, fields)
     server_is_ready = begin_server()
     from flows.evaluate import evaluate as evaluate_flow
 
@@ -132,7 +140,7 @@ def evaluate(
     key = evaluate_flow(store, profile, campaign, seed, policy, dataset, split, fields)
     from flows.show import print_evaluation
 
-    print_evaluation(_open(store), key)
+    print_evaluation(open_store(store), key)
 
 
 @app.command()
@@ -152,8 +160,8 @@ def plan(
     if not cleaning and (labels is not None or swap_share is not None):
         raise ConfigError("--labels and --swap-share belong to cleaning rounds: add --clean.")
     quiet_start()
-    fields = _changes(changes, swap_share)
-    config = _configuration(profile, campaign, seed, fields)
+    fields = changed_fields(changes, swap_share)
+    config = configured(profile, campaign, seed, fields)
     from flows.plan import plan_round
     from flows.show import print_plan
     from flows.user_pictures import user_pictures
@@ -170,7 +178,7 @@ def query(
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values instead of a table.")] = False,
 ) -> None:
     """Ask the tables: adhmr query "SELECT * FROM rounds"."""
-    opened = _open(store)
+    opened = open_store(store)
     from flows.show import print_rows
     from infra.views import query as ask
     from infra.views import write_views_sql
@@ -191,8 +199,8 @@ def report(
 ) -> None:
     """The summary of a round and where its page is."""
     quiet_start()
-    opened = _open(store)
-    config = _configuration(profile, campaign, seed, _changes(changes))
+    opened = open_store(store)
+    config = configured(profile, campaign, seed, changed_fields(changes))
     from rich.console import Console
 
     from flows.summary import print_summary
@@ -213,7 +221,7 @@ def report(
 @app.command()
 def rounds(store: StoreOption = None, campaign: CampaignOption = None) -> None:
     """What happened to the campaigns: rounds opened, promoted, kept, closed."""
-    opened = _open(store)
+    opened = open_store(store)
     from flows.show import print_history
     from infra.rounds import history
 
@@ -249,18 +257,37 @@ def doctor(
     body: Annotated[
         Path | None, typer.Option("--body", metavar="DIR", help="Look at this folder of body files instead.")
     ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="URL", help="Look at this file or folder of data instead.")
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option("--format", help="Of --data: the format that it is in.", show_default="told by it")
+    ] = None,
+    images: Annotated[str | None, typer.Option("--images", help="Of --data: the folder of its pictures.")] = None,
 ) -> None:
     """What this machine has for the engine, or what a file is; the exit code says whether anything is in the way."""
+    if data is None and (format is not None or images is not None):
+        raise ConfigError("--format and --images say how to look at data: name it with --data.")
     quiet_start()
-    config = _configuration(profile, None, 0, {})
+    config = configured(profile, None, 0, {})
     from flows.show import print_finding
 
+    examined = _examined(store, config.body, checkpoint, body)
+    if data is not None:
+        from flows.doctor_data import examine_data
+
+        examined = examine_data(data, format, images)
     problems = 0
-    for finding in _examined(store, config.body, checkpoint, body):
+    for finding in examined:
         print_finding(finding)
         problems += finding.level == "problem"
     if problems:
         raise typer.Exit(1)
+
+
+app.command()(cli_data.ingest)
+app.command()(cli_data.export)
+app.command("evaluate-scorer")(cli_published.evaluate_scorer)
 
 
 @app.command()
@@ -270,7 +297,7 @@ def vacuum(
     grace_days: Annotated[float, typer.Option("--grace-days", min=0, help="Leave younger files alone.")] = 7.0,
 ) -> None:
     """Files that no table refers to and no run is working on."""
-    opened = _open(store)
+    opened = open_store(store)
     from datetime import timedelta
 
     from flows.show import print_vacuum
@@ -297,44 +324,6 @@ def _examined(store: str | None, name: str, checkpoint: Path | None, body: Path 
         yield from examine_bodies(body)
 
 
-def _changes(pairs: list[str] | None, swap_share: float | None = None) -> dict[str, str]:
-    fields = {}
-    for pair in pairs or []:
-        name, sign, value = pair.partition("=")
-        if not sign or not name.strip():
-            raise ConfigError(f"--set {pair}: give a field and a value, such as --set align.beta=10.")
-        fields[name.strip()] = value.strip()
-    if swap_share is not None:
-        fields["clean.swap_share"] = str(swap_share)
-    return fields
-
-
-def _configuration(profile: str, campaign: str | None, seed: int, fields: dict[str, str]) -> EngineConfig:
-    from flows.configuration import configuration
-
-    return configuration(profile, campaign, seed, fields)
-
-
-def _early_checks(
-    store: str | None,
-    profile: str,
-    campaign: str | None,
-    seed: int,
-    fields: dict[str, str],
-    images: str | None = None,
-    boxes: str | None = None,
-) -> None:
-    """Say what is wrong with configuration, store, pictures and timing before anything slow begins."""
-    quiet_start()
-    config = _configuration(profile, campaign, seed, fields)
-    from flows.lease import refuse_if_busy
-    from flows.user_pictures import user_pictures
-    from infra.store import Store
-
-    user_pictures(images, boxes)
-    refuse_if_busy(Store.open(store), config.campaign)
-
-
 def _open_or_imagine(store: str | None) -> Store:
     """The store; or, where it isn't there yet and can be made, an empty one in its place that nothing is written to."""
     from infra.store import DEFAULT_URL, VARIABLE
@@ -348,12 +337,6 @@ def _open_or_imagine(store: str | None) -> Store:
     return Opener(str(target))
 
 
-def _open(store: str | None) -> Store:
-    from infra.store import Store as Opener
-
-    return Opener.open(store, create=False)
-
-
 def _summarise(
     store: str | None, profile: str, campaign: str | None, seed: int, fields: dict[str, str], facts: RoundFacts
 ) -> None:
@@ -362,9 +345,9 @@ def _summarise(
     from flows.summary import print_summary
     from infra.views import write_views_sql
 
-    opened = _open(store)
+    opened = open_store(store)
     write_views_sql(opened)
-    print_summary(Console(highlight=False), opened, _configuration(profile, campaign, seed, fields), facts)
+    print_summary(Console(highlight=False), opened, configured(profile, campaign, seed, fields), facts)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,23 @@
 """Every stage of the engine by name: what names its work, what does it, and how often it is tried again."""
 
-from flows.stages import Stage
+from flows.stages import Intake, Stage
 from tasks import align as align_stage
-from tasks import clean, compare, evaluate, generate, pair, score
+from tasks import clean, compare, evaluate, evaluate_published, evaluate_scorer, generate, pair, score
 from tasks import train_base as base_stage
 from tasks import train_clean as clean_stage
 from tasks import train_scorer as scorer_stage
 from tasks.ingest import stage as ingest_stage
+from tasks.ingest.annotated import ingest_annotations
+from tasks.ingest.hypothesis_stage import ingest_hypotheses
+from tasks.ingest.pair_stage import ingest_pairs
 from tasks.report import stage as report_stage
 from tasks.synthesize import stage as synthesize_stage
 
 SYNTHESIZE = Stage("synthesize", synthesize_stage.synthesize_spec, synthesize_stage.synthesize)
 INGEST = Stage("ingest", ingest_stage.ingest_spec, ingest_stage.ingest)
+INGEST_ANNOTATIONS = Intake("ingest", ingest_annotations)
+INGEST_PAIRS = Intake("ingest_pairs", ingest_pairs)
+INGEST_HYPOTHESES = Intake("ingest_hypotheses", ingest_hypotheses)
 TRAIN_BASE = Stage("train_base", base_stage.train_base_spec, base_stage.train_base, retries=0)
 TRAIN_SCORER = Stage("train_scorer", scorer_stage.train_scorer_spec, scorer_stage.train_scorer, retries=0)
 GENERATE = Stage("generate", generate.generate_spec, generate.generate)
@@ -19,6 +25,10 @@ SCORE = Stage("score", score.score_spec, score.score)
 PAIR = Stage("pair", pair.pair_spec, pair.pair, on_ray=False)
 ALIGN = Stage("align", align_stage.align_spec, align_stage.align, retries=0)
 EVALUATE = Stage("evaluate", evaluate.evaluate_spec, evaluate.evaluate)
+EVALUATE_PUBLISHED = Stage(
+    "evaluate_published", evaluate_published.evaluate_published_spec, evaluate_published.evaluate_published
+)
+EVALUATE_SCORER = Stage("evaluate_scorer", evaluate_scorer.evaluate_scorer_spec, evaluate_scorer.evaluate_scorer)
 COMPARE = Stage("compare", compare.compare_spec, compare.compare, on_ray=False)
 PSEUDO_LABEL = Stage("pseudo_label", clean.pseudo_label_spec, clean.pseudo_label)
 GIVEN_LABELS = Stage("given_labels", clean.given_labels_spec, clean.given_labels, on_ray=False)

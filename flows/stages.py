@@ -18,6 +18,7 @@ from prefect.futures import wait
 from infra.ray_session import ray_session, room_for
 from infra.stages import StageSpec, find
 from infra.store import Store
+from infra.tables import finished_keys
 from schemas.errors import ConfigError, DataError, GateError, StoreError
 from schemas.progress import SILENT, InRole
 from tasks.context import Context
@@ -41,6 +42,16 @@ class Stage:
     work: Callable[..., Any]
     retries: int = 1
     on_ray: bool = True
+
+
+@dataclass(frozen=True)
+class Intake:
+    """A stage that takes in what people bring. Only its own reading tells its key, so no plan can look it up before;
+    it finds out by itself whether it was done, and starts Ray if there is work."""
+
+    name: str
+    work: Callable[..., Any]
+    retries: int = 1
 
 
 class Line(ABC):
@@ -90,6 +101,13 @@ class Running(Line):
             raise
         self.ran.append(StageRun(stage.name, role, spec.key, before))
         return spec.key
+
+    def take_in(self, intake: Intake, *inputs: Any, **settings: Any) -> str:
+        """The key of what was ingested."""
+        before = finished_keys(self.context.store)
+        key = _as_task(self.context, intake, inputs, settings, "")([])
+        self.ran.append(StageRun(intake.name, "", key, "reused" if key in before else "run"))
+        return key
 
     def model(self, stage: Stage, *inputs: Any, role: str = "", **settings: Any) -> str:
         return model_of(self.context.store, self.do(stage, *inputs, role=role, **settings))
@@ -147,7 +165,7 @@ def begun(store: Store, spec: StageSpec) -> str:
 
 
 def _as_task(
-    context: Context, stage: Stage, inputs: Sequence[Any], settings: Mapping[str, Any], role: str
+    context: Context, stage: Stage | Intake, inputs: Sequence[Any], settings: Mapping[str, Any], role: str
 ) -> Task[[list[str]], str]:
     """The Prefect task of one stage of one run. Prefect sees the keys of what it reads; the rest stays in here."""
     if role:

@@ -139,7 +139,7 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
         train_base=TrainBaseConfig(losses=losses, seed=seed),
         train_scorer=TrainScorerConfig(encoder_steps=0, score_weight=0.0, start_from_policy=False, seed=seed),
         generate=GenerateConfig(hypotheses=50, microbatch=8, seed=seed),
-        pair=PairConfig(pairs_per_instance=1, seed=seed),
+        pair=PairConfig(pairs_per_instance=1, label_wins_share=0.5, seed=seed),
         align=AlignConfig(
             objective="dpo",
             optimiser=OptimiserConfig(

@@ -1,0 +1,80 @@
+"""What the commands of `adhmr` share: options, and the checks and openings that most of them begin with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.quiet import quiet_start
+from schemas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from infra.store import Store
+    from schemas.config.engine import EngineConfig
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", envvar="ADHMR_STORE", help="A path or s3:// URL.", show_default="./adhmr-store"),
+]
+ProfileOption = Annotated[str, typer.Option("--profile", envvar="ADHMR_PROFILE", help="tiny, micro or paper.")]
+CampaignOption = Annotated[
+    str | None, typer.Option("--campaign", help="Name of the sequence of rounds.", show_default="the profile's")
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of all stages.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a configuration field: align.beta=10")
+]
+
+
+def pairs_of(pairs: list[str] | None, flag: str, example: str) -> dict[str, str]:
+    """Names and values of words like NAME=VALUE. Raises ConfigError, which names the flag, for other words."""
+    fields = {}
+    for pair in pairs or []:
+        name, sign, value = pair.partition("=")
+        if not sign or not name.strip():
+            raise ConfigError(f"{flag} {pair}: {example}.")
+        fields[name.strip()] = value.strip()
+    return fields
+
+
+def changed_fields(pairs: list[str] | None, swap_share: float | None = None) -> dict[str, str]:
+    """The fields that --set changes, and --swap-share."""
+    fields = pairs_of(pairs, "--set", "give a field and a value, such as --set align.beta=10")
+    if swap_share is not None:
+        fields["clean.swap_share"] = str(swap_share)
+    return fields
+
+
+def configured(profile: str, campaign: str | None, seed: int, fields: dict[str, str]) -> EngineConfig:
+    """The configuration of a command."""
+    from flows.configuration import configuration
+
+    return configuration(profile, campaign, seed, fields)
+
+
+def early_checks(
+    store: str | None,
+    profile: str,
+    campaign: str | None,
+    seed: int,
+    fields: dict[str, str],
+    images: str | None = None,
+    boxes: str | None = None,
+) -> None:
+    """Say what is wrong with configuration, store, pictures and timing before anything slow begins."""
+    quiet_start()
+    config = configured(profile, campaign, seed, fields)
+    from flows.lease import refuse_if_busy
+    from flows.user_pictures import user_pictures
+    from infra.store import Store
+
+    user_pictures(images, boxes)
+    refuse_if_busy(Store.open(store), config.campaign)
+
+
+def open_store(store: str | None) -> Store:
+    """A store that is there. Raises StoreError where it isn't."""
+    from infra.store import Store as Opener
+
+    return Opener.open(store, create=False)

@@ -1,0 +1,178 @@
+"""evaluate-published and evaluate-scorer: models of files or of the store, measured as the papers measure them."""
+
+from pathlib import Path
+from typing import Final, Literal, cast
+
+from prefect import flow
+
+from flows import pipeline
+from flows.session import session
+from infra import rounds
+from infra.store import Store
+from models.checkpoints import Kind
+from models.published_metrics import Order
+from schemas.errors import ConfigError, DataError
+from tasks.context import Context, Target
+from tasks.evaluate_scorer import given_hypotheses
+from tasks.import_model import import_model
+from tasks.ingest.newest import newest_ingest
+from tasks.model_store import find_model
+
+PROTOCOLS: Final = ("published", "published-3dpw", "published-human36m")
+HYPOTHESES, NOISED_LABELS = 100, 10
+_OTHER_NAMES: Final = {"h36m": "human36m", "pw3d": "3dpw", "human36m": "h36m", "3dpw": "pw3d"}
+_ALIGNED_BY_17: Final = ("h36m", "human36m")
+
+
+@flow(name="evaluate-published", persist_result=False)
+def evaluate_published(
+    data: str,
+    store: str | None = None,
+    profile: str = "tiny",
+    campaign: str | None = None,
+    seed: int = 0,
+    policy: str | None = None,
+    scorer: str | None = None,
+    hypotheses: int = HYPOTHESES,
+    protocol: str = "published",
+    body: str | None = None,
+    changes: dict[str, str] | None = None,
+) -> str:
+    """Measure a policy by a published protocol; gives the key of the evaluation, whose rows are in metrics.
+
+    Args:
+        data: data set that was ingested, or data set/split; the split is test if not given
+        store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
+        profile: configuration to start from (tiny, micro, paper)
+        campaign: name of the sequence of rounds; the profile's own if not given
+        seed: seed of all stages
+        policy: checkpoint file, or digest in the store; the campaign's current policy if not given
+        scorer: checkpoint file, or digest in the store; without one nothing is averaged or selected
+        hypotheses: M, the zero-noise hypothesis among them
+        protocol: published, whose alignment goes by the name of the data set; published-3dpw or published-human36m
+        body: folder of published body files; the profile's body if not given
+        changes: configuration fields that differ from the profile, dotted name to value
+    """
+    order = order_of(protocol, target_of(data).dataset)
+    with session("an evaluation", store, profile, campaign, seed, changes) as line:
+        context = line.context
+        target, people = ingested(context.store, target_of(data))
+        chosen = model_named(context, policy, "policy") if policy else _current_policy(context)
+        judge = model_named(context, scorer, "scorer") if scorer else None
+        bodies = body or context.config.body
+        return line.do(
+            pipeline.EVALUATE_PUBLISHED, (people,), target, chosen, judge, hypotheses, order, _absolute(bodies)
+        )
+
+
+@flow(name="evaluate-scorer", persist_result=False)
+def evaluate_scorer(
+    scorer: str,
+    data: str,
+    store: str | None = None,
+    profile: str = "tiny",
+    campaign: str | None = None,
+    seed: int = 0,
+    hypotheses: int = NOISED_LABELS,
+    body: str | None = None,
+    changes: dict[str, str] | None = None,
+) -> str:
+    """Correlate a scorer's scores with errors; gives the key of the evaluation, whose rows are in metrics.
+
+    On hypotheses with errors, where the split has some (ingested from the format scorer-eval), else on noised labels.
+
+    Args:
+        scorer: checkpoint file, or digest in the store
+        data: data set that was ingested, or data set/split; the split is test if not given
+        store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
+        profile: configuration to start from (tiny, micro, paper)
+        campaign: name of the sequence of rounds; the profile's own if not given
+        seed: seed of all stages, and of the noise
+        hypotheses: how often each label is noised; the first is the label itself
+        body: folder of published body files that labels are posed with; the profile's body if not given
+        changes: configuration fields that differ from the profile, dotted name to value
+    """
+    with session("an evaluation", store, profile, campaign, seed, changes) as line:
+        context = line.context
+        target = target_of(data)
+        given = given_hypotheses(context.store, target)
+        people = given
+        if people is None:
+            target, people = ingested(context.store, target)
+        judge = model_named(context, scorer, "scorer")
+        bodies = _absolute(body or context.config.body)
+        return line.do(pipeline.EVALUATE_SCORER, (people,), target, judge, hypotheses, bodies, given)
+
+
+def target_of(data: str) -> Target:
+    """The split that DATASET/SPLIT or DATASET names. Raises ConfigError."""
+    dataset, sign, split = data.partition("/")
+    if not dataset or (sign and not split) or "/" in split:
+        raise ConfigError(f"--data {data}: give a data set that was ingested, such as 3dpw or 3dpw/test.")
+    return Target(dataset, split or "test")
+
+
+def ingested(store: Store, target: Target) -> tuple[Target, str]:
+    """The split and the newest ingest of it; Human3.6M and 3DPW are found under their other usual name too.
+
+    Raises DataError, which names what there is, where there is none.
+    """
+    try:
+        return target, newest_ingest(store, target)
+    except DataError:
+        other = _OTHER_NAMES.get(target.dataset)
+        if other is None:
+            raise
+        renamed = Target(other, target.split)
+        try:
+            return renamed, newest_ingest(store, renamed)
+        except DataError:
+            pass
+        raise
+
+
+def order_of(protocol: str, dataset: str) -> Order:
+    """In which order joints are chosen and aligned: Human3.6M's evaluation aligns 17, all others 14.
+
+    Raises ConfigError for a protocol that there isn't.
+    """
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"There is no protocol {protocol!r}; there are {', '.join(PROTOCOLS)}.")
+    if protocol == "published":
+        return "human36m" if dataset.lower().startswith(_ALIGNED_BY_17) else "3dpw"
+    return cast(Order, protocol.removeprefix("published-"))
+
+
+def model_named(context: Context, text: str, kind: Literal["policy", "scorer"]) -> str:
+    """The digest of a model that is a file, which is imported first, or that the store has.
+
+    Raises DataError where it is neither, or a model of the other kind.
+    """
+    path = Path(text).expanduser()
+    if not path.is_file() and not (path.suffix or len(path.parts) > 1):
+        return find_model(context.store, text, kind)
+    digest = import_model(context, path)
+    if not _is(context.store, digest, kind):
+        other: Kind = "scorer" if kind == "policy" else "policy"
+        raise DataError(f"{path} holds a {other}, where a {kind} was asked for; `adhmr doctor --checkpoint` says more.")
+    return digest
+
+
+def _is(store: Store, digest: str, kind: Kind) -> bool:
+    try:
+        return find_model(store, digest, kind) == digest
+    except DataError:
+        return False
+
+
+def _current_policy(context: Context) -> str:
+    current = rounds.current_policy(context.store, context.config.campaign)
+    if current is None:
+        raise DataError(f"Campaign {context.config.campaign} has no policy yet: name one with --policy.")
+    return current
+
+
+def _absolute(body: str) -> str:
+    """A path that holds in other processes too; a body's name stays."""
+    path = Path(body).expanduser()
+    return str(path.absolute()) if path.exists() else body

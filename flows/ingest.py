@@ -1,0 +1,57 @@
+"""ingest: people, pairs or hypotheses that somebody brings, in any of the formats, into the tables of the store."""
+
+from prefect import flow
+
+from flows import pipeline
+from flows.ingest_request import request
+from flows.session import session
+from tasks.ingest.newest import newest_ingest
+
+
+@flow(name="ingest", persist_result=False)
+def ingest(
+    format: str,
+    source: str,
+    dataset: str,
+    split: str,
+    store: str | None = None,
+    profile: str = "tiny",
+    campaign: str | None = None,
+    every: int = 1,
+    images: str | None = None,
+    body: str | None = None,
+    options: dict[str, str] | None = None,
+    allow_leakage: bool = False,
+    changes: dict[str, str] | None = None,
+) -> str:
+    """Take a source into the store; gives the key of the ingest, whose rows are in images, instances, labels, failures.
+
+    Done again, only what is new or changed is ingested. Rows that can't be used end in failures, each with its reason.
+
+    Args:
+        format: humandata, scorehypo, osx-h36m, coco, folder, video, dpo-json, multihypo-npz or scorer-eval
+        source: path or URL of the file, or of the folder that the format is
+        dataset: name that the data set gets; for dpo-json, the one that the pairs' people were ingested as
+        split: train, validation, test, ...; for dpo-json as dataset
+        store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
+        profile: configuration to start from (tiny, micro, paper)
+        campaign: name of the sequence of rounds that the ingest is noted under; the profile's own if not given
+        every: take every N-th row of the file (of Human3.6M and videos, every N-th frame)
+        images: folder of pictures that the file's paths start from; if not given, where the format has them. Of a
+            video, the folder that its frames are written to
+        body: folder of published body files to pose labels with; the profile's body if not given
+        options: the format's own options, name to value ("zero_betas": "true")
+        allow_leakage: take pictures too that another split of the data set has
+        changes: configuration fields that differ from the profile, dotted name to value
+    """
+    asked = request(format, source, dataset, split, every, images, body, options, allow_leakage)
+    with session("an ingest", store, profile, campaign, changes=changes) as line:
+        match asked.format.brings:
+            case "pictures":
+                return line.do(pipeline.INGEST, (asked.folder,))
+            case "pairs":
+                people = newest_ingest(line.context.store, asked.target)
+                return line.take_in(pipeline.INGEST_PAIRS, asked.source, (people,), asked.target)
+            case "hypotheses":
+                return line.take_in(pipeline.INGEST_HYPOTHESES, asked.source)
+        return line.take_in(pipeline.INGEST_ANNOTATIONS, asked.source, asked.bodies, asked.allow_leakage)

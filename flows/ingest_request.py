@@ -1,0 +1,103 @@
+"""What a person asks `ingest` for, looked over before anything slow begins."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.errors import ConfigError, DataError
+from schemas.ids import image_id
+from tasks.context import Target
+from tasks.ingest.annotations import AnnotationSource
+from tasks.ingest.folder import FolderSource
+from tasks.ingest.formats.registry import Format, checked_options, format_named
+
+_PLACES = {"boxes": "table of boxes", "labels": "table of labels", "pictures": "folder of pictures"}
+"""Options that are paths or URLs, and what they are."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that makes sense, with paths that hold from any folder."""
+
+    format: Format
+    source: AnnotationSource
+    bodies: str | None
+    allow_leakage: bool
+
+    @property
+    def target(self) -> Target:
+        """The split that it is, or belongs to."""
+        return Target(self.source.dataset, self.source.split)
+
+    @property
+    def folder(self) -> FolderSource:
+        """The source of the format folder."""
+        options = self.source.options
+        return FolderSource(
+            images=self.source.url,
+            boxes=options.get("boxes"),
+            labels=options.get("labels"),
+            dataset=self.source.dataset,
+            split=self.source.split,
+        )
+
+
+def request(
+    format: str,
+    source: str,
+    dataset: str,
+    split: str,
+    every: int = 1,
+    images: str | None = None,
+    body: str | None = None,
+    options: Mapping[str, str] | None = None,
+    allow_leakage: bool = False,
+) -> Request:
+    """The request in these words. Raises ConfigError for what doesn't go together, DataError for what isn't there."""
+    known = format_named(format)
+    image_id(dataset, split, "any")
+    if every != 1 and known.brings == "pictures":
+        raise ConfigError(f"--every counts rows of files and frames of videos; the format {known.name} has neither.")
+    for given, word in ((body is not None, "--body"), (allow_leakage, "--allow-leakage")):
+        if given and known.brings != "people":
+            raise ConfigError(f"{word} belongs to annotations of people; the format {known.name} is {known.title}.")
+    if every < 1:
+        raise ConfigError(f"--every {every}: give a whole number from 1 on.")
+    if images is not None and known.brings == "pictures":
+        raise ConfigError(f"The format {known.name} has the pictures as its --source: leave --images out.")
+    if known.name != "video":  # whose frames are written there
+        _check_there("folder of pictures", images)
+    _check_there("folder of body files", body)
+    chosen = dict(checked_options(known, options or {}))
+    for name, what in _PLACES.items():
+        if name in chosen:
+            _check_there(what, chosen[name])
+            chosen[name] = place(chosen[name])
+    if not _is_pattern(source):
+        _check_there("folder of pictures" if known.brings == "pictures" else "source", source)
+    asked = AnnotationSource(
+        known.name,
+        ",".join(place(part.strip()) for part in source.split(",")) if _is_pattern(source) else place(source),
+        dataset,
+        split,
+        place(images) if images is not None else None,
+        every,
+        chosen,
+    )
+    return Request(known, asked, place(body) if body is not None else None, allow_leakage)
+
+
+def place(text: str) -> str:
+    """The same place whatever folder the run is started from."""
+    return text if "://" in text else os.path.abspath(Path(text).expanduser())
+
+
+def _is_pattern(source: str) -> bool:
+    """Whether a source names several files: by signs, and no file is called so."""
+    return any(sign in source for sign in "*?[,") and not Path(source).expanduser().exists()
+
+
+def _check_there(what: str, text: str | None) -> None:
+    if text is not None and "://" not in text and not Path(text).expanduser().exists():
+        raise DataError(f"There is no {what} at {text}.")
