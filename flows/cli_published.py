@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,7 +19,7 @@ from flows.cli_options import (
     open_store,
 )
 from flows.temporary_server import begin_server
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, DataError
 
 
 class Protocol(StrEnum):
@@ -78,9 +79,7 @@ def evaluate_by_protocol(
 
     server_is_ready()
     many = hypotheses or HYPOTHESES
-    key = evaluate_published(
-        data, store, profile, campaign, seed, policy, scorer, many, protocol.value, body, fields
-    )
+    key = evaluate_published(data, store, profile, campaign, seed, policy, scorer, many, protocol.value, body, fields)
     _show(store, key)
     return True
 
@@ -113,9 +112,8 @@ def evaluate_scorer(
 
 
 def _check_folder(body: str | None) -> None:
-    from flows.ingest_request import check_there
-
-    check_there("folder of body files", body)
+    if body is not None and not Path(body).expanduser().exists():
+        raise DataError(f"There is no folder of body files at {body}.")
 
 
 def _show(store: str | None, key: str) -> None:

@@ -16,9 +16,7 @@ def print_published(store: Store, key: str) -> None:
     for target, role in sorted({(metric.target, metric.role) for metric in found}):
         rows = [metric for metric in found if (metric.target, metric.role) == (target, role)]
         people = max(metric.n for metric in rows)
-        table = Table(
-            title=f"{target}, {people} people, {role}", title_justify="left", box=None, header_style="dim"
-        )
+        table = Table(title=f"{target}, {people} people, {role}", title_justify="left", box=None, header_style="dim")
         for title in ("figure", "value", "95 % interval"):
             table.add_column(title, justify="left" if title == "figure" else "right")
         for metric in rows:

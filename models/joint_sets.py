@@ -26,6 +26,10 @@ EVALUATION_JOINTS: Final[tuple[int, ...]] = (6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 1
 MIRROR_HUMAN36M: Final[tuple[int, ...]] = (0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13)
 """Joint j of the mirrored person is joint MIRROR_HUMAN36M[j] of the person."""
 
+HUMAN36M_OF_29: Final[tuple[int, ...]] = (0, 2, 5, 8, 1, 4, 7, 6, 12, 15, 24, 16, 18, 20, 17, 19, 21)
+"""For each of the 17, the joint among the policy's 29 of the same name, or else the nearest: what stands for a
+regressor where a body comes without one. Its numbers don't compare with those of a regressor."""
+
 HYBRIK29_OF_SMPLX: Final[tuple[int, ...]] = (*range(15), 22, *range(16, 22), 66, 71, 15, 68, 73, 60, 63)
 """The key-points of SMPL-X with the names of the 29 joints, as HMR-Scorer is trained.
 

@@ -104,15 +104,21 @@ class PublishedAggregates(NamedTuple):
     """Error of the last candidate: the average of all; without scores simply the last hypothesis."""
 
 
-def published_aggregates(errors: Tensor, scores: Tensor | None = None) -> PublishedAggregates:
-    """From the errors (B, C) of `published_candidates`' output, and its scores (B, C), in their own unit."""
+def published_columns(errors: Tensor, scores: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The columns of `PublishedAggregates` for each instance, (B,) each and in that order.
+
+    From the errors (B, C) of `published_candidates`' output, and its scores (B, C), in their own unit.
+    """
     least = errors.amin(1)
     if scores is None:
-        columns = [least, torch.full_like(least, math.nan), errors[:, 0], errors[:, -1]]
-    else:
-        selected = errors.gather(1, scores.argmax(1, keepdim=True))[:, 0]
-        columns = [least, selected, errors[:, 1], errors[:, -1]]
-    return PublishedAggregates(*(float(column.double().mean()) for column in columns))
+        return least, torch.full_like(least, math.nan), errors[:, 0], errors[:, -1]
+    selected = errors.gather(1, scores.argmax(1, keepdim=True))[:, 0]
+    return least, selected, errors[:, 1], errors[:, -1]
+
+
+def published_aggregates(errors: Tensor, scores: Tensor | None = None) -> PublishedAggregates:
+    """The means of `published_columns` over instances."""
+    return PublishedAggregates(*(float(column.double().mean()) for column in published_columns(errors, scores)))
 
 
 def published_table(dataset: str, rows: Sequence[PublishedAggregates]) -> str:

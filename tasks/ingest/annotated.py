@@ -68,7 +68,8 @@ def ingest_annotations(
             "bodies": posing.digest(),
             "allow_leakage": allow_leakage,
         }
-        content = source_digest(source.url, None if source.format == _VIDEO else images)
+        tables = [str(source.options["boxes"])] if source.options.get("boxes") else []
+        content = source_digest([source.url, *tables], None if source.format == _VIDEO else images)
         earlier = _newest(store, settings)
         if earlier is not None and earlier.config["content"] == content:
             spec = _spec(context, settings, content, earlier.reads)

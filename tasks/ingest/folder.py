@@ -2,7 +2,7 @@
 
 import os
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,10 +146,10 @@ def fingerprint(source: FolderSource) -> str:
     return digest({"files": listing, "tables": tables})
 
 
-def source_digest(url: str, images: Folder | None) -> str:
-    """Digest of what annotations and their pictures are: names, sizes and times of all files, and of `url` the bytes.
+def source_digest(urls: Sequence[str], images: Folder | None) -> str:
+    """Digest of what annotations and their pictures are: names, sizes and times of all files, and of `urls` the bytes.
 
-    `url` may be a folder, a file, a pattern, or files with commas between. Pictures are not read: one that is replaced
+    Each may be a folder, a file, a pattern, or files with commas between. Pictures are not read: one that is replaced
     has another time or size.
     """
     listing = [
@@ -157,7 +157,7 @@ def source_digest(url: str, images: Folder | None) -> str:
         for name, about in (images.files() if images else {}).items()
     ]
     read = {}
-    for part in url.split(","):
+    for part in ",".join(urls).split(","):
         fs, path = open_url(part.strip())
         for file in sorted(fs.glob(path) if any(sign in path for sign in "*?[") else fs.find(path) or [path]):
             with fs.open(file, "rb") as opened:
