@@ -10,7 +10,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; d
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run clean-round evidence test check quick lint parity bench nightly clean
+.PHONY: help install run clean-round evidence test check quick lint parity paper-smoke bench nightly clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -45,16 +45,19 @@ check: $(STAMP) ## lint and the quick tests, beside each other
 	@$(MAKE) --no-print-directory -j2 lint quick
 
 quick: $(STAMP) ## the quick tests
-	$(BIN)/pytest -m "not slow and not nightly"
+	$(BIN)/pytest -m "not slow and not nightly and not paper"
 
 test: lint ## lint and all tests but the nightly ones
-	$(BIN)/pytest -m "not nightly"
+	$(BIN)/pytest -m "not nightly and not paper"
 
 nightly: $(STAMP) ## the tests that take minutes each
 	$(BIN)/pytest -m nightly
 
 parity: $(STAMP) ## against golden outputs of the published code; another set: ADHMR_PARITY_DIR=/elsewhere make parity
 	$(BIN)/pytest tests/parity
+
+paper-smoke: $(STAMP) ## the paper's pipeline at its own sizes, from published files to published files, on a CPU
+	$(BIN)/pytest -s -m paper tests/paper
 
 bench: $(STAMP) ## timings
 	$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -30,7 +30,7 @@ def clear_errors() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         _end("stopped; run the same command again to go on", INTERRUPTED)
-    except (EngineError, ValidationError) as error:
+    except Exception as error:
         text = curable_text(error)
         if text is None or os.environ.get(TRACEBACK_VARIABLE):
             raise
@@ -44,6 +44,11 @@ def curable_text(error: BaseException) -> str | None:
     original = cause if isinstance(cause, EngineError | ValidationError) else error
     if isinstance(original, EngineError):
         return " ".join(str(original).split()) or type(original).__name__
+    if type(original).__module__.partition(".")[0] == "botocore":  # s3fs lets some of its errors through
+        return (
+            f"S3 can't be reached: {original}. Check AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "
+            "AWS_REGION."
+        )
     if isinstance(original, ValidationError) and original.title in _config_names(Config):
         return "; ".join(_complaints(original))
     return None

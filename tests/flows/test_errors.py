@@ -1,6 +1,7 @@
 """What a person sees when a command goes wrong."""
 
 import pytest
+from botocore.exceptions import EndpointConnectionError  # type: ignore[import-untyped]
 from pydantic import BaseModel, ValidationError
 
 from flows.errors import TRACEBACK_VARIABLE, clear_errors
@@ -62,6 +63,13 @@ def test_a_validation_error_that_is_no_configuration_keeps_its_traceback() -> No
 
     with pytest.raises(ValidationError), clear_errors():
         Inner.model_validate({})
+
+
+def test_errors_of_s3_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, clear_errors():
+        raise EndpointConnectionError(endpoint_url="http://127.0.0.1:9")
+    assert ended.value.code == 2
+    assert "S3 can't be reached: Could not connect to the endpoint URL" in capsys.readouterr().err
 
 
 def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:

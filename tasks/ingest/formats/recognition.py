@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 
 from schemas.errors import DataError, EngineError
 from tasks.ingest.annotations import AnnotationSource
@@ -83,7 +82,10 @@ class _Look:
             found.extend(self._at(url))
         except EngineError as error:
             self.notes.append(str(error))
-        except (OSError, ValueError, BotoCoreError) as error:
+        except Exception as error:
+            # s3fs lets errors of botocore through, which is there only where s3fs is
+            if not isinstance(error, OSError | ValueError) and not type(error).__module__.startswith("botocore."):
+                raise
             self.notes.append(f"{url} can't be read: {error}")
         return found
 
