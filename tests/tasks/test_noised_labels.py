@@ -49,7 +49,7 @@ def test_errors_grow_with_the_level(labels: dict[str, dict[str, Any]]) -> None:
         assert (np.diff(mean) > 0).all(), error
         assert 30 < mean[-1] < 400, error
     one = made[0].errors
-    assert (one["pa_mpvpe"] < one["mpvpe"] + 1e-6).all()
+    assert (one["pa_mpvpe"] < one["mpvpe"] + 1e-2).all()
 
 
 def test_errors_equal_a_direct_computation(labels: dict[str, dict[str, Any]]) -> None:
