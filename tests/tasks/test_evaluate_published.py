@@ -78,7 +78,7 @@ def directly(held: MicroStore, key: str, protocol: Order, scored: bool = True) -
     found, body = load_instances(held.store, [held.ingest_key], ids), smpl_with_joints("tiny")
     made = read_hypotheses(held.store, key, ids).hypotheses
     scores = torch.from_numpy(read_scores(held.store, key, ids, np.arange(M)).copy()) if scored else None
-    candidates = published_candidates(torch.from_numpy(made.uvd), torch.from_numpy(made.twists), scores)
+    candidates = published_candidates(torch.from_numpy(made.uvd.copy()), torch.from_numpy(made.twists.copy()), scores)
     each = candidates.uvd.shape[1]
 
     def repeated(values: np.ndarray) -> torch.Tensor:

@@ -1,0 +1,59 @@
+"""Ingest a HumanData file of many rows on Ray, as a program of its own whose memory can be watched.
+
+    python -m tests.tasks.ingest.many_rows FOLDER ROWS
+
+Pictures are few and small, with many people each; all rows are good.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infra.ray_session import ray_session
+from infra.store import Store
+from tasks.context import Context
+from tasks.ingest.annotated import ingest_annotations
+from tasks.ingest.annotations import AnnotationSource
+from tasks.synthesize.samples.humandata import members
+from tasks.synthesize.samples.truth import true_people, write_pictures
+from tests.tasks import micro
+
+PEOPLE, PICTURES = 50, 500
+
+
+def write(folder: Path, rows: int) -> AnnotationSource:
+    """The file: row k shows person k % PEOPLE in picture k % PICTURES, in a box of its own."""
+    people = true_people(PEOPLE)
+    copies = [people[number % PEOPLE] for number in range(PICTURES)]
+    write_pictures(copies, folder, [f"images/{number:04d}.jpg" for number in range(PICTURES)])
+    made = members(people, [""] * PEOPLE, "smpl", compressed=False, meta=True)
+    which = np.arange(rows) % PEOPLE
+
+    def spread(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: spread(each) for name, each in value.items()}
+        long = isinstance(value, np.ndarray | list) and len(value) == PEOPLE
+        return np.asarray(value)[which] if long else value
+
+    arrays = {name: spread(value) for name, value in made.items()}
+    arrays["image_path"] = np.array([f"images/{row % PICTURES:04d}.jpg" for row in range(rows)])
+    arrays["bbox_xywh"] = arrays["bbox_xywh"] + (np.arange(rows) // PICTURES)[:, None] * 1e-3
+    np.savez(folder / "many.npz", **arrays)
+    return AnnotationSource("humandata", str(folder / "many.npz"), "many", "train")
+
+
+def main() -> None:
+    folder, rows = Path(sys.argv[1]), int(sys.argv[2])
+    folder.mkdir(parents=True, exist_ok=True)
+    config = micro.CONFIG.model_copy(update={"ingest": micro.CONFIG.ingest.model_copy(update={"shard_size": 500})})
+    source = write(folder, rows)
+    with ray_session(cpus=2):
+        result = ingest_annotations(Context(Store.open(str(folder / "store")), config), source)
+    assert result.record.tally.ok == rows
+    print(f"{rows} rows in {result.record.seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
