@@ -1,7 +1,7 @@
 """Vacuum: remove what no table refers to and nobody is still working on.
 
-Candidates are data files that stand in no version of their table, receipts of shards, and temporary files of writers
-that died. All must be older than the grace period; and as long as one file of an unfinished stage is younger, all of
+Candidates are data files that stand in no version of their table, receipts of shards, plans of ingests, and temporary
+files of writers that died. All must be older than the grace period; and as long as one file of an unfinished stage is younger, all of
 that stage's files stay, since a run may be about to go on with them.
 """
 
@@ -14,6 +14,9 @@ from urllib.parse import unquote
 from infra.store import TEMPORARY, Store
 from infra.tables import finished_keys, live_files, open_table
 from schemas.tables import TABLES
+
+_BEGINNING = 16
+"""Digits of a stage's key by which plans of ingests are called."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,14 @@ def vacuum(store: Store, *, grace: timedelta = timedelta(days=7), dry_run: bool 
                 if store.modified(path) < oldest_kept:
                     found.append((path, "in no version of its table"))
                 continue
-            unfinished[owner].append((path, "written by a stage that never finished"))
+            unfinished[owner[:_BEGINNING]].append((path, "written by a stage that never finished"))
             if store.modified(path) >= oldest_kept:
-                young_stages.add(owner)
+                young_stages.add(owner[:_BEGINNING])
     for owner, files in unfinished.items():
         if owner not in young_stages:
             found.extend(files)
-    # receipts first: a run that starts in the middle must not meet a receipt whose files are gone
-    found.sort(key=lambda item: (not item[0].startswith("shards/"), item[0]))
+    # receipts and plans first: a run that starts in the middle must not meet one whose files are gone
+    found.sort(key=lambda item: (not item[0].startswith("shards/") and not item[0].endswith("/plan.json"), item[0]))
     size = sum(store.size(path) for path, _ in found)
     if not dry_run:
         for path, _ in found:
@@ -76,7 +79,18 @@ def _leftover(path: str, finished: set[str]) -> tuple[str, str | None]:
         return "temporary file of a writer that died", None
     if path.startswith("shards/"):
         key = path.split("/")[1]
-        return ("receipt of a finished stage", None) if key in finished else ("receipt of an unfinished stage", key)
+        return (
+            ("receipt of a finished stage", None)
+            if key in finished
+            else (
+                "receipt of an unfinished stage",
+                key[:_BEGINNING],
+            )
+        )
+    if path.startswith("ingests/"):
+        begin = path.split("/")[1]
+        done = any(key.startswith(begin) for key in finished)
+        return ("plan of a finished ingest", None) if done else ("plan of an unfinished ingest", begin)
     return "", None
 
 

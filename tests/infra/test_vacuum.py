@@ -27,6 +27,8 @@ def test_vacuum(tmp_path: Path) -> None:
     for key in (dead, alive):
         for shard in shards[:2]:
             write_shard(store, key, shard, {"scores": helpers.scores(key, list(shard.ids))}, Tally(ok=4))
+        for name in ("000000.parquet", "plan.json"):
+            store.atomic_write(f"ingests/{key[:16]}/{name}", b"x")
     store.atomic_write("tables/scores/round=1/.tmp-old", b"x")
     store.atomic_write("tables/scores/.tmp-young", b"x")
     for path in store.list_files(""):
@@ -40,8 +42,14 @@ def test_vacuum(tmp_path: Path) -> None:
     assert planned.dry_run
     assert store.list_files("") == everything
     paths = [path for path, _ in planned.removed]
-    expected = {path for path in everything if dead in path or path.startswith(f"shards/{helpers.spec('done').key}")}
+    expected = {
+        path
+        for path in everything
+        if dead in path or dead[:16] in path or path.startswith(f"shards/{helpers.spec('done').key}")
+    }
     assert set(paths) == expected | {"tables/scores/round=1/.tmp-old"}
+    plans = [path for path in paths if path.startswith("ingests/")]
+    assert [path.rsplit("/", 1)[1] for path in plans] == ["plan.json", "000000.parquet"]
     assert planned.bytes == sum((Path(store.root) / path).stat().st_size for path in paths)
 
     done = vacuum(store, grace=GRACE, dry_run=False)
