@@ -3,8 +3,24 @@
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
+from models.bodies import load_body
 from models.joint_sets import SMPLX_VERTICES
+
+
+def _places() -> NDArray[np.float64]:
+    """(55, 3) metres: a person's joints at rest, fingers spread over a hand."""
+    body = load_body("tiny").rest_joints(torch.zeros(1, 10))[0].double().numpy()
+    places = np.concatenate(
+        [body[:22], np.repeat(body[15:16], 3, 0) + [[0, 0, 0.02], [0.03, 0.05, 0], [-0.03, 0.05, 0]]]
+    )
+    for wrist in (20, 21):
+        outwards = (body[wrist + 2] - body[wrist]) / np.linalg.norm(body[wrist + 2] - body[wrist])
+        fingers = [body[wrist] + outwards * (0.08 + 0.03 * (k % 3)) + [0, 0, 0.02 * (k // 3 - 2)] for k in range(15)]
+        places = np.concatenate([places, fingers])
+    return places
 
 
 def smplx_arrays() -> dict[str, Any]:
@@ -20,8 +36,8 @@ def smplx_arrays() -> dict[str, Any]:
     weights = np.zeros((count, 55), np.float32)
     weights[np.arange(count), owner] = 1
     return {
-        "v_template": random.normal(size=(55, 3))[owner] + 0.01 * random.normal(size=(count, 3)),
-        "shapedirs": 0.01 * random.normal(size=(count, 3, 20)).astype(np.float32),
+        "v_template": _places()[owner] + 0.01 * random.normal(size=(count, 3)),
+        "shapedirs": 0.002 * random.normal(size=(count, 3, 20)).astype(np.float32),
         "posedirs": np.zeros((count, 3, 486), np.float16),
         "J_regressor": regressor / regressor.sum(1, keepdims=True),
         "weights": weights,
