@@ -13,9 +13,8 @@ from models.joint_sets import SMPLX_VERTICES
 def _places() -> NDArray[np.float64]:
     """(55, 3) metres: a person's joints at rest, fingers spread over a hand."""
     body = load_body("tiny").rest_joints(torch.zeros(1, 10))[0].double().numpy()
-    places = np.concatenate(
-        [body[:22], np.repeat(body[15:16], 3, 0) + [[0, 0, 0.02], [0.03, 0.05, 0], [-0.03, 0.05, 0]]]
-    )
+    face = body[15] + np.array([[0, 0, 0.02], [0.03, 0.05, 0], [-0.03, 0.05, 0]])
+    places = np.concatenate([body[:22], face])
     for wrist in (20, 21):
         outwards = (body[wrist + 2] - body[wrist]) / np.linalg.norm(body[wrist + 2] - body[wrist])
         fingers = [body[wrist] + outwards * (0.08 + 0.03 * (k % 3)) + [0, 0, 0.02 * (k // 3 - 2)] for k in range(15)]

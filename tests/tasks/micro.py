@@ -1,7 +1,9 @@
 """A small store for the tests of stages: the three synthetic domains at `micro` size, ingested; untrained models."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +12,7 @@ from PIL import Image
 
 from infra.stages import StageSpec, commit_rows
 from infra.store import Store
+from infra.tables import read
 from models.bodies import load_body
 from models.cameras import affine_intrinsics, crop_affine, square_box
 from models.checkpoints import Kind
@@ -54,6 +57,20 @@ def make_store(folder: Path, config: EngineConfig = CONFIG) -> tuple[Store, str]
     tables = {table: pa.concat_tables(rows) for table, rows in parts.items()}
     commit_rows(store, spec, {table: rows.drop_columns(["stage_key"]) for table, rows in tables.items()})
     return store, spec.key
+
+
+def reingested(store: Store, target: Target, change: Callable[[list[dict[str, Any]]], None]) -> str:
+    """Another ingest of the people of `target`, whose labels (rows of the table) were changed."""
+    spec = StageSpec("ingest", 1, {"changed": change.__name__})
+    tables = {}
+    for name in ("images", "instances", "labels"):
+        rows = read(store, name)
+        kept = [row for row in rows.to_pylist() if (row["dataset"], row["split"]) == target]
+        if name == "labels":
+            change(kept)
+        tables[name] = pa.Table.from_pylist(kept, rows.schema).drop_columns(["stage_key"])
+    commit_rows(store, spec, tables)
+    return spec.key
 
 
 def untrained(store: Store, kind: Kind, config: EngineConfig = CONFIG, seed: int = 1) -> str:

@@ -1,18 +1,14 @@
 """Evaluations as published: what stands in the tables is what the published definitions say of the same arrays."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import roma
 import torch
 
 from infra.noise import standard_normal
-from infra.stages import StageSpec, commit_rows
-from infra.store import Store
 from infra.tables import read
 from models.joint_sets import HUMAN36M_OF_29
 from models.published_metrics import (
@@ -82,7 +78,7 @@ def directly(held: MicroStore, key: str, protocol: Order, scored: bool = True) -
     each = candidates.uvd.shape[1]
 
     def repeated(values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(values).repeat_interleave(each, 0)
+        return torch.from_numpy(values.copy()).repeat_interleave(each, 0)
 
     recovered = recover_body(
         body.body,
@@ -198,20 +194,6 @@ def test_a_broken_run_goes_on(micro_store: MicroStore, monkeypatch: pytest.Monke
     assert len(read_metrics(micro_store.store, result.key)) == 12
 
 
-def reingested(store: Store, change: Callable[[list[dict[str, Any]]], None]) -> str:
-    """Another ingest of the same people, whose labels (rows of the table) were changed."""
-    spec = StageSpec("ingest", 1, {"changed": change.__name__})
-    tables = {}
-    for name in ("images", "instances", "labels"):
-        rows = read(store, name)
-        kept = [row for row in rows.to_pylist() if (row["dataset"], row["split"]) == TARGET]
-        if name == "labels":
-            change(kept)
-        tables[name] = pa.Table.from_pylist(kept, rows.schema).drop_columns(["stage_key"])
-    commit_rows(store, spec, tables)
-    return spec.key
-
-
 def test_given_joints_are_the_truth_of_joints_and_not_of_the_mesh(micro_store: MicroStore) -> None:
     found = load_instances(micro_store.store, [micro_store.ingest_key], [f"{TARGET}/{0:08d}#0"])
     label = gt_labels(micro_store.store, [micro_store.ingest_key], found.ids)[found.ids[0]]
@@ -234,7 +216,7 @@ def test_whoever_cant_be_measured_says_why(micro_store: MicroStore) -> None:
         labels[0]["body_model"] = "smplx"
         del labels[1]
 
-    key = reingested(micro_store.store, one_of_another_kind)
+    key = micro.reingested(micro_store.store, TARGET, one_of_another_kind)
     _, measured = evaluated(micro_store, keys=[key])
     failures = read(micro_store.store, "failures", stage_keys=[measured]).to_pylist()
     assert sorted((row["reason"], row["outcome"]) for row in failures) == [
@@ -248,7 +230,7 @@ def test_labels_of_another_body_ask_for_it(micro_store: MicroStore) -> None:
     def of_another_body(labels: list[dict[str, Any]]) -> None:
         labels[3]["body_digest"] = "0" * 64
 
-    key = reingested(micro_store.store, of_another_body)
+    key = micro.reingested(micro_store.store, TARGET, of_another_body)
     with pytest.raises(DataError, match="belongs to another body than 'body_tiny'"):
         evaluated(micro_store, keys=[key])
 
@@ -272,16 +254,25 @@ def test_one_hypothesis_is_too_few(micro_store: MicroStore) -> None:
         evaluate_published(context, keys, TARGET, micro_store.policy, None, 1, "3dpw", "tiny")
 
 
-def test_a_folder_of_bodies_brings_its_regressor(tmp_path: Path) -> None:
-    folder = tmp_path / "human_model_files" / "smpl"
-    folder.mkdir(parents=True)
-    np.savez(folder / "SMPL_NEUTRAL.npz", **arrays())  # type: ignore[arg-type]
+@pytest.fixture(scope="module")
+def bodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Published bodies' layout with an SMPL body of our own, without its regressor."""
+    folder = tmp_path_factory.mktemp("bodies")
+    smpl = folder / "human_model_files" / "smpl"
+    smpl.mkdir(parents=True)
+    np.savez(smpl / "SMPL_NEUTRAL.npz", **arrays())  # type: ignore[arg-type]
+    return folder
+
+
+def test_a_folder_of_bodies_brings_its_regressor(micro_store: MicroStore, bodies: Path) -> None:
     with pytest.raises(DataError, match=r"J_regressor_h36m\.npy"):
-        smpl_with_joints(str(tmp_path))
-    np.save(folder / "J_regressor_h36m.npy", human36m_regressor().numpy())
-    found = smpl_with_joints(str(tmp_path))
+        smpl_with_joints(str(bodies))
+    np.save(bodies / "human_model_files" / "smpl" / "J_regressor_h36m.npy", human36m_regressor().numpy())
+    found = smpl_with_joints(str(bodies))
     turns = torch.from_numpy(0.2 * standard_normal(0, "anyone", 0, (1, 24, 3)))
     posed = found.body(roma.rotvec_to_rotmat(turns), torch.zeros(1, 10))
     expected = human36m_regressor() @ posed.vertices
     assert torch.equal(found.seventeen(posed.vertices, posed.joints), expected)
     assert found.digest != smpl_with_joints("tiny").digest
+    result, _ = evaluated(micro_store, bodies=str(bodies))
+    assert len(read_metrics(micro_store.store, result.key)) == 12

@@ -1,5 +1,6 @@
 """Evaluations of scorers: correlations of score and error as published, on noised labels and on given hypotheses."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from infra.stages import find
 from infra.tables import read
+from models.joint_sets import SMPLX_VERTICES
 from models.statistics import Correlations, published_correlations, published_correlations_per_image
 from schemas.errors import ConfigError, DataError
 from tasks.context import Context, Target
@@ -19,6 +21,7 @@ from tasks.score import HypothesisScorer
 from tasks.score_noised import ERRORS, NOISED, score_noised_spec
 from tasks.synthesize.samples.preferences import write_hypothesis_cache, write_scorer_cache
 from tasks.synthesize.samples.truth import true_people
+from tests.models.smplx_file import smplx_arrays
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -124,3 +127,27 @@ def test_hypotheses_without_errors_are_not_taken(micro_store: MicroStore, tmp_pa
     source = write_hypothesis_cache(true_people(2), tmp_path / "sample", hypotheses=3)
     ingest_hypotheses(micro_store.context, source)
     assert given_hypotheses(micro_store.store, Target(source.dataset, source.split)) is None
+
+
+def test_labels_of_smplx(micro_store: MicroStore, tmp_path: Path) -> None:
+    """GTA-Human II and RenBody have such."""
+
+    def as_smplx(labels: list[dict[str, Any]]) -> None:
+        for label in labels[:3]:
+            label["body_model"] = "smplx"
+        del labels[3:]
+
+    folder = tmp_path / "human_model_files" / "smplx"
+    folder.mkdir(parents=True)
+    np.savez(folder / "SMPLX_NEUTRAL.npz", **smplx_arrays())
+    regressor = np.zeros((14, SMPLX_VERTICES), np.float32)
+    regressor[np.arange(14), np.arange(14)] = 1
+    (folder / "SMPLX_to_J14.pkl").write_bytes(pickle.dumps(regressor))
+    key = micro.reingested(micro_store.store, TARGET, as_smplx)
+    context, bodies = micro_store.context, str(tmp_path)
+    result = evaluate_scorer(context, [key], TARGET, micro_store.scorer, M, bodies)
+    metrics = read_metrics(micro_store.store, result.key)
+    assert len(metrics) == 24
+    assert {metric.n for metric in metrics} == {3}
+    with pytest.raises(DataError, match="SMPL-X"):
+        evaluate_scorer(context, [key], TARGET, micro_store.scorer, M, "tiny")
