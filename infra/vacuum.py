@@ -1,8 +1,8 @@
 """Vacuum: remove what no table refers to and nobody is still working on.
 
 Candidates are data files that stand in no version of their table, receipts of shards, plans of ingests, and temporary
-files of writers that died. All must be older than the grace period; and as long as one file of an unfinished stage is younger, all of
-that stage's files stay, since a run may be about to go on with them.
+files of writers that died. All must be older than the grace period; and as long as one file of an unfinished stage is
+younger, all of that stage's files stay, since a run may be about to go on with them.
 """
 
 import json

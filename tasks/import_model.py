@@ -30,6 +30,7 @@ def import_model(context: Context, path: Path, weights: Weights | None = None) -
         context.progress.begin(NAME, 1, "models")
         saved = _ours(context, data, path) if data[8:9] == b"{" else _published(context, path, weights)
         commit_rows(context.store, spec, {"models": model_rows(saved, spec.key)}, started_at=started_at)
+        context.progress.advance(NAME)
         context.progress.end(NAME, f"{saved.kind} {saved.digest[:12]} from {path.name}")
     return model_of(context.store, spec.key)
 
