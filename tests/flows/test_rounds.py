@@ -165,6 +165,12 @@ def test_documented_queries_answer(lived: Lived) -> None:
     per_round = {(row["round"], row["role"]) for row in answers["A metric per round"]}
     assert {(1, "before"), (1, "after"), (1, "change"), (2, "after"), (3, "after")} <= per_round
     assert sum(row["labels"] for row in answers["What a cleaning round dropped, and why"]) == 7
+    people = {(row["dataset"], row["split"]): row for row in answers["How many people have a label"]}
+    assert people["wild", "train"]["labelled"] in (0, people["wild", "train"]["people"])
+    assert people["source", "train"]["labelled"] == people["source", "train"]["people"] > 0
+    assert sum(row["people"] for row in answers["How tall the boxes are"]) == sum(
+        row["people"] for row in people.values()
+    )
     assert [row["policy"] for row in answers["Which policy is current in each campaign"]] == [
         rounds.current_policy(lived.store, "micro")
     ]

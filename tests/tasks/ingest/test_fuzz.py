@@ -112,7 +112,7 @@ def test_mutated_files(people: list[TruePerson], tmp_path: Path, tens: int) -> N
 
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("hundreds", range(2, 50))
+@pytest.mark.parametrize("hundreds", range(2, 52))
 def test_many_mutated_files(people: list[TruePerson], tmp_path: Path, hundreds: int) -> None:
     for seed in range(100 * hundreds, 100 * hundreds + 100):
         folder = tmp_path / str(seed)
