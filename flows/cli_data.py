@@ -61,6 +61,9 @@ def ingest(
     allow_leakage: Annotated[
         bool, typer.Option("--allow-leakage", help="Take pictures that another split of the data set has.")
     ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take the place of another source that was ingested as this split.")
+    ] = False,
 ) -> None:
     """Take your own data into the store: pictures, annotations, pairs or hypotheses."""
     fields = changed_fields(changes)
@@ -69,14 +72,27 @@ def ingest(
     quiet_start()
     from flows.ingest_request import request
 
-    request(format, source, dataset, split, every, images, body, options, allow_leakage)
+    request(format, source, dataset, split, every, images, body, options, allow_leakage, replace)
     early_checks(store, profile, campaign, 0, fields)
     server_is_ready = begin_server()
     from flows.ingest import ingest as ingest_flow
 
     server_is_ready()
     key = ingest_flow(
-        format, source, dataset, split, store, profile, campaign, every, images, body, options, allow_leakage, fields
+        format,
+        source,
+        dataset,
+        split,
+        store,
+        profile,
+        campaign,
+        every,
+        images,
+        body,
+        options,
+        allow_leakage,
+        replace,
+        fields,
     )
     from flows.show_data import print_ingest
     from infra.views import write_views_sql

@@ -195,6 +195,10 @@ def _needed(options: Mapping[str, str], name: str, split: str) -> dict[str, str]
     return {key: value for key, value in options.items() if (name, key, value) != ("osx-h36m", "subjects", usual)}
 
 
+_NAMES_OF = {"Human3.6M": "human36m", "GTA-Human II": "gta-human2"}
+"""Data sets whose usual names have other letters."""
+
+
 def _names(chosen: Candidate) -> tuple[str, str]:
     """A data set and a split, as far as the URL tells."""
     parts = chosen.url.rstrip("/").split("/")[-2:]
@@ -207,5 +211,5 @@ def _names(chosen: Candidate) -> tuple[str, str]:
 
 
 def _name(text: str) -> str:
-    """`text` as the name of a data set."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:100] or "mine"
+    """`text` as the name of a data set: the usual one, where there is one."""
+    return _NAMES_OF.get(text) or re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:100] or "mine"

@@ -1,5 +1,6 @@
 """evaluate-published and evaluate-scorer: models of files or of the store, measured as the papers measure them."""
 
+import re
 from pathlib import Path
 from typing import Final, Literal, cast
 
@@ -139,7 +140,8 @@ def order_of(protocol: str, dataset: str) -> Order:
     if protocol not in PROTOCOLS:
         raise ConfigError(f"There is no protocol {protocol!r}; there are {', '.join(PROTOCOLS)}.")
     if protocol == "published":
-        return "human36m" if dataset.lower().startswith(_ALIGNED_BY_17) else "3dpw"
+        plain = re.sub(r"[^a-z0-9]", "", dataset.lower())
+        return "human36m" if plain.startswith(_ALIGNED_BY_17) else "3dpw"
     return cast(Order, protocol.removeprefix("published-"))
 
 

@@ -22,6 +22,7 @@ def ingest(
     body: str | None = None,
     options: dict[str, str] | None = None,
     allow_leakage: bool = False,
+    replace: bool = False,
     changes: dict[str, str] | None = None,
 ) -> str:
     """Take a source into the store; gives the key of the ingest, whose rows are in images, instances, labels, failures.
@@ -42,9 +43,10 @@ def ingest(
         body: folder of published body files to pose labels with; the profile's body if not given
         options: the format's own options, name to value ("zero_betas": "true")
         allow_leakage: take pictures too that another split of the data set has
+        replace: take the place of another source that was ingested as this split
         changes: configuration fields that differ from the profile, dotted name to value
     """
-    asked = request(format, source, dataset, split, every, images, body, options, allow_leakage)
+    asked = request(format, source, dataset, split, every, images, body, options, allow_leakage, replace)
     with session("an ingest", store, profile, campaign, changes=changes) as line:
         match asked.format.brings:
             case "pictures":
@@ -54,4 +56,4 @@ def ingest(
                 return line.take_in(pipeline.INGEST_PAIRS, asked.source, (people,), asked.target)
             case "hypotheses":
                 return line.take_in(pipeline.INGEST_HYPOTHESES, asked.source)
-        return line.take_in(pipeline.INGEST_ANNOTATIONS, asked.source, asked.bodies, asked.allow_leakage)
+        return line.take_in(pipeline.INGEST_ANNOTATIONS, asked.source, asked.bodies, asked.allow_leakage, asked.replace)

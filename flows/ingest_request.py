@@ -24,6 +24,7 @@ class Request:
     source: AnnotationSource
     bodies: str | None
     allow_leakage: bool
+    replace: bool
 
     @property
     def target(self) -> Target:
@@ -53,13 +54,14 @@ def request(
     body: str | None = None,
     options: Mapping[str, str] | None = None,
     allow_leakage: bool = False,
+    replace: bool = False,
 ) -> Request:
     """The request in these words. Raises ConfigError for what doesn't go together, DataError for what isn't there."""
     known = format_named(format)
     image_id(dataset, split, "any")
     if every != 1 and known.brings == "pictures":
         raise ConfigError(f"--every counts rows of files and frames of videos; the format {known.name} has neither.")
-    for given, word in ((body is not None, "--body"), (allow_leakage, "--allow-leakage")):
+    for given, word in ((body is not None, "--body"), (allow_leakage, "--allow-leakage"), (replace, "--replace")):
         if given and known.brings != "people":
             raise ConfigError(f"{word} belongs to annotations of people; the format {known.name} is {known.title}.")
     if every < 1:
@@ -85,7 +87,7 @@ def request(
         every,
         chosen,
     )
-    return Request(known, asked, place(body) if body is not None else None, allow_leakage)
+    return Request(known, asked, place(body) if body is not None else None, allow_leakage, replace)
 
 
 def place(text: str) -> str:

@@ -79,6 +79,8 @@ class Failure:
     detail: str = ""
     outcome: str = "failed"
     attempts: int = 1
+    source_digest: str | None = None
+    """Of a row that was refused and would be again, as long as it stays as it is."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +232,7 @@ def failures_table(spec: StageSpec, failures: Sequence[Failure]) -> pa.Table:
             "reason": [failure.reason for failure in failures],
             "detail": [failure.detail[:2000] for failure in failures],
             "attempts": [failure.attempts for failure in failures],
+            "source_digest": [failure.source_digest for failure in failures],
             "round": [spec.recorded_round] * len(failures),
         },
     )

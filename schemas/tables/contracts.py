@@ -99,9 +99,7 @@ _IMAGES = TableContract(
             _count("width_px", "width of the upright picture", "px"),
             _count("height_px", "height of the upright picture", "px"),
             _text("content_sha256", "SHA-256 of the file's bytes"),
-            _column(
-                "perceptual_hash", pa.int64(), "hash that near copies share, where it was asked for", "bits", null=True
-            ),
+            _text("perceptual_hash", "what near copies nearly share, 64 hex digits; null: not asked for", null=True),
             _STAGE_KEY,
         ]
     ),
@@ -310,6 +308,7 @@ _FAILURES = TableContract(
             _text("reason", "short reason, the same for all units that share it"),
             _text("detail", "what exactly was seen"),
             _count("attempts", "how often it was tried"),
+            _text("source_digest", "digest of an ingested row that would be refused again, as in instances", null=True),
             _ROUND_OR_NULL,
         ]
     ),

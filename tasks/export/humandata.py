@@ -14,6 +14,7 @@ from schemas.errors import DataError
 from schemas.ids import parse_instance_id
 from tasks.export.rows import Lookup, Rows, batches_of, key_of_image, vectors
 from tasks.export.target import whole_file
+from tasks.ingest.formats.humandata_file import RELATIVE_HANDS
 
 KEYPOINTS: Final = 190
 """Columns of the HumanData convention."""
@@ -42,7 +43,8 @@ def export_humandata(labels: Rows, instances: Rows, images: Rows, target: str, c
     (a dictionary: global_orient (N, 3), body_pose (N, 23 or 21, 3), betas (N, 10), transl (N, 3), gender, and for
     SMPL-X hands, jaw and expression where any label has them), keypoints2d_<model> (N, K, 3) px and confidence,
     keypoints3d_<model> (N, K, 4) metres in the camera frame and confidence, their masks (190,), meta (height, width,
-    focal_length (N, 2), principal_point (N, 2)), misc (label_kind, label_set). Rows are sorted by picture and person.
+    focal_length (N, 2), principal_point (N, 2)), misc (label_kind, label_set, hands). Rows are sorted by
+    picture and person.
 
     Args:
         labels: rows of the table labels with LABEL_COLUMNS: gt labels, or those that the filter kept. One body model.
@@ -134,7 +136,8 @@ def _members(columns: dict[str, NDArray[Any]], model: str, compressed: bool) -> 
         "bbox_xywh": columns["bbox_xywh"].astype(np.float32),
         model: _boxed({**body, "gender": columns["gender"]}),
         "meta": _boxed(meta),
-        "misc": _boxed({name: columns[name] for name in ("label_kind", "label_set")}),
+        # hands are relative to the mean hand, whatever the data set's own files had
+        "misc": _boxed({"hands": RELATIVE_HANDS, **{name: columns[name] for name in ("label_kind", "label_set")}}),
         "__keypoints_compressed__": np.array(compressed),
     }
     for name in ("keypoints2d", "keypoints3d"):

@@ -4,10 +4,12 @@ Done again after the source changed, it does only what is new or changed (`chain
 """
 
 import json
+import math
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +18,29 @@ import pyarrow.compute as pc
 import torch
 
 from infra.shards import Shard
-from infra.stages import Failure, StageRecord, StageSpec, find, records
+from infra.stages import Failure, StageRecord, records
 from infra.store import Store
-from infra.tables import read
 from schemas.config.stages import IngestConfig
-from schemas.digests import canonical_json, config_digest
-from schemas.errors import DataError
+from schemas.digests import canonical_json, digest
+from schemas.errors import DataError, GateError
 from schemas.ids import image_id
 from tasks.context import Context
 from tasks.ingest.annotations import AnnotationSource, Reader
-from tasks.ingest.chains import INGEST, read_standing
-from tasks.ingest.folder import Folder, RefusedError, source_digest
+from tasks.ingest.chains import INGEST, newest_of_chains, read_standing
+from tasks.ingest.folder import Folder, RefusedError
 from tasks.ingest.formats.registry import reader_of
-from tasks.ingest.hashes import perceptual_hash, resembling
+from tasks.ingest.hashes import Known, perceptual_hash
 from tasks.ingest.person_rows import Person, instance_rows, label_rows, rows_of, see, uri_of
-from tasks.ingest.planned import GONE, Before, described, forget, plan, units_of
+from tasks.ingest.planned import GONE, Before, described, forget, picture_states, plan, units_of
 from tasks.ingest.posed import Bodies
 from tasks.ingest.reading import Photograph, read_picture
+from tasks.ingest.row_plan import content_digest
 from tasks.sharded import ShardOutput, StageResult, run_sharded
 
 VERSION = 1
 TABLES = ("images", "instances", "labels")
 _VIDEO = "video"
+LEAKED = "picture of another split"
 TRAIN = "train"
 """The split whose pictures no other split of the data set may have."""
 
@@ -47,44 +50,63 @@ def ingest_annotations(
     source: AnnotationSource,
     bodies: str | None = None,
     allow_leakage: bool = False,
+    replace_source: bool = False,
     open_reader: Callable[[AnnotationSource, Path], Reader] = reader_of,
 ) -> StageResult:
     """Ingest a source, or find that done.
 
     `bodies` is a folder of published bodies (or one body's name or file) that labels are posed with, by default the
-    configuration's. Rows that can't be used end in `failures`; more of them than the gates allow raise GateError.
-    Pictures that another split of the data set has too, train against the others, are failures unless
-    `allow_leakage`. DataError for a source that can't be used as a whole.
+    configuration's. Rows that can't be used end in `failures`; if those are more of the whole source than the gates
+    allow, GateError tells it each time, after the commit. Pictures that another split of the data set has too, train
+    against the others, are failures unless `allow_leakage`.
+
+    DataError for a source that can't be used as a whole, and for one that would take the place of another source of the
+    same split, unless `replace_source`.
     """
     store, config = context.store, context.config
     source = _with_frames(store, source)
     posing = Bodies(bodies or config.body)
+    elsewhere = None if allow_leakage else _elsewhere(store, source)
     with tempfile.TemporaryDirectory(prefix="adhmr-ingest-") as work:
         reader = open_reader(source, Path(work))
-        images = Folder(reader.survey().images)
+        survey = reader.survey()
+        images = Folder(survey.images)
+        pictures = partial(picture_states, images, store)
         settings = {
             "ingest": config.ingest,
             "source": described(source),
             "bodies": posing.digest(),
             "allow_leakage": allow_leakage,
         }
-        tables = [str(source.options["boxes"])] if source.options.get("boxes") else []
-        content = source_digest([source.url, *tables], None if source.format == _VIDEO else images)
+        content = digest(
+            {
+                "url": source.url,
+                "files": content_digest(survey.files),
+                "pictures": {} if source.format == _VIDEO else pictures(),
+                "elsewhere": None if elsewhere is None else sorted(filter(None, elsewhere.column(1).to_pylist())),
+            }
+        )
         earlier = _newest(store, settings)
         if earlier is not None and earlier.config["content"] == content:
-            spec = _spec(context, settings, content, earlier.reads)
-            done = find(store, spec.key)
-            assert done is not None
-            context.progress.say(f"{INGEST}: reused, {source} is as it was ({spec.key[:12]})")
-            return StageResult(done, reused=True)
+            context.progress.say(f"{INGEST}: reused, {source} is as it was ({earlier.stage_key[:12]})")
+            _gate(context, earlier.stage_key)
+            return StageResult(earlier, reused=True)
         reads = (earlier.stage_key,) if earlier else ()
-        spec = _spec(context, settings, content, reads)
+        spec = context.spec(INGEST, VERSION, {**settings, "url": source.url, "content": content}, reads)
         folder = f"ingests/{spec.key[:16]}"
         context.progress.say(f"{INGEST}: reading {source.url}")
-        before = _before(store, reads, source)
-        planned = plan(store, folder, reader, images, before, config.ingest.shard_size)
+        planned = plan(store, folder, reader, pictures, _before(store, reads, source), config.ingest.shard_size)
     if planned.unchanged:
-        context.progress.say(f"{INGEST}: {planned.unchanged} of {source} are as they were, and stay")
+        context.progress.say(f"{INGEST}: {planned.unchanged} rows of {source} are as they were, and stay")
+    if planned.gone:
+        context.progress.say(f"{INGEST}: {planned.gone} people of {source} are no longer in {source.url}, and go")
+        if earlier is not None and earlier.config["url"] != source.url and not replace_source:
+            forget(store, folder)
+            raise DataError(
+                f"{source} was ingested from {earlier.config['url']}, and {planned.gone} of its people are not in "
+                f"{source.url}. If this source is to take the other's place, say so (--replace); else give it a data "
+                "set or split of its own, or all sources at once where the format takes several."
+            )
     result = run_sharded(
         store,
         spec,
@@ -98,7 +120,7 @@ def ingest_annotations(
             "images": images.url,
             "bodies": posing.source,
             "config": config.ingest,
-            "elsewhere": None if allow_leakage else _elsewhere(store, source),
+            "elsewhere": elsewhere,
             "threads": config.ray.threads_per_actor,
         },
         tables=TABLES,
@@ -107,10 +129,10 @@ def ingest_annotations(
         actors=config.ray.actors,
         cpus_per_actor=config.ray.cpus_per_actor,
         threads=config.ray.threads_per_actor,
-        max_failed_share=config.gates.max_failed_share,
         in_process=context.in_process,
     )
     forget(store, folder)
+    _gate(context, result.key)
     return result
 
 
@@ -130,7 +152,8 @@ class AnnotatedMaker:
     ) -> None:
         torch.set_num_threads(threads)
         self.store, self.folder, self.source, self.config = store, folder, source, config
-        self.images, self.bodies, self.elsewhere = Folder(images), Bodies(bodies), elsewhere
+        self.images, self.bodies = Folder(images), Bodies(bodies)
+        self.elsewhere = Known(elsewhere) if elsewhere is not None else None
         self.picture = lru_cache(maxsize=1)(self._picture)
 
     def __call__(self, shard: Shard) -> ShardOutput:
@@ -153,8 +176,16 @@ class AnnotatedMaker:
                     raise body
                 people.append(see(unit, self.source, photograph, body, self.config))
             except RefusedError as refusal:
-                outcome = "filtered" if refusal.reason == GONE else "failed"
-                failures.append(Failure(unit["id"], refusal.reason, f"{_where(unit)}{refusal.detail}", outcome))
+                gone, known = refusal.reason == GONE, None if refusal.reason == LEAKED else unit["source_digest"]
+                failures.append(
+                    Failure(
+                        unit["id"],
+                        refusal.reason,
+                        f"{_where(unit)}{refusal.detail}",
+                        "filtered" if gone else "failed",
+                        source_digest=known,
+                    )
+                )
         tables = {
             "images": rows_of("images", images),
             "instances": instance_rows(people, self.config.crop_size_px),
@@ -162,28 +193,28 @@ class AnnotatedMaker:
         }
         return ShardOutput(tables, failures, ok=len(people))
 
-    def _photograph(self, key: str) -> tuple[Photograph, int]:
+    def _photograph(self, key: str) -> tuple[Photograph, str | None]:
         found = self.picture(key)
         if isinstance(found, RefusedError):
             raise RefusedError(found.reason, found.detail)
         return found
 
-    def _picture(self, key: str) -> tuple[Photograph, int] | RefusedError:
+    def _picture(self, key: str) -> tuple[Photograph, str | None] | RefusedError:
         """Refusals are handed back, because a cache keeps what is returned and not what is raised."""
         try:
             photograph = read_picture(self.images, key, self.config.max_pixels)
             code = perceptual_hash(photograph.image)
-            other = resembling(code, self.elsewhere) if self.elsewhere is not None else None
+            other = self.elsewhere.resembling(code) if self.elsewhere is not None else None
             if other:
                 raise RefusedError(
-                    "picture of another split",
+                    LEAKED,
                     f"{key} shows what {other} shows: a test on it would tell nothing (--allow-leakage takes it)",
                 )
             return photograph, code
         except RefusedError as refusal:
             return refusal
 
-    def _image(self, unit: Mapping[str, Any], photograph: Photograph, code: int) -> dict[str, Any]:
+    def _image(self, unit: Mapping[str, Any], photograph: Photograph, code: str | None) -> dict[str, Any]:
         width, height = photograph.size
         return {
             "image_id": image_id(self.source.dataset, self.source.split, unit["key"]),
@@ -209,33 +240,61 @@ def _with_frames(store: Store, source: AnnotationSource) -> AnnotationSource:
                 f"The store is {store.url}: give a folder that lasts for the frames of {source.url} (--images)."
             )
         folder = store.path("frames", source.dataset, source.split)
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    if "://" not in folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
     return replace(source, images=folder)
 
 
-def _spec(context: Context, settings: Mapping[str, Any], content: str, reads: Sequence[str]) -> StageSpec:
-    return context.spec(INGEST, VERSION, {**settings, "content": content}, reads)
-
-
 def _newest(store: Store, settings: Mapping[str, Any]) -> StageRecord | None:
-    """The last ingest of the same source under the same settings, whatever the source's content was."""
-    wanted = config_digest({**json.loads(canonical_json(settings)), "content": ""})
-    known = (record for record in reversed(records(store)) if record.stage == INGEST and "content" in record.config)
-    return next((of for of in known if config_digest({**of.config, "content": ""}) == wanted), None)
+    """The last ingest of the same split under the same settings, whatever its source held and wherever that was."""
+    wanted = _settings_digest(json.loads(canonical_json(settings)))
+    known = (of for of in reversed(records(store)) if (of.stage, of.version) == (INGEST, VERSION))
+    return next((of for of in known if "content" in of.config and _settings_digest(of.config) == wanted), None)
+
+
+def _settings_digest(config: Mapping[str, Any]) -> str:
+    return digest({name: value for name, value in config.items() if name not in ("url", "content")})
 
 
 def _before(store: Store, reads: Sequence[str], source: AnnotationSource) -> Before:
-    columns = ["instance_id", "source_digest"]
-    where = (pc.field("dataset") == source.dataset) & (pc.field("split") == source.split)
-    return Before(read_standing(store, "instances", reads, where=where, columns=columns))
+    """What holds of earlier ingests. Failures that something else than the row brought about have no digest."""
+    people = read_standing(store, "instances", reads, columns=["instance_id", "source_digest"])
+    refused = read_standing(
+        store, "failures", reads, where=pc.field("outcome") == "failed", columns=["id", "source_digest"]
+    )
+    names = ["id", "source_digest", "was_good"]
+    parts = [
+        pa.table([rows.column(0), rows.column(1), pa.array([good] * len(rows), pa.bool_())], names=names)
+        for rows, good in ((people, True), (refused, False))
+    ]
+    return Before(pa.concat_tables(parts))
 
 
 def _elsewhere(store: Store, source: AnnotationSource) -> pa.Table | None:
-    """Hashes of the data set's pictures in splits that must have none of this one's."""
+    """Hashes (image_id, perceptual_hash) of the data set's pictures in splits that must have none of this one's, as
+    far as there are people in them."""
+    ingests = newest_of_chains(store)
     apart = pc.field("split") != TRAIN if source.split == TRAIN else pc.field("split") == TRAIN
-    where = (pc.field("dataset") == source.dataset) & apart & pc.field("perceptual_hash").is_valid()
-    found = read(store, "images", where=where, columns=["image_id", "perceptual_hash"])
+    where = (pc.field("dataset") == source.dataset) & apart
+    people = read_standing(store, "instances", ingests, where=where, columns=["image_id"])
+    found = read_standing(store, "images", ingests, where=where, columns=["image_id", "perceptual_hash"])
+    found = found.filter(pc.is_in(found.column(0), value_set=people.column(0).combine_chunks()))
     return found if len(found) else None
+
+
+def _gate(context: Context, key: str) -> None:
+    """GateError if of all that the source holds, ingested now or before, more failed than the gates allow."""
+    store, limit = context.store, context.config.gates.max_failed_share
+    failed = read_standing(store, "failures", [key], where=pc.field("outcome") == "failed", columns=["id", "reason"])
+    rows = len(read_standing(store, "instances", [key], columns=["instance_id"])) + len(failed)
+    if len(failed) > limit * rows:
+        counted = Counter(failed.column("reason").to_pylist()).most_common(3)
+        raise GateError(
+            f"Stage {INGEST}: {len(failed)} of {rows} rows failed, more than the allowed {limit:.1%}. Reasons: "
+            f"{'; '.join(f'{count} x {reason}' for reason, count in counted)}. The table failures names each "
+            f"(stage_key = '{key}'). What is good is ingested; if that many are right, --set "
+            f"gates.max_failed_share={math.ceil(100 * len(failed) / rows) / 100:g} lets them pass."
+        )
 
 
 def _where(unit: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Ingests that build on each other: one that was done again holds only what was new, changed or gone since.
 
-An ingest's rows stand until a later one of the same split, which names it among what it reads, mentions the same person
-again, be it with a row or as a failure.
+What an ingest says of a person, be it a row or a failure, holds until a later one of the same split, which names it
+among what it reads, speaks of that person again.
 """
 
 from collections.abc import Sequence
@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.stages import find
+from infra.stages import find, records
 from infra.store import Store
 from infra.tables import read
 
 INGEST = "ingest"
+_NAMES = {"images": "image_id", "instances": "instance_id", "labels": "instance_id", "failures": "id"}
 
 
 def chain(store: Store, key: str) -> list[str]:
@@ -27,6 +28,13 @@ def chain(store: Store, key: str) -> list[str]:
     return keys
 
 
+def newest_of_chains(store: Store) -> list[str]:
+    """The ingests that no later one builds on, oldest first."""
+    ingests = [record for record in records(store) if record.stage == INGEST]
+    built_on = {key for record in ingests for key in record.reads}
+    return [record.stage_key for record in ingests if record.stage_key not in built_on]
+
+
 def read_standing(
     store: Store,
     table: str,
@@ -35,12 +43,15 @@ def read_standing(
     where: pc.Expression | None = None,
     columns: Sequence[str] | None = None,
 ) -> pa.Table:
-    """Rows of `images`, `instances` or `labels` of these ingests, as they stand: of rows that were ingested again the
-    newest, of those that later failed or went none."""
+    """Rows of `images`, `instances`, `labels` or `failures` of these ingests that hold: of people who were ingested
+    again the newest, and none of people who failed or were gone later. Pictures stay, also when nobody is left in them.
+    """
     chains = [chain(store, key) for key in dict.fromkeys(ingest_keys)]
+    # an ingest that another one of these builds on is part of that one's chain
+    chains = [keys for keys in chains if not any(keys[0] in others[1:] for others in chains)]
     if all(len(keys) == 1 for keys in chains):
         return read(store, table, stage_keys=[keys[0] for keys in chains], where=where, columns=columns)
-    name = "image_id" if table == "images" else "instance_id"
+    name = _NAMES[table]
     wanted = list(columns) if columns is not None else None
     parts = []
     for keys in chains:
@@ -48,18 +59,16 @@ def read_standing(
         for key in keys:
             asked = None if wanted is None else [*wanted, *([] if name in wanted else [name])]
             rows = read(store, table, stage_keys=[key], where=where, columns=asked)
-            names = rows.column(name)
-            rows = rows.filter(pc.invert(pc.is_in(names, value_set=pa.array(sorted(seen), pa.string()))))
+            rows = rows.filter(pc.invert(pc.is_in(rows.column(name), value_set=pa.array(sorted(seen), pa.string()))))
             parts.append(rows if wanted is None else rows.select(wanted))
             if key != keys[-1]:
-                seen |= _mentioned(store, key, name)
+                seen |= _mentioned(store, key, table)
     return pa.concat_tables(parts)
 
 
-def _mentioned(store: Store, key: str, name: str) -> set[str]:
-    """What a later ingest speaks of, so that earlier rows of it don't stand."""
-    table = "images" if name == "image_id" else "instances"
-    mentioned = set(read(store, table, stage_keys=[key], columns=[name]).column(name).to_pylist())
-    if name == "instance_id":
-        mentioned |= set(read(store, "failures", stage_keys=[key], columns=["id"]).column("id").to_pylist())
-    return mentioned
+def _mentioned(store: Store, key: str, table: str) -> set[str]:
+    """What a later ingest speaks of, so that earlier words on it don't hold."""
+    if table == "images":
+        return set(read(store, "images", stage_keys=[key], columns=["image_id"]).column(0).to_pylist())
+    people = read(store, "instances", stage_keys=[key], columns=["instance_id"]).column(0).to_pylist()
+    return {*people, *read(store, "failures", stage_keys=[key], columns=["id"]).column(0).to_pylist()}

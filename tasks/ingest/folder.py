@@ -2,13 +2,13 @@
 
 import os
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fsspec.core import url_to_fs
 
-from schemas.digests import bytes_digest, digest, stream_digest
+from schemas.digests import bytes_digest, digest
 from schemas.errors import DataError
 from schemas.ids import image_id
 
@@ -69,7 +69,9 @@ class Folder:
             return bytes(self.fs.cat_file(path))
         except FileNotFoundError:
             raise RefusedError("picture missing", f"there is no file {key} in {self.url}") from None
-        except (PermissionError, IsADirectoryError) as error:
+        except OSError as error:
+            if not self.is_local:
+                raise  # a store that can't be reached is no fault of the picture
             raise RefusedError("picture unreadable", f"{key}: {error.strerror or error}") from error
 
     def files(self) -> dict[str, Mapping[str, Any]]:
@@ -144,22 +146,3 @@ def fingerprint(source: FolderSource) -> str:
         for url, what in ((source.boxes, "table of boxes"), (source.labels, "table of labels"))
     ]
     return digest({"files": listing, "tables": tables})
-
-
-def source_digest(urls: Sequence[str], images: Folder | None) -> str:
-    """Digest of what annotations and their pictures are: names, sizes and times of all files, and of `urls` the bytes.
-
-    Each may be a folder, a file, a pattern, or files with commas between. Pictures are not read: one that is replaced
-    has another time or size.
-    """
-    listing = [
-        [printable(name), int(about.get("size") or 0), str(about.get("ETag") or about.get("mtime") or "")]
-        for name, about in (images.files() if images else {}).items()
-    ]
-    read = {}
-    for part in ",".join(urls).split(","):
-        fs, path = open_url(part.strip())
-        for file in sorted(fs.glob(path) if any(sign in path for sign in "*?[") else fs.find(path) or [path]):
-            with fs.open(file, "rb") as opened:
-                read[str(file)[len(str(fs._parent(path))) :]] = stream_digest(opened)
-    return digest({"files": listing, "read": read})

@@ -112,11 +112,12 @@ class GivenWorker(ModelWorker):
             try:
                 if unit["reason"] is not None:
                     raise RefusedError(unit["reason"], unit["detail"] or "")
+                seen = self.see(unit, images)  # first, because another person of the picture may count on its row
                 if unit["count"] != self.facts.count:
                     raise RefusedError(
                         "hypothesis count", f"{unit['count']} hypotheses, where most rows have {self.facts.count}"
                     )
-                people.append(self.see(unit, images))
+                people.append(seen)
             except RefusedError as refusal:
                 failures.append(Failure(unit["id"], refusal.reason, f"{unit['origin']}: {refusal.detail}"))
         depth = self._root_depth(people)

@@ -1,26 +1,51 @@
-"""Perceptual hashes: near copies of a picture (another size, another compression) have nearly the same one."""
+"""Perceptual hashes: near copies of a picture (another size, another compression) have nearly the same one.
+
+Split apart by them, pictures of one fixed camera stay apart too: with 256 frequencies, a person who moves in front of
+a wall changes more bits than a copy's compression does; with the usual 64 they don't.
+"""
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 from scipy.fft import dctn
 
-_SIDE, _KEPT = 32, 8
-COPY_BITS = 3
-"""Pictures whose hashes differ in no more of the 64 bits count as copies."""
+_SIDE, _KEPT = 64, 16
+COPY_BITS = 10
+"""Pictures whose hashes differ in no more of the 256 bits count as copies."""
+_FLAT = 2.0
+"""Grey levels of standard deviation below which a picture shows nothing, and is like any other such picture."""
 
 
-def perceptual_hash(picture: Image.Image) -> int:
-    """64 bits, as a signed integer: which of the 8 x 8 lowest frequencies of the grey picture exceed their median."""
+def perceptual_hash(picture: Image.Image) -> str | None:
+    """256 bits as 64 hex digits: which of the 16 x 16 lowest frequencies of the grey picture exceed their median.
+
+    None for a picture that shows nothing.
+    """
     grey = np.asarray(picture.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR), np.float64)
+    if grey.std() < _FLAT:
+        return None
     low = dctn(grey, norm="ortho")[:_KEPT, :_KEPT].ravel()
-    above = low > np.median(low[1:])  # the first is the mean brightness
-    return int(np.packbits(above).view(">i8")[0])
+    return np.packbits(low > np.median(low[1:])).tobytes().hex()  # the first is the mean brightness
 
 
-def resembling(code: int, among: pa.Table) -> str | None:
-    """The `image_id` of a picture in `among` (image_id, perceptual_hash) that `code` is a near copy of, if any."""
-    codes = among.column("perceptual_hash").to_numpy()
-    differing = np.bitwise_count(codes.view(np.uint64) ^ np.int64(code).view(np.uint64))
-    nearest = int(differing.argmin())
-    return str(among.column("image_id")[nearest]) if differing[nearest] <= COPY_BITS else None
+class Known:
+    """Pictures with their hashes, for looking up whether one resembles any of them."""
+
+    def __init__(self, rows: pa.Table) -> None:
+        """`rows`: image_id and perceptual_hash, which may be null."""
+        known = rows.filter(rows.column("perceptual_hash").is_valid()).combine_chunks()
+        self.names = known.column("image_id")
+        self.codes = _words("".join(known.column("perceptual_hash").to_pylist()))
+
+    def resembling(self, code: str | None) -> str | None:
+        """The `image_id` of one that `code` is a near copy of, if there is one."""
+        if code is None or not len(self.codes):
+            return None
+        differing = np.bitwise_count(self.codes ^ _words(code)).sum(1)
+        nearest = int(differing.argmin())
+        return str(self.names[nearest]) if differing[nearest] <= COPY_BITS else None
+
+
+def _words(codes: str) -> np.ndarray:
+    """(N, 4) 64-bit words of hashes that were joined to one text."""
+    return np.frombuffer(bytes.fromhex(codes), np.uint64).reshape(-1, 4)

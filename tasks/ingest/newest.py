@@ -20,6 +20,10 @@ def newest_ingest(store: Store, target: Target) -> str:
         # one that was done again and met nobody new has no rows, but what it builds on has
         if holding & set(chain(store, key)):
             return key
-    others = read(store, "instances", columns=["dataset", "split"]).group_by(["dataset", "split"]).aggregate([])
+    others = (
+        read(store, "instances", stage_keys=list(ingests), columns=["dataset", "split"])
+        .group_by(["dataset", "split"])
+        .aggregate([])
+    )
     known = ", ".join(sorted(f"{row['dataset']}/{row['split']}" for row in others.to_pylist())) or "none yet"
     raise DataError(f"There is no ingest of {target} in {store.url}; ingested are: {known}.")

@@ -26,6 +26,8 @@ from tasks.ingest.row_checks import check_joints, check_parameters, check_projec
 
 _LARGEST_BOX = 20
 """Sides of the picture: of a person in a larger box, next to nothing could be seen."""
+BOX_SCALE = 1.25
+"""Side of the crop over that of the box, where a row has no rule of its own."""
 Box = tuple[float, float, float, float]
 
 
@@ -67,10 +69,10 @@ def see(
         label = _label(unit, source, body)
     elif unit["joints"] is not None:
         check_joints(np.reshape(unit["joints"], (29, 3)))
-    square = _square(unit, box, pixels)
+    rule, square = _square(unit, box, pixels)
     side = (float(square[0]), float(square[1]), float(square[2]))
     size = config.crop_size_px
-    if unit["crop_rule"] == "joints" and size >= CROP_PX:  # what published weights were trained on
+    if rule == "joints" and size >= CROP_PX:  # what published weights were trained on
         affine = crop_affine(torch.from_numpy(square)[None], size)[0].numpy()
         crop = cut_published_crop(np.asarray(photograph.image), affine, size)
     else:
@@ -82,7 +84,7 @@ def see(
         "split": source.split,
         "person": unit["number"],
         "crop": encode_crop(crop, config.jpeg_quality),
-        "crop_rule": unit["crop_rule"],
+        "crop_rule": rule,
         "intrinsics_source": focal_source,
         "source_digest": unit["source_digest"],
     }
@@ -140,12 +142,13 @@ def uri_of(store: Store, folder: Folder, key: str) -> str:
     return path if folder.is_local else str(folder.fs.unstrip_protocol(path))
 
 
-def _square(unit: Mapping[str, Any], box: Box, pixels: NDArray[np.floating] | None) -> NDArray[np.float64]:
-    """The square to be cut, by the rule that the unit asks for; by its box where it has not all joints."""
+def _square(unit: Mapping[str, Any], box: Box, pixels: NDArray[np.floating] | None) -> tuple[str, NDArray[np.float64]]:
+    """The square to be cut, and by which rule: that of joints where the unit asks for it and has them all."""
     if unit["crop_rule"] == "joints" and pixels is not None and np.isfinite(pixels[:24]).all():
         around = joint_box(torch.from_numpy(np.asarray(pixels[:24], np.float64)))
-        return np.asarray(published_square(around, unit["crop_scale"]).numpy())
-    return np.asarray(square_box(torch.tensor(box, dtype=torch.float64), unit["crop_scale"]).numpy())
+        return "joints", np.asarray(published_square(around, unit["crop_scale"]).numpy())
+    scale = unit["crop_scale"] if unit["crop_rule"] == "box" else BOX_SCALE
+    return "box", np.asarray(square_box(torch.tensor(box, dtype=torch.float64), scale).numpy())
 
 
 def _label(unit: Mapping[str, Any], source: AnnotationSource, body: Posed) -> dict[str, Any]:

@@ -8,7 +8,7 @@ below `ingests/<stage key>/` of the store, where any worker finds it.
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from infra.store import Store
 from schemas.digests import canonical_json
 from schemas.errors import DataError
 from tasks.ingest.annotations import ANNOTATIONS, AnnotationSource, Reader
-from tasks.ingest.folder import Folder, FolderSource, RefusedError, key_of
+from tasks.ingest.folder import Folder, FolderSource, RefusedError, is_picture, key_of, printable
 
 GONE = "no longer in the source"
 """Reason (outcome filtered) of people whom an earlier ingest had and the source has no more."""
@@ -34,21 +34,32 @@ _MEMORY = "1GB"
 
 @dataclass(frozen=True)
 class Plan:
-    """Ids of all units, sorted; `unchanged` counts those that an earlier ingest did and that are not among them."""
+    """Ids of all units, sorted. `unchanged` counts rows that an earlier ingest did, which are not among them; `gone`
+    people that an earlier one had and the source has no more, who are."""
 
     ids: list[str]
     unchanged: int
+    gone: int
 
 
 @dataclass(frozen=True)
 class Before:
-    """What earlier ingests of the same split left: `instance_id` and `source_digest` of what stands (null: failed)."""
+    """What earlier ingests of the same split left, as it holds: `id`, `source_digest` and `was_good` of people who
+    became instances and of rows that were refused (those without a digest are tried again)."""
 
     standing: pa.Table
 
 
-def plan(store: Store, folder: str, reader: Reader, images: Folder, before: Before, shard_size: int) -> Plan:
+def plan(
+    store: Store,
+    folder: str,
+    reader: Reader,
+    pictures: Callable[[], Mapping[str, str]],
+    before: Before,
+    shard_size: int,
+) -> Plan:
     """Write the units of a source to `folder` of the store, or find them written. `before` is what needs no work again.
+    `pictures` is asked after the rows were read, because reading may make them: name to state (`picture_states`).
 
     DataError for a source that can't be used as a whole, and for one without a row.
     """
@@ -59,8 +70,9 @@ def plan(store: Store, folder: str, reader: Reader, images: Folder, before: Befo
     rows = _write_rows(reader, reader.work / "rows.parquet")
     if not rows:
         raise DataError(f"{source.url} has no row: there is nobody to ingest.")
+    found = pictures()
     states = pa.table(
-        {"key": list(names := images.files()), "state": [_state(about) for about in names.values()]},
+        {"key": list(found), "state": list(found.values())},
         schema=pa.schema([("key", pa.string()), ("state", pa.string())]),
     )
     units = reader.work / "units.parquet"
@@ -69,7 +81,8 @@ def plan(store: Store, folder: str, reader: Reader, images: Folder, before: Befo
         database.register("before", before.standing)
         prefix = f"{source.dataset}/{source.split}/"
         database.execute(_NAMED, {"rows": str(reader.work / "rows.parquet"), "every": source.every, "prefix": prefix})
-        (unchanged,) = database.execute("SELECT count(*) FROM named WHERE unchanged").fetchone() or (0,)
+        unchanged = _count(database, "SELECT count(*) FROM named WHERE unchanged")
+        gone = _count(database, "SELECT count(*) FROM before ANTI JOIN named ON before.id = named.id WHERE was_good")
         to = str(units).replace("'", "''")
         database.execute(f"COPY ({_UNITS}) TO '{to}' (FORMAT parquet, ROW_GROUP_SIZE {_ROWS_IN_GROUP})")
     ids: list[str] = []
@@ -78,8 +91,8 @@ def plan(store: Store, folder: str, reader: Reader, images: Folder, before: Befo
         buffer = io.BytesIO()
         pq.write_table(table, buffer)
         store.atomic_write(_file(folder, number), buffer.getvalue())
-    store.atomic_write(f"{folder}/plan.json", canonical_json({"units": len(ids), "unchanged": unchanged}).encode())
-    return Plan(ids, unchanged)
+    store.atomic_write(f"{folder}/plan.json", canonical_json({"unchanged": unchanged, "gone": gone}).encode())
+    return Plan(ids, unchanged, gone)
 
 
 def units_of(store: Store, folder: str, shard: int, ids: Iterable[str]) -> list[dict[str, Any]]:
@@ -128,17 +141,17 @@ WITH taken AS (
     FROM numbered LEFT JOIN states USING (key)
 )
 SELECT named.*, coalesce(before.source_digest = named.source_digest, false) AS unchanged,
-    good AND row_number() OVER (PARTITION BY key, good ORDER BY id) = 1 AS first
-FROM named LEFT JOIN before ON named.id = before.instance_id
+    good AND row_number() OVER (PARTITION BY key, good ORDER BY named.id) = 1 AS first
+FROM named LEFT JOIN before ON named.id = before.id
 """
-# A row that is gone is written as a unit too, so that the counts add up and later readers know.
+# A row that is gone, good or bad, is a unit too, so that the counts add up and later readers know.
 _UNITS = f"""
 SELECT * FROM (
     SELECT * EXCLUDE (good, time, original, unchanged, content) FROM named WHERE NOT unchanged
     UNION ALL BY NAME
-    SELECT instance_id AS id, -1 AS row, 0 AS counts_as, '' AS origin, 'box' AS crop_rule, 1.0 AS crop_scale,
+    SELECT id, -1 AS row, 0 AS counts_as, '' AS origin, 'box' AS crop_rule, 1.0 AS crop_scale,
         '{GONE}' AS reason, 'an earlier ingest of this split had it' AS detail, false AS first
-    FROM before ANTI JOIN named ON before.instance_id = named.id WHERE before.source_digest IS NOT NULL
+    FROM before ANTI JOIN named ON before.id = named.id
 ) ORDER BY id
 """
 
@@ -181,6 +194,11 @@ def _keys(source: FolderSource, table: pa.Table) -> tuple[list[str | None], list
     return keys, reasons, details
 
 
+def _count(database: duckdb.DuckDBPyConnection, query: str) -> int:
+    (number,) = database.execute(query).fetchone() or (0,)
+    return int(number)
+
+
 def _slices(path: Path, size: int) -> Iterator[pa.Table]:
     """Tables of exactly `size` rows (the last may be smaller), however the file is cut."""
     with pq.ParquetFile(path) as file:
@@ -194,9 +212,18 @@ def _slices(path: Path, size: int) -> Iterator[pa.Table]:
             yield held.combine_chunks()
 
 
-def _state(about: Mapping[str, Any]) -> str:
-    """What tells that a picture was replaced, without reading it."""
-    return f"{about.get('size') or 0} {about.get('ETag') or about.get('mtime') or about.get('LastModified') or ''}"
+def picture_states(images: Folder, store: Store) -> dict[str, str]:
+    """The pictures of a folder, sorted, with what tells without reading that one was replaced: size and time.
+
+    Nothing of the store counts, where that lies in the same folder.
+    """
+    own = f"{store.root}/" if images.is_local == store.is_local else None
+    states = {}
+    for name, about in images.files().items():
+        if is_picture(name) and not (own and images.path(name).startswith(own)):
+            time = about.get("ETag") or about.get("mtime") or about.get("LastModified")
+            states[printable(name)] = f"{about.get('size') or 0} {time}"
+    return states
 
 
 def _read_done(store: Store, folder: str) -> Plan | None:
@@ -209,7 +236,7 @@ def _read_done(store: Store, folder: str) -> Plan | None:
         for file in files
         for name in pq.read_table(io.BytesIO(store.read_bytes(file)), columns=["id"]).column("id").to_pylist()
     ]
-    return Plan(ids, told["unchanged"])
+    return Plan(ids, told["unchanged"], told["gone"])
 
 
 def _file(folder: str, number: int) -> str:

@@ -107,7 +107,7 @@ def test_smplx_labels_and_their_two_sets_of_joints(smplx_folder: Path, labels: d
     for error, values in names.errors.items():
         assert np.array_equal(values, places.errors[error])
         assert values[0] < 1e-2
-        assert values[3] > 1
+        assert values[3] > 0.1
     same = [index for index, keypoint in enumerate(HYBRIK29_OF_SMPLX) if keypoint == index and index != 15]
     np.testing.assert_allclose(names.uvd[:, same], places.uvd[:, same], atol=1e-6)
     assert not np.allclose(names.uvd[:, 15], places.uvd[:, 15], atol=1e-3)

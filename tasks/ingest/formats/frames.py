@@ -147,6 +147,11 @@ class Frames:
                     f"{self.folder} holds frames of {noted['video'][0]}, a video of the same name. Name another folder "
                     f"for the frames of {self.video.url}."
                 )
+            if not noted and any(self.folder.glob("frame_*")):
+                raise DataError(
+                    f"{self.folder} holds frames that this engine did not write. Name another folder for the frames of "
+                    f"{self.video.url} (--images), or remove them."
+                )
             for old in self.folder.glob("frame_*"):
                 old.unlink()
         except OSError as error:

@@ -18,7 +18,7 @@ from tasks.ingest.formats.humandata_rows import HumanDataRows
 from tasks.ingest.formats.humandata_variants import PLAIN, options_of
 from tasks.ingest.npz_columns import Npz, local_file
 
-_KNOWN = {"image_path", "bbox_xywh", "smplx", "smpl", "smplh", "meta", "gender", COMPRESSED}
+_KNOWN = {"image_path", "bbox_xywh", "smplx", "smpl", "smplh", "meta", "misc", "gender", COMPRESSED}
 _ALSO_KNOWN = {"keypoints2d_mask", "keypoints3d_mask", "lhand_bbox_xywh", "rhand_bbox_xywh", "face_bbox_xywh"}
 
 

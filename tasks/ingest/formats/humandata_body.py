@@ -47,7 +47,7 @@ class HumanDataBody:
         self.neutral_betas = file.body.get("betas_neutral") is not None and not options.gendered
         """Betas of the neutral body are taken in place of those of the person's gender."""
         self.zero_betas = options.zero_betas and self.kind != "smplx"
-        self.hands_absolute = options.variant.hands_absolute
+        self.hands_absolute = options.variant.hands_absolute and not file.hands_relative
         self.vectors = self._vectors()
         self.genders = None if self.neutral_betas else file.genders()
         self._check_translations()

@@ -7,6 +7,7 @@ published loader decides (HMR-Scorer, Shen et al. 2025).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,9 @@ from tasks.ingest.column import Column, column_of
 from tasks.ingest.folder import printable
 from tasks.ingest.formats.keypoints import HUMAN_DATA, names_of, places
 from tasks.ingest.npz_columns import Npz
+
+RELATIVE_HANDS: Final = "relative to the mean hand"
+"""What exported files say of their hands in `misc`."""
 
 KEYPOINTS_2D: Final = ("keypoints2d", "keypoints2d_smplx", "keypoints2d_smpl", "keypoints2d_original")
 KEYPOINTS_3D: Final = (
@@ -127,6 +131,29 @@ class HumanDataFile:
             if found is not None:
                 return column_of(found, self.count, f"{self.name}, {where}[gender]", self.npz.work)
         return self.column("gender") if "gender" in self.npz else None
+
+    def label_kinds(self) -> list[str] | None:
+        """What files that this project exported say of each label: gt or pseudo. None for others."""
+        told = self.misc.get("label_kind")
+        kinds = told.tolist() if isinstance(told, np.ndarray) and told.ndim == 1 else told
+        if not isinstance(kinds, list) or len(kinds) != self.count:
+            return None
+        return kinds if all(kind in ("gt", "pseudo") for kind in kinds) else None
+
+    @property
+    def hands_relative(self) -> bool:
+        """Whether the file itself says that its hands are relative to the mean hand."""
+        return bool(isinstance(said := self.misc.get("hands"), str) and said == RELATIVE_HANDS)
+
+    @cached_property
+    def misc(self) -> dict[str, Any]:
+        """What files may say beside: a dictionary, or nothing."""
+        if "misc" not in self.npz:
+            return {}
+        try:
+            return self._dictionary("misc")
+        except DataError:
+            return {}
 
     def _body_name(self, wanted: str | None) -> str | None:
         present = [name for name in BODIES if name in self.npz]

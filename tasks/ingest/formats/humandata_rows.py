@@ -43,7 +43,8 @@ class HumanDataRows:
         labelled = bool(self.file.body_name or self.file.keypoints_3d)
         block.put("crop_rule", ["joints" if labelled else "box"] * len(block.rows))
         if labelled:
-            block.put("label_kind", [self.options.label_kind] * len(block.rows))
+            kinds = None if self.options.label_kind_given else self.file.label_kinds()
+            block.put("label_kind", kinds[start:stop] if kinds else [self.options.label_kind] * len(block.rows))
         self._put_camera(block)
         self._put_keypoints(block)
         if self.body:

@@ -97,6 +97,7 @@ class Options:
     body: str | None = None
     image_size: tuple[int, int] | None = None
     label_kind: str = "gt"
+    label_kind_given: bool = False
     remarks: list[str] = field(default_factory=list)
 
 
@@ -122,6 +123,7 @@ def options_of(source: AnnotationSource) -> Options:
         _choice(given, "body", ("smplx", "smpl", "smplh")) or variant.body,
         _size(given.get("image_size")),
         _choice(given, "label_kind", ("gt", "pseudo")) or variant.label_kind,
+        "label_kind" in given,
         remarks,
     )
 

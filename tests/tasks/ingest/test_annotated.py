@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -19,6 +20,7 @@ from models.bodies import load_body
 from models.cameras import crop_affine
 from models.published_crops import joint_box, published_square
 from models.smplx_body import load_smplx_body
+from schemas.errors import DataError, GateError
 from schemas.tables import matrix
 from tasks.context import Context, Target
 from tasks.ingest import annotated
@@ -26,15 +28,16 @@ from tasks.ingest import planned as planning
 from tasks.ingest.annotated import ingest_annotations
 from tasks.ingest.annotations import AnnotationSource
 from tasks.ingest.chains import read_standing
+from tasks.ingest.hashes import Known, perceptual_hash
 from tasks.ingest.planned import GONE
 from tasks.ingest.published_crop import cut_published_crop
 from tasks.instances import instance_ids, load_instances
 from tasks.sharded import StageResult
 from tasks.synthesize.samples.coco import write_coco
-from tasks.synthesize.samples.humandata import write_humandata
+from tasks.synthesize.samples.humandata import members, write_humandata
 from tasks.synthesize.samples.osx_h36m import write_osx_h36m
 from tasks.synthesize.samples.scorehypo import write_scorehypo
-from tasks.synthesize.samples.truth import TruePerson, true_people
+from tasks.synthesize.samples.truth import TruePerson, true_people, write_pictures
 from tasks.synthesize.samples.video import write_video
 from tests.models.smplx_file import smplx_arrays
 from tests.tasks import micro
@@ -343,3 +346,111 @@ def test_labelled_people_are_cropped_as_published(
         found = np.asarray(Image.open(io.BytesIO(row["crop"]))).astype(int)
         wanted = cut_published_crop(picture, affine)
         assert np.abs(found - wanted).mean() < 2  # what JPEG changes
+
+
+def limited(here: Context, share: float) -> Context:
+    gates = GATES.model_copy(update={"max_failed_share": share})
+    return dataclasses.replace(here, config=CONFIG.model_copy(update={"gates": gates}))
+
+
+def test_failures_are_judged_by_the_whole_source_each_time(
+    here: Context, people: Sequence[TruePerson], tmp_path: Path
+) -> None:
+    bad = spoilt(lambda rows: rows[2].update(bbox=[500, 0, 10, 10]))
+    folder = tmp_path / "coco"
+    source = write_scorehypo(people[:5], folder, "coco", edit=bad)
+    for _ in range(2):
+        with pytest.raises(GateError, match=r"1 of 5 rows failed.*1 x box outside picture.*max_failed_share=0.2"):
+            ingest(limited(here, 0.1), source)
+    assert len(read(here.store, "instances")) == 4, "what is good is ingested all the same"
+    times = {path: path.stat() for path in folder.rglob("*.jpg")}
+    source = write_scorehypo(people, folder, "coco", edit=bad)
+    for path, stat in times.items():
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    again = ingest(limited(here, 0.2), source)
+    assert again.record.units_in == 1, "the bad row is as it was, and not tried again"
+    assert len(read_standing(here.store, "failures", [again.key])) == 1
+
+
+def test_another_source_of_the_split_takes_the_place_only_when_told(
+    here: Context, people: Sequence[TruePerson], tmp_path: Path
+) -> None:
+    first = write_scorehypo(people[:3], tmp_path / "a", "coco")
+    other = write_scorehypo(people[3:], tmp_path / "b", "coco")
+    ingest(here, first)
+    with pytest.raises(DataError, match=r"3 of its people are not in .*--replace"):
+        ingest(here, other)
+    assert here.store.list_files("ingests") == []
+    result = ingest(here, other, replace_source=True)
+    assert failed(here, result) == {GONE: 3}
+    assert len(read_standing(here.store, "instances", [result.key])) == 3
+
+
+@pytest.mark.parametrize("names", [("train[1].npz",), ("x/a.npz", "y/a.npz")])
+def test_changes_are_noticed_whatever_files_are_called(
+    here: Context, people: Sequence[TruePerson], tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    def write(box: float) -> AnnotationSource:
+        for number, name in enumerate(names):
+            file = tmp_path / name
+            file.parent.mkdir(exist_ok=True)
+            shown = people[number : number + 1]
+            made = members(shown, [f"{number}.jpg"], "smpl", compressed=True, meta=True)
+            if number == 0:
+                made["bbox_xywh"][:, 2] += box
+            np.savez(file, **made)
+        return AnnotationSource(
+            "humandata", ",".join(str(tmp_path / name) for name in names), "own", "train", str(tmp_path / "pictures")
+        )
+
+    write_pictures(people[: len(names)], tmp_path / "pictures", [f"{number}.jpg" for number in range(len(names))])
+    assert not ingest(here, write(0.0)).reused
+    assert ingest(here, write(0.0)).reused
+    assert ingest(here, write(1.0)).record.units_in == 1
+
+
+def test_a_store_beside_the_pictures_is_no_part_of_them(people: Sequence[TruePerson], tmp_path: Path) -> None:
+    source = write_humandata(people, tmp_path / "data")
+    here = Context(Store.open(str(tmp_path / "data" / "adhmr-store")), CONFIG, in_process=True)
+    here.store.atomic_write("synthetic/picture.jpg", people[0].jpeg)
+    assert not ingest(here, source).reused
+    here.store.atomic_write("synthetic/another.jpg", people[0].jpeg)
+    assert ingest(here, source).reused
+
+
+def test_a_leak_that_was_mended_is_none(here: Context, people: Sequence[TruePerson], tmp_path: Path) -> None:
+    ingest(here, write_scorehypo(people[:3], tmp_path / "test", "up3d", "test"))
+    train = write_scorehypo(people, tmp_path / "train", "up3d", "train")
+    assert failed(here, ingest(here, train)) == {"picture of another split": 3}
+    ingest(here, write_scorehypo(people[:1], tmp_path / "test", "up3d", "test"))
+    mended = ingest(here, train)
+    assert not mended.reused
+    assert failed(here, mended) == {"picture of another split": 1}
+    assert len(read_standing(here.store, "instances", [mended.key])) == 5
+
+
+def test_pictures_of_one_fixed_camera_are_no_copies() -> None:
+    rng = np.random.default_rng(0)
+    wall = Image.fromarray(rng.normal(128, 40, (12, 12, 3)).clip(0, 255).astype(np.uint8)).resize((500, 500))
+    pictures = []
+    for _ in range(30):
+        picture = np.array(wall)
+        x, y = int(rng.integers(0, 440)), int(rng.integers(0, 300))
+        picture[y : y + 200, x : x + 60] = rng.integers(0, 255)
+        pictures.append(Image.fromarray(picture))
+    known = Known(pa.table({"image_id": ["a"], "perceptual_hash": [perceptual_hash(pictures[0])]}))
+    assert [known.resembling(perceptual_hash(other)) for other in pictures[1:]] == [None] * 29
+    buffer = io.BytesIO()
+    pictures[0].resize((250, 250)).save(buffer, "JPEG", quality=60)
+    assert known.resembling(perceptual_hash(Image.open(buffer))) == "a"
+    assert perceptual_hash(Image.new("RGB", (50, 50))) is None
+
+
+def test_without_all_joints_the_box_rules(here: Context, people: Sequence[TruePerson], tmp_path: Path) -> None:
+    def uncertain(rows: list[dict[str, Any]]) -> None:
+        rows[1]["joint_cam_valid"] = 0
+        rows[1]["joint_img_29"] = [[float("nan")] * 3] * 29
+
+    result = ingest(here, write_scorehypo(people[:3], tmp_path / "coco", "coco", edit=spoilt(uncertain)))
+    rules = Counter(row["crop_rule"] for row in of_people(here, result, "instances").values())
+    assert rules["joints"] == 2 or failed(here, result)
