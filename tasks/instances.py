@@ -181,7 +181,8 @@ def _labels(store: Store, ingest_keys: list[str], ids: Sequence[str], label_keys
     keys = ingest_keys if label_keys is None else list(label_keys)
     where = _among(ids)
     if label_keys is None:
-        where = where & (pc.field("label_kind") == "gt")
+        # labels of joints alone, without a body, are for those who ask for them
+        where = where & (pc.field("label_kind") == "gt") & pc.field("body_model").is_valid()
         rows = read_standing(store, "labels", keys, where=where, columns=_LABEL_COLUMNS)
     else:
         rows = read(store, "labels", stage_keys=keys, where=where, columns=_LABEL_COLUMNS)

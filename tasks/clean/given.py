@@ -68,6 +68,10 @@ def given_labels(context: Context, ingest_keys: Sequence[str], url: str) -> Stag
     return StageResult(record, reused=False)
 
 
+OF_BODIES = ("body_model", "body_digest", "global_orient", "body_pose", "betas", "transl", "twist")
+"""Columns of `labels` without which there is no body."""
+
+
 def _completed(given: pa.Table, place: Mapping[str, Mapping[str, str]], stage_key: str) -> pa.Table:
     """`given` as rows of `labels`: what the file can't know, or may not decide, is filled in."""
     where = [place[name] for name in given.column("instance_id").to_pylist()]
@@ -81,7 +85,13 @@ def _completed(given: pa.Table, place: Mapping[str, Mapping[str, str]], stage_ke
     given = given.drop_columns([name for name in fixed if name in given.column_names])
     for name, texts in fixed.items():
         given = given.append_column(name, pa.array(texts, pa.string()))
-    return conform("labels", given)
+    labels = conform("labels", given)
+    empty = [name for name in OF_BODIES if labels.column(name).null_count]
+    if empty:
+        raise DataError(
+            f"The given labels have no {', '.join(empty)} in some rows or all; labels that are cleaned need a body."
+        )
+    return labels
 
 
 def _file_bytes(url: str) -> bytes:

@@ -120,8 +120,10 @@ def pair_rows(store: Store, chosen: Chosen, wanted: Wanted, columns: Sequence[st
 
 
 def label_rows(store: Store, chosen: Chosen, wanted: Wanted, columns: Sequence[str]) -> pa.Table:
-    """The labels, as they stand."""
-    return read_standing(store, "labels", [chosen.key], where=wanted.where, columns=columns)
+    """The labels of bodies, as they stand."""
+    embodied = pc.field("body_model").is_valid()
+    where = embodied if wanted.where is None else wanted.where & embodied
+    return read_standing(store, "labels", [chosen.key], where=where, columns=columns)
 
 
 def people_rows(store: Store, chosen: Chosen, wanted: Wanted, columns: Sequence[str]) -> pa.Table:

@@ -178,6 +178,7 @@ class PairMover:
             & (name <= ids[-1])
             & name.isin(list(ids))
             & (pc.field("label_kind") == "gt")
+            & pc.field("body_model").is_valid()
         )
         columns = ["instance_id", "label_set", "betas", "joints", "joints_valid"]
         rows = read_standing(self.store, "labels", self.ingest_keys, where=where, columns=columns)

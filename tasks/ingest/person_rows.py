@@ -28,6 +28,11 @@ _LARGEST_BOX = 20
 """Sides of the picture: of a person in a larger box, next to nothing could be seen."""
 BOX_SCALE = 1.25
 """Side of the crop over that of the box, where a row has no rule of its own."""
+_OF_BODIES = (
+    *("body_model", "global_orient", "body_pose", "betas", "transl", "twist"),
+    *("left_hand_pose", "right_hand_pose", "jaw_pose", "expression"),
+)
+"""Columns of units and of `labels` that only bodies have; body_digest, which units lack, beside them."""
 Box = tuple[float, float, float, float]
 
 
@@ -67,8 +72,11 @@ def see(
         check_joints(body.joints)
         pixels = check_projection(body.joints, pixels, box, intrinsics, config.max_reprojection)
         label = _label(unit, source, body)
-    elif unit["joints"] is not None:
-        check_joints(np.reshape(unit["joints"], (29, 3)))
+    elif unit["label_kind"] and unit["joints"] is not None:
+        joints = np.reshape(unit["joints"], (29, 3))
+        check_joints(joints)
+        check_projection(joints, pixels, box, intrinsics, config.max_reprojection)
+        label = _label(unit, source, None)
     rule, square = _square(unit, box, pixels)
     side = (float(square[0]), float(square[1]), float(square[2]))
     size = config.crop_size_px
@@ -151,28 +159,39 @@ def _square(unit: Mapping[str, Any], box: Box, pixels: NDArray[np.floating] | No
     return "box", np.asarray(square_box(torch.tensor(box, dtype=torch.float64), scale).numpy())
 
 
-def _label(unit: Mapping[str, Any], source: AnnotationSource, body: Posed) -> dict[str, Any]:
-    human36m = unit["human36m"]
-    left, right = body.hands
-    return {
+def _label(unit: Mapping[str, Any], source: AnnotationSource, body: Posed | None) -> dict[str, Any]:
+    """Columns of `labels`. Without a body there are joints alone, those of which the file has a point of the name."""
+    label: dict[str, Any] = {
         "instance_id": unit["id"],
         "label_set": LABEL_SET if unit["label_kind"] == "gt" else source.format,
         "dataset": source.dataset,
         "split": source.split,
         "label_kind": unit["label_kind"],
-        "body_model": unit["body_model"],
-        "body_digest": body.digest,
         "gender": unit["gender"] or "neutral",
-        "global_orient": unit["global_orient"],
-        "body_pose": unit["body_pose"],
-        "betas": unit["betas"],
+        "human36m": _finite(unit["human36m"]),
+    }
+    if body is None:
+        joints = np.reshape(unit["joints"], (29, 3))
+        known = np.logical_and.reduce(np.isfinite(joints), axis=1)
+        return {
+            **label,
+            **dict.fromkeys((*_OF_BODIES, "body_digest")),
+            "joints": np.where(known[:, None], joints, 0).reshape(-1),
+            "joints_valid": known.tolist(),
+        }
+    left, right = body.hands
+    return {
+        **label,
+        **{name: unit[name] for name in _OF_BODIES},
+        "body_digest": body.digest,
         "transl": body.transl,
         "left_hand_pose": left,
         "right_hand_pose": right,
-        "jaw_pose": unit["jaw_pose"],
-        "expression": unit["expression"],
+        "twist": body.twist.reshape(-1),
         "joints": body.joints.reshape(-1),
         "joints_valid": [True] * 29,
-        "twist": body.twist.reshape(-1),
-        "human36m": human36m if human36m is not None and np.isfinite(human36m).all() else None,
     }
+
+
+def _finite(vector: Sequence[float] | None) -> Sequence[float] | None:
+    return vector if vector is not None and np.isfinite(vector).all() else None

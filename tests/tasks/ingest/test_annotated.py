@@ -446,11 +446,27 @@ def test_pictures_of_one_fixed_camera_are_no_copies() -> None:
     assert perceptual_hash(Image.new("RGB", (50, 50))) is None
 
 
-def test_without_all_joints_the_box_rules(here: Context, people: Sequence[TruePerson], tmp_path: Path) -> None:
-    def uncertain(rows: list[dict[str, Any]]) -> None:
-        rows[1]["joint_cam_valid"] = 0
-        rows[1]["joint_img_29"] = [[float("nan")] * 3] * 29
-
-    result = ingest(here, write_scorehypo(people[:3], tmp_path / "coco", "coco", edit=spoilt(uncertain)))
-    rules = Counter(row["crop_rule"] for row in of_people(here, result, "instances").values())
-    assert rules["joints"] == 2 or failed(here, result)
+@pytest.mark.parametrize("kind", ["humandata", "mpi-inf-3dhp"])
+def test_key_points_without_a_body_are_labels_of_joints_alone(
+    here: Context, people: Sequence[TruePerson], tmp_path: Path, kind: str
+) -> None:
+    """By names: in four places they mean another point than the body's joint."""
+    if kind == "humandata":
+        source = write_humandata(people, tmp_path / "points", body="none")
+    else:
+        source = write_scorehypo(people, tmp_path / "points", kind)
+    result = ingest(here, source)
+    assert failed(here, result) == {}
+    labels, instances = of_people(here, result, "labels"), of_people(here, result, "instances")
+    assert len(labels) == len(people)
+    by_focal = sorted(instances.values(), key=lambda row: row["image_intrinsics"][0])
+    for row, person in zip(by_focal, sorted(people, key=lambda one: one.intrinsics[0]), strict=True):
+        label = labels[row["instance_id"]]
+        assert (label["body_model"], label["body_pose"], label["twist"]) == (None, None, None)
+        known = np.array(label["joints_valid"])
+        assert known[[1, 2, 4, 5]].all()
+        np.testing.assert_allclose(np.reshape(label["joints"], (29, 3))[known], person.label.joints[known], atol=1e-4)
+        assert row["crop_rule"] == ("joints" if known[:24].all() else "box")
+    # they are no bodies to measure against or to train on
+    ids = instance_ids(here.store, [result.key], [Target(source.dataset, source.split)])
+    assert not load_instances(here.store, [result.key], ids).labelled.any()
