@@ -1,4 +1,5 @@
-"""DuckDB over the tables: one view for each, over the files of the newest version whose stage is finished.
+"""DuckDB over the tables: one view for each, over the files of the newest version whose stage is finished, and views
+of what holds where several ingests speak of one person (`standing`).
 
 `query` answers read-only SQL on a fenced connection: it can open files of this store and nothing else, and only
 statements that read are let through. `write_views_sql` writes the same views as a file for any DuckDB client.
@@ -9,6 +10,7 @@ import re
 import duckdb
 import pyarrow as pa
 
+from infra.standing import STANDING, standing_view, view_name
 from infra.store import Store
 from infra.tables import DataFile, live_files
 from schemas.errors import DataError, StoreError
@@ -34,6 +36,8 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
     try:
         for known in TABLES.values():
             connection.execute(_view(store, known))
+        for table in STANDING:
+            connection.execute(standing_view(table))
     except duckdb.Error as error:
         connection.close()
         raise StoreError(f"The tables in {store.url} can't be read: {error}") from error
@@ -47,7 +51,8 @@ def query(store: Store, sql: str) -> pa.Table:
         try:
             return connection.sql(sql).to_arrow_table()
         except duckdb.CatalogException as error:
-            raise DataError(f"{_first_line(error)}\nThe tables are: {', '.join(sorted(TABLES))}.") from error
+            known = sorted([*TABLES, *map(view_name, STANDING)])
+            raise DataError(f"{_first_line(error)}\nThe tables are: {', '.join(known)}.") from error
         except duckdb.PermissionException as error:
             raise DataError(f"Refused: a query may only read files of the store. {_first_line(error)}") from error
         except duckdb.Error as error:
@@ -70,6 +75,9 @@ def write_views_sql(store: Store) -> str:
             for field in known.schema
         ]
         lines.append(f"{_view(store, known)};")
+    for table in STANDING:
+        lines.append(f"\n-- {view_name(table)}: rows of {table} as the newest ingest of each split left them.")
+        lines.append(f"{standing_view(table)};")
     store.atomic_write("views.sql", ("\n".join(lines) + "\n").encode())
     return store.uri("views.sql")
 
