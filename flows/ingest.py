@@ -50,10 +50,10 @@ def ingest(
     with session("an ingest", store, profile, campaign, changes=changes) as line:
         match asked.format.brings:
             case "pictures":
-                return line.do(pipeline.INGEST, (asked.folder,))
+                return line.do(pipeline.INGEST, (asked.folder,), allow_leakage=asked.allow_leakage)
             case "pairs":
                 people = newest_ingest(line.context.store, asked.target)
                 return line.take_in(pipeline.INGEST_PAIRS, asked.source, (people,), asked.target)
             case "hypotheses":
-                return line.take_in(pipeline.INGEST_HYPOTHESES, asked.source)
+                return line.take_in(pipeline.INGEST_HYPOTHESES, asked.source, asked.allow_leakage)
         return line.take_in(pipeline.INGEST_ANNOTATIONS, asked.source, asked.bodies, asked.allow_leakage, asked.replace)

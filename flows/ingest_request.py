@@ -61,7 +61,9 @@ def request(
     image_id(dataset, split, "any")
     if every != 1 and known.brings == "pictures":
         raise ConfigError(f"--every counts rows of files and frames of videos; the format {known.name} has neither.")
-    for given, word in ((body is not None, "--body"), (allow_leakage, "--allow-leakage"), (replace, "--replace")):
+    if allow_leakage and known.brings == "pairs":
+        raise ConfigError(f"--allow-leakage belongs to pictures; the format {known.name} is {known.title}.")
+    for given, word in ((body is not None, "--body"), (replace, "--replace")):
         if given and known.brings != "people":
             raise ConfigError(f"{word} belongs to annotations of people; the format {known.name} is {known.title}.")
     if every < 1:

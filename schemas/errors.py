@@ -19,3 +19,7 @@ class DataError(EngineError):
 
 class GateError(EngineError):
     """A gate stopped the round; the reason is recorded and the current policy stays."""
+
+
+class VanishedError(StoreError):
+    """What an unfinished stage works from is gone: another run of it, which shares that, has removed it."""

@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +26,24 @@ from schemas.errors import DataError, GateError
 from schemas.ids import image_id
 from tasks.context import Context
 from tasks.ingest.annotations import AnnotationSource, Reader
-from tasks.ingest.chains import INGEST, newest_of_chains, read_standing
+from tasks.ingest.chains import INGEST, read_standing
+from tasks.ingest.files import content_digest
 from tasks.ingest.folder import Folder, RefusedError
 from tasks.ingest.formats.registry import reader_of
-from tasks.ingest.hashes import Known, perceptual_hash
+from tasks.ingest.leakage import LEAKED, Apart, Pictures, elsewhere_digest, pictures_elsewhere
 from tasks.ingest.person_rows import Person, instance_rows, label_rows, rows_of, see, uri_of
-from tasks.ingest.planned import GONE, Before, described, forget, picture_states, plan, units_of
+from tasks.ingest.plan_files import forget_plan, plan_folder, shares_plan
+from tasks.ingest.planned import GONE, Before, described, picture_states, plan, units_of
 from tasks.ingest.posed import Bodies
-from tasks.ingest.reading import Photograph, read_picture
-from tasks.ingest.row_plan import content_digest
+from tasks.ingest.reading import Photograph
 from tasks.sharded import ShardOutput, StageResult, run_sharded
 
 VERSION = 1
 TABLES = ("images", "instances", "labels")
 _VIDEO = "video"
-LEAKED = "picture of another split"
-TRAIN = "train"
-"""The split whose pictures no other split of the data set may have."""
 
 
+@shares_plan
 def ingest_annotations(
     context: Context,
     source: AnnotationSource,
@@ -66,7 +65,7 @@ def ingest_annotations(
     store, config = context.store, context.config
     source = _with_frames(store, source)
     posing = Bodies(bodies or config.body)
-    elsewhere = None if allow_leakage else _elsewhere(store, source)
+    elsewhere = None if allow_leakage else pictures_elsewhere(store, source.dataset, source.split)
     with tempfile.TemporaryDirectory(prefix="adhmr-ingest-") as work:
         reader = open_reader(source, Path(work))
         survey = reader.survey()
@@ -81,9 +80,8 @@ def ingest_annotations(
         content = digest(
             {
                 "url": source.url,
-                "files": content_digest(survey.files),
-                "pictures": {} if source.format == _VIDEO else pictures(),
-                "elsewhere": None if elsewhere is None else sorted(filter(None, elsewhere.column(1).to_pylist())),
+                "source": content_digest(survey.files, None if source.format == _VIDEO else pictures()),
+                "elsewhere": elsewhere_digest(elsewhere),
             }
         )
         earlier = _newest(store, settings)
@@ -93,7 +91,7 @@ def ingest_annotations(
             return StageResult(earlier, reused=True)
         reads = (earlier.stage_key,) if earlier else ()
         spec = context.spec(INGEST, VERSION, {**settings, "url": source.url, "content": content}, reads)
-        folder = f"ingests/{spec.key[:16]}"
+        folder = plan_folder(spec)
         context.progress.say(f"{INGEST}: reading {source.url}")
         planned = plan(store, folder, reader, pictures, _before(store, reads, source), config.ingest.shard_size)
     if planned.unchanged:
@@ -101,7 +99,7 @@ def ingest_annotations(
     if planned.gone:
         context.progress.say(f"{INGEST}: {planned.gone} people of {source} are no longer in {source.url}, and go")
         if earlier is not None and earlier.config["url"] != source.url and not replace_source:
-            forget(store, folder)
+            forget_plan(store, folder)
             raise DataError(
                 f"{source} was ingested from {earlier.config['url']}, and {planned.gone} of its people are not in "
                 f"{source.url}. If this source is to take the other's place, say so (--replace); else give it a data "
@@ -131,7 +129,7 @@ def ingest_annotations(
         threads=config.ray.threads_per_actor,
         in_process=context.in_process,
     )
-    forget(store, folder)
+    forget_plan(store, folder)
     _gate(context, result.key)
     return result
 
@@ -152,9 +150,7 @@ class AnnotatedMaker:
     ) -> None:
         torch.set_num_threads(threads)
         self.store, self.folder, self.source, self.config = store, folder, source, config
-        self.images, self.bodies = Folder(images), Bodies(bodies)
-        self.elsewhere = Known(elsewhere) if elsewhere is not None else None
-        self.picture = lru_cache(maxsize=1)(self._picture)
+        self.pictures, self.bodies = Pictures(Folder(images), config.max_pixels, Apart(elsewhere)), Bodies(bodies)
 
     def __call__(self, shard: Shard) -> ShardOutput:
         units = units_of(self.store, self.folder, shard.index, shard.ids)
@@ -168,7 +164,7 @@ class AnnotatedMaker:
             try:
                 if unit["reason"] is not None:
                     raise RefusedError(unit["reason"], unit["detail"] or "")
-                photograph, code = self._photograph(unit["key"])
+                photograph, code = self.pictures(unit["key"])
                 if unit["first"]:
                     images.append(self._image(unit, photograph, code))
                 body = posed.get(unit["id"])
@@ -193,27 +189,6 @@ class AnnotatedMaker:
         }
         return ShardOutput(tables, failures, ok=len(people))
 
-    def _photograph(self, key: str) -> tuple[Photograph, str | None]:
-        found = self.picture(key)
-        if isinstance(found, RefusedError):
-            raise RefusedError(found.reason, found.detail)
-        return found
-
-    def _picture(self, key: str) -> tuple[Photograph, str | None] | RefusedError:
-        """Refusals are handed back, because a cache keeps what is returned and not what is raised."""
-        try:
-            photograph = read_picture(self.images, key, self.config.max_pixels)
-            code = perceptual_hash(photograph.image)
-            other = self.elsewhere.resembling(code) if self.elsewhere is not None else None
-            if other:
-                raise RefusedError(
-                    LEAKED,
-                    f"{key} shows what {other} shows: a test on it would tell nothing (--allow-leakage takes it)",
-                )
-            return photograph, code
-        except RefusedError as refusal:
-            return refusal
-
     def _image(self, unit: Mapping[str, Any], photograph: Photograph, code: str | None) -> dict[str, Any]:
         width, height = photograph.size
         return {
@@ -221,7 +196,7 @@ class AnnotatedMaker:
             "dataset": self.source.dataset,
             "split": self.source.split,
             "key": unit["key"],
-            "uri": uri_of(self.store, self.images, unit["key"]),
+            "uri": uri_of(self.store, self.pictures.folder, unit["key"]),
             "width_px": width,
             "height_px": height,
             "content_sha256": photograph.sha256,
@@ -268,18 +243,6 @@ def _before(store: Store, reads: Sequence[str], source: AnnotationSource) -> Bef
         for rows, good in ((people, True), (refused, False))
     ]
     return Before(pa.concat_tables(parts))
-
-
-def _elsewhere(store: Store, source: AnnotationSource) -> pa.Table | None:
-    """Hashes (image_id, perceptual_hash) of the data set's pictures in splits that must have none of this one's, as
-    far as there are people in them."""
-    ingests = newest_of_chains(store)
-    apart = pc.field("split") != TRAIN if source.split == TRAIN else pc.field("split") == TRAIN
-    where = (pc.field("dataset") == source.dataset) & apart
-    people = read_standing(store, "instances", ingests, where=where, columns=["image_id"])
-    found = read_standing(store, "images", ingests, where=where, columns=["image_id", "perceptual_hash"])
-    found = found.filter(pc.is_in(found.column(0), value_set=people.column(0).combine_chunks()))
-    return found if len(found) else None
 
 
 def _gate(context: Context, key: str) -> None:

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import DataError
-from tasks.ingest.folder import RefusedError, read_url
+from tasks.ingest.files import read_url
+from tasks.ingest.folder import RefusedError
 
 REQUIRED = ("path", "x", "y", "w", "h")
 OPTIONAL = ("person", "focal_px", "cx", "cy")

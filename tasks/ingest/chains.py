@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.stages import find, records
+from infra.stages import find
 from infra.store import Store
 from infra.tables import read
 
 INGEST = "ingest"
+HYPOTHESES = "ingest_hypotheses"
 _NAMES = {"images": "image_id", "instances": "instance_id", "labels": "instance_id", "failures": "id"}
 
 
@@ -26,13 +27,6 @@ def chain(store: Store, key: str) -> list[str]:
             break
         keys.append(earlier[0])
     return keys
-
-
-def newest_of_chains(store: Store) -> list[str]:
-    """The ingests that no later one builds on, oldest first."""
-    ingests = [record for record in records(store) if record.stage == INGEST]
-    built_on = {key for record in ingests for key in record.reads}
-    return [record.stage_key for record in ingests if record.stage_key not in built_on]
 
 
 def read_standing(

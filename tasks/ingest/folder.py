@@ -1,19 +1,26 @@
-"""A folder of pictures, on a disk or behind a URL: what lies in it, and which paths may be read from it."""
+"""A folder of pictures, on a disk or behind a URL: what lies in it, and which paths may be read from it.
+
+It may have a million pictures, so what is known of them goes into Arrow's columns while it is listed (about 60 bytes a
+picture with a short name). Of a folder behind a URL, the file system's own listing stands in memory meanwhile, too.
+"""
 
 import os
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Final
 
-from fsspec.core import url_to_fs
+import pyarrow as pa
 
-from schemas.digests import bytes_digest, digest
 from schemas.errors import DataError
 from schemas.ids import image_id
+from tasks.ingest.files import open_url
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 """Endings by which a file counts as a picture where no table names it (case doesn't matter)."""
+LISTED: Final = pa.schema([("key", pa.string()), ("state", pa.string())])
+_AT_ONCE: Final = 10_000
 
 
 class RefusedError(Exception):
@@ -74,35 +81,42 @@ class Folder:
                 raise  # a store that can't be reached is no fault of the picture
             raise RefusedError("picture unreadable", f"{key}: {error.strerror or error}") from error
 
-    def files(self) -> dict[str, Mapping[str, Any]]:
-        """All files below the folder by name, sorted, with what the file system knows of them."""
+    def files(self) -> Iterator[tuple[str, str]]:
+        """All files below the folder, in no order: name, and what tells without reading that one was replaced (size
+        and time)."""
         try:
-            found = self.fs.find(self.base, detail=True)
+            if self.is_local:
+                yield from _local_files(self.base)
+                return
+            for path, about in self.fs.find(self.base, detail=True).items():
+                time = about.get("ETag") or about.get("mtime") or about.get("LastModified")
+                yield str(path)[len(self.base) + 1 :], f"{about.get('size') or 0} {time}"
         except OSError as error:
             raise DataError(f"The folder {self.url} can't be listed: {error}") from error
-        start = len(self.base) + 1
-        return {str(path)[start:]: found[path] for path in sorted(found)}
+
+    def listing(self, counts: Callable[[str], bool]) -> pa.Table:
+        """The files whose name `counts`, sorted: `key` (the name, printable) and `state` as `files` tells it."""
+        found = ((printable(name), state) for name, state in self.files() if counts(name))
+        parts = [LISTED.empty_table()]
+        while some := list(islice(found, _AT_ONCE)):
+            keys, states = zip(*some, strict=True)
+            parts.append(pa.table([pa.array(keys, pa.string()), pa.array(states, pa.string())], schema=LISTED))
+        return pa.concat_tables(parts).sort_by("key")
 
 
-def open_url(url: str) -> tuple[Any, str]:
-    """The file system of a URL or path and the path in it. Raises DataError for a URL that can't be opened."""
-    try:
-        # no cache of listings: a folder may have changed since it was last looked at
-        fs, path = url_to_fs(url, use_listings_cache=False)
-    except (ImportError, ValueError) as error:
-        raise DataError(f"{url} is no path or URL that this installation can open: {error}") from error
-    return fs, str(path)
-
-
-def read_url(url: str, what: str) -> bytes:
-    """The bytes of a file. Raises DataError that calls it `what` where it can't be read."""
-    fs, path = open_url(url)
-    try:
-        return bytes(fs.cat_file(path))
-    except FileNotFoundError as error:
-        raise DataError(f"The {what} {url} is not there.") from error
-    except OSError as error:
-        raise DataError(f"The {what} {url} can't be read: {error}") from error
+def _local_files(folder: str, start: str = "") -> Iterator[tuple[str, str]]:
+    inner = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                inner.append(entry.name)
+                continue
+            about = entry.stat(follow_symlinks=False)
+            linked = entry.is_symlink() and os.path.exists(entry.path)
+            yield start + entry.name, f"{os.stat(entry.path).st_size if linked else about.st_size} {about.st_mtime}"
+    for name in inner:
+        if os.access(f"{folder}/{name}", os.R_OK | os.X_OK):  # a disk's lost+found is no reason to stop
+            yield from _local_files(f"{folder}/{name}", f"{start}{name}/")
 
 
 def is_picture(name: str) -> bool:
@@ -130,19 +144,3 @@ def key_of(source: FolderSource, path: object) -> str:
 def printable(text: str) -> str:
     """`text` with escapes for what can't be shown: control characters, bytes of a file name that are no UTF-8."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
-
-
-def fingerprint(source: FolderSource) -> str:
-    """Digest of what the folder holds: names, sizes and times of all files, and the bytes of the tables.
-
-    The pictures' bytes are not read: a picture that is replaced has another time or size.
-    """
-    listing = [
-        [printable(name), int(about.get("size") or 0), str(about.get("mtime") or about.get("LastModified") or "")]
-        for name, about in Folder(source.images).files().items()
-    ]
-    tables = [
-        bytes_digest(read_url(url, what)) if url else None
-        for url, what in ((source.boxes, "table of boxes"), (source.labels, "table of labels"))
-    ]
-    return digest({"files": listing, "tables": tables})

@@ -9,7 +9,6 @@ import math
 import posixpath
 from collections import Counter
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -24,9 +23,10 @@ from tasks.ingest.annotations import AnnotationSource
 from tasks.ingest.crop import encode_crop
 from tasks.ingest.folder import Folder, FolderSource, RefusedError, key_of
 from tasks.ingest.given_hypotheses import Given, GivenWorker
+from tasks.ingest.leakage import Pictures
 from tasks.ingest.people_of_crops import square_of
 from tasks.ingest.person_rows import uri_of
-from tasks.ingest.reading import Photograph, read_picture
+from tasks.ingest.reading import read_picture
 
 PICTURES: Final = "pictures"
 """The option that names the folder which img_path is relative to."""
@@ -39,7 +39,7 @@ class CropJudge:
 
     def __init__(self, source: AnnotationSource, crops: Folder) -> None:
         self.source = source
-        self.crops = crops.files()
+        self.crops = {name for name, _ in crops.files()}
         self.indices: set[int] = set()
         self.people: Counter[str] = Counter()
 
@@ -70,8 +70,7 @@ class CropWorker(GivenWorker):
         assert self.source.images is not None
         self.crops = Folder(self.source.images)
         pictures = self.source.options.get(PICTURES)
-        self.pictures = Folder(str(pictures)) if pictures else None
-        self.picture = lru_cache(maxsize=1)(self._picture)
+        self.pictures = Pictures(Folder(str(pictures)), self.config.max_pixels, self.apart) if pictures else None
 
     def see(self, unit: Mapping[str, Any], images: list[dict[str, Any]]) -> Given:
         """As the base class says."""
@@ -79,16 +78,17 @@ class CropWorker(GivenWorker):
         centres, sides = square_of(trans[None])
         box = np.concatenate([centres[0] - sides[0] / 2, [sides[0], sides[0]]])
         if self.pictures is not None:
-            photograph = self._photograph(unit["key"])
+            photograph, code = self.pictures(unit["key"])
             width, height = photograph.size
             focal, focal_source = photograph.focal(None)
-            uri, sha256 = uri_of(self.store, self.pictures, unit["key"]), photograph.sha256
+            uri, sha256 = uri_of(self.store, self.pictures.folder, unit["key"]), photograph.sha256
         else:
             width, height = (max(1, math.ceil(edge)) for edge in box[:2] + box[2:])
             focal, focal_source = default_focal_px(width, height), "diagonal"
             uri, sha256 = unit["key"], bytes_digest(self.crops.read(unit["crop"]))
+            code = None  # of the crop, it would resemble no picture that the crop may come from
         if unit["first"]:
-            images.append(self.image_row(unit, uri, width, height, sha256))
+            images.append(self.image_row(unit, uri, (width, height), sha256, code))
         return Given(
             unit,
             self._crop(unit["crop"]),
@@ -114,20 +114,6 @@ class CropWorker(GivenWorker):
         if size != CROP_PX:
             return encode_crop(resized(crop, size), self.config.jpeg_quality)
         return self.crops.read(name)
-
-    def _photograph(self, key: str) -> Photograph:
-        found = self.picture(key)
-        if isinstance(found, RefusedError):
-            raise RefusedError(found.reason, found.detail)
-        return found
-
-    def _picture(self, key: str) -> Photograph | RefusedError:
-        """Refusals are handed back, because a cache keeps what is returned and not what is raised."""
-        assert self.pictures is not None
-        try:
-            return read_picture(self.pictures, key, self.config.max_pixels)
-        except RefusedError as refusal:
-            return refusal
 
 
 def resized(crop: Image.Image, size: int) -> NDArray[np.uint8]:

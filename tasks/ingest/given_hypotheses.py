@@ -30,6 +30,7 @@ from tasks.generate import NOT_FINITE
 from tasks.hypotheses import repeated
 from tasks.ingest.annotations import AnnotationSource
 from tasks.ingest.folder import RefusedError
+from tasks.ingest.leakage import Apart
 from tasks.ingest.person_rows import rows_of
 from tasks.ingest.row_plan import planned_rows
 from tasks.sharded import ShardOutput
@@ -88,12 +89,15 @@ class GivenWorker(ModelWorker):
         config: IngestConfig,
         body: str,
         generation_id: str,
+        elsewhere: pa.Table | None,
         partition: int,
         threads: int,
     ) -> None:
+        """`elsewhere`: pictures that this split must not have (`leakage.pictures_elsewhere`)."""
         super().__init__(threads)
         self.store, self.folder, self.source, self.facts, self.config = store, folder, source, facts, config
         self.body = load_body(body)
+        self.apart = Apart(elsewhere)
         self.generation_id, self.partition = generation_id, partition
 
     @abstractmethod
@@ -132,17 +136,20 @@ class GivenWorker(ModelWorker):
             tables |= self._judged(kept, depth[good])
         return ShardOutput(tables, failures, ok=len(kept))
 
-    def image_row(self, unit: Mapping[str, Any], uri: str, width: int, height: int, sha256: str) -> dict[str, Any]:
-        """A row of `images`."""
+    def image_row(
+        self, unit: Mapping[str, Any], uri: str, size: tuple[int, int], sha256: str, code: str | None
+    ) -> dict[str, Any]:
+        """A row of `images`; `code` is the perceptual hash."""
         return {
             "image_id": self._image_id(unit),
             "dataset": self.source.dataset,
             "split": self.source.split,
             "key": unit["key"],
             "uri": uri,
-            "width_px": width,
-            "height_px": height,
+            "width_px": size[0],
+            "height_px": size[1],
             "content_sha256": sha256,
+            "perceptual_hash": code,
         }
 
     def _image_id(self, unit: Mapping[str, Any]) -> str:

@@ -59,11 +59,14 @@ class PictureWorker(GivenWorker):
         """As the base class says."""
         picture, uri, sha256, focal, focal_source = self._picture(unit)
         width, height = picture.size
-        images.append(self.image_row(unit, uri, width, height, sha256))
         square, size = square_in(picture), self.config.crop_size_px
         affine = crop_affine(torch.tensor(square, dtype=torch.float64), size)
         x, y, side, _ = square
-        crop = resized(picture.crop((x, y, x + side, y + side)), size)
+        shown = picture.crop((x, y, x + side, y + side))
+        # the bands are the same in all pictures, and no part of what is shown
+        code = self.apart.hash_of(shown, unit["origin"])
+        images.append(self.image_row(unit, uri, picture.size, sha256, code))
+        crop = resized(shown, size)
         uvd = unit["uvd"].reshape(-1, JOINTS, 3).astype(np.float64)
         pixels = (uvd[..., :2] / 2 + 0.5) * [width, height]
         inside = apply_affine(affine, torch.from_numpy(pixels)).numpy()

@@ -20,17 +20,21 @@ from schemas.errors import DataError
 from schemas.ids import image_id
 from tasks.context import Context
 from tasks.ingest.annotations import AnnotationSource, Survey
-from tasks.ingest.folder import Folder, RefusedError
+from tasks.ingest.chains import HYPOTHESES
+from tasks.ingest.files import content_digest
+from tasks.ingest.folder import Folder, RefusedError, is_picture
 from tasks.ingest.formats import hypothesis_cache, scorer_cache
 from tasks.ingest.formats.hypothesis_cache import HypothesisCacheReader
 from tasks.ingest.formats.scorer_cache import ScorerCacheReader
 from tasks.ingest.given_crops import PICTURES, CropJudge, CropWorker
 from tasks.ingest.given_hypotheses import TABLES, Facts
 from tasks.ingest.given_pictures import PictureJudge, PictureWorker
-from tasks.ingest.row_plan import content_digest, forget_rows, plan_folder, plan_rows, row_id
+from tasks.ingest.leakage import elsewhere_digest, pictures_elsewhere
+from tasks.ingest.plan_files import forget_plan, plan_folder, shares_plan
+from tasks.ingest.row_plan import plan_rows, row_id
 from tasks.sharded import StageResult, run_sharded
 
-NAME, VERSION = "ingest_hypotheses", 1
+NAME, VERSION = HYPOTHESES, 1
 FORMATS: Final = (hypothesis_cache.NAME, scorer_cache.NAME)
 _LONG: Final = ("uvd", "twist", "errors", "scores", "picture")
 _UNUSED: Final = ("gt_uvd", "gt_twist")
@@ -45,24 +49,33 @@ _OURS: Final = pa.schema([
 _Reader = HypothesisCacheReader | ScorerCacheReader
 
 
-def ingest_hypotheses_spec(context: Context, source: AnnotationSource) -> StageSpec:
+def ingest_hypotheses_spec(context: Context, source: AnnotationSource, allow_leakage: bool = False) -> StageSpec:
     """What `ingest_hypotheses` is going to do. Reads the cache for its digest."""
     with tempfile.TemporaryDirectory(prefix="adhmr-hypotheses-") as work:
-        return _spec(context, source, _open(source, Path(work)).survey())
+        return _spec(
+            context,
+            source,
+            _open(source, Path(work)).survey(),
+            allow_leakage,
+            _elsewhere(context, source, allow_leakage),
+        )
 
 
-def ingest_hypotheses(context: Context, source: AnnotationSource) -> StageResult:
+@shares_plan
+def ingest_hypotheses(context: Context, source: AnnotationSource, allow_leakage: bool = False) -> StageResult:
     """Take a cache (format multihypo-npz or scorer-eval) into the tables, or find that done.
 
     multihypo-npz -> images, instances and hypotheses; scorer-eval -> these, and errors and scores where it has them.
     A unit is an entry of the cache. Entries that can't be used end in `failures`: more of them than the gates allow
-    raise GateError. DataError for a cache that can't be used as a whole.
+    raise GateError. Pictures that another split of the data set has too, train against the others, are failures unless
+    `allow_leakage`. DataError for a cache that can't be used as a whole.
     """
     store, config = context.store, context.config
+    elsewhere = _elsewhere(context, source, allow_leakage)
     with tempfile.TemporaryDirectory(prefix="adhmr-hypotheses-") as work:
         reader = _open(source, Path(work))
         survey = reader.survey()
-        spec = _spec(context, source, survey)
+        spec = _spec(context, source, survey, allow_leakage, elsewhere)
         folder, pictures = plan_folder(spec), _pictures(survey)
         ids: list[str] = []
         facts: Mapping[str, Any] = {"count": 0, "error_column": None}
@@ -90,6 +103,7 @@ def ingest_hypotheses(context: Context, source: AnnotationSource) -> StageResult
             "config": config.ingest,
             "body": config.body,
             "generation_id": spec.key,
+            "elsewhere": elsewhere,
             "partition": context.partition,
             "threads": config.ray.threads_per_actor,
         },
@@ -102,7 +116,7 @@ def ingest_hypotheses(context: Context, source: AnnotationSource) -> StageResult
         max_failed_share=config.gates.max_failed_share,
         in_process=context.in_process,
     )
-    forget_rows(store, folder)
+    forget_plan(store, folder)
     return result
 
 
@@ -166,12 +180,20 @@ class _Judge:
         return rows
 
 
-def _spec(context: Context, source: AnnotationSource, survey: Survey) -> StageSpec:
+def _elsewhere(context: Context, source: AnnotationSource, allow_leakage: bool) -> pa.Table | None:
+    return None if allow_leakage else pictures_elsewhere(context.store, source.dataset, source.split)
+
+
+def _spec(
+    context: Context, source: AnnotationSource, survey: Survey, allow_leakage: bool, elsewhere: pa.Table | None
+) -> StageSpec:
     config = context.config
-    pictures = source.options.get(PICTURES)
+    crops, pictures = _pictures(survey), source.options.get(PICTURES)
     decisive = {
-        "content": content_digest(survey.files, _pictures(survey)),
-        "pictures": content_digest([], Folder(str(pictures))) if pictures else None,
+        "content": content_digest(survey.files, crops.listing(is_picture) if crops else None),
+        "pictures": content_digest([], Folder(str(pictures)).listing(is_picture)) if pictures else None,
+        "allow_leakage": allow_leakage,
+        "elsewhere": elsewhere_digest(elsewhere),
         "format": source.format,
         "dataset": source.dataset,
         "split": source.split,

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from schemas.errors import DataError
 from schemas.tables import FLOAT_VECTOR, build, contract
-from tasks.ingest.folder import FolderSource, RefusedError, read_url
+from tasks.ingest.files import read_url
+from tasks.ingest.folder import FolderSource, RefusedError
 
 LABEL_SET = "gt"
 VECTORS = ("global_orient", "body_pose", "betas", "transl", "joints", "twist")

@@ -23,7 +23,7 @@ import numpy as np
 from models.restricted_pickle import load_restricted
 from schemas.errors import DataError
 from tasks.ingest.column import Column, stored_column
-from tasks.ingest.folder import open_url, printable
+from tasks.ingest.folder import printable
 
 _HEADER = 2**16
 _PIECE = 2**20
@@ -34,26 +34,6 @@ _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, LookupError),
     *(struct.error, OverflowError, MemoryError, TypeError, SyntaxError, tokenize.TokenError),
 )
-
-
-def local_file(url: str, work: Path, what: str) -> Path:
-    """The file of a path or URL as a local path: itself if it is one, else a copy in the folder `work`.
-
-    Raises DataError that calls it `what` where it isn't there or can't be read.
-    """
-    fs, path = open_url(url)
-    try:
-        if not fs.isfile(path):
-            raise DataError(f"The {what} {url} is not there (or is no file).")
-        protocols = fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)
-        if "file" in protocols:
-            return Path(path)
-        work.mkdir(parents=True, exist_ok=True)
-        copy = work / f"copy-{zlib.crc32(url.encode('utf-8', 'replace')):08x}{Path(path).suffix}"
-        fs.get_file(path, str(copy))
-    except OSError as error:
-        raise DataError(f"The {what} {url} can't be read: {error}") from error
-    return copy
 
 
 @dataclass(frozen=True)

@@ -29,17 +29,12 @@ from schemas.tables.contracts import LABEL_AS_SAMPLE
 from tasks.context import Context, Target
 from tasks.ingest.annotations import AnnotationSource
 from tasks.ingest.chains import read_standing
+from tasks.ingest.files import content_digest
 from tasks.ingest.formats.pair_json import PairJsonReader
 from tasks.ingest.pair_plan import PairJudge
 from tasks.ingest.people_of_crops import NO_SUCH_INSTANCE, NOT_INGESTED, people_of_crops
-from tasks.ingest.row_plan import (
-    content_digest,
-    forget_rows,
-    plan_folder,
-    plan_rows,
-    planned_rows,
-    rows_matrix,
-)
+from tasks.ingest.plan_files import forget_plan, plan_folder, shares_plan
+from tasks.ingest.row_plan import plan_rows, planned_rows, rows_matrix
 from tasks.sharded import ShardOutput, StageResult, run_sharded
 
 NAME, VERSION = "ingest_pairs", 1
@@ -67,6 +62,7 @@ def ingest_pairs_spec(
     return context.spec(NAME, VERSION, decisive, reads=ingest_keys)
 
 
+@shares_plan
 def ingest_pairs(context: Context, source: AnnotationSource, ingest_keys: Sequence[str], target: Target) -> StageResult:
     """Take the pairs of a file (format dpo-json) of which the ingests have the person, or find that done.
 
@@ -110,7 +106,7 @@ def ingest_pairs(context: Context, source: AnnotationSource, ingest_keys: Sequen
         # in this process: moving a few numbers takes less time than starting an actor
         in_process=True,
     )
-    forget_rows(store, folder)
+    forget_plan(store, folder)
     return result
 
 

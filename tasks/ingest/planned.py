@@ -8,7 +8,7 @@ below `ingests/<stage key>/` of the store, where any worker finds it.
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from infra.store import Store
 from schemas.digests import canonical_json
 from schemas.errors import DataError
 from tasks.ingest.annotations import ANNOTATIONS, AnnotationSource, Reader
-from tasks.ingest.folder import Folder, FolderSource, RefusedError, is_picture, key_of, printable
+from tasks.ingest.folder import Folder, FolderSource, RefusedError, is_picture, key_of
+from tasks.ingest.plan_files import read_planned, slices, summary_file, write_planned
 
 GONE = "no longer in the source"
 """Reason (outcome filtered) of people whom an earlier ingest had and the source has no more."""
@@ -54,12 +55,12 @@ def plan(
     store: Store,
     folder: str,
     reader: Reader,
-    pictures: Callable[[], Mapping[str, str]],
+    pictures: Callable[[], pa.Table],
     before: Before,
     shard_size: int,
 ) -> Plan:
     """Write the units of a source to `folder` of the store, or find them written. `before` is what needs no work again.
-    `pictures` is asked after the rows were read, because reading may make them: name to state (`picture_states`).
+    `pictures` is asked after the rows were read, because reading may make them (`picture_states`).
 
     DataError for a source that can't be used as a whole, and for one without a row.
     """
@@ -70,14 +71,9 @@ def plan(
     rows = _write_rows(reader, reader.work / "rows.parquet")
     if not rows:
         raise DataError(f"{source.url} has no row: there is nobody to ingest.")
-    found = pictures()
-    states = pa.table(
-        {"key": list(found), "state": list(found.values())},
-        schema=pa.schema([("key", pa.string()), ("state", pa.string())]),
-    )
     units = reader.work / "units.parquet"
     with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(reader.work), "threads": 2}) as database:
-        database.register("states", states)
+        database.register("states", pictures())
         database.register("before", before.standing)
         prefix = f"{source.dataset}/{source.split}/"
         database.execute(_NAMED, {"rows": str(reader.work / "rows.parquet"), "every": source.every, "prefix": prefix})
@@ -86,27 +82,25 @@ def plan(
         to = str(units).replace("'", "''")
         database.execute(f"COPY ({_UNITS}) TO '{to}' (FORMAT parquet, ROW_GROUP_SIZE {_ROWS_IN_GROUP})")
     ids: list[str] = []
-    for number, table in enumerate(_slices(units, shard_size)):
-        ids.extend(table.column("id").to_pylist())
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer)
-        store.atomic_write(_file(folder, number), buffer.getvalue())
-    store.atomic_write(f"{folder}/plan.json", canonical_json({"unchanged": unchanged, "gone": gone}).encode())
+    files = 0
+    with pq.ParquetFile(units) as file:
+        for table in slices(map(_table, file.iter_batches(batch_size=shard_size)), shard_size):
+            ids.extend(table.column("id").to_pylist())
+            buffer = io.BytesIO()
+            pq.write_table(table, buffer)
+            write_planned(store, _file(folder, files), buffer.getvalue())
+            files += 1
+    told = {"unchanged": unchanged, "gone": gone, "files": files}
+    write_planned(store, summary_file(folder), canonical_json(told).encode())
     return Plan(ids, unchanged, gone)
 
 
 def units_of(store: Store, folder: str, shard: int, ids: Iterable[str]) -> list[dict[str, Any]]:
     """The units of a shard with these ids, in their order: the columns of ANNOTATIONS, `id`, `key`, `number`, `first`
     (the picture's row is theirs to write) and `source_digest`."""
-    table = pq.read_table(io.BytesIO(store.read_bytes(_file(folder, shard))))
+    table = pq.read_table(io.BytesIO(read_planned(store, _file(folder, shard))))
     wanted = set(ids)
     return [row for row in table.to_pylist() if row["id"] in wanted]
-
-
-def forget(store: Store, folder: str) -> None:
-    """Remove a plan whose stage is committed."""
-    if store.fs.exists(store.path(folder)):
-        store.fs.rm(store.path(folder), recursive=True)
 
 
 _NAMED = """
@@ -199,44 +193,31 @@ def _count(database: duckdb.DuckDBPyConnection, query: str) -> int:
     return int(number)
 
 
-def _slices(path: Path, size: int) -> Iterator[pa.Table]:
-    """Tables of exactly `size` rows (the last may be smaller), however the file is cut."""
-    with pq.ParquetFile(path) as file:
-        held = file.schema_arrow.empty_table()
-        for batch in file.iter_batches(batch_size=size):
-            held = pa.concat_tables([held, pa.Table.from_batches([batch])])
-            while len(held) >= size:
-                yield held.slice(0, size).combine_chunks()
-                held = held.slice(size)
-        if len(held):
-            yield held.combine_chunks()
-
-
-def picture_states(images: Folder, store: Store) -> dict[str, str]:
-    """The pictures of a folder, sorted, with what tells without reading that one was replaced: size and time.
+def picture_states(images: Folder, store: Store) -> pa.Table:
+    """The pictures of a folder, as `Folder.listing` tells them.
 
     Nothing of the store counts, where that lies in the same folder.
     """
     own = f"{store.root}/" if images.is_local == store.is_local else None
-    states = {}
-    for name, about in images.files().items():
-        if is_picture(name) and not (own and images.path(name).startswith(own)):
-            time = about.get("ETag") or about.get("mtime") or about.get("LastModified")
-            states[printable(name)] = f"{about.get('size') or 0} {time}"
-    return states
+    return images.listing(lambda name: is_picture(name) and not (own and images.path(name).startswith(own)))
 
 
 def _read_done(store: Store, folder: str) -> Plan | None:
-    if not store.exists(f"{folder}/plan.json"):
+    if not store.exists(summary_file(folder)):
         return None
-    told = json.loads(store.read_bytes(f"{folder}/plan.json"))
-    files = [name for name in store.list_files(folder) if name.endswith(".parquet")]
+    told = json.loads(read_planned(store, summary_file(folder)))
     ids = [
         name
-        for file in files
-        for name in pq.read_table(io.BytesIO(store.read_bytes(file)), columns=["id"]).column("id").to_pylist()
+        for number in range(told["files"])
+        for name in pq.read_table(io.BytesIO(read_planned(store, _file(folder, number))), columns=["id"])
+        .column("id")
+        .to_pylist()
     ]
     return Plan(ids, told["unchanged"], told["gone"])
+
+
+def _table(batch: pa.RecordBatch) -> pa.Table:
+    return pa.Table.from_batches([batch])
 
 
 def _file(folder: str, number: int) -> str:

@@ -1,7 +1,7 @@
 """The stage that turns folders of pictures into the tables `images`, `instances` and, where known, `labels`."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -16,10 +16,12 @@ from schemas.config.stages import IngestConfig
 from schemas.ids import image_id
 from tasks.context import Context
 from tasks.ingest.crop import cut_crop, encode_crop
-from tasks.ingest.folder import Folder, FolderSource, RefusedError, fingerprint
+from tasks.ingest.files import content_digest
+from tasks.ingest.folder import Folder, FolderSource, RefusedError
 from tasks.ingest.labels import FolderLabels
+from tasks.ingest.leakage import Apart, Pictures, elsewhere_digest, pictures_elsewhere
 from tasks.ingest.person_rows import Person, check_box, instance_rows, rows_of, uri_of
-from tasks.ingest.reading import Photograph, read_picture
+from tasks.ingest.reading import Photograph
 from tasks.ingest.units import UNITS, check_sources, plan_units
 from tasks.sharded import ShardOutput, StageResult, run_sharded
 
@@ -27,9 +29,11 @@ NAME, VERSION = "ingest", 1
 TABLES = ("images", "instances", "labels")
 
 
-def ingest_spec(context: Context, sources: Sequence[FolderSource], reads: Sequence[str] = ()) -> StageSpec:
+def ingest_spec(
+    context: Context, sources: Sequence[FolderSource], reads: Sequence[str] = (), allow_leakage: bool = False
+) -> StageSpec:
     """What `ingest` is going to do. `reads` names the stage that made the folders; without it, the folders' own
-    content (names, sizes, times and tables) is part of the key.
+    content (names, sizes, times and tables) is part of the key, and what pictures they must not share with others.
 
     Raises DataError for a folder or table that is not there.
     """
@@ -40,21 +44,28 @@ def ingest_spec(context: Context, sources: Sequence[FolderSource], reads: Sequen
             "split": source.split,
             "boxes": source.boxes is not None,
             "labels": source.labels is not None,
-            "content": None if reads else fingerprint(source),
+            "content": None if reads else _content(source),
         }
         for source in _ordered(sources)
     ]
     config = {"ingest": context.config.ingest, "sources": described, "body": _body_digest(context, sources)}
+    if not reads:
+        elsewhere = _elsewhere(context, sources, allow_leakage)
+        config |= {"allow_leakage": allow_leakage, "elsewhere": [elsewhere_digest(hashes) for hashes in elsewhere]}
     return context.spec(NAME, VERSION, config, reads)
 
 
-def ingest(context: Context, sources: Sequence[FolderSource], reads: Sequence[str] = ()) -> StageResult:
+def ingest(
+    context: Context, sources: Sequence[FolderSource], reads: Sequence[str] = (), allow_leakage: bool = False
+) -> StageResult:
     """Read the pictures of all sources and cut a crop for each person, or find that done.
 
     A unit is a row of a table of boxes (or a picture, where there is no table). Rows and pictures that can't be used
     end in `failures`; more of them than the gates allow raise GateError, a table that can't be used DataError.
+    Pictures that an earlier ingest has in another split of the data set, train against the others, are failures unless
+    `allow_leakage`. Folders that a stage made (`reads`) are not compared: it draws each split by itself.
     """
-    spec, store, config = ingest_spec(context, sources, reads), context.store, context.config
+    spec, store, config = ingest_spec(context, sources, reads, allow_leakage), context.store, context.config
     done = find(store, spec.key) is not None
     ordered = _ordered(sources)
     units = UNITS.empty_table() if done else plan_units(ordered, context.progress.say)
@@ -70,6 +81,7 @@ def ingest(context: Context, sources: Sequence[FolderSource], reads: Sequence[st
             "units": units,
             "config": config.ingest,
             "body_digest": _body_digest(context, sources),
+            "elsewhere": None if reads else _elsewhere(context, ordered, allow_leakage),
             "threads": config.ray.threads_per_actor,
         },
         tables=TABLES,
@@ -93,16 +105,21 @@ class InstanceMaker:
         units: pa.Table,
         config: IngestConfig,
         body_digest: str | None,
+        elsewhere: Sequence[pa.Table | None] | None = None,
         threads: int = 1,
     ) -> None:
+        """`elsewhere`: for each source what `pictures_elsewhere` tells; None where nobody compares pictures."""
         torch.set_num_threads(threads)
         self.store, self.sources, self.units, self.config = store, sources, units, config
         self.body_digest = body_digest
         self.place = {name: row for row, name in enumerate(units.column("id").to_pylist())}
-        self.folders = [Folder(source.images) for source in sources]
+        apart = [None] * len(sources) if elsewhere is None else [Apart(hashes) for hashes in elsewhere]
+        self.pictures = [
+            Pictures(Folder(source.images), config.max_pixels, theirs)
+            for source, theirs in zip(sources, apart, strict=True)
+        ]
         # whole tables, so only of the folders that this worker meets
-        self.labels = lru_cache(maxsize=None)(lambda number: FolderLabels(self.sources[number]))
-        self.picture = lru_cache(maxsize=1)(self._picture)
+        self.labels = cache(lambda number: FolderLabels(self.sources[number]))
 
     def __call__(self, shard: Shard) -> ShardOutput:
         rows = self.units.take([self.place[name] for name in shard.ids]).to_pylist()
@@ -115,9 +132,9 @@ class InstanceMaker:
             try:
                 if unit["reason"] is not None:
                     raise RefusedError(unit["reason"], unit["detail"])
-                photograph = self._photograph(unit["source"], unit["key"])
+                photograph, code = self.pictures[unit["source"]](unit["key"])
                 if unit["first"]:
-                    images.append(self._image(unit, photograph))
+                    images.append(self._image(unit, photograph, code))
                 person = _see(unit, source, photograph, self.config)
                 label = self.labels(unit["source"]).row(unit["key"], unit["person"]) if source.labels else None
             except RefusedError as refusal:
@@ -132,21 +149,8 @@ class InstanceMaker:
             tables["labels"] = pa.concat_tables([self._labels(number, found) for number, found in labelled.items()])
         return ShardOutput(tables, failures, ok=len(people))
 
-    def _photograph(self, number: int, key: str) -> Photograph:
-        found = self.picture(number, key)
-        if isinstance(found, RefusedError):
-            raise RefusedError(found.reason, found.detail)
-        return found
-
-    def _picture(self, number: int, key: str) -> Photograph | RefusedError:
-        """Refusals are handed back, because a cache keeps what is returned and not what is raised."""
-        try:
-            return read_picture(self.folders[number], key, self.config.max_pixels)
-        except RefusedError as refusal:
-            return refusal
-
-    def _image(self, unit: Mapping[str, Any], photograph: Photograph) -> dict[str, Any]:
-        source, folder = self.sources[unit["source"]], self.folders[unit["source"]]
+    def _image(self, unit: Mapping[str, Any], photograph: Photograph, code: str | None) -> dict[str, Any]:
+        source, folder = self.sources[unit["source"]], self.pictures[unit["source"]].folder
         width, height = photograph.size
         return {
             "image_id": image_id(source.dataset, source.split, unit["key"]),
@@ -157,6 +161,7 @@ class InstanceMaker:
             "width_px": width,
             "height_px": height,
             "content_sha256": photograph.sha256,
+            "perceptual_hash": code,
         }
 
     def _labels(self, number: int, found: list[tuple[int, str]]) -> pa.Table:
@@ -184,6 +189,18 @@ def _see(unit: Mapping[str, Any], source: FolderSource, photograph: Photograph, 
         "intrinsics_source": focal_source,
     }
     return Person(columns, box, square, (focal, focal, cx, cy))
+
+
+def _content(source: FolderSource) -> str:
+    tables = [url for url in (source.boxes, source.labels) if url is not None]
+    return content_digest(tables, Folder(source.images).listing(lambda name: True))
+
+
+def _elsewhere(context: Context, sources: Sequence[FolderSource], allow_leakage: bool) -> list[pa.Table | None]:
+    """For each source, in their order, the pictures that it must not have."""
+    if allow_leakage:
+        return [None] * len(sources)
+    return [pictures_elsewhere(context.store, source.dataset, source.split) for source in _ordered(sources)]
 
 
 def _ordered(sources: Sequence[FolderSource]) -> tuple[FolderSource, ...]:

@@ -63,7 +63,7 @@ def check_sources(sources: Sequence[FolderSource]) -> None:
 
 
 def _units_of(number: int, source: FolderSource, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-    pictures = [name for name in Folder(source.images).files() if is_picture(name)]
+    pictures = sorted(name for name, _ in Folder(source.images).files() if is_picture(name))
     if source.boxes is None:
         if not pictures:
             raise DataError(f"There is no picture in {source.images} (nothing that ends in .jpg, .png, ...).")

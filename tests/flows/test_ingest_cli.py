@@ -97,6 +97,14 @@ def test_a_folder_and_what_is_said_at_the_end(tmp_path: Path, store: Store) -> N
     assert len(records(store)) == 1
 
 
+def test_a_folder_with_pictures_of_another_split(tmp_path: Path, store: Store) -> None:
+    pictures.folder(tmp_path, {f"{number}.jpg": pictures.jpeg(pictures.noise(seed=number)) for number in range(2)})
+    ingest("--format folder --source images", split="test")
+    said = complaint("ingest --format folder --source images --dataset mine --split train --profile micro")
+    assert "2 x picture of another split" in said
+    assert "instances 2" in ingest("--format folder --source images --allow-leakage")
+
+
 def test_humandata_from_the_proposal_of_the_doctor(people: list[TruePerson], tmp_path: Path, store: Store) -> None:
     source = write_humandata(people, tmp_path / "data")
     found = CliRunner().invoke(app, ["doctor", "--data", source.url]).stdout
@@ -185,6 +193,7 @@ def test_hypotheses(write: Any, form: str, people: list[TruePerson], tmp_path: P
         ("--format folder --source . --boxes b.csv", "There is no table of boxes at b.csv"),
         ("--format folder --source . --every 2", "--every counts rows"),
         ("--format folder --source . --body .", "--body belongs to annotations"),
+        ("--format dpo-json --source . --allow-leakage", "--allow-leakage belongs to pictures"),
         ("--format folder --source . --images .", "leave --images out"),
         ("--format coco --source . --option zero_betas=1", "The format coco has no option 'zero_betas'"),
         ("--format coco --source . --option zero_betas", "--option zero_betas: give an option and a value"),

@@ -14,11 +14,12 @@ import pyarrow as pa
 from models.skeleton import JOINTS
 from schemas.errors import ConfigError, DataError
 from tasks.ingest.annotations import AnnotationSource, Survey
-from tasks.ingest.folder import RefusedError, open_url
+from tasks.ingest.files import local_file, open_url
+from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats import json_rows
 from tasks.ingest.formats.disk_table import ImageTable
 from tasks.ingest.formats.json_rows import NOT_FINITE, POINT_COUNT, UNREADABLE, entry, in_batches, placed, shown
-from tasks.ingest.formats.json_stream import begins_with, items, local_copy
+from tasks.ingest.formats.json_stream import begins_with, items
 from tasks.ingest.formats.keypoints import JOINTS_29, names_of
 from tasks.ingest.formats.scorehypo import COUNTED_UP_TO, root_of
 
@@ -46,7 +47,7 @@ class CocoReader:
         self.source, self.work = source, work
         self.name = posixpath.basename(source.url)
         self.images = source.images or root_of(source.url)
-        self.file = local_copy(source.url, work, "annotations")
+        self.file = local_file(source.url, work, "annotations")
         if begins_with(self.file) != "{":
             raise DataError(
                 f"{source.url} is a list; a COCO file is an object with images and annotations. A list of detections "

@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from schemas.errors import DataError
 from tasks.ingest.annotations import ROWS_AT_ONCE, AnnotationSource, Survey, batch
-from tasks.ingest.folder import open_url, printable
+from tasks.ingest.files import local_file, open_url
+from tasks.ingest.folder import printable
 from tasks.ingest.formats.humandata_file import COMPRESSED, KEYPOINTS_2D, KEYPOINTS_3D, HumanDataFile
 from tasks.ingest.formats.humandata_rows import HumanDataRows
 from tasks.ingest.formats.humandata_variants import PLAIN, options_of
-from tasks.ingest.npz_columns import Npz, local_file
+from tasks.ingest.npz_columns import Npz
 
 _KNOWN = {"image_path", "bbox_xywh", "smplx", "smpl", "smplh", "meta", "misc", "gender", COMPRESSED}
 _ALSO_KNOWN = {"keypoints2d_mask", "keypoints3d_mask", "lhand_bbox_xywh", "rhand_bbox_xywh", "face_bbox_xywh"}

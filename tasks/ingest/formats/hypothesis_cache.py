@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from schemas.errors import DataError
 from tasks.ingest.annotations import ROWS_AT_ONCE, AnnotationSource, Survey
-from tasks.ingest.folder import RefusedError, open_url
+from tasks.ingest.files import open_url
+from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats.list_cache import Entry, ListCache
 from tasks.ingest.formats.preferences import (
     JOINTS_SHAPE,

@@ -6,7 +6,6 @@ one that is missing), and numbers beyond what a double or an integer of 64 bits 
 """
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from itertools import islice
@@ -16,9 +15,7 @@ from typing import Any, BinaryIO, Final
 import ijson
 import numpy as np
 
-from schemas.digests import digest
 from schemas.errors import DataError
-from tasks.ingest.folder import open_url
 
 _CHUNK: Final = 1 << 18
 _LONGEST: Final = 1 << 24
@@ -38,30 +35,6 @@ _ENDLESS_NUMBER = re.compile(rb"\d{4000}")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 # What the parsers behind ijson raise: their own errors, and for bad numbers, escapes and bytes those of Python.
 _BROKEN = (ijson.JSONError, ValueError, OverflowError, ArithmeticError, RecursionError, MemoryError)
-
-
-def local_copy(url: str, work: Path, what: str) -> Path:
-    """The file at `url` as a local one: itself where it is local, else copied into `work`.
-
-    `what` is what errors call it. Raises DataError where it is not there or can't be read.
-    """
-    fs, path = open_url(url)
-    try:
-        if not fs.exists(path):
-            raise DataError(f"The {what} {url} is not there.")
-        if not fs.isfile(path):
-            raise DataError(f"The {what} {url} is a folder; a file is expected.")
-        if "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)):
-            return Path(path)
-        target = work / f"{digest(url)[:16]}-{Path(path).name}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(target.name + ".part")
-        with fs.open(path, "rb") as source, part.open("wb") as sink:
-            shutil.copyfileobj(source, sink, 1 << 20)
-        part.replace(target)
-    except OSError as error:
-        raise DataError(f"The {what} {url} can't be read: {error}") from error
-    return target
 
 
 def begins_with(path: Path) -> str:

@@ -22,11 +22,12 @@ from scipy.spatial.transform import Rotation
 from models.skeleton import BETAS
 from schemas.errors import ConfigError, DataError
 from tasks.ingest.annotations import AnnotationSource, Survey
+from tasks.ingest.files import local_file
 from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats import json_rows
 from tasks.ingest.formats.disk_table import DiskTable, ImageTable
 from tasks.ingest.formats.json_rows import MISSING, entry, in_batches, numbers, points, shown, vector, whole
-from tasks.ingest.formats.json_stream import items, local_copy, pairs
+from tasks.ingest.formats.json_stream import items, pairs
 from tasks.ingest.formats.scorehypo import COUNTED_UP_TO, root_of
 from tasks.ingest.lengths import HUMAN36M_BONES, unit_of
 
@@ -78,7 +79,7 @@ class OsxHuman36mReader:
         self._files: dict[tuple[int, str], Path] = {}
         for subject in self.subjects:
             for kind in SUFFIXES:
-                self._files[subject, kind] = local_copy(self._url(subject, kind), work, "annotations of Human3.6M")
+                self._files[subject, kind] = local_file(self._url(subject, kind), work, "annotations of Human3.6M")
 
     def survey(self) -> Survey:
         """Subjects and units; people are counted in files of up to COUNTED_UP_TO bytes together."""

@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from schemas.errors import DataError
 from tasks.ingest.annotations import ROWS_AT_ONCE, AnnotationSource, Survey
+from tasks.ingest.files import local_file
 from tasks.ingest.folder import RefusedError
-from tasks.ingest.formats.json_stream import begins_with, items, local_copy
+from tasks.ingest.formats.json_stream import begins_with, items
 from tasks.ingest.formats.preferences import (
     JUDGEMENT,
     PLACE,
@@ -57,7 +58,7 @@ class PairJsonReader:
     def __init__(self, source: AnnotationSource, work: Path) -> None:
         self.source, self.work = source, work
         self.name = source.url.rstrip("/").rsplit("/", 1)[-1]
-        self._path = local_copy(source.url, work, "file of pairs")
+        self._path = local_file(source.url, work, "file of pairs")
         if begins_with(self._path) != "[":
             raise DataError(
                 f"{source.url} holds an object, but a file of pairs is a list of {{{', '.join(KEYS)}}}. Is it an "

@@ -17,16 +17,17 @@ import pyarrow.parquet as pq
 from schemas.errors import DataError, EngineError
 from tasks.ingest.annotations import AnnotationSource
 from tasks.ingest.boxes import REQUIRED
-from tasks.ingest.folder import is_picture, open_url, printable
+from tasks.ingest.files import local_file, open_url
+from tasks.ingest.folder import is_picture, printable
 from tasks.ingest.formats.frames import VideoFile
 from tasks.ingest.formats.humandata import files_of
-from tasks.ingest.formats.json_stream import begins_with, items, local_copy
+from tasks.ingest.formats.json_stream import begins_with, items
 from tasks.ingest.formats.list_cache import ListCache
 from tasks.ingest.formats.osx_h36m import SUFFIXES
 from tasks.ingest.formats.scorehypo_sets import recognise as set_of
 from tasks.ingest.formats.scorer_cache import ScorerCacheReader
 from tasks.ingest.formats.video import COLUMNS, MAX_PIXELS
-from tasks.ingest.npz_columns import Npz, local_file
+from tasks.ingest.npz_columns import Npz
 
 VIDEOS: Final = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".flv"})
 _HEAD = 4096
@@ -169,7 +170,7 @@ class _Look:
             yield Candidate("scorer-eval", url, f"a list cache of {len(cache)} entries with hypotheses", self.images)
 
     def _json(self, url: str) -> Iterator[Candidate]:
-        file, name = local_copy(url, self.work, "file"), posixpath.basename(url)
+        file, name = local_file(url, self.work, "file"), posixpath.basename(url)
         container = begins_with(file) == "{"
         first = islice(items(file, "annotations.item" if container else "item"), _ROWS_LOOKED_AT)
         rows: list[Mapping[str, Any]] = [row for row in first if isinstance(row, dict)]

@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from schemas.errors import ConfigError, DataError
 from tasks.ingest.annotations import AnnotationSource, Survey
-from tasks.ingest.folder import RefusedError, open_url
+from tasks.ingest.files import local_file, open_url
+from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats.disk_table import ImageTable
 from tasks.ingest.formats.json_rows import MISSING, UNREADABLE, entry, in_batches, refused, shown
-from tasks.ingest.formats.json_stream import begins_with, items, local_copy
+from tasks.ingest.formats.json_stream import begins_with, items
 from tasks.ingest.formats.scorehypo_conventions import ROWS_LOOKED_AT, agree
 from tasks.ingest.formats.scorehypo_rows import Agreed, frame_of, joints_of, person, picture_path
 from tasks.ingest.formats.scorehypo_sets import PublishedSet, named, recognise
@@ -39,7 +40,7 @@ class ScoreHypoReader:
         self.source, self.work = source, work
         self.name = posixpath.basename(source.url)
         self.images = source.images or root_of(source.url)
-        self.file = local_copy(source.url, work, "annotations")
+        self.file = local_file(source.url, work, "annotations")
         self.container = begins_with(self.file) == "{"
         forced = source.options.get("set")
         self._forced = named(forced) if forced is not None else None

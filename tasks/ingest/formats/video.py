@@ -16,10 +16,10 @@ import pyarrow as pa
 from schemas.errors import DataError
 from tasks.ingest.annotations import ROWS_AT_ONCE, AnnotationSource, Survey, batch
 from tasks.ingest.boxes import BoxTable, parse_row, person_of, read_boxes
+from tasks.ingest.files import local_file
 from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats.frames import Frames, VideoFile
 from tasks.ingest.formats.preferences import UNREADABLE, shown
-from tasks.ingest.npz_columns import local_file
 
 NAME: Final = "video"
 COLUMNS: Final = ("frame", "x", "y", "w", "h")

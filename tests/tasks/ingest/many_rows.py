@@ -1,8 +1,8 @@
 """Ingest a HumanData file of many rows on Ray, as a program of its own whose memory can be watched.
 
-    python -m tests.tasks.ingest.many_rows FOLDER ROWS
+    python -m tests.tasks.ingest.many_rows FOLDER ROWS PICTURES
 
-Pictures are few and small, with many people each; all rows are good.
+Pictures are small; where they are fewer than rows, they have many people each. All rows are good.
 """
 
 import sys
@@ -20,14 +20,14 @@ from tasks.synthesize.samples.humandata import members
 from tasks.synthesize.samples.truth import true_people, write_pictures
 from tests.tasks import micro
 
-PEOPLE, PICTURES = 50, 500
+PEOPLE = 50
 
 
-def write(folder: Path, rows: int) -> AnnotationSource:
-    """The file: row k shows person k % PEOPLE in picture k % PICTURES, in a box of its own."""
+def write(folder: Path, rows: int, pictures: int) -> AnnotationSource:
+    """The file: row k shows person k % PEOPLE in picture k % `pictures`, in a box of its own."""
     people = true_people(PEOPLE)
-    copies = [people[number % PEOPLE] for number in range(PICTURES)]
-    write_pictures(copies, folder, [f"images/{number:04d}.jpg" for number in range(PICTURES)])
+    copies = [people[number % PEOPLE] for number in range(pictures)]
+    write_pictures(copies, folder, [f"images/{number:06d}.jpg" for number in range(pictures)])
     made = members(people, [""] * PEOPLE, "smpl", compressed=False, meta=True)
     which = np.arange(rows) % PEOPLE
 
@@ -38,17 +38,17 @@ def write(folder: Path, rows: int) -> AnnotationSource:
         return np.asarray(value)[which] if long else value
 
     arrays = {name: spread(value) for name, value in made.items()}
-    arrays["image_path"] = np.array([f"images/{row % PICTURES:04d}.jpg" for row in range(rows)])
-    arrays["bbox_xywh"] = arrays["bbox_xywh"] + (np.arange(rows) // PICTURES)[:, None] * 1e-3
+    arrays["image_path"] = np.array([f"images/{row % pictures:06d}.jpg" for row in range(rows)])
+    arrays["bbox_xywh"] = arrays["bbox_xywh"] + (np.arange(rows) // pictures)[:, None] * 1e-3
     np.savez(folder / "many.npz", **arrays)
     return AnnotationSource("humandata", str(folder / "many.npz"), "many", "train")
 
 
 def main() -> None:
-    folder, rows = Path(sys.argv[1]), int(sys.argv[2])
+    folder, rows, pictures = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     folder.mkdir(parents=True, exist_ok=True)
     config = micro.CONFIG.model_copy(update={"ingest": micro.CONFIG.ingest.model_copy(update={"shard_size": 500})})
-    source = write(folder, rows)
+    source = write(folder, rows, pictures)
     with ray_session(cpus=2):
         result = ingest_annotations(Context(Store.open(str(folder / "store")), config), source)
     assert result.record.tally.ok == rows

@@ -1,13 +1,11 @@
 """An npz as columns: plain and pickled members agree with numpy.load, and files that lie are refused."""
 
 import contextlib
-import os
 import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,7 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import DataError
 from tasks.ingest.column import column_of
-from tasks.ingest.npz_columns import Npz, local_file
+from tasks.ingest.npz_columns import Npz
 from tests.models.hostile import Hostile
 from tests.models.pickles import calling
 from tests.tasks.ingest.npz_files import archive, npy, pickled, saved
@@ -219,17 +217,3 @@ def test_one_value_holds_for_all_rows(tmp_path: Path, value: Any) -> None:
 def test_what_is_no_column_is_said(tmp_path: Path, value: Any) -> None:
     with pytest.raises(DataError, match="height"):
         column_of(value, 3, "height", tmp_path)
-
-
-def test_a_file_behind_a_url_is_copied_and_a_local_one_is_not(tmp_path: Path) -> None:
-    local = tmp_path / "a.npz"
-    local.write_bytes(b"abc")
-    assert local_file(str(local), tmp_path / "work", "file") == local
-    with fsspec.filesystem("memory").open("/folder/a.npz", "wb") as file:
-        file.write(b"abc")
-    copy = local_file("memory://folder/a.npz", tmp_path / "work", "file")
-    assert copy.parent == tmp_path / "work"
-    assert copy.read_bytes() == b"abc"
-    for url in ("memory://folder/b.npz", str(tmp_path), os.fspath(tmp_path / "b.npz")):
-        with pytest.raises(DataError, match=r"The file .* is not there"):
-            local_file(url, tmp_path / "work", "file")

@@ -1,26 +1,41 @@
 """Pictures and store on S3 (a local test server): the same rows as from a disk."""
 
-from collections.abc import Iterator
+import io
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import boto3
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
+from flows.export import export
 from infra.store import Store
 from infra.tables import read
-from tasks.context import Context
+from schemas.errors import DataError
+from tasks.context import Context, Target
 from tasks.ingest.annotated import ingest_annotations
-from tasks.ingest.folder import FolderSource
+from tasks.ingest.annotations import AnnotationSource
+from tasks.ingest.folder import Folder, FolderSource
+from tasks.ingest.given_crops import PICTURES
+from tasks.ingest.hypothesis_stage import ingest_hypotheses
+from tasks.ingest.pair_stage import ingest_pairs
 from tasks.ingest.stage import ingest, ingest_spec
 from tasks.synthesize.samples.coco import write_coco
 from tasks.synthesize.samples.humandata import write_humandata
+from tasks.synthesize.samples.osx_h36m import write_osx_h36m
+from tasks.synthesize.samples.preferences import write_hypothesis_cache, write_pair_json, write_scorer_cache
 from tasks.synthesize.samples.scorehypo import write_scorehypo
-from tasks.synthesize.samples.truth import true_people
+from tasks.synthesize.samples.truth import TruePerson, true_people
+from tasks.synthesize.samples.video import write_video
 from tasks.synthesize.stage import synthesize, synthetic_sources
+from tests.models.smplx_file import smplx_arrays
 from tests.tasks.ingest.pictures import context, jpeg, noise
 from tests.tasks.ingest.test_annotated import CONFIG
 
@@ -82,33 +97,135 @@ def test_a_users_folder_on_s3(client: object, tmp_path: Path) -> None:
     assert ingest_spec(ctx, [source]).key != before
 
 
-@pytest.mark.parametrize("name", ["3dpw", "humandata", "persons"])
-def test_annotations_on_s3_as_on_a_disk(client: object, tmp_path: Path, name: str) -> None:
-    people = true_people(3)
-    local = {
-        "3dpw": lambda: write_scorehypo(people, tmp_path / "data", "3dpw"),
-        "humandata": lambda: write_humandata(people, tmp_path / "data", body="smpl"),
-        "persons": lambda: write_coco(people, tmp_path / "data", "train"),
-    }[name]()
-    for file in sorted((tmp_path / "data").rglob("*")):
+def upload(client: Any, folder: Path, prefix: str) -> None:
+    for file in sorted(folder.rglob("*")):
         if file.is_file():
-            key = f"{name}/data/{file.relative_to(tmp_path / 'data')}"
-            client.put_object(Bucket="people", Key=key, Body=file.read_bytes())  # type: ignore[attr-defined]
-    there = replace(local, url=local.url.replace(str(tmp_path), f"s3://people/{name}"))
-    if local.images:
-        there = replace(there, images=local.images.replace(str(tmp_path), f"s3://people/{name}"))
-    here = Context(Store.open(str(tmp_path / "store")), CONFIG, in_process=True)
-    away = Context(Store.open(f"s3://people/{name}/store"), CONFIG, in_process=True)
-    done, done_there = ingest_annotations(here, local), ingest_annotations(away, there)
+            client.put_object(Bucket="people", Key=f"{prefix}/{file.relative_to(folder)}", Body=file.read_bytes())
+
+
+def moved(source: AnnotationSource, folder: Path, url: str) -> AnnotationSource:
+    """The same source in another place, also what its options name."""
+    options = {name: value.replace(str(folder), url) for name, value in source.options.items()}
+    images = source.images and source.images.replace(str(folder), url)
+    return replace(source, url=source.url.replace(str(folder), url), images=images, options=options)
+
+
+def both(tmp_path: Path, name: str) -> tuple[Context, Context]:
+    """Contexts with a store on the disk and one on S3."""
+    stores = Store.open(str(tmp_path / "store")), Store.open(f"s3://people/{name}/store")
+    here, there = (Context(store, CONFIG, in_process=True) for store in stores)
+    return here, there
+
+
+def assert_equal(here: Context, there: Context, tables: tuple[str, ...]) -> None:
+    """But for what names the place: keys, URIs, states of pictures."""
+    of_places = {"stage_key", "generation_id", "pair_set", "uri", "source_digest"}
+    for table in tables:
+        ours, theirs = read(here.store, table), read(there.store, table)
+        kept = [name for name in ours.column_names if name not in of_places]
+        assert ours.select(kept).equals(theirs.select(kept)), table
+
+
+def write_frames(people: list[TruePerson], folder: Path) -> AnnotationSource:
+    pytest.importorskip("av")
+    return write_video(people, folder)
+
+
+WRITERS: dict[str, Callable[[list[TruePerson], Path], AnnotationSource]] = {
+    "3dpw": lambda people, folder: write_scorehypo(people, folder, "3dpw"),
+    "humandata": lambda people, folder: write_humandata(people, folder, body="smpl"),
+    "persons": lambda people, folder: write_coco(people, folder, "train"),
+    "osx-h36m": write_osx_h36m,
+    "video": write_frames,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_annotations_on_s3_as_on_a_disk(client: Any, tmp_path: Path, name: str) -> None:
+    data, url = tmp_path / "data", f"s3://people/{name}/data"
+    local = WRITERS[name](true_people(3), data)
+    upload(client, data, f"{name}/data")
+    away = moved(local, data, url)
+    bodies = None
+    if name == "osx-h36m":  # whose labels are of SMPL-X
+        bodies = str(tmp_path / "human_model_files")
+        (tmp_path / "human_model_files" / "smplx").mkdir(parents=True)
+        np.savez(tmp_path / "human_model_files" / "smplx" / "SMPLX_NEUTRAL.npz", **smplx_arrays())
+    here, there = both(tmp_path, name)
+    if name == "video":
+        with pytest.raises(DataError, match="give a folder that lasts for the frames"):
+            ingest_annotations(there, away)
+        with pytest.raises(DataError, match="can be written to a local folder only"):
+            ingest_annotations(there, replace(away, images=f"{url}/frames"))
+        away = replace(away, images=str(tmp_path / "frames"))
+    done, done_there = (ingest_annotations(ctx, one, bodies) for ctx, one in ((here, local), (there, away)))
     assert done.record.tally == done_there.record.tally
     assert done_there.record.tally.ok == 3
-    for table in ("images", "instances", "labels"):
-        ours, theirs = (
-            read(ctx.store, table).drop_columns(
-                ["stage_key", *(["uri"] if table == "images" else ["source_digest"] if table == "instances" else [])]
-            )
-            for ctx in (here, away)
-        )
-        assert ours.equals(theirs)
-    assert ingest_annotations(away, there).reused
-    assert away.store.list_files("ingests") == []
+    assert_equal(here, there, ("images", "instances", "labels"))
+    assert ingest_annotations(there, away, bodies).reused
+    assert there.store.list_files("ingests") == []
+
+
+@pytest.mark.parametrize("name", ["multihypo-npz", "scorer-eval"])
+def test_hypotheses_on_s3_as_on_a_disk(client: Any, tmp_path: Path, name: str) -> None:
+    data, people = tmp_path / "data", true_people(3)
+    if name == "scorer-eval":
+        local = write_scorer_cache(people, data)
+    else:
+        local = replace(write_hypothesis_cache(people, data), options={PICTURES: str(data / "images")})
+    upload(client, data, f"{name}/data")
+    away = moved(local, data, f"s3://people/{name}/data")
+    here, there = both(tmp_path, name)
+    done, done_there = ingest_hypotheses(here, local), ingest_hypotheses(there, away)
+    assert done.record.tally == done_there.record.tally
+    assert done_there.record.tally.ok == 3
+    assert_equal(here, there, ("images", "instances", "hypotheses", "errors"))
+    assert all(row["uri"].startswith("s3://people/") for row in read(there.store, "images").to_pylist())
+    assert ingest_hypotheses(there, away).reused
+    assert there.store.list_files("ingests") == []
+
+
+def test_pairs_in_and_all_forms_out_on_s3_as_on_a_disk(client: Any, tmp_path: Path) -> None:
+    data, url, people = tmp_path / "data", "s3://people/pairs/data", true_people(3)
+    annotated, pairs = write_humandata(people, data), write_pair_json(people, data, "humandata", "train")
+    entries = json.loads(Path(pairs.url).read_text())
+    for entry in entries:
+        entry["img_path"] = f"images/{entry['img_idx']:06d}.jpg"  # as HumanData has it
+    Path(pairs.url).write_text(json.dumps(entries))
+    upload(client, data, "pairs/data")
+    target, campaign = Target("humandata", "train"), CONFIG.campaign
+    out: dict[str, dict[str, bytes]] = {}
+    taken: list[pa.Table] = []
+    here, there = both(tmp_path, "pairs")
+    for ctx, place in ((here, str(tmp_path / "out")), (there, "s3://people/pairs/out")):
+        given, given_pairs = (one if ctx is here else moved(one, data, url) for one in (annotated, pairs))
+        ingested = ingest_annotations(ctx, given)
+        paired = ingest_pairs(ctx, given_pairs, [ingested.key], target)
+        assert paired.record.tally.ok == 6
+        taken.append(read(ctx.store, "pairs", stage_keys=[paired.key]))
+        export(ctx.store, "dpo-json", f"{place}/new/pairs.json", campaign)
+        export(ctx.store, "trl", f"{place}/preferences", campaign)
+        export(ctx.store, "humandata", f"{place}/labels.npz", campaign, dataset="humandata", split="train")
+        files = Folder(place)
+        out[place] = {name: files.read(name) for name, _ in files.files()}
+        with pytest.raises(DataError, match="There is something at"):
+            export(ctx.store, "trl", f"{place}/preferences", campaign)
+        # what went out comes in again
+        again = ingest_pairs(ctx, replace(given_pairs, url=f"{place}/new/pairs.json"), [ingested.key], target)
+        assert again.record.tally.ok == 6
+    assert_equal(here, there, ("images", "instances", "labels"))
+    first, second = (rows.drop_columns(["pair_set", "generation_id", "stage_key"]) for rows in taken)
+    assert first.equals(second)
+    ours, theirs = out.values()
+    assert sorted(ours) == sorted(theirs)
+    assert {"new/pairs.json", "labels.npz", "preferences/README.md"} < set(theirs)
+    assert ours["new/pairs.json"] == theirs["new/pairs.json"]
+    (table,) = (name for name in theirs if name.endswith(".parquet"))
+    assert pq.read_table(io.BytesIO(ours[table])).equals(pq.read_table(io.BytesIO(theirs[table])))
+    with (
+        np.load(io.BytesIO(ours["labels.npz"]), allow_pickle=True) as mine,  # files that the test itself has written
+        np.load(io.BytesIO(theirs["labels.npz"]), allow_pickle=True) as other,
+    ):
+        assert mine.files == other.files
+        for name in mine.files:
+            np.testing.assert_equal(mine[name].tolist(), other[name].tolist())

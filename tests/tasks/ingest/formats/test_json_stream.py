@@ -4,7 +4,6 @@ import json
 import math
 from pathlib import Path
 
-import fsspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -111,20 +110,6 @@ def test_values_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
         list(json_stream.items(_file(tmp_path, json.dumps([{"a": [1] * 1000}])), "item"))
     many = [{"a": [1] * 100}] * 100
     assert list(json_stream.items(_file(tmp_path, json.dumps(many)), "item")) == many
-
-
-def test_remote_files_are_copied_once_and_local_ones_are_read_in_place(tmp_path: Path) -> None:
-    with fsspec.open("memory://json_stream/rows.json", "wb") as file:
-        file.write(b"[1]")
-    copy = json_stream.local_copy("memory://json_stream/rows.json", tmp_path / "work", "annotations")
-    assert copy.parent == tmp_path / "work"
-    assert list(json_stream.items(copy, "item")) == [1]
-    local = _file(tmp_path, b"[1]")
-    assert json_stream.local_copy(str(local), tmp_path / "work", "annotations") == local
-    with pytest.raises(DataError, match=r"The annotations .*other\.json is not there"):
-        json_stream.local_copy(str(tmp_path / "other.json"), tmp_path, "annotations")
-    with pytest.raises(DataError, match="is a folder"):
-        json_stream.local_copy(str(tmp_path), tmp_path, "annotations")
 
 
 @settings(max_examples=40)
