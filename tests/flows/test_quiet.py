@@ -98,7 +98,7 @@ with clear_errors():
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "DO_NOT"))}
     run = subprocess.run(
         [sys.executable, "-c", script],
-        env={**environment, "HOME": str(tmp_path)},
+        env={**environment, "HOME": str(tmp_path), "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"},
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
