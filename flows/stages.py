@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import State
 from prefect.futures import wait
 
 from infra.ray_session import ray_session, room_for
+from infra.shared_store import check_store_is_shared
 from infra.stages import StageSpec, find
 from infra.store import Store
 from infra.tables import finished_keys
@@ -140,7 +141,8 @@ class Running(Line):
         if self.context.in_process:
             return False
         self._start_ray()
-        return room_for(needs(self.context.config.ray)) >= trainings
+        settings = self.context.config.ray
+        return room_for(needs(settings)) >= trainings * settings.trainers
 
     def judge(self, gates: Callable[..., Sequence[Any]], *inputs: Any) -> tuple[Any, ...]:
         verdicts = tuple(gates(self.context, *inputs))
@@ -151,7 +153,16 @@ class Running(Line):
     def _start_ray(self) -> None:
         if not self._ray_runs and not self.context.in_process:
             self.context.progress.say("starting Ray ...")
-            self._resources.enter_context(ray_session(threads=self.context.config.ray.threads_per_actor))
+            settings = self.context.config.ray
+            self._resources.enter_context(
+                ray_session(
+                    threads=settings.threads_per_actor,
+                    object_store_bytes=settings.object_store_mib * 1024**2,
+                    spill_folder=settings.spill_folder,
+                    spill_disk_share=settings.spill_disk_share,
+                )
+            )
+            check_store_is_shared(self.context.store)
             self._ray_runs = True
 
 

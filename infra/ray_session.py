@@ -1,15 +1,17 @@
 """A Ray session: a local one, or the cluster that RAY_ADDRESS names. The code that runs on it is the same.
 
 A local session listens on the loopback only, has no dashboard and is gone when the block is left, also if this process
-is killed (Ray binds the life of its processes to ours). Workers import our packages from wherever we did.
+is killed (Ray binds the life of its processes to ours); its workers import our packages from wherever we did. To a
+cluster the packages are sent, so that its workers run the code of this process whatever is installed there. Nothing
+else is: credentials would be for all to see in a runtime environment, so every node has its own.
 """
 
 import importlib.util
 import logging
 import os
-import site
-from collections.abc import Iterator
-from contextlib import contextmanager
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import ray
@@ -19,6 +21,10 @@ from schemas.digests import PACKAGES
 from schemas.errors import ConfigError
 
 _OBJECT_STORE_BYTES = 256 * 1024**2
+_NOT_SENT = ["__pycache__", "*.pyc"]  # beside stores and environments, which lie in none of our packages
+_ADDRESS = "RAY_ADDRESS"
+_CONNECT_SECONDS = 5.0
+_TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file with the token that the cluster was started with."
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no report to anybody
@@ -35,49 +41,80 @@ auto_init_hook.enable_auto_connect = False
 
 @contextmanager
 def ray_session(
-    *, cpus: int | None = None, gpus: int | None = None, threads: int = 1, object_store_bytes: int = _OBJECT_STORE_BYTES
+    *,
+    cpus: int | None = None,
+    gpus: int | None = None,
+    threads: int = 1,
+    object_store_bytes: int = _OBJECT_STORE_BYTES,
+    spill_folder: str | None = None,
+    spill_disk_share: float = 0.95,
 ) -> Iterator[dict[str, float]]:
     """Ray for the length of the block; gives the cluster's resources ({"CPU": 2.0, ...}).
 
-    `cpus` and `gpus` limit a local session (default: what the machine has). `threads` is what each worker's numeric
-    libraries may use; fixed, because results depend on it in the last bits. Inside another session, that one is used.
-    Raises ConfigError if the cluster that RAY_ADDRESS names can't be reached.
+    `cpus` and `gpus` limit a local session (default: what the machine has); so do `object_store_bytes`, the folder that
+    objects are spilled to when it is full (default: among Ray's temporary files), and the share of that disk that may
+    be in use before Ray spills no more. A cluster's nodes were given theirs when they were started. `threads` is what
+    each worker's numeric libraries may use; fixed, because results depend on it in the last bits. Inside another
+    session, that one is used. Raises ConfigError if the cluster that RAY_ADDRESS names can't be joined.
     """
     if ray.is_initialized():
         yield dict(ray.cluster_resources())
         return
-    address = os.environ.get("RAY_ADDRESS")
-    settings = {name: os.environ.get(name, value) for name, value in _SETTINGS.items()}
+    address = os.environ.get(_ADDRESS)
+    wanted = {**_SETTINGS, "RAY_local_fs_capacity_threshold": str(spill_disk_share)}
+    settings = {name: os.environ.get(name, value) for name, value in wanted.items()}
     with _environment({**settings, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}):
         try:
-            if address:
+            if address and address != "local":
                 _join(address, threads)
             else:
-                _start(cpus, gpus, object_store_bytes)
+                _start(cpus, gpus, object_store_bytes, spill_folder)
             _quieten()
             yield dict(ray.cluster_resources())
         finally:
             ray.shutdown()
 
 
-def room_for(needed: dict[str, float]) -> int:
-    """How many times the session can give what is `needed` ({"CPU": 1.5}) at once."""
-    present = ray.cluster_resources()
-    return min(int((present.get(name, 0.0) + 1e-9) / amount) for name, amount in needed.items() if amount)
+def room_for(needed: Mapping[str, float]) -> int:
+    """How many workers that each need this ({"CPU": 1.5}) the session's nodes can host at once, together."""
+    return sum(_fits(node, needed) for node in _nodes().values())
 
 
-def check_resources(needed: dict[str, float]) -> None:
-    """ConfigError if the session can never give what is `needed` ({"CPU": 1.5}); Ray itself would wait for ever."""
-    present = ray.cluster_resources()
-    short = {name: amount for name, amount in needed.items() if amount > present.get(name, 0.0) + 1e-9}
-    if short:
-        wanted = ", ".join(
-            f"{amount:g} {name} (there are {present.get(name, 0.0):g})" for name, amount in short.items()
+def check_resources(needed: Mapping[str, float], count: int = 1) -> None:
+    """ConfigError if the session can never host `count` workers that each need this; Ray itself would wait for ever."""
+    room = room_for(needed)
+    if room >= count:
+        return
+    asked = _amounts(needed)
+    if room:
+        raise ConfigError(
+            f"Ray has too little for this stage: it needs {count} workers with {asked} each, and the cluster can host "
+            f"{room}. Lower ray.actors or ray.trainers, or what each of them asks for, or add nodes."
         )
-        raise ConfigError(f"Ray has too little for this stage: it needs {wanted}. Lower actors or cpus_per_actor.")
+    nodes = "; ".join(
+        f"{name} has {_amounts({kind: node.get(kind, 0.0) for kind in needed})}" for name, node in _nodes().items()
+    )
+    raise ConfigError(
+        f"No node of Ray can ever host a worker of this stage, which needs {asked}: {nodes or 'there is no node'}. "
+        "Lower ray.cpus_per_actor, ray.gpus_per_actor, ray.cpus_per_trainer or ray.gpus_per_trainer, or add a node."
+    )
 
 
-def _start(cpus: int | None, gpus: int | None, object_store_bytes: int) -> None:
+def _nodes() -> dict[str, dict[str, float]]:
+    """What each living node has in all, by a name for people."""
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    return {f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})": dict(node["Resources"]) for node in alive}
+
+
+def _fits(node: Mapping[str, float], needed: Mapping[str, float]) -> int:
+    return min(int((node.get(name, 0.0) + 1e-9) / amount) for name, amount in needed.items() if amount)
+
+
+def _amounts(of: Mapping[str, float]) -> str:
+    return ", ".join(f"{amount:g} {name}" for name, amount in of.items())
+
+
+def _start(cpus: int | None, gpus: int | None, object_store_bytes: int, spill_folder: str | None) -> None:
     paths = [str(_checkout()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     variables = {
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
@@ -91,6 +128,7 @@ def _start(cpus: int | None, gpus: int | None, object_store_bytes: int) -> None:
             include_dashboard=False,
             _node_ip_address="127.0.0.1",
             object_store_memory=object_store_bytes,
+            object_spilling_directory=spill_folder,
             logging_level=logging.ERROR,
             log_to_driver=False,
             configure_logging=True,
@@ -113,14 +151,52 @@ def _loopback_only() -> Iterator[None]:
 
 
 def _join(address: str, threads: int) -> None:
-    variables = dict.fromkeys(_THREAD_VARIABLES, str(threads))
-    runtime: dict[str, object] = {"env_vars": variables}
-    if not _installed():
-        runtime["py_modules"] = [str(_checkout() / package) for package in PACKAGES]
+    if "://" in address:
+        raise ConfigError(
+            f"{_ADDRESS} is {_bare(address)}; it must be HOST:PORT of the cluster's head (port 6379, usually), named "
+            "from a machine that is a node of it: `ray start --address=HOST:PORT --num-cpus=0` makes this one such."
+        )
+    local = _is_loopback(address)
+    _knock(address)
+    runtime = {
+        "env_vars": dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+        "py_modules": [str(_checkout() / package) for package in PACKAGES],
+        "excludes": _NOT_SENT,
+    }
     try:
-        ray.init(address=address, runtime_env=runtime, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"No Ray cluster answers at RAY_ADDRESS={address}: {error}") from error
+        with _loopback_only() if local else nullcontext():
+            ray.init(address=address, runtime_env=runtime, logging_level=logging.ERROR, log_to_driver=False)
+    except ray.exceptions.AuthenticationError as error:
+        raise ConfigError(f"The Ray cluster at {_ADDRESS}={address} refuses our token: {_TOKEN}") from error
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise ConfigError(
+            f"The Ray cluster at {_ADDRESS}={address} can't be joined: {error}. If it asks for a token, {_TOKEN}"
+        ) from error
+
+
+def _knock(address: str) -> None:
+    """ConfigError, soon, if nothing listens there; Ray would try for minutes."""
+    host, sign, port = address.rpartition(":")
+    if not sign:  # "auto": Ray knows by itself which cluster runs on this machine
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ConfigError(
+            f"No Ray cluster answers at {_ADDRESS}={address}: {error}. Start one, or unset {_ADDRESS} to have Ray run "
+            "on this machine for the length of the command."
+        ) from error
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _bare(address: str) -> str:
+    """An address without the name and the password that may stand in it."""
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def _quieten() -> None:
@@ -140,13 +216,6 @@ def _checkout() -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).resolve().parent.parent
-
-
-def _installed() -> bool:
-    """Whether our packages stand in site-packages, so that a cluster built from the same image has them as well."""
-    return any(
-        _checkout() == Path(folder).resolve() for folder in [*site.getsitepackages(), site.getusersitepackages()]
-    )
 
 
 @contextmanager

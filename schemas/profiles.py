@@ -160,7 +160,7 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
         ),
         evaluate=EvaluateConfig(generate=GenerateConfig(hypotheses=101, microbatch=8, seed=7), seed=seed),
         train_clean=TrainCleanConfig(losses=losses, seed=seed),
-        ray=RayConfig(actors=1, cpus_per_actor=1.0, gpus_per_actor=0.5, gpus_per_trainer=1.0),
+        ray=RayConfig(cpus_per_actor=1.0, gpus_per_actor=0.5, gpus_per_trainer=1.0),
     )
 
 

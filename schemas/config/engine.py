@@ -20,7 +20,13 @@ from schemas.config.training import AlignConfig, TrainBaseConfig, TrainCleanConf
 class RayConfig(Config):
     """What a stage asks Ray for. Of this only threads and trainers reach results, and with them the stage keys."""
 
-    actors: int = setting(2, "actors of a sharded stage", "actors", ge=1)
+    actors: int | None = setting(
+        None,
+        "actors of a sharded stage; if not given, as many as Ray's nodes have room for: by their GPUs where actors ask "
+        "for a share of one, else by CPUs (each its threads) and memory (each 1 GiB)",
+        "actors",
+        ge=1,
+    )
     cpus_per_actor: float = setting(0.5, "CPUs that an actor asks for", "CPUs", gt=0)
     gpus_per_actor: float = setting(0.0, "GPUs that an actor asks for", "GPUs", ge=0)
     threads_per_actor: int = setting(1, "torch threads in an actor", "threads", ge=1)
@@ -35,6 +41,15 @@ class RayConfig(Config):
         1, "torch threads in a training worker of align or train_clean, which run beside their control", "threads", ge=1
     )
     gpus_per_trainer: float = setting(0.0, "GPUs that a training worker asks for", "GPUs", ge=0)
+    object_store_mib: int = setting(
+        256, "memory that a local session's object store may take; a cluster's nodes have their own", "MiB", ge=80
+    )
+    spill_folder: str | None = setting(
+        None, "where a local session puts objects that its store has no room for; Ray's own folder if not given", "-"
+    )
+    spill_disk_share: float = setting(
+        0.95, "share of that disk which may be in use before Ray refuses to spill more", "1", gt=0, le=1
+    )
     train_retries: int = setting(2, "times that a failed training worker is started again", "times", ge=0)
 
     def decides_training(self, threads: int) -> dict[str, int]:

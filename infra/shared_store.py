@@ -1,0 +1,55 @@
+"""Whether the nodes of a Ray cluster see the store: one that is a folder has to be the same folder on all of them."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from infra.store import TEMPORARY, Store
+from schemas.errors import ConfigError
+
+
+def check_store_is_shared(store: Store) -> None:
+    """ConfigError if a node of the session's cluster would not see what this process writes into a local store.
+
+    Each other node that can be given work looks for a file that is there for this moment. Nothing is asked of a store
+    on S3, nor where there is one node. A node that dies meanwhile gets no work, and so has no say.
+    """
+    others = _other_nodes() if store.is_local else {}
+    if not others:
+        return
+    name = f"{TEMPORARY}seen-{uuid4().hex}"
+    store.atomic_write(name, b"")
+    try:
+        blind = [told for node, told in others.items() if not _sees(node, store.path(name))]
+    finally:
+        store.remove(name)
+    if blind:
+        raise ConfigError(
+            f"The store is a folder, {store.url}, which these nodes of the Ray cluster don't see: {', '.join(blind)}. "
+            "Let ADHMR_STORE name an s3:// URL, or a folder that all nodes share under the same path."
+        )
+
+
+def _other_nodes() -> dict[str, str]:
+    """Living nodes that may be given work, but ours: id -> a name for people."""
+    ours = ray.get_runtime_context().get_node_id()
+    return {
+        node["NodeID"]: f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})"
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] != ours and {"CPU", "GPU"} & node["Resources"].keys()
+    }
+
+
+def _sees(node: str, path: str) -> bool:
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    look = ray.remote(_exists).options(num_cpus=0, scheduling_strategy=there)
+    try:
+        return bool(ray.get(look.remote(path)))
+    except ray.exceptions.RayError:
+        return True
+
+
+def _exists(path: str) -> bool:
+    return Path(path).exists()
