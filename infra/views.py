@@ -10,6 +10,7 @@ import re
 import duckdb
 import pyarrow as pa
 
+from infra.fence import REFUSED, StoreFiles
 from infra.standing import STANDING, standing_view, view_name
 from infra.store import Store
 from infra.tables import DataFile, live_files
@@ -27,7 +28,7 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
     """
     connection = duckdb.connect()
     if not store.is_local:
-        connection.register_filesystem(store.fs)
+        connection.register_filesystem(StoreFiles(store))
     connection.execute("SET TimeZone = 'UTC'")  # as the tables have it, wherever the query runs
     # in this order: once external access is off, the allowed places can't be changed; then lock both
     connection.execute(f"SET allowed_directories = [{_quoted(store.url + '/')}]")
@@ -56,7 +57,10 @@ def query(store: Store, sql: str) -> pa.Table:
         except duckdb.PermissionException as error:
             raise DataError(f"Refused: a query may only read files of the store. {_first_line(error)}") from error
         except duckdb.Error as error:
-            raise DataError(f"The query failed: {error}") from error
+            said = _last_line(error) if "Traceback" in str(error) else str(error)  # of the filesystem that reads S3
+            if REFUSED in said:
+                raise DataError(f"Refused: a query may only read files of the store. {said}") from error
+            raise DataError(f"The query failed: {said}") from error
 
 
 def write_views_sql(store: Store) -> str:
@@ -139,3 +143,7 @@ def _refuse_writes(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).rstrip().splitlines()[-1]
