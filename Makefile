@@ -8,9 +8,11 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; do \
 	$$name -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$name && break; done)
 ARGS ?=
+# Tests of two files at a time, also where there are more cores: many start a Ray session or hold a network of paper size.
+AT_ONCE := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install run clean-round evidence test check quick lint parity paper-smoke bench nightly clean
+.PHONY: help install run clean-round serve stop evidence test check quick lint faults parity paper-smoke bench nightly clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -32,6 +34,12 @@ run: $(STAMP) ## a whole round: what is missing is made first, a killed run goes
 clean-round: $(STAMP) ## a cleaning round: pseudo-label, score, keep the best, train on them
 	@$(BIN)/adhmr clean $(ARGS)
 
+serve: $(STAMP) ## Prefect server, worker and Ray on this machine, deployments registered; again: what has died, anew
+	@$(BIN)/python -m flows.serve start $(ARGS)
+
+stop: $(STAMP) ## ends what make serve has started
+	@$(BIN)/python -m flows.serve stop $(ARGS)
+
 evidence: $(STAMP) ## the numbers of docs/evidence.md, seeds 0, 1 and 2 (long)
 	$(BIN)/python -m flows.evidence $(ARGS)
 
@@ -45,10 +53,13 @@ check: $(STAMP) ## lint and the quick tests, beside each other
 	@$(MAKE) --no-print-directory -j2 lint quick
 
 quick: $(STAMP) ## the quick tests
-	$(BIN)/pytest -m "not slow and not nightly and not paper"
+	$(BIN)/pytest -m "not slow and not nightly and not paper and not faults"
 
-test: lint ## lint and all tests but the nightly ones
-	$(BIN)/pytest -m "not nightly and not paper"
+test: lint ## lint and all tests but the nightly ones and the longer half of the faults
+	$(BIN)/pytest $(AT_ONCE) -m "not nightly and not paper and not faults"
+
+faults: $(STAMP) ## every fault that the engine must survive, with a line for each; some: make faults ARGS="S3 disk"
+	$(BIN)/python -m tests.faults $(ARGS)
 
 nightly: $(STAMP) ## the tests that take minutes each
 	$(BIN)/pytest -m nightly
@@ -63,6 +74,6 @@ bench: $(STAMP) ## timings
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 clean: ## build products and caches; never the environment or a store
-	@find . \( -path ./$(VENV) -o -path ./.git -o -name 'adhmr-store*' \) -prune -o -type d -name __pycache__ -print0 | xargs -0 rm -rf
+	@find . \( -path ./$(VENV) -o -path ./.git -o -name 'adhmr-store*' -o -name 'adhmr-serve*' \) -prune -o -type d -name __pycache__ -print0 | xargs -0 rm -rf
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .cache
 	@echo "Removed build products and caches. $(VENV) and the store stay: delete them by hand if you mean to."

@@ -49,7 +49,8 @@ class Holder:
         """Whether it must be respected: by its process where that can be seen from here, else by its heartbeat."""
         if (self.host, self.place) == (socket.gethostname(), _place()):
             return _born(self.pid) == self.born
-        return now - self.beat < STALE_SECONDS
+        # nor is a beat of tomorrow a sign of life: its clock was wrong, and is wrong no more or somewhere else
+        return abs(now - self.beat) < STALE_SECONDS
 
 
 @contextmanager
@@ -99,7 +100,7 @@ def _beat(store: Store, path: str, mine: Holder, ended: threading.Event, seconds
     while not ended.wait(seconds):
         try:
             store.atomic_write(path, _bytes(Holder(**{**asdict(mine), "beat": time.time()})))
-        except OSError:
+        except (OSError, StoreError):
             # the stage that is at work meets the same trouble, and can tell it better than a thread
             continue
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from infra import faults
 from infra.store import Store
 from infra.tables import DataFile, file_name
-from schemas.digests import canonical_json, digest
+from schemas.digests import canonical_json, code_digest, digest
 from schemas.errors import DataError, StoreError
 from schemas.tables import TableContract, conform, contract
 
@@ -56,13 +56,19 @@ class Tally:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a finished shard left behind. `files` names those with rows only."""
+    """What a finished shard left behind. `files` names those with rows only; `code` is the digest of what made them."""
 
     index: int
     ids_digest: str
     tables: tuple[str, ...]
     tally: Tally
     files: tuple[DataFile, ...]
+    code: str = ""
+
+    @property
+    def is_of_other_code(self) -> bool:
+        """Whether another state of our code than this process runs made it."""
+        return self.code not in ("", code_digest())
 
 
 def cut(ids: Iterable[str], shard_size: int) -> list[Shard]:
@@ -95,7 +101,7 @@ def write_shard(
         files.extend(
             _write_table(store, stage_key, shard.index, contract(name), stamped(name, tables[name], stage_key))
         )
-    receipt = Receipt(shard.index, digest(shard.ids), tuple(sorted(tables)), tally, tuple(files))
+    receipt = Receipt(shard.index, digest(shard.ids), tuple(sorted(tables)), tally, tuple(files), code_digest())
     text = canonical_json(_as_json(receipt)).encode() + b"\n"
     if store.atomic_write(_receipt_path(stage_key, shard.index), text, replace=False):
         return receipt
@@ -197,6 +203,7 @@ def _as_json(receipt: Receipt) -> dict[str, object]:
         "tables": list(receipt.tables),
         "tally": [tally.ok, tally.filtered, tally.failed, tally.crashed],
         "files": [[f.table, f.path, [list(pair) for pair in f.partition], f.rows, f.size] for f in receipt.files],
+        "code": receipt.code,
     }
 
 
@@ -211,7 +218,7 @@ def _need_receipt(store: Store, stage_key: str, index: int) -> Receipt:
         DataFile(table, path, tuple((name, value) for name, value in partition), rows, size)
         for table, path, partition, rows, size in raw["files"]
     )
-    return Receipt(raw["index"], raw["ids"], tuple(raw["tables"]), Tally(*raw["tally"]), files)
+    return Receipt(raw["index"], raw["ids"], tuple(raw["tables"]), Tally(*raw["tally"]), files, raw.get("code", ""))
 
 
 def _same_work(receipt: Receipt, shard: Shard, stage: str) -> Receipt:

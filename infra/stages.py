@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from infra import faults
 from infra.shards import Shard, Tally, parquet_bytes, write_shard
 from infra.store import Store
-from infra.tables import DataFile, add_files, file_name, read
+from infra.tables import DataFile, add_files, file_name, live_files, read
 from schemas.digests import canonical_json, code_digest, config_digest, digest
 from schemas.errors import DataError
 from schemas.tables import build
@@ -117,9 +117,22 @@ def find(store: Store, key: str) -> StageRecord | None:
 
 
 def records(store: Store) -> list[StageRecord]:
-    """All finished stages, oldest first."""
+    """All finished stages, oldest first; a stage stands after those that it reads, whatever the clocks said."""
     rows = read(store, "stages").to_pylist()
-    return [_record(row) for row in sorted(rows, key=lambda row: (row["finished_at"], row["stage_key"]))]
+    by_time = [_record(row) for row in sorted(rows, key=lambda row: (row["finished_at"], row["stage_key"]))]
+    known = {record.stage_key: record for record in by_time}
+    ordered: dict[str, StageRecord] = {}
+
+    def take(record: StageRecord) -> None:
+        for key in record.reads:
+            if key in known and key not in ordered:
+                take(known[key])
+        ordered[record.stage_key] = record
+
+    for record in by_time:
+        if record.stage_key not in ordered:
+            take(record)
+    return list(ordered.values())
 
 
 def commit(
@@ -131,10 +144,12 @@ def commit(
     *,
     started_at: datetime | None = None,
     device: str = "cpu",
+    other_code: Iterable[str] = (),
 ) -> StageRecord:
     """Make the stage's files count: one transaction for each table, then the row in `stages`. Harmless to repeat.
 
-    The record that stands at the end is the answer: this run's, or that of whoever was faster.
+    The record that stands at the end is the answer: this run's, or that of whoever was faster. `other_code` are the
+    digests of code other than this that made some of the files; they are recorded.
     Raises DataError unless ok + filtered + failed is the number of units that went in.
     """
     if tally.total != units_in:
@@ -152,7 +167,7 @@ def commit(
         if files:
             add_files(store, table, files, {spec.key: 1}, note=note)
     faults.reach("commit:stages")
-    row = _row(spec, files_by_table, units_in, tally, started_at or now(), device)
+    row = _row(spec, files_by_table, units_in, tally, started_at or now(), device, other_code)
     append_row(store, "stages", row, {spec.key: 1}, owner=spec.key, note=note)
     faults.reach(f"committed:{spec.name}")
     record = find(store, spec.key)
@@ -189,13 +204,15 @@ def commit_rows(
     earlier = find(store, spec.key)
     if earlier is not None:
         return earlier
+    faults.reach(f"made:{spec.name}")
     # the whole stage is one shard: after a kill between the transactions, the files of the first attempt are the ones
     # that some tables have already taken, so the rerun must go on with exactly those
     receipt = write_shard(store, spec.key, Shard(0, (spec.key,)), all_tables, tally, stage=spec.name)
     files: dict[str, list[DataFile]] = {table: [] for table in all_tables}
     for file in receipt.files:
         files.setdefault(file.table, []).append(file)
-    return commit(store, spec, files, units, receipt.tally, started_at=started_at, device=device)
+    other_code = [receipt.code] if receipt.is_of_other_code else []
+    return commit(store, spec, files, units, receipt.tally, started_at=started_at, device=device, other_code=other_code)
 
 
 def append_row(
@@ -214,10 +231,12 @@ def append_row(
         owner, uuid.uuid4().hex
     )  # a fresh name: the row of a run that died before its commit must not count
     store.atomic_write(f"tables/{table}/{path}", data)
+    faults.reach(f"append:{table}")
     done = add_files(store, table, [DataFile(table, path, (), 1, len(data))], transactions, note=note)
-    if not done:
-        store.remove(f"tables/{table}/{path}")
-    return done
+    if done or any(file.path == path for file in live_files(store, table, every_stage=True)):
+        return True  # the second: ours stands, and only the word of it was lost on the way
+    store.remove(f"tables/{table}/{path}")
+    return False
 
 
 def failures_table(spec: StageSpec, failures: Sequence[Failure]) -> pa.Table:
@@ -273,8 +292,10 @@ def _row(
     tally: Tally,
     started_at: datetime,
     device: str,
+    other_code: Iterable[str],
 ) -> dict[str, Any]:
     finished_at = now()
+    others = ",".join(sorted(other_code))
     tables = {
         table: {"rows": sum(file.rows for file in files), "bytes": sum(file.size for file in files)}
         for table, files in files_by_table.items()
@@ -295,11 +316,11 @@ def _row(
         "failed": tally.failed,
         "tables_json": canonical_json(tables),
         "code_digest": code_digest(),
-        "versions_json": canonical_json(versions()),
+        "versions_json": canonical_json({**versions(), **({"other_code": others} if others else {})}),
         "device": device,
         "started_at": started_at,
         "finished_at": finished_at,
-        "seconds": (finished_at - started_at).total_seconds(),
+        "seconds": max(0.0, (finished_at - started_at).total_seconds()),  # the clock may have been set back
     }
 
 

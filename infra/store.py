@@ -5,8 +5,11 @@ shards/<stage key>/    which shards of a stage are done (manifests)
 checkpoints/  reports/  synthetic/  ray/
 """
 
+import errno
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,6 +19,7 @@ from typing import Any
 import fsspec
 from fsspec.core import url_to_fs
 
+from infra import faults
 from schemas.errors import StoreError
 
 VARIABLE = "ADHMR_STORE"
@@ -23,6 +27,9 @@ DEFAULT_URL = "./adhmr-store"
 MARKER = "adhmr-store.json"
 _MARKER_BYTES = b'{"format": 1, "made_by": "adhmr-engine"}\n'
 TEMPORARY = ".tmp-"
+_ATTEMPTS = 5
+"""Times that a write or a removal is tried, where another process removes the same folder or writes into it."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -123,15 +130,17 @@ class Store:
         """Write a file so that readers see all of it or nothing; True if these bytes are now the file.
 
         With `replace=False` a file that is already there stays, and the answer is False: of several writers one wins.
+        Raises StoreError where the disk has no room for it.
         """
         target = self.path(relative)
         if self.is_local:
-            return _write_local(Path(target), data, replace)
+            return _write_local(Path(target), data, replace, f"file:{relative.split('/', 1)[0]}")
         # a put of an object is atomic; mode "create" asks S3 to refuse if the object exists
         try:
             self.fs.pipe_file(target, data, mode="overwrite" if replace else "create")
         except FileExistsError:
-            return False
+            # or it is ours: S3 took it, its answer got lost, and the second attempt met the first one's object
+            return self.read_bytes(relative) == data
         return True
 
     def modified(self, relative: str) -> datetime:
@@ -147,7 +156,25 @@ class Store:
         """Remove a file if it is there."""
         path = self.path(relative)
         if self.fs.exists(path):
-            self.fs.rm_file(path)
+            with suppress(FileNotFoundError):  # another process was faster
+                self.fs.rm_file(path)
+
+    def remove_folder(self, relative: str) -> None:
+        """Remove a folder with all that is in it, if it is there.
+
+        Another process may do the same, or still write into it; what it writes then is its own to remove.
+        """
+        path = self.path(relative)
+        for _ in range(_ATTEMPTS):
+            if not self.fs.exists(path):
+                return
+            try:
+                self.fs.rm(path, recursive=True)
+            except FileNotFoundError:  # somebody else removes it
+                continue
+            except OSError as error:  # somebody else writes into it
+                if error.errno != errno.ENOTEMPTY:
+                    raise
 
     def storage_options(self) -> dict[str, str]:
         """What deltalake needs beside the standard AWS environment variables, which it reads itself."""
@@ -185,6 +212,11 @@ class Store:
 def _parse(text: str) -> tuple[str, str]:
     if "://" not in text:
         return "file", str(Path(text).expanduser().absolute())
+    if "@" in text.partition("://")[2].partition("/")[0]:
+        raise StoreError(
+            "The URL of a store can't hold a name and a password, as it is shown and recorded in many places: give "
+            "them by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or as your other S3 tools have them."
+        )
     try:
         fs, root = url_to_fs(text)
     except (ImportError, ValueError) as error:
@@ -195,14 +227,37 @@ def _parse(text: str) -> tuple[str, str]:
     return protocol, str(root).rstrip("/")
 
 
-def _write_local(target: Path, data: bytes, replace: bool) -> bool:
-    target.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def no_room_is_told(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what a full disk (or a used-up quota) raises while `path` is written into a StoreError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise StoreError(
+            f"{os.fspath(path)} can't be written: {os.strerror(error.errno)}. Nothing unfinished was committed. Make "
+            "room (`adhmr vacuum` removes what nothing refers to) and run again: what is finished stays."
+        ) from error
+
+
+def _write_local(target: Path, data: bytes, replace: bool, point: str) -> bool:
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(FileNotFoundError):  # another process removed the folder under our feet
+            return _write_once(target, data, replace, point)
+    return _write_once(target, data, replace, point)
+
+
+def _write_once(target: Path, data: bytes, replace: bool, point: str) -> bool:
     temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{target.name}"[:200])
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        with no_room_is_told(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        faults.reach(point)
         if replace:
             os.replace(temporary, target)
             return True

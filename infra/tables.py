@@ -9,7 +9,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -25,6 +25,8 @@ from schemas.tables import TableContract, contract
 
 _NAME = re.compile(r"part-([0-9a-f]{64}|log)-([0-9a-z]+)\.parquet")
 _ATTEMPTS = 30
+_TROUBLES = 3
+"""Times that a table is tried again after S3 failed, beside the retries of the storage client itself."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,10 @@ def open_table(store: Store, table: str) -> DeltaTable | None:
     """The table at its newest version, or None if nothing was ever written to it."""
     known = contract(table)
     try:
-        opened = DeltaTable(store.table_uri(table), storage_options=store.storage_options())
+        opened = _patiently(store, lambda: DeltaTable(store.table_uri(table), storage_options=store.storage_options()))
     except TableNotFoundError:
         return None
-    except DeltaError as error:
+    except (DeltaError, OSError) as error:
         raise StoreError(f"Table {table} in {store.url} can't be opened: {error}") from error
     columns = [field.name for field in opened.schema().fields]
     if columns != known.schema.names:
@@ -84,6 +86,7 @@ def add_files(
         custom_metadata={"userMetadata": note} if note else None,
     )
     problem: Exception | None = None
+    troubles = 0
     for attempt in range(_ATTEMPTS):
         opened = open_table(store, table) or _create(store, known)
         if any((opened.transaction_version(name) or 0) >= version for name, version in transactions.items()):
@@ -100,8 +103,12 @@ def add_files(
             # either the same transaction won elsewhere (the next look says so), or another write came in between
             problem = error
             time.sleep(min(0.02 * 2**attempt, 1.0) * random.uniform(0.5, 1.0))
-        except DeltaError as error:
-            raise StoreError(f"Table {table} in {store.url} can't be written: {error}") from error
+        except (DeltaError, OSError) as error:
+            troubles += 1
+            if store.is_local or troubles > _TROUBLES:
+                raise StoreError(f"Table {table} in {store.url} can't be written: {error}") from error
+            problem = error  # S3 may have taken it and the answer got lost: the next look says
+            _pause(troubles)
         else:
             return True
     raise StoreError(f"Table {table} in {store.url}: {_ATTEMPTS} attempts to commit failed; the last: {problem}")
@@ -184,6 +191,24 @@ def read_files(
     return rows.cast(wanted)
 
 
+def _patiently(store: Store, call: Callable[[], DeltaTable]) -> DeltaTable:
+    """What `call` gives, tried again where S3 fails: an answer that breaks off is nothing its client tries again."""
+    for trouble in range(1, _TROUBLES + 1):
+        try:
+            return call()
+        except TableNotFoundError:
+            raise
+        except (DeltaError, OSError):
+            if store.is_local:
+                raise
+            _pause(trouble)
+    return call()
+
+
+def _pause(trouble: int) -> None:
+    time.sleep(0.5 * 2**trouble * random.uniform(0.5, 1.0))
+
+
 def _files(store: Store, table: str) -> list[DataFile]:
     opened = open_table(store, table)
     if opened is None:
@@ -225,7 +250,7 @@ def _create(store: Store, known: TableContract) -> DeltaTable:
             description=known.doc,
             storage_options=store.storage_options(),
         )
-    except DeltaError as error:
+    except (DeltaError, OSError) as error:
         opened = open_table(store, known.name)  # another process may have been first
         if opened is None:
             raise StoreError(f"Table {known.name} in {store.url} can't be made: {error}") from error

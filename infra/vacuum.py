@@ -1,8 +1,8 @@
 """Vacuum: remove what no table refers to and nobody is still working on.
 
-Candidates are data files that stand in no version of their table, receipts of shards, plans of ingests, and temporary
-files of writers that died. All must be older than the grace period; and as long as one file of an unfinished stage is
-younger, all of that stage's files stay, since a run may be about to go on with them.
+Candidates are data files that stand in no version of their table, receipts of shards, plans of ingests, notes of begun
+stages, and temporary files of writers that died. All must be older than the grace period; and as long as one file of an
+unfinished stage is younger, all of that stage's files stay, since a run may be about to go on with them.
 """
 
 import json
@@ -87,6 +87,11 @@ def _leftover(path: str, finished: set[str]) -> tuple[str, str | None]:
                 key[:_BEGINNING],
             )
         )
+    if path.startswith("begun/"):
+        key = path.split("/")[1].removesuffix(".json")
+        if key in finished:
+            return "note of a finished stage", None
+        return "note of an unfinished stage", key[:_BEGINNING]
     if path.startswith("ingests/"):
         begin = path.split("/")[1]
         done = any(key.startswith(begin) for key in finished)

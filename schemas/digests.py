@@ -1,6 +1,7 @@
 """Digests: one SHA-256 for whatever decides a result, so that equal inputs have equal names everywhere."""
 
 import hashlib
+import importlib.util
 import json
 import math
 from collections.abc import Mapping
@@ -55,14 +56,22 @@ def stream_digest(opened: BinaryIO) -> str:
 
 @cache
 def code_digest(root: Path | None = None) -> str:
-    """Digest of the .py sources of our packages below `root` (default: where they were imported from); needs no git."""
-    root = root or Path(__file__).resolve().parent.parent
+    """Digest of the .py sources of our packages below `root` (default: where each is imported from); needs no git."""
     total = hashlib.sha256()
     for package in PACKAGES:
-        for source in sorted((root / package).rglob("*.py")):
-            total.update(f"{source.relative_to(root).as_posix()}\n".encode())
+        folder = root / package if root else _folder_of(package)
+        if folder is None:
+            continue
+        for source in sorted(folder.rglob("*.py")):
+            total.update(f"{package}/{source.relative_to(folder).as_posix()}\n".encode())
             total.update(hashlib.sha256(source.read_bytes()).digest())
     return total.hexdigest()
+
+
+def _folder_of(package: str) -> Path | None:
+    """Where a package is imported from; Ray unpacks each into a folder of its own. None where there isn't any."""
+    found = importlib.util.find_spec(package)
+    return Path(found.origin).resolve().parent if found and found.origin else None
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -20,7 +20,8 @@ import pyarrow as pa
 import ray
 
 from infra import faults
-from infra.ray_session import check_resources, ray_session
+from infra.begun import note_begin, note_end
+from infra.ray_session import check_resources, ray_session, room_for
 from infra.shards import Receipt, Shard, Tally, cut, forget, receipts, stamped, write_shard
 from infra.stages import Failure, StageRecord, StageSpec, commit, count_failures, failures_table, find, now
 from infra.store import Store
@@ -32,6 +33,9 @@ from schemas.tables import contract
 
 _SHARD_RETRIES = 2
 """Times that a shard is tried again after its process died. What the shard's code raises is no such death."""
+
+_ACTOR_BYTES = 1024**3
+"""What an actor on the CPU is taken to need, where their number is left open: libraries, a small model, a shard."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def run_sharded(
     tables: Sequence[str],
     progress: Progress = SILENT,
     unit: str = "instances",
-    actors: int = 1,
+    actors: int | None = 1,
     cpus_per_actor: float = 0.5,
     gpus_per_actor: float = 0.0,
     threads: int = 1,
@@ -85,6 +89,7 @@ def run_sharded(
 ) -> StageResult:
     """Do the stage for `ids`, or find it done. Each actor builds `worker(**worker_args)` once.
 
+    `actors` work at a time; None: as many as Ray has room for.
     `tables` names every table that the workers write (`failures` needs no mention). An exception that a unit raises in
     the worker makes the unit a row of `failures`; an EngineError other than that stops the stage.
 
@@ -98,23 +103,28 @@ def run_sharded(
         _gate(store, spec, record.tally, record.units_in, max_failed_share, ())
         return StageResult(record, reused=True)
     started_at = now()
+    _tell_of_other_versions(store, spec, progress)
     shards = cut(ids, shard_size)
     units = sum(len(shard.ids) for shard in shards)
     found = receipts(store, spec.key, shards, stage=spec.name)
     todo = [shard for shard in shards if shard.index not in found]
+    note_begin(store, spec, len(shards), "shards")
     progress.begin(spec.name, units, unit)
     if found:
         done_before = sum(receipt.tally.total for receipt in found.values())
         progress.advance(spec.name, done_before, f"{len(found)} shards of an earlier run")
+    faults.reach(f"begin:{spec.name}")
     make = _ShardDoer(store, spec, worker, dict(worker_args), tuple(tables))
     if in_process:
         answers: Iterator[dict[str, Any]] = (make(_describe(shard)) for shard in todo)
         _follow(answers, spec, progress)
     elif todo:
         with ray_session(threads=threads):
-            answers = _on_ray(make, todo, actors, cpus_per_actor, gpus_per_actor)
+            answers = _on_ray(make, todo, actors, cpus_per_actor, gpus_per_actor, threads)
             _follow(answers, spec, progress)
+    faults.reach(f"shards:{spec.name}")
     every = receipts(store, spec.key, shards, stage=spec.name)
+    other_code = _tell_of_other_code(every.values(), spec, progress)
     tally = sum((receipt.tally for receipt in every.values()), Tally())
     files = _files_by_table(every.values(), tables)
     if tally.crashed and units and tally.failed / units > max_failed_share:
@@ -126,7 +136,8 @@ def run_sharded(
             f"{_over_limit(spec, tally, units, max_failed_share)} {reasons} "
             "Nothing was committed; the next run tries these shards again."
         )
-    record = commit(store, spec, files, units, tally, started_at=started_at, device=device)
+    record = commit(store, spec, files, units, tally, started_at=started_at, device=device, other_code=other_code)
+    note_end(store, spec)
     progress.end(spec.name, _summary(record, unit))
     _gate(store, spec, tally, units, max_failed_share, files["failures"])
     return StageResult(record, reused=False, shards_found=len(found), shards_done=len(todo))
@@ -212,9 +223,12 @@ def _describe(shard: Shard) -> dict[str, Any]:
     return {"index": shard.index, "ids": json.dumps(shard.ids)}
 
 
-def _on_ray(make: _ShardDoer, todo: Sequence[Shard], actors: int, cpus: float, gpus: float) -> Iterator[dict[str, Any]]:
-    count = max(1, min(actors, len(todo)))
-    check_resources({"CPU": count * cpus, **({"GPU": count * gpus} if gpus else {})})
+def _on_ray(
+    make: _ShardDoer, todo: Sequence[Shard], actors: int | None, cpus: float, gpus: float, threads: int
+) -> Iterator[dict[str, Any]]:
+    each = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
+    count = max(1, min(_as_many_as_fit(each, threads) if actors is None else actors, len(todo)))
+    check_resources(each, count)
     # Ray Data's own tasks need some CPU beside the actors, or all wait for ever
     share = min(cpus, 0.9 * ray.cluster_resources().get("CPU", 1.0) / count)
     described = ray.data.from_items([_describe(shard) for shard in todo], override_num_blocks=len(todo))
@@ -229,6 +243,11 @@ def _on_ray(make: _ShardDoer, todo: Sequence[Shard], actors: int, cpus: float, g
             f"Stage {make.spec.name}: a worker process died, likely for want of memory. Run again to go on from "
             "the finished shards; if it dies again, lower actors or the microbatch."
         ) from error
+
+
+def _as_many_as_fit(each: Mapping[str, float], threads: int) -> int:
+    """Actors that keep Ray's nodes busy without standing in each other's way."""
+    return room_for(each if "GPU" in each else {"CPU": max(each["CPU"], threads), "memory": _ACTOR_BYTES})
 
 
 def _in_tasks(described: ray.data.Dataset, make: _ShardDoer, count: int, cpus: float) -> ray.data.Dataset:
@@ -249,7 +268,8 @@ def _in_actors(described: ray.data.Dataset, make: _ShardDoer, count: int, cpus: 
         compute=ray.data.ActorPoolStrategy(size=count),
         num_cpus=cpus,
         num_gpus=gpus,
-        max_restarts=0,  # Ray's own default is without end; running the stage again resumes it
+        max_restarts=_SHARD_RETRIES,  # of each actor; Ray's own default is without end
+        max_task_retries=_SHARD_RETRIES,
     )
 
 
@@ -272,6 +292,31 @@ def _follow(answers: Iterator[dict[str, Any]], spec: StageSpec, progress: Progre
         failed += int(answer["failed"])
         progress.advance(spec.name, int(answer["units"]), f"{failed} failed" if failed else "")
         faults.reach(f"shard:{spec.name}")
+
+
+def _tell_of_other_versions(store: Store, spec: StageSpec, progress: Progress) -> None:
+    """Say that an unfinished attempt of other code can't be gone on with: another version has another key."""
+    for version in (*range(1, spec.version), spec.version + 1):
+        other = replace(spec, version=version)
+        left = len(store.list_files(f"shards/{other.key}"))
+        if left and find(store, other.key) is None:
+            progress.say(
+                f"{spec.name}: an unfinished run left {left} shards of version {version} of this stage; they are not "
+                f"used, version {spec.version} makes its own"
+            )
+
+
+def _tell_of_other_code(found: Iterable[Receipt], spec: StageSpec, progress: Progress) -> set[str]:
+    """Digests of code other than this that made shards of the stage; said aloud if there are any."""
+    every = list(found)
+    others = [receipt.code for receipt in every if receipt.is_of_other_code]
+    if others:
+        progress.say(
+            f"WARNING: {spec.name}: {len(others)} of {len(every)} shards were made by other code than this "
+            f"({', '.join(sorted({code[:12] for code in others}))}): by a run before the code was changed, or by "
+            "workers that have another state of it. They count, as the stage's version is the same; stages records it"
+        )
+    return set(others)
 
 
 def _files_by_table(found: Iterable[Receipt], tables: Sequence[str]) -> dict[str, list[DataFile]]:

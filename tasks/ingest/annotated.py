@@ -87,11 +87,12 @@ def ingest_annotations(
         earlier = _newest(store, settings)
         if earlier is not None and earlier.config["content"] == content:
             context.progress.say(f"{INGEST}: reused, {source} is as it was ({earlier.stage_key[:12]})")
+            forget_plan(store, plan_folder(earlier.stage_key))  # of a run that was killed after its commit
             _gate(context, earlier.stage_key)
             return StageResult(earlier, reused=True)
         reads = (earlier.stage_key,) if earlier else ()
         spec = context.spec(INGEST, VERSION, {**settings, "url": source.url, "content": content}, reads)
-        folder = plan_folder(spec)
+        folder = plan_folder(spec.key)
         context.progress.say(f"{INGEST}: reading {source.url}")
         planned = plan(store, folder, reader, pictures, _before(store, reads, source), config.ingest.shard_size)
     if planned.unchanged:

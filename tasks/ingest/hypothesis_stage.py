@@ -76,7 +76,7 @@ def ingest_hypotheses(context: Context, source: AnnotationSource, allow_leakage:
         reader = _open(source, Path(work))
         survey = reader.survey()
         spec = _spec(context, source, survey, allow_leakage, elsewhere)
-        folder, pictures = plan_folder(spec), _pictures(survey)
+        folder, pictures = plan_folder(spec.key), _pictures(survey)
         ids: list[str] = []
         facts: Mapping[str, Any] = {"count": 0, "error_column": None}
         if find(store, spec.key) is None:

@@ -72,7 +72,7 @@ def ingest_pairs(context: Context, source: AnnotationSource, ingest_keys: Sequen
     GateError. DataError for a file that can't be used, and where none of its pairs finds its person.
     """
     spec, store, config = ingest_pairs_spec(context, source, ingest_keys, target), context.store, context.config
-    folder = plan_folder(spec)
+    folder = plan_folder(spec.key)
     ids: list[str] = []
     if find(store, spec.key) is None:
         with tempfile.TemporaryDirectory(prefix="adhmr-pairs-") as work:

@@ -4,14 +4,12 @@ Two runs of one stage make the same plan, and the first to finish removes it. Wh
 VanishedError, looks again (`shares_plan`), and finds the stage done.
 """
 
-import errno
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import Final, ParamSpec, TypeVar
 
 import pyarrow as pa
 
-from infra.stages import StageSpec
 from infra.store import Store
 from schemas.errors import StoreError, VanishedError
 
@@ -21,9 +19,9 @@ _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
 
-def plan_folder(spec: StageSpec) -> str:
+def plan_folder(stage_key: str) -> str:
     """Where in the store a stage's plan lies while the stage is done."""
-    return f"ingests/{spec.key[:16]}"
+    return f"ingests/{stage_key[:16]}"
 
 
 def summary_file(folder: str) -> str:
@@ -48,13 +46,9 @@ def read_planned(store: Store, name: str) -> bytes:
 
 
 def forget_plan(store: Store, folder: str) -> None:
-    """Remove the plan of a stage that is committed, or was refused. Other runs may be removing or writing it."""
-    try:
-        store.remove(summary_file(folder))
-        store.fs.rm(store.path(folder), recursive=True)
-    except OSError as error:
-        if not isinstance(error, FileNotFoundError) and error.errno != errno.ENOTEMPTY:
-            raise
+    """Remove the plan of a stage that is committed, or was refused, if it is there."""
+    store.remove(summary_file(folder))
+    store.remove_folder(folder)
 
 
 def shares_plan(stage: Callable[_Given, _Result]) -> Callable[_Given, _Result]:

@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
+from infra import faults
 from infra.shards import Shard, cut
 from infra.stages import StageSpec
-from infra.store import TEMPORARY, Store
+from infra.store import TEMPORARY, Store, no_room_is_told
 from models.bodies import load_body
 from tasks.context import Context, Target
 from tasks.ingest.folder import FolderSource
@@ -132,10 +133,12 @@ class _Putter:
         if not self.store.is_local:
             self.store.fs.pipe_file(str(path), data)
             return
-        os.makedirs(path.parent, exist_ok=True)
         unfinished = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-        with open(unfinished, "wb") as file:
-            file.write(data)
+        with no_room_is_told(path):
+            os.makedirs(path.parent, exist_ok=True)
+            with open(unfinished, "wb") as file:
+                file.write(data)
+        faults.reach("file:pictures")
         os.replace(unfinished, path)
 
 

@@ -14,6 +14,7 @@ import torch
 from ray.train.v2.api.config import FailureConfig  # ray.train has it as well, but types know the older one there
 
 from infra import faults
+from infra.begun import note_begin, note_end
 from infra.ray_session import check_resources, ray_session
 from infra.stages import StageSpec, commit_rows, find, now
 from models.checkpoints import Kind
@@ -60,6 +61,8 @@ def train_stage(
         spec.name, run, build, dict(args), optimiser, kind, network, parents, threads, settings.gpus_per_trainer > 0
     )
     progress.begin(spec.name, optimiser.steps, "steps")
+    note_begin(store, spec, optimiser.steps, "steps")
+    faults.reach(f"begin:{spec.name}")
     result = Result.read(run)
     if result is None:
         run.remove("progress.json")
@@ -75,17 +78,16 @@ def train_stage(
     tables = {"models": model_rows(result.model, spec.key), "curves": _curves(result.history, spec.key)}
     device = "cuda" if settings.gpus_per_trainer else "cpu"
     record = commit_rows(store, spec, tables, started_at=started_at, device=device)
+    note_end(store, spec)
     progress.end(spec.name, f"model {result.model.digest[:12]}{_ends(result.history)}")
     _tidy(run)
     return StageResult(record, reused=False)
 
 
 def needs(settings: RayConfig) -> dict[str, float]:
-    """What Ray has to give for one training."""
-    return {
-        "CPU": settings.trainers * settings.cpus_per_trainer,
-        **({"GPU": settings.trainers * settings.gpus_per_trainer} if settings.gpus_per_trainer else {}),
-    }
+    """What Ray has to give for one training worker; `settings.trainers` of them make a training."""
+    gpus = settings.gpus_per_trainer
+    return {"CPU": settings.cpus_per_trainer, **({"GPU": gpus} if gpus else {})}
 
 
 def _reuse(context: Context, spec: StageSpec, run: RunFolder) -> StageResult:
@@ -99,9 +101,7 @@ def _reuse(context: Context, spec: StageSpec, run: RunFolder) -> StageResult:
 
 def _tidy(run: RunFolder) -> None:
     """Remove the checkpoints of a run whose model is committed."""
-    folder = run.store.path(run.ray_folder)
-    if run.store.fs.exists(folder):
-        run.store.fs.rm(folder, recursive=True)
+    run.store.remove_folder(run.ray_folder)
 
 
 def _on_ray(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Result | None:
@@ -109,7 +109,7 @@ def _on_ray(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Result |
     run.remove("error.json")
     alone = settings.trainers == 1 and not job.on_gpu
     with ray_session(threads=job.threads):
-        check_resources(needs(settings))
+        check_resources(needs(settings), settings.trainers)
         failure = (_in_kept_process if alone else _in_group)(job, settings, tell)
     told = run.read("error.json")
     if told is not None:

@@ -154,6 +154,7 @@ def _train(job: Job, device: torch.device, keeps: bool, tell: Callable[[], None]
     last = {f"training_{name}": value for name, value in history[-1][1].items()} if history else {}
     measured = {"training_steps": float(training.step), **last}
     saved = save_model(job.run.store, job.kind, training.averaged, job.network, job.parents, measured)
+    faults.reach(f"trained:{job.stage}")
     result = Result(saved, history)
     result.write(job.run)
     return result

@@ -1,5 +1,6 @@
 """The store: found, made, refused in plain words; files appear whole."""
 
+import errno
 import os
 import pickle
 import threading
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from infra import faults
 from infra.store import Store
 from schemas.errors import StoreError
 
@@ -82,3 +84,41 @@ def test_of_several_writers_one_wins(tmp_path: Path) -> None:
 def test_reading_what_is_gone(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"nothing\.bin is not there"):
         Store.open(tmp_path / "store").read_bytes("nothing.bin")
+
+
+def test_a_folder_that_goes_while_a_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two processes that do the same training, the first removes the run's folder under the other's feet."""
+    store = Store.open(tmp_path / "store")
+    points: list[str] = []
+
+    def remove_once(point: str) -> None:
+        points.append(point)
+        if len(points) == 1:
+            store.remove_folder("ray")
+
+    monkeypatch.setattr(faults, "reach", remove_once)
+    assert store.atomic_write("ray/run/progress.json", b"1")
+    assert store.read_bytes("ray/run/progress.json") == b"1"
+    assert points == ["file:ray", "file:ray"]
+
+
+def test_a_folder_that_others_remove_and_write_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(tmp_path / "store")
+    store.atomic_write("ray/run/progress.json", b"1")
+    remove = store.fs.rm
+    troubles: list[OSError] = [OSError(errno.ENOTEMPTY, "Directory not empty"), FileNotFoundError("gone")]
+
+    def trouble_first(path: str, recursive: bool) -> None:
+        if troubles:
+            raise troubles.pop()
+        remove(path, recursive=recursive)
+
+    monkeypatch.setattr(store.fs, "rm", trouble_first)
+    store.remove_folder("ray")
+    store.remove_folder("ray")
+    assert troubles == []
+    assert not store.exists("ray")
+    troubles = [PermissionError(errno.EACCES, "no")]
+    store.atomic_write("ray/run/progress.json", b"1")
+    with pytest.raises(PermissionError):
+        store.remove_folder("ray")

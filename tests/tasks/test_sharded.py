@@ -195,7 +195,7 @@ def test_on_a_real_ray(tmp_path: Path) -> None:
                 for path in expected.list_files(f"tables/{table}"):
                     if path.endswith(".parquet"):
                         assert store.read_bytes(path) == expected.read_bytes(path)
-        with pytest.raises(ConfigError, match=r"it needs 5 CPU \(there are 2\)"):
+        with pytest.raises(ConfigError, match=r"No node of Ray can ever host .* 5 CPU: 127.0.0.1 .* has 2 CPU"):
             check_resources({"CPU": 5})
         assert room_for({"CPU": 1.0}) == 2
         assert room_for({"CPU": 1.0, "GPU": 1.0}) == 0
@@ -248,6 +248,7 @@ def test_processes_of_ray_are_kept_on_the_cpu_replaced_when_they_die_and_gone_wi
     expected = read(Store.open(tmp_path / "expected"), "scores")
     with ray_session(cpus=2, gpus=1):  # a GPU by name: nothing here touches one
         assert len(processes("killed", dies=True)) == 6
+        assert len(processes("killed with a GPU", dies=True, actors=1, gpus_per_actor=1.0)) == 6
         first = processes("first", actors=1)
         second = processes("second", actors=1)
         assert len(first) == len(second) == 5

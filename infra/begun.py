@@ -1,0 +1,89 @@
+"""Which stages are at work, or were when their run ended: a note for each in the store, for people.
+
+A stage that commits takes its note away; a note that stays is of a stage that is running now, or that a killed run left
+to the next one. Nothing but `adhmr status` reads the notes: what a run does follows from receipts and tables alone.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from infra.stages import StageSpec, now
+from infra.store import Store
+from infra.tables import finished_keys
+from schemas.digests import canonical_json
+from schemas.errors import StoreError
+
+FOLDER = "begun"
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A stage that has begun. `total` counts what it is cut into, named by `unit`: shards, or a training's steps."""
+
+    stage_key: str
+    stage: str
+    campaign: str | None
+    round: int | None
+    total: int
+    unit: str
+    at: str
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A stage that has begun and is not committed. `done` of its `total` are on disk; times are UTC."""
+
+    begun: Begun
+    done: int
+    since: datetime
+    last: datetime | None
+    """When the newest of what is done was written; None if nothing is."""
+
+
+def note_begin(store: Store, spec: StageSpec, total: int, unit: str) -> None:
+    """Note that the stage begins; a later attempt replaces the note of an earlier one."""
+    begun = Begun(spec.key, spec.name, spec.campaign, spec.recorded_round, total, unit, now().isoformat())
+    store.atomic_write(f"{FOLDER}/{spec.key}.json", canonical_json(asdict(begun)).encode() + b"\n")
+
+
+def note_end(store: Store, spec: StageSpec) -> None:
+    """Take the note away: the stage is committed."""
+    store.remove(f"{FOLDER}/{spec.key}.json")
+
+
+def unfinished(store: Store) -> list[Unfinished]:
+    """Every stage that has begun and is not committed, oldest first."""
+    done = finished_keys(store)
+    found = [_look(store, begun) for begun in _notes(store) if begun.stage_key not in done]
+    return sorted(found, key=lambda one: (one.since, one.begun.stage_key))
+
+
+def _notes(store: Store) -> list[Begun]:
+    notes = []
+    for path in store.list_files(FOLDER):
+        try:
+            notes.append(Begun(**json.loads(store.read_bytes(path))))
+        except (StoreError, ValueError, TypeError):  # committed meanwhile, or no note of ours
+            continue
+    return notes
+
+
+def _look(store: Store, begun: Begun) -> Unfinished:
+    since = datetime.fromisoformat(begun.at)
+    if begun.unit == "steps":
+        path = f"ray/{begun.stage}-{begun.stage_key[:16]}/engine/progress.json"
+        step, last = _of_file(store, path, lambda: int(json.loads(store.read_bytes(path))["step"]))
+        return Unfinished(begun, step, since, last)
+    shards = store.list_files(f"shards/{begun.stage_key}")
+    times = [when for path in shards if (when := _of_file(store, path, lambda: 1)[1]) is not None]
+    return Unfinished(begun, len(shards), since, max(times, default=None))
+
+
+def _of_file(store: Store, path: str, number: Callable[[], int]) -> tuple[int, datetime | None]:
+    """A number that a file tells and when it was written; 0 and None if it went away, as files of a live run do."""
+    try:
+        return number(), store.modified(path).astimezone(UTC)
+    except (StoreError, OSError, ValueError, KeyError):
+        return 0, None

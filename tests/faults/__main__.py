@@ -1,0 +1,73 @@
+"""`make faults`: bring about every fault of `rows`, and print one line for each.
+
+python -m tests.faults [words]      (only the faults whose line holds one of the words)
+"""
+
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+
+import pytest
+
+from tests.faults.rows import ROWS, Row
+
+
+class Ledger:
+    """A plugin of pytest that notes of every test how it ended and how long it took, with what it needed."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.ended: dict[str, str] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[report.nodeid] += report.duration
+        if report.failed or report.when == "call" or report.skipped:
+            self.ended[report.nodeid] = "failed" if report.failed else "skipped" if report.skipped else "held"
+
+    def line(self, row: Row) -> tuple[str, bool]:
+        """What came of a fault, in one line, and whether it held."""
+        mine = [test for test in self.ended if test.startswith(row.tests)]
+        absent = [test for test in row.tests if not any(found.startswith(test) for found in mine)]
+        failed = [test for test in mine if self.ended[test] == "failed"]
+        skipped = sum(self.ended[test] == "skipped" for test in mine)
+        verdict = "NOT HELD" if failed else "NOT RUN" if absent else "held"
+        notes = f", {skipped} not possible here" if skipped else ""
+        missing = f"; no such test: {', '.join(absent)}" if absent else ""
+        seconds = sum(self.seconds[test] for test in mine)
+        counts = f"{len(mine) - len(failed) - skipped} of {len(mine)}{notes}"
+        return f"{verdict:<8} {seconds:6.0f} s  {row.fault} | {row.done} | {counts}{missing}", verdict == "held"
+
+
+def main(words: Sequence[str]) -> int:
+    """Run and tell; 0 if every fault was survived."""
+    rows = [row for row in ROWS if not words or any(word in f"{row.fault} {row.done}" for word in words)]
+    if not rows:
+        print(f"No fault has any of these words: {', '.join(words)}.", file=sys.stderr)
+        return 2
+    ledger, began = Ledger(), time.monotonic()
+    names = list(dict.fromkeys(test for row in rows for test in row.tests))
+    files = list(dict.fromkeys(name.split("::")[0] for name in names))
+    chosen = _Chosen(tuple(names))
+    pytest.main(["-q", "--no-header", "--show-capture=no", "--timeout=1200", *files], plugins=[chosen, ledger])
+    lines = [ledger.line(row) for row in rows]
+    print()
+    for text, _ in lines:
+        print(text)
+    held = sum(good for _, good in lines)
+    print(f"{held} of {len(lines)} faults survived, in {(time.monotonic() - began) / 60:.1f} minutes")
+    return 0 if held == len(lines) else 1
+
+
+class _Chosen:
+    """Leaves out the tests of the files that no row names."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = [item for item in items if item.nodeid.startswith(self.names)]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,39 @@
+"""Generate, score and DPO on Ray, one after the other, to be called in a process of its own (`nursery`)."""
+
+from infra.ray_session import ray_session
+from infra.store import Store
+from tasks.align import align
+from tasks.context import Context
+from tasks.generate import generate
+from tasks.score import score
+from tests.tasks import micro
+from tests.tasks.conftest import MicroStore
+from tests.tasks.test_align import commit_pairs
+
+CONFIG = micro.CONFIG.model_copy(
+    update={
+        # shards enough that a second worker has some when the first one dies
+        "generate": micro.CONFIG.generate.model_copy(update={"shard_size": 4}),
+        "score": micro.CONFIG.score.model_copy(update={"shard_size": 4}),
+    }
+)
+DEATHS = ("shard-file:hypotheses", "shard-file:scores", "train:step:4")
+"""Where a worker dies: one in each of the three stages."""
+
+
+def work(url: str, ingest_key: str, policy: str, scorer: str, in_process: bool = False) -> list[str]:
+    """The keys of the stages. With `in_process`, the same without Ray."""
+    held = MicroStore(Store.open(url), ingest_key, policy, scorer)
+    context = Context(held.store, CONFIG, in_process=in_process)
+    pairs = commit_pairs(held.store, ingest_key)
+    if in_process:
+        return _three(held, context, pairs)
+    with ray_session(cpus=2):
+        return _three(held, context, pairs)
+
+
+def _three(held: MicroStore, context: Context, pairs: str) -> list[str]:
+    made = generate(context, [held.ingest_key], [micro.WILD_TRAIN], held.policy, CONFIG.generate)
+    scored = score(context, made.key, [held.ingest_key], held.scorer)
+    aligned = align(context, held.ingest_key, pairs, held.policy, held.policy)
+    return [made.key, scored.key, aligned.key]

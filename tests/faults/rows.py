@@ -1,0 +1,81 @@
+"""The table of faults: what goes wrong, what is done to bring it about, and the tests that say what must hold."""
+
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """A fault. `tests` are beginnings of pytest's names of tests; a file alone means all of its tests."""
+
+    fault: str
+    done: str
+    tests: tuple[str, ...]
+
+
+FAULTS = "tests/faults/"
+SHARDED, TRAINING = "tests/tasks/test_sharded.py::", "tests/tasks/training/test_stage.py::"
+ROWS = (
+    Row(
+        "the driver is killed at a step of a stage",
+        "SIGKILL at every point of every stage of two rounds, and of whole `adhmr run`s",
+        (f"{FAULTS}test_every_step.py", f"{FAULTS}test_kills.py::test_generate",
+         f"{FAULTS}test_kills.py::test_evaluate", f"{FAULTS}test_kills.py::test_align",
+         f"{FAULTS}test_killed_rounds.py", f"{SHARDED}test_killed_driver_leaves_no_ray_behind"),
+    ),
+    Row(
+        "a worker of Ray is killed",
+        "SIGKILL of the worker in generate, in score and in DPO, in one session",
+        (f"{FAULTS}test_dead_workers.py::test_a_worker_dies_in_each_stage",
+         f"{SHARDED}test_processes_of_ray_are_kept_on_the_cpu_replaced_when_they_die_and_gone_with_a_gpu",
+         f"{SHARDED}test_a_worker_process_that_dies_ends_the_stage_in_plain_words"),
+    ),
+    Row(
+        "a node of Ray is killed",
+        "SIGKILL of a raylet of two that work (`ray start`), in generate, in score and in DPO",
+        (f"{FAULTS}test_dead_workers.py::test_a_node_dies_in_each_stage",),
+    ),
+    Row(
+        "the training worker is killed in mid-epoch",
+        "SIGKILL of driver and worker, alone and in a group of two; weights and curves bit for bit",
+        (f"{TRAINING}test_killed_with_its_driver_and_once_more", f"{TRAINING}test_killed_in_a_group",
+         f"{TRAINING}test_resumed_from_each_checkpoint_it_is_the_same_model_with_the_same_curves"),
+    ),
+    Row(
+        "the Prefect server restarts in mid-round",
+        "SIGKILL of a real server after the pairs, away for seconds, started again",
+        (f"{FAULTS}test_server_restarts.py",),
+    ),
+    Row(
+        "a round is triggered twice at once",
+        "two flow runs at once; two processes that do not see each other's lease",
+        (f"{FAULTS}test_twice.py", f"{FAULTS}test_kills.py::test_two_processes_that_generate_at_once"),
+    ),
+    Row(
+        "S3 fails",
+        "500, 503, slow, no answer, half an answer, for one request in ten; every commit's answer lost",
+        (f"{FAULTS}test_flaky_s3.py",),
+    ),
+    Row(
+        "the disk is full in mid-write",
+        "a tmpfs filled to some pages before seven stages; a limit on the size of files",
+        (f"{FAULTS}test_full_disk.py",),
+    ),
+    Row(
+        "bad pictures, NaN, scores all equal, hypotheses identical",
+        "one of each on the way from pictures to a trained policy; too many of them",
+        (f"{FAULTS}test_bad_units.py", "tests/tasks/ingest/test_ingest.py::test_everything_bad_is_named",
+         "tests/tasks/test_generate.py::test_not_finite_is_a_failure",
+         "tests/tasks/test_generate.py::test_too_many_that_are_not_finite",
+         "tests/tasks/test_score.py::test_scores_that_are_not_finite", "tests/tasks/test_pair.py::test_reasons",
+         "tests/tasks/test_pair.py::test_pairs_keep_their_promises"),
+    ),
+    Row(
+        "clocks jump, shards of other code",
+        "clocks set by days and years; shards of another stage version and of a changed checkout",
+        (f"{FAULTS}test_clocks_and_code.py", "tests/flows/test_lease.py"),
+    ),
+    Row(
+        "a promotion and a rollback at the same moment",
+        "two processes at once, eight times; three promotions of one round",
+        (f"{FAULTS}test_promotions.py",),
+    ),
+)  # fmt: skip
