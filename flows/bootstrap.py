@@ -5,6 +5,7 @@ from typing import NamedTuple
 from prefect import flow
 
 from flows import pipeline
+from flows.parameters import Changes, ProfileName, Seed
 from flows.session import session
 from flows.stages import Line
 from infra import rounds
@@ -34,13 +35,13 @@ def lay_ground(line: Line) -> Ground:
     return Ground(people, base, scorer)
 
 
-@flow(name="bootstrap", persist_result=False)
+@flow(name="bootstrap", flow_run_name="bootstrap, {profile}", persist_result=False)
 def bootstrap(
     store: str | None = None,
-    profile: str = "tiny",
+    profile: ProfileName = "tiny",
     campaign: str | None = None,
-    seed: int = 0,
-    changes: dict[str, str] | None = None,
+    seed: Seed = 0,
+    changes: Changes | None = None,
 ) -> Ground:
     """Make what rounds stand on, as far as it isn't there yet, and give the campaign its first policy.
 

@@ -9,6 +9,8 @@ from flows.bootstrap import HELD_OUT, WILD_TEST, WILD_TRAIN, Ground, bootstrap
 from flows.dpo_round import LABELS_NOTICE
 from flows.judging import before_promotion
 from flows.one_round import Opened, Proposal, work_through
+from flows.parameters import Changes, ProfileName, Seed
+from flows.prefect_round import outcome
 from flows.session import session
 from flows.stages import Line
 from flows.user_pictures import UserPictures, user_pictures
@@ -61,16 +63,16 @@ def clean_and_measure(
     return Proposal(trained, line.judge(before_promotion, compared))
 
 
-@flow(name="clean-round", persist_result=False)
+@flow(name="clean-round", flow_run_name="clean-round, {profile}", persist_result=False)
 def clean_round(
     store: str | None = None,
-    profile: str = "tiny",
+    profile: ProfileName = "tiny",
     campaign: str | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     images: str | None = None,
     boxes: str | None = None,
     labels: str | None = None,
-    changes: dict[str, str] | None = None,
+    changes: Changes | None = None,
 ) -> RoundFacts:
     """One cleaning round: pseudo-labelled in-the-wild people are scored, filtered and trained on.
 
@@ -88,4 +90,5 @@ def clean_round(
     with session("a cleaning round", store, profile, campaign, seed, changes) as line:
         ground = bootstrap(store, profile, campaign, seed, changes)
         work = partial(clean_and_measure, own=own, labels=labels)
-        return work_through(line, ground, "clean", work, [LABELS_NOTICE] if own else [])
+        facts = work_through(line, ground, "clean", work, [LABELS_NOTICE] if own else [])
+    return outcome(facts)

@@ -1,17 +1,17 @@
 """Configuration as a person gives it: a profile, and changes in words."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
+from flows.parameters import Changes
 from schemas.config.engine import EngineConfig
 from schemas.profiles import load_profile
 
 
 def configuration(
-    profile: str = "tiny", campaign: str | None = None, seed: int = 0, changes: Mapping[str, str] | None = None
+    profile: str = "tiny", campaign: str | None = None, seed: int = 0, changes: Changes | None = None
 ) -> EngineConfig:
-    """The profile with `changes` (dotted field -> text, read as JSON where it is). ConfigError for what is wrong."""
+    """The profile with `changes` (text is read as JSON where it is JSON). ConfigError for what is wrong."""
     return load_profile(profile, seed, campaign, {name: _value(text) for name, text in (changes or {}).items()})
 
 

@@ -8,6 +8,8 @@ from flows import pipeline
 from flows.bootstrap import HELD_OUT, WILD_TEST, WILD_TRAIN, Ground, bootstrap
 from flows.judging import before_promotion, before_training
 from flows.one_round import Opened, Proposal, work_through
+from flows.parameters import Changes, ProfileName, Seed
+from flows.prefect_round import outcome
 from flows.session import session
 from flows.stages import Line
 from flows.user_pictures import UserPictures, user_pictures
@@ -67,15 +69,15 @@ def align_and_measure(line: Line, ground: Ground, opened: Opened, own: UserPictu
     return Proposal(aligned, ready + line.judge(before_promotion, compared))
 
 
-@flow(name="dpo-round", persist_result=False)
+@flow(name="dpo-round", flow_run_name="dpo-round, {profile}", persist_result=False)
 def dpo_round(
     store: str | None = None,
-    profile: str = "tiny",
+    profile: ProfileName = "tiny",
     campaign: str | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     images: str | None = None,
     boxes: str | None = None,
-    changes: dict[str, str] | None = None,
+    changes: Changes | None = None,
 ) -> RoundFacts:
     """One round of preference alignment; what it stands on is made first where it is missing.
 
@@ -94,7 +96,8 @@ def dpo_round(
     with session("a DPO round", store, profile, campaign, seed, changes) as line:
         ground = bootstrap(store, profile, campaign, seed, changes)
         work = partial(align_and_measure, own=own)
-        return work_through(line, ground, "dpo", work, [LABELS_NOTICE] if own else [])
+        facts = work_through(line, ground, "dpo", work, [LABELS_NOTICE] if own else [])
+    return outcome(facts)
 
 
 def _at_random(config: PairConfig) -> PairConfig:

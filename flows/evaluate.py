@@ -4,6 +4,7 @@ from prefect import flow
 
 from flows import pipeline
 from flows.bootstrap import Ground, bootstrap
+from flows.parameters import Changes, ProfileName, Seed
 from flows.session import session
 from infra import rounds
 from schemas.errors import DataError
@@ -11,16 +12,16 @@ from tasks.context import Target
 from tasks.model_store import find_model
 
 
-@flow(name="evaluate", persist_result=False)
+@flow(name="evaluate", flow_run_name="evaluate {dataset}/{split}, {profile}", persist_result=False)
 def evaluate(
     store: str | None = None,
-    profile: str = "tiny",
+    profile: ProfileName = "tiny",
     campaign: str | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     policy: str | None = None,
     dataset: str = "wild",
     split: str = "test",
-    changes: dict[str, str] | None = None,
+    changes: Changes | None = None,
 ) -> str:
     """Measure a policy on a labelled split; gives the key of the evaluation, whose rows are in errors and scores.
 

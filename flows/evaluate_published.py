@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Annotated, Final, Literal, cast
 
 from prefect import flow
 
 from flows import pipeline
+from flows.parameters import Changes, Count, ProfileName, Seed, one_of
 from flows.session import session
 from infra import rounds
 from infra.store import Store
@@ -25,19 +26,19 @@ _OTHER_NAMES: Final = {"h36m": "human36m", "pw3d": "3dpw", "human36m": "h36m", "
 _ALIGNED_BY_17: Final = ("h36m", "human36m")
 
 
-@flow(name="evaluate-published", persist_result=False)
+@flow(name="evaluate-published", flow_run_name="evaluate-published {data}, {profile}", persist_result=False)
 def evaluate_published(
     data: str,
     store: str | None = None,
-    profile: str = "tiny",
+    profile: ProfileName = "tiny",
     campaign: str | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     policy: str | None = None,
     scorer: str | None = None,
-    hypotheses: int = HYPOTHESES,
-    protocol: str = "published",
+    hypotheses: Count = HYPOTHESES,
+    protocol: Annotated[str, one_of(PROTOCOLS)] = "published",
     body: str | None = None,
-    changes: dict[str, str] | None = None,
+    changes: Changes | None = None,
 ) -> str:
     """Measure a policy by a published protocol; gives the key of the evaluation, whose rows are in metrics.
 
@@ -66,17 +67,17 @@ def evaluate_published(
         )
 
 
-@flow(name="evaluate-scorer", persist_result=False)
+@flow(name="evaluate-scorer", flow_run_name="evaluate-scorer {data}, {profile}", persist_result=False)
 def evaluate_scorer(
     scorer: str,
     data: str,
     store: str | None = None,
-    profile: str = "tiny",
+    profile: ProfileName = "tiny",
     campaign: str | None = None,
-    seed: int = 0,
-    hypotheses: int = NOISED_LABELS,
+    seed: Seed = 0,
+    hypotheses: Count = NOISED_LABELS,
     body: str | None = None,
-    changes: dict[str, str] | None = None,
+    changes: Changes | None = None,
 ) -> str:
     """Correlate a scorer's scores with errors; gives the key of the evaluation, whose rows are in metrics.
 

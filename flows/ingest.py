@@ -1,29 +1,33 @@
 """ingest: people, pairs or hypotheses that somebody brings, in any of the formats, into the tables of the store."""
 
+from typing import Annotated
+
 from prefect import flow
 
 from flows import pipeline
 from flows.ingest_request import request
+from flows.parameters import Changes, Count, ProfileName, one_of
 from flows.session import session
+from tasks.ingest.formats.registry import FORMATS
 from tasks.ingest.newest import newest_ingest
 
 
-@flow(name="ingest", persist_result=False)
+@flow(name="ingest", flow_run_name="ingest {dataset}/{split} from {format}", persist_result=False)
 def ingest(
-    format: str,
+    format: Annotated[str, one_of(FORMATS)],
     source: str,
     dataset: str,
     split: str,
     store: str | None = None,
-    profile: str = "tiny",
+    profile: ProfileName = "tiny",
     campaign: str | None = None,
-    every: int = 1,
+    every: Count = 1,
     images: str | None = None,
     body: str | None = None,
     options: dict[str, str] | None = None,
     allow_leakage: bool = False,
     replace: bool = False,
-    changes: dict[str, str] | None = None,
+    changes: Changes | None = None,
 ) -> str:
     """Take a source into the store; gives the key of the ingest, whose rows are in images, instances, labels, failures.
 

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 from flows import pipeline
 from flows.bootstrap import Ground
+from flows.prefect_round import name_run, show_round
 from flows.stages import Line, Running
 from infra import rounds
 from schemas.errors import EngineError, GateError
@@ -57,6 +58,7 @@ def work_through(
     opened, resumed = coming_round(rounds.state(store, config.campaign), kind, ground.base)
     rounds.open_round(store, config.campaign, opened.number, why=_opening(kind))
     progress.say(f"round {opened.number} of campaign {config.campaign} {'goes on' if resumed else 'begins'}")
+    name_run(kind, opened.number, config.campaign, opened.policy)
     line.in_round(opened.number)
     try:
         proposal = work(line, ground, opened)
@@ -89,6 +91,7 @@ def work_through(
     )
     line.do(pipeline.REPORT, facts)
     rounds.close_round(store, config.campaign, opened.number, "promoted" if promoted else "kept")
+    show_round(store, config, facts)
     return facts
 
 

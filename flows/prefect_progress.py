@@ -3,22 +3,27 @@
 Artifacts are written by a thread of their own, so that a slow or dead Prefect server costs a stage nothing.
 """
 
+import contextlib
 import contextvars
 import logging
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 from uuid import UUID
 
+from flows.pace import pace
 from schemas.progress import Progress
 
 log = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
+_AT_ONCE_SECONDS = 0.05
+"""What a stage reports so soon after its begin was there before it."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,15 @@ class PrefectArtifacts:
             client.update_artifact(artifact, ArtifactUpdate(data=percent, description=text))
 
 
+def log_in_current_run(text: str) -> None:
+    """Put a line into the log of the Prefect run that calls this, which its server shows; outside of a run, nothing."""
+    from prefect import get_run_logger  # here, as below: importing Prefect takes seconds
+    from prefect.exceptions import MissingContextError
+
+    with contextlib.suppress(MissingContextError):
+        get_run_logger().info("%s", text)
+
+
 def artifacts_of_current_run() -> ArtifactWriter | None:
     """A writer for the Prefect flow or task run that calls this; None outside of any."""
     from prefect.utilities.context import get_task_and_flow_run_ids  # here: importing Prefect takes seconds
@@ -84,6 +98,9 @@ class _Stage:
     writer: ArtifactWriter
     context: contextvars.Context
     done: int = 0
+    before: int = 0
+    """Units that an earlier run did: they say nothing of this run's pace."""
+    began: float = 0.0
     note: str = ""
     over: bool = False
     changed: bool = True
@@ -96,14 +113,21 @@ class _Stage:
     @property
     def text(self) -> str:
         counted = f"{self.done:,} of {self.total:,} {self.unit}" if self.total else f"{self.done:,} {self.unit}"
-        return f"{counted}; {self.note}" if self.note else counted
+        speed = "" if self.over else self.speed
+        return "; ".join(filter(None, (counted, speed, self.note)))
+
+    @property
+    def speed(self) -> str:
+        """Rate and time left, as far as they can be told."""
+        return pace(self.done - self.before, self.total - self.before, time.monotonic() - self.began, self.unit)
 
 
 class PrefectProgress:
     """A `Progress` that passes everything on to `inner` and mirrors it into artifacts of the current Prefect run.
 
     A stage's artifact (key `progress-<stage>`) changes at most once in `interval` seconds, at its begin and at its end
-    apart. Outside of a run only `inner` hears anything. What goes wrong with an artifact is logged, once.
+    apart; what is said, and how a stage ended, stands in the run's log too. Outside of a run only `inner` hears
+    anything. What goes wrong with an artifact is logged, once.
     """
 
     def __init__(
@@ -111,10 +135,12 @@ class PrefectProgress:
         inner: Progress,
         interval: float = 5.0,
         find_writer: Callable[[], ArtifactWriter | None] = artifacts_of_current_run,
+        tell: Callable[[str], None] = log_in_current_run,
     ) -> None:
         self._inner = inner
         self._interval = interval
         self._find_writer = find_writer
+        self._tell = tell
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stages: dict[str, _Stage] = {}
@@ -129,7 +155,7 @@ class PrefectProgress:
             return
         key = "progress-" + re.sub("[^a-z0-9]+", "-", stage.lower()).strip("-")
         with self._lock:
-            self._stages[stage] = _Stage(key, total, unit, writer, contextvars.copy_context())
+            self._stages[stage] = _Stage(key, total, unit, writer, contextvars.copy_context(), began=time.monotonic())
             if self._thread is None:
                 self._thread = threading.Thread(target=self._mirror, name="prefect-progress", daemon=True)
                 self._thread.start()
@@ -139,6 +165,8 @@ class PrefectProgress:
         self._inner.advance(stage, count, note)
         with self._lock:
             if state := self._stages.get(stage):
+                if state.done == 0 and time.monotonic() - state.began < _AT_ONCE_SECONDS and count > 1:
+                    state.before = count
                 state.done += count
                 state.note = note or state.note
                 state.changed = True
@@ -146,13 +174,18 @@ class PrefectProgress:
     def end(self, stage: str, note: str = "") -> None:
         self._inner.end(stage, note)
         with self._lock:
-            if state := self._stages.pop(stage, None):
+            state = self._stages.pop(stage, None)
+            if state is not None:
                 state.note, state.over, state.changed = note or state.note, True, True
                 self._ended.append(state)
                 self._wake.set()
+        if state is not None:
+            # a copy: the other thread may be writing in this context now, and only one at a time may be in it
+            state.context.copy().run(self._tell, f"{stage}: done, {state.text}")
 
     def say(self, text: str) -> None:
         self._inner.say(text)
+        self._tell(text)
 
     def close(self) -> None:
         """Give up stages that never ended and wait, for some seconds at most, until the rest is written."""

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
+from flows.pace import clock_time, rate
 from flows.prefect_progress import PrefectProgress
 
 __all__ = ["ConsoleProgress", "PatientConsole", "PrefectProgress", "clock_time", "describe"]
@@ -137,16 +138,9 @@ def describe(task: Task) -> str:
     if task.total:
         parts[0] = f"{int(task.completed):,} of {int(task.total):,} {unit} ({int(task.percentage)} %)"
     if task.speed:
-        parts.append(f"{task.speed:,.0f} {unit}/s" if task.speed >= 10 else f"{task.speed:.2g} {unit}/s")
+        parts.append(rate(task.speed, unit))
     if task.time_remaining and not task.finished:
         parts.append(f"{clock_time(task.time_remaining)} left")
     if task.fields["note"]:
         parts.append(task.fields["note"])
     return ", ".join(parts)
-
-
-def clock_time(seconds: float) -> str:
-    """ "0:41", "12:05" or "1:02:03" for a number of seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

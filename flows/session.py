@@ -1,15 +1,20 @@
 """What a flow run needs around it: configuration, store, lease, progress and one Ray session for all of it."""
 
-from collections.abc import Iterator, Mapping
+import logging
+import time
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from flows.configuration import configuration
-from flows.lease import lease
+from flows.lease import BusyError, lease
+from flows.parameters import Changes
 from flows.progress import ConsoleProgress, PrefectProgress
 from flows.quiet import plain_run_errors
 from flows.stages import Running
 from infra.store import Store
 from tasks.context import Context
+
+TURN_SECONDS = 10.0
 
 _open: list[Running] = []
 IN_PROCESS = False
@@ -23,11 +28,12 @@ def session(
     profile: str = "tiny",
     campaign: str | None = None,
     seed: int = 0,
-    changes: Mapping[str, str] | None = None,
+    changes: Changes | None = None,
 ) -> Iterator[Running]:
     """A line that runs stages; `what` is told to whoever finds the campaign busy. A flow inside of a flow shares it.
 
-    Raises ConfigError, StoreError, or BusyError if another process works on the campaign.
+    Raises ConfigError, StoreError, or BusyError if another process works on the campaign; a run of a deployment waits
+    for its turn instead.
     """
     if _open:
         yield _open[-1]
@@ -36,7 +42,7 @@ def session(
     opened = Store.open(store)
     plain_run_errors()
     with ExitStack() as resources:
-        resources.enter_context(lease(opened, config.campaign, what))
+        resources.enter_context(_turn(opened, config.campaign, what))
         progress = resources.enter_context(PrefectProgress(resources.enter_context(ConsoleProgress())))
         line = Running(Context(opened, config, progress, in_process=IN_PROCESS), resources)
         _open.append(line)
@@ -44,3 +50,32 @@ def session(
             yield line
         finally:
             _open.pop()
+
+
+@contextmanager
+def _turn(store: Store, campaign: str, what: str) -> Iterator[None]:
+    """The campaign's lease. A deployment's run waits for it, as there is nobody who could be told to come again."""
+    told = ""
+    while True:
+        with ExitStack() as held:
+            try:
+                held.enter_context(lease(store, campaign, what))
+            except BusyError as busy:
+                logger = _logger_of_deployment()
+                if logger is None:
+                    raise
+                if told != str(busy):
+                    told = str(busy)
+                    logger.info("%s This run waits for that.", told)
+                time.sleep(TURN_SECONDS)
+                continue
+            yield
+            return
+
+
+def _logger_of_deployment() -> logging.Logger | logging.LoggerAdapter[logging.Logger] | None:
+    """Where the current Prefect run tells people things, if a deployment started it; else None."""
+    from prefect import get_run_logger
+    from prefect.runtime import deployment
+
+    return get_run_logger() if deployment.id else None

@@ -31,7 +31,7 @@ NOTE = (
     f"The first {PEOPLE} people of {TARGET} by name, whatever their results; the sample from zero noise, with "
     "its MPVPE. Meshes of the policies in blue, of the label in green."
 )
-_SIDE = 256
+SIDE = 256
 _POLICY_COLOUR = (0.35, 0.65, 0.95)
 _LABEL_COLOUR = (0.35, 0.75, 0.45)
 _Picture = NDArray[np.uint8]
@@ -42,13 +42,13 @@ def draw_overlays(store: Store, config: EngineConfig, ingest_key: str, before: s
     chosen = instance_ids(store, [ingest_key], [TARGET])[:PEOPLE]
     people = load_instances(store, [ingest_key], chosen)
     body, solver = load_body(config.body), config.root_solver
-    photos = _photographs(store, ingest_key, people)
+    photos = photographs(store, ingest_key, people)
     meshes = {key: _policy_meshes(store, key, people, body, solver) for key in (before, after) if key is not None}
     errors = {key: _errors(store, key, people.ids) for key in meshes}
     labels = _label_meshes(people, body)
     drawn = []
     for row, name in enumerate(people.ids):
-        camera = Intrinsics(*(float(value) for value in people.crop_intrinsics[row])).scaled(_SIDE / people.crop_size)
+        camera = Intrinsics(*(float(value) for value in people.crop_intrinsics[row])).scaled(SIDE / people.crop_size)
 
         def lay(vertices: NDArray[np.float32] | None, colour: tuple[float, float, float], row: int = row) -> _Picture:
             if vertices is None:
@@ -118,7 +118,7 @@ def _errors(store: Store, key: str, ids: Sequence[str]) -> dict[str, float]:
     return dict(zip(rows.column("instance_id").to_pylist(), rows.column("mpvpe_mm").to_pylist(), strict=True))
 
 
-def _photographs(store: Store, ingest_key: str, people: Instances) -> list[_Picture]:
+def photographs(store: Store, ingest_key: str, people: Instances) -> list[_Picture]:
     """(256, 256, 3) views of the crops, cut from the pictures where those still are, else the crops enlarged."""
     where = pc.field("instance_id").isin(list(people.ids))
     columns = ["instance_id", "image_id", "crop_affine"]
@@ -145,12 +145,12 @@ def _cut(uri: str, affine: NDArray[np.float64], crop_size: int) -> _Picture | No
             picture = ImageOps.exif_transpose(Image.open(io.BytesIO(file.read()))).convert("RGB")
     except (OSError, ValueError):
         return None
-    scale = affine[0, 0] * _SIDE / crop_size  # of picture pixels to pixels of the view
-    shift = affine[:, 2] * _SIDE / crop_size
+    scale = affine[0, 0] * SIDE / crop_size  # of picture pixels to pixels of the view
+    shift = affine[:, 2] * SIDE / crop_size
     back = (1 / scale, 0.0, -shift[0] / scale, 0.0, 1 / scale, -shift[1] / scale)
-    view = picture.transform((_SIDE, _SIDE), Image.Transform.AFFINE, back, Image.Resampling.BICUBIC)
+    view = picture.transform((SIDE, SIDE), Image.Transform.AFFINE, back, Image.Resampling.BICUBIC)
     return np.asarray(view)
 
 
 def _enlarged(crop: NDArray[np.uint8]) -> _Picture:
-    return np.asarray(Image.fromarray(crop).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(crop).resize((SIDE, SIDE), Image.Resampling.BICUBIC))

@@ -44,9 +44,34 @@ class Recorder:
         self.written.append(("update", artifact, percent, text))
 
 
+def test_a_stage_may_end_while_its_artifact_is_written() -> None:
+    recorder, told = Recorder(), []
+    begun, go = threading.Event(), threading.Event()
+
+    class Slow:
+        def create(self, key: str, percent: float, text: str) -> UUID:
+            begun.set()
+            assert go.wait(5)
+            return recorder.create(key, percent, text)
+
+        def update(self, artifact: UUID, percent: float, text: str) -> None:
+            recorder.update(artifact, percent, text)
+
+    with PrefectProgress(recorder, 60.0, Slow, told.append) as progress:
+        progress.begin("short", 1, "crops")
+        assert begun.wait(5)
+        progress.end("short")
+        assert told == ["short: done, 0 of 1 crops"]
+        go.set()
+        progress.begin("next", 1, "crops")
+        progress.end("next")
+    assert [entry[1] for entry in recorder.written if entry[0] == "create"] == ["progress-short", "progress-next"]
+
+
 def test_passes_everything_on_and_writes_begin_and_end() -> None:
     recorder = Recorder()
-    with PrefectProgress(recorder, 60.0, lambda: recorder) as progress:
+    told: list[str] = []
+    with PrefectProgress(recorder, 60.0, lambda: recorder, told.append) as progress:
         progress.begin("Train: Base", 10, "steps")
         assert recorder.wrote.wait(5)
         for _ in range(10):
@@ -58,6 +83,7 @@ def test_passes_everything_on_and_writes_begin_and_end() -> None:
     assert created[:3] == ("create", "progress-train-base", 0.0)
     assert updated[0] == "update"
     assert updated[2:] == (100.0, "10 of 10 steps; loss 0.1")
+    assert told == ["Train: Base: done, 10 of 10 steps; loss 0.1", "hello"]
 
 
 def test_updates_are_throttled() -> None:
@@ -87,6 +113,24 @@ def test_a_broken_server_is_reported_once_and_hurts_nothing(caplog: pytest.LogCa
     assert len(recorder.heard) == 6
     assert len(caplog.records) == 1
     assert "no server here" in caplog.text
+
+
+def test_rate_and_time_left_are_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("flows.prefect_progress.time.monotonic", lambda: clock[0])
+    progress = PrefectProgress(SILENT, 60.0, Recorder)
+    progress.begin("score", 100, "images")
+    stage = progress._stages["score"]
+    assert stage.text == "0 of 100 images"
+    progress.advance("score", 40, "2 shards of an earlier run")
+    clock[0] += 10.0
+    progress.advance("score", 20)
+    assert stage.text == "60 of 100 images; 2 images/s, 0:20 left; 2 shards of an earlier run"
+    clock[0] += 10.0
+    progress.advance("score", 40)
+    assert stage.text.startswith("100 of 100 images; 3 images/s; ")
+    progress.end("score", "fine")
+    assert stage.text == "100 of 100 images; fine"
 
 
 def test_outside_of_a_run_nothing_is_written() -> None:
@@ -128,7 +172,7 @@ def test_artifacts_of_a_real_run() -> None:
     def round_of_one() -> None:
         work()
 
-    with prefect_test_harness():
+    with prefect_test_harness(server_startup_timeout=180):
         round_of_one()
         with get_client(sync_client=True) as client:
             (artifact,) = client.read_artifacts()

@@ -1,12 +1,17 @@
 """Whole rounds, as real Prefect flow runs on the micro profile: what the second reuses, and that the plan knew it."""
 
+import base64
+import io
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
+from PIL import Image
+from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
@@ -20,6 +25,7 @@ from flows.evidence import machine
 from flows.evidence_page import SeedEvidence, evidence_page
 from flows.one_round import Kind
 from flows.plan import Plan, plan_round
+from flows.prefect_round import COUNTS, PAIRS, REPORT
 from infra import rounds
 from infra.stages import find, records
 from infra.store import Store
@@ -181,6 +187,33 @@ def test_the_command_line_shows_rounds(lived: Lived) -> None:
     assert answer.exit_code == 0, answer.output
     for words in ("DPO round 1", "zero-noise MPVPE", "random pairs", "less noise", "micro-round-1.html", "next:"):
         assert words in answer.output
+
+
+def test_prefect_shows_what_happened(lived: Lived) -> None:
+    with get_client(sync_client=True) as client:
+        runs = {run.name: run for run in client.read_flow_runs()}
+        artifacts = client.read_artifacts()
+    for facts in lived.facts:
+        run = runs[f"{facts.kind}-round {facts.number} of micro, policy {facts.policy_before[:12]}"]
+        assert run.state is not None
+        assert run.state.is_completed()
+        assert run.state.name == ("Promoted" if facts.promoted else "Kept")
+        assert facts.why in (run.state.message or "")
+        mine = {one.key: one for one in artifacts if one.flow_run_id == run.id and one.key in (COUNTS, REPORT, PAIRS)}
+        assert set(mine) == ({COUNTS, REPORT, PAIRS} if facts.kind == "dpo" else {COUNTS, REPORT})
+        table = mine[COUNTS].data
+        rows = json.loads(table) if isinstance(table, str) else table
+        assert [row["stage"] for row in rows] == [one.title for one in facts.distinct_runs()]
+        assert all(row["units"] == row["ok"] + row["filtered"] + row["failed"] for row in rows)
+        page = str(mine[REPORT].data)
+        for words in (facts.report_name, "zero-noise MPVPE", "## Gates", "_delta_log/", "compare "):
+            assert words in page, words
+        if facts.kind == "dpo":
+            head, _, picture = str(mine[PAIRS].data).partition(",")
+            assert head == "data:image/jpeg;base64"
+            with Image.open(io.BytesIO(base64.b64decode(picture))) as drawn:
+                assert (drawn.width, drawn.height) == (480, 640)
+                assert np.asarray(drawn).std() > 5
 
 
 def test_the_evidence_page_has_every_figure(lived: Lived) -> None:

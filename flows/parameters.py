@@ -1,0 +1,24 @@
+"""Types of the flows' parameters: what a form such as Prefect's shows of them, and its server refuses.
+
+Descriptions stand in the flows' docstrings, from where Prefect takes them. A choice is plain text in Python: the flows
+check it themselves, and say in their own words what is wrong with it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import Field, WithJsonSchema
+
+from schemas.profiles import PROFILES
+
+
+def one_of(names: Iterable[str]) -> WithJsonSchema:
+    """An annotation of text that is one of these names: a list to choose from."""
+    return WithJsonSchema({"type": "string", "enum": list(names)})
+
+
+ProfileName: TypeAlias = Annotated[str, one_of(PROFILES)]
+Seed: TypeAlias = Annotated[int, Field(ge=0)]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+Changes: TypeAlias = Mapping[str, Any]
+"""Dotted field -> value, as JSON has it, or as text that is read as JSON where it can be."""
