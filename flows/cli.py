@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from flows import cli_data, cli_published
+from flows import cli_data, cli_operate, cli_published
 from flows.cli_options import (
     CampaignOption,
     ProfileOption,
@@ -218,16 +218,6 @@ def report(
     print_summary(Console(highlight=False), opened, config, facts)
 
 
-@app.command()
-def rounds(store: StoreOption = None, campaign: CampaignOption = None) -> None:
-    """What happened to the campaigns: rounds opened, promoted, kept, closed."""
-    opened = open_store(store)
-    from flows.show import print_history
-    from infra.rounds import history
-
-    print_history(history(opened, campaign))
-
-
 @app.command("import")
 def import_file(
     checkpoint: Annotated[Path, typer.Argument(help="A published checkpoint, or one of another store.")],
@@ -285,6 +275,9 @@ def doctor(
         raise typer.Exit(1)
 
 
+app.command()(cli_operate.status)
+app.command()(cli_operate.rounds)
+app.command()(cli_operate.rollback)
 app.command()(cli_data.ingest)
 app.command()(cli_data.export)
 app.command("evaluate-scorer")(cli_published.evaluate_scorer)

@@ -1,0 +1,116 @@
+"""How `adhmr status` and `adhmr rounds` look."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from flows.pace import clock_time
+from flows.show import console
+
+if TYPE_CHECKING:
+    from flows.lineage import Step
+    from flows.status import Campaign, Status
+    from infra.begun import Unfinished
+
+_TITLES = {"zero_noise_mpvpe": "zero-noise", "best_of_m_mpvpe": "best of M", "diversity": "diversity"}
+
+
+def print_status(found: Status) -> None:
+    """What runs now."""
+    out = console()
+    if not found.campaigns:
+        out.print("No campaign has begun: `adhmr run` begins one.")
+    for campaign in found.campaigns:
+        out.print(f"[bold]{escape(campaign.name)}[/bold]: {escape(_stands(campaign))}", soft_wrap=True)
+    if found.stages:
+        held = any(campaign.holder for campaign in found.campaigns)
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for title in ("unfinished stage", "campaign", "round", "done", "begun", "last heard of", "key"):
+            table.add_column(title, overflow="fold")
+        for one in found.stages:
+            table.add_row(*(escape(cell) for cell in _stage(one)))
+        out.print(table)
+        if not held:
+            out.print("Nobody is at work on them: the next run with the same settings goes on where they are.")
+    else:
+        out.print("no unfinished stages")
+    if found.server is None:
+        out.print("No Prefect server is named (PREFECT_API_URL): its runs are not shown.", soft_wrap=True)
+    elif found.problem:
+        out.print(f"Prefect at {escape(found.server)} does not answer: {escape(found.problem)}", soft_wrap=True)
+    else:
+        out.print(f"Prefect at {escape(found.server)}: {len(found.runs) or 'no'} flow runs at work", soft_wrap=True)
+        for run in found.runs:
+            since = f", for {_age(run.since)}" if run.since else ""
+            out.print(f"  {escape(run.flow)}: {escape(run.name)}, {escape(run.state)}{since}", soft_wrap=True)
+
+
+def print_lineage(steps: list[Step]) -> None:
+    """What each decided round trained and how it measured."""
+    if not steps:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("campaign", "round", "outcome", "policy trained", "from", *_TITLES.values(), "drift", ""):
+        table.add_column(title, overflow="fold")
+    for step in steps:
+        changes = [_change(step.changes.get(name, (None, None, None))[0]) for name in _TITLES]
+        trained = step.trained[:12] if step.trained else "none"
+        parents = ", ".join(parent[:12] for parent in step.parents)
+        table.add_row(
+            step.campaign,
+            str(step.round),
+            step.event,
+            trained,
+            parents,
+            *changes,
+            _change(step.drift),
+            "current" if step.is_current else "",
+        )
+    out = console()
+    out.print("\nChanges against the policy before, in % (MPVPE and diversity on wild/test, drift on source/test):")
+    out.print(table)
+
+
+def _change(value: float | None) -> str:
+    return "" if value is None else f"{value:+.1f}".replace("-", "\u2212")
+
+
+def _stands(campaign: Campaign) -> str:
+    parts = []
+    if campaign.is_open:
+        since = f" for {_age(campaign.opened_at)}" if campaign.opened_at else ""
+        parts.append(f"round {campaign.round} ({campaign.opened_why}) is open{since}")
+    elif campaign.round:
+        parts.append(f"round {campaign.round} is closed")
+    else:
+        parts.append("no round yet")
+    parts.append(f"policy {campaign.policy[:12]} is current" if campaign.policy else "no policy yet")
+    holder = campaign.holder
+    if holder is None:
+        parts.append("nobody is at work" + (", the next run goes on with it" if campaign.is_open else ""))
+    else:
+        parts.append(
+            f"at work: {holder.what}, process {holder.pid} on {holder.host}, heard of {campaign.heard:.0f} s ago"
+        )
+    return "; ".join(parts)
+
+
+def _stage(one: Unfinished) -> tuple[str, ...]:
+    begun = one.begun
+    return (
+        begun.stage,
+        begun.campaign or "",
+        "" if begun.round is None else str(begun.round),
+        f"{one.done} of {begun.total} {begun.unit}",
+        f"{_age(one.since)} ago",
+        f"{_age(one.last)} ago" if one.last else "nothing yet",
+        begun.stage_key[:12],
+    )
+
+
+def _age(then: datetime) -> str:
+    return clock_time(max(0.0, (datetime.now(UTC) - then).total_seconds()))
