@@ -1,16 +1,19 @@
 """A Prefect start-up plugin: `prefect deployment run dpo-round` means the deployment dpo-round of the flow dpo-round.
 
 Prefect names deployments FLOW/DEPLOYMENT and refuses a name without a slash before it asks its server. Ours are named
-like their flows, so a bare name `x` is read as `x/x`. Prefect loads this through the entry-point group
-`prefect.plugins`, and calls `setup_environment`, where plugins are switched on: by `[tool.prefect.plugins]` in the
-working directory's pyproject.toml, or by PREFECT_PLUGINS_ENABLED=1.
+like their flows, so a bare name `x` is read as `x/x`. And where no Prefect server is named, the one that `make serve`
+has started in this folder is meant. Prefect loads this through the entry-point group `prefect.plugins`, and calls
+`setup_environment`, where plugins are switched on: by `[tool.prefect.plugins]` in the working directory's
+pyproject.toml, or by PREFECT_PLUGINS_ENABLED=1.
 """
 
 import functools
 from collections.abc import Callable
 from typing import Any
 
-from prefect.plugins import HookContext, register_hook
+from prefect.plugins import HookContext, SetupResult, register_hook
+
+from flows.served import page_url, services_here
 
 PREFECT_PLUGIN_API_REQUIRES = ">=0.1,<1"
 
@@ -23,8 +26,11 @@ def full_name(name: str) -> str:
 
 
 @register_hook
-def setup_environment(*, ctx: HookContext) -> None:
-    """Teach both of Prefect's clients, the waiting and the asynchronous one, to look bare names up."""
+def setup_environment(*, ctx: HookContext) -> SetupResult | None:
+    """Teach both of Prefect's clients, the waiting and the asynchronous one, to look bare names up.
+
+    The answer names the server of `make serve` to a process that knows of none.
+    """
     from prefect.client.orchestration import PrefectClient, SyncPrefectClient
 
     for client in (PrefectClient, SyncPrefectClient):
@@ -37,6 +43,8 @@ def setup_environment(*, ctx: HookContext) -> None:
             )
         elif not getattr(lookup, "takes_bare_names", False):
             setattr(client, _LOOKUP, _taking_bare_names(lookup))
+    served = page_url(services_here()) if ctx.api_url is None else None
+    return SetupResult({"PREFECT_API_URL": f"{served}/api"}, "the server of `make serve`") if served else None
 
 
 def _taking_bare_names(lookup: Callable[..., Any]) -> Callable[..., Any]:

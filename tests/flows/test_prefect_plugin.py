@@ -1,5 +1,6 @@
 """The contract with Prefect's plugin system, and what it is for: `prefect deployment run dpo-round`."""
 
+import json
 import logging
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,7 +80,7 @@ def test_prefect_deployment_run_takes_a_bare_name() -> None:
     @flow(name=name)
     def some_round() -> None: ...
 
-    with prefect_test_harness(), get_client(sync_client=True) as client:
+    with prefect_test_harness(server_startup_timeout=180), get_client(sync_client=True) as client:
         flow_id = client.create_flow_from_name(name)
         deployment = client.create_deployment(flow_id, name)
         url = str(client.api_url)
@@ -94,3 +96,29 @@ def test_prefect_deployment_run_takes_a_bare_name() -> None:
         assert run.returncode == 0, run.stdout + run.stderr
         (flow_run,) = client.read_flow_runs()
     assert flow_run.deployment_id == deployment
+
+
+def test_the_server_of_make_serve_is_meant_where_none_is_named(tmp_path: Path) -> None:
+    """As Prefect itself sees it, in a process of its own in this folder."""
+    me = psutil.Process()
+    served = {"name": "prefect", "pid": me.pid, "born": me.create_time(), "port": 4321, "log": "", "note": ""}
+    (tmp_path / "services.json").write_text(json.dumps({"mark": "m", "services": [served]}))
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
+    plain |= {"ADHMR_SERVE": str(tmp_path), "PREFECT_HOME": str(tmp_path / "home")}
+
+    def api(**environment: str) -> str:
+        script = "from prefect.settings import PREFECT_API_URL; import prefect; print(PREFECT_API_URL.value())"
+        return subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=ROOT,
+            env={**plain, **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    assert api() == "http://127.0.0.1:4321/api\n"
+    assert api(PREFECT_API_URL="http://127.0.0.1:4999/api") == "http://127.0.0.1:4999/api\n"
+    served["born"] -= 1000.0
+    (tmp_path / "services.json").write_text(json.dumps({"mark": "m", "services": [served]}))
+    assert api() == "None\n"

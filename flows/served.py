@@ -1,0 +1,22 @@
+"""Where to find what `make serve` has running. Quick to import: every process that uses Prefect here does."""
+
+import os
+from pathlib import Path
+
+from infra.services import LOOPBACK, Services
+
+FOLDER_VARIABLE, DEFAULT_FOLDER = "ADHMR_SERVE", "./adhmr-serve"
+PREFECT, RAY, WORKER = "prefect", "ray", "worker"
+POOL = "adhmr"
+DEFAULT_PORT = 4200
+
+
+def services_here() -> Services:
+    """The services of the folder that the environment names, or of the default one."""
+    return Services(Path(os.environ.get(FOLDER_VARIABLE) or DEFAULT_FOLDER))
+
+
+def page_url(services: Services) -> str | None:
+    """The pages of the folder's Prefect server, if that lives; its API is below them, at /api."""
+    server = services.alive().get(PREFECT)
+    return f"http://{LOOPBACK}:{server.port}" if server else None

@@ -1,0 +1,259 @@
+"""Brings up and takes down what `make serve` has running: Ray, a Prefect server, a worker; registers deployments."""
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from flows.quiet import SETTINGS
+from flows.served import DEFAULT_PORT, POOL, PREFECT, RAY, WORKER
+from infra.services import LOOPBACK, Service, ServiceError, Services, answers, free_port, last_words
+from infra.store import DEFAULT_URL
+from infra.store import VARIABLE as STORE_VARIABLE
+from schemas.errors import ConfigError
+
+_START_SECONDS, _END_SECONDS, _POLL_SECONDS = 120.0, 15.0, 0.3
+_OBJECT_STORE_BYTES = 512 * 1024**2
+RUNS = 4
+"""Flow runs that the worker takes at a time. One would not do: it would leave a round that is due while another one
+works to be begun late, where its deployment wants it cancelled."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What `start` is to have running. `ray` is the address of a cluster that is there; empty for one of our own.
+
+    `port` is the Prefect server's; 0 for the one that it had, or the usual one.
+    """
+
+    services: Services
+    port: int = 0
+    ray: str = ""
+    runs: int = RUNS
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What runs: the address of Ray, and the names of what had to be started."""
+
+    ray: str
+    started: tuple[str, ...]
+
+
+def bring_up(wanted: Wanted) -> Serving:
+    """Start what doesn't run yet and register the deployments of the working directory's prefect.yaml.
+
+    Raises ServiceError, with the end of a log, for what doesn't come up; what was started with it is ended again then.
+    """
+    if not Path("prefect.yaml").is_file():
+        raise ConfigError("There is no prefect.yaml here: run this in the folder of adhmr-engine.")
+    services = wanted.services
+    before = services.alive()
+    try:
+        return _bring_up(wanted, before)
+    except BaseException:
+        if not before:
+            take_down(services)
+        raise
+
+
+def take_down(services: Services) -> tuple[str, ...]:
+    """End the folder's services and all that they started; the names of those that ran. Nothing to end is no error.
+
+    Runs that were at work are told to the Prefect server as crashed, so that nothing waits for them.
+    """
+    alive = services.alive()
+    for name in (WORKER, PREFECT, RAY):
+        services.end(name, _END_SECONDS)
+        if name == WORKER and PREFECT in alive:
+            services.end_strays()
+            _tell_crashed(alive[PREFECT].port, dict(os.environ))
+    services.end_strays()
+    services.forget()
+    rmtree(_ray_folder(services), ignore_errors=True)
+    return tuple(name for name in (PREFECT, RAY, WORKER) if name in alive)
+
+
+def _bring_up(wanted: Wanted, before: Mapping[str, Service]) -> Serving:
+    services = wanted.services
+    port = _port_of_prefect(wanted, before)
+    ray, own = _ray_address(wanted, before)
+    environment = _environment(services, port, ray)
+    if own and RAY not in before:
+        services.end_strays()  # what is left of a Ray that died holds its port, and runs that were on it can't go on
+        _start_ray(services, environment, int(ray.rpartition(":")[2]))
+    if PREFECT not in before:
+        command = ["prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)]
+        services.start(PREFECT, [sys.executable, "-m", *command], environment, port)
+    _until(services, PREFECT, lambda: _ask(port, environment, "GET", "/api/health") is not None)
+    if own:
+        _until(services, RAY, lambda: answers(int(ray.rpartition(":")[2])))
+    if WORKER not in before:
+        if not services.strays():
+            _tell_crashed(port, environment)  # what a worker that is gone had begun
+        command = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", f"{POOL}-worker"]
+        limit = ["--limit", str(wanted.runs)]
+        services.start(WORKER, [sys.executable, "-m", *command, *limit], environment, note=ray)
+    _until(services, WORKER, lambda: _worker_is_online(port, environment))
+    _register(services, environment)
+    alive = services.alive()
+    return Serving(ray, tuple(name for name in alive if name not in before))
+
+
+def _port_of_prefect(wanted: Wanted, before: Mapping[str, Service]) -> int:
+    if PREFECT in before:
+        port = before[PREFECT].port
+        if wanted.port not in (0, port):
+            raise ConfigError(f"The Prefect server runs on port {port}: `make stop` first to have it on {wanted.port}.")
+        return port
+    return free_port(wanted.port or wanted.services.last_port(PREFECT) or DEFAULT_PORT)
+
+
+def _ray_address(wanted: Wanted, before: Mapping[str, Service]) -> tuple[str, bool]:
+    """The address of Ray, and whether it is ours. A worker that runs keeps the one that it began with."""
+    services = wanted.services
+    running = f"{LOOPBACK}:{before[RAY].port}" if RAY in before else ""
+    own = not wanted.ray or wanted.ray == running
+    if own:
+        address = running or f"{LOOPBACK}:{free_port(services.last_port(RAY))}"
+    else:
+        address = wanted.ray
+        host, _, port = address.rpartition(":")
+        if not port.isdigit() or not answers(int(port), host):
+            raise ConfigError(
+                f"No Ray cluster answers at {address}, which RAY_ADDRESS or --ray names. Without it, one is started."
+            )
+    if WORKER in before and before[WORKER].note != address:
+        raise ConfigError(f"The worker that runs uses Ray at {before[WORKER].note}: `make stop` first.")
+    return address, own
+
+
+def _environment(services: Services, port: int, ray: str) -> dict[str, str]:
+    """The environment of all services, and so of every run: that of this command, and where to find each other."""
+    here = dict(os.environ)
+    quiet = {setting.name: setting.value for setting in SETTINGS if "CONSOLE_LEVEL" not in setting.name}
+    defaults = {
+        **quiet,
+        "PREFECT_HOME": str(services.folder / "prefect"),
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        # in memory, the default, a restart of the server forgets who holds a deployment's only slot, and it stays taken
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_WORKER_QUERY_SECONDS": "5",
+        "RAY_AUTH_MODE": "token",
+        STORE_VARIABLE: os.path.abspath(DEFAULT_URL),
+    }
+    secret = here.get("PREFECT_SERVER_API_AUTH_STRING")
+    if secret:
+        defaults["PREFECT_API_AUTH_STRING"] = secret
+    return {**defaults, **here, "PREFECT_API_URL": f"http://{LOOPBACK}:{port}/api", "RAY_ADDRESS": ray}
+
+
+def _start_ray(services: Services, environment: dict[str, str], port: int) -> None:
+    ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+    if environment["RAY_AUTH_MODE"] == "token":
+        made = subprocess.run(
+            [*ray, "get-auth-token", "--generate"], env=environment, capture_output=True, check=False, umask=0o077
+        )
+        if made.returncode:
+            raise ServiceError("Ray has no authentication token and can't make one: see `ray get-auth-token --help`.")
+    folder = _ray_folder(services)
+    rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    options = {
+        "port": port,
+        "node-ip-address": LOOPBACK,
+        "min-worker-port": 0,
+        "max-worker-port": 0,
+        "include-dashboard": "false",
+        "object-store-memory": _OBJECT_STORE_BYTES,
+        "temp-dir": folder,
+    }
+    words = [f"--{name}={value}" for name, value in options.items()]
+    command = [*ray, "start", "--head", "--block", "--disable-usage-stats", *words]
+    # Ray's switch for desktop systems, without which it listens on more than the loopback
+    services.start(RAY, command, {**environment, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}, port)
+
+
+def _ray_folder(services: Services) -> Path:
+    """Where Ray keeps its sockets, whose paths must be short; so it can't be the folder of the services."""
+    name = sha256(str(services.folder.resolve()).encode()).hexdigest()[:10]
+    return Path(tempfile.gettempdir()) / f"adhmr-ray-{os.getuid()}-{name}"
+
+
+def _until(services: Services, name: str, ready: Callable[[], bool]) -> None:
+    """Wait until a service is ready. Raises ServiceError when it has ended, or takes too long."""
+    end = time.monotonic() + _START_SECONDS
+    while not ready():
+        alive = services.alive()
+        if name in alive and time.monotonic() < end:
+            time.sleep(_POLL_SECONDS)
+            continue
+        log = services.folder / f"{name}.log"
+        how = "is not ready after two minutes" if name in alive else "ended at once"
+        raise ServiceError(f"The service {name} {how}. The end of {log}: {last_words(str(log), 4)}")
+
+
+def _worker_is_online(port: int, environment: Mapping[str, str]) -> bool:
+    workers = _ask(port, environment, "POST", f"/api/work_pools/{POOL}/workers/filter")
+    return any(worker.get("status") == "ONLINE" for worker in workers or [])
+
+
+def _tell_crashed(port: int, environment: Mapping[str, str]) -> None:
+    """Tell the Prefect server that no run of the pool is at work: else those that were count as running for ever."""
+    at_work = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
+    of_pool = {"flow_runs": at_work, "work_pools": {"name": {"any_": [POOL]}}}
+    runs = [run["id"] for run in _ask(port, environment, "POST", "/api/flow_runs/filter", of_pool) or []]
+    if not runs:
+        return
+    inner = {"flow_runs": {**at_work, "parent_flow_run_id": {"any_": runs}}}  # which belong to no pool
+    runs += [run["id"] for run in _ask(port, environment, "POST", "/api/flow_runs/filter", inner) or []]
+    message = "Its process ended with the worker. The next run of the round goes on where this one was."
+    state = {"type": "CRASHED", "name": "Crashed", "message": message}
+    for run in runs:
+        _ask(port, environment, "POST", f"/api/flow_runs/{run}/set_state", {"state": state, "force": True})
+
+
+def _ask(
+    port: int, environment: Mapping[str, str], method: str, path: str, body: Mapping[str, Any] | None = None
+) -> Any:
+    """What the Prefect server answers; None if it doesn't, or not well."""
+    headers = {"Content-Type": "application/json"}
+    secret = environment.get("PREFECT_API_AUTH_STRING") or environment.get("PREFECT_SERVER_API_AUTH_STRING")
+    if secret:
+        headers["Authorization"] = f"Basic {b64encode(secret.encode()).decode()}"
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5.0)
+    try:
+        connection.request(method, path, json.dumps(body or {}) if method == "POST" else None, headers)
+        answer = connection.getresponse()
+        said = answer.read()
+        return json.loads(said) if answer.status in (http.HTTPStatus.OK, http.HTTPStatus.CREATED) else None
+    except (OSError, http.client.HTTPException, json.JSONDecodeError):
+        return None
+    finally:
+        connection.close()
+
+
+def _register(services: Services, environment: Mapping[str, str]) -> None:
+    """`prefect deploy --all`, without its questions."""
+    log = services.folder / "deploy.log"
+    with open(log, "wb") as said:
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode:
+        raise ServiceError(f"`prefect deploy --all` failed. The end of {log}: {last_words(str(log), 6)}")

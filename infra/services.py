@@ -1,0 +1,228 @@
+"""Programs that go on after the command that started them, and the folder that knows of them.
+
+services.json   the process that each service is, and its port
+<name>.log      what it says
+lock            held while one command starts or ends services
+
+A process is told by its number and the moment it began, so that what a crash or a restart of the machine left in the
+file is seen through. All of a service's descendants carry a mark in their environment, and end with it.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psutil
+
+from schemas.errors import EngineError
+
+LOOPBACK = "127.0.0.1"
+_FILE, _LOCK = "services.json", "lock"
+_MARK = "ADHMR_SERVED_FROM"
+_STILL_SECONDS = 5.0
+
+
+class ServiceError(EngineError):
+    """A service did not start, or its folder or port can't be had."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A process that serves, as the folder's file has it. `port` is 0 for one that listens to nothing.
+
+    `note` is for whoever started it.
+    """
+
+    name: str
+    pid: int
+    born: float
+    port: int
+    log: str
+    note: str = ""
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process() is not None
+
+    def process(self) -> psutil.Process | None:
+        """The process; None if it has ended, or its number belongs to another one now."""
+        try:
+            found = psutil.Process(self.pid)
+            gone = found.create_time() != self.born or found.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return None
+        return None if gone else found
+
+
+@dataclass(frozen=True)
+class Services:
+    """The services of one folder."""
+
+    folder: Path
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other commands off the folder, which is made if it isn't there. Raises ServiceError."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = open(self.folder / _LOCK, "w")  # noqa: SIM115 - closed by the with statement below
+        except OSError as error:
+            raise ServiceError(f"{self.folder} can't hold what services need: {error}. Name another folder.") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ServiceError(f"Another command starts or ends the services of {self.folder} just now.") from error
+            yield
+
+    def alive(self) -> dict[str, Service]:
+        """Name -> service, of those whose process lives."""
+        return {name: service for name, service in self._known().items() if service.is_alive}
+
+    def last_port(self, name: str) -> int:
+        """The port that a service had when it was last started, also if it is gone since; 0 if there was none."""
+        known = self._known().get(name)
+        return known.port if known else 0
+
+    def start(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], port: int = 0, note: str = ""
+    ) -> Service:
+        """Start a program as a service; what it says goes to its log."""
+        log = self.folder / f"{name}.log"
+        with open(log, "ab") as said:
+            process = subprocess.Popen(
+                command,
+                env={**environment, _MARK: self._mark()},
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the command that starts, not for what it has started
+            )
+        service = Service(name, process.pid, psutil.Process(process.pid).create_time(), port, str(log), note)
+        self._write({**self._known(), name: service})
+        return service
+
+    def end(self, name: str, seconds: float) -> bool:
+        """Ask a service to end and wait for so many seconds, then end by force what is left of it and its descendants.
+
+        False if it had ended before.
+        """
+        service = self.alive().get(name)
+        process = service.process() if service else None
+        if process is None:
+            return False
+        family = [process, *_descendants(process)]
+        process.terminate()
+        psutil.wait_procs([process], timeout=seconds)
+        _kill_all(family)
+        return True
+
+    def end_strays(self) -> None:
+        """End by force what services have started, whoever is its parent now, unless it belongs to a living one."""
+        _kill_all(self.strays())
+
+    def strays(self) -> list[psutil.Process]:
+        """Living processes that services have started and that outlived them."""
+        kept = {os.getpid()}
+        for service in self.alive().values():
+            process = service.process()
+            if process is not None:
+                kept |= {one.pid for one in (process, *_descendants(process))}
+        return [one for one in self._marked() if one.pid not in kept]
+
+    def forget(self) -> None:
+        """Nothing is to be known of services any more."""
+        (self.folder / _FILE).unlink(missing_ok=True)
+
+    def _marked(self) -> Iterator[psutil.Process]:
+        mark = self._mark()
+        for one in psutil.process_iter():
+            try:
+                if one.environ().get(_MARK) == mark and _lives(one):
+                    yield one
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+
+    def _mark(self) -> str:
+        """The mark of this folder's services; made with the first."""
+        plain = self._read()
+        if "mark" not in plain:
+            plain = {"mark": uuid4().hex, "services": []}
+            self._store(plain)
+        return str(plain["mark"])
+
+    def _known(self) -> dict[str, Service]:
+        try:
+            return {one["name"]: Service(**one) for one in self._read().get("services", [])}
+        except (KeyError, TypeError):  # written by another version
+            return {}
+
+    def _write(self, services: Mapping[str, Service]) -> None:
+        self._store({"mark": self._mark(), "services": [asdict(one) for one in services.values()]})
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            plain = json.loads((self.folder / _FILE).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return {}
+        return plain if isinstance(plain, dict) else {}
+
+    def _store(self, plain: Mapping[str, Any]) -> None:
+        temporary = self.folder / f".tmp-{_FILE}"
+        temporary.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(self.folder / _FILE)
+
+
+def free_port(wanted: int = 0) -> int:
+    """A port of the loopback that nothing listens on: the wanted one, or any for 0. Raises ServiceError."""
+    try:
+        with socket.create_server((LOOPBACK, wanted)) as listening:
+            return int(listening.getsockname()[1])
+    except (OSError, OverflowError) as error:
+        raise ServiceError(f"Port {wanted} of {LOOPBACK} can't be had ({error}): name another one.") from error
+
+
+def answers(port: int, host: str = LOOPBACK) -> bool:
+    """Whether something listens there."""
+    try:
+        with socket.create_connection((host, port), timeout=2.0):
+            return True
+    except OSError:
+        return False
+
+
+def last_words(log: str, lines: int = 12) -> str:
+    """The end of a log, for an error message."""
+    try:
+        return "\n".join(Path(log).read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _kill_all(processes: Sequence[psutil.Process]) -> None:
+    for one in processes:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()  # psutil looks first whether the number still means this process
+    psutil.wait_procs(processes, timeout=_STILL_SECONDS)

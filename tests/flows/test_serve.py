@@ -1,0 +1,140 @@
+"""make serve and make stop: real services, started twice, healed, told what became of runs, and gone."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from flows import serving
+from flows.serve import app
+from flows.served import PREFECT, RAY, WORKER, page_url
+from infra.services import Service, Services, free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+ALL = {PREFECT, RAY, WORKER}
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, services: Services, *alive: Service) -> None:
+    """These services live, and nothing that is asked for is started."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(Services, "alive", lambda self: {one.name: one for one in alive})
+    monkeypatch.setattr(Services, "start", None)
+    monkeypatch.setattr(serving, "free_port", lambda wanted=0: wanted or 4321)
+
+
+@pytest.mark.parametrize(
+    ("words", "alive", "said"),
+    [
+        (["--ray", "127.0.0.1:1"], [], "No Ray cluster answers at 127.0.0.1:1, which RAY_ADDRESS or --ray names"),
+        (["--ray", "somewhere"], [], "No Ray cluster answers at somewhere"),
+        (["--port", "4999"], [Service(PREFECT, 1, 0.0, 4321, "")], "The Prefect server runs on port 4321"),
+        ([], [Service(WORKER, 1, 0.0, 0, "", "10.0.0.1:6379")], "The worker that runs uses Ray at 10.0.0.1:6379"),
+    ],
+)
+def test_what_can_not_be(
+    words: list[str], alive: list[Service], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never_called = Service("another", 1, 0.0, 0, "")
+    pretend(monkeypatch, Services(tmp_path), never_called, *alive)
+    ended = CliRunner().invoke(app, ["start", "--folder", str(tmp_path), *words])
+    assert ended.exit_code == 2
+    assert said in ended.output
+
+
+def test_it_needs_the_projects_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = CliRunner().invoke(app, ["start", "--folder", "served"])
+    assert ended.exit_code == 2
+    assert "There is no prefect.yaml here" in ended.output
+
+
+def test_nothing_to_stop(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        ended = CliRunner().invoke(app, ["stop", "--folder", str(folder)])
+        assert ended.exit_code == 0
+        assert "Nothing r" in ended.output
+
+
+class Served:
+    """A folder of services, driven by commands as a person's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.services = Services(folder)
+        known = ("PREFECT", "RAY", "ADHMR")
+        here = {name: value for name, value in os.environ.items() if not name.startswith(known)}
+        token = folder.with_name("token")
+        token.write_text("of a test, and of no use to anybody elsewhere")
+        self.environment = {
+            **here,
+            "ADHMR_SERVE": str(folder),
+            "ADHMR_STORE": str(folder.with_name("store")),
+            "PYTHONPATH": str(ROOT),
+            "RAY_AUTH_TOKEN_PATH": str(token),
+        }
+
+    def say(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    found = Served(tmp_path / "served")
+    yield found
+    found.say("-m", "flows.serve", "stop")
+
+
+@pytest.mark.slow
+def test_it_is_brought_up_healed_and_taken_down(served: Served) -> None:
+    port = free_port()
+    first = served.say("-m", "flows.serve", "start", "--port", str(port))
+    assert "started: ray, prefect, worker" in first
+    assert f"http://127.0.0.1:{port}" in first
+    before = served.services.alive()
+    assert before.keys() == ALL
+    listening = [
+        connection.laddr.ip.removeprefix("::ffff:")
+        for one in before.values()
+        for process in (psutil.Process(one.pid), *psutil.Process(one.pid).children(recursive=True))
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert set(listening) == {"127.0.0.1"}
+
+    psutil.Process(before[WORKER].pid).kill()
+    again = served.say("-m", "flows.serve", "start")
+    assert "started: worker;" in again
+    healed = served.services.alive()
+    assert healed[PREFECT] == before[PREFECT]
+    assert healed[RAY] == before[RAY]
+    assert healed[WORKER].pid != before[WORKER].pid
+    assert page_url(served.services) == f"http://127.0.0.1:{port}"
+
+    psutil.Process(healed[RAY].pid).kill()  # what it started lives on, and holds its port
+    assert "started: ray;" in served.say("-m", "flows.serve", "start")
+    healed = served.services.alive()
+    assert healed.keys() == ALL
+    assert healed[RAY].port == before[RAY].port
+    assert served.services.strays() == []
+    assert "process" in served.say("-m", "flows.serve", "status")
+
+    assert "Ended: prefect, ray, worker." in served.say("-m", "flows.serve", "stop")
+    assert served.services.alive() == {}
+    assert not any(one.is_alive for one in healed.values())
+    assert "Nothing ran" in served.say("-m", "flows.serve", "stop")
