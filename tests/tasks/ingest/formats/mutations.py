@@ -25,11 +25,13 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def mutated(content: Any, rng: np.random.Generator) -> tuple[str, Any]:
-    """What was done, and a copy of `content` with it done: a value replaced, removed or nested."""
+    """What was done, and a copy of `content` with it done: a value replaced, removed or nested (if any is left)."""
     copy = json.loads(json.dumps(content))
     by_depth: dict[int, list[tuple[Any, ...]]] = {}
     for path in places(copy):
         by_depth.setdefault(len(path), []).append(path)
+    if not by_depth:
+        return "nothing", copy
     candidates = by_depth[int(rng.choice(sorted(by_depth)))]
     path = candidates[int(rng.integers(len(candidates)))]
     holder = copy
