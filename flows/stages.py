@@ -15,8 +15,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import wait
 
-from infra.ray_session import ray_session, room_for
-from infra.shared_store import check_store_is_shared
+from infra.ray_session import room_for
+from infra.shared_store import session_for
 from infra.stages import StageSpec, find
 from infra.store import Store
 from infra.tables import finished_keys
@@ -154,15 +154,7 @@ class Running(Line):
         if not self._ray_runs and not self.context.in_process:
             self.context.progress.say("starting Ray ...")
             settings = self.context.config.ray
-            self._resources.enter_context(
-                ray_session(
-                    threads=settings.threads_per_actor,
-                    object_store_bytes=settings.object_store_mib * 1024**2,
-                    spill_folder=settings.spill_folder,
-                    spill_disk_share=settings.spill_disk_share,
-                )
-            )
-            check_store_is_shared(self.context.store)
+            self._resources.enter_context(session_for(self.context.store, settings, settings.threads_per_actor))
             self._ray_runs = True
 
 

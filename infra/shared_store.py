@@ -1,13 +1,35 @@
-"""Whether the nodes of a Ray cluster see the store: one that is a folder has to be the same folder on all of them."""
+"""Ray whose nodes see the store: a store that is a folder has to be the same folder on all of them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from infra.ray_session import ray_session
 from infra.store import TEMPORARY, Store
+from schemas.config.engine import RayConfig
 from schemas.errors import ConfigError
+
+
+@contextmanager
+def session_for(store: Store, settings: RayConfig, threads: int) -> Iterator[None]:
+    """Ray as the configuration wants it, on nodes that see the store; `threads` as of `ray_session`.
+
+    Inside another session that one is used, as it is. Raises ConfigError as `ray_session` and `check_store_is_shared`.
+    """
+    runs = ray.is_initialized()
+    with ray_session(
+        threads=threads,
+        object_store_bytes=settings.object_store_mib * 1024**2,
+        spill_folder=settings.spill_folder,
+        spill_disk_share=settings.spill_disk_share,
+    ):
+        if not runs:
+            check_store_is_shared(store)
+        yield
 
 
 def check_store_is_shared(store: Store) -> None:

@@ -18,10 +18,7 @@ def actor_options(context: Context) -> dict[str, Any]:
     ray = context.config.ray
     return {
         "progress": context.progress,
-        "actors": ray.actors,
-        "cpus_per_actor": ray.cpus_per_actor,
-        "gpus_per_actor": ray.gpus_per_actor,
-        "threads": ray.threads_per_actor,
+        "settings": ray,
         "max_failed_share": context.config.gates.max_failed_share,
         "device": device_name(ray),
         "in_process": context.in_process,

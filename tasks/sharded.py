@@ -21,12 +21,14 @@ import ray
 
 from infra import faults
 from infra.begun import note_begin, note_end
-from infra.ray_session import check_resources, ray_session, room_for
+from infra.ray_session import check_resources, room_for
 from infra.shards import Receipt, Shard, Tally, cut, forget, receipts, stamped, write_shard
+from infra.shared_store import session_for
 from infra.stages import Failure, StageRecord, StageSpec, commit, count_failures, failures_table, find, now
 from infra.store import Store
 from infra.tables import DataFile, read_files
 from schemas import errors
+from schemas.config.engine import RayConfig
 from schemas.errors import DataError, EngineError, GateError
 from schemas.progress import SILENT, Progress
 from schemas.tables import contract
@@ -36,6 +38,8 @@ _SHARD_RETRIES = 2
 
 _ACTOR_BYTES = 1024**3
 """What an actor on the CPU is taken to need, where their number is left open: libraries, a small model, a shard."""
+
+_DEFAULTS = RayConfig()
 
 
 @dataclass(frozen=True)
@@ -79,17 +83,15 @@ def run_sharded(
     tables: Sequence[str],
     progress: Progress = SILENT,
     unit: str = "instances",
-    actors: int | None = 1,
-    cpus_per_actor: float = 0.5,
-    gpus_per_actor: float = 0.0,
-    threads: int = 1,
+    settings: RayConfig = _DEFAULTS,
     max_failed_share: float = 1.0,
     device: str = "cpu",
     in_process: bool = False,
 ) -> StageResult:
     """Do the stage for `ids`, or find it done. Each actor builds `worker(**worker_args)` once.
 
-    `actors` work at a time; None: as many as Ray has room for.
+    `settings` say how many actors work at a time and what each asks of Ray: of a GPU only where `device`, on which the
+    workers compute, isn't "cpu". Ray is started, as they want it, if it doesn't run and there is work.
     `tables` names every table that the workers write (`failures` needs no mention). An exception that a unit raises in
     the worker makes the unit a row of `failures`; an EngineError other than that stops the stage.
 
@@ -119,8 +121,8 @@ def run_sharded(
         answers: Iterator[dict[str, Any]] = (make(_describe(shard)) for shard in todo)
         _follow(answers, spec, progress)
     elif todo:
-        with ray_session(threads=threads):
-            answers = _on_ray(make, todo, actors, cpus_per_actor, gpus_per_actor, threads)
+        with session_for(store, settings, settings.threads_per_actor):
+            answers = _on_ray(make, todo, settings, 0.0 if device == "cpu" else settings.gpus_per_actor)
             _follow(answers, spec, progress)
     faults.reach(f"shards:{spec.name}")
     every = receipts(store, spec.key, shards, stage=spec.name)
@@ -223,11 +225,10 @@ def _describe(shard: Shard) -> dict[str, Any]:
     return {"index": shard.index, "ids": json.dumps(shard.ids)}
 
 
-def _on_ray(
-    make: _ShardDoer, todo: Sequence[Shard], actors: int | None, cpus: float, gpus: float, threads: int
-) -> Iterator[dict[str, Any]]:
+def _on_ray(make: _ShardDoer, todo: Sequence[Shard], settings: RayConfig, gpus: float) -> Iterator[dict[str, Any]]:
+    cpus, actors = settings.cpus_per_actor, settings.actors
     each = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
-    count = max(1, min(_as_many_as_fit(each, threads) if actors is None else actors, len(todo)))
+    count = max(1, min(_as_many_as_fit(each, settings.threads_per_actor) if actors is None else actors, len(todo)))
     check_resources(each, count)
     # Ray Data's own tasks need some CPU beside the actors, or all wait for ever
     share = min(cpus, 0.9 * ray.cluster_resources().get("CPU", 1.0) / count)

@@ -125,9 +125,7 @@ def ingest_annotations(
         tables=TABLES,
         progress=context.progress,
         unit="people",
-        actors=config.ray.actors,
-        cpus_per_actor=config.ray.cpus_per_actor,
-        threads=config.ray.threads_per_actor,
+        settings=config.ray,
         in_process=context.in_process,
     )
     forget_plan(store, folder)

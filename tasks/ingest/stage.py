@@ -87,9 +87,7 @@ def ingest(
         tables=TABLES,
         progress=context.progress,
         unit="people",
-        actors=config.ray.actors,
-        cpus_per_actor=config.ray.cpus_per_actor,
-        threads=config.ray.threads_per_actor,
+        settings=config.ray,
         max_failed_share=config.gates.max_failed_share,
         in_process=context.in_process,
     )

@@ -70,9 +70,7 @@ def synthesize(context: Context) -> StageResult:
         tables=(),
         progress=context.progress,
         unit="pictures",
-        actors=config.ray.actors,
-        cpus_per_actor=config.ray.cpus_per_actor,
-        threads=config.ray.threads_per_actor,
+        settings=config.ray,
         max_failed_share=0.0,  # a picture of our own that can't be made is a fault of ours or of the disk
         in_process=context.in_process,
     )

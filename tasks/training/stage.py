@@ -15,7 +15,8 @@ from ray.train.v2.api.config import FailureConfig  # ray.train has it as well, b
 
 from infra import faults
 from infra.begun import note_begin, note_end
-from infra.ray_session import check_resources, ray_session
+from infra.ray_session import check_resources
+from infra.shared_store import session_for
 from infra.stages import StageSpec, commit_rows, find, now
 from models.checkpoints import Kind
 from schemas import errors
@@ -108,7 +109,7 @@ def _on_ray(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Result |
     run = job.run
     run.remove("error.json")
     alone = settings.trainers == 1 and not job.on_gpu
-    with ray_session(threads=job.threads):
+    with session_for(run.store, settings, job.threads):
         check_resources(needs(settings), settings.trainers)
         failure = (_in_kept_process if alone else _in_group)(job, settings, tell)
     told = run.read("error.json")

@@ -12,12 +12,14 @@ import psutil
 import pytest
 import ray
 
+from infra import shared_store
 from infra.noise import standard_normal
 from infra.ray_session import check_resources, ray_session, room_for
 from infra.shards import Shard, Tally, cut
 from infra.stages import Failure, StageSpec
 from infra.store import Store
 from infra.tables import read
+from schemas.config.engine import RayConfig
 from schemas.errors import ConfigError, DataError, GateError, StoreError
 from schemas.progress import SilentProgress
 from schemas.tables import build
@@ -25,6 +27,8 @@ from tasks.sharded import ShardOutput, StageResult, do_shard, run_sharded
 
 ROOT = Path(__file__).resolve().parents[2]
 IDS = [f"toy/test/{number:03d}#0" for number in range(23)]
+ONE_ACTOR = RayConfig(actors=1)
+WITH_GPU = RayConfig(actors=1, gpus_per_actor=1.0)
 
 
 class Scorer:
@@ -78,7 +82,13 @@ def spec() -> StageSpec:
 
 
 def run(store: Store, heard: Heard | None = None, **changes: object) -> StageResult:
-    options: dict[str, object] = {"in_process": True, "tables": ["scores"], "progress": heard or Heard(), **changes}
+    options: dict[str, object] = {
+        "in_process": True,
+        "tables": ["scores"],
+        "progress": heard or Heard(),
+        "settings": ONE_ACTOR,
+        **changes,
+    }
     worker_args = options.pop("worker_args", {})
     return run_sharded(store, spec(), IDS, 5, Scorer, worker_args, **options)  # type: ignore[arg-type]
 
@@ -188,7 +198,8 @@ def test_on_a_real_ray(tmp_path: Path) -> None:
         assert {node["NodeManagerAddress"] for node in ray.nodes()} == {"127.0.0.1"}
         for actors in (1, 2):
             store, heard = Store.open(tmp_path / str(actors)), Heard()
-            run(store, heard, worker_args={"crash": (IDS[3],)}, in_process=False, actors=actors, cpus_per_actor=1.0)
+            settings = RayConfig(actors=actors, cpus_per_actor=1.0)
+            run(store, heard, worker_args={"crash": (IDS[3],)}, in_process=False, settings=settings)
             assert heard.done == 23
             for table in ("scores", "failures"):
                 assert read(store, table).equals(read(expected, table))
@@ -202,6 +213,31 @@ def test_on_a_real_ray(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="checkpoint is not there"):
             run(Store.open(tmp_path / "bad"), in_process=False, worker_args={"log": "no such checkpoint"})
     assert not ray.is_initialized()
+
+
+@pytest.mark.slow
+def test_ray_that_a_stage_starts_is_as_configured_and_sees_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    checked: list[Store] = []
+    monkeypatch.setattr(shared_store, "check_store_is_shared", checked.append)
+    sizes: set[float] = set()
+
+    class Looking(Heard):
+        def advance(self, stage: str, count: int = 1, note: str = "") -> None:
+            sizes.add(ray.cluster_resources()["object_store_memory"])
+
+    stores = [Store.open(tmp_path / name) for name in ("starts", "joins")]
+    settings = RayConfig(actors=1, object_store_mib=90)
+    run(stores[0], Looking(), in_process=False, settings=settings)
+    assert sizes == {90 * 1024**2}
+    assert checked == stores[:1]
+    assert not ray.is_initialized()
+    with shared_store.session_for(stores[0], settings, threads=1):
+        run(stores[1], Looking(), in_process=False, settings=RayConfig(actors=1, object_store_mib=100))
+    assert sizes == {90 * 1024**2}
+    assert checked == [stores[0], stores[0]], "only who starts Ray looks"
 
 
 def test_ray_starts_for_a_session_alone() -> None:
@@ -247,13 +283,13 @@ def test_processes_of_ray_are_kept_on_the_cpu_replaced_when_they_die_and_gone_wi
     run(Store.open(tmp_path / "expected"))
     expected = read(Store.open(tmp_path / "expected"), "scores")
     with ray_session(cpus=2, gpus=1):  # a GPU by name: nothing here touches one
-        assert len(processes("killed", dies=True)) == 6
-        assert len(processes("killed with a GPU", dies=True, actors=1, gpus_per_actor=1.0)) == 6
-        first = processes("first", actors=1)
-        second = processes("second", actors=1)
+        assert len(processes("killed", dies=True, settings=ONE_ACTOR)) == 6
+        assert len(processes("killed with a GPU", dies=True, settings=WITH_GPU, device="cuda")) == 6
+        first = processes("first", settings=ONE_ACTOR)
+        second = processes("second", settings=WITH_GPU)  # asks for none, as it computes on the CPU
         assert len(first) == len(second) == 5
         assert set(second) == set(first)
-        with_gpu = processes("gpu", actors=1, gpus_per_actor=1.0)
+        with_gpu = processes("gpu", settings=WITH_GPU, device="cuda")
         assert not set(with_gpu) & set(first)
         deadline = time.monotonic() + 30
         while any(psutil.pid_exists(number) for number in with_gpu) and time.monotonic() < deadline:
@@ -266,7 +302,7 @@ RAY_DRIVER = """
 import sys
 from infra.store import Store
 from tests.tasks.test_sharded import *
-run(Store.open(sys.argv[1]), in_process=False, cpus_per_actor=0.5)
+run(Store.open(sys.argv[1]), in_process=False)
 """
 
 

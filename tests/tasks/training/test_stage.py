@@ -158,7 +158,7 @@ def test_missing_labels_are_told(micro_store: MicroStore) -> None:
 
 
 def without_ray(monkeypatch: pytest.MonkeyPatch, training: Callable[[], Exception | None]) -> None:
-    monkeypatch.setattr(stage, "ray_session", lambda **_: nullcontext())
+    monkeypatch.setattr(stage, "session_for", lambda *_: nullcontext())
     monkeypatch.setattr(stage, "check_resources", lambda needed, count: None)
     monkeypatch.setattr(stage, "_in_kept_process", lambda job, settings, tell: training())
 
