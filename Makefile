@@ -56,7 +56,7 @@ quick: $(STAMP) ## the quick tests
 	$(BIN)/pytest -m "not slow and not nightly and not paper and not faults"
 
 test: lint ## lint and all tests but the nightly ones and the longer half of the faults
-	$(BIN)/pytest $(AT_ONCE) -m "not nightly and not paper and not faults"
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(AT_ONCE) -m "not nightly and not paper and not faults"
 
 faults: $(STAMP) ## every fault that the engine must survive, with a line for each; some: make faults ARGS="S3 disk"
 	$(BIN)/python -m tests.faults $(ARGS)
