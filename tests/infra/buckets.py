@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import boto3
+import httpx
 import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
@@ -28,6 +29,8 @@ def s3_server(patch: pytest.MonkeyPatch, secret: str = "test") -> Iterator[dict[
         patch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()  # one of another server would be taken for this one's
     try:
+        # what an earlier server of this process held is still there
+        httpx.post(f"http://{host}:{port}/moto-api/reset").raise_for_status()
         client = boto3.client("s3")
         for bucket in (OURS, OTHER):
             client.create_bucket(Bucket=bucket)

@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from infra.store import Store
 from infra.tables import read
@@ -14,26 +12,15 @@ from infra.vacuum import vacuum
 from infra.views import query
 from schemas.errors import StoreError
 from tests.infra import helpers
+from tests.infra.buckets import OURS, s3_server
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    boto3.client("s3").create_bucket(Bucket="bodies")
-    yield "s3://bodies/deep/store"
-    server.stop()
+    with s3_server(monkeypatch):
+        yield f"s3://{OURS}/deep/store"
 
 
 def test_commit_read_query_vacuum(bucket: str, tmp_path: Path) -> None:

@@ -12,8 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
-from s3fs import S3FileSystem
 
 from flows.export import export
 from infra.store import Store
@@ -35,6 +33,7 @@ from tasks.synthesize.samples.scorehypo import write_scorehypo
 from tasks.synthesize.samples.truth import TruePerson, true_people
 from tasks.synthesize.samples.video import write_video
 from tasks.synthesize.stage import synthesize, synthetic_sources
+from tests.infra.buckets import OURS, s3_server
 from tests.models.smplx_file import smplx_arrays
 from tests.tasks.ingest.pictures import context, jpeg, noise
 from tests.tasks.ingest.test_annotated import CONFIG
@@ -43,30 +42,16 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    S3FileSystem.clear_instance_cache()  # or the server of an earlier test is asked
-    made = boto3.client("s3")
-    made.create_bucket(Bucket="people")
-    yield made
-    server.stop()
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    with s3_server(monkeypatch):
+        yield boto3.client("s3")
 
 
 def test_synthesize_and_ingest_as_on_a_disk(client: object, tmp_path: Path) -> None:
     numbers = {"source_train": 6, "source_test": 2, "scorer_train": 2}
     numbers |= {"wild_train": 3, "wild_validation": 2, "wild_test": 2}
     changes: dict[str, Any] = {f"synthesize__{name}": count for name, count in numbers.items()}
-    there, here = context(Store.open("s3://people/store"), **changes), context(tmp_path / "store", **changes)
+    there, here = context(Store.open("s3://bodies/store"), **changes), context(tmp_path / "store", **changes)
     keys = []
     for ctx in (here, there):
         made = synthesize(ctx)
@@ -78,29 +63,29 @@ def test_synthesize_and_ingest_as_on_a_disk(client: object, tmp_path: Path) -> N
 
 def test_a_users_folder_on_s3(client: object, tmp_path: Path) -> None:
     put = client.put_object  # type: ignore[attr-defined]
-    put(Bucket="people", Key="mine/pictures/a.jpg", Body=jpeg(noise()))
-    put(Bucket="people", Key="mine/pictures/sub/b.jpg", Body=jpeg(noise())[:-1500])
+    put(Bucket=OURS, Key="mine/pictures/a.jpg", Body=jpeg(noise()))
+    put(Bucket=OURS, Key="mine/pictures/sub/b.jpg", Body=jpeg(noise())[:-1500])
     put(
-        Bucket="people",
+        Bucket=OURS,
         Key="mine/boxes.csv",
         Body=b"path,x,y,w,h\na.jpg,1,2,30,40\nsub/b.jpg,1,2,30,40\nc.jpg,1,2,3,4\n",
     )
     ctx = context(tmp_path / "store")
-    source = FolderSource("s3://people/mine/pictures", "s3://people/mine/boxes.csv", None, "mine", "train")
+    source = FolderSource("s3://bodies/mine/pictures", "s3://bodies/mine/boxes.csv", None, "mine", "train")
     before = ingest_spec(ctx, [source]).key
     ingest(ctx, [source])
     (picture,) = read(ctx.store, "images").to_pylist()
-    assert picture["uri"] == "s3://people/mine/pictures/a.jpg"
+    assert picture["uri"] == "s3://bodies/mine/pictures/a.jpg"
     reasons = {row["id"]: row["reason"] for row in read(ctx.store, "failures").to_pylist()}
     assert reasons == {"mine/train/sub/b.jpg#0": "picture truncated", "mine/train/c.jpg#0": "picture missing"}
-    put(Bucket="people", Key="mine/pictures/c.jpg", Body=jpeg(noise()))
+    put(Bucket=OURS, Key="mine/pictures/c.jpg", Body=jpeg(noise()))
     assert ingest_spec(ctx, [source]).key != before
 
 
 def upload(client: Any, folder: Path, prefix: str) -> None:
     for file in sorted(folder.rglob("*")):
         if file.is_file():
-            client.put_object(Bucket="people", Key=f"{prefix}/{file.relative_to(folder)}", Body=file.read_bytes())
+            client.put_object(Bucket=OURS, Key=f"{prefix}/{file.relative_to(folder)}", Body=file.read_bytes())
 
 
 def moved(source: AnnotationSource, folder: Path, url: str) -> AnnotationSource:
@@ -112,7 +97,7 @@ def moved(source: AnnotationSource, folder: Path, url: str) -> AnnotationSource:
 
 def both(tmp_path: Path, name: str) -> tuple[Context, Context]:
     """Contexts with a store on the disk and one on S3."""
-    stores = Store.open(str(tmp_path / "store")), Store.open(f"s3://people/{name}/store")
+    stores = Store.open(str(tmp_path / "store")), Store.open(f"s3://{OURS}/{name}/store")
     here, there = (Context(store, CONFIG, in_process=True) for store in stores)
     return here, there
 
@@ -142,7 +127,7 @@ WRITERS: dict[str, Callable[[list[TruePerson], Path], AnnotationSource]] = {
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_annotations_on_s3_as_on_a_disk(client: Any, tmp_path: Path, name: str) -> None:
-    data, url = tmp_path / "data", f"s3://people/{name}/data"
+    data, url = tmp_path / "data", f"s3://{OURS}/{name}/data"
     local = WRITERS[name](true_people(3), data)
     upload(client, data, f"{name}/data")
     away = moved(local, data, url)
@@ -174,19 +159,19 @@ def test_hypotheses_on_s3_as_on_a_disk(client: Any, tmp_path: Path, name: str) -
     else:
         local = replace(write_hypothesis_cache(people, data), options={PICTURES: str(data / "images")})
     upload(client, data, f"{name}/data")
-    away = moved(local, data, f"s3://people/{name}/data")
+    away = moved(local, data, f"s3://{OURS}/{name}/data")
     here, there = both(tmp_path, name)
     done, done_there = ingest_hypotheses(here, local), ingest_hypotheses(there, away)
     assert done.record.tally == done_there.record.tally
     assert done_there.record.tally.ok == 3
     assert_equal(here, there, ("images", "instances", "hypotheses", "errors"))
-    assert all(row["uri"].startswith("s3://people/") for row in read(there.store, "images").to_pylist())
+    assert all(row["uri"].startswith("s3://bodies/") for row in read(there.store, "images").to_pylist())
     assert ingest_hypotheses(there, away).reused
     assert there.store.list_files("ingests") == []
 
 
 def test_pairs_in_and_all_forms_out_on_s3_as_on_a_disk(client: Any, tmp_path: Path) -> None:
-    data, url, people = tmp_path / "data", "s3://people/pairs/data", true_people(3)
+    data, url, people = tmp_path / "data", "s3://bodies/pairs/data", true_people(3)
     annotated, pairs = write_humandata(people, data), write_pair_json(people, data, "humandata", "train")
     entries = json.loads(Path(pairs.url).read_text())
     for entry in entries:
@@ -197,7 +182,7 @@ def test_pairs_in_and_all_forms_out_on_s3_as_on_a_disk(client: Any, tmp_path: Pa
     out: dict[str, dict[str, bytes]] = {}
     taken: list[pa.Table] = []
     here, there = both(tmp_path, "pairs")
-    for ctx, place in ((here, str(tmp_path / "out")), (there, "s3://people/pairs/out")):
+    for ctx, place in ((here, str(tmp_path / "out")), (there, "s3://bodies/pairs/out")):
         given, given_pairs = (one if ctx is here else moved(one, data, url) for one in (annotated, pairs))
         ingested = ingest_annotations(ctx, given)
         paired = ingest_pairs(ctx, given_pairs, [ingested.key], target)
