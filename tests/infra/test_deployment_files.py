@@ -168,3 +168,9 @@ def test_the_dockerfile_installs_what_was_tested() -> None:
     ignored = text("Dockerfile.dockerignore").splitlines()
     assert {f"!{name}" for name in copied - {"./", "."}} <= set(ignored)
     assert {"schemas", "models", "infra", "tasks", "flows"} <= copied
+
+
+def test_files_of_secrets_get_into_no_image_and_no_commit() -> None:
+    ignored = text("Dockerfile.dockerignore").splitlines()
+    assert ignored.index("**/.env*") > ignored.index("!infra")
+    assert {".env", "/ray-token"} <= set((ROOT / ".gitignore").read_text("utf-8").splitlines())
