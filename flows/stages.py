@@ -160,7 +160,7 @@ class Running(Line):
 
 def begun(store: Store, spec: StageSpec) -> str:
     """What an earlier run left of an unfinished stage, for people; empty if it has not begun."""
-    done = len(store.list_files(f"shards/{spec.key}"))
+    done = len(store.whole_files(f"shards/{spec.key}"))
     if done:
         return f"shards done by an earlier run: {done}"
     training = RunFolder(store, f"{spec.name}-{spec.key[:16]}")

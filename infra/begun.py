@@ -62,7 +62,7 @@ def unfinished(store: Store) -> list[Unfinished]:
 
 def _notes(store: Store) -> list[Begun]:
     notes = []
-    for path in store.list_files(FOLDER):
+    for path in store.whole_files(FOLDER):
         try:
             notes.append(Begun(**json.loads(store.read_bytes(path))))
         except (StoreError, ValueError, TypeError):  # committed meanwhile, or no note of ours
@@ -76,7 +76,7 @@ def _look(store: Store, begun: Begun) -> Unfinished:
         path = f"ray/{begun.stage}-{begun.stage_key[:16]}/engine/progress.json"
         step, last = _of_file(store, path, lambda: int(json.loads(store.read_bytes(path))["step"]))
         return Unfinished(begun, step, since, last)
-    shards = store.list_files(f"shards/{begun.stage_key}")
+    shards = store.whole_files(f"shards/{begun.stage_key}")
     times = [when for path in shards if (when := _of_file(store, path, lambda: 1)[1]) is not None]
     return Unfinished(begun, len(shards), since, max(times, default=None))
 

@@ -132,9 +132,10 @@ def missing(store: Store, stage_key: str, shards: Sequence[Shard]) -> list[Shard
 def forget(store: Store, stage_key: str, index: int) -> None:
     """Undo a shard of a stage that was never committed, so that the next run does it again."""
     receipt = _read_receipt(store, stage_key, index)
-    store.remove(_receipt_path(stage_key, index))
     for file in receipt.files if receipt else ():
         store.remove(f"tables/{file.table}/{file.path}")
+    # last: a receipt without its files is seen for what it is, files without a receipt would be taken for the next one's
+    store.remove(_receipt_path(stage_key, index))
 
 
 def stamped(table: str, rows: pa.Table, stage_key: str) -> pa.Table:

@@ -126,6 +126,10 @@ class Store:
         base = self.path(relative)
         return sorted(str(path)[len(self.root) + 1 :] for path in self.fs.find(base))
 
+    def whole_files(self, relative: str) -> list[str]:
+        """The same without files that somebody is writing just now, or died over."""
+        return [path for path in self.list_files(relative) if not path.rsplit("/", 1)[-1].startswith(TEMPORARY)]
+
     def atomic_write(self, relative: str, data: bytes, *, replace: bool = True) -> bool:
         """Write a file so that readers see all of it or nothing; True if these bytes are now the file.
 

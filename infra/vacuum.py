@@ -40,7 +40,7 @@ def vacuum(store: Store, *, grace: timedelta = timedelta(days=7), dry_run: bool 
     for path in store.list_files(""):
         reason, owner = _leftover(path, finished)
         if reason:
-            old = store.modified(path) < oldest_kept
+            old = _is_older(store, path, oldest_kept)
             if owner is None:
                 found.extend([(path, reason)] if old else [])
             else:
@@ -55,22 +55,37 @@ def vacuum(store: Store, *, grace: timedelta = timedelta(days=7), dry_run: bool 
                 continue
             owner = name.split("-")[1] if name.startswith("part-") else "?"
             if owner in finished or owner == "log":
-                if store.modified(path) < oldest_kept:
+                if _is_older(store, path, oldest_kept):
                     found.append((path, "in no version of its table"))
                 continue
             unfinished[owner[:_BEGINNING]].append((path, "written by a stage that never finished"))
-            if store.modified(path) >= oldest_kept:
+            if not _is_older(store, path, oldest_kept):
                 young_stages.add(owner[:_BEGINNING])
     for owner, files in unfinished.items():
         if owner not in young_stages:
             found.extend(files)
     # receipts and plans first: a run that starts in the middle must not meet one whose files are gone
     found.sort(key=lambda item: (not item[0].startswith("shards/") and not item[0].endswith("/plan.json"), item[0]))
-    size = sum(store.size(path) for path, _ in found)
+    size = sum(_size(store, path) for path, _ in found)
     if not dry_run:
         for path, _ in found:
             store.remove(path)
     return VacuumReport(tuple(found), size, dry_run)
+
+
+def _is_older(store: Store, path: str, than: datetime) -> bool:
+    """Whether a file was last written before a moment; False for one that a live run took away since it was listed."""
+    try:
+        return store.modified(path) < than
+    except FileNotFoundError:
+        return False
+
+
+def _size(store: Store, path: str) -> int:
+    try:
+        return store.size(path)
+    except FileNotFoundError:
+        return 0
 
 
 def _leftover(path: str, finished: set[str]) -> tuple[str, str | None]:

@@ -95,9 +95,9 @@ def run_sharded(
     `tables` names every table that the workers write (`failures` needs no mention). An exception that a unit raises in
     the worker makes the unit a row of `failures`; an EngineError other than that stops the stage.
 
-    Raises GateError if more than `max_failed_share` of the units failed. Where exceptions had a part in it nothing is
-    committed and those shards are tried anew by the next run; failures that the worker itself reported are committed
-    first, so that they can be looked at, and the verdict stands until the configuration or the input changes.
+    Raises GateError if more than `max_failed_share` of the units failed: they are committed first, so that they can be
+    looked at, and the verdict stands until the configuration or the input changes. Where exceptions had a part in it,
+    it is an EngineError: nothing is committed, and those shards are tried anew by the next run.
     """
     record = find(store, spec.key)
     if record is not None:
@@ -134,7 +134,8 @@ def run_sharded(
         for receipt in every.values():
             if receipt.tally.crashed:
                 forget(store, spec.key, receipt.index)
-        raise GateError(
+        # no verdict on the data, which would end a round: an exception is a defect, or passes
+        raise EngineError(
             f"{_over_limit(spec, tally, units, max_failed_share)} {reasons} "
             "Nothing was committed; the next run tries these shards again."
         )
@@ -239,10 +240,13 @@ def _on_ray(make: _ShardDoer, todo: Sequence[Shard], settings: RayConfig, gpus: 
         answers = _in_actors(described, make, count, share, gpus) if gpus else _in_tasks(described, make, count, share)
     try:
         yield from answers.iter_rows()
-    except (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+    except ray.exceptions.RayTaskError:
+        raise
+    except ray.exceptions.RayError as error:
         raise EngineError(
-            f"Stage {make.spec.name}: a worker process died, likely for want of memory. Run again to go on from "
-            "the finished shards; if it dies again, lower actors or the microbatch."
+            f"Stage {make.spec.name}: a worker process died, likely for want of memory, or its node "
+            f"({type(error).__name__}). Run again to go on from the finished shards; if it dies again, lower actors or "
+            "the microbatch."
         ) from error
 
 
@@ -299,7 +303,7 @@ def _tell_of_other_versions(store: Store, spec: StageSpec, progress: Progress) -
     """Say that an unfinished attempt of other code can't be gone on with: another version has another key."""
     for version in (*range(1, spec.version), spec.version + 1):
         other = replace(spec, version=version)
-        left = len(store.list_files(f"shards/{other.key}"))
+        left = len(store.whole_files(f"shards/{other.key}"))
         if left and find(store, other.key) is None:
             progress.say(
                 f"{spec.name}: an unfinished run left {left} shards of version {version} of this stage; they are not "

@@ -122,3 +122,11 @@ def test_a_folder_that_others_remove_and_write_into(tmp_path: Path, monkeypatch:
     store.atomic_write("ray/run/progress.json", b"1")
     with pytest.raises(PermissionError):
         store.remove_folder("ray")
+
+
+def test_files_that_are_being_written_are_no_whole_ones(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    for name in ("leases/a.json", "leases/.tmp-0-a.json"):
+        store.atomic_write(name, b"x")
+    assert store.whole_files("leases") == ["leases/a.json"]
+    assert len(store.list_files("leases")) == 2

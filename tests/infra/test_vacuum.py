@@ -5,6 +5,8 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from infra.shards import Tally, cut, missing, write_shard
 from infra.store import Store
 from infra.tables import read
@@ -61,3 +63,14 @@ def test_vacuum(tmp_path: Path) -> None:
     assert vacuum(store, grace=GRACE).removed == ()
     assert helpers.run(store, "done").tally.ok == 7
     assert helpers.run(store, "dead").tally.ok == 7
+
+
+def test_what_a_live_run_takes_away_meanwhile_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(tmp_path / "store")
+    listed = Store.list_files
+
+    def with_one_that_is_gone(self: Store, relative: str) -> list[str]:
+        return [*listed(self, relative), "begun/gone.json", ".tmp-gone"]
+
+    monkeypatch.setattr(Store, "list_files", with_one_that_is_gone)
+    assert vacuum(store, grace=timedelta(0), dry_run=False).removed == ()

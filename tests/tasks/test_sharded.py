@@ -20,7 +20,7 @@ from infra.stages import Failure, StageSpec
 from infra.store import Store
 from infra.tables import read
 from schemas.config.engine import RayConfig
-from schemas.errors import ConfigError, DataError, GateError, StoreError
+from schemas.errors import ConfigError, DataError, EngineError, GateError, StoreError
 from schemas.progress import SilentProgress
 from schemas.tables import build
 from tasks.sharded import ShardOutput, StageResult, do_shard, run_sharded
@@ -119,8 +119,10 @@ def test_units_that_crash_or_are_refused_end_in_failures(tmp_path: Path) -> None
 
 def test_too_many_crashes_commit_nothing_and_are_tried_again(tmp_path: Path) -> None:
     store, log = Store.open(tmp_path / "store"), tmp_path / "log"
-    with pytest.raises(GateError, match=r"3 of 23 units failed, more than the allowed 10.0%.*3 x exception ValueError"):
+    crashes = r"3 of 23 units failed, more than the allowed 10.0%.*3 x exception ValueError"
+    with pytest.raises(EngineError, match=crashes) as stopped:
         run(store, worker_args={"crash": tuple(IDS[:3])}, max_failed_share=0.1)
+    assert not isinstance(stopped.value, GateError), "a gate would end the round, and nobody would try again"
     assert len(read(store, "stages")) == 0
     result = run(store, worker_args={"log": str(log)}, max_failed_share=0.1)
     assert (result.shards_found, result.shards_done) == (4, 1)
