@@ -134,7 +134,7 @@ def forget(store: Store, stage_key: str, index: int) -> None:
     receipt = _read_receipt(store, stage_key, index)
     for file in receipt.files if receipt else ():
         store.remove(f"tables/{file.table}/{file.path}")
-    # last: a receipt without its files is seen for what it is, files without a receipt would be taken for the next one's
+    # last: a receipt without files is seen for what it is, files without a receipt would be taken for the next try's
     store.remove(_receipt_path(stage_key, index))
 
 
