@@ -7,7 +7,7 @@ that was not, and so that several workers draw batches of their own.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from schemas.config.training import OptimiserConfig
 from schemas.errors import EngineError
+
+Made = TypeVar("Made")
 
 
 class Recipe(Protocol):
@@ -59,7 +61,7 @@ class Training:
         """Train to the end, calling `report` every `report_every` steps, at checkpoints and at the last step."""
         recipe, config = self.recipe, self.config
         while self.step < config.steps:
-            draw = np.random.Generator(np.random.Philox(key=[recipe.seed, self.step], counter=[0, 0, 0, _rank()]))
+            draw = np.random.Generator(np.random.Philox(key=[recipe.seed, self.step], counter=[0, 0, 0, rank()]))
             torch.manual_seed(int(draw.integers(2**62)))  # dropout, where a recipe has any
             factor = self._rate_factor(self.step)
             for group in self.optimiser.param_groups:
@@ -132,5 +134,15 @@ def _in_group() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def _rank() -> int:
+def rank() -> int:
+    """This worker's number in its group; 0 for one that trains alone."""
     return dist.get_rank() if _in_group() else 0
+
+
+def from_first_worker(make: Callable[[], Made], device: torch.device) -> Made:
+    """What `make` returns in the first worker of a group, in all of them."""
+    if not _in_group():
+        return make()
+    made = [make() if rank() == 0 else None]
+    dist.broadcast_object_list(made, src=0, device=device)
+    return cast(Made, made[0])

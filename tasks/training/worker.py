@@ -26,7 +26,7 @@ from schemas.digests import canonical_json
 from schemas.errors import EngineError, StoreError
 from tasks.model_store import SavedModel, save_model
 from tasks.numerics import fixed_numerics
-from tasks.training.loop import Recipe, Training
+from tasks.training.loop import Recipe, Training, from_first_worker, rank
 
 History = list[tuple[int, dict[str, float]]]
 """Points of the training curves: step and figures."""
@@ -118,39 +118,50 @@ class Result:
         return Result(model, [(step, figures) for step, figures in raw["history"]])
 
 
-def train(job: Job, device: torch.device, *, keeps: bool = True, tell: Callable[[], None] = lambda: None) -> Result:
-    """The whole training, from the run's checkpoint or from the start; the model is saved.
+def train(job: Job, device: torch.device, *, tell: Callable[[], None] = lambda: None) -> Result | None:
+    """The whole training, from the run's checkpoint or from the start; `tell` is called before each checkpoint.
 
-    One worker `keeps` the checkpoint; `tell` is called before each.
+    Of a group, the first worker keeps checkpoints, model and result, and the others return None: their weights are
+    the same bits, but the running statistics of batch normalisation, and the losses, are of their own batches.
     """
     with fixed_numerics(job.threads):
-        return _train(job, device, keeps, tell)
+        return _train(job, device, tell)
 
 
-def _train(job: Job, device: torch.device, keeps: bool, tell: Callable[[], None]) -> Result:
-    job.run.say(0, "preparing")
+def _train(job: Job, device: torch.device, tell: Callable[[], None]) -> Result | None:
+    first_worker = rank() == 0
+    if first_worker:
+        job.run.say(0, "preparing")
     training = Training(job.build(job.run, device, **job.args), job.optimiser)
     history: History = []
-    kept = job.run.read(CHECKPOINT)
+    # one reads for all, or a checkpoint that is written meanwhile could be missed by some
+    kept = from_first_worker(lambda: job.run.read(CHECKPOINT), device)
     if kept is not None:
         state = torch.load(io.BytesIO(kept), map_location=device, weights_only=True)
         training.resume(state)
         history = [(step, dict(figures)) for step, figures in state["history"]]
-        job.run.say(training.step, f"resumed at step {training.step}")
+        if first_worker:
+            job.run.say(training.step, f"resumed at step {training.step}")
     began, first = time.monotonic(), training.step
 
     def report(step: int, figures: Mapping[str, float], state: Callable[[], dict[str, Any]] | None) -> None:
+        if first_worker:
+            keep(step, figures, state)
+        faults.reach(f"train:step:{step}")
+
+    def keep(step: int, figures: Mapping[str, float], state: Callable[[], dict[str, Any]] | None) -> None:
         history.append((step, dict(figures)))
         rate = (step - first) / max(time.monotonic() - began, 1e-9)
         job.run.say(step, f"loss {figures['loss']:.3f}, {rate:.1f} steps/s")
-        if state is not None and keeps:
+        if state is not None:
             tell()
             buffer = io.BytesIO()
             torch.save({**state(), "history": history}, buffer)
             job.run.write(CHECKPOINT, buffer.getvalue())
-        faults.reach(f"train:step:{step}")
 
     training.run(report)
+    if not first_worker:
+        return None
     last = {f"training_{name}": value for name, value in history[-1][1].items()} if history else {}
     measured = {"training_steps": float(training.step), **last}
     saved = save_model(job.run.store, job.kind, training.averaged, job.network, job.parents, measured)
@@ -166,7 +177,7 @@ def on_ray(config: Mapping[str, Any]) -> None:
     context = ray.train.get_context()
     device = ray.train.torch.get_device() if job.on_gpu else torch.device("cpu")
     try:
-        train(job, device, keeps=context.get_world_rank() == 0)
+        train(job, device)
     except EngineError as error:
         # told by a file: raised through Ray, it would be tried again to no avail and drown in tracebacks
         job.run.write("error.json", canonical_json({"type": type(error).__name__, "text": str(error)}).encode())

@@ -9,12 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from infra.ray_session import ray_session
@@ -36,7 +39,7 @@ from tasks.training import stage
 from tasks.training.base import BaseRecipe
 from tasks.training.data import LabelledCrops
 from tasks.training.stage import train_stage
-from tasks.training.worker import CHECKPOINT, Builder, Job, RunFolder, train
+from tasks.training.worker import CHECKPOINT, Builder, Job, Result, RunFolder, train
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -131,8 +134,40 @@ def test_resumed_from_each_checkpoint_it_is_the_same_model_with_the_same_curves(
         again = job(micro_store, f"from-{number}")
         assert checkpoint is not None
         again.run.write(CHECKPOINT, checkpoint)
-        assert train(again, torch.device("cpu"), keeps=False) == whole
-        assert again.run.read(CHECKPOINT) == checkpoint
+        assert train(again, torch.device("cpu")) == whole
+
+
+class WithoutCheckpoint(RunFolder):
+    """What a worker sees that looks before the checkpoint is there."""
+
+    def read(self, file: str) -> bytes | None:
+        return None if file == CHECKPOINT else super().read(file)
+
+
+def member(rank: int, whole: Job, resumed: Job, checkpoint_of: int, meeting: str) -> None:
+    """A worker of a group of two that trains, and trains again from a checkpoint that only the first one sees."""
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    checkpoints: list[bytes | None] = []
+    first = train(whole, torch.device("cpu"), tell=lambda: checkpoints.append(whole.run.read(CHECKPOINT)))
+    assert (first is None) == (rank == 1)
+    if rank == 0:
+        checkpoint = checkpoints[checkpoint_of]
+        assert checkpoint is not None
+        resumed.run.write(CHECKPOINT, checkpoint)
+    else:
+        assert checkpoints == [], "one worker keeps what all need"
+        resumed = replace(resumed, run=WithoutCheckpoint(resumed.run.store, resumed.run.name))
+    dist.barrier()
+    train(resumed, torch.device("cpu"))
+    dist.destroy_process_group()
+
+
+def test_a_group_goes_on_from_one_checkpoint_and_leaves_one_result(micro_store: MicroStore, tmp_path: Path) -> None:
+    whole, resumed = job(micro_store, "whole"), job(micro_store, "resumed")
+    mp.spawn(member, (whole, resumed, 2, str(tmp_path / "meeting")), nprocs=2)  # type: ignore[no-untyped-call]
+    result = Result.read(whole.run)
+    assert result is not None
+    assert Result.read(resumed.run) == result
 
 
 def test_a_training_that_was_over_before_the_kill_is_only_committed(micro_store: MicroStore) -> None:
