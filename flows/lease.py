@@ -5,6 +5,7 @@ that overlook each other do no harm, because stages and rounds are committed onc
 """
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -13,13 +14,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-import psutil
-
+from infra.processes import birth, boot
 from infra.store import Store
 from schemas.errors import EngineError, StoreError
+
+log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 90.0
@@ -41,14 +42,14 @@ class Holder:
     host: str
     place: str
     pid: int
-    born: float
+    born: str
     beat: float
     what: str
 
     def is_alive(self, now: float) -> bool:
         """Whether it must be respected: by its process where that can be seen from here, else by its heartbeat."""
         if (self.host, self.place) == (socket.gethostname(), _place()):
-            return _born(self.pid) == self.born
+            return birth(self.pid) == self.born
         # nor is a beat of tomorrow a sign of life: its clock was wrong, and is wrong no more or somewhere else
         return abs(now - self.beat) < STALE_SECONDS
 
@@ -75,9 +76,7 @@ def lease(store: Store, campaign: str, what: str, beat_seconds: float = BEAT_SEC
     finally:
         ended.set()
         beating.join()
-        current = _read(store, path)
-        if current is not None and current.token == mine.token:
-            store.remove(path)
+        _give_back(store, path, mine)
 
 
 def refuse_if_busy(store: Store, campaign: str) -> None:
@@ -99,31 +98,42 @@ def holder_of(store: Store, campaign: str) -> Holder | None:
 def _beat(store: Store, path: str, mine: Holder, ended: threading.Event, seconds: float) -> None:
     while not ended.wait(seconds):
         try:
+            current = _read(store, path)
+            if current is not None and current.token != mine.token:
+                return  # whoever took it over holds it now
             store.atomic_write(path, _bytes(Holder(**{**asdict(mine), "beat": time.time()})))
-        except (OSError, StoreError):
+        except Exception:
             # the stage that is at work meets the same trouble, and can tell it better than a thread
-            continue
+            log.debug("No heartbeat of %s", path, exc_info=True)
+
+
+def _give_back(store: Store, path: str, mine: Holder) -> None:
+    """Remove the file if it is still this holder's. Work that is done stays done, whatever keeps the store from it."""
+    try:
+        current = _read(store, path)
+        if current is not None and current.token == mine.token:
+            store.remove(path)
+    except Exception as error:
+        log.debug("%s was not removed", path, exc_info=True)
+        log.warning(
+            "The lease %s can't be removed (%s). It ends with this process; to other machines, after %g seconds.",
+            store.uri(path),
+            type(error).__name__,
+            STALE_SECONDS,
+        )
 
 
 def _me(what: str) -> Holder:
     pid = os.getpid()
-    born = _born(pid)
+    born = birth(pid)
     assert born is not None
     return Holder(uuid.uuid4().hex, socket.gethostname(), _place(), pid, born, time.time(), what)
-
-
-def _born(pid: int) -> float | None:
-    try:
-        return float(psutil.Process(pid).create_time())
-    except psutil.NoSuchProcess:
-        return None
 
 
 def _place() -> str:
     """This machine since it started and this container of it, as far as the system tells them apart."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+        return f"{boot()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
 

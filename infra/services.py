@@ -11,6 +11,7 @@ file is seen through. All of a service's descendants carry a mark in their envir
 import fcntl
 import json
 import os
+import random
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,12 +23,14 @@ from uuid import uuid4
 
 import psutil
 
+from infra.processes import birth
 from schemas.errors import EngineError
 
 LOOPBACK = "127.0.0.1"
 _FILE, _LOCK = "services.json", "lock"
 _MARK = "ADHMR_SERVED_FROM"
 _STILL_SECONDS = 5.0
+_ANY_PORT, _PORTS_TRIED = range(20000, 32000), 50
 
 
 class ServiceError(EngineError):
@@ -43,7 +46,7 @@ class Service:
 
     name: str
     pid: int
-    born: float
+    born: str
     port: int
     log: str
     note: str = ""
@@ -56,7 +59,7 @@ class Service:
         """The process; None if it has ended, or its number belongs to another one now."""
         try:
             found = psutil.Process(self.pid)
-            gone = found.create_time() != self.born or found.status() == psutil.STATUS_ZOMBIE
+            gone = birth(self.pid) != self.born or found.status() == psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return None
         return None if gone else found
@@ -106,7 +109,7 @@ class Services:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the command that starts, not for what it has started
             )
-        service = Service(name, process.pid, psutil.Process(process.pid).create_time(), port, str(log), note)
+        service = Service(name, process.pid, birth(process.pid) or "", port, str(log), note)
         self._write({**self._known(), name: service})
         return service
 
@@ -182,12 +185,26 @@ class Services:
 
 
 def free_port(wanted: int = 0) -> int:
-    """A port of the loopback that nothing listens on: the wanted one, or any for 0. Raises ServiceError."""
-    try:
-        with socket.create_server((LOOPBACK, wanted)) as listening:
-            return int(listening.getsockname()[1])
-    except (OSError, OverflowError) as error:
-        raise ServiceError(f"Port {wanted} of {LOOPBACK} can't be had ({error}): name another one.") from error
+    """A port of the loopback that nothing listens on: the wanted one, or any for 0. Raises ServiceError.
+
+    Any: by chance, below those that the system gives to connections, which could take it before it is used.
+    """
+    for port in [wanted] if wanted else random.SystemRandom().sample(_ANY_PORT, _PORTS_TRIED):
+        try:
+            socket.create_server((LOOPBACK, port)).close()
+            return port
+        except (OSError, OverflowError) as error:
+            last = port, error
+    raise ServiceError(f"Port {last[0]} of {LOOPBACK} can't be had ({last[1]}): name another one.") from last[1]
+
+
+def past_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """NO_PROXY and no_proxy of an environment, with the loopback added, for clients that ask a proxy even for that."""
+    names = ("no_proxy", "NO_PROXY")
+    before = next((environment[name] for name in names if environment.get(name)), "")
+    told = [host.strip() for host in before.split(",") if host.strip()]
+    added = [] if "*" in told else [host for host in (LOOPBACK, "localhost") if host not in told]
+    return dict.fromkeys(names, ",".join([*told, *added]))
 
 
 def answers(port: int, host: str = LOOPBACK) -> bool:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -56,7 +57,7 @@ def test_the_lease_of_a_killed_process_is_taken_over_at_once(store: Store, tmp_p
 
 @pytest.mark.parametrize(("age", "busy"), [(STALE_SECONDS / 3, True), (STALE_SECONDS * 2, False)])
 def test_elsewhere_the_heartbeat_decides(store: Store, age: float, busy: bool) -> None:
-    other = Holder("t", "another-machine", "", 1, 0.0, time.time() - age, "a round over there")
+    other = Holder("t", "another-machine", "", 1, "", time.time() - age, "a round over there")
     store.atomic_write(PATH, json.dumps(asdict(other)).encode())
     assert (holder_of(store, "default") is not None) is busy
     if busy:
@@ -73,6 +74,41 @@ def test_the_heart_beats_and_a_lost_lease_is_left_to_its_new_holder(store: Store
         while json.loads(store.read_bytes(PATH))["beat"] <= mine.beat:
             assert time.time() < deadline, "no heartbeat"
             time.sleep(0.02)
+
+
+def test_a_lease_that_was_taken_over_gets_no_more_heartbeats(store: Store) -> None:
+    with lease(store, "default", "here", beat_seconds=0.01) as mine:
+        heir = json.dumps({**asdict(mine), "token": "of the heir"}).encode()
+        (beating,) = (thread for thread in threading.enumerate() if thread.name == "lease")
+        for _ in range(100):  # more than once: a heartbeat may have been on its way
+            store.atomic_write(PATH, heir)
+            beating.join(0.1)
+            if not beating.is_alive():
+                break
+        assert not beating.is_alive()
+    assert store.read_bytes(PATH) == heir
+
+
+class HiccupError(Exception):
+    """As botocore raises them: no OSError."""
+
+
+def test_a_store_that_does_not_answer_costs_no_finished_round(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(self: Store, *arguments: object) -> bytes:
+        raise HiccupError("no endpoint")
+
+    finished = []
+    with lease(store, "default", "here", beat_seconds=0.01):
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "read_bytes", fails)
+            time.sleep(0.1)
+            assert any(thread.name == "lease" for thread in threading.enumerate()), "the heart stopped"
+        monkeypatch.setattr(Store, "read_bytes", fails)
+        finished.append(True)
+    assert finished
+    assert "can't be removed (HiccupError)" in caplog.text
 
 
 def test_a_damaged_file_blocks_nobody(store: Store) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.plugins import HookContext
 
 from flows import prefect_plugin
+from infra.processes import birth
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,8 +100,7 @@ def test_prefect_deployment_run_takes_a_bare_name() -> None:
 
 def test_the_server_of_make_serve_is_meant_where_none_is_named(tmp_path: Path) -> None:
     """As Prefect itself sees it, in a process of its own in this folder."""
-    me = psutil.Process()
-    served = {"name": "prefect", "pid": me.pid, "born": me.create_time(), "port": 4321, "log": "", "note": ""}
+    served = {"name": "prefect", "pid": os.getpid(), "born": birth(os.getpid()), "port": 4321, "log": "", "note": ""}
     (tmp_path / "services.json").write_text(json.dumps({"mark": "m", "services": [served]}))
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
     plain |= {"ADHMR_SERVE": str(tmp_path), "PREFECT_HOME": str(tmp_path / "home")}
@@ -119,6 +118,6 @@ def test_the_server_of_make_serve_is_meant_where_none_is_named(tmp_path: Path) -
 
     assert api() == "http://127.0.0.1:4321/api\n"
     assert api(PREFECT_API_URL="http://127.0.0.1:4999/api") == "http://127.0.0.1:4999/api\n"
-    served["born"] -= 1000.0
+    served["born"] = "before"
     (tmp_path / "services.json").write_text(json.dumps({"mark": "m", "services": [served]}))
     assert api() == "None\n"

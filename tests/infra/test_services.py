@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.services import ServiceError, Services, answers, free_port, last_words
+from infra.processes import birth
+from infra.services import ServiceError, Services, answers, free_port, last_words, past_proxies
 
 SLEEP = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(300)"]
 PARENT = [
@@ -97,7 +98,7 @@ def test_a_stale_file_names_nobody(services: Services) -> None:
     started = services.start("one", SLEEP, dict(os.environ))
     file = services.folder / "services.json"
     plain = json.loads(file.read_text())
-    plain["services"][0]["born"] -= 1000.0
+    plain["services"][0]["born"] += " of an earlier start"
     file.write_text(json.dumps(plain))
     assert services.alive() == {}
     assert not services.end("one", 0.1)
@@ -126,4 +127,28 @@ def test_ports() -> None:
         with pytest.raises(ServiceError, match=f"Port {port} of 127.0.0.1 can't be had"):
             free_port(port)
     assert not answers(port)
-    assert free_port() > 0
+    assert 20000 <= free_port() < 32000
+
+
+def test_a_process_keeps_its_birth_when_the_clock_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, my_parents = birth(os.getpid()), birth(os.getppid())
+    assert mine
+    assert mine != my_parents
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: 12345.0)
+    assert birth(os.getpid()) == mine
+    gone = psutil.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    assert birth(gone.pid) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, "127.0.0.1,localhost"),
+        ({"NO_PROXY": "inner.example, localhost"}, "inner.example,localhost,127.0.0.1"),
+        ({"no_proxy": "a", "NO_PROXY": "b"}, "a,127.0.0.1,localhost"),
+        ({"no_proxy": "*"}, "*"),
+    ],
+)
+def test_nobody_asks_a_proxy_for_the_loopback(before: dict[str, str], after: str) -> None:
+    assert past_proxies(before) == {"no_proxy": after, "NO_PROXY": after}
