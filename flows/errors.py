@@ -6,6 +6,7 @@ Put it inside of typer, on the commands themselves or in a group's `invoke`: typ
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from schemas.errors import EngineError
 CURABLE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 TRACEBACK_VARIABLE = "ADHMR_TRACEBACK"
+_WHO = re.compile(r"(?<=//)[^/\s]+@")
 
 
 @contextmanager
@@ -35,6 +37,11 @@ def clear_errors() -> Iterator[None]:
         if text is None or os.environ.get(TRACEBACK_VARIABLE):
             raise
         _end(text, CURABLE)
+
+
+def without_passwords(text: str) -> str:
+    """A text whose URLs have no name and password any more: http://name:password@host becomes http://host."""
+    return _WHO.sub("", text)
 
 
 def curable_text(error: BaseException) -> str | None:

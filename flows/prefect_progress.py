@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Protocol
 from uuid import UUID
 
+from flows.errors import without_passwords
 from flows.pace import pace
 from schemas.progress import Progress
 
@@ -234,5 +235,5 @@ class PrefectProgress:
                     "Prefect did not take a progress artifact (%s: %s). The stage goes on; its progress is in this "
                     "terminal only. Further failures are not reported.",
                     type(error).__name__,
-                    error,
+                    without_passwords(str(error)),
                 )

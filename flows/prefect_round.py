@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
+from flows.errors import without_passwords
 from infra.commits import commits_of
 from infra.stages import find
 from infra.store import Store
@@ -155,4 +156,5 @@ def _unharmed(what: str, work: Callable[[], None]) -> None:
         work()
     except Exception as error:
         log.debug("Showing %s in Prefect failed", what, exc_info=True)
-        log.warning("Prefect does not show %s of this round (%s: %s).", what, type(error).__name__, error)
+        text = without_passwords(str(error))
+        log.warning("Prefect does not show %s of this round (%s: %s).", what, type(error).__name__, text)

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from flows.errors import without_passwords
 from flows.lease import Holder, holder_of
 from infra import rounds
 from infra.begun import Unfinished, unfinished
@@ -69,7 +70,7 @@ def _campaign(store: Store, name: str) -> Campaign:
 
 def _leased(store: Store) -> list[str]:
     """Campaigns that somebody holds; a first run holds its campaign before the log knows of it."""
-    return [path.removeprefix("leases/").removesuffix(".json") for path in store.list_files("leases")]
+    return [path.removeprefix("leases/").removesuffix(".json") for path in store.whole_files("leases")]
 
 
 def _prefect() -> tuple[str | None, tuple[FlowRun, ...], str]:
@@ -79,11 +80,11 @@ def _prefect() -> tuple[str | None, tuple[FlowRun, ...], str]:
     url = PREFECT_API_URL.value() or os.environ.get("PREFECT_API_URL")
     if not url:
         return None, (), ""
-    shown = _without_password(str(url))
+    shown = without_passwords(str(url))
     try:
         return shown, _runs(), ""
     except Exception as error:  # noqa: BLE001 - whatever keeps the server from answering, the rest of the status stands
-        return shown, (), f"{type(error).__name__}: {str(error).replace(str(url), shown).partition(chr(10))[0]}"
+        return shown, (), f"{type(error).__name__}: {without_passwords(str(error)).partition(chr(10))[0]}"
 
 
 def _runs() -> tuple[FlowRun, ...]:
@@ -101,9 +102,3 @@ def _runs() -> tuple[FlowRun, ...]:
         FlowRun(run.name, flows[run.flow_id], run.state_name or "?", at and at.astimezone(UTC))
         for run, at in zip(found, since, strict=True)
     )
-
-
-def _without_password(url: str) -> str:
-    scheme, sign, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{sign}{host.rpartition('@')[2]}{slash}{path}"

@@ -4,7 +4,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError  # type: ignore[import-untyped]
 from pydantic import BaseModel, ValidationError
 
-from flows.errors import TRACEBACK_VARIABLE, clear_errors
+from flows.errors import TRACEBACK_VARIABLE, clear_errors, without_passwords
 from schemas.config.base import Config, setting
 from schemas.errors import ConfigError, DataError, EngineError
 
@@ -99,3 +99,16 @@ def test_as_a_decorator_it_can_be_used_more_than_once(capsys: pytest.CaptureFixt
         with pytest.raises(SystemExit):
             command(True)
     assert capsys.readouterr().err == "adhmr: bad\n" * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("no answer from http://ada:s3cr:et@host:1/api?x=1 (401)", "no answer from http://host:1/api?x=1 (401)"),
+        ("postgresql+asyncpg://ada:p@ss@db/prefect", "postgresql+asyncpg://db/prefect"),
+        ("http://host/a@b and http://host", "http://host/a@b and http://host"),
+        ("two: http://a:b@x,\nhttp://c:d@y", "two: http://x,\nhttp://y"),
+    ],
+)
+def test_urls_are_shown_without_passwords(text: str, shown: str) -> None:
+    assert without_passwords(text) == shown
