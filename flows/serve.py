@@ -6,7 +6,6 @@ All of it listens on the loopback alone and goes on until it is stopped. `start`
 what has died is started anew, and the deployments are registered again.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +13,8 @@ import typer
 
 from flows.errors import clear_errors
 from flows.served import DEFAULT_FOLDER, DEFAULT_PORT, FOLDER_VARIABLE, PREFECT, RAY, WORKER, page_url
-from flows.serving import RUNS, Wanted, bring_up, take_down
-from infra.services import Services
-from infra.store import DEFAULT_URL
-from infra.store import VARIABLE as STORE_VARIABLE
+from flows.serving import RUNS, Wanted, bring_up, take_down, used_by
+from infra.services import LOOPBACK, Services
 
 FolderOption = Annotated[
     Path, typer.Option("--folder", envvar=FOLDER_VARIABLE, help="Where logs, the server's database and process ids go.")
@@ -46,7 +43,7 @@ def start(
             serving = bring_up(Wanted(services, port, ray, runs))
         started = f"started: {', '.join(serving.started)}" if serving.started else "it runs already"
         typer.echo(f"adhmr-engine serves ({started}; deployments registered)")
-        _tell(services, serving.ray)
+        _tell(services, serving.ray, serving.store)
 
 
 @app.command()
@@ -58,7 +55,10 @@ def status(folder: FolderOption = Path(DEFAULT_FOLDER)) -> None:
         typer.echo(f"{name:8} {f'process {alive[name].pid}' if name in alive else 'does not run here'}")
     if not {PREFECT, WORKER} <= alive.keys():
         raise typer.Exit(1)
-    _tell(services, alive[WORKER].note)
+    ray, store = used_by(alive[WORKER])
+    if ray == f"{LOOPBACK}:{services.last_port(RAY)}" and RAY not in alive:
+        raise typer.Exit(1)
+    _tell(services, ray, store)
 
 
 @app.command()
@@ -74,9 +74,8 @@ def stop(folder: FolderOption = Path(DEFAULT_FOLDER)) -> None:
         typer.echo(f"Ended: {', '.join(ended)}." if ended else f"Nothing ran from {services.folder}.")
 
 
-def _tell(services: Services, ray: str) -> None:
+def _tell(services: Services, ray: str, store: str) -> None:
     page = page_url(services)
-    store = os.environ.get(STORE_VARIABLE) or os.path.abspath(DEFAULT_URL)
     typer.echo(f"  Prefect   {page}   (runs, reports, schedules; API {page}/api)")
     typer.echo(f"  Ray       {ray}")
     typer.echo(f"  store     {store}")

@@ -15,9 +15,10 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from flows.errors import without_passwords
 from flows.quiet import SETTINGS
 from flows.served import DEFAULT_PORT, POOL, PREFECT, RAY, WORKER
-from infra.services import LOOPBACK, Service, ServiceError, Services, answers, free_port, last_words
+from infra.services import LOOPBACK, Service, ServiceError, Services, answers, free_port, last_words, past_proxies
 from infra.store import DEFAULT_URL
 from infra.store import VARIABLE as STORE_VARIABLE
 from schemas.errors import ConfigError
@@ -44,10 +45,17 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Serving:
-    """What runs: the address of Ray, and the names of what had to be started."""
+    """What runs: the address of Ray, the URL of the store, and the names of what had to be started."""
 
     ray: str
+    store: str
     started: tuple[str, ...]
+
+
+def used_by(worker: Service) -> tuple[str, str]:
+    """The address of Ray and the URL of the store that a worker began with, and so has for all of its runs."""
+    ray, _, store = worker.note.partition(" ")
+    return ray, store
 
 
 def bring_up(wanted: Wanted) -> Serving:
@@ -88,7 +96,8 @@ def _bring_up(wanted: Wanted, before: Mapping[str, Service]) -> Serving:
     services = wanted.services
     port = _port_of_prefect(wanted, before)
     ray, own = _ray_address(wanted, before)
-    environment = _environment(services, port, ray)
+    store = _store(before)
+    environment = _environment(services, port, ray, own, store)
     if own and RAY not in before:
         services.end_strays()  # what is left of a Ray that died holds its port, and runs that were on it can't go on
         _start_ray(services, environment, int(ray.rpartition(":")[2]))
@@ -103,11 +112,11 @@ def _bring_up(wanted: Wanted, before: Mapping[str, Service]) -> Serving:
             _tell_crashed(port, environment)  # what a worker that is gone had begun
         command = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", f"{POOL}-worker"]
         limit = ["--limit", str(wanted.runs)]
-        services.start(WORKER, [sys.executable, "-m", *command, *limit], environment, note=ray)
+        services.start(WORKER, [sys.executable, "-m", *command, *limit], environment, note=f"{ray} {store}")
     _until(services, WORKER, lambda: _worker_is_online(port, environment))
     _register(services, environment)
     alive = services.alive()
-    return Serving(ray, tuple(name for name in alive if name not in before))
+    return Serving(ray, store, tuple(name for name in alive if name not in before))
 
 
 def _port_of_prefect(wanted: Wanted, before: Mapping[str, Service]) -> int:
@@ -116,7 +125,10 @@ def _port_of_prefect(wanted: Wanted, before: Mapping[str, Service]) -> int:
         if wanted.port not in (0, port):
             raise ConfigError(f"The Prefect server runs on port {port}: `make stop` first to have it on {wanted.port}.")
         return port
-    return free_port(wanted.port or wanted.services.last_port(PREFECT) or DEFAULT_PORT)
+    try:
+        return free_port(wanted.port or wanted.services.last_port(PREFECT) or DEFAULT_PORT)
+    except ServiceError as error:
+        raise ServiceError(f'{error} For the Prefect server: make serve ARGS="--port 4201"') from error
 
 
 def _ray_address(wanted: Wanted, before: Mapping[str, Service]) -> tuple[str, bool]:
@@ -133,12 +145,26 @@ def _ray_address(wanted: Wanted, before: Mapping[str, Service]) -> tuple[str, bo
             raise ConfigError(
                 f"No Ray cluster answers at {address}, which RAY_ADDRESS or --ray names. Without it, one is started."
             )
-    if WORKER in before and before[WORKER].note != address:
-        raise ConfigError(f"The worker that runs uses Ray at {before[WORKER].note}: `make stop` first.")
+    if WORKER in before and (used := used_by(before[WORKER])[0]) != address:
+        raise ConfigError(f"The worker that runs uses Ray at {used}: `make stop` first.")
     return address, own
 
 
-def _environment(services: Services, port: int, ray: str) -> dict[str, str]:
+def _store(before: Mapping[str, Service]) -> str:
+    """The URL of the store, a folder's whole path. A worker that runs keeps the one that it began with."""
+    url = os.environ.get(STORE_VARIABLE) or DEFAULT_URL
+    store = url if "://" in url else str(Path(url).expanduser().absolute())
+    if without_passwords(store) != store:
+        raise ConfigError(f"{STORE_VARIABLE} can't hold a name and a password: see AWS_ACCESS_KEY_ID.")
+    if WORKER in before and (used := used_by(before[WORKER])[1]) != store:
+        raise ConfigError(
+            f"The worker that runs uses the store {used}: `make stop` first to have it use {store}, or set "
+            f"{STORE_VARIABLE} to what it uses."
+        )
+    return store
+
+
+def _environment(services: Services, port: int, ray: str, own: bool, store: str) -> dict[str, str]:
     """The environment of all services, and so of every run: that of this command, and where to find each other."""
     here = dict(os.environ)
     quiet = {setting.name: setting.value for setting in SETTINGS if "CONSOLE_LEVEL" not in setting.name}
@@ -149,13 +175,14 @@ def _environment(services: Services, port: int, ray: str) -> dict[str, str]:
         # in memory, the default, a restart of the server forgets who holds a deployment's only slot, and it stays taken
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_WORKER_QUERY_SECONDS": "5",
-        "RAY_AUTH_MODE": "token",
-        STORE_VARIABLE: os.path.abspath(DEFAULT_URL),
     }
+    if own:  # whoever started another one knows how it authenticates
+        defaults["RAY_AUTH_MODE"] = "token"
     secret = here.get("PREFECT_SERVER_API_AUTH_STRING")
     if secret:
         defaults["PREFECT_API_AUTH_STRING"] = secret
-    return {**defaults, **here, "PREFECT_API_URL": f"http://{LOOPBACK}:{port}/api", "RAY_ADDRESS": ray}
+    found = {"PREFECT_API_URL": f"http://{LOOPBACK}:{port}/api", "RAY_ADDRESS": ray, STORE_VARIABLE: store}
+    return {**defaults, **here, **past_proxies(here), **found}
 
 
 def _start_ray(services: Services, environment: dict[str, str], port: int) -> None:
@@ -166,6 +193,8 @@ def _start_ray(services: Services, environment: dict[str, str], port: int) -> No
         )
         if made.returncode:
             raise ServiceError("Ray has no authentication token and can't make one: see `ray get-auth-token --help`.")
+        if not environment.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+            _keep_to_oneself(Path.home() / ".ray" / "auth_token")
     folder = _ray_folder(services)
     rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
@@ -182,6 +211,15 @@ def _start_ray(services: Services, environment: dict[str, str], port: int) -> No
     command = [*ray, "start", "--head", "--block", "--disable-usage-stats", *words]
     # Ray's switch for desktop systems, without which it listens on more than the loopback
     services.start(RAY, command, {**environment, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}, port)
+
+
+def _keep_to_oneself(token: Path) -> None:
+    """Take rights to a file from everybody else: another session of Ray may have written it with the usual ones."""
+    if token.is_file() and token.stat().st_mode & 0o077:
+        try:
+            token.chmod(0o600)
+        except OSError as error:
+            raise ServiceError(f"{token}, Ray's token, can be read by others ({error}): chmod 600 it.") from error
 
 
 def _ray_folder(services: Services) -> Path:

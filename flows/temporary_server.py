@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from infra.services import past_proxies
 from schemas.errors import EngineError
 
 _VARIABLE = "PREFECT_API_URL"
@@ -44,6 +45,7 @@ def begin_server() -> Callable[[], None]:
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the flow, which has its end to report to the server
         )
+    os.environ.update(past_proxies(os.environ))
     # registered before Prefect's own, and so called after those have sent what they still had
     atexit.register(_stop, server)
     os.environ[_VARIABLE] = f"http://127.0.0.1:{port}/api"

@@ -1,10 +1,12 @@
 """make serve and make stop: real services, started twice, healed, told what became of runs, and gone."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -33,14 +35,19 @@ def pretend(monkeypatch: pytest.MonkeyPatch, services: Services, *alive: Service
     [
         (["--ray", "127.0.0.1:1"], [], "No Ray cluster answers at 127.0.0.1:1, which RAY_ADDRESS or --ray names"),
         (["--ray", "somewhere"], [], "No Ray cluster answers at somewhere"),
-        (["--port", "4999"], [Service(PREFECT, 1, 0.0, 4321, "")], "The Prefect server runs on port 4321"),
-        ([], [Service(WORKER, 1, 0.0, 0, "", "10.0.0.1:6379")], "The worker that runs uses Ray at 10.0.0.1:6379"),
+        (["--port", "4999"], [Service(PREFECT, 1, "", 4321, "")], "The Prefect server runs on port 4321"),
+        ([], [Service(WORKER, 1, "", 0, "", "10.0.0.1:6379 /s")], "The worker that runs uses Ray at 10.0.0.1:6379:"),
+        (
+            [],
+            [Service(WORKER, 1, "", 0, "", "127.0.0.1:4321 s3://b/s")],
+            "The worker that runs uses the store s3://b/s:",
+        ),
     ],
 )
 def test_what_can_not_be(
     words: list[str], alive: list[Service], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    never_called = Service("another", 1, 0.0, 0, "")
+    never_called = Service("another", 1, "", 0, "")
     pretend(monkeypatch, Services(tmp_path), never_called, *alive)
     ended = CliRunner().invoke(app, ["start", "--folder", str(tmp_path), *words])
     assert ended.exit_code == 2
@@ -52,6 +59,44 @@ def test_it_needs_the_projects_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     ended = CliRunner().invoke(app, ["start", "--folder", "served"])
     assert ended.exit_code == 2
     assert "There is no prefect.yaml here" in ended.output
+
+
+def test_a_port_that_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = CliRunner().invoke(app, ["start", "--folder", str(tmp_path), "--port", str(taken.getsockname()[1])])
+    assert ended.exit_code == 2
+    assert 'make serve ARGS="--port 4201"' in ended.output
+
+
+@pytest.mark.parametrize(("ray", "missing"), [("127.0.0.1:4321", RAY), ("10.0.0.1:6379", ""), ("127.0.0.1:4321", "")])
+def test_the_status_is_that_of_what_runs(
+    ray: str, missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Service(WORKER, 1, "", 0, "", f"{ray} /its store")
+    alive = [Service(PREFECT, 1, "", 4322, ""), worker, *([] if missing else [Service(RAY, 1, "", 4321, "")])]
+    pretend(monkeypatch, Services(tmp_path), *alive)
+    monkeypatch.setattr(Services, "last_port", lambda self, name: 4321)
+    ended = CliRunner().invoke(app, ["status", "--folder", str(tmp_path)])
+    assert ended.exit_code == (1 if missing else 0)
+    assert ("store     /its store" in ended.output) is not bool(missing)
+
+
+def test_authentication_is_for_whoever_started_ray_to_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    ours, theirs = (serving._environment(Services(tmp_path), 1, "h:1", own, "/s") for own in (True, False))
+    assert ours["RAY_AUTH_MODE"] == "token"
+    assert "RAY_AUTH_MODE" not in theirs
+    assert "127.0.0.1" in ours["NO_PROXY"]
+    assert ours["ADHMR_STORE"] == "/s"
+
+
+def test_others_can_not_read_the_token(tmp_path: Path) -> None:
+    token = tmp_path / "auth_token"
+    serving._keep_to_oneself(token)
+    token.touch(0o644)
+    serving._keep_to_oneself(token)
+    assert token.stat().st_mode & 0o777 == 0o600
 
 
 def test_nothing_to_stop(tmp_path: Path) -> None:
@@ -93,6 +138,14 @@ class Served:
         return done.stdout
 
 
+def connections(process: psutil.Process) -> list[Any]:
+    """None of one that has ended since it was listed."""
+    try:
+        return process.net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return []
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     found = Served(tmp_path / "served")
@@ -112,7 +165,7 @@ def test_it_is_brought_up_healed_and_taken_down(served: Served) -> None:
         connection.laddr.ip.removeprefix("::ffff:")
         for one in before.values()
         for process in (psutil.Process(one.pid), *psutil.Process(one.pid).children(recursive=True))
-        for connection in process.net_connections("tcp")
+        for connection in connections(process)
         if connection.status == psutil.CONN_LISTEN
     ]
     assert set(listening) == {"127.0.0.1"}
