@@ -55,7 +55,7 @@ check: $(STAMP) ## lint and the quick tests, beside each other
 quick: $(STAMP) ## the quick tests
 	$(BIN)/pytest -m "not slow and not nightly and not paper and not faults"
 
-test: lint ## lint and all tests but the nightly ones and the longer half of the faults
+test: lint ## lint and all tests but the nightly ones, paper-smoke and the longer half of the faults
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(AT_ONCE) -m "not nightly and not paper and not faults"
 
 faults: $(STAMP) ## every fault that the engine must survive, with a line for each; some: make faults ARGS="S3 disk"

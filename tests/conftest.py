@@ -1,5 +1,33 @@
-"""Tests know nothing of what somebody serves from this checkout at the moment (`make serve`)."""
+"""Tests know nothing of what somebody has set up for themselves: stores, clusters, servers, credentials, `make serve`.
+
+Two variables are for tests: ADHMR_PARITY_DIR, and ADHMR_STORE, which only `tests/parity/test_precision.py` gets to see.
+Ray gets a token of this process's own: two of them on a fresh machine would both write the one in the home folder.
+"""
 
 import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
 
+PARITY_STORE = "ADHMR_PARITY_STORE"
+_KEPT = {"ADHMR_PARITY_DIR", PARITY_STORE}
+_OTHERS = ("ADHMR_", "AWS_", "PREFECT_", "RAY_ADDRESS", "RAY_AUTH_")
+
+if "ADHMR_STORE" in os.environ:
+    os.environ[PARITY_STORE] = os.environ["ADHMR_STORE"]  # by a name that the processes of pytest-xdist inherit
+for _name in [name for name in os.environ if name.startswith(_OTHERS) and name not in _KEPT]:
+    del os.environ[_name]
 os.environ["ADHMR_SERVE"] = os.devnull
+
+# before Ray is imported, which looks for it then
+_FOLDER = Path(tempfile.mkdtemp(prefix="adhmr-tests-"))
+_TOKEN = _FOLDER / "token"
+_TOKEN.touch(mode=0o600)
+_TOKEN.write_text(secrets.token_hex(32), encoding="ascii")
+os.environ["RAY_AUTH_TOKEN_PATH"] = str(_TOKEN)
+
+
+def pytest_unconfigure() -> None:
+    """Not at the exit of the interpreter, which a fork of it has as well."""
+    shutil.rmtree(_FOLDER, ignore_errors=True)

@@ -78,6 +78,6 @@ def test_a_round_that_was_killed_three_times(tmp_path: Path) -> None:
     assert "generate: reused" in last.stderr
     for table in TABLES:
         assert rows(store, table).equals(rows(undisturbed, table)), f"table {table} differs"
-    left = [" ".join(one.cmdline()) for one in psutil.process_iter() if str(tmp_path) in " ".join(one.cmdline())]
-    assert not left
+    commands = [" ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"])]
+    assert not [command for command in commands if str(tmp_path) in command]
     shutil.rmtree(tmp_path)

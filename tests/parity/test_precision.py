@@ -26,6 +26,7 @@ from tasks.context import Target
 from tasks.generate import HypothesisMaker
 from tasks.instances import instance_ids, load_instances
 from tasks.model_store import load_policy
+from tests.conftest import PARITY_STORE
 from tests.parity.rules import HRNET_GAINS, assert_golden, normal, state, uniform
 
 GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is at hand"))
@@ -90,11 +91,11 @@ def test_forward_passes_in_32_bits(device: str) -> None:
     assert_golden(estimate.betas, "03_hrnet.npz", "cond.pred_shape", atol=FORWARD)
 
 
-@pytest.mark.skipif("ADHMR_STORE" not in os.environ, reason="ADHMR_STORE names no store with a trained tiny policy")
+@pytest.mark.skipif(PARITY_STORE not in os.environ, reason="ADHMR_STORE names no store with a trained tiny policy")
 @pytest.mark.parametrize("device", ["cpu", GPU])
 def test_hypotheses_of_a_trained_policy_in_half_precision(device: str) -> None:
     """Mean distance of the vertices, over 32 people and 4 hypotheses each, between the two precisions."""
-    store = Store.open(os.environ["ADHMR_STORE"], create=False)
+    store = Store.open(os.environ[PARITY_STORE], create=False)
     digest = rounds.current_policy(store, tiny().campaign)
     assert digest is not None
     body = load_body("tiny")
