@@ -5,12 +5,10 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -18,13 +16,13 @@ from typing import Any
 from flows.errors import without_passwords
 from flows.quiet import SETTINGS
 from flows.served import DEFAULT_PORT, POOL, PREFECT, RAY, WORKER
+from flows.serving_ray import ray_folder, start_ray
 from infra.services import LOOPBACK, Service, ServiceError, Services, answers, free_port, last_words, past_proxies
 from infra.store import DEFAULT_URL
 from infra.store import VARIABLE as STORE_VARIABLE
 from schemas.errors import ConfigError
 
 _START_SECONDS, _END_SECONDS, _POLL_SECONDS = 120.0, 15.0, 0.3
-_OBJECT_STORE_BYTES = 512 * 1024**2
 RUNS = 4
 """Flow runs that the worker takes at a time. One would not do: it would leave a round that is due while another one
 works to be begun late, where its deployment wants it cancelled."""
@@ -88,7 +86,7 @@ def take_down(services: Services) -> tuple[str, ...]:
             _tell_crashed(alive[PREFECT].port, dict(os.environ))
     services.end_strays()
     services.forget()
-    rmtree(_ray_folder(services), ignore_errors=True)
+    rmtree(ray_folder(services), ignore_errors=True)
     return tuple(name for name in (PREFECT, RAY, WORKER) if name in alive)
 
 
@@ -100,7 +98,7 @@ def _bring_up(wanted: Wanted, before: Mapping[str, Service]) -> Serving:
     environment = _environment(services, port, ray, own, store)
     if own and RAY not in before:
         services.end_strays()  # what is left of a Ray that died holds its port, and runs that were on it can't go on
-        _start_ray(services, environment, int(ray.rpartition(":")[2]))
+        start_ray(services, environment, int(ray.rpartition(":")[2]))
     if PREFECT not in before:
         command = ["prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)]
         services.start(PREFECT, [sys.executable, "-m", *command], environment, port)
@@ -183,49 +181,6 @@ def _environment(services: Services, port: int, ray: str, own: bool, store: str)
         defaults["PREFECT_API_AUTH_STRING"] = secret
     found = {"PREFECT_API_URL": f"http://{LOOPBACK}:{port}/api", "RAY_ADDRESS": ray, STORE_VARIABLE: store}
     return {**defaults, **here, **past_proxies(here), **found}
-
-
-def _start_ray(services: Services, environment: dict[str, str], port: int) -> None:
-    ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
-    if environment["RAY_AUTH_MODE"] == "token":
-        made = subprocess.run(
-            [*ray, "get-auth-token", "--generate"], env=environment, capture_output=True, check=False, umask=0o077
-        )
-        if made.returncode:
-            raise ServiceError("Ray has no authentication token and can't make one: see `ray get-auth-token --help`.")
-        if not environment.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
-            _keep_to_oneself(Path.home() / ".ray" / "auth_token")
-    folder = _ray_folder(services)
-    rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
-    options = {
-        "port": port,
-        "node-ip-address": LOOPBACK,
-        "min-worker-port": 0,
-        "max-worker-port": 0,
-        "include-dashboard": "false",
-        "object-store-memory": _OBJECT_STORE_BYTES,
-        "temp-dir": folder,
-    }
-    words = [f"--{name}={value}" for name, value in options.items()]
-    command = [*ray, "start", "--head", "--block", "--disable-usage-stats", *words]
-    # Ray's switch for desktop systems, without which it listens on more than the loopback
-    services.start(RAY, command, {**environment, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}, port)
-
-
-def _keep_to_oneself(token: Path) -> None:
-    """Take rights to a file from everybody else: another session of Ray may have written it with the usual ones."""
-    if token.is_file() and token.stat().st_mode & 0o077:
-        try:
-            token.chmod(0o600)
-        except OSError as error:
-            raise ServiceError(f"{token}, Ray's token, can be read by others ({error}): chmod 600 it.") from error
-
-
-def _ray_folder(services: Services) -> Path:
-    """Where Ray keeps its sockets, whose paths must be short; so it can't be the folder of the services."""
-    name = sha256(str(services.folder.resolve()).encode()).hexdigest()[:10]
-    return Path(tempfile.gettempdir()) / f"adhmr-ray-{os.getuid()}-{name}"
 
 
 def _until(services: Services, name: str, ready: Callable[[], bool]) -> None:

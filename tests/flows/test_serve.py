@@ -12,7 +12,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from flows import serving
+from flows import serving, serving_ray
 from flows.serve import app
 from flows.served import PREFECT, RAY, WORKER, page_url
 from infra.services import Service, Services, free_port
@@ -93,9 +93,9 @@ def test_authentication_is_for_whoever_started_ray_to_choose(tmp_path: Path, mon
 
 def test_others_can_not_read_the_token(tmp_path: Path) -> None:
     token = tmp_path / "auth_token"
-    serving._keep_to_oneself(token)
+    serving_ray.keep_to_oneself(token)
     token.touch(0o644)
-    serving._keep_to_oneself(token)
+    serving_ray.keep_to_oneself(token)
     assert token.stat().st_mode & 0o777 == 0o600
 
 
