@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from infra import faults
 from infra.store import Store
-from infra.tables import DataFile, file_name
+from infra.tables import DataFile, shard_file_name
 from schemas.digests import canonical_json, code_digest, digest
 from schemas.errors import DataError, StoreError
 from schemas.tables import TableContract, conform, contract
@@ -159,12 +159,10 @@ def _write_table(store: Store, key: str, index: int, known: TableContract, rows:
     files = []
     for partition, part in _partitions(known, rows):
         folder = "".join(f"{name}={value}/" for name, value in partition)
-        path = folder + file_name(key, index)
         data = parquet_bytes(part)
+        path = folder + shard_file_name(key, index, data)
         faults.reach(f"shard-file:{known.name}")
-        if not store.atomic_write(f"tables/{known.name}/{path}", data, replace=False):
-            data = store.read_bytes(f"tables/{known.name}/{path}")
-            part = pq.read_table(BytesIO(data))
+        store.atomic_write(f"tables/{known.name}/{path}", data, replace=False)
         files.append(DataFile(known.name, path, partition, len(part), len(data)))
     return files
 

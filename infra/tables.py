@@ -20,6 +20,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, RemoveAction
 
 from infra.store import Store
+from schemas.digests import bytes_digest
 from schemas.errors import DataError, StoreError
 from schemas.tables import TableContract, contract
 
@@ -48,9 +49,15 @@ class DataFile:
         return match.group(1)
 
 
-def file_name(stage_key: str, shard: int | str) -> str:
-    """`part-<key>-<shard>.parquet`: fixed by what the file holds, so a second attempt meets the first one's file."""
-    return f"part-{stage_key}-{shard if isinstance(shard, str) else f'{shard:05d}'}.parquet"
+def file_name(stage_key: str, which: str) -> str:
+    """`part-<key>-<which>.parquet`; `which` of small letters and digits."""
+    return f"part-{stage_key}-{which}.parquet"
+
+
+def shard_file_name(stage_key: str, shard: int, data: bytes) -> str:
+    """The name of a shard's file, by its content: a run that makes the same rows as one that died meets its file again,
+    and one that makes others has a file of its own."""
+    return file_name(stage_key, f"{shard:05d}x{bytes_digest(data)[:16]}")
 
 
 def open_table(store: Store, table: str) -> DeltaTable | None:
