@@ -123,18 +123,12 @@ def receipts(store: Store, stage_key: str, shards: Sequence[Shard], *, stage: st
     return found
 
 
-def missing(store: Store, stage_key: str, shards: Sequence[Shard]) -> list[Shard]:
-    """The shards that are still to be done."""
-    done = receipts(store, stage_key, shards)
-    return [shard for shard in shards if shard.index not in done]
-
-
 def forget(store: Store, stage_key: str, index: int) -> None:
     """Undo a shard of a stage that was never committed, so that the next run does it again."""
     receipt = _read_receipt(store, stage_key, index)
     for file in receipt.files if receipt else ():
         store.remove(f"tables/{file.table}/{file.path}")
-    # last: a receipt without files is seen for what it is, files without a receipt would be taken for the next try's
+    # last: a receipt without files is seen for what it is, files without a receipt would lie there until a vacuum
     store.remove(_receipt_path(stage_key, index))
 
 

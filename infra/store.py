@@ -97,14 +97,8 @@ class Store:
     def table_uri(self, table: str) -> str:
         return self.uri("tables", table)
 
-    def checkpoint_uri(self, name: str) -> str:
-        return self.uri("checkpoints", name)
-
     def report_uri(self, name: str) -> str:
         return self.uri("reports", name)
-
-    def synthetic_uri(self, name: str) -> str:
-        return self.uri("synthetic", name)
 
     @property
     def ray_uri(self) -> str:

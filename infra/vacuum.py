@@ -1,8 +1,9 @@
 """Vacuum: remove what no table refers to and nobody is still working on.
 
-Candidates are data files that stand in no version of their table, receipts of shards, plans of ingests, notes of begun
-stages, and temporary files of writers that died. All must be older than the grace period; and as long as one file of an
-unfinished stage is younger, all of that stage's files stay, since a run may be about to go on with them.
+Candidates are data files that stand in no version of their table, receipts of shards, plans of ingests, checkpoints of
+trainings, notes of begun stages, and temporary files of writers that died. All must be older than the grace period; and
+as long as one file of an unfinished stage is younger, all of that stage's files stay, since a run may be about to go on
+with them.
 """
 
 import json
@@ -16,7 +17,7 @@ from infra.tables import finished_keys, live_files, open_table
 from schemas.tables import TABLES
 
 _BEGINNING = 16
-"""Digits of a stage's key by which plans of ingests are called."""
+"""Digits of a stage's key by which plans of ingests and folders of trainings are called."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,11 @@ def _leftover(path: str, finished: set[str]) -> tuple[str, str | None]:
         if key in finished:
             return "note of a finished stage", None
         return "note of an unfinished stage", key[:_BEGINNING]
-    if path.startswith("ingests/"):
-        begin = path.split("/")[1]
-        done = any(key.startswith(begin) for key in finished)
-        return ("plan of a finished ingest", None) if done else ("plan of an unfinished ingest", begin)
+    for folder, kind in (("ingests/", "plan of {} ingest"), ("ray/", "file of {} training")):
+        if path.startswith(folder):
+            begin = path.split("/")[1].rpartition("-")[2]
+            done = any(key.startswith(begin) for key in finished)
+            return (kind.format("a finished"), None) if done else (kind.format("an unfinished"), begin)
     return "", None
 
 

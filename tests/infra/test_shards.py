@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra import shards as shards_module
-from infra.shards import Shard, Tally, cut, forget, missing, parquet_bytes, receipts, write_shard
+from infra.shards import Shard, Tally, cut, forget, parquet_bytes, receipts, write_shard
 from infra.store import Store
 from infra.tables import shard_file_name
 from schemas.errors import DataError, StoreError
@@ -42,13 +42,12 @@ def test_files_are_a_function_of_their_rows() -> None:
     assert shard_file_name(KEY, 7, b"a") == f"part-{KEY}-00007xca978112ca1bbdca.parquet"
 
 
-def test_receipts_say_what_is_missing(tmp_path: Path) -> None:
+def test_receipts_say_what_is_done(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     shards = cut(helpers.IDS, 4)
-    assert missing(store, KEY, shards) == shards
+    assert receipts(store, KEY, shards) == {}
     rows = helpers.scores(KEY, list(shards[1].ids))
     receipt = write_shard(store, KEY, shards[1], {"scores": rows}, Tally(ok=4))
-    assert missing(store, KEY, shards) == [shards[0], shards[2]]
     assert receipts(store, KEY, shards) == {1: receipt}
     (file,) = receipt.files
     data = (tmp_path / "store" / "tables" / "scores" / file.path).read_bytes()
@@ -56,7 +55,7 @@ def test_receipts_say_what_is_missing(tmp_path: Path) -> None:
     other = helpers.scores(KEY, list(shards[1].ids), shift=9.0)
     assert write_shard(store, KEY, shards[1], {"scores": other}, Tally(failed=4)) == receipt
     (tmp_path / "store" / "tables" / "scores" / receipt.files[0].path).unlink()
-    assert missing(store, KEY, shards) == shards
+    assert receipts(store, KEY, shards) == {}
 
 
 def test_a_shard_without_rows_is_done_without_files(tmp_path: Path) -> None:
@@ -64,9 +63,9 @@ def test_a_shard_without_rows_is_done_without_files(tmp_path: Path) -> None:
     shard = Shard(0, ("a",))
     receipt = write_shard(store, KEY, shard, {"scores": helpers.scores(KEY, [])}, Tally(filtered=1))
     assert receipt.files == ()
-    assert missing(store, KEY, [shard]) == []
+    assert receipts(store, KEY, [shard]) == {0: receipt}
     forget(store, KEY, 0)
-    assert missing(store, KEY, [shard]) == [shard]
+    assert receipts(store, KEY, [shard]) == {}
 
 
 def test_same_key_for_other_units_is_an_error(tmp_path: Path) -> None:

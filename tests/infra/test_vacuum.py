@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.shards import Tally, cut, missing, write_shard
+from infra.shards import Tally, cut, receipts, write_shard
 from infra.store import Store
 from infra.tables import read
 from infra.vacuum import vacuum
@@ -24,13 +24,15 @@ def age(store: Store, path: str, days: float) -> None:
 def test_vacuum(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     helpers.run(store, "done")
-    dead, alive = helpers.spec("dead").key, helpers.spec("alive").key
+    finished, dead, alive = (helpers.spec(name).key for name in ("done", "dead", "alive"))
     shards = cut(helpers.IDS, 4)
     for key in (dead, alive):
         for shard in shards[:2]:
             write_shard(store, key, shard, {"scores": helpers.scores(key, list(shard.ids))}, Tally(ok=4))
         for name in ("000000.parquet", "plan.json"):
             store.atomic_write(f"ingests/{key[:16]}/{name}", b"x")
+        store.atomic_write(f"ray/train_base-{key[:16]}/engine/checkpoint.pt", b"x")
+    store.atomic_write(f"ray/train_base-{finished[:16]}/engine/result.json", b"x")
     store.atomic_write("tables/scores/round=1/.tmp-old", b"x")
     store.atomic_write("tables/scores/.tmp-young", b"x")
     for path in store.list_files(""):
@@ -47,7 +49,7 @@ def test_vacuum(tmp_path: Path) -> None:
     expected = {
         path
         for path in everything
-        if dead in path or dead[:16] in path or path.startswith(f"shards/{helpers.spec('done').key}")
+        if dead[:16] in path or (finished[:16] in path and path.startswith(("shards/", "ray/")))
     }
     assert set(paths) == expected | {"tables/scores/round=1/.tmp-old"}
     plans = [path for path in paths if path.startswith("ingests/")]
@@ -58,8 +60,8 @@ def test_vacuum(tmp_path: Path) -> None:
     assert done.removed == planned.removed
     assert store.list_files("") == [path for path in everything if path not in paths]
     assert read(store, "scores").equals(before)
-    assert missing(store, alive, shards) == shards[2:]
-    assert missing(store, dead, shards) == shards
+    assert receipts(store, alive, shards).keys() == {0, 1}
+    assert receipts(store, dead, shards) == {}
     assert vacuum(store, grace=GRACE).removed == ()
     assert helpers.run(store, "done").tally.ok == 7
     assert helpers.run(store, "dead").tally.ok == 7

@@ -15,7 +15,7 @@ def test_saved_models_come_back(shared_micro_store: MicroStore) -> None:
     store, digest, scorer = shared_micro_store.store, shared_micro_store.policy, shared_micro_store.scorer
     rows = {row["kind"]: row for row in read(store, "models").to_pylist()}
     assert rows["policy"]["digest"] == digest
-    assert rows["policy"]["uri"] == store.checkpoint_uri(f"{digest}.safetensors")
+    assert rows["policy"]["uri"] == store.uri("checkpoints", f"{digest}.safetensors")
     assert model_of(store, rows["policy"]["stage_key"]) == digest
     torch.manual_seed(1)
     expected = Policy(micro.CONFIG.policy).state_dict()
