@@ -53,7 +53,7 @@ check: $(STAMP) ## lint and the quick tests, beside each other
 	@$(MAKE) --no-print-directory -j2 lint quick
 
 quick: $(STAMP) ## the quick tests
-	$(BIN)/pytest -m "not slow and not nightly and not paper and not faults"
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(AT_ONCE) -m "not slow and not nightly and not paper and not faults"
 
 test: lint ## lint and all tests but the nightly ones, paper-smoke and the longer half of the faults
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(AT_ONCE) -m "not nightly and not paper and not faults"

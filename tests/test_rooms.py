@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import grimp
+import pytest
 
 # The longest matching name counts. Standard library apart.
 ALLOWED = {
@@ -37,6 +38,7 @@ def test_third_party_packages_of_schemas_and_models() -> None:
     assert strangers == set()
 
 
+@pytest.mark.slow
 def test_models_import_where_no_engine_is_installed() -> None:
     script = f"""
 import importlib, pkgutil, sys

@@ -154,6 +154,7 @@ def test_set_takes_a_value_and_the_plan_says_what_it_does_not_know(tmp_path: Pat
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_light_commands_import_nothing_heavy(store: Store) -> None:
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom flows.cli import app\n"

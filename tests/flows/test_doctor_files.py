@@ -62,6 +62,7 @@ def test_our_own_checkpoint_with_a_configuration_of_its_own(tmp_path: Path) -> N
     assert "note profile: none as it stands" in answer.stdout.replace("    ", " ")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("at_micro_size")
 def test_a_published_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "adhmr.pth"
@@ -77,6 +78,7 @@ def test_a_published_checkpoint(tmp_path: Path) -> None:
     assert said[-1] == "good profile: paper"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("at_micro_size")
 def test_a_published_checkpoint_of_other_sizes(tmp_path: Path) -> None:
     path = tmp_path / "adhmr.pth"

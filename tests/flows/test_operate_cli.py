@@ -228,6 +228,7 @@ def test_status_counts_the_steps_of_a_training(lived: Store) -> None:
     assert unfinished(lived) == []
 
 
+@pytest.mark.slow
 def test_a_server_that_is_named_and_gone(lived: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 

@@ -22,6 +22,7 @@ from infra.processes import birth
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_full_name(name: str) -> None:
     full = prefect_plugin.full_name(name)
@@ -56,6 +57,7 @@ def test_bare_names_reach_the_server_as_full_ones(monkeypatch: pytest.MonkeyPatc
     assert asked == [("dpo-round", "dpo-round"), ("clean-round", "nightly")]
 
 
+@pytest.mark.slow
 def test_the_working_directory_switches_it_on() -> None:
     script = (
         "from prefect.client.orchestration import PrefectClient, SyncPrefectClient;"
@@ -98,6 +100,7 @@ def test_prefect_deployment_run_takes_a_bare_name() -> None:
     assert flow_run.deployment_id == deployment
 
 
+@pytest.mark.slow
 def test_the_server_of_make_serve_is_meant_where_none_is_named(tmp_path: Path) -> None:
     """As Prefect itself sees it, in a process of its own in this folder."""
     served = {"name": "prefect", "pid": os.getpid(), "born": birth(os.getpid()), "port": 4321, "log": "", "note": ""}

@@ -66,6 +66,7 @@ def test_a_service_is_known_until_it_ends(services: Services) -> None:
     assert services.last_port("one") == 0
 
 
+@pytest.mark.slow
 def test_it_ends_with_its_descendants_and_also_if_it_does_not_want_to(services: Services) -> None:
     services.start("parent", PARENT, dict(os.environ))
     stubborn = services.start("stubborn", STUBBORN, dict(os.environ))
@@ -80,6 +81,7 @@ def test_it_ends_with_its_descendants_and_also_if_it_does_not_want_to(services: 
     assert not lives(stubborn.pid)
 
 
+@pytest.mark.slow
 def test_strays_of_a_service_that_was_killed_are_found(services: Services) -> None:
     services.start("parent", PARENT, dict(os.environ))
     until(lambda: spoke(services, "parent"))

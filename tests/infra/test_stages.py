@@ -59,6 +59,7 @@ def test_commit_is_found_and_repeatable(tmp_path: Path) -> None:
     assert [record.stage for record in records(store)] == ["toy"]
 
 
+@pytest.mark.slow
 def test_processes_that_race_leave_one_set_of_rows(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     go = tmp_path / "go"

@@ -23,6 +23,7 @@ def body(request: pytest.FixtureRequest) -> Body:
     return load_body(request.param)
 
 
+@pytest.mark.slow
 def test_loading_says_nothing_and_gives_the_same_digest_in_every_process() -> None:
     code = "from models.bodies import load_body as b; import sys; sys.stderr.write(b('tiny').digest + b('full').digest)"
     runs = [

@@ -24,6 +24,7 @@ def hypotheses(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(2, count, 29, 3, generator=generator) - 0.5, torch.zeros(2, count, 23, 2)
 
 
+@pytest.mark.slow
 def test_square_crops_of_any_size_are_scored(scorer: HMRScorer) -> None:
     uvd, twists = hypotheses(3)
     crops = torch.rand(2, 3, 64, 64) * 2 - 1

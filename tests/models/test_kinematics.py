@@ -17,6 +17,7 @@ from tests.models.poses import random_people
 ROOTS: tuple[Root, ...] = get_args(Root)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("root", ROOTS)
 def test_ten_thousand_people_survive_the_round_trip(root: Root) -> None:
     body = load_body("tiny")

@@ -53,6 +53,7 @@ def cast_rays(mesh: Mesh, camera: Intrinsics, size: int) -> NDArray[np.float64]:
     return depth.reshape(size, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("yaw", [0.0, 1.0])
 def test_agrees_with_ray_casting(yaw: float) -> None:
     mesh = facing_body(yaw)

@@ -15,6 +15,8 @@ from tasks.model_store import load_policy, model_of
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
+pytestmark = pytest.mark.slow
+
 
 def commit_pairs(store: Store, ingest_key: str, count: int = 2) -> str:
     """A pairing stage with `count` invented pairs for each instance of wild/train, in no order to speak of."""

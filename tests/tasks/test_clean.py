@@ -26,6 +26,8 @@ from tasks.metric import read_metrics
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
+pytestmark = pytest.mark.slow
+
 TARGETS = [micro.WILD_TRAIN]
 
 

@@ -114,6 +114,7 @@ def test_a_policy_without_diversity_can_still_be_compared() -> None:
     assert np.isnan(ranking(still, "mpvpe", 100, 0)[0].value)
 
 
+@pytest.mark.slow
 def test_stage_on_real_evaluations(micro_store: MicroStore) -> None:
     context, keys = micro_store.context, [micro_store.ingest_key]
     other = micro.untrained(micro_store.store, "policy", seed=5)

@@ -22,6 +22,8 @@ from tasks.score import score
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
+pytestmark = pytest.mark.slow
+
 CONFIG = micro.CONFIG.evaluate
 TARGETS = [micro.WILD_VALIDATION, micro.SOURCE_TEST]
 Evaluate = Callable[..., StageRecord]

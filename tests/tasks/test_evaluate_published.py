@@ -44,6 +44,8 @@ from tests.parity.body import arrays, human36m_regressor
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
+pytestmark = pytest.mark.slow
+
 M = 6
 TARGET = micro.SOURCE_TEST
 PEOPLE = 12

@@ -25,6 +25,8 @@ from tests.models.smplx_file import smplx_arrays
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
+pytestmark = pytest.mark.slow
+
 M = 5
 TARGET = micro.SOURCE_TEST
 

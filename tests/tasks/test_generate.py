@@ -30,6 +30,8 @@ from tasks.sharded import do_shard
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
+pytestmark = pytest.mark.slow
+
 CONFIG = micro.CONFIG.generate
 TARGETS = [micro.WILD_TRAIN]
 
@@ -151,7 +153,6 @@ def test_a_shard_made_again_alone_has_the_same_bits(micro_store: MicroStore, tmp
     assert again.read_bytes(path) == store.read_bytes(path)
 
 
-@pytest.mark.slow
 def test_one_actor_and_two_give_the_same_bits(shared_micro_store: MicroStore, tmp_path: Path) -> None:
     def copy_called(name: str) -> MicroStore:
         shutil.copytree(shared_micro_store.store.root, tmp_path / name)

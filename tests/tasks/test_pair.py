@@ -127,6 +127,7 @@ def test_instances_without_a_pair_are_filtered_with_a_reason(micro_store: MicroS
     assert len(read(micro_store.store, "pairs", stage_keys=[result.key])) == 0
 
 
+@pytest.mark.slow
 def test_labels_win_in_their_share_of_the_instances(micro_store: MicroStore) -> None:
     context, ingests, target = micro_store.context, [micro_store.ingest_key], micro.SOURCE_TRAIN
     made = generate(context, ingests, [target], micro_store.policy, micro.CONFIG.generate).key

@@ -20,6 +20,8 @@ from tasks.score import HypothesisScorer, score, score_spec
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
+pytestmark = pytest.mark.slow
+
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 

@@ -177,6 +177,7 @@ run(Store.open(sys.argv[1]), worker_args={"log": sys.argv[2]})
 """
 
 
+@pytest.mark.slow
 def test_driver_killed_between_shards_resumes(tmp_path: Path) -> None:
     store, log = Store.open(tmp_path / "store"), tmp_path / "log"
     environment = {**os.environ, "ADHMR_FAULT_AT": "shard:score@3"}

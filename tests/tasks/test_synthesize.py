@@ -152,6 +152,7 @@ def test_the_source_knows_one_kit_and_the_others_many() -> None:
     assert wild().kit_hues > 4 * source().kit_hues
 
 
+@pytest.mark.slow
 def test_cameras_and_bodies_are_alike_in_all_domains() -> None:
     focal, betas = {}, {}
     for name in NAMES:

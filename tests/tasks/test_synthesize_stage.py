@@ -16,6 +16,8 @@ from infra.store import Store
 from tasks.synthesize.stage import TARGETS, synthesize, synthesize_spec, synthetic_sources
 from tests.tasks.ingest.pictures import Heard, context
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -63,7 +65,6 @@ synthesize(context(Path(sys.argv[1])))
 """
 
 
-@pytest.mark.slow
 def test_killed_between_shards_it_goes_on_and_ends_with_the_same_files(tmp_path: Path) -> None:
     command = [sys.executable, "-c", DRIVER, str(tmp_path / "killed")]
     environment = {**os.environ, "ADHMR_FAULT_AT": "shard:synthesize@3"}
@@ -76,7 +77,6 @@ def test_killed_between_shards_it_goes_on_and_ends_with_the_same_files(tmp_path:
     assert folder_files(killed.store) == folder_files(undisturbed.store)
 
 
-@pytest.mark.slow
 def test_what_was_removed_is_made_again_bit_for_bit(tmp_path: Path) -> None:
     heard = Heard()
     ctx = context(tmp_path / "store", heard)

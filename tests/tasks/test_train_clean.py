@@ -22,6 +22,7 @@ def commit_kept(held: MicroStore, count: int) -> str:
     return spec.key
 
 
+@pytest.mark.slow
 def test_a_policy_is_trained_further(micro_store: MicroStore) -> None:
     here, key = micro_store.context, micro_store.ingest_key
     some, all_of_them = commit_kept(micro_store, 6), commit_kept(micro_store, 12)

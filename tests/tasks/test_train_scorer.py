@@ -82,6 +82,7 @@ def test_the_encoder_comes_first_and_the_ranking_after(micro_store: MicroStore) 
     assert figures == [{"estimate"}, {"estimate"}, {"estimate", "rank", "score"}]
 
 
+@pytest.mark.slow
 def test_a_vision_transformer_learns_from_the_ranking_alone(micro_store: MicroStore) -> None:
     keys = [micro_store.ingest_key]
     ids = instance_ids(micro_store.store, keys, [micro.SCORER_TRAIN])[:6]

@@ -42,6 +42,8 @@ from tasks.synthesize.samples.video import write_video
 from tests.models.smplx_file import smplx_arrays
 from tests.tasks import micro
 
+pytestmark = pytest.mark.slow
+
 GATES = micro.CONFIG.gates.model_copy(update={"max_failed_share": 1.0})
 CONFIG = micro.CONFIG.model_copy(update={"gates": GATES})
 

@@ -75,6 +75,7 @@ def test_content_is_told_apart_by_bytes_of_files_and_states_of_pictures(tmp_path
         content_digest([str(tmp_path / "none.json")])
 
 
+@pytest.mark.slow
 def test_a_listing_takes_few_bytes_a_picture(tmp_path: Path) -> None:
     count = 20_000
     for number in range(count):

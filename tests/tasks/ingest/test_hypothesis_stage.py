@@ -39,6 +39,8 @@ from tasks.synthesize.samples.truth import TruePerson, true_people
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
+pytestmark = pytest.mark.slow
+
 M = 4
 NAMES = [f"sample/train/{number:05d}.jpg#0" for number in range(3)]
 
@@ -254,7 +256,6 @@ def test_a_broken_run_goes_on(
     assert tables[0].drop_columns(unlike).equals(tables[1].drop_columns(unlike))
 
 
-@pytest.mark.slow
 def test_on_a_real_ray(micro_store: MicroStore, source: AnnotationSource) -> None:
     ours = ingest_hypotheses(lenient(micro_store.store, shard_size=2), source)
     hypotheses = read(micro_store.store, "hypotheses", stage_keys=[ours.key])

@@ -180,6 +180,7 @@ def test_people_of_one_picture_in_different_shards_leave_one_picture(tmp_path: P
     assert len(read(ctx.store, "instances")) == 9
 
 
+@pytest.mark.slow
 def test_synthetic_labels_land_on_the_crop(tmp_path: Path) -> None:
     ctx = context(tmp_path / "store")
     made = synthesize(ctx)
@@ -213,6 +214,7 @@ def test_synthetic_labels_land_on_the_crop(tmp_path: Path) -> None:
     assert ctx.store.exists(row["uri"])
 
 
+@pytest.mark.slow
 def test_a_label_with_a_nan_costs_its_instance_and_a_table_without_columns_the_ingest(tmp_path: Path) -> None:
     ctx = context(tmp_path / "store")
     made = synthesize(ctx)
@@ -277,6 +279,7 @@ def test_on_a_real_ray_with_pictures_behind_a_url(tmp_path: Path) -> None:
         assert ours.drop_columns(unsure).equals(theirs.drop_columns(unsure))
 
 
+@pytest.mark.slow
 def test_a_store_that_was_moved_is_whole(tmp_path: Path) -> None:
     ctx = context(tmp_path / "store")
     made = synthesize(ctx)

@@ -25,6 +25,8 @@ from tasks.synthesize.stage import TARGETS, synthesize, synthetic_sources
 from tests.tasks.ingest.pictures import context, folder, jpeg, source
 from tests.tasks.ingest.test_annotated import CONFIG
 
+pytestmark = pytest.mark.slow
+
 
 def split(root: Path, name: str, pictures: dict[str, bytes]) -> FolderSource:
     folder(root / name, pictures)

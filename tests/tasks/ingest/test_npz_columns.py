@@ -91,6 +91,7 @@ def test_a_large_pickled_array_with_another_shape_than_bytes_is_refused(tmp_path
         opened(archive(tmp_path / "a.npz", {"smpl.npy": pickled(raw)})).value("smpl")
 
 
+@pytest.mark.slow
 def test_a_pickle_of_more_values_than_bytes_is_refused(tmp_path: Path) -> None:
     nested: Any = ["a"] * 10
     for _ in range(9):  # each list is written once and named nine times more
@@ -144,6 +145,7 @@ def test_headers_that_lie_are_refused(tmp_path: Path, member: bytes) -> None:
         file.column("a")
 
 
+@pytest.mark.slow
 def test_a_zip_bomb_is_not_unpacked(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as file:
         for number in range(9):

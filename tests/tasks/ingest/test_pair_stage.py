@@ -33,6 +33,8 @@ from tasks.synthesize.samples.truth import TruePerson, true_people
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
+pytestmark = pytest.mark.slow
+
 LOSERS = 2
 TARGET = micro.SOURCE_TRAIN
 

@@ -26,6 +26,8 @@ from tasks.synthesize.samples.truth import true_people
 from tests.tasks.ingest.pictures import folder, jpeg, noise
 from tests.tasks.ingest.test_annotated import CONFIG
 
+pytestmark = pytest.mark.slow
+
 PEOPLE = true_people(5)
 MINE = Target("mine", "train")
 

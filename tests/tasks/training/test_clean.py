@@ -35,6 +35,7 @@ def trained(held: MicroStore, settings: TrainCleanConfig) -> tuple[CleanRecipe, 
     return recipe, seen
 
 
+@pytest.mark.slow
 def test_both_losses_fall(shared_micro_store: MicroStore) -> None:
     _, seen = trained(shared_micro_store, config())
     for name in ("pseudo_estimate", "labelled_estimate", "pseudo_joints", "labelled_joints"):

@@ -38,6 +38,7 @@ def test_weights_of_estimates_that_the_encoder_does_not_make_are_refused() -> No
         check_estimate(losses, profile.policy.condition)
 
 
+@pytest.mark.slow
 def test_the_published_encoder_learns_from_positions_and_betas() -> None:
     torch.manual_seed(0)
     config = PolicyConfig(

@@ -162,6 +162,7 @@ def member(rank: int, whole: Job, resumed: Job, checkpoint_of: int, meeting: str
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_a_group_goes_on_from_one_checkpoint_and_leaves_one_result(micro_store: MicroStore, tmp_path: Path) -> None:
     whole, resumed = job(micro_store, "whole"), job(micro_store, "resumed")
     mp.spawn(member, (whole, resumed, 2, str(tmp_path / "meeting")), nprocs=2)  # type: ignore[no-untyped-call]
