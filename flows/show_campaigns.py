@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from flows.status import Campaign, Status
     from infra.begun import Unfinished
 
-_TITLES = {"zero_noise_mpvpe": "zero-noise", "best_of_m_mpvpe": "best of M", "diversity": "diversity"}
+_TITLES = {"zero_noise_mpvpe": "zero-\nnoise", "best_of_m_mpvpe": "best\nof M", "diversity": "diver-\nsity"}
 
 
 def print_status(found: Status) -> None:
@@ -50,29 +51,34 @@ def print_status(found: Status) -> None:
 
 
 def print_lineage(steps: list[Step]) -> None:
-    """What each decided round trained and how it measured."""
+    """What each decided round trained and how it measured, campaign by campaign; it fits into 80 columns."""
     if not steps:
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("campaign", "round", "outcome", "policy trained", "from", *_TITLES.values(), "drift", ""):
-        table.add_column(title, overflow="fold")
-    for step in steps:
-        changes = [_change(step.changes.get(name, (None, None, None))[0]) for name in _TITLES]
-        trained = step.trained[:12] if step.trained else "none"
-        parents = ", ".join(parent[:12] for parent in step.parents)
-        table.add_row(
-            step.campaign,
-            str(step.round),
-            step.event,
-            trained,
-            parents,
-            *changes,
-            _change(step.drift),
-            "current" if step.is_current else "",
-        )
     out = console()
     out.print("\nChanges against the policy before, in % (MPVPE and diversity on wild/test, drift on source/test):")
-    out.print(table)
+    for campaign, rounds in groupby(steps, key=lambda step: step.campaign):
+        table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
+        for title in ("round", "outcome", "policy trained", "from"):
+            table.add_column(title, overflow="fold")
+        for title in (*_TITLES.values(), "drift"):
+            table.add_column(title, justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True)
+        for step in rounds:
+            table.add_row(*_round(step))
+        out.print(f"[bold]{escape(campaign)}[/bold]", soft_wrap=True)
+        out.print(table)
+
+
+def _round(step: Step) -> tuple[str, ...]:
+    return (
+        str(step.round),
+        step.event,
+        step.trained[:12] if step.trained else "none",
+        "\n".join(parent[:12] for parent in step.parents),
+        *(_change(step.changes.get(name, (None, None, None))[0]) for name in _TITLES),
+        _change(step.drift),
+        "current" if step.is_current else "",
+    )
 
 
 def _change(value: float | None) -> str:

@@ -92,6 +92,15 @@ def test_rounds_show_figures_and_lineage(lived: Store) -> None:
     assert "all gates hold" in said.output
 
 
+def test_a_round_is_a_line_of_eighty_columns(lived: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    said = call("rounds", "--store", lived.url)
+    line = next(line for line in said.output.splitlines() if line.startswith("2 ") and SECOND[:12] in line)
+    assert line.split()[1:4] == ["promoted", SECOND[:12], FIRST[:12]]
+    assert line.split()[-1] == "current"
+    assert len(line) <= 80
+
+
 def test_rollback_adds_to_the_history(lived: Store) -> None:
     before = rounds.history(lived, "c").num_rows
     said = call("rollback", "--to", FIRST[:6], "--why", "complaints", "--store", lived.url)
