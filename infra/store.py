@@ -80,6 +80,11 @@ class Store:
         # no cache of listings: other processes write to the store all the time
         return fsspec.filesystem(self.protocol, use_listings_cache=False)
 
+    @cached_property
+    def opened(self) -> dict[str, Any]:
+        """Tables as this object last read them, by name; `infra.tables` brings them up to date. Not pickled."""
+        return {}
+
     def __getstate__(self) -> dict[str, str]:
         return {"root": self.root, "protocol": self.protocol}
 

@@ -216,12 +216,25 @@ def _pause(trouble: int) -> None:
     time.sleep(0.5 * 2**trouble * random.uniform(0.5, 1.0))
 
 
+def _newest(store: Store, table: str) -> DeltaTable | None:
+    """`open_table` for readers: a table that was read before is brought up to date, which takes two requests on S3,
+    where its whole log takes one for each commit. (Commits start from the log: what they must not miss is in it.)"""
+    opened: DeltaTable | None = store.opened.pop(table, None)  # no other thread has it meanwhile
+    if opened is not None:
+        try:
+            opened.update_incremental()
+        except (DeltaError, OSError):
+            opened = None  # from the log, with the patience and the messages of a first time
+    return opened or open_table(store, table)
+
+
 def _files(store: Store, table: str) -> list[DataFile]:
-    opened = open_table(store, table)
+    opened = _newest(store, table)
     if opened is None:
         return []
     known = contract(table)
     actions = pa.table(opened.get_add_actions(flatten=True)).to_pylist()
+    store.opened[table] = opened
     files = [
         DataFile(
             table=table,

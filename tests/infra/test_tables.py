@@ -1,0 +1,101 @@
+"""Tables as readers see them: brought up to date, never behind, whoever else reads and writes."""
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infra import tables
+from infra.store import Store
+from infra.tables import DataFile, add_files, file_name, live_files
+
+CHECKPOINT = 100
+"""Commits after which Delta writes the state of a table in one file."""
+
+
+def add(store: Store, number: int) -> bool:
+    """A commit of a file that nobody opens."""
+    file = DataFile("scores", file_name(f"{number:064x}", "0"), (("round", "1"),), rows=1, size=1)
+    return add_files(store, "scores", [file], {f"transaction-{number}": 1})
+
+
+def seen(store: Store) -> list[int]:
+    return sorted(int(file.stage_key, 16) for file in live_files(store, "scores", every_stage=True))
+
+
+@settings(max_examples=20)
+@given(steps=st.lists(st.tuples(st.integers(1, 4), st.booleans()), min_size=1, max_size=6))
+def test_a_reader_is_never_behind(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, bool]]) -> None:
+    reader = Store.open(tmp_path_factory.mktemp("store") / "store")
+    writer = Store.open(reader.url)
+    assert seen(reader) == []
+    written = 0
+    for more, by_the_reader in steps:
+        for number in range(written, written + more):
+            assert add(reader if by_the_reader else writer, number)
+        written += more
+        assert seen(reader) == list(range(written))
+        assert not add(writer, written - 1)
+
+
+@pytest.mark.slow
+def test_a_reader_comes_over_a_checkpoint(tmp_path: Path) -> None:
+    reader = Store.open(tmp_path / "store")
+    writer = Store.open(reader.url)
+    for number in range(CHECKPOINT + 5):
+        add(writer, number)
+        if number in (3, CHECKPOINT - 2, CHECKPOINT + 3):
+            assert seen(reader) == list(range(number + 1))
+    assert list(Path(reader.path("tables", "scores", "_delta_log")).glob("*.checkpoint.parquet"))
+    assert seen(reader) == seen(Store.open(reader.url)) == list(range(CHECKPOINT + 5))
+
+
+def test_the_log_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(tmp_path / "store")
+    add(store, 0)
+    opened = []
+    monkeypatch.setattr(tables, "DeltaTable", lambda *words, **more: opened.append(1) or DeltaTable(*words, **more))
+    for _ in range(3):
+        assert seen(store) == [0]
+    assert len(opened) == 1
+    assert seen(copy.copy(store)) == [0]  # as a worker gets it
+    assert len(opened) == 2
+
+
+def test_what_can_not_be_brought_up_to_date_is_read_from_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(DeltaTable):
+        def update_incremental(self) -> None:
+            raise DeltaError("an answer broke off")
+
+    store = Store.open(tmp_path / "store")
+    add(store, 0)
+    monkeypatch.setattr(tables, "DeltaTable", Broken)
+    assert seen(store) == [0]
+    add(Store.open(store.url), 1)
+    assert seen(store) == [0, 1]
+
+
+def test_threads_share_a_store(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    add(store, 0)
+
+    def work(which: int) -> None:
+        before = -1
+        for step in range(5):
+            number = 1 + 5 * which + step
+            assert add(store, number)
+            now = seen(store)
+            assert number in now
+            assert len(now) > before
+            before = len(now)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
+    assert seen(store) == list(range(21))
