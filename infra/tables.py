@@ -10,6 +10,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -216,25 +217,43 @@ def _pause(trouble: int) -> None:
     time.sleep(0.5 * 2**trouble * random.uniform(0.5, 1.0))
 
 
-def _newest(store: Store, table: str) -> DeltaTable | None:
-    """`open_table` for readers: a table that was read before is brought up to date, which takes two requests on S3,
+@dataclass(frozen=True)
+class _Read:
+    """A table as it was read, and the log's entry that made its version; None where there was no reading that one."""
+
+    table: DeltaTable
+    entry: bytes | None
+
+
+def _newest(store: Store, table: str) -> _Read | None:
+    """`open_table` for readers: a table that was read before is brought up to date, which takes three requests on S3,
     where its whole log takes one for each commit. (Commits start from the log: what they must not miss is in it.)"""
-    opened: DeltaTable | None = store.opened.pop(table, None)  # no other thread has it meanwhile
-    if opened is not None:
-        try:
-            opened.update_incremental()
-        except (DeltaError, OSError):
-            opened = None  # from the log, with the patience and the messages of a first time
-    return opened or open_table(store, table)
+    before: _Read | None = store.opened.pop(table, None)  # no other thread has it meanwhile
+    # a store that was put back from a copy has other entries, or none yet: then nothing of what was read holds
+    if before is not None and before.entry is not None and before.entry == _last_entry(store, before.table, table):
+        version = before.table.version()
+        with suppress(DeltaError, OSError):  # else from the log, with the patience and the messages of a first time
+            before.table.update_incremental()
+            same = before.table.version() == version
+            return before if same else _Read(before.table, _last_entry(store, before.table, table))
+    opened = open_table(store, table)
+    return None if opened is None else _Read(opened, _last_entry(store, opened, table))
+
+
+def _last_entry(store: Store, opened: DeltaTable, table: str) -> bytes | None:
+    try:
+        return store.read_bytes(f"tables/{table}/_delta_log/{opened.version():020d}.json")
+    except (StoreError, OSError):
+        return None
 
 
 def _files(store: Store, table: str) -> list[DataFile]:
-    opened = _newest(store, table)
-    if opened is None:
+    newest = _newest(store, table)
+    if newest is None:
         return []
     known = contract(table)
-    actions = pa.table(opened.get_add_actions(flatten=True)).to_pylist()
-    store.opened[table] = opened
+    actions = pa.table(newest.table.get_add_actions(flatten=True)).to_pylist()
+    store.opened[table] = newest
     files = [
         DataFile(
             table=table,

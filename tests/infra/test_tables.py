@@ -1,6 +1,7 @@
 """Tables as readers see them: brought up to date, never behind, whoever else reads and writes."""
 
 import copy
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -80,6 +81,21 @@ def test_what_can_not_be_brought_up_to_date_is_read_from_the_log(
     assert seen(store) == [0]
     add(Store.open(store.url), 1)
     assert seen(store) == [0, 1]
+
+
+@pytest.mark.parametrize("more", [0, 1, 2, 4])
+def test_a_store_that_was_put_back_from_a_copy(tmp_path: Path, more: int) -> None:
+    store = Store.open(tmp_path / "store")
+    add(store, 0)
+    shutil.copytree(store.root, tmp_path / "copy")
+    for number in (1, 2):
+        add(store, number)
+    assert seen(store) == [0, 1, 2]
+    shutil.rmtree(store.root)
+    shutil.copytree(tmp_path / "copy", store.root)
+    for number in range(10, 10 + more):
+        add(Store.open(store.url), number)
+    assert seen(store) == [0, *range(10, 10 + more)]
 
 
 def test_threads_share_a_store(tmp_path: Path) -> None:
