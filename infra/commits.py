@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from infra.store import Store
-from infra.tables import open_table
+from infra.tables import log_entry, open_table
 from schemas.tables import TABLES
 
 _NEWEST = 50
@@ -30,6 +30,5 @@ def commits_of(store: Store, stage_keys: Collection[str]) -> list[Commit]:
         for entry in opened.history(limit=_NEWEST) if opened is not None else ():
             note, version = str(entry.get("userMetadata") or ""), int(entry["version"])
             if note.rpartition(" ")[2] in beginnings:
-                uri = store.uri("tables", table, "_delta_log", f"{version:020d}.json")
-                found.append(Commit(table, version, note, uri))
+                found.append(Commit(table, version, note, store.uri(log_entry(table, version))))
     return sorted(found, key=lambda commit: (commit.table, commit.version))

@@ -61,6 +61,11 @@ def shard_file_name(stage_key: str, shard: int, data: bytes) -> str:
     return file_name(stage_key, f"{shard:05d}x{bytes_digest(data)[:16]}")
 
 
+def log_entry(table: str, version: int) -> str:
+    """The file of a table's log that made this version, named below the store's root."""
+    return f"tables/{table}/_delta_log/{version:020d}.json"
+
+
 def open_table(store: Store, table: str) -> DeltaTable | None:
     """The table at its newest version, or None if nothing was ever written to it."""
     known = contract(table)
@@ -242,7 +247,7 @@ def _newest(store: Store, table: str) -> _Read | None:
 
 def _last_entry(store: Store, opened: DeltaTable, table: str) -> bytes | None:
     try:
-        return store.read_bytes(f"tables/{table}/_delta_log/{opened.version():020d}.json")
+        return store.read_bytes(log_entry(table, opened.version()))
     except (StoreError, OSError):
         return None
 
