@@ -40,7 +40,7 @@ serve: $(STAMP) ## Prefect server, worker and Ray on this machine, deployments r
 stop: $(STAMP) ## ends what make serve has started
 	@$(BIN)/python -m flows.serve stop $(ARGS)
 
-evidence: $(STAMP) ## the numbers of docs/evidence.md, seeds 0, 1 and 2 (long)
+evidence: $(STAMP) ## the numbers of docs/evidence.md, five seeds with their controls (long)
 	$(BIN)/python -m flows.evidence $(ARGS)
 
 lint: $(STAMP) ## style, types and the arrows between the packages

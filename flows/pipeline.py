@@ -3,6 +3,7 @@
 from flows.stages import Intake, Stage
 from tasks import align as align_stage
 from tasks import clean, compare, evaluate, evaluate_published, evaluate_scorer, generate, pair, score
+from tasks import targets as targets_stage
 from tasks import train_base as base_stage
 from tasks import train_clean as clean_stage
 from tasks import train_scorer as scorer_stage
@@ -23,6 +24,7 @@ TRAIN_SCORER = Stage("train_scorer", scorer_stage.train_scorer_spec, scorer_stag
 GENERATE = Stage("generate", generate.generate_spec, generate.generate)
 SCORE = Stage("score", score.score_spec, score.score)
 PAIR = Stage("pair", pair.pair_spec, pair.pair, on_ray=False)
+TARGETS = Stage("targets", targets_stage.targets_spec, targets_stage.targets)
 ALIGN = Stage("align", align_stage.align_spec, align_stage.align, retries=0)
 EVALUATE = Stage("evaluate", evaluate.evaluate_spec, evaluate.evaluate)
 EVALUATE_PUBLISHED = Stage(

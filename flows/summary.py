@@ -9,6 +9,7 @@ from schemas.config.engine import EngineConfig
 from tasks.report import measured
 from tasks.report.content import HeadlineGroup, HeadlineRow
 from tasks.report.facts import RoundFacts
+from tasks.report.fill import notices
 from tasks.report.page import format_number, format_quantity, format_span
 
 _LEFT_OUT = ("PA-MPJPE", "expected MPJPE", "selected MPJPE")
@@ -22,7 +23,10 @@ def print_summary(console: Console, store: Store, config: EngineConfig, facts: R
     console.print()
     console.print(f"[bold]{facts.title}[/bold] of campaign {facts.campaign}: {_outcome(facts)}")
     if groups:
-        console.print(f"On held-out {measured.TEST}, {groups[0].rows[0].n:,} people:", markup=False)
+        console.print(
+            f"On held-out {measured.TEST}, {groups[0].rows[0].n:,} people, depth of the pelvis from the label:",
+            markup=False,
+        )
         console.print(_table(groups, [control.name for control in measured.controls(facts, config)]))
     for row in measured.scorer_rows(store, facts, config, found):
         spread = format_span(row.low, row.high, row.unit)
@@ -31,7 +35,7 @@ def print_summary(console: Console, store: Store, config: EngineConfig, facts: R
     console.print(f"gates: {len(facts.verdicts) - len(broken)} of {len(facts.verdicts)} hold", markup=False)
     for verdict in broken:
         console.print(f"  {verdict}", style="red", markup=False, soft_wrap=True)
-    for notice in facts.notices:
+    for notice in notices(facts, config):
         console.print(f"note: {notice}", markup=False, soft_wrap=True)
     places = (("report", store.report_uri(facts.report_name)), ("store", store.url), ("next", what_next(facts)))
     for name, text in places:

@@ -31,6 +31,10 @@ class Context(NamedTuple):
         """The context of the images `rows`."""
         return Context(*(part[rows] for part in self))
 
+    def first(self, count: int) -> "Context":
+        """The context of the first `count` images."""
+        return Context(*(part[:count] for part in self))
+
 
 class HypoNet(nn.Module):
     """One denoising step of M hypotheses for each of B images.

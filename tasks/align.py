@@ -35,7 +35,7 @@ def align_spec(
     group = config.ray.decides_training(config.ray.threads_beside_control)
     about = {"train": config.align, "replay": str(target), **group}
     reads = (ingest_key, *(data_keys or (ingest_key,)), pair_key)
-    return context.spec("align", 1, about, reads=reads, models=(policy, reference))
+    return context.spec("align", 2, about, reads=reads, models=(policy, reference))
 
 
 def align(

@@ -137,13 +137,18 @@ class AlignConfig(Config):
     )
     estimate: float = setting(
         3.0,
-        "weight of the preference on the encoder's own estimate, from which alone the encoder then learns of the "
-        "pairs; at 0 it learns through the denoiser's preference",
+        "weight of a regression, no preference objective: it draws the encoder's own estimate to the winners and away "
+        "from the losers, and the encoder then learns of the pairs from this alone; at 0 it learns through the "
+        "denoiser's preference",
         "1",
         ge=0,
     )
     estimate_push: float = setting(
-        1.0, "how far beyond the winners the estimate is drawn, away from the losers", "winner minus loser", ge=0
+        1.0,
+        "how far beyond the winners the estimate is drawn, away from the losers; anchored DPO that is not saturated "
+        "would go to beta / (4 * anchor)",
+        "winner minus loser",
+        ge=0,
     )
     fixed_statistics: bool = setting(False, "keep the policy's batch-norm statistics", "-")
     augment: AugmentConfig = setting(AugmentConfig(), "random changes to the crops", "-")

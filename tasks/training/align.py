@@ -1,13 +1,16 @@
 """Alignment: the policy is moved towards winners and away from losers, measured against a frozen reference.
 
-The anchor (the winner's own denoising error) keeps DPO from winning by making both worse; the replay (labelled source
-crops) keeps what the policy knew. The policy sees augmented crops; a frozen encoder, such as the reference's, sees them
-as they are, mirrored where the policy's are.
+Policy and reference see the same crops, augmented alike, under the same batch-norm statistics, so that what sets their
+errors apart is their weights. The anchor (the winner's own denoising error) keeps DPO from winning by making both
+worse; the replay (labelled source crops) keeps what the policy knew.
 
-The gradient that reaches the image encoder through the denoiser is mostly noise. With `estimate` the encoder learns of
-the pairs through its own estimate instead: for a Gaussian policy around the estimate, anchored to the winners, DPO that
-is not saturated has its optimum at winner + push * (winner - loser), and that is where the estimate is drawn. A single
-such target is often worse than the estimate itself; what they have in common is what the scorer knows.
+Beside these stands a term that is no preference objective: `estimate` is a regression. It draws the encoder's own
+estimate of a crop's pose to winner + `estimate_push` * (winner - loser), a target that is made of the crop's pairs, and
+with it the encoder learns of the pairs from this alone, since the gradient that reaches it through the denoiser is
+mostly noise. The direction is DPO's: for a Gaussian policy around the estimate, DPO that is not saturated has, anchored
+to the winners, its optimum at a push of beta / (4 * anchor). That is 8.3 at the default beta and anchor; the default
+push of 1 is a choice of its own. A single such target is often worse than the estimate itself; what the targets have in
+common is what the scorer knows.
 """
 
 from collections.abc import Mapping
@@ -18,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from models.condition import PoseEstimate
+from models.diffusion import POSE_SIZE
 from models.hyponet import Context
 from models.objectives import DenoisingError, denoising_error, dpo, edm_weight
 from models.policy import Policy
@@ -49,9 +53,35 @@ class PreferencePairs:
     """(P, 133): 87 normalised uvd, 46 twists."""
     loser: np.ndarray
     """(P, 133) likewise."""
+    weight: np.ndarray | None = None
+    """(P, 133) of the squared errors of winner and loser, for instance zeros at joints that were not seen; None: 1."""
 
     def __len__(self) -> int:
         return len(self.crop_row)
+
+
+@dataclass(frozen=True)
+class AlignBatch:
+    """What a step learns from: C crops, of whose first D the K pairs each are denoised."""
+
+    crops: Tensor
+    """(C, 3, S, S) in [-1, 1], as policy and reference both see them."""
+    poses: Tensor
+    """(D*K*2, 133) winner and loser of each pair in turn, crop by crop."""
+    weight: Tensor
+    """(D*K, 133) of the pairs' squared errors."""
+    time: Tensor
+    """(D*K,) timesteps, shared by winner and loser."""
+    noise: Tensor
+    """(D*K, 133) unit noise, shared likewise."""
+    preferred: Tensor
+    """(C, 133) where the encoder's own estimate is drawn."""
+    replayed: LabelledBatch | None = None
+    """R labelled crops."""
+    replay_time: Tensor | None = None
+    """(R,)"""
+    replay_noise: Tensor | None = None
+    """(R, 133)"""
 
 
 class AlignRecipe:
@@ -76,11 +106,15 @@ class AlignRecipe:
         self.preferred = self._preferred()
         self.model: Policy = policy.to(device).train()
         self.train_encoder = config.optimiser.encoder_learning_rate > 0
-        fixed = config.fixed_statistics or not self.train_encoder
+        self.fixed = config.fixed_statistics or not self.train_encoder
         for module in self.model.modules():
-            if isinstance(module, nn.Dropout) or (fixed and isinstance(module, nn.BatchNorm2d)):
+            if isinstance(module, nn.Dropout) or (self.fixed and isinstance(module, nn.BatchNorm2d)):
                 module.eval()
         self.reference = reference.to(device).eval().requires_grad_(False)
+        for module in self.reference.modules():
+            if not self.fixed and isinstance(module, nn.BatchNorm2d):
+                module.train()
+                module.momentum = 0.0  # it normalises by the batch, as the policy does, and stays as it is
         self.model.condition.requires_grad_(self.train_encoder)
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
@@ -88,27 +122,45 @@ class AlignRecipe:
         return policy_groups(self.model)
 
     def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """Preference, anchor and replay of one batch."""
+        """Preference, anchor, estimate and replay of one batch."""
+        return self.loss_of(self.batch(draw))
+
+    def batch(self, draw: np.random.Generator) -> AlignBatch:
+        """The batch that `draw` draws."""
         config = self.config
         chosen = draw.choice(len(self.paired), config.batch_crops, replace=len(self.paired) < config.batch_crops)
         change = Augmentation.draw(config.augment, draw, len(chosen), self.device)
         plain = crop_tensor(self.pairs.crops[self.paired[chosen]], self.device)
-        crops = change.crops(plain) if self.train_encoder else change.mirror(plain)
         denoised = slice(config.denoised_crops)
-        poses = self._poses(self._pairs_of(chosen[denoised], draw), change.of(denoised))
+        rows, alike = self._pairs_of(chosen[denoised], draw), change.of(denoised)
         time, noise = self._noise(draw, config.denoised_crops * config.pairs_per_crop, config.antithetic)
         replayed = self._replayed(draw) if config.replay and config.replay_images else None
-        (context, estimate), known = self._encode(crops, replayed)
-        context = Context(*(part[denoised] for part in context))
+        replay_time, replay_noise = self._noise(draw, len(replayed.crops)) if replayed else (None, None)
+        return AlignBatch(
+            change.crops(plain) if self.train_encoder else change.mirror(plain),
+            self._poses(rows, alike),
+            self._weight(rows, alike),
+            time,
+            noise,
+            change.pose(torch.from_numpy(self.preferred[chosen]).to(self.device)),
+            replayed,
+            replay_time,
+            replay_noise,
+        )
+
+    def loss_of(self, batch: AlignBatch) -> tuple[Tensor, Mapping[str, float]]:
+        """The loss of a batch, and its parts for the curves."""
+        config = self.config
+        (context, estimate), known = _encode(self.model, batch.crops, batch.replayed)
+        context = context.first(config.denoised_crops)
         if config.estimate:
             context = Context(*(part.detach() for part in context))
-        winner, loser = self._errors(self.model, context, poses, time, noise)
+        winner, loser = self._errors(self.model, context, batch)
         figures = {"winner": winner.total.mean().item(), "loser": loser.total.mean().item()}
         loss = torch.zeros((), device=self.device)
         if config.objective != "sft":
             with torch.no_grad():
-                frozen, _ = self.reference.encode(change.of(denoised).mirror(plain[denoised]))
-                reference_winner, reference_loser = self._errors(self.reference, frozen, poses, time, noise)
+                reference_winner, reference_loser = self._errors(self.reference, self._frozen(batch), batch)
             preference = dpo(winner, loser, reference_winner, reference_loser, config.beta)
             loss = loss + preference.loss.mean()
             figures |= {
@@ -122,25 +174,32 @@ class AlignRecipe:
         elif config.objective == "sft":
             loss = loss + winner.total.mean()
         if config.estimate and self.train_encoder:
-            drawn = self._estimate_preference(crops, estimate, chosen, change)
+            drawn = self._estimate_preference(batch, estimate)
             loss = loss + config.estimate * drawn
             figures["estimate"] = drawn.item()
-        if replayed is not None and known is not None:
-            time, noise = self._noise(draw, len(replayed.crops))
-            supervised, parts = supervised_loss_of(self.model, *known, replayed, time, noise, config.losses)
+        if batch.replayed is not None and known is not None:
+            assert batch.replay_time is not None
+            assert batch.replay_noise is not None
+            supervised, parts = supervised_loss_of(
+                self.model, *known, batch.replayed, batch.replay_time, batch.replay_noise, config.losses
+            )
             loss = loss + config.replay * supervised
             figures["replay"] = parts["joints"] + parts["twists"]
         return loss, figures
 
-    def _estimate_preference(
-        self, crops: Tensor, estimate: PoseEstimate, chosen: np.ndarray, change: Augmentation
-    ) -> Tensor:
-        """Loss that draws the encoder's own estimate to where anchored DPO has its optimum."""
-        uvd = change.uvd(torch.from_numpy(self.preferred[chosen, :87]).to(self.device).unflatten(1, (29, 3)))
-        twists = change.twists(torch.from_numpy(self.preferred[chosen, 87:]).to(self.device).unflatten(1, (23, 2)))
+    def _frozen(self, batch: AlignBatch) -> Context:
+        """What the reference makes of the crops whose pairs are denoised. Where the policy normalises by the batch, the
+        reference does by the same batch."""
+        if self.fixed:
+            return self.reference.encode(batch.crops[: self.config.denoised_crops])[0]
+        return _encode(self.reference, batch.crops, batch.replayed)[0][0].first(self.config.denoised_crops)
+
+    def _estimate_preference(self, batch: AlignBatch, estimate: PoseEstimate) -> Tensor:
+        """Loss that draws the encoder's own estimate to the preferred poses."""
+        uvd, twists = batch.preferred[:, :87].unflatten(1, (29, 3)), batch.preferred[:, 87:].unflatten(1, (23, 2))
         # Winners share the betas of their losers: there is nothing to be learned from them.
         weights = self.config.losses.model_copy(update={"betas": 0.0})
-        return estimate_loss(estimate, LabelledBatch(crops, uvd, twists, estimate.betas.detach()), weights)
+        return estimate_loss(estimate, LabelledBatch(batch.crops, uvd, twists, estimate.betas.detach()), weights)
 
     def _preferred(self) -> np.ndarray:
         """(C, 133) for each crop that has pairs: mean winner, and `estimate_push` times mean winner less mean loser."""
@@ -161,23 +220,25 @@ class AlignRecipe:
     def _poses(self, rows: np.ndarray, change: Augmentation) -> Tensor:
         """Winners and losers of pairs (C, K) in turn, crop by crop, changed with their crops: (C*K*2, 133)."""
         both = torch.from_numpy(np.stack([self.pairs.winner[rows], self.pairs.loser[rows]], axis=2)).to(self.device)
-        uvd = change.uvd(both[..., :87].unflatten(-1, (29, 3)))
-        twists = change.twists(both[..., 87:].unflatten(-1, (23, 2)))
-        return torch.cat([uvd.flatten(3), twists.flatten(3)], dim=-1).flatten(0, 2)
+        return change.pose(both).flatten(0, 2)
 
-    def _errors(
-        self, policy: Policy, context: Context, poses: Tensor, time: Tensor, noise: Tensor
-    ) -> tuple[DenoisingError, DenoisingError]:
+    def _weight(self, rows: np.ndarray, change: Augmentation) -> Tensor:
+        """Weights (C*K, 133) of the squared errors of pairs (C, K), changed with their crops."""
+        if self.pairs.weight is None:
+            return torch.ones(rows.size, POSE_SIZE, device=self.device)
+        return change.weight(torch.from_numpy(self.pairs.weight[rows]).to(self.device)).flatten(0, 1)
+
+    def _errors(self, policy: Policy, context: Context, batch: AlignBatch) -> tuple[DenoisingError, DenoisingError]:
         """Denoising errors of winners and losers under the same timestep and noise."""
         diffusion = policy.diffusion
-        clean = diffusion.scale(poses[:, :87], poses[:, 87:])
-        time, noise = time.repeat_interleave(2), noise.repeat_interleave(2, dim=0)
+        clean = diffusion.scale(batch.poses[:, :87], batch.poses[:, 87:])
+        time, noise, weight = (part.repeat_interleave(2, dim=0) for part in (batch.time, batch.noise, batch.weight))
         denoised = diffusion.denoise(policy.hyponet, diffusion.add_noise(clean, time, noise), time, context)
         if diffusion.config.parameterisation == "edm":
-            weight = edm_weight(diffusion.sigma(time), diffusion.config.sigma_data)
+            weight = weight * edm_weight(diffusion.sigma(time), diffusion.config.sigma_data)
             error = denoising_error(denoised.pose, clean, weight)
         else:
-            error = denoising_error(denoised.noise, noise)
+            error = denoising_error(denoised.noise, noise, weight)
         winner, loser = (DenoisingError(error.joints[side::2], error.twists[side::2]) for side in range(2))
         return winner, loser
 
@@ -191,11 +252,12 @@ class AlignRecipe:
         change = Augmentation.draw(config.augment, draw, len(rows), self.device)
         return self.replay.batch(rows, self.device).augmented(change)
 
-    def _encode(
-        self, crops: Tensor, replayed: LabelledBatch | None
-    ) -> tuple[tuple[Context, PoseEstimate], tuple[Context, PoseEstimate] | None]:
-        """What the encoder makes of the crops of the pairs, and of the replayed ones."""
-        if replayed is None:
-            return self.model.encode(crops), None
-        of_pairs, of_replay = encode_together(self.model, [crops, replayed.crops])
-        return of_pairs, of_replay
+
+def _encode(
+    policy: Policy, crops: Tensor, replayed: LabelledBatch | None
+) -> tuple[tuple[Context, PoseEstimate], tuple[Context, PoseEstimate] | None]:
+    """What a policy's encoder makes of the crops of the pairs, and of the replayed ones."""
+    if replayed is None:
+        return policy.encode(crops), None
+    of_pairs, of_replay = encode_together(policy, [crops, replayed.crops])
+    return of_pairs, of_replay

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models import skeleton
 from models.cameras import mirror_joints, mirror_twist
 from schemas.config.training import AugmentConfig
 
@@ -80,6 +81,20 @@ class Augmentation:
     def twists(self, twists: Tensor) -> Tensor:
         """Twists (B, ..., 23, 2) that belong to the crops."""
         return torch.where(self._mirrored(twists), mirror_twist(twists), twists)
+
+    def pose(self, pose: Tensor) -> Tensor:
+        """Vectors (B, ..., 133) of 87 normalised uvd and 46 twists that belong to the crops."""
+        uvd, twists = pose[..., :87].unflatten(-1, (29, 3)), pose[..., 87:].unflatten(-1, (23, 2))
+        return torch.cat([self.uvd(uvd).flatten(-2), self.twists(twists).flatten(-2)], dim=-1)
+
+    def weight(self, weight: Tensor) -> Tensor:
+        """Weights (B, ..., 133) of such vectors: they change sides with them, and keep their signs."""
+        joints, twists = weight[..., :87].unflatten(-1, (29, 3)), weight[..., 87:].unflatten(-1, (23, 2))
+        swapped = [
+            part[..., list(sides), :].flatten(-2)
+            for part, sides in ((joints, skeleton.MIRROR_JOINTS), (twists, skeleton.MIRROR_TWISTS))
+        ]
+        return torch.where(self._mirrored(weight), torch.cat(swapped, dim=-1), weight)
 
     def _mirrored(self, like: Tensor) -> Tensor:
         return self.mirrored.view(-1, *(1 for _ in like.shape[1:]))

@@ -19,6 +19,7 @@ import flows.session
 from flows.clean_round import clean_round
 from flows.cli import app
 from flows.configuration import configuration
+from flows.controls import CONTROLS, train_controls
 from flows.dpo_round import dpo_round
 from flows.evaluate import evaluate
 from flows.evidence import machine
@@ -32,6 +33,7 @@ from infra.store import Store
 from infra.tables import read
 from infra.views import query
 from schemas.config.engine import EngineConfig
+from schemas.errors import ConfigError
 from tasks.context import Context
 from tasks.report.facts import RoundFacts
 from tasks.report.stage import read_facts
@@ -216,12 +218,36 @@ def test_prefect_shows_what_happened(lived: Lived) -> None:
                 assert np.asarray(drawn).std() > 5
 
 
-def test_the_evidence_page_has_every_figure(lived: Lived) -> None:
-    one = SeedEvidence.of(lived.store, lived.config, lived.facts[0], lived.facts[2])
+def test_the_evidence_page_has_every_figure_and_every_control(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flows.session, "IN_PROCESS", True)
+    key = train_controls(lived.store.url, PROFILE, "micro", 0)
+    assert train_controls(lived.store.url, PROFILE, "micro", 0) == key
+    one = SeedEvidence.of(lived.store, lived.config, lived.facts[0], lived.facts[2], key)
     page = evidence_page([one, one], machine(), "c0ffee", datetime(2026, 3, 14, tzinfo=UTC))
     assert "not measured" not in page
     for words in ("AUC of the score", "random pairs", "seed 0 | seed 0 | mean", "| train_base |", "c0ffee, 2026-03-14"):
         assert words in page, words
+    for control in CONTROLS:
+        (line, of_seeds) = (line for line in page.splitlines() if line.startswith(f"| {control.title} |"))
+        assert line.count(" % [") == 4, line
+        assert of_seeds.count(" % [") == 2, of_seeds
+    with pytest.raises(ConfigError, match="trained by another version or configuration"):
+        train_controls(lived.store.url, PROFILE, "micro", 1)
+
+
+def test_each_control_differs_from_the_round_by_what_it_names(lived: Lived) -> None:
+    """The trainings' own records say what they were trained with."""
+    trained = {record.stage_key: record for record in records(lived.store) if record.stage == "align"}
+    default = lived.config.align.model_dump(mode="json")
+    of_round = trained[lived.facts[0].known("align")]
+    assert of_round.config["train"] == default
+    for control in CONTROLS:
+        changed = {**default, **control.changes}
+        same_pairs = [
+            record.reads[2] == of_round.reads[2] for record in trained.values() if record.config["train"] == changed
+        ]
+        assert same_pairs, control.role
+        assert (control.learns_from == "pairs") in same_pairs
 
 
 def test_any_policy_is_evaluated_by_the_beginning_of_its_digest(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:

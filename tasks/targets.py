@@ -1,0 +1,132 @@
+"""Targets: poses to train on directly, without any preference. Controls of alignment, for `make evidence`.
+
+The pose of a person is the scorer's own estimate, or the label. It stands in `pairs` as its own winner and loser, so
+that the same training takes it: DPO has nothing to learn from such a pair, the anchor, supervised training and the
+estimate term have. What a policy gains from them says what the scorer's knowledge is worth when it is given directly.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from infra.shards import Shard
+from infra.stages import StageSpec
+from infra.store import Store
+from schemas.config.networks import JOINTS, TWISTS
+from schemas.errors import ConfigError
+from schemas.tables import LABEL_AS_SAMPLE, build
+from tasks.actors import ModelWorker, actor_options, device_name, microbatches
+from tasks.context import Context, Target
+from tasks.generate import not_finite
+from tasks.instances import Instances, instance_ids, load_instances
+from tasks.model_store import load_scorer
+from tasks.sharded import ShardOutput, StageResult, run_sharded
+from tasks.training.data import crop_tensor
+
+ESTIMATE, LABEL = "scorer_estimate", "label"
+"""Strategies of such pairs."""
+
+
+def targets_spec(context: Context, ingest_keys: Sequence[str], target: Target, scorer: str | None) -> StageSpec:
+    """What `targets` with these arguments is going to do."""
+    score = context.config.score
+    decisive = {
+        "target": str(target),
+        "shard_size": score.shard_size,
+        "microbatch": score.microbatch,
+        "threads": context.config.ray.threads_per_actor,
+    }
+    return context.spec("targets", 1, decisive, reads=ingest_keys, models=(scorer,) if scorer else ())
+
+
+def targets(context: Context, ingest_keys: Sequence[str], target: Target, scorer: str | None) -> StageResult:
+    """The scorer's own estimate of every instance of `target`, or without a scorer its label -> table `pairs`.
+
+    ConfigError for a scorer that makes no estimate of its own, as the published ones.
+    """
+    spec = targets_spec(context, ingest_keys, target, scorer)
+    return run_sharded(
+        context.store,
+        spec,
+        instance_ids(context.store, ingest_keys, [target]),
+        context.config.score.shard_size,
+        TargetWorker,
+        {
+            "store": context.store,
+            "ingest_keys": list(ingest_keys),
+            "scorer": scorer,
+            "microbatch": context.config.score.microbatch,
+            "pair_set": spec.key,
+            "partition": context.partition,
+            "threads": context.config.ray.threads_per_actor,
+            "device": device_name(context.config.ray),
+        },
+        tables=["pairs"],
+        **actor_options(context),
+    )
+
+
+class TargetWorker(ModelWorker):
+    """Makes the targets of a shard's instances."""
+
+    def __init__(
+        self,
+        store: Store,
+        ingest_keys: Sequence[str],
+        scorer: str | None,
+        microbatch: int,
+        pair_set: str,
+        partition: int,
+        threads: int,
+        device: str,
+    ) -> None:
+        super().__init__(threads)
+        self.store, self.ingest_keys, self.microbatch = store, ingest_keys, microbatch
+        self.pair_set, self.partition, self.device = pair_set, partition, torch.device(device)
+        self.scorer = load_scorer(store, scorer).to(self.device) if scorer else None
+
+    def work(self, shard: Shard) -> ShardOutput:
+        """Rows of `pairs`, sorted by instance."""
+        instances = load_instances(self.store, self.ingest_keys, shard.ids)
+        uvd, twists, betas = self._estimates(instances) if self.scorer else _labels(instances)
+        known = np.concatenate([uvd.reshape(len(instances), -1), twists.reshape(len(instances), -1), betas], axis=1)
+        good = np.isfinite(known).all(axis=1)
+        rows = np.flatnonzero(good)
+        pose = {
+            "uvd": uvd[rows].reshape(len(rows), JOINTS * 3),
+            "twist": twists[rows].reshape(len(rows), TWISTS * 2),
+            "betas": betas[rows],
+        }
+        columns = {
+            "pair_set": self.pair_set,
+            "instance_id": [instances.ids[row] for row in rows],
+            "generation_id": self.pair_set,
+            "winner": np.full(len(rows), LABEL_AS_SAMPLE, np.int32),
+            "loser": np.full(len(rows), LABEL_AS_SAMPLE, np.int32),
+            "strategy": ESTIMATE if self.scorer else LABEL,
+            **{f"{side}_{part}": values for side in ("winner", "loser") for part, values in pose.items()},
+            "dataset": [instances.dataset[row] for row in rows],
+            "round": np.full(len(rows), self.partition, np.int32),
+            "stage_key": self.pair_set,
+        }
+        failures = not_finite(instances.ids, good, "the estimates" if self.scorer else "the labels")
+        return ShardOutput({"pairs": build("pairs", columns)}, failures, ok=len(rows))
+
+    @torch.no_grad()
+    def _estimates(self, instances: Instances) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """uvd (N, 29, 3), unit twists (N, 23, 2) and betas (N, 10) as the scorer's encoder estimates them."""
+        parts: list[list[np.ndarray]] = []
+        for rows, used in microbatches(len(instances), self.microbatch):
+            assert self.scorer is not None
+            _, estimate = self.scorer.encode(crop_tensor(instances.crops[rows], self.device))
+            if estimate is None:
+                raise ConfigError("This scorer's encoder makes no estimate of a pose: there are no targets to take.")
+            unit = torch.nn.functional.normalize(estimate.twists, dim=-1, eps=1e-6)
+            parts.append([part.cpu().numpy()[:used] for part in (estimate.uvd, unit, estimate.betas)])
+        uvd, twists, betas = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return uvd, twists, betas
+
+
+def _labels(instances: Instances) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return instances.uvd, instances.twists, instances.betas

@@ -1,0 +1,55 @@
+"""Targets: a pose as its own winner and loser, of the scorer or of the label, and a reason where there is none."""
+
+import numpy as np
+import pytest
+import torch
+
+from infra.tables import read
+from schemas.errors import ConfigError
+from schemas.tables import LABEL_AS_SAMPLE, matrix
+from tasks.instances import instance_ids, load_instances
+from tasks.model_store import load_scorer
+from tasks.targets import ESTIMATE, LABEL, targets, targets_spec
+from tasks.training.data import crop_tensor
+from tests.tasks import micro
+from tests.tasks.conftest import MicroStore
+
+pytestmark = pytest.mark.slow
+
+
+def poses(held: MicroStore, key: str, side: str) -> np.ndarray:
+    rows = read(held.store, "pairs", stage_keys=[key]).sort_by("instance_id")
+    assert set(rows.column("winner").to_pylist()) == {LABEL_AS_SAMPLE}
+    return np.concatenate([matrix(rows, f"{side}_{part}") for part in ("uvd", "twist", "betas")], axis=1)
+
+
+def test_the_scorers_own_estimate_is_winner_and_loser(micro_store: MicroStore) -> None:
+    keys = [micro_store.ingest_key]
+    done = targets(micro_store.context, keys, micro.WILD_TRAIN, micro_store.scorer)
+    assert done.key == targets_spec(micro_store.context, keys, micro.WILD_TRAIN, micro_store.scorer).key
+    ids = instance_ids(micro_store.store, keys, [micro.WILD_TRAIN])
+    crops = load_instances(micro_store.store, keys, ids).crops
+    with torch.no_grad():
+        _, estimate = load_scorer(micro_store.store, micro_store.scorer).encode(crop_tensor(crops, torch.device("cpu")))
+    assert estimate is not None
+    unit = estimate.twists / estimate.twists.norm(dim=-1, keepdim=True)
+    expected = torch.cat([estimate.uvd.flatten(1), unit.flatten(1), estimate.betas], dim=1).numpy()
+    for side in ("winner", "loser"):
+        np.testing.assert_allclose(poses(micro_store, done.key, side), expected, atol=1e-5)
+    assert set(read(micro_store.store, "pairs", stage_keys=[done.key]).column("strategy").to_pylist()) == {ESTIMATE}
+
+
+def test_without_a_scorer_it_is_the_label(micro_store: MicroStore) -> None:
+    keys = [micro_store.ingest_key]
+    done = targets(micro_store.context, keys, micro.WILD_VALIDATION, None)
+    people = load_instances(micro_store.store, keys, instance_ids(micro_store.store, keys, [micro.WILD_VALIDATION]))
+    expected = [people.uvd.reshape(len(people), -1), people.twists.reshape(len(people), -1), people.betas]
+    np.testing.assert_array_equal(poses(micro_store, done.key, "winner"), np.concatenate(expected, axis=1))
+    rows = read(micro_store.store, "pairs", stage_keys=[done.key])
+    assert set(rows.column("strategy").to_pylist()) == {LABEL}
+
+
+def test_a_scorer_without_an_estimate_has_no_targets(micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.hmr_scorer.HMRScorer.encode", lambda self, crops: (None, None))
+    with pytest.raises(ConfigError, match="makes no estimate"):
+        targets(micro_store.context, [micro_store.ingest_key], micro.WILD_TRAIN, micro_store.scorer)
