@@ -13,7 +13,10 @@ from models.hrnet_condition import HRNetCondition
 from models.hyponet import Context, HypoNet
 from models.item_graph import MaskedLinear, apply_masks
 from models.objectives import DenoisingError, SmplLoss, denoising_error, dpo, kto, smpl_loss, squared_error
+from models.policy import Policy
 from schemas.profiles import paper
+from tasks.training.align import AlignBatch, AlignRecipe, PreferencePairs
+from tasks.training.data import LabelledCrops
 from tests.parity.rules import HRNET_GAINS, assert_golden, golden, normal, state, uniform, weight
 
 FILE = "07_losses_adhmr.npz"
@@ -139,6 +142,53 @@ def test_dpo_step(networks: Networks) -> None:
     near(loss, "step_dpo.loss", rtol=1e-3)
     loss.backward()
     assert_gradients(networks, "dpo")
+
+
+def aligning(networks: Networks) -> AlignRecipe:
+    """The product's own alignment under the profile paper, with these networks; its batches are given by the test."""
+    config = paper().align.model_copy(update={"batch_crops": 3, "denoised_crops": 3})
+    policy, reference = Policy(CONFIG), Policy(CONFIG)
+    policy.hyponet.load_state_dict(networks.policy.state_dict())
+    reference.hyponet.load_state_dict(networks.reference.state_dict())
+    for mine in (policy, reference):
+        mine.condition.load_state_dict(networks.encoder.state_dict())
+    for layer in policy.modules():
+        if isinstance(layer, MaskedLinear) and layer.weight._backward_hooks:
+            layer.weight._backward_hooks.clear()
+    crops, poses = np.zeros((3, 8, 8, 3), np.uint8), np.zeros((3, 133), np.float32)
+    none = np.zeros((0, 1), np.float32)
+    replay = LabelledCrops(np.zeros((0, 8, 8, 3), np.uint8), none, none, none, none, none)
+    return AlignRecipe(
+        config, policy, reference, PreferencePairs(crops, np.arange(3), poses, poses), replay, torch.device("cpu")
+    )
+
+
+def golden_batch(encoder: HRNetCondition) -> AlignBatch:
+    """The recorded images, poses, masks, timesteps and noise of step_dpo; images as the crops that become them."""
+    winner, loser = (torch.cat([part.flatten(1) for part in pose(which)], dim=1) for which in "wl")
+    return AlignBatch(
+        crops=(normal("st.img", (3, 3, 256, 256)) * encoder.spread + encoder.mean) * 2 - 1,
+        poses=torch.stack([winner, loser], dim=1).flatten(0, 1),
+        weight=torch.cat([part.flatten(1) for part in visible()], dim=1),
+        time=TIME,
+        noise=torch.cat([normal("st.eps1", (3, 87)), normal("st.eps2", (3, 46))], dim=1),
+        preferred=torch.zeros(3, 133),
+    )
+
+
+def test_the_products_own_dpo_step(networks: Networks) -> None:
+    """AlignRecipe under the profile paper gives the published step's errors, loss and gradients."""
+    recipe, batch = aligning(networks), golden_batch(networks.encoder)
+    with torch.no_grad():
+        for of, policy in (("policy", recipe.model), ("ref", recipe.reference)):
+            winner, loser = recipe._errors(policy, policy.encode(batch.crops)[0], batch)
+            near(winner.joints - loser.joints, f"step_dpo.{of}_joint_diff", rtol=1e-5, atol=2e-4)
+            near(winner.twists - loser.twists, f"step_dpo.{of}_twist_diff", rtol=1e-5, atol=2e-4)
+    loss, _ = recipe.loss_of(batch)
+    near(loss, "step_dpo.loss", rtol=1e-3)
+    loss.backward()
+    assert_gradients(Networks(recipe.model.hyponet, recipe.reference.hyponet, recipe.model.condition), "dpo")
+    assert all(weights.grad is None for weights in recipe.reference.parameters())
 
 
 def test_kto_step(networks: Networks) -> None:

@@ -1,0 +1,48 @@
+"""Rows of the report: what a control can't say is not shown, and the term that makes the gain is named."""
+
+from dataclasses import replace
+
+from schemas.profiles import paper, tiny
+from tasks.metric import Metric
+from tasks.report.facts import RoundFacts
+from tasks.report.fill import notices
+from tasks.report.measured import DEPTH_NOTE, TEST, estimate_notice, headline
+
+DPO = RoundFacts("dpo", "c", 1, "a" * 64, "b" * 64, "a" * 64, "s" * 64, ())
+
+
+def found() -> dict[tuple[str, str, object], Metric]:
+    rows = [
+        Metric(name, role, TEST, unit, value, 10, value - 1, value + 1)
+        for name in ("zero_noise_mpvpe", "expected_mpvpe")
+        for role, unit, value in (
+            ("before", "mm", 200.0),
+            ("after", "mm", 190.0),
+            ("change", "%", -5.0),
+            ("change_less_noise", "%", 0.0),
+            ("change_random_pairs", "%", -1.0),
+        )
+    ]
+    return {(row.name, row.role, row.target): row for row in rows}
+
+
+def test_less_noise_says_nothing_of_zero_noise() -> None:
+    (group,) = headline(found(), DPO, tiny())
+    controls = {row.name.split(" ")[0]: set(row.controls) for row in group.rows}
+    assert controls == {"zero-noise": {"random pairs"}, "expected": {"random pairs", "less noise"}}
+
+
+def test_where_the_numbers_stand_the_depth_is_said_to_be_the_labels() -> None:
+    (group,) = headline(found(), DPO, tiny())
+    assert DEPTH_NOTE in group.note
+
+
+def test_the_estimate_term_is_named_where_it_was_trained_on() -> None:
+    assert "estimate" in "".join(notices(DPO, tiny()))
+    assert "not DPO's" in estimate_notice(tiny())
+    assert notices(replace(DPO, notices=("first",)), tiny())[0] == "first"
+    assert not estimate_notice(paper())
+    config = tiny()
+    assert not estimate_notice(config.model_copy(update={"align": config.align.model_copy(update={"estimate": 0.0})}))
+    assert not notices(replace(DPO, kind="clean"), tiny())
+    assert not notices(replace(DPO, policy_after=None), tiny())
