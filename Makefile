@@ -12,7 +12,7 @@ ARGS ?=
 AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install run clean-round serve stop evidence test check quick lint faults parity paper-smoke bench nightly clean
+.PHONY: help install run clean-round serve stop evidence test check quick lint faults parity paper-smoke bench mutants nightly clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -60,6 +60,9 @@ test: lint ## lint and all tests but the nightly ones, paper-smoke and the longe
 
 faults: $(STAMP) ## every fault that the engine must survive, with a line for each; some: make faults ARGS="S3 disk"
 	$(BIN)/python -m tests.faults $(ARGS)
+
+mutants: $(STAMP) ## wrong lines in the science and the protocol, each against the tests that must notice it (long)
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 nightly: $(STAMP) ## the tests that take minutes each
 	$(BIN)/pytest -m nightly

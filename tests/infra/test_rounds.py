@@ -46,6 +46,17 @@ def test_life_of_a_campaign(store: Store) -> None:
     assert rounds.state(store, "other").events == ()
 
 
+def test_the_first_policy_stays_the_first_after_promotions(store: Store) -> None:
+    rounds.begin(store, "c", "base")
+    for number in (1, 2):
+        rounds.open_round(store, "c", number)
+        rounds.promote(store, "c", number, f"aligned-{number}", "")
+        rounds.close_round(store, "c", number)
+        seen = rounds.state(store, "c")
+        assert (seen.policy, seen.first_policy) == (f"aligned-{number}", "base")
+        assert rounds.first_policy(store, "c") == "base"
+
+
 def test_order_is_kept(store: Store) -> None:
     with pytest.raises(StoreError, match="the next one is 1"):
         rounds.open_round(store, "c", 2)

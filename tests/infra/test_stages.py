@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from unittest import mock
 
 import pyarrow.compute as pc
 import pytest
@@ -57,6 +59,20 @@ def test_commit_is_found_and_repeatable(tmp_path: Path) -> None:
     assert first.rows == {"scores": 7, "failures": 3}
     assert len(before["scores"]) == 7
     assert [record.stage for record in records(store)] == ["toy"]
+
+
+def test_a_stage_stands_after_those_that_it_reads_whatever_the_clocks_said(tmp_path: Path) -> None:
+    """The clock was set back by a year between each stage and the one that reads it."""
+    store, keys = Store.open(tmp_path / "store"), []
+    for number, name in enumerate(("first", "second", "third")):
+        spec = StageSpec(name, 1, {"of": "clocks"}, reads=tuple(keys[-1:]))
+        year = datetime(2026 - number, 1, 1, tzinfo=UTC)
+        with mock.patch("infra.stages.now", return_value=year):
+            commit_rows(store, spec, {}, started_at=year)
+        keys.append(spec.key)
+    assert [record.stage for record in records(store)] == ["first", "second", "third"]
+    times = [record.finished_at for record in records(store)]
+    assert times == sorted(times, reverse=True)
 
 
 @pytest.mark.slow

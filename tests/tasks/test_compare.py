@@ -73,6 +73,22 @@ def test_figures_by_hand() -> None:
     assert {metric.n for metric in found.values()} == {2}
 
 
+def test_best_of_m_is_over_the_random_samples_alone() -> None:
+    """A zero-noise sample that is better than all of them is none of them."""
+    good_zero = table([[10, 90, 110, 130], [5, 80, 40, 60]], [[0.9, 0.3, 0.2, 0.1]] * 2, [50, 70])
+    assert good_zero.figures()["best_of_m_mpvpe"].tolist() == [90, 40]
+    assert good_zero.figures()["expected_mpvpe"].tolist() == [110, 60]
+    assert good_zero.figures()["selected_mpvpe"].tolist() == [90, 80]
+    assert good_zero.figures()["zero_noise_mpvpe"].tolist() == [10, 5]
+
+
+def test_the_share_of_diversity_is_taken_of_the_campaigns_first_policy() -> None:
+    first = replace(BEFORE, diversity=np.array([100.0, 80.0]))
+    found = by_name(list(measure(WILD, {"before": BEFORE, "after": AFTER, "first": first}, {}, CONFIG)))
+    assert found["diversity", "share_of_first"].value == pytest.approx(45 / 90)
+    assert found["diversity", "change"].value == pytest.approx(100 * (45 / 60 - 1))
+
+
 def test_drift_is_the_change_on_source() -> None:
     tables = {"before": BEFORE, "after": AFTER, "first": BEFORE}
     found = by_name(list(measure(SOURCE, tables, {}, CONFIG)))

@@ -1,0 +1,26 @@
+"""Which modules hold the science and the protocol, and which tests have to notice when one of them is wrong."""
+
+from typing import Final
+
+ROOMS: Final[dict[str, tuple[str, ...]]] = {
+    "models/objectives.py": ("tests/models/test_objectives.py", "tests/parity/test_losses.py", "tests/invariants"),
+    "models/diffusion.py": ("tests/models/test_diffusion.py", "tests/parity/test_hyponet.py"),
+    "models/cameras.py": (
+        "tests/models/test_cameras.py",
+        "tests/models/test_kinematics.py",
+    ),
+    "models/kinematics.py": ("tests/models/test_kinematics.py", "tests/parity/test_kinematics.py"),
+    "tasks/training/align.py": ("tests/tasks/training/test_align.py", "tests/invariants"),
+    "tasks/pair.py": ("tests/tasks/test_pair.py",),
+    "tasks/score.py": ("tests/tasks/test_score.py",),
+    "tasks/gates.py": ("tests/tasks/test_gates.py",),
+    "tasks/compare.py": ("tests/tasks/test_compare.py",),
+    "tasks/clean/filtering.py": ("tests/tasks/test_clean.py",),
+    "tasks/clean/pseudo.py": ("tests/tasks/test_clean.py",),
+    "tasks/ingest/units.py": ("tests/tasks/ingest/test_boxes.py", "tests/tasks/ingest/test_ingest.py"),
+    "tasks/ingest/row_checks.py": ("tests/tasks/ingest/test_row_checks.py", "tests/tasks/ingest/test_annotated.py"),
+    "infra/rounds.py": ("tests/infra/test_rounds.py",),
+    "infra/stages.py": ("tests/infra/test_stages.py",),
+    "infra/noise.py": ("tests/infra/test_noise.py", "tests/tasks/test_generate.py"),
+}
+"""Module -> its tests, the quick ones first."""

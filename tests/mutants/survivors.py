@@ -1,0 +1,108 @@
+"""Mutants that once survived every test, by hand: each must die now, whatever the drawn ones do."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.mutants.draw import Mutant
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """A change of a module's text: `old` stands there once. `tests` must notice it."""
+
+    what: str
+    module: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    def mutant(self, root: Path) -> Mutant:
+        """The changed module. AssertionError where the text isn't there once: the module was rewritten."""
+        source = (root / self.module).read_text(encoding="utf-8")
+        assert source.count(self.old) == 1, f"{self.module} holds {self.old!r} {source.count(self.old)} times, not once"
+        line = source[: source.index(self.old)].count("\n") + 1
+        return Mutant(self.module, line, self.what, self.new, source.replace(self.old, self.new))
+
+
+_ALIGN, _ALIGN_TESTS = "tasks/training/align.py", ("tests/tasks/training/test_align.py",)
+SURVIVORS = (
+    Survivor(
+        "winner and loser swapped",
+        _ALIGN,
+        "error.twists[side::2]) for side in range(2))",
+        "error.twists[side::2]) for side in (1, 0))",
+        _ALIGN_TESTS,
+    ),
+    Survivor(
+        "reference not mirrored with the policy",
+        _ALIGN,
+        "self.reference.encode(batch.crops[: self.config.denoised_crops])[0]",
+        "self.reference.encode(batch.crops[: self.config.denoised_crops].flip(3))[0]",
+        _ALIGN_TESTS,
+    ),
+    Survivor(
+        "EDM weight dropped",
+        _ALIGN,
+        "weight = weight * edm_weight(diffusion.sigma(time), diffusion.config.sigma_data)",
+        "weight = weight * 1.0",
+        _ALIGN_TESTS,
+    ),
+    Survivor("replay weight dropped", _ALIGN, "config.replay * supervised", "supervised", _ALIGN_TESTS),
+    Survivor("estimate weight dropped", _ALIGN, "config.estimate * drawn", "drawn", _ALIGN_TESTS),
+    Survivor(
+        "twists not mirrored with the crop",
+        "tasks/training/augment.py",
+        "return torch.where(self._mirrored(twists), mirror_twist(twists), twists)",
+        "return twists",
+        _ALIGN_TESTS,
+    ),
+    Survivor(
+        "best of M counts the zero-noise sample",
+        "tasks/compare.py",
+        'found[f"best_of_m_{name}"] = drawn.min(axis=1)',
+        'found[f"best_of_m_{name}"] = values.min(axis=1)',
+        ("tests/tasks/test_compare.py",),
+    ),
+    Survivor(
+        "share_of_first taken against before",
+        "tasks/compare.py",
+        'first = figures["first"][DIVERSITY]',
+        'first = figures["before"][DIVERSITY]',
+        ("tests/tasks/test_compare.py",),
+    ),
+    Survivor(
+        "the first policy is the newest",
+        "infra/rounds.py",
+        "first_policy=changes[0].policy if changes else None",
+        "first_policy=changes[-1].policy if changes else None",
+        ("tests/infra/test_rounds.py",),
+    ),
+    Survivor(
+        "stages in the order of time alone, not of reads",
+        "infra/stages.py",
+        "            if key in known and key not in ordered:\n                take(known[key])\n",
+        "            pass\n",
+        ("tests/infra/test_stages.py",),
+    ),
+    Survivor(
+        "key-points of another place compared",
+        "tasks/ingest/row_checks.py",
+        "joint not in OTHER_PLACE for joint",
+        "True for joint",
+        ("tests/tasks/ingest/test_row_checks.py",),
+    ),
+    Survivor(
+        "farthest depth ignored",
+        "tasks/ingest/row_checks.py",
+        "depths.min() <= depths.max() <= FARTHEST_M",
+        "depths.min()",
+        ("tests/tasks/ingest/test_row_checks.py",),
+    ),
+    Survivor(
+        "twists not mirrored in scoring",
+        "tasks/score.py",
+        "mirror_joints(uvd), mirror_twist(twists)",
+        "mirror_joints(uvd), twists",
+        ("tests/tasks/test_score.py",),
+    ),
+)
