@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.bodies import SMPL_LEAF_VERTICES, SMPL_VERTICES, Body, load_body
 from models.skeleton import LEAF_PARENTS, SMPL_JOINTS, SMPL_PARENTS
-from tests.parity.rules import prefix, rng
+from tests.parity.rules import rng
 
 Floats = NDArray[np.float64]
 
@@ -85,6 +85,6 @@ def mean_betas() -> Floats:
 @cache
 def body() -> Body:
     """The body, read from a file as a user's would be."""
-    with TemporaryDirectory(prefix=f"smpl{prefix()}") as folder:
+    with TemporaryDirectory(prefix="smpl-") as folder:
         np.savez(Path(folder) / "SMPL_NEUTRAL.npz", **arrays())  # type: ignore[arg-type]
         return load_body(Path(folder) / "SMPL_NEUTRAL.npz")

@@ -29,6 +29,9 @@ HRNET_GAINS: Gains = (
 FORWARD = 1e-4
 """Largest absolute difference of a forward pass."""
 
+QUATERNIONS = 1e-4
+"""The same of a rotation's quaternion: half of what rotations may differ by."""
+
 
 @cache
 def prefix() -> str:

@@ -12,7 +12,7 @@ from models.quaternions import quaternions_from_rotations, rotations_from_quater
 from models.recovery import recover_body
 from tests.parity.body import body, human36m_regressor
 from tests.parity.people import COUNT, IK, INTRINSICS, people
-from tests.parity.rules import assert_golden, golden, normal
+from tests.parity.rules import QUATERNIONS, assert_golden, golden, normal
 
 ROTATIONS = 2e-4
 METRES = 2e-4
@@ -69,9 +69,9 @@ def test_rotations_fall_into_the_published_swings_and_twists() -> None:
 def test_quaternions_are_the_published_ones_with_their_signs() -> None:
     rotations = torch.from_numpy(golden(IK)["quat.in_rotmat"])
     quaternions = quaternions_from_rotations(rotations)
-    assert_golden(quaternions, IK, "quat.rotmat_to_quat", atol=1e-5)
-    assert_golden(rotations_from_quaternions(quaternions), IK, "quat.back", atol=1e-5)
-    _same_turn(quaternions_from_rotations(people().rotations), "fwd.theta_quat", 1e-5)
+    assert_golden(quaternions, IK, "quat.rotmat_to_quat", atol=QUATERNIONS)
+    assert_golden(rotations_from_quaternions(quaternions), IK, "quat.back", atol=QUATERNIONS)
+    _same_turn(quaternions_from_rotations(people().rotations), "fwd.theta_quat", QUATERNIONS)
 
 
 @pytest.mark.parametrize("branch", BRANCHES)

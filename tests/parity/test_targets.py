@@ -13,7 +13,7 @@ from models.quaternions import quaternions_from_rotations
 from tasks.ingest.published_crop import cut_published_crop
 from tests.parity.body import body
 from tests.parity.people import COUNT, INTRINSICS, TARGETS, label, people, target
-from tests.parity.rules import assert_golden, golden, normal, rng
+from tests.parity.rules import QUATERNIONS, assert_golden, golden, normal, rng
 
 PIXELS = 2e-4
 MM = 2e-3
@@ -80,7 +80,7 @@ def test_joints_become_the_published_targets(crop: str) -> None:
         assert_golden(who.betas[person], TARGETS, name + "target_beta", atol=0)
         expected = torch.from_numpy(golden(TARGETS)[name + "target_theta"]).view(24, 4)
         signs = (theta[person] * expected).sum(-1, keepdim=True).sign()
-        torch.testing.assert_close(theta[person] * signs, expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(theta[person] * signs, expected, atol=QUATERNIONS, rtol=0)
         for seen in ("joints_vis_29", "joints_vis_24", "joints_vis_17", "target_theta_weight", "target_twist_weight"):
             assert (golden(TARGETS)[name + seen] == 1).all()
 
