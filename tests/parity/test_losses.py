@@ -61,7 +61,7 @@ def loss_on_labels(error: DenoisingError, counted: Tensor | None = None) -> Smpl
 def assert_loss(loss: SmplLoss, name: str, parts: bool = True) -> None:
     near(loss.total, POLICY, f"{name}.total")
     near(loss.uv, POLICY, f"{name}.loss_2d")
-    # the reference takes it off another loss, in single precision: where it is nothing, digits of that one are left
+    # where it is nothing, the reference's single precision leaves some 1e-5 of it
     assert_golden(loss.betas, POLICY, f"{name}.loss_beta", atol=LOSS * loss.total.item(), rtol=LOSS)
     if parts:
         near(loss.joints, POLICY, f"{name}.loss_joint")
