@@ -211,9 +211,9 @@ def _share_of_estimate(found: Sequence[SeedEvidence]) -> str:
     whole, estimate, dpo = (mean(role) for role in ("change", "change_estimate_alone", "change_dpo_alone"))
     return (
         "`align.estimate` is a regression of the image encoder's own pose estimate on winner + push * (winner - loser) "
-        f"and no preference objective. Alone it changes zero-noise MPVPE by {_number(estimate, '%')}, where the default does "
-        f"by {_number(whole, '%')} and DPO through the denoiser alone by {_number(dpo, '%')}: "
-        f"{100 * estimate / whole:.0f} % of the gain are reached without any DPO."
+        "and no preference objective. Alone it changes zero-noise MPVPE by "
+        f"{_number(estimate, '%')}, where the default does by {_number(whole, '%')} and DPO through the denoiser alone "
+        f"by {_number(dpo, '%')}: {100 * estimate / whole:.0f} % of the gain are reached without any DPO."
     )
 
 
