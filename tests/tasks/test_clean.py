@@ -64,6 +64,12 @@ def test_swaps_are_a_ring_without_fixed_points(count: int, share: float, seed: i
     assert swaps(ids[::-1], share, seed) == donors
 
 
+def test_who_swaps_with_whom_is_the_seeds_alone_and_stays_so() -> None:
+    """Finished stages have these swaps under their keys: another ring would be another stage."""
+    assert swaps(["a", "b", "c", "d", "e"], 0.8, 3) == {"e": "c", "b": "e", "a": "b", "c": "a"}
+    assert swaps(["e", "d", "c", "b", "a"], 0.8, 3) == swaps(["a", "b", "c", "d", "e"], 0.8, 3)
+
+
 @given(arrays(np.float64, st.integers(1, 30), elements=st.sampled_from([0.1, 0.5, 0.7])), st.floats(0, 1))
 def test_the_best_share_is_kept(scores: np.ndarray, share: float) -> None:
     kept = best_share(scores, share)
