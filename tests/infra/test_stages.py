@@ -75,6 +75,12 @@ def test_a_stage_stands_after_those_that_it_reads_whatever_the_clocks_said(tmp_p
     assert times == sorted(times, reverse=True)
 
 
+def test_of_a_long_detail_the_beginning_is_kept(tmp_path: Path) -> None:
+    store, spec = Store.open(tmp_path / "store"), StageSpec("told", 1, {})
+    commit_rows(store, spec, {}, 1, failures=[Failure("a", "long", "0123456789" * 300)])
+    assert read(store, "failures").column("detail").to_pylist() == ["0123456789" * 200]
+
+
 @pytest.mark.slow
 def test_processes_that_race_leave_one_set_of_rows(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")

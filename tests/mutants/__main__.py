@@ -111,7 +111,7 @@ def _copy(place: Path) -> Path:
 
 def _run(trial: Trial, places: "SimpleQueue[Path]") -> Outcome:
     mutant = trial.mutant
-    if why := reason(mutant.module, mutant.before, mutant.after):
+    if why := reason(mutant.module, mutant.text, mutant.before, mutant.after):
         return Outcome(trial, f"can't matter ({why})", 0.0)
     place, began = places.get(), time.monotonic()
     file = place / mutant.module

@@ -44,6 +44,8 @@ class Mutant:
     line: int
     before: str
     after: str
+    text: str
+    """Its line as it was."""
     source: str
     """The whole changed module."""
 
@@ -65,7 +67,9 @@ def mutants_of(root: Path, module: str) -> list[Mutant]:
         before = encoded[begin:end].decode()
         changed = (encoded[:begin] + text.encode() + encoded[end:]).decode()
         if ast.dump(ast.parse(changed)) != ast.dump(ast.parse(source)):
-            found.append(Mutant(module, node.lineno, " ".join(before.split()), " ".join(text.split()), changed))
+            found.append(
+                Mutant(module, node.lineno, _flat(before), _flat(text), lines[node.lineno - 1].strip(), changed)
+            )
     return sorted(found, key=lambda mutant: (mutant.line, mutant.before, mutant.after))
 
 
@@ -77,6 +81,10 @@ def draw(root: Path, module: str, count: int, seed: int) -> list[Mutant]:
     first = {mutant.line: mutant for mutant in reversed(every)}
     apart = [mutant for mutant in every if first[mutant.line] is mutant]
     return [*apart, *(mutant for mutant in every if first[mutant.line] is not mutant)][:count]
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _changes(tree: ast.Module) -> Iterator[tuple[ast.expr, str]]:

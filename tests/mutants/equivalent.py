@@ -2,10 +2,26 @@
 
 from typing import Final
 
-EQUIVALENT: Final[dict[str, str]] = {}
-"""`module: before -> after`, without the line, and why no test could tell it apart."""
+EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
+    (
+        "tasks/score.py",
+        "self.scorer = scorer.to(self.device).eval().requires_grad_(False)",
+        "False -> True",
+    ): "scores are taken without gradients anyway; this only spares what autograd would keep",
+    (
+        "tasks/clean/filtering.py",
+        "uvd = np.where(complete[:, None, None], found.uvd, np.float32(0))",
+        "0 -> 1",
+    ): "what stands in for joints that are not known is scored and then left out, whatever it is",
+    (
+        "tasks/ingest/units.py",
+        'pa.field("source", pa.int32(), False, {"description": "which of the sources"}),',
+        "False -> True",
+    ): "Arrow does not look whether a column without nulls is declared so; the plan is read by name",
+}
+"""Module, text of the line, change: why no test could tell it apart."""
 
 
-def reason(module: str, before: str, after: str) -> str:
-    """Why this mutant can't matter; empty if it can."""
-    return EQUIVALENT.get(f"{module}: {before} -> {after}", "")
+def reason(module: str, line: str, before: str, after: str) -> str:
+    """Why this mutant can't matter; empty if it can. `line` is the text of its line in the module as it is."""
+    return EQUIVALENT.get((module, line.strip(), f"{before} -> {after}"), "")

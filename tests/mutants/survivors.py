@@ -20,8 +20,9 @@ class Survivor:
         """The changed module. AssertionError where the text isn't there once: the module was rewritten."""
         source = (root / self.module).read_text(encoding="utf-8")
         assert source.count(self.old) == 1, f"{self.module} holds {self.old!r} {source.count(self.old)} times, not once"
-        line = source[: source.index(self.old)].count("\n") + 1
-        return Mutant(self.module, line, self.what, self.new, source.replace(self.old, self.new))
+        line = source[: source.index(self.old)].count("\n")
+        changed = source.replace(self.old, self.new)
+        return Mutant(self.module, line + 1, self.what, self.new, source.splitlines()[line].strip(), changed)
 
 
 _ALIGN, _ALIGN_TESTS = "tasks/training/align.py", ("tests/tasks/training/test_align.py",)

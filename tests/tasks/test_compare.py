@@ -141,6 +141,7 @@ def test_stage_on_real_evaluations(micro_store: MicroStore) -> None:
     before, after = evaluated(micro_store.policy), evaluated(other)
     less = evaluate(context, keys, (WILD, SOURCE), micro_store.policy, None, micro.CONFIG.evaluate, 0.4).key
     result = compare(context, before, after, {"less_noise": less})
+    assert not result.reused
     assert result.key == compare_spec(context, before, after, {"less_noise": less}).key
     assert compare(context, before, after, {"less_noise": less}).reused
     found = {
