@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from infra.stages import StageSpec, now
 from infra.store import Store
-from infra.tables import finished_keys
+from infra.whole import whole_keys
 from schemas.digests import canonical_json
 from schemas.errors import StoreError
 
@@ -45,7 +45,7 @@ class Unfinished:
 def note_begin(store: Store, spec: StageSpec, total: int, unit: str) -> None:
     """Note that the stage begins; a later attempt replaces the note of an earlier one."""
     begun = Begun(spec.key, spec.name, spec.campaign, spec.recorded_round, total, unit, now().isoformat())
-    store.atomic_write(f"{FOLDER}/{spec.key}.json", canonical_json(asdict(begun)).encode() + b"\n")
+    store.atomic_write(f"{FOLDER}/{spec.key}.json", canonical_json(asdict(begun)).encode() + b"\n", lasting=False)
 
 
 def note_end(store: Store, spec: StageSpec) -> None:
@@ -55,8 +55,9 @@ def note_end(store: Store, spec: StageSpec) -> None:
 
 def unfinished(store: Store) -> list[Unfinished]:
     """Every stage that has begun and is not committed, oldest first."""
-    done = finished_keys(store)
-    found = [_look(store, begun) for begun in _notes(store) if begun.stage_key not in done]
+    notes = _notes(store)
+    done = whole_keys(store, [begun.stage_key for begun in notes]) if notes else set()
+    found = [_look(store, begun) for begun in notes if begun.stage_key not in done]
     return sorted(found, key=lambda one: (one.since, one.begun.stage_key))
 
 

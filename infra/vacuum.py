@@ -3,7 +3,7 @@
 Candidates are data files that stand in no version of their table, receipts of shards, plans of ingests, checkpoints of
 trainings, notes of begun stages, and temporary files of writers that died. All must be older than the grace period; and
 as long as one file of an unfinished stage is younger, all of that stage's files stay, since a run may be about to go on
-with them.
+with them. Whatever a stage has left that is finished and not whole stays: it may be repaired from it.
 """
 
 import json
@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from infra.store import TEMPORARY, Store
 from infra.tables import finished_keys, live_files, open_table
+from infra.whole import torn_stages
 from schemas.tables import TABLES
 
 _BEGINNING = 16
@@ -37,7 +38,8 @@ def vacuum(store: Store, *, grace: timedelta = timedelta(days=7), dry_run: bool 
     )  # before the listing: a stage that finishes meanwhile counts as unfinished, and stays
     found: list[tuple[str, str]] = []
     unfinished: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    young_stages: set[str] = set()
+    # kept like those of which a file is young, however old theirs are
+    young_stages = {torn.stage_key[:_BEGINNING] for torn in torn_stages(store)}
     for path in store.list_files(""):
         reason, owner = _leftover(path, finished)
         if reason:

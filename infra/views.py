@@ -6,14 +6,16 @@ statements that read are let through. `write_views_sql` writes the same views as
 """
 
 import re
+from collections.abc import Collection
 
 import duckdb
 import pyarrow as pa
 
 from infra.fence import REFUSED, StoreFiles
-from infra.standing import STANDING, standing_view, view_name
+from infra.standing import STANDING, UNDER_STANDING, standing_view, view_name
 from infra.store import Store
 from infra.tables import DataFile, live_files
+from infra.whole import torn_stages
 from schemas.errors import DataError, StoreError
 from schemas.tables import TABLES, TableContract
 
@@ -21,34 +23,15 @@ _ALLOWED = "SELECT (also WITH, FROM, DESCRIBE, SHOW and SUMMARIZE) and EXPLAIN"
 _EXPLAIN = re.compile(r"^\s*EXPLAIN\s*(ANALYZE\b\s*)?(\([^)]*\)\s*)?", re.IGNORECASE)
 
 
-def connect(store: Store) -> duckdb.DuckDBPyConnection:
-    """A connection, in memory, with a view for each table; fenced: no file outside of it, no extension, no setting.
-
-    The views show the store as it is now; connect again to see more.
-    """
-    connection = duckdb.connect()
-    if not store.is_local:
-        connection.register_filesystem(StoreFiles(store))
-    connection.execute("SET TimeZone = 'UTC'")  # as the tables have it, wherever the query runs
-    # in this order: once external access is off, the allowed places can't be changed; then lock both
-    connection.execute(f"SET allowed_directories = [{_quoted(store.url + '/')}]")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
-    try:
-        for known in TABLES.values():
-            connection.execute(_view(store, known))
-        for table in STANDING:
-            connection.execute(standing_view(table))
-    except duckdb.Error as error:
-        connection.close()
-        raise StoreError(f"The tables in {store.url} can't be read: {error}") from error
-    return connection
-
-
 def query(store: Store, sql: str) -> pa.Table:
-    """The answer to one reading SQL statement. DataError, with the reason, for any other and for SQL that is wrong."""
-    with connect(store) as connection:
+    """The answer to one reading SQL statement. DataError, with the reason, for any other and for SQL that is wrong.
+
+    It is run on a connection in memory, fenced: no file outside of the store, no extension, no setting. The views show
+    the store as it is now.
+    """
+    with _fenced(store) as connection:
         _refuse_writes(connection, sql)
+        _make_views(connection, store, _named(connection, sql))
         try:
             return connection.sql(sql).to_arrow_table()
         except duckdb.CatalogException as error:
@@ -86,9 +69,54 @@ def write_views_sql(store: Store) -> str:
     return store.uri("views.sql")
 
 
+def _fenced(store: Store) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    if not store.is_local:
+        connection.register_filesystem(StoreFiles(store))
+    connection.execute("SET TimeZone = 'UTC'")  # as the tables have it, wherever the query runs
+    # in this order: once external access is off, the allowed places can't be changed; then lock both
+    connection.execute(f"SET allowed_directories = [{_quoted(store.url + '/')}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def _make_views(connection: duckdb.DuckDBPyConnection, store: Store, wanted: Collection[str] = ()) -> None:
+    """The views of these names, or all: each opens the files of its table."""
+    try:
+        for known in TABLES.values():
+            if not wanted or known.name in wanted:
+                connection.execute(_view(store, known))
+        for table in STANDING:
+            if not wanted or view_name(table) in wanted:
+                connection.execute(standing_view(table))
+    except duckdb.Error as error:
+        raise StoreError(f"The tables in {store.url} can't be read: {error}") from error
+
+
+def _named(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
+    """The tables and views that a query speaks of, and those that these are made of; empty if that can't be told."""
+    for known in TABLES.values():
+        connection.execute(f"CREATE VIEW {known.name} AS {_from_nothing(known)}")
+    for table in STANDING:
+        connection.execute(standing_view(table))
+    try:
+        named = {name.lower() for name in connection.get_table_names(sql)}
+    except duckdb.Error:  # it is wrong, or no query: whatever runs it says so
+        named = set()
+    for name in (*map(view_name, STANDING), *TABLES):
+        connection.execute(f"DROP VIEW {name}")  # what was overlooked must not seem to be empty
+    if named & set(map(view_name, STANDING)):
+        named |= UNDER_STANDING
+    return named
+
+
 def _view(store: Store, known: TableContract) -> str:
     files = [file for file in live_files(store, known.name) if file.rows]
     source = _from_files(store, known, files) if files else _from_nothing(known)
+    if known.name == "stages":
+        torn = ", ".join(_quoted(one.stage_key) for one in torn_stages(store) if "stages" not in one.lost)
+        source += f" WHERE stage_key NOT IN ({torn})" if files and torn else ""
     return f"CREATE OR REPLACE VIEW {known.name} AS {source}"
 
 

@@ -47,7 +47,7 @@ class RunFolder:
 
     def say(self, step: int, note: str) -> None:
         """Tell the driver how far this is."""
-        self.write("progress.json", canonical_json({"step": step, "note": note}).encode())
+        self.write("progress.json", canonical_json({"step": step, "note": note}).encode(), lasting=False)
 
     def load_or_make(self, file: str, make: Callable[[], bytes]) -> bytes:
         """A file that is made once in a run's life, resumed or not."""
@@ -64,9 +64,9 @@ class RunFolder:
         except StoreError:  # not there
             return None
 
-    def write(self, file: str, data: bytes) -> None:
-        """Write a file, whole or not at all."""
-        self.store.atomic_write(self._path(file), data)
+    def write(self, file: str, data: bytes, *, lasting: bool = True) -> None:
+        """Write a file, whole or not at all; a `lasting` one survives a loss of power."""
+        self.store.atomic_write(self._path(file), data, lasting=lasting)
 
     def remove(self, file: str) -> None:
         """Remove a file if it is there."""
