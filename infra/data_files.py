@@ -65,7 +65,12 @@ def fresh_file_name(stage_key: str, data: bytes) -> str:
     return file_name(stage_key, f"{uuid.uuid4().hex}x{bytes_digest(data)[:_DIGITS]}")
 
 
+def content_digits(path: str) -> str | None:
+    """The digits of its content's digest that a file's name carries; None where an older name has none."""
+    match = _DIGEST.search(path)
+    return match.group(1) if match else None
+
+
 def holds_what_its_name_says(path: str, data: bytes) -> bool:
     """Whether bytes are those that the file was given its name for; True where an older name doesn't tell."""
-    match = _DIGEST.search(path)
-    return match is None or bytes_digest(data).startswith(match.group(1))
+    return bytes_digest(data).startswith(content_digits(path) or "")

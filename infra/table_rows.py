@@ -7,13 +7,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from infra.data_files import DataFile
+from infra.intact import check, lost_file
 from infra.store import Store
-from schemas.errors import DataError, StoreError
+from schemas.errors import DataError
 from schemas.tables import TableContract
-
-
-class LostFileError(StoreError):
-    """A file that a table refers to is not there, or not as it was written."""
 
 
 def read_files(
@@ -33,32 +30,26 @@ def read_files(
     wanted = pa.schema([known.schema.field(name) for name in names])
     if not files:
         return wanted.empty_table()
+    check(store, files)
     folder = store.path("tables", known.name)
-    source = ds.dataset(
-        [f"{folder}/{file.path}" for file in files],
-        filesystem=store.fs,
-        format="parquet",
-        schema=known.schema,
-        partitioning=ds.partitioning(pa.schema([known.schema.field(n) for n in known.partition_by]), flavor="hive"),
-        partition_base_dir=folder,
-    )
     try:
+        source = ds.dataset(
+            [f"{folder}/{file.path}" for file in files],
+            filesystem=store.fs,
+            format="parquet",
+            schema=known.schema,
+            partitioning=ds.partitioning(pa.schema([known.schema.field(n) for n in known.partition_by]), flavor="hive"),
+            partition_base_dir=folder,
+        )
         rows = source.to_table(columns=names, filter=where, use_threads=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError) as error:
         lost = _lost(store, files)
         if lost:
-            raise _lost_file(store, known, lost) from error
+            raise lost_file(store, known.name, lost) from error
         raise DataError(f"Table {known.name}: the condition {where} can't be applied: {error}") from error
     except FileNotFoundError as error:
-        raise _lost_file(store, known, _lost(store, files) or str(error)) from error
+        raise lost_file(store, known.name, _lost(store, files) or str(error)) from error
     return rows.cast(wanted)
-
-
-def _lost_file(store: Store, known: TableContract, what: str) -> LostFileError:
-    return LostFileError(
-        f"Table {known.name} in {store.url} has lost a file: {what}. Something else removed or changed it, or the "
-        "power failed. `adhmr repair` says what can be done; a run that meets the stage that wrote it does it again."
-    )
 
 
 def _lost(store: Store, files: Sequence[DataFile]) -> str:

@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 
 from infra.data_files import MANY, DataFile, file_name, shard_file_name
 from infra.delta_log import log_entry
+from infra.intact import LostFileError
 from infra.snapshots import newest, open_table
 from infra.store import Store
-from infra.table_rows import LostFileError, read_files
+from infra.table_rows import read_files
 from infra.versions import add_files
 from infra.whole import finished_keys, readable_keys, standing, whole_keys
 from schemas.errors import DataError

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from infra.fence import REFUSED, StoreFiles
+from infra.intact import check
 from infra.standing import STANDING, UNDER_STANDING, standing_view, view_name
 from infra.store import Store
 from infra.tables import DataFile, live_files
@@ -20,6 +21,8 @@ from schemas.errors import DataError, StoreError
 from schemas.tables import TABLES, TableContract
 
 _ALLOWED = "SELECT (also WITH, FROM, DESCRIBE, SHOW and SUMMARIZE) and EXPLAIN"
+_CATALOGS = ("show", "information_schema", "duckdb_", "pg_", "sqlite_")
+"""How words begin by which a statement asks which tables there are."""
 _EXPLAIN = re.compile(r"^\s*EXPLAIN\s*(ANALYZE\b\s*)?(\([^)]*\)\s*)?", re.IGNORECASE)
 
 
@@ -27,11 +30,11 @@ def query(store: Store, sql: str) -> pa.Table:
     """The answer to one reading SQL statement. DataError, with the reason, for any other and for SQL that is wrong.
 
     It is run on a connection in memory, fenced: no file outside of the store, no extension, no setting. The views show
-    the store as it is now.
+    the store as it is now. DamagedError if a file of a table that the statement names is not as it was committed.
     """
     with _fenced(store) as connection:
         _refuse_writes(connection, sql)
-        _make_views(connection, store, _named(connection, sql))
+        _make_views(connection, store, _named(sql))
         try:
             return connection.sql(sql).to_arrow_table()
         except duckdb.CatalogException as error:
@@ -81,38 +84,34 @@ def _fenced(store: Store) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _make_views(connection: duckdb.DuckDBPyConnection, store: Store, wanted: Collection[str] = ()) -> None:
-    """The views of these names, or all: each opens the files of its table."""
+def _make_views(connection: duckdb.DuckDBPyConnection, store: Store, wanted: Collection[str]) -> None:
+    """The views of these names, whose files must be as they were committed (`infra.intact`): each opens them."""
     try:
         for known in TABLES.values():
-            if not wanted or known.name in wanted:
-                connection.execute(_view(store, known))
+            if known.name in wanted:
+                connection.execute(_view(store, known, checked=True))
         for table in STANDING:
-            if not wanted or view_name(table) in wanted:
+            if view_name(table) in wanted:
                 connection.execute(standing_view(table))
     except duckdb.Error as error:
         raise StoreError(f"The tables in {store.url} can't be read: {error}") from error
 
 
-def _named(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
-    """The tables and views that a query speaks of, and those that these are made of; empty if that can't be told."""
-    for known in TABLES.values():
-        connection.execute(f"CREATE VIEW {known.name} AS {_from_nothing(known)}")
-    for table in STANDING:
-        connection.execute(standing_view(table))
-    try:
-        named = {name.lower() for name in connection.get_table_names(sql)}
-    except duckdb.Error:  # it is wrong, or no query: whatever runs it says so
-        named = set()
-    for name in (*map(view_name, STANDING), *TABLES):
-        connection.execute(f"DROP VIEW {name}")  # what was overlooked must not seem to be empty
-    if named & set(map(view_name, STANDING)):
-        named |= UNDER_STANDING
-    return named
+def _named(sql: str) -> Collection[str]:
+    """The tables and views whose names stand in a statement, and those that these are made of; all where it names none,
+    or asks which there are."""
+    words = set(re.findall(r"[a-z_]+", sql.lower()))
+    views = set(map(view_name, STANDING))
+    named = words & (TABLES.keys() | views)
+    if not named or any(word.startswith(_CATALOGS) for word in words):
+        return TABLES.keys() | views
+    return named | UNDER_STANDING if named & views else named
 
 
-def _view(store: Store, known: TableContract) -> str:
+def _view(store: Store, known: TableContract, *, checked: bool = False) -> str:
     files = [file for file in live_files(store, known.name) if file.rows]
+    if checked:
+        check(store, files)
     source = _from_files(store, known, files) if files else _from_nothing(known)
     if known.name == "stages":
         torn = ", ".join(_quoted(one.stage_key) for one in torn_stages(store) if "stages" not in one.lost)

@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.data_files import MANY, DataFile
+from infra.intact import LostFileError
 from infra.snapshots import newest
 from infra.store import Store
-from infra.table_rows import LostFileError, read_files
+from infra.table_rows import read_files
 from schemas.errors import StoreError
 from schemas.tables import TABLES, contract
 

@@ -19,7 +19,7 @@ from infra.tables import DataFile, add_files, file_name, live_files
 
 def add(store: Store, number: int) -> bool:
     """A commit of a file that nobody opens."""
-    file = DataFile("scores", file_name(f"{number:064x}", "0"), (("round", "1"),), rows=1, size=1)
+    file = DataFile("scores", f"round=1/{file_name(f'{number:064x}', '0')}", (("round", "1"),), rows=1, size=1)
     store.atomic_write(file.name, b"x", lasting=False)
     return add_files(store, "scores", [file], {f"transaction-{number}": 1})
 
