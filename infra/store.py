@@ -6,6 +6,7 @@ checkpoints/  reports/  synthetic/  ray/
 """
 
 import errno
+import json
 import os
 import uuid
 from collections.abc import Collection, Iterator, Sequence
@@ -22,12 +23,13 @@ from fsspec.core import url_to_fs
 
 from infra import faults
 from infra.lasting import make_folder, sync_folder
-from schemas.errors import StoreError
+from schemas.errors import DamagedError, StoreError
 
 VARIABLE = "ADHMR_STORE"
 DEFAULT_URL = "./adhmr-store"
 MARKER = "adhmr-store.json"
-_MARKER_BYTES = b'{"format": 1, "made_by": "adhmr-engine"}\n'
+_FORMAT = 1
+_MARKER_BYTES = b'{"format": %d, "made_by": "adhmr-engine"}\n' % _FORMAT
 TEMPORARY = ".tmp-"
 _ATTEMPTS = 5
 """Times that a write or a removal is tried, where another process removes the same folder or writes into it."""
@@ -56,6 +58,7 @@ class Store:
         store = Store(root, protocol)
         try:
             if store.exists(MARKER):
+                store._check_marker()
                 if create:
                     store._probe()
             elif not create:
@@ -211,6 +214,19 @@ class Store:
             if endpoint.startswith("http://"):
                 options["AWS_ALLOW_HTTP"] = "true"
         return options
+
+    def _check_marker(self) -> None:
+        """StoreError unless the marker says that this is a store of the form that we know."""
+        cure = f"write {_MARKER_BYTES.decode().strip()} into it, and let `adhmr doctor --deep` look at the rest."
+        try:
+            form = json.loads(self.read_bytes(MARKER))["format"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise DamagedError(f"{self.uri(MARKER)} is damaged: {cure}") from error
+        if form != _FORMAT:
+            raise StoreError(
+                f"{self.uri(MARKER)} says that the store has form {form}, and this version knows form {_FORMAT}: use "
+                f"the engine that made it. If that is this one, the file is damaged: {cure}"
+            )
 
     def _begin(self) -> None:
         if self.is_local:

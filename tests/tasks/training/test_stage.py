@@ -207,7 +207,7 @@ def test_a_damaged_file_of_an_earlier_run_is_said_and_made_anew(
     done = train_base(context(store, heard), key)
     assert model_of(store, done.key) == result.model.digest
     instead = "the training begins anew" if file == "checkpoint.pt" else "the training goes on from its last checkpoint"
-    (warning,) = [line for line in heard.lines if "damaged" in line]
+    (warning,) = [line for line in heard.lines if "is damaged: " in line]
     assert warning.startswith(f"train_base: {run.uri(file)} is damaged: ")
     assert instead in warning
     assert heard.steps == (6 if file == "checkpoint.pt" else 0)
