@@ -63,7 +63,7 @@ def shares_plan(
     """A stage that starts over where its plan vanished: by then another run has most likely finished it."""
 
     @wraps(stage)
-    def again(context: Context, *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+    def again(context: Context, /, *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
         for _ in range(_TIMES - 1):
             try:
                 return stage(context, *args, **kwargs)
