@@ -13,7 +13,7 @@ import json
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -24,8 +24,9 @@ from deltalake import DeltaTable, Schema
 
 from infra import faults
 from infra.data_files import DataFile
+from infra.log_seals import breaks_its_seals, breaks_seal, checkpoint_seal, sealed_lines, seals_of
 from infra.store import Store
-from schemas.digests import canonical_json
+from schemas.errors import StoreError
 from schemas.tables import TableContract
 
 CHECKPOINT_EVERY = 10
@@ -66,7 +67,7 @@ class Entry:
         lines += [{"add": _added(file, at, not self.moves)} for file in self.adds]
         # last: rows without the word that they are there do no harm, the word without the rows does
         lines += [{"txn": {"appId": name, "version": version}} for name, version in self.transactions.items()]
-        return _lines(lines)
+        return sealed_lines(lines)
 
 
 def log_entry(table: str, version: int) -> str:
@@ -108,7 +109,7 @@ def first_entry(known: TableContract) -> bytes:
         "configuration": {},
     }
     info = {"timestamp": at, "operation": "CREATE TABLE", "operationParameters": {}, "engineInfo": "adhmr-engine"}
-    return _lines(
+    return sealed_lines(
         [{"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}, {"metaData": about}, {"commitInfo": info}]
     )
 
@@ -131,6 +132,37 @@ def checkpoint_file(table: str, version: int) -> str:
     return f"{log_folder(table)}/{version:020d}.checkpoint.parquet"
 
 
+def broken_files(
+    store: Store, table: str, version: int, here: Sequence[str], since: int | None = None
+) -> Iterator[str]:
+    """The files of a log that made a version and are not as they were written: the newest checkpoint of those that are
+    `here`, and the entries after it; or the entries after the version `since`. A file that went meanwhile is none."""
+    checkpoints = [v for v in versions_of(here, ".checkpoint.parquet") if v <= version]
+    if since is None and checkpoints and checkpoint_is_broken(store, table, checkpoints[-1], here):
+        yield checkpoint_file(table, checkpoints[-1])
+    first = since if since is not None else checkpoints[-1] if checkpoints else -1
+    for one in range(first + 1, version + 1):
+        if breaks_seal(_if_there(store, log_entry(table, one))):
+            yield log_entry(table, one)
+
+
+def checkpoint_is_broken(store: Store, table: str, version: int, here: Sequence[str]) -> bool:
+    """Whether a checkpoint is not as the engine made it; `here` are the files of its log."""
+    path = checkpoint_file(table, version)
+    if not seals_of(path, here) or not breaks_its_seals(path, _if_there(store, path), here):
+        return False
+    # another process may just have sealed it in its own bytes
+    now = store.list_files(log_folder(table))
+    return path in now and breaks_its_seals(path, _if_there(store, path), now)
+
+
+def _if_there(store: Store, path: str) -> bytes:
+    try:
+        return store.read_bytes(path)
+    except StoreError:
+        return b""
+
+
 def versions_of(paths: Sequence[str], ending: str) -> list[int]:
     """The versions that files of a log with this ending (".json", ".checkpoint.parquet") are of, in order."""
     names = [path.rsplit("/", 1)[-1] for path in paths]
@@ -149,8 +181,9 @@ def _checkpoint_aside(store: Store, table: str, version: int) -> None:
         for path in [*wanted, *([checkpoint_file(table, before)] if before is not None else [])]:
             (log / path.rsplit("/", 1)[-1]).write_bytes(store.read_bytes(path))
         DeltaTable(folder).create_checkpoint()
-        made = log / checkpoint_file(table, version).rsplit("/", 1)[-1]
-        store.atomic_write(checkpoint_file(table, version), made.read_bytes())
+        made = (log / checkpoint_file(table, version).rsplit("/", 1)[-1]).read_bytes()
+        store.atomic_write(checkpoint_seal(checkpoint_file(table, version), made), b"")
+        store.atomic_write(checkpoint_file(table, version), made)
         # after it: this says which checkpoint is the newest
         store.atomic_write(f"{log_folder(table)}/_last_checkpoint", (log / "_last_checkpoint").read_bytes())
 
@@ -165,6 +198,8 @@ def _tidy(store: Store, table: str, version: int) -> None:
             store.remove(log_entry(table, one))
     for one in checkpoints[:-_CHECKPOINTS]:
         store.remove(checkpoint_file(table, one))
+        for seal in seals_of(checkpoint_file(table, one), here):
+            store.remove(seal)
 
 
 def _holds(store: Store, table: str, version: int, entries: Sequence[int]) -> bool:
@@ -204,7 +239,3 @@ def _removed(file: DataFile, at: int, changes: bool) -> dict[str, object]:
 
 def _quoted(file: DataFile) -> str:
     return quote(file.path, safe="/=")
-
-
-def _lines(actions: Sequence[Mapping[str, object]]) -> bytes:
-    return "".join(f"{canonical_json(action)}\n" for action in actions).encode()

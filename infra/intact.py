@@ -51,7 +51,7 @@ def damage_once(store: Store, file: DataFile) -> str:
     try:
         state = _state(store, file)
     except (FileNotFoundError, NotADirectoryError):
-        return f"{file.path} is not there"
+        return f"{file.name} is not there"
     uri = store.uri(file.name)
     if _checked.get(uri) == state:
         return ""
@@ -62,7 +62,7 @@ def damage_once(store: Store, file: DataFile) -> str:
 
 
 def damage(store: Store, file: DataFile) -> str:
-    """In which way a file is not what was committed, with its path, by reading all of it; empty if it is."""
+    """In which way a file is not what was committed, with its name, by reading all of it; empty if it is."""
     try:
         with store.fs.open(store.path(file.name), "rb", **({} if store.is_local else {"cache_type": "none"})) as opened:
             total, size = hashlib.sha256(), 0
@@ -70,25 +70,24 @@ def damage(store: Store, file: DataFile) -> str:
                 total.update(piece)
                 size += len(piece)
             if size != file.size:
-                return f"{file.path} has {size} bytes instead of {file.size}"
+                return f"{file.name} has {size} bytes instead of {file.size}"
             digits = content_digits(file.path)
             if digits and not total.hexdigest().startswith(digits):
-                return f"{file.path} holds other bytes than were written"
+                return f"{file.name} holds other bytes than were written"
             opened.seek(0)
             rows = pq.read_metadata(opened).num_rows
     except (FileNotFoundError, NotADirectoryError):
-        return f"{file.path} is not there"
+        return f"{file.name} is not there"
     except (pa.ArrowException, OSError) as error:
-        return f"{file.path} can't be read ({' '.join(str(error).split())[:200]})"
-    return "" if rows == file.rows else f"{file.path} holds {rows} rows instead of {file.rows}"
+        return f"{file.name} can't be read ({' '.join(str(error).split())[:200]})"
+    return "" if rows == file.rows else f"{file.name} holds {rows} rows instead of {file.rows}"
 
 
 def lost_file(store: Store, table: str, what: str) -> LostFileError:
     """What to say of a file that is not as it was committed."""
     return LostFileError(
         f"Table {table} in {store.url} has lost a file: {what}. Something else removed or changed it, or the disk or "
-        "the power failed. `adhmr doctor --deep` looks for more of it, `adhmr repair` says what can be done; a run that "
-        "meets the stage that wrote it does it again."
+        "the power failed. `adhmr doctor --deep` looks for more of it, `adhmr repair` does what can be done."
     )
 
 

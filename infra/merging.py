@@ -18,6 +18,7 @@ from deltalake.exceptions import DeltaError
 from infra import faults
 from infra.data_files import MANY, DataFile, fresh_file_name
 from infra.delta_log import Entry
+from infra.intact import damage_once, is_checked
 from infra.snapshots import Opened, newest
 from infra.store import Store
 from infra.table_rows import read_files
@@ -100,7 +101,8 @@ def _merge(store: Store, table: str) -> bool:
 def _readable(store: Store, table: str, files: Sequence[DataFile]) -> list[DataFile]:
     """Those that are there as they were written; what became of the others is for `infra.repair`."""
     sizes = store.sizes([file.name for file in files])
-    return [file for file in files if sizes.get(file.name) == file.size]
+    there = [file for file in files if sizes.get(file.name) == file.size]
+    return [file for file in there if not damage_once(store, file)] if is_checked(store) else there
 
 
 def _write(store: Store, table: str, rows: pa.Table) -> DataFile:

@@ -7,7 +7,6 @@ of two workers that did the same shard the first one's word stands for both; but
 counts only if it can be read and its files are as it says.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,9 +19,11 @@ import pyarrow.parquet as pq
 
 from infra import faults
 from infra.data_files import DataFile, shard_file_name
+from infra.intact import damage_once, is_checked
+from infra.sealed import read_json, sealed_json
 from infra.store import Store
-from schemas.digests import canonical_json, code_digest, digest
-from schemas.errors import DataError, StoreError
+from schemas.digests import code_digest, digest
+from schemas.errors import DamagedError, DataError, StoreError
 from schemas.tables import TableContract, conform, contract
 
 _LOOKS_AT_ONCE = 8
@@ -112,7 +113,7 @@ def write_shard(
             _write_table(store, stage_key, shard.index, contract(name), stamped(name, tables[name], stage_key))
         )
     receipt = Receipt(shard.index, digest(shard.ids), tuple(sorted(tables)), tally, tuple(files), code_digest())
-    if store.atomic_write(path, canonical_json(_as_json(receipt)).encode() + b"\n", replace=False):
+    if store.atomic_write(path, sealed_json(_as_json(receipt)), replace=False):
         return receipt
     theirs = _read_receipt(store, path)
     if not isinstance(theirs, Receipt):
@@ -149,7 +150,8 @@ def receipts(
 
 
 def damage(store: Store, found: Sequence[Receipt]) -> dict[int, str]:
-    """What is wrong with the files of these receipts, by index: not there, of another size, no Parquet, other rows."""
+    """What is wrong with the files of these receipts, by index: not there, of another size, other rows; where files are
+    checked (`infra.intact`), other bytes."""
     files = [(receipt.index, file) for receipt in found for file in receipt.files]
     sizes = store.sizes([file.name for _, file in files])
     with ThreadPoolExecutor(1 if store.is_local else _LOOKS_AT_ONCE) as looks:
@@ -168,6 +170,8 @@ def rows_of(store: Store, name: str) -> int | None:
 
 
 def _problem(store: Store, file: DataFile, size: int | None) -> str:
+    if is_checked(store):
+        return damage_once(store, file)
     if size is None:
         return f"{file.name} is not there"
     if size != file.size:
@@ -268,15 +272,15 @@ def _read_receipt(store: Store, path: str) -> Receipt | str | None:
     except StoreError:
         return None
     try:
-        raw = json.loads(data)
+        raw = read_json(data, path)
         files = tuple(
             DataFile(table, file, tuple((name, value) for name, value in partition), int(rows), int(size))
             for table, file, partition, rows, size in raw["files"]
         )
         tally = Tally(*(int(count) for count in raw["tally"]))
         return Receipt(int(raw["index"]), raw["ids"], tuple(raw["tables"]), tally, files, raw.get("code", ""))
-    except ValueError:
-        return "can't be read"
+    except (DamagedError, ValueError):
+        return "is damaged"
     except (TypeError, KeyError, AttributeError, IndexError):
         return "has other fields than a receipt"
 

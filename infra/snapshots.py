@@ -17,13 +17,17 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from infra.data_files import KEY_PATTERN, DataFile, no_name_of_ours
-from infra.delta_log import log_entry
+from infra.delta_log import broken_files, log_entry, log_folder
+from infra.intact import is_checked
 from infra.store import Store
-from schemas.errors import StoreError
+from schemas.errors import DamagedError, StoreError
 from schemas.tables import TableContract, contract
 
 TROUBLES = 3
 """Times that a table is tried again after S3 failed, beside the retries of the storage client itself."""
+
+
+_CURE = "`adhmr doctor --deep` says what else is damaged, `adhmr repair` mends what can be mended."
 
 
 @dataclass(frozen=True)
@@ -126,12 +130,16 @@ def take_newest(store: Store, table: str) -> Opened | None:
         with suppress(DeltaError, OSError):  # else from the log, with the patience and the messages of a first time
             before.table.update_incremental()
             if before.table.version() != version:
+                _check_log(store, before.table, table, since=version)
                 before.entry = _last_entry(store, before.table, table)
             return before
     if before is not None:
         store.found_whole.clear()
     opened = open_table(store, table)
-    return None if opened is None else Opened(contract(table), opened, _last_entry(store, opened, table))
+    if opened is None:
+        return None
+    _check_log(store, opened, table)
+    return Opened(contract(table), opened, _last_entry(store, opened, table))
 
 
 def give_back(store: Store, opened: Opened) -> None:
@@ -159,6 +167,15 @@ def _patiently(store: Store, call: Callable[[], DeltaTable]) -> DeltaTable:
     return call()
 
 
+def _check_log(store: Store, opened: DeltaTable, table: str, since: int | None = None) -> None:
+    """DamagedError unless what made this version (`since` an earlier one) is as it was written, where that is checked."""
+    if not is_checked(store):
+        return
+    here = store.list_files(log_folder(table)) if since is None else []
+    for path in broken_files(store, table, opened.version(), here, since):
+        raise DamagedError(f"{store.uri(path)} is not as it was written. {_CURE}")
+
+
 def _last_entry(store: Store, opened: DeltaTable, table: str) -> bytes | None:
     try:
         return store.read_bytes(log_entry(table, opened.version()))
@@ -167,17 +184,44 @@ def _last_entry(store: Store, opened: DeltaTable, table: str) -> bytes | None:
 
 
 def _files(known: TableContract, opened: DeltaTable) -> pa.Table:
-    actions = pa.table(opened.get_add_actions(flatten=True))
-    path = actions.column("path").combine_chunks().cast(pa.string())
-    columns: dict[str, Any] = {
-        "key": _keys(known, path),
-        "path": path,
-        "rows": actions.column("num_records"),
-        "size": actions.column("size_bytes"),
-    }
-    for name in known.partition_by:
-        columns[f"partition.{name}"] = actions.column(f"partition.{name}")
-    return pa.table(columns).sort_by("path")
+    """DamagedError where what the log says of a file does not go together."""
+    try:
+        actions = pa.table(opened.get_add_actions(flatten=True)).combine_chunks()
+        columns: dict[str, Any] = {
+            "path": actions.column("path").cast(pa.string()),
+            "rows": actions.column("num_records").cast(pa.int64()),
+            "size": actions.column("size_bytes"),
+        }
+        for name in known.partition_by:
+            columns[f"partition.{name}"] = actions.column(f"partition.{name}")
+        files = pa.table(columns).sort_by("path")
+    except (DeltaError, OSError, KeyError, pa.ArrowException) as error:
+        raise _damaged(known, opened, f"what it says of files can't be read: {_first_words(error)}") from error
+    fits = pc.and_(pc.greater(files.column("rows"), 0), pc.equal(_folders(known, files), _folder_of(files)))
+    strange = pc.index(pc.fill_null(fits, False), False).as_py()
+    if strange >= 0:
+        raise _damaged(known, opened, f"what it says of {files.column('path')[strange]} does not go together.")
+    return files.add_column(0, "key", _keys(known, files.column("path").combine_chunks()))
+
+
+def _folders(known: TableContract, files: pa.Table) -> pa.ChunkedArray:
+    """The folder of each file, by the values of its partition."""
+    values = [files.column(f"partition.{name}").cast(pa.string()) for name in known.partition_by]
+    if not values:
+        return pc.utf8_slice_codeunits(files.column("path"), 0, 0)
+    named = [
+        pc.binary_join_element_wise(f"{name}=", one, "/", "")
+        for name, one in zip(known.partition_by, values, strict=True)
+    ]
+    return pc.binary_join_element_wise(*named, "")
+
+
+def _folder_of(files: pa.Table) -> pa.ChunkedArray:
+    return pc.replace_substring_regex(files.column("path"), "[^/]*$", "")
+
+
+def _damaged(known: TableContract, opened: DeltaTable, what: str) -> DamagedError:
+    return DamagedError(f"The log of table {known.name} ({opened.table_uri}) is damaged: {what} {_CURE}")
 
 
 def _keys(known: TableContract, path: pa.Array) -> pa.Array:

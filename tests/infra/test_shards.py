@@ -164,7 +164,7 @@ def test_files_that_a_run_left_which_made_other_rows_are_not_taken(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(shards_module, "canonical_json", dies)
+        patched.setattr(shards_module, "sealed_json", dies)
         with pytest.raises(KeyboardInterrupt):
             write_shard(store, KEY, shard, {"scores": helpers.scores(KEY, ["a"])}, Tally(ok=1))
     assert any(path.startswith("tables/scores/") for path in store.list_files(""))
