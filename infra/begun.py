@@ -4,6 +4,7 @@ A stage that commits takes its note away; a note that stays is of a stage that i
 to the next one. Nothing but `adhmr status` reads the notes: what a run does follows from receipts and tables alone.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,7 +13,9 @@ from infra.sealed import read_json, sealed_json
 from infra.stages import StageSpec, now
 from infra.store import Store
 from infra.whole import whole_keys
-from schemas.errors import StoreError
+from schemas.errors import DamagedError, StoreError
+
+log = logging.getLogger(__name__)
 
 FOLDER = "begun"
 
@@ -65,7 +68,9 @@ def _notes(store: Store) -> list[Begun]:
     for path in store.whole_files(FOLDER):
         try:
             notes.append(Begun(**read_json(store.read_bytes(path), store.uri(path))))
-        except (StoreError, TypeError):  # committed meanwhile, damaged, or no note of ours
+        except DamagedError as error:
+            log.warning("%s It told of a stage that is not finished.", error)
+        except (StoreError, TypeError):  # committed meanwhile, or no note of ours
             continue
     return notes
 

@@ -168,7 +168,7 @@ def _patiently(store: Store, call: Callable[[], DeltaTable]) -> DeltaTable:
 
 
 def _check_log(store: Store, opened: DeltaTable, table: str, since: int | None = None) -> None:
-    """DamagedError unless what made this version (`since` an earlier one) is as it was written, where that is checked."""
+    """DamagedError unless what made this version (`since` an earlier one) is as it was written, where it is checked."""
     if not is_checked(store):
         return
     here = store.list_files(log_folder(table)) if since is None else []

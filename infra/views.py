@@ -16,7 +16,7 @@ from infra.intact import check
 from infra.standing import STANDING, UNDER_STANDING, standing_view, view_name
 from infra.store import Store
 from infra.tables import DataFile, live_files
-from infra.whole import torn_stages
+from infra.whole import readable_keys, standing
 from schemas.errors import DataError, StoreError
 from schemas.tables import TABLES, TableContract
 
@@ -114,7 +114,7 @@ def _view(store: Store, known: TableContract, *, checked: bool = False) -> str:
         check(store, files)
     source = _from_files(store, known, files) if files else _from_nothing(known)
     if known.name == "stages":
-        torn = ", ".join(_quoted(one.stage_key) for one in torn_stages(store) if "stages" not in one.lost)
+        torn = ", ".join(map(_quoted, sorted(standing(store).keys - readable_keys(store, known.name))))
         source += f" WHERE stage_key NOT IN ({torn})" if files and torn else ""
     return f"CREATE OR REPLACE VIEW {known.name} AS {source}"
 

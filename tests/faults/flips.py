@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from infra import intact, rounds
+from infra import intact, rounds, whole
 from infra.begun import unfinished
 from infra.shards import receipts_left
 from infra.store import MARKER, Store
@@ -37,15 +37,15 @@ class Flip(NamedTuple):
     def applied(self, store: Store) -> Iterator[None]:
         """The store with this bit the other way round, as a disk would have it: size and time of change stay."""
         path = Path(store.path(self.path))
-        whole, seen = path.read_bytes(), path.stat()
-        flipped = bytearray(whole)
+        before, seen = path.read_bytes(), path.stat()
+        flipped = bytearray(before)
         flipped[self.bit // 8] ^= 1 << self.bit % 8
         path.write_bytes(flipped)
         os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
         try:
             yield
         finally:
-            path.write_bytes(whole)
+            path.write_bytes(before)
             os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
 
 
@@ -119,6 +119,7 @@ class Readers:
     def _fresh(self) -> Store:
         """As a process that begins sees it."""
         intact._checked.clear()
+        whole._warned.clear()
         return Store.open(self.store.url, create=False)
 
     def _questions(self, path: str) -> dict[str, Any]:
