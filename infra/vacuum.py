@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
+from infra.log_seals import breaks_seal
 from infra.store import TEMPORARY, Store
 from infra.tables import finished_keys, live_files, open_table
 from infra.whole import torn_stages
+from schemas.errors import DamagedError
 from schemas.tables import TABLES
 
 _BEGINNING = 16
@@ -127,7 +129,13 @@ def _referenced(store: Store, table: str) -> set[str]:
     for log in store.list_files(f"tables/{table}/_delta_log"):
         if not log.endswith(".json"):
             continue
-        for line in store.read_bytes(log).splitlines():
+        entry = store.read_bytes(log)
+        if breaks_seal(entry):
+            raise DamagedError(
+                f"{store.uri(log)} is not as it was written, so it can't be told which files are still needed: nothing "
+                "was removed. `adhmr repair` mends what can be mended."
+            )
+        for line in entry.splitlines():
             added = json.loads(line).get("add") if line.strip() else None
             if added:
                 known.add(f"tables/{table}/{unquote(added['path'])}")

@@ -19,8 +19,8 @@ from schemas.errors import DamagedError, DataError, EngineError, StoreError
 from schemas.tables import build
 
 _CURE = (
-    "Put the file back from a copy of the store, or remove it and import or train the model again; `adhmr doctor "
-    "--deep` looks at all files."
+    "Put the file back from a copy of the store, or import or train the model again; `adhmr doctor --deep` looks at "
+    "all files."
 )
 
 
@@ -126,7 +126,7 @@ def damage_of_model(store: Store, digest: str) -> str:
 def _read(store: Store, digest: str) -> Checkpoint:
     path = model_path(digest)
     if not store.exists(path):
-        raise StoreError(f"There is no model {digest[:12]} in {store.url}: {store.uri(path)} is not there.")
+        raise StoreError(f"There is no model {digest[:12]} in {store.url}: {store.uri(path)} is not there. {_CURE}")
     try:
         checkpoint = from_bytes(store.read_bytes(path), store.uri(path))
     except DamagedError as error:
