@@ -122,12 +122,15 @@ class Readers:
         whole._warned.clear()
         return Store.open(self.store.url, create=False)
 
+    def _with_rows(self) -> list[str]:
+        return [table for table in TABLES if self.store.list_files(f"tables/{table}")]
+
     def _questions(self, path: str) -> dict[str, Any]:
         kind = kind_of(path)
         name = path.rsplit("/", 1)[-1].rpartition(".")[0]
         if path.startswith("tables/"):
             table = path.split("/")[1]
-            tables = list(TABLES) if table == "stages" else [table]
+            tables = self._with_rows() if table == "stages" else [table]
             more = {"the rounds": _rounds} if table == "rounds" else {}
             return {**{f"{t}, read": _reader(t) for t in tables}, **{f"{t}, asked": _asker(t) for t in tables}, **more}
         if kind == "model":
