@@ -254,10 +254,15 @@ def doctor(
         str | None, typer.Option("--format", help="Of --data: the format that it is in.", show_default="told by it")
     ] = None,
     images: Annotated[str | None, typer.Option("--images", help="Of --data: the folder of its pictures.")] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read everything in the store, and compare it with what was said of it.")
+    ] = False,
 ) -> None:
     """What this machine has for the engine, or what a file is; the exit code says whether anything is in the way."""
     if data is None and (format is not None or images is not None):
         raise ConfigError("--format and --images say how to look at data: name it with --data.")
+    if deep and (data or checkpoint or body):
+        raise ConfigError("--deep looks at the store, and --data, --checkpoint and --body at files: take one of them.")
     quiet_start()
     config = configured(profile, None, 0, {})
     from flows.show import print_finding
@@ -267,6 +272,10 @@ def doctor(
         from flows.doctor_data import examine_data
 
         examined = examine_data(data, format, images)
+    if deep:
+        from flows.doctor_deep import examine_deep
+
+        examined = examine_deep(store)
     problems = 0
     for finding in examined:
         print_finding(finding)

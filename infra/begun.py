@@ -4,16 +4,18 @@ A stage that commits takes its note away; a note that stays is of a stage that i
 to the next one. Nothing but `adhmr status` reads the notes: what a run does follows from receipts and tables alone.
 """
 
-import json
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
+from infra.sealed import read_json, sealed_json
 from infra.stages import StageSpec, now
 from infra.store import Store
-from infra.tables import finished_keys
-from schemas.digests import canonical_json
-from schemas.errors import StoreError
+from infra.whole import whole_keys
+from schemas.errors import DamagedError, StoreError
+
+log = logging.getLogger(__name__)
 
 FOLDER = "begun"
 
@@ -45,7 +47,7 @@ class Unfinished:
 def note_begin(store: Store, spec: StageSpec, total: int, unit: str) -> None:
     """Note that the stage begins; a later attempt replaces the note of an earlier one."""
     begun = Begun(spec.key, spec.name, spec.campaign, spec.recorded_round, total, unit, now().isoformat())
-    store.atomic_write(f"{FOLDER}/{spec.key}.json", canonical_json(asdict(begun)).encode() + b"\n")
+    store.atomic_write(f"{FOLDER}/{spec.key}.json", sealed_json(asdict(begun)), lasting=False)
 
 
 def note_end(store: Store, spec: StageSpec) -> None:
@@ -55,8 +57,9 @@ def note_end(store: Store, spec: StageSpec) -> None:
 
 def unfinished(store: Store) -> list[Unfinished]:
     """Every stage that has begun and is not committed, oldest first."""
-    done = finished_keys(store)
-    found = [_look(store, begun) for begun in _notes(store) if begun.stage_key not in done]
+    notes = _notes(store)
+    done = whole_keys(store, [begun.stage_key for begun in notes]) if notes else set()
+    found = [_look(store, begun) for begun in notes if begun.stage_key not in done]
     return sorted(found, key=lambda one: (one.since, one.begun.stage_key))
 
 
@@ -64,8 +67,10 @@ def _notes(store: Store) -> list[Begun]:
     notes = []
     for path in store.whole_files(FOLDER):
         try:
-            notes.append(Begun(**json.loads(store.read_bytes(path))))
-        except (StoreError, ValueError, TypeError):  # committed meanwhile, or no note of ours
+            notes.append(Begun(**read_json(store.read_bytes(path), store.uri(path))))
+        except DamagedError as error:
+            log.warning("%s It told of a stage that is not finished.", error)
+        except (StoreError, TypeError):  # committed meanwhile, or no note of ours
             continue
     return notes
 
@@ -74,7 +79,7 @@ def _look(store: Store, begun: Begun) -> Unfinished:
     since = datetime.fromisoformat(begun.at)
     if begun.unit == "steps":
         path = f"ray/{begun.stage}-{begun.stage_key[:16]}/engine/progress.json"
-        step, last = _of_file(store, path, lambda: int(json.loads(store.read_bytes(path))["step"]))
+        step, last = _of_file(store, path, lambda: int(read_json(store.read_bytes(path), path)["step"]))
         return Unfinished(begun, step, since, last)
     shards = store.whole_files(f"shards/{begun.stage_key}")
     times = [when for path in shards if (when := _of_file(store, path, lambda: 1)[1]) is not None]

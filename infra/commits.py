@@ -3,8 +3,9 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from infra.delta_log import log_entry
+from infra.snapshots import open_table
 from infra.store import Store
-from infra.tables import log_entry, open_table
 from schemas.tables import TABLES
 
 _NEWEST = 50

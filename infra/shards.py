@@ -3,11 +3,12 @@
 Which ids make up a shard depends on the ids and the shard size alone, never on workers or restarts. A worker writes the
 shard's file for each table (temporary name, then its own), and last the receipt: a small JSON file under
 `shards/<stage key>/`. Resuming means doing the shards that have no receipt. Files and receipts are never replaced, so
-of two workers that did the same shard the first one's word stands for both.
+of two workers that did the same shard the first one's word stands for both; but for those that were damaged: a receipt
+counts only if it can be read and its files are as it says.
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import pairwise
@@ -17,11 +18,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra import faults
+from infra.data_files import DataFile, shard_file_name
+from infra.intact import damage_once, is_checked
+from infra.sealed import read_json, sealed_json
 from infra.store import Store
-from infra.tables import DataFile, shard_file_name
-from schemas.digests import canonical_json, code_digest, digest
-from schemas.errors import DataError, StoreError
+from schemas.digests import code_digest, digest
+from schemas.errors import DamagedError, DataError, StoreError
 from schemas.tables import TableContract, conform, contract
+
+_LOOKS_AT_ONCE = 8
+_FOOTER_BYTES = 2**16
+"""What is read of the end of a file; few footers are longer."""
 
 
 @dataclass(frozen=True)
@@ -91,45 +98,107 @@ def write_shard(
     """Write the shard's files, then its receipt; the receipt that now counts is the answer (perhaps another worker's).
 
     `tables` must hold every table that the stage writes, with no rows where there are none; a column `stage_key` is
-    filled in where it is missing. Raises DataError for rows that break their table's contract.
+    filled in where it is missing. Raises DataError for rows that break their table's contract, and StoreError where the
+    shard was made from other units under the same key.
     """
-    earlier = _read_receipt(store, stage_key, shard.index)
-    if earlier is not None:
+    path = _receipt_path(stage_key, shard.index)
+    earlier = _read_receipt(store, path)
+    if isinstance(earlier, Receipt) and not damage(store, [earlier]):
         return _same_work(earlier, shard, stage)
+    if earlier is not None:
+        store.remove(path)
     files: list[DataFile] = []
     for name in sorted(tables):
         files.extend(
             _write_table(store, stage_key, shard.index, contract(name), stamped(name, tables[name], stage_key))
         )
     receipt = Receipt(shard.index, digest(shard.ids), tuple(sorted(tables)), tally, tuple(files), code_digest())
-    text = canonical_json(_as_json(receipt)).encode() + b"\n"
-    if store.atomic_write(_receipt_path(stage_key, shard.index), text, replace=False):
+    if store.atomic_write(path, sealed_json(_as_json(receipt)), replace=False):
         return receipt
-    return _same_work(_need_receipt(store, stage_key, shard.index), shard, stage)
+    theirs = _read_receipt(store, path)
+    if not isinstance(theirs, Receipt):
+        raise StoreError(f"{store.uri(path)} was written a moment ago, and {theirs or 'is gone'}. Run again.")
+    return _same_work(theirs, shard, stage)
 
 
-def receipts(store: Store, stage_key: str, shards: Sequence[Shard], *, stage: str = "") -> dict[int, Receipt]:
-    """The receipts of those shards that are done, by index. StoreError if one was made from other ids."""
+def receipts(
+    store: Store, stage_key: str, shards: Sequence[Shard], *, say: Callable[[str], None] = lambda text: None
+) -> dict[int, Receipt]:
+    """The receipts of those shards that are done, by index.
+
+    A shard whose receipt can't be read, or is of other units, or whose files are not as it says counts as not done: it
+    is undone (`forget`), and `say` hears of it.
+    """
     present = {path.rsplit("/", 1)[-1] for path in store.list_files(f"shards/{stage_key}")}
-    found = {}
+    found: dict[int, Receipt] = {}
+    problems: dict[int, str] = {}
     for shard in shards:
         if f"{shard.index:05d}.json" not in present:
             continue
-        receipt = _need_receipt(store, stage_key, shard.index)
-        if all(store.exists(f"tables/{file.table}/{file.path}") for file in receipt.files):
-            found[shard.index] = _same_work(receipt, shard, stage)
-        else:
-            forget(store, stage_key, shard.index)
-    return found
+        receipt = _read_receipt(store, _receipt_path(stage_key, shard.index))
+        if isinstance(receipt, str):
+            problems[shard.index] = f"its receipt {receipt}"
+        elif receipt is not None and (receipt.index, receipt.ids_digest) != (shard.index, digest(shard.ids)):
+            problems[shard.index] = "its receipt is of other units"
+        elif receipt is not None:
+            found[shard.index] = receipt
+    problems |= damage(store, list(found.values()))
+    for index, text in sorted(problems.items()):
+        say(f"shard {index} is made again: {text}")
+        forget(store, stage_key, index)
+    return {index: receipt for index, receipt in found.items() if index not in problems}
+
+
+def damage(store: Store, found: Sequence[Receipt]) -> dict[int, str]:
+    """What is wrong with the files of these receipts, by index: not there, of another size, other rows; where files are
+    checked (`infra.intact`), other bytes."""
+    files = [(receipt.index, file) for receipt in found for file in receipt.files]
+    sizes = store.sizes([file.name for _, file in files])
+    with ThreadPoolExecutor(1 if store.is_local else _LOOKS_AT_ONCE) as looks:
+        problems = looks.map(lambda one: (one[0], _problem(store, one[1], sizes.get(one[1].name))), files)
+        return {index: text for index, text in problems if text}
+
+
+def rows_of(store: Store, name: str) -> int | None:
+    """The rows of a Parquet file, as its footer says; None where it is none, or a damaged one."""
+    tail = bytes(store.fs.cat_file(store.path(name), start=-_FOOTER_BYTES))
+    length = int.from_bytes(tail[-8:-4], "little") + 8
+    try:
+        return int(pq.read_metadata(BytesIO(tail if length <= len(tail) else store.read_bytes(name))).num_rows)
+    except (pa.ArrowException, OSError):  # what Arrow calls an OSError here is a footer that is none
+        return None
+
+
+def _problem(store: Store, file: DataFile, size: int | None) -> str:
+    if is_checked(store):
+        return damage_once(store, file)
+    if size is None:
+        return f"{file.name} is not there"
+    if size != file.size:
+        return f"{file.name} has {size} bytes instead of {file.size}"
+    rows = rows_of(store, file.name)
+    return "" if rows == file.rows else f"{file.name} has {'no readable' if rows is None else rows} rows"
 
 
 def forget(store: Store, stage_key: str, index: int) -> None:
     """Undo a shard of a stage that was never committed, so that the next run does it again."""
-    receipt = _read_receipt(store, stage_key, index)
-    for file in receipt.files if receipt else ():
-        store.remove(f"tables/{file.table}/{file.path}")
+    receipt = _read_receipt(store, _receipt_path(stage_key, index))
+    for file in receipt.files if isinstance(receipt, Receipt) else ():
+        store.remove(file.name)
     # last: a receipt without files is seen for what it is, files without a receipt would lie there until a vacuum
     store.remove(_receipt_path(stage_key, index))
+
+
+def receipts_left(store: Store, stage_key: str) -> list[Receipt]:
+    """Whatever receipts of a stage can be read, of how many shards it may have been; their files are not looked at."""
+    paths = store.whole_files(f"shards/{stage_key}")
+    return [receipt for path in paths if isinstance(receipt := _read_receipt(store, path), Receipt)]
+
+
+def unreadable_receipts(store: Store) -> list[tuple[str, str]]:
+    """Every receipt of the store that can't be read, and why."""
+    paths = store.whole_files("shards")
+    return [(path, f"is a receipt that {why}") for path in paths if isinstance(why := _read_receipt(store, path), str)]
 
 
 def stamped(table: str, rows: pa.Table, stage_key: str) -> pa.Table:
@@ -156,8 +225,10 @@ def _write_table(store: Store, key: str, index: int, known: TableContract, rows:
         data = parquet_bytes(part)
         path = folder + shard_file_name(key, index, data)
         faults.reach(f"shard-file:{known.name}")
-        store.atomic_write(f"tables/{known.name}/{path}", data, replace=False)
-        files.append(DataFile(known.name, path, partition, len(part), len(data)))
+        file = DataFile(known.name, path, partition, len(part), len(data))
+        if not store.atomic_write(file.name, data, replace=False) and store.read_bytes(file.name) != data:
+            store.atomic_write(file.name, data)  # its name says what it holds, so this one was damaged
+        files.append(file)
     return files
 
 
@@ -200,18 +271,24 @@ def _as_json(receipt: Receipt) -> dict[str, object]:
     }
 
 
-def _read_receipt(store: Store, stage_key: str, index: int) -> Receipt | None:
-    path = _receipt_path(stage_key, index)
-    return _need_receipt(store, stage_key, index) if store.exists(path) else None
-
-
-def _need_receipt(store: Store, stage_key: str, index: int) -> Receipt:
-    raw = json.loads(store.read_bytes(_receipt_path(stage_key, index)))
-    files = tuple(
-        DataFile(table, path, tuple((name, value) for name, value in partition), rows, size)
-        for table, path, partition, rows, size in raw["files"]
-    )
-    return Receipt(raw["index"], raw["ids"], tuple(raw["tables"]), Tally(*raw["tally"]), files, raw.get("code", ""))
+def _read_receipt(store: Store, path: str) -> Receipt | str | None:
+    """The receipt, or what is wrong with it; None where it isn't there."""
+    try:
+        data = store.read_bytes(path)
+    except StoreError:
+        return None
+    try:
+        raw = read_json(data, path)
+        files = tuple(
+            DataFile(table, file, tuple((name, value) for name, value in partition), int(rows), int(size))
+            for table, file, partition, rows, size in raw["files"]
+        )
+        tally = Tally(*(int(count) for count in raw["tally"]))
+        return Receipt(int(raw["index"]), raw["ids"], tuple(raw["tables"]), tally, files, raw.get("code", ""))
+    except (DamagedError, ValueError):
+        return "is damaged"
+    except (TypeError, KeyError, AttributeError, IndexError):
+        return "has other fields than a receipt"
 
 
 def _same_work(receipt: Receipt, shard: Shard, stage: str) -> Receipt:

@@ -1,14 +1,14 @@
 """Stages: the key that names a piece of work, and the commit that makes its rows count exactly once.
 
 Each table gets the stage's files in one Delta transaction marked `(stage key, 1)`; then the row in `stages` follows the
-same way. Whoever comes second with the same key finds the mark and goes on with what is there; after a kill in between,
-the next run skips the tables that have the mark and does the rest.
+same way. Whoever comes second with the same key finds them there and goes on with what is there; after a kill in
+between, the next run skips the tables that have the files and does the rest. What `stages` says has survived a loss of
+power by then: each transaction is on the disk before the next one begins.
 """
 
 import importlib.metadata
 import json
 import platform
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,16 +16,22 @@ from functools import cache, cached_property
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel
 
 from infra import faults
+from infra.data_files import MANY, DataFile, fresh_file_name
+from infra.merging import merge_if_due, withdraw_row
 from infra.shards import Shard, Tally, parquet_bytes, write_shard
 from infra.store import Store
-from infra.tables import DataFile, add_files, file_name, live_files, read
+from infra.tables import live_files, read
+from infra.versions import add_files, put_files
+from infra.whole import torn_stages, whole_keys
 from schemas.digests import canonical_json, code_digest, config_digest, digest
-from schemas.errors import DataError
+from schemas.errors import DataError, StoreError
 from schemas.tables import build
 
+_ATTEMPTS = 30
 _LIBRARIES = ("torch", "numpy", "ray", "pyarrow", "deltalake", "pydantic")
 
 
@@ -111,14 +117,17 @@ def now() -> datetime:
 
 
 def find(store: Store, key: str) -> StageRecord | None:
-    """The record of the finished stage with this key, or None."""
+    """The record of the stage with this key if it is finished and whole, else None."""
+    if not whole_keys(store, [key]):
+        return None
     rows = read(store, "stages", stage_keys=[key]).to_pylist()
     return _record(rows[0]) if rows else None
 
 
-def records(store: Store) -> list[StageRecord]:
-    """All finished stages, oldest first; a stage stands after those that it reads, whatever the clocks said."""
-    rows = read(store, "stages").to_pylist()
+def records(store: Store, *names: str) -> list[StageRecord]:
+    """All finished stages, of these names or all, oldest first; a stage stands after those that it reads, whatever the
+    clocks said."""
+    rows = read(store, "stages", where=pc.field("stage").isin(names) if names else None).to_pylist()
     by_time = [_record(row) for row in sorted(rows, key=lambda row: (row["finished_at"], row["stage_key"]))]
     known = {record.stage_key: record for record in by_time}
     ordered: dict[str, StageRecord] = {}
@@ -164,13 +173,16 @@ def commit(
     for table in sorted(files_by_table):
         faults.reach(f"commit:{table}")
         files = [file for file in files_by_table[table] if file.rows]
-        if files:
-            add_files(store, table, files, {spec.key: 1}, note=note)
+        if files or live_files(store, table, stage_keys=[spec.key], every_stage=True):
+            put_files(store, table, spec.key, files, note=note)
     faults.reach("commit:stages")
-    row = _row(spec, files_by_table, units_in, tally, started_at or now(), device, other_code)
-    append_row(store, "stages", row, {spec.key: 1}, owner=spec.key, note=note)
+    record = find(store, spec.key)  # a row that stood there without its rows has them again
+    if record is None:
+        _withdraw(store, spec.key)
+        row = _row(spec, files_by_table, units_in, tally, started_at or now(), device, other_code)
+        append_row(store, "stages", row, {spec.key: 1}, owner=spec.key, note=note)
+        record = find(store, spec.key)
     faults.reach(f"committed:{spec.name}")
-    record = find(store, spec.key)
     if record is None:
         raise DataError(
             f"Stage {spec.name} was committed but can't be found in {store.url}: is the store on two places?"
@@ -221,22 +233,31 @@ def append_row(
     row: Mapping[str, Any],
     transactions: Mapping[str, int],
     *,
-    owner: str = "log",
+    owner: str = MANY,
     note: str = "",
 ) -> bool:
     """Append one row to a table of the protocol itself (`stages`, `rounds`); answers as `add_files` does."""
     rows = build(table, {name: value if value is None else [value] for name, value in row.items()})
     data = parquet_bytes(rows)
-    path = file_name(
-        owner, uuid.uuid4().hex
-    )  # a fresh name: the row of a run that died before its commit must not count
+    path = fresh_file_name(owner, data)  # the row of a run that died before its commit must not count
     store.atomic_write(f"tables/{table}/{path}", data)
     faults.reach(f"append:{table}")
-    done = add_files(store, table, [DataFile(table, path, (), 1, len(data))], transactions, note=note)
-    if done or any(file.path == path for file in live_files(store, table, every_stage=True)):
-        return True  # the second: ours stands, and only the word of it was lost on the way
-    store.remove(f"tables/{table}/{path}")
-    return False
+    mine = DataFile(table, path, (), 1, len(data))
+    # the second: ours stands, and only the word of it was lost on the way
+    if not add_files(store, table, [mine], transactions, note=note) and mine not in live_files(store, table):
+        store.remove(mine.name)
+        return False
+    merge_if_due(store, table)
+    return True
+
+
+def _withdraw(store: Store, key: str) -> None:
+    """Take the row of a stage that isn't whole out of `stages`, if one stands there."""
+    for _ in range(_ATTEMPTS):
+        torn = torn_stages(store, [key])
+        if not torn or withdraw_row(store, key, torn[0].file):
+            return
+    raise StoreError(f"The row of stage {key[:12]} in {store.url} can't be taken back: others keep writing; run again.")
 
 
 def failures_table(spec: StageSpec, failures: Sequence[Failure]) -> pa.Table:

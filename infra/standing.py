@@ -9,6 +9,8 @@ from typing import Final
 
 STANDING: Final = ("images", "instances", "labels")
 """Tables that have such a view."""
+UNDER_STANDING: Final = frozenset({*STANDING, "stages", "failures"})
+"""Tables that the views are made of."""
 _INGEST: Final = "ingest"
 _CHAINS: Final = f"""
 WITH RECURSIVE ingests AS (

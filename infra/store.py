@@ -6,13 +6,15 @@ checkpoints/  reports/  synthetic/  ray/
 """
 
 import errno
+import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,14 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from infra import faults
-from schemas.errors import StoreError
+from infra.lasting import make_folder, sync_folder
+from schemas.errors import DamagedError, StoreError
 
 VARIABLE = "ADHMR_STORE"
 DEFAULT_URL = "./adhmr-store"
 MARKER = "adhmr-store.json"
-_MARKER_BYTES = b'{"format": 1, "made_by": "adhmr-engine"}\n'
+_FORMAT = 1
+_MARKER_BYTES = b'{"format": %d, "made_by": "adhmr-engine"}\n' % _FORMAT
 TEMPORARY = ".tmp-"
 _ATTEMPTS = 5
 """Times that a write or a removal is tried, where another process removes the same folder or writes into it."""
@@ -54,6 +58,7 @@ class Store:
         store = Store(root, protocol)
         try:
             if store.exists(MARKER):
+                store._check_marker()
                 if create:
                     store._probe()
             elif not create:
@@ -82,8 +87,18 @@ class Store:
 
     @cached_property
     def opened(self) -> dict[str, Any]:
-        """Tables as this object last read them, by name; `infra.tables` brings them up to date. Not pickled."""
+        """Tables as this object last read them, by name; `infra.snapshots` brings them up to date. Not pickled."""
         return {}
+
+    @cached_property
+    def remembered(self) -> dict[str, Any]:
+        """What `infra.whole` has read of files that never change. Not pickled."""
+        return {}
+
+    @cached_property
+    def found_whole(self) -> set[str]:
+        """Keys of stages whose rows this object has counted (`infra.whole`). Not pickled."""
+        return set()
 
     def __getstate__(self) -> dict[str, str]:
         return {"root": self.root, "protocol": self.protocol}
@@ -129,15 +144,16 @@ class Store:
         """The same without files that somebody is writing just now, or died over."""
         return [path for path in self.list_files(relative) if not path.rsplit("/", 1)[-1].startswith(TEMPORARY)]
 
-    def atomic_write(self, relative: str, data: bytes, *, replace: bool = True) -> bool:
+    def atomic_write(self, relative: str, data: bytes, *, replace: bool = True, lasting: bool = True) -> bool:
         """Write a file so that readers see all of it or nothing; True if these bytes are now the file.
 
         With `replace=False` a file that is already there stays, and the answer is False: of several writers one wins.
-        Raises StoreError where the disk has no room for it.
+        A file that is `lasting` survives a loss of power once this returns, bytes and name; of one that isn't, not
+        even the bytes are waited for. Raises StoreError where the disk has no room for it.
         """
         target = self.path(relative)
         if self.is_local:
-            return _write_local(Path(target), data, replace, f"file:{relative.split('/', 1)[0]}")
+            return _write_local(Path(target), data, replace, lasting, f"file:{relative.split('/', 1)[0]}")
         # a put of an object is atomic; mode "create" asks S3 to refuse if the object exists
         try:
             self.fs.pipe_file(target, data, mode="overwrite" if replace else "create")
@@ -154,6 +170,16 @@ class Store:
     def size(self, relative: str) -> int:
         """Bytes of a file."""
         return int(self.fs.size(self.path(relative)))
+
+    def sizes(self, files: Collection[str]) -> dict[str, int]:
+        """Bytes of those of the files that are there; on S3 by one listing of each folder, as far as names agree."""
+        if self.is_local:
+            return {name: status.st_size for name in files if (status := _status(self.path(name))) is not None}
+        found: dict[str, int] = {}
+        for folder, names in groupby(sorted(files), key=lambda name: name.rpartition("/")[0]):
+            listed = self.fs.find(self.path(folder), prefix=_common_beginning(list(names)), detail=True)
+            found |= {str(path)[len(self.root) + 1 :]: int(about["size"]) for path, about in listed.items()}
+        return {name: found[name] for name in files if name in found}
 
     def remove(self, relative: str) -> None:
         """Remove a file if it is there."""
@@ -189,6 +215,19 @@ class Store:
                 options["AWS_ALLOW_HTTP"] = "true"
         return options
 
+    def _check_marker(self) -> None:
+        """StoreError unless the marker says that this is a store of the form that we know."""
+        cure = f"write {_MARKER_BYTES.decode().strip()} into it, and let `adhmr doctor --deep` look at the rest."
+        try:
+            form = json.loads(self.read_bytes(MARKER))["format"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise DamagedError(f"{self.uri(MARKER)} is damaged: {cure}") from error
+        if form != _FORMAT:
+            raise StoreError(
+                f"{self.uri(MARKER)} says that the store has form {form}, and this version knows form {_FORMAT}: use "
+                f"the engine that made it. If that is this one, the file is damaged: {cure}"
+            )
+
     def _begin(self) -> None:
         if self.is_local:
             folder = Path(self.root)
@@ -208,7 +247,7 @@ class Store:
 
     def _probe(self) -> None:
         name = f"{TEMPORARY}probe-{uuid.uuid4().hex}"
-        self.atomic_write(name, b"")
+        self.atomic_write(name, b"", lasting=False)
         self.remove(name)
 
 
@@ -230,6 +269,19 @@ def _parse(text: str) -> tuple[str, str]:
     return protocol, str(root).rstrip("/")
 
 
+def _common_beginning(files: Sequence[str]) -> str:
+    """What the last parts of these paths begin with, all of them."""
+    first, last = (name.rpartition("/")[2] for name in (min(files), max(files)))
+    return first[: next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 @contextmanager
 def no_room_is_told(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn what a full disk (or a used-up quota) raises while `path` is written into a StoreError."""
@@ -244,33 +296,41 @@ def no_room_is_told(path: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
-def _write_local(target: Path, data: bytes, replace: bool, point: str) -> bool:
+def _write_local(target: Path, data: bytes, replace: bool, lasting: bool, point: str) -> bool:
     for _ in range(_ATTEMPTS - 1):
         with suppress(FileNotFoundError):  # another process removed the folder under our feet
-            return _write_once(target, data, replace, point)
-    return _write_once(target, data, replace, point)
+            return _write_once(target, data, replace, lasting, point)
+    return _write_once(target, data, replace, lasting, point)
 
 
-def _write_once(target: Path, data: bytes, replace: bool, point: str) -> bool:
+def _write_once(target: Path, data: bytes, replace: bool, lasting: bool, point: str) -> bool:
     temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{target.name}"[:200])
     try:
         with no_room_is_told(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             with open(temporary, "wb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                if lasting:
+                    file.flush()
+                    os.fsync(file.fileno())
         faults.reach(point)
-        if replace:
-            os.replace(temporary, target)
-            return True
-        try:
-            os.link(temporary, target)  # unlike a rename, a link refuses to replace
-        except FileExistsError:
-            return False
-        return True
+        written = _name(temporary, target, replace)
+        if lasting:
+            sync_folder(target.parent)  # also after another's link: whoever made it may have died before this
+        return written
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _name(temporary: Path, target: Path, replace: bool) -> bool:
+    if replace:
+        os.replace(temporary, target)
+        return True
+    try:
+        os.link(temporary, target)  # unlike a rename, a link refuses to replace
+    except FileExistsError:
+        return False
+    return True
 
 
 def _reason(error: Exception) -> str:

@@ -3,7 +3,7 @@
 Candidates are data files that stand in no version of their table, receipts of shards, plans of ingests, checkpoints of
 trainings, notes of begun stages, and temporary files of writers that died. All must be older than the grace period; and
 as long as one file of an unfinished stage is younger, all of that stage's files stay, since a run may be about to go on
-with them.
+with them. Whatever a stage has left that is finished and not whole stays: it may be repaired from it.
 """
 
 import json
@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
+from infra.log_seals import breaks_seal
 from infra.store import TEMPORARY, Store
 from infra.tables import finished_keys, live_files, open_table
+from infra.whole import torn_stages
+from schemas.errors import DamagedError
 from schemas.tables import TABLES
 
 _BEGINNING = 16
@@ -37,7 +40,8 @@ def vacuum(store: Store, *, grace: timedelta = timedelta(days=7), dry_run: bool 
     )  # before the listing: a stage that finishes meanwhile counts as unfinished, and stays
     found: list[tuple[str, str]] = []
     unfinished: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    young_stages: set[str] = set()
+    # kept like those of which a file is young, however old theirs are
+    young_stages = {torn.stage_key[:_BEGINNING] for torn in torn_stages(store)}
     for path in store.list_files(""):
         reason, owner = _leftover(path, finished)
         if reason:
@@ -125,7 +129,13 @@ def _referenced(store: Store, table: str) -> set[str]:
     for log in store.list_files(f"tables/{table}/_delta_log"):
         if not log.endswith(".json"):
             continue
-        for line in store.read_bytes(log).splitlines():
+        entry = store.read_bytes(log)
+        if breaks_seal(entry):
+            raise DamagedError(
+                f"{store.uri(log)} is not as it was written, so it can't be told which files are still needed: nothing "
+                "was removed. `adhmr repair` mends what can be mended."
+            )
+        for line in entry.splitlines():
             added = json.loads(line).get("add") if line.strip() else None
             if added:
                 known.add(f"tables/{table}/{unquote(added['path'])}")

@@ -6,49 +6,35 @@ statements that read are let through. `write_views_sql` writes the same views as
 """
 
 import re
+from collections.abc import Collection
 
 import duckdb
 import pyarrow as pa
 
 from infra.fence import REFUSED, StoreFiles
-from infra.standing import STANDING, standing_view, view_name
+from infra.intact import check
+from infra.standing import STANDING, UNDER_STANDING, standing_view, view_name
 from infra.store import Store
 from infra.tables import DataFile, live_files
+from infra.whole import readable_keys, standing
 from schemas.errors import DataError, StoreError
 from schemas.tables import TABLES, TableContract
 
 _ALLOWED = "SELECT (also WITH, FROM, DESCRIBE, SHOW and SUMMARIZE) and EXPLAIN"
+_CATALOGS = ("show", "information_schema", "duckdb_", "pg_", "sqlite_")
+"""How words begin by which a statement asks which tables there are."""
 _EXPLAIN = re.compile(r"^\s*EXPLAIN\s*(ANALYZE\b\s*)?(\([^)]*\)\s*)?", re.IGNORECASE)
 
 
-def connect(store: Store) -> duckdb.DuckDBPyConnection:
-    """A connection, in memory, with a view for each table; fenced: no file outside of it, no extension, no setting.
-
-    The views show the store as it is now; connect again to see more.
-    """
-    connection = duckdb.connect()
-    if not store.is_local:
-        connection.register_filesystem(StoreFiles(store))
-    connection.execute("SET TimeZone = 'UTC'")  # as the tables have it, wherever the query runs
-    # in this order: once external access is off, the allowed places can't be changed; then lock both
-    connection.execute(f"SET allowed_directories = [{_quoted(store.url + '/')}]")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
-    try:
-        for known in TABLES.values():
-            connection.execute(_view(store, known))
-        for table in STANDING:
-            connection.execute(standing_view(table))
-    except duckdb.Error as error:
-        connection.close()
-        raise StoreError(f"The tables in {store.url} can't be read: {error}") from error
-    return connection
-
-
 def query(store: Store, sql: str) -> pa.Table:
-    """The answer to one reading SQL statement. DataError, with the reason, for any other and for SQL that is wrong."""
-    with connect(store) as connection:
+    """The answer to one reading SQL statement. DataError, with the reason, for any other and for SQL that is wrong.
+
+    It is run on a connection in memory, fenced: no file outside of the store, no extension, no setting. The views show
+    the store as it is now. DamagedError if a file of a table that the statement names is not as it was committed.
+    """
+    with _fenced(store) as connection:
         _refuse_writes(connection, sql)
+        _make_views(connection, store, _named(sql))
         try:
             return connection.sql(sql).to_arrow_table()
         except duckdb.CatalogException as error:
@@ -86,9 +72,50 @@ def write_views_sql(store: Store) -> str:
     return store.uri("views.sql")
 
 
-def _view(store: Store, known: TableContract) -> str:
+def _fenced(store: Store) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    if not store.is_local:
+        connection.register_filesystem(StoreFiles(store))
+    connection.execute("SET TimeZone = 'UTC'")  # as the tables have it, wherever the query runs
+    # in this order: once external access is off, the allowed places can't be changed; then lock both
+    connection.execute(f"SET allowed_directories = [{_quoted(store.url + '/')}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def _make_views(connection: duckdb.DuckDBPyConnection, store: Store, wanted: Collection[str]) -> None:
+    """The views of these names, whose files must be as they were committed (`infra.intact`): each opens them."""
+    try:
+        for known in TABLES.values():
+            if known.name in wanted:
+                connection.execute(_view(store, known, checked=True))
+        for table in STANDING:
+            if view_name(table) in wanted:
+                connection.execute(standing_view(table))
+    except duckdb.Error as error:
+        raise StoreError(f"The tables in {store.url} can't be read: {error}") from error
+
+
+def _named(sql: str) -> Collection[str]:
+    """The tables and views whose names stand in a statement, and those that these are made of; all where it names none,
+    or asks which there are."""
+    words = set(re.findall(r"[a-z_]+", sql.lower()))
+    views = set(map(view_name, STANDING))
+    named = words & (TABLES.keys() | views)
+    if not named or any(word.startswith(_CATALOGS) for word in words):
+        return TABLES.keys() | views
+    return named | UNDER_STANDING if named & views else named
+
+
+def _view(store: Store, known: TableContract, *, checked: bool = False) -> str:
     files = [file for file in live_files(store, known.name) if file.rows]
+    if checked:
+        check(store, files)
     source = _from_files(store, known, files) if files else _from_nothing(known)
+    if known.name == "stages":
+        torn = ", ".join(map(_quoted, sorted(standing(store).keys - readable_keys(store, known.name))))
+        source += f" WHERE stage_key NOT IN ({torn})" if files and torn else ""
     return f"CREATE OR REPLACE VIEW {known.name} AS {source}"
 
 

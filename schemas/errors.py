@@ -23,3 +23,11 @@ class GateError(EngineError):
 
 class VanishedError(StoreError):
     """What an unfinished stage works from is gone: another run of it, which shares that, has removed it."""
+
+
+class SpoiledError(VanishedError):
+    """What an unfinished stage works from was damaged; it is removed, so that it is made again."""
+
+
+class DamagedError(StoreError, DataError):
+    """A file, of the store or brought by somebody, does not hold what was written into it."""

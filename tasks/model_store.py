@@ -11,12 +11,17 @@ from torch import Tensor
 from infra.stages import now
 from infra.store import Store
 from infra.tables import read
-from models.checkpoints import Kind, digest_of, from_bytes, policy_of, scorer_of, to_bytes
+from models.checkpoints import Checkpoint, Kind, digest_of, from_bytes, policy_of, scorer_of, to_bytes
 from models.hmr_scorer import HMRScorer
 from models.policy import Policy
 from schemas.digests import canonical_json, config_digest
-from schemas.errors import DataError, StoreError
+from schemas.errors import DamagedError, DataError, EngineError, StoreError
 from schemas.tables import build
+
+_CURE = (
+    "Put the file back from a copy of the store, or import or train the model again; `adhmr doctor --deep` looks at "
+    "all files."
+)
 
 
 @dataclass(frozen=True)
@@ -41,13 +46,15 @@ def save_model(
 ) -> SavedModel:
     """Write a model's file; `model_rows` makes the row that the stage commits. DataError for weights with NaN.
 
-    `metrics` go into the file's manifest. Saving the same weights again changes nothing.
+    `metrics` go into the file's manifest. Saving the same weights again changes nothing, unless the file that is there
+    is damaged: then this one takes its place.
     """
     data = to_bytes(kind, state, config, parents, metrics)
     digest = digest_of(state, config)
-    store.atomic_write(_path(digest), data, replace=False)
+    if not store.atomic_write(model_path(digest), data, replace=False) and damage_of_model(store, digest):
+        store.atomic_write(model_path(digest), data)
     return SavedModel(
-        digest, kind, store.uri(_path(digest)), tuple(parents), config_digest(config), canonical_json(config)
+        digest, kind, store.uri(model_path(digest)), tuple(parents), config_digest(config), canonical_json(config)
     )
 
 
@@ -90,23 +97,43 @@ def find_model(store: Store, text: str, kind: Kind | None = None) -> str:
 
 
 def load_policy(store: Store, digest: str) -> Policy:
-    """The policy with this digest, in eval mode on the CPU. StoreError if it isn't there, DataError if unusable."""
-    return policy_of(from_bytes(_read(store, digest), _name(digest)), _name(digest))
+    """The policy with this digest, in eval mode on the CPU.
+
+    StoreError if it isn't there, if its file is damaged or holds another model; DataError if it is a scorer.
+    """
+    return policy_of(_read(store, digest), _name(digest))
 
 
 def load_scorer(store: Store, digest: str) -> HMRScorer:
-    """The scorer with this digest, in eval mode on the CPU. StoreError if it isn't there, DataError if unusable."""
-    return scorer_of(from_bytes(_read(store, digest), _name(digest)), _name(digest))
+    """The scorer with this digest, in eval mode on the CPU. Raises as `load_policy`."""
+    return scorer_of(_read(store, digest), _name(digest))
 
 
-def _read(store: Store, digest: str) -> bytes:
-    if not store.exists(_path(digest)):
-        raise StoreError(f"There is no model {digest[:12]} in {store.url}: {store.uri(_path(digest))} is not there.")
-    return store.read_bytes(_path(digest))
-
-
-def _path(digest: str) -> str:
+def model_path(digest: str) -> str:
+    """The file of a model, below the store's root."""
     return f"checkpoints/{digest}.safetensors"
+
+
+def damage_of_model(store: Store, digest: str) -> str:
+    """What is wrong with a model's file, in one line; empty if it holds the model whose digest it is called by."""
+    try:
+        _read(store, digest)
+    except EngineError as error:
+        return str(error)
+    return ""
+
+
+def _read(store: Store, digest: str) -> Checkpoint:
+    path = model_path(digest)
+    if not store.exists(path):
+        raise StoreError(f"There is no model {digest[:12]} in {store.url}: {store.uri(path)} is not there. {_CURE}")
+    try:
+        checkpoint = from_bytes(store.read_bytes(path), store.uri(path))
+    except DamagedError as error:
+        raise DamagedError(f"{error} {_CURE}") from error
+    if checkpoint.manifest.digest != digest:
+        raise DamagedError(f"{store.uri(path)} holds another model, {checkpoint.manifest.digest[:12]}. {_CURE}")
+    return checkpoint
 
 
 def _name(digest: str) -> str:

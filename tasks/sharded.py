@@ -108,7 +108,7 @@ def run_sharded(
     _tell_of_other_versions(store, spec, progress)
     shards = cut(ids, shard_size)
     units = sum(len(shard.ids) for shard in shards)
-    found = receipts(store, spec.key, shards, stage=spec.name)
+    found = receipts(store, spec.key, shards, say=lambda text: progress.say(f"{spec.name}: {text}"))
     todo = [shard for shard in shards if shard.index not in found]
     note_begin(store, spec, len(shards), "shards")
     progress.begin(spec.name, units, unit)
@@ -125,7 +125,14 @@ def run_sharded(
             answers = _on_ray(make, todo, settings, 0.0 if device == "cpu" else settings.gpus_per_actor)
             _follow(answers, spec, progress)
     faults.reach(f"shards:{spec.name}")
-    every = receipts(store, spec.key, shards, stage=spec.name)
+    problems: list[str] = []
+    every = receipts(store, spec.key, shards, say=problems.append)
+    if len(every) < len(shards):
+        raise EngineError(
+            f"Stage {spec.name}: {len(shards) - len(every)} of {len(shards)} shards that were done are gone or damaged "
+            f"({problems[0] if problems else 'their receipts were removed'}). Nothing was committed; the next run makes "
+            "them again."
+        )
     other_code = _tell_of_other_code(every.values(), spec, progress)
     tally = sum((receipt.tally for receipt in every.values()), Tally())
     files = _files_by_table(every.values(), tables)

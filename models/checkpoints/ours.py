@@ -1,7 +1,8 @@
 """Our own checkpoints: weights and a manifest in one safetensors file, checked when it is read.
 
 The manifest (JSON in the file's metadata) says what the weights are: kind, configuration, the models that they were
-trained from, and the digest over weights and configuration by which the model is known everywhere.
+trained from, and the digest over weights and configuration by which the model is known everywhere. A digest of the
+manifest itself stands beside it, as parents and figures are no part of the model's.
 """
 
 import json
@@ -20,12 +21,13 @@ from models.checkpoints.fitting import check_finite, load_into
 from models.hmr_scorer import HMRScorer
 from models.policy import Policy
 from schemas.config.networks import PolicyConfig, ScorerConfig
-from schemas.digests import canonical_json, state_digest
-from schemas.errors import DataError
+from schemas.digests import canonical_json, digest, state_digest
+from schemas.errors import DamagedError, DataError
 
 Kind = Literal["policy", "scorer"]
 FORMAT = 1
 _METADATA = "adhmr"
+_SEAL = "manifest_sha256"
 
 
 @dataclass(frozen=True)
@@ -75,32 +77,28 @@ def to_bytes(
     about = {name: value for name, value in asdict(manifest).items() if value or name != "metrics"}
     # copies: safetensors takes no two names that share memory, and no views with gaps
     tensors = {name: state[name].detach().cpu().contiguous().clone() for name in sorted(state)}
-    return save(tensors, {_METADATA: canonical_json(about)})
+    return save(tensors, {_METADATA: canonical_json({**about, _SEAL: digest(about)})})
 
 
 def from_bytes(data: bytes, where: str = "the checkpoint") -> Checkpoint:
     """Read a checkpoint's file. `where` names it in errors.
 
-    Raises DataError if it is no checkpoint of this engine, of a newer format, damaged, or holds NaN.
+    Raises DamagedError if it is no checkpoint of this engine, or not as it was written; DataError if it holds NaN, or
+    if this version can't read its format or configuration.
     """
     try:
         text = _metadata(data)
         state = load(data)
-    except (SafetensorError, ValueError, struct.error) as error:
-        raise DataError(f"{where} is no safetensors file, or it is damaged: {error}.") from error
+    except (SafetensorError, ValueError, AttributeError, struct.error) as error:
+        raise DamagedError(f"{where} is no safetensors file, or it is damaged: {error}.") from error
     if text is None:
-        raise DataError(f"{where} is a safetensors file without a manifest of this engine.")
-    raw = json.loads(text)
-    if raw.get("format") != FORMAT:
-        raise DataError(
-            f"{where} has format {raw.get('format')}; this version reads format {FORMAT}. Use the engine that wrote it."
-        )
-    manifest = Manifest(**{**raw, "parents": tuple(raw["parents"])})
-    check_finite(state, where)
-    _config(manifest, where)
+        raise DamagedError(f"{where} is a safetensors file without a manifest of this engine.")
+    manifest = _manifest(text, where)
     seen = digest_of(state, manifest.config)
     if seen != manifest.digest:
-        raise DataError(f"{where} is damaged: its weights have digest {seen[:12]}, not {manifest.digest[:12]}.")
+        raise DamagedError(f"{where} is damaged: its weights have digest {seen[:12]}, not {manifest.digest[:12]}.")
+    check_finite(state, where)
+    _config(manifest, where)
     return Checkpoint(manifest, state)
 
 
@@ -136,6 +134,22 @@ def _config(manifest: Manifest, where: str) -> PolicyConfig | ScorerConfig:
             f"{where}: this version can't read the {manifest.kind}'s configuration ({field}: {first['msg']}). "
             "Use the engine that wrote it."
         ) from error
+
+
+def _manifest(text: str, where: str) -> Manifest:
+    """The manifest that stands in a file; those of older versions say no digest of themselves."""
+    try:
+        raw = json.loads(text)
+        seal = raw.pop(_SEAL, None)
+        if seal is not None and seal != digest(raw):
+            raise DamagedError(f"{where} is damaged: its manifest does not have the digest that it says.")
+        if raw.get("format") == FORMAT:
+            return Manifest(**{**raw, "parents": tuple(raw["parents"])})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedError(f"{where} is damaged: its manifest can't be read ({error}).") from error
+    raise DataError(
+        f"{where} has format {raw.get('format')}; this version reads format {FORMAT}. Use the engine that wrote it."
+    )
 
 
 def _metadata(data: bytes) -> str | None:

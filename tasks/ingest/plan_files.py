@@ -1,17 +1,20 @@
 """Plans of ingests as files of the store: `ingests/<stage key>/`, shared by all runs of a stage until one is done.
 
 Two runs of one stage make the same plan, and the first to finish removes it. Whoever still works from it then meets a
-VanishedError, looks again (`shares_plan`), and finds the stage done.
+VanishedError, looks again (`shares_plan`), and finds the stage done. Of a plan that is damaged nothing is used: it is
+made again.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
-from typing import Final, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import pyarrow as pa
 
+from infra.sealed import read_bytes, sealed_bytes
 from infra.store import Store
-from schemas.errors import StoreError, VanishedError
+from schemas.errors import DamagedError, SpoiledError, StoreError, VanishedError
+from tasks.context import Context
 
 _TIMES: Final = 3
 """A plan may vanish of an unfinished stage too, where a run of it was refused; hardly more than once."""
@@ -32,15 +35,18 @@ def summary_file(folder: str) -> str:
 def write_planned(store: Store, name: str, data: bytes) -> None:
     """Write a file of a plan. VanishedError where its folder is being removed."""
     try:
-        store.atomic_write(name, data)
+        store.atomic_write(name, sealed_bytes(data))
     except FileNotFoundError as error:
         raise VanishedError(f"{store.uri(name)} can't be written: its folder is gone.") from error
 
 
 def read_planned(store: Store, name: str) -> bytes:
-    """The bytes of a file of a plan. VanishedError where it isn't there."""
+    """A plan's file. VanishedError where it isn't there; SpoiledError, and no plan, if it is damaged."""
     try:
-        return store.read_bytes(name)
+        return read_bytes(store.read_bytes(name), store.uri(name))
+    except DamagedError as error:
+        store.remove(summary_file(name.rpartition("/")[0]))
+        raise SpoiledError(str(error)) from error
     except StoreError as error:
         raise VanishedError(str(error)) from error
 
@@ -51,17 +57,21 @@ def forget_plan(store: Store, folder: str) -> None:
     store.remove_folder(folder)
 
 
-def shares_plan(stage: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
+def shares_plan(
+    stage: Callable[Concatenate[Context, _Given], _Result],
+) -> Callable[Concatenate[Context, _Given], _Result]:
     """A stage that starts over where its plan vanished: by then another run has most likely finished it."""
 
     @wraps(stage)
-    def again(*args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+    def again(context: Context, /, *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
         for _ in range(_TIMES - 1):
             try:
-                return stage(*args, **kwargs)
+                return stage(context, *args, **kwargs)
+            except SpoiledError as error:
+                context.progress.say(f"{error} So the source is read again.")
             except VanishedError:
                 continue
-        return stage(*args, **kwargs)
+        return stage(context, *args, **kwargs)
 
     return again
 

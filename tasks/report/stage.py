@@ -1,14 +1,13 @@
 """The stage report: the round's page in the store's folder of reports, and the facts that it was made from."""
 
-import json
 import math
 from dataclasses import asdict
 from typing import Any
 
+from infra.sealed import read_json, sealed_json
 from infra.stages import StageSpec, commit_rows, find, now
 from infra.store import Store
-from schemas.digests import canonical_json
-from schemas.errors import StoreError
+from schemas.errors import DamagedError, StoreError
 from tasks.context import Context
 from tasks.gates import GateVerdict
 from tasks.report.facts import RoundFacts, StageRun
@@ -50,11 +49,14 @@ def report(context: Context, facts: RoundFacts) -> StageResult:
 
 
 def read_facts(store: Store, campaign: str, number: int) -> RoundFacts:
-    """The facts of a round that was reported. StoreError if there is no report of it."""
+    """The facts of a round that was reported. StoreError if there is no report of it, DamagedError if its file is."""
     path = _facts_path(campaign, number)
     if not store.exists(path):
         raise StoreError(f"There is no report of round {number} of campaign {campaign} in {store.url}.")
-    plain: dict[str, Any] = json.loads(store.read_bytes(path))
+    try:
+        plain: dict[str, Any] = read_json(store.read_bytes(path), store.uri(path))
+    except DamagedError as error:
+        raise DamagedError(f"{error} The page beside it was made from the whole; put it back from a copy.") from error
     plain["runs"] = tuple(StageRun(**run) for run in plain["runs"])
     plain["verdicts"] = tuple(
         GateVerdict(**{**verdict, "value": math.nan if verdict["value"] is None else verdict["value"]})
@@ -74,4 +76,4 @@ def _to_json(facts: RoundFacts) -> bytes:
         for name in ("value", "low", "high"):
             if verdict[name] is not None and math.isnan(verdict[name]):
                 verdict[name] = None  # JSON has no word for it
-    return canonical_json(plain).encode() + b"\n"
+    return sealed_json(plain)

@@ -1,6 +1,5 @@
 """A training as a stage: found if it was done, resumed if it was begun, run on Ray Train, committed once."""
 
-import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
@@ -23,7 +22,7 @@ from schemas import errors
 from schemas.config.engine import RayConfig
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.config.training import OptimiserConfig
-from schemas.errors import EngineError
+from schemas.errors import DamagedError, EngineError
 from schemas.progress import Progress
 from schemas.tables import build as build_table
 from tasks.context import Context
@@ -65,6 +64,8 @@ def train_stage(
     note_begin(store, spec, optimiser.steps, "steps")
     faults.reach(f"begin:{spec.name}")
     result = Result.read(run)
+    for warning in run.warnings:
+        progress.say(f"{spec.name}: {warning}")
     if result is None:
         run.remove("progress.json")
         tell = _teller(run, spec.name, progress)
@@ -112,9 +113,8 @@ def _on_ray(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Result |
     with session_for(run.store, settings, job.threads):
         check_resources(needs(settings), settings.trainers)
         failure = (_in_kept_process if alone else _in_group)(job, settings, tell)
-    told = run.read("error.json")
-    if told is not None:
-        said = json.loads(told)
+    said = run.read_json("error.json")
+    if said is not None:
         raise getattr(errors, said["type"], EngineError)(f"Stage {job.stage}: {said['text']}")
     result = Result.read(run)
     if result is None and failure is not None:
@@ -195,16 +195,20 @@ def _trainer(job: Job, settings: RayConfig, workers: int) -> ray.train.torch.Tor
 
 def _teller(run: RunFolder, stage: str, progress: Progress) -> Callable[[], None]:
     """A function that tells what is new since its last call. A step that a resumed run repeats counts once."""
-    seen: dict[str, Any] = {"step": 0, "note": ""}
+    seen: dict[str, Any] = {"step": 0, "note": "", "warnings": list(run.warnings)}
 
     def tell() -> None:
-        data = run.read("progress.json")
-        if data is None:
+        try:
+            now_at = run.read_json("progress.json")
+        except DamagedError:  # the next word of the training comes soon
             return
-        now_at = json.loads(data)
+        if now_at is None:
+            return
+        for warning in now_at.get("warnings", [])[len(seen["warnings"]) :]:
+            progress.say(f"{stage}: {warning}")
         if now_at != seen:
             progress.advance(stage, max(0, now_at["step"] - seen["step"]), now_at["note"])
-            seen.update(step=max(seen["step"], now_at["step"]), note=now_at["note"])
+            seen.update(now_at, step=max(seen["step"], now_at["step"]))
             faults.reach(f"train:{stage}")
 
     return tell

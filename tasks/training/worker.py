@@ -7,23 +7,24 @@ end the run.
 """
 
 import io
-import json
+import struct
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import ray.train
 import ray.train.torch
 import torch
 
-from infra import faults
+from infra import faults, sealed
 from infra.store import Store
 from models.checkpoints import Kind
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.config.training import OptimiserConfig
-from schemas.digests import canonical_json
-from schemas.errors import EngineError, StoreError
+from schemas.errors import DamagedError, EngineError, StoreError
 from tasks.model_store import SavedModel, save_model
 from tasks.numerics import fixed_numerics
 from tasks.training.loop import Recipe, Training, from_first_worker, rank
@@ -31,14 +32,21 @@ from tasks.training.loop import Recipe, Training, from_first_worker, rank
 History = list[tuple[int, dict[str, float]]]
 """Points of the training curves: step and figures."""
 CHECKPOINT = "checkpoint.pt"
+Found = TypeVar("Found")
+_ANEW = "the training begins anew."
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's own files in the store, beside Ray's: progress, checkpoint, result, error, and what builders keep."""
+    """A run's own files in the store, beside Ray's: progress, checkpoint, result, error, and what builders keep.
+
+    Each tells by itself whether it is whole: JSON by a digest in it, other bytes by a line before them.
+    """
 
     store: Store
     name: str
+    warnings: list[str] = field(default_factory=list, compare=False)
+    """What was found damaged and had to be made anew; told with every word of progress."""
 
     @property
     def ray_folder(self) -> str:
@@ -47,30 +55,55 @@ class RunFolder:
 
     def say(self, step: int, note: str) -> None:
         """Tell the driver how far this is."""
-        self.write("progress.json", canonical_json({"step": step, "note": note}).encode())
+        self.write_json("progress.json", {"step": step, "note": note, "warnings": self.warnings}, lasting=False)
 
     def load_or_make(self, file: str, make: Callable[[], bytes]) -> bytes:
-        """A file that is made once in a run's life, resumed or not."""
-        kept = self.read(file)
+        """A file that is made once in a run's life, resumed or not; a damaged one is made anew, with a warning."""
+        kept = self.undamaged(lambda: self.read(file), "it is made anew.")
         if kept is None:
             kept = make()
             self.write(file, kept)
         return kept
 
-    def read(self, file: str) -> bytes | None:
-        """The file's bytes, or None if it isn't there."""
+    def undamaged(self, read: Callable[[], Found | None], instead: str) -> Found | None:
+        """What `read` gives; None where the file is damaged, which is noted with what is done instead."""
         try:
-            return self.store.read_bytes(self._path(file))
-        except StoreError:  # not there
+            return read()
+        except DamagedError as error:
+            self.warnings.append(f"{error} So {instead}")
             return None
+
+    def read(self, file: str) -> bytes | None:
+        """The bytes that were written, or None if the file isn't there. DamagedError if they are others."""
+        kept = self._read(file)
+        return None if kept is None else sealed.read_bytes(kept, self.uri(file))
 
     def write(self, file: str, data: bytes) -> None:
         """Write a file, whole or not at all."""
-        self.store.atomic_write(self._path(file), data)
+        self.store.atomic_write(self._path(file), sealed.sealed_bytes(data))
+
+    def read_json(self, file: str) -> dict[str, Any] | None:
+        """The fields that were written, or None if the file isn't there. DamagedError if they are others."""
+        kept = self._read(file)
+        return None if kept is None else sealed.read_json(kept, self.uri(file))
+
+    def write_json(self, file: str, value: Mapping[str, Any], *, lasting: bool = True) -> None:
+        """Write fields, whole or not at all; what is `lasting` survives a loss of power."""
+        self.store.atomic_write(self._path(file), sealed.sealed_json(value), lasting=lasting)
+
+    def uri(self, file: str) -> str:
+        """A file's full name, for people."""
+        return self.store.uri(self._path(file))
 
     def remove(self, file: str) -> None:
         """Remove a file if it is there."""
         self.store.remove(self._path(file))
+
+    def _read(self, file: str) -> bytes | None:
+        try:
+            return self.store.read_bytes(self._path(file))
+        except StoreError:  # not there
+            return None
 
     def _path(self, file: str) -> str:
         return f"{self.ray_folder}/engine/{file}"
@@ -105,15 +138,15 @@ class Result:
 
     def write(self, run: RunFolder) -> None:
         """Keep it as result.json."""
-        run.write("result.json", canonical_json({"model": asdict(self.model), "history": self.history}).encode())
+        run.write_json("result.json", {"model": asdict(self.model), "history": self.history})
 
     @staticmethod
     def read(run: RunFolder) -> "Result | None":
-        """The result of a training that is over but whose stage was not committed; None if it isn't over."""
-        data = run.read("result.json")
-        if data is None:
+        """The result of a training that is over but whose stage was not committed; None if it isn't over, or if the
+        file is damaged: then its last steps are done again."""
+        raw = run.undamaged(lambda: run.read_json("result.json"), "the training goes on from its last checkpoint.")
+        if raw is None:
             return None
-        raw = json.loads(data)
         model = SavedModel(**{**raw["model"], "parents": tuple(raw["model"]["parents"])})
         return Result(model, [(step, figures) for step, figures in raw["history"]])
 
@@ -135,7 +168,7 @@ def _train(job: Job, device: torch.device, tell: Callable[[], None]) -> Result |
     training = Training(job.build(job.run, device, **job.args), job.optimiser)
     history: History = []
     # one reads for all, or a checkpoint that is written meanwhile could be missed by some
-    kept = from_first_worker(lambda: job.run.read(CHECKPOINT), device)
+    kept = from_first_worker(lambda: job.run.undamaged(lambda: _checkpoint(job.run), _ANEW), device)
     if kept is not None:
         state = torch.load(io.BytesIO(kept), map_location=device, weights_only=True)
         training.resume(state)
@@ -171,6 +204,18 @@ def _train(job: Job, device: torch.device, tell: Callable[[], None]) -> Result |
     return result
 
 
+def _checkpoint(run: RunFolder) -> bytes | None:
+    """The run's checkpoint, if there is one. DamagedError if it is no longer what was written."""
+    kept = run.read(CHECKPOINT)
+    try:  # of older versions nothing but the sums of the archive that torch writes tells
+        damaged = kept is not None and zipfile.ZipFile(io.BytesIO(kept)).testzip() is not None
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, zlib.error, EOFError):
+        damaged = True
+    if damaged:
+        raise DamagedError(f"{run.uri(CHECKPOINT)} is damaged: what torch wrote into it can't be read.")
+    return kept
+
+
 def on_ray(config: Mapping[str, Any]) -> None:
     """The training loop of a Ray Train worker; `config["job"]` is the Job."""
     job: Job = config["job"]
@@ -180,6 +225,6 @@ def on_ray(config: Mapping[str, Any]) -> None:
         train(job, device)
     except EngineError as error:
         # told by a file: raised through Ray, it would be tried again to no avail and drown in tracebacks
-        job.run.write("error.json", canonical_json({"type": type(error).__name__, "text": str(error)}).encode())
+        job.run.write_json("error.json", {"type": type(error).__name__, "text": str(error)})
         if context.get_world_size() > 1:
             raise  # the others wait for this one; only a failure ends them

@@ -69,6 +69,14 @@ ROWS = (
          "tests/tasks/test_pair.py::test_pairs_keep_their_promises"),
     ),
     Row(
+        "a bit flips on the disk",
+        "500 bits of data files, logs, models, receipts and facts, drawn by a seed; training checkpoints, plans",
+        (f"{FAULTS}test_flipped_bits.py", "tests/infra/test_intact.py", "tests/infra/test_sealed.py",
+         "tests/flows/test_doctor_deep.py", f"{TRAINING}test_a_damaged_file_of_an_earlier_run",
+         "tests/tasks/ingest/test_plan_files.py::test_a_damaged_plan_is_said_and_made_again",
+         "tests/tasks/test_model_store.py::test_a_damaged_model", "tests/tasks/test_model_store.py::test_another_models"),
+    ),
+    Row(
         "clocks jump, shards of other code",
         "clocks set by days and years; shards of another stage version and of a changed checkout",
         (f"{FAULTS}test_clocks_and_code.py", "tests/flows/test_lease.py"),

@@ -1,6 +1,8 @@
 """Shards: fixed cuts, fixed bytes, receipts that are never replaced."""
 
 import random
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra import shards as shards_module
+from infra.data_files import shard_file_name
 from infra.shards import Shard, Tally, cut, forget, parquet_bytes, receipts, write_shard
 from infra.store import Store
-from infra.tables import shard_file_name
 from schemas.errors import DataError, StoreError
 from tests.infra import helpers
 
@@ -68,11 +70,88 @@ def test_a_shard_without_rows_is_done_without_files(tmp_path: Path) -> None:
     assert receipts(store, KEY, [shard]) == {}
 
 
-def test_same_key_for_other_units_is_an_error(tmp_path: Path) -> None:
+def test_two_that_make_other_units_under_the_same_key_at_once(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     write_shard(store, KEY, Shard(0, ("a",)), {}, Tally(ok=1))
     with pytest.raises(StoreError, match="Shard 0 of stage toy was made from other units"):
-        receipts(store, KEY, [Shard(0, ("b",))], stage="toy")
+        write_shard(store, KEY, Shard(0, ("b",)), {}, Tally(ok=1), stage="toy")
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def of_other_rows(path: Path) -> None:
+    """A whole Parquet file with as many bytes, and fewer rows."""
+    size, rows = path.stat().st_size, pq.read_table(path, partitioning=None)
+    buffer = BytesIO()
+    pq.write_table(rows.slice(1), buffer, compression="none", use_dictionary=False)
+    data = buffer.getvalue()
+    path.write_bytes(b"PAR1" + b"\0" * (size - len(data)) + data[4:] if len(data) <= size else data[:size])
+
+
+RECEIPTS = {
+    "empty": lambda data: b"",
+    "not JSON": lambda data: data[:-20],
+    "not even text": lambda data: b"\xff\xfe" + data,
+    "other fields": lambda data: b'{"index":1}',
+    "no object": lambda data: b"[1, 2]",
+    "a file with other fields": lambda data: data.replace(b'"scores",', b"", 1),
+    "of another shard": lambda data: data.replace(b'"index":1', b'"index":2'),
+    "of other units": lambda data: data.replace(b'"ids":"', b'"ids":"0'),
+}
+FILES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut short": cut_short,
+    "no Parquet": lambda path: path.write_bytes(b"\1" * path.stat().st_size),
+    "of other rows": of_other_rows,
+    "gone": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("what", [*(f"receipt {name}" for name in RECEIPTS), *(f"file {name}" for name in FILES)])
+def test_what_is_damaged_is_made_again_and_said(tmp_path: Path, what: str) -> None:
+    store, shards = Store.open(tmp_path / "store"), cut(helpers.IDS, 4)
+    made = {}
+    for shard in shards:
+        rows = {"scores": helpers.scores(KEY, list(shard.ids))}
+        made[shard.index] = write_shard(store, KEY, shard, rows, Tally(ok=len(shard.ids)))
+    (file,) = made[1].files
+    before = store.read_bytes(file.name)
+    kind, _, name = what.partition(" ")
+    if kind == "file":
+        FILES[name](Path(store.path(file.name)))
+    else:
+        receipt = Path(store.path(f"shards/{KEY}/00001.json"))
+        receipt.write_bytes(RECEIPTS[name](receipt.read_bytes()))
+    said: list[str] = []
+    assert receipts(store, KEY, shards, say=said.append) == {0: made[0], 2: made[2]}
+    (told,) = said
+    assert told.startswith("shard 1 is made again: ")
+    assert file.name in told or "receipt" in told
+    again = write_shard(store, KEY, shards[1], {"scores": helpers.scores(KEY, list(shards[1].ids))}, Tally(ok=4))
+    assert again == made[1]
+    assert store.read_bytes(file.name) == before
+    assert receipts(store, KEY, shards) == made
+
+
+def test_a_damaged_receipt_does_not_speak_for_another_worker(tmp_path: Path) -> None:
+    store, shard = Store.open(tmp_path / "store"), Shard(0, ("a",))
+    store.atomic_write(f"shards/{KEY}/00000.json", b"{")
+    receipt = write_shard(store, KEY, shard, {"scores": helpers.scores(KEY, ["a"])}, Tally(ok=1))
+    assert receipts(store, KEY, [shard]) == {0: receipt}
+
+
+def test_a_damaged_file_under_the_name_of_a_whole_one_is_replaced(tmp_path: Path) -> None:
+    """As a loss of power leaves it: the name is there, and the bytes are not."""
+    store, shard = Store.open(tmp_path / "store"), Shard(0, ("a",))
+    rows = {"scores": helpers.scores(KEY, ["a"])}
+    receipt = write_shard(store, KEY, shard, rows, Tally(ok=1))
+    (file,) = receipt.files
+    store.remove(f"shards/{KEY}/00000.json")
+    Path(store.path(file.name)).write_bytes(b"")
+    assert write_shard(store, KEY, shard, rows, Tally(ok=1)) == receipt
+    assert receipts(store, KEY, [shard]) == {0: receipt}
 
 
 def test_files_that_a_run_left_which_made_other_rows_are_not_taken(
@@ -85,7 +164,7 @@ def test_files_that_a_run_left_which_made_other_rows_are_not_taken(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(shards_module, "canonical_json", dies)
+        patched.setattr(shards_module, "sealed_json", dies)
         with pytest.raises(KeyboardInterrupt):
             write_shard(store, KEY, shard, {"scores": helpers.scores(KEY, ["a"])}, Tally(ok=1))
     assert any(path.startswith("tables/scores/") for path in store.list_files(""))

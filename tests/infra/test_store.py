@@ -61,6 +61,22 @@ def test_read_only_folder(tmp_path: Path) -> None:
     Store.open(tmp_path / "store", create=False)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [("format", "formau", "is damaged: write"), ("{", "[", "is damaged: write"), ("1", "3", "has form 3, and this")],
+)
+def test_a_marker_that_says_something_else_is_told(tmp_path: Path, old: str, new: str, words: str) -> None:
+    marker = Path(Store.open(tmp_path / "store").path("adhmr-store.json"))
+    text = marker.read_text()
+    marker.write_text(text.replace(old, new, 1))
+    for create in (True, False):
+        with pytest.raises(StoreError, match=words) as raised:
+            Store.open(tmp_path / "store", create=create)
+        assert text.strip() in str(raised.value)
+    marker.write_text(text.replace("adhmr-engine", "adhmr-enginf"))
+    Store.open(tmp_path / "store")
+
+
 def test_of_several_writers_one_wins(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     won: list[int] = []

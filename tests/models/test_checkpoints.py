@@ -1,6 +1,7 @@
 """Checkpoints: what is saved comes back, and what does not fit, or is damaged, is refused in words."""
 
 import json
+import random
 import struct
 from collections.abc import Callable
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from models.checkpoints import digest_of, from_bytes, load_into, policy_of, scorer_of, to_bytes
 from models.hmr_scorer import HMRScorer
 from models.policy import Policy
-from schemas.errors import DataError
+from schemas.errors import DataError, EngineError
 from schemas.profiles import micro
 
 CONFIG = micro()
@@ -131,11 +132,17 @@ def test_the_wrong_kind_is_refused() -> None:
         scorer_of(from_bytes(saved()), "model 1")
 
 
-def with_manifest(change: dict[str, object]) -> bytes:
+def with_manifest(change: dict[str, object], sealed: bool = False) -> bytes:
     data = saved()
     (length,) = struct.unpack("<Q", data[:8])
     raw = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["adhmr"])
+    if not sealed:
+        del raw["manifest_sha256"]  # as files of older versions are
     return save(dict(from_bytes(data).state), {"adhmr": json.dumps({**raw, **change})})
+
+
+def bones() -> str:
+    return digest_of(policy().state_dict(), {"bones": 4})
 
 
 @pytest.mark.parametrize(
@@ -147,9 +154,27 @@ def with_manifest(change: dict[str, object]) -> bytes:
         (lambda: saved()[:-1] + b"\x01", "file 1 is damaged: its weights have digest"),
         (lambda: save({"a": torch.zeros(2)}), "without a manifest"),
         (lambda: with_manifest({"format": 2}), "has format 2"),
-        (lambda: with_manifest({"config": {"bones": 4}}), r"can't read the policy's configuration \(bones"),
+        (lambda: with_manifest({"config": {"bones": 4}}), "file 1 is damaged: its weights have digest"),
+        (lambda: with_manifest({"config": {"bones": 4}, "digest": bones()}), r"the policy's configuration \(bones"),
+        (lambda: with_manifest({"metrics": {"mpjpe_mm": 1.0}}, sealed=True), "its manifest does not have the digest"),
+        (lambda: with_manifest({"parrots": []}), "file 1 is damaged: its manifest can't be read"),
     ],
 )
 def test_files_that_are_not_whole_are_refused(data: Callable[[], bytes], words: str) -> None:
     with pytest.raises(DataError, match=words):
         from_bytes(data(), "file 1")
+
+
+def test_a_flipped_bit_anywhere_in_a_checkpoint_is_noticed_or_changes_nothing() -> None:
+    data = saved()
+    whole, draw = from_bytes(data), random.Random(0)
+    (length,) = struct.unpack("<Q", data[:8])
+    for place in [draw.randrange(8 + length) for _ in range(60)] + [draw.randrange(len(data)) for _ in range(20)]:
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << draw.randrange(8)
+        try:
+            found = from_bytes(bytes(flipped))
+        except EngineError:
+            continue
+        assert found.manifest == whole.manifest, place
+        assert digest_of(found.state, CONFIG.policy) == whole.manifest.digest, place

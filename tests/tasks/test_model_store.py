@@ -5,8 +5,8 @@ import torch
 
 from infra.tables import read
 from models.policy import Policy
-from schemas.errors import DataError, StoreError
-from tasks.model_store import find_model, load_policy, load_scorer, model_of, save_model
+from schemas.errors import DamagedError, DataError, StoreError
+from tasks.model_store import find_model, load_policy, load_scorer, model_of, model_path, save_model
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -52,3 +52,22 @@ def test_saving_again_changes_nothing(micro_store: MicroStore) -> None:
     before = store.modified(path)
     assert save_model(store, "policy", state, micro.CONFIG.policy).digest == micro_store.policy
     assert store.modified(path) == before
+
+
+def test_another_models_file_is_refused(micro_store: MicroStore) -> None:
+    store, digest = micro_store.store, micro_store.policy
+    other = micro.untrained(store, "policy", seed=2)
+    store.atomic_write(model_path(digest), store.read_bytes(model_path(other)))
+    with pytest.raises(DamagedError, match=rf"{digest}.safetensors holds another model, {other[:12]}. Put the file"):
+        load_policy(store, digest)
+
+
+def test_a_damaged_model_is_refused_and_saving_it_again_heals_it(micro_store: MicroStore) -> None:
+    store, digest = micro_store.store, micro_store.policy
+    policy, data = load_policy(store, digest), bytearray(store.read_bytes(model_path(digest)))
+    data[len(data) // 2] ^= 16
+    store.atomic_write(model_path(digest), bytes(data))
+    with pytest.raises(StoreError, match=r"is damaged: its weights have digest .* Put the file back from a copy"):
+        load_policy(store, digest)
+    save_model(store, "policy", policy.state_dict(), micro.CONFIG.policy)
+    load_policy(store, digest)

@@ -115,7 +115,9 @@ def test_a_scorer_that_has_learned_nothing_ranks_by_agreement_with_its_own_estim
     np.testing.assert_array_equal(np.argsort(-scores.numpy(), axis=1), np.argsort(distance, axis=1))
 
 
-def test_the_pool_is_not_drawn_again_after_a_resume(micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pool_is_drawn_again_only_if_it_is_damaged(
+    micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, config = RunFolder(micro_store.store, "train_scorer-x"), micro.CONFIG
 
     def built() -> ScorerRecipe:
@@ -125,11 +127,19 @@ def test_the_pool_is_not_drawn_again_after_a_resume(micro_store: MicroStore, mon
         )
 
     first = built()
-    assert b"48 of 48" in (run.read("progress.json") or b"")
+    assert "48 of 48" in (run.read_json("progress.json") or {})["note"]
     monkeypatch.setattr(module, "draw_pool", None)
     second = built()
     np.testing.assert_array_equal(first.pool.uvd, second.pool.uvd)
     np.testing.assert_array_equal(first.pool.errors_mm, second.pool.errors_mm)
     policy = load_policy(micro_store.store, micro_store.policy)
+    pool = f"{run.ray_folder}/engine/pool.safetensors"
+    data = bytearray(micro_store.store.read_bytes(pool))
+    data[-9] ^= 4
+    micro_store.store.atomic_write(pool, bytes(data))
+    monkeypatch.undo()
+    third = built()
+    np.testing.assert_array_equal(first.pool.errors_mm, third.pool.errors_mm)
+    assert "pool.safetensors is damaged" in run.warnings[0]
     stem = "stem.0.weight"
     assert torch.equal(second.model.encoder.state_dict()[stem], policy.condition.backbone.state_dict()[stem])

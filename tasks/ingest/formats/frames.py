@@ -200,6 +200,7 @@ class Frames:
         temporary = self.folder / f".{uuid.uuid4().hex}"
         try:
             temporary.write_text(json.dumps(about))
+            os.sync()  # what says which frames are there must not outlive them when the power fails
             os.replace(temporary, self.folder / _ABOUT)
         except OSError as error:
             raise DataError(f"Frames can't be written to {self.folder}: {error}") from error

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from infra.store import Store
 from infra.tables import read
 from schemas.errors import StoreError, VanishedError
+from schemas.progress import SilentProgress
 from tasks.context import Context
 from tasks.ingest import annotated, given_hypotheses, pair_stage, planned
 from tasks.ingest.annotated import ingest_annotations
@@ -126,16 +128,50 @@ def test_a_plan_that_a_refused_run_removes_is_made_again(
     assert (result.reused, result.record.tally.ok) == (False, 3)
 
 
-def test_what_vanishes_again_and_again_is_told() -> None:
+@pytest.mark.parametrize("file", ["plan.json", "000000.parquet"])
+def test_a_damaged_plan_is_said_and_made_again(
+    here: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    source = write_coco(true_people(3), tmp_path / "coco", "train")
+    plain, heard = annotated.run_sharded, Heard()
+
+    def damaged(*given: Any, **more: Any) -> Any:
+        (path,) = Path(here.store.path("ingests")).glob(f"*/{file}")
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 2
+        path.write_bytes(data)
+        monkeypatch.setattr(annotated, "run_sharded", plain)
+        if file == "plan.json":
+            raise VanishedError("another run has most likely finished it")  # so that it is read again
+        return plain(*given, **more)
+
+    monkeypatch.setattr(annotated, "run_sharded", damaged)
+    result = ingest_annotations(replace(here, progress=heard), source)
+    assert (result.reused, result.record.tally.ok) == (False, 3)
+    (said,) = [line for line in heard.lines if "is damaged: " in line]
+    assert (
+        f"/{file} is damaged: its content does not have the digest that it says. So the source is read again." in said
+    )
+
+
+class Heard(SilentProgress):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_what_vanishes_again_and_again_is_told(here: Context) -> None:
     tries: list[int] = []
 
     @shares_plan
-    def stage() -> None:
+    def stage(_: Context) -> None:
         tries.append(1)
         raise VanishedError("the plan is not there")
 
     with pytest.raises(StoreError, match="the plan is not there"):
-        stage()
+        stage(here)
     assert len(tries) == 3
 
 

@@ -64,3 +64,15 @@ def test_a_stage_in_two_roles_stands_once() -> None:
     assert facts(runs=runs).distinct_runs() == [StageRun("evaluate", "before", A, "run")]
     assert facts(runs=runs).key("evaluate", "first policy") == A
     assert facts(runs=runs).key("align") is None
+
+
+def test_facts_that_are_not_as_they_were_written_are_refused(tmp_path: Path) -> None:
+    context = Context(Store.open(tmp_path / "store"), micro())
+    report(context, facts(promoted=False))
+    path = tmp_path / "store/reports/micro-round-1.json"
+    text = path.read_text()
+    path.write_text(text.replace('"number":1', '"number":3'))
+    with pytest.raises(StoreError, match=r"micro-round-1.json is damaged: its fields do not have the digest"):
+        read_facts(context.store, "micro", 1)
+    path.write_text(text.replace(text[text.index(',"sha256"') : text.index(',"verdicts"')], ""))
+    assert read_facts(context.store, "micro", 1).number == 1  # as older versions wrote it

@@ -181,6 +181,38 @@ def test_a_training_that_was_over_before_the_kill_is_only_committed(micro_store:
     assert heard.steps == 0
 
 
+def flip(store: Store, path: str) -> None:
+    """Another bit in the middle of a file."""
+    data = bytearray(store.read_bytes(path))
+    data[len(data) // 2] ^= 1
+    store.atomic_write(path, bytes(data))
+
+
+@pytest.mark.parametrize("file", ["checkpoint.pt", "result.json"])
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_damaged_file_of_an_earlier_run_is_said_and_made_anew(
+    micro_store: MicroStore, file: str, sealed: bool
+) -> None:
+    store, key, heard = micro_store.store, micro_store.ingest_key, Heard()
+    spec = train_base_spec(context(store), key)
+    run = RunFolder(store, f"train_base-{spec.key[:16]}")
+    result = train(job(micro_store, run.name), torch.device("cpu"))
+    if file == "checkpoint.pt":
+        run.remove("result.json")
+        if not sealed:  # as older versions left it
+            store.atomic_write(f"{run.ray_folder}/engine/{file}", run.read(file) or b"")
+    elif not sealed:
+        store.atomic_write(f"{run.ray_folder}/engine/{file}", b'{"model": ')
+    flip(store, f"{run.ray_folder}/engine/{file}")
+    done = train_base(context(store, heard), key)
+    assert model_of(store, done.key) == result.model.digest
+    instead = "the training begins anew" if file == "checkpoint.pt" else "the training goes on from its last checkpoint"
+    (warning,) = [line for line in heard.lines if "is damaged: " in line]
+    assert warning.startswith(f"train_base: {run.uri(file)} is damaged: ")
+    assert instead in warning
+    assert heard.steps == (6 if file == "checkpoint.pt" else 0)
+
+
 def test_a_loss_that_is_no_number_is_told(micro_store: MicroStore) -> None:
     here = context(micro_store.store, learning_rate=1e30, warmup_steps=0, gradient_clip=1e30)
     with pytest.raises(EngineError, match=r"The loss became (nan|inf) at step \d.*Lower the learning rate"):

@@ -1,0 +1,184 @@
+"""What `adhmr doctor --deep` looks at in a store: everything is read and compared with what was said of it.
+
+Logs against their seals, data files against log and digest, the rows that `stages` says against those that are there,
+the campaigns' histories against their transactions, receipts against the files that they name, and every small file
+that can tell by itself whether it is whole. Nothing is written, so a store that can only be read is looked over too.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from infra.begun import unfinished
+from infra.delta_log import checkpoint_file, checkpoint_is_broken, log_entry, log_folder, versions_of
+from infra.intact import content_digits, damage
+from infra.log_seals import breaks_seal
+from infra.rounds import campaigns, state
+from infra.sealed import read_bytes, read_json
+from infra.shards import damage as damage_of_shards
+from infra.shards import receipts_left, unreadable_receipts
+from infra.snapshots import give_back, newest, take_newest
+from infra.stages import records
+from infra.store import Store
+from infra.tables import read
+from infra.vacuum import vacuum
+from infra.whole import CURE, standing, torn_stages
+from schemas.errors import DamagedError, EngineError
+from schemas.tables import TABLES
+
+_REPAIR = "`adhmr repair` does what can be done; else put it back from a copy of the store."
+_ANEW = "The next run that needs it makes it anew."
+_COPY = "Put it back from a copy of the store."
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One thing that was looked at. A "problem" can cost or change numbers, and its text ends with the cure; a "note"
+    is of what does no harm."""
+
+    what: str
+    level: Literal["good", "note", "problem"]
+    text: str
+
+
+def look_over(store: Store) -> Iterator[Remark]:
+    """All remarks, each as soon as it is known. A damage that ends one look ends no other."""
+    for table in TABLES:
+        yield from _guarded(table, lambda table=table: _log(store, table))
+        yield from _guarded(table, lambda table=table: _data(store, table))
+    looks: dict[str, Callable[[Store], Iterator[Remark]]] = {
+        "stages": _stages,
+        "campaigns": _campaigns,
+        "receipts": _receipts,
+        "small files": _sealed_files,
+        "unfinished": _unfinished,
+        "leftovers": _leftovers,
+    }
+    for what, look in looks.items():
+        yield from _guarded(what, lambda look=look: look(store))
+
+
+def _guarded(what: str, look: Callable[[], Iterator[Remark]]) -> Iterator[Remark]:
+    try:
+        yield from look()
+    except EngineError as error:
+        yield Remark(what, "problem", str(error))
+
+
+def _log(store: Store, table: str) -> Iterator[Remark]:
+    here = store.list_files(log_folder(table))
+    checkpoints = versions_of(here, ".checkpoint.parquet")
+    for version in checkpoints:
+        if checkpoint_is_broken(store, table, version, here):
+            path, newer = checkpoint_file(table, version), version < checkpoints[-1]
+            yield Remark(table, *_broken(path, "a newer one holds what it said" if newer else ""))
+    for version in versions_of(here, ".json"):
+        if breaks_seal(store.read_bytes(log_entry(table, version))):
+            newer = bool(checkpoints) and version <= checkpoints[-1]
+            yield Remark(table, *_broken(log_entry(table, version), "a checkpoint holds what it said" if newer else ""))
+
+
+def _broken(path: str, spare: str) -> tuple[Literal["note", "problem"], str]:
+    if spare:
+        return "note", f"{path} is not as it was written, but {spare}."
+    return "problem", f"{path} is not as it was written. {_REPAIR}"
+
+
+def _data(store: Store, table: str) -> Iterator[Remark]:
+    snapshot = newest(store, table)
+    files = snapshot.of() if snapshot is not None else []
+    problems = [problem for file in files if (problem := damage(store, file))]
+    for problem in problems:
+        yield Remark(table, "problem", f"{problem}. {_REPAIR}")
+    unnamed = sum(content_digits(file.path) is None for file in files)
+    older = f"; {unnamed} of older versions tell no digest, so that only their size and rows were compared"
+    megabytes = sum(file.size for file in files) / 1e6
+    whole = "all as they were committed" if not problems else f"{len(problems)} damaged"
+    text = f"{len(files)} files, {sum(file.rows for file in files):,} rows, {megabytes:,.1f} MB read, {whole}"
+    yield Remark(table, "note" if unnamed else "good", text + (older if unnamed else ""))
+
+
+def _stages(store: Store) -> Iterator[Remark]:
+    torn = torn_stages(store)
+    for one in torn:
+        yield Remark("stages", "problem", f"{one}. {CURE}")
+    keys = standing(store).keys
+    for record in records(store):
+        for key in set(record.reads) - keys:
+            yield Remark(
+                "stages",
+                "problem",
+                f"{record.stage} {record.stage_key[:12]} has read stage {key[:12]}, which does not count as finished, so "
+                f"that nobody sees its rows. {_ANEW}",
+            )
+    yield Remark("stages", "good", f"{len(keys) - len(torn)} finished, with all the rows that they say")
+
+
+def _campaigns(store: Store) -> Iterator[Remark]:
+    known = set(read(store, "models", columns=["digest"]).column("digest").to_pylist())
+    for campaign in campaigns(store):
+        events = state(store, campaign).events
+        opened = take_newest(store, "rounds")
+        claimed = opened.transaction(f"log:{campaign}") if opened is not None else 0
+        if opened is not None:
+            give_back(store, opened)
+        missing = sorted(set(range(1, max(claimed, events[-1].sequence) + 1)) - {event.sequence for event in events})
+        if missing or claimed != events[-1].sequence:
+            lost = ", ".join(map(str, missing)) or "the newest"
+            yield Remark("rounds", "problem", f"campaign {campaign}: of its events, {lost} are missing. {_REPAIR}")
+        for policy in sorted({event.policy for event in events if event.policy} - known):
+            text = f"campaign {campaign} names policy {policy[:12]}, which the table models does not know. {_COPY}"
+            yield Remark("rounds", "problem", text)
+        if not missing:
+            yield Remark("rounds", "good", f"campaign {campaign}: {len(events)} events, none missing")
+
+
+def _receipts(store: Store) -> Iterator[Remark]:
+    problems = [f"{path} {why}" for path, why in unreadable_receipts(store)]
+    finished = standing(store).keys
+    keys = {path.split("/")[1] for path in store.whole_files("shards")}
+    for key in sorted(keys - finished):
+        problems += damage_of_shards(store, receipts_left(store, key)).values()
+    for problem in problems:
+        yield Remark("receipts", "problem", f"{problem}. {_ANEW}")
+    if not problems:
+        yield Remark("receipts", "good", f"of {len(keys)} stages, and the files of those that are not finished")
+
+
+def _sealed_files(store: Store) -> Iterator[Remark]:
+    """Whatever is written by `infra.sealed`, but for receipts."""
+    cures = {"begun/": _ANEW, "ingests/": _ANEW, "ray/": _ANEW, "reports/": _COPY}
+    count = 0
+    for folder, cure in cures.items():
+        for path in store.whole_files(folder.rstrip("/")):
+            if not _tells_of_itself(path):
+                continue
+            count += 1
+            try:
+                data = store.read_bytes(path)
+                _ = read_json(data, path) if data.startswith(b"{") else read_bytes(data, path)
+            except DamagedError as error:
+                yield Remark(folder.rstrip("/"), "problem", f"{error} {cure}")
+    yield Remark("small files", "good", f"{count} of plans, notes, trainings and reports looked at")
+
+
+def _tells_of_itself(path: str) -> bool:
+    return not path.endswith(".html") and (not path.startswith("ray/") or "/engine/" in path)
+
+
+def _unfinished(store: Store) -> Iterator[Remark]:
+    for one in unfinished(store):
+        begun = one.begun
+        text = f"{begun.stage} {begun.stage_key[:12]} has begun, {one.done} of {begun.total} {begun.unit} are there"
+        yield Remark("unfinished", "note", f"{text}; the next run goes on with it (`adhmr status` says who is at work)")
+
+
+def _leftovers(store: Store) -> Iterator[Remark]:
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for path, reason in vacuum(store, grace=timedelta(0), dry_run=True).removed:
+        by_reason[reason].append(path)
+    for reason, paths in sorted(by_reason.items()):
+        text = f"{len(paths)} files ({paths[0]}, ...)" if len(paths) > 1 else paths[0]
+        yield Remark("leftovers", "note", f"{reason}: {text}. `adhmr vacuum --delete` removes them once they are old.")

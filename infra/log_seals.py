@@ -1,0 +1,61 @@
+"""Whether a table's log is as it was written: a flipped bit in it may read as if rows had never been there.
+
+An entry's commitInfo holds the digest of all that the entry says. Beside a checkpoint that the engine made stands an
+empty file whose name holds digits of the checkpoint's digest: it is there first, and stays if another process makes the
+checkpoint of the same version in other bytes. Entries and checkpoints of older versions, and checkpoints on S3, which
+deltalake writes itself, have neither.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from schemas.digests import bytes_digest, canonical_json, digest
+
+_FIELD = "sha256"
+_DIGITS = 16
+
+
+def sealed_lines(actions: Sequence[Mapping[str, Any]]) -> bytes:
+    """The lines of an entry that says this; one of its actions is a commitInfo."""
+    said = digest(list(actions))
+    sealed = [
+        {"commitInfo": {**action["commitInfo"], _FIELD: said}} if "commitInfo" in action else action
+        for action in actions
+    ]
+    return "".join(f"{canonical_json(action)}\n" for action in sealed).encode()
+
+
+def breaks_seal(entry: bytes) -> bool:
+    """Whether an entry is not as it was sealed; one without a seal breaks none, unless it can't be read."""
+    said = None
+    actions = []
+    try:
+        for line in entry.splitlines():
+            action = json.loads(line)
+            if "commitInfo" in action:
+                said = action["commitInfo"].pop(_FIELD, said)
+            actions.append(action)
+    except (ValueError, TypeError, AttributeError):
+        return True
+    return said is not None and said != digest(actions)
+
+
+def checkpoint_seal(checkpoint: str, data: bytes) -> str:
+    """The name of the file that seals a checkpoint (named below the store's root) with this content."""
+    return f"{_stem(checkpoint)}{bytes_digest(data)[:_DIGITS]}.seal"
+
+
+def seals_of(checkpoint: str, names: Sequence[str]) -> list[str]:
+    """The seals of a checkpoint among the files of its log."""
+    return [name for name in names if name.startswith(_stem(checkpoint)) and name.endswith(".seal")]
+
+
+def breaks_its_seals(checkpoint: str, data: bytes, names: Sequence[str]) -> bool:
+    """Whether a checkpoint is none of those that were sealed, of all files of its log; without seals it breaks none."""
+    seals = seals_of(checkpoint, names)
+    return bool(seals) and checkpoint_seal(checkpoint, data) not in seals
+
+
+def _stem(checkpoint: str) -> str:
+    return checkpoint.removesuffix("parquet")
