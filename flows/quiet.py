@@ -9,6 +9,8 @@ import os
 import re
 from dataclasses import dataclass
 
+from flows.errors import curable_text
+from flows.visible import visible
 from schemas.errors import EngineError
 
 
@@ -77,6 +79,7 @@ def plain_run_errors() -> None:
     for handler in logging.getLogger().handlers:
         if not any(isinstance(known, _CurableErrors) for known in handler.filters):
             handler.addFilter(_CurableErrors())
+            handler.setFormatter(_Visible(handler.formatter))
 
 
 class _Drop(logging.Filter):
@@ -88,8 +91,19 @@ class _Drop(logging.Filter):
         return re.search(self.message.pattern, record.getMessage()) is None
 
 
+class _Visible(logging.Formatter):
+    """What another formatter writes, with visible control characters: messages and tracebacks may quote data."""
+
+    def __init__(self, inner: logging.Formatter | None) -> None:
+        super().__init__()
+        self._inner = inner or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(self._inner.format(record), keep="\n")
+
+
 class _CurableErrors(logging.Filter):
-    """Drops what Prefect logs about runs that an EngineError ended: the traceback, then the state that quotes it."""
+    """Drops what Prefect logs about runs that a curable error ended: the traceback, then the state that quotes it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +113,7 @@ class _CurableErrors(logging.Filter):
         if not record.name.startswith(RUN_LOGGERS):
             return True
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, EngineError):
+        if error is not None and curable_text(error) is not None:
             self._told.add(str(error)[:60])
             return False
         text = record.getMessage()
