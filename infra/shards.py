@@ -191,6 +191,12 @@ def receipts_left(store: Store, stage_key: str) -> list[Receipt]:
     return [receipt for path in paths if isinstance(receipt := _read_receipt(store, path), Receipt)]
 
 
+def unreadable_receipts(store: Store) -> list[tuple[str, str]]:
+    """Every receipt of the store that can't be read, and why."""
+    paths = store.whole_files("shards")
+    return [(path, f"is a receipt that {why}") for path in paths if isinstance(why := _read_receipt(store, path), str)]
+
+
 def stamped(table: str, rows: pa.Table, stage_key: str) -> pa.Table:
     """`rows` in the table's form, with the stage's key in every row. DataError if they name another stage."""
     if "stage_key" not in rows.column_names:

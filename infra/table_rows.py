@@ -34,15 +34,15 @@ def read_files(
     if not files:
         return wanted.empty_table()
     folder = store.path("tables", known.name)
-    source = ds.dataset(
-        [f"{folder}/{file.path}" for file in files],
-        filesystem=store.fs,
-        format="parquet",
-        schema=known.schema,
-        partitioning=ds.partitioning(pa.schema([known.schema.field(n) for n in known.partition_by]), flavor="hive"),
-        partition_base_dir=folder,
-    )
     try:
+        source = ds.dataset(
+            [f"{folder}/{file.path}" for file in files],
+            filesystem=store.fs,
+            format="parquet",
+            schema=known.schema,
+            partitioning=ds.partitioning(pa.schema([known.schema.field(n) for n in known.partition_by]), flavor="hive"),
+            partition_base_dir=folder,
+        )
         rows = source.to_table(columns=names, filter=where, use_threads=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError) as error:
         lost = _lost(store, files)

@@ -76,6 +76,11 @@ def model_of(store: Store, stage_key: str) -> str:
     return str(digests[0])
 
 
+def has_model(store: Store, digest: str) -> bool:
+    """Whether the file of the model with this digest is in the store."""
+    return store.exists(_path(digest))
+
+
 def find_model(store: Store, text: str, kind: Kind | None = None) -> str:
     """The full digest that begins with `text`. DataError that lists what there is if none or several do."""
     where = None if kind is None else pc.field("kind") == kind
@@ -100,7 +105,7 @@ def load_scorer(store: Store, digest: str) -> HMRScorer:
 
 
 def _read(store: Store, digest: str) -> bytes:
-    if not store.exists(_path(digest)):
+    if not has_model(store, digest):
         raise StoreError(f"There is no model {digest[:12]} in {store.url}: {store.uri(_path(digest))} is not there.")
     return store.read_bytes(_path(digest))
 
