@@ -289,6 +289,7 @@ def doctor(
 app.command()(cli_operate.status)
 app.command()(cli_operate.rounds)
 app.command()(cli_operate.rollback)
+app.command()(cli_operate.repair)
 app.command()(cli_data.ingest)
 app.command()(cli_data.export)
 app.command("evaluate-scorer")(cli_published.evaluate_scorer)

@@ -64,6 +64,22 @@ def rollback(
         typer.echo(f"Round {seen.round} is open: it began with another policy; if it promotes, that one is current.")
 
 
+def repair(
+    store: StoreOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, only say what would be done.")] = False,
+) -> None:
+    """Mend what a loss of power or a lost file has left, as far as nothing has to be guessed; whole things stay as they
+    are. What can't be mended is listed with its cure, and the exit code is 1 then."""
+    opened = open_store(store)
+    from flows.show import print_repairs
+    from infra.repair import repair as mend
+
+    found = mend(opened, dry_run=dry_run)
+    print_repairs(found, dry_run)
+    if any(finding.outcome == "left" for finding in found):
+        raise typer.Exit(1)
+
+
 def _only_campaign(store: Store) -> str:
     from infra.rounds import campaigns
 

@@ -11,6 +11,7 @@ from flows.parameters import Changes
 from flows.progress import ConsoleProgress, PrefectProgress
 from flows.quiet import plain_run_errors
 from flows.stages import Running
+from infra.repair import open_logs
 from infra.store import Store
 from tasks.context import Context
 
@@ -44,6 +45,7 @@ def session(
     with ExitStack() as resources:
         resources.enter_context(_turn(opened, config.campaign, what))
         progress = resources.enter_context(PrefectProgress(resources.enter_context(ConsoleProgress())))
+        open_logs(opened, progress.say)
         line = Running(Context(opened, config, progress, in_process=IN_PROCESS), resources)
         _open.append(line)
         try:

@@ -17,6 +17,7 @@ from flows.visible import visible
 if TYPE_CHECKING:
     from flows.doctor import Finding
     from flows.plan import Plan
+    from infra.repair import Finding as RepairFinding
     from infra.store import Store
     from infra.vacuum import VacuumReport
 
@@ -100,6 +101,16 @@ def print_vacuum(found: VacuumReport) -> None:
         out.print(f"{escape(path)}  [dim]{escape(reason)}[/dim]", soft_wrap=True)
     size = f"{len(found.removed)} files, {found.bytes / 1e6:.1f} MB"
     out.print(f"{size} could go: add --delete to remove them" if found.dry_run else f"{size} removed")
+
+
+def print_repairs(found: list[RepairFinding], dry_run: bool) -> None:
+    """What repair did or would do, and what it left."""
+    out = console()
+    marks = {"done": "[green]would do[/green]" if dry_run else "[green]done[/green]", "left": "[yellow]left[/yellow]"}
+    for finding in found:
+        out.print(f"{marks[finding.outcome]}  {escape(finding.text)}", soft_wrap=True)
+    if not found:
+        out.print("Nothing to repair: all logs can be read, all finished stages have their rows.")
 
 
 def print_evaluation(store: Store, key: str) -> None:

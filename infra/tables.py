@@ -16,7 +16,7 @@ from infra.snapshots import newest, open_table
 from infra.store import Store
 from infra.table_rows import read_files
 from infra.versions import add_files
-from infra.whole import finished_keys, readable_keys, standing, whole_keys
+from infra.whole import finished_keys, lacks_rows, readable_keys, standing, whole_keys
 from schemas.errors import DataError
 from schemas.tables import contract
 
@@ -48,15 +48,24 @@ def live_files(
     """
     known = contract(table)
     if known.fenced and not every_stage:
-        stage_keys = readable_keys(store, table, stage_keys)
-    elif not known.fenced and stage_keys is not None:
-        stage_keys = {*stage_keys, MANY}
+        return _of_readable_stages(store, table, stage_keys)
     snapshot = newest(store, table)
-    files = snapshot.of(stage_keys) if snapshot is not None else []
+    if snapshot is None:
+        return []
+    files = snapshot.of(None if stage_keys is None else {*stage_keys, MANY})
     if table != "stages" or every_stage:
         return files
     unreadable = set(standing(store).unreadable)
     return [file for file in files if file not in unreadable]
+
+
+def _of_readable_stages(store: Store, table: str, stage_keys: Collection[str] | None) -> list[DataFile]:
+    readable = readable_keys(store, table, stage_keys)
+    snapshot = newest(store, table)
+    there = snapshot.rows_of(readable) if snapshot is not None else {}
+    if lacks_rows(store, table, there, readable):
+        readable = readable_keys(store, table, stage_keys)
+    return snapshot.of(readable) if snapshot is not None else []
 
 
 def read(

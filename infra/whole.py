@@ -8,10 +8,10 @@ repair takes files out of a table, and that takes the row out of `stages` first.
 
 import json
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,15 +41,15 @@ class Said:
     tables_json: str
     file: DataFile
 
-    @cached_property
-    def rows(self) -> dict[str, int]:
-        """Rows for each table."""
-        return {table: numbers["rows"] for table, numbers in json.loads(self.tables_json).items()}
+    @property
+    def rows(self) -> Mapping[str, int]:
+        """Rows for each table that has some."""
+        return _numbers(self.tables_json, "rows")
 
-    @cached_property
-    def bytes(self) -> dict[str, int]:
-        """Bytes of its files, for each table."""
-        return {table: numbers["bytes"] for table, numbers in json.loads(self.tables_json).items()}
+    @property
+    def bytes(self) -> Mapping[str, int]:
+        """Bytes of its files, for each table that has some."""
+        return _numbers(self.tables_json, "bytes")
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,15 @@ def readable_keys(store: Store, table: str, keys: Collection[str] | None = None)
 _warned: set[tuple[str, str]] = set()
 
 
+def lacks_rows(store: Store, table: str, there: Mapping[str, int], keys: Collection[str]) -> bool:
+    """Whether stages that were found whole have other rows in a table than they had then (it was put back from a copy
+    since); `there` are its rows by stage. They are counted anew from now on."""
+    known: Standing = store.remembered["stages"]
+    changed = {said.stage_key for said in known.said(keys) if said.rows.get(table, 0) != there.get(said.stage_key, 0)}
+    store.found_whole.difference_update(changed)
+    return bool(changed)
+
+
 def _unreadable(file: DataFile) -> Torn:
     return Torn(file.stage_key, "stage", {"stages": (1, 0)}, file)
 
@@ -164,14 +173,14 @@ def _torn(store: Store, stands: Standing, keys: Collection[str]) -> list[Torn]:
     if not uncounted:
         return []
     every = stands.said(uncounted)
-    tables = {table for said in every for table, rows in said.rows.items() if rows and table in TABLES}
+    tables = {table for said in every for table in said.rows}
     there: dict[str, dict[str, int]] = {}
     for table in sorted(tables):
         snapshot = newest(store, table)
         there[table] = snapshot.rows_of(uncounted) if snapshot is not None else {}
     torn = []
     for said in every:
-        found = {table: (rows, there[table].get(said.stage_key, 0)) for table, rows in said.rows.items() if rows}
+        found = {table: (rows, there[table].get(said.stage_key, 0)) for table, rows in said.rows.items()}
         lost = {table: (rows, seen) for table, (rows, seen) in found.items() if rows != seen}
         if lost:
             torn.append(Torn(said.stage_key, said.stage, lost, said.file))
@@ -203,6 +212,13 @@ def _read(store: Store, listed: tuple[DataFile, ...]) -> Standing:
     empty = _rows(store, []).append_column("file", pa.array([], pa.int32()))
     rows = pa.concat_tables([empty, *parts]).combine_chunks()
     return Standing(listed, rows, tuple(file for file in listed if file.path not in held))
+
+
+@lru_cache(maxsize=2**16)
+def _numbers(tables_json: str, what: str) -> Mapping[str, int]:
+    """Of the tables that this engine knows: an older one may have had others, and a newer one too."""
+    told = json.loads(tables_json)
+    return {table: numbers[what] for table, numbers in told.items() if numbers["rows"] and table in TABLES}
 
 
 def _rows(store: Store, files: Sequence[DataFile]) -> pa.Table:

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 
+from infra.repair import find_or_mend
 from infra.stages import StageSpec, commit_rows, find, now
 from infra.store import Store
 from infra.tables import read
@@ -157,7 +158,7 @@ def compare(
     not measured on; DataError where another evaluation lacks a split.
     """
     store, spec = context.store, compare_spec(context, before, after, controls, first, source)
-    record = find(store, spec.key)
+    record = find_or_mend(store, spec, context.progress.say)
     if record is not None:
         context.progress.say(f"compare: reused ({spec.key[:12]})")
         return StageResult(record, reused=True)

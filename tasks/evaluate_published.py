@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from infra.stages import StageSpec, commit_rows, find, now
+from infra.repair import find_or_mend
+from infra.stages import StageSpec, commit_rows, now
 from models.published_metrics import Order, PublishedAggregates, published_columns
 from models.statistics import bootstrap_mean
 from tasks.context import Context, Target
@@ -58,7 +59,7 @@ def evaluate_published(
     """
     arguments = (context, ingest_keys, target, policy, scorer, hypotheses, protocol, bodies)
     spec = evaluate_published_spec(*arguments)
-    record = find(context.store, spec.key)
+    record = find_or_mend(context.store, spec, context.progress.say)
     if record is not None:
         context.progress.say(f"{NAME}: reused ({spec.key[:12]})")
         return StageResult(record, reused=True)

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.stages import StageSpec, commit_rows, find, now, records
+from infra.repair import find_or_mend
+from infra.stages import StageSpec, commit_rows, now, records
 from infra.store import Store
 from infra.tables import read
 from models.statistics import Correlations, bootstrap_mean, published_correlations
@@ -68,7 +69,7 @@ def evaluate_scorer(
     """
     arguments = (ingest_keys, target, scorer, hypotheses, bodies)
     spec = evaluate_scorer_spec(context, *arguments, given)
-    record = find(context.store, spec.key)
+    record = find_or_mend(context.store, spec, context.progress.say)
     if record is not None:
         context.progress.say(f"{NAME}: reused ({spec.key[:12]})")
         return StageResult(record, reused=True)
@@ -92,7 +93,7 @@ def evaluate_scorer(
 def given_hypotheses(store: Store, target: Target) -> str | None:
     """The newest ingest of hypotheses of this split that have errors, if there is one."""
     where = (pc.field("dataset") == target.dataset) & (pc.field("split") == target.split)
-    keys = [record.stage_key for record in records(store) if record.stage == INGEST_HYPOTHESES]
+    keys = [record.stage_key for record in records(store, INGEST_HYPOTHESES)]
     if not keys:
         return None
     rows = read(store, "errors", stage_keys=keys, where=where, columns=["stage_key"])

@@ -3,14 +3,15 @@
 import math
 from pathlib import Path
 
-from infra.stages import commit_rows, find, now
+from infra.repair import find_or_mend, retire
+from infra.stages import commit_rows, now
 from models.checkpoints import TITLES, Weights, from_bytes, open_policy, open_scorer, read_published
 from models.lora import merged_state
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.digests import bytes_digest
 from schemas.errors import DataError
 from tasks.context import Context
-from tasks.model_store import SavedModel, model_of, model_rows, save_model
+from tasks.model_store import SavedModel, has_model, model_of, model_rows, save_model
 
 NAME, VERSION = "import_model", 1
 
@@ -25,7 +26,11 @@ def import_model(context: Context, path: Path, weights: Weights | None = None) -
         raise DataError(f"There is no checkpoint {path}: give the path of a file.")
     data = path.read_bytes()
     spec = context.spec(NAME, VERSION, {"file": bytes_digest(data), "weights": weights})
-    if find(context.store, spec.key) is None:
+    done = find_or_mend(context.store, spec, context.progress.say) is not None
+    if done and not has_model(context.store, model_of(context.store, spec.key)):
+        retire(context.store, spec.key)  # its file is gone
+        done = False
+    if not done:
         started_at = now()
         context.progress.begin(NAME, 1, "models")
         saved = _ours(context, data, path) if data[8:9] == b"{" else _published(context, path, weights)

@@ -83,6 +83,11 @@ def model_of(store: Store, stage_key: str) -> str:
     return str(digests[0])
 
 
+def has_model(store: Store, digest: str) -> bool:
+    """Whether the file of the model with this digest is in the store."""
+    return store.exists(model_path(digest))
+
+
 def find_model(store: Store, text: str, kind: Kind | None = None) -> str:
     """The full digest that begins with `text`. DataError that lists what there is if none or several do."""
     where = None if kind is None else pc.field("kind") == kind
@@ -125,7 +130,7 @@ def damage_of_model(store: Store, digest: str) -> str:
 
 def _read(store: Store, digest: str) -> Checkpoint:
     path = model_path(digest)
-    if not store.exists(path):
+    if not has_model(store, digest):
         raise StoreError(f"There is no model {digest[:12]} in {store.url}: {store.uri(path)} is not there. {_CURE}")
     try:
         checkpoint = from_bytes(store.read_bytes(path), store.uri(path))

@@ -22,6 +22,7 @@ import ray
 from infra import faults
 from infra.begun import note_begin, note_end
 from infra.ray_session import check_resources, room_for
+from infra.repair import find_or_mend
 from infra.shards import Receipt, Shard, Tally, cut, forget, receipts, stamped, write_shard
 from infra.shared_store import session_for
 from infra.stages import Failure, StageRecord, StageSpec, commit, count_failures, failures_table, find, now
@@ -99,7 +100,7 @@ def run_sharded(
     looked at, and the verdict stands until the configuration or the input changes. Where exceptions had a part in it,
     it is an EngineError: nothing is committed, and those shards are tried anew by the next run.
     """
-    record = find(store, spec.key)
+    record = find_or_mend(store, spec, progress.say)
     if record is not None:
         progress.say(f"{spec.name}: reused, {record.tally.ok} {unit} ({spec.key[:12]})")
         _gate(store, spec, record.tally, record.units_in, max_failed_share, ())
@@ -130,8 +131,8 @@ def run_sharded(
     if len(every) < len(shards):
         raise EngineError(
             f"Stage {spec.name}: {len(shards) - len(every)} of {len(shards)} shards that were done are gone or damaged "
-            f"({problems[0] if problems else 'their receipts were removed'}). Nothing was committed; the next run makes "
-            "them again."
+            f"({problems[0] if problems else 'their receipts were removed'}). Nothing was committed; run again, and "
+            "they are made anew."
         )
     other_code = _tell_of_other_code(every.values(), spec, progress)
     tally = sum((receipt.tally for receipt in every.values()), Tally())

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from infra.repair import find_or_mend
 from infra.shards import Shard
-from infra.stages import Failure, StageSpec, commit_rows, find, now
+from infra.stages import Failure, StageSpec, commit_rows, now
 from infra.store import Store
 from infra.tables import read
 from models.statistics import auc
@@ -114,7 +115,7 @@ def keep(context: Context, label_key: str, score_key: str, keep_share: float | N
     swapped_share, swapped_among_kept, and auc: how well the score tells the swapped from the others.
     """
     store, spec = context.store, keep_spec(context, label_key, score_key, keep_share)
-    record = find(store, spec.key)
+    record = find_or_mend(store, spec, context.progress.say)
     if record is not None:
         context.progress.say(f"keep: reused, {record.tally.ok} labels ({spec.key[:12]})")
         return StageResult(record, reused=True)

@@ -7,7 +7,8 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.stages import Failure, StageSpec, commit_rows, find, now
+from infra.repair import find_or_mend
+from infra.stages import Failure, StageSpec, commit_rows, now
 from models.bodies import load_body
 from schemas.digests import bytes_digest
 from schemas.errors import DataError
@@ -31,7 +32,7 @@ def given_labels(context: Context, ingest_keys: Sequence[str], url: str) -> Stag
     instances fail, those for another body are filtered. DataError for a file that can't be read or lacks columns.
     """
     spec = given_labels_spec(context, ingest_keys, url)
-    record = find(context.store, spec.key)
+    record = find_or_mend(context.store, spec, context.progress.say)
     if record is not None:
         context.progress.say(f"given_labels: reused ({spec.key[:12]})")
         return StageResult(record, reused=True)

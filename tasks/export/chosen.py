@@ -84,7 +84,7 @@ def choose_labels(store: Store, wanted: Wanted) -> Chosen:
             raise DataError(f"Which split of {wanted.dataset} shall be exported? Name it with --split.")
         key = newest_ingest(store, Target(wanted.dataset, wanted.split))
         return Chosen(key, (key,))
-    kept = [record for record in records(store) if record.stage == KEEP and record.campaign == wanted.campaign]
+    kept = [record for record in records(store, KEEP) if record.campaign == wanted.campaign]
     if wanted.round is not None:
         kept = [record for record in kept if record.round == wanted.round]
     if not kept:

@@ -17,16 +17,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from infra.repair import mend
 from infra.shards import Shard
 from infra.stages import Failure, StageRecord, records
 from infra.store import Store
+from infra.whole import torn_stages
 from schemas.config.stages import IngestConfig
 from schemas.digests import canonical_json, digest
 from schemas.errors import DataError, GateError
 from schemas.ids import image_id
 from tasks.context import Context
 from tasks.ingest.annotations import AnnotationSource, Reader
-from tasks.ingest.chains import INGEST, read_standing
+from tasks.ingest.chains import INGEST, builds_on, read_standing
 from tasks.ingest.files import content_digest
 from tasks.ingest.folder import Folder, RefusedError
 from tasks.ingest.formats.registry import reader_of
@@ -84,7 +86,7 @@ def ingest_annotations(
                 "elsewhere": elsewhere_digest(elsewhere),
             }
         )
-        earlier = _newest(store, settings)
+        earlier = _newest(store, settings, context.progress.say)
         if earlier is not None and earlier.config["content"] == content:
             context.progress.say(f"{INGEST}: reused, {source} is as it was ({earlier.stage_key[:12]})")
             forget_plan(store, plan_folder(earlier.stage_key))  # of a run that was killed after its commit
@@ -219,11 +221,19 @@ def _with_frames(store: Store, source: AnnotationSource) -> AnnotationSource:
     return replace(source, images=folder)
 
 
-def _newest(store: Store, settings: Mapping[str, Any]) -> StageRecord | None:
-    """The last ingest of the same split under the same settings, whatever its source held and wherever that was."""
+def _newest(store: Store, settings: Mapping[str, Any], say: Callable[[str], None]) -> StageRecord | None:
+    """The last ingest of the same split under the same settings, whatever its source held and wherever that was.
+
+    One that builds on an ingest which has lost rows that can't be put back is no ground to build on.
+    """
     wanted = _settings_digest(json.loads(canonical_json(settings)))
-    known = (of for of in reversed(records(store)) if (of.stage, of.version) == (INGEST, VERSION))
-    return next((of for of in known if "content" in of.config and _settings_digest(of.config) == wanted), None)
+    torn = {one.stage_key for one in torn_stages(store) if one.stage == INGEST and not mend(store, one, say)}
+    for of in reversed(records(store, INGEST)):
+        if of.version == VERSION and "content" in of.config and _settings_digest(of.config) == wanted:
+            if not torn or not torn & builds_on(store, of):
+                return of
+            say(f"{INGEST}: {of.stage_key[:12]} builds on an ingest that has lost rows, so all rows are read again")
+    return None
 
 
 def _settings_digest(config: Mapping[str, Any]) -> str:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.stages import find
+from infra.stages import StageRecord, find
 from infra.store import Store
 from infra.tables import read
+from infra.whole import readable_keys
 
 INGEST = "ingest"
 HYPOTHESES = "ingest_hypotheses"
@@ -19,14 +20,26 @@ _NAMES = {"images": "image_id", "instances": "instance_id", "labels": "instance_
 
 
 def chain(store: Store, key: str) -> list[str]:
-    """The ingest with this key and those that it builds on, newest first."""
+    """The ingest with this key and those that it builds on, newest first. StoreError where one of these isn't whole."""
     keys = [key]
     while (record := find(store, keys[-1])) is not None and record.stage == INGEST:
+        readable_keys(store, "instances", record.reads)  # or what is left would pass for all
         earlier = [before for before in record.reads if (found := find(store, before)) and found.stage == INGEST]
         if not earlier:
             break
         keys.append(earlier[0])
     return keys
+
+
+def builds_on(store: Store, record: StageRecord) -> set[str]:
+    """The keys of the stages that an ingest builds on, and of those that these do, whole or not."""
+    found: set[str] = set()
+    waiting = [record]
+    while waiting:
+        new = set(waiting.pop().reads) - found
+        found |= new
+        waiting += [read for key in sorted(new) if (read := find(store, key)) is not None and read.stage == INGEST]
+    return found
 
 
 def read_standing(

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from infra.stages import StageSpec, find
+from infra.repair import find_or_mend
+from infra.stages import StageSpec
 from models.bodies import load_body
 from schemas.errors import DataError
 from schemas.ids import image_id
@@ -79,7 +80,7 @@ def ingest_hypotheses(context: Context, source: AnnotationSource, allow_leakage:
         folder, pictures = plan_folder(spec.key), _pictures(survey)
         ids: list[str] = []
         facts: Mapping[str, Any] = {"count": 0, "error_column": None}
-        if find(store, spec.key) is None:
+        if find_or_mend(store, spec, context.progress.say) is None:
             context.progress.say(f"{NAME}: reading {source.url}")
             if source.format == hypothesis_cache.NAME and PICTURES not in source.options:
                 context.progress.say(

@@ -14,11 +14,11 @@ from tasks.ingest.chains import HYPOTHESES, INGEST, chain
 
 def newest_ingest(store: Store, target: Target) -> str:
     """The key of the newest ingest of this split. Raises DataError, which names what there is, where there is none."""
-    known = records(store)
+    known = records(store, INGEST)
     key = _newest(store, target, INGEST, known)
     if key is not None:
         return key
-    ingests = [record.stage_key for record in known if record.stage == INGEST]
+    ingests = [record.stage_key for record in known]
     others = (
         read(store, "instances", stage_keys=ingests, columns=["dataset", "split"])
         .group_by(["dataset", "split"])
@@ -30,7 +30,7 @@ def newest_ingest(store: Store, target: Target) -> str:
 
 def newest_of_each(store: Store, target: Target) -> list[str]:
     """The keys of the newest ingest of this split and of the newest one of hypotheses, as far as there are any."""
-    known = records(store)
+    known = records(store, INGEST, HYPOTHESES)
     found = (_newest(store, target, stage, known) for stage in (INGEST, HYPOTHESES))
     return [key for key in found if key is not None]
 

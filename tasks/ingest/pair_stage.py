@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
+from infra.repair import find_or_mend
 from infra.shards import Shard
-from infra.stages import Failure, StageSpec, find
+from infra.stages import Failure, StageSpec
 from infra.store import Store
 from models.cameras import uvd_from_camera
 from models.published_crops import CROP_PX, crop_joints, joints_between_crops, normalised_joints
@@ -74,7 +75,7 @@ def ingest_pairs(context: Context, source: AnnotationSource, ingest_keys: Sequen
     spec, store, config = ingest_pairs_spec(context, source, ingest_keys, target), context.store, context.config
     folder = plan_folder(spec.key)
     ids: list[str] = []
-    if find(store, spec.key) is None:
+    if find_or_mend(store, spec, context.progress.say) is None:
         with tempfile.TemporaryDirectory(prefix="adhmr-pairs-") as work:
             reader = PairJsonReader(source, Path(work))
             context.progress.say(f"{NAME}: reading {source.url}")

@@ -7,8 +7,9 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from infra.repair import find_or_mend
 from infra.shards import Shard
-from infra.stages import Failure, StageSpec, find
+from infra.stages import Failure, StageSpec
 from infra.store import Store
 from models.bodies import load_body
 from models.cameras import square_box
@@ -66,7 +67,7 @@ def ingest(
     `allow_leakage`. Folders that a stage made (`reads`) are not compared: it draws each split by itself.
     """
     spec, store, config = ingest_spec(context, sources, reads, allow_leakage), context.store, context.config
-    done = find(store, spec.key) is not None
+    done = find_or_mend(store, spec, context.progress.say) is not None
     ordered = _ordered(sources)
     units = UNITS.empty_table() if done else plan_units(ordered, context.progress.say)
     return run_sharded(

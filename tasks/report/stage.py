@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from infra.repair import find_or_mend
 from infra.sealed import read_json, sealed_json
 from infra.stages import StageSpec, commit_rows, find, now
 from infra.store import Store
@@ -34,7 +35,7 @@ def report_spec(context: Context, facts: RoundFacts) -> StageSpec:
 def report(context: Context, facts: RoundFacts) -> StageResult:
     """Write `reports/<campaign>-round-<n>.html`; a page that somebody removed is written again."""
     store, spec = context.store, report_spec(context, facts)
-    record = find(store, spec.key)
+    record = find_or_mend(store, spec, context.progress.say)
     if record is not None and store.exists(f"reports/{facts.report_name}"):
         return StageResult(record, reused=True)
     started_at = now()

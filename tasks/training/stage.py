@@ -15,6 +15,8 @@ from ray.train.v2.api.config import FailureConfig  # ray.train has it as well, b
 from infra import faults
 from infra.begun import note_begin, note_end
 from infra.ray_session import check_resources
+from infra.repair import find_or_mend, retire
+from infra.shards import forget
 from infra.shared_store import session_for
 from infra.stages import StageSpec, commit_rows, find, now
 from models.checkpoints import Kind
@@ -26,7 +28,7 @@ from schemas.errors import DamagedError, EngineError
 from schemas.progress import Progress
 from schemas.tables import build as build_table
 from tasks.context import Context
-from tasks.model_store import model_of, model_rows
+from tasks.model_store import has_model, model_of, model_rows
 from tasks.sharded import StageResult
 from tasks.training.worker import Builder, History, Job, Result, RunFolder, on_ray, train
 
@@ -54,7 +56,7 @@ def train_stage(
     """
     store, progress, settings = context.store, context.progress, context.config.ray
     run = RunFolder(store, f"{spec.name}-{spec.key[:16]}")
-    if find(store, spec.key) is not None:
+    if _is_done(context, spec):
         return _reuse(context, spec, run)
     started_at = now()
     job = Job(
@@ -90,6 +92,19 @@ def needs(settings: RayConfig) -> dict[str, float]:
     """What Ray has to give for one training worker; `settings.trainers` of them make a training."""
     gpus = settings.gpus_per_trainer
     return {"CPU": settings.cpus_per_trainer, **({"GPU": gpus} if gpus else {})}
+
+
+def _is_done(context: Context, spec: StageSpec) -> bool:
+    """Whether the training is finished, its rows are whole and its model's file is there."""
+    if find_or_mend(context.store, spec, context.progress.say) is None:
+        return False
+    digest = model_of(context.store, spec.key)
+    if has_model(context.store, digest):
+        return True
+    context.progress.say(f"{spec.name}: the file of its model {digest[:12]} is gone, so it is trained again")
+    retire(context.store, spec.key)
+    forget(context.store, spec.key, 0)  # where numbers may differ from time to time, the row must name the new file
+    return False
 
 
 def _reuse(context: Context, spec: StageSpec, run: RunFolder) -> StageResult:

@@ -1,0 +1,197 @@
+"""Stages that are finished and not whole, and other damage to a store: what can be mended without guessing is mended.
+
+A stage's rows are put back from its receipts, or from the files on the disk that carry its name, if their rows and
+bytes add up to what `stages` says; else the stage is done again by the run that needs it. A run mends what it meets
+(`find_or_mend`), `repair` all that it finds. What is whole is never touched.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from infra.data_files import DataFile, holds_what_its_name_says
+from infra.delta_log import Entry
+from infra.log_repair import ASIDE, mend_logs
+from infra.merging import withdraw_row
+from infra.round_repair import lost_events
+from infra.shards import damage, receipts_left, rows_of, unreadable_receipts
+from infra.snapshots import Opened, newest
+from infra.stages import StageRecord, StageSpec, find
+from infra.store import Store
+from infra.versions import put_files, write_version
+from infra.whole import CURE, Torn, standing, torn_stages
+from schemas.errors import StoreError
+from schemas.tables import TABLES
+
+Outcome = Literal["done", "left"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A damage: what was done about it, or (in a dry run) would be; or that it is left, with its cure."""
+
+    outcome: Outcome
+    text: str
+
+
+def find_or_mend(store: Store, spec: StageSpec, say: Callable[[str], None]) -> StageRecord | None:
+    """`find`, by a run that does the stage if the answer is None: what was lost of a finished stage is put back first,
+    or else the stage counts as never done. `say` hears of either."""
+    record = find(store, spec.key)
+    if record is not None:
+        lost = _lost_files(store, record) if store.is_local else []  # S3 forgets nothing that it took
+        if not lost:
+            return record
+        say(f"{spec.name}: {lost[0].name} is gone or was changed ({len(lost)} files in all), so it is done again")
+        retire(store, spec.key, lost)
+        return None
+    torn = torn_stages(store, [spec.key])
+    if torn and not mend(store, torn[0], say):
+        say(f"{spec.name}: it is done again ({torn[0]}, and what is left of it does not add up)")
+    return find(store, spec.key) if torn else None
+
+
+def mend(store: Store, torn: Torn, say: Callable[[str], None]) -> bool:
+    """Put back what a stage has lost, if its files add up; whether that was done, of which `say` hears then."""
+    files = remains(store, torn)
+    if files is None:
+        return False
+    _put_back(store, torn, files)
+    say(f"{torn.stage}: rows that were lost are put back from its files ({torn})")
+    return True
+
+
+def retire(store: Store, key: str, lost: Sequence[DataFile] = ()) -> None:
+    """Make a stage one that was never finished, and take lost files out of its tables; in this order, so that no reader
+    takes the rest for all. The next run does it again, from what is whole."""
+    said = standing(store).said([key])
+    if said and not withdraw_row(store, key, said[0].file):
+        return  # another run met it as well
+    for table in sorted({file.table for file in lost}):
+
+        def follow(opened: Opened) -> Entry | None:
+            gone = [file for file in opened.snapshot.of([key]) if file in lost]
+            return Entry(removes=gone, transactions={key: 0}, note=f"retires {key[:12]}") if gone else None
+
+        write_version(store, table, follow)
+    store.found_whole.discard(key)
+
+
+def open_logs(store: Store, say: Callable[[str], None]) -> None:
+    """Mend the logs of a local store, as a run begins, if there is a table that can't be opened; `say` hears of it."""
+    if not store.is_local:
+        return  # nothing tears on S3, and a look at every log takes a second there
+    try:
+        for table in TABLES:
+            newest(store, table)
+    except StoreError:
+        for mended in mend_logs(store):
+            say(f"WARNING: {mended}; the file that was there is below {store.uri(ASIDE)}")
+
+
+def remains(store: Store, torn: Torn) -> dict[str, list[DataFile]] | None:
+    """The files of a stage, for each table that lacks some, whose rows and bytes are those that `stages` says; None if
+    there are none such."""
+    said = standing(store).said([torn.stage_key])
+    if not said or torn.lost.keys() - TABLES.keys() or "stages" in torn.lost:
+        return None
+    receipts = receipts_left(store, torn.stage_key)
+    receipts = [] if damage(store, receipts) else receipts
+    found = {}
+    for table in torn.lost:
+        wanted = (said[0].rows[table], said[0].bytes[table])
+        of_receipts = [file for receipt in receipts for file in receipt.files if file.table == table]
+        for files in (of_receipts, _by_name(store, torn, table)):
+            if (sum(file.rows for file in files), sum(file.size for file in files)) == wanted and _hold(store, files):
+                found[table] = files
+                break
+        else:
+            return None
+    return found
+
+
+def repair(store: Store, *, dry_run: bool = False) -> list[Finding]:
+    """Mend what can be mended without guessing, and say what can't be, each with its cure; `dry_run` only says."""
+    found = [
+        Finding("done", f"{mended}. The file that was there is put aside below {store.uri(ASIDE)}.")
+        for mended in mend_logs(store, dry_run=dry_run)
+    ]
+    if dry_run and found:
+        left = "the other tables and stages can be looked at once the logs can be read: run it without --dry-run."
+        return [*found, Finding("left", left)]
+    found += [Finding("done" if done else "left", text) for done, text in lost_events(store, dry_run=dry_run)]
+    found += _torn(store, dry_run)
+    found += _lost(store)
+    for path, why in unreadable_receipts(store):
+        if not dry_run:
+            store.remove(path)
+        found.append(Finding("done", f"{path} {why}: removed, so that its shard is made again."))
+    return found
+
+
+def _put_back(store: Store, torn: Torn, files: dict[str, list[DataFile]]) -> None:
+    for table, of_table in sorted(files.items()):
+        put_files(store, table, torn.stage_key, of_table, note=f"repairs {torn.stage} {torn.stage_key[:12]}")
+
+
+def _torn(store: Store, dry_run: bool) -> Iterator[Finding]:
+    for torn in torn_stages(store):
+        files = remains(store, torn)
+        if files is None:
+            yield Finding(
+                "left", f"{torn}; what is left of it does not add up. The next run that needs it does it again."
+            )
+            continue
+        if not dry_run:
+            _put_back(store, torn, files)
+        yield Finding("done", f"{torn}: put back from files that add up to what stages says.")
+
+
+def _lost(store: Store) -> Iterator[Finding]:
+    """Files of finished stages that are gone or have another size."""
+    for table, known in TABLES.items():
+        snapshot = newest(store, table)
+        files = snapshot.of() if snapshot is not None else []
+        sizes = store.sizes([file.name for file in files])
+        for file in files:
+            if sizes.get(file.name) != file.size and known.fenced:
+                yield Finding("left", f"{file.name} {_state(file, sizes)}. Put it back from a copy, or: {CURE}")
+
+
+def _state(file: DataFile, sizes: dict[str, int]) -> str:
+    size = sizes.get(file.name)
+    return "is not there" if size is None else f"has {size} bytes instead of {file.size}"
+
+
+def _lost_files(store: Store, record: StageRecord) -> list[DataFile]:
+    files = [
+        file
+        for table, rows in record.rows.items()
+        if rows and (snapshot := newest(store, table)) is not None
+        for file in snapshot.of([record.stage_key])
+    ]
+    sizes = store.sizes([file.name for file in files])
+    return [file for file in files if sizes.get(file.name) != file.size]
+
+
+def _by_name(store: Store, torn: Torn, table: str) -> list[DataFile]:
+    """The Parquet files of the table that carry the stage's name, as far as they can be read."""
+    names = TABLES[table].partition_by
+    files = []
+    for path in store.whole_files(f"tables/{table}"):
+        inside = path.removeprefix(f"tables/{table}/")
+        *folders, name = inside.split("/")
+        if not name.startswith(f"part-{torn.stage_key}-") or len(folders) != len(names):
+            continue
+        rows = rows_of(store, path)
+        if rows is not None:
+            partition = tuple((one, folder.partition("=")[2]) for one, folder in zip(names, folders, strict=True))
+            files.append(DataFile(table, inside, partition, rows, store.size(path)))
+    return files
+
+
+def _hold(store: Store, files: list[DataFile]) -> bool:
+    try:
+        return all(holds_what_its_name_says(file.path, store.read_bytes(file.name)) for file in files)
+    except StoreError:  # gone meanwhile
+        return False
