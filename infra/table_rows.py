@@ -45,13 +45,19 @@ def read_files(
         )
         rows = source.to_table(columns=names, filter=where, use_threads=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError) as error:
-        lost = _lost(store, files)
-        if lost:
-            raise _lost_file(store, known, lost) from error
+        lost = lost_file(store, known, files)
+        if lost is not None:
+            raise lost from error
         raise DataError(f"Table {known.name}: the condition {where} can't be applied: {error}") from error
     except FileNotFoundError as error:
-        raise _lost_file(store, known, _lost(store, files) or str(error)) from error
+        raise lost_file(store, known, files) or _lost_file(store, known, str(error)) from error
     return rows.cast(wanted)
+
+
+def lost_file(store: Store, known: TableContract, files: Sequence[DataFile]) -> LostFileError | None:
+    """The error that names the first of the files that isn't there with its size; None if all are."""
+    what = _lost(store, files)
+    return _lost_file(store, known, what) if what else None
 
 
 def _lost_file(store: Store, known: TableContract, what: str) -> LostFileError:

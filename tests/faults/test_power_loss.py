@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.chain import FIRST, SECOND
+from tests.faults.chain import FIRST
 from tests.faults.crash_clone import State, moments_of, states
 from tests.faults.prepared import Prepared
 
