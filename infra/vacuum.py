@@ -24,7 +24,8 @@ from schemas.tables import TABLES
 _BEGINNING = 16
 """Digits of a stage's key by which plans of ingests and folders of trainings are called."""
 _IN_FLIGHT = timedelta(hours=1)
-"""While somebody is at work, what no table refers to may be on its way into one for so long: a commit takes seconds."""
+"""A temporary file may get its name for so long, and while somebody is at work, what no table refers to its place in
+one. Both take seconds."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,14 @@ def vacuum(store: Store, *, grace: timedelta = timedelta(days=7), dry_run: bool 
     young = {one.owner for one in leftovers if one.owner and not _is_older(store, one.path, now - grace)}
     torn = {stage.stage_key[:_BEGINNING] for stage in torn_stages(store)}
     spared = young | torn | _worked_on(store, leftovers, working)
-    least = max(grace, _IN_FLIGHT) if working.anybody else grace
-    found = [
-        one for one in leftovers if (one.owner not in spared if one.owner else _is_older(store, one.path, now - least))
-    ]
+
+    def may_go(one: _Leftover) -> bool:
+        if one.owner:
+            return one.owner not in spared
+        in_flight = working.anybody or _is_temporary(one.path)
+        return _is_older(store, one.path, now - (max(grace, _IN_FLIGHT) if in_flight else grace))
+
+    found = [one for one in leftovers if may_go(one)]
     # receipts and plans first: a run that starts in the middle must not meet one whose files are gone
     found.sort(key=lambda one: (not one.path.startswith("shards/") and not one.path.endswith("/plan.json"), one.path))
     if not dry_run:
