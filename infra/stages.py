@@ -26,7 +26,7 @@ from infra.merging import merge_if_due, withdraw_row
 from infra.shards import Shard, Tally, parquet_bytes, write_shard
 from infra.store import Store
 from infra.tables import live_files, read
-from infra.versions import add_files, check_files, put_files
+from infra.versions import add_files, must_be_there, put_files
 from infra.whole import torn_stages, whole_keys
 from schemas.digests import canonical_json, code_digest, config_digest, digest
 from schemas.errors import DataError, StoreError, VanishedError
@@ -180,7 +180,7 @@ def commit(
         if files or live_files(store, table, stage_keys=[spec.key], every_stage=True):
             put_files(store, table, spec.key, files, note=note)
     faults.reach("commit:stages")
-    check_files(store, [file for files in files_by_table.values() for file in files if file.rows])
+    must_be_there(store, [file for files in files_by_table.values() for file in files if file.rows])
     record = find(store, spec.key)  # a row that stood there without its rows has them again
     if record is None:
         _withdraw(store, spec.key)

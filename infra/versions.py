@@ -88,6 +88,13 @@ def put_files(store: Store, table: str, stage_key: str, files: Sequence[DataFile
 
 def check_files(store: Store, files: Collection[DataFile]) -> None:
     """VanishedError unless the files are there, with their sizes; on a disk, a loss of power can't take their names."""
+    must_be_there(store, files)
+    if store.is_local:
+        sync_folders(Path(store.root), {Path(store.path(file.name)).parent for file in files})
+
+
+def must_be_there(store: Store, files: Collection[DataFile]) -> None:
+    """VanishedError unless the files are there, with their sizes."""
     sizes = store.sizes([file.name for file in files])
     for file in files:
         size = sizes.get(file.name)
@@ -97,8 +104,6 @@ def check_files(store: Store, files: Collection[DataFile]) -> None:
                 f"{store.uri(file.name)} {found}: something else removed or changed it. Run again: what is missing is "
                 "made anew."
             )
-    if store.is_local:
-        sync_folders(Path(store.root), {Path(store.path(file.name)).parent for file in files})
 
 
 def _try(store: Store, table: str, follow: Callable[[Opened], Entry | None]) -> bool | None:
