@@ -1,14 +1,17 @@
 """Which stages are at work, or were when their run ended: a note for each in the store, for people.
 
 A stage that commits takes its note away; a note that stays is of a stage that is running now, or that a killed run left
-to the next one. Nothing but `adhmr status` reads the notes: what a run does follows from receipts and tables alone.
+to the next one. `adhmr status` reads the notes, and `infra.vacuum`, which takes nothing of a stage whose process lives;
+what a run does follows from receipts and tables alone.
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
+from infra.at_work import NOTES, this_process
 from infra.sealed import read_json, sealed_json
 from infra.stages import StageSpec, now
 from infra.store import Store
@@ -17,12 +20,11 @@ from schemas.errors import DamagedError, StoreError
 
 log = logging.getLogger(__name__)
 
-FOLDER = "begun"
-
 
 @dataclass(frozen=True)
 class Begun:
-    """A stage that has begun. `total` counts what it is cut into, named by `unit`: shards, or a training's steps."""
+    """A stage that has begun. `total` counts what it is cut into, named by `unit`: shards, or a training's steps; `by`
+    is the process (`infra.at_work`)."""
 
     stage_key: str
     stage: str
@@ -31,6 +33,7 @@ class Begun:
     total: int
     unit: str
     at: str
+    by: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,33 +49,36 @@ class Unfinished:
 
 def note_begin(store: Store, spec: StageSpec, total: int, unit: str) -> None:
     """Note that the stage begins; a later attempt replaces the note of an earlier one."""
-    begun = Begun(spec.key, spec.name, spec.campaign, spec.recorded_round, total, unit, now().isoformat())
-    store.atomic_write(f"{FOLDER}/{spec.key}.json", sealed_json(asdict(begun)), lasting=False)
+    begun = Begun(
+        spec.key, spec.name, spec.campaign, spec.recorded_round, total, unit, now().isoformat(), this_process()
+    )
+    store.atomic_write(f"{NOTES}/{spec.key}.json", sealed_json(asdict(begun)), lasting=False)
 
 
 def note_end(store: Store, spec: StageSpec) -> None:
     """Take the note away: the stage is committed."""
-    store.remove(f"{FOLDER}/{spec.key}.json")
+    store.remove(f"{NOTES}/{spec.key}.json")
 
 
 def unfinished(store: Store) -> list[Unfinished]:
     """Every stage that has begun and is not committed, oldest first."""
-    notes = _notes(store)
-    done = whole_keys(store, [begun.stage_key for begun in notes]) if notes else set()
-    found = [_look(store, begun) for begun in notes if begun.stage_key not in done]
+    noted = notes(store)
+    done = whole_keys(store, [begun.stage_key for begun in noted]) if noted else set()
+    found = [_look(store, begun) for begun in noted if begun.stage_key not in done]
     return sorted(found, key=lambda one: (one.since, one.begun.stage_key))
 
 
-def _notes(store: Store) -> list[Begun]:
-    notes = []
-    for path in store.whole_files(FOLDER):
+def notes(store: Store) -> list[Begun]:
+    """All notes, also of stages that were committed by somebody else since."""
+    found = []
+    for path in store.whole_files(NOTES):
         try:
-            notes.append(Begun(**read_json(store.read_bytes(path), store.uri(path))))
+            found.append(Begun(**read_json(store.read_bytes(path), store.uri(path))))
         except DamagedError as error:
             log.warning("%s It told of a stage that is not finished.", error)
         except (StoreError, TypeError):  # committed meanwhile, or no note of ours
             continue
-    return notes
+    return found
 
 
 def _look(store: Store, begun: Begun) -> Unfinished:

@@ -9,11 +9,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Literal
 
 from infra.begun import unfinished
+from infra.data_files import content_digits
 from infra.delta_log import checkpoint_file, checkpoint_is_broken, log_entry, log_folder, versions_of
-from infra.intact import content_digits, damage
+from infra.intact import damage
 from infra.log_seals import breaks_seal
 from infra.rounds import campaigns, state
 from infra.sealed import read_bytes, read_json
@@ -46,8 +48,8 @@ class Remark:
 def look_over(store: Store) -> Iterator[Remark]:
     """All remarks, each as soon as it is known. A damage that ends one look ends no other."""
     for table in TABLES:
-        yield from _guarded(table, lambda table=table: _log(store, table))
-        yield from _guarded(table, lambda table=table: _data(store, table))
+        yield from _guarded(table, partial(_log, store, table))
+        yield from _guarded(table, partial(_data, store, table))
     looks: dict[str, Callable[[Store], Iterator[Remark]]] = {
         "stages": _stages,
         "campaigns": _campaigns,
@@ -57,7 +59,7 @@ def look_over(store: Store) -> Iterator[Remark]:
         "leftovers": _leftovers,
     }
     for what, look in looks.items():
-        yield from _guarded(what, lambda look=look: look(store))
+        yield from _guarded(what, partial(look, store))
 
 
 def _guarded(what: str, look: Callable[[], Iterator[Remark]]) -> Iterator[Remark]:
@@ -110,8 +112,8 @@ def _stages(store: Store) -> Iterator[Remark]:
             yield Remark(
                 "stages",
                 "problem",
-                f"{record.stage} {record.stage_key[:12]} has read stage {key[:12]}, which does not count as finished, so "
-                f"that nobody sees its rows. {_ANEW}",
+                f"{record.stage} {record.stage_key[:12]} has read stage {key[:12]}, which does not count as finished, "
+                f"so that nobody sees its rows. {_ANEW}",
             )
     yield Remark("stages", "good", f"{len(keys) - len(torn)} finished, with all the rows that they say")
 

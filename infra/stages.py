@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, cached_property
@@ -25,13 +26,15 @@ from infra.merging import merge_if_due, withdraw_row
 from infra.shards import Shard, Tally, parquet_bytes, write_shard
 from infra.store import Store
 from infra.tables import live_files, read
-from infra.versions import add_files, put_files
+from infra.versions import add_files, must_be_there, put_files
 from infra.whole import torn_stages, whole_keys
 from schemas.digests import canonical_json, code_digest, config_digest, digest
-from schemas.errors import DataError, StoreError
+from schemas.errors import DataError, StoreError, VanishedError
 from schemas.tables import build
 
 _ATTEMPTS = 30
+_TIMES = 3
+"""Times that something may take away the files of a commit before it is done."""
 _LIBRARIES = ("torch", "numpy", "ray", "pyarrow", "deltalake", "pydantic")
 
 
@@ -159,7 +162,8 @@ def commit(
 
     The record that stands at the end is the answer: this run's, or that of whoever was faster. `other_code` are the
     digests of code other than this that made some of the files; they are recorded.
-    Raises DataError unless ok + filtered + failed is the number of units that went in.
+    Raises DataError unless ok + filtered + failed is the number of units that went in; VanishedError, with the stage
+    unfinished, where one of the files is gone: it has to be made again.
     """
     if tally.total != units_in:
         raise DataError(
@@ -176,6 +180,7 @@ def commit(
         if files or live_files(store, table, stage_keys=[spec.key], every_stage=True):
             put_files(store, table, spec.key, files, note=note)
     faults.reach("commit:stages")
+    must_be_there(store, [file for files in files_by_table.values() for file in files if file.rows])
     record = find(store, spec.key)  # a row that stood there without its rows has them again
     if record is None:
         _withdraw(store, spec.key)
@@ -217,14 +222,21 @@ def commit_rows(
     if earlier is not None:
         return earlier
     faults.reach(f"made:{spec.name}")
-    # the whole stage is one shard: after a kill between the transactions, the files of the first attempt are the ones
-    # that some tables have already taken, so the rerun must go on with exactly those
-    receipt = write_shard(store, spec.key, Shard(0, (spec.key,)), all_tables, tally, stage=spec.name)
-    files: dict[str, list[DataFile]] = {table: [] for table in all_tables}
-    for file in receipt.files:
-        files.setdefault(file.table, []).append(file)
-    other_code = [receipt.code] if receipt.is_of_other_code else []
-    return commit(store, spec, files, units, receipt.tally, started_at=started_at, device=device, other_code=other_code)
+
+    def once() -> StageRecord:
+        # the whole stage is one shard: after a kill between the transactions, the files of the first attempt are the
+        # ones that some tables have already taken, so the rerun must go on with exactly those
+        receipt = write_shard(store, spec.key, Shard(0, (spec.key,)), all_tables, tally, stage=spec.name)
+        files: dict[str, list[DataFile]] = {table: [] for table in all_tables}
+        for file in receipt.files:
+            files.setdefault(file.table, []).append(file)
+        others = [receipt.code] if receipt.is_of_other_code else []
+        return commit(store, spec, files, units, receipt.tally, started_at=started_at, device=device, other_code=others)
+
+    for _ in range(_TIMES - 1):
+        with suppress(VanishedError):
+            return once()
+    return once()
 
 
 def append_row(
@@ -244,11 +256,25 @@ def append_row(
     faults.reach(f"append:{table}")
     mine = DataFile(table, path, (), 1, len(data))
     # the second: ours stands, and only the word of it was lost on the way
-    if not add_files(store, table, [mine], transactions, note=note) and mine not in live_files(store, table):
+    if not _add_row(store, mine, data, transactions, note) and mine not in live_files(store, table):
         store.remove(mine.name)
         return False
     merge_if_due(store, table)
     return True
+
+
+def _add_row(store: Store, file: DataFile, data: bytes, transactions: Mapping[str, int], note: str) -> bool:
+    """`add_files` for a file whose bytes are at hand: what a vacuum takes before or while it is added is put back."""
+    for _ in range(_TIMES):
+        try:
+            done = add_files(store, file.table, [file], transactions, note=note)
+        except VanishedError:
+            store.atomic_write(file.name, data)
+            continue
+        if done and not store.exists(file.name):
+            store.atomic_write(file.name, data)
+        return done
+    return add_files(store, file.table, [file], transactions, note=note)
 
 
 def _withdraw(store: Store, key: str) -> None:

@@ -181,6 +181,21 @@ class Store:
             found |= {str(path)[len(self.root) + 1 :]: int(about["size"]) for path, about in listed.items()}
         return {name: found[name] for name in files if name in found}
 
+    def clock(self) -> datetime:
+        """The time, UTC, as files of the store get it when they are written: of its disk or of S3, not of this machine.
+
+        This machine's where nothing can be written.
+        """
+        name = f"{TEMPORARY}clock-{uuid.uuid4().hex}"
+        try:
+            self.atomic_write(name, b"", lasting=False)
+            return self.modified(name).astimezone(UTC)
+        except (OSError, StoreError):
+            return datetime.now(UTC)
+        finally:
+            with suppress(OSError):
+                self.remove(name)
+
     def remove(self, relative: str) -> None:
         """Remove a file if it is there."""
         path = self.path(relative)

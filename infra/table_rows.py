@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from infra.data_files import DataFile
-from infra.intact import check, lost_file
+from infra.intact import LostFileError, check, lost_file
 from infra.store import Store
 from schemas.errors import DataError
 from schemas.tables import TableContract
@@ -50,6 +50,12 @@ def read_files(
     except FileNotFoundError as error:
         raise lost_file(store, known.name, _lost(store, files) or str(error)) from error
     return rows.cast(wanted)
+
+
+def lost_among(store: Store, known: TableContract, files: Sequence[DataFile]) -> LostFileError | None:
+    """The error that names the first of the files that isn't there with its size; None if all are."""
+    what = _lost(store, files)
+    return lost_file(store, known.name, what) if what else None
 
 
 def _lost(store: Store, files: Sequence[DataFile]) -> str:

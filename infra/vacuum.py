@@ -1,17 +1,21 @@
 """Vacuum: remove what no table refers to and nobody is still working on.
 
 Candidates are data files that stand in no version of their table, receipts of shards, plans of ingests, checkpoints of
-trainings, notes of begun stages, and temporary files of writers that died. All must be older than the grace period; and
-as long as one file of an unfinished stage is younger, all of that stage's files stay, since a run may be about to go on
-with them. Whatever a stage has left that is finished and not whole stays: it may be repaired from it.
+trainings, notes of begun stages, and temporary files of writers that died. All must be older than the grace period, by
+the store's own clock. Nothing is taken of an unfinished stage while somebody works on it (`infra.at_work`), whatever
+the grace period; and as long as one of its files is younger, all of them stay, since a run may be about to go on with
+them. Whatever a stage has left that is finished and not whole stays: it may be repaired from it.
 """
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from urllib.parse import unquote
 
+from infra.at_work import AtWork, at_work
+from infra.begun import notes
 from infra.log_seals import breaks_seal
 from infra.store import TEMPORARY, Store
 from infra.tables import finished_keys, live_files, open_table
@@ -21,6 +25,9 @@ from schemas.tables import TABLES
 
 _BEGINNING = 16
 """Digits of a stage's key by which plans of ingests and folders of trainings are called."""
+_IN_FLIGHT = timedelta(hours=1)
+"""A temporary file may get its name for so long, and while somebody is at work, what no table refers to its place in
+one. Both take seconds."""
 
 
 @dataclass(frozen=True)
@@ -32,56 +39,86 @@ class VacuumReport:
     dry_run: bool
 
 
+@dataclass(frozen=True)
+class _Leftover:
+    """A file that nobody may need any more. `owner` is the unfinished stage that it is of, by its key's beginning."""
+
+    path: str
+    reason: str
+    owner: str | None = None
+
+
 def vacuum(store: Store, *, grace: timedelta = timedelta(days=7), dry_run: bool = True) -> VacuumReport:
     """Find (and unless `dry_run` remove) leftovers older than `grace`."""
-    oldest_kept = datetime.now(UTC) - grace
-    finished = finished_keys(
-        store
-    )  # before the listing: a stage that finishes meanwhile counts as unfinished, and stays
-    found: list[tuple[str, str]] = []
-    unfinished: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    # kept like those of which a file is young, however old theirs are
-    young_stages = {torn.stage_key[:_BEGINNING] for torn in torn_stages(store)}
-    for path in store.list_files(""):
-        reason, owner = _leftover(path, finished)
-        if reason:
-            old = _is_older(store, path, oldest_kept)
-            if owner is None:
-                found.extend([(path, reason)] if old else [])
-            else:
-                unfinished[owner].append((path, reason))
-                if not old:
-                    young_stages.add(owner)
+    now = store.clock()
+    # in this order: whoever wrote a file of the list is at work now, or has committed it by the time that the tables
+    # are read, or is gone
+    listed = store.list_files("")
+    working = at_work(store, now)
+    leftovers = _leftovers(store, listed)
+    young = {one.owner for one in leftovers if one.owner and not _is_older(store, one.path, now - grace)}
+    torn = {stage.stage_key[:_BEGINNING] for stage in torn_stages(store)}
+    spared = young | torn | _worked_on(store, leftovers, working)
+
+    def may_go(one: _Leftover) -> bool:
+        if one.owner:
+            return one.owner not in spared
+        in_flight = working.anybody or _is_temporary(one.path)
+        return _is_older(store, one.path, now - (max(grace, _IN_FLIGHT) if in_flight else grace))
+
+    found = [one for one in leftovers if may_go(one)]
+    # receipts and plans first: a run that starts in the middle must not meet one whose files are gone
+    found.sort(key=lambda one: (not one.path.startswith("shards/") and not one.path.endswith("/plan.json"), one.path))
+    if not dry_run:
+        spared = _worked_on(store, found, at_work(store, now))  # once more: somebody may have begun meanwhile
+        found = [one for one in found if one.owner not in spared]
+    size = sum(_size(store, one.path) for one in found)
+    if not dry_run:
+        for one in found:
+            store.remove(one.path)
+    return VacuumReport(tuple((one.path, one.reason) for one in found), size, dry_run)
+
+
+def _leftovers(store: Store, listed: list[str]) -> list[_Leftover]:
+    """All that may be one, of any age."""
+    finished = finished_keys(store)
+    found = [one for path in listed if (one := _beside_the_tables(path, finished)) is not None]
+    files: Mapping[str, list[str]] = defaultdict(list)
+    for path in listed:
+        if path.startswith("tables/") and "/_delta_log/" not in path and not _is_temporary(path):
+            files[path.split("/")[1]].append(path)
     for table in TABLES:
         referenced = _referenced(store, table)
-        for path in store.list_files(f"tables/{table}"):
-            name = path.rsplit("/", 1)[-1]
-            if "/_delta_log/" in path or name.startswith(TEMPORARY) or path in referenced:
+        for path in files[table]:
+            if path in referenced:
                 continue
+            name = path.rsplit("/", 1)[-1]
             owner = name.split("-")[1] if name.startswith("part-") else "?"
             if owner in finished or owner == "log":
-                if _is_older(store, path, oldest_kept):
-                    found.append((path, "in no version of its table"))
-                continue
-            unfinished[owner[:_BEGINNING]].append((path, "written by a stage that never finished"))
-            if not _is_older(store, path, oldest_kept):
-                young_stages.add(owner[:_BEGINNING])
-    for owner, files in unfinished.items():
-        if owner not in young_stages:
-            found.extend(files)
-    # receipts and plans first: a run that starts in the middle must not meet one whose files are gone
-    found.sort(key=lambda item: (not item[0].startswith("shards/") and not item[0].endswith("/plan.json"), item[0]))
-    size = sum(_size(store, path) for path, _ in found)
-    if not dry_run:
-        for path, _ in found:
-            store.remove(path)
-    return VacuumReport(tuple(found), size, dry_run)
+                found.append(_Leftover(path, "in no version of its table"))
+            else:
+                found.append(_Leftover(path, "written by a stage that never finished", owner[:_BEGINNING]))
+    return found
+
+
+def _worked_on(store: Store, leftovers: list[_Leftover], working: AtWork) -> set[str]:
+    """The unfinished stages that somebody may be working on: by their notes, or else any if a campaign is held."""
+    if not working.anybody:
+        return set()
+    campaigns = {note.stage_key[:_BEGINNING]: note.campaign for note in notes(store)}
+    begun = {key[:_BEGINNING] for key in working.stages}
+
+    def is_worked_on(owner: str) -> bool:
+        campaign = campaigns.get(owner)
+        return owner in begun or (bool(working.campaigns) if campaign is None else campaign in working.campaigns)
+
+    return {one.owner for one in leftovers if one.owner and is_worked_on(one.owner)}
 
 
 def _is_older(store: Store, path: str, than: datetime) -> bool:
-    """Whether a file was last written before a moment; False for one that a live run took away since it was listed."""
+    """Whether a file was last written up to a moment; False for one that a live run took away since it was listed."""
     try:
-        return store.modified(path) < than
+        return store.modified(path) <= than
     except FileNotFoundError:
         return False
 
@@ -93,31 +130,31 @@ def _size(store: Store, path: str) -> int:
         return 0
 
 
-def _leftover(path: str, finished: set[str]) -> tuple[str, str | None]:
-    """Why a file may be a leftover ("" if it is none), and the unfinished stage that it belongs to."""
-    if path.rsplit("/", 1)[-1].startswith(TEMPORARY):
-        return "temporary file of a writer that died", None
+def _is_temporary(path: str) -> bool:
+    return path.rsplit("/", 1)[-1].startswith(TEMPORARY)
+
+
+def _beside_the_tables(path: str, finished: set[str]) -> _Leftover | None:
+    """What a file is a leftover of, if it is one and no table's."""
+    if _is_temporary(path):
+        return _Leftover(path, "temporary file of a writer that died")
     if path.startswith("shards/"):
         key = path.split("/")[1]
-        return (
-            ("receipt of a finished stage", None)
-            if key in finished
-            else (
-                "receipt of an unfinished stage",
-                key[:_BEGINNING],
-            )
-        )
+        if key in finished:
+            return _Leftover(path, "receipt of a finished stage")
+        return _Leftover(path, "receipt of an unfinished stage", key[:_BEGINNING])
     if path.startswith("begun/"):
         key = path.split("/")[1].removesuffix(".json")
         if key in finished:
-            return "note of a finished stage", None
-        return "note of an unfinished stage", key[:_BEGINNING]
+            return _Leftover(path, "note of a finished stage")
+        return _Leftover(path, "note of an unfinished stage", key[:_BEGINNING])
     for folder, kind in (("ingests/", "plan of {} ingest"), ("ray/", "file of {} training")):
         if path.startswith(folder):
             begin = path.split("/")[1].rpartition("-")[2]
-            done = any(key.startswith(begin) for key in finished)
-            return (kind.format("a finished"), None) if done else (kind.format("an unfinished"), begin)
-    return "", None
+            if any(key.startswith(begin) for key in finished):
+                return _Leftover(path, kind.format("a finished"))
+            return _Leftover(path, kind.format("an unfinished"), begin)
+    return None
 
 
 def _referenced(store: Store, table: str) -> set[str]:

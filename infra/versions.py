@@ -17,7 +17,7 @@ from infra.delta_log import CHECKPOINT_EVERY, Entry, tend_log, write_entry, writ
 from infra.lasting import sync_folders
 from infra.snapshots import TROUBLES, Opened, give_back, pause, take_newest
 from infra.store import Store
-from schemas.errors import EngineError, StoreError
+from schemas.errors import EngineError, StoreError, VanishedError
 from schemas.tables import contract
 
 log = logging.getLogger(__name__)
@@ -56,8 +56,8 @@ def add_files(
     """Add `files` to `table` in one version that also carries the application transactions (name -> version).
 
     True if this call did it; False if one of the names already stands at that version or above: somebody did it before.
-    Of several processes that race with the same name exactly one gets True. StoreError if a file isn't there, or not
-    as it should be.
+    Of several processes that race with the same name exactly one gets True. VanishedError, and nothing is added, if a
+    file isn't there, or not as it should be: it would tear the table.
     """
     check_files(store, files)
 
@@ -72,7 +72,7 @@ def add_files(
 def put_files(store: Store, table: str, stage_key: str, files: Sequence[DataFile], *, note: str = "") -> bool:
     """Make `files` the files of a stage in `table`; False if they are it already.
 
-    Files that an attempt which nobody finished has left in the table go. StoreError as of `add_files`.
+    Files that an attempt which nobody finished has left in the table go. VanishedError as of `add_files`.
     """
     check_files(store, files)
 
@@ -87,18 +87,23 @@ def put_files(store: Store, table: str, stage_key: str, files: Sequence[DataFile
 
 
 def check_files(store: Store, files: Collection[DataFile]) -> None:
-    """StoreError unless the files are there, with their sizes; on a disk, their names survive a loss of power then."""
+    """VanishedError unless the files are there, with their sizes; on a disk, a loss of power can't take their names."""
+    must_be_there(store, files)
+    if store.is_local:
+        sync_folders(Path(store.root), {Path(store.path(file.name)).parent for file in files})
+
+
+def must_be_there(store: Store, files: Collection[DataFile]) -> None:
+    """VanishedError unless the files are there, with their sizes."""
     sizes = store.sizes([file.name for file in files])
     for file in files:
         size = sizes.get(file.name)
         if size != file.size:
             found = "is not there" if size is None else f"has {size} bytes instead of {file.size}"
-            raise StoreError(
+            raise VanishedError(
                 f"{store.uri(file.name)} {found}: something else removed or changed it. Run again: what is missing is "
                 "made anew."
             )
-    if store.is_local:
-        sync_folders(Path(store.root), {Path(store.path(file.name)).parent for file in files})
 
 
 def _try(store: Store, table: str, follow: Callable[[Opened], Entry | None]) -> bool | None:

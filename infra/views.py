@@ -15,14 +15,13 @@ from infra.fence import REFUSED, StoreFiles
 from infra.intact import check
 from infra.standing import STANDING, UNDER_STANDING, standing_view, view_name
 from infra.store import Store
+from infra.table_rows import lost_among
 from infra.tables import DataFile, live_files
 from infra.whole import readable_keys, standing
 from schemas.errors import DataError, StoreError
 from schemas.tables import TABLES, TableContract
 
 _ALLOWED = "SELECT (also WITH, FROM, DESCRIBE, SHOW and SUMMARIZE) and EXPLAIN"
-_CATALOGS = ("show", "information_schema", "duckdb_", "pg_", "sqlite_")
-"""How words begin by which a statement asks which tables there are."""
 _EXPLAIN = re.compile(r"^\s*EXPLAIN\s*(ANALYZE\b\s*)?(\([^)]*\)\s*)?", re.IGNORECASE)
 
 
@@ -34,7 +33,7 @@ def query(store: Store, sql: str) -> pa.Table:
     """
     with _fenced(store) as connection:
         _refuse_writes(connection, sql)
-        _make_views(connection, store, _named(sql))
+        _make_views(connection, store, _named(connection, sql))
         try:
             return connection.sql(sql).to_arrow_table()
         except duckdb.CatalogException as error:
@@ -84,28 +83,52 @@ def _fenced(store: Store) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _make_views(connection: duckdb.DuckDBPyConnection, store: Store, wanted: Collection[str]) -> None:
-    """The views of these names, whose files must be as they were committed (`infra.intact`): each opens them."""
+def _make_views(connection: duckdb.DuckDBPyConnection, store: Store, wanted: Collection[str] = ()) -> None:
+    """The views of these names, or all: each opens the files of its table.
+
+    StoreError, with its name and the cure, for a wanted table that can't be read. Where none is named (SHOW TABLES),
+    such a table has its columns, and raises that when rows are asked of it.
+    """
+    for known in TABLES.values():
+        if wanted and known.name not in wanted:
+            continue
+        try:
+            connection.execute(_view(store, known, checked=True))
+        except (duckdb.Error, StoreError) as error:
+            torn = _torn(store, known, error)
+            if wanted or not store.is_local:
+                raise torn from error
+            connection.execute(f"CREATE OR REPLACE VIEW {known.name} AS {_from_torn(known, str(torn))}")
+    for table in STANDING:
+        if not wanted or view_name(table) in wanted:
+            connection.execute(standing_view(table))
+
+
+def _torn(store: Store, known: TableContract, error: duckdb.Error | StoreError) -> StoreError:
+    """Why a table can't be read, for people."""
+    if isinstance(error, StoreError):
+        return error
+    return lost_among(store, known, live_files(store, known.name)) or StoreError(
+        f"Table {known.name} in {store.url} can't be read: {_last_line(error)} `adhmr repair` says what can be done."
+    )
+
+
+def _named(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
+    """The tables and views that a query speaks of, and those that these are made of; empty if that can't be told."""
+    # tables, as DuckDB names of views only the tables that they are made of
+    for known in TABLES.values():
+        connection.execute(f"CREATE TABLE {known.name} AS {_from_nothing(known)}")
+    for table in STANDING:
+        connection.execute(f"CREATE TABLE {view_name(table)} AS FROM {table}")
     try:
-        for known in TABLES.values():
-            if known.name in wanted:
-                connection.execute(_view(store, known, checked=True))
-        for table in STANDING:
-            if view_name(table) in wanted:
-                connection.execute(standing_view(table))
-    except duckdb.Error as error:
-        raise StoreError(f"The tables in {store.url} can't be read: {error}") from error
-
-
-def _named(sql: str) -> Collection[str]:
-    """The tables and views whose names stand in a statement, and those that these are made of; all where it names none,
-    or asks which there are."""
-    words = set(re.findall(r"[a-z_]+", sql.lower()))
-    views = set(map(view_name, STANDING))
-    named = words & (TABLES.keys() | views)
-    if not named or any(word.startswith(_CATALOGS) for word in words):
-        return TABLES.keys() | views
-    return named | UNDER_STANDING if named & views else named
+        named = {name.lower() for name in connection.get_table_names(sql)}
+    except duckdb.Error:  # it is wrong, or no query: whatever runs it says so
+        named = set()
+    for name in (*map(view_name, STANDING), *TABLES):
+        connection.execute(f"DROP TABLE {name}")  # what was overlooked must not seem to be empty
+    if named & set(map(view_name, STANDING)):
+        named |= UNDER_STANDING
+    return named
 
 
 def _view(store: Store, known: TableContract, *, checked: bool = False) -> str:
@@ -127,6 +150,13 @@ def _from_files(store: Store, known: TableContract, files: list[DataFile]) -> st
         hive = f", hive_partitioning = true, hive_types = {{{kinds}}}"
     columns = ", ".join(f'"{name}"' for name in known.schema.names)
     return f"SELECT {columns} FROM read_parquet([{paths}], union_by_name = true{hive})"
+
+
+def _from_torn(known: TableContract, reason: str) -> str:
+    """The columns, and `reason` as an error for whoever asks for a row, whatever DuckDB's optimizer leaves out."""
+    raised = f"error({_quoted(reason)})"
+    columns = ", ".join(f'CAST({raised} AS {_sql_type(field.type)}) AS "{field.name}"' for field in known.schema)
+    return f"SELECT {columns} WHERE {raised}"
 
 
 def _from_nothing(known: TableContract) -> str:

@@ -22,7 +22,7 @@ class GateError(EngineError):
 
 
 class VanishedError(StoreError):
-    """What an unfinished stage works from is gone: another run of it, which shares that, has removed it."""
+    """What an unfinished stage works from or has written is gone: another run, or something else, has removed it."""
 
 
 class SpoiledError(VanishedError):

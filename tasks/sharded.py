@@ -30,12 +30,15 @@ from infra.store import Store
 from infra.tables import DataFile, read_files
 from schemas import errors
 from schemas.config.engine import RayConfig
-from schemas.errors import DataError, EngineError, GateError
+from schemas.errors import DataError, EngineError, GateError, StoreError, VanishedError
 from schemas.progress import SILENT, Progress
 from schemas.tables import contract
 
 _SHARD_RETRIES = 2
 """Times that a shard is tried again after its process died. What the shard's code raises is no such death."""
+
+_TIMES = 3
+"""Times that shards are made again whose files something removes before the commit."""
 
 _ACTOR_BYTES = 1024**3
 """What an actor on the CPU is taken to need, where their number is left open: libraries, a small model, a shard."""
@@ -109,49 +112,70 @@ def run_sharded(
     _tell_of_other_versions(store, spec, progress)
     shards = cut(ids, shard_size)
     units = sum(len(shard.ids) for shard in shards)
-    found = receipts(store, spec.key, shards, say=lambda text: progress.say(f"{spec.name}: {text}"))
+
+    def say(text: str) -> None:
+        progress.say(f"{spec.name}: {text}")
+
+    note_begin(store, spec, len(shards), "shards")  # first: from now on no vacuum takes what there is of the stage
+    found = receipts(store, spec.key, shards, say=say)
     todo = [shard for shard in shards if shard.index not in found]
-    note_begin(store, spec, len(shards), "shards")
     progress.begin(spec.name, units, unit)
     if found:
         done_before = sum(receipt.tally.total for receipt in found.values())
         progress.advance(spec.name, done_before, f"{len(found)} shards of an earlier run")
     faults.reach(f"begin:{spec.name}")
     make = _ShardDoer(store, spec, worker, dict(worker_args), tuple(tables))
-    if in_process:
-        answers: Iterator[dict[str, Any]] = (make(_describe(shard)) for shard in todo)
-        _follow(answers, spec, progress)
-    elif todo:
-        with session_for(store, settings, settings.threads_per_actor):
-            answers = _on_ray(make, todo, settings, 0.0 if device == "cpu" else settings.gpus_per_actor)
-            _follow(answers, spec, progress)
+    _do(make, todo, progress, settings, device, in_process)
     faults.reach(f"shards:{spec.name}")
-    problems: list[str] = []
-    every = receipts(store, spec.key, shards, say=problems.append)
-    if len(every) < len(shards):
-        raise EngineError(
-            f"Stage {spec.name}: {len(shards) - len(every)} of {len(shards)} shards that were done are gone or damaged "
-            f"({problems[0] if problems else 'their receipts were removed'}). Nothing was committed; run again, and "
-            "they are made anew."
+    for left in reversed(range(_TIMES)):
+        every = receipts(store, spec.key, shards, say=say)
+        gone = [shard for shard in shards if shard.index not in every]
+        if gone:
+            say(f"{len(gone)} of {len(shards)} shards that were done are gone or damaged; they are made again")
+            _do(make, gone, SILENT, settings, device, in_process)
+            continue
+        other_code = _tell_of_other_code(every.values(), spec, progress)
+        tally = sum((receipt.tally for receipt in every.values()), Tally())
+        files = _files_by_table(every.values(), tables)
+        if tally.crashed and units and tally.failed / units > max_failed_share:
+            reasons = _reasons(store, files["failures"])
+            for receipt in every.values():
+                if receipt.tally.crashed:
+                    forget(store, spec.key, receipt.index)
+            # no verdict on the data, which would end a round: an exception is a defect, or passes
+            raise EngineError(
+                f"{_over_limit(spec, tally, units, max_failed_share)} {reasons} "
+                "Nothing was committed; the next run tries these shards again."
+            )
+        try:
+            record = commit(
+                store, spec, files, units, tally, started_at=started_at, device=device, other_code=other_code
+            )
+            break
+        except VanishedError:  # a file went after its receipt was read: once more
+            if not left:
+                raise
+    else:
+        raise StoreError(
+            f"Stage {spec.name}: something keeps removing finished shards from {store.url}. Find out what (a job that "
+            "clears old files?) and end it, then run again."
         )
-    other_code = _tell_of_other_code(every.values(), spec, progress)
-    tally = sum((receipt.tally for receipt in every.values()), Tally())
-    files = _files_by_table(every.values(), tables)
-    if tally.crashed and units and tally.failed / units > max_failed_share:
-        reasons = _reasons(store, files["failures"])
-        for receipt in every.values():
-            if receipt.tally.crashed:
-                forget(store, spec.key, receipt.index)
-        # no verdict on the data, which would end a round: an exception is a defect, or passes
-        raise EngineError(
-            f"{_over_limit(spec, tally, units, max_failed_share)} {reasons} "
-            "Nothing was committed; the next run tries these shards again."
-        )
-    record = commit(store, spec, files, units, tally, started_at=started_at, device=device, other_code=other_code)
     note_end(store, spec)
     progress.end(spec.name, _summary(record, unit))
     _gate(store, spec, tally, units, max_failed_share, files["failures"])
     return StageResult(record, reused=False, shards_found=len(found), shards_done=len(todo))
+
+
+def _do(
+    make: "_ShardDoer", todo: Sequence[Shard], progress: Progress, settings: RayConfig, device: str, in_process: bool
+) -> None:
+    """Do these shards, on Ray or in this process."""
+    if in_process:
+        _follow((make(_describe(shard)) for shard in todo), make.spec, progress)
+    elif todo:
+        with session_for(make.store, settings, settings.threads_per_actor):
+            answers = _on_ray(make, todo, settings, 0.0 if device == "cpu" else settings.gpus_per_actor)
+            _follow(answers, make.spec, progress)
 
 
 def do_shard(store: Store, spec: StageSpec, worker: ShardWorker, shard: Shard, tables: Sequence[str]) -> Receipt:

@@ -1,4 +1,5 @@
-"""Hold a process at a fault point until a test lets it go on, so that what happens meanwhile is no matter of luck."""
+"""Do something else at a fault point than to die there: a command in this process, or hold it until a test lets it go
+on, so that what happens meanwhile is no matter of luck."""
 
 import time
 from collections.abc import Callable
@@ -10,17 +11,45 @@ HELD, GO = "held", "go"
 SECONDS = 300.0
 
 
+def at_points(do: Callable[[str], None]) -> None:
+    """Call `do` at every point that this process comes by from now on, but for those that `do` comes by itself."""
+    reach, busy = faults.reach, False
+
+    def reach_and_do(point: str) -> None:
+        nonlocal busy
+        reach(point)
+        if not busy:
+            busy = True
+            try:
+                do(point)
+            finally:
+                busy = False
+
+    faults.reach = reach_and_do
+
+
+def at_point(where: str, do: Callable[[], None]) -> None:
+    """Call `do` once, at the point `where`; at `where@3` when the process comes by it the third time."""
+    name, _, times = where.partition("@")
+    left = int(times or 1)
+
+    def count(point: str) -> None:
+        nonlocal left
+        left -= point == name
+        if point == name and left == 0:
+            do()
+
+    at_points(count)
+
+
 def hold(where: str, folder: str) -> None:
     """Stop this process when it comes to a point: it makes `folder/held` and waits for `folder/go`."""
-    reach, held = faults.reach, Path(folder, HELD)
 
-    def reach_or_wait(point: str) -> None:
-        reach(point)
-        if point == where and not held.exists():
-            held.touch()
-            until(Path(folder, GO).exists, f"nobody made {GO} in {folder}")
+    def wait() -> None:
+        Path(folder, HELD).touch()
+        until(Path(folder, GO).exists, f"nobody made {GO} in {folder}")
 
-    faults.reach = reach_or_wait
+    at_point(where, wait)
 
 
 def until(reached: Callable[[], bool], otherwise: str) -> None:
@@ -28,4 +57,4 @@ def until(reached: Callable[[], bool], otherwise: str) -> None:
     deadline = time.monotonic() + SECONDS
     while not reached():
         assert time.monotonic() < deadline, f"after {SECONDS:.0f} s: {otherwise}"
-        time.sleep(0.1)
+        time.sleep(0.05)

@@ -3,6 +3,7 @@
 import json
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from infra.store import Store
 from infra.tables import read
@@ -43,6 +44,11 @@ def different(one: dict[str, pa.Table], other: dict[str, pa.Table]) -> list[str]
         for table in one
         if not one[table].equals(other[table])
     ]
+
+
+def of_stages(rows: dict[str, pa.Table], keys: pa.Array | pa.ChunkedArray) -> dict[str, pa.Table]:
+    """The rows that stages with these keys have written."""
+    return {table: found.filter(pc.is_in(found.column("stage_key"), value_set=keys)) for table, found in rows.items()}
 
 
 def counted(store: Store) -> dict[str, int]:

@@ -4,14 +4,12 @@ The line of `tests.faults.chain` is walked once; each test then starts from the 
 stage, dies at its point in a process of its own, and goes on in another.
 """
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 
 from infra.begun import unfinished
 from tests.faults.chain import FIRST, SECOND
 from tests.faults.prepared import Prepared
-from tests.faults.tables import counted, different, lasting_files, visible, working_files
+from tests.faults.tables import counted, different, lasting_files, of_stages, visible, working_files
 
 pytestmark = pytest.mark.slow
 
@@ -113,8 +111,3 @@ def test_killed_and_run_again(prepared: Prepared, title: str, point: str) -> Non
     assert lasting_files(store) == lasting_files(prepared.after(title))
     assert working_files(store) == []
     assert unfinished(store) == []
-
-
-def of_stages(rows: dict[str, pa.Table], keys: pa.ChunkedArray) -> dict[str, pa.Table]:
-    """The rows that stages with these keys have written."""
-    return {table: found.filter(pc.is_in(found.column("stage_key"), value_set=keys)) for table, found in rows.items()}

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from infra import snapshots
 from infra.delta_log import CHECKPOINT_EVERY
 from infra.store import Store
-from infra.tables import DataFile, add_files, file_name, live_files
+from infra.tables import DataFile, add_files, file_name, live_files, read
+from schemas.errors import StoreError, VanishedError
+from tests.infra import helpers
 
 
 def add(store: Store, number: int) -> bool:
@@ -113,3 +115,31 @@ def test_threads_share_a_store(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(work, range(4)))
     assert seen(store) == list(range(21))
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut short"])
+def test_a_commit_refuses_files_that_are_not_there(tmp_path: Path, harm: str) -> None:
+    store = Store.open(tmp_path / "store")
+    add(store, 0)
+    files = [DataFile("scores", file_name(f"{number:064x}", "0"), (("round", "1"),), 1, 2) for number in (1, 2)]
+    for file in files:
+        store.atomic_write(f"tables/scores/{file.path}", b"xx")
+    if harm == "gone":
+        store.remove(f"tables/scores/{files[1].path}")
+    else:
+        store.atomic_write(f"tables/scores/{files[1].path}", b"x")
+    with pytest.raises(VanishedError, match=f"{files[1].path} (is not there|has 1 bytes).* Run again"):
+        add_files(store, "scores", files, {"transaction-1": 1})
+    assert seen(store) == [0]
+    store.atomic_write(f"tables/scores/{files[1].path}", b"xx")
+    assert add_files(store, "scores", files, {"transaction-1": 1})
+    assert seen(store) == [0, 1, 2]
+
+
+def test_a_reader_is_told_of_a_lost_file(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    helpers.run(store)
+    lost = live_files(store, "scores")[0]
+    store.remove(f"tables/scores/{lost.path}")
+    with pytest.raises(StoreError, match=f"Table scores in .* has lost a file: {lost.path} is not there.*adhmr repair"):
+        read(store, "scores")

@@ -5,10 +5,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from infra import views
 from infra.stages import commit_rows
+from infra.standing import UNDER_STANDING
 from infra.store import Store
+from infra.tables import live_files
 from infra.views import query, write_views_sql
-from schemas.errors import DataError
+from schemas.errors import DataError, StoreError
 from schemas.tables import TABLES
 from tests.infra import helpers
 
@@ -107,6 +110,41 @@ def test_fence(store: Store, sql: str) -> None:
 def test_unknown_table_lists_the_tables(store: Store) -> None:
     with pytest.raises(DataError, match=r"hypothesis(.|\n)*The tables are: .*hypotheses.*stages"):
         query(store, "SELECT * FROM hypothesis")
+
+
+@pytest.mark.parametrize("harm", ["gone", "empty"])
+def test_a_torn_table_fails_alone_with_its_name_and_the_cure(tmp_path: Path, harm: str) -> None:
+    store = Store.open(tmp_path / "store")
+    helpers.run(store)
+    file = Path(store.path("tables", "scores", live_files(store, "scores")[0].path))
+    file.unlink()
+    if harm == "empty":
+        file.touch()
+    assert query(store, "SELECT count(*) AS n FROM failures").to_pylist() == [{"n": 3}]
+    assert query(store, "FROM standing_labels").num_rows == 0
+    assert "scores" in query(store, "SHOW TABLES").column(0).to_pylist()
+    for sql in (
+        "SELECT * FROM scores",
+        "SELECT count(*) FROM scores",
+        "SELECT * FROM scores WHERE score = 1",
+        "SELECT id FROM failures WHERE NOT EXISTS (FROM scores WHERE instance_id = id)",
+    ):
+        with pytest.raises(StoreError, match=r"Table scores in .* has lost a file.*`adhmr repair`") as raised:
+            query(store, sql)
+        assert "\n" not in str(raised.value)
+
+
+def test_a_query_opens_the_tables_that_it_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(tmp_path / "store")
+    helpers.run(store)
+    viewed: list[str] = []
+    view = views._view
+    monkeypatch.setattr(views, "_view", lambda store, known: viewed.append(known.name) or view(store, known))
+    query(store, "WITH f AS (FROM failures) SELECT count(*) FROM f JOIN Scores s ON s.instance_id = f.id")
+    assert sorted(viewed) == ["failures", "scores"]
+    viewed.clear()
+    query(store, "FROM standing_images")
+    assert set(viewed) == set(UNDER_STANDING)
 
 
 def test_views_sql_in_a_plain_duckdb(store: Store) -> None:

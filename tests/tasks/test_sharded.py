@@ -1,6 +1,7 @@
 """Sharded stages: reuse, resume, failures, gates; and the same bits from Ray with one actor, two, or none."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import psutil
 import pytest
 import ray
 
-from infra import shared_store
+from infra import faults, shared_store
 from infra.noise import standard_normal
 from infra.ray_session import check_resources, ray_session, room_for
 from infra.shards import Shard, Tally, cut
@@ -115,6 +116,53 @@ def test_units_that_crash_or_are_refused_end_in_failures(tmp_path: Path) -> None
     assert failed[IDS[3]]["attempts"] == 2
     assert failed[IDS[7]]["outcome"] == "filtered"
     assert set(read(store, "scores").column("instance_id").to_pylist()) == set(IDS) - set(failed)
+
+
+@pytest.mark.parametrize(
+    ("point", "what"),
+    [
+        ("shard:score", "shards/{key}/00000.json"),
+        ("shard:score", "tables/scores/round=1/part-{key}-*"),
+        ("shards:score", "shards/{key}/*"),
+        ("commit:failures", "tables/scores/round=1/part-{key}-00001*"),
+        ("commit:stages", "tables/scores/round=1/part-{key}-00001*"),
+    ],
+)
+def test_what_something_removes_meanwhile_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, what: str
+) -> None:
+    store, undisturbed = Store.open(tmp_path / "store"), Store.open(tmp_path / "undisturbed")
+    run(undisturbed)
+    left = [1]
+
+    def remove(reached: str) -> None:
+        if reached == point and left:
+            left.pop()
+            gone = list(Path(store.root).glob(what.format(key=spec().key)))
+            assert gone
+            for path in gone:
+                path.unlink()
+
+    monkeypatch.setattr(faults, "reach", remove)
+    result = run(store)
+    assert (left, result.record.tally) == ([], Tally(ok=23))
+    assert read(store, "scores").equals(read(undisturbed, "scores"))
+
+
+def test_what_something_keeps_removing_ends_the_stage_in_plain_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(tmp_path / "store")
+
+    def remove(reached: str) -> None:
+        if reached in ("shard:score", "shards:score"):
+            shutil.rmtree(store.path("shards", spec().key), ignore_errors=True)
+
+    monkeypatch.setattr(faults, "reach", remove)
+    with pytest.raises(StoreError, match="Stage score: something keeps removing finished shards"):
+        run(store)
+    monkeypatch.undo()
+    assert run(store).record.tally == Tally(ok=23)
 
 
 def test_too_many_crashes_commit_nothing_and_are_tried_again(tmp_path: Path) -> None:

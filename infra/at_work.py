@@ -1,0 +1,76 @@
+"""Who is at work on a store just now, so that maintenance keeps its hands off what they have not finished.
+
+A run holds the lease of its campaign, and a stage that has begun has its note; both name the process. One of this
+machine lives or doesn't; of one elsewhere its file tells, which a living run writes again and again. All times are
+those of the store's own clock: that of this machine may be days ahead.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from infra.processes import birth, boot
+from infra.store import Store
+from schemas.errors import StoreError
+
+LEASES, NOTES = "leases", "begun"
+SILENT = timedelta(hours=1)
+"""A process on another machine that has written nothing for so long is taken for dead."""
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """`campaigns` that somebody holds, and `stages` (keys) that somebody has begun and is still working on."""
+
+    campaigns: frozenset[str]
+    stages: frozenset[str]
+
+    @property
+    def anybody(self) -> bool:
+        return bool(self.campaigns or self.stages)
+
+
+def place() -> str:
+    """This machine since it started and this container of it, as far as the system tells them apart."""
+    try:
+        return f"{boot()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def this_process() -> dict[str, Any]:
+    """What tells this process from all others: host, place, pid, and when it was born."""
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "place": place(), "pid": pid, "born": birth(pid)}
+
+
+def lives_here(process: Mapping[str, Any]) -> bool | None:
+    """Whether a process that `this_process` told of itself lives; None if it is of another machine or container."""
+    if (process.get("host"), process.get("place")) != (socket.gethostname(), place()):
+        return None
+    return birth(int(process["pid"])) == process.get("born")
+
+
+def at_work(store: Store, now: datetime) -> AtWork:
+    """Who lives; `now` is the store's clock."""
+    leases = {
+        path.split("/")[1].removesuffix(".json") for path in store.whole_files(LEASES) if _lives(store, path, now)
+    }
+    notes = {path.split("/")[1].removesuffix(".json") for path in store.whole_files(NOTES) if _lives(store, path, now)}
+    return AtWork(frozenset(leases), frozenset(notes))
+
+
+def _lives(store: Store, path: str, now: datetime) -> bool:
+    try:
+        said = json.loads(store.read_bytes(path))
+        process = said.get("by", said)
+        here = lives_here(process) if process.get("pid") else False
+        return now - store.modified(path) < SILENT if here is None else here
+    except (StoreError, FileNotFoundError):  # given back meanwhile
+        return False
+    except (ValueError, TypeError, AttributeError):  # none of ours
+        return False
