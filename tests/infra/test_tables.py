@@ -121,7 +121,9 @@ def test_threads_share_a_store(tmp_path: Path) -> None:
 def test_a_commit_refuses_files_that_are_not_there(tmp_path: Path, harm: str) -> None:
     store = Store.open(tmp_path / "store")
     add(store, 0)
-    files = [DataFile("scores", file_name(f"{number:064x}", "0"), (("round", "1"),), 1, 2) for number in (1, 2)]
+    files = [
+        DataFile("scores", f"round=1/{file_name(f'{number:064x}', '0')}", (("round", "1"),), 1, 2) for number in (1, 2)
+    ]
     for file in files:
         store.atomic_write(f"tables/scores/{file.path}", b"xx")
     if harm == "gone":
@@ -141,5 +143,5 @@ def test_a_reader_is_told_of_a_lost_file(tmp_path: Path) -> None:
     helpers.run(store)
     lost = live_files(store, "scores")[0]
     store.remove(f"tables/scores/{lost.path}")
-    with pytest.raises(StoreError, match=f"Table scores in .* has lost a file: {lost.path} is not there.*adhmr repair"):
+    with pytest.raises(StoreError, match=f"Table scores in .* has lost a file: {lost.name} is not there.*adhmr repair"):
         read(store, "scores")

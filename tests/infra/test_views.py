@@ -139,7 +139,7 @@ def test_a_query_opens_the_tables_that_it_names(tmp_path: Path, monkeypatch: pyt
     helpers.run(store)
     viewed: list[str] = []
     view = views._view
-    monkeypatch.setattr(views, "_view", lambda store, known: viewed.append(known.name) or view(store, known))
+    monkeypatch.setattr(views, "_view", lambda store, known, **how: viewed.append(known.name) or view(store, known))
     query(store, "WITH f AS (FROM failures) SELECT count(*) FROM f JOIN Scores s ON s.instance_id = f.id")
     assert sorted(viewed) == ["failures", "scores"]
     viewed.clear()
