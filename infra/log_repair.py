@@ -1,7 +1,8 @@
 """Logs of tables that a loss of power, or a damaged disk, has left in a state that nobody can read.
 
 Versions of the engine before this one synced no entry of a log; one that is empty, torn or gone keeps the whole table
-from being opened, or reads as if nothing had been written. Whatever can't be read is put aside, under `damaged/`, and
+from being opened, or reads as if nothing had been written. Of an entry in which bits have flipped, what it adds is
+kept as far as the files bear it out. Whatever can't be read is put aside, under `damaged/`, and
 an entry with the lines that are whole takes its place. What an entry had said of a stage is then missing in its table:
 the stage isn't whole, and is repaired as such.
 """
@@ -11,11 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from infra import intact
+from infra.data_files import DataFile
 from infra.delta_log import Entry, checkpoint_file, first_entry, log_entry, log_folder, versions_of
+from infra.log_seals import breaks_seal, sealed_lines, unsealed
 from infra.store import Store
 from schemas.tables import TABLES, contract
 
@@ -66,8 +71,12 @@ def _damages(store: Store, table: str) -> list[LogDamage]:
         if version not in entries:
             found.append(LogDamage(path, "is not there, though later ones are", _entry_of(table, version, [])))
             continue
-        lines, torn = _whole_lines(store.read_bytes(path))
-        if torn:
+        data = store.read_bytes(path)
+        lines, torn = _whole_lines(data)
+        if not torn and breaks_seal(data):
+            kept = [line for line in lines if "add" not in line or _holds(store, table, line["add"])]
+            found.append(LogDamage(path, "is not as it was written", _entry_of(table, version, kept)))
+        elif torn:
             found.append(LogDamage(path, torn, _entry_of(table, version, lines)))
         elif version == 0 and not {"protocol", "metaData"} <= {name for line in lines for name in line}:
             found.append(LogDamage(path, "does not make the table", _entry_of(table, version, lines)))
@@ -88,6 +97,17 @@ def _whole_lines(data: bytes) -> tuple[list[dict[str, Any]], str]:
     return (lines, "") if lines else (lines, "is empty")
 
 
+def _holds(store: Store, table: str, add: dict[str, Any]) -> bool:
+    """Whether a file is there as a line says that adds it, although something in its entry isn't as it was written."""
+    try:
+        partition = tuple((str(name), str(value)) for name, value in add["partitionValues"].items())
+        rows = int(json.loads(add["stats"])["numRecords"])
+        file = DataFile(table, unquote(add["path"]), partition, rows, int(add["size"]))
+        return not intact.damage(store, file)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+
+
 def _entry_of(table: str, version: int, lines: Sequence[dict[str, Any]]) -> bytes:
     """An entry with these lines, as far as they are whole in themselves; the first one makes the table as well."""
     said = [line for line in lines if "add" in line or "remove" in line or "txn" in line]
@@ -95,7 +115,7 @@ def _entry_of(table: str, version: int, lines: Sequence[dict[str, Any]]) -> byte
         begin = first_entry(contract(table))
     else:
         begin = Entry(note="repaired: what can't be read of it was put aside").to_bytes()
-    return begin + "".join(f"{json.dumps(line)}\n" for line in said).encode()
+    return sealed_lines([*unsealed(begin), *said])
 
 
 def _is_checkpoint(store: Store, path: str) -> bool:

@@ -26,6 +26,14 @@ def sealed_lines(actions: Sequence[Mapping[str, Any]]) -> bytes:
     return "".join(f"{canonical_json(action)}\n" for action in sealed).encode()
 
 
+def unsealed(entry: bytes) -> list[dict[str, Any]]:
+    """What an entry says, without its seal. ValueError for one that can't be read."""
+    actions: list[dict[str, Any]] = [json.loads(line) for line in entry.splitlines()]
+    for action in actions:
+        action.get("commitInfo", {}).pop(_FIELD, None)
+    return actions
+
+
 def breaks_seal(entry: bytes) -> bool:
     """Whether an entry is not as it was sealed; one without a seal breaks none, unless it can't be read."""
     said = None
