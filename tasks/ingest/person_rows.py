@@ -15,6 +15,7 @@ from models.published_crops import CROP_PX, joint_box, published_square
 from schemas.config.stages import IngestConfig
 from schemas.ids import image_id
 from schemas.tables import build, contract
+from tasks.ingest.agreement import check_agreement
 from tasks.ingest.annotations import AnnotationSource
 from tasks.ingest.crop import cut_crop, encode_crop
 from tasks.ingest.folder import Folder, RefusedError
@@ -70,12 +71,13 @@ def see(
     if body is not None:
         check_parameters(unit)
         check_joints(body.joints)
-        pixels = check_projection(body.joints, pixels, box, intrinsics, config.max_reprojection)
+        check_agreement(unit, body.joints, config)
+        pixels = check_projection(body.joints, pixels, box, intrinsics, config.max_reprojection, focal_source)
         label = _label(unit, source, body)
     elif unit["label_kind"] and unit["joints"] is not None:
         joints = np.reshape(unit["joints"], (29, 3))
         check_joints(joints)
-        check_projection(joints, pixels, box, intrinsics, config.max_reprojection)
+        check_projection(joints, pixels, box, intrinsics, config.max_reprojection, focal_source)
         label = _label(unit, source, None)
     rule, square = _square(unit, box, pixels)
     side = (float(square[0]), float(square[1]), float(square[2]))
