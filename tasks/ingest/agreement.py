@@ -78,7 +78,7 @@ class Agreement:
         given, posed = self.given[known], self.posed[known]
         shift = given.mean(0) - posed.mean(0)
         theirs, ours = given - given.mean(0), posed - posed.mean(0)
-        longer = float(np.linalg.norm(theirs) / max(np.linalg.norm(ours), 1e-9))
+        longer = float(np.linalg.norm(theirs)) / max(float(np.linalg.norm(ours)), 1e-9)
         if not 1 / _ANOTHER_UNIT < longer < _ANOTHER_UNIT:
             return f"they are {longer:.3g} times as far apart as the body's; another unit?"
         if 1000 * np.linalg.norm(theirs - ours, axis=1).mean() <= limit_mm:

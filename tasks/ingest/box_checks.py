@@ -86,13 +86,14 @@ def check_box_form(box: NDArray[Any], corners: bool) -> None:
 def check_box_points(
     box: NDArray[Any], points: NDArray[Any], size: tuple[float | None, float | None], what: str = "key-points"
 ) -> None:
-    """RefusedError for a box with less than half of the points (K, 2) that are in the picture; NaN: unknown."""
+    """RefusedError for a box with less than half of the points (K, 2) that are in the picture; NaN: unknown. A box
+    outside of the picture is another check's."""
     known = points[np.isfinite(points).all(1)]
     width, height = (np.inf if side is None else side for side in size)
     shown = known[(known >= 0).all(1) & (known[:, 0] <= width) & (known[:, 1] <= height)]
-    if len(shown) < _FEWEST:
-        return
     x, y, w, h = np.asarray(box, np.float64)
+    if len(shown) < _FEWEST or x >= width or y >= height:
+        return
     margin = _MARGIN * max(w, h)
     inside = ((shown >= (x - margin, y - margin)) & (shown <= (x + w + margin, y + h + margin))).all(1)
     if inside.mean() < _INSIDE:

@@ -65,8 +65,8 @@ def column_of(values: Any, count: int, where: str, work: Path) -> Column:
     """Values as a pickle or a list holds them, as a column of `count` rows; large ones go to a file in `work`.
 
     A number or text alone holds for all rows, and so does an array of length 1 where there are more rows (`shared`). Of
-    a list (or an array of objects), rows that have another shape or type than most are noted in `unreadable`. Raises DataError
-    that begins with `where` for anything else than numbers or texts, or another number of rows.
+    a list (or an array of objects), rows that have another shape or type than most are noted in `unreadable`. Raises
+    DataError that begins with `where` for anything else than numbers or texts, or another number of rows.
     """
     alone = isinstance(values, int | float | str | np.generic) or (isinstance(values, np.ndarray) and values.ndim == 0)
     shared = count > 1 and (alone or (isinstance(values, list | np.ndarray) and len(values) == 1))

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.ingest.agreement import root_relative
+from schemas.config.stages import IngestConfig
+from tasks.ingest.agreement import check_agreement, root_relative
 from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats.keypoints import OTHER_PLACE
 from tasks.ingest.lengths import bone_lengths_human
@@ -25,6 +26,29 @@ _FILLED = 0.53
 _NARROWEST = 3.0
 """Joints of a person in profile span next to no width, but flesh has some: at least this part of the height."""
 _COMPARED = np.array([joint not in OTHER_PLACE for joint in range(29)])
+
+
+def check_label(
+    row: Mapping[str, Any],
+    joints: NDArray[np.floating],
+    posed: bool,
+    pixels: NDArray[np.floating] | None,
+    camera: tuple[tuple[float, float, float, float], str] | None,
+    config: IngestConfig,
+) -> NDArray[np.float64] | None:
+    """All that a label is checked for: RefusedError, or its joints (29, 2) in the picture.
+
+    joints: (29, 3) in metres, of the body that was `posed`, or as the file has them. pixels: (29, 2), NaN where
+    unknown. camera: fx, fy, cx, cy, and where the focal length is from; without one nothing is projected.
+    """
+    if posed:
+        check_parameters(row)
+    check_joints(joints)
+    if posed:
+        check_agreement(row, joints, config)
+    if camera is None or row["box"] is None:
+        return None
+    return check_projection(joints, pixels, tuple(row["box"]), *camera, config.max_reprojection)
 
 
 def check_parameters(row: Mapping[str, Any]) -> None:
@@ -94,8 +118,8 @@ def check_projection(
     pixels: NDArray[np.floating] | None,
     box: tuple[float, float, float, float],
     intrinsics: tuple[float, float, float, float],
+    focal_source: str,
     limit: float,
-    focal_source: str = "given",
 ) -> NDArray[np.float64]:
     """The joints (29, 3) in the picture (29, 2); "reprojection error" if they are not where the file sees them, or
     "no focal length" if only the picture's diagonal stands for one (`focal_source`).

@@ -98,14 +98,15 @@ class CocoReader:
         if not np.isfinite(extents).all(1).any():
             with ImageTable(self.file, _IMAGE_KEYS, self.work) as table:
                 sizes = np.array([_size(table, each) for each in first]).reshape(-1, 2)
-        counts = Counter(len(each["keypoints"]) / 3 for each in first if isinstance(each.get("keypoints"), list))
-        count = counts.most_common(1)[0][0] if counts else len(self.skeleton)
-        return _Looked(are_corners(np.array(boxes).reshape(-1, 4), extents, sizes), count)
+        flat = (json_rows.beyond(each.get("keypoints"), 0) for each in first)
+        counts = Counter(len(numbers) // 3 for numbers in flat if numbers is not None and len(numbers) % 3 == 0)
+        points = counts.most_common(1)[0][0] if counts else len(self.skeleton)
+        return _Looked(are_corners(np.array(boxes).reshape(-1, 4), extents, sizes), points)
 
     @property
     def named(self) -> bool:
         """The key-points have the count that the category, or else COCO, names."""
-        return self.looked.count == len(self.skeleton)
+        return self.looked.points == len(self.skeleton)
 
     @cached_property
     def folder(self) -> str:
@@ -128,9 +129,7 @@ class CocoReader:
         named = f"{len(self.skeleton)}, of which {len(known)} are among the 29 joints"
         facts = {
             "body model": "none: boxes and key-points only",
-            "key-points": named
-            if self.named
-            else f"{self.looked.count:g}, without names: compared with the boxes only",
+            "key-points": named if self.named else f"{self.looked.points}, without names: compared with the boxes only",
             "camera": "not given: from EXIF or the picture's diagonal",
             "pictures": posixpath.join(self.images, self.folder),
             "crop": f"box x {CROP_SCALE:g}",
@@ -139,11 +138,11 @@ class CocoReader:
         if len(self.categories) > 1:
             remarks.append(f"Only the category {self.category!r} of {len(self.categories)} is taken.")
         if not self.named:
-            whose = _COUNTS.get(self.looked.count)
+            whose = _COUNTS.get(self.looked.points)
             remarks.append(
-                f"Most people have {self.looked.count:g} key-points{f' (as {whose} has)' if whose else ''}, where the "
-                f"category names {len(self.skeleton)}: nothing says what they are, so that people are taken without them. "
-                "Write their names into the category's keypoints to have them."
+                f"Most people have {self.looked.points} key-points{f' (as {whose} has)' if whose else ''}, where the "
+                f"category names {len(self.skeleton)}: nothing says what they are, so that people are taken without "
+                "them. Write their names into the category's keypoints to have them."
             )
         if self.looked.corners:
             remarks.append(
@@ -207,7 +206,7 @@ class CocoReader:
 
     def _points(self, value: Any) -> NDArray[np.float64]:
         """Key-points (K, 2), NaN where they are not marked."""
-        count = int(self.looked.count)
+        count = self.looked.points
         try:
             found = json_rows.points(value, "keypoints", (count,), (3,))
         except RefusedError as error:
@@ -223,7 +222,7 @@ class _Looked(NamedTuple):
 
     corners: bool
     """Boxes are two corners."""
-    count: float
+    points: int
     """Key-points a person."""
 
 

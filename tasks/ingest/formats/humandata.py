@@ -50,6 +50,7 @@ class HumanData:
             self.images,
             facts,
             remarks,
+            list(dict.fromkeys(part.body.model for part in parts if part.body)),
         )
 
     def batches(self) -> Iterator[pa.RecordBatch]:

@@ -81,7 +81,7 @@ class HumanDataBody:
     def put(self, block: Block) -> None:
         """Give the rows of a block their body."""
         count = len(block.rows)
-        block.put("body_model", ["smplx" if self.kind == "smplx" else "smpl"] * count)
+        block.put("body_model", [self.model] * count)
         for vector in self.vectors:
             with np.errstate(over="ignore", invalid="ignore"):
                 block.put(vector.name, vector.values(block).astype(np.float32))
@@ -108,6 +108,11 @@ class HumanDataBody:
                 seen = printable(str(value))[:40]
                 block.refuse(number, NOT_READABLE, f"gender: {seen!r} is none of neutral, male, female")
         block.put("gender", meanings)
+
+    @property
+    def model(self) -> str:
+        """Of the tables: SMPL-H is taken as SMPL."""
+        return "smplx" if self.kind == "smplx" else "smpl"
 
     @property
     def placed(self) -> bool:
@@ -172,8 +177,8 @@ class HumanDataBody:
         found = _numbers_of(column)
         what = "components of a hand's PCA" if found < _FINGERS else "no rotations of 15 joints"
         self.remarks.append(
-            f"{self.file.name}: {self._where(name)} has {found} numbers a hand, which are {what}: they are NOT read, and "
-            f"the hands count as unknown. Write {_FINGERS} numbers (axis-angles) to have them."
+            f"{self.file.name}: {self._where(name)} has {found} numbers a hand, which are {what}: they are NOT read, "
+            f"and the hands count as unknown. Write {_FINGERS} numbers (axis-angles) to have them."
         )
         return None
 
@@ -226,8 +231,8 @@ class HumanDataBody:
 
     def _error(self, name: str, column: Column, expected: str, hint: str = "") -> DataError:
         return DataError(
-            f"{self.file.name}, {self._where(name)}: {expected} are expected for each person, not {_numbers_of(column)} "
-            f"(its shape is {column.shape}){hint}."
+            f"{self.file.name}, {self._where(name)}: {expected} are expected for each person, not "
+            f"{_numbers_of(column)} (its shape is {column.shape}){hint}."
         )
 
     def _where(self, name: str) -> str:

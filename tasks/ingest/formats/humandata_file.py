@@ -183,8 +183,8 @@ class HumanDataFile:
             held = held.reshape(-1)[0]
         if isinstance(held, np.ndarray) and held.size > 1 and isinstance(held.reshape(-1)[0], dict):
             raise DataError(
-                f"{self.name}, {name}: it holds {held.size} dictionaries, one for each person. One dictionary of arrays "
-                "is expected, with a row for each person in every array: stack them."
+                f"{self.name}, {name}: it holds {held.size} dictionaries, one for each person. One dictionary of "
+                "arrays is expected, with a row for each person in every array: stack them."
             )
         if not isinstance(held, dict) or not all(isinstance(key, str) for key in held):
             raise DataError(f"{self.name}, {name}: a dictionary of arrays is expected, as HumanData files have it.")

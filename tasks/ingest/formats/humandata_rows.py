@@ -161,8 +161,8 @@ class HumanDataRows:
     def _placed_by(self) -> str:
         if self.made_by_body and self.compared == CAMERA:
             return (
-                f"{self.file.name}: there is no transl; bodies stand where the pelvis of the 3D key-points is, and people "
-                "whose key-points are relative to it have no place."
+                f"{self.file.name}: there is no transl; bodies stand where the pelvis of the 3D key-points is, and "
+                "people whose key-points are relative to it have no place."
             )
         return f"{self.file.name}: {NO_PLACE}."
 

@@ -108,7 +108,7 @@ class OsxHuman36mReader:
         }
         remarks = [f"Rows of other cameras than {', '.join(self.cameras)} are left out."] if self.cameras else []
         remarks += self._looked_over()
-        return Survey("osx-h36m", files, rows, self.images, facts, remarks)
+        return Survey("osx-h36m", files, rows, self.images, facts, remarks, ["smplx"])
 
     @cached_property
     def units(self) -> Mapping[int, float]:
@@ -143,8 +143,8 @@ class OsxHuman36mReader:
         odd = [f"{times} of {count} numbers" for count, times in hands.items() if count != _FINGERS]
         if odd:
             remarks.append(
-                f"Of the first hands, {' and '.join(odd)} are no 15 joints' axis-angles ({_FINGERS} numbers; 6 to 24 are "
-                "components of a hand's PCA): they are NOT read, and such hands count as unknown."
+                f"Of the first hands, {' and '.join(odd)} are no 15 joints' axis-angles ({_FINGERS} numbers; 6 to 24 "
+                "are components of a hand's PCA): they are NOT read, and such hands count as unknown."
             )
         return [remark for remark in remarks if remark]
 

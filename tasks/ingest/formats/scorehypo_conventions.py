@@ -109,7 +109,7 @@ def _cut(rows: Sequence[Mapping[str, Any]], made: PublishedSet) -> str:
 
 
 def _transl(rows: Sequence[Mapping[str, Any]], made: PublishedSet, unit: float) -> tuple[float | None, str]:
-    """The unit of `trans`, by its distance to joint 0; without joints in the camera frame it is in metres, as published."""
+    """The unit of `trans`, by its distance to joint 0; where no joint is in the camera frame, metres, as published."""
 
     def pair(row: Mapping[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         joints = joints_of(row, made.joints)

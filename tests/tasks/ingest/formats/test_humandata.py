@@ -89,7 +89,9 @@ def test_bodies_agree_with_the_truth(people: list[TruePerson], tmp_path: Path, b
         for side, name in enumerate(("left_hand_pose", "right_hand_pose")):
             np.testing.assert_allclose(vector(rows, name), [hands(one)[side].reshape(45) for one in people], atol=1e-6)
         assert {row["hands_absolute"] for row in rows} == {False}
-    assert all(row["joints"] is None for row in rows)
+    joints = vector(rows, "joints").reshape(-1, 29, 3)  # to compare the posed body with
+    np.testing.assert_allclose(joints, [person.label.joints for person in people], atol=1e-5)
+    assert {row["joints_by"] for row in rows} == {"names" if body == "smplh" else "model"}
     survey = found.survey()
     assert survey.rows == COUNT
     assert survey.images == str(tmp_path)
@@ -130,7 +132,8 @@ def test_points_that_the_file_does_not_give_are_nan(people: list[TruePerson], tm
 
 def test_the_first_key_points_that_are_there_win(people: list[TruePerson], tmp_path: Path) -> None:
     other = np.full((COUNT, 190, 3), 5.0)
-    path = file_of(people, tmp_path, keypoints2d=other, keypoints2d_mask=np.ones(190), keypoints2d_original=other + 1)
+    points = {"keypoints2d": other, "keypoints2d_mask": np.ones(190), "keypoints2d_original": other + 1}
+    path = file_of(people, tmp_path, bbox_xywh=np.full((COUNT, 5), 4.0), **points)
     found = reader(path)
     assert (vector(rows_of(found), "pixels") == 5).all()
     unused = next(remark for remark in found.survey().remarks if "not used" in remark)
