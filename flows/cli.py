@@ -247,7 +247,10 @@ def doctor(
         Path | None, typer.Option("--checkpoint", metavar="FILE", help="Look at this checkpoint instead.")
     ] = None,
     body: Annotated[
-        Path | None, typer.Option("--body", metavar="DIR", help="Look at this folder of body files instead.")
+        Path | None,
+        typer.Option(
+            "--body", metavar="DIR", help="Look at this folder of body files instead; of --data: pose with it."
+        ),
     ] = None,
     data: Annotated[
         str | None, typer.Option("--data", metavar="URL", help="Look at this file or folder of data instead.")
@@ -273,7 +276,7 @@ def doctor(
     if data is not None:
         from flows.doctor_data import examine_data
 
-        examined = examine_data(data, format, images)
+        examined = examine_data(data, format, images, None if body is None else str(body), config.ingest)
     if deep:
         from flows.doctor_deep import examine_deep
 

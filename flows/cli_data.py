@@ -47,7 +47,9 @@ def ingest(
     ] = None,
     body: Annotated[
         str | None,
-        typer.Option("--body", metavar="DIR", help="Body files that labels are posed with.", show_default="profile's"),
+        typer.Option(
+            "--body", metavar="DIR", help="Published body files that pose the labels; or tiny or full, the free body."
+        ),
     ] = None,
     boxes: Annotated[
         str | None, typer.Option("--boxes", metavar="FILE", help="Of folder and video: table of the people's boxes.")

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.doctor import Finding, Level
+from flows.doctor_labels import examine_labels
+from schemas.config.stages import IngestConfig
 from schemas.errors import EngineError
 from tasks.ingest.annotations import AnnotationSource, Reader
 from tasks.ingest.folder import Folder, FolderSource, RefusedError, key_of, printable
@@ -31,8 +33,15 @@ _USUAL = {"osx-h36m": "human36m", "coco": "coco"}
 _SPLITS = {"train": "train", "training": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
-def examine_data(url: str, name: str | None = None, images: str | None = None) -> Iterator[Finding]:
+def examine_data(
+    url: str,
+    name: str | None = None,
+    images: str | None = None,
+    body: str | None = None,
+    config: IngestConfig | None = None,
+) -> Iterator[Finding]:
     """What is at `url`, looked at as the format `name` if given, else as the likeliest; and the command to go on with.
+    `body` poses labels that are parameters of bodies, as in an ingest; without it the free body is tried.
 
     Findings with the level problem say why nothing of it could be ingested.
     """
@@ -53,7 +62,7 @@ def examine_data(url: str, name: str | None = None, images: str | None = None) -
         if known.reader is None:
             yield from _folder(chosen)
         else:
-            yield from _read(chosen, known)
+            yield from _read(chosen, known, body, config or IngestConfig())
     except EngineError as error:
         yield Finding("data", "problem", str(error))
     except OSError as error:
@@ -84,7 +93,7 @@ def _folder(chosen: Candidate) -> Iterator[Finding]:
     yield _next(chosen, dataset, split)
 
 
-def _read(chosen: Candidate, known: Format) -> Iterator[Finding]:
+def _read(chosen: Candidate, known: Format, body: str | None, config: IngestConfig) -> Iterator[Finding]:
     dataset, split = _names(chosen)
     with tempfile.TemporaryDirectory(prefix="adhmr-doctor-") as work:
         source = AnnotationSource(
@@ -107,6 +116,9 @@ def _read(chosen: Candidate, known: Format) -> Iterator[Finding]:
             yield Finding("rows", "note", "not looked at one by one: that would decode the frames")
         else:
             rows = _first(reader)
+            if known.brings == "people":
+                body, findings = examine_labels(rows, survey, body, config)
+                yield from findings
             yield from _rows(rows)
             if survey.images:
                 yield from _pictures(rows, survey.images, dataset, split)
@@ -114,7 +126,7 @@ def _read(chosen: Candidate, known: Format) -> Iterator[Finding]:
                 yield Finding("pictures", "problem", "where they are isn't known: say it with --images")
     if known.brings == "pairs":
         yield Finding("next", "note", "ingest their people first, and name the data set and split of these here")
-    yield _next(replace(chosen, options=source.options), dataset, split)
+    yield _next(replace(chosen, options=source.options), dataset, split, body)
 
 
 def _first(reader: Reader) -> list[dict[str, Any]]:
@@ -178,12 +190,14 @@ def _is_there(folder: Folder, source: FolderSource, path: str) -> bool:
         return False
 
 
-def _next(chosen: Candidate, dataset: str, split: str) -> Finding:
+def _next(chosen: Candidate, dataset: str, split: str, body: str | None = None) -> Finding:
     """The command that ingests what was looked at."""
     words = ["adhmr", "ingest", "--format", chosen.format, "--source", chosen.url]
     words += ["--dataset", dataset, "--split", split]
     if chosen.images is not None:
         words += ["--images", chosen.images]
+    if body is not None:
+        words += ["--body", body]
     for name, value in chosen.options.items():
         words += [f"--{name}", value] if name in _FLAGS else ["--option", f"{name}={value}"]
     return Finding("next", "good", shlex.join(words))

@@ -44,7 +44,8 @@ def ingest(
         every: take every N-th row of the file (of Human3.6M and videos, every N-th frame)
         images: folder of pictures that the file's paths start from; if not given, where the format has them. Of a
             video, the folder that its frames are written to
-        body: folder of published body files to pose labels with; the profile's body if not given
+        body: folder of published body files to pose labels with, which parameters of bodies need; or tiny or full, the
+            free body, for files that were written from it
         options: the format's own options, name to value ("zero_betas": "true")
         allow_leakage: take pictures too that another split of the data set has
         replace: take the place of another source that was ingested as this split

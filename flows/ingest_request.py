@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.bodies import BUILT_IN
 from schemas.errors import ConfigError, DataError
 from schemas.ids import image_id
 from tasks.context import Target
@@ -72,7 +73,9 @@ def request(
         raise ConfigError(f"The format {known.name} has the pictures as its --source: leave --images out.")
     if known.name != "video":  # whose frames are written there
         _check_there("folder of pictures", images)
-    _check_there("folder of body files", body)
+    if body not in BUILT_IN:
+        _check_there("folder of body files", body)
+        body = place(body) if body is not None else None
     chosen = dict(checked_options(known, options or {}))
     for name, what in _PLACES.items():
         if name in chosen:
@@ -89,7 +92,7 @@ def request(
         every,
         chosen,
     )
-    return Request(known, asked, place(body) if body is not None else None, allow_leakage, replace)
+    return Request(known, asked, body, allow_leakage, replace)
 
 
 def place(text: str) -> str:

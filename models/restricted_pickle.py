@@ -27,6 +27,13 @@ _DEEPEST, _MOST = 12, 5_000_000
 """Nesting, and values in all, beyond which a file is no body."""
 _SPOOLED, _PIECE = 2**20, 2**18
 """Bytes from which on an array goes to a file, where there is a place for it, and how many are copied at once."""
+_ATTACK = "Get the file again from where it is published; a changed one may be an attack."
+_CURES: Final = {
+    "pathlib.": "Its paths are Python objects: save them as texts (str(path)).",
+    "torch.": "Its numbers are torch's tensors: save them as arrays (tensor.numpy()).",
+    "pandas.": "Its columns are pandas' objects: save them as arrays (column.to_numpy()).",
+}
+"""What helps where a file holds harmless objects of a library, by the beginning of their names."""
 _BROKEN = (
     *(pickle.UnpicklingError, EOFError, AttributeError, ImportError, LookupError, TypeError, ValueError),
     *(OverflowError, MemoryError, RecursionError, struct.error),
@@ -34,7 +41,8 @@ _BROKEN = (
 
 
 def load_restricted(stream: BinaryIO, where: str, spool: Path | None = None, most: int = _MOST) -> Any:
-    """What the pickle in `stream` holds: arrays, numbers, texts, and dictionaries and lists of them.
+    """What the pickle in `stream` holds: arrays, numbers, texts, and dictionaries (ordered and default ones, too) and
+    lists of them.
 
     Sparse matrices come out dense, chumpy objects as their values; an object that is neither is None. `where` names
     the file in errors. With a folder `spool`, arrays from a megabyte on are copied to files there while they are read,
@@ -45,9 +53,10 @@ def load_restricted(stream: BinaryIO, where: str, spool: Path | None = None, mos
     try:
         return _Plain(most).of(_Restricted(stream, spool).load())
     except _RefusedError as problem:
+        cure = next((cure for begin, cure in _CURES.items() if str(problem).startswith(begin)), _ATTACK)
         raise DataError(
             f"{where} asks for {problem}, which no file of arrays needs. It was not read, and nothing in it was run. "
-            "Get the file again from where it is published; a changed one may be an attack."
+            f"{cure}"
         ) from None
     except _BROKEN as problem:
         raise DataError(
@@ -138,6 +147,16 @@ class _Buffer(_Array):
         self.value = _array(raw, dtype, shape, order)
 
 
+class _Dictionary(_Part, dict[Any, Any]):
+    """collections.OrderedDict and defaultdict: what they hold. What a defaultdict would make is not called."""
+
+    __slots__ = ()
+
+    def __init__(self, *parts: Any) -> None:
+        pairs = parts[0] if len(parts) == 1 and isinstance(parts[0], list | tuple) else ()  # as Python 2 wrote them
+        super().__init__(pairs)
+
+
 class _Object(_Part):
     """An instance of a class that is known by what it keeps."""
 
@@ -223,6 +242,14 @@ ALLOWED: Final[dict[tuple[str, str], type]] = {
     ("builtins", "object"): _Name,
     ("__builtin__", "set"): _Name,
     ("builtins", "set"): _Name,
+    ("collections", "OrderedDict"): _Dictionary,
+    ("collections", "defaultdict"): _Dictionary,
+    # what a defaultdict makes of keys that it lacks
+    **{
+        (module, name): _Name
+        for module in ("__builtin__", "builtins")
+        for name in ("list", "dict", "int", "float", "str", "tuple")
+    },
 }
 """Every global that a file may name, as the file spells it (Python 2 or 3), and what stands for it."""
 
@@ -304,6 +331,8 @@ class _Plain:
         if isinstance(value, list | tuple):
             return [self.of(inner, depth + 1) for inner in value]
         if isinstance(value, _Array):
+            if value.value is not None and value.value.ndim == 0 and value.value.dtype.kind in "US":
+                return value.value.item()  # numpy's texts, of which arrays of objects may be full
             return self._values(value.value, depth)
         if isinstance(value, _Object):
             return self._array_of(value, depth)

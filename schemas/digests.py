@@ -21,12 +21,13 @@ def canonical_json(value: Any) -> str:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 (64 hex digits) of the canonical JSON of `value`; pydantic models count as their dumped fields."""
+    """SHA-256 (64 hex digits) of the canonical JSON of `value`; pydantic models count as their dumped fields, without
+    those that came later and have their default."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def config_digest(config: BaseModel | Mapping[str, Any]) -> str:
-    """Digest of a configuration: every field, defaults included."""
+    """Digest of a configuration: every field, defaults included, but for those that came later (`setting`)."""
     return digest(config)
 
 
@@ -74,10 +75,22 @@ def _folder_of(package: str) -> Path | None:
     return Path(found.origin).resolve().parent if found and found.origin else None
 
 
+def _dumped(model: BaseModel) -> dict[str, Any]:
+    """A model's fields, and those of models in it, but for later ones (`config.base.setting`) that are the default."""
+    dumped = model.model_dump(mode="json")
+    for name, field in type(model).model_fields.items():
+        held, told = getattr(model, name), field.json_schema_extra
+        if isinstance(held, BaseModel):
+            dumped[name] = _dumped(held)
+        elif isinstance(told, dict) and told.get("later") and held == field.default:
+            del dumped[name]
+    return dumped
+
+
 def _plain(value: Any) -> Any:
     """`value` in JSON's own types; floats that are whole stay floats, so that 1 and 1.0 differ as they do in JSON."""
     if isinstance(value, BaseModel):
-        return _plain(value.model_dump(mode="json"))
+        return _plain(_dumped(value))
     if isinstance(value, Mapping):
         if not all(isinstance(name, str) for name in value):
             raise TypeError(f"only text can be a key in canonical JSON, not {sorted(map(repr, value))}")

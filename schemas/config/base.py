@@ -11,6 +11,11 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
-def setting(default: Any, description: str, unit: str, **constraints: Any) -> Any:
-    """A field with its `description`, its `unit` ("1" for pure numbers, "-" for choices) and pydantic constraints."""
-    return Field(default, description=description, json_schema_extra={"unit": unit}, **constraints)
+def setting(default: Any, description: str, unit: str, *, later: bool = False, **constraints: Any) -> Any:
+    """A field with its `description`, its `unit` ("1" for pure numbers, "-" for choices) and pydantic constraints.
+
+    `later`: it came after stores had been made, and counts towards digests only where it is not the default, so that
+    work which was finished without it stays finished (`schemas.digests`).
+    """
+    told: dict[str, Any] = {"unit": unit, **({"later": True} if later else {})}
+    return Field(default, description=description, json_schema_extra=told, **constraints)

@@ -30,8 +30,24 @@ class IngestConfig(Config):
     max_pixels: int = setting(100_000_000, "pictures with more pixels are refused (decompression bombs)", "px", ge=1)
     max_reprojection: float = setting(
         0.2,
-        "largest mean distance of a label's joints from the file's key-points, over the box's longer side",
+        "largest mean distance of a label's joints from the file's key-points, over the person's scale in the picture: "
+        "the root of the area that a person fills (COCO's scale, on which annotators of limbs differ by 0.06 to 0.11)",
         "1",
+        gt=0,
+    )
+    max_joint_error_mm: float = setting(
+        30.0,
+        "largest mean distance of a posed label's joints from 3D joints that the file has of the same body",
+        "mm",
+        later=True,
+        gt=0,
+    )
+    max_other_joint_error_mm: float = setting(
+        100.0,
+        "the same from 3D joints of another make, which lie a few cm from a body's: key-points of equal names, joints "
+        "regressed or marked as Human3.6M's 17, and any where the betas are not the file's",
+        "mm",
+        later=True,
         gt=0,
     )
     jpeg_quality: int = setting(95, "quality of the stored crops", "1", ge=1, le=100)

@@ -22,15 +22,16 @@ from infra.shards import Shard
 from infra.stages import Failure, StageRecord, records
 from infra.store import Store
 from infra.whole import torn_stages
+from models.bodies import BUILT_IN
 from schemas.config.stages import IngestConfig
 from schemas.digests import canonical_json, digest
-from schemas.errors import DataError, GateError
+from schemas.errors import ConfigError, DataError, GateError
 from schemas.ids import image_id
 from tasks.context import Context
 from tasks.ingest.annotations import AnnotationSource, Reader
 from tasks.ingest.chains import INGEST, builds_on, read_standing
 from tasks.ingest.files import content_digest
-from tasks.ingest.folder import Folder, RefusedError
+from tasks.ingest.folder import Folder, RefusedError, printable
 from tasks.ingest.formats.registry import reader_of
 from tasks.ingest.leakage import LEAKED, Apart, Pictures, elsewhere_digest, pictures_elsewhere
 from tasks.ingest.person_rows import Person, instance_rows, label_rows, rows_of, see, uri_of
@@ -56,13 +57,14 @@ def ingest_annotations(
 ) -> StageResult:
     """Ingest a source, or find that done.
 
-    `bodies` is a folder of published bodies (or one body's name or file) that labels are posed with, by default the
-    configuration's. Rows that can't be used end in `failures`; if those are more of the whole source than the gates
-    allow, GateError tells it each time, after the commit. Pictures that another split of the data set has too, train
-    against the others, are failures unless `allow_leakage`.
+    `bodies` is a folder of published bodies (or one body's name or file) that labels are posed with: no file says which
+    body its parameters are of, and posed by another one they are other labels. Rows that can't be used end in
+    `failures`; if those are more of the whole source than the gates allow, GateError tells it each time, after the
+    commit. Pictures that another split of the data set has too, train against the others, are failures unless
+    `allow_leakage`.
 
-    DataError for a source that can't be used as a whole, and for one that would take the place of another source of the
-    same split, unless `replace_source`.
+    ConfigError for parameters of bodies without `bodies`. DataError for a source that can't be used as a whole, and for
+    one that would take the place of another source of the same split, unless `replace_source`.
     """
     store, config = context.store, context.config
     source = _with_frames(store, source)
@@ -71,6 +73,8 @@ def ingest_annotations(
     with tempfile.TemporaryDirectory(prefix="adhmr-ingest-") as work:
         reader = open_reader(source, Path(work))
         survey = reader.survey()
+        if bodies is None and survey.bodies:
+            raise ConfigError(bodies_missing(source.url, survey.bodies))
         images = Folder(survey.images)
         pictures = partial(picture_states, images, store)
         settings = {
@@ -96,6 +100,8 @@ def ingest_annotations(
         spec = context.spec(INGEST, VERSION, {**settings, "url": source.url, "content": content}, reads)
         folder = plan_folder(spec.key)
         context.progress.say(f"{INGEST}: reading {source.url}")
+        for remark in survey.remarks:
+            context.progress.say(f"{INGEST}: {printable(remark)}")
         planned = plan(store, folder, reader, pictures, _before(store, reads, source), config.ingest.shard_size)
     if planned.unchanged:
         context.progress.say(f"{INGEST}: {planned.unchanged} rows of {source} are as they were, and stay")
@@ -133,6 +139,17 @@ def ingest_annotations(
     forget_plan(store, folder)
     _gate(context, result.key)
     return result
+
+
+def bodies_missing(url: str, kinds: Sequence[str]) -> str:
+    """What to do about labels that are parameters of bodies (smpl, smplx), where nobody said which body files."""
+    named = " and ".join({"smpl": "SMPL", "smplx": "SMPL-X"}[kind] for kind in kinds)
+    return (
+        f"{url} has parameters of {named} bodies. Say which body files pose them: --body DIR, the folder of published "
+        "ones (human_model_files). The free body of this engine is another body, whose joints lie 5 to 7 cm "
+        f"elsewhere; --body {' or '.join(BUILT_IN)} takes it, for files that were written from it, as this engine's "
+        "exports are."
+    )
 
 
 class AnnotatedMaker:

@@ -52,7 +52,7 @@ ANNOTATIONS = pa.schema([
     _vector("jaw_pose", 3, "axis-angle", "rad"),
     _vector("expression", 10, "face coefficients", "standard deviations"),
     _vector("joints", 87, "the 29 joints in the camera frame as the file gives them; NaN where it gives none", "m"),
-    _field("joints_by", pa.string(), "body (the 29 of the body model) or names (key-points of equal names)"),
+    _field("joints_by", pa.string(), "body (its 29), names (points of equal names) or model (such, made by it)"),
     _vector("pixels", 58, "the 29 joints in the upright picture; NaN where the file gives none", "px"),
     _vector("human36m", 51, "17 joints in the camera frame, in the order of the regressor; NaN where unknown", "m"),
     _vector("twist", 46, "cosine and sine of 23 twists; NaN where the file marks them as invalid", "none"),
@@ -98,7 +98,9 @@ class Survey:
     facts: Mapping[str, str]
     """What a person wants to know: body model, units, camera, key-points, coverage; name to short text."""
     remarks: Sequence[str] = ()
-    """What differs from what is expected, one sentence each: unknown keys, a convention that was guessed."""
+    """What differs from what is expected, one sentence each: unknown keys, a guessed convention, what is cut."""
+    bodies: Sequence[str] = ()
+    """Kinds of bodies (smpl, smplx) that its labels are parameters of; which body files those are, no format says."""
 
 
 class Reader(Protocol):

@@ -4,7 +4,7 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Column:
     fortran: bool = False
     unreadable: Mapping[int, str] = field(default_factory=dict)
     """Rows whose value is of another type or shape, and what was seen; their values here are NaN or empty."""
+    shared: bool = False
+    """One value was given, and holds for all rows."""
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -62,10 +64,12 @@ def stored_column(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], star
 def column_of(values: Any, count: int, where: str, work: Path) -> Column:
     """Values as a pickle or a list holds them, as a column of `count` rows; large ones go to a file in `work`.
 
-    A number or text alone holds for all rows, and so does an array of length 1 where there are more rows. Of a list
-    (or an array of objects), rows that have another shape or type than most are noted in `unreadable`. Raises DataError
-    that begins with `where` for anything else than numbers or texts, or another number of rows.
+    A number or text alone holds for all rows, and so does an array of length 1 where there are more rows (`shared`). Of
+    a list (or an array of objects), rows that have another shape or type than most are noted in `unreadable`. Raises
+    DataError that begins with `where` for anything else than numbers or texts, or another number of rows.
     """
+    alone = isinstance(values, int | float | str | np.generic) or (isinstance(values, np.ndarray) and values.ndim == 0)
+    shared = count > 1 and (alone or (isinstance(values, list | np.ndarray) and len(values) == 1))
     if isinstance(values, int | float | str):
         values = np.asarray(values) if not isinstance(values, int) else np.float64(_number(values))
     if isinstance(values, np.generic) or (isinstance(values, np.ndarray) and values.ndim == 0):
@@ -84,10 +88,10 @@ def column_of(values: Any, count: int, where: str, work: Path) -> Column:
     if isinstance(values, np.ndarray) and not values.dtype.hasobject:
         if values.dtype.kind not in "biufSU":
             raise DataError(f"{where}: numbers or texts are expected, not {values.dtype}.")
-        return Column(values.shape, values.dtype, values)
+        return Column(values.shape, values.dtype, values, shared=shared)
     rows = values.tolist() if isinstance(values, np.ndarray) and values.ndim > 1 else list(values)
     texts = sum(isinstance(row, str | bytes) for row in rows)
-    return _texts(rows, work) if 2 * texts > len(rows) else _numbers(rows, where, work)
+    return replace(_texts(rows, work) if 2 * texts > len(rows) else _numbers(rows, where, work), shared=shared)
 
 
 def _texts(rows: Sequence[Any], work: Path) -> Column:

@@ -1,6 +1,7 @@
 """Labels that a folder brings: bodies of its people, in a Parquet table beside the boxes."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +12,11 @@ from schemas.errors import DataError
 from schemas.tables import FLOAT_VECTOR, build, contract
 from tasks.ingest.files import read_url
 from tasks.ingest.folder import FolderSource, RefusedError
+from tasks.ingest.formats.keypoints import BY_BODY
 
 LABEL_SET = "gt"
 VECTORS = ("global_orient", "body_pose", "betas", "transl", "joints", "twist")
+_HANDS = ("left_hand_pose", "right_hand_pose", "jaw_pose", "expression")
 _NEEDED = ("path", "person", *VECTORS)
 
 
@@ -50,6 +53,12 @@ class FolderLabels:
         if row is not None and not self.finite[row]:
             raise RefusedError("label not finite", f"person {person} of {key} in {self.url}")
         return row
+
+    def annotation(self, row: int) -> dict[str, Any]:
+        """A row's columns of ANNOTATIONS, as far as they pose its body and are compared with that."""
+        told = {name: self.vectors[name][row].tolist() for name in VECTORS}
+        none = dict.fromkeys(("root", "extrinsics", "human36m", *_HANDS))
+        return {**none, **told, "body_model": "smpl", "gender": "neutral", "joints_by": BY_BODY}
 
     def table(self, rows: list[int], instances: list[str], body_digest: str) -> pa.Table:
         """Rows of the table `labels`, without stage_key, for these rows of ours and the instances that they label."""

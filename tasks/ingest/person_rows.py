@@ -22,7 +22,7 @@ from tasks.ingest.labels import LABEL_SET
 from tasks.ingest.posed import Posed
 from tasks.ingest.published_crop import cut_published_crop
 from tasks.ingest.reading import Photograph
-from tasks.ingest.row_checks import check_joints, check_parameters, check_projection
+from tasks.ingest.row_checks import check_label
 
 _LARGEST_BOX = 20
 """Sides of the picture: of a person in a larger box, next to nothing could be seen."""
@@ -66,16 +66,13 @@ def see(
     box: Box = tuple(unit["box"] or (0.0, 0.0, float(width), float(height)))
     check_box(box, width, height)
     pixels = None if unit["pixels"] is None else np.reshape(unit["pixels"], (29, 2))
-    label = None
+    label, camera = None, (intrinsics, focal_source)
+    row = {**unit, "box": box}
     if body is not None:
-        check_parameters(unit)
-        check_joints(body.joints)
-        pixels = check_projection(body.joints, pixels, box, intrinsics, config.max_reprojection)
+        pixels = check_label(row, body.joints, True, pixels, camera, config)
         label = _label(unit, source, body)
     elif unit["label_kind"] and unit["joints"] is not None:
-        joints = np.reshape(unit["joints"], (29, 3))
-        check_joints(joints)
-        check_projection(joints, pixels, box, intrinsics, config.max_reprojection)
+        check_label(row, np.reshape(unit["joints"], (29, 3)), False, pixels, camera, config)
         label = _label(unit, source, None)
     rule, square = _square(unit, box, pixels)
     side = (float(square[0]), float(square[1]), float(square[2]))

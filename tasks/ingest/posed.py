@@ -23,6 +23,10 @@ from schemas.errors import DataError
 from tasks.ingest.folder import RefusedError
 
 Rows = Sequence[Mapping[str, Any]]
+NO_PLACE = (
+    "there is no transl, and no 3D joints of the body in the camera frame that would place it: nothing says how far "
+    "away the person is. Write transl, in metres in the camera frame, into the file"
+)
 _TOGETHER = 16
 _HANDS = ("left_hand_pose", "right_hand_pose")
 
@@ -56,10 +60,10 @@ class Bodies:
         kinds: dict[tuple[str, str], list[int]] = defaultdict(list)
         for place, row in enumerate(rows):
             absent = [name for name in ("global_orient", "body_pose", "betas") if row[name] is None]
-            if row["transl"] is None and row["root"] is None:
-                absent.append("transl")
             if absent:
                 answers[place] = RefusedError("label incomplete", f"it has no {', '.join(absent)}")
+            elif row["transl"] is None and row["root"] is None:
+                answers[place] = RefusedError("no depth", NO_PLACE)
             else:
                 kinds[row["body_model"], row["gender"] or "neutral"].append(place)
         for (model, gender), places in kinds.items():

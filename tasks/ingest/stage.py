@@ -16,12 +16,14 @@ from models.cameras import square_box
 from schemas.config.stages import IngestConfig
 from schemas.ids import image_id
 from tasks.context import Context
+from tasks.ingest.agreement import check_agreement
 from tasks.ingest.crop import cut_crop, encode_crop
 from tasks.ingest.files import content_digest
 from tasks.ingest.folder import Folder, FolderSource, RefusedError
 from tasks.ingest.labels import FolderLabels
 from tasks.ingest.leakage import Apart, Pictures, elsewhere_digest, pictures_elsewhere
 from tasks.ingest.person_rows import Person, check_box, instance_rows, rows_of, uri_of
+from tasks.ingest.posed import Bodies
 from tasks.ingest.reading import Photograph
 from tasks.ingest.units import UNITS, check_sources, plan_units
 from tasks.sharded import ShardOutput, StageResult, run_sharded
@@ -84,6 +86,7 @@ def ingest(
             "body_digest": _body_digest(context, sources),
             "elsewhere": None if reads else _elsewhere(context, ordered, allow_leakage),
             "threads": config.ray.threads_per_actor,
+            "body": None if reads else config.body,
         },
         tables=TABLES,
         progress=context.progress,
@@ -106,9 +109,12 @@ class InstanceMaker:
         body_digest: str | None,
         elsewhere: Sequence[pa.Table | None] | None = None,
         threads: int = 1,
+        body: str | None = None,
     ) -> None:
-        """`elsewhere`: for each source what `pictures_elsewhere` tells; None where nobody compares pictures."""
+        """`elsewhere`: for each source what `pictures_elsewhere` tells; None where nobody compares pictures. `body`: by
+        its name, what labels are compared with; None where a stage made them."""
         torch.set_num_threads(threads)
+        self.bodies = None if body is None else Bodies(body)
         self.store, self.sources, self.units, self.config = store, sources, units, config
         self.body_digest = body_digest
         self.place = {name: row for row, name in enumerate(units.column("id").to_pylist())}
@@ -125,6 +131,7 @@ class InstanceMaker:
         images: list[dict[str, Any]] = []
         people: list[Person] = []
         failures: list[Failure] = []
+        disagree = self._disagree(rows)
         labelled: dict[int, list[tuple[int, str]]] = {}
         for unit in rows:
             source = self.sources[unit["source"]]
@@ -136,6 +143,8 @@ class InstanceMaker:
                     images.append(self._image(unit, photograph, code))
                 person = _see(unit, source, photograph, self.config)
                 label = self.labels(unit["source"]).row(unit["key"], unit["person"]) if source.labels else None
+                if unit["id"] in disagree:
+                    raise disagree[unit["id"]]
             except RefusedError as refusal:
                 failures.append(Failure(unit["id"], refusal.reason, refusal.detail))
                 continue
@@ -147,6 +156,28 @@ class InstanceMaker:
         if labelled:
             tables["labels"] = pa.concat_tables([self._labels(number, found) for number, found in labelled.items()])
         return ShardOutput(tables, failures, ok=len(people))
+
+    def _disagree(self, units: Sequence[Mapping[str, Any]]) -> dict[str, RefusedError]:
+        """Labels that somebody brought whose parameters, posed by the body that they are taken to speak of, give other
+        joints than theirs."""
+        if self.bodies is None:
+            return {}
+        found: dict[str, dict[str, Any]] = {}
+        for unit in units:
+            if unit["reason"] is None and self.sources[unit["source"]].labels:
+                labels = self.labels(unit["source"])
+                place = labels.rows.get((unit["key"], unit["person"]))
+                if place is not None and labels.finite[place]:
+                    found[unit["id"]] = labels.annotation(place)
+        disagree: dict[str, RefusedError] = {}
+        for (name, row), body in zip(found.items(), self.bodies.pose(list(found.values())), strict=True):
+            try:
+                if isinstance(body, RefusedError):
+                    raise body
+                check_agreement(row, body.joints, self.config)
+            except RefusedError as refusal:
+                disagree[name] = refusal
+        return disagree
 
     def _image(self, unit: Mapping[str, Any], photograph: Photograph, code: str | None) -> dict[str, Any]:
         source, folder = self.sources[unit["source"]], self.pictures[unit["source"]].folder

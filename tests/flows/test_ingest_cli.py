@@ -135,7 +135,7 @@ def test_humandata_from_the_proposal_of_the_doctor(people: list[TruePerson], tmp
     assert "4 labels of stage" in answer.stdout
     with np.load(target, allow_pickle=True) as file:
         assert sorted(file["image_path"]) == sorted(f"images/{person.index:06d}.jpg" for person in people)
-    said = ingest(f"--format humandata --source {target} --images {tmp_path}/data", "again")
+    said = ingest(f"--format humandata --source {target} --images {tmp_path}/data --body tiny", "again")
     assert "labels 4" in said
     rows = read(store, "labels").sort_by("instance_id")
     joints = {
@@ -147,7 +147,7 @@ def test_humandata_from_the_proposal_of_the_doctor(people: list[TruePerson], tmp
 
 def test_every_and_options_reach_the_reader(people: list[TruePerson], tmp_path: Path, store: Store) -> None:
     source = write_humandata(people, tmp_path / "data")
-    ingest(f"--format humandata --source {source.url} --every 2 --option zero_betas=true")
+    ingest(f"--format humandata --source {source.url} --body tiny --every 2 --option zero_betas=true")
     labels = read(store, "labels")
     assert len(labels) == 2
     assert not np.array(labels.column("betas").to_pylist()).any()
@@ -171,7 +171,7 @@ def test_pairs_in_and_out(people: list[TruePerson], tmp_path: Path, store: Store
     for pair in pairs:
         pair["img_path"] = f"images/{pair['img_idx']:06d}.jpg"
     Path(given.url).write_text(json.dumps(pairs))
-    ingest(f"--format humandata --source {source.url}")
+    ingest(f"--format humandata --source {source.url} --body tiny")
     assert "pairs 8" in ingest(f"--format dpo-json --source {given.url}")
     for form, target in (("dpo-json", "out/pairs.json"), ("trl", "out/trl")):
         answer = call(f"export --to {form} --target {target} --profile micro")

@@ -1,5 +1,7 @@
+import io
 import os
 import pickle
+from collections import OrderedDict, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from scipy import sparse
 from models.bodies import BUILT_IN, load_body, read_arrays
 from models.body_files import find_body, find_companion, read_array, read_arrays_file, read_smplx_parts
 from models.joint_sets import load_regressor, regress
-from models.restricted_pickle import ALLOWED
+from models.restricted_pickle import ALLOWED, load_restricted
 from models.smplx_body import load_smplx_body
 from schemas.errors import DataError, EngineError
 from tests.models.pickles import calling, chumpy, python2_pickle
@@ -51,6 +53,61 @@ def test_a_pickle_that_runs_a_command_is_refused_by_name_and_runs_nothing(tmp_pa
     assert file.name in str(refused.value)
     assert "nothing in it was run" in str(refused.value)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_plain_containers_and_numpys_scalars_are_read_in_every_protocol(protocol: int) -> None:
+    held = {
+        "ordered": OrderedDict(b=1, a=np.arange(3)),
+        "default": defaultdict(list, names=["x"]),
+        "without": defaultdict(None, {"a": defaultdict(dict, b={"c": np.float32(2)})}),
+        "text": np.str_("Zürich"),
+        "texts": np.array([np.str_("a/1.jpg"), "b.jpg"], object),
+        np.str_("key"): np.bool_(True),
+    }
+    found = load_restricted(io.BytesIO(pickle.dumps(held, protocol)), "own.npz")
+    assert type(found["ordered"]) is dict
+    assert list(found["ordered"]) == ["b", "a"]
+    assert found["ordered"]["a"].tolist() == [0, 1, 2]
+    assert found["default"] == {"names": ["x"]}
+    assert found["without"] == {"a": {"b": {"c": 2.0}}}
+    assert (found["text"], found["texts"].tolist()) == ("Zürich", ["a/1.jpg", "b.jpg"])
+    assert all(type(text) is str for text in found["texts"])
+    assert found["key"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"ccollections\ndefaultdict\n(cos\nsystem\ntR.",
+        b"ccollections\nOrderedDict\n(tR}S'__class__'\nI1\nsb.",
+        b"ccollections\nOrderedDict.__reduce__\n(tR.",
+        b"ccollections\nCounter\n(tR.",
+        b"c__builtin__\nlist.append\n.",
+    ],
+)
+def test_containers_are_no_way_in(raw: bytes) -> None:
+    with pytest.raises(DataError, match=r"was not read|damaged"):
+        load_restricted(io.BytesIO(raw), "own.npz")
+
+
+def test_what_a_defaultdict_would_make_is_not_made() -> None:
+    with pytest.raises(DataError, match=r"own\.npz is truncated or damaged"):
+        load_restricted(io.BytesIO(b"ccollections\ndefaultdict\n(c__builtin__\nlist\ntRS'a'\nS'b'\nae."), "own.npz")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "cure"),
+    [
+        ("pathlib", "PosixPath", r"save them as texts \(str\(path\)\)"),
+        ("torch._utils", "_rebuild_tensor_v2", r"tensor\.numpy\(\)"),
+        ("pandas.core.series", "Series", r"column\.to_numpy\(\)"),
+        ("posix", "system", "may be an attack"),
+    ],
+)
+def test_what_is_refused_is_said_with_its_cure(module: str, name: str, cure: str) -> None:
+    with pytest.raises(DataError, match=cure):
+        load_restricted(io.BytesIO(calling(module, name, "x")), "own.npz")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,11 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "tasks/clean/filtering.py": ("tests/tasks/test_clean.py",),
     "tasks/clean/pseudo.py": ("tests/tasks/test_clean.py",),
     "tasks/ingest/units.py": ("tests/tasks/ingest/test_boxes.py", "tests/tasks/ingest/test_ingest.py"),
-    "tasks/ingest/row_checks.py": ("tests/tasks/ingest/test_row_checks.py", "tests/tasks/ingest/test_annotated.py"),
+    "tasks/ingest/row_checks.py": (
+        "tests/tasks/ingest/test_row_limits.py",
+        "tests/tasks/ingest/test_row_checks.py",
+        "tests/tasks/ingest/test_annotated.py",
+    ),
     "infra/rounds.py": ("tests/infra/test_rounds.py",),
     "infra/stages.py": ("tests/infra/test_stages.py",),
     "infra/noise.py": ("tests/infra/test_noise.py", "tests/tasks/test_generate.py"),

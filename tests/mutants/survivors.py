@@ -90,14 +90,14 @@ SURVIVORS = (
         "tasks/ingest/row_checks.py",
         "joint not in OTHER_PLACE for joint",
         "True for joint",
-        ("tests/tasks/ingest/test_row_checks.py",),
+        ("tests/tasks/ingest/test_row_limits.py",),
     ),
     Survivor(
         "farthest depth ignored",
         "tasks/ingest/row_checks.py",
         "depths.min() <= depths.max() <= FARTHEST_M",
         "depths.min()",
-        ("tests/tasks/ingest/test_row_checks.py",),
+        ("tests/tasks/ingest/test_row_limits.py",),
     ),
     Survivor(
         "twists not mirrored in scoring",

@@ -136,7 +136,7 @@ def test_from_published_files_to_published_files(tmp_path: Path) -> None:
     models = {name: import_model(here, path) for name, path in files.items()}
     raw = import_model(here, files["adhmr"], "raw")
 
-    keys = {name: ingest_annotations(here, source).key for name, source in samples(tmp_path).items()}
+    keys = {name: ingest_annotations(here, source, config.body).key for name, source in samples(tmp_path).items()}
     assert len(read(here.store, "failures")) == 0
     training = ("3dpw", "human36m", "insta")
     targets = [Target(name, "train") for name in training]

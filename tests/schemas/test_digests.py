@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from schemas.config.base import Config, setting
+from schemas.config.stages import IngestConfig
 from schemas.digests import canonical_json, code_digest, config_digest, digest, state_digest
 
 plain = st.recursive(
@@ -36,6 +38,29 @@ def test_values_count() -> None:
 def test_config_counts_its_defaults() -> None:
     assert config_digest(Some()) == config_digest(Some(width=3)) == config_digest({"rate": 0.1, "width": 3})
     assert config_digest(Some()) != config_digest(Some(width=4))
+
+
+class Grown(Config):
+    """A configuration that a field was added to."""
+
+    width: int = setting(3, "width", "1")
+    limit: float = setting(0.5, "came later", "1", later=True)
+
+
+class Around(Config):
+    inner: Grown = setting(Grown(), "another configuration", "-")
+
+
+def test_a_field_that_came_later_counts_where_it_is_not_the_default() -> None:
+    assert config_digest(Grown()) == config_digest({"width": 3})
+    assert config_digest(Around()) == config_digest({"inner": {"width": 3}})
+    assert config_digest(Grown(limit=0.4)) == config_digest({"width": 3, "limit": 0.4})
+    assert config_digest(Around(inner=Grown(limit=0.4))) != config_digest(Around())
+    assert canonical_json({"ingest": Grown()}) == '{"ingest":{"width":3}}'
+
+
+def test_ingests_of_older_stores_keep_their_keys() -> None:
+    assert config_digest(IngestConfig()) == "fa0895ddaa32f729b75a84330cf184cbb588dd37c2db3bfc5caf7c901b268bc2"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1: 2}, object(), {"a": {1, 2}}])

@@ -2,18 +2,21 @@
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from models.skeleton import JOINTS
 from schemas.errors import ConfigError, DataError
 from tasks.ingest.annotations import AnnotationSource, Survey
+from tasks.ingest.box_checks import are_corners, check_box_form, check_box_points, extent
 from tasks.ingest.files import local_file, open_url
 from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats import json_rows
@@ -30,6 +33,9 @@ SLOTS: Final = {name: names_of(JOINTS_29).index(name) for name in SKELETON if na
 CROP_SCALE: Final = 1.25
 _IMAGE_KEYS: Final = ("file_name", "width", "height")
 _MOST_CATEGORIES: Final = 10_000
+ROWS_LOOKED_AT: Final = 200
+_COUNTS: Final = {14: "CrowdPose", 26: "Halpe", 133: "COCO-WholeBody", 136: "Halpe"}
+"""Data sets in COCO's form by their key-points a person."""
 
 
 class CocoReader:
@@ -83,6 +89,26 @@ class CocoReader:
         return SKELETON
 
     @cached_property
+    def looked(self) -> "_Looked":
+        """What the first people show of the whole file."""
+        first = [each for _, each in islice(self._annotations(), ROWS_LOOKED_AT) if _is_table(each)]
+        boxes = [_box(each) for each in first]
+        extents = np.array([extent(_evidence(each)) for each in first]).reshape(-1, 4)
+        sizes = np.full((len(first), 2), np.nan)
+        if not np.isfinite(extents).all(1).any():
+            with ImageTable(self.file, _IMAGE_KEYS, self.work) as table:
+                sizes = np.array([_size(table, each) for each in first]).reshape(-1, 2)
+        flat = (json_rows.beyond(each.get("keypoints"), 0) for each in first)
+        counts = Counter(len(numbers) // 3 for numbers in flat if numbers is not None and len(numbers) % 3 == 0)
+        points = counts.most_common(1)[0][0] if counts else len(self.skeleton)
+        return _Looked(are_corners(np.array(boxes).reshape(-1, 4), extents, sizes), points)
+
+    @property
+    def named(self) -> bool:
+        """The key-points have the count that the category, or else COCO, names."""
+        return self.looked.points == len(self.skeleton)
+
+    @cached_property
     def folder(self) -> str:
         """Where below `images` the pictures are: the first of the usual places that has one of the first three."""
         names = [image.get("file_name") for image in islice(items(self.file, "images.item"), 3) if _is_table(image)]
@@ -100,9 +126,10 @@ class CocoReader:
         small = self.file.stat().st_size <= COUNTED_UP_TO
         rows = sum(1 for _ in self._annotations()) if small else None
         known = [name for name in self.skeleton if name in SLOTS]
+        named = f"{len(self.skeleton)}, of which {len(known)} are among the 29 joints"
         facts = {
             "body model": "none: boxes and key-points only",
-            "key-points": f"{len(self.skeleton)}, of which {len(known)} are among the 29 joints",
+            "key-points": named if self.named else f"{self.looked.points}, without names: compared with the boxes only",
             "camera": "not given: from EXIF or the picture's diagonal",
             "pictures": posixpath.join(self.images, self.folder),
             "crop": f"box x {CROP_SCALE:g}",
@@ -110,6 +137,17 @@ class CocoReader:
         remarks = []
         if len(self.categories) > 1:
             remarks.append(f"Only the category {self.category!r} of {len(self.categories)} is taken.")
+        if not self.named:
+            whose = _COUNTS.get(self.looked.points)
+            remarks.append(
+                f"Most people have {self.looked.points} key-points{f' (as {whose} has)' if whose else ''}, where the "
+                f"category names {len(self.skeleton)}: nothing says what they are, so that people are taken without "
+                "them. Write their names into the category's keypoints to have them."
+            )
+        if self.looked.corners:
+            remarks.append(
+                "Most boxes look like corners (x1, y1, x2, y2), so none is taken: write bbox as x, y, width, height."
+            )
         return Survey("coco", [self.source.url], rows, self.images, facts, remarks)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -132,7 +170,7 @@ class CocoReader:
                     image = table.image(entry(_table(annotation), "image_id"))
                     name = json_rows.text(entry(image, "file_name"), "file_name")
                     told["path"] = posixpath.join(self.folder, name)
-                    told |= json_rows.size(image) | self._person(annotation)
+                    told |= json_rows.size(image) | self._person(annotation, image)
                 except RefusedError as error:
                     told |= json_rows.refused(error)
                 yield told
@@ -148,22 +186,27 @@ class CocoReader:
             if not (_is_table(annotation) and shown(annotation.get("category_id")) in others):
                 yield number, annotation
 
-    def _person(self, annotation: Mapping[str, Any]) -> dict[str, Any]:
+    def _person(self, annotation: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
         category = annotation.get("category_id")
         if self.people and category is not None and shown(category) not in self.people:
             raise RefusedError(UNREADABLE, f"category_id is {shown(category)}, which is none of the file's categories")
         if annotation.get("iscrowd"):
             raise RefusedError("crowd", "iscrowd is set: the box is of several people")
-        told: dict[str, Any] = {"box": json_rows.box(entry(annotation, "bbox"))}
+        check_box_form(json_rows.numbers(entry(annotation, "bbox"), "bbox", 4), self.looked.corners)
+        told: dict[str, Any] = {"box": json_rows.box(annotation["bbox"])}
         if annotation.get("keypoints"):
-            pixels = self._pixels(annotation["keypoints"])
-            if pixels is not None:
-                told["pixels"] = pixels
+            points = self._points(annotation["keypoints"])
+            check_box_points(told["box"], points, _sides(image))
+            slots = {at: SLOTS[name] for at, name in enumerate(self.skeleton) if name in SLOTS} if self.named else {}
+            marked = {at: joint for at, joint in slots.items() if np.isfinite(points[at]).all()}
+            if marked:
+                told["pixels"] = placed(points, marked, JOINTS)
+        check_box_points(told["box"], _outline(annotation), _sides(image), "corners of the mask")
         return told
 
-    def _pixels(self, value: Any) -> np.ndarray | None:
-        """The 29 joints as far as key-points of their names are marked; None where none is."""
-        count = len(self.skeleton)
+    def _points(self, value: Any) -> NDArray[np.float64]:
+        """Key-points (K, 2), NaN where they are not marked."""
+        count = self.looked.points
         try:
             found = json_rows.points(value, "keypoints", (count,), (3,))
         except RefusedError as error:
@@ -171,9 +214,67 @@ class CocoReader:
                 raise
             told = f"{error.detail}; {count} times x, y and visibility are expected"
             raise RefusedError(POINT_COUNT if error.reason == POINT_COUNT else UNREADABLE, told) from error
-        marked = found[:, 2] > 0
-        slots = {at: SLOTS[name] for at, name in enumerate(self.skeleton) if name in SLOTS and marked[at]}
-        return placed(found[:, :2], slots, JOINTS) if slots else None
+        return _marked(found)
+
+
+class _Looked(NamedTuple):
+    """What most people of a file have."""
+
+    corners: bool
+    """Boxes are two corners."""
+    points: int
+    """Key-points a person."""
+
+
+def _marked(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """x and y (K, 2) of key-points (K, 3); NaN where they are not marked."""
+    return np.where(points[:, 2:] > 0, points[:, :2], np.nan)
+
+
+def _evidence(annotation: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Points (K, 2) that a box should be around: the mask's corners, else the marked key-points."""
+    outline = _outline(annotation)
+    if len(outline):
+        return outline
+    try:
+        flat = json_rows.numbers(annotation.get("keypoints"), "keypoints", 3, at_least=True, whole=True)
+        return _marked(flat.reshape(-1, 3))
+    except (RefusedError, ValueError):
+        return np.empty((0, 2))
+
+
+def _outline(annotation: Mapping[str, Any]) -> NDArray[np.float64]:
+    """The corners (K, 2) of a mask that is polygons; none for any other, and for what can't be read."""
+    polygons = annotation.get("segmentation")
+    if not isinstance(polygons, list) or not all(isinstance(each, list) for each in polygons):
+        return np.empty((0, 2))
+    try:
+        flat = np.array([number for polygon in polygons for number in polygon], np.float64)
+        return flat.reshape(-1, 2)
+    except (TypeError, ValueError, OverflowError):
+        return np.empty((0, 2))
+
+
+def _box(annotation: Mapping[str, Any]) -> NDArray[np.float64]:
+    """(4,) as it stands; NaN for one that can't be read."""
+    try:
+        return json_rows.numbers(annotation.get("bbox"), "bbox", 4)
+    except RefusedError:
+        return np.full(4, np.nan)
+
+
+def _size(table: ImageTable, annotation: Mapping[str, Any]) -> tuple[float, float]:
+    try:
+        width, height = _sides(table.image(annotation.get("image_id")))
+    except RefusedError:
+        return np.nan, np.nan
+    return np.nan if width is None else width, np.nan if height is None else height
+
+
+def _sides(image: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Width and height, as far as the image has them."""
+    found = json_rows.size(image)
+    return found.get("width_px"), found.get("height_px")
 
 
 def _is_table(value: Any) -> bool:

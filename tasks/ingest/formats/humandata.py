@@ -19,7 +19,7 @@ from tasks.ingest.formats.humandata_rows import HumanDataRows
 from tasks.ingest.formats.humandata_variants import PLAIN, options_of
 from tasks.ingest.npz_columns import Npz
 
-_KNOWN = {"image_path", "bbox_xywh", "smplx", "smpl", "smplh", "meta", "misc", "gender", COMPRESSED}
+_KNOWN = {"image_path", "bbox_xywh", "smplx", "smpl", "smplh", "meta", "misc", "gender", COMPRESSED, "__data_len__"}
 _ALSO_KNOWN = {"keypoints2d_mask", "keypoints3d_mask", "lhand_bbox_xywh", "rhand_bbox_xywh", "face_bbox_xywh"}
 
 
@@ -50,6 +50,7 @@ class HumanData:
             self.images,
             facts,
             remarks,
+            list(dict.fromkeys(part.body.model for part in parts if part.body)),
         )
 
     def batches(self) -> Iterator[pa.RecordBatch]:

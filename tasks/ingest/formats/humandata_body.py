@@ -1,24 +1,33 @@
 """Body parameters of a HumanData file: SMPL, SMPL-H or SMPL-X, as a dictionary of arrays."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from models.skeleton import BETAS
 from schemas.errors import DataError
 from tasks.ingest.column import Column
 from tasks.ingest.folder import printable
-from tasks.ingest.formats.humandata_block import NOT_READABLE, Block, sampled
+from tasks.ingest.formats.humandata_block import NOT_READABLE, Block, Values, sampled
 from tasks.ingest.formats.humandata_file import HumanDataFile
 from tasks.ingest.formats.humandata_variants import Options
 
 _BODY_POSE: Final = {"smplx": 63, "smplh": 63, "smpl": 69}
 _FINGERS: Final = 45
+_EXPRESSION: Final = 10
+_IN_MATRIX: Final = 3
+"""Numbers of a rotation matrix over those of an axis-angle."""
+_SIX_D: Final = 2
+_ROTATION_ERROR: Final = 1e-2
+"""By which the rows of a rotation matrix may miss unit length and right angles."""
 _GENDERS: Final = {"": "neutral", "n": "neutral", "m": "male", "f": "female"}
 _GENDER_WORDS: Final = {"none": "neutral", "neutral": "neutral", "male": "male", "female": "female"} | _GENDERS
 _GENDERS_BY_NUMBER: Final = {-1.0: "neutral", 0.0: "male", 1.0: "female"}
 _FARTHEST_M: Final = 500.0
+IMPOSSIBLE_POSE: Final = "impossible pose"
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,16 @@ class _Vector:
     """How many of the file's numbers are taken, the first ones."""
     length: int
     """How many ours has; what is missing is zero."""
+    matrices: bool = False
+    """The file has rotation matrices, row by row; `taken` and `length` count the axis-angles that they become."""
+
+    def values(self, block: Block) -> Values:
+        """(n, length) of a block; rows that are no rotations are refused."""
+        held = block.numbers(self.column, self.where)
+        if self.matrices:
+            held = _axis_angles(block, held, self.where)
+        held = held[:, : self.taken]
+        return np.pad(held, ((0, 0), (0, self.length - held.shape[1])))
 
 
 class HumanDataBody:
@@ -62,12 +81,10 @@ class HumanDataBody:
     def put(self, block: Block) -> None:
         """Give the rows of a block their body."""
         count = len(block.rows)
-        block.put("body_model", ["smplx" if self.kind == "smplx" else "smpl"] * count)
+        block.put("body_model", [self.model] * count)
         for vector in self.vectors:
-            values = block.numbers(vector.column, vector.where)[:, : vector.taken]
             with np.errstate(over="ignore", invalid="ignore"):
-                padded = np.pad(values, ((0, 0), (0, vector.length - values.shape[1]))).astype(np.float32)
-            block.put(vector.name, padded)
+                block.put(vector.name, vector.values(block).astype(np.float32))
         if self.zero_betas:
             block.put("betas", [np.zeros(BETAS, np.float32)] * count)
         if any(vector.name.endswith("hand_pose") for vector in self.vectors):
@@ -92,51 +109,138 @@ class HumanDataBody:
                 block.refuse(number, NOT_READABLE, f"gender: {seen!r} is none of neutral, male, female")
         block.put("gender", meanings)
 
+    @property
+    def model(self) -> str:
+        """Of the tables: SMPL-H is taken as SMPL."""
+        return "smplx" if self.kind == "smplx" else "smpl"
+
+    @property
+    def placed(self) -> bool:
+        """The file says where people are."""
+        return any(vector.name == "transl" for vector in self.vectors)
+
+    @property
+    def as_given(self) -> bool:
+        """The body is the one that the file's parameters speak of, with their shape."""
+        return not (self.zero_betas or self.neutral_betas or self.kind == "smplh")
+
     def _vectors(self) -> list[_Vector]:
         pose = _BODY_POSE[self.kind]
-        betas = "betas_neutral" if self.neutral_betas else "betas"
         found = [
-            self._vector("global_orient", (3,)),
+            self._rotations("global_orient", (3,)),
             # of more joints than the model has, the first; SMPL with 21 joints has hands that don't turn
-            self._vector("body_pose", (63, 69), taken=pose, length=69),
-            self._vector("betas", (BETAS,), theirs=betas, longer=True),
-            self._vector("transl", (3,), needed=False),
+            self._rotations("body_pose", (63, 69), taken=pose, length=69),
+            self._coefficients("betas", BETAS, theirs="betas_neutral" if self.neutral_betas else "betas"),
+            self._translation(),
         ]
         if self.kind == "smplx":
             found += [
-                self._vector("left_hand_pose", (_FINGERS,), needed=False),
-                self._vector("right_hand_pose", (_FINGERS,), needed=False),
-                self._vector("jaw_pose", (3,), needed=False),
-                self._vector("expression", (10,), needed=False, longer=True),
+                self._hand("left_hand_pose"),
+                self._hand("right_hand_pose"),
+                self._rotations("jaw_pose", (3,), needed=False),
+                self._coefficients("expression", _EXPRESSION, needed=False),
             ]
         return [vector for vector in found if vector is not None]
 
-    def _vector(
+    def _rotations(
         self,
         name: str,
-        counts: tuple[int, ...],
+        counts: Sequence[int],
         *,
-        theirs: str | None = None,
         taken: int | None = None,
         length: int | None = None,
-        longer: bool = False,
         needed: bool = True,
     ) -> _Vector | None:
-        theirs = theirs or name
-        where = f"{self.kind}[{theirs}]"
-        column = self.file.parameter(theirs, counts, longer)
-        if column is not None:
-            return _Vector(name, where, column, taken or counts[0], length or counts[0])
-        if needed:
-            raise DataError(
-                f"{self.file.name}, {self.kind}: its dictionary lacks {theirs}, without which there is no body."
+        """Rotations as axis-angles, `counts` numbers a person, or as matrices, three times as many."""
+        column = self._parameter(name, needed)
+        if column is None:
+            return None
+        found = _numbers_of(column)
+        matrices = found in [_IN_MATRIX * count for count in counts]
+        if found not in counts and not matrices:
+            six = found in [_SIX_D * count for count in counts]
+            raise self._error(
+                name,
+                column,
+                f"{' or '.join(map(str, counts))} numbers (axis-angles) or {_IN_MATRIX} times as many (matrices)",
+                "; they look like 6D rotations: turn them into matrices" if six else "",
             )
+        if matrices:
+            self.remarks.append(f"{self.file.name}: {self._where(name)} has rotation matrices, read as what they are.")
+        return _Vector(name, self._where(name), column, taken or counts[0], length or counts[0], matrices)
+
+    def _hand(self, name: str) -> _Vector | None:
+        """A hand's 15 rotations. What is no such thing leaves the hand unknown, and the body as it is."""
+        column = self._parameter(name, needed=False)
+        if column is None or _numbers_of(column) in (_FINGERS, _IN_MATRIX * _FINGERS):
+            return self._rotations(name, (_FINGERS,), needed=False)
+        found = _numbers_of(column)
+        what = "components of a hand's PCA" if found < _FINGERS else "no rotations of 15 joints"
+        self.remarks.append(
+            f"{self.file.name}: {self._where(name)} has {found} numbers a hand, which are {what}: they are NOT read, "
+            f"and the hands count as unknown. Write {_FINGERS} numbers (axis-angles) to have them."
+        )
         return None
+
+    def _coefficients(self, name: str, count: int, *, theirs: str | None = None, needed: bool = True) -> _Vector | None:
+        """The first `count` coefficients of shape or face; what a file leaves out is zero."""
+        theirs = theirs or name
+        column = self._parameter(theirs, needed)
+        if column is None:
+            return None
+        found = _numbers_of(column)
+        if found > count and not (name == "betas" and self.zero_betas):
+            self.remarks.append(self._cut(theirs, column, count))
+        elif found < count:
+            self.remarks.append(
+                f"{self.file.name}: {self._where(theirs)} has {found} numbers a person; the others are 0."
+            )
+        return _Vector(name, self._where(theirs), column, min(found, count), count)
+
+    def _translation(self) -> _Vector | None:
+        column = self._parameter("transl", needed=False)
+        if column is None:
+            return None
+        if _numbers_of(column) != 3:
+            raise self._error("transl", column, "3 numbers")
+        return _Vector("transl", self._where("transl"), column, 3, 3)
+
+    def _cut(self, theirs: str, column: Column, count: int) -> str:
+        """What is lost of coefficients of which the tables, bodies and networks know the first `count` only."""
+        rest = np.abs(sampled(column).reshape(-1, _numbers_of(column))[:, count:])
+        lost = int((rest > 0).any(1).sum())
+        found = _numbers_of(column)
+        told = (
+            f"of {len(rest):,} people looked at, {lost:,} have others than 0 there, up to {np.nanmax(rest):.3g}: their "
+            "bodies are not quite the file's"
+            if lost
+            else "they are 0 in all people looked at, so nothing is lost"
+        )
+        return (
+            f"{self.file.name}: {self._where(theirs)} has {found} numbers a person; the first {count} are taken and "
+            f"{found - count} are CUT, because the tables know {count}. {told[0].upper()}{told[1:]}."
+        )
+
+    def _parameter(self, name: str, needed: bool) -> Column | None:
+        column = self.file.parameter(name)
+        if column is None and needed:
+            raise DataError(
+                f"{self.file.name}, {self.kind}: its dictionary lacks {name}, without which there is no body."
+            )
+        return column
+
+    def _error(self, name: str, column: Column, expected: str, hint: str = "") -> DataError:
+        return DataError(
+            f"{self.file.name}, {self._where(name)}: {expected} are expected for each person, not "
+            f"{_numbers_of(column)} (its shape is {column.shape}){hint}."
+        )
+
+    def _where(self, name: str) -> str:
+        return f"{self.kind}[{name}]"
 
     def _check_translations(self) -> None:
         column = next((vector.column for vector in self.vectors if vector.name == "transl"), None)
         if column is None:
-            self.remarks.append(f"{self.file.name}: no transl, so that nothing says how far away people are.")
             return
         sample = sampled(column).reshape(-1, 3)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -147,3 +251,20 @@ class HumanDataBody:
                 f"{self.file.name}, {self.kind}[transl]: people are {np.median(far):.0f} m from the camera, if lengths "
                 "are in metres. Convert it from millimetres to metres."
             )
+
+
+def _numbers_of(column: Column) -> int:
+    return int(np.prod(column.shape[1:]))
+
+
+def _axis_angles(block: Block, held: Values, where: str) -> Values:
+    """Rotation matrices (n, 9 J) as axis-angles (n, 3 J); rows with a matrix that is no rotation are refused."""
+    matrices = held.reshape(len(held), -1, 3, 3)
+    with np.errstate(over="ignore", invalid="ignore"):
+        off = np.abs(matrices @ np.swapaxes(matrices, -1, -2) - np.eye(3)).max((-1, -2))
+        proper = (off <= _ROTATION_ERROR) & (np.linalg.det(np.nan_to_num(matrices)) > 0)
+    for number in np.flatnonzero(~proper.all(1)):
+        at = int(np.flatnonzero(~proper[number])[0])
+        block.refuse(int(number), IMPOSSIBLE_POSE, f"{where}: matrix {at} is no rotation")
+    whole = np.where(proper[..., None, None], matrices, np.eye(3))
+    return Rotation.from_matrix(whole.reshape(-1, 3, 3)).as_rotvec().reshape(len(held), -1)

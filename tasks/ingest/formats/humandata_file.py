@@ -50,6 +50,13 @@ class KeyPoints:
         chosen = np.array(places(HUMAN_DATA, convention))
         return np.where(chosen < 0, -1, self.place[chosen])
 
+    def known(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Stored values (n, K, D) as the points (n, k, 2 or 3) that the mask calls valid; NaN without confidence."""
+        made = values[:, self.used, : self.dimensions]
+        if values.shape[2] > self.dimensions:
+            made[~(values[:, self.used, self.dimensions] > 0)] = np.nan
+        return made
+
     def of(self, values: NDArray[np.float64], convention: str) -> NDArray[np.float64]:
         """Stored values (n, K, D) as points (n, J, 2 or 3); NaN where there is none, or without confidence."""
         chosen = self.where(convention)
@@ -66,6 +73,8 @@ class HumanDataFile:
     def __init__(self, npz: Npz, body: str | None) -> None:
         self.npz, self.name = npz, npz.name
         self.remarks: list[str] = []
+        self.given_once: list[str] = []
+        """Camera and body parameters of which there is one for all people."""
         self._columns: dict[str, Column] = {}
         missing = [key for key in ("image_path", "bbox_xywh") if key not in npz]
         if missing:
@@ -101,26 +110,24 @@ class HumanDataFile:
 
     def camera(self, name: str) -> Column | None:
         """height, width, focal_length or principal_point of `meta`; None where it doesn't say."""
-        if self.meta.get(name) is None:
+        held = self.meta.get(name)
+        if held is None:
             return None
-        column = column_of(self.meta[name], self.count, f"{self.name}, meta[{name}]", self.npz.work)
-        return self._numbers(column, f"meta[{name}]", 2 if name == "principal_point" else 1)
+        pair = name in ("focal_length", "principal_point") and _flat(held) == 2
+        if pair and (name == "principal_point" or self.count != 2):  # of two people, two focal lengths are one each
+            held = [held]
+        return self._numbers(self._column_of(held, f"meta[{name}]"), f"meta[{name}]", 2 if "point" in name else 1)
 
-    def parameter(self, name: str, counts: Sequence[int], at_least: bool = False) -> Column | None:
-        """An array of the body's dictionary whose rows have one of so many numbers; None where there is none."""
-        if self.body.get(name) is None:
+    def parameter(self, name: str) -> Column | None:
+        """An array of the body's dictionary, with numbers for each person; None where there is none.
+
+        One row of numbers that is no list of people's holds for all of them.
+        """
+        held = self.body.get(name)
+        if held is None:
             return None
         where = f"{self.body_name}[{name}]"
-        column = column_of(self.body[name], self.count, f"{self.name}, {where}", self.npz.work)
-        self._numbers(column, where, 1)
-        found = int(np.prod(column.shape[1:]))
-        if found in counts or (at_least and found > max(counts)):
-            return column
-        expected = " or ".join(map(str, counts)) + (" or more" if at_least else "")
-        raise DataError(
-            f"{self.name}, {where}: {expected} numbers are expected for each person, not {found} (its shape is "
-            f"{column.shape})."
-        )
+        return self._numbers(self._column_of([held] if (_flat(held) or 0) > 1 else held, where), where, 1)
 
     def genders(self) -> Column | None:
         """The column of genders: the body's, the file's or that of `meta`."""
@@ -129,7 +136,7 @@ class HumanDataFile:
             if isinstance(found, list) or (isinstance(found, np.ndarray) and found.dtype.hasobject and found.ndim == 1):
                 found = ["" if value is None else value for value in found]
             if found is not None:
-                return column_of(found, self.count, f"{self.name}, {where}[gender]", self.npz.work)
+                return self._column_of(found, f"{where}[gender]")
         return self.column("gender") if "gender" in self.npz else None
 
     def label_kinds(self) -> list[str] | None:
@@ -163,10 +170,22 @@ class HumanDataFile:
             self.remarks.append(f"{self.name} has {present[0]} parameters, where {wanted} was expected: they are used.")
         return present[0] if present else None
 
+    def _column_of(self, held: Any, where: str) -> Column:
+        """Values as a column; what is given once is noted."""
+        column = column_of(held, self.count, f"{self.name}, {where}", self.npz.work)
+        if column.shared:
+            self.given_once.append(where)
+        return column
+
     def _dictionary(self, name: str) -> dict[str, Any]:
         held = self.npz.value(name)
         if isinstance(held, np.ndarray) and held.size == 1:
             held = held.reshape(-1)[0]
+        if isinstance(held, np.ndarray) and held.size > 1 and isinstance(held.reshape(-1)[0], dict):
+            raise DataError(
+                f"{self.name}, {name}: it holds {held.size} dictionaries, one for each person. One dictionary of "
+                "arrays is expected, with a row for each person in every array: stack them."
+            )
         if not isinstance(held, dict) or not all(isinstance(key, str) for key in held):
             raise DataError(f"{self.name}, {name}: a dictionary of arrays is expected, as HumanData files have it.")
         return held
@@ -224,3 +243,10 @@ class HumanDataFile:
     def _agree(self, name: str, length: int) -> None:
         if length != self.count:
             raise DataError(f"{self.name}: {name} has {length} rows, but image_path {self.count}. They must agree.")
+
+
+def _flat(held: Any) -> int | None:
+    """How many numbers a list or array without further axes has; None for anything else."""
+    if isinstance(held, np.ndarray):
+        return len(held) if held.ndim == 1 and held.dtype.kind in "biuf" else None
+    return len(held) if isinstance(held, list) and all(isinstance(one, int | float) for one in held) else None

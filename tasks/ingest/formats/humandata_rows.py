@@ -4,12 +4,17 @@ from typing import Any
 
 import numpy as np
 
+from schemas.errors import DataError
+from tasks.ingest.agreement import root_relative
+from tasks.ingest.box_checks import are_corners, check_box_form, check_box_points, extent
+from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats.humandata_block import NOT_FINITE, WRONG_COUNT, Block, Values, sampled
 from tasks.ingest.formats.humandata_body import HumanDataBody
 from tasks.ingest.formats.humandata_file import HumanDataFile, KeyPoints
-from tasks.ingest.formats.humandata_variants import Options
-from tasks.ingest.formats.keypoints import BY_NAMES, HUMAN36M, JOINTS_29
+from tasks.ingest.formats.humandata_variants import CAMERA, ROOT, UNUSED, Options
+from tasks.ingest.formats.keypoints import BY_MODEL, BY_NAMES, HUMAN36M, JOINTS_29
 from tasks.ingest.lengths import SMPL_BONES, unit_of
+from tasks.ingest.posed import NO_PLACE
 
 
 class HumanDataRows:
@@ -26,9 +31,32 @@ class HumanDataRows:
         self.unit = 1.0
         if self.body:
             self.remarks += self.body.remarks
-        elif file.keypoints_3d:
+        if file.keypoints_3d and self.compared != UNUSED:
             self.unit = self._unit(file.keypoints_3d)
+        if self.body and not self.body.placed:
+            self.remarks.append(self._placed_by())
+        if file.given_once:
+            self.remarks.append(
+                f"{file.name}: given once, for all {file.count:,} people: {', '.join(file.given_once)}."
+            )
+        self.corners = self._are_corners()
+        if self.corners:
+            self.remarks.append(
+                f"{file.name}: most of bbox_xywh look like corners (x1, y1, x2, y2), so no box is taken: write x, y, "
+                "width, height."
+            )
         self.facts = self._facts()
+
+    @property
+    def compared(self) -> str:
+        """What 3D key-points are relative to; unused where a body is not to be compared with them."""
+        return (self.options.keypoints3d or CAMERA) if self.body else CAMERA
+
+    @property
+    def made_by_body(self) -> bool:
+        """The 3D key-points are those of the body beside them, and not only of about the same places."""
+        points = self.file.keypoints_3d
+        return bool(self.body and points and self.body.as_given and points.name == f"keypoints3d_{self.body.kind}")
 
     def rows(self, start: int, stop: int, first: int) -> list[dict[str, Any]]:
         """Rows `start` to before `stop`; `first` is the number of the file's first row in the source."""
@@ -84,14 +112,59 @@ class HumanDataRows:
     def _put_keypoints(self, block: Block) -> None:
         flat, solid = self.file.keypoints_2d, self.file.keypoints_3d
         if flat is not None:
-            block.put("pixels", flat.of(self._stored(block, flat), JOINTS_29))
-        if solid is not None:
-            values = self._stored(block, solid)
-            if not self.file.body_name:
-                values[..., :3] *= self.unit
-                block.put("joints", solid.of(values, JOINTS_29))
-                block.put("joints_by", [BY_NAMES] * len(block.rows))
-                block.put("human36m", solid.of(values, HUMAN36M))
+            stored = self._stored(block, flat)
+            self._check_boxes(block, flat.known(stored))
+            block.put("pixels", flat.of(stored, JOINTS_29))
+        elif self.corners:
+            self._check_boxes(block, None)
+        if solid is None:
+            return
+        values = self._stored(block, solid)
+        if self.compared == UNUSED:
+            return
+        values[..., :3] *= self.unit
+        joints = solid.of(values, JOINTS_29)
+        if self.body and not self.body.placed and self.made_by_body and self.compared == CAMERA:
+            block.put("root", [None if _unplaced(each) else each[0].astype(np.float32) for each in joints])
+        if self.compared == ROOT:
+            joints = joints - joints[:, :1]
+        block.put("joints", joints)
+        block.put("joints_by", [BY_MODEL if self.made_by_body else BY_NAMES] * len(block.rows))
+        if not self.body:
+            block.put("human36m", solid.of(values, HUMAN36M))
+
+    def _check_boxes(self, block: Block, points: Values | None) -> None:
+        for number, row in enumerate(block.rows):
+            if not np.isfinite(row["box"]).all():
+                continue
+            try:
+                check_box_form(row["box"], self.corners)
+                if points is not None:
+                    check_box_points(row["box"], points[number], (row.get("width_px"), row.get("height_px")))
+            except RefusedError as error:
+                block.refuse(number, error.reason, error.detail)
+
+    def _are_corners(self) -> bool:
+        boxes = sampled(self.file.column("bbox_xywh"))[:, :4]
+        extents, sizes = np.full((len(boxes), 4), np.nan), np.full((len(boxes), 2), np.nan)
+        flat = self.file.keypoints_2d
+        if flat is not None:
+            stored = sampled(self.file.column(flat.name)).reshape(len(boxes), flat.count, -1)
+            extents = np.stack([extent(points) for points in flat.known(stored)]) if len(boxes) else extents
+        if self.options.image_size is None:
+            for side, name in enumerate(("width", "height")):
+                column = self.camera[name]
+                if column is not None:
+                    sizes[:, side] = sampled(column).reshape(len(boxes), -1)[:, 0]
+        return are_corners(boxes, extents, sizes)
+
+    def _placed_by(self) -> str:
+        if self.made_by_body and self.compared == CAMERA:
+            return (
+                f"{self.file.name}: there is no transl; bodies stand where the pelvis of the 3D key-points is, and "
+                "people whose key-points are relative to it have no place."
+            )
+        return f"{self.file.name}: {NO_PLACE}."
 
     def _stored(self, block: Block, points: KeyPoints) -> Values:
         """Key-points (n, K, D) as they stand. Columns that the mask calls invalid may hold anything."""
@@ -113,7 +186,13 @@ class HumanDataRows:
         if not np.isfinite(joints[:, ends]).any():
             self.remarks.append(f"{self.file.name}: no arms or legs to tell the unit by; lengths are taken as metres.")
             return 1.0
-        return unit_of(joints, f"{self.file.name}, {points.name}")
+        try:
+            return unit_of(joints, f"{self.file.name}, {points.name}")
+        except DataError as error:
+            if not self.body:
+                raise
+            self.remarks.append(f"{error} They are compared with the bodies as if they were metres.")
+            return 1.0
 
     def _facts(self) -> dict[str, str]:
         file, variant = self.file, self.options.variant
@@ -128,11 +207,19 @@ class HumanDataRows:
             "body": self.body.described if self.body else "none, key-points alone",
             "2D key-points": _described(file.keypoints_2d),
             "3D key-points": _described(file.keypoints_3d),
+            **({"compared with bodies": self._comparison()} if self.body else {}),
             "unit": "metres" if self.unit == 1.0 else "millimetres, turned into metres",
             "picture size": "meta" if stated and self.options.image_size is None else given,
             "camera": "meta" if camera else fixed,
             "labels": self.options.label_kind,
         }
+
+    def _comparison(self) -> str:
+        if not self.file.keypoints_3d or self.compared == UNUSED:
+            return "no 3D key-points"
+        where = {CAMERA: "in the camera frame", ROOT: "from the root on"}[self.compared]
+        makers = "of the same body" if self.made_by_body else "of equal names, some cm away"
+        return f"3D key-points {makers}, {where}"
 
     def _compare_sizes(self, size: tuple[int, int]) -> None:
         width, height = (
@@ -147,3 +234,7 @@ class HumanDataRows:
 
 def _described(points: KeyPoints | None) -> str:
     return f"{points.name}, {len(points.used)} of 190" if points else "none"
+
+
+def _unplaced(joints: Values) -> bool:
+    return not np.isfinite(joints[0]).all() or root_relative(joints)

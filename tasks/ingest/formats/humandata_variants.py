@@ -7,7 +7,9 @@ from typing import Any, Final
 from schemas.errors import DataError
 from tasks.ingest.annotations import AnnotationSource
 
-_OPTIONS: Final = ("variant", "zero_betas", "gendered", "body", "image_size", "label_kind")
+_OPTIONS: Final = ("variant", "zero_betas", "gendered", "body", "image_size", "label_kind", "keypoints3d")
+CAMERA, ROOT, UNUSED = "camera", "root", "unused"
+"""Values of the option keypoints3d: what 3D key-points beside a body are relative to, or that nothing looks at them."""
 _YES, _NO = ("true", "yes", "1", "on"), ("false", "no", "0", "off", "")
 
 
@@ -27,6 +29,7 @@ class Variant:
     crop_scale: float = 1.25
     label_kind: str = "gt"
     hands_absolute: bool = False
+    keypoints3d: str | None = None
     remarks: tuple[str, ...] = ()
 
 
@@ -50,7 +53,11 @@ VARIANTS: Final = (
         "RenBody",
         r"renbody|dna[-_ ]?rendering",
         body="smplx",
-        remarks=("RenBody: joints are those of the posed body, and not the file's 3D key-points.",),
+        keypoints3d=UNUSED,
+        remarks=(
+            "RenBody: joints are those of the posed body, and not the file's 3D key-points, which the published loader "
+            "replaces and nothing here looks at (the option keypoints3d=camera compares them).",
+        ),
     ),
     Variant(
         "GTA-Human II", r"gta[-_]?human", body="smplx", size=(1920, 1080), focal_px=1158.0337, centre=(960.0, 540.0)
@@ -88,6 +95,8 @@ class Options:
     body: smplx, smpl or smplh, where a file has several.
     image_size: WIDTHxHEIGHT, in place of the file's and the data set's.
     label_kind: gt or pseudo, in place of the variant's.
+    keypoints3d: how 3D key-points beside a body are compared with it: in the camera frame, from the root on, or unused;
+        not given: in the camera frame, but where a row's root is at the origin from there on.
     """
 
     variant: Variant
@@ -98,6 +107,7 @@ class Options:
     image_size: tuple[int, int] | None = None
     label_kind: str = "gt"
     label_kind_given: bool = False
+    keypoints3d: str | None = None
     remarks: list[str] = field(default_factory=list)
 
 
@@ -124,6 +134,7 @@ def options_of(source: AnnotationSource) -> Options:
         _size(given.get("image_size")),
         _choice(given, "label_kind", ("gt", "pseudo")) or variant.label_kind,
         "label_kind" in given,
+        _choice(given, "keypoints3d", (CAMERA, ROOT, UNUSED)) or variant.keypoints3d,
         remarks,
     )
 

@@ -44,15 +44,36 @@ def table(value: Any, what: str) -> Mapping[str, Any]:
     return value
 
 
-def numbers(value: Any, what: str, count: int, at_least: bool = False) -> NDArray[np.float64]:
-    """The `count` finite numbers of a list, however nested, as (count,); `at_least`: what is beyond them is dropped.
+def numbers(value: Any, what: str, count: int, at_least: bool = False, whole: bool = False) -> NDArray[np.float64]:
+    """The `count` finite numbers of a list, however nested, as (count,); `at_least`: what is beyond them is dropped,
+    unless the `whole` list is wanted.
 
     Raises RefusedError for anything else, null and numbers beyond float32 included.
     """
     array = _array(value, what)
     if array.size != count and not (at_least and array.size > count):
         raise RefusedError(UNREADABLE, f"{what} has {array.size} numbers, {count} are expected")
-    return _finite(array.reshape(-1)[:count], what)
+    return _finite(array.reshape(-1)[: None if whole else count], what)
+
+
+def beyond(value: Any, count: int) -> NDArray[np.float64] | None:
+    """What a list of numbers has beyond the first `count`; None for a shorter one, and for what is no such list."""
+    try:
+        flat = np.asarray(value, np.float64).reshape(-1)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return flat[count:] if len(flat) > count else None
+
+
+def cut_words(what: str, cut: Sequence[NDArray[np.float64]]) -> str:
+    """What to say of coefficients beyond the first ten, which no table takes: those of the rows looked at that have
+    any; nothing where none has."""
+    if not cut:
+        return ""
+    most = max(map(len, cut))
+    largest = max(float(np.nanmax(np.abs(rest))) for rest in cut)
+    lost = f"up to {largest:.3g}: bodies are not quite the file's" if largest else "all 0, so nothing is lost"
+    return f"{len(cut):,} of the first {what} have up to {10 + most} numbers; 10 are taken and the rest is CUT, {lost}."
 
 
 def points(value: Any, what: str, counts: Sequence[int], widths: Sequence[int]) -> NDArray[np.float64]:

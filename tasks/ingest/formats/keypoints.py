@@ -21,8 +21,9 @@ HUMAN36M: Final = "h36m_mmpose"
 """Human3.6M's 17 in the order of the regressor (right leg first); the list `h36m` has the left leg first."""
 OTHER_PLACE: Final[tuple[int, ...]] = (15, 22, 23, 24)
 """Those of the 29 that have another place by name than by body model."""
-BY_NAMES, BY_BODY = "names", "body"
-"""The two values of `joints_by` in `tasks.ingest.annotations`."""
+BY_NAMES, BY_BODY, BY_MODEL = "names", "body", "model"
+"""The values of `joints_by` in `tasks.ingest.annotations`: key-points of equal names, the 29 of a body, and key-points
+of equal names that the body beside them gave."""
 
 
 @functools.cache

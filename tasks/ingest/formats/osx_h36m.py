@@ -7,6 +7,7 @@ knows. So rows give trans as it is, with R and t as `extrinsics`.
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +27,18 @@ from tasks.ingest.files import local_file
 from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats import json_rows
 from tasks.ingest.formats.disk_table import DiskTable, ImageTable
-from tasks.ingest.formats.json_rows import MISSING, entry, in_batches, numbers, points, shown, vector, whole
+from tasks.ingest.formats.json_rows import (
+    MISSING,
+    beyond,
+    cut_words,
+    entry,
+    in_batches,
+    numbers,
+    points,
+    shown,
+    vector,
+    whole,
+)
 from tasks.ingest.formats.json_stream import items, pairs
 from tasks.ingest.formats.scorehypo import COUNTED_UP_TO, root_of
 from tasks.ingest.lengths import HUMAN36M_BONES, unit_of
@@ -40,12 +52,9 @@ _FRAMES_LOOKED_AT: Final = 200
 _MOST_CAMERAS: Final = 1000
 _BODY_JOINTS: Final = 21
 _BODY_POSE: Final = 69
-_OPTIONAL: Final = {
-    "lhand_pose": ("left_hand_pose", 45),
-    "rhand_pose": ("right_hand_pose", 45),
-    "jaw_pose": ("jaw_pose", 3),
-    "expr": ("expression", 10),
-}
+_HANDS: Final = {"lhand_pose": "left_hand_pose", "rhand_pose": "right_hand_pose"}
+_FINGERS: Final = 45
+_EXPRESSION: Final = 10
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,8 @@ class OsxHuman36mReader:
             "crop": f"joints x {CROP_SCALE:g}",
         }
         remarks = [f"Rows of other cameras than {', '.join(self.cameras)} are left out."] if self.cameras else []
-        return Survey("osx-h36m", files, rows, self.images, facts, remarks)
+        remarks += self._looked_over()
+        return Survey("osx-h36m", files, rows, self.images, facts, remarks, ["smplx"])
 
     @cached_property
     def units(self) -> Mapping[int, float]:
@@ -115,6 +125,28 @@ class OsxHuman36mReader:
                     break
             units[subject] = unit_of(np.stack(found), self._url(subject, "joints"), HUMAN36M_BONES) if found else 1.0
         return units
+
+    def _looked_over(self) -> list[str]:
+        """What of the first bodies is not taken: shapes and faces beyond ten numbers, hands that are no 15 joints."""
+        shapes: list[NDArray[np.float64]] = []
+        faces: list[NDArray[np.float64]] = []
+        hands = Counter[int]()
+        for subject in self.subjects:
+            for _, body in islice(_frames(self._files[subject, "bodies"]), _FRAMES_LOOKED_AT):
+                if not isinstance(body, dict):
+                    continue
+                for held, key, count in ((shapes, "shape", BETAS), (faces, "expr", _EXPRESSION)):
+                    rest = beyond(body.get(key), count)
+                    held += [] if rest is None else [rest]
+                hands.update(np.size(body[key]) for key in _HANDS if isinstance(body.get(key), list))
+        remarks = [cut_words("shapes", shapes), cut_words("faces", faces)]
+        odd = [f"{times} of {count} numbers" for count, times in hands.items() if count != _FINGERS]
+        if odd:
+            remarks.append(
+                f"Of the first hands, {' and '.join(odd)} are no 15 joints' axis-angles ({_FINGERS} numbers; 6 to 24 "
+                "are components of a hand's PCA): they are NOT read, and such hands count as unknown."
+            )
+        return [remark for remark in remarks if remark]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All people in the order of the files."""
@@ -208,9 +240,14 @@ def _label(world: Any, body: Any, camera: _Camera, unit: float) -> dict[str, Any
         "human36m": vector(joints),
         **camera.pixels,
     }
-    for key, (column, count) in _OPTIONAL.items():
-        if given.get(key) is not None:
-            told[column] = vector(numbers(given[key], key, count))
+    for key, column in _HANDS.items():
+        if given.get(key) is not None and np.size(given[key]) == _FINGERS:  # else said of the file
+            told[column] = vector(numbers(given[key], key, _FINGERS))
+    if given.get("jaw_pose") is not None:
+        told["jaw_pose"] = vector(numbers(given["jaw_pose"], "jaw_pose", 3))
+    if given.get("expr") is not None:
+        face = numbers(given["expr"], "expr", 1, at_least=True, whole=True)[:_EXPRESSION]
+        told["expression"] = vector(np.pad(face, (0, _EXPRESSION - len(face))))
     return told
 
 

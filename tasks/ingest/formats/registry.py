@@ -51,6 +51,7 @@ FORMATS: Final[Mapping[str, Format]] = {
                 "body": "smplx, smpl or smplh, where a file has several",
                 "image_size": "WIDTHxHEIGHT of all pictures, in place of what the file says",
                 "label_kind": "gt or pseudo",
+                "keypoints3d": "camera, root or unused: how 3D key-points beside a body are compared with it",
             },
         ),
         Format(

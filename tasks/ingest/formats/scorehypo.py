@@ -88,7 +88,13 @@ class ScoreHypoReader:
             facts["every N"] = "counts frames, by frame_idx or the number that ends the file's name"
         remarks = [f"There is no {key}." for key in (made.joints, made.human36m) if key and key not in agreed.present]
         return Survey(
-            f"scorehypo ({made.title})", [self.source.url], rows, self.images, facts, [*remarks, *agreed.remarks]
+            f"scorehypo ({made.title})",
+            [self.source.url],
+            rows,
+            self.images,
+            facts,
+            [*remarks, *agreed.remarks],
+            [] if made.name == "mpi-inf-3dhp" else ["smpl"],
         )
 
     def batches(self) -> Iterator[pa.RecordBatch]:

@@ -10,6 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.skeleton import BETAS
+from tasks.ingest.agreement import root_relative
+from tasks.ingest.box_checks import are_corners, extent
 from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats import json_rows
 from tasks.ingest.formats.scorehypo_rows import HUMAN36M_COUNT, MPI_INF_3DHP, Agreed, joints_of, picture_path
@@ -38,7 +41,7 @@ def agree(
         units[made.human36m] = unit_of(np.stack(seventeen), named, HUMAN36M_BONES) if seventeen else 1.0
     corners, box_remark = _corners(rows, made)
     transl, transl_remark = _transl(rows, made, units[made.joints]) if "trans" in present else (None, "")
-    remarks = (*filter(None, (box_remark, transl_remark)),)
+    remarks = (*filter(None, (box_remark, transl_remark, _cut(rows, made))),)
     return Agreed(present, units, corners, transl, _folder(rows, made, exists), remarks)
 
 
@@ -76,37 +79,42 @@ def _unit(rows: Sequence[Mapping[str, Any]], made: PublishedSet, where: str) -> 
 
 
 def _corners(rows: Sequence[Mapping[str, Any]], made: PublishedSet) -> tuple[bool, str]:
-    """Whether boxes are two corners. The description leaves it open for the files that are lists: the reading that
-    agrees better with the people's joints is taken."""
-    if made.container:
-        return False, ""
+    """Whether boxes are two corners: published for none of the files, and left open for those that are lists."""
 
-    def overlaps(row: Mapping[str, Any]) -> tuple[float, float]:
-        pixels = json_rows.points(row[made.pixels[0]], "", (24, 29), (2, 3))[:24, :2]
-        x, y, a, b = json_rows.numbers(row["bbox"], "", 4)
-        extent = np.array([*pixels.min(0), *pixels.max(0)])
-        return _overlap(np.array([x, y, x + a, y + b]), extent), _overlap(np.array([x, y, a, b]), extent)
+    def box_and_points(row: Mapping[str, Any]) -> NDArray[np.float64] | None:
+        key = next((key for key in made.pixels if row.get(key) is not None), None)
+        if key is None:
+            return None
+        pixels = json_rows.points(row[key], "", (24, 29), (2, 3))[:24, :2]
+        return np.concatenate([json_rows.numbers(row["bbox"], "", 4), extent(pixels), _size(row)])
 
-    found = np.array(_readable(rows, overlaps)).reshape(-1, 2)
-    corners = bool(len(found)) and float(np.median(found[:, 1])) > float(np.median(found[:, 0]))
+    found = np.array(_readable(rows, box_and_points)).reshape(-1, 10)
+    corners = are_corners(found[:, :4], found[:, 4:8], found[:, 8:])
     return corners, "bbox is read as two corners (x0, y0, x1, y1), which fits the joints." if corners else ""
 
 
-def _overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Intersection over union of x0, y0, x1, y1."""
-    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    common = float(sides.clip(0).prod())
-    both = float((one[2:] - one[:2]).clip(0).prod() + (other[2:] - other[:2]).clip(0).prod()) - common
-    return common / both if both > 0 and np.isfinite(both) else 0.0
+def _size(row: Mapping[str, Any]) -> list[float]:
+    found = json_rows.size(row)
+    return [found.get("width_px", np.nan), found.get("height_px", np.nan)]
+
+
+def _cut(rows: Sequence[Mapping[str, Any]], made: PublishedSet) -> str:
+    """What is lost of shapes of which more is given than the tables know."""
+
+    def rest(row: Mapping[str, Any]) -> NDArray[np.float64] | None:
+        given = row if made.name == "human36m" else json_rows.table(row["smpl_param"], "")
+        return json_rows.beyond(given["betas" if made.name == "human36m" else "shape"], BETAS)
+
+    return json_rows.cut_words("shapes", _readable(rows, rest))
 
 
 def _transl(rows: Sequence[Mapping[str, Any]], made: PublishedSet, unit: float) -> tuple[float | None, str]:
-    """The unit of `trans`, by its distance to joint 0; without joints it is in metres, as published."""
+    """The unit of `trans`, by its distance to joint 0; where no joint is in the camera frame, metres, as published."""
 
     def pair(row: Mapping[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         joints = joints_of(row, made.joints)
         trans = json_rows.numbers(row["smpl_param"]["trans"], "", 3)
-        return None if joints is None else (joints[0] * unit, trans)
+        return None if joints is None or root_relative(joints * unit) else (joints[0] * unit, trans)
 
     found = _readable((row for row in rows if _has(row, "trans")), pair)
     if not found:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.skeleton import BETAS, JOINTS, SMPL_JOINTS, TWISTS
+from tasks.ingest.agreement import root_relative
+from tasks.ingest.box_checks import check_box_points
 from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats import json_rows
 from tasks.ingest.formats.json_rows import UNREADABLE, entry, numbers, placed, points, shown, table, vector
@@ -62,7 +64,9 @@ def person(row: Mapping[str, Any], made: PublishedSet, agreed: Agreed) -> dict[s
             entry(row, key)
     pixels = next((key for key in made.pixels if row.get(key) is not None), None)
     if pixels is not None:
-        told["pixels"] = _padded(points(row[pixels], pixels, (SMPL_JOINTS, JOINTS), (2, 3))[:, :2], made)
+        seen = points(row[pixels], pixels, (SMPL_JOINTS, JOINTS), (2, 3))[:, :2]
+        check_box_points(np.array(told["box"]), seen, (told.get("width_px"), told.get("height_px")))
+        told["pixels"] = _padded(seen, made)
     valid = _validity(row)
     if valid is False:
         return told | {"label_kind": None}
@@ -71,7 +75,9 @@ def person(row: Mapping[str, Any], made: PublishedSet, agreed: Agreed) -> dict[s
     if joints is not None:
         joints = joints * agreed.units[made.joints]
         if told.get("transl") is None:
-            told["root"] = vector(joints[0])
+            place = _root(row, joints)
+            if place is not None:
+                told["root"] = vector(place)
         joints = joints if valid is True else np.where(valid[: len(joints), None], joints, np.nan)
         told |= {"joints": _padded(joints, made), "joints_by": BY_BODY}
     elif told.get("transl") is None and row.get("root_coord") is not None:
@@ -82,6 +88,13 @@ def person(row: Mapping[str, Any], made: PublishedSet, agreed: Agreed) -> dict[s
     if row.get("angle_twist"):
         told["twist"] = _twist(table(row["angle_twist"], "angle_twist"))
     return told
+
+
+def _root(row: Mapping[str, Any], joints: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """(3,) metres: joint 0, or of joints that are relative to it what root_coord says; None where nothing does."""
+    if not root_relative(joints):
+        return np.asarray(joints[0])
+    return numbers(row["root_coord"], "root_coord", 3) / 1000 if row.get("root_coord") is not None else None
 
 
 def joints_of(row: Mapping[str, Any], key: str) -> NDArray[np.float64] | None:

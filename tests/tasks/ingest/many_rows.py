@@ -50,7 +50,7 @@ def main() -> None:
     config = micro.CONFIG.model_copy(update={"ingest": micro.CONFIG.ingest.model_copy(update={"shard_size": 500})})
     source = write(folder, rows, pictures)
     with ray_session(cpus=2):
-        result = ingest_annotations(Context(Store.open(str(folder / "store")), config), source)
+        result = ingest_annotations(Context(Store.open(str(folder / "store")), config), source, config.body)
     assert result.record.tally.ok == rows
     print(f"{rows} rows in {result.record.seconds:.0f} s")
 

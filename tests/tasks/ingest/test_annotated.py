@@ -59,7 +59,7 @@ def here(tmp_path: Path) -> Context:
 
 
 def ingest(here: Context, source: AnnotationSource, **options: Any) -> StageResult:
-    return ingest_annotations(here, source, **options)
+    return ingest_annotations(here, source, **{"bodies": CONFIG.body, **options})
 
 
 def failed(here: Context, result: StageResult) -> Counter[str]:
@@ -279,6 +279,9 @@ def test_smplx_labels_are_posed_with_their_body(
     here: Context, people: Sequence[TruePerson], tmp_path: Path, bodies: Path
 ) -> None:
     source = write_humandata(people, tmp_path / "hd", body="smplx", dataset="bedlam", split="train")
+    # key-points are of another body, in space and in the picture
+    source = dataclasses.replace(source, options={"keypoints3d": "unused"})
+    here = configured(here, max_reprojection=0.5)
     without = ingest(here, source)
     assert failed(here, without) == {"body missing": len(people)}
     result = ingest(here, source, bodies=str(bodies))
@@ -348,6 +351,12 @@ def test_labelled_people_are_cropped_as_published(
         found = np.asarray(Image.open(io.BytesIO(row["crop"]))).astype(int)
         wanted = cut_published_crop(picture, affine)
         assert np.abs(found - wanted).mean() < 2  # what JPEG changes
+
+
+def configured(here: Context, **changes: float) -> Context:
+    """With other settings of ingests."""
+    config = CONFIG.model_copy(update={"ingest": CONFIG.ingest.model_copy(update=changes)})
+    return dataclasses.replace(here, config=config)
 
 
 def limited(here: Context, share: float) -> Context:

@@ -79,7 +79,7 @@ def survives(people: list[TruePerson], folder: Path, seed: int) -> None:
     source = (_humandata if seed % 2 else _json)(people, folder, rng)
     here = Context(Store.open(str(folder / "store")), CONFIG, in_process=True)
     try:
-        result = ingest_annotations(here, source)
+        result = ingest_annotations(here, source, CONFIG.body)
     except DataError:
         return
     tally = result.record.tally

@@ -131,7 +131,7 @@ def test_annotations_on_s3_as_on_a_disk(client: Any, tmp_path: Path, name: str) 
     local = WRITERS[name](true_people(3), data)
     upload(client, data, f"{name}/data")
     away = moved(local, data, url)
-    bodies = None
+    bodies = CONFIG.body
     if name == "osx-h36m":  # whose labels are of SMPL-X
         bodies = str(tmp_path / "human_model_files")
         (tmp_path / "human_model_files" / "smplx").mkdir(parents=True)
@@ -184,7 +184,7 @@ def test_pairs_in_and_all_forms_out_on_s3_as_on_a_disk(client: Any, tmp_path: Pa
     here, there = both(tmp_path, "pairs")
     for ctx, place in ((here, str(tmp_path / "out")), (there, "s3://bodies/pairs/out")):
         given, given_pairs = (one if ctx is here else moved(one, data, url) for one in (annotated, pairs))
-        ingested = ingest_annotations(ctx, given)
+        ingested = ingest_annotations(ctx, given, CONFIG.body)
         paired = ingest_pairs(ctx, given_pairs, [ingested.key], target)
         assert paired.record.tally.ok == 6
         taken.append(read(ctx.store, "pairs", stage_keys=[paired.key]))

@@ -1,57 +1,110 @@
-"""Checks of a labelled row: what they refuse, and what they let pass, at their limits."""
+"""A label in its picture: how far its joints may lie from key-points, told in the person's own size."""
 
-from functools import cache
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
-import torch
+from numpy.typing import NDArray
 
-from models.bodies import load_body
+from schemas.config.stages import IngestConfig
 from tasks.ingest.folder import RefusedError
-from tasks.ingest.formats.keypoints import OTHER_PLACE
-from tasks.ingest.row_checks import FARTHEST_M, NEAREST_M, check_joints, check_projection
+from tasks.ingest.row_checks import check_joints, check_projection, reprojection, seen_at
+from tasks.synthesize.samples.truth import TruePerson, true_people
 
-CAMERA = (500.0, 500.0, 320.0, 240.0)
-BOX = (220.0, 100.0, 200.0, 300.0)
-
-
-@cache
-def standing_joints() -> np.ndarray:
-    """(29, 3) metres: the free body at rest, its pelvis near the origin."""
-    joints: np.ndarray = load_body("tiny").rest_joints(torch.zeros(1, 10))[0].numpy().astype(np.float64)
-    return joints
+LIMIT = IngestConfig().max_reprojection
+Camera = tuple[float, float, float, float]
+LIMB = 0.107
+"""The largest deviation of COCO's annotators, that of hips, over the person's scale."""
 
 
-def projected(joints: np.ndarray) -> np.ndarray:
-    fx, fy, cx, cy = CAMERA
-    return np.stack([joints[:, 0] / joints[:, 2] * fx + cx, joints[:, 1] / joints[:, 2] * fy + cy], axis=1)
+@pytest.fixture(scope="module")
+def people() -> list[TruePerson]:
+    return true_people(30)
 
 
-@pytest.mark.parametrize("depth_m", [NEAREST_M / 2, FARTHEST_M * 2])
-def test_nobody_stands_so_near_or_so_far(depth_m: float) -> None:
-    joints = standing_joints()
-    with pytest.raises(RefusedError, match="m from the camera"):
-        check_joints(joints - joints[0] + (0.0, 0.0, depth_m))
-    check_joints(joints - joints[0] + (0.0, 0.0, 5.0))
+def enlarged(person: TruePerson, tall: float = 458.0) -> tuple[NDArray[np.float64], Camera, Camera]:
+    """The person's joints (29, 3), camera and box in a picture in which the box is `tall` pixels on its longer side."""
+    factor = tall / max(person.box[2:])
+    fx, fy, cx, cy = (factor * person.intrinsics).tolist()
+    x, y, w, h = (factor * person.box).tolist()
+    return person.label.joints, (fx, fy, cx, cy), (x, y, w, h)
 
 
-def test_one_joint_beyond_the_farthest_depth_is_enough() -> None:
-    joints = standing_joints()
-    far = joints - joints[0] + (0.0, 0.0, FARTHEST_M - 0.01)
-    assert far[:, 2].max() > FARTHEST_M > far[:, 2].min()
-    with pytest.raises(RefusedError, match="m from the camera"):
-        check_joints(far)
+def passes(joints: NDArray[np.floating], pixels: NDArray[np.floating], box: Camera, camera: Camera) -> bool:
+    try:
+        check_projection(joints, pixels, box, camera, "given", LIMIT)
+    except RefusedError:
+        return False
+    return True
 
 
-def test_points_that_mean_another_place_are_not_compared() -> None:
-    """Jaw, thumbs and head by name lie elsewhere than the body's joints of the same columns."""
-    joints = np.add(standing_joints(), (0.0, 0.0, 4.0))
-    pixels = projected(joints)
-    moved = pixels.copy()
-    moved[list(OTHER_PLACE)] += 400.0
-    np.testing.assert_allclose(check_projection(joints, moved, BOX, CAMERA, limit=0.01), pixels)
-    for joint in set(range(29)) - set(OTHER_PLACE):
-        wrong = pixels.copy()
-        wrong[joint] += 400.0
-        with pytest.raises(RefusedError, match="from the file's key-points"):
-            check_projection(joints, wrong, BOX, CAMERA, limit=0.01)
+@pytest.mark.parametrize("looseness", [1.0, 1.25])
+def test_a_shift_of_90_px_in_a_box_of_458_px_fails(people: Sequence[TruePerson], looseness: float) -> None:
+    for person in people:
+        joints, camera, (x, y, w, h) = enlarged(person)
+        box = (x - w * (looseness - 1) / 2, y - h * (looseness - 1) / 2, w * looseness, h * looseness)
+        seen = seen_at(joints, camera)
+        for shift in ([90, 0], [0, 90], [-64, 64]):
+            assert not passes(joints, seen + shift, box, camera)
+        assert passes(joints, seen + np.array([10, 5]), box, camera)
+
+
+def test_whatever_the_pose_90_px_are_too_far() -> None:
+    """The largest scale that a box of 458 px allows: arms and legs spread over all of it."""
+    joints = np.stack([np.linspace(-1, 1, 29), np.tile([-1.0, 1.0], 15)[:29], np.full(29, 4.0)], 1)
+    camera: Camera = (916.0, 916.0, 229.0, 229.0)
+    assert not passes(joints, seen_at(joints, camera) + np.array([90, 0]), (0.0, 0.0, 458.0, 458.0), camera)
+
+
+def test_annotators_of_key_points_pass(people: Sequence[TruePerson]) -> None:
+    rng = np.random.default_rng(0)
+    passed = []
+    for person in people:
+        joints, camera, box = enlarged(person)
+        seen = seen_at(joints, camera)
+        found = reprojection(seen, seen, box)
+        assert found is not None
+        passed.append(passes(joints, seen + rng.normal(0, LIMB * found.scale_px, (29, 2)), box, camera))
+    assert all(passed)
+
+
+def test_the_size_of_a_person_is_told_by_the_joints(people: Sequence[TruePerson]) -> None:
+    joints, camera, (x, y, w, h) = enlarged(people[0])
+    seen = seen_at(joints, camera)
+    tight, loose, upper = (
+        reprojection(seen, seen, box)
+        for box in ((x, y, w, h), (x - w, y - h, 3 * w, 3 * h), (x, y, w, 0.6 * h))  # the last: half visible
+    )
+    assert tight is not None
+    assert loose is not None
+    assert upper is not None
+    assert tight.scale_px == loose.scale_px == pytest.approx(upper.scale_px)
+    some = seen.copy()
+    some[5:] = np.nan  # of a label of a few key-points the box tells
+    few = reprojection(some, seen, (x, y, w, h))
+    assert few is not None
+    assert few.scale_px == pytest.approx(tight.scale_px, rel=0.5)
+    assert reprojection(seen, None, (x, y, w, h)) is None
+    assert reprojection(seen, np.full((29, 2), np.nan), (x, y, w, h)) is None
+
+
+def test_a_focal_length_that_was_assumed_is_the_reason(people: Sequence[TruePerson]) -> None:
+    joints, (fx, fy, cx, cy), box = enlarged(people[0])
+    seen = seen_at(joints, (fx, fy, cx, cy))
+    for pixels in (seen, None):
+        assumed = (4 * fx, 4 * fy, cx + 300, cy)
+        for source, reason in (("given", "reprojection error"), ("diagonal", "no focal length")):
+            with pytest.raises(RefusedError) as refused:
+                check_projection(joints, pixels, box, assumed, source, LIMIT)
+            assert refused.value.reason == reason
+            assert ("diagonal" in refused.value.detail) == (source == "diagonal")
+
+
+def test_joints_relative_to_the_root_have_no_depth(people: Sequence[TruePerson]) -> None:
+    joints = people[0].label.joints
+    check_joints(joints)
+    with pytest.raises(RefusedError, match="relative to the root") as refused:
+        check_joints(joints - joints[0])
+    assert refused.value.reason == "no depth"
+    with pytest.raises(RefusedError, match="impossible depth"):
+        check_joints(joints - [0, 0, joints[0, 2] + 1])

@@ -51,7 +51,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         return source
 
     for count, edit in ((3, None), (4, None), (5, changed)):
-        ingest_annotations(here, write(count, edit or (lambda rows: rows)))
+        ingest_annotations(here, write(count, edit or (lambda rows: rows)), CONFIG.body)
     pictures = folder(root, {"a.jpg": jpeg(noise(seed=1)), "b.jpg": jpeg(noise(seed=2))})
     ingest(here, [FolderSource(str(pictures), None, None, MINE.dataset, MINE.split)])
     (pictures / "a.jpg").unlink()

@@ -122,6 +122,77 @@ def test_a_skeleton_of_its_own_goes_by_names(people: list[TruePerson], tmp_path:
     assert np.isfinite(pixels).sum() == 2
 
 
+def _corners(content: Any) -> Any:
+    for annotation in content["annotations"]:
+        x, y, w, h = annotation["bbox"]
+        annotation["bbox"] = [x, y, x + w, y + h]
+    return content
+
+
+def _outlined(content: Any) -> Any:
+    """With masks in place of key-points."""
+    for annotation in content["annotations"]:
+        x, y, w, h = annotation["bbox"]
+        annotation["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        del annotation["keypoints"]
+    return content
+
+
+def _bare(content: Any) -> Any:
+    for annotation in content["annotations"]:
+        del annotation["keypoints"]
+    return content
+
+
+@pytest.mark.parametrize(
+    "with_", [lambda content: content, _outlined, _bare], ids=["key-points", "masks", "boxes alone"]
+)
+def test_boxes_that_are_corners_are_refused_with_the_likely_cause(tmp_path: Path, with_: Any) -> None:
+    people = true_people(8)
+    right = write_coco(people, tmp_path, edit=with_)
+    assert {row["reason"] for row in _rows(right, tmp_path / "work")} == {None}
+    wrong = write_coco(people, tmp_path, edit=lambda content: _corners(with_(content)))
+    rows = _rows(wrong, tmp_path / "work")
+    assert {row["reason"] for row in rows} == {"box looks like corners"}
+    assert "as x1, y1, x2, y2" in rows[0]["detail"]
+    assert "look like corners" in CocoReader(wrong, tmp_path / "work").survey().remarks[0]
+
+
+@pytest.mark.parametrize("with_", [lambda content: content, _outlined], ids=["key-points", "masks"])
+def test_a_box_elsewhere_than_what_it_is_of(people: list[TruePerson], tmp_path: Path, with_: Any) -> None:
+    def elsewhere(content: Any) -> Any:
+        with_(content)["annotations"][1]["bbox"] = [1.0, 1.0, 14.0, 14.0]
+        return content
+
+    rows = _rows(write_coco(people, tmp_path, edit=elsewhere), tmp_path / "work")
+    assert [row["reason"] for row in rows] == [None, "box disagrees", None]
+
+
+@pytest.mark.parametrize(("count", "whose"), [(14, "CrowdPose"), (26, "Halpe"), (136, "Halpe"), (20, None)])
+@pytest.mark.parametrize("named", [True, False])
+def test_key_points_that_nobody_names_are_not_used_and_said(
+    people: list[TruePerson], tmp_path: Path, count: int, whose: str | None, named: bool
+) -> None:
+    def other(content: Any) -> Any:
+        for annotation in content["annotations"]:
+            x, y, w, h = annotation["bbox"]
+            annotation["keypoints"] = [x + w / 2, y + h / 2, 2.0] * count
+        content["annotations"][2]["keypoints"] = [0.0] * 51
+        if not named:
+            del content["categories"]
+        return content
+
+    source = write_coco(people, tmp_path, edit=other)
+    rows = _rows(source, tmp_path / "work")
+    assert [row["reason"] for row in rows] == [None, None, "key-point count"]
+    assert [row["pixels"] for row in rows] == [None] * 3
+    survey = CocoReader(source, tmp_path / "work").survey()
+    assert survey.facts["key-points"] == f"{count}, without names: compared with the boxes only"
+    (remark,) = survey.remarks
+    assert f"Most people have {count} key-points" in remark
+    assert whose is None or f"(as {whose} has)" in remark
+
+
 def test_files_that_can_not_be_used(people: list[TruePerson], tmp_path: Path) -> None:
     def reader(content: Any, **options: Any) -> CocoReader:
         (tmp_path / "file.json").write_text(json.dumps(content))

@@ -5,6 +5,7 @@ import io
 import random
 import shutil
 import zipfile
+from collections import OrderedDict, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import fsspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from schemas.errors import DataError
 from tasks.ingest.annotations import ANNOTATIONS, AnnotationSource
@@ -89,7 +91,9 @@ def test_bodies_agree_with_the_truth(people: list[TruePerson], tmp_path: Path, b
         for side, name in enumerate(("left_hand_pose", "right_hand_pose")):
             np.testing.assert_allclose(vector(rows, name), [hands(one)[side].reshape(45) for one in people], atol=1e-6)
         assert {row["hands_absolute"] for row in rows} == {False}
-    assert all(row["joints"] is None for row in rows)
+    joints = vector(rows, "joints").reshape(-1, 29, 3)  # to compare the posed body with
+    np.testing.assert_allclose(joints, [person.label.joints for person in people], atol=1e-5)
+    assert {row["joints_by"] for row in rows} == {"names" if body == "smplh" else "model"}
     survey = found.survey()
     assert survey.rows == COUNT
     assert survey.images == str(tmp_path)
@@ -130,7 +134,8 @@ def test_points_that_the_file_does_not_give_are_nan(people: list[TruePerson], tm
 
 def test_the_first_key_points_that_are_there_win(people: list[TruePerson], tmp_path: Path) -> None:
     other = np.full((COUNT, 190, 3), 5.0)
-    path = file_of(people, tmp_path, keypoints2d=other, keypoints2d_mask=np.ones(190), keypoints2d_original=other + 1)
+    points = {"keypoints2d": other, "keypoints2d_mask": np.ones(190), "keypoints2d_original": other + 1}
+    path = file_of(people, tmp_path, bbox_xywh=np.full((COUNT, 5), 4.0), **points)
     found = reader(path)
     assert (vector(rows_of(found), "pixels") == 5).all()
     unused = next(remark for remark in found.survey().remarks if "not used" in remark)
@@ -183,6 +188,169 @@ def test_betas_of_the_neutral_body_and_of_the_published_reading(people: list[Tru
     assert found.survey().facts["body"] == "smpl, betas zero"
     x = file_of(people, tmp_path, "x.npz", "smplx")
     assert vector(rows_of(reader(x, zero_betas=True)), "betas").any()
+
+
+def remarks_of(found: HumanData) -> str:
+    return " ".join(found.survey().remarks)
+
+
+@pytest.mark.parametrize(("count", "rest"), [(11, 1.5), (16, 0.0), (300, 0.25)])
+def test_betas_beyond_ten_are_cut_and_said(people: list[TruePerson], tmp_path: Path, count: int, rest: float) -> None:
+    betas = np.concatenate([body_of(people)["betas"], np.full((COUNT, count - 10), -rest)], 1)
+    found = reader(file_of(people, tmp_path, smpl=body_of(people, betas=betas)))
+    np.testing.assert_allclose(vector(rows_of(found), "betas"), betas[:, :10], atol=1e-6)
+    said = remarks_of(found)
+    assert f"smpl[betas] has {count} numbers a person; the first 10 are taken and {count - 10} are CUT" in said
+    assert (f"6 have others than 0 there, up to {rest:g}" in said) == (rest > 0)
+    assert ("nothing is lost" in said) == (rest == 0)
+    assert "CUT" not in remarks_of(reader(file_of(people, tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(50, "the first 10 are taken and 40 are CUT"), (5, "has 5 numbers a person")]
+)
+def test_faces_of_any_length_are_read(people: list[TruePerson], tmp_path: Path, count: int, words: str) -> None:
+    face = np.random.default_rng(0).normal(size=(COUNT, count)).astype(np.float32)
+    found = reader(file_of(people, tmp_path, body="smplx", smplx=body_of(people, "smplx", expression=face)))
+    expected = np.pad(face[:, :10], ((0, 0), (0, max(0, 10 - count))))
+    np.testing.assert_array_equal(vector(rows_of(found), "expression"), expected)
+    assert words in remarks_of(found)
+
+
+@pytest.mark.parametrize("count", [6, 12, 24, 90])
+def test_hands_that_are_no_rotations_leave_the_body(people: list[TruePerson], tmp_path: Path, count: int) -> None:
+    body = body_of(people, "smplx", left_hand_pose=np.ones((COUNT, count)), right_hand_pose=np.ones((COUNT, count)))
+    found = reader(file_of(people, tmp_path, body="smplx", smplx=body))
+    rows = rows_of(found)
+    assert [row["reason"] for row in rows] == [None] * COUNT
+    assert {row[f"{side}_hand_pose"] for row in rows for side in ("left", "right")} == {None}
+    assert all(row["body_pose"] is not None for row in rows)
+    said = remarks_of(found)
+    assert f"smplx[left_hand_pose] has {count} numbers a hand" in said
+    assert ("components of a hand's PCA" in said) == (count < 45)
+
+
+@pytest.mark.parametrize("body", ["smpl", "smplx"])
+def test_rotation_matrices_are_rotations(people: list[TruePerson], tmp_path: Path, body: str) -> None:
+    given = body_of(people, body)
+    names = [name for name in given if name.endswith(("_pose", "_orient"))]
+
+    def matrices(values: NDArray[Any]) -> NDArray[Any]:
+        turns = Rotation.from_rotvec(values.reshape(-1, 3).astype(np.float64)).as_matrix()
+        return turns.reshape(COUNT, -1, 3, 3)
+
+    plain = rows_of(reader(file_of(people, tmp_path, body=body)))
+    changed = given | {name: matrices(given[name]) for name in names}
+    changed["body_pose"][2, 4] *= 1.5
+    changed["global_orient"][3] *= -1
+    found = reader(file_of(people, tmp_path, "matrices.npz", body, **{body: changed}))
+    rows = rows_of(found)
+    assert [row["reason"] for row in rows] == [None, None, "impossible pose", "impossible pose", None, None]
+    assert rows[2]["detail"] == f"{body}[body_pose]: matrix 4 is no rotation"
+    for row, expected in zip(rows, plain, strict=True):
+        for name in names if row["reason"] is None else []:
+            difference = Rotation.from_rotvec(np.reshape(row[name], (-1, 3))) * (
+                Rotation.from_rotvec(np.reshape(expected[name], (-1, 3))).inv()
+            )
+            assert difference.magnitude().max() < 1e-5
+    assert "rotation matrices" in remarks_of(found)
+    six = body_of(people, body, global_orient=np.ones((COUNT, 6)))
+    with pytest.raises(DataError, match="look like 6D rotations"):
+        rows_of(reader(file_of(people, tmp_path, "six.npz", body, **{body: six})))
+
+
+def test_what_is_given_once_holds_for_all_and_is_said(people: list[TruePerson], tmp_path: Path) -> None:
+    camera = {"focal_length": np.array([500.0, 501.0]), "principal_point": [60.0, 61.0], "height": 128}
+    meta = members(people, ["a"] * COUNT, "smpl", True, True)["meta"] | camera
+    for betas in (np.full((1, 10), 0.5), np.full(10, 0.5)):
+        found = reader(file_of(people, tmp_path, smpl=body_of(people, betas=betas), meta=meta))
+        rows = rows_of(found)
+        assert (vector(rows, "betas") == 0.5).all()
+        assert {(row["fx"], row["fy"], row["cx"], row["cy"]) for row in rows} == {(500.0, 501.0, 60.0, 61.0)}
+        once = "meta[height], meta[focal_length], meta[principal_point], smpl[betas]"
+        assert f"own.npz: given once, for all 6 people: {once}." in found.survey().remarks
+    assert "given once" not in remarks_of(reader(file_of(people, tmp_path)))
+    # of two people, two focal lengths are one each
+    two = people[:2]
+    meta = members(two, ["a"] * 2, "smpl", True, True)["meta"] | {"focal_length": [500.0, 600.0]}
+    assert [row["fx"] for row in rows_of(reader(file_of(two, tmp_path, meta=meta)))] == [500.0, 600.0]
+
+
+def test_without_transl_the_pelvis_of_its_own_joints_places_a_body(people: list[TruePerson], tmp_path: Path) -> None:
+    smpl = body_of(people, transl=None)
+    found = reader(file_of(people, tmp_path, smpl=smpl))
+    rows = rows_of(found)
+    roots = [person.label.joints[0] for person in people]
+    np.testing.assert_allclose(vector(rows, "root"), roots, atol=1e-6)
+    assert "bodies stand where the pelvis" in remarks_of(found)
+    points = members(people, ["a"] * COUNT, "smpl", True, True)["keypoints3d_smpl"]
+    relative = points.copy()
+    relative[..., :3] -= points[:, :1, :3]
+    for changes in ({"keypoints3d_smpl": relative}, {"keypoints3d_smpl": None, "keypoints3d_smpl_mask": None}):
+        found = reader(file_of(people, tmp_path, smpl=smpl, **changes))
+        assert {row["root"] for row in rows_of(found)} == {None}
+    assert "nothing says how far away the person is" in remarks_of(found)
+    assert {row["root"] for row in rows_of(reader(file_of(people, tmp_path)))} == {None}, "where transl says it"
+
+
+@pytest.mark.parametrize(
+    ("options", "by", "relative"),
+    [({}, "model", False), ({"keypoints3d": "root"}, "model", True), ({"zero_betas": "true"}, "names", False)],
+)
+def test_how_joints_beside_a_body_are_compared(
+    people: list[TruePerson], tmp_path: Path, options: dict[str, str], by: str, relative: bool
+) -> None:
+    found = reader(file_of(people, tmp_path), **options)
+    rows = rows_of(found)
+    assert {row["joints_by"] for row in rows} == {by}
+    assert all((np.linalg.norm(row["joints"][:3]) < 1e-6) == relative for row in rows)
+    assert ("from the root on" in found.survey().facts["compared with bodies"]) == relative
+    assert {row["human36m"] for row in rows} == {None}
+
+
+def test_joints_that_are_not_to_be_compared(people: list[TruePerson], tmp_path: Path) -> None:
+    path = file_of(people, tmp_path)
+    found = reader(path, keypoints3d="unused")
+    assert {row["joints"] for row in rows_of(found)} == {None}
+    assert found.survey().facts["compared with bodies"] == "no 3D key-points"
+    with pytest.raises(DataError, match="one of camera, root, unused"):
+        reader(path, keypoints3d="world")
+    # in no unit at all, it is the rows that disagree with their bodies, and not the file that is refused
+    points = members(people, ["a"] * COUNT, "smpl", True, True, per_metre=100.0)["keypoints3d_smpl"]
+    found = reader(file_of(people, tmp_path, keypoints3d_smpl=points))
+    assert [row["reason"] for row in rows_of(found)] == [None] * COUNT
+    assert "compared with the bodies as if they were metres" in remarks_of(found)
+
+
+def test_boxes_that_are_corners_or_elsewhere(people: list[TruePerson], tmp_path: Path) -> None:
+    boxes = members(people, ["a"] * COUNT, "smpl", True, True)["bbox_xywh"]
+    corners = boxes.copy()
+    corners[:, 2:4] += corners[:, :2]
+    found = reader(file_of(people, tmp_path, bbox_xywh=corners))
+    assert {row["reason"] for row in rows_of(found)} == {"box looks like corners"}
+    assert "most of bbox_xywh look like corners" in remarks_of(found)
+    none = {"keypoints2d_smpl": None, "keypoints2d_smpl_mask": None}
+    found = reader(file_of(people, tmp_path, bbox_xywh=corners, **none))  # by the sizes of pictures
+    assert {row["reason"] for row in rows_of(found)} == {"box looks like corners"}
+    boxes[2, :4] = [1, 1, 14, 14]
+    rows = rows_of(reader(file_of(people, tmp_path, bbox_xywh=boxes)))
+    assert [row["reason"] for row in rows] == [None, None, "box disagrees", None, None, None]
+
+
+def test_containers_and_texts_of_other_makers(people: list[TruePerson], tmp_path: Path) -> None:
+    made = members(people, ["a"] * COUNT, "smpl", True, True)
+    paths = np.empty(COUNT, object)
+    paths[:] = [np.str_(f"{number}.jpg") for number in range(COUNT)]
+    meta, smpl = OrderedDict(made["meta"]), defaultdict(list, made["smpl"])
+    rows = rows_of(reader(file_of(people, tmp_path, image_path=paths, meta=meta, smpl=smpl)))
+    assert [row["path"] for row in rows] == [f"{number}.jpg" for number in range(COUNT)]
+    plain = rows_of(reader(file_of(people, tmp_path)))
+    assert [row["betas"] for row in rows] == [row["betas"] for row in plain]
+    assert [row["fx"] for row in rows] == [row["fx"] for row in plain]
+    each = np.empty(COUNT, object)
+    each[:] = [{name: values[row] for name, values in made["smpl"].items()} for row in range(COUNT)]
+    with pytest.raises(DataError, match="smpl: it holds 6 dictionaries, one for each person"):
+        rows_of(reader(file_of(people, tmp_path, smpl=each)))
 
 
 @pytest.mark.parametrize(

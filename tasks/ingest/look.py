@@ -1,0 +1,70 @@
+"""What the checks of an ingest say of labelled rows before a picture is opened: for a look that takes nothing in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from models.cameras import default_focal_px
+from schemas.config.stages import IngestConfig
+from tasks.ingest.agreement import agreements
+from tasks.ingest.folder import RefusedError
+from tasks.ingest.posed import Bodies, Posed
+from tasks.ingest.row_checks import Reprojection, check_label, reprojection, seen_at
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Looked:
+    """What was measured of rows, whether or not the limits let them pass."""
+
+    refused: list[tuple[Row, RefusedError]] = field(default_factory=list)
+    reprojections: list[Reprojection] = field(default_factory=list)
+    errors_mm: dict[str, list[float]] = field(default_factory=dict)
+    """Mean distances of posed joints from the file's, by what they are compared with."""
+
+
+def look(rows: Sequence[Row], bodies: Bodies | None, config: IngestConfig) -> Looked:
+    """The labelled ones among good rows of ANNOTATIONS. Without `bodies`, those with parameters are left out; a row
+    whose camera nobody knows before its picture is seen is not projected."""
+    found = Looked()
+    labelled = [row for row in rows if row["label_kind"] and (row["joints"] is not None or row["body_model"])]
+    with_body = [row for row in labelled if row["body_model"]] if bodies else []
+    posed = bodies.pose(with_body) if bodies else []
+    for row, body in zip(with_body, posed, strict=True):
+        _judge(row, body, config, found)
+    for row in labelled:
+        if not row["body_model"]:
+            _judge(row, None, config, found)
+    return found
+
+
+def _judge(row: Row, body: Posed | RefusedError | None, config: IngestConfig, found: Looked) -> None:
+    try:
+        if isinstance(body, RefusedError):
+            raise body
+        joints = np.reshape(row["joints"], (29, 3)) if body is None else body.joints
+        pixels = None if row["pixels"] is None else np.reshape(row["pixels"], (29, 2))
+        camera = _camera(row)
+        if body is not None:
+            for each in agreements(row, joints):
+                found.errors_mm.setdefault(each.what, []).append(each.mean_mm)
+        if camera is not None and row["box"] is not None:
+            measured = reprojection(seen_at(joints, camera[0]), pixels, tuple(row["box"]))
+            found.reprojections += [measured] if measured and np.isfinite(measured.mean_px) else []
+        check_label(row, joints, body is not None, pixels, camera, config)
+    except RefusedError as refusal:
+        found.refused.append((row, refusal))
+
+
+def _camera(row: Row) -> tuple[tuple[float, float, float, float], str] | None:
+    """fx, fy, cx, cy and where the focal length is from, as far as the file tells."""
+    size = (row["width_px"], row["height_px"])
+    if None in size and None in (row["fx"], row["cx"], row["cy"]):
+        return None
+    fx = default_focal_px(*size) if row["fx"] is None else row["fx"]
+    cx = size[0] / 2 if row["cx"] is None else row["cx"]
+    cy = size[1] / 2 if row["cy"] is None else row["cy"]
+    return (fx, fx if row["fy"] is None else row["fy"], cx, cy), "diagonal" if row["fx"] is None else "given"

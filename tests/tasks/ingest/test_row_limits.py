@@ -1,0 +1,66 @@
+"""Checks of a labelled row: what they refuse, and what they let pass, at their limits."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from models.bodies import load_body
+from tasks.ingest.folder import RefusedError
+from tasks.ingest.formats.keypoints import OTHER_PLACE
+from tasks.ingest.row_checks import FARTHEST_M, NEAREST_M, check_joints, check_projection
+
+CAMERA = (500.0, 500.0, 320.0, 240.0)
+BOX = (220.0, 100.0, 200.0, 300.0)
+
+
+@cache
+def standing_joints() -> np.ndarray:
+    """(29, 3) metres: the free body at rest, its pelvis near the origin."""
+    joints: np.ndarray = load_body("tiny").rest_joints(torch.zeros(1, 10))[0].numpy().astype(np.float64)
+    return joints
+
+
+def projected(joints: np.ndarray) -> np.ndarray:
+    fx, fy, cx, cy = CAMERA
+    return np.stack([joints[:, 0] / joints[:, 2] * fx + cx, joints[:, 1] / joints[:, 2] * fy + cy], axis=1)
+
+
+@pytest.mark.parametrize("depth_m", [NEAREST_M / 2, FARTHEST_M * 2])
+def test_nobody_stands_so_near_or_so_far(depth_m: float) -> None:
+    joints = standing_joints()
+    with pytest.raises(RefusedError, match="m from the camera|nothing says how far away"):
+        check_joints(joints - joints[0] + (0.0, 0.0, depth_m))
+    check_joints(joints - joints[0] + (0.0, 0.0, 5.0))
+
+
+def test_one_joint_beyond_the_farthest_depth_is_enough() -> None:
+    joints = standing_joints()
+    far = joints - joints[0] + (0.0, 0.0, FARTHEST_M - 0.01)
+    assert far[:, 2].max() > FARTHEST_M > far[:, 2].min()
+    with pytest.raises(RefusedError, match="m from the camera"):
+        check_joints(far)
+
+
+def test_points_that_mean_another_place_are_not_compared() -> None:
+    """Jaw, thumbs and head by name lie elsewhere than the body's joints of the same columns."""
+    joints = np.add(standing_joints(), (0.0, 0.0, 4.0))
+    pixels = projected(joints)
+    moved = pixels.copy()
+    moved[list(OTHER_PLACE)] += 400.0
+    np.testing.assert_allclose(check_projection(joints, moved, BOX, CAMERA, "given", limit=0.01), pixels)
+    for joint in set(range(29)) - set(OTHER_PLACE):
+        wrong = pixels.copy()
+        wrong[joint] += 400.0
+        with pytest.raises(RefusedError, match="from the file's key-points"):
+            check_projection(joints, wrong, BOX, CAMERA, "given", limit=0.01)
+
+
+def test_without_points_the_middle_may_lie_on_the_border_of_the_box_made_twice_as_large() -> None:
+    x, y, w, h = BOX
+    joints = np.tile(np.array([x + w / 2 + w - 320.0, y + h / 2 - 240.0, 500.0]) / (500.0, 500.0, 500.0), (29, 1))
+    seen = check_projection(joints, None, BOX, CAMERA, "given", limit=0.01)
+    np.testing.assert_array_equal(seen, np.tile([x + w / 2 + w, y + h / 2], (29, 1)))
+    with pytest.raises(RefusedError, match="far from the box"):
+        check_projection(np.add(joints, (0.01, 0.0, 0.0)), None, BOX, CAMERA, "given", limit=0.01)
