@@ -30,7 +30,7 @@ def projected(joints: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("depth_m", [NEAREST_M / 2, FARTHEST_M * 2])
 def test_nobody_stands_so_near_or_so_far(depth_m: float) -> None:
     joints = standing_joints()
-    with pytest.raises(RefusedError, match="m from the camera|nothing says how far away"):
+    with pytest.raises(RefusedError, match=r"m from the camera|nothing says how far away"):
         check_joints(joints - joints[0] + (0.0, 0.0, depth_m))
     check_joints(joints - joints[0] + (0.0, 0.0, 5.0))
 
