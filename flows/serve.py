@@ -2,8 +2,9 @@
 
     python -m flows.serve start | status | stop
 
-All of it listens on the loopback alone and goes on until it is stopped. `start` may be said again: what runs stays,
-what has died is started anew, and the deployments are registered again.
+All of it listens on the loopback alone, lets nobody in without the log-in (Prefect) or the token (Ray) that are kept in
+its folder, and goes on until it is stopped. `start` may be said again: what runs stays, what has died is started anew,
+and the deployments are registered again.
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Annotated
 import typer
 
 from flows.errors import clear_errors
-from flows.served import DEFAULT_FOLDER, DEFAULT_PORT, FOLDER_VARIABLE, PREFECT, RAY, WORKER, page_url
+from flows.served import DEFAULT_FOLDER, DEFAULT_PORT, FOLDER_VARIABLE, PREFECT, RAY, WORKER, login_file, page_url
 from flows.serving import RUNS, Wanted, bring_up, take_down, used_by
 from infra.services import LOOPBACK, Services
 
@@ -43,7 +44,7 @@ def start(
             serving = bring_up(Wanted(services, port, ray, runs))
         started = f"started: {', '.join(serving.started)}" if serving.started else "it runs already"
         typer.echo(f"adhmr-engine serves ({started}; deployments registered)")
-        _tell(services, serving.ray, serving.store)
+        _tell(services, serving.ray, serving.store, serving.new_login)
 
 
 @app.command()
@@ -74,9 +75,11 @@ def stop(folder: FolderOption = Path(DEFAULT_FOLDER)) -> None:
         typer.echo(f"Ended: {', '.join(ended)}." if ended else f"Nothing ran from {services.folder}.")
 
 
-def _tell(services: Services, ray: str, store: str) -> None:
+def _tell(services: Services, ray: str, store: str, new_login: str = "") -> None:
     page = page_url(services)
     typer.echo(f"  Prefect   {page}   (runs, reports, schedules; API {page}/api)")
+    kept = login_file(services)
+    typer.echo(f"  log-in    {new_login}   (for the pages; kept in {kept})" if new_login else f"  log-in    in {kept}")
     typer.echo(f"  Ray       {ray}")
     typer.echo(f"  store     {store}")
     typer.echo(f"  logs      {services.folder}")

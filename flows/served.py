@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from infra.private import read_secret
 from infra.services import LOOPBACK, Services
 
 FOLDER_VARIABLE, DEFAULT_FOLDER = "ADHMR_SERVE", "./adhmr-serve"
@@ -14,6 +15,16 @@ DEFAULT_PORT = 4200
 def services_here() -> Services:
     """The services of the folder that the environment names, or of the default one."""
     return Services(Path(os.environ.get(FOLDER_VARIABLE) or DEFAULT_FOLDER))
+
+
+def login_file(services: Services) -> Path:
+    """The file with name:password of the folder's Prefect server. Its owner alone can read it."""
+    return services.folder / "prefect-login"
+
+
+def login(services: Services) -> str | None:
+    """name:password of the folder's Prefect server; None where it has none yet."""
+    return read_secret(login_file(services))
 
 
 def page_url(services: Services) -> str | None:

@@ -1,22 +1,27 @@
 """Brings up and takes down what `make serve` has running: Ray, a Prefect server, a worker; registers deployments."""
 
-import http.client
-import json
 import os
 import subprocess
 import sys
 import time
-from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
 
 from flows.errors import without_passwords
 from flows.quiet import SETTINGS
-from flows.served import DEFAULT_PORT, POOL, PREFECT, RAY, WORKER
-from flows.serving_ray import ray_folder, start_ray
+from flows.served import DEFAULT_PORT, POOL, PREFECT, RAY, WORKER, login
+from flows.serving_prefect import (
+    is_well,
+    keep_login,
+    lets_strangers_in,
+    login_variables,
+    start_prefect,
+    tell_crashed,
+    worker_is_online,
+)
+from flows.serving_ray import ray_folder, ray_token_variables, start_ray
 from infra.services import LOOPBACK, Service, ServiceError, Services, answers, free_port, last_words, past_proxies
 from infra.store import DEFAULT_URL
 from infra.store import VARIABLE as STORE_VARIABLE
@@ -26,6 +31,10 @@ _START_SECONDS, _END_SECONDS, _POLL_SECONDS = 120.0, 15.0, 0.3
 RUNS = 4
 """Flow runs that the worker takes at a time. One would not do: it would leave a round that is due while another one
 works to be begun late, where its deployment wants it cancelled."""
+_OPEN = (
+    "What runs here lets anybody in: an earlier version started it, or others could read its log-in. `make stop`, then "
+    "`make serve`. Rounds that are at work end with it; the next run goes on where they were."
+)
 
 
 @dataclass(frozen=True)
@@ -43,11 +52,15 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Serving:
-    """What runs: the address of Ray, the URL of the store, and the names of what had to be started."""
+    """What runs: the address of Ray, the URL of the store, and the names of what had to be started.
+
+    `new_login` is name:password of the Prefect server where that was made just now; else empty.
+    """
 
     ray: str
     store: str
     started: tuple[str, ...]
+    new_login: str = ""
 
 
 def used_by(worker: Service) -> tuple[str, str]:
@@ -83,7 +96,7 @@ def take_down(services: Services) -> tuple[str, ...]:
         services.end(name, _END_SECONDS)
         if name == WORKER and PREFECT in alive:
             services.end_strays()
-            _tell_crashed(alive[PREFECT].port, dict(os.environ))
+            tell_crashed(alive[PREFECT].port, login_variables(services))
     services.end_strays()
     services.forget()
     rmtree(ray_folder(services), ignore_errors=True)
@@ -95,26 +108,30 @@ def _bring_up(wanted: Wanted, before: Mapping[str, Service]) -> Serving:
     port = _port_of_prefect(wanted, before)
     ray, own = _ray_address(wanted, before)
     store = _store(before)
+    if before and login(services) is None:
+        raise ConfigError(_OPEN)
+    new_login = keep_login(services)
     environment = _environment(services, port, ray, own, store)
     if own and RAY not in before:
         services.end_strays()  # what is left of a Ray that died holds its port, and runs that were on it can't go on
         start_ray(services, environment, int(ray.rpartition(":")[2]))
     if PREFECT not in before:
-        command = ["prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)]
-        services.start(PREFECT, [sys.executable, "-m", *command], environment, port)
-    _until(services, PREFECT, lambda: _ask(port, environment, "GET", "/api/health") is not None)
+        start_prefect(services, environment, port)
+    _until(services, PREFECT, lambda: is_well(port))
+    if lets_strangers_in(port):
+        raise ServiceError(_OPEN)
     if own:
         _until(services, RAY, lambda: answers(int(ray.rpartition(":")[2])))
     if WORKER not in before:
         if not services.strays():
-            _tell_crashed(port, environment)  # what a worker that is gone had begun
+            tell_crashed(port, environment)  # what a worker that is gone had begun
         command = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", f"{POOL}-worker"]
         limit = ["--limit", str(wanted.runs)]
         services.start(WORKER, [sys.executable, "-m", *command, *limit], environment, note=f"{ray} {store}")
-    _until(services, WORKER, lambda: _worker_is_online(port, environment))
+    _until(services, WORKER, lambda: worker_is_online(port, environment))
     _register(services, environment)
     alive = services.alive()
-    return Serving(ray, store, tuple(name for name in alive if name not in before))
+    return Serving(ray, store, tuple(name for name in alive if name not in before), new_login)
 
 
 def _port_of_prefect(wanted: Wanted, before: Mapping[str, Service]) -> int:
@@ -175,12 +192,9 @@ def _environment(services: Services, port: int, ray: str, own: bool, store: str)
         "PREFECT_WORKER_QUERY_SECONDS": "5",
     }
     if own:  # whoever started another one knows how it authenticates
-        defaults["RAY_AUTH_MODE"] = "token"
-    secret = here.get("PREFECT_SERVER_API_AUTH_STRING")
-    if secret:
-        defaults["PREFECT_API_AUTH_STRING"] = secret
+        defaults |= ray_token_variables(services)
     found = {"PREFECT_API_URL": f"http://{LOOPBACK}:{port}/api", "RAY_ADDRESS": ray, STORE_VARIABLE: store}
-    return {**defaults, **here, **past_proxies(here), **found}
+    return {**defaults, **here, **past_proxies(here), **login_variables(services), **found}
 
 
 def _until(services: Services, name: str, ready: Callable[[], bool]) -> None:
@@ -194,46 +208,6 @@ def _until(services: Services, name: str, ready: Callable[[], bool]) -> None:
         log = services.folder / f"{name}.log"
         how = "is not ready after two minutes" if name in alive else "ended at once"
         raise ServiceError(f"The service {name} {how}. The end of {log}: {last_words(str(log), 4)}")
-
-
-def _worker_is_online(port: int, environment: Mapping[str, str]) -> bool:
-    workers = _ask(port, environment, "POST", f"/api/work_pools/{POOL}/workers/filter")
-    return any(worker.get("status") == "ONLINE" for worker in workers or [])
-
-
-def _tell_crashed(port: int, environment: Mapping[str, str]) -> None:
-    """Tell the Prefect server that no run of the pool is at work: else those that were count as running for ever."""
-    at_work = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
-    of_pool = {"flow_runs": at_work, "work_pools": {"name": {"any_": [POOL]}}}
-    runs = [run["id"] for run in _ask(port, environment, "POST", "/api/flow_runs/filter", of_pool) or []]
-    if not runs:
-        return
-    inner = {"flow_runs": {**at_work, "parent_flow_run_id": {"any_": runs}}}  # which belong to no pool
-    runs += [run["id"] for run in _ask(port, environment, "POST", "/api/flow_runs/filter", inner) or []]
-    message = "Its process ended with the worker. The next run of the round goes on where this one was."
-    state = {"type": "CRASHED", "name": "Crashed", "message": message}
-    for run in runs:
-        _ask(port, environment, "POST", f"/api/flow_runs/{run}/set_state", {"state": state, "force": True})
-
-
-def _ask(
-    port: int, environment: Mapping[str, str], method: str, path: str, body: Mapping[str, Any] | None = None
-) -> Any:
-    """What the Prefect server answers; None if it doesn't, or not well."""
-    headers = {"Content-Type": "application/json"}
-    secret = environment.get("PREFECT_API_AUTH_STRING") or environment.get("PREFECT_SERVER_API_AUTH_STRING")
-    if secret:
-        headers["Authorization"] = f"Basic {b64encode(secret.encode()).decode()}"
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5.0)
-    try:
-        connection.request(method, path, json.dumps(body or {}) if method == "POST" else None, headers)
-        answer = connection.getresponse()
-        said = answer.read()
-        return json.loads(said) if answer.status in (http.HTTPStatus.OK, http.HTTPStatus.CREATED) else None
-    except (OSError, http.client.HTTPException, json.JSONDecodeError):
-        return None
-    finally:
-        connection.close()
 
 
 def _register(services: Services, environment: Mapping[str, str]) -> None:

@@ -9,6 +9,7 @@ for ever when its process is killed. This one looks after its parent, and ends w
 import atexit
 import http.client
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from flows.prefect_server import LOGIN_VARIABLE
 from infra.services import past_proxies
 from schemas.errors import EngineError
 
@@ -37,10 +39,12 @@ def begin_server() -> Callable[[], None]:
     if PREFECT_API_URL.value():
         return lambda: None
     print("starting Prefect ...", file=sys.stderr, flush=True)
+    login = f"adhmr:{secrets.token_urlsafe()}"
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         server = subprocess.Popen(
             [sys.executable, "-m", "flows.temporary_server", str(listening.fileno()), str(os.getpid())],
+            env={**os.environ, LOGIN_VARIABLE: login},
             pass_fds=[listening.fileno()],
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the flow, which has its end to report to the server
@@ -48,7 +52,7 @@ def begin_server() -> Callable[[], None]:
     os.environ.update(past_proxies(os.environ))
     # registered before Prefect's own, and so called after those have sent what they still had
     atexit.register(_stop, server)
-    os.environ[_VARIABLE] = f"http://127.0.0.1:{port}/api"
+    os.environ |= {_VARIABLE: f"http://127.0.0.1:{port}/api", "PREFECT_API_AUTH_STRING": login}
     refresh_global_settings_context()
     return lambda: _wait(server, port)
 
@@ -86,10 +90,13 @@ def _serve(descriptor: int, parent: int) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
+    from flows.guard import Guard, own_hosts
+
+    listening = socket.socket(fileno=descriptor)
     # "ephemeral" is Prefect's word for: no pages, no background services
-    app = create_app(ephemeral=True, final=True)
+    app = Guard(create_app(ephemeral=True, final=True), own_hosts(listening.getsockname()[1]))
     config = uvicorn.Config(app, log_level="error", lifespan="on")
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 def _watch(parent: int) -> None:

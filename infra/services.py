@@ -23,6 +23,7 @@ from uuid import uuid4
 
 import psutil
 
+from infra.private import is_private
 from infra.processes import birth
 from schemas.errors import EngineError
 
@@ -73,9 +74,12 @@ class Services:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other commands off the folder, which is made if it isn't there. Raises ServiceError."""
+        """Keep other commands off the folder, and other users out of it; it is made if it isn't there.
+
+        Raises ServiceError.
+        """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._own_folder()
             lock = open(self.folder / _LOCK, "w")  # noqa: SIM115 - closed by the with statement below
         except OSError as error:
             raise ServiceError(f"{self.folder} can't hold what services need: {error}. Name another folder.") from error
@@ -85,6 +89,18 @@ class Services:
             except BlockingIOError as error:
                 raise ServiceError(f"Another command starts or ends the services of {self.folder} just now.") from error
             yield
+
+    def _own_folder(self) -> None:
+        """Make the folder, or see to it that nobody else gets into the one that is there."""
+        with suppress(FileExistsError):
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700)
+        if is_private(self.folder.stat()):
+            return
+        # one of an earlier version is closed; what else may be in a folder is for others to see, or not, as it was
+        if not (self.folder / _FILE).is_file() and any(self.folder.iterdir()):
+            raise ServiceError(f"Others have a right to {self.folder}, which holds other things: name another folder.")
+        self.folder.chmod(0o700)
 
     def alive(self) -> dict[str, Service]:
         """Name -> service, of those whose process lives."""

@@ -5,12 +5,13 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from flows.served import page_url
+from flows.served import login, page_url
 from infra.services import Services, free_port
 from tests.flows.deployments import Described, of_server
 
@@ -66,13 +67,13 @@ class Person:
         return done.stdout
 
     def deployments(self) -> Described:
-        with temporary_settings({PREFECT_API_URL: self.api}), get_client(sync_client=True) as client:
+        with temporary_settings(self.api), get_client(sync_client=True) as client:
             flows = {str(flow.id): flow.name for flow in client.read_flows()}
             return of_server(client.read_deployments(), flows)
 
     def runs(self) -> list[FlowRun]:
         """Flow runs that deployments made, oldest first; not those of a flow inside of a flow."""
-        with temporary_settings({PREFECT_API_URL: self.api}), get_client(sync_client=True) as client:
+        with temporary_settings(self.api), get_client(sync_client=True) as client:
             found = [run for run in client.read_flow_runs() if run.deployment_id is not None]
         return sorted(found, key=lambda run: str(run.expected_start_time))
 
@@ -82,8 +83,9 @@ class Person:
             print(f"--- {log.name}\n{log.read_text(errors='replace')[-4000:]}")
 
     @property
-    def api(self) -> str:
-        return f"{page_url(self.services)}/api"
+    def api(self) -> dict[Any, Any]:
+        """Settings by which this process finds their server."""
+        return {PREFECT_API_URL: f"{page_url(self.services)}/api", PREFECT_API_AUTH_STRING: login(self.services)}
 
     def _started(self, process: str) -> bool:
         try:

@@ -12,10 +12,13 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from flows import serving, serving_ray
+from flows import serving
 from flows.serve import app
-from flows.served import PREFECT, RAY, WORKER, page_url
-from infra.services import Service, Services, free_port
+from flows.served import PREFECT, RAY, WORKER, login, login_file, page_url
+from flows.serving_prefect import keep_login
+from flows.serving_ray import ray_folder, ray_token_variables
+from infra.services import Service, ServiceError, Services, free_port
+from tests.flows.strangers import check_that_strangers_are_refused
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = {PREFECT, RAY, WORKER}
@@ -91,12 +94,65 @@ def test_authentication_is_for_whoever_started_ray_to_choose(tmp_path: Path, mon
     assert ours["ADHMR_STORE"] == "/s"
 
 
-def test_others_can_not_read_the_token(tmp_path: Path) -> None:
-    token = tmp_path / "auth_token"
-    serving_ray.keep_to_oneself(token)
-    token.touch(0o644)
-    serving_ray.keep_to_oneself(token)
+@pytest.mark.parametrize("named", [True, False])
+def test_rays_token_is_ours_alone(named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = tmp_path / ("named" if named else "ray-token")
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
+    if named:
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    wanted = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    assert ray_token_variables(Services(tmp_path)) == wanted
+    made = token.read_text()
+    assert len(made.strip()) == 64
     assert token.stat().st_mode & 0o777 == 0o600
+    assert ray_token_variables(Services(tmp_path)) == wanted
+    assert token.read_text() == made
+    token.chmod(0o644)
+    assert ray_token_variables(Services(tmp_path)) == wanted
+    assert token.read_text() != made
+    assert token.stat().st_mode & 0o777 == 0o600
+
+    token.chmod(0o644)
+    pretend(monkeypatch, Services(tmp_path), Service(RAY, 1, "", 4321, ""))
+    with pytest.raises(ServiceError, match=r"Others could read .*: `make stop`, then `make serve`"):
+        ray_token_variables(Services(tmp_path))
+
+
+def test_services_of_an_earlier_version_are_told_from_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Service(WORKER, 1, "", 0, "", f"127.0.0.1:4321 {tmp_path}/store")
+    pretend(monkeypatch, Services(tmp_path), Service(PREFECT, 1, "", 4322, ""), worker, Service(RAY, 1, "", 4321, ""))
+    monkeypatch.setenv("ADHMR_STORE", str(tmp_path / "store"))
+    ended = CliRunner().invoke(app, ["start", "--folder", str(tmp_path)])
+    assert ended.exit_code == 2
+    assert "What runs here lets anybody in: an earlier version started it" in ended.output
+    assert login(Services(tmp_path)) is None
+
+
+def test_the_log_in_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = Services(tmp_path)
+    made = keep_login(services)
+    assert len(made) > 30
+    assert login(services) == made
+    assert keep_login(services) == ""
+    login_file(services).chmod(0o644)
+    assert login(services) is None
+    assert keep_login(services) not in ("", made)
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "my:own")
+    assert keep_login(services) == ""
+    assert login(services) == "my:own"
+
+
+def test_the_folder_is_ours_alone(tmp_path: Path) -> None:
+    fresh, earlier, other = tmp_path / "a" / "fresh", tmp_path / "earlier", tmp_path / "other"
+    for folder, holds in ((earlier, "services.json"), (other, "mine.txt")):
+        folder.mkdir(0o755)
+        (folder / holds).touch()
+    for folder in (fresh, earlier):
+        with Services(folder).alone():
+            assert folder.stat().st_mode & 0o777 == 0o700
+    with pytest.raises(ServiceError, match="holds other things: name another folder"), Services(other).alone():
+        pass
+    assert other.stat().st_mode & 0o777 == 0o755
 
 
 def test_nothing_to_stop(tmp_path: Path) -> None:
@@ -113,14 +169,11 @@ class Served:
         self.services = Services(folder)
         known = ("PREFECT", "RAY", "ADHMR")
         here = {name: value for name, value in os.environ.items() if not name.startswith(known)}
-        token = folder.with_name("token")
-        token.write_text("of a test, and of no use to anybody elsewhere")
         self.environment = {
             **here,
             "ADHMR_SERVE": str(folder),
             "ADHMR_STORE": str(folder.with_name("store")),
             "PYTHONPATH": str(ROOT),
-            "RAY_AUTH_TOKEN_PATH": str(token),
         }
 
     def say(self, *words: str) -> str:
@@ -146,6 +199,21 @@ def connections(process: psutil.Process) -> list[Any]:
         return []
 
 
+def check_that_secrets_are_kept(services: Services) -> None:
+    """Nobody else gets into the folders; no secret stands in a command line or in a log."""
+    ray = ray_folder(services)
+    assert [folder.stat().st_mode & 0o777 for folder in (services.folder, ray)] == [0o700, 0o700]
+    assert list(ray.glob("r/session_*/sockets/raylet"))
+    files = [login_file(services), services.folder / "ray-token"]
+    assert [file.stat().st_mode & 0o777 for file in files] == [0o600, 0o600]
+    said = [*services.folder.glob("*.log"), *ray.glob("r/session_*/logs/*")]
+    told = [path.read_text(errors="replace") for path in said if path.is_file()]
+    told += [" ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"])]
+    for file in files:
+        secret = file.read_text().strip().rpartition(":")[2]
+        assert not any(secret in text for text in told), file
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     found = Served(tmp_path / "served")
@@ -161,6 +229,11 @@ def test_it_is_brought_up_healed_and_taken_down(served: Served) -> None:
     assert f"http://127.0.0.1:{port}" in first
     before = served.services.alive()
     assert before.keys() == ALL
+    secret = login(served.services)
+    assert secret is not None
+    assert f"log-in    {secret} " in first
+    check_that_strangers_are_refused(port, secret)
+    check_that_secrets_are_kept(served.services)
     listening = [
         connection.laddr.ip.removeprefix("::ffff:")
         for one in before.values()
@@ -173,6 +246,7 @@ def test_it_is_brought_up_healed_and_taken_down(served: Served) -> None:
     psutil.Process(before[WORKER].pid).kill()
     again = served.say("-m", "flows.serve", "start")
     assert "started: worker;" in again
+    assert secret not in again
     healed = served.services.alive()
     assert healed[PREFECT] == before[PREFECT]
     assert healed[RAY] == before[RAY]

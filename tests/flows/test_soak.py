@@ -12,7 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.schedules import IntervalSchedule
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import temporary_settings
 
 from flows.served import PREFECT
 from infra import rounds
@@ -45,7 +45,7 @@ def wake(person: Person) -> None:
     short = DeploymentScheduleCreate(
         schedule=IntervalSchedule(interval=INTERVAL), active=True, parameters={"profile": "micro"}, slug="soak"
     )
-    with temporary_settings({PREFECT_API_URL: person.api}), get_client(sync_client=True) as client:
+    with temporary_settings(person.api), get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name("dpo-round/dpo-round")
         client.create_deployment_schedules(deployment.id, [short])
 
