@@ -19,7 +19,14 @@ from schemas.errors import EngineError
 CURABLE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 TRACEBACK_VARIABLE = "ADHMR_TRACEBACK"
+WHERE_IT_STANDS = (
+    "Finished stages stay finished: `adhmr status` says where the round stands, and the same command goes on there."
+)
 _WHO = re.compile(r"(?<=//)[^/\s]+@")
+
+
+class LostServerError(EngineError):
+    """The Prefect server that this program tells what it does is gone for good."""
 
 
 @contextmanager
@@ -36,6 +43,8 @@ def clear_errors() -> Iterator[None]:
         text = curable_text(error)
         if text is None or os.environ.get(TRACEBACK_VARIABLE):
             raise
+        if isinstance(error, LostServerError) or _comes_from(error, "httpx"):
+            _end_at_once(text)
         _end(text, CURABLE)
 
 
@@ -51,7 +60,9 @@ def curable_text(error: BaseException) -> str | None:
     original = cause if isinstance(cause, EngineError | ValidationError) else error
     if isinstance(original, EngineError):
         return " ".join(str(original).split()) or type(original).__name__
-    if type(original).__module__.partition(".")[0] == "botocore":  # s3fs lets some of its errors through
+    if _comes_from(original, "httpx"):  # which Prefect's client speaks; it has tried again as often as it may
+        return f"Prefect's server can't be reached any more ({original}). {WHERE_IT_STANDS}"
+    if _comes_from(original, "botocore"):  # s3fs lets some of its errors through
         return (
             f"S3 can't be reached: {original}. Check AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "
             "AWS_REGION."
@@ -59,6 +70,10 @@ def curable_text(error: BaseException) -> str | None:
     if isinstance(original, ValidationError) and original.title in _config_names(Config):
         return "; ".join(_complaints(original))
     return None
+
+
+def _comes_from(error: BaseException, library: str) -> bool:
+    return type(error).__module__.partition(".")[0] == library
 
 
 def _complaints(error: ValidationError) -> Iterator[str]:
@@ -82,6 +97,18 @@ def _config_names(base: type[Config]) -> set[str]:
 
 
 def _end(text: str, code: int) -> None:
+    _say(text)
+    raise SystemExit(code) from None
+
+
+def _end_at_once(text: str) -> None:
+    """Without what Prefect does at the end of a program: try for minutes to tell a lost server what it has missed."""
+    print(file=sys.stderr)  # Prefect may have left its last line without an end
+    _say(text)
+    sys.stderr.flush()
+    os._exit(CURABLE)
+
+
+def _say(text: str) -> None:
     sys.stdout.flush()
     print(f"adhmr: {text}", file=sys.stderr)
-    raise SystemExit(code) from None

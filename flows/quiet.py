@@ -9,6 +9,7 @@ import os
 import re
 from dataclasses import dataclass
 
+from flows.errors import curable_text
 from schemas.errors import EngineError
 
 
@@ -89,7 +90,7 @@ class _Drop(logging.Filter):
 
 
 class _CurableErrors(logging.Filter):
-    """Drops what Prefect logs about runs that an EngineError ended: the traceback, then the state that quotes it."""
+    """Drops what Prefect logs about runs that a curable error ended: the traceback, then the state that quotes it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +100,7 @@ class _CurableErrors(logging.Filter):
         if not record.name.startswith(RUN_LOGGERS):
             return True
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, EngineError):
+        if error is not None and curable_text(error) is not None:
             self._told.add(str(error)[:60])
             return False
         text = record.getMessage()

@@ -1,22 +1,26 @@
 """A Ray session: a local one, or the cluster that RAY_ADDRESS names. The code that runs on it is the same.
 
-A local session listens on the loopback only, has no dashboard and is gone when the block is left, also if this process
-is killed (Ray binds the life of its processes to ours); its workers import our packages from wherever we did. To a
-cluster the packages are sent, so that its workers run the code of this process whatever is installed there. Nothing
-else is: credentials would be for all to see in a runtime environment, so every node has its own.
+A local session listens on the loopback only, for whoever has its token, keeps its files where no other user gets, has
+no dashboard and is gone when the block is left, also if this process is killed (Ray binds the life of its processes to
+ours); its workers import our packages from wherever we did. To a cluster the packages are sent, so that its workers run
+the code of this process whatever is installed there. Nothing else is: credentials would be for all to see in a runtime
+environment, so every node has its own.
 """
 
 import importlib.util
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import ray
 from ray._private import auto_init_hook, ray_constants
+from ray._raylet import AuthenticationTokenLoader
 
+from infra.private import private_folder
 from schemas.digests import PACKAGES
 from schemas.errors import ConfigError
 
@@ -63,16 +67,17 @@ def ray_session(
     address = os.environ.get(_ADDRESS)
     wanted = {**_SETTINGS, "RAY_local_fs_capacity_threshold": str(spill_disk_share)}
     settings = {name: os.environ.get(name, value) for name, value in wanted.items()}
-    with _environment({**settings, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}):
+    with _environment({**settings, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}), ExitStack() as folders:
         try:
             if address and address != "local":
                 _join(address, threads)
             else:
-                _start(cpus, gpus, object_store_bytes, spill_folder)
+                _start(cpus, gpus, object_store_bytes, *_own_folders(folders, spill_folder))
             _quieten()
             yield dict(ray.cluster_resources())
         finally:
             ray.shutdown()
+            AuthenticationTokenLoader.instance().reset_cache()  # the next session may be one of another token
 
 
 def room_for(needed: Mapping[str, float]) -> int:
@@ -114,12 +119,30 @@ def _amounts(of: Mapping[str, float]) -> str:
     return ", ".join(f"{amount:g} {name}" for name, amount in of.items())
 
 
-def _start(cpus: int | None, gpus: int | None, object_store_bytes: int, spill_folder: str | None) -> None:
+def _own_folders(folders: ExitStack, spill_folder: str | None) -> tuple[Path, Path | None]:
+    """For Ray's files and for spilled objects. Ray lets everybody into both, so they lie in folders that are ours."""
+    parent = os.environ.get("RAY_TMPDIR")
+    files = folders.enter_context(private_folder("adhmr-ray", Path(parent) if parent else None))
+    if spill_folder is None:
+        return files / "r", None
+    try:
+        Path(spill_folder).mkdir(parents=True, exist_ok=True)
+        return files / "r", folders.enter_context(private_folder("adhmr-spill", Path(spill_folder))) / "r"
+    except OSError as error:
+        raise ConfigError(f"ray.spill_folder can't be used: {error}.") from error
+
+
+def _start(
+    cpus: int | None, gpus: int | None, object_store_bytes: int, files: Path, spilled_objects: Path | None
+) -> None:
     paths = [str(_checkout()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     variables = {
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process per training that waits for clouds to take nodes away
+        # nobody else has to know it, so it needs no file, which Ray would make for all to read
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }
+    AuthenticationTokenLoader.instance().reset_cache()
     with _environment(variables), _loopback_only():
         ray.init(
             address="local",
@@ -128,7 +151,8 @@ def _start(cpus: int | None, gpus: int | None, object_store_bytes: int, spill_fo
             include_dashboard=False,
             _node_ip_address="127.0.0.1",
             object_store_memory=object_store_bytes,
-            object_spilling_directory=spill_folder,
+            object_spilling_directory=spilled_objects and str(spilled_objects),
+            _temp_dir=str(files),
             logging_level=logging.ERROR,
             log_to_driver=False,
             configure_logging=True,

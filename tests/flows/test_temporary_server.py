@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from flows.temporary_server import begin_server
+from tests.flows.strangers import check_that_strangers_are_refused
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVED = """
@@ -32,11 +33,43 @@ if sys.argv[1] == "stay":
 """
 
 
-def serve(tmp_path: Path, how: str) -> subprocess.Popen[str]:
+KILLED = """
+import sys
+import psutil
+import flows.temporary_server
+from flows.errors import clear_errors
+from flows.quiet import plain_run_errors, quiet_start
+flows.temporary_server._STARTS = int(sys.argv[1])
+quiet_start()
+ready = flows.temporary_server.begin_server()
+from prefect import flow, task
+
+@task
+def stage(number):
+    if number == 1:
+        (server,) = (one for one in psutil.Process().children() if "flows.temporary_server" in one.cmdline())
+        server.kill()
+    print("stage", number, "is done", flush=True)
+
+@flow
+def line():
+    plain_run_errors()
+    for number in range(4):
+        stage(number)
+    return "the line is through"
+
+ready()
+with clear_errors():
+    print(line(), flush=True)
+"""
+AFTER_A_KILL_SECONDS = 30.0
+
+
+def serve(tmp_path: Path, how: str, script: str = SERVED) -> subprocess.Popen[str]:
     names = {"PREFECT_API_URL", "PREFECT_HOME"}
     environment = {name: value for name, value in os.environ.items() if name not in names}
     environment["PREFECT_HOME"] = str(tmp_path)
-    command = [sys.executable, "-c", SERVED, how]
+    command = [sys.executable, "-c", script, how]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -60,10 +93,39 @@ def test_it_serves_and_ends_with_its_process(tmp_path: Path, how: str) -> None:
         assert said["url"].startswith("http://127.0.0.1:")
         assert not said["modules"]
         if how == "stay":
+            secret = psutil.Process(server).environ()["PREFECT_SERVER_API_AUTH_STRING"]
+            assert secret not in " ".join(psutil.Process(server).cmdline())
+            check_that_strangers_are_refused(int(said["url"].rpartition(":")[2].partition("/")[0]), secret)
             process.send_signal(signal.SIGKILL)
         assert process.stderr is not None
-        assert process.stderr.read().splitlines() == ["starting Prefect ..."]
+        first, *others = process.stderr.read().splitlines()
+        assert first == "starting Prefect ..."
+        assert all("WebSocket connection" in line for line in others)  # strangers that were refused
+        assert how == "stay" or not others
     assert gone(server, 10.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("starts", [2, 1])
+def test_it_is_killed_in_the_middle(tmp_path: Path, starts: int) -> None:
+    """Another one takes its place and nothing is lost; where none can, the command ends soon and says how to go on."""
+    with serve(tmp_path, str(starts), KILLED) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while process.stdout.readline() != "stage 1 is done\n":
+            assert process.poll() is None, process.stderr.read()
+        killed = time.monotonic()
+        said, complained = process.communicate(timeout=300)
+        assert time.monotonic() - killed < AFTER_A_KILL_SECONDS
+    if starts > 1:
+        assert (process.returncode, said) == (0, "stage 2 is done\nstage 3 is done\nthe line is through\n"), complained
+        assert "The temporary Prefect server was ended by signal 9: it is started again." in complained
+    else:
+        assert (process.returncode, said) == (2, "stage 2 is done\nstage 3 is done\n")
+        last = complained.splitlines()[-1]
+        assert last.startswith("adhmr: The temporary Prefect server ended with code -9, and none takes its place.")
+        assert last.endswith("`adhmr status` says where the round stands, and the same command goes on there.")
+        assert "Traceback" not in complained
 
 
 def test_a_server_that_is_named_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,14 +169,50 @@ def test_addresses_of_another_kind(address: str, monkeypatch: pytest.MonkeyPatch
     assert "word" not in str(refused.value)
 
 
+OTHER_USER = """
+import os, sys
+from ray._raylet import GcsClient
+os.setgid(65534)
+os.setuid(65534)
+met = []
+for look in (lambda: GcsClient(address=sys.argv[1]).internal_kv_keys(b"", None), lambda: os.listdir(sys.argv[2])):
+    try:
+        met.append(look())
+    except Exception as error:
+        met.append(type(error).__name__)
+print(*met, sep=", ")
+"""
+
+
+def others_get(address: str, folder: Path) -> str:
+    """What another user of the machine finds of a session: at its address, and in its folder."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    looked = subprocess.run(
+        [sys.executable, "-c", OTHER_USER, address, str(folder)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return looked.stdout or looked.stderr
+
+
 @pytest.mark.slow
 def test_limits_of_a_local_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     spill = tmp_path / "spill"
     with ray_session(cpus=1, object_store_bytes=90 * 1024**2, spill_folder=str(spill)) as resources:
+        node = ray._private.worker.global_worker.node
+        files = Path(node.get_temp_dir_path()).parent
+        assert [folder.stat().st_mode & 0o777 for folder in (files, *spill.iterdir())] == [0o700, 0o700]
+        if os.geteuid() == 0:
+            assert others_get(node.gcs_address, files) == "AuthenticationError, PermissionError\n"
         assert resources["object_store_memory"] == 90 * 1024**2
         held = [ray.put(os.urandom(30 * 1024**2)) for _ in range(5)]
         assert len(ray.get(held[0])) == 30 * 1024**2
         assert any(path.is_file() for path in spill.rglob("*")), "nothing was spilled to the folder"
         with pytest.raises(ConfigError, match=r"No node of Ray can ever host .* 1 CPU"):
             check_resources({"CPU": 2})
+    assert not files.exists()
+    assert list(spill.iterdir()) == []
+    assert "RAY_AUTH_TOKEN" not in os.environ
