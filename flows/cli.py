@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +26,7 @@ from flows.cli_options import (
 from flows.errors import clear_errors
 from flows.quiet import quiet_start
 from flows.temporary_server import begin_server
+from flows.visible import visible
 from schemas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -201,8 +204,7 @@ def report(
     quiet_start()
     opened = open_store(store)
     config = configured(profile, campaign, seed, changed_fields(changes))
-    from rich.console import Console
-
+    from flows.show import console
     from flows.summary import print_summary
     from infra import rounds
     from tasks.context import Context
@@ -215,7 +217,7 @@ def report(
         raise DataError(f"Campaign {config.campaign} has no closed round yet: `adhmr run` makes one.")
     facts = read_facts(opened, config.campaign, chosen)
     write_report(Context(opened, config, round=chosen), facts)
-    print_summary(Console(highlight=False), opened, config, facts)
+    print_summary(console(), opened, config, facts)
 
 
 @app.command("import")
@@ -301,7 +303,11 @@ def vacuum(
 
 def main() -> None:
     """The entry point of the console script."""
-    app()
+    try:
+        app()
+    except Exception:  # noqa: BLE001 - a defect: its traceback is printed as Python would, but for what it quotes of data
+        print(visible(traceback.format_exc(), keep="\n"), end="", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def _examined(store: str | None, name: str, checkpoint: Path | None, body: Path | None) -> Iterator[Finding]:
@@ -333,14 +339,13 @@ def _open_or_imagine(store: str | None) -> Store:
 def _summarise(
     store: str | None, profile: str, campaign: str | None, seed: int, fields: dict[str, str], facts: RoundFacts
 ) -> None:
-    from rich.console import Console
-
+    from flows.show import console
     from flows.summary import print_summary
     from infra.views import write_views_sql
 
     opened = open_store(store)
     write_views_sql(opened)
-    print_summary(Console(highlight=False), opened, configured(profile, campaign, seed, fields), facts)
+    print_summary(console(), opened, configured(profile, campaign, seed, fields), facts)
 
 
 if __name__ == "__main__":

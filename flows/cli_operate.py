@@ -8,6 +8,7 @@ import typer
 
 from flows.cli_options import StoreOption, open_store
 from flows.quiet import quiet_start
+from flows.visible import visible
 from schemas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -55,10 +56,10 @@ def rollback(
     known = [e.policy for e in seen.events if e.policy and e.event in ("promoted", "rolled_back")]
     policy = _begins_with(to, list(dict.fromkeys(known)), name)
     if not roll_back(opened, name, policy, why or "by hand"):
-        typer.echo(f"Policy {policy[:12]} is current in campaign {name} already: nothing was written.")
+        typer.echo(visible(f"Policy {policy[:12]} is current in campaign {name} already: nothing was written."))
         return
     before = f" instead of {seen.policy[:12]}" if seen.policy else ""
-    typer.echo(f"Policy {policy[:12]} is current in campaign {name} now{before}.")
+    typer.echo(visible(f"Policy {policy[:12]} is current in campaign {name} now{before}."))
     if seen.is_open:
         typer.echo(f"Round {seen.round} is open: it began with another policy; if it promotes, that one is current.")
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from pydantic import ValidationError
 
+from flows.visible import visible
 from schemas.config.base import Config
 from schemas.errors import EngineError
 
@@ -111,4 +112,4 @@ def _end_at_once(text: str) -> None:
 
 def _say(text: str) -> None:
     sys.stdout.flush()
-    print(f"adhmr: {text}", file=sys.stderr)
+    print(f"adhmr: {visible(text)}", file=sys.stderr)

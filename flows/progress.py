@@ -15,15 +15,17 @@ from rich.text import Text
 
 from flows.pace import clock_time, rate
 from flows.prefect_progress import PrefectProgress
+from flows.terminal import TextConsole
+from flows.visible import visible
 
 __all__ = ["ConsoleProgress", "PatientConsole", "PrefectProgress", "clock_time", "describe"]
 
 
-class PatientConsole(Console):
+class PatientConsole(TextConsole):
     """A console on standard error that falls silent, instead of ending the program, when its reader has gone away."""
 
     def __init__(self) -> None:
-        super().__init__(stderr=True, highlight=False)
+        super().__init__(stderr=True)
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -98,7 +100,7 @@ class ConsoleProgress:
     def say(self, text: str) -> None:
         with self._lock:
             # Whole lines, never wrapped or cut: they are read with grep as often as with eyes.
-            self._console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+            self._console.print(visible(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Take the bars away and give the terminal its cursor back. Harmless when called twice."""
@@ -142,5 +144,5 @@ def describe(task: Task) -> str:
     if task.time_remaining and not task.finished:
         parts.append(f"{clock_time(task.time_remaining)} left")
     if task.fields["note"]:
-        parts.append(task.fields["note"])
+        parts.append(visible(task.fields["note"]))
     return ", ".join(parts)

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from flows.errors import curable_text
+from flows.visible import visible
 from schemas.errors import EngineError
 
 
@@ -78,6 +79,7 @@ def plain_run_errors() -> None:
     for handler in logging.getLogger().handlers:
         if not any(isinstance(known, _CurableErrors) for known in handler.filters):
             handler.addFilter(_CurableErrors())
+            handler.setFormatter(_Visible(handler.formatter))
 
 
 class _Drop(logging.Filter):
@@ -87,6 +89,17 @@ class _Drop(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         return re.search(self.message.pattern, record.getMessage()) is None
+
+
+class _Visible(logging.Formatter):
+    """What another formatter writes, with visible control characters: messages and tracebacks may quote data."""
+
+    def __init__(self, inner: logging.Formatter | None) -> None:
+        super().__init__()
+        self._inner = inner or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(self._inner.format(record), keep="\n")
 
 
 class _CurableErrors(logging.Filter):

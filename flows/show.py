@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.csv
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from flows.terminal import TextConsole, escape
+from flows.visible import visible
 
 if TYPE_CHECKING:
     from flows.doctor import Finding
@@ -25,14 +28,14 @@ _VERDICTS = {"reuse": "[green]reuse[/green]", "resume": "[yellow]resume[/yellow]
 
 def console() -> Console:
     """Standard output, without guesses about what is a number."""
-    return Console(highlight=False)
+    return TextConsole()
 
 
 def print_rows(rows: pa.Table, as_csv: bool = False) -> None:
     """The answer to a query."""
     if as_csv:
         flat = pa.table({name: _flat(rows.column(name)) for name in rows.column_names}) if rows.column_names else rows
-        pyarrow.csv.write_csv(flat, sys.stdout.buffer)
+        _write_csv(flat)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in rows.column_names:
@@ -120,12 +123,22 @@ def print_evaluation(store: Store, key: str) -> None:
     out.print(f"evaluation {key}")
 
 
+def _write_csv(rows: pa.Table) -> None:
+    """On standard output: as it is for a file or a program, with visible control characters for a terminal."""
+    if not sys.stdout.isatty():
+        pyarrow.csv.write_csv(rows, sys.stdout.buffer)
+        return
+    written = io.BytesIO()
+    pyarrow.csv.write_csv(rows, written)
+    sys.stdout.write(visible(written.getvalue().decode("utf-8", errors="replace"), keep="\n"))
+
+
 def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
-    text = str(value)
+    text = visible(str(value))
     return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
 
 

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
 
 from flows.pace import clock_time
 from flows.show import console
+from flows.terminal import escape
 
 if TYPE_CHECKING:
     from flows.lineage import Step

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
 
 from flows.show import console
+from flows.terminal import escape
 from infra.stages import find
 from infra.views import query
 from schemas.errors import DataError

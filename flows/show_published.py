@@ -1,9 +1,9 @@
 """What the commands that measure as the papers do print."""
 
-from rich.markup import escape
 from rich.table import Table
 
 from flows.show import console
+from flows.terminal import escape
 from infra.store import Store
 from tasks.metric import read_metrics
 from tasks.report.page import format_quantity, format_span

@@ -1,10 +1,14 @@
 """What a person sees when a command goes wrong."""
 
+import os
+from typing import NoReturn
+
+import httpx
 import pytest
 from botocore.exceptions import EndpointConnectionError  # type: ignore[import-untyped]
 from pydantic import BaseModel, ValidationError
 
-from flows.errors import TRACEBACK_VARIABLE, clear_errors, without_passwords
+from flows.errors import TRACEBACK_VARIABLE, LostServerError, clear_errors, without_passwords
 from schemas.config.base import Config, setting
 from schemas.errors import ConfigError, DataError, EngineError
 
@@ -70,6 +74,21 @@ def test_errors_of_s3_are_told(capsys: pytest.CaptureFixture[str]) -> None:
         raise EndpointConnectionError(endpoint_url="http://127.0.0.1:9")
     assert ended.value.code == 2
     assert "S3 can't be reached: Could not connect to the endpoint URL" in capsys.readouterr().err
+
+
+def test_a_lost_server_ends_the_program_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def end(code: int) -> NoReturn:
+        raise KeyError(code)
+
+    monkeypatch.setattr(os, "_exit", end)
+    for error in (httpx.ConnectError("refused"), LostServerError("The server ended.")):
+        with pytest.raises(KeyError, match="2"), clear_errors():
+            raise error
+    err = capsys.readouterr().err
+    assert "adhmr: Prefect's server can't be reached any more (refused). Finished stages stay finished" in err
+    assert "adhmr: The server ended.\n" in err
 
 
 def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:

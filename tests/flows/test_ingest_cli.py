@@ -97,6 +97,22 @@ def test_a_folder_and_what_is_said_at_the_end(tmp_path: Path, store: Store) -> N
     assert len(records(store)) == 1
 
 
+def test_names_that_a_terminal_would_obey(tmp_path: Path, store: Store) -> None:
+    good = {f"{number}.jpg": pictures.jpeg(pictures.noise(seed=number)) for number in range(3)}
+    pictures.folder(tmp_path, good | {"\x1b]0;owned\x07.jpg": b"no picture\n"})
+    answer = CliRunner().invoke(
+        app, [*shlex.split("ingest --format folder --source images --split train --profile micro"), "--dataset", "mine"]
+    )
+    assert "\x1b" not in answer.output
+    assert "\x07" not in answer.output
+    assert "\\x1b]0;owned\\x07.jpg" in answer.output.replace("\n", ""), answer.output
+    answer = CliRunner().invoke(
+        app, [*shlex.split("ingest --format folder --source images --split train"), "--dataset", "a\x1b[2J"]
+    )
+    assert answer.exit_code == 2
+    assert "\x1b" not in answer.output
+
+
 def test_a_folder_with_pictures_of_another_split(tmp_path: Path, store: Store) -> None:
     pictures.folder(tmp_path, {f"{number}.jpg": pictures.jpeg(pictures.noise(seed=number)) for number in range(2)})
     ingest("--format folder --source images", split="test")
