@@ -11,6 +11,7 @@ from typing import Literal
 
 import psutil
 
+from infra.private import is_private
 from infra.store import DEFAULT_URL, VARIABLE, Store
 from schemas.errors import EngineError
 
@@ -42,6 +43,7 @@ def examine(store: str | None = None, body: str = "tiny") -> Iterator[Finding]:
     yield _gpu()
     yield _pytorch3d()
     yield _ray_address()
+    yield from _ray_token()
     yield _prefect()
 
 
@@ -132,6 +134,13 @@ def _pytorch3d() -> Finding:
 def _ray_address() -> Finding:
     address = os.environ.get("RAY_ADDRESS")
     return Finding("ray cluster", "note", f"RAY_ADDRESS={address}" if address else "none named; runs start a local one")
+
+
+def _ray_token(file: Path = Path("~/.ray/auth_token")) -> Iterator[Finding]:
+    """Ray makes this file for all to read. The engine's sessions use none, but any other Ray of this user may."""
+    token = file.expanduser()
+    if token.is_file() and not is_private(token.stat()):
+        yield Finding("Ray's token", "note", f"others can read {token}: remove it, unless another program's Ray runs")
 
 
 def _prefect() -> Finding:

@@ -133,8 +133,8 @@ class _Server:
             refuse(transport, request)
 
         get_current_settings().logging.to_api.enabled = False
-        httpx.HTTPTransport.handle_request = refuse  # type: ignore[method-assign]
-        httpx.AsyncHTTPTransport.handle_async_request = refuse_later  # type: ignore[method-assign]
+        httpx.HTTPTransport.handle_request = refuse  # type: ignore[method-assign,assignment]
+        httpx.AsyncHTTPTransport.handle_async_request = refuse_later  # type: ignore[method-assign,assignment]
         self._listening.close()
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import ray
 from ray._private import auto_init_hook, ray_constants
-from ray._raylet import AuthenticationTokenLoader
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # its stub lacks it
 
 from infra.private import private_folder
 from schemas.digests import PACKAGES

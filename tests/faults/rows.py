@@ -42,7 +42,12 @@ ROWS = (
     Row(
         "the Prefect server restarts in mid-round",
         "SIGKILL of a real server after the pairs, away for seconds, started again",
-        (f"{FAULTS}test_server_restarts.py",),
+        (f"{FAULTS}test_server_restarts.py::test_the_round",),
+    ),
+    Row(
+        "the temporary Prefect server of a command is killed",
+        "SIGKILL before the training of an `adhmr run`; the command starts another one",
+        (f"{FAULTS}test_server_restarts.py::test_a_temporary",),
     ),
     Row(
         "a round is triggered twice at once",

@@ -1,4 +1,7 @@
-"""The Prefect server is killed in the middle of a round and started again: the round ends, and both know how."""
+"""The Prefect server is killed in the middle of a round and started again: the round ends, and both know how.
+
+A server that a person started is started again by them; a temporary one by the command that has it.
+"""
 
 import contextlib
 import os
@@ -11,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from infra import rounds
@@ -33,6 +37,17 @@ hold("begin:align", sys.argv[2])
 flows.session.IN_PROCESS = True
 dpo_round(sys.argv[1], "micro")
 """
+
+RUN_ALONE = """
+import sys
+import flows.session
+from flows.cli import app
+from tests.faults.holding import hold
+hold("begin:align", sys.argv[2])
+flows.session.IN_PROCESS = True
+app(["run", "--store", sys.argv[1], "--profile", "micro"])
+"""
+SOON_SECONDS = 30.0
 
 
 class Server:
@@ -128,3 +143,40 @@ def test_the_round_ends_and_the_server_knows(server: Server, tmp_path: Path) -> 
     decided = seen.decision(1)
     assert decided is not None
     assert decided.event.capitalize() in {row["state_name"] for row in server.ask("flow_runs")}
+
+
+def test_a_temporary_server_is_killed(tmp_path: Path) -> None:
+    """The round is decided and the command ends soon after, with its summary."""
+    store = Store.open(tmp_path / "store")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    run = subprocess.Popen(
+        [sys.executable, "-c", RUN_ALONE, store.url, str(tmp_path)],
+        cwd=ROOT,
+        env={**plain, "PREFECT_HOME": str(tmp_path / "prefect"), "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said = []
+    try:
+        held = tmp_path / HELD
+        until(lambda: held.exists() or run.poll() is not None, "the round did not come to its training")
+        assert run.stdout is not None
+        assert held.exists(), run.stdout.read()
+        children = psutil.Process(run.pid).children()
+        (server,) = (child for child in children if "flows.temporary_server" in child.cmdline())
+        server.kill()
+        (tmp_path / GO).touch()
+        for line in run.stdout:
+            said.append(line)
+            if line.startswith("round 1: "):
+                decided_at = time.monotonic()
+        assert run.wait(timeout=SOON_SECONDS) == 0, "".join(said)
+        assert time.monotonic() - decided_at < SOON_SECONDS, "".join(said)
+    finally:
+        run.kill()
+        run.wait()
+    assert "it is started again" in "".join(said)
+    assert said[-1].startswith("next:"), said
+    assert [event.event for event in rounds.state(store, "micro").events][-1] == "closed"

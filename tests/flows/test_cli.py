@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+import flows.doctor
 from flows.cli import app
 from flows.lease import lease
 from infra import rounds
@@ -173,6 +174,17 @@ def test_doctor_finds_a_store_that_is_none(tmp_path: Path) -> None:
     answer = call("doctor", "--store", str(tmp_path / "full"))
     assert answer.exit_code == 1
     assert "PROBLEM store" in answer.output
+
+
+def test_doctor_tells_of_an_exposed_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
+    token.touch(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert list(flows.doctor._ray_token()) == []
+    token.chmod(0o644)
+    (found,) = flows.doctor._ray_token()
+    assert f"others can read {token}" in found.text
 
 
 def test_doctor_is_content_with_a_new_place(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """What the guard in front of a Prefect server lets through, case by case; real servers are asked in test_serve.py."""
 
 import asyncio
+import os
 from typing import Any
 
 import pytest
 
+from flows import prefect_server
 from flows.guard import Guard, own_hosts
 
 OURS = "127.0.0.1:4200"
@@ -67,6 +69,25 @@ def test_all_else_does_not(kind: str, refused: int | str, headers: list[tuple[st
 
 def test_browsers_leave_the_usual_port_out() -> None:
     assert answer("http", [("host", "127.0.0.1"), ("origin", "http://127.0.0.1")], port=80) == "through"
+
+
+def test_the_server_has_a_log_in_or_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[Any] = []
+    monkeypatch.setattr(prefect_server, "_run", lambda *given: ran.append(given))
+    monkeypatch.setattr(os, "environ", {})
+    for secret in ("", "nameless"):
+        os.environ["PREFECT_SERVER_API_AUTH_STRING"] = secret
+        with pytest.raises(SystemExit) as ended:
+            prefect_server.serve(4200)
+        assert ended.value.code == 2
+        assert "PREFECT_SERVER_API_AUTH_STRING has to be name:password" in capsys.readouterr().err
+    os.environ["PREFECT_SERVER_API_AUTH_STRING"] = "name:word"
+    prefect_server.serve(4200, "0.0.0.0", ["prefect:4200"])
+    assert ran == [("0.0.0.0", 4200, ("127.0.0.1:4200", "localhost:4200", "prefect:4200"))]
+    pages = "http://127.0.0.1:4200,http://localhost:4200,http://prefect:4200"
+    assert os.environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] == pages
 
 
 def test_what_is_neither_passes() -> None:

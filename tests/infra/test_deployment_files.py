@@ -132,6 +132,16 @@ def test_the_worker_is_a_node_and_knows_where_all_is(compose: dict[str, Any]) ->
         assert "ray_token" in compose["services"][name]["secrets"]
 
 
+def test_the_prefect_server_is_guarded(compose: dict[str, Any]) -> None:
+    server, worker = compose["services"]["prefect"], compose["services"]["worker"]
+    assert server["command"][:3] == ["python", "-m", "flows.prefect_server"]
+    called = worker["environment"]["PREFECT_API_URL"].split("/")[2]
+    assert called in server["command"], "the worker would be refused"
+    assert "PREFECT_SERVER_CORS_ALLOWED_ORIGINS" not in server["environment"]
+    for name in ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"):
+        assert any(name in service["environment"] for service in (server, worker))
+
+
 def test_kuberay_objects(kuberay: list[dict[str, Any]]) -> None:
     cluster, job = kuberay
     assert [(one["apiVersion"], one["kind"]) for one in kuberay] == [
