@@ -115,7 +115,8 @@ def test_it_is_killed_in_the_middle(tmp_path: Path, starts: int) -> None:
         while process.stdout.readline() != "stage 1 is done\n":
             assert process.poll() is None, process.stderr.read()
         killed = time.monotonic()
-        said, complained = process.communicate(timeout=300)
+        said, complained = process.stdout.read(), process.stderr.read()
+        process.wait(timeout=AFTER_A_KILL_SECONDS)
         assert time.monotonic() - killed < AFTER_A_KILL_SECONDS
     if starts > 1:
         assert (process.returncode, said) == (0, "stage 2 is done\nstage 3 is done\nthe line is through\n"), complained
