@@ -1,16 +1,14 @@
 """Labels that a folder brings: bodies of its people, in a Parquet table beside the boxes."""
 
-import io
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from schemas.errors import DataError
 from schemas.tables import FLOAT_VECTOR, build, contract
 from tasks.ingest.files import read_url
 from tasks.ingest.folder import FolderSource, RefusedError
+from tasks.ingest.parquet_files import parquet_table
 
 LABEL_SET = "gt"
 VECTORS = ("global_orient", "body_pose", "betas", "transl", "joints", "twist")
@@ -27,8 +25,9 @@ class FolderLabels:
     def __init__(self, source: FolderSource) -> None:
         assert source.labels is not None
         self.source, self.url = source, source.labels
+        data = read_url(source.labels, "table of labels")
         try:
-            table = pq.read_table(io.BytesIO(read_url(source.labels, "table of labels")))
+            table = parquet_table(data, f"The table of labels {self.url}", (*_NEEDED, "gender"))
         except pa.ArrowException as error:
             raise DataError(f"The table of labels {self.url} is no readable Parquet file: {error}") from error
         missing = [name for name in _NEEDED if name not in table.column_names]
