@@ -254,10 +254,11 @@ def doctor(
         str | None, typer.Option("--format", help="Of --data: the format that it is in.", show_default="told by it")
     ] = None,
     images: Annotated[str | None, typer.Option("--images", help="Of --data: the folder of its pictures.")] = None,
+    follow_links: cli_data.FollowOption = None,
 ) -> None:
     """What this machine has for the engine, or what a file is; the exit code says whether anything is in the way."""
-    if data is None and (format is not None or images is not None):
-        raise ConfigError("--format and --images say how to look at data: name it with --data.")
+    if data is None and (format, images, follow_links) != (None, None, None):
+        raise ConfigError("--format, --images and --follow-links say how to look at data: name it with --data.")
     quiet_start()
     config = configured(profile, None, 0, {})
     from flows.show import print_finding
@@ -266,7 +267,7 @@ def doctor(
     if data is not None:
         from flows.doctor_data import examine_data
 
-        examined = examine_data(data, format, images)
+        examined = examine_data(data, format, images, follow_links=follow_links)
     problems = 0
     for finding in examined:
         print_finding(finding)

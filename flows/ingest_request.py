@@ -41,6 +41,7 @@ class Request:
             labels=options.get("labels"),
             dataset=self.source.dataset,
             split=self.source.split,
+            follow_links=self.source.follow_links,
         )
 
 
@@ -55,6 +56,7 @@ def request(
     options: Mapping[str, str] | None = None,
     allow_leakage: bool = False,
     replace: bool = False,
+    follow_links: str | None = None,
 ) -> Request:
     """The request in these words. Raises ConfigError for what doesn't go together, DataError for what isn't there."""
     known = format_named(format)
@@ -66,6 +68,10 @@ def request(
     for given, word in ((body is not None, "--body"), (replace, "--replace")):
         if given and known.brings != "people":
             raise ConfigError(f"{word} belongs to annotations of people; the format {known.name} is {known.title}.")
+    if follow_links is not None and (known.brings == "pairs" or known.name == "video"):
+        raise ConfigError(f"--follow-links belongs to folders of pictures; the format {known.name} is {known.title}.")
+    if follow_links is not None and "://" in follow_links:
+        raise ConfigError(f"--follow-links {follow_links}: give a folder of this machine; behind URLs are no links.")
     if every < 1:
         raise ConfigError(f"--every {every}: give a whole number from 1 on.")
     if images is not None and known.brings == "pictures":
@@ -73,6 +79,7 @@ def request(
     if known.name != "video":  # whose frames are written there
         _check_there("folder of pictures", images)
     _check_there("folder of body files", body)
+    _check_there("folder that links may lead to", follow_links)
     chosen = dict(checked_options(known, options or {}))
     for name, what in _PLACES.items():
         if name in chosen:
@@ -88,6 +95,7 @@ def request(
         place(images) if images is not None else None,
         every,
         chosen,
+        place(follow_links) if follow_links is not None else None,
     )
     return Request(known, asked, place(body) if body is not None else None, allow_leakage, replace)
 

@@ -38,7 +38,8 @@ from tasks.ingest.posed import Bodies
 from tasks.ingest.reading import Photograph
 from tasks.sharded import ShardOutput, StageResult, run_sharded
 
-VERSION = 1
+VERSION = 2
+"""2 since deep and transparent pictures are read as they are meant, and paths of other systems find their pictures."""
 TABLES = ("images", "instances", "labels")
 _VIDEO = "video"
 
@@ -69,7 +70,7 @@ def ingest_annotations(
     with tempfile.TemporaryDirectory(prefix="adhmr-ingest-") as work:
         reader = open_reader(source, Path(work))
         survey = reader.survey()
-        images = Folder(survey.images)
+        images = Folder(survey.images, source.follow_links)
         pictures = partial(picture_states, images, store)
         settings = {
             "ingest": config.ingest,
@@ -94,7 +95,10 @@ def ingest_annotations(
         spec = context.spec(INGEST, VERSION, {**settings, "url": source.url, "content": content}, reads)
         folder = plan_folder(spec.key)
         context.progress.say(f"{INGEST}: reading {source.url}")
-        planned = plan(store, folder, reader, pictures, _before(store, reads, source), config.ingest.shard_size)
+        before = _before(store, reads, source)
+        planned = plan(store, folder, reader, pictures, before, config.ingest.shard_size, images.url)
+    if planned.remark:
+        context.progress.say(f"{INGEST}: {source}: {planned.remark}")
     if planned.unchanged:
         context.progress.say(f"{INGEST}: {planned.unchanged} rows of {source} are as they were, and stay")
     if planned.gone:
@@ -149,7 +153,10 @@ class AnnotatedMaker:
     ) -> None:
         torch.set_num_threads(threads)
         self.store, self.folder, self.source, self.config = store, folder, source, config
-        self.pictures, self.bodies = Pictures(Folder(images), config.max_pixels, Apart(elsewhere)), Bodies(bodies)
+        self.pictures, self.bodies = (
+            Pictures(Folder(images, source.follow_links), config.max_pixels, Apart(elsewhere)),
+            Bodies(bodies),
+        )
 
     def __call__(self, shard: Shard) -> ShardOutput:
         units = units_of(self.store, self.folder, shard.index, shard.ids)

@@ -43,6 +43,8 @@ class Photograph:
     image: Image.Image
     sha256: str
     noted_focal_px: float | None
+    turned: bool = False
+    """By EXIF, by a quarter."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -77,6 +79,19 @@ def decode_picture(data: bytes, name: str, max_pixels: int) -> Photograph:
         return _decode(data, name, max_pixels)
 
 
+def check_size(told: tuple[int | None, int | None], photograph: Photograph, key: str) -> None:
+    """RefusedError where annotations say another width and height than the upright picture has; None: they don't."""
+    width, height = photograph.size
+    if None in told or told == (width, height):
+        return
+    seen = f"the file says {told[0]} x {told[1]} px, the picture has {width} x {height}"
+    if told == (height, width):
+        turned = "EXIF turns it upright, but the file seems to speak of it as it is stored"
+        lies = "it seems to lie on its side (as BEDLAM's close-ups do): turn it upright"
+        seen += f"; {turned if photograph.turned else lies}. Boxes and key-points are those of the upright picture"
+    raise RefusedError("picture size differs", f"{key}: {seen}")
+
+
 def _decode(data: bytes, key: str, max_pixels: int) -> Photograph:
     image = _open(data, key, max_pixels)
     try:
@@ -90,7 +105,7 @@ def _decode(data: bytes, key: str, max_pixels: int) -> Photograph:
         upright = upright.transpose(_UPRIGHT[orientation])
     diagonal = math.hypot(*upright.size)
     focal_px = equivalent_mm / FILM_DIAGONAL_MM * diagonal if equivalent_mm else None
-    return Photograph(upright, bytes_digest(data), focal_px)
+    return Photograph(upright, bytes_digest(data), focal_px, orientation > 4)
 
 
 def _open(data: bytes, key: str, max_pixels: int) -> Image.Image:

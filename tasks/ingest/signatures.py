@@ -55,6 +55,7 @@ class Stranger:
 
     what: str
     cure: str
+    is_tar: bool = False
 
     def __str__(self) -> str:
         return f"{self.what}, which is not read here: {self.cure}"
@@ -68,7 +69,7 @@ def stranger(head: bytes) -> Stranger | None:
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC:
         return Stranger("a HEIC picture", _CONVERT)
     if _is_tar(head):
-        return Stranger("a tar archive", _UNPACK)
+        return Stranger("a tar archive", _UNPACK, is_tar=True)
     if head[16:20] == _LMDB:
         return Stranger("an LMDB database", _EXPORT)
     return None
@@ -77,6 +78,7 @@ def stranger(head: bytes) -> Stranger | None:
 def tar_in_words(file: BinaryIO, name: str) -> str:
     """What a tar archive holds by its first members, and what to do with it; `name` is the archive's."""
     try:
+        file.seek(0)
         with tarfile.open(fileobj=file, mode="r:") as archive:
             members = [member.name for member in islice(archive, _MEMBERS_LOOKED_AT) if member.isfile()]
     except (tarfile.TarError, OSError, EOFError, ValueError):

@@ -91,7 +91,7 @@ class CocoReader:
         fs, base = open_url(self.images)
         for name in names:
             for place in places if isinstance(name, str) else []:
-                if fs.exists(posixpath.join(base, place, name)):
+                if fs.exists(posixpath.join(base, place, name.replace("\\", "/"))):
                     return place
         return ""
 

@@ -68,7 +68,12 @@ class ScoreHypoReader:
         if not any(self._has_joints(row) for row in first):
             first += islice((row for row in rows if self._has_joints(row)), ROWS_LOOKED_AT)
         fs, base = open_url(self.images)
-        return agree(first, self.set, self.source.url, lambda path: bool(fs.exists(posixpath.join(base, path))))
+        return agree(
+            first,
+            self.set,
+            self.source.url,
+            lambda path: bool(fs.exists(posixpath.join(base, path.replace("\\", "/")))),
+        )
 
     def survey(self) -> Survey:
         """What the first rows show; people are counted in files of up to COUNTED_UP_TO bytes."""
