@@ -8,6 +8,7 @@ import posixpath
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tasks.ingest.folder import Folder, FolderSource, RefusedError, is_picture, key_of
 
@@ -22,6 +23,14 @@ def folded(path: str) -> str:
     """What is the same of all spellings of a path."""
     stem, ending = posixpath.splitext(posixpath.normpath(path.replace("\\", "/")))
     return unicodedata.normalize("NFC", stem + ending.lower())
+
+
+def is_spelled(fs: Any, base: str, path: str) -> bool:
+    """Whether a folder `base` has a file of this path in one of the usual spellings. Asks for each, without a list."""
+    stem, ending = posixpath.splitext(path.replace("\\", "/"))
+    endings = dict.fromkeys((ending, ending.lower(), ending.upper()))
+    forms = dict.fromkeys((stem, *(unicodedata.normalize(form, stem) for form in ("NFC", "NFD"))))
+    return any(fs.exists(posixpath.join(base, form + ending)) for form in forms for ending in endings)
 
 
 @dataclass(frozen=True)
