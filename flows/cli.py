@@ -262,10 +262,11 @@ def doctor(
     deep: Annotated[
         bool, typer.Option("--deep", help="Read everything in the store, and compare it with what was said of it.")
     ] = False,
+    follow_links: cli_data.FollowOption = None,
 ) -> None:
     """What this machine has for the engine, or what a file is; the exit code says whether anything is in the way."""
-    if data is None and (format is not None or images is not None):
-        raise ConfigError("--format and --images say how to look at data: name it with --data.")
+    if data is None and (format, images, follow_links) != (None, None, None):
+        raise ConfigError("--format, --images and --follow-links say how to look at data: name it with --data.")
     if deep and (data or checkpoint or body):
         raise ConfigError("--deep looks at the store, and --data, --checkpoint and --body at files: take one of them.")
     quiet_start()
@@ -276,7 +277,8 @@ def doctor(
     if data is not None:
         from flows.doctor_data import examine_data
 
-        examined = examine_data(data, format, images, None if body is None else str(body), config.ingest)
+        body_folder = None if body is None else str(body)
+        examined = examine_data(data, format, images, body_folder, config.ingest, follow_links=follow_links)
     if deep:
         from flows.doctor_deep import examine_deep
 

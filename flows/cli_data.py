@@ -24,6 +24,12 @@ from flows.temporary_server import begin_server
 FORMATS = "humandata, scorehypo, osx-h36m, coco, folder, video, dpo-json, multihypo-npz or scorer-eval"
 
 
+FollowOption = Annotated[
+    str | None,
+    typer.Option("--follow-links", metavar="DIR", help="Follow links of pictures and folders that stay within DIR."),
+]
+
+
 class Form(StrEnum):
     """What can be exported."""
 
@@ -66,6 +72,7 @@ def ingest(
     replace: Annotated[
         bool, typer.Option("--replace", help="Take the place of another source that was ingested as this split.")
     ] = False,
+    follow_links: FollowOption = None,
 ) -> None:
     """Take your own data into the store: pictures, annotations, pairs or hypotheses."""
     fields = changed_fields(changes)
@@ -74,7 +81,7 @@ def ingest(
     quiet_start()
     from flows.ingest_request import request
 
-    request(format, source, dataset, split, every, images, body, options, allow_leakage, replace)
+    request(format, source, dataset, split, every, images, body, options, allow_leakage, replace, follow_links)
     early_checks(store, profile, campaign, 0, fields)
     server_is_ready = begin_server()
     from flows.ingest import ingest as ingest_flow
@@ -95,6 +102,7 @@ def ingest(
         allow_leakage,
         replace,
         fields,
+        follow_links,
     )
     from flows.show_data import print_ingest
     from infra.views import write_views_sql

@@ -11,15 +11,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from flows.doctor import Finding, Level
 from flows.doctor_labels import examine_labels
 from schemas.config.stages import IngestConfig
 from schemas.errors import EngineError
 from tasks.ingest.annotations import AnnotationSource, Reader
-from tasks.ingest.folder import Folder, FolderSource, RefusedError, key_of, printable
+from tasks.ingest.folder import LEFT_OUT, Folder, FolderSource, RefusedError, key_of, printable
 from tasks.ingest.formats.osx_h36m import SUBJECTS
 from tasks.ingest.formats.recognition import Candidate, recognise
 from tasks.ingest.formats.registry import FORMATS, Format, format_named, reader_of
+from tasks.ingest.reading import check_size, read_picture
+from tasks.ingest.spellings import keys_in
 from tasks.ingest.units import plan_units
 
 ROWS = 1000
@@ -39,14 +44,17 @@ def examine_data(
     images: str | None = None,
     body: str | None = None,
     config: IngestConfig | None = None,
+    *,
+    follow_links: str | None = None,
 ) -> Iterator[Finding]:
     """What is at `url`, looked at as the format `name` if given, else as the likeliest; and the command to go on with.
     `body` poses labels that are parameters of bodies, as in an ingest; without it the free body is tried.
+    `follow_links` as an ingest takes it.
 
     Findings with the level problem say why nothing of it could be ingested.
     """
     try:
-        seen = recognise(url, images)
+        seen = recognise(url, images, follow_links)
         chosen = _chosen(url, name, images, seen.candidates)
         level: Level = "problem" if chosen is None else "note"
         for note in seen.notes:
@@ -60,9 +68,9 @@ def examine_data(
             if other != chosen and (other.format, other.url) != (chosen.format, chosen.url):
                 yield Finding("or", "note", f"{other.url} with --format {other.format}: {other.why}")
         if known.reader is None:
-            yield from _folder(chosen)
+            yield from _folder(chosen, follow_links)
         else:
-            yield from _read(chosen, known, body, config or IngestConfig())
+            yield from _read(chosen, known, body, config or IngestConfig(), follow_links)
     except EngineError as error:
         yield Finding("data", "problem", str(error))
     except OSError as error:
@@ -76,24 +84,26 @@ def _chosen(url: str, name: str | None, images: str | None, candidates: Sequence
     return fitting[0] if fitting else Candidate(name, url, "as you say", None if name == "folder" else images)
 
 
-def _folder(chosen: Candidate) -> Iterator[Finding]:
+def _folder(chosen: Candidate, follow_links: str | None) -> Iterator[Finding]:
     """A folder of pictures: its rows are those of the table of boxes, or its pictures."""
     dataset, split = _names(chosen)
     options = chosen.options
-    source = FolderSource(chosen.url, options.get("boxes"), options.get("labels"), dataset, split)
+    source = FolderSource(chosen.url, options.get("boxes"), options.get("labels"), dataset, split, follow_links)
     said: list[str] = []
     units = plan_units([source], said.append)
     for text in said:
         yield Finding("remark", "note", text.removeprefix(f"{source}: "))
+    units = units.filter(pc.invert(pc.is_in(units.column("reason"), value_set=pa.array(sorted(LEFT_OUT)))))
     yield Finding("rows", "good", f"{len(units):,}, one for each person")
     rows = [{**unit, "origin": unit["id"], "path": unit["key"]} for unit in units.slice(0, ROWS).to_pylist()]
     yield from _rows(rows)
-    if source.boxes is not None:
-        yield from _pictures(rows, chosen.url, dataset, split)
-    yield _next(chosen, dataset, split)
+    yield from _pictures(rows, source)
+    yield _next(chosen, dataset, split, follow_links)
 
 
-def _read(chosen: Candidate, known: Format, body: str | None, config: IngestConfig) -> Iterator[Finding]:
+def _read(
+    chosen: Candidate, known: Format, body: str | None, config: IngestConfig, follow_links: str | None
+) -> Iterator[Finding]:
     dataset, split = _names(chosen)
     with tempfile.TemporaryDirectory(prefix="adhmr-doctor-") as work:
         source = AnnotationSource(
@@ -121,12 +131,12 @@ def _read(chosen: Candidate, known: Format, body: str | None, config: IngestConf
                 yield from findings
             yield from _rows(rows)
             if survey.images:
-                yield from _pictures(rows, survey.images, dataset, split)
+                yield from _pictures(rows, FolderSource(survey.images, None, None, dataset, split, follow_links))
             elif known.brings == "people":
                 yield Finding("pictures", "problem", "where they are isn't known: say it with --images")
     if known.brings == "pairs":
         yield Finding("next", "note", "ingest their people first, and name the data set and split of these here")
-    yield _next(replace(chosen, options=source.options), dataset, split, body)
+    yield _next(replace(chosen, options=source.options), dataset, split, follow_links, body)
 
 
 def _first(reader: Reader) -> list[dict[str, Any]]:
@@ -167,30 +177,52 @@ def _in_words(row: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _pictures(rows: Sequence[Mapping[str, Any]], images: str, dataset: str, split: str) -> Iterator[Finding]:
-    """Whether pictures are where the rows say; the first of them stand for all."""
-    named = [row.get("path") or row.get("crop") for row in rows if row["reason"] is None]
-    wanted = list(islice(dict.fromkeys(name for name in named if name), _PICTURES_LOOKED_FOR))
-    if not wanted:
+def _pictures(rows: Sequence[Mapping[str, Any]], source: FolderSource) -> Iterator[Finding]:
+    """Whether pictures are where the rows say, and can be used; the first of them stand for all."""
+    good = [row for row in rows if row["reason"] is None]
+    first: dict[str, Mapping[str, Any]] = {}
+    for row in good:
+        path = row.get("path") or row.get("crop")
+        if path and len(first) < _PICTURES_LOOKED_FOR:
+            first.setdefault(path, row)
+    if not first:
         return
-    folder = Folder(images)
-    missing = [name for name in wanted if not _is_there(folder, FolderSource(images, None, None, dataset, split), name)]
-    if not missing:
-        yield Finding("pictures", "good", f"the first {len(wanted)} are in {images}")
-        return
-    level: Level = "problem" if len(missing) == len(wanted) else "note"
-    text = f"{len(missing)} of the first {len(wanted)} are not in {images}, such as {printable(missing[0])}"
-    yield Finding("pictures", level, text + ("; say with --images where they are" if level == "problem" else ""))
+    folder = Folder(source.images, source.follow_links)
+    keys = keys_in(folder, source, first)
+    seen = {path: _look(folder, key, first[path]) for path, key in keys.items()}
+    missing = [path for path, why in seen.items() if why and (why is keys[path] or why.reason == "picture missing")]
+    unusable = {path: why for path, why in seen.items() if why and path not in missing}
+    respelled = {path: key for path, key in keys.items() if isinstance(key, str) and key != key_of(source, path)}
+    count, where = len(first), source.images
+    bad: Level = "problem" if len(missing) + len(unusable) == count else "note"
+    if missing:
+        text = f"{len(missing)} of the first {count} are not in {where}, such as {printable(missing[0])}"
+        yield Finding("pictures", bad, text + ("; say with --images where they are" if bad == "problem" else ""))
+    if unusable:
+        refusal = next(iter(unusable.values()))
+        text = f"{len(unusable)} of the first {count} can't be used; the first: {printable(str(refusal))}"
+        yield Finding("pictures", bad, text)
+    if respelled:
+        path, key = next(iter(respelled.items()))
+        text = f"{len(respelled)} of the first {count} are spelled in another way there, such as {key!r} for {path!r}"
+        yield Finding("pictures", "note", text)
+    if not missing and not unusable:
+        yield Finding("pictures", "good", f"the first {count} are in {where}")
 
 
-def _is_there(folder: Folder, source: FolderSource, path: str) -> bool:
+def _look(folder: Folder, key: str | RefusedError, row: Mapping[str, Any]) -> RefusedError | None:
+    """Why a picture could not be ingested, None if it could."""
+    if isinstance(key, RefusedError):
+        return key
     try:
-        return bool(folder.fs.exists(folder.path(key_of(source, path))))
-    except RefusedError:
-        return False
+        photograph = read_picture(folder, key, IngestConfig().max_pixels)
+        check_size((row.get("width_px"), row.get("height_px")), photograph, key)
+    except RefusedError as refusal:
+        return refusal
+    return None
 
 
-def _next(chosen: Candidate, dataset: str, split: str, body: str | None = None) -> Finding:
+def _next(chosen: Candidate, dataset: str, split: str, follow_links: str | None, body: str | None = None) -> Finding:
     """The command that ingests what was looked at."""
     words = ["adhmr", "ingest", "--format", chosen.format, "--source", chosen.url]
     words += ["--dataset", dataset, "--split", split]
@@ -198,6 +230,8 @@ def _next(chosen: Candidate, dataset: str, split: str, body: str | None = None) 
         words += ["--images", chosen.images]
     if body is not None:
         words += ["--body", body]
+    if follow_links is not None:
+        words += ["--follow-links", follow_links]
     for name, value in chosen.options.items():
         words += [f"--{name}", value] if name in _FLAGS else ["--option", f"{name}={value}"]
     return Finding("next", "good", shlex.join(words))

@@ -28,6 +28,7 @@ def ingest(
     allow_leakage: bool = False,
     replace: bool = False,
     changes: Changes | None = None,
+    follow_links: str | None = None,
 ) -> str:
     """Take a source into the store; gives the key of the ingest, whose rows are in images, instances, labels, failures.
 
@@ -50,8 +51,9 @@ def ingest(
         allow_leakage: take pictures too that another split of the data set has
         replace: take the place of another source that was ingested as this split
         changes: configuration fields that differ from the profile, dotted name to value
+        follow_links: follow links among the pictures, as far as they lead to this folder or below it
     """
-    asked = request(format, source, dataset, split, every, images, body, options, allow_leakage, replace)
+    asked = request(format, source, dataset, split, every, images, body, options, allow_leakage, replace, follow_links)
     with session("an ingest", store, profile, campaign, changes=changes) as line:
         match asked.format.brings:
             case "pictures":

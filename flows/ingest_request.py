@@ -42,6 +42,7 @@ class Request:
             labels=options.get("labels"),
             dataset=self.source.dataset,
             split=self.source.split,
+            follow_links=self.source.follow_links,
         )
 
 
@@ -56,6 +57,7 @@ def request(
     options: Mapping[str, str] | None = None,
     allow_leakage: bool = False,
     replace: bool = False,
+    follow_links: str | None = None,
 ) -> Request:
     """The request in these words. Raises ConfigError for what doesn't go together, DataError for what isn't there."""
     known = format_named(format)
@@ -67,6 +69,10 @@ def request(
     for given, word in ((body is not None, "--body"), (replace, "--replace")):
         if given and known.brings != "people":
             raise ConfigError(f"{word} belongs to annotations of people; the format {known.name} is {known.title}.")
+    if follow_links is not None and (known.brings == "pairs" or known.name == "video"):
+        raise ConfigError(f"--follow-links belongs to folders of pictures; the format {known.name} is {known.title}.")
+    if follow_links is not None and "://" in follow_links:
+        raise ConfigError(f"--follow-links {follow_links}: give a folder of this machine; behind URLs are no links.")
     if every < 1:
         raise ConfigError(f"--every {every}: give a whole number from 1 on.")
     if images is not None and known.brings == "pictures":
@@ -76,6 +82,7 @@ def request(
     if body not in BUILT_IN:
         _check_there("folder of body files", body)
         body = place(body) if body is not None else None
+    _check_there("folder that links may lead to", follow_links)
     chosen = dict(checked_options(known, options or {}))
     for name, what in _PLACES.items():
         if name in chosen:
@@ -91,6 +98,7 @@ def request(
         place(images) if images is not None else None,
         every,
         chosen,
+        place(follow_links) if follow_links is not None else None,
     )
     return Request(known, asked, body, allow_leakage, replace)
 

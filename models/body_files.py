@@ -5,16 +5,17 @@ pickles; what needs one (official .pkl files, and object arrays inside .npz file
 SMPL and SMPL-X files are for non-commercial research only, by their own licences.
 """
 
-import io
 import zipfile
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, BinaryIO, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.npy_headers import read_header
 from models.restricted_pickle import load_restricted
 from schemas.errors import DataError
+from schemas.regular_files import open_regular
 
 Arrays = dict[str, NDArray[Any]]
 BodyModel = Literal["smpl", "smplx"]
@@ -22,6 +23,8 @@ Gender = Literal["neutral", "male", "female"]
 
 _FOLDER: Final = "human_model_files"
 _ENDINGS: Final[dict[BodyModel, tuple[str, ...]]] = {"smpl": (".pkl", ".npz"), "smplx": (".npz", ".pkl")}
+_MOST_BYTES: Final = 1 << 30
+"""Bytes of a file, packed or not: the largest published one, a pickle of SMPL-X, has about half of that."""
 _UNREADABLE = (OSError, ValueError, EOFError, AttributeError, KeyError, zipfile.BadZipFile)
 
 
@@ -75,8 +78,8 @@ def read_array(path: Path) -> NDArray[Any]:
         value = _pickled(path)
     else:
         try:
-            with path.open("rb") as stream:
-                value = _npy(stream, str(path))
+            with _opened(path) as stream:
+                value = _npy(stream, path.stat().st_size, str(path))
         except _UNREADABLE as problem:
             raise DataError(f"{path} is no readable .npy file ({problem}): copy it again.") from None
     if not _is_numbers(value):
@@ -104,9 +107,18 @@ def _is_numbers(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
 
 
+def _opened(path: Path) -> BinaryIO:
+    """The file, unless it is none or larger than any body's: then DataError. OSError as `open` raises it."""
+    stream = open_regular(path)
+    if path.stat().st_size > _MOST_BYTES:
+        stream.close()
+        raise DataError(f"{path} has {path.stat().st_size} bytes, more than the {_MOST_BYTES} of any body. It is none.")
+    return stream
+
+
 def _pickled(path: Path) -> Any:
     try:
-        with path.open("rb") as stream:
+        with _opened(path) as stream:
             return load_restricted(stream, str(path))
     except OSError as problem:
         raise DataError(f"{path} can't be read: {problem.strerror}.") from None
@@ -114,11 +126,18 @@ def _pickled(path: Path) -> Any:
 
 def _zipped(path: Path) -> dict[str, Any]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _opened(path) as file, zipfile.ZipFile(file) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > _MOST_BYTES:
+                raise DataError(
+                    f"{path} would unpack to {unpacked} bytes, more than the {_MOST_BYTES} of any body. It was not "
+                    "unpacked. Get the file again from where it is published."
+                )
             found = {}
-            for member in archive.namelist():
+            for member in archive.infolist():
+                name = member.filename
                 with archive.open(member) as stream:
-                    found[member.removesuffix(".npy")] = _npy(io.BytesIO(stream.read()), f"{path}, {member}")
+                    found[name.removesuffix(".npy")] = _npy(stream, member.file_size, f"{path}, {name}")
             return found
     except (*_UNREADABLE, NotImplementedError, RuntimeError) as problem:
         raise DataError(
@@ -127,12 +146,9 @@ def _zipped(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def _npy(stream: Any, where: str) -> Any:
-    """One array in numpy's own format; objects through the restricted unpickler."""
-    start = stream.tell()
-    version = np.lib.format.read_magic(stream)
-    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-    if header is not None and header(stream)[2].hasobject:
+def _npy(stream: Any, size: int, where: str) -> Any:
+    """One array in numpy's own format, of a file of `size` bytes; objects through the restricted unpickler."""
+    if read_header(stream, size).dtype.hasobject:
         return load_restricted(stream, where)
-    stream.seek(start)
+    stream.seek(0)
     return np.lib.format.read_array(stream, allow_pickle=False)

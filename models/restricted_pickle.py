@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from schemas.errors import DataError
 
 _PLAIN = re.compile(r"[<>=|]?([biufc](1|2|4|8|16)|[SU]\d{1,6}|\?)")
-_LARGEST = 2**31
+_LARGEST = 2**28
 """Bytes of a sparse matrix made dense; the largest of a body takes 5 MB."""
 _DEEPEST, _MOST = 12, 5_000_000
 """Nesting, and values in all, beyond which a file is no body."""
+_STEPS = 4
+"""Steps of a pickle for each of its values: one makes it, the others remember it and put it in its place."""
 _SPOOLED, _PIECE = 2**20, 2**18
 """Bytes from which on an array goes to a file, where there is a place for it, and how many are copied at once."""
 _ATTACK = "Get the file again from where it is published; a changed one may be an attack."
@@ -51,7 +53,7 @@ def load_restricted(stream: BinaryIO, where: str, spool: Path | None = None, mos
     one that is truncated or damaged.
     """
     try:
-        return _Plain(most).of(_Restricted(stream, spool).load())
+        return _Plain(most).of(_Restricted(stream, spool, _STEPS * most).load())
     except _RefusedError as problem:
         cure = next((cure for begin, cure in _CURES.items() if str(problem).startswith(begin)), _ATTACK)
         raise DataError(
@@ -254,6 +256,20 @@ ALLOWED: Final[dict[tuple[str, str], type]] = {
 """Every global that a file may name, as the file spells it (Python 2 or 3), and what stands for it."""
 
 
+class _Counted(dict[int, Callable[[Any], None]]):
+    """What each step of a pickle does; each takes a byte and may make an object of a hundred, so not without end."""
+
+    def __init__(self, steps: int, known: dict[int, Callable[[Any], None]]) -> None:
+        super().__init__(known)
+        self.left = steps
+
+    def __getitem__(self, step: int) -> Callable[[Any], None]:
+        self.left -= 1
+        if self.left < 0:
+            raise pickle.UnpicklingError("more values than arrays need")
+        return super().__getitem__(step)
+
+
 class _Restricted(pickle._Unpickler):
     """Python's own unpickler, not the one in C, which would set aside whatever memory a file's memo numbers ask for."""
 
@@ -261,9 +277,10 @@ class _Restricted(pickle._Unpickler):
     read: Callable[[int], bytes]
     append: Callable[[Any], None]
 
-    def __init__(self, stream: BinaryIO, spool: Path | None) -> None:
+    def __init__(self, stream: BinaryIO, spool: Path | None, steps: int) -> None:
         super().__init__(stream, encoding="latin1")
         self.spool = spool
+        self.dispatch = _Counted(steps, type(self).dispatch)  # type: ignore[misc]  # looked up by load
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from schemas.errors import DataError
+from schemas.regular_files import NoFileError, open_regular
 
 _ZIP, _LFS = b"PK\x03\x04", b"version https://git-lfs"
 # Best figures so far were often saved as numpy scalars. By exact name, as old and new numpy spell it; nothing else.
@@ -53,12 +54,14 @@ def read_torch(path: Path | str) -> Any:
 
 
 def _start(path: Path) -> bytes:
-    if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "is not there"
-        raise DataError(f"The checkpoint {path} {what}: give the path of a checkpoint file.")
     try:
-        with path.open("rb") as opened:
+        with open_regular(path) as opened:
             start = opened.read(64)
+    except NoFileError as error:
+        what = str(error).removeprefix("it ")
+        raise DataError(f"The checkpoint {path} {what}: give the path of a checkpoint file.") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(f"The checkpoint {path} is not there: give the path of a checkpoint file.") from error
     except OSError as error:
         raise DataError(f"The checkpoint {path} can't be read: {error.strerror}. Check its access rights.") from error
     if not start:

@@ -1,11 +1,8 @@
 """Pseudo-labels that somebody brings as a Parquet file, in the place of the policy's."""
 
-import io
 from collections.abc import Mapping, Sequence
 
-import fsspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from infra.repair import find_or_mend
 from infra.stages import Failure, StageSpec, commit_rows, now
@@ -16,6 +13,8 @@ from schemas.tables import conform
 from tasks.clean.names import GIVEN, OTHER_BODY, UNKNOWN_INSTANCE
 from tasks.context import Context
 from tasks.ingest.chains import read_standing
+from tasks.ingest.files import open_file, open_url
+from tasks.ingest.parquet_files import parquet_table
 from tasks.sharded import StageResult
 
 
@@ -38,7 +37,7 @@ def given_labels(context: Context, ingest_keys: Sequence[str], url: str) -> Stag
         return StageResult(record, reused=True)
     started_at = now()
     try:
-        given = pq.read_table(io.BytesIO(_file_bytes(url)))
+        given = parquet_table(_file_bytes(url), url)
     except pa.ArrowException as error:
         raise DataError(f"{url} is no Parquet file that can be read: {error}") from error
     if "instance_id" not in given.column_names:
@@ -96,9 +95,9 @@ def _completed(given: pa.Table, place: Mapping[str, Mapping[str, str]], stage_ke
 
 
 def _file_bytes(url: str) -> bytes:
+    fs, path = open_url(url)
     try:
-        with fsspec.open(url, "rb") as file:
-            data: bytes = file.read()
-    except (OSError, ValueError, ImportError) as error:
+        with open_file(fs, path) as file:
+            return file.read()
+    except OSError as error:
         raise DataError(f"The table of labels {url} can't be opened: {error}") from error
-    return data

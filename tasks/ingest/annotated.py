@@ -41,7 +41,8 @@ from tasks.ingest.posed import Bodies
 from tasks.ingest.reading import Photograph
 from tasks.sharded import ShardOutput, StageResult, run_sharded
 
-VERSION = 1
+VERSION = 2
+"""2 since deep and transparent pictures are read as they are meant, and paths of other systems find their pictures."""
 TABLES = ("images", "instances", "labels")
 _VIDEO = "video"
 
@@ -75,7 +76,7 @@ def ingest_annotations(
         survey = reader.survey()
         if bodies is None and survey.bodies:
             raise ConfigError(bodies_missing(source.url, survey.bodies))
-        images = Folder(survey.images)
+        images = Folder(survey.images, source.follow_links)
         pictures = partial(picture_states, images, store)
         settings = {
             "ingest": config.ingest,
@@ -102,7 +103,10 @@ def ingest_annotations(
         context.progress.say(f"{INGEST}: reading {source.url}")
         for remark in survey.remarks:
             context.progress.say(f"{INGEST}: {printable(remark)}")
-        planned = plan(store, folder, reader, pictures, _before(store, reads, source), config.ingest.shard_size)
+        before = _before(store, reads, source)
+        planned = plan(store, folder, reader, pictures, before, config.ingest.shard_size, images.url)
+    if planned.remark:
+        context.progress.say(f"{INGEST}: {source}: {planned.remark}")
     if planned.unchanged:
         context.progress.say(f"{INGEST}: {planned.unchanged} rows of {source} are as they were, and stay")
     if planned.gone:
@@ -168,7 +172,10 @@ class AnnotatedMaker:
     ) -> None:
         torch.set_num_threads(threads)
         self.store, self.folder, self.source, self.config = store, folder, source, config
-        self.pictures, self.bodies = Pictures(Folder(images), config.max_pixels, Apart(elsewhere)), Bodies(bodies)
+        self.pictures, self.bodies = (
+            Pictures(Folder(images, source.follow_links), config.max_pixels, Apart(elsewhere)),
+            Bodies(bodies),
+        )
 
     def __call__(self, shard: Shard) -> ShardOutput:
         units = units_of(self.store, self.folder, shard.index, shard.ids)

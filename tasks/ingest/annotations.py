@@ -69,7 +69,8 @@ class AnnotationSource:
     """Annotations to ingest as one split of a data set.
 
     `url` is the file or folder that the format speaks of, `images` the folder that its paths are relative to (None: as
-    the format has it). `options` are the format's own flags, such as zero_betas for HumanData's published reading.
+    the format has it). `options` are the format's own flags, such as zero_betas for HumanData's published reading;
+    `follow_links` is of pictures, as `Folder` takes it.
     """
 
     format: str
@@ -79,6 +80,7 @@ class AnnotationSource:
     images: str | None = None
     every: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
+    follow_links: str | None = None
 
     def __str__(self) -> str:
         return f"{self.dataset}/{self.split}"

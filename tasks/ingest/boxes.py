@@ -3,19 +3,13 @@
 A bad row costs that row alone; a table that can't be read at all, or lacks a column, is a DataError.
 """
 
-import csv
-import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from schemas.errors import DataError
-from tasks.ingest.files import read_url
+from tasks.ingest.box_tables import SURPLUS, read_rows
 from tasks.ingest.folder import RefusedError
 
 REQUIRED = ("path", "x", "y", "w", "h")
@@ -23,7 +17,6 @@ OPTIONAL = ("person", "focal_px", "cx", "cy")
 LARGEST = 1e7
 """Pixels: no box, focal length or principal point is larger."""
 _ABSENT = ("", "nan", "none", "null", "na")
-_SURPLUS = "more values than columns"
 
 
 @dataclass(frozen=True)
@@ -49,40 +42,43 @@ class BoxTable:
 def read_boxes(url: str, required: Sequence[str] = REQUIRED) -> BoxTable:
     """The rows of a table of boxes. Raises DataError if it can't be read, lacks a column, or has no row.
 
-    `required`: the columns that it must have; those of a video name a frame in place of a path.
+    `required`: the columns that it must have; those of a video name a frame in place of a path. Names count whatever
+    their case is, and blanks around them don't.
     """
-    data = read_url(url, "table of boxes")
-    ending = url.rsplit(".", 1)[-1].lower()
-    readers = {"csv": _read_csv, "parquet": _read_parquet, "json": _read_json}
-    if ending not in readers:
-        raise DataError(f"The table of boxes {url} ends in none of .csv, .parquet, .json.")
-    try:
-        columns, rows = readers[ending](data, (*required, *OPTIONAL))
-    except (csv.Error, pa.ArrowException, ValueError, RecursionError) as error:
-        raise DataError(f"The table of boxes {url} is no readable {ending.upper()}: {error}") from error
-    missing = [name for name in required if name not in columns]
-    if not rows:
+    read = read_rows(url, (*required, *OPTIONAL))
+    missing = [name for name in required if name not in read.columns]
+    if not read.rows:
         raise DataError(f"The table of boxes {url} has no row; it needs one for each person.")
     if missing:
         raise DataError(
-            f"The table of boxes {url} lacks the columns {', '.join(missing)}; it has {', '.join(columns) or 'none'}. "
-            f"Needed: {', '.join(required)}; optional: {', '.join(OPTIONAL)}."
+            f"The table of boxes {url} lacks the columns {', '.join(missing)}; it has "
+            f"{', '.join(read.names) or 'none'}. Needed: {', '.join(required)}; optional: {', '.join(OPTIONAL)}."
+            f"{_advice(read.names)}"
         )
-    known = frozenset(columns) & {*required, *OPTIONAL}
-    return BoxTable(tuple(rows), known, tuple(name for name in columns if name not in known))
+    ignored = tuple(name for name in read.names if name not in read.columns.values())
+    return BoxTable(read.rows, frozenset(read.columns), ignored)
+
+
+def _advice(names: Sequence[str]) -> str:
+    """What to do about columns that say the same in another way."""
+    known = {name.strip().lower() for name in names}
+    if {"x1", "y1", "x2", "y2"} <= known or {"xmin", "ymin", "xmax", "ymax"} <= known:
+        return " From two corners: x, y are the upper left one, w, h the lower right one less that."
+    return ""
 
 
 def parse_row(row: Mapping[str, Any]) -> BoxRow:
     """A row's box and camera. Raises RefusedError for values that can't be used: a box without area, say."""
-    if row.get(_SURPLUS):
-        raise RefusedError("row not readable", f"{_SURPLUS}: does a path with a comma lack its quotes?")
+    if row.get(SURPLUS):
+        raise RefusedError("row not readable", f"{SURPLUS}: does a path with a comma lack its quotes?")
     values = [_number(row.get(name)) for name in "xywh"]
     shown = ", ".join(f"{name}={row.get(name)}" for name in "xywh")
     if not all(math.isfinite(value) for value in values):
         raise RefusedError("box not finite", shown)
     x, y, w, h = values
     if w < 1 or h < 1:
-        raise RefusedError("box without area", f"{shown}: w and h must be at least one pixel")
+        parts = " (they look like parts of the picture's width and height)" if 0 < w <= 1 and 0 < h <= 1 else ""
+        raise RefusedError("box without area", f"{shown}: w and h must be at least one pixel{parts}")
     if max(abs(value) for value in values) > LARGEST:
         raise RefusedError("box far too large", f"{shown}: no picture has {LARGEST:g} pixels across")
     focal_px, cx, cy = (_optional(row, name) for name in ("focal_px", "cx", "cy"))
@@ -118,28 +114,3 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         return math.nan
-
-
-def _read_csv(data: bytes, _: Sequence[str]) -> tuple[list[str], list[Any]]:
-    reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), restkey=_SURPLUS, skipinitialspace=True)
-    names = [name.strip() for name in reader.fieldnames or []]
-    reader.fieldnames = names
-    return names, list(reader)
-
-
-def _read_parquet(data: bytes, meant: Sequence[str]) -> tuple[list[str], list[Any]]:
-    table = pq.read_table(io.BytesIO(data))
-    known = [name for name in table.column_names if name in meant]
-    rows = table.select(known).to_pylist() if known else [{}] * len(table)
-    return list(table.column_names), rows
-
-
-def _read_json(data: bytes, _: Sequence[str]) -> tuple[list[str], list[Any]]:
-    rows = json.loads(data.decode("utf-8-sig"))
-    if not isinstance(rows, list):
-        raise ValueError('a list of rows is expected: [{"path": "a.jpg", "x": 0, "y": 0, "w": 10, "h": 10}, ...]')
-    rows = [row if isinstance(row, dict) else {} for row in rows]
-    names: dict[str, None] = {}
-    for row in rows:
-        names.update(dict.fromkeys(row))
-    return list(names), rows

@@ -56,7 +56,8 @@ class CropJudge:
         return {"key": key, "person": self.people[key] - 1, "first": self.people[key] == 1}
 
     def _key(self, row: Mapping[str, Any]) -> str:
-        shown = FolderSource("", None, None, self.source.dataset, self.source.split)
+        pictures = str(self.source.options.get(PICTURES, ""))
+        shown = FolderSource(pictures, None, None, self.source.dataset, self.source.split)
         if PICTURES in self.source.options:
             return key_of(shown, row["img_path"])
         return key_of(shown, plain_name(row["img_path"] or row["crop"]))
@@ -68,9 +69,13 @@ class CropWorker(GivenWorker):
     def __init__(self, **of_all: Any) -> None:
         super().__init__(**of_all)
         assert self.source.images is not None
-        self.crops = Folder(self.source.images)
+        self.crops = Folder(self.source.images, self.source.follow_links)
         pictures = self.source.options.get(PICTURES)
-        self.pictures = Pictures(Folder(str(pictures)), self.config.max_pixels, self.apart) if pictures else None
+        self.pictures = (
+            Pictures(Folder(str(pictures), self.source.follow_links), self.config.max_pixels, self.apart)
+            if pictures
+            else None
+        )
 
     def see(self, unit: Mapping[str, Any], images: list[dict[str, Any]]) -> Given:
         """As the base class says."""

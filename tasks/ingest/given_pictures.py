@@ -53,7 +53,7 @@ class PictureWorker(GivenWorker):
 
     def __init__(self, **of_all: Any) -> None:
         super().__init__(**of_all)
-        self.pictures = Folder(self.source.images) if self.source.images else None
+        self.pictures = Folder(self.source.images, self.source.follow_links) if self.source.images else None
 
     def see(self, unit: Mapping[str, Any], images: list[dict[str, Any]]) -> Given:
         """As the base class says."""
@@ -92,7 +92,8 @@ class PictureWorker(GivenWorker):
             uri = f"{self.source.url}#{unit['row']}"
             return picture, uri, bytes_digest(unit["picture"]), default_focal_px(*picture.size), "diagonal"
         assert self.pictures is not None
-        key = key_of(FolderSource("", None, None, self.source.dataset, self.source.split), unit["img_path"])
+        shown = FolderSource(self.pictures.url, None, None, self.source.dataset, self.source.split)
+        key = key_of(shown, unit["img_path"])
         photograph = read_picture(self.pictures, key, self.config.max_pixels)
         return photograph.image, uri_of(self.store, self.pictures, key), photograph.sha256, *photograph.focal(None)
 

@@ -77,7 +77,7 @@ def ingest_hypotheses(context: Context, source: AnnotationSource, allow_leakage:
         reader = _open(source, Path(work))
         survey = reader.survey()
         spec = _spec(context, source, survey, allow_leakage, elsewhere)
-        folder, pictures = plan_folder(spec.key), _pictures(survey)
+        folder, pictures = plan_folder(spec.key), _pictures(source, survey)
         ids: list[str] = []
         facts: Mapping[str, Any] = {"count": 0, "error_column": None}
         if find_or_mend(store, spec, context.progress.say) is None:
@@ -187,10 +187,12 @@ def _spec(
     context: Context, source: AnnotationSource, survey: Survey, allow_leakage: bool, elsewhere: pa.Table | None
 ) -> StageSpec:
     config = context.config
-    crops, pictures = _pictures(survey), source.options.get(PICTURES)
+    crops, pictures = _pictures(source, survey), source.options.get(PICTURES)
     decisive = {
         "content": content_digest(survey.files, crops.listing(is_picture) if crops else None),
-        "pictures": content_digest([], Folder(str(pictures)).listing(is_picture)) if pictures else None,
+        "pictures": content_digest([], Folder(str(pictures), source.follow_links).listing(is_picture))
+        if pictures
+        else None,
         "allow_leakage": allow_leakage,
         "elsewhere": elsewhere_digest(elsewhere),
         "format": source.format,
@@ -201,6 +203,8 @@ def _spec(
         "body": load_body(config.body).digest,
         "threads": config.ray.threads_per_actor,
     }
+    if source.follow_links is not None:
+        decisive["follow_links"] = source.follow_links
     return context.spec(NAME, VERSION, decisive)
 
 
@@ -213,6 +217,6 @@ def _open(source: AnnotationSource, work: Path) -> _Reader:
     raise DataError(f"{source.format} holds no hypotheses; the formats that do are {' and '.join(FORMATS)}.")
 
 
-def _pictures(survey: Survey) -> Folder | None:
+def _pictures(source: AnnotationSource, survey: Survey) -> Folder | None:
     """The folder of crops of a hypothesis cache; of a test cache the folder of pictures, if one was named."""
-    return Folder(survey.images) if survey.images else None
+    return Folder(survey.images, source.follow_links) if survey.images else None

@@ -1,18 +1,19 @@
 """Labels that a folder brings: bodies of its people, in a Parquet table beside the boxes."""
 
-import io
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from schemas.errors import DataError
 from schemas.tables import FLOAT_VECTOR, build, contract
 from tasks.ingest.files import read_url
-from tasks.ingest.folder import FolderSource, RefusedError
+from tasks.ingest.folder import Folder, FolderSource, RefusedError
 from tasks.ingest.formats.keypoints import BY_BODY
+from tasks.ingest.parquet_files import parquet_table
+from tasks.ingest.spellings import folded
 
 LABEL_SET = "gt"
 VECTORS = ("global_orient", "body_pose", "betas", "transl", "joints", "twist")
@@ -30,8 +31,9 @@ class FolderLabels:
     def __init__(self, source: FolderSource) -> None:
         assert source.labels is not None
         self.source, self.url = source, source.labels
+        data = read_url(source.labels, "table of labels")
         try:
-            table = pq.read_table(io.BytesIO(read_url(source.labels, "table of labels")))
+            table = parquet_table(data, f"The table of labels {self.url}", (*_NEEDED, "gender"))
         except pa.ArrowException as error:
             raise DataError(f"The table of labels {self.url} is no readable Parquet file: {error}") from error
         missing = [name for name in _NEEDED if name not in table.column_names]
@@ -48,8 +50,19 @@ class FolderLabels:
                 raise DataError(f"The table of labels {self.url} has two rows for person {place[1]} of {place[0]}.")
 
     def row(self, key: str, person: int) -> int | None:
-        """The row of a person, None if there is none. Raises RefusedError for one with numbers that are not finite."""
+        """The row of a person, None if there is none: by the picture's path, or by another spelling of it.
+
+        Raises RefusedError for one with numbers that are not finite, and where several may be meant.
+        """
         row = self.rows.get((key, person))
+        if row is None:
+            # a path that is a picture of its own means that one
+            alike = [row for path, row in self._spelled.get((folded(key), person), ()) if not self._is_picture(path)]
+            if len(alike) > 1:
+                raise RefusedError(
+                    "label not clear", f"{len(alike)} rows of {self.url} may be person {person} of {key}"
+                )
+            row = alike[0] if alike else None
         if row is not None and not self.finite[row]:
             raise RefusedError("label not finite", f"person {person} of {key} in {self.url}")
         return row
@@ -59,6 +72,18 @@ class FolderLabels:
         told = {name: self.vectors[name][row].tolist() for name in VECTORS}
         none = dict.fromkeys(("root", "extrinsics", "human36m", *_HANDS))
         return {**none, **told, "body_model": "smpl", "gender": "neutral", "joints_by": BY_BODY}
+
+    @cached_property
+    def _spelled(self) -> dict[tuple[str, int], list[tuple[str, int]]]:
+        """Paths and rows by what is the same of all spellings of a path, and by person."""
+        found: dict[tuple[str, int], list[tuple[str, int]]] = {}
+        for (path, person), row in self.rows.items():
+            found.setdefault((folded(str(path)), person), []).append((str(path), row))
+        return found
+
+    def _is_picture(self, path: str) -> bool:
+        folder = Folder(self.source.images, self.source.follow_links)
+        return bool(folder.fs.exists(folder.path(path)))
 
     def table(self, rows: list[int], instances: list[str], body_digest: str) -> pa.Table:
         """Rows of the table `labels`, without stage_key, for these rows of ours and the instances that they label."""

@@ -6,7 +6,6 @@ compared with what is there before anything is unpacked.
 """
 
 import io
-import math
 import shutil
 import struct
 import tokenize
@@ -14,37 +13,25 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
 
+from models.npy_headers import Header, read_header
 from models.restricted_pickle import load_restricted
 from schemas.errors import DataError
 from tasks.ingest.column import Column, stored_column
+from tasks.ingest.files import most_unpacked
 from tasks.ingest.folder import printable
 
 _HEADER = 2**16
 _PIECE = 2**20
-_UNPACKED_FREELY, _UNPACKED_TIMES = 2**30, 200
-"""A zip may unpack to so many bytes, or to so many times its own size: poses and paths don't shrink like that."""
 _VALUES: Final = 5_000_000
 _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, LookupError),
     *(struct.error, OverflowError, MemoryError, TypeError, SyntaxError, tokenize.TokenError),
 )
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a member says of its array."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    fortran: bool
-    start: int
-    """Bytes before the values."""
 
 
 class Npz:
@@ -67,7 +54,7 @@ class Npz:
                 raise DataError(f"{name} has two members of the name {printable(key)!r}: write it again.")
             self._members[key] = member
         unpacked = sum(member.file_size for member in members)
-        if unpacked > max(_UNPACKED_FREELY, _UNPACKED_TIMES * size):
+        if unpacked > most_unpacked(size):
             raise DataError(
                 f"{name} has {size} bytes and would unpack to {unpacked}, far more than annotations do. It was not "
                 "unpacked. If you trust it, save it again with numpy.savez (uncompressed)."
@@ -118,7 +105,8 @@ class Npz:
             if not header.dtype.hasobject:
                 data = np.frombuffer(stream.read(), header.dtype)
                 return data.reshape(header.shape, order="F" if header.fortran else "C")
-            most = max(_VALUES, self._members[name].file_size)
+            # by its packed size: a list of equal numbers shrinks to nothing, and each would be an object in memory
+            most = max(_VALUES, self._members[name].compress_size)
             found = load_restricted(cast(BinaryIO, stream), where, self.work, most)
         if not isinstance(found, np.ndarray) or found.shape != header.shape:
             raise DataError(f"{where} is damaged: its {len(start)} bytes of header and its pickle don't agree.")
@@ -148,21 +136,13 @@ class Npz:
         return name.removesuffix(".npy")
 
     def _header(self, stream: io.BytesIO, size: int) -> Header:
-        version = np.lib.format.read_magic(stream)
-        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in readers:
-            raise ValueError(f"version {version} of the npy format, which arrays of numbers don't need")
-        shape, fortran, dtype = readers[version](stream)
-        start = stream.tell()
-        if dtype.hasobject and dtype.fields is None and dtype.subdtype is None:
-            return Header(shape, np.dtype(object), fortran, start)
-        if dtype.kind not in "biufSU" or dtype.fields is not None or dtype.subdtype is not None or not dtype.itemsize:
+        header = read_header(stream, size)
+        shape, dtype = header.shape, header.dtype
+        if dtype.fields is not None or dtype.subdtype is not None or dtype.kind not in "biufSUO" or not dtype.itemsize:
             raise ValueError(f"its values are of type {dtype}, where numbers or texts are expected")
-        if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize + start != size:
-            raise ValueError(f"its header speaks of {dtype} of shape {shape}, but it has {size} bytes")
-        if 0 in shape[1:] and shape[0]:
+        if not dtype.hasobject and 0 in shape[1:] and shape[0]:
             raise ValueError(f"an array of shape {shape} has no values")
-        return Header(shape, dtype, fortran, start)
+        return header
 
     @contextmanager
     def _guarded(self, what: str) -> Iterator[None]:

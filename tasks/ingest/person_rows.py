@@ -21,7 +21,7 @@ from tasks.ingest.folder import Folder, RefusedError
 from tasks.ingest.labels import LABEL_SET
 from tasks.ingest.posed import Posed
 from tasks.ingest.published_crop import cut_published_crop
-from tasks.ingest.reading import Photograph
+from tasks.ingest.reading import Photograph, check_size
 from tasks.ingest.row_checks import check_label
 
 _LARGEST_BOX = 20
@@ -55,11 +55,7 @@ def see(
 ) -> Person:
     """The person of a unit (`planned.units_of`) in its picture. RefusedError for what can't be, or can't be right."""
     width, height = photograph.size
-    told = (unit["width_px"], unit["height_px"])
-    if None not in told and told != (width, height):
-        raise RefusedError(
-            "picture size differs", f"the file says {told[0]} x {told[1]} px, the picture has {width} x {height}"
-        )
+    check_size((unit["width_px"], unit["height_px"]), photograph, unit["key"])
     focal, focal_source = photograph.focal(unit["fx"])
     centre = (width / 2 if unit["cx"] is None else unit["cx"], height / 2 if unit["cy"] is None else unit["cy"])
     intrinsics = (focal, focal if unit["fy"] is None else unit["fy"], *centre)

@@ -10,8 +10,9 @@ import io
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
@@ -23,6 +24,7 @@ from schemas.errors import DataError
 from tasks.ingest.annotations import ANNOTATIONS, AnnotationSource, Reader
 from tasks.ingest.folder import Folder, FolderSource, RefusedError, is_picture, key_of
 from tasks.ingest.plan_files import read_planned, slices, summary_file, write_planned
+from tasks.ingest.spellings import blanks_refused, spellings
 
 GONE = "no longer in the source"
 """Reason (outcome filtered) of people whom an earlier ingest had and the source has no more."""
@@ -36,11 +38,12 @@ _MEMORY = "1GB"
 @dataclass(frozen=True)
 class Plan:
     """Ids of all units, sorted. `unchanged` counts rows that an earlier ingest did, which are not among them; `gone`
-    people that an earlier one had and the source has no more, who are."""
+    people that an earlier one had and the source has no more, who are. `remark`: what a person should hear."""
 
     ids: list[str]
     unchanged: int
     gone: int
+    remark: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,11 @@ def plan(
     pictures: Callable[[], pa.Table],
     before: Before,
     shard_size: int,
+    images: str = "",
 ) -> Plan:
     """Write the units of a source to `folder` of the store, or find them written. `before` is what needs no work again.
-    `pictures` is asked after the rows were read, because reading may make them (`picture_states`).
+    `pictures` is asked after the rows were read, because reading may make them (`picture_states`). `images` is their
+    folder, which paths may begin with.
 
     DataError for a source that can't be used as a whole, and for one without a row.
     """
@@ -68,13 +73,15 @@ def plan(
     if done is not None:
         return done
     source = reader.source
-    rows = _write_rows(reader, reader.work / "rows.parquet")
+    rows = _write_rows(reader, reader.work / "rows.parquet", images)
     if not rows:
         raise DataError(f"{source.url} has no row: there is nobody to ingest.")
     units = reader.work / "units.parquet"
     with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(reader.work), "threads": 2}) as database:
-        database.register("states", pictures())
+        states = pictures()
+        database.register("states", states)
         database.register("before", before.standing)
+        remark = _register_spellings(database, reader.work / "rows.parquet", states)
         prefix = f"{source.dataset}/{source.split}/"
         database.execute(_NAMED, {"rows": str(reader.work / "rows.parquet"), "every": source.every, "prefix": prefix})
         unchanged = _count(database, "SELECT count(*) FROM named WHERE unchanged")
@@ -90,9 +97,9 @@ def plan(
             pq.write_table(table, buffer)
             write_planned(store, _file(folder, files), buffer.getvalue())
             files += 1
-    told = {"unchanged": unchanged, "gone": gone, "files": files}
+    told = {"unchanged": unchanged, "gone": gone, "files": files, "remark": remark}
     write_planned(store, summary_file(folder), canonical_json(told).encode())
-    return Plan(ids, unchanged, gone)
+    return Plan(ids, unchanged, gone, remark)
 
 
 def units_of(store: Store, folder: str, shard: int, ids: Iterable[str]) -> list[dict[str, Any]]:
@@ -106,7 +113,13 @@ def units_of(store: Store, folder: str, shard: int, ids: Iterable[str]) -> list[
 _NAMED = """
 CREATE TABLE named AS
 WITH taken AS (
-    SELECT * FROM read_parquet($rows) WHERE counts_as % $every = 0
+    SELECT listed.* REPLACE (
+        coalesce(spelled.meant, listed.key) AS key,
+        coalesce(listed.reason, spelled.reason) AS reason,
+        CASE WHEN listed.reason IS NULL AND spelled.reason IS NOT NULL THEN spelled.detail ELSE listed.detail END
+            AS detail
+    ) FROM read_parquet($rows) AS listed LEFT JOIN spelled ON listed.path = spelled.path
+    WHERE counts_as % $every = 0
 ), ranked AS (
     SELECT *, reason IS NULL AS good,
         row_number() OVER (
@@ -150,10 +163,40 @@ SELECT * FROM (
 """
 
 
-def _write_rows(reader: Reader, path: Path) -> int:
+_SPELLED: Final = pa.schema([(name, pa.string()) for name in ("path", "meant", "reason", "detail")])
+_BLANKS = """
+SELECT DISTINCT path FROM read_parquet($rows) AS listed JOIN states ON listed.path = states.key
+WHERE listed.key <> listed.path
+"""
+_MISSING = """
+SELECT DISTINCT path, key FROM read_parquet($rows) ANTI JOIN states USING (key)
+WHERE key IS NOT NULL AND NOT EXISTS (SELECT 1 FROM states WHERE states.key = path)
+"""
+
+
+def _register_spellings(database: duckdb.DuckDBPyConnection, rows: Path, states: pa.Table) -> str | None:
+    """The table `spelled`: paths that mean a picture with another spelling, or none that is clear. Gives a remark."""
+    missing = dict(database.execute(_MISSING, {"rows": str(rows)}).fetchall())
+    names = chain.from_iterable(chunk.to_pylist() for chunk in states.column("key").chunks)
+    found = spellings(missing.values(), names)
+    told: list[dict[str, str]] = []
+    for path, key in missing.items():
+        meant = found.of(key)
+        if isinstance(meant, RefusedError):
+            told.append({"path": path, "reason": meant.reason, "detail": meant.detail})
+        elif meant != key:
+            told.append({"path": path, "meant": meant})
+    for (path,) in database.execute(_BLANKS, {"rows": str(rows)}).fetchall():
+        refusal = blanks_refused(path)
+        told.append({"path": path, "reason": refusal.reason, "detail": refusal.detail})
+    database.register("spelled", pa.Table.from_pylist(told, _SPELLED))
+    return found.in_words()
+
+
+def _write_rows(reader: Reader, path: Path, images: str) -> int:
     """The reader's rows with their keys and what tells them apart; gives their number."""
     schema = pa.schema([*ANNOTATIONS, *(pa.field(name, kind) for name, kind in _OURS)])
-    shown = FolderSource("", None, None, reader.source.dataset, reader.source.split)
+    shown = FolderSource(images, None, None, reader.source.dataset, reader.source.split)
     rows = 0
     with pq.ParquetWriter(path, schema) as writer:
         for batch in reader.batches():
@@ -213,7 +256,7 @@ def _read_done(store: Store, folder: str) -> Plan | None:
         .column("id")
         .to_pylist()
     ]
-    return Plan(ids, told["unchanged"], told["gone"])
+    return Plan(ids, told["unchanged"], told["gone"], told.get("remark"))
 
 
 def _table(batch: pa.RecordBatch) -> pa.Table:
@@ -226,10 +269,12 @@ def _file(folder: str, number: int) -> str:
 
 def described(source: AnnotationSource) -> dict[str, Any]:
     """What of a source counts towards the stage's key beside its content."""
+    followed = {} if source.follow_links is None else {"follow_links": source.follow_links}
     return {
         "format": source.format,
         "dataset": source.dataset,
         "split": source.split,
         "every": source.every,
         "options": {name: str(value) for name, value in sorted(source.options.items())},
+        **followed,
     }

@@ -19,16 +19,18 @@ from tasks.context import Context
 from tasks.ingest.agreement import check_agreement
 from tasks.ingest.crop import cut_crop, encode_crop
 from tasks.ingest.files import content_digest
-from tasks.ingest.folder import Folder, FolderSource, RefusedError
+from tasks.ingest.folder import LEFT_OUT, Folder, FolderSource, RefusedError
 from tasks.ingest.labels import FolderLabels
 from tasks.ingest.leakage import Apart, Pictures, elsewhere_digest, pictures_elsewhere
 from tasks.ingest.person_rows import Person, check_box, instance_rows, rows_of, uri_of
 from tasks.ingest.posed import Bodies
 from tasks.ingest.reading import Photograph
-from tasks.ingest.units import UNITS, check_sources, plan_units
+from tasks.ingest.units import UNITS, check_sources, plan_units, with_own_boxes
 from tasks.sharded import ShardOutput, StageResult, run_sharded
 
-NAME, VERSION = "ingest", 1
+NAME = "ingest"
+VERSION, OWN_VERSION = 1, 2
+"""Of folders that a stage made, and of people's own: 2 since deep and transparent pictures are read as is meant."""
 TABLES = ("images", "instances", "labels")
 
 
@@ -41,21 +43,12 @@ def ingest_spec(
     Raises DataError for a folder or table that is not there.
     """
     check_sources(sources)
-    described = [
-        {
-            "dataset": source.dataset,
-            "split": source.split,
-            "boxes": source.boxes is not None,
-            "labels": source.labels is not None,
-            "content": None if reads else _content(source),
-        }
-        for source in _ordered(sources)
-    ]
+    described = [_described(source, not reads) for source in _ordered(sources)]
     config = {"ingest": context.config.ingest, "sources": described, "body": _body_digest(context, sources)}
     if not reads:
         elsewhere = _elsewhere(context, sources, allow_leakage)
         config |= {"allow_leakage": allow_leakage, "elsewhere": [elsewhere_digest(hashes) for hashes in elsewhere]}
-    return context.spec(NAME, VERSION, config, reads)
+    return context.spec(NAME, VERSION if reads else OWN_VERSION, config, reads)
 
 
 def ingest(
@@ -120,7 +113,7 @@ class InstanceMaker:
         self.place = {name: row for row, name in enumerate(units.column("id").to_pylist())}
         apart = [None] * len(sources) if elsewhere is None else [Apart(hashes) for hashes in elsewhere]
         self.pictures = [
-            Pictures(Folder(source.images), config.max_pixels, theirs)
+            Pictures(Folder(source.images, source.follow_links), config.max_pixels, theirs)
             for source, theirs in zip(sources, apart, strict=True)
         ]
         # whole tables, so only of the folders that this worker meets
@@ -146,7 +139,8 @@ class InstanceMaker:
                 if unit["id"] in disagree:
                     raise disagree[unit["id"]]
             except RefusedError as refusal:
-                failures.append(Failure(unit["id"], refusal.reason, refusal.detail))
+                outcome = "filtered" if refusal.reason in LEFT_OUT else "failed"
+                failures.append(Failure(unit["id"], refusal.reason, refusal.detail, outcome))
                 continue
             people.append(person)
             if label is not None:
@@ -221,9 +215,22 @@ def _see(unit: Mapping[str, Any], source: FolderSource, photograph: Photograph, 
     return Person(columns, box, square, (focal, focal, cx, cy))
 
 
-def _content(source: FolderSource) -> str:
+def _described(given: FolderSource, with_content: bool) -> dict[str, Any]:
+    """What of a source counts towards the stage's key."""
+    source = with_own_boxes(given)
     tables = [url for url in (source.boxes, source.labels) if url is not None]
-    return content_digest(tables, Folder(source.images).listing(lambda name: True))
+    content = None
+    if with_content:
+        content = content_digest(tables, Folder(source.images, source.follow_links).listing(lambda name: True))
+    followed = {} if source.follow_links is None else {"follow_links": source.follow_links}
+    return {
+        "dataset": source.dataset,
+        "split": source.split,
+        "boxes": source.boxes is not None,
+        "labels": source.labels is not None,
+        "content": content,
+        **followed,
+    }
 
 
 def _elsewhere(context: Context, sources: Sequence[FolderSource], allow_leakage: bool) -> list[pa.Table | None]:

@@ -6,7 +6,7 @@ of every row, and the counts add up.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +14,9 @@ import pyarrow as pa
 from schemas.errors import DataError
 from schemas.ids import image_id, instance_id
 from tasks.ingest.boxes import BoxRow, BoxTable, parse_row, person_of, read_boxes
-from tasks.ingest.folder import Folder, FolderSource, RefusedError, is_picture, key_of, printable
+from tasks.ingest.contents import contents_of, table_within
+from tasks.ingest.folder import Folder, FolderSource, RefusedError, key_of, printable
+from tasks.ingest.spellings import blanks_refused, spellings
 
 UNITS = pa.schema(
     [
@@ -62,22 +64,36 @@ def check_sources(sources: Sequence[FolderSource]) -> None:
         raise DataError(f"{times} folders were given for {name}: give each folder a data set or split of its own.")
 
 
-def _units_of(number: int, source: FolderSource, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-    pictures = sorted(name for name, _ in Folder(source.images).files() if is_picture(name))
+def with_own_boxes(source: FolderSource) -> FolderSource:
+    """A source without a table of boxes with the one that lies in its folder, if one does."""
+    if source.boxes is not None:
+        return source
+    return replace(source, boxes=table_within(Folder(source.images, source.follow_links)))
+
+
+def _units_of(number: int, given: FolderSource, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    found, source = contents_of(Folder(given.images, given.follow_links)), with_own_boxes(given)
+    pictures, left_out = found.pictures, found.in_words()
+    for text in left_out:
+        say(f"{source}: {text}")
     if source.boxes is None:
         if not pictures:
-            raise DataError(f"There is no picture in {source.images} (nothing that ends in .jpg, .png, ...).")
+            here = f"There is no picture in {source.images} (nothing that ends in .jpg, .png, ...)."
+            raise DataError(" ".join([here, *left_out]))
         say(
             f"{source}: NO BOXES were given, so each of the {len(pictures)} pictures as a whole counts as the box of "
             "one person. Results are better with a table of boxes: path,x,y,w,h in pixels, one row for each person."
         )
         judged = [_judge_whole(source, name) for name in pictures]
+        judged += [_Judged(each.name, refusal=RefusedError(each.reason, each.detail)) for each in found.left_out]
     else:
-        judged = _judge_table(source, read_boxes(source.boxes), say)
+        if given.boxes is None:
+            say(f"{source}: THE BOXES of {source.boxes} are taken, because that lies among the pictures.")
+        judged = _judge_table(source, read_boxes(source.boxes), pictures, say)
         named = {row.key for row in judged}
-        left_out = sum(name not in named for name in pictures)
-        if left_out:
-            say(f"{source}: {left_out} of {len(pictures)} pictures have no row in {source.boxes} and are left out.")
+        without = sum(name not in named for name in pictures)
+        if without:
+            say(f"{source}: {without} of {len(pictures)} pictures have no row in {source.boxes} and are left out.")
     yield from (_unit(number, name, row) for name, row in zip(_names(source, judged), judged, strict=True))
 
 
@@ -94,23 +110,30 @@ class _Judged:
 
 def _judge_whole(source: FolderSource, name: str) -> _Judged:
     try:
+        if name != name.strip():
+            raise blanks_refused(name)
         return _Judged(name, key_of(source, name), 0)
     except RefusedError as refusal:
         return _Judged(name, refusal=refusal)
 
 
-def _judge_table(source: FolderSource, table: BoxTable, say: Callable[[str], None]) -> list[_Judged]:
+def _judge_table(
+    source: FolderSource, table: BoxTable, pictures: Sequence[str], say: Callable[[str], None]
+) -> list[_Judged]:
     """Judge the rows in order. Persons without a number are counted within their picture."""
     if table.ignored:
         say(f"{source}: columns of {source.boxes} that mean nothing here: {', '.join(table.ignored)}.")
+    keys = _keys(source, [row.get("path") for row in table.rows], pictures, say)
     numbered = "person" in table.columns
     counted: defaultdict[str, int] = defaultdict(int)
     stands: dict[tuple[str, object], int] = {}
     judged = []
-    for line, row in enumerate(table.rows, start=1):
+    for line, (row, found) in enumerate(zip(table.rows, keys, strict=True), start=1):
         key, person = None, None
         try:
-            key = key_of(source, row.get("path"))
+            if isinstance(found, RefusedError):
+                raise found
+            key = found
             if numbered:
                 person = person_of(row)
             else:
@@ -127,6 +150,27 @@ def _judge_table(source: FolderSource, table: BoxTable, say: Callable[[str], Non
         else:
             judged.append(_Judged(row.get("path"), key, person, parsed))
     return judged
+
+
+def _keys(
+    source: FolderSource, paths: Sequence[object], pictures: Sequence[str], say: Callable[[str], None]
+) -> list[str | RefusedError]:
+    """The picture that each path means, or why it can mean none."""
+    there = frozenset(pictures)
+    keys: list[str | RefusedError] = []
+    for path in paths:
+        try:
+            key = key_of(source, path)
+            if path != key and path in there:
+                raise blanks_refused(str(path))
+            keys.append(key)
+        except RefusedError as refusal:
+            keys.append(refusal)
+    found = spellings((key for key in keys if isinstance(key, str) and key not in there), pictures)
+    told = found.in_words()
+    if told is not None:
+        say(f"{source}: {told}")
+    return [found.of(key) if isinstance(key, str) else key for key in keys]
 
 
 def _names(source: FolderSource, judged: Sequence[_Judged]) -> list[str]:

@@ -1,15 +1,13 @@
 """The meshes of a dozen people over their pictures: before, after, label. No result decides who they are."""
 
-import io
 from collections.abc import Sequence
 
-import fsspec
 import numpy as np
 import pyarrow.compute as pc
 import roma
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from infra.store import Store
 from infra.tables import read
@@ -18,10 +16,15 @@ from models.cameras import camera_from_uvd
 from models.recovery import RootSolver, recover_body
 from models.rendering import Intrinsics, overlay
 from schemas.config.engine import EngineConfig
+from schemas.config.stages import IngestConfig
+from schemas.errors import DataError
 from schemas.tables import matrix
 from tasks.context import Target
 from tasks.hypotheses import Hypotheses, read_hypotheses
 from tasks.ingest.chains import read_standing
+from tasks.ingest.files import open_file, open_url
+from tasks.ingest.folder import RefusedError
+from tasks.ingest.reading import decode_picture
 from tasks.instances import Instances, instance_ids, load_instances
 from tasks.report.content import Overlay
 
@@ -141,9 +144,9 @@ def photographs(store: Store, ingest_key: str, people: Instances) -> list[_Pictu
 def _cut(uri: str, affine: NDArray[np.float64], crop_size: int) -> _Picture | None:
     """The crop once more, at a higher resolution; None where the picture is no longer there."""
     try:
-        with fsspec.open(uri, "rb") as file:
-            picture = ImageOps.exif_transpose(Image.open(io.BytesIO(file.read()))).convert("RGB")
-    except (OSError, ValueError):
+        with open_file(*open_url(uri)) as file:
+            picture = decode_picture(file.read(), uri, IngestConfig().max_pixels).image
+    except (OSError, DataError, RefusedError):
         return None
     scale = affine[0, 0] * SIDE / crop_size  # of picture pixels to pixels of the view
     shift = affine[:, 2] * SIDE / crop_size

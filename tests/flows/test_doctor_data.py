@@ -1,11 +1,14 @@
 """doctor --data: what it says of files and folders of every format, and of those of none."""
 
+import gzip
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from flows.cli import app
@@ -121,6 +124,89 @@ def test_a_folder_with_its_table(tmp_path: Path) -> None:
     answer = call(str(tmp_path / "images"))
     assert "NO BOXES were given" in said(answer, "remark")[0]
     assert "--boxes" not in next_command(answer)
+
+
+def test_a_table_among_the_pictures_is_proposed(tmp_path: Path) -> None:
+    images = pictures.folder(tmp_path, {"a.jpg": pictures.jpeg(pictures.noise()), "b.jpg": b""})
+    (images / "boxes.csv").write_text("Path;X;Y;W;H\na.jpg;1,5;2;30;40\n")
+    for url in (images, tmp_path):
+        answer = call(str(url))
+        assert answer.exit_code == 0, answer.output
+        assert next_command(answer)[4:6] == ["--source", str(images)]
+        assert next_command(answer)[-2:] == ["--boxes", str(images / "boxes.csv")]
+        assert said(answer, "rows")[0].startswith("1, one for each person")
+
+
+def test_a_table_goes_with_the_folder_that_its_paths_start_from(tmp_path: Path) -> None:
+    pictures.folder(tmp_path, {"a.jpg": pictures.jpeg(pictures.noise())})
+    (tmp_path / "boxes.csv").write_text("path,x,y,w,h\nimages\\a.JPG,1,2,30,40\n")
+    answer = call(str(tmp_path / "boxes.csv"))
+    assert answer.exit_code == 0, answer.output
+    assert next_command(answer)[4:6] == ["--source", str(tmp_path)]
+    assert any("1 paths spell a picture in another way" in text for text in said(answer, "remark"))
+
+
+def test_what_is_left_out_and_what_cannot_be_used_is_named(tmp_path: Path) -> None:
+    files = {"a.jpg": pictures.jpeg(pictures.noise()), "b.jpg": b"no picture", "c.heic": b"", "d.jp2": b""}
+    images = pictures.folder(tmp_path, files)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "e.jpg").write_bytes(files["a.jpg"])
+    (images / "linked").symlink_to("../elsewhere")
+    answer = call(str(images))
+    assert answer.exit_code == 0, answer.output
+    remarks = " ".join(said(answer, "remark"))
+    assert "2 pictures are of types not read here: 1 .heic (c.heic), 1 .jp2 (d.jp2)" in remarks
+    assert f"1 linked folder is not followed: linked is a link to {tmp_path}/elsewhere" in remarks
+    assert said(answer, "rows") == ["2, one for each person"]
+    assert said(answer, "pictures")[0].startswith("1 of the first 2 can't be used; the first: not a picture: b.jpg")
+    answer = call(str(images), "--follow-links", str(tmp_path))
+    assert said(answer, "rows") == ["3, one for each person"]
+    assert next_command(answer)[-2:] == ["--follow-links", str(tmp_path)]
+    for name in ("a.jpg", "b.jpg"):
+        (images / name).unlink()
+    answer = call(str(images))
+    assert answer.exit_code == 1
+    assert "2 pictures are of types not read here" in " ".join(said(answer, "data"))
+
+
+def test_pictures_that_lie_on_their_side_are_named(people: list[TruePerson], tmp_path: Path) -> None:
+    """As the close-ups of BEDLAM do, whose annotations are of the upright picture."""
+    source = write_humandata(people, tmp_path)
+    turned = 0
+    for path in (tmp_path / "images").iterdir():
+        with Image.open(path) as picture:
+            turned += picture.width != picture.height
+            picture.transpose(Image.Transpose.ROTATE_90).save(path)
+    answer = call(source.url)
+    (found,) = said(answer, "pictures")
+    assert found.startswith(f"{turned} of the first 4 can't be used; the first: picture size differs: images/")
+    assert "it seems to lie on its side (as BEDLAM's close-ups do): turn it upright" in found
+
+
+@pytest.mark.parametrize("how", ["gzip", "utf-16", "capitals"])
+def test_annotations_of_other_systems_are_recognised(how: str, people: list[TruePerson], tmp_path: Path) -> None:
+    source = write_coco(people, tmp_path, "train")
+    text = Path(source.url).read_text()
+    url = Path(source.url)
+    if how == "gzip":
+        url = url.with_name(f"{url.name}.gz")
+        url.write_bytes(gzip.compress(text.encode()))
+    else:
+        url.write_bytes(text.encode("utf-16") if how == "utf-16" else text.replace(".jpg", ".JPG").encode())
+    answer = call(str(url))
+    assert answer.exit_code == 0, answer.output
+    assert next_command(answer)[3:6] == ["coco", "--source", str(url)]
+    assert said(answer, "usable") == ["4 of the first 4 can be used as far as the file shows"]
+    if how == "capitals":
+        assert said(answer, "pictures")[0].startswith("4 of the first 4 are spelled in another way there")
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "people.json")
+    answer = call(str(tmp_path / "people.json"))
+    assert answer.exit_code == 1
+    assert "is neither a file nor a folder" in " ".join(said(answer, "data"))
 
 
 def test_a_folder_is_looked_through(people: list[TruePerson], tmp_path: Path) -> None:

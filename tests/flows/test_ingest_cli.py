@@ -113,6 +113,27 @@ def test_names_that_a_terminal_would_obey(tmp_path: Path, store: Store) -> None:
     assert "\x1b" not in answer.output
 
 
+def test_links_are_followed_when_told(tmp_path: Path, store: Store) -> None:
+    pictures.folder(tmp_path, {"a.jpg": pictures.jpeg(pictures.noise()), "b.heic": b""})
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "c.jpg").write_bytes(pictures.jpeg(pictures.noise(seed=1)))
+    (tmp_path / "images" / "linked").symlink_to("../elsewhere")
+    said = ingest("--format folder --source images")
+    assert "instances 1" in said
+    assert "filtered 1 linked folder, such as mine/train/linked" in said
+    assert "filtered 1 picture type not read, such as mine/train/b.heic" in said
+    assert "instances 2" in ingest("--format folder --source images --follow-links .")
+    words = "--dataset mine --split train --profile micro --follow-links"
+    assert "There is no folder that links may lead to at nowhere" in complaint(
+        f"ingest --format folder --source images {words} nowhere"
+    )
+    assert "behind URLs are no links" in complaint(f"ingest --format folder --source images {words} s3://bucket")
+    (tmp_path / "a.mp4").write_bytes(b"")
+    assert "--follow-links belongs to folders of pictures" in complaint(
+        f"ingest --format video --source a.mp4 {words} ."
+    )
+
+
 def test_a_folder_with_pictures_of_another_split(tmp_path: Path, store: Store) -> None:
     pictures.folder(tmp_path, {f"{number}.jpg": pictures.jpeg(pictures.noise(seed=number)) for number in range(2)})
     ingest("--format folder --source images", split="test")

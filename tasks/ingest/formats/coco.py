@@ -25,6 +25,7 @@ from tasks.ingest.formats.json_rows import NOT_FINITE, POINT_COUNT, UNREADABLE, 
 from tasks.ingest.formats.json_stream import begins_with, items
 from tasks.ingest.formats.keypoints import JOINTS_29, names_of
 from tasks.ingest.formats.scorehypo import COUNTED_UP_TO, root_of
+from tasks.ingest.spellings import is_spelled
 
 SKELETON: Final = names_of("coco")
 """COCO's 17 key-points, which count where the file's category names none."""
@@ -117,7 +118,7 @@ class CocoReader:
         fs, base = open_url(self.images)
         for name in names:
             for place in places if isinstance(name, str) else []:
-                if fs.exists(posixpath.join(base, place, name)):
+                if is_spelled(fs, posixpath.join(base, place), name):
                     return place
         return ""
 

@@ -15,7 +15,9 @@ import numpy as np
 from PIL import Image
 
 from schemas.errors import DataError
+from schemas.regular_files import open_regular
 from tasks.ingest.folder import printable
+from tasks.ingest.signatures import HEAD, stranger, tar_in_words
 
 JPEG_QUALITY: Final = 95
 _ABOUT: Final = "video.json"
@@ -30,6 +32,7 @@ class VideoFile:
     def __init__(self, path: Path, url: str, max_pixels: int) -> None:
         self.path, self.url, self.max_pixels = path, url, max_pixels
         self.name = printable(url.rstrip("/").rsplit("/", 1)[-1])
+        self._check_kind()
         with self.opened() as (_, stream):
             self.width, self.height = int(stream.codec_context.width), int(stream.codec_context.height)
             self.codec = str(stream.codec_context.name)
@@ -38,6 +41,17 @@ class VideoFile:
             self.rate = float(stream.average_rate or 0)
             length = stream.duration * stream.time_base if stream.duration and stream.time_base else 0
             self.seconds = float(length)
+
+    def _check_kind(self) -> None:
+        """DataError for archives and the like: FFmpeg finds a video wherever pictures follow each other."""
+        try:
+            with open_regular(self.path) as file:
+                known = stranger(file.read(HEAD))
+                archive = tar_in_words(file, self.url) if known is not None and known.is_tar else None
+        except OSError as error:
+            raise DataError(f"{self.url} can't be read as a video: {error}") from error
+        if known is not None:
+            raise DataError(archive or f"{self.url} is {known}.")
 
     @contextmanager
     def opened(self) -> Iterator[tuple[Any, Any]]:

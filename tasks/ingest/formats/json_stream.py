@@ -1,8 +1,9 @@
 """JSON files of any size, read item by item, with every way in which they can be broken told as one DataError.
 
-ijson does the parsing. Two things that it refuses are read here, because programs write them for single bad rows, whose
-neighbours shall not be lost: NaN and Infinity, which are no JSON (null takes their place, so what reads numbers sees
-one that is missing), and numbers beyond what a double or an integer of 64 bits holds (they come as infinite or huge).
+ijson does the parsing, of UTF-8; what is in another encoding, or packed with gzip, is turned into that. Two things that
+it refuses are read here, because programs write them for single bad rows, whose neighbours shall not be lost: NaN and
+Infinity, which are no JSON (null takes their place, so what reads numbers sees one that is missing), and numbers beyond
+what a double or an integer of 64 bits holds (they come as infinite or huge).
 """
 
 import re
@@ -16,6 +17,8 @@ import ijson
 import numpy as np
 
 from schemas.errors import DataError
+from schemas.regular_files import open_regular
+from tasks.ingest.text_files import as_utf8
 
 _CHUNK: Final = 1 << 18
 _LONGEST: Final = 1 << 24
@@ -32,15 +35,17 @@ _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
 _UNKNOWN = re.compile(rb"-?\b(?:NaN|Infinity)\b")
 _ENDLESS_NUMBER = re.compile(rb"\d{4000}")
 # Python makes no integers of more digits (4300), and ijson's C parser ends the process over one that it can't make.
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 # What the parsers behind ijson raise: their own errors, and for bad numbers, escapes and bytes those of Python.
 _BROKEN = (ijson.JSONError, ValueError, OverflowError, ArithmeticError, RecursionError, MemoryError)
 
 
 def begins_with(path: Path) -> str:
     """ "[" for a file that holds a list, "{" for an object. Raises DataError for anything else."""
-    with _opened(path) as file:
-        text = file.read(_CHUNK).removeprefix(_BYTE_ORDER_MARK).lstrip(b" \t\r\n")
+    try:
+        with _opened(path) as file:
+            text = file.read(_CHUNK).lstrip(b" \t\r\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no readable JSON: {error}. Save it as UTF-8.") from error
     if text[:1] not in (b"[", b"{"):
         begins = f"begins with {text[:16].decode('latin-1')!r}" if text else "is empty"
         raise DataError(f"{path} holds neither a list nor an object of JSON: it {begins}.")
@@ -96,8 +101,9 @@ def _inexact(value: Any) -> Any:
 
 
 def _opened(path: Path) -> BinaryIO:
+    """The file as UTF-8, whatever it was written in."""
     try:
-        return path.open("rb")
+        return as_utf8(open_regular(path), str(path))
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror or error}") from error
 
@@ -122,8 +128,6 @@ class _Plain:
                 new = self.file.read(_CHUNK)
             except OSError as error:
                 raise DataError(f"{self.path} can't be read: {error.strerror or error}") from error
-            if self.position == 0:
-                new = new.removeprefix(_BYTE_ORDER_MARK)
             self.position += len(new)
             if not new:
                 last, self._rest = self._rest, b""

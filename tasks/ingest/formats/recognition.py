@@ -1,11 +1,9 @@
 """What format a path or URL is in, told by its content. A look that never raises: what can't be read is said so."""
 
-import csv
-import io
 import posixpath
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -16,9 +14,11 @@ import pyarrow.parquet as pq
 
 from schemas.errors import DataError, EngineError
 from tasks.ingest.annotations import AnnotationSource
-from tasks.ingest.boxes import REQUIRED
-from tasks.ingest.files import local_file, open_url
-from tasks.ingest.folder import is_picture, printable
+from tasks.ingest.box_tables import csv_columns
+from tasks.ingest.boxes import REQUIRED, read_boxes
+from tasks.ingest.contents import contents_of, table_within
+from tasks.ingest.files import is_local, local_file, open_file, open_url
+from tasks.ingest.folder import Folder, FolderSource, is_picture, printable
 from tasks.ingest.formats.frames import VideoFile
 from tasks.ingest.formats.humandata import files_of
 from tasks.ingest.formats.json_stream import begins_with, items
@@ -28,6 +28,9 @@ from tasks.ingest.formats.scorehypo_sets import recognise as set_of
 from tasks.ingest.formats.scorer_cache import ScorerCacheReader
 from tasks.ingest.formats.video import COLUMNS, MAX_PIXELS
 from tasks.ingest.npz_columns import Npz
+from tasks.ingest.signatures import Stranger, stranger, tar_in_words
+from tasks.ingest.spellings import keys_in
+from tasks.ingest.text_files import as_utf8, without_gz
 
 VIDEOS: Final = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".flv"})
 _HEAD = 4096
@@ -35,7 +38,7 @@ _ROWS_LOOKED_AT = 20
 _FILES_LOOKED_AT = 12
 _PICTURES_LOOKED_AT = 2000
 _PICTURES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"II*\x00", b"MM\x00*")
-_ANNOTATIONS: Final = (".npz", ".json", ".csv", ".parquet")
+_ANNOTATIONS: Final = (".npz", ".json", ".csv", ".parquet", ".json.gz", ".csv.gz")
 _SUBJECT = re.compile(r"Human36M_subject(\d{1,4})_data\.json")
 _LABELS: Final = ("path", "person", "global_orient", "body_pose")
 
@@ -59,20 +62,21 @@ class Recognition:
     notes: tuple[str, ...]
 
 
-def recognise(url: str, images: str | None = None) -> Recognition:
+def recognise(url: str, images: str | None = None, follow_links: str | None = None) -> Recognition:
     """What formats the file or folder at `url` could be in; `images` is the folder of its pictures, if it is known.
+    `follow_links` as `Folder` takes it.
 
     Reads beginnings, headers and a few rows; remote files are copied to a temporary folder for that.
     """
     with tempfile.TemporaryDirectory(prefix="adhmr-look-") as work:
-        look = _Look(images, Path(work))
+        look = _Look(images, Path(work), follow_links)
         candidates = look.at(url)
     return Recognition(tuple(candidates), tuple(dict.fromkeys(look.notes)))
 
 
 class _Look:
-    def __init__(self, images: str | None, work: Path) -> None:
-        self.images, self.work = images, work
+    def __init__(self, images: str | None, work: Path, follow_links: str | None) -> None:
+        self.images, self.work, self.follow_links = images, work, follow_links
         self.notes: list[str] = []
         self.tables_of_labels: list[str] = []
 
@@ -96,6 +100,8 @@ class _Look:
             yield from self._folder(url, fs, path)
         elif fs.isfile(path):
             yield from self._file(url, fs, path)
+        elif fs.exists(path):
+            self.notes.append(f"{url} is neither a file nor a folder: nothing was read from it.")
         elif any(sign in url for sign in "*?[,"):
             first = files_of(url)[0]
             yield from (
@@ -107,25 +113,40 @@ class _Look:
             self.notes.append(f"There is nothing at {url}.")
 
     def _file(self, url: str, fs: Any, path: str) -> Iterator[Candidate]:
-        with fs.open(path, "rb") as file:
-            head = bytes(file.read(_HEAD))
-        text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        with open_file(fs, path) as file:
+            head = file.read(_HEAD)
+            known = stranger(head)
+            archive = tar_in_words(file, url) if known is not None and known.is_tar else None
         if not head:
             self.notes.append(f"{url} is empty.")
+        elif archive is not None:
+            self.notes.append(archive)
         elif head.startswith(b"PK"):
             yield from self._npz(url)
         elif head.startswith(b"PAR1"):
-            with fs.open(path, "rb") as file:
+            with open_file(fs, path) as file:
                 yield from self._table(url, _parquet_columns(file, url), "a Parquet table")
         elif head.startswith(_PICTURES):
             folder = posixpath.dirname(url) or "."
             self.notes.append(f"{url} is one picture: name the folder that it is in ({folder}).")
-        elif text[:1] in (b"[", b"{"):
-            yield from self._json(url)
         elif head.startswith(b"\x80") and url.lower().endswith((".pkl", ".pickle", ".pt", ".pth", ".npy")):
             self.notes.append(f"{url} is a pickle, which no format here is; save what it holds as npz or json.")
-        elif url.lower().endswith(".csv"):
+        else:
+            yield from self._text(url, fs, path, known)
+
+    def _text(self, url: str, fs: Any, path: str, known: Stranger | None) -> Iterator[Candidate]:
+        """JSON and CSV, whatever they are written in; what is none may be a video."""
+        with open_file(fs, path) as file, as_utf8(file, url) as plain:
+            try:
+                text = plain.read(_HEAD).lstrip()
+            except UnicodeDecodeError:
+                text = b""
+        if text[:1] in (b"[", b"{"):
+            yield from self._json(url)
+        elif without_gz(url).lower().endswith(".csv"):
             yield from self._table(url, _csv_columns(text), "a CSV table")
+        elif known is not None:
+            self.notes.append(f"{url} is {known}.")
         else:
             yield from self._video(url)
 
@@ -149,8 +170,15 @@ class _Look:
             yield from self._list_cache(url)
             return
         held = ", ".join(printable(name) for name in npz.names[:12]) or "nothing"
+        pictures = sum(map(is_picture, npz.names))
         if any(name.endswith("data.pkl") for name in npz.names):
             self.notes.append(f"{url} is a file of PyTorch's: `adhmr doctor --checkpoint` says what is in it.")
+        elif pictures:
+            folder = printable(posixpath.basename(url)).removesuffix(".zip") or "pictures"
+            self.notes.append(
+                f"{url} is a zip archive with {pictures} pictures ({held}), which is not read as it is: unpack it "
+                f"(unzip {printable(posixpath.basename(url))} -d {folder}), and ingest that folder."
+            )
         else:
             self.notes.append(f"{url} is an npz of none of the formats here; it holds {held}.")
 
@@ -170,12 +198,12 @@ class _Look:
             yield Candidate("scorer-eval", url, f"a list cache of {len(cache)} entries with hypotheses", self.images)
 
     def _json(self, url: str) -> Iterator[Candidate]:
-        file, name = local_file(url, self.work, "file"), posixpath.basename(url)
+        file, name = local_file(url, self.work, "file"), without_gz(posixpath.basename(url))
         container = begins_with(file) == "{"
         first = islice(items(file, "annotations.item" if container else "item"), _ROWS_LOOKED_AT)
         rows: list[Mapping[str, Any]] = [row for row in first if isinstance(row, dict)]
         keys = {key for row in rows for key in row}
-        subject = _SUBJECT.fullmatch(name)
+        subject = _SUBJECT.fullmatch(posixpath.basename(url))
         if subject:
             yield from self._human36m(posixpath.dirname(url) or ".", {name}, url)
         if not rows:
@@ -183,7 +211,7 @@ class _Look:
             self.notes.append(f"{url} is {what}: none of the formats here.")
         elif {"l_joints", "w_joints"} <= keys:
             yield Candidate("dpo-json", url, "a list of pairs with l_joints and w_joints", self.images)
-        elif not container and {*REQUIRED[1:]} <= keys and keys & {"path", "frame"}:
+        elif not container and {*REQUIRED[1:]} <= _lowered(keys) and _lowered(keys) & {"path", "frame"}:
             yield from self._table(url, sorted(keys), "a list of boxes")
         else:
             yield from self._people(url, container, rows, name, has_boxes="bbox" in keys and "image_id" in keys)
@@ -206,13 +234,14 @@ class _Look:
     def _table(self, url: str, columns: Sequence[str], what: str) -> Iterator[Candidate]:
         """A table of boxes is no source by itself: it goes with its pictures, or with its video."""
         folder = posixpath.dirname(url) or "."
-        if {*REQUIRED} <= set(columns):
-            pictures = self.images or self._with_pictures(folder)
+        names = _lowered(columns)
+        if names >= {*REQUIRED}:
+            pictures = self.images or self._with_pictures(folder, url)
             if pictures:
                 yield Candidate("folder", pictures, f"{what} of boxes by path: {url}", options={"boxes": url})
             else:
                 self.notes.append(f"{url} is {what} of boxes by path: say with --images where the pictures are.")
-        elif {*COLUMNS} <= set(columns):
+        elif names >= {*COLUMNS}:
             self.notes.append(f"{url} is {what} of boxes by frame: name its video, and this with --boxes.")
         elif {*_LABELS} <= set(columns):
             self.tables_of_labels.append(url)
@@ -221,12 +250,32 @@ class _Look:
             shown = printable(", ".join(columns[:20])) or "none"
             self.notes.append(f"{url} is {what} with the columns {shown}; one of boxes has {', '.join(REQUIRED)}.")
 
-    def _with_pictures(self, folder: str) -> str | None:
-        for place in (posixpath.join(folder, "images"), folder):
-            fs, path = open_url(place)
-            if fs.isdir(path) and _count_pictures(fs, path)[0]:
-                return place
-        return None
+    def _with_pictures(self, folder: str, table: str) -> str | None:
+        """The folder that the paths of a table of boxes start from, as far as that is told by its place."""
+        places = [place for place in (posixpath.join(folder, "images"), folder) if self._count_pictures(place)[0]]
+        if len(places) > 1:
+            paths = (row.get("path") for row in islice(read_boxes(table).rows, _ROWS_LOOKED_AT))
+            named = [path for path in paths if isinstance(path, str)]
+            for place in places:
+                opened, source = Folder(place, self.follow_links), FolderSource(place, None, None, "any", "any")
+                keys = [key for key in keys_in(opened, source, named).values() if isinstance(key, str)]
+                if any(opened.fs.exists(opened.path(key)) for key in keys):
+                    return place
+        return places[0] if places else None
+
+    def _count_pictures(self, url: str) -> tuple[int, bool]:
+        """How many pictures there are below a folder, and whether there are more than were counted."""
+        fs, path = open_url(url)
+        if not fs.isdir(path):
+            return 0, False
+        # behind a URL, a folder is listed bit by bit, because it may be large
+        names = (
+            (name for name, _ in Folder(url, self.follow_links).files())
+            if is_local(fs)
+            else (str(name) for _, _, files in fs.walk(path) for name in files)
+        )
+        count = sum(1 for _ in islice(filter(is_picture, names), _PICTURES_LOOKED_AT))
+        return count, count == _PICTURES_LOOKED_AT
 
     def _folder(self, url: str, fs: Any, path: str) -> Iterator[Candidate]:
         names = _names(fs, path)
@@ -238,6 +287,9 @@ class _Look:
         files = [f"{base}/{name}" for name in sorted(names)] + [f"{base}/annotations/{name}" for name in sorted(inner)]
         readable = [name for name in files if name.lower().endswith(_ANNOTATIONS) and "Human36M_subject" not in name]
         found += [each for name in readable[:_FILES_LOOKED_AT] for each in self.at(name)]
+        if not found and fs.isdir(posixpath.join(path, "images")):
+            within = table_within(Folder(f"{base}/images"))
+            found += self.at(within) if within is not None else []
         if len(readable) > _FILES_LOOKED_AT:
             self.notes.append(f"{url} has {len(readable)} files of annotations; {_FILES_LOOKED_AT} were looked at.")
         yield from map(self._with_labels, found)
@@ -246,21 +298,22 @@ class _Look:
             self.notes.append(
                 f"{url} has {len(videos)} videos ({printable(videos[0])}): name one of them to ingest it."
             )
-        count, more = _count_pictures(fs, path)
+        count, more = self._count_pictures(base)
         if count and not any(each.format == "folder" for each in found):
             counted = f"{'at least ' if more else ''}{count} pictures"
             made = Candidate("folder", base, f"a folder with {counted}", options=self._beside(base, fs, path))
             yield self._with_labels(made)
         elif not count and not found and not readable and not videos:
-            self.notes.append(f"{url} is a folder without pictures, videos and annotations.")
+            told = contents_of(Folder(base, self.follow_links)).in_words()
+            self.notes.append(" ".join([f"{url} is a folder without pictures, videos and annotations.", *told]))
 
     def _beside(self, url: str, fs: Any, path: str) -> dict[str, str]:
         """A table of boxes that stands beside a folder of pictures."""
         parent = path.rstrip("/").rpartition("/")[0]
         for name in sorted(_names(fs, parent)) if parent else ():
-            if "box" in name.lower() and name.lower().endswith((".csv", ".parquet", ".json")):
+            if "box" in name.lower() and name.lower().endswith((".csv", ".parquet", ".json", ".csv.gz", ".json.gz")):
                 table = posixpath.join(posixpath.dirname(url), name)
-                looked = _Look(url, self.work).at(table)
+                looked = _Look(url, self.work, self.follow_links).at(table)
                 if any(each.options.get("boxes") == table for each in looked):
                     return {"boxes": table}
         return {}
@@ -297,16 +350,6 @@ def _names(fs: Any, path: str) -> set[str]:
     }
 
 
-def _count_pictures(fs: Any, path: str) -> tuple[int, bool]:
-    """How many pictures there are below a folder, and whether there are more than were counted."""
-    count = 0
-    for _, _, files in fs.walk(path):
-        count += sum(is_picture(str(name)) for name in files)
-        if count >= _PICTURES_LOOKED_AT:
-            return count, True
-    return count, False
-
-
 def _parquet_columns(file: Any, url: str) -> list[str]:
     try:
         return [str(name) for name in pq.read_schema(file).names]
@@ -315,5 +358,9 @@ def _parquet_columns(file: Any, url: str) -> list[str]:
 
 
 def _csv_columns(head: bytes) -> list[str]:
-    line = head.decode("utf-8", "replace").splitlines()[:1]
-    return [name.strip() for row in csv.reader(io.StringIO("\n".join(line))) for name in row]
+    return csv_columns(head.decode("utf-8", "replace").partition("\n")[0])[0]
+
+
+def _lowered(names: Iterable[str]) -> set[str]:
+    """Names of columns as tables of boxes take them."""
+    return {name.strip().lower() for name in names}

@@ -21,6 +21,7 @@ from tasks.ingest.formats.json_stream import begins_with, items
 from tasks.ingest.formats.scorehypo_conventions import ROWS_LOOKED_AT, agree
 from tasks.ingest.formats.scorehypo_rows import Agreed, frame_of, joints_of, person, picture_path
 from tasks.ingest.formats.scorehypo_sets import PublishedSet, named, recognise
+from tasks.ingest.spellings import is_spelled
 
 COUNTED_UP_TO: Final = 1 << 26
 """Bytes of a file whose rows a survey counts; for larger ones that takes too long."""
@@ -68,7 +69,7 @@ class ScoreHypoReader:
         if not any(self._has_joints(row) for row in first):
             first += islice((row for row in rows if self._has_joints(row)), ROWS_LOOKED_AT)
         fs, base = open_url(self.images)
-        return agree(first, self.set, self.source.url, lambda path: bool(fs.exists(posixpath.join(base, path))))
+        return agree(first, self.set, self.source.url, lambda path: is_spelled(fs, base, path))
 
     def survey(self) -> Survey:
         """What the first rows show; people are counted in files of up to COUNTED_UP_TO bytes."""

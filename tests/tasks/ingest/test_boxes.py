@@ -1,6 +1,7 @@
 """Tables of boxes: three formats, one meaning; bad rows cost themselves, bad tables are named."""
 
 import csv
+import gzip
 import json
 import math
 from pathlib import Path
@@ -75,6 +76,64 @@ def test_a_bad_table_is_one_clear_line(tmp_path: Path, name: str, content: str |
         read_boxes(str(path))
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value).strip()
+
+
+SAID = "path,x,y,w,h\nZürich.jpg,10.5,10,80,100\n"
+WRITTEN = {
+    "utf-16.csv": SAID.encode("utf-16"),
+    "marked.csv": SAID.encode("utf-8-sig"),
+    "packed.csv.gz": gzip.compress(SAID.encode()),
+    "packed.csv": gzip.compress(SAID.encode("utf-16")),
+    "semicolons.csv": SAID.replace(",", ";").replace("10.5", "10,5").encode(),
+    "tabs.csv": SAID.replace(",", "\t").replace("10.5", "10,5").encode(),
+    "capitals.csv": SAID.replace("path,x,y,w,h", " Path ,X, Y,W , H").encode(),
+    "quoted.csv": SAID.replace("path,x,y,w,h", '"Path";"X";"Y";"W";"H"')
+    .replace("Zürich.jpg,10.5,10,80,100", '"Zürich.jpg";"10,5";"10";"80,0";"1e2"')
+    .encode(),
+    "utf-16.json": json.dumps([{"path": "Zürich.jpg", "x": 10.5, "y": 10, "w": 80, "h": 100}]).encode("utf-16"),
+    "capitals.json.gz": gzip.compress(b'[{"PATH": "Z\\u00fcrich.jpg", "X": "10.5", "Y ": 10, "W": 80, "h": 100}]'),
+}
+
+
+@pytest.mark.parametrize("name", sorted(WRITTEN))
+def test_tables_are_read_as_programs_of_any_country_write_them(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(WRITTEN[name])
+    table = read_boxes(str(tmp_path / name))
+    assert len(table.rows) == 1
+    assert table.rows[0]["path"] == "Zürich.jpg"
+    assert parse_row(table.rows[0]).box == (10.5, 10, 80, 100)
+    assert table.ignored == ()
+
+
+def test_names_of_columns_count_whatever_their_case(tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table({"Path": ["a.jpg"], "X": [1], "x ": ["?"], "y": [1], "Y": ["?"], "w": [1], "H": [1]}),
+        tmp_path / "b.parquet",
+    )
+    with pytest.raises(DataError, match=r"b\.parquet is no readable PARQUET: it has several columns x \('X', 'x '\)"):
+        read_boxes(str(tmp_path / "b.parquet"))
+    (tmp_path / "b.csv").write_text("Path,x,X,y,W,h,Person\na.jpg,1,?,2,3,4,7\n")
+    table = read_boxes(str(tmp_path / "b.csv"))
+    assert table.rows == ({"path": "a.jpg", "x": "1", "y": "2", "w": "3", "h": "4", "person": "7"},)
+    assert (table.columns, table.ignored) == ({"path", "x", "y", "w", "h", "person"}, ("X",))
+    for twice in ("path,x,x,y,w,h\na.jpg,1,1,2,3,4\n", "path,X, X,y,w,h\na.jpg,1,1,2,3,4\n"):
+        (tmp_path / "b.csv").write_text(twice)
+        with pytest.raises(DataError, match="it has several columns x"):
+            read_boxes(str(tmp_path / "b.csv"))
+
+
+def test_boxes_that_are_said_in_another_way_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "corners.csv").write_text("path,x1,y1,x2,y2\na.jpg,10,10,90,110\n")
+    with pytest.raises(DataError, match=r"lacks the columns x, y, w, h; .* From two corners: x, y are the upper left"):
+        read_boxes(str(tmp_path / "corners.csv"))
+    with pytest.raises(RefusedError, match="they look like parts of the picture's width and height"):
+        parse_row({"x": "0.1", "y": "0.1", "w": "0.6", "h": "0.8"})
+
+
+def test_a_csv_that_is_no_utf_8_says_so(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_bytes(SAID.encode("cp1252"))
+    with pytest.raises(DataError, match=r"b\.csv is no readable CSV: .* Save it as UTF-8"):
+        read_boxes(str(tmp_path / "b.csv"))
 
 
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:

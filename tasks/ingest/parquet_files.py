@@ -1,0 +1,87 @@
+"""Parquet files that people bring: what they say of themselves is looked at before anything is unpacked.
+
+A column of equal values takes no room in a file, however long it is, and so does a long text that stands in every row.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas.errors import DataError
+
+MOST_ROWS: Final = 2_000_000
+MOST_BYTES: Final = 1 << 31
+"""Of unpacked values; the labels of a million people have half of that."""
+_AT_ONCE: Final = 10_000
+_WIDTHS: Final = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT96": 12, "BYTE_ARRAY": 4}
+"""Bytes of a value by its physical type, 8 where it isn't listed; a text comes as its number in a list of texts."""
+
+
+def parquet_columns(data: bytes) -> list[str]:
+    """The names of a file's columns. Raises pa.ArrowException where it is no Parquet."""
+    return [str(name) for name in pq.read_schema(io.BytesIO(data)).names]
+
+
+def parquet_table(data: bytes, what: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table in a file, or those of these columns that it has.
+
+    Raises pa.ArrowException where it is no Parquet, and DataError, which calls the file `what`, where it unpacks to
+    more than MOST_ROWS or MOST_BYTES.
+    """
+    schema = pq.read_schema(io.BytesIO(data))
+    known = [each for each in schema if columns is None or each.name in columns]
+    texts = [each.name for each in known if _is_text(each.type)]
+    with pq.ParquetFile(io.BytesIO(data), read_dictionary=texts) as file:
+        _check_sizes(file.metadata, {each.name for each in known}, texts, what)
+        parts = list(_plain(file.iter_batches(_AT_ONCE, columns=[each.name for each in known]), what))
+    plain = pa.schema([pa.field(each.name, _value_type(each.type), each.nullable) for each in known])
+    return pa.concat_tables([plain.empty_table(), *(part.cast(plain) for part in parts)])
+
+
+def _check_sizes(metadata: pq.FileMetaData, columns: set[str], texts: Sequence[str], what: str) -> None:
+    """DataError where the file's own numbers are beyond the limits."""
+    if metadata.num_rows > MOST_ROWS:
+        raise DataError(f"{what} has {metadata.num_rows} rows, more than the {MOST_ROWS} that are read. Split it.")
+    size = 0
+    for group in range(metadata.num_row_groups):
+        for number in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(number)
+            name = chunk.path_in_schema.split(".")[0]
+            if name not in columns:
+                continue
+            if chunk.physical_type == "BYTE_ARRAY" and name not in texts:
+                raise DataError(f"{what} has texts within lists in its column {name}; one is expected.")
+            size += chunk.num_values * _WIDTHS.get(chunk.physical_type, 8) + chunk.total_uncompressed_size
+    _check_size(size, what)
+
+
+def _plain(batches: Iterator[pa.RecordBatch], what: str) -> Iterator[pa.Table]:
+    """Batches as tables, as long as their texts, written out, have room together."""
+    size = 0
+    for batch in batches:
+        for column in batch.columns:
+            if pa.types.is_dictionary(column.type):
+                lengths = pc.binary_length(column.dictionary).take(column.indices)
+                size += int(pc.sum(lengths).as_py() or 0)
+        _check_size(size, what)
+        yield pa.Table.from_batches([batch])
+
+
+def _check_size(size: int, what: str) -> None:
+    if size > MOST_BYTES:
+        raise DataError(f"{what} would unpack to {size} bytes, more than the {MOST_BYTES} that are read. Split it.")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return any(
+        test(_value_type(kind))
+        for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    )
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
