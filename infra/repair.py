@@ -13,11 +13,12 @@ from infra.data_files import DataFile, holds_what_its_name_says
 from infra.delta_log import Entry
 from infra.log_repair import ASIDE, mend_logs
 from infra.merging import withdraw_row
-from infra.round_repair import lost_events
+from infra.protocol_repair import mend_protocol
 from infra.shards import damage, receipts_left, rows_of, unreadable_receipts
 from infra.snapshots import Opened, newest
 from infra.stages import StageRecord, StageSpec, find
 from infra.store import Store
+from infra.table_rows import LostFileError
 from infra.versions import put_files, write_version
 from infra.whole import CURE, Torn, standing, torn_stages
 from schemas.errors import StoreError
@@ -119,9 +120,14 @@ def repair(store: Store, *, dry_run: bool = False) -> list[Finding]:
     if dry_run and found:
         left = "the other tables and stages can be looked at once the logs can be read: run it without --dry-run."
         return [*found, Finding("left", left)]
-    found += [Finding("done" if done else "left", text) for done, text in lost_events(store, dry_run=dry_run)]
-    found += _torn(store, dry_run)
-    found += _lost(store)
+    found += [Finding("done" if done else "left", text) for done, text in mend_protocol(store, dry_run=dry_run)]
+    try:
+        found += _torn(store, dry_run)
+        found += _lost(store)
+    except LostFileError as error:  # of `stages`, without which nobody knows what is finished
+        if not found:
+            raise
+        found.append(Finding("left", f"finished stages were not looked at: {error}"))
     for path, why in unreadable_receipts(store):
         if not dry_run:
             store.remove(path)

@@ -15,7 +15,7 @@ from infra.begun import note_begin, note_end, unfinished
 from infra.shards import Tally, cut, write_shard
 from infra.stages import StageSpec, commit_rows
 from infra.store import Store
-from infra.tables import read
+from infra.tables import live_files, log_entry, read
 from schemas.tables import build
 from tests.infra import helpers
 
@@ -197,6 +197,21 @@ def test_a_promotion_and_a_rollback_at_the_same_moment(lived: Store, tmp_path: P
     assert (last["previous"], newest["previous"]) == (SECOND, last["policy"])
     assert rounds.current_policy(lived, "c") == newest["policy"]
     assert {SECOND, FIRST, BASE} <= set(read(lived, "rounds").column("policy").to_pylist())
+
+
+def test_repair_says_what_it_did_and_what_is_left(lived: Store) -> None:
+    assert "Nothing to repair" in call("repair", "--store", lived.url).output
+    key = helpers.run(lived).stage_key
+    Path(lived.path(log_entry("scores", 1))).unlink()
+    for words, told in ((["--dry-run"], "would do"), ([], "done")):
+        said = call("repair", *words, "--store", lived.url)
+        assert said.exit_code == 0, said.output
+        assert said.output.startswith(f"{told}  toy {key[:12]}: scores has 0 of 7 rows: put back from files")
+    file = live_files(lived, "scores")[0]
+    lived.remove(file.name)
+    left = call("repair", "--store", lived.url)
+    assert left.exit_code == 1
+    assert left.output.startswith(f"left  {file.name} is not there. Put it back from a copy, or: ")
 
 
 def test_status_of_a_store_at_rest(lived: Store) -> None:

@@ -1,0 +1,116 @@
+"""Files of `stages` and `rounds` that are gone, or not as they were written.
+
+A merged file is taken apart again, as long as the files that it was made of are there. Of a campaign's log the newest
+event may be forgotten, so that it happens again: nothing else tells what an event was but the note of the version that
+added it. An older one, on which later ones rest, has to come back from a copy of the store.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+from infra.data_files import MANY, DataFile
+from infra.delta_log import Entry, log_folder
+from infra.shards import rows_of
+from infra.snapshots import Opened, newest
+from infra.store import Store
+from infra.table_rows import read_files
+from infra.versions import write_version
+from schemas.tables import contract
+
+PROTOCOL = ("stages", "rounds")
+_COPY = "only a copy of the store can bring it back"
+
+
+@dataclass
+class _Version:
+    """What the log tells of the version that added a file."""
+
+    note: str = ""
+    claims: dict[str, int] = field(default_factory=dict)
+    merged: list[tuple[str, int]] = field(default_factory=list)
+    """Paths and sizes of the files that it removed."""
+
+
+def mend_protocol(store: Store, *, dry_run: bool) -> Iterator[tuple[bool, str]]:
+    """Mend both tables as far as that goes; whether each loss was mended, and in words what was, or would be, done."""
+    for table in PROTOCOL:
+        snapshot = newest(store, table)
+        files = snapshot.of() if snapshot is not None else []
+        sizes = store.sizes([file.name for file in files])
+        lost = [file for file in files if sizes.get(file.name) != file.size]
+        versions = _versions(store, table) if lost else {}
+        for file in lost:
+            version = versions.get(file.path, _Version())
+            if version.merged:
+                yield _take_apart(store, file, version, dry_run)
+            elif file.stage_key == MANY:  # (the row of one stage is written again with its stage)
+                yield _forget(store, file, version, [one for one in files if one not in lost], dry_run)
+
+
+def _take_apart(store: Store, file: DataFile, version: _Version, dry_run: bool) -> tuple[bool, str]:
+    sizes = store.sizes([f"tables/{file.table}/{path}" for path, _ in version.merged])
+    parts = []
+    for path, size in version.merged:
+        name = f"tables/{file.table}/{path}"
+        rows = rows_of(store, name) if sizes.get(name) == size else None
+        if rows is None:
+            return False, f"{file.name} is gone, with {file.rows} rows, and so is {path}, a part of it: {_COPY}."
+        parts.append(DataFile(file.table, path, (), rows, size))
+    if sum(part.rows for part in parts) != file.rows:
+        return False, f"{file.name} is gone, with {file.rows} rows, and was not made by merging files: {_COPY}."
+
+    def follow(opened: Opened) -> Entry | None:
+        if file not in opened.snapshot.of():
+            return None
+        return Entry(parts, [file], note="repaired: a merged file was lost", moves=True)
+
+    if not dry_run:
+        write_version(store, file.table, follow)
+    return True, f"{file.name} is gone: the {len(parts)} files that it was made of take its place again."
+
+
+def _forget(store: Store, file: DataFile, version: _Version, whole: list[DataFile], dry_run: bool) -> tuple[bool, str]:
+    logs = {name.removeprefix("log:"): place for name, place in version.claims.items() if name.startswith("log:")}
+    if file.rows != 1 or len(logs) != 1:
+        return False, f"{file.name} is gone, with {file.rows} rows: {_COPY}."
+    ((campaign, place),) = logs.items()
+    kept = read_files(store, contract(file.table), whole, columns=["campaign", "sequence"]).to_pylist()
+    if any(row["campaign"] == campaign and row["sequence"] > place for row in kept):
+        return False, f"{file.name} is gone, with the event '{version.note}', on which later ones rest: {_COPY}."
+
+    def follow(opened: Opened) -> Entry | None:
+        if file not in opened.snapshot.of():
+            return None
+        claims = {name: claimed - 1 for name, claimed in version.claims.items()}
+        return Entry(removes=[file], transactions=claims, note="repaired: an event was lost")
+
+    if not dry_run:
+        write_version(store, file.table, follow)
+    return (
+        True,
+        f"the event '{version.note}' was lost with its file: taken out of the log, it can happen again.",
+    )
+
+
+def _versions(store: Store, table: str) -> dict[str, _Version]:
+    """For each file that the log still tells of, the version that added it first."""
+    found: dict[str, _Version] = {}
+    for path in store.whole_files(log_folder(table)):
+        if not path.endswith(".json"):
+            continue
+        version, added = _Version(), []
+        for line in store.read_bytes(path).splitlines():
+            said = json.loads(line)
+            if "commitInfo" in said:
+                version.note = said["commitInfo"].get("userMetadata") or ""
+            elif "txn" in said:
+                version.claims[said["txn"]["appId"]] = int(said["txn"]["version"])
+            elif "remove" in said:
+                version.merged.append((unquote(said["remove"]["path"]), int(said["remove"]["size"])))
+            elif "add" in said:
+                added.append(unquote(said["add"]["path"]))
+        for one in added:
+            found.setdefault(one, version)
+    return found
