@@ -72,7 +72,12 @@ def ray_session(
             if address and address != "local":
                 _join(address, threads)
             else:
-                _start(cpus, gpus, object_store_bytes, *_own_folders(folders, spill_folder))
+                files, spilled_objects = _own_folders(folders, spill_folder)
+                try:
+                    _start(cpus, gpus, object_store_bytes, files, spilled_objects)
+                except Exception:
+                    folders.pop_all()  # they stay: what Ray's processes said of it is there
+                    raise
             _quieten()
             yield dict(ray.cluster_resources())
         finally:

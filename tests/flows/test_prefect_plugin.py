@@ -17,6 +17,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.plugins import HookContext
 
 from flows import prefect_plugin
+from infra.private import write_secret
 from infra.processes import birth
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +110,10 @@ def test_the_server_of_make_serve_is_meant_where_none_is_named(tmp_path: Path) -
     plain |= {"ADHMR_SERVE": str(tmp_path), "PREFECT_HOME": str(tmp_path / "home")}
 
     def api(**environment: str) -> str:
-        script = "from prefect.settings import PREFECT_API_URL; import prefect; print(PREFECT_API_URL.value())"
+        script = (
+            "from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL; import prefect;"
+            "print(PREFECT_API_URL.value(), PREFECT_API_AUTH_STRING.value())"
+        )
         return subprocess.run(
             [sys.executable, "-c", script],
             cwd=ROOT,
@@ -119,8 +123,11 @@ def test_the_server_of_make_serve_is_meant_where_none_is_named(tmp_path: Path) -
             check=True,
         ).stdout
 
-    assert api() == "http://127.0.0.1:4321/api\n"
-    assert api(PREFECT_API_URL="http://127.0.0.1:4999/api") == "http://127.0.0.1:4999/api\n"
+    assert api() == "http://127.0.0.1:4321/api None\n"
+    write_secret(tmp_path / "prefect-login", "name:word")
+    assert api() == "http://127.0.0.1:4321/api name:word\n"
+    assert api(PREFECT_API_URL="http://localhost:4321/api") == "http://127.0.0.1:4321/api name:word\n"
+    assert api(PREFECT_API_URL="http://127.0.0.1:4999/api") == "http://127.0.0.1:4999/api None\n"
     served["born"] = "before"
     (tmp_path / "services.json").write_text(json.dumps({"mark": "m", "services": [served]}))
-    assert api() == "None\n"
+    assert api() == "None None\n"
