@@ -126,27 +126,35 @@ class OsxHuman36mReader:
             units[subject] = unit_of(np.stack(found), self._url(subject, "joints"), HUMAN36M_BONES) if found else 1.0
         return units
 
+    @cached_property
+    def hand_numbers(self) -> int:
+        """Numbers of most hands: 45 are read, as axis-angles of 15 joints."""
+        counts = Counter(
+            len(hand)
+            for body in self._first_bodies()
+            for key in _HANDS
+            if (hand := beyond(body.get(key), 0)) is not None
+        )
+        return counts.most_common(1)[0][0] if counts else _FINGERS
+
     def _looked_over(self) -> list[str]:
         """What of the first bodies is not taken: shapes and faces beyond ten numbers, hands that are no 15 joints."""
-        shapes: list[NDArray[np.float64]] = []
-        faces: list[NDArray[np.float64]] = []
-        hands = Counter[int]()
-        for subject in self.subjects:
-            for _, body in islice(_frames(self._files[subject, "bodies"]), _FRAMES_LOOKED_AT):
-                if not isinstance(body, dict):
-                    continue
-                for held, key, count in ((shapes, "shape", BETAS), (faces, "expr", _EXPRESSION)):
-                    rest = beyond(body.get(key), count)
-                    held += [] if rest is None else [rest]
-                hands.update(np.size(body[key]) for key in _HANDS if isinstance(body.get(key), list))
-        remarks = [cut_words("shapes", shapes), cut_words("faces", faces)]
-        odd = [f"{times} of {count} numbers" for count, times in hands.items() if count != _FINGERS]
-        if odd:
+        remarks = []
+        for what, key, count in (("shapes", "shape", BETAS), ("faces", "expr", _EXPRESSION)):
+            rest = [more for body in self._first_bodies() if (more := beyond(body.get(key), count)) is not None]
+            remarks.append(cut_words(what, rest))
+        if self.hand_numbers != _FINGERS:
             remarks.append(
-                f"Of the first hands, {' and '.join(odd)} are no 15 joints' axis-angles ({_FINGERS} numbers; 6 to 24 "
-                "are components of a hand's PCA): they are NOT read, and such hands count as unknown."
+                f"Hands have {self.hand_numbers} numbers, where 15 joints' axis-angles have {_FINGERS}; 6 to 24 are "
+                "components of a hand's PCA. They are NOT read, and the hands count as unknown."
             )
         return [remark for remark in remarks if remark]
+
+    def _first_bodies(self) -> Iterator[Mapping[str, Any]]:
+        for subject in self.subjects:
+            for _, body in islice(_frames(self._files[subject, "bodies"]), _FRAMES_LOOKED_AT):
+                if isinstance(body, dict):
+                    yield body
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All people in the order of the files."""
@@ -200,7 +208,7 @@ class OsxHuman36mReader:
                     except KeyError:
                         what = f"both {SUFFIXES['joints']} and {SUFFIXES['bodies']}"
                         raise RefusedError(MISSING, f"not in {what}: frame {frame} (action/subaction/frame)") from None
-                    told |= _label(world, body, camera, self.units[subject])
+                    told |= _label(world, body, camera, self.units[subject], self.hand_numbers)
                 except RefusedError as error:
                     told |= json_rows.refused(error)
                 yield told
@@ -222,7 +230,7 @@ def _index(value: Any, what: str) -> str:
     return str(int(text)) if text else str(whole(value, what, 0, 10**9))
 
 
-def _label(world: Any, body: Any, camera: _Camera, unit: float) -> dict[str, Any]:
+def _label(world: Any, body: Any, camera: _Camera, unit: float, hand_numbers: int) -> dict[str, Any]:
     joints = points(world, "joint_3d", (17,), (3,)) * unit @ camera.turn.T + camera.shift_m
     given = json_rows.table(body, "the body")
     root = Rotation.from_matrix(camera.turn) * Rotation.from_rotvec(numbers(entry(given, "root_pose"), "root_pose", 3))
@@ -241,7 +249,7 @@ def _label(world: Any, body: Any, camera: _Camera, unit: float) -> dict[str, Any
         **camera.pixels,
     }
     for key, column in _HANDS.items():
-        if given.get(key) is not None and np.size(given[key]) == _FINGERS:  # else said of the file
+        if given.get(key) is not None and hand_numbers == _FINGERS:  # else they are not read, which is said
             told[column] = vector(numbers(given[key], key, _FINGERS))
     if given.get("jaw_pose") is not None:
         told["jaw_pose"] = vector(numbers(given["jaw_pose"], "jaw_pose", 3))

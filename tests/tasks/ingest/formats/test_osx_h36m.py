@@ -71,6 +71,32 @@ def test_the_test_reads_camera_4_of_two_subjects(people: list[TruePerson], tmp_p
     assert OsxHuman36mReader(one, tmp_path / "work").images == str(tmp_path / "images")
 
 
+def test_what_no_table_takes_is_said_and_the_body_is_read(people: list[TruePerson], tmp_path: Path) -> None:
+    def other(content: Any) -> None:
+        for actions in content.values():
+            for body in actions["1"].values():
+                body |= {"lhand_pose": [0.1] * 12, "rhand_pose": [0.1] * 12, "expr": [0.5] * 50}
+                body["shape"] = [*body["shape"], 2.5]
+
+    source = write_osx_h36m(people[:3], tmp_path, subjects=[1], edit=_edit("bodies", other))
+    rows = _rows(source, tmp_path / "work")
+    assert [row["reason"] for row in rows] == [None] * 3
+    assert {row["left_hand_pose"] for row in rows} == {row["right_hand_pose"] for row in rows} == {None}
+    assert all(row["expression"] == [0.5] * 10 for row in rows)
+    np.testing.assert_allclose(rows[1]["betas"], people[1].label.betas, atol=1e-4)
+    shapes, faces, hands = OsxHuman36mReader(source, tmp_path / "work").survey().remarks
+    assert shapes.startswith("3 of the first shapes have up to 11 numbers; 10 are taken and the rest is CUT, up to 2.5")
+    assert "faces have up to 50 numbers" in faces
+    assert "Hands have 12 numbers" in hands
+    short = _edit("bodies", lambda content: _body(content).update(expr=[0.5] * 4))
+    source = write_osx_h36m(people[:3], tmp_path, subjects=[1], edit=short)
+    assert _rows(source, tmp_path / "work")[1]["expression"] == [0.5] * 4 + [0.0] * 6
+    # one hand of another length among others is that row's fault
+    odd = _edit("bodies", lambda content: _body(content).update(lhand_pose=[0.1] * 12))
+    source = write_osx_h36m(people[:3], tmp_path, subjects=[1], edit=odd)
+    assert [row["reason"] for row in _rows(source, tmp_path / "work")] == [None, "row not readable", None]
+
+
 def _edit(kind: str, change: Any) -> Any:
     def edit(which: str, content: Any) -> Any:
         if which == kind:

@@ -169,6 +169,55 @@ def test_what_the_description_leaves_open_is_settled_by_the_rows(people: list[Tr
     _near(row, "root", people[0].label.joints[0], 1e-4)
 
 
+@pytest.mark.parametrize("name", ["3dpw", "human36m", "mpii"])
+def test_shapes_beyond_ten_numbers_are_cut_and_said(people: list[TruePerson], tmp_path: Path, name: str) -> None:
+    def longer(content: Any) -> Any:
+        for row in content["annotations"] if isinstance(content, dict) else content:
+            (row if name == "human36m" else row["smpl_param"])["betas" if name == "human36m" else "shape"] += [-1.5, 0]
+        return content
+
+    reader = ScoreHypoReader(write_scorehypo(people, tmp_path, name, edit=longer), tmp_path / "work")
+    (said,) = (remark for remark in reader.survey().remarks if "CUT" in remark)
+    assert said.startswith("3 of the first shapes have up to 12 numbers; 10 are taken and the rest is CUT, up to 1.5")
+    _near(_rows(reader.source, tmp_path / "work")[0], "betas", people[0].label.betas, 1e-4)
+
+
+def test_joints_relative_to_the_root_are_placed_by_what_else_says_it(people: list[TruePerson], tmp_path: Path) -> None:
+    def relative(content: Any) -> Any:
+        for row in content["annotations"]:
+            key = "smpl_joints" if "smpl_joints" in row else "smpl_joint_cam"
+            joints = np.array(row[key])
+            row[key] = (joints - joints[0]).tolist()
+        return content
+
+    def without_place(content: Any) -> Any:
+        for row in relative(content)["annotations"]:
+            row.pop("root_coord", None)
+        return content
+
+    row = _rows(write_scorehypo(people, tmp_path, "human36m", edit=relative), tmp_path / "work")[0]
+    _near(row, "root", people[0].label.joints[0], 1e-4)
+    row = _rows(write_scorehypo(people, tmp_path, "3dpw", edit=relative), tmp_path / "work")[0]
+    _near(row, "transl", people[0].label.transl, 1e-4)
+    row = _rows(write_scorehypo(people, tmp_path, "human36m", edit=without_place), tmp_path / "work")[0]
+    assert (row["reason"], row["root"], row["transl"]) == (None, None, None)
+
+
+def test_boxes_of_containers_may_be_corners_or_elsewhere(people: list[TruePerson], tmp_path: Path) -> None:
+    def corners(content: Any) -> Any:
+        for row in content["annotations"]:
+            x, y, w, h = row["bbox"]
+            row["bbox"] = [x, y, x + w, y + h]
+        return content
+
+    reader = ScoreHypoReader(write_scorehypo(people, tmp_path, "3dpw", edit=corners), tmp_path / "work")
+    assert any("two corners" in remark for remark in reader.survey().remarks)
+    for row, person in zip(_rows(reader.source, tmp_path / "work"), people, strict=True):
+        _near(row, "box", person.box, 1e-6)
+    elsewhere = write_scorehypo(people, tmp_path, "3dpw", edit=_spoilt("bbox", [1, 1, 14, 14]))
+    assert [row["reason"] for row in _rows(elsewhere, tmp_path / "work")] == [None, "box disagrees", None]
+
+
 def test_labels_that_coco_marks_as_invalid_are_left_out(people: list[TruePerson], tmp_path: Path) -> None:
     def invalid(content: Any) -> Any:
         content[0]["joint_cam_valid"] = 0
