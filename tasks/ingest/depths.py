@@ -118,7 +118,7 @@ def _white(values: NDArray[Any], mode: str, told: Told) -> float | None:
 
 def _check_upper_bytes(image: Image.Image, told: Told, name: str) -> None:
     """RefusedError for 16-bit colours of which Pillow, which reads the upper byte alone, leaves next to nothing."""
-    largest = max(high for _, high in image.convert("RGB").getextrema())
+    largest = int(np.asarray(image.convert("RGB")).max())
     if largest < 256 / _FILLED and told.high != 2**16 - 1:
         raise RefusedError(
             UNKNOWN_DEPTH,
