@@ -16,7 +16,7 @@ from infra import intact, rounds, whole
 from infra.begun import unfinished
 from infra.shards import receipts_left
 from infra.store import MARKER, Store
-from infra.tables import read
+from infra.tables import live_files, read
 from infra.views import query
 from models.checkpoints import digest_of
 from schemas.errors import EngineError
@@ -66,9 +66,10 @@ def drawn(store: Store, count: int, seed: int, shares: Mapping[str, float]) -> l
     """`count` flips; `shares` says how many of them fall upon which kinds (by the first word), evenly within these."""
     draw = random.Random(seed)
     files: dict[str, dict[str, list[str]]] = {}
+    live = {file.name for table in TABLES for file in live_files(store, table, every_stage=True)}
     for path in store.list_files(""):
         kind = kind_of(path)
-        if kind is not None and store.size(path):
+        if kind is not None and store.size(path) and (path in live or not kind.startswith("data")):
             files.setdefault(kind.split()[0], {}).setdefault(kind, []).append(path)
     words = [word for word in shares if word in files]
     flips = []

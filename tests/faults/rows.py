@@ -79,8 +79,7 @@ ROWS = (
         (f"{FAULTS}test_flipped_bits.py", "tests/infra/test_intact.py", "tests/infra/test_sealed.py",
          "tests/flows/test_doctor_deep.py", f"{TRAINING}test_a_damaged_file_of_an_earlier_run",
          "tests/tasks/ingest/test_plan_files.py::test_a_damaged_plan_is_said_and_made_again",
-         "tests/tasks/test_model_store.py::test_a_damaged_model",
-         "tests/tasks/test_model_store.py::test_another_models"),
+         "tests/tasks/test_model_store.py"),
     ),
     Row(
         "clocks jump, shards of other code",
