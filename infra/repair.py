@@ -11,6 +11,7 @@ from typing import Literal
 
 from infra.data_files import DataFile, holds_what_its_name_says
 from infra.delta_log import Entry
+from infra.intact import LostFileError
 from infra.log_repair import ASIDE, mend_logs
 from infra.merging import withdraw_row
 from infra.protocol_repair import mend_protocol
@@ -18,7 +19,6 @@ from infra.shards import damage, receipts_left, rows_of, unreadable_receipts
 from infra.snapshots import Opened, newest
 from infra.stages import StageRecord, StageSpec, find
 from infra.store import Store
-from infra.table_rows import LostFileError
 from infra.versions import put_files, write_version
 from infra.whole import CURE, Torn, standing, torn_stages
 from schemas.errors import StoreError

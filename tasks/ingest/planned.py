@@ -168,7 +168,7 @@ _BLANKS = """
 SELECT DISTINCT path FROM read_parquet($rows) AS listed JOIN states ON listed.path = states.key
 WHERE listed.key <> listed.path
 """
-_MISSING = """
+_NOT_THERE = """
 SELECT DISTINCT path, key FROM read_parquet($rows) ANTI JOIN states USING (key)
 WHERE key IS NOT NULL AND NOT EXISTS (SELECT 1 FROM states WHERE states.key = path)
 """
@@ -176,7 +176,7 @@ WHERE key IS NOT NULL AND NOT EXISTS (SELECT 1 FROM states WHERE states.key = pa
 
 def _register_spellings(database: duckdb.DuckDBPyConnection, rows: Path, states: pa.Table) -> str | None:
     """The table `spelled`: paths that mean a picture with another spelling, or none that is clear. Gives a remark."""
-    missing = dict(database.execute(_MISSING, {"rows": str(rows)}).fetchall())
+    missing = dict(database.execute(_NOT_THERE, {"rows": str(rows)}).fetchall())
     names = chain.from_iterable(chunk.to_pylist() for chunk in states.column("key").chunks)
     found = spellings(missing.values(), names)
     told: list[dict[str, str]] = []
