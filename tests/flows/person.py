@@ -77,6 +77,13 @@ class Person:
             found = [run for run in client.read_flow_runs() if run.deployment_id is not None]
         return sorted(found, key=lambda run: str(run.expected_start_time))
 
+    def files_with_the_login(self) -> list[str]:
+        """Files below the folder, the server's database among them, in which the server's password stands."""
+        password = (login(self.services) or ":").partition(":")[2].encode()
+        assert password
+        found = [path for path in self.folder.rglob("*") if path.is_file() and password in path.read_bytes()]
+        return [str(path.relative_to(self.folder)) for path in found]
+
     def print_logs(self) -> None:
         """For whoever reads why a test failed."""
         for log in sorted(self.folder.glob("*.log")):

@@ -28,6 +28,7 @@ def test_a_round_by_its_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert "Flow run finished successfully in " in said
             assert len(cluster.processes("raylet")) == 2
             deployments, runs = person.deployments(), person.runs()
+            assert person.files_with_the_login() == ["prefect-login"]
         except BaseException:
             person.print_logs()
             raise
