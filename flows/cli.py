@@ -22,6 +22,7 @@ from flows.cli_options import (
     open_store,
 )
 from flows.errors import clear_errors
+from flows.guard import guarded
 from flows.quiet import quiet_start
 from flows.temporary_server import begin_server
 from schemas.errors import ConfigError, DataError
@@ -301,7 +302,7 @@ def vacuum(
 
 def main() -> None:
     """The entry point of the console script."""
-    app()
+    guarded(app)
 
 
 def _examined(store: str | None, name: str, checkpoint: Path | None, body: Path | None) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ import os
 import re
 from dataclasses import dataclass
 
+from flows import errors
 from schemas.errors import EngineError
 
 
@@ -89,7 +90,10 @@ class _Drop(logging.Filter):
 
 
 class _CurableErrors(logging.Filter):
-    """Drops what Prefect logs about runs that an EngineError ended: the traceback, then the state that quotes it."""
+    """Drops what Prefect logs about runs that an EngineError ended: the traceback, then the state that quotes it.
+
+    Likewise of runs that somebody has stopped.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,6 +107,8 @@ class _CurableErrors(logging.Filter):
             self._told.add(str(error)[:60])
             return False
         text = record.getMessage()
+        if text.startswith(("Crash detected!", "Finished in state Crashed")):
+            return not (errors.stopping or re.search("aborted by an? (termination|interrupt) signal", text))
         if not text.startswith("Finished in state Failed"):
             return True
         # where a retry was refused, Prefect quotes the error's class and logs no traceback before

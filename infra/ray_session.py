@@ -15,10 +15,15 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import ray
+from ray._common.utils import get_default_ray_temp_dir
 from ray._private import auto_init_hook, ray_constants
+from ray._private import worker as ray_worker
 
+from infra.ray_watch import keep_quiet_about_the_end, own_children, signals_left_alone, start_deadline, watched
 from schemas.digests import PACKAGES
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, EngineError
+
+log = logging.getLogger(__name__)
 
 _OBJECT_STORE_BYTES = 256 * 1024**2
 _NOT_SENT = ["__pycache__", "*.pyc"]  # beside stores and environments, which lie in none of our packages
@@ -65,12 +70,14 @@ def ray_session(
     settings = {name: os.environ.get(name, value) for name, value in wanted.items()}
     with _environment({**settings, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}):
         try:
-            if address and address != "local":
-                _join(address, threads)
-            else:
-                _start(cpus, gpus, object_store_bytes, spill_folder)
-            _quieten()
-            yield dict(ray.cluster_resources())
+            with signals_left_alone():
+                if address and address != "local":
+                    _join(address, threads)
+                else:
+                    _start_twice(cpus, gpus, object_store_bytes, spill_folder)
+            with watched(ray_worker._global_node.all_processes, ray.shutdown):
+                _quieten()
+                yield dict(ray.cluster_resources())
         finally:
             ray.shutdown()
 
@@ -114,10 +121,32 @@ def _amounts(of: Mapping[str, float]) -> str:
     return ", ".join(f"{amount:g} {name}" for name, amount in of.items())
 
 
+def _start_twice(cpus: int | None, gpus: int | None, object_store_bytes: int, spill_folder: str | None) -> None:
+    """Start a local Ray; once more, if that fails or doesn't end. EngineError if it doesn't start then either."""
+    for last_try in (False, True):
+        try:
+            with start_deadline(), own_children():
+                _start(cpus, gpus, object_store_bytes, spill_folder)
+            return
+        except OSError:
+            raise  # such as a folder that can't be written: the second time it can't, either
+        except Exception as error:
+            ray.shutdown()  # of what is in this process
+            said = " ".join(str(error).split())[:200]
+            if last_try:
+                raise EngineError(
+                    f"Ray does not start on this machine, in two attempts: {said}. If the machine is very busy or its "
+                    "memory is full, run the same command again later; what Ray's processes said is in "
+                    f"{get_default_ray_temp_dir()}/session_latest/logs."
+                ) from error
+            log.warning("Ray did not start (%s). Once more.", said)
+
+
 def _start(cpus: int | None, gpus: int | None, object_store_bytes: int, spill_folder: str | None) -> None:
     paths = [str(_checkout()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     variables = {
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        "RAY_prestart_worker_first_driver": "0",  # else the start waits for workers, for ever if one of them dies
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process per training that waits for clouds to take nodes away
     }
     with _environment(variables), _loopback_only():
@@ -201,6 +230,7 @@ def _bare(address: str) -> str:
 
 def _quieten() -> None:
     """No bars and no chatter of Ray Data: the stages report progress themselves."""
+    keep_quiet_about_the_end()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.enable_operator_progress_bars = False
