@@ -22,8 +22,9 @@ from flows.cli_options import (
     open_store,
 )
 from flows.errors import clear_errors
-from flows.guard import guarded
 from flows.quiet import quiet_start
+from flows.supervised import supervised
+from flows.surroundings import settle
 from flows.temporary_server import begin_server
 from schemas.errors import ConfigError, DataError
 
@@ -39,6 +40,7 @@ class _Clear(TyperGroup):
     """Errors that a person can cure end any command with one line."""
 
     def invoke(self, ctx: Any) -> Any:
+        settle()
         with clear_errors():
             return super().invoke(ctx)
 
@@ -302,7 +304,7 @@ def vacuum(
 
 def main() -> None:
     """The entry point of the console script."""
-    guarded(app)
+    supervised(app)
 
 
 def _examined(store: str | None, name: str, checkpoint: Path | None, body: Path | None) -> Iterator[Finding]:

@@ -17,8 +17,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from flows.prefect_address import look_past_socks, why_it_does_not_answer
 from infra.services import past_proxies
-from schemas.errors import EngineError
+from schemas.errors import ConfigError, EngineError
 
 _VARIABLE = "PREFECT_API_URL"
 _START_SECONDS = 120.0
@@ -29,12 +30,17 @@ _WATCH_SECONDS = 1.0
 def begin_server() -> Callable[[], None]:
     """Start a server for the rest of this process, unless settings name one; the answer waits until it is ready.
 
-    What is called later raises EngineError if the server can't start.
+    Raises ConfigError if the server that is named doesn't answer. What is called later raises EngineError if the
+    temporary one can't start.
     """
     from prefect.context import refresh_global_settings_context
     from prefect.settings import PREFECT_API_URL
 
-    if PREFECT_API_URL.value():
+    named = PREFECT_API_URL.value()
+    look_past_socks(named)
+    if named:
+        if trouble := why_it_does_not_answer(named):
+            raise ConfigError(trouble)
         return lambda: None
     print("starting Prefect ...", file=sys.stderr, flush=True)
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -1,9 +1,9 @@
-"""The guard of a command: a process that does nothing but wait for the one that works, and sees to its end.
+"""The supervisor of a command: a process that waits for the one that works, and sees to its end.
 
 What works may be ended by Ray's own code, by the system for want of memory, or hang in a call that never returns. The
-guard then says in one line what happened; it passes on SIGTERM, SIGHUP and Ctrl-C, gives the work some seconds to end
-well, and then ends it by force; and whatever processes are left, it ends them, too. If it is killed itself, the work
-goes with it.
+supervisor then says in one line what happened. It passes on SIGTERM, SIGHUP and Ctrl-C, gives the work some seconds to
+end well, and then ends it by force; whatever processes are left, it ends as well. If it is killed itself, the work goes
+with it.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import psutil
 
@@ -42,10 +42,10 @@ class _Ended(NamedTuple):
     asked: int | None
 
 
-def guarded(work: Callable[[], None]) -> None:
-    """Do the work under a guard and leave with its exit code. Where the system has no means for it, without one."""
+def supervised(work: Callable[[], None]) -> None:
+    """Do the work under a supervisor and leave with its exit code; where the system has no means for it, without."""
     if not sys.platform.startswith("linux"):
-        with _stoppable(), clear_errors():
+        with clear_errors(), _stoppable():
             work()
         return
     _prctl(_CHILD_SUBREAPER, 1)  # what loses its parent becomes our child, and can be found
@@ -58,19 +58,18 @@ def guarded(work: Callable[[], None]) -> None:
 
 def _once(work: Callable[[], None], last_try: bool) -> int:
     heard = _signals()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*heard, signal.SIGCHLD})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*heard, _TERMINATED, signal.SIGCHLD})
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    guard, child = os.getpid(), os.fork()
+    supervisor, child = os.getpid(), os.fork()
     if child == 0:
         os.close(reading)
         _prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() != guard:
+        if os.getppid() != supervisor:
             os._exit(1)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        ending.guarded(writing, last_try)
-        _work(work)
+        ending.supervised(writing, last_try)
+        _work(work, before)
     os.close(writing)
     os.set_blocking(reading, False)
     try:
@@ -82,10 +81,11 @@ def _once(work: Callable[[], None], last_try: bool) -> int:
     return _tell(ended)
 
 
-def _work(work: Callable[[], None]) -> None:
+def _work(work: Callable[[], None], mask: set[signal.Signals]) -> NoReturn:
     """The work, and its exit code as the last word: what the interpreter does at its end may hang, or be aborted."""
     try:
-        with _stoppable(), clear_errors():
+        with clear_errors(), _stoppable():
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             work()
     except SystemExit as leaving:
         ending.last_word(leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None))
