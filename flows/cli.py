@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,8 +23,9 @@ from flows.cli_options import (
 )
 from flows.errors import clear_errors
 from flows.quiet import quiet_start
+from flows.supervised import supervised
+from flows.surroundings import settle
 from flows.temporary_server import begin_server
-from flows.visible import visible
 from schemas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ class _Clear(TyperGroup):
     """Errors that a person can cure end any command with one line."""
 
     def invoke(self, ctx: Any) -> Any:
+        settle()
         with clear_errors():
             return super().invoke(ctx)
 
@@ -318,11 +318,7 @@ def vacuum(
 
 def main() -> None:
     """The entry point of the console script."""
-    try:
-        app()
-    except Exception:  # noqa: BLE001 - a defect: its traceback is printed as Python would, but for what it quotes of data
-        print(visible(traceback.format_exc(), keep="\n"), end="", file=sys.stderr)
-        raise SystemExit(1) from None
+    supervised(app)
 
 
 def _examined(store: str | None, name: str, checkpoint: Path | None, body: Path | None) -> Iterator[Finding]:

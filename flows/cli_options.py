@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows import surroundings
 from flows.quiet import quiet_start
 from schemas.errors import ConfigError
 
@@ -62,7 +63,7 @@ def early_checks(
     images: str | None = None,
     boxes: str | None = None,
 ) -> None:
-    """Say what is wrong with configuration, store, pictures and timing before anything slow begins."""
+    """Say what is wrong with configuration, store, pictures, machine and timing before anything slow begins."""
     quiet_start()
     config = configured(profile, campaign, seed, fields)
     from flows.lease import refuse_if_busy
@@ -70,6 +71,7 @@ def early_checks(
     from infra.store import Store
 
     user_pictures(images, boxes)
+    surroundings.refuse()
     refuse_if_busy(Store.open(store), config.campaign)
 
 

@@ -11,6 +11,9 @@ from typing import Literal
 
 import psutil
 
+from flows.errors import without_passwords
+from flows.prefect_address import why_it_does_not_answer
+from flows.surroundings import settled
 from infra.private import is_private
 from infra.store import DEFAULT_URL, VARIABLE, Store
 from schemas.errors import EngineError
@@ -42,6 +45,7 @@ def examine(store: str | None = None, body: str = "tiny") -> Iterator[Finding]:
     yield _body(body)
     yield _gpu()
     yield _pytorch3d()
+    yield from _surroundings()
     yield _ray_address()
     yield from _ray_token()
     yield _prefect()
@@ -131,6 +135,13 @@ def _pytorch3d() -> Finding:
     return Finding("pytorch3d", "note", "not installed; overlays are drawn by the engine's own rasteriser")
 
 
+def _surroundings() -> Iterator[Finding]:
+    """What was put right for the libraries is a note."""
+    for one in settled():
+        level: Level = "problem" if one.is_problem else "note" if one.is_put_right else "good"
+        yield Finding(one.what, level, one.text)
+
+
 def _ray_address() -> Finding:
     address = os.environ.get("RAY_ADDRESS")
     return Finding("ray cluster", "note", f"RAY_ADDRESS={address}" if address else "none named; runs start a local one")
@@ -149,10 +160,6 @@ def _prefect() -> Finding:
     address = PREFECT_API_URL.value()
     if not address:
         return Finding("Prefect API", "note", "none named (PREFECT_API_URL); runs start a temporary one")
-    from prefect.client.orchestration import get_client
-
-    with get_client(sync_client=True) as client:
-        problem = client.api_healthcheck()
-    if problem is not None:
-        return Finding("Prefect API", "problem", f"{address} does not answer: {problem}")
-    return Finding("Prefect API", "good", f"{address} answers")
+    if trouble := why_it_does_not_answer(address):
+        return Finding("Prefect API", "problem", trouble)
+    return Finding("Prefect API", "good", f"{without_passwords(address)} answers")

@@ -7,6 +7,7 @@ Put it inside of typer, on the commands themselves or in a group's `invoke`: typ
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,15 +15,19 @@ from contextlib import contextmanager
 from pydantic import ValidationError
 
 from flows.visible import visible
+from infra import ending
 from schemas.config.base import Config
 from schemas.errors import EngineError
 
-CURABLE = 2
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+CURABLE = ending.CURABLE
+SIGNALLED = 128
+"""A command that a signal ended leaves with this and the signal's number, as shells have it: 130 after Ctrl-C."""
 TRACEBACK_VARIABLE = "ADHMR_TRACEBACK"
 WHERE_IT_STANDS = (
     "Finished stages stay finished: `adhmr status` says where the round stands, and the same command goes on there."
 )
+stopping = False
+"""Whether somebody has asked this process to end, so that what breaks off from then on is no news."""
 _WHO = re.compile(r"(?<=//)[^/\s]+@")
 
 
@@ -30,16 +35,27 @@ class LostServerError(EngineError):
     """The Prefect server that this program tells what it does is gone for good."""
 
 
+class Stopped(BaseException):
+    """A signal asked the program to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """EngineError and a configuration's ValidationError end the program with one line and code 2, Ctrl-C with 130.
+    """EngineError and a configuration's ValidationError end the program with one line and code 2, a signal with 128 and
+    its number.
 
     Anything else is a defect of ours and keeps its traceback. With ADHMR_TRACEBACK=1 every error does.
     """
     try:
         yield
     except KeyboardInterrupt:
-        _end("stopped; run the same command again to go on", INTERRUPTED)
+        _end(stopped_text(signal.SIGINT), SIGNALLED + signal.SIGINT)
+    except Stopped as stopped:
+        _end(stopped_text(stopped.number), SIGNALLED + stopped.number)
     except Exception as error:
         text = curable_text(error)
         if text is None or os.environ.get(TRACEBACK_VARIABLE):
@@ -47,6 +63,12 @@ def clear_errors() -> Iterator[None]:
         if isinstance(error, LostServerError) or _comes_from(error, "httpx"):
             _end_at_once(text)
         _end(text, CURABLE)
+
+
+def stopped_text(number: int) -> str:
+    """What to tell whoever ended a command by a signal."""
+    by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+    return f"stopped{by}; run the same command again to go on"
 
 
 def without_passwords(text: str) -> str:

@@ -65,6 +65,7 @@ def work_through(
         why = why_not(proposal.verdicts)
     except GateError as stop:
         proposal, why = Proposal(None), str(stop)
+    line.may_go_on()
     compared = next((run.key for run in line.ran if run.name == pipeline.COMPARE.name), None)
     if proposal.policy is not None and not why:
         rounds.promote(store, config.campaign, opened.number, proposal.policy, "all gates hold", compared)

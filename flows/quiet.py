@@ -9,7 +9,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from flows.errors import curable_text
+from flows import errors
 from flows.visible import visible
 from schemas.errors import EngineError
 
@@ -103,7 +103,10 @@ class _Visible(logging.Formatter):
 
 
 class _CurableErrors(logging.Filter):
-    """Drops what Prefect logs about runs that a curable error ended: the traceback, then the state that quotes it."""
+    """Drops what Prefect logs about runs that a curable error ended: the traceback, then the state that quotes it.
+
+    Likewise of runs that somebody has stopped.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,10 +116,12 @@ class _CurableErrors(logging.Filter):
         if not record.name.startswith(RUN_LOGGERS):
             return True
         error = record.exc_info[1] if record.exc_info else None
-        if error is not None and curable_text(error) is not None:
+        if error is not None and errors.curable_text(error) is not None:
             self._told.add(str(error)[:60])
             return False
         text = record.getMessage()
+        if text.startswith(("Crash detected!", "Finished in state Crashed")):
+            return not (errors.stopping or re.search("aborted by an? (termination|interrupt) signal", text))
         if not text.startswith("Finished in state Failed"):
             return True
         # where a retry was refused, Prefect quotes the error's class and logs no traceback before

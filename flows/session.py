@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from flows.configuration import configuration
-from flows.lease import BusyError, lease
+from flows.lease import BusyError, Lease, LeaseProgress, lease
 from flows.parameters import Changes
 from flows.progress import ConsoleProgress, PrefectProgress
 from flows.quiet import plain_run_errors
@@ -43,10 +43,11 @@ def session(
     opened = Store.open(store)
     plain_run_errors()
     with ExitStack() as resources:
-        resources.enter_context(_turn(opened, config.campaign, what))
-        progress = resources.enter_context(PrefectProgress(resources.enter_context(ConsoleProgress())))
+        held = resources.enter_context(_turn(opened, config.campaign, what))
+        shown = resources.enter_context(PrefectProgress(resources.enter_context(ConsoleProgress())))
+        progress = LeaseProgress(shown, held)
         open_logs(opened, progress.say)
-        line = Running(Context(opened, config, progress, in_process=IN_PROCESS), resources)
+        line = Running(Context(opened, config, progress, in_process=IN_PROCESS), resources, held.check)
         _open.append(line)
         try:
             yield line
@@ -55,23 +56,23 @@ def session(
 
 
 @contextmanager
-def _turn(store: Store, campaign: str, what: str) -> Iterator[None]:
+def _turn(store: Store, campaign: str, what: str) -> Iterator[Lease]:
     """The campaign's lease. A deployment's run waits for it, as there is nobody who could be told to come again."""
-    told = ""
+    told: object = None
     while True:
         with ExitStack() as held:
             try:
-                held.enter_context(lease(store, campaign, what))
+                mine = held.enter_context(lease(store, campaign, what))
             except BusyError as busy:
                 logger = _logger_of_deployment()
                 if logger is None:
                     raise
-                if told != str(busy):
-                    told = str(busy)
-                    logger.info("%s This run waits for that.", told)
+                if told != busy.news:
+                    told = busy.news
+                    logger.info("%s This run waits for that.", busy)
                 time.sleep(TURN_SECONDS)
                 continue
-            yield
+            yield mine
             return
 
 

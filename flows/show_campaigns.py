@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -99,9 +100,10 @@ def _stands(campaign: Campaign) -> str:
     if holder is None:
         parts.append("nobody is at work" + (", the next run goes on with it" if campaign.is_open else ""))
     else:
-        parts.append(
-            f"at work: {holder.what}, process {holder.pid} on {holder.host}, heard of {campaign.heard:.0f} s ago"
-        )
+        now = time.time()
+        parts.append(f"at work: {holder.told(now)}, heard of {campaign.heard:.0f} s ago")
+        if holder.is_still(now):
+            parts.append(holder.cure())
     return "; ".join(parts)
 
 

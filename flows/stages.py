@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import State
 from prefect.futures import wait
 
 from infra.ray_session import room_for
+from infra.ray_watch import RayLostError
 from infra.shared_store import session_for
 from infra.stages import StageSpec, find
 from infra.store import Store
@@ -83,11 +84,15 @@ class Line(ABC):
 
 
 class Running(Line):
-    """Runs every stage as a Prefect task; starts Ray, once, when the first stage needs it. `ran` lists all stages."""
+    """Runs every stage as a Prefect task; starts Ray, once, when the first stage needs it. `ran` lists all stages.
 
-    def __init__(self, context: Context, resources: ExitStack) -> None:
+    `may_go_on` is asked before each stage, and raises if the work isn't this run's any more.
+    """
+
+    def __init__(self, context: Context, resources: ExitStack, may_go_on: Callable[[], None] = lambda: None) -> None:
         super().__init__(context)
         self._resources = resources
+        self.may_go_on = may_go_on
         self._ray_runs = False
         self.ran: list[StageRun] = []
 
@@ -105,6 +110,7 @@ class Running(Line):
 
     def take_in(self, intake: Intake, *inputs: Any, **settings: Any) -> str:
         """The key of what was ingested."""
+        self.may_go_on()
         before = finished_keys(self.context.store)
         key = _as_task(self.context, intake, inputs, settings, "")([])
         self.ran.append(StageRun(intake.name, "", key, "reused" if key in before else "run"))
@@ -131,6 +137,7 @@ class Running(Line):
 
     def _look(self, stage: Stage, inputs: Sequence[Any], settings: Mapping[str, Any]) -> tuple[StageSpec, str]:
         """What the stage is going to do, and how much of it an earlier run did: "reused", "resumed" or "run"."""
+        self.may_go_on()
         context = self.context
         spec = stage.spec(replace(context, progress=SILENT), *inputs, **settings)
         if find(context.store, spec.key):
@@ -185,7 +192,11 @@ def _as_task(
         log_prints=False,
     )
     def staged(reads: list[str]) -> str:
-        return str(stage.work(context, *inputs, **settings).key)
+        try:
+            return str(stage.work(context, *inputs, **settings).key)
+        except Exception:
+            context.store.check_is_there()  # what is missing is all of it: whatever the stage missed first
+            raise
 
     return staged
 
@@ -193,4 +204,4 @@ def _as_task(
 def _worth_another_try(_task: Any, _run: Any, state: State[Any]) -> bool:
     """A worker that died may live the second time; wrong input stays wrong."""
     error = state.result(raise_on_failure=False)
-    return not isinstance(error, ConfigError | DataError | GateError | StoreError)
+    return not isinstance(error, ConfigError | DataError | GateError | StoreError | RayLostError)

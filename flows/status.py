@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flows.errors import without_passwords
-from flows.lease import Holder, holder_of
+from flows.holder import Holder
+from flows.lease import holder_of, leased_campaigns
 from infra import rounds
 from infra.begun import Unfinished, unfinished
 from infra.store import Store
@@ -53,7 +54,7 @@ class Status:
 
 def status(store: Store, campaign: str | None = None) -> Status:
     """What runs now in the store, of one campaign or of all."""
-    found = {*rounds.campaigns(store), *_leased(store)}
+    found = {*rounds.campaigns(store), *leased_campaigns(store)}
     names = [campaign] if campaign else sorted(found)
     stages = [one for one in unfinished(store) if campaign is None or one.begun.campaign in (None, campaign)]
     server, runs, problem = _prefect()
@@ -66,11 +67,6 @@ def _campaign(store: Store, name: str) -> Campaign:
     heard = max(0.0, time.time() - holder.beat) if holder else 0.0
     why, at = (opening.why, opening.at) if opening else ("", None)
     return Campaign(name, seen.policy, seen.round, seen.is_open, why, at, holder, heard)
-
-
-def _leased(store: Store) -> list[str]:
-    """Campaigns that somebody holds; a first run holds its campaign before the log knows of it."""
-    return [path.removeprefix("leases/").removesuffix(".json") for path in store.whole_files("leases")]
 
 
 def _prefect() -> tuple[str | None, tuple[FlowRun, ...], str]:

@@ -24,9 +24,10 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from flows.errors import WHERE_IT_STANDS, LostServerError
+from flows.prefect_address import look_past_socks, why_it_does_not_answer
 from flows.prefect_server import LOGIN_VARIABLE
 from infra.services import LOOPBACK, past_proxies
-from schemas.errors import EngineError
+from schemas.errors import ConfigError, EngineError
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +41,17 @@ _STARTS = 3
 def begin_server() -> Callable[[], None]:
     """Start a server for the rest of this process, unless settings name one; the answer waits until it is ready.
 
-    What is called later raises EngineError if the server can't start.
+    Raises ConfigError if the server that is named doesn't answer. What is called later raises EngineError if the
+    temporary one can't start.
     """
     from prefect.context import refresh_global_settings_context
     from prefect.settings import PREFECT_API_URL
 
-    if PREFECT_API_URL.value():
+    named = PREFECT_API_URL.value()
+    look_past_socks(named)
+    if named:
+        if trouble := why_it_does_not_answer(named):
+            raise ConfigError(trouble)
         return lambda: None
     print("starting Prefect ...", file=sys.stderr, flush=True)
     server = _Server()

@@ -64,12 +64,21 @@ def at_work(store: Store, now: datetime) -> AtWork:
     return AtWork(frozenset(leases), frozenset(notes))
 
 
+def _beats(store: Store, path: str) -> list[str]:
+    """Files that a lease's holder writes again and again, beside it."""
+    beginning = f"{path.removesuffix('.json')}."
+    beside = store.whole_files(path.rpartition("/")[0])
+    return [one for one in beside if one.startswith(beginning) and one.endswith(".beat")]
+
+
 def _lives(store: Store, path: str, now: datetime) -> bool:
     try:
         said = json.loads(store.read_bytes(path))
         process = said.get("by", said)
         here = lives_here(process) if process.get("pid") else False
-        return now - store.modified(path) < SILENT if here is None else here
+        if here is not None:
+            return here
+        return any(now - store.modified(one) < SILENT for one in (path, *_beats(store, path)))
     except (StoreError, FileNotFoundError):  # given back meanwhile
         return False
     except (ValueError, TypeError, AttributeError):  # none of ours

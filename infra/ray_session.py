@@ -15,14 +15,19 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray._private import auto_init_hook, ray_constants
+from ray._private import worker as ray_worker
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # its stub lacks it
 
 from infra.private import private_folder
+from infra.ray_watch import keep_quiet_about_the_end, own_children, signals_left_alone, start_deadline, watched
 from schemas.digests import PACKAGES
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, EngineError
+
+log = logging.getLogger(__name__)
 
 _OBJECT_STORE_BYTES = 256 * 1024**2
 _NOT_SENT = ["__pycache__", "*.pyc"]  # beside stores and environments, which lie in none of our packages
@@ -69,17 +74,19 @@ def ray_session(
     settings = {name: os.environ.get(name, value) for name, value in wanted.items()}
     with _environment({**settings, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}), ExitStack() as folders:
         try:
-            if address and address != "local":
-                _join(address, threads)
-            else:
-                files, spilled_objects = _own_folders(folders, spill_folder)
-                try:
-                    _start(cpus, gpus, object_store_bytes, files, spilled_objects)
-                except Exception:
-                    folders.pop_all()  # they stay: what Ray's processes said of it is there
-                    raise
-            _quieten()
-            yield dict(ray.cluster_resources())
+            with signals_left_alone():
+                if address and address != "local":
+                    _join(address, threads)
+                else:
+                    files, spilled_objects = _own_folders(folders, spill_folder)
+                    try:
+                        _start_twice(cpus, gpus, object_store_bytes, files, spilled_objects)
+                    except Exception:
+                        folders.pop_all()  # they stay: what Ray's processes said of it is there
+                        raise
+            with watched(_own_processes(), ray.shutdown):
+                _quieten()
+                yield dict(ray.cluster_resources())
         finally:
             ray.shutdown()
             AuthenticationTokenLoader.instance().reset_cache()  # the next session may be one of another token
@@ -124,6 +131,12 @@ def _amounts(of: Mapping[str, float]) -> str:
     return ", ".join(f"{amount:g} {name}" for name, amount in of.items())
 
 
+def _own_processes() -> dict[str, list[Any]]:
+    """Processes of Ray that this one has started, by kind."""
+    node = ray_worker._global_node
+    return node.all_processes if node is not None else {}
+
+
 def _own_folders(folders: ExitStack, spill_folder: str | None) -> tuple[Path, Path | None]:
     """For Ray's files and for spilled objects. Ray lets everybody into both, so they lie in folders that are ours."""
     parent = os.environ.get("RAY_TMPDIR")
@@ -137,12 +150,36 @@ def _own_folders(folders: ExitStack, spill_folder: str | None) -> tuple[Path, Pa
         raise ConfigError(f"ray.spill_folder can't be used: {error}.") from error
 
 
+def _start_twice(
+    cpus: int | None, gpus: int | None, object_store_bytes: int, files: Path, spilled_objects: Path | None
+) -> None:
+    """Start a local Ray; once more, if that fails or doesn't end. EngineError if it doesn't start then either."""
+    for last_try in (False, True):
+        try:
+            with start_deadline(), own_children():
+                _start(cpus, gpus, object_store_bytes, files, spilled_objects)
+            return
+        except OSError:
+            raise  # such as a folder that can't be written: the second time it can't, either
+        except Exception as error:
+            ray.shutdown()  # of what is in this process
+            said = " ".join(str(error).split())[:200]
+            if last_try:
+                raise EngineError(
+                    f"Ray does not start on this machine, in two attempts: {said}. If the machine is very busy or its "
+                    "memory is full, run the same command again later; what Ray's processes said is in "
+                    f"{files}/session_latest/logs."
+                ) from error
+            log.warning("Ray did not start (%s). Once more.", said)
+
+
 def _start(
     cpus: int | None, gpus: int | None, object_store_bytes: int, files: Path, spilled_objects: Path | None
 ) -> None:
     paths = [str(_checkout()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     variables = {
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        "RAY_prestart_worker_first_driver": "0",  # else the start waits for workers, for ever if one of them dies
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process per training that waits for clouds to take nodes away
         # nobody else has to know it, so it needs no file, which Ray would make for all to read
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -230,6 +267,7 @@ def _bare(address: str) -> str:
 
 def _quieten() -> None:
     """No bars and no chatter of Ray Data: the stages report progress themselves."""
+    keep_quiet_about_the_end()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.enable_operator_progress_bars = False

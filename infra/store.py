@@ -220,6 +220,14 @@ class Store:
                 if error.errno != errno.ENOTEMPTY:
                     raise
 
+    def check_is_there(self) -> None:
+        """Raise StoreError, which says so, if the store was removed since it was opened."""
+        if not self.exists(MARKER):
+            raise StoreError(
+                f"The store at {self.url} is gone: something has removed it, or its disk, while it was in use. Put it "
+                f"back and run again, or name another one: --store, {VARIABLE}."
+            )
+
     def storage_options(self) -> dict[str, str]:
         """What deltalake needs beside the standard AWS environment variables, which it reads itself."""
         options: dict[str, str] = {}

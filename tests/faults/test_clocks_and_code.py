@@ -15,7 +15,8 @@ import pytest
 
 import infra.stages
 import tasks.generate
-from flows.lease import Holder, holder_of
+from flows.holder import Holder
+from flows.lease import holder_of
 from infra.stages import find
 from infra.store import Store
 from infra.tables import read
@@ -90,8 +91,8 @@ def test_ingests_build_on_each_other_whatever_the_clock_says(nursery: Nursery, t
 @pytest.mark.parametrize(("ahead", "alive"), [(30.0, True), (86400.0, False)])
 def test_a_lease_of_a_clock_that_was_ahead_blocks_nobody_for_long(tmp_path: Path, ahead: float, alive: bool) -> None:
     store = Store.open(tmp_path / "store")
-    other = Holder("t", "another-machine", "", 1, 0.0, time.time() + ahead, "a round over there")
-    store.atomic_write("leases/c.json", json.dumps(asdict(other)).encode())
+    other = Holder("t", "another-machine", "", 1, "", time.time() + ahead, "a round over there")
+    store.atomic_write("leases/c/1.json", json.dumps(asdict(other)).encode())
     assert (holder_of(store, "c") is not None) is alive
 
 

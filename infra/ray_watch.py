@@ -1,0 +1,170 @@
+"""A watch over the processes of a local Ray: it has to start within a time, and to stay.
+
+Where its raylet or its GCS dies, Ray itself waits for up to a minute and then ends our process without a word; and a
+start whose processes die may never return. So a thread watches them, and says what happened in one line.
+"""
+
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain
+from subprocess import Popen
+from types import FrameType
+from typing import Any, Protocol
+
+import psutil
+from ray._private import utils as ray_utils
+from ray._private import worker as ray_worker
+
+from infra import ending
+from schemas.errors import EngineError
+
+START_SECONDS = 90.0
+"""Ray itself waits 30 s each for its GCS and its raylet, but has no end to its wait for what comes after them."""
+LEAVE_SECONDS = 10.0
+"""For the main thread to end well when Ray is lost."""
+_LOOK_SECONDS = 0.5
+_SIGNAL = signal.SIGUSR1
+_NEEDED = ("raylet", "gcs_server")
+_OF_THE_END = re.compile("Raylet is terminated|has been marked dead because")
+
+
+class _Started(Protocol):
+    """A process as Ray notes it."""
+
+    @property
+    def process(self) -> Popen[bytes]: ...
+
+
+class RayLostError(EngineError):
+    """A process without which Ray can't go on has ended."""
+
+
+@contextmanager
+def start_deadline(seconds: float = START_SECONDS) -> Iterator[None]:
+    """End this process, with a line, if the block takes longer: a call into Ray that hangs can't be ended otherwise."""
+    started = threading.Event()
+
+    def watch() -> None:
+        if not started.wait(seconds):
+            ending.end_now(
+                f"Ray did not start within {seconds:.0f} s. If the machine is very busy or its memory is full, run the "
+                "same command again later.",
+                again=True,
+            )
+
+    threading.Thread(target=watch, name="ray-start", daemon=True).start()
+    try:
+        yield
+    finally:
+        started.set()
+
+
+@contextmanager
+def own_children() -> Iterator[None]:
+    """Should the block fail, end what it has started: Ray leaves the processes of a start that failed alone."""
+    me = psutil.Process()
+    before = {one.pid for one in me.children(recursive=True)}
+    try:
+        yield
+    except BaseException:
+        end_all([one for one in me.children(recursive=True) if one.pid not in before])
+        raise
+
+
+def end_all(processes: Sequence[psutil.Process]) -> None:
+    """End processes by force, and wait until they are gone."""
+    for one in processes:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(processes, timeout=5.0)
+
+
+@contextmanager
+def watched(processes: Mapping[str, Sequence[_Started]], shut_down: Callable[[], None]) -> Iterator[None]:
+    """Raise RayLostError in the main thread as soon as one of Ray's processes that it needs has ended; shut down after.
+
+    `processes` are Ray's, by their kind. If Ray is lost and the block isn't left and shut down soon, as a call hangs
+    perhaps, this process is ended with the error's line.
+    """
+    lost: list[str] = []
+    leaving, left = threading.Event(), threading.Event()
+    main = threading.main_thread() if threading.current_thread() is threading.main_thread() else None
+
+    def raise_lost(_signal: int, _frame: FrameType | None) -> None:
+        if not leaving.is_set():
+            raise RayLostError(lost[0])
+
+    def watch() -> None:
+        while not (lost or leaving.wait(_LOOK_SECONDS)):
+            if ended := _ended(processes):
+                lost.append(
+                    f"Ray's {ended}: somebody killed it, or the system for want of memory, or its files have no room. "
+                    "Run the same command again to go on: what is finished stays."
+                )
+        if lost:
+            end_all(_living(processes))  # else what is left of it keeps calls waiting for what never comes
+            if main is not None and main.ident is not None:
+                signal.pthread_kill(main.ident, _SIGNAL)
+            if not left.wait(LEAVE_SECONDS):
+                ending.end_now(lost[0])
+
+    before: Any = signal.signal(_SIGNAL, raise_lost) if main else None
+    threading.Thread(target=watch, name="ray-watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        leaving.set()
+        shut_down()
+        left.set()
+        if main:
+            signal.signal(_SIGNAL, before)
+
+
+@contextmanager
+def signals_left_alone() -> Iterator[None]:
+    """Keep Ray from taking SIGTERM over for the rest of the process, as it does when it starts."""
+    before = ray_utils.set_sigterm_handler
+    ray_utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        ray_utils.set_sigterm_handler = before
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # which Ray's C++ has taken over as well
+
+
+def keep_quiet_about_the_end() -> None:
+    """Keep Ray from printing the end of its raylet's log, when that has ended: the watch says so in a line."""
+    printing = ray_worker.print_to_stdstream
+
+    def print_others(data: dict[str, Any], *given: Any, **more: Any) -> None:
+        if not any(_OF_THE_END.search(line) for line in data.get("lines", ())):
+            printing(data, *given, **more)
+
+    if printing.__name__ != print_others.__name__:
+        ray_worker.print_to_stdstream = print_others
+
+
+def _ended(processes: Mapping[str, Sequence[_Started]]) -> str:
+    """Which of Ray's processes has ended though it is needed, and how; empty if none has."""
+    for kind in _NEEDED:
+        for one in processes.get(kind, ()):
+            code = one.process.poll()
+            if code is not None:
+                how = f"signal {signal.Signals(-code).name}" if code < 0 else f"code {code}"
+                return f"{kind} has ended ({how})"
+    return ""
+
+
+def _living(processes: Mapping[str, Sequence[_Started]]) -> list[psutil.Process]:
+    """Those of Ray's processes that live, with what they have started."""
+    found = []
+    for one in chain.from_iterable(processes.values()):
+        with suppress(psutil.NoSuchProcess):
+            if one.process.poll() is None:
+                living = psutil.Process(one.process.pid)
+                found += [living, *living.children(recursive=True)]
+    return found
