@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from flows.temporary_server import begin_server
+from schemas.errors import ConfigError
 from tests.flows.strangers import check_that_strangers_are_refused
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,5 +135,10 @@ def test_a_server_that_is_named_is_used(monkeypatch: pytest.MonkeyPatch) -> None
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     monkeypatch.setattr(subprocess, "Popen", None)
-    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:4200/api"}):
+    with socket.create_server(("127.0.0.1", 0)) as dead:
+        url = f"http://127.0.0.1:{dead.getsockname()[1]}/api"
+    with temporary_settings({PREFECT_API_URL: url}), pytest.raises(ConfigError, match="does not answer"):
+        begin_server()
+    monkeypatch.setattr("flows.temporary_server.why_it_does_not_answer", lambda url: "")
+    with temporary_settings({PREFECT_API_URL: url}):
         begin_server()()
