@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -319,15 +318,13 @@ def _examined(store: str | None, name: str, checkpoint: Path | None, body: Path 
 
 def _open_or_imagine(store: str | None) -> Store:
     """The store; or, where it isn't there yet and can be made, an empty one in its place that nothing is written to."""
-    from infra.store import DEFAULT_URL, VARIABLE
     from infra.store import Store as Opener
 
-    shown = store or os.environ.get(VARIABLE) or DEFAULT_URL
-    target = Path(shown).expanduser().absolute()
-    if "://" in shown or target.exists():
+    named = Opener.at(store)
+    if not named.is_local or Path(named.root).exists():
         return Opener.open(store, create=False)
-    typer.echo(f"There is no store at {target} yet: a run would make it.")
-    return Opener(str(target))
+    typer.echo(f"There is no store at {named.root} yet: a run would make it.")
+    return named
 
 
 def _summarise(

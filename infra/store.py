@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-from fsspec.core import url_to_fs
 
 from infra import faults
+from infra.store_url import parse
 from schemas.errors import StoreError
 
 VARIABLE = "ADHMR_STORE"
@@ -43,15 +43,23 @@ class Store:
     protocol: str = "file"
 
     @staticmethod
+    def at(url: str | os.PathLike[str] | None = None) -> "Store":
+        """The store that `url` (as of `open`) names, whether it is there or not: nothing is looked at.
+
+        Raises StoreError for what is no URL of a store.
+        """
+        protocol, root = parse(os.fspath(url) if url is not None else os.environ.get(VARIABLE) or DEFAULT_URL)
+        return Store(root, protocol)
+
+    @staticmethod
     def open(url: str | os.PathLike[str] | None = None, *, create: bool = True) -> "Store":
         """The store at `url` (else ADHMR_STORE, else ./adhmr-store): a path, `file://...` or `s3://bucket/prefix`.
 
         With `create` a missing store is made and must be writable; without, it must exist and is only read.
-        Raises StoreError for a missing or unwritable store, and for a folder that holds other things.
+        Raises StoreError for a missing or unwritable store, one whose path would be misread, and for a folder that
+        holds other things.
         """
-        text = os.fspath(url) if url is not None else os.environ.get(VARIABLE) or DEFAULT_URL
-        protocol, root = _parse(text)
-        store = Store(root, protocol)
+        store = Store.at(url)
         try:
             if store.exists(MARKER):
                 if create:
@@ -210,24 +218,6 @@ class Store:
         name = f"{TEMPORARY}probe-{uuid.uuid4().hex}"
         self.atomic_write(name, b"")
         self.remove(name)
-
-
-def _parse(text: str) -> tuple[str, str]:
-    if "://" not in text:
-        return "file", str(Path(text).expanduser().absolute())
-    if "@" in text.partition("://")[2].partition("/")[0]:
-        raise StoreError(
-            "The URL of a store can't hold a name and a password, as it is shown and recorded in many places: give "
-            "them by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or as your other S3 tools have them."
-        )
-    try:
-        fs, root = url_to_fs(text)
-    except (ImportError, ValueError) as error:
-        raise StoreError(f"{text} is no URL that this installation can open: {error}") from error
-    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
-    if protocol not in ("file", "s3"):
-        raise StoreError(f"{text}: only local paths and s3:// are known, not {protocol}://.")
-    return protocol, str(root).rstrip("/")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from tests.infra import helpers
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    made = Store.open(tmp_path_factory.mktemp("views") / "it's [a] store")
+    made = Store.open(tmp_path_factory.mktemp("views") / "it's a store")
     helpers.run(made, "one")
     helpers.run(made, "two")
     return made
