@@ -18,7 +18,7 @@ from typing import Any
 
 import fsspec
 
-from infra import faults
+from infra import faults, s3
 from infra.store_url import parse
 from schemas.errors import StoreError
 
@@ -85,8 +85,7 @@ class Store:
     @cached_property
     def fs(self) -> Any:
         """The fsspec filesystem; made once in each process."""
-        # no cache of listings: other processes write to the store all the time
-        return fsspec.filesystem(self.protocol, use_listings_cache=False)
+        return fsspec.filesystem("file", use_listings_cache=False) if self.is_local else s3.access().filesystem()
 
     @cached_property
     def opened(self) -> dict[str, Any]:
@@ -112,11 +111,6 @@ class Store:
 
     def report_uri(self, name: str) -> str:
         return self.uri("reports", name)
-
-    @property
-    def ray_uri(self) -> str:
-        """Where Ray Train keeps its runs."""
-        return self.uri("ray")
 
     def exists(self, relative: str) -> bool:
         return bool(self.fs.exists(self.path(relative)))
@@ -188,14 +182,8 @@ class Store:
                     raise
 
     def storage_options(self) -> dict[str, str]:
-        """What deltalake needs beside the standard AWS environment variables, which it reads itself."""
-        options: dict[str, str] = {}
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        if not self.is_local and endpoint:
-            options["AWS_ENDPOINT_URL"] = endpoint
-            if endpoint.startswith("http://"):
-                options["AWS_ALLOW_HTTP"] = "true"
-        return options
+        """What deltalake needs to know of S3, credentials included; they may expire, so ask again for each opening."""
+        return {} if self.is_local else s3.access().delta_options()
 
     def _begin(self) -> None:
         if self.is_local:

@@ -11,6 +11,7 @@ from ray.train.v2._internal.execution.storage import get_fs_and_path
 from typer.testing import CliRunner
 
 from flows.cli import app
+from infra.shared_store import ray_storage
 from infra.store import Store
 from infra.store_url import parse
 from infra.tables import read
@@ -57,7 +58,7 @@ def test_odd_names_work_end_to_end(tmp_path: Path) -> None:
     with duckdb.connect() as plain:
         plain.execute(Path(write_views_sql(again)).read_text())
         assert plain.execute("SELECT count(*), count(DISTINCT round) FROM scores").fetchall() == [(7, 2)]
-    assert get_fs_and_path(again.ray_uri)[1] == again.ray_uri
+    assert get_fs_and_path(*ray_storage(again))[1] == f"{path}/ray"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [ODD.split("/")[0], "x"], "nothing lies elsewhere"
 
 
