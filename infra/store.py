@@ -222,6 +222,11 @@ def no_room_is_told(path: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
+def may_not_write(error: BaseException) -> bool:
+    """Whether an error says that this user may not write there, or nobody: a read-only disk."""
+    return isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS)
+
+
 def _write_local(target: Path, data: bytes, replace: bool, point: str) -> bool:
     for _ in range(_ATTEMPTS - 1):
         with suppress(FileNotFoundError):  # another process removed the folder under our feet
@@ -252,8 +257,9 @@ def _write_once(target: Path, data: bytes, replace: bool, point: str) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, PermissionError):
-        return "it is not writable for this user (permission denied). Choose another place or change its rights."
+    if may_not_write(error):
+        said = "permission denied" if isinstance(error, PermissionError) else "a read-only file system"
+        return f"it is not writable for this user ({said}). Choose another place or change its rights."
     if isinstance(error, NotADirectoryError | FileExistsError):
         return "a file stands where a folder should be. Choose another place."
     return f"{error}"

@@ -1,32 +1,39 @@
 """DuckDB over the tables: one view for each, over the files of the newest version whose stage is finished, and views
-of what holds where several ingests speak of one person (`standing`).
+of what holds where several ingests speak of one person (`standing`) and of what rounds were trained on (`round_views`).
 
 `query` answers read-only SQL on a fenced connection: it can open files of this store and nothing else, and only
 statements that read are let through. `write_views_sql` writes the same views as a file for any DuckDB client.
 """
 
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
 
 from infra.fence import REFUSED, StoreFiles
+from infra.round_views import READABLE, ROUND_PAIRS, round_pairs_view
 from infra.standing import STANDING, standing_view, view_name
-from infra.store import Store
+from infra.store import Store, may_not_write
 from infra.tables import DataFile, live_files
 from schemas.errors import DataError, StoreError
 from schemas.tables import TABLES, TableContract
 
 _ALLOWED = "SELECT (also WITH, FROM, DESCRIBE, SHOW and SUMMARIZE) and EXPLAIN"
+_BARE_AT = re.compile(r"(?<![\w\".'])at(?![\w\"'])", re.IGNORECASE)
 _EXPLAIN = re.compile(r"^\s*EXPLAIN\s*(ANALYZE\b\s*)?(\([^)]*\)\s*)?", re.IGNORECASE)
 
 
-def connect(store: Store) -> duckdb.DuckDBPyConnection:
+def connect(store: Store, spill: str = "") -> duckdb.DuckDBPyConnection:
     """A connection, in memory, with a view for each table; fenced: no file outside of it, no extension, no setting.
 
-    The views show the store as it is now; connect again to see more.
+    The views show the store as it is now; connect again to see more. `spill` is a folder for what doesn't fit into
+    memory. Queries may read that as well, so it is nobody else's; the default would be .tmp of the working folder.
     """
-    connection = duckdb.connect()
+    connection = duckdb.connect(config={"temp_directory": spill})
     if not store.is_local:
         connection.register_filesystem(StoreFiles(store))
     connection.execute("SET TimeZone = 'UTC'")  # as the tables have it, wherever the query runs
@@ -39,6 +46,7 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
             connection.execute(_view(store, known))
         for table in STANDING:
             connection.execute(standing_view(table))
+        connection.execute(round_pairs_view())
     except duckdb.Error as error:
         connection.close()
         raise StoreError(f"The tables in {store.url} can't be read: {error}") from error
@@ -47,12 +55,12 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
 
 def query(store: Store, sql: str) -> pa.Table:
     """The answer to one reading SQL statement. DataError, with the reason, for any other and for SQL that is wrong."""
-    with connect(store) as connection:
+    with _private_folder() as spill, connect(store, spill) as connection:
         _refuse_writes(connection, sql)
         try:
-            return connection.sql(sql).to_arrow_table()
+            return _answer(connection, sql)
         except duckdb.CatalogException as error:
-            known = sorted([*TABLES, *map(view_name, STANDING)])
+            known = sorted([*TABLES, *map(view_name, STANDING), ROUND_PAIRS])
             raise DataError(f"{_first_line(error)}\nThe tables are: {', '.join(known)}.") from error
         except duckdb.PermissionException as error:
             raise DataError(f"Refused: a query may only read files of the store. {_first_line(error)}") from error
@@ -82,14 +90,50 @@ def write_views_sql(store: Store) -> str:
     for table in STANDING:
         lines.append(f"\n-- {view_name(table)}: rows of {table} as the newest ingest of each split left them.")
         lines.append(f"{standing_view(table)};")
+    lines.append(f"\n-- {ROUND_PAIRS}: the pairs that the policy of each decided round was trained on.")
+    lines.append(f"{round_pairs_view()};")
     store.atomic_write("views.sql", ("\n".join(lines) + "\n").encode())
     return store.uri("views.sql")
+
+
+def refresh_views_sql(store: Store) -> str:
+    """`write_views_sql` for commands that only read: gives why it could not be written, or nothing.
+
+    Nor does it say anything where this user may not write: that is known, and whoever may writes it.
+    """
+    try:
+        write_views_sql(store)
+    except (OSError, StoreError) as error:
+        return "" if may_not_write(error) else f"{store.uri('views.sql')} was not written anew: {error}"
+    return ""
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+    """In a thread of its own, as DuckDB does not look for Ctrl-C while its threads work."""
+    with ThreadPoolExecutor(1, "query") as executor:
+        asked = executor.submit(lambda: connection.sql(sql).to_arrow_table())
+        try:
+            return asked.result()
+        except KeyboardInterrupt:
+            connection.interrupt()
+            raise
+
+
+@contextmanager
+def _private_folder() -> Iterator[str]:
+    with ExitStack() as made:
+        try:
+            folder = made.enter_context(TemporaryDirectory(prefix="adhmr-query-", ignore_cleanup_errors=True))
+        except OSError:  # there is nowhere to write: then an answer has to fit into memory
+            folder = ""
+        yield folder
 
 
 def _view(store: Store, known: TableContract) -> str:
     files = [file for file in live_files(store, known.name) if file.rows]
     source = _from_files(store, known, files) if files else _from_nothing(known)
-    return f"CREATE OR REPLACE VIEW {known.name} AS {source}"
+    more = READABLE.get(known.name)
+    return f"CREATE OR REPLACE VIEW {known.name} AS {f'SELECT *{more} FROM ({source})' if more else source}"
 
 
 def _from_files(store: Store, known: TableContract, files: list[DataFile]) -> str:
@@ -134,7 +178,8 @@ def _refuse_writes(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
             # EXPLAIN ANALYZE runs what it explains, so what it explains must be a reading statement too
             kinds = [inner.type for inner in connection.extract_statements(_EXPLAIN.sub("", statements[0].query))]
     except duckdb.Error as error:
-        raise DataError(f"The query is not valid SQL: {error}") from error
+        hint = ' In DuckDB "at" is a reserved word: quote it, or say happened_at.' if _BARE_AT.search(sql) else ""
+        raise DataError(f"The query is not valid SQL: {_first_line(error)}.{hint}") from error
     if len(statements) != 1:
         raise DataError(f"A query is one statement, not {len(statements)}.")
     if kinds != [duckdb.StatementType.SELECT]:

@@ -62,11 +62,25 @@ def check_sources(sources: Sequence[FolderSource]) -> None:
         raise DataError(f"{times} folders were given for {name}: give each folder a data set or split of its own.")
 
 
+def check_usable(source: FolderSource) -> None:
+    """Raise DataError for what would end an ingest of this source as a whole, whatever the rows are like."""
+    check_sources([source])
+    names = (name for name, _ in Folder(source.images).files())
+    if source.boxes is not None:
+        read_boxes(source.boxes)
+    elif not any(map(is_picture, names)):
+        raise _no_picture(source)
+
+
+def _no_picture(source: FolderSource) -> DataError:
+    return DataError(f"There is no picture in {source.images} (nothing that ends in .jpg, .png, ...).")
+
+
 def _units_of(number: int, source: FolderSource, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     pictures = sorted(name for name, _ in Folder(source.images).files() if is_picture(name))
     if source.boxes is None:
         if not pictures:
-            raise DataError(f"There is no picture in {source.images} (nothing that ends in .jpg, .png, ...).")
+            raise _no_picture(source)
         say(
             f"{source}: NO BOXES were given, so each of the {len(pictures)} pictures as a whole counts as the box of "
             "one person. Results are better with a table of boxes: path,x,y,w,h in pixels, one row for each person."
