@@ -5,7 +5,7 @@ from typing import NamedTuple
 from prefect import flow
 
 from flows import pipeline
-from flows.parameters import Changes, ProfileName, Seed
+from flows.parameters import OptionalChanges, OptionalText, ProfileName, Seed
 from flows.session import session
 from flows.stages import Line
 from infra import rounds
@@ -37,11 +37,11 @@ def lay_ground(line: Line) -> Ground:
 
 @flow(name="bootstrap", flow_run_name="bootstrap, {profile}", persist_result=False)
 def bootstrap(
-    store: str | None = None,
+    store: OptionalText = None,
     profile: ProfileName = "tiny",
-    campaign: str | None = None,
+    campaign: OptionalText = None,
     seed: Seed = 0,
-    changes: Changes | None = None,
+    changes: OptionalChanges = None,
 ) -> Ground:
     """Make what rounds stand on, as far as it isn't there yet, and give the campaign its first policy.
 

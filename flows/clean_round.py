@@ -7,13 +7,15 @@ from prefect import flow
 from flows import pipeline
 from flows.bootstrap import HELD_OUT, WILD_TEST, WILD_TRAIN, Ground, bootstrap
 from flows.dpo_round import LABELS_NOTICE
+from flows.early import check_round
 from flows.judging import before_promotion
 from flows.one_round import Opened, Proposal, work_through
-from flows.parameters import Changes, ProfileName, Seed
+from flows.parameters import OptionalChanges, OptionalText, ProfileName, Seed
 from flows.prefect_round import outcome
 from flows.session import session
 from flows.stages import Line
 from flows.user_pictures import UserPictures, user_pictures
+from tasks.clean.given import check_given_labels
 from tasks.report.facts import RoundFacts
 
 
@@ -65,14 +67,14 @@ def clean_and_measure(
 
 @flow(name="clean-round", flow_run_name="clean-round, {profile}", persist_result=False)
 def clean_round(
-    store: str | None = None,
+    store: OptionalText = None,
     profile: ProfileName = "tiny",
-    campaign: str | None = None,
+    campaign: OptionalText = None,
     seed: Seed = 0,
-    images: str | None = None,
-    boxes: str | None = None,
-    labels: str | None = None,
-    changes: Changes | None = None,
+    images: OptionalText = None,
+    boxes: OptionalText = None,
+    labels: OptionalText = None,
+    changes: OptionalChanges = None,
 ) -> RoundFacts:
     """One cleaning round: pseudo-labelled in-the-wild people are scored, filtered and trained on.
 
@@ -88,7 +90,10 @@ def clean_round(
     """
     own = user_pictures(images, boxes)
     with session("a cleaning round", store, profile, campaign, seed, changes) as line:
+        check_round(line.context, own, labels)
         ground = bootstrap(store, profile, campaign, seed, changes)
+        if labels is not None and own is None:
+            check_given_labels(line.context, labels, everybody=True)
         work = partial(clean_and_measure, own=own, labels=labels)
         facts = work_through(line, ground, "clean", work, [LABELS_NOTICE] if own else [])
     return outcome(facts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +12,11 @@ from flows import cli_data, cli_operate, cli_published
 from flows.cli_options import (
     CampaignOption,
     ProfileOption,
+    ReadCampaignOption,
     SeedOption,
     SetOption,
     StoreOption,
+    campaign_to_read,
     changed_fields,
     configured,
     early_checks,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from flows.doctor import Finding
     from infra.store import Store
+    from schemas.config.engine import EngineConfig
     from tasks.report.facts import RoundFacts
 
 
@@ -102,7 +104,7 @@ def clean(
 ) -> None:
     """A cleaning round: pseudo-label, score, keep the best share, train on it, evaluate."""
     fields = changed_fields(changes, swap_share)
-    early_checks(store, profile, campaign, seed, fields, images, boxes)
+    early_checks(store, profile, campaign, seed, fields, images, boxes, labels)
     server_is_ready = begin_server()
     from flows.clean_round import clean_round
 
@@ -136,6 +138,9 @@ def evaluate(
         return
     fields = changed_fields(changes)
     early_checks(store, profile, campaign, seed, fields)
+    from flows.early import check_evaluation
+
+    check_evaluation(open_store(store), policy, dataset, split)
     server_is_ready = begin_server()
     from flows.evaluate import evaluate as evaluate_flow
 
@@ -184,11 +189,12 @@ def query(
     opened = open_store(store)
     from flows.show import print_rows
     from infra.views import query as ask
-    from infra.views import write_views_sql
+    from infra.views import refresh_views_sql
 
-    answer = ask(opened, sql)
-    print_rows(answer, as_csv)
-    write_views_sql(opened)
+    print_rows(ask(opened, sql), as_csv)
+    problem = refresh_views_sql(opened)
+    if problem:
+        typer.echo(f"note: {problem}", err=True)
 
 
 @app.command()
@@ -196,7 +202,7 @@ def report(
     number: Annotated[int | None, typer.Option("--round", min=1, show_default="the newest")] = None,
     store: StoreOption = None,
     profile: ProfileOption = "tiny",
-    campaign: CampaignOption = None,
+    campaign: ReadCampaignOption = None,
     seed: SeedOption = 0,
     changes: SetOption = None,
 ) -> None:
@@ -204,20 +210,22 @@ def report(
     quiet_start()
     opened = open_store(store)
     config = configured(profile, campaign, seed, changed_fields(changes))
+    name = campaign_to_read(opened, campaign, config.campaign)
     from flows.show import console
     from flows.summary import print_summary
     from infra import rounds
-    from tasks.context import Context
-    from tasks.report.stage import read_facts
-    from tasks.report.stage import report as write_report
+    from tasks.report.stage import read_configuration, read_facts
 
-    seen = rounds.state(opened, config.campaign)
-    chosen = number or max((event.round for event in seen.events if event.event == "closed"), default=0)
+    seen = rounds.state(opened, name)
+    chosen = number or seen.newest_reported
     if chosen == 0:
-        raise DataError(f"Campaign {config.campaign} has no closed round yet: `adhmr run` makes one.")
-    facts = read_facts(opened, config.campaign, chosen)
-    write_report(Context(opened, config, round=chosen), facts)
+        raise DataError(f"Campaign {name} has no closed round yet: `adhmr run` makes one.")
+    if (why := seen.abandoned(chosen)) is not None:
+        raise DataError(f"Round {chosen} of campaign {name} was abandoned and has no report: {why}")
+    facts = read_facts(opened, name, chosen)
+    config = read_configuration(opened, facts, config)
     print_summary(console(), opened, config, facts)
+    _restore_page(opened, config, facts)
 
 
 @app.command("import")
@@ -293,6 +301,7 @@ def doctor(
 
 app.command()(cli_operate.status)
 app.command()(cli_operate.rounds)
+app.command()(cli_operate.close)
 app.command()(cli_operate.rollback)
 app.command()(cli_operate.repair)
 app.command()(cli_data.ingest)
@@ -336,15 +345,29 @@ def _examined(store: str | None, name: str, checkpoint: Path | None, body: Path 
 
 def _open_or_imagine(store: str | None) -> Store:
     """The store; or, where it isn't there yet and can be made, an empty one in its place that nothing is written to."""
-    from infra.store import DEFAULT_URL, VARIABLE
     from infra.store import Store as Opener
 
-    shown = store or os.environ.get(VARIABLE) or DEFAULT_URL
-    target = Path(shown).expanduser().absolute()
-    if "://" in shown or target.exists():
+    named = Opener.at(store)
+    if not named.is_local or Path(named.root).exists():
         return Opener.open(store, create=False)
-    typer.echo(f"There is no store at {target} yet: a run would make it.")
-    return Opener(str(target))
+    typer.echo(f"There is no store at {named.root} yet: a run would make it.")
+    return named
+
+
+def _restore_page(store: Store, config: EngineConfig, facts: RoundFacts) -> None:
+    """Write the page of a round again if somebody removed it, and this user may write."""
+    from infra.store import may_not_write
+    from tasks.context import Context
+    from tasks.report.stage import report as write_report
+
+    if store.exists(f"reports/{facts.report_name}"):
+        return
+    try:
+        write_report(Context(store, config, round=facts.number), facts)
+    except OSError as error:
+        if not may_not_write(error):
+            raise
+        typer.echo(f"note: the page of the report is not there, and can't be written again: {error}", err=True)
 
 
 def _summarise(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli_options import StoreOption, open_store
+from flows.cli_options import StoreOption, check_campaign, open_store, writable_store
 from flows.quiet import quiet_start
 from flows.visible import visible
 from schemas.errors import ConfigError, DataError
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from infra.store import Store
 
 OneOrAll = Annotated[str | None, typer.Option("--campaign", help="Only this campaign.", show_default="all")]
+
+OnlyOption = Annotated[
+    str | None, typer.Option("--campaign", help="Name of the campaign.", show_default="the only one")
+]
 
 
 def status(store: StoreOption = None, campaign: OneOrAll = None) -> None:
@@ -33,8 +37,10 @@ def rounds(store: StoreOption = None, campaign: OneOrAll = None) -> None:
     from flows.lineage import lineage
     from flows.show import print_history
     from flows.show_campaigns import print_lineage
-    from infra.rounds import history
+    from infra.rounds import campaigns, history
 
+    if campaign is not None:
+        check_campaign(campaign, campaigns(opened))
     print_history(history(opened, campaign))
     print_lineage(lineage(opened, campaign))
 
@@ -42,16 +48,14 @@ def rounds(store: StoreOption = None, campaign: OneOrAll = None) -> None:
 def rollback(
     to: Annotated[str, typer.Option("--to", metavar="DIGEST", help="The policy, or the beginning of its digest.")],
     store: StoreOption = None,
-    campaign: Annotated[
-        str | None, typer.Option("--campaign", help="Name of the campaign.", show_default="the only one")
-    ] = None,
+    campaign: OnlyOption = None,
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the history.")] = "",
 ) -> None:
     """Make an earlier policy of the campaign current again: one more line in its history, nothing is removed."""
-    opened = open_store(store)
+    opened = writable_store(store)
     from infra.rounds import roll_back, state
 
-    name = campaign or _only_campaign(opened)
+    name = _only_campaign(opened, campaign)
     seen = state(opened, name)
     known = [e.policy for e in seen.events if e.policy and e.event in ("promoted", "rolled_back")]
     policy = _begins_with(to, list(dict.fromkeys(known)), name)
@@ -80,12 +84,40 @@ def repair(
         raise typer.Exit(1)
 
 
-def _only_campaign(store: Store) -> str:
+def close(
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the history.")],
+    store: StoreOption = None,
+    campaign: OnlyOption = None,
+) -> None:
+    """End the open round as abandoned: what it made stays, its policy does not become current, another may begin."""
+    opened = writable_store(store)
+    from flows.lease import refuse_if_busy
+    from infra.rounds import abandon, state
+
+    if not why.strip():
+        raise ConfigError("--why: say in some words why the round is abandoned; the history shows them.")
+    name = _only_campaign(opened, campaign)
+    refuse_if_busy(opened, name)
+    number = abandon(opened, name, why.strip())
+    seen = state(opened, name)
+    decided = seen.decision(number)
+    told = f"; that it was {decided.event} stands" if decided else ""
+    current = f"policy {seen.policy[:12]} is current" if seen.policy else "there is no policy yet"
+    typer.echo(
+        f"Round {number} of campaign {name} is closed as abandoned{told}; {current}. Any kind of round may begin."
+    )
+
+
+def _only_campaign(store: Store, named: str | None) -> str:
+    """The campaign that is named, else the only one; no other may be meant where something is written."""
     from infra.rounds import campaigns
 
     names = campaigns(store)
     if not names:
-        raise DataError(f"No campaign has begun in {store.url}: there is no policy to go back to.")
+        raise DataError(f"No campaign has begun in {store.url}: `adhmr run` begins one.")
+    if named is not None:
+        check_campaign(named, names)
+        return named
     if len(names) > 1:
         raise ConfigError(f"There are {len(names)} campaigns ({', '.join(names)}): say which with --campaign.")
     return names[0]

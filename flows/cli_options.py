@@ -8,9 +8,11 @@ import typer
 
 from flows import surroundings
 from flows.quiet import quiet_start
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from infra.store import Store
     from schemas.config.engine import EngineConfig
 
@@ -21,6 +23,10 @@ StoreOption = Annotated[
 ProfileOption = Annotated[str, typer.Option("--profile", envvar="ADHMR_PROFILE", help="tiny, micro or paper.")]
 CampaignOption = Annotated[
     str | None, typer.Option("--campaign", help="Name of the sequence of rounds.", show_default="the profile's")
+]
+ReadCampaignOption = Annotated[
+    str | None,
+    typer.Option("--campaign", help="Name of the campaign.", show_default="the profile's, or the only one"),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of all stages.")]
 SetOption = Annotated[
@@ -62,17 +68,50 @@ def early_checks(
     fields: dict[str, str],
     images: str | None = None,
     boxes: str | None = None,
+    labels: str | None = None,
 ) -> None:
-    """Say what is wrong with configuration, store, pictures, machine and timing before anything slow begins."""
+    """Say what is wrong with configuration, store, what is given, machine and timing before anything slow begins."""
     quiet_start()
     config = configured(profile, campaign, seed, fields)
     from flows.lease import refuse_if_busy
     from flows.user_pictures import user_pictures
     from infra.store import Store
 
-    user_pictures(images, boxes)
+    own = user_pictures(images, boxes)
     surroundings.refuse()
-    refuse_if_busy(Store.open(store), config.campaign)
+    opened = Store.open(store)
+    refuse_if_busy(opened, config.campaign)
+    if own is not None or labels is not None:
+        from flows.early import check_round
+        from tasks.context import Context
+
+        check_round(Context(opened, config), own, labels)
+
+
+def campaign_to_read(store: Store, named: str | None, usual: str) -> str:
+    """The campaign that a reading command is about: the one named, else the usual one, else the only one of the store.
+
+    In a store without any it is the usual one. Raises DataError for a name that no campaign has, ConfigError where the
+    usual one has not begun and there are several others.
+    """
+    from infra.rounds import campaigns
+
+    names = campaigns(store)
+    if named is not None:
+        check_campaign(named, names)
+        return named
+    if usual in names or not names:
+        return usual
+    if len(names) > 1:
+        raise ConfigError(f"There are {len(names)} campaigns ({', '.join(names)}): say which with --campaign.")
+    return names[0]
+
+
+def check_campaign(named: str, names: Collection[str]) -> None:
+    """Raise DataError, which lists those that there are, for a name that no campaign has."""
+    if named not in names:
+        listed = f"there are: {', '.join(sorted(names))}" if names else "none has begun: `adhmr run` begins one"
+        raise DataError(f"There is no campaign {named}; {listed}.")
 
 
 def open_store(store: str | None) -> Store:
@@ -80,3 +119,11 @@ def open_store(store: str | None) -> Store:
     from infra.store import Store as Opener
 
     return Opener.open(store, create=False)
+
+
+def writable_store(store: str | None) -> Store:
+    """A store that is there and that this user may write to. Raises StoreError where one of the two isn't so."""
+    from infra.store import Store as Opener
+
+    open_store(store)  # to make one is not for commands that need what is in it
+    return Opener.open(store)

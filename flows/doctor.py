@@ -15,7 +15,7 @@ from flows.errors import without_passwords
 from flows.prefect_address import why_it_does_not_answer
 from flows.surroundings import settled
 from infra.private import is_private
-from infra.store import DEFAULT_URL, VARIABLE, Store
+from infra.store import Store
 from schemas.errors import EngineError
 
 Level = Literal["good", "note", "problem"]
@@ -67,21 +67,31 @@ def _libraries() -> Iterator[Finding]:
 
 def examine_store(url: str | None) -> Finding:
     """Whether the store is there and writable, or can be made."""
-    shown = url or os.environ.get(VARIABLE) or DEFAULT_URL
     try:
-        opened = Store.open(url, create=False)
+        named = Store.at(url)
+        if named.is_local and not Path(named.root).exists():
+            return _place_of_a_new_store(Path(named.root))
+        Store.open(url, create=False)
     except EngineError as error:
-        target = Path(shown).expanduser().absolute()
-        parent = next((place for place in (target, *target.parents) if place.exists()), target)
-        fresh = "://" not in shown and not target.exists()
-        if fresh and parent.is_dir() and os.access(parent, os.W_OK):
-            return Finding("store", "good", f"{target} does not exist yet and can be made")
         return Finding("store", "problem", str(error))
     try:
         Store.open(url)
     except EngineError as error:
-        return Finding("store", "problem", str(error))
-    return Finding("store", "good", f"{opened.url} is there and writable")
+        return Finding(
+            "store", "problem", f"{error} Commands that only read (query, report, rounds, status, plan) work."
+        )
+    return Finding("store", "good", f"{named.url} is there and writable")
+
+
+def _place_of_a_new_store(target: Path) -> Finding:
+    parent = next(place for place in target.parents if place.exists())
+    if parent.is_dir() and os.access(parent, os.W_OK):
+        return Finding("store", "good", f"{target} does not exist yet and can be made")
+    return Finding(
+        "store",
+        "problem",
+        f"There is no store at {target}, and none can be made: {parent} is no folder that this user may write to.",
+    )
 
 
 def _cores() -> Finding:
@@ -99,10 +109,13 @@ def _memory() -> Finding:
 
 
 def _disk(url: str | None) -> Finding:
-    shown = url or os.environ.get(VARIABLE) or DEFAULT_URL
-    if "://" in shown:
+    try:
+        named = Store.at(url)
+    except EngineError:
+        return Finding("disk", "note", "not looked at: see store")
+    if not named.is_local:
         return Finding("disk", "good", "the store is remote")
-    target = Path(shown).expanduser().absolute()
+    target = Path(named.root)
     place = next(place for place in (target, *target.parents) if place.exists())
     free = psutil.disk_usage(str(place)).free
     level: Level = "good" if free >= LEAST_DISK_BYTES else "note"

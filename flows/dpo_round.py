@@ -6,9 +6,10 @@ from prefect import flow
 
 from flows import pipeline
 from flows.bootstrap import HELD_OUT, WILD_TEST, WILD_TRAIN, Ground, bootstrap
+from flows.early import check_round
 from flows.judging import before_promotion, before_training
 from flows.one_round import Opened, Proposal, work_through
-from flows.parameters import Changes, ProfileName, Seed
+from flows.parameters import OptionalChanges, OptionalText, ProfileName, Seed
 from flows.prefect_round import outcome
 from flows.session import session
 from flows.stages import Line
@@ -71,13 +72,13 @@ def align_and_measure(line: Line, ground: Ground, opened: Opened, own: UserPictu
 
 @flow(name="dpo-round", flow_run_name="dpo-round, {profile}", persist_result=False)
 def dpo_round(
-    store: str | None = None,
+    store: OptionalText = None,
     profile: ProfileName = "tiny",
-    campaign: str | None = None,
+    campaign: OptionalText = None,
     seed: Seed = 0,
-    images: str | None = None,
-    boxes: str | None = None,
-    changes: Changes | None = None,
+    images: OptionalText = None,
+    boxes: OptionalText = None,
+    changes: OptionalChanges = None,
 ) -> RoundFacts:
     """One round of preference alignment; what it stands on is made first where it is missing.
 
@@ -94,6 +95,7 @@ def dpo_round(
     """
     own = user_pictures(images, boxes)
     with session("a DPO round", store, profile, campaign, seed, changes) as line:
+        check_round(line.context, own)
         ground = bootstrap(store, profile, campaign, seed, changes)
         work = partial(align_and_measure, own=own)
         facts = work_through(line, ground, "dpo", work, [LABELS_NOTICE] if own else [])

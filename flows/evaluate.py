@@ -4,7 +4,8 @@ from prefect import flow
 
 from flows import pipeline
 from flows.bootstrap import Ground, bootstrap
-from flows.parameters import Changes, ProfileName, Seed
+from flows.early import check_evaluation
+from flows.parameters import OptionalChanges, OptionalText, ProfileName, Seed
 from flows.session import session
 from infra import rounds
 from schemas.errors import DataError
@@ -14,14 +15,14 @@ from tasks.model_store import find_model
 
 @flow(name="evaluate", flow_run_name="evaluate {dataset}/{split}, {profile}", persist_result=False)
 def evaluate(
-    store: str | None = None,
+    store: OptionalText = None,
     profile: ProfileName = "tiny",
-    campaign: str | None = None,
+    campaign: OptionalText = None,
     seed: Seed = 0,
-    policy: str | None = None,
+    policy: OptionalText = None,
     dataset: str = "wild",
     split: str = "test",
-    changes: Changes | None = None,
+    changes: OptionalChanges = None,
 ) -> str:
     """Measure a policy on a labelled split; gives the key of the evaluation, whose rows are in errors and scores.
 
@@ -36,6 +37,7 @@ def evaluate(
         changes: configuration fields that differ from the profile, dotted name to value
     """
     with session("an evaluation", store, profile, campaign, seed, changes) as line:
+        check_evaluation(line.context.store, policy, dataset, split)
         ground: Ground = bootstrap(store, profile, campaign, seed, changes)
         opened, config = line.context.store, line.context.config
         chosen = find_model(opened, policy, "policy") if policy else rounds.current_policy(opened, config.campaign)

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, cast
 from prefect import flow
 
 from flows import pipeline
-from flows.parameters import Changes, Count, ProfileName, Seed, one_of
+from flows.parameters import Count, OptionalChanges, OptionalText, ProfileName, Seed, one_of
 from flows.session import session
 from infra import rounds
 from infra.store import Store
@@ -29,16 +29,16 @@ _ALIGNED_BY_17: Final = ("h36m", "human36m")
 @flow(name="evaluate-published", flow_run_name="evaluate-published {data}, {profile}", persist_result=False)
 def evaluate_published(
     data: str,
-    store: str | None = None,
+    store: OptionalText = None,
     profile: ProfileName = "tiny",
-    campaign: str | None = None,
+    campaign: OptionalText = None,
     seed: Seed = 0,
-    policy: str | None = None,
-    scorer: str | None = None,
+    policy: OptionalText = None,
+    scorer: OptionalText = None,
     hypotheses: Count = HYPOTHESES,
     protocol: Annotated[str, one_of(PROTOCOLS)] = "published",
-    body: str | None = None,
-    changes: Changes | None = None,
+    body: OptionalText = None,
+    changes: OptionalChanges = None,
 ) -> str:
     """Measure a policy by a published protocol; gives the key of the evaluation, whose rows are in metrics.
 
@@ -71,13 +71,13 @@ def evaluate_published(
 def evaluate_scorer(
     scorer: str,
     data: str,
-    store: str | None = None,
+    store: OptionalText = None,
     profile: ProfileName = "tiny",
-    campaign: str | None = None,
+    campaign: OptionalText = None,
     seed: Seed = 0,
     hypotheses: Count = NOISED_LABELS,
-    body: str | None = None,
-    changes: Changes | None = None,
+    body: OptionalText = None,
+    changes: OptionalChanges = None,
 ) -> str:
     """Correlate a scorer's scores with errors; gives the key of the evaluation, whose rows are in metrics.
 

@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows import pipeline
 from flows.ingest_request import request
-from flows.parameters import Changes, Count, ProfileName, one_of
+from flows.parameters import Count, OptionalChanges, OptionalText, OptionalWords, ProfileName, one_of
 from flows.session import session
 from tasks.ingest.formats.registry import FORMATS
 from tasks.ingest.newest import newest_ingest
@@ -18,17 +18,17 @@ def ingest(
     source: str,
     dataset: str,
     split: str,
-    store: str | None = None,
+    store: OptionalText = None,
     profile: ProfileName = "tiny",
-    campaign: str | None = None,
+    campaign: OptionalText = None,
     every: Count = 1,
-    images: str | None = None,
-    body: str | None = None,
-    options: dict[str, str] | None = None,
+    images: OptionalText = None,
+    body: OptionalText = None,
+    options: OptionalWords = None,
     allow_leakage: bool = False,
     replace: bool = False,
-    changes: Changes | None = None,
-    follow_links: str | None = None,
+    changes: OptionalChanges = None,
+    follow_links: OptionalText = None,
 ) -> str:
     """Take a source into the store; gives the key of the ingest, whose rows are in images, instances, labels, failures.
 

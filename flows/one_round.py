@@ -44,7 +44,7 @@ def coming_round(seen: rounds.CampaignState, kind: Kind, base: str) -> tuple[Ope
         other: Kind = "clean" if kind == "dpo" else "dpo"
         raise EngineError(
             f"Round {seen.round} of campaign {seen.campaign} is an unfinished {other} round: finish it first with "
-            f"`{COMMANDS[other]}`."
+            f"`{COMMANDS[other]}` and the options that it began with, or end it with `adhmr close --why TEXT`."
         )
     # a round that was killed after its promotion must still measure against the policy that it began with
     return Opened(seen.round, opening.policy or base, first), True

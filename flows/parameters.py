@@ -7,7 +7,7 @@ check it themselves, and say in their own words what is wrong with it.
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from schemas.profiles import PROFILES
 
@@ -20,5 +20,13 @@ def one_of(names: Iterable[str]) -> WithJsonSchema:
 ProfileName: TypeAlias = Annotated[str, one_of(PROFILES)]
 Seed: TypeAlias = Annotated[int, Field(ge=0)]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
+OptionalText: TypeAlias = Annotated[
+    str | None, BeforeValidator(lambda text: None if text == "" else text), Field(json_schema_extra={"default": ""})
+]
+"""Text that may be left out. A form begins with an empty field, which means that; from None it would make no field."""
 Changes: TypeAlias = Mapping[str, Any]
 """Dotted field -> value, as JSON has it, or as text that is read as JSON where it can be."""
+OptionalChanges: TypeAlias = Annotated[Changes | None, Field(json_schema_extra={"default": {}})]
+"""The same where there may be none."""
+OptionalWords: TypeAlias = Annotated[dict[str, str] | None, Field(json_schema_extra={"default": {}})]
+"""Name -> text, or none."""

@@ -16,15 +16,13 @@ from typing import Protocol
 from uuid import UUID
 
 from flows.errors import without_passwords
-from flows.pace import pace
+from flows.pace import Pace
 from schemas.progress import Progress
 
 log = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
-_AT_ONCE_SECONDS = 0.05
-"""What a stage reports so soon after its begin was there before it."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +92,9 @@ class _Stage:
     """What is known of a running stage, and the artifact that shows it once it has been made."""
 
     key: str
-    total: int
-    unit: str
+    pace: Pace
     writer: ArtifactWriter
     context: contextvars.Context
-    done: int = 0
-    before: int = 0
-    """Units that an earlier run did: they say nothing of this run's pace."""
-    began: float = 0.0
     note: str = ""
     over: bool = False
     changed: bool = True
@@ -109,18 +102,15 @@ class _Stage:
 
     @property
     def percent(self) -> float:
-        return 100.0 if self.over else min(100.0, 100.0 * self.done / self.total) if self.total else 0.0
+        pace = self.pace
+        return 100.0 if self.over else min(100.0, 100.0 * pace.done / pace.total) if pace.total else 0.0
 
     @property
     def text(self) -> str:
-        counted = f"{self.done:,} of {self.total:,} {self.unit}" if self.total else f"{self.done:,} {self.unit}"
-        speed = "" if self.over else self.speed
+        pace = self.pace
+        counted = f"{pace.done:,} of {pace.total:,} {pace.unit}" if pace.total else f"{pace.done:,} {pace.unit}"
+        speed = "" if self.over else ", ".join(filter(None, (pace.rate, pace.left)))
         return "; ".join(filter(None, (counted, speed, self.note)))
-
-    @property
-    def speed(self) -> str:
-        """Rate and time left, as far as they can be told."""
-        return pace(self.done - self.before, self.total - self.before, time.monotonic() - self.began, self.unit)
 
 
 class PrefectProgress:
@@ -156,7 +146,7 @@ class PrefectProgress:
             return
         key = "progress-" + re.sub("[^a-z0-9]+", "-", stage.lower()).strip("-")
         with self._lock:
-            self._stages[stage] = _Stage(key, total, unit, writer, contextvars.copy_context(), began=time.monotonic())
+            self._stages[stage] = _Stage(key, Pace(total, unit), writer, contextvars.copy_context())
             if self._thread is None:
                 self._thread = threading.Thread(target=self._mirror, name="prefect-progress", daemon=True)
                 self._thread.start()
@@ -166,9 +156,7 @@ class PrefectProgress:
         self._inner.advance(stage, count, note)
         with self._lock:
             if state := self._stages.get(stage):
-                if state.done == 0 and time.monotonic() - state.began < _AT_ONCE_SECONDS and count > 1:
-                    state.before = count
-                state.done += count
+                state.pace.advance(count, time.monotonic())
                 state.note = note or state.note
                 state.changed = True
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from flows.pace import clock_time, rate
+from flows.pace import Pace, clock_time
 from flows.prefect_progress import PrefectProgress
 from flows.terminal import TextConsole
 from flows.visible import visible
@@ -54,7 +54,7 @@ class ConsoleProgress:
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=12),
             _StateColumn(),
             console=self._console,
             get_time=clock,
@@ -67,7 +67,7 @@ class ConsoleProgress:
         with self._lock:
             if stage in self._tasks:
                 self._forget(stage)
-            task_id = self._bars.add_task(stage, total=total or None, unit=unit, note="")
+            task_id = self._bars.add_task(stage, total=total or None, pace=Pace(total, unit), note="")
             self._tasks[stage] = task_id
             if self._live:
                 self._bars.start()
@@ -80,6 +80,7 @@ class ConsoleProgress:
             if stage not in self._tasks:
                 self.begin(stage, 0, "units")
             task = self._task(stage)
+            task.fields["pace"].advance(count, self._clock())
             self._bars.update(task.id, advance=count, note=note or task.fields["note"])
             if not self._live and self._clock() - self._printed[stage] >= self._interval:
                 self._printed[stage] = self._clock()
@@ -91,7 +92,7 @@ class ConsoleProgress:
                 self.say(f"{stage}: {note}" if note else f"{stage}: done")
                 return
             task = self._task(stage)
-            text = f"{int(task.completed):,} {task.fields['unit']} in {clock_time(task.elapsed or 0.0)}"
+            text = f"{int(task.completed):,} {task.fields['pace'].unit} in {clock_time(task.elapsed or 0.0)}"
             self._forget(stage)
             self.say(f"{stage}: done, {text}" + (f"; {note}" if note else ""))
             if self._live and not self._tasks:
@@ -129,20 +130,22 @@ class ConsoleProgress:
 
 
 class _StateColumn(ProgressColumn):
+    """What a person asks first stands first: in 80 columns the end of it may have no room."""
+
     def render(self, task: Task) -> Text:
-        return Text(describe(task), overflow="ellipsis", no_wrap=True)
+        pace: Pace = task.fields["pace"]
+        parts = (pace.left, _counted(task), pace.rate, visible(task.fields["note"]))
+        return Text(", ".join(filter(None, parts)), overflow="ellipsis", no_wrap=True)
 
 
 def describe(task: Task) -> str:
     """Where a stage stands, in one line: "800 of 2,000 images (40 %), 52 images/s, 0:23 left, loss 0.31"."""
-    unit = task.fields["unit"]
-    parts = [f"{int(task.completed):,} {unit}"]
+    pace: Pace = task.fields["pace"]
+    return ", ".join(filter(None, (_counted(task), pace.rate, pace.left, visible(task.fields["note"]))))
+
+
+def _counted(task: Task) -> str:
+    unit = task.fields["pace"].unit
     if task.total:
-        parts[0] = f"{int(task.completed):,} of {int(task.total):,} {unit} ({int(task.percentage)} %)"
-    if task.speed:
-        parts.append(rate(task.speed, unit))
-    if task.time_remaining and not task.finished:
-        parts.append(f"{clock_time(task.time_remaining)} left")
-    if task.fields["note"]:
-        parts.append(visible(task.fields["note"]))
-    return ", ".join(parts)
+        return f"{int(task.completed):,} of {int(task.total):,} {unit} ({int(task.percentage)} %)"
+    return f"{int(task.completed):,} {unit}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.csv
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 200
 _MOST_CHARACTERS = 80
+_LEAST_WIDTH = 16
+_PLAN = ["explain_key", "explain_value"]
+"""Columns of DuckDB's answer to EXPLAIN: the second is a drawing."""
 _MARKS = {"good": "[green]good[/green]   ", "note": "[yellow]note[/yellow]   ", "problem": "[red]PROBLEM[/red]"}
 _VERDICTS = {"reuse": "[green]reuse[/green]", "resume": "[yellow]resume[/yellow]", "run": "[bold]run[/bold]"}
 
@@ -35,20 +39,44 @@ def console() -> Console:
 def print_rows(rows: pa.Table, as_csv: bool = False) -> None:
     """The answer to a query."""
     if as_csv:
-        flat = pa.table({name: _flat(rows.column(name)) for name in rows.column_names}) if rows.column_names else rows
+        flat = pa.table([_flat(column) for column in rows.columns], names=rows.column_names)
         _write_csv(flat)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in rows.column_names:
-        table.add_column(escape(name), overflow="fold")
-    for row in rows.slice(0, _MOST_ROWS).to_pylist():
-        table.add_row(*(escape(_text(value)) for value in row.values()))
     out = console()
+    if rows.column_names == _PLAN:
+        for plan in rows.column("explain_value").to_pylist():
+            out.print(plan, markup=False, soft_wrap=True)
+        return
+    # column by column: two may have one name
+    columns = [[_text(value) for value in column.to_pylist()] for column in rows.slice(0, _MOST_ROWS).columns]
+    widths = [max(map(cell_len, (name, *cells))) for name, cells in zip(rows.column_names, columns, strict=True)]
+    shown, widest = _layout(widths, out.width)
+    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
+    for name in rows.column_names[:shown]:
+        table.add_column(escape(name), no_wrap=True, overflow="ellipsis", max_width=widest)
+    for row in zip(*columns[:shown], strict=True):
+        table.add_row(*map(escape, row))
     out.print(table)
     left_out = rows.num_rows - _MOST_ROWS
     out.print(
         f"{rows.num_rows} rows" + (f", the last {left_out} not shown: add --csv or LIMIT" if left_out > 0 else "")
     )
+    if shown < len(widths):
+        named = escape(", ".join(rows.column_names[shown:]))
+        out.print(f"no room for the columns {named}: name those that you want, or add --csv")
+
+
+def _layout(widths: list[int], room: int) -> tuple[int, int]:
+    """How many columns, from the left, fit into `room` side by side, and how wide they may be.
+
+    The widest are narrowed first; before any would be narrower than _LEAST_WIDTH, the last column is left out.
+    """
+    for count in range(len(widths), 1, -1):
+        kept = widths[:count]
+        for widest in range(max(kept), min(_LEAST_WIDTH, max(kept)) - 1, -1):
+            if sum(min(width, widest) for width in kept) + count - 1 <= room:
+                return count, widest
+    return 1, room
 
 
 def print_plan(plan: Plan) -> None:

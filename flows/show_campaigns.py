@@ -91,6 +91,8 @@ def _stands(campaign: Campaign) -> str:
     if campaign.is_open:
         since = f" for {_age(campaign.opened_at)}" if campaign.opened_at else ""
         parts.append(f"round {campaign.round} ({campaign.opened_why}) is open{since}")
+    elif campaign.abandoned is not None:
+        parts.append(f"round {campaign.round} was abandoned ({campaign.abandoned})")
     elif campaign.round:
         parts.append(f"round {campaign.round} is closed")
     else:

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from flows.cli_options import check_campaign
 from flows.errors import without_passwords
 from flows.holder import Holder
 from flows.lease import holder_of, leased_campaigns
@@ -26,6 +27,8 @@ class Campaign:
     is_open: bool
     opened_why: str
     opened_at: datetime | None
+    abandoned: str | None
+    """Why the round was abandoned, if it was."""
     holder: Holder | None
     heard: float
     """Seconds since the holder's last heartbeat."""
@@ -53,8 +56,10 @@ class Status:
 
 
 def status(store: Store, campaign: str | None = None) -> Status:
-    """What runs now in the store, of one campaign or of all."""
+    """What runs now in the store, of one campaign or of all. DataError for a campaign that has not begun."""
     found = {*rounds.campaigns(store), *leased_campaigns(store)}
+    if campaign is not None:
+        check_campaign(campaign, found)
     names = [campaign] if campaign else sorted(found)
     stages = [one for one in unfinished(store) if campaign is None or one.begun.campaign in (None, campaign)]
     server, runs, problem = _prefect()
@@ -66,7 +71,7 @@ def _campaign(store: Store, name: str) -> Campaign:
     opening = next((e for e in seen.events if (e.round, e.event) == (seen.round, "opened")), None)
     heard = max(0.0, time.time() - holder.beat) if holder else 0.0
     why, at = (opening.why, opening.at) if opening else ("", None)
-    return Campaign(name, seen.policy, seen.round, seen.is_open, why, at, holder, heard)
+    return Campaign(name, seen.policy, seen.round, seen.is_open, why, at, seen.abandoned(seen.round), holder, heard)
 
 
 def _prefect() -> tuple[str | None, tuple[FlowRun, ...], str]:

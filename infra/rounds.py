@@ -2,7 +2,8 @@
 
 Every event is one row of `rounds`, written in a transaction that also claims the next position in the campaign's log:
 the log has one order and no event is lost. Opening round N claims `(round:<campaign>, N)` besides: one opener wins.
-Promotions and roll-backs claim `(promotion:<campaign>, n)`. A round is decided (promoted or kept) once.
+Promotions and roll-backs claim `(promotion:<campaign>, n)`. A round is decided (promoted or kept) once. One that nobody
+will finish is closed as abandoned: an event `closed` whose reason begins so, as earlier engines know no other.
 """
 
 import getpass
@@ -20,6 +21,7 @@ from schemas.errors import StoreError
 
 _ATTEMPTS = 30
 _CHANGES = ("promoted", "rolled_back")
+_ABANDONED = "abandoned: "
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,19 @@ class CampaignState:
     def decision(self, number: int) -> Event | None:
         """The event that decided the round (promoted or kept), or None."""
         return next((e for e in self.events if e.round == number and e.event in ("promoted", "kept")), None)
+
+    def abandoned(self, number: int) -> str | None:
+        """Why the round was abandoned, or None if it was not."""
+        closing = next((e for e in self.events if (e.round, e.event) == (number, "closed")), None)
+        if closing is None or not closing.why.startswith(_ABANDONED):
+            return None
+        return closing.why.removeprefix(_ABANDONED)
+
+    @property
+    def newest_reported(self) -> int:
+        """The newest round that came to its end, with a report; 0 if there is none."""
+        closed = {event.round for event in self.events if event.event == "closed"}
+        return max((number for number in closed if self.abandoned(number) is None), default=0)
 
 
 def state(store: Store, campaign: str) -> CampaignState:
@@ -147,11 +162,29 @@ def close_round(store: Store, campaign: str, number: int, why: str = "") -> bool
     raise _contended(campaign)
 
 
-def promote(store: Store, campaign: str, number: int, policy: str, why: str, stage_key: str | None = None) -> bool:
-    """Make `policy` current, as the outcome of round `number`; False if that round is already decided."""
+def abandon(store: Store, campaign: str, why: str) -> int:
+    """Close the open round though it is not finished, so that another may begin; gives its number.
+
+    What its stages have made stays. StoreError if no round is open.
+    """
     for _ in range(_ATTEMPTS):
         seen = state(store, campaign)
-        if seen.decision(number) is not None:
+        if not seen.is_open:
+            raise StoreError(f"No round of campaign {campaign} is open.")
+        claims = {f"closing:{campaign}": seen.round}
+        if _append(store, seen, seen.round, "closed", seen.policy, f"{_ABANDONED}{why}", None, claims):
+            return seen.round
+    raise _contended(campaign)
+
+
+def promote(store: Store, campaign: str, number: int, policy: str, why: str, stage_key: str | None = None) -> bool:
+    """Make `policy` current, as the outcome of round `number`; False if that round is already decided.
+
+    StoreError if somebody has abandoned it.
+    """
+    for _ in range(_ATTEMPTS):
+        seen = state(store, campaign)
+        if _is_settled(seen, number):
             return False
         if _append(store, seen, number, "promoted", policy, why, stage_key, _promotion(seen)):
             return True
@@ -159,10 +192,10 @@ def promote(store: Store, campaign: str, number: int, policy: str, why: str, sta
 
 
 def keep(store: Store, campaign: str, number: int, why: str, stage_key: str | None = None) -> bool:
-    """Record that round `number` leaves the policy as it is; False if that round is already decided."""
+    """Record that round `number` leaves the policy as it is; False and StoreError as `promote`."""
     for _ in range(_ATTEMPTS):
         seen = state(store, campaign)
-        if seen.decision(number) is not None:
+        if _is_settled(seen, number):
             return False
         if _append(store, seen, number, "kept", seen.policy, why, stage_key, {}):
             return True
@@ -182,6 +215,17 @@ def roll_back(store: Store, campaign: str, policy: str, why: str) -> bool:
         if _append(store, seen, seen.round, "rolled_back", policy, why, None, _promotion(seen)):
             return True
     raise _contended(campaign)
+
+
+def _is_settled(seen: CampaignState, number: int) -> bool:
+    if seen.decision(number) is not None:
+        return True
+    why = seen.abandoned(number)
+    if why is not None:
+        raise StoreError(
+            f"Round {number} of campaign {seen.campaign} was abandoned meanwhile ({why}): it decides nothing."
+        )
+    return False
 
 
 def _promotion(seen: CampaignState) -> dict[str, int]:

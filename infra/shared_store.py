@@ -1,11 +1,13 @@
-"""Ray whose nodes see the store: a store that is a folder has to be the same folder on all of them."""
+"""Ray whose nodes see the store: a folder has to be the same folder on all of them; to S3 each finds its own way."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import ray
+from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from infra.ray_session import ray_session
@@ -52,6 +54,22 @@ def check_store_is_shared(store: Store) -> None:
             f"The store is a folder, {store.url}, which these nodes of the Ray cluster don't see: {', '.join(blind)}. "
             "Let ADHMR_STORE name an s3:// URL, or a folder that all nodes share under the same path."
         )
+
+
+def ray_storage(store: Store) -> tuple[str, FileSystem | None]:
+    """Where Ray Train keeps its runs, and the filesystem to reach it by; None where it needs no help."""
+    return store.path("ray"), None if store.is_local else PyFileSystem(_OwnWay(store))
+
+
+class _OwnWay(FSSpecHandler):
+    """The filesystem of a store for Arrow. Only the store's name travels: each process finds credentials of its own."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store.fs)
+        self._store = store
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _OwnWay, (self._store,)
 
 
 def _other_nodes() -> dict[str, str]:

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-from fsspec.core import url_to_fs
 
-from infra import faults
+from infra import faults, s3
 from infra.lasting import make_folder, sync_folder
+from infra.store_url import parse
 from schemas.errors import DamagedError, StoreError
 
 VARIABLE = "ADHMR_STORE"
@@ -47,15 +47,23 @@ class Store:
     protocol: str = "file"
 
     @staticmethod
+    def at(url: str | os.PathLike[str] | None = None) -> "Store":
+        """The store that `url` (as of `open`) names, whether it is there or not: nothing is looked at.
+
+        Raises StoreError for what is no URL of a store.
+        """
+        protocol, root = parse(os.fspath(url) if url is not None else os.environ.get(VARIABLE) or DEFAULT_URL)
+        return Store(root, protocol)
+
+    @staticmethod
     def open(url: str | os.PathLike[str] | None = None, *, create: bool = True) -> "Store":
         """The store at `url` (else ADHMR_STORE, else ./adhmr-store): a path, `file://...` or `s3://bucket/prefix`.
 
         With `create` a missing store is made and must be writable; without, it must exist and is only read.
-        Raises StoreError for a missing or unwritable store, and for a folder that holds other things.
+        Raises StoreError for a missing or unwritable store, one whose path would be misread, and for a folder that
+        holds other things.
         """
-        text = os.fspath(url) if url is not None else os.environ.get(VARIABLE) or DEFAULT_URL
-        protocol, root = _parse(text)
-        store = Store(root, protocol)
+        store = Store.at(url)
         try:
             if store.exists(MARKER):
                 store._check_marker()
@@ -82,8 +90,7 @@ class Store:
     @cached_property
     def fs(self) -> Any:
         """The fsspec filesystem; made once in each process."""
-        # no cache of listings: other processes write to the store all the time
-        return fsspec.filesystem(self.protocol, use_listings_cache=False)
+        return fsspec.filesystem("file", use_listings_cache=False) if self.is_local else s3.access().filesystem()
 
     @cached_property
     def opened(self) -> dict[str, Any]:
@@ -119,11 +126,6 @@ class Store:
 
     def report_uri(self, name: str) -> str:
         return self.uri("reports", name)
-
-    @property
-    def ray_uri(self) -> str:
-        """Where Ray Train keeps its runs."""
-        return self.uri("ray")
 
     def exists(self, relative: str) -> bool:
         return bool(self.fs.exists(self.path(relative)))
@@ -229,14 +231,8 @@ class Store:
             )
 
     def storage_options(self) -> dict[str, str]:
-        """What deltalake needs beside the standard AWS environment variables, which it reads itself."""
-        options: dict[str, str] = {}
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        if not self.is_local and endpoint:
-            options["AWS_ENDPOINT_URL"] = endpoint
-            if endpoint.startswith("http://"):
-                options["AWS_ALLOW_HTTP"] = "true"
-        return options
+        """What deltalake needs to know of S3, credentials included; they may expire, so ask again for each opening."""
+        return {} if self.is_local else s3.access().delta_options()
 
     def _check_marker(self) -> None:
         """StoreError unless the marker says that this is a store of the form that we know."""
@@ -274,24 +270,6 @@ class Store:
         self.remove(name)
 
 
-def _parse(text: str) -> tuple[str, str]:
-    if "://" not in text:
-        return "file", str(Path(text).expanduser().absolute())
-    if "@" in text.partition("://")[2].partition("/")[0]:
-        raise StoreError(
-            "The URL of a store can't hold a name and a password, as it is shown and recorded in many places: give "
-            "them by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or as your other S3 tools have them."
-        )
-    try:
-        fs, root = url_to_fs(text)
-    except (ImportError, ValueError) as error:
-        raise StoreError(f"{text} is no URL that this installation can open: {error}") from error
-    protocol = fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0]
-    if protocol not in ("file", "s3"):
-        raise StoreError(f"{text}: only local paths and s3:// are known, not {protocol}://.")
-    return protocol, str(root).rstrip("/")
-
-
 def _common_beginning(files: Sequence[str]) -> str:
     """What the last parts of these paths begin with, all of them."""
     first, last = (name.rpartition("/")[2] for name in (min(files), max(files)))
@@ -317,6 +295,11 @@ def no_room_is_told(path: str | os.PathLike[str]) -> Iterator[None]:
             f"{os.fspath(path)} can't be written: {os.strerror(error.errno)}. Nothing unfinished was committed. Make "
             "room (`adhmr vacuum` removes what nothing refers to) and run again: what is finished stays."
         ) from error
+
+
+def may_not_write(error: BaseException) -> bool:
+    """Whether an error says that this user may not write there, or nobody: a read-only disk."""
+    return isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS)
 
 
 def _write_local(target: Path, data: bytes, replace: bool, lasting: bool, point: str) -> bool:
@@ -357,8 +340,9 @@ def _name(temporary: Path, target: Path, replace: bool) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, PermissionError):
-        return "it is not writable for this user (permission denied). Choose another place or change its rights."
+    if may_not_write(error):
+        said = "permission denied" if isinstance(error, PermissionError) else "a read-only file system"
+        return f"it is not writable for this user ({said}). Choose another place or change its rights."
     if isinstance(error, NotADirectoryError | FileExistsError):
         return "a file stands where a folder should be. Choose another place."
     return f"{error}"

@@ -1,20 +1,24 @@
 """DuckDB over the tables: one view for each, over the files of the newest version whose stage is finished, and views
-of what holds where several ingests speak of one person (`standing`).
+of what holds where several ingests speak of one person (`standing`) and of what rounds were trained on (`round_views`).
 
 `query` answers read-only SQL on a fenced connection: it can open files of this store and nothing else, and only
 statements that read are let through. `write_views_sql` writes the same views as a file for any DuckDB client.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
 
 from infra.fence import REFUSED, StoreFiles
 from infra.intact import check
+from infra.round_views import READABLE, ROUND_PAIRS, UNDER_ROUND_PAIRS, round_pairs_view
 from infra.standing import STANDING, UNDER_STANDING, standing_view, view_name
-from infra.store import Store
+from infra.store import Store, may_not_write
 from infra.table_rows import lost_among
 from infra.tables import DataFile, live_files
 from infra.whole import readable_keys, standing
@@ -22,6 +26,7 @@ from schemas.errors import DataError, StoreError
 from schemas.tables import TABLES, TableContract
 
 _ALLOWED = "SELECT (also WITH, FROM, DESCRIBE, SHOW and SUMMARIZE) and EXPLAIN"
+_BARE_AT = re.compile(r"(?<![\w\".'])at(?![\w\"'])", re.IGNORECASE)
 _EXPLAIN = re.compile(r"^\s*EXPLAIN\s*(ANALYZE\b\s*)?(\([^)]*\)\s*)?", re.IGNORECASE)
 
 
@@ -31,13 +36,13 @@ def query(store: Store, sql: str) -> pa.Table:
     It is run on a connection in memory, fenced: no file outside of the store, no extension, no setting. The views show
     the store as it is now. DamagedError if a file of a table that the statement names is not as it was committed.
     """
-    with _fenced(store) as connection:
+    with _private_folder() as spill, _fenced(store, spill) as connection:
         _refuse_writes(connection, sql)
         _make_views(connection, store, _named(connection, sql))
         try:
-            return connection.sql(sql).to_arrow_table()
+            return _answer(connection, sql)
         except duckdb.CatalogException as error:
-            known = sorted([*TABLES, *map(view_name, STANDING)])
+            known = sorted([*TABLES, *map(view_name, STANDING), ROUND_PAIRS])
             raise DataError(f"{_first_line(error)}\nThe tables are: {', '.join(known)}.") from error
         except duckdb.PermissionException as error:
             raise DataError(f"Refused: a query may only read files of the store. {_first_line(error)}") from error
@@ -67,12 +72,49 @@ def write_views_sql(store: Store) -> str:
     for table in STANDING:
         lines.append(f"\n-- {view_name(table)}: rows of {table} as the newest ingest of each split left them.")
         lines.append(f"{standing_view(table)};")
+    lines.append(f"\n-- {ROUND_PAIRS}: the pairs that the policy of each decided round was trained on.")
+    lines.append(f"{round_pairs_view()};")
     store.atomic_write("views.sql", ("\n".join(lines) + "\n").encode())
     return store.uri("views.sql")
 
 
-def _fenced(store: Store) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect()
+def refresh_views_sql(store: Store) -> str:
+    """`write_views_sql` for commands that only read: gives why it could not be written, or nothing.
+
+    Nor does it say anything where this user may not write: that is known, and whoever may writes it.
+    """
+    try:
+        write_views_sql(store)
+    except (OSError, StoreError) as error:
+        return "" if may_not_write(error) else f"{store.uri('views.sql')} was not written anew: {error}"
+    return ""
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+    """In a thread of its own, as DuckDB does not look for Ctrl-C while its threads work."""
+    with ThreadPoolExecutor(1, "query") as executor:
+        asked = executor.submit(lambda: connection.sql(sql).to_arrow_table())
+        try:
+            return asked.result()
+        except KeyboardInterrupt:
+            connection.interrupt()
+            raise
+
+
+@contextmanager
+def _private_folder() -> Iterator[str]:
+    with ExitStack() as made:
+        try:
+            folder = made.enter_context(TemporaryDirectory(prefix="adhmr-query-", ignore_cleanup_errors=True))
+        except OSError:  # there is nowhere to write: then an answer has to fit into memory
+            folder = ""
+        yield folder
+
+
+def _fenced(store: Store, spill: str = "") -> duckdb.DuckDBPyConnection:
+    """A connection, in memory. `spill` is a folder for what doesn't fit there. Queries may read that as well, so it is
+    nobody else's; the default would be .tmp of the working folder."""
+    connection = duckdb.connect(config={"temp_directory": spill})
     if not store.is_local:
         connection.register_filesystem(StoreFiles(store))
     connection.execute("SET TimeZone = 'UTC'")  # as the tables have it, wherever the query runs
@@ -102,6 +144,8 @@ def _make_views(connection: duckdb.DuckDBPyConnection, store: Store, wanted: Col
     for table in STANDING:
         if not wanted or view_name(table) in wanted:
             connection.execute(standing_view(table))
+    if not wanted or ROUND_PAIRS in wanted:
+        connection.execute(round_pairs_view())
 
 
 def _torn(store: Store, known: TableContract, error: duckdb.Error | StoreError) -> StoreError:
@@ -118,16 +162,20 @@ def _named(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
     # tables, as DuckDB names of views only the tables that they are made of
     for known in TABLES.values():
         connection.execute(f"CREATE TABLE {known.name} AS {_from_nothing(known)}")
+    views = [*map(view_name, STANDING), ROUND_PAIRS]
     for table in STANDING:
         connection.execute(f"CREATE TABLE {view_name(table)} AS FROM {table}")
+    connection.execute(f"CREATE TABLE {ROUND_PAIRS} AS FROM pairs")
     try:
         named = {name.lower() for name in connection.get_table_names(sql)}
     except duckdb.Error:  # it is wrong, or no query: whatever runs it says so
         named = set()
-    for name in (*map(view_name, STANDING), *TABLES):
+    for name in (*views, *TABLES):
         connection.execute(f"DROP TABLE {name}")  # what was overlooked must not seem to be empty
     if named & set(map(view_name, STANDING)):
         named |= UNDER_STANDING
+    if ROUND_PAIRS in named:
+        named |= UNDER_ROUND_PAIRS
     return named
 
 
@@ -139,7 +187,8 @@ def _view(store: Store, known: TableContract, *, checked: bool = False) -> str:
     if known.name == "stages":
         torn = ", ".join(map(_quoted, sorted(standing(store).keys - readable_keys(store, known.name))))
         source += f" WHERE stage_key NOT IN ({torn})" if files and torn else ""
-    return f"CREATE OR REPLACE VIEW {known.name} AS {source}"
+    more = READABLE.get(known.name)
+    return f"CREATE OR REPLACE VIEW {known.name} AS {f'SELECT *{more} FROM ({source})' if more else source}"
 
 
 def _from_files(store: Store, known: TableContract, files: list[DataFile]) -> str:
@@ -191,7 +240,8 @@ def _refuse_writes(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
             # EXPLAIN ANALYZE runs what it explains, so what it explains must be a reading statement too
             kinds = [inner.type for inner in connection.extract_statements(_EXPLAIN.sub("", statements[0].query))]
     except duckdb.Error as error:
-        raise DataError(f"The query is not valid SQL: {error}") from error
+        hint = ' In DuckDB "at" is a reserved word: quote it, or say happened_at.' if _BARE_AT.search(sql) else ""
+        raise DataError(f"The query is not valid SQL: {_first_line(error)}.{hint}") from error
     if len(statements) != 1:
         raise DataError(f"A query is one statement, not {len(statements)}.")
     if kinds != [duckdb.StatementType.SELECT]:

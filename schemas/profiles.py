@@ -3,6 +3,8 @@
 `tiny` learns on two CPU cores, `micro` is for tests, `paper` is as published.
 """
 
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -197,8 +199,7 @@ def load_profile(
         for parent in parents:
             place = place.get(parent) if isinstance(place, dict) else None
         if not isinstance(place, dict) or leaf not in place:
-            known = ", ".join(sorted(place)) if isinstance(place, dict) else "no such section"
-            raise ConfigError(f"There is no configuration field {dotted!r} (known there: {known}).")
+            raise _no_field(dotted, plain)
         place[leaf] = value
     try:
         return EngineConfig.model_validate(plain)
@@ -206,3 +207,29 @@ def load_profile(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"Configuration field {where}: {first['msg']} (got {first.get('input')!r}).") from error
+
+
+def _no_field(dotted: str, plain: Mapping[str, Any]) -> ConfigError:
+    """What to say of a field that isn't there: the one that was meant, perhaps, and what there is."""
+    every, leaf = list(_dotted(plain)), dotted.rsplit(".", 1)[-1]
+    close = get_close_matches(dotted, every, n=1) or [name for name in every if name.rsplit(".", 1)[-1] == leaf]
+    meant = f" Did you mean {' or '.join(close)}?" if 0 < len(close) < 4 else ""
+    where, place = "", plain
+    for part in dotted.split(".")[:-1]:
+        inner = place.get(part)
+        if not isinstance(inner, Mapping):
+            break
+        where, place = f"{where}{part}.", inner
+    sections = ", ".join(sorted(name for name in place if isinstance(place[name], Mapping)))
+    fields = ", ".join(sorted(name for name in place if not isinstance(place[name], Mapping)))
+    listed = [f"{word}: {names}" for word, names in (("sections", sections), ("fields", fields)) if names]
+    in_it = f"In {where.rstrip('.')} there are the " if where else "There are the "
+    return ConfigError(f"There is no configuration field {dotted!r}.{meant} {in_it}{'; '.join(listed)}.")
+
+
+def _dotted(plain: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    for name, value in plain.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}"

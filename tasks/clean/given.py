@@ -1,11 +1,13 @@
 """Pseudo-labels that somebody brings as a Parquet file, in the place of the policy's."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
 from infra.repair import find_or_mend
 from infra.stages import Failure, StageSpec, commit_rows, now
+from infra.tables import read
 from models.bodies import load_body
 from schemas.digests import bytes_digest
 from schemas.errors import DataError
@@ -16,6 +18,8 @@ from tasks.ingest.chains import read_standing
 from tasks.ingest.files import open_file, open_url
 from tasks.ingest.parquet_files import parquet_table
 from tasks.sharded import StageResult
+
+_PLACE = ("instance_id", "dataset", "split")
 
 
 def given_labels_spec(context: Context, ingest_keys: Sequence[str], url: str) -> StageSpec:
@@ -28,7 +32,8 @@ def given_labels(context: Context, ingest_keys: Sequence[str], url: str) -> Stag
     """Somebody's pseudo-labels, a Parquet file with the columns of `labels` -> table `labels`, as `pseudo_label`'s.
 
     Data set, split, label_set, label_kind and stage_key are filled in, whatever the file says of them. Rows of unknown
-    instances fail, those for another body are filtered. DataError for a file that can't be read or lacks columns.
+    instances fail, those for another body are filtered. DataError for a file that can't be read, lacks columns, or has
+    no row that can be used.
     """
     spec = given_labels_spec(context, ingest_keys, url)
     record = find_or_mend(context.store, spec, context.progress.say)
@@ -36,45 +41,74 @@ def given_labels(context: Context, ingest_keys: Sequence[str], url: str) -> Stag
         context.progress.say(f"given_labels: reused ({spec.key[:12]})")
         return StageResult(record, reused=True)
     started_at = now()
-    try:
-        given = parquet_table(_file_bytes(url), url)
-    except pa.ArrowException as error:
-        raise DataError(f"{url} is no Parquet file that can be read: {error}") from error
-    if "instance_id" not in given.column_names:
-        raise DataError(f"{url} has no column instance_id; a table of labels needs it.")
-    columns = ["instance_id", "dataset", "split"]
-    known = read_standing(context.store, "instances", ingest_keys, columns=columns).to_pylist()
-    place = {row["instance_id"]: row for row in known}
-    names = [str(name) for name in given.column("instance_id").to_pylist()]
-    here = [name in place for name in names]
-    unknown = [name for name, is_here in zip(names, here, strict=True) if not is_here]
-    labels = _completed(given.filter(pa.array(here, pa.bool_())), place, spec.key)
-    body = load_body(context.config.body).digest
-    fits = [digest == body for digest in labels.column("body_digest").to_pylist()]
-    others = [name for name, fit in zip(labels.column("instance_id").to_pylist(), fits, strict=True) if not fit]
-    failures = [Failure(name, UNKNOWN_INSTANCE, f"a label in {url}") for name in unknown]
-    failures += [
-        Failure(name, OTHER_BODY, f"{url} has it for another body than {context.config.body}", outcome="filtered")
-        for name in others
-    ]
+    labels, failures = _usable(
+        context, read_standing(context.store, "instances", ingest_keys, columns=_PLACE), url, spec.key
+    )
+    if not len(labels):
+        raise _nothing(url, failures)
     record = commit_rows(
         context.store,
         spec,
-        {"labels": labels.filter(pa.array(fits, pa.bool_()))},
-        units_in=len(names),
+        {"labels": labels},
+        units_in=len(labels) + len(failures),
         failures=failures,
         started_at=started_at,
     )
     return StageResult(record, reused=False)
 
 
+def check_given_labels(context: Context, url: str, everybody: bool) -> None:
+    """Raise DataError as `given_labels` would, as far as the store has the table's people by now.
+
+    It has `everybody` who will be there then, or some are still to come.
+    """
+    labels, failures = _usable(context, read(context.store, "instances", columns=_PLACE), url, "unknown")
+    if everybody and not len(labels):
+        raise _nothing(url, failures)
+
+
+def _usable(context: Context, people: pa.Table, url: str, key: str) -> tuple[pa.Table, list[Failure]]:
+    """The rows of `labels` that the table of `url` gives for these people, and what becomes of its other rows."""
+    given, names = _read(url)
+    place = {row["instance_id"]: row for row in people.to_pylist()}
+    labels = _completed(given, names, place, key)
+    body = load_body(context.config.body).digest
+    fits = [digest == body for digest in labels.column("body_digest").to_pylist()]
+    others = [name for name, fit in zip(labels.column("instance_id").to_pylist(), fits, strict=True) if not fit]
+    failures = [Failure(name, UNKNOWN_INSTANCE, f"a label in {url}") for name in names if name not in place]
+    failures += [
+        Failure(name, OTHER_BODY, f"{url} has it for another body than {context.config.body}", outcome="filtered")
+        for name in others
+    ]
+    return labels.filter(pa.array(fits, pa.bool_())), failures
+
+
+def _nothing(url: str, failures: Sequence[Failure]) -> DataError:
+    counted = ", ".join(f"{count} {reason}" for reason, count in Counter(one.reason for one in failures).items())
+    return DataError(f"No label of {url} can be used: {counted or 'it has no row'}.")
+
+
+def _read(url: str) -> tuple[pa.Table, list[str]]:
+    """The table, and the instances that its rows speak of."""
+    try:
+        given = parquet_table(_file_bytes(url), url)
+    except pa.ArrowException as error:
+        raise DataError(f"{url} is no Parquet file that can be read: {error}") from error
+    if "instance_id" not in given.column_names:
+        raise DataError(f"{url} has no column instance_id; a table of labels needs it.")
+    return given, [str(name) for name in given.column("instance_id").to_pylist()]
+
+
 OF_BODIES = ("body_model", "body_digest", "global_orient", "body_pose", "betas", "transl", "twist")
 """Columns of `labels` without which there is no body."""
 
 
-def _completed(given: pa.Table, place: Mapping[str, Mapping[str, str]], stage_key: str) -> pa.Table:
-    """`given` as rows of `labels`: what the file can't know, or may not decide, is filled in."""
-    where = [place[name] for name in given.column("instance_id").to_pylist()]
+def _completed(
+    given: pa.Table, names: Sequence[str], place: Mapping[str, Mapping[str, str]], stage_key: str
+) -> pa.Table:
+    """The rows of known people as rows of `labels`: what the file can't know, or may not decide, is filled in."""
+    where = [place[name] for name in names if name in place]
+    given = given.filter(pa.array([name in place for name in names], pa.bool_()))
     fixed = {
         "dataset": [row["dataset"] for row in where],
         "split": [row["split"] for row in where],

@@ -64,6 +64,22 @@ def check_sources(sources: Sequence[FolderSource]) -> None:
         raise DataError(f"{times} folders were given for {name}: give each folder a data set or split of its own.")
 
 
+def check_usable(source: FolderSource) -> None:
+    """Raise DataError for what would end an ingest of this source as a whole, whatever the rows are like."""
+    check_sources([source])
+    found = contents_of(Folder(source.images, source.follow_links))
+    boxes = with_own_boxes(source).boxes
+    if boxes is not None:
+        read_boxes(boxes)
+    elif not found.pictures:
+        raise _no_picture(source, found.in_words())
+
+
+def _no_picture(source: FolderSource, left_out: Sequence[str]) -> DataError:
+    here = f"There is no picture in {source.images} (nothing that ends in .jpg, .png, ...)."
+    return DataError(" ".join([here, *left_out]))
+
+
 def with_own_boxes(source: FolderSource) -> FolderSource:
     """A source without a table of boxes with the one that lies in its folder, if one does."""
     if source.boxes is not None:
@@ -78,8 +94,7 @@ def _units_of(number: int, given: FolderSource, say: Callable[[str], None]) -> I
         say(f"{source}: {text}")
     if source.boxes is None:
         if not pictures:
-            here = f"There is no picture in {source.images} (nothing that ends in .jpg, .png, ...)."
-            raise DataError(" ".join([here, *left_out]))
+            raise _no_picture(source, left_out)
         say(
             f"{source}: NO BOXES were given, so each of the {len(pictures)} pictures as a whole counts as the box of "
             "one person. Results are better with a table of boxes: path,x,y,w,h in pixels, one row for each person."

@@ -1,13 +1,19 @@
-"""The stage report: the round's page in the store's folder of reports, and the facts that it was made from."""
+"""The stage report: the round's page in the store's folder of reports, with the facts and the configuration of it."""
 
 import math
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
+
+from pydantic import ValidationError
 
 from infra.repair import find_or_mend
 from infra.sealed import read_json, sealed_json
 from infra.stages import StageSpec, commit_rows, find, now
 from infra.store import Store
+from schemas.config.engine import EngineConfig
+from schemas.config.stages import GenerateConfig
+from schemas.digests import canonical_json
 from schemas.errors import DamagedError, StoreError
 from tasks.context import Context
 from tasks.gates import GateVerdict
@@ -15,6 +21,8 @@ from tasks.report.facts import RoundFacts, StageRun
 from tasks.report.fill import fill_round
 from tasks.report.page import report_html
 from tasks.sharded import StageResult
+
+_CONFIGURATION = "configuration"
 
 
 def report_spec(context: Context, facts: RoundFacts) -> StageSpec:
@@ -42,7 +50,7 @@ def report(context: Context, facts: RoundFacts) -> StageResult:
     context.progress.begin("report", 1, "pages")
     page = report_html(fill_round(store, context.config, facts, started_at))
     store.atomic_write(f"reports/{facts.report_name}", page.encode())
-    store.atomic_write(_facts_path(facts.campaign, facts.number), _to_json(facts))
+    store.atomic_write(_facts_path(facts.campaign, facts.number), _to_json(facts, context.config))
     record = commit_rows(store, spec, {}, started_at=started_at)
     context.progress.advance("report")
     context.progress.end("report", store.report_uri(facts.report_name))
@@ -51,13 +59,8 @@ def report(context: Context, facts: RoundFacts) -> StageResult:
 
 def read_facts(store: Store, campaign: str, number: int) -> RoundFacts:
     """The facts of a round that was reported. StoreError if there is no report of it, DamagedError if its file is."""
-    path = _facts_path(campaign, number)
-    if not store.exists(path):
-        raise StoreError(f"There is no report of round {number} of campaign {campaign} in {store.url}.")
-    try:
-        plain: dict[str, Any] = read_json(store.read_bytes(path), store.uri(path))
-    except DamagedError as error:
-        raise DamagedError(f"{error} The page beside it was made from the whole; put it back from a copy.") from error
+    plain = _read(store, campaign, number)
+    plain.pop(_CONFIGURATION, None)
     plain["runs"] = tuple(StageRun(**run) for run in plain["runs"])
     plain["verdicts"] = tuple(
         GateVerdict(**{**verdict, "value": math.nan if verdict["value"] is None else verdict["value"]})
@@ -67,12 +70,43 @@ def read_facts(store: Store, campaign: str, number: int) -> RoundFacts:
     return RoundFacts(**plain)
 
 
+def read_configuration(store: Store, facts: RoundFacts, otherwise: EngineConfig) -> EngineConfig:
+    """What a round that was reported ran with. Earlier engines did not note it, or noted fields that this one does not
+    know; then it is `otherwise`, with that of the evaluation as its stage recorded it."""
+    noted = _read(store, facts.campaign, facts.number).get(_CONFIGURATION)
+    with suppress(ValidationError):
+        if noted is not None:
+            return EngineConfig.model_validate_json(canonical_json(noted))
+    key = facts.key("evaluate", "before")
+    record = find(store, key) if key is not None else None
+    if record is None:
+        return otherwise
+    drawn = GenerateConfig.model_validate_json(canonical_json(record.config["generate"]))
+    return otherwise.model_copy(
+        update={
+            "campaign": facts.campaign,
+            "evaluate": otherwise.evaluate.model_copy(update={"generate": drawn}),
+        }
+    )
+
+
+def _read(store: Store, campaign: str, number: int) -> dict[str, Any]:
+    path = _facts_path(campaign, number)
+    if not store.exists(path):
+        raise StoreError(f"There is no report of round {number} of campaign {campaign} in {store.url}.")
+    try:
+        plain: dict[str, Any] = read_json(store.read_bytes(path), store.uri(path))
+    except DamagedError as error:
+        raise DamagedError(f"{error} The page beside it was made from the whole; put it back from a copy.") from error
+    return plain
+
+
 def _facts_path(campaign: str, number: int) -> str:
     return f"reports/{campaign}-round-{number}.json"
 
 
-def _to_json(facts: RoundFacts) -> bytes:
-    plain = asdict(facts)
+def _to_json(facts: RoundFacts, config: EngineConfig) -> bytes:
+    plain = {**asdict(facts), _CONFIGURATION: config.model_dump(mode="json")}
     for verdict in plain["verdicts"]:
         for name in ("value", "low", "high"):
             if verdict[name] is not None and math.isnan(verdict[name]):

@@ -95,6 +95,11 @@ def synthetic_sources(context: Context, key: str) -> tuple[FolderSource, ...]:
     )
 
 
+def labelled_targets() -> list[Target]:
+    """The splits that have labels."""
+    return [target for target in TARGETS if _labelled(target)]
+
+
 class PictureMaker:
     """Makes the pictures of a shard, whose ids are domain/split/index, and notes their boxes and labels."""
 

@@ -17,7 +17,7 @@ from infra.begun import note_begin, note_end
 from infra.ray_session import check_resources
 from infra.repair import find_or_mend, retire
 from infra.shards import forget
-from infra.shared_store import session_for
+from infra.shared_store import ray_storage, session_for
 from infra.stages import StageSpec, commit_rows, find, now
 from models.checkpoints import Kind
 from schemas import errors
@@ -190,6 +190,7 @@ def _trainer(job: Job, settings: RayConfig, workers: int) -> ray.train.torch.Tor
     resources = {"CPU": settings.cpus_per_trainer}
     if settings.gpus_per_trainer:
         resources["GPU"] = settings.gpus_per_trainer
+    path, filesystem = ray_storage(job.run.store)
     return ray.train.torch.TorchTrainer(
         on_ray,
         train_loop_config={"job": job},
@@ -200,7 +201,8 @@ def _trainer(job: Job, settings: RayConfig, workers: int) -> ray.train.torch.Tor
         ),
         run_config=ray.train.RunConfig(
             name=job.run.name,
-            storage_path=job.run.store.ray_uri,
+            storage_path=path,
+            storage_filesystem=filesystem,
             failure_config=FailureConfig(
                 max_failures=settings.train_retries, controller_failure_limit=settings.train_retries
             ),

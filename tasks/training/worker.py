@@ -8,7 +8,6 @@ end the run.
 
 import io
 import struct
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -175,7 +174,6 @@ def _train(job: Job, device: torch.device, tell: Callable[[], None]) -> Result |
         history = [(step, dict(figures)) for step, figures in state["history"]]
         if first_worker:
             job.run.say(training.step, f"resumed at step {training.step}")
-    began, first = time.monotonic(), training.step
 
     def report(step: int, figures: Mapping[str, float], state: Callable[[], dict[str, Any]] | None) -> None:
         if first_worker:
@@ -184,8 +182,7 @@ def _train(job: Job, device: torch.device, tell: Callable[[], None]) -> Result |
 
     def keep(step: int, figures: Mapping[str, float], state: Callable[[], dict[str, Any]] | None) -> None:
         history.append((step, dict(figures)))
-        rate = (step - first) / max(time.monotonic() - began, 1e-9)
-        job.run.say(step, f"loss {figures['loss']:.3f}, {rate:.1f} steps/s")
+        job.run.say(step, f"loss {figures['loss']:.3f}")
         if state is not None:
             tell()
             buffer = io.BytesIO()

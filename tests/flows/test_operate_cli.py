@@ -10,12 +10,14 @@ from typer.testing import CliRunner, Result
 
 from flows.cli import app
 from flows.lease import lease
+from flows.one_round import coming_round
 from infra import rounds
 from infra.begun import note_begin, note_end, unfinished
 from infra.shards import Tally, cut, write_shard
 from infra.stages import StageSpec, commit_rows
 from infra.store import Store
 from infra.tables import live_files, log_entry, read
+from schemas.errors import EngineError
 from schemas.tables import build
 from tests.infra import helpers
 
@@ -128,7 +130,7 @@ def test_rollback_in_an_open_round_says_what_may_come(lived: Store) -> None:
     [
         (["--to", "abcd"], "was never the policy of campaign c; those that were current: ba5eba5eba5e, f125"),
         (["--to", ""], "was never the policy"),
-        (["--to", "f125", "--campaign", "other"], "of campaign other; those that were current: none"),
+        (["--to", "f125", "--campaign", "other"], "There is no campaign other; there are: c."),
     ],
 )
 def test_rollback_to_a_stranger(lived: Store, words: list[str], told: str) -> None:
@@ -141,6 +143,43 @@ def test_rollback_wants_a_campaign_where_there_are_several(lived: Store) -> None
     assert "No campaign has begun" in call("rollback", "--to", "f", "--store", str(_other(lived).url)).stderr
     rounds.begin(lived, "d", BASE)
     assert "There are 2 campaigns (c, d): say which" in call("rollback", "--to", "f", "--store", lived.url).stderr
+
+
+@pytest.mark.parametrize("command", ["rounds", "status", "report", "close --why x"])
+def test_a_campaign_that_is_not_there(lived: Store, command: str) -> None:
+    said = call(*command.split(), "--campaign", "other", "--store", lived.url)
+    assert (said.exit_code, said.stderr) == (2, "adhmr: There is no campaign other; there are: c.\n")
+
+
+def test_a_round_that_nobody_will_finish_is_closed(lived: Store) -> None:
+    rounds.open_round(lived, "c", 3, "clean round")
+    with pytest.raises(EngineError, match=r"unfinished clean round: .*`adhmr close --why TEXT`"):
+        coming_round(rounds.state(lived, "c"), "dpo", BASE)
+    assert call("close", "--store", lived.url).exit_code == 2, "without a reason"
+    assert "say in some words" in call("close", "--why", " ", "--store", lived.url).stderr
+    said = call("close", "--why", "bad labels", "--store", lived.url)
+    assert said.exit_code == 0, said.output
+    assert f"Round 3 of campaign c is closed as abandoned; policy {SECOND[:12]} is current" in said.output
+    for kind in ("dpo", "clean"):
+        opened, resumed = coming_round(rounds.state(lived, "c"), kind, BASE)
+        assert (opened.number, opened.policy, resumed) == (4, SECOND, False)
+    assert "abandoned: bad labels" in call("rounds", "--store", lived.url).output
+    assert "c: round 3 was abandoned (bad labels)" in call("status", "--store", lived.url).output
+    assert (
+        "Round 3 of campaign c was abandoned and has no report: bad labels"
+        in call("report", "--round", "3", "--store", lived.url).stderr
+    )
+    again = call("close", "--why", "once more", "--store", lived.url)
+    assert (again.exit_code, again.stderr) == (2, "adhmr: No round of campaign c is open.\n")
+
+
+def test_a_round_that_somebody_works_on_is_not_closed(lived: Store) -> None:
+    rounds.open_round(lived, "c", 3, "dpo round")
+    with lease(lived, "c", "a DPO round"):
+        said = call("close", "--why", "too slow", "--store", lived.url)
+    assert said.exit_code == 2
+    assert "Campaign c is being worked on: a DPO round" in said.stderr
+    assert rounds.state(lived, "c").is_open
 
 
 def _other(store: Store) -> Store:

@@ -101,6 +101,44 @@ def test_on_a_terminal_bars_are_drawn_and_the_cursor_comes_back() -> None:
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1, "cursor hidden and shown again"
 
 
+def test_time_left_is_seen_in_eighty_columns() -> None:
+    """With the longest names of stages, and counts of a large set."""
+    clock = Clock()
+    progress, _ = plain(clock)
+    for stage, unit in (("align (random pairs)", "steps"), ("evaluate (first policy)", "hypotheses")):
+        progress.begin(stage, 128_000, unit)
+        for _ in range(4):
+            clock.now += 10.0
+            progress.advance(stage, 400, "loss 0.310, and more than there is room for")
+    drawn = io.StringIO()
+    Console(file=drawn, width=80).print(progress._bars)
+    lines = [line.rstrip() for line in drawn.getvalue().splitlines()]
+    assert len(lines) == 2
+    assert all(len(line) <= 80 for line in lines)
+    assert "align (random pairs)" in lines[0]
+    assert "52:40 left, 1,600 of 128,000 steps" in lines[0]
+    assert "evaluate (first policy)" in lines[1]
+    assert "52:40 left, 1,600 of 128,000 hyp" in lines[1]
+    progress.close()
+
+
+def test_what_went_before_the_first_report_says_nothing_of_the_pace() -> None:
+    """Two minutes of preparation do not make a training of two steps a second look like one of half a step."""
+    clock = Clock()
+    progress, out = plain(clock)
+    progress.begin("train", 200, "steps")
+    clock.now += 120.0
+    progress.advance("train", 20)
+    for _ in range(4):
+        clock.now += 10.0
+        progress.advance("train", 20)
+    lines = out.getvalue().splitlines()
+    assert lines[1] == "train: 20 of 200 steps (10 %)"
+    assert lines[2] == "train: 40 of 200 steps (20 %), 2 steps/s, 1:20 left"
+    assert lines[-1] == "train: 100 of 200 steps (50 %), 2 steps/s, 0:50 left"
+    progress.end("train")
+
+
 def test_threads_count_every_unit() -> None:
     progress, out = plain(Clock())
     progress.begin("generate", 4000, "images")

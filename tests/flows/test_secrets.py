@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,13 @@ from pathlib import Path
 import boto3
 import pytest
 
+from infra import s3
+from infra.shared_store import ray_storage
 from infra.store import Store
+from infra.tables import open_table
 from infra.views import write_views_sql
 from schemas.errors import StoreError
+from tests.infra import helpers
 from tests.infra.buckets import OURS, s3_server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,4 +124,8 @@ def test_exceptions_of_the_store_keep_it_back(monkeypatch: pytest.MonkeyPatch) -
             while error is not None:
                 holds_none(f"{error!r} {error}", "an exception")
                 error = error.__cause__ or error.__context__
-        holds_none(repr(store) + str(store.storage_options()), "the store's own words")
+        helpers.run(store)
+        for shown in (store, store.fs, s3.access(), open_table(store, "stages")):
+            holds_none(f"{shown!r} {shown}", "what objects say of themselves")
+        for sent in (store, ray_storage(store)):
+            holds_none(pickle.dumps(sent), "what is sent to workers")

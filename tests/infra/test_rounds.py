@@ -86,3 +86,34 @@ def test_no_event_is_lost_when_many_write(store: Store) -> None:
     assert {row["policy"] for row in told} == {f"p{number}" for number in range(7)}
     # each event names the policy that stood before it
     assert [row["previous"] for row in told[1:]] == [row["policy"] for row in told[:-1]]
+
+
+def test_an_abandoned_round_is_closed_and_decides_nothing(store: Store) -> None:
+    rounds.begin(store, "c", "base")
+    with pytest.raises(StoreError, match="No round of campaign c is open"):
+        rounds.abandon(store, "c", "nothing to abandon")
+    rounds.open_round(store, "c", 1, "clean round")
+    assert rounds.abandon(store, "c", "the labels were bad") == 1
+    seen = rounds.state(store, "c")
+    assert (seen.is_open, seen.next_round, seen.policy) == (False, 2, "base")
+    assert (seen.abandoned(1), seen.newest_reported) == ("the labels were bad", 0)
+    assert seen.events[-1].event == "closed", "the only word for it that earlier engines understand"
+    # a run that goes on with it, as it did not notice
+    for decide in (rounds.promote, lambda *of: rounds.keep(*of[:3], "why")):
+        with pytest.raises(StoreError, match=r"Round 1 of campaign c was abandoned meanwhile \(the labels were bad\)"):
+            decide(store, "c", 1, "aligned", "all gates hold")
+    assert not rounds.close_round(store, "c", 1)
+    assert rounds.open_round(store, "c", 2, "dpo round")
+    assert rounds.keep(store, "c", 2, "drift")
+    assert rounds.close_round(store, "c", 2, "kept")
+    assert rounds.state(store, "c").newest_reported == 2
+    assert rounds.state(store, "c").abandoned(2) is None
+
+
+def test_what_a_round_has_decided_stands_when_it_is_abandoned(store: Store) -> None:
+    rounds.begin(store, "c", "base")
+    rounds.open_round(store, "c", 1)
+    rounds.promote(store, "c", 1, "aligned", "all gates hold")
+    rounds.abandon(store, "c", "its report can't be made")
+    assert rounds.current_policy(store, "c") == "aligned"
+    assert not rounds.promote(store, "c", 1, "aligned", "a rerun"), "decided already"

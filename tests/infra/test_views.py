@@ -1,5 +1,6 @@
 """DuckDB over the store: the views answer, the fence holds, `views.sql` works in a plain DuckDB."""
 
+import tempfile
 from pathlib import Path
 
 import duckdb
@@ -18,7 +19,7 @@ from tests.infra import helpers
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    made = Store.open(tmp_path_factory.mktemp("views") / "it's [a] store")
+    made = Store.open(tmp_path_factory.mktemp("views") / "it's a store")
     helpers.run(made, "one")
     helpers.run(made, "two")
     return made
@@ -42,7 +43,8 @@ def test_other_reading_statements(store: Store, sql: str) -> None:
 @pytest.mark.parametrize("table", sorted(TABLES))
 def test_tables_without_rows_have_their_columns(store: Store, table: str) -> None:
     said = {row["column_name"]: row["column_type"] for row in query(store, f"DESCRIBE {table}").to_pylist()}
-    assert list(said) == TABLES[table].schema.names
+    more = ["happened_at"] if table == "rounds" else []
+    assert list(said) == [*TABLES[table].schema.names, *more]
     empty = query(store, f"SELECT * FROM {table} LIMIT 0").schema
     for field in TABLES[table].schema:
         got = empty.field(field.name).type
@@ -66,6 +68,48 @@ def test_unfinished_stages_are_not_seen(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.undo()
     commit_rows(store, helpers.spec(), {"scores": helpers.scores(helpers.spec().key, helpers.IDS)})
     assert query(store, "SELECT count(*) AS n FROM scores").to_pylist() == [{"n": 10}]
+
+
+def test_every_column_can_be_named(store: Store) -> None:
+    """Or has a spelling beside it that can."""
+    reserved = set()
+    for name in sorted({name for known in TABLES.values() for name in known.schema.names}):
+        try:
+            duckdb.extract_statements(f"SELECT max({name}) FROM t WHERE {name} > 1 ORDER BY {name}")
+        except duckdb.ParserException:
+            reserved.add(name)
+    assert reserved == {"at"}
+    query(store, 'SELECT happened_at, "at", r.at FROM rounds r ORDER BY happened_at')
+
+
+@pytest.mark.parametrize("sql", ["SELECT at FROM rounds", "FROM rounds ORDER BY at", "SELECT max(at) FROM rounds"])
+def test_a_reserved_word_is_told(store: Store, sql: str) -> None:
+    with pytest.raises(DataError, match='"at" is a reserved word: quote it, or say happened_at'):
+        query(store, sql)
+    with pytest.raises(DataError) as other:
+        query(store, "SELECT FROM WHERE \"at\" 'at' r.at what")
+    assert "reserved" not in str(other.value)
+
+
+def test_the_working_folder_is_not_read(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DuckDB's own place for what doesn't fit into memory would be .tmp there, and open to queries."""
+    (tmp_path / ".tmp").mkdir()
+    (tmp_path / ".tmp/x").write_text("secret")
+    monkeypatch.chdir(tmp_path)
+    for sql in ("SELECT * FROM read_text('.tmp/x')", f"FROM read_text('{tmp_path}/.tmp/x')", "FROM glob('.tmp/*')"):
+        with pytest.raises(DataError, match="Refused"):
+            query(store, sql)
+
+
+def test_what_does_not_fit_into_memory_is_put_away_in_a_private_folder(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (folder,) = query(store, "SELECT current_setting('temp_directory') AS folder").column("folder").to_pylist()
+    assert Path(folder).parent == tmp_path
+    assert list(tmp_path.iterdir()) == [], "it goes with the query"
+    monkeypatch.setattr(tempfile, "tempdir", "/proc")
+    assert query(store, "SELECT current_setting('temp_directory') AS folder").to_pylist() == [{"folder": ""}]
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,19 @@ def test_changes_reach_nested_fields() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"align.bta": 3}, "no configuration field 'align.bta'.*beta"),
-        ({"nowhere.beta": 3}, "no configuration field 'nowhere.beta'"),
+        ({"align.bta": 3}, r"no configuration field 'align.bta'. Did you mean align.beta\? In align there are .*beta"),
+        (
+            {"algn.beta": 3},
+            r"'algn.beta'. Did you mean align.beta\? There are the sections: align, clean, .*; fields: b",
+        ),
+        ({"nowhere.beta": 3}, r"no configuration field 'nowhere.beta'. Did you mean align.beta\?"),
+        ({"beta": 3}, r"no configuration field 'beta'. Did you mean align.beta\?"),
+        (
+            {"align.optimiser.step": 3},
+            r"Did you mean align.optimiser.steps\? In align.optimiser there are the fields: ",
+        ),
+        ({"align.beta.x": 3}, r"no configuration field 'align.beta.x'.*In align there are the sections: .*optimiser"),
+        ({"qqq": 3}, r"no configuration field 'qqq'. There are the sections: align"),
         ({"align.beta": -3}, r"align\.beta: Input should be greater than 0"),
         ({"policy.hyponet.heads": 5}, r"policy\.hyponet.*heads=5 does not divide"),
     ],
