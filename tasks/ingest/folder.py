@@ -148,21 +148,22 @@ class Folder:
             now, links = sorted(links), []
             for name in now:
                 real = os.path.realpath(self.path(name))
-                about = os.stat(real)
                 if not self._holds(real):
                     left_out(LeftOut(name, LINKED_FOLDER, f"{name} is {self._leads_out(real)}"))
-                elif self._root is not None and (about.st_dev, about.st_ino) not in seen:
+                elif self._root is not None:
                     yield from self._below(f"{name}/", links, seen, left_out)
 
     def _below(
         self, start: str, links: list[str], seen: set[tuple[int, int]], left_out: Callable[[LeftOut], None]
     ) -> Iterator[tuple[str, str]]:
-        """The files of the folder `start` and those below it. Links to folders go into `links`, folders into `seen`."""
+        """The files of the folder `start` and those below, unless it was `seen`; links to folders go into `links`."""
         place, inner = self.path(start), []
         if start and not os.access(place, os.R_OK | os.X_OK):  # a disk's lost+found is no reason to stop
             left_out(LeftOut(start[:-1], LOCKED_FOLDER, f"{start[:-1]} may not be read by this user"))
             return
         about = os.stat(place)
+        if (about.st_dev, about.st_ino) in seen:
+            return
         seen.add((about.st_dev, about.st_ino))
         with os.scandir(place) as entries:
             for entry in entries:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from models.body_files import read_array, read_arrays_file
+from models.checkpoints import read_torch
 from models.restricted_pickle import load_restricted
 from schemas.errors import DataError
 from tasks.clean.given import _file_bytes
@@ -117,6 +118,8 @@ def test_pipes_are_refused_and_not_waited_for(tmp_path: Path) -> None:
                 read(tmp_path / name)
     with pytest.raises(DataError, match=r"The file .*boxes\.csv is a named pipe; a file is expected"):
         local_file(str(tmp_path / "boxes.csv"), tmp_path, "file")
+    with pytest.raises(DataError, match=r"The checkpoint .*boxes\.csv is a named pipe, not a file"):
+        read_torch(tmp_path / "boxes.csv")
     for opens in (lambda url: content_digest([url]), _file_bytes):
         with pytest.raises(DataError, match=r"it is a named pipe, not a file"):
             opens(str(tmp_path / "boxes.csv"))

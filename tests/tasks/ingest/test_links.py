@@ -1,16 +1,23 @@
 """Links among pictures: followed under a root that is named, refused and named elsewhere; no walk without end."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from infra.store import Store
 from infra.tables import read
 from schemas.errors import ConfigError, DataError
+from tasks.context import Context
+from tasks.ingest.annotated import ingest_annotations
 from tasks.ingest.contents import contents_of
 from tasks.ingest.folder import LINKED_FOLDER, LOCKED_FOLDER, Folder, FolderSource, LeftOut, RefusedError
 from tasks.ingest.stage import ingest, ingest_spec
+from tasks.synthesize.samples.humandata import write_humandata
+from tasks.synthesize.samples.truth import true_people
 from tests.tasks.ingest.pictures import Heard, context, folder, jpeg, noise
+from tests.tasks.ingest.test_annotated import CONFIG
 
 
 @pytest.fixture
@@ -79,6 +86,13 @@ def test_loops_end_and_each_folder_is_entered_once(tmp_path: Path) -> None:
     names, left_out = listed(tmp_path / "images", tmp_path)
     assert [name for name in names if name.endswith("jpg")] == [f"f{number:02}/a.jpg" for number in range(12)]
     assert left_out == {}
+    # one link leads to a folder above that of another one
+    (tmp_path / "nested").mkdir()
+    (tmp_path / "nested" / "a").symlink_to("../images/f03")
+    (tmp_path / "nested" / "b").symlink_to("../images")
+    found = [name for name in listed(tmp_path / "nested", tmp_path)[0] if name.endswith("jpg")]
+    assert len(found) == 12
+    assert "a/a.jpg" in found
     # of two links to a folder the first by name counts, whatever order a disk lists them in
     assert {name.split("/")[0] for name in listed(tmp_path / "links", tmp_path)[0]} == {"a"}
 
@@ -111,6 +125,19 @@ def test_an_ingest_names_what_it_did_not_look_into_and_takes_it_when_told(root: 
     assert (second.record.tally.ok, second.record.tally.filtered, second.record.tally.failed) == (4, 1, 0)
     images = read(ctx.store, "images", stage_keys=[second.key]).to_pylist()
     assert {row["uri"] for row in images} >= {str(root / "images" / "linked" / "c.jpg")}
+
+
+@pytest.mark.slow
+def test_annotations_whose_pictures_lie_behind_a_link(tmp_path: Path) -> None:
+    given = write_humandata(true_people(2), tmp_path / "data")
+    (tmp_path / "data" / "images").rename(tmp_path / "elsewhere")
+    (tmp_path / "data" / "images").symlink_to("../elsewhere")
+    here = Context(Store.open(str(tmp_path / "store")), CONFIG, in_process=True)
+    assert ingest_annotations(here, given).record.tally.failed == 2
+    (first, _) = read(here.store, "failures").to_pylist()
+    assert first["reason"] == "path leaves the folder"
+    assert "--follow-links DIR takes those that stay within DIR" in first["detail"]
+    assert ingest_annotations(here, replace(given, follow_links=str(tmp_path))).record.tally.ok == 2
 
 
 def test_there_are_no_links_behind_a_url(tmp_path: Path) -> None:
