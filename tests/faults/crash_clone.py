@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from infra import faults
+from infra.repair import repair
 from infra.store import TEMPORARY, Store
 from infra.tables import finished_keys
 from schemas.errors import EngineError
@@ -249,17 +250,18 @@ def moments_of(file: str) -> list[Moment]:
     ]
 
 
-def replay(root: str, pool: str, call: str, arguments: Sequence[Any], expected: str, found: list[Any]) -> list[str]:
+def replay(root: str, pool: str, call: str, arguments: Sequence[Any], expected: str, found: Sequence[Any]) -> list[str]:
     """For each state: look, do the call again, look again. What was lost without a word, or can't be gone on from.
 
-    `expected` is the store that undisturbed work left.
+    `expected` is the store that undisturbed work left; without a call, all of it must be there at once.
     """
     rows = visible(Store.open(expected, create=False))
     files = lasting_files(Store.open(expected, create=False))
+    work = (lambda: _function(call)(*arguments)) if call else (lambda: None)
     problems = []
     for state in (State(*one) for one in found):
         build(state, Path(pool), Path(root))
-        for problem in _look(root, rows), _go_on(root, lambda: _function(call)(*arguments), rows, files):
+        for problem in _look(root, rows), _go_on(root, work, rows, files):
             if problem:
                 problems.append(f"{state.when}, lost: {state.lost}: {problem}")
     return problems
@@ -283,21 +285,17 @@ def _look(root: str, rows: dict[str, pa.Table]) -> str:
 
 
 def _go_on(root: str, work: Callable[[], Any], rows: dict[str, pa.Table], files: dict[str, bytes | None]) -> str:
-    """What is missing after the work was done again; "" if nothing."""
-    for attempt in range(2):
+    """What is missing after the work was done again, after a repair where it asks for one; "" if nothing."""
+    try:
         try:
             work()
-            break
-        except EngineError as error:
-            if attempt:
-                return f"run again it stops with {type(error).__name__}: {error}"
-        except Exception as error:  # noqa: BLE001 - as above
-            return f"run again it breaks with {type(error).__name__}: {error}"
-    store = Store.open(root)
-    try:
+        except EngineError:
+            repair(Store.open(root))
+            work()
+        store = Store.open(root)
         wrong = different(visible(store), rows)
-    except Exception as error:  # noqa: BLE001 - as above
-        return f"run again it can't be read: {type(error).__name__}: {error}"
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told with the state that it comes of
+        return f"run again it stops with {type(error).__name__}: {error}"
     if wrong:
         return f"run again there are other rows: {'; '.join(wrong)}"
     return "" if lasting_files(store) == files else "run again there are other files"
