@@ -18,7 +18,7 @@ _last_try = True
 
 
 def supervised(to_supervisor: int, last_try: bool) -> None:
-    """This process has a supervisor, which hears what is written there, and may grant another try."""
+    """This process has a supervisor, which hears what is written there; it grants another try after a first one."""
     global _to_supervisor, _last_try
     _to_supervisor, _last_try = to_supervisor, last_try
 

@@ -11,6 +11,7 @@ import importlib.util
 import logging
 import os
 import secrets
+import shutil
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._common.utils import get_default_system_temp_dir
 from ray._private import auto_init_hook, ray_constants
 from ray._private import worker as ray_worker
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # its stub lacks it
@@ -30,6 +32,8 @@ from schemas.errors import ConfigError, EngineError
 log = logging.getLogger(__name__)
 
 _OBJECT_STORE_BYTES = 256 * 1024**2
+_LEAST_BYTES = 16 * 1024**2
+"""A disk with less room than this has none for the files of Ray's processes."""
 _NOT_SENT = ["__pycache__", "*.pyc"]  # beside stores and environments, which lie in none of our packages
 _ADDRESS = "RAY_ADDRESS"
 _CONNECT_SECONDS = 5.0
@@ -95,6 +99,16 @@ def ray_session(
 def room_for(needed: Mapping[str, float]) -> int:
     """How many workers that each need this ({"CPU": 1.5}) the session's nodes can host at once, together."""
     return sum(_fits(node, needed) for node in _nodes().values())
+
+
+def no_room() -> str:
+    """What to do where Ray's own files, which aren't in the store, have no room; empty where they have."""
+    folder = get_default_system_temp_dir()
+    if shutil.disk_usage(folder).free >= _LEAST_BYTES:
+        return ""
+    return (
+        f"The disk of {folder}, where Ray has its files, is full: make room there, or let RAY_TMPDIR name another one."
+    )
 
 
 def check_resources(needed: Mapping[str, float], count: int = 1) -> None:
@@ -163,13 +177,10 @@ def _start_twice(
             raise  # such as a folder that can't be written: the second time it can't, either
         except Exception as error:
             ray.shutdown()  # of what is in this process
-            said = " ".join(str(error).split())[:200]
-            if last_try:
-                raise EngineError(
-                    f"Ray does not start on this machine, in two attempts: {said}. If the machine is very busy or its "
-                    "memory is full, run the same command again later; what Ray's processes said is in "
-                    f"{files}/session_latest/logs."
-                ) from error
+            said = " ".join(str(error).split())[:200].rstrip(".")
+            if last_try or no_room():
+                cure = no_room() or "If the machine is very busy or its memory is full, run again later."
+                raise EngineError(f"Ray does not start on this machine: {said}. {cure}") from error
             log.warning("Ray did not start (%s). Once more.", said)
 
 

@@ -21,7 +21,7 @@ import ray
 
 from infra import faults
 from infra.begun import note_begin, note_end
-from infra.ray_session import check_resources, room_for
+from infra.ray_session import check_resources, no_room, room_for
 from infra.repair import find_or_mend
 from infra.shards import Receipt, Shard, Tally, cut, forget, receipts, stamped, write_shard
 from infra.shared_store import session_for
@@ -277,8 +277,8 @@ def _on_ray(make: _ShardDoer, todo: Sequence[Shard], settings: RayConfig, gpus: 
     except ray.exceptions.RayError as error:
         raise EngineError(
             f"Stage {make.spec.name}: a worker process died, likely for want of memory, or its node "
-            f"({type(error).__name__}). Run again to go on from the finished shards; if it dies again, lower actors or "
-            "the microbatch."
+            f"({type(error).__name__}). {no_room()} Run again to go on from the finished shards; if it dies again, lower "
+            "actors or the microbatch."
         ) from error
 
 
