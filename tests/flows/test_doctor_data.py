@@ -2,9 +2,11 @@
 
 import gzip
 import os
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,6 +80,8 @@ def test_each_format_is_recognised_by_its_content(name: str, people: list[TruePe
         assert len(said(answer, "row")) == 3
     # what it proposes is what ingest takes
     given = dict(zip(words[2::2], words[3::2], strict=True))
+    body = "tiny" if name in ("humandata", "scorehypo") else "human_model_files" if name == "osx-h36m" else None
+    assert given.get("--body") == body
     asked = request(given["--format"], given["--source"], given["--dataset"], given["--split"])
     assert asked.source.url == source.url
 
@@ -86,7 +90,7 @@ def test_a_variant_and_its_split_are_told_by_the_name(people: list[TruePerson], 
     write_humandata(people, tmp_path, body="smplx", name="bedlam_test.npz")
     answer = call(str(tmp_path / "bedlam_test.npz"))
     assert said(answer, "variant") == ["BEDLAM"]
-    assert next_command(answer)[6:10] == ["--dataset", "bedlam", "--split", "test"]
+    assert next_command(answer)[6:] == ["--dataset", "bedlam", "--split", "test", "--body", "human_model_files"]
 
 
 def test_bad_rows_and_missing_pictures_are_counted(people: list[TruePerson], tmp_path: Path) -> None:
@@ -104,6 +108,55 @@ def test_bad_rows_and_missing_pictures_are_counted(people: list[TruePerson], tmp
     answer = call(source.url, "--images", str(tmp_path / "images"))
     assert answer.exit_code == 1
     assert "PROBLEM pictures: 3 of the first 3 are not in" in answer.stdout
+
+
+def test_labels_are_compared_with_what_the_file_has(people: list[TruePerson], tmp_path: Path) -> None:
+    def shifted(content: Any) -> Any:
+        joints = content["annotations"][2]["smpl_joint_cam"]
+        content["annotations"][2]["smpl_joint_cam"] = [[x + 300, y, z] for x, y, z in joints]
+        pixels = content["annotations"][3]["smpl_joint_img"]
+        content["annotations"][3]["smpl_joint_img"] = [[x + 40, y, z] for x, y, z in pixels]
+        return content
+
+    source = write_scorehypo(people, tmp_path, "3dpw", edit=shifted)
+    answer = call(source.url)
+    assert said(answer, "body files") == ["tiny, the free body: the file's 3D joints are its own"]
+    joints, seventeen = said(answer, "joints")
+    assert joints.startswith("the file's 3D joints lie 0.0 / 255.0 / 300.0 mm from the posed body")
+    assert seventeen.startswith("Human3.6M's 17 joints lie 0.0 / 0.0 / 0.0 mm")
+    (reprojection,) = said(answer, "reprojection")
+    assert re.match(r"labels lie 0\.0 / 34\.0 / 40\.0 px from the file's key-points", reprojection)
+    longer = max(people[3].box[2:])
+    assert f"/ {100 * 40 / longer:.1f} % of the box's longer side" in reprojection
+    assert "of which 20% are allowed" in reprojection
+    assert said(answer, "usable") == ["2 of the first 4 can be used as far as the file shows"]
+    assert {text.split(";")[0] for text in said(answer, "failed")} == {"1 x joints disagree", "1 x reprojection error"}
+    named = call(source.url, "--body", "full")
+    assert said(named, "body files") == []
+    assert next_command(named)[-2:] == ["--body", "full"]
+
+
+def test_key_points_without_a_body_are_looked_at_too(people: list[TruePerson], tmp_path: Path) -> None:
+    answer = call(write_humandata(people, tmp_path, body="none").url)
+    assert said(answer, "body files") == said(answer, "joints") == []
+    assert said(answer, "reprojection")[0].startswith("labels lie 0.0 / 0.0 / 0.0 px")
+    assert "--body" not in next_command(answer)
+    assert "reprojection" not in call(write_coco(people, tmp_path / "coco").url).stdout
+
+
+def test_a_body_that_is_not_the_free_one_is_asked_for(people: list[TruePerson], tmp_path: Path) -> None:
+    source = write_humandata(people, tmp_path)
+    with np.load(source.url, allow_pickle=True) as file:
+        members = dict(file)
+    smpl = members["smpl"].item()
+    members["smpl"] = np.array(smpl | {"betas": smpl["betas"] + 3}, object)
+    np.savez(source.url, **members)
+    answer = call(source.url)
+    assert re.search(
+        r"need their files: --body human_model_files.*free body's lie \d\d+ mm", said(answer, "body files")[0]
+    )
+    assert next_command(answer)[-2:] == ["--body", "human_model_files"]
+    assert said(answer, "usable")[0].startswith("4 of the first 4"), "the free body says nothing of them"
 
 
 def test_a_folder_with_its_table(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from tasks.ingest.formats.registry import FORMATS
 from tasks.ingest.newest import newest_ingest
 from tasks.synthesize.samples.humandata import write_humandata
 from tasks.synthesize.samples.preferences import write_hypothesis_cache, write_pair_json, write_scorer_cache
+from tasks.synthesize.samples.scorehypo import write_scorehypo
 from tasks.synthesize.samples.truth import TruePerson, true_people
 from tasks.synthesize.samples.video import write_video
 from tests.tasks.ingest import pictures
@@ -166,6 +167,17 @@ def test_humandata_from_the_proposal_of_the_doctor(people: list[TruePerson], tmp
     assert np.abs(joints["humandata"] - joints["again"]).max() < 1e-4
 
 
+def test_bodies_need_their_files(people: list[TruePerson], tmp_path: Path, store: Store) -> None:
+    source = write_scorehypo(people, tmp_path / "data", "3dpw")
+    command = f"ingest --format scorehypo --source {source.url} --dataset 3dpw --split train --profile micro"
+    said = complaint(command)
+    assert "has parameters of SMPL bodies. Say which body files pose them: --body DIR" in said
+    assert records(store) == []
+    answer = call(f"{command} --body tiny")
+    assert answer.exit_code == 0, answer.output
+    assert len(read(store, "labels")) == 4
+
+
 def test_every_and_options_reach_the_reader(people: list[TruePerson], tmp_path: Path, store: Store) -> None:
     source = write_humandata(people, tmp_path / "data")
     ingest(f"--format humandata --source {source.url} --body tiny --every 2 --option zero_betas=true")
@@ -236,6 +248,7 @@ def test_hypotheses(write: Any, form: str, people: list[TruePerson], tmp_path: P
         ("--format coco --source . --option zero_betas", "--option zero_betas: give an option and a value"),
         ("--format video --source . --option max_pixels=many", "The option max_pixels is a whole number"),
         ("--format coco --source . --images there", "There is no folder of pictures at there"),
+        ("--format coco --source . --body nowhere", "There is no folder of body files at nowhere"),
     ],
 )
 def test_what_does_not_go_together_is_said_at_once(words: str, text: str, tmp_path: Path) -> None:

@@ -37,25 +37,11 @@ from tasks.synthesize.samples.coco import write_coco
 from tasks.synthesize.samples.humandata import members, write_humandata
 from tasks.synthesize.samples.osx_h36m import write_osx_h36m
 from tasks.synthesize.samples.scorehypo import write_scorehypo
-from tasks.synthesize.samples.truth import TruePerson, true_people, write_pictures
+from tasks.synthesize.samples.truth import TruePerson, write_pictures
 from tasks.synthesize.samples.video import write_video
-from tests.models.smplx_file import smplx_arrays
-from tests.tasks import micro
+from tests.tasks.ingest.conftest import CONFIG, GATES
 
 pytestmark = pytest.mark.slow
-
-GATES = micro.CONFIG.gates.model_copy(update={"max_failed_share": 1.0})
-CONFIG = micro.CONFIG.model_copy(update={"gates": GATES})
-
-
-@pytest.fixture(scope="module")
-def people() -> list[TruePerson]:
-    return true_people(6)
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Context:
-    return Context(Store.open(str(tmp_path / "store")), CONFIG, in_process=True)
 
 
 def ingest(here: Context, source: AnnotationSource, **options: Any) -> StageResult:
@@ -264,15 +250,6 @@ def test_every_third(here: Context, people: Sequence[TruePerson], tmp_path: Path
     assert sorted(name.rsplit("/", 1)[1][:12] for name in of_people(here, result, "instances")) == [
         f"{index:012d}" for index in (0, 3)
     ]
-
-
-@pytest.fixture(scope="module")
-def bodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Published bodies' layout with an SMPL-X body of our own."""
-    folder = tmp_path_factory.mktemp("bodies") / "human_model_files"
-    (folder / "smplx").mkdir(parents=True)
-    np.savez(folder / "smplx" / "SMPLX_NEUTRAL.npz", **smplx_arrays())
-    return folder
 
 
 def test_smplx_labels_are_posed_with_their_body(

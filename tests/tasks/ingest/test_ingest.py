@@ -241,6 +241,24 @@ def test_a_label_with_a_nan_costs_its_instance_and_a_table_without_columns_the_i
         ingest(ctx, [given])
 
 
+@pytest.mark.slow
+def test_labels_that_somebody_brings_are_compared_with_the_body(tmp_path: Path) -> None:
+    ctx = context(tmp_path / "store")
+    made = synthesize(ctx)
+    test = next(item for item in synthetic_sources(ctx, made.key) if str(item) == "source/test")
+    assert test.labels is not None
+    labels = pq.read_table(test.labels)
+    joints = np.array(labels.column("joints").to_pylist(), np.float32).reshape(-1, 29, 3)
+    joints[3] *= 1.2
+    place = labels.schema.get_field_index("joints")
+    changed = labels.set_column(place, "joints", pa.array(joints.reshape(-1, 87).tolist()))
+    pq.write_table(changed, tmp_path / "labels.parquet")
+    result = ingest(ctx, [FolderSource(test.images, test.boxes, str(tmp_path / "labels.parquet"), "mine", "test")])
+    assert (result.record.tally.failed, result.record.rows["labels"]) == (1, len(labels) - 1)
+    (failure,) = read(ctx.store, "failures").to_pylist()
+    assert (failure["id"], failure["reason"]) == ("mine/test/00000003.jpg#0", "joints disagree")
+
+
 DRIVER = """
 import sys
 from pathlib import Path
