@@ -77,8 +77,9 @@ def repair(
     opened = open_store(store)
     from flows.show import print_repairs
     from infra.repair import repair as mend
+    from tasks.model_store import put_damaged_aside
 
-    found = mend(opened, dry_run=dry_run)
+    found = [*mend(opened, dry_run=dry_run), *put_damaged_aside(opened, dry_run=dry_run)]
     print_repairs(found, dry_run)
     if any(finding.outcome == "left" for finding in found):
         raise typer.Exit(1)

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import Literal
 
 from infra.begun import unfinished
@@ -48,8 +47,8 @@ class Remark:
 def look_over(store: Store) -> Iterator[Remark]:
     """All remarks, each as soon as it is known. A damage that ends one look ends no other."""
     for table in TABLES:
-        yield from _guarded(table, partial(_log, store, table))
-        yield from _guarded(table, partial(_data, store, table))
+        yield from _guarded(table, _log(store, table))
+        yield from _guarded(table, _data(store, table))
     looks: dict[str, Callable[[Store], Iterator[Remark]]] = {
         "stages": _stages,
         "campaigns": _campaigns,
@@ -59,12 +58,12 @@ def look_over(store: Store) -> Iterator[Remark]:
         "leftovers": _leftovers,
     }
     for what, look in looks.items():
-        yield from _guarded(what, partial(look, store))
+        yield from _guarded(what, look(store))
 
 
-def _guarded(what: str, look: Callable[[], Iterator[Remark]]) -> Iterator[Remark]:
+def _guarded(what: str, remarks: Iterator[Remark]) -> Iterator[Remark]:
     try:
-        yield from look()
+        yield from remarks
     except EngineError as error:
         yield Remark(what, "problem", str(error))
 
@@ -112,8 +111,8 @@ def _stages(store: Store) -> Iterator[Remark]:
             yield Remark(
                 "stages",
                 "problem",
-                f"{record.stage} {record.stage_key[:12]} has read stage {key[:12]}, which does not count as finished, "
-                f"so that nobody sees its rows. {_ANEW}",
+                f"{record.stage} {record.stage_key[:12]} has read stage {key[:12]}, which does not count as finished: "
+                f"nobody sees its rows. {_ANEW}",
             )
     yield Remark("stages", "good", f"{len(keys) - len(torn)} finished, with all the rows that they say")
 

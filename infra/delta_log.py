@@ -208,7 +208,10 @@ def _holds(store: Store, table: str, version: int, entries: Sequence[int]) -> bo
     kept = pq.read_table(data, columns=["txn"]).column("txn").combine_chunks().field("appId").to_pylist()
     names = set(kept)
     for entry in entries:
-        for line in store.read_bytes(log_entry(table, entry)).splitlines():
+        written = store.read_bytes(log_entry(table, entry))
+        if breaks_seal(written):
+            return False
+        for line in written.splitlines():
             said = json.loads(line).get("txn") if line.strip() else None
             if said and said["appId"] not in names:
                 return False

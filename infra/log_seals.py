@@ -26,8 +26,8 @@ def sealed_lines(actions: Sequence[Mapping[str, Any]]) -> bytes:
     return "".join(f"{canonical_json(action)}\n" for action in sealed).encode()
 
 
-def unsealed(entry: bytes) -> list[dict[str, Any]]:
-    """What an entry says, without its seal. ValueError for one that can't be read."""
+def actions_of(entry: bytes) -> list[dict[str, Any]]:
+    """What an entry says, without its seal."""
     actions: list[dict[str, Any]] = [json.loads(line) for line in entry.splitlines()]
     for action in actions:
         action.get("commitInfo", {}).pop(_FIELD, None)
@@ -36,6 +36,16 @@ def unsealed(entry: bytes) -> list[dict[str, Any]]:
 
 def breaks_seal(entry: bytes) -> bool:
     """Whether an entry is not as it was sealed; one without a seal breaks none, unless it can't be read."""
+    return _fits(entry) is False
+
+
+def keeps_seal(entry: bytes) -> bool:
+    """Whether an entry has a seal, and is as it was sealed."""
+    return _fits(entry) is True
+
+
+def _fits(entry: bytes) -> bool | None:
+    """None for an entry without a seal."""
     said = None
     actions = []
     try:
@@ -45,8 +55,8 @@ def breaks_seal(entry: bytes) -> bool:
                 said = action["commitInfo"].pop(_FIELD, said)
             actions.append(action)
     except (ValueError, TypeError, AttributeError):
-        return True
-    return said is not None and said != digest(actions)
+        return False
+    return None if said is None else said == digest(actions)
 
 
 def checkpoint_seal(checkpoint: str, data: bytes) -> str:

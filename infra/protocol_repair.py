@@ -12,6 +12,8 @@ from urllib.parse import unquote
 
 from infra.data_files import MANY, DataFile
 from infra.delta_log import Entry, log_folder
+from infra.intact import damage_once
+from infra.log_seals import breaks_seal
 from infra.shards import rows_of
 from infra.snapshots import Opened, newest
 from infra.store import Store
@@ -38,8 +40,7 @@ def mend_protocol(store: Store, *, dry_run: bool) -> Iterator[tuple[bool, str]]:
     for table in PROTOCOL:
         snapshot = newest(store, table)
         files = snapshot.of() if snapshot is not None else []
-        sizes = store.sizes([file.name for file in files])
-        lost = [file for file in files if sizes.get(file.name) != file.size]
+        lost = [file for file in files if damage_once(store, file)]
         versions = _versions(store, table) if lost else {}
         for file in lost:
             version = versions.get(file.path, _Version())
@@ -56,10 +57,23 @@ def _take_apart(store: Store, file: DataFile, version: _Version, dry_run: bool) 
         name = f"tables/{file.table}/{path}"
         rows = rows_of(store, name) if sizes.get(name) == size else None
         if rows is None:
-            return False, f"{file.name} is gone, with {file.rows} rows, and so is {path}, a part of it: {_COPY}."
-        parts.append(DataFile(file.table, path, (), rows, size))
+            return (
+                False,
+                f"{file.name} is gone or damaged, with {file.rows} rows, and so is {path}, a part of it: {_COPY}.",
+            )
+        part = DataFile(file.table, path, (), rows, size)
+        problem = damage_once(store, part)
+        if problem:
+            return (
+                False,
+                f"{file.name} is gone or damaged, with {file.rows} rows; of what it was made of, {problem}: {_COPY}.",
+            )
+        parts.append(part)
     if sum(part.rows for part in parts) != file.rows:
-        return False, f"{file.name} is gone, with {file.rows} rows, and was not made by merging files: {_COPY}."
+        return (
+            False,
+            f"{file.name} is gone or damaged, with {file.rows} rows, and was not made by merging files: {_COPY}.",
+        )
 
     def follow(opened: Opened) -> Entry | None:
         if file not in opened.snapshot.of():
@@ -74,11 +88,14 @@ def _take_apart(store: Store, file: DataFile, version: _Version, dry_run: bool) 
 def _forget(store: Store, file: DataFile, version: _Version, whole: list[DataFile], dry_run: bool) -> tuple[bool, str]:
     logs = {name.removeprefix("log:"): place for name, place in version.claims.items() if name.startswith("log:")}
     if file.rows != 1 or len(logs) != 1:
-        return False, f"{file.name} is gone, with {file.rows} rows: {_COPY}."
+        return False, f"{file.name} is gone or damaged, with {file.rows} rows: {_COPY}."
     ((campaign, place),) = logs.items()
     kept = read_files(store, contract(file.table), whole, columns=["campaign", "sequence"]).to_pylist()
     if any(row["campaign"] == campaign and row["sequence"] > place for row in kept):
-        return False, f"{file.name} is gone, with the event '{version.note}', on which later ones rest: {_COPY}."
+        return (
+            False,
+            f"{file.name} is gone or damaged, with the event '{version.note}', on which later ones rest: {_COPY}.",
+        )
 
     def follow(opened: Opened) -> Entry | None:
         if file not in opened.snapshot.of():
@@ -101,7 +118,8 @@ def _versions(store: Store, table: str) -> dict[str, _Version]:
         if not path.endswith(".json"):
             continue
         version, added = _Version(), []
-        for line in store.read_bytes(path).splitlines():
+        entry = store.read_bytes(path)
+        for line in () if breaks_seal(entry) else entry.splitlines():
             said = json.loads(line)
             if "commitInfo" in said:
                 version.note = said["commitInfo"].get("userMetadata") or ""

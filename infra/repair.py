@@ -9,18 +9,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from infra.data_files import DataFile, holds_what_its_name_says
+from infra.data_files import DataFile, content_digits, holds_what_its_name_says
 from infra.delta_log import Entry
-from infra.intact import LostFileError
-from infra.log_repair import ASIDE, mend_logs
+from infra.flipped import turned_back
+from infra.intact import LostFileError, damage
+from infra.log_repair import ASIDE, mend_logs, put_aside
 from infra.merging import withdraw_row
 from infra.protocol_repair import mend_protocol
-from infra.shards import damage, receipts_left, rows_of, unreadable_receipts
+from infra.sealed import keeps_seal
+from infra.shards import damage as damage_of_shards
+from infra.shards import receipts_left, rows_of, unreadable_receipts
 from infra.snapshots import Opened, newest
 from infra.stages import StageRecord, StageSpec, find
 from infra.store import Store
 from infra.versions import put_files, write_version
 from infra.whole import CURE, Torn, standing, torn_stages
+from schemas.digests import bytes_digest
 from schemas.errors import StoreError
 from schemas.tables import TABLES
 
@@ -97,7 +101,7 @@ def remains(store: Store, torn: Torn) -> dict[str, list[DataFile]] | None:
     if not said or torn.lost.keys() - TABLES.keys() or "stages" in torn.lost:
         return None
     receipts = receipts_left(store, torn.stage_key)
-    receipts = [] if damage(store, receipts) else receipts
+    receipts = [] if damage_of_shards(store, receipts) else receipts
     found = {}
     for table in torn.lost:
         wanted = (said[0].rows[table], said[0].bytes[table])
@@ -120,10 +124,11 @@ def repair(store: Store, *, dry_run: bool = False) -> list[Finding]:
     if dry_run and found:
         left = "the other tables and stages can be looked at once the logs can be read: run it without --dry-run."
         return [*found, Finding("left", left)]
+    found += _flipped(store, dry_run)
     found += [Finding("done" if done else "left", text) for done, text in mend_protocol(store, dry_run=dry_run)]
     try:
         found += _torn(store, dry_run)
-        found += _lost(store)
+        found += _lost(store, dry_run)
     except LostFileError as error:  # of `stages`, without which nobody knows what is finished
         if not found:
             raise
@@ -153,20 +158,42 @@ def _torn(store: Store, dry_run: bool) -> Iterator[Finding]:
         yield Finding("done", f"{torn}: put back from files that add up to what stages says.")
 
 
-def _lost(store: Store) -> Iterator[Finding]:
-    """Files of finished stages that are gone or have another size."""
-    for table, known in TABLES.items():
-        snapshot = newest(store, table)
-        files = snapshot.of() if snapshot is not None else []
-        sizes = store.sizes([file.name for file in files])
-        for file in files:
-            if sizes.get(file.name) != file.size and known.fenced:
-                yield Finding("left", f"{file.name} {_state(file, sizes)}. Put it back from a copy, or: {CURE}")
+def _flipped(store: Store, dry_run: bool) -> Iterator[Finding]:
+    """Files in which a single bit has flipped: data files, and facts of reports, which nothing else can bring back."""
+    files = {file.name: _named_digest(file) for table in TABLES for file in _live(store, table) if damage(store, file)}
+    facts = [path for path in store.whole_files("reports") if path.endswith(".json")]
+    files |= {path: keeps_seal for path in facts if not keeps_seal(store.read_bytes(path))}
+    for name, fits in files.items():
+        whole = turned_back(store.read_bytes(name), fits) if store.exists(name) else None
+        if whole is not None:
+            if not dry_run:
+                store.atomic_write(name, whole)
+                store.remembered.clear()  # what was read of it
+            yield Finding("done", f"{name} had a flipped bit: turned back, as its digest says.")
 
 
-def _state(file: DataFile, sizes: dict[str, int]) -> str:
-    size = sizes.get(file.name)
-    return "is not there" if size is None else f"has {size} bytes instead of {file.size}"
+def _named_digest(file: DataFile) -> Callable[[bytes], bool]:
+    digits = content_digits(file.path)
+    return lambda data: digits is not None and bytes_digest(data).startswith(digits)
+
+
+def _lost(store: Store, dry_run: bool) -> Iterator[Finding]:
+    """Files of finished stages that are gone or damaged. The damaged are put aside, so that a run sees what is lost."""
+    for table in (name for name, known in TABLES.items() if known.fenced):
+        for file in _live(store, table):
+            problem = damage(store, file)
+            aside = ""
+            if problem and store.exists(file.name):
+                aside = f" What is there is put aside below {store.uri(ASIDE)}."
+                if not dry_run:
+                    put_aside(store, file.name)
+            if problem:
+                yield Finding("left", f"{problem}.{aside} Put it back from a copy, or: {CURE}")
+
+
+def _live(store: Store, table: str) -> list[DataFile]:
+    snapshot = newest(store, table)
+    return snapshot.of() if snapshot is not None else []
 
 
 def _lost_files(store: Store, record: StageRecord) -> list[DataFile]:

@@ -35,6 +35,15 @@ def read_json(data: bytes, where: str) -> dict[str, Any]:
     return found
 
 
+def keeps_seal(data: bytes) -> bool:
+    """Whether these are the bytes of `sealed_json`, as they were."""
+    try:
+        found = json.loads(data)
+        return bool(found.pop(_FIELD) == digest(found))
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return False
+
+
 def sealed_bytes(data: bytes) -> bytes:
     """`data` behind a line that holds its digest."""
     return b"%s%s\n%s" % (_LINE, bytes_digest(data).encode(), data)

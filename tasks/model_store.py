@@ -8,6 +8,8 @@ import pyarrow.compute as pc
 from pydantic import BaseModel
 from torch import Tensor
 
+from infra.log_repair import put_aside
+from infra.repair import Finding
 from infra.stages import now
 from infra.store import Store
 from infra.tables import read
@@ -19,8 +21,8 @@ from schemas.errors import DamagedError, DataError, EngineError, StoreError
 from schemas.tables import build
 
 _CURE = (
-    "Put the file back from a copy of the store, or import or train the model again; `adhmr doctor --deep` looks at "
-    "all files."
+    "Put the file back from a copy of the store. Else `adhmr repair` puts it aside, and the next run trains the model "
+    "again, or `adhmr import` imports it again."
 )
 
 
@@ -126,6 +128,18 @@ def damage_of_model(store: Store, digest: str) -> str:
     except EngineError as error:
         return str(error)
     return ""
+
+
+def put_damaged_aside(store: Store, *, dry_run: bool = False) -> list[Finding]:
+    """Move the files of damaged models away, so that whoever makes them sees that they are gone."""
+    found = []
+    for digest in sorted(set(read(store, "models", columns=["digest"]).column("digest").to_pylist())):
+        problem = damage_of_model(store, digest)
+        if problem:
+            if not dry_run:
+                put_aside(store, model_path(digest))
+            found.append(Finding("left", problem))
+    return found
 
 
 def _read(store: Store, digest: str) -> Checkpoint:

@@ -11,14 +11,19 @@ import pytest
 
 from infra import rounds
 from infra.begun import note_begin
+from infra.repair import repair
 from infra.stages import StageSpec
 from infra.store import Store
+from infra.tables import live_files, read
+from schemas.errors import DamagedError
 from tasks.context import Context
 from tasks.report.stage import report
+from tests.faults import process
 from tests.faults.flips import Readers, drawn, kind_of, summary
 from tests.faults.prepared import Prepared
 from tests.infra import helpers
 from tests.tasks import micro
+from tests.tasks.conftest import MicroStore
 from tests.tasks.report.test_facts import facts
 
 SHARES = {
@@ -66,6 +71,23 @@ def small(tmp_path: Path) -> Store:
 def test_some_bits_of_a_small_store(small: Store) -> None:
     reached = try_flips(small, 40, seed=13)
     assert {kind.split()[0] for kind in reached} >= {"data", "entry", "checkpoint", "model", "receipt"}
+
+
+@pytest.mark.slow
+def test_a_stage_with_a_damaged_file_is_made_whole_by_a_repair_and_a_run(micro_store: MicroStore) -> None:
+    made = process.run(micro_store, "generate")
+    rows, file = read(micro_store.store, "hypotheses"), live_files(micro_store.store, "hypotheses")[1]
+    data = bytearray(micro_store.store.read_bytes(file.name))
+    for place in (100, 200, 300):
+        data[place] ^= 1
+    micro_store.store.atomic_write(file.name, bytes(data))
+    fresh = micro_store._replace(store=Store.open(micro_store.store.url))
+    with pytest.raises(DamagedError, match=r"has lost a file: .* holds other bytes than were written"):
+        read(fresh.store, "hypotheses")
+    assert [one.outcome for one in repair(fresh.store)] == ["left"]
+    again = process.run(fresh, "generate")
+    assert (again.key, again.reused, again.shards_done) == (made.key, False, 1)
+    assert read(fresh.store, "hypotheses").equals(rows)
 
 
 @pytest.mark.faults

@@ -1,6 +1,5 @@
 """Stages that are finished and whole: what a loss of power takes from a table is noticed by everybody, and put back."""
 
-import json
 import logging
 import re
 import shutil
@@ -14,8 +13,6 @@ import pytest
 from infra import whole
 from infra.begun import note_begin, unfinished
 from infra.delta_log import log_entry
-from infra.log_repair import mend_logs
-from infra.log_seals import unsealed
 from infra.repair import find_or_mend, repair
 from infra.snapshots import newest
 from infra.stages import StageSpec, commit_rows, find, records
@@ -29,19 +26,14 @@ from schemas.tables import build
 from tests.infra import helpers
 
 Lose = Callable[[Path], object]
-
-
-def as_before_seals(entry: Path) -> bytes:
-    """An entry as versions of the engine wrote it that did not seal what they wrote."""
-    return "".join(f"{json.dumps(line)}\n" for line in unsealed(entry.read_bytes())).encode()
-
-
 LOSSES: dict[str, Lose] = {
     "gone": Path.unlink,
     "empty": lambda entry: entry.write_bytes(b""),
-    "cut at a line": lambda entry: entry.write_bytes(b"".join(as_before_seals(entry).splitlines(keepends=True)[:2])),
+    "cut at a line": lambda entry: entry.write_bytes(
+        re.sub(rb'"sha256":"[0-9a-f]{64}",', b"", b"".join(entry.read_bytes().splitlines(keepends=True)[:2]))
+    ),
 }
-"""What becomes of the newest entry of a log: Delta reads each of them without a word."""
+"""What becomes of the newest entry of a log, one without a seal: Delta reads each of them without a word."""
 KEY = helpers.spec("lost").key
 
 
@@ -229,27 +221,3 @@ def test_vacuum_takes_nothing_of_a_stage_that_is_not_whole(store: Store) -> None
     (mended,) = repair(store)
     assert mended.outcome == "done"
     assert find(store, KEY) is not None
-
-
-@pytest.mark.parametrize("table", ["scores", "failures", "stages"])
-@pytest.mark.parametrize("cut", [2, 3])
-def test_a_sealed_entry_that_was_cut_is_noticed_and_mended(store: Store, table: str, cut: int) -> None:
-    """What it adds is kept where the file bears it out; in the end every row is there, and nobody was told less."""
-    before = everything(store)
-    shortened = [b""]
-
-    def harm(entry: Path) -> None:
-        lines = entry.read_bytes().splitlines(keepends=True)
-        shortened[0] = b"".join(lines[: min(cut, len(lines) - 1)])
-        entry.write_bytes(shortened[0])
-
-    store = lose(store, table, harm)
-    with pytest.raises(StoreError, match=r"is not as it was written.*adhmr repair"):
-        read(store, table)
-    said = list(map(str, mend_logs(store)))
-    assert any("is not as it was written" in one for one in said), said
-    store = Store.open(store.url)
-    helpers.run(store, "lost")
-    assert everything(store) == before
-    assert torn_stages(store) == []
-    assert mend_logs(store) == []
