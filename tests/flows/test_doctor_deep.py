@@ -1,6 +1,8 @@
 """doctor --deep: nothing to say of a whole store, and each damage named with its cure, writing nothing."""
 
+import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +111,8 @@ def test_each_damage_is_a_problem_with_a_cure(store: Store, what: str) -> None:
 def test_what_does_no_harm_is_noted(store: Store) -> None:
     note_begin(store, StageSpec("align", 1, {}), 600, "steps")
     store.atomic_write("tables/scores/round=1/.tmp-1", b"x")
+    long_ago = time.time() - 7 * 24 * 3600
+    os.utime(store.path("tables/scores/round=1/.tmp-1"), (long_ago, long_ago))
     store.atomic_write(model_path("0" * 64), b"x")
     store.atomic_write("leases/micro.json", b"{}")
     found = list(examine_deep(store.url))
