@@ -245,8 +245,8 @@ def _on_ray(make: _ShardDoer, todo: Sequence[Shard], settings: RayConfig, gpus: 
     except ray.exceptions.RayError as error:
         raise EngineError(
             f"Stage {make.spec.name}: a worker process died, likely for want of memory, or its node "
-            f"({type(error).__name__}). {no_room()} Run again to go on from the finished shards; if it dies again, lower "
-            "actors or the microbatch."
+            f"({type(error).__name__}). {no_room()} Run again to go on from the finished shards; if it dies again, "
+            "lower actors or the microbatch."
         ) from error
 
 
