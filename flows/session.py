@@ -51,6 +51,9 @@ def session(
         _open.append(line)
         try:
             yield line
+        except Exception:
+            opened.check_is_there()  # what is missing is all of it, whatever was missed first
+            raise
         finally:
             _open.pop()
 

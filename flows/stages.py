@@ -195,7 +195,7 @@ def _as_task(
         try:
             return str(stage.work(context, *inputs, **settings).key)
         except Exception:
-            context.store.check_is_there()  # what is missing is all of it: whatever the stage missed first
+            context.store.check_is_there()  # here too: Prefect tells of what it sees, and tries again
             raise
 
     return staged

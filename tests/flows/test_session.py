@@ -1,15 +1,21 @@
 """Whose turn it is: a command is refused while another run works on the campaign, a deployment's run waits."""
 
+import json
 import logging
+import shutil
 import threading
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 import flows.session
-from flows.lease import BusyError, holder_of, lease
+from flows.holder import this_process
+from flows.lease import BusyError, LostLeaseError, holder_of, lease
+from flows.pipeline import SYNTHESIZE
 from flows.session import session
 from infra.store import Store
+from schemas.errors import StoreError
 
 CAMPAIGN = "micro"
 
@@ -26,6 +32,29 @@ def test_a_command_is_refused(store: Store) -> None:
         session("an evaluation", store.url, "micro"),
     ):
         raise AssertionError("two worked on one campaign")
+
+
+def test_a_store_that_is_removed_meanwhile_is_named_whatever_is_missed_first(store: Store) -> None:
+    with (
+        pytest.raises(StoreError, match=f"The store at {store.url} is gone") as told,
+        session("a DPO round", store.url, "micro"),
+    ):
+        shutil.rmtree(store.root)
+        raise FileNotFoundError(f"{store.root}/tables/stages/part-0.parquet")
+    assert isinstance(told.value.__context__, FileNotFoundError)
+    with pytest.raises(FileNotFoundError), session("a DPO round", store.url, "micro"):  # it is another's fault
+        raise FileNotFoundError("boxes.csv")
+
+
+def test_a_run_that_has_lost_its_campaign_stops_before_its_next_stage(store: Store) -> None:
+    with session("a DPO round", store.url, "micro") as line:
+        line.may_go_on()
+        heir = replace(this_process("an heir"), token="heir")
+        store.atomic_write(f"leases/{CAMPAIGN}/2.json", json.dumps(asdict(heir)).encode())
+        with pytest.raises(LostLeaseError, match="was taken over by an heir"):
+            line.do(SYNTHESIZE)
+        assert line.ran == []
+        store.remove(f"leases/{CAMPAIGN}/2.json")
 
 
 def test_a_run_of_a_deployment_waits(
