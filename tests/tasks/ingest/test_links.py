@@ -133,11 +133,12 @@ def test_annotations_whose_pictures_lie_behind_a_link(tmp_path: Path) -> None:
     (tmp_path / "data" / "images").rename(tmp_path / "elsewhere")
     (tmp_path / "data" / "images").symlink_to("../elsewhere")
     here = Context(Store.open(str(tmp_path / "store")), CONFIG, in_process=True)
-    assert ingest_annotations(here, given).record.tally.failed == 2
+    assert ingest_annotations(here, given, CONFIG.body).record.tally.failed == 2
     (first, _) = read(here.store, "failures").to_pylist()
     assert first["reason"] == "path leaves the folder"
     assert "--follow-links DIR takes those that stay within DIR" in first["detail"]
-    assert ingest_annotations(here, replace(given, follow_links=str(tmp_path))).record.tally.ok == 2
+    followed = replace(given, follow_links=str(tmp_path))
+    assert ingest_annotations(here, followed, CONFIG.body).record.tally.ok == 2
 
 
 def test_there_are_no_links_behind_a_url(tmp_path: Path) -> None:
