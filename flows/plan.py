@@ -15,9 +15,8 @@ from flows.one_round import Kind, coming_round
 from flows.stages import Line, Stage, begun
 from flows.user_pictures import UserPictures
 from infra import rounds
-from infra.stages import find
-from infra.tables import finished_keys
-from schemas.errors import DataError
+from infra.stages import StageRecord, find
+from infra.whole import torn_stages
 from tasks.context import Context
 from tasks.model_store import model_of
 
@@ -56,7 +55,6 @@ class Looking(Line):
         self.looks: dict[str, Look] = {}
         self.notes: list[str] = []
         self._asked: list[tuple[Any, str]] = []
-        self._finished = finished_keys(context.store)
 
     def do(self, stage: Stage, *inputs: Any, role: str = "", **settings: Any) -> str:
         asked = (stage.name, inputs, settings)
@@ -73,8 +71,12 @@ class Looking(Line):
             return self._note(Look(title, "run", f"waits for {', '.join(awaited)}", None), Pending(title))
         spec = stage.spec(self.context, *inputs, **settings)
         key = spec.key
-        if key in self._finished:
-            return self._note(Look(title, "reuse", _finished_when(self.context, key), key), key)
+        record = find(self.context.store, key)
+        if record is not None:
+            return self._note(Look(title, "reuse", _finished_when(record), key), key)
+        for torn in torn_stages(self.context.store, [key]):
+            why = f"has lost rows, which are put back if its files add up ({torn})"
+            return self._note(Look(title, "resume", why, key), Pending(title))
         left = begun(self.context.store, spec)
         if left:
             return self._note(Look(title, "resume", left, key), Pending(title))
@@ -128,9 +130,6 @@ def _pending(values: Any) -> Any:
             yield from _pending(value)
 
 
-def _finished_when(context: Context, key: str) -> str:
-    record = find(context.store, key)
-    if record is None or record.finished_at is None:
-        raise DataError(f"Stage {key[:12]} is finished, but its record can't be read.")
+def _finished_when(record: StageRecord) -> str:
     where = f" in round {record.round}" if record.round else ""
     return f"finished {record.finished_at:%Y-%m-%d %H:%M}{where}"

@@ -8,6 +8,7 @@ will finish is closed as abandoned: an event `closed` whose reason begins so, as
 
 import getpass
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,9 @@ import pyarrow.compute as pc
 
 from infra.stages import append_row, now
 from infra.store import Store
-from infra.tables import read
+from infra.tables import DataFile, live_files, read, read_files
 from schemas.errors import StoreError
+from schemas.tables import contract
 
 _ATTEMPTS = 30
 _CHANGES = ("promoted", "rolled_back")
@@ -76,7 +78,18 @@ class CampaignState:
 
 def state(store: Store, campaign: str) -> CampaignState:
     """Where the campaign stands now."""
-    rows = [row for row in read(store, "rounds").to_pylist() if row["campaign"] == campaign]
+    files = tuple(live_files(store, "rounds"))
+    files_before, before = store.remembered.get(f"rounds {campaign}", (None, None))
+    if before is not None and files == files_before:  # files never change
+        known: CampaignState = before
+        return known
+    found = _state(store, campaign, files)
+    store.remembered[f"rounds {campaign}"] = (files, found)
+    return found
+
+
+def _state(store: Store, campaign: str, files: Sequence[DataFile]) -> CampaignState:
+    rows = read_files(store, contract("rounds"), files, where=pc.field("campaign") == campaign).to_pylist()
     events = tuple(sorted((Event(**row) for row in rows), key=lambda event: event.sequence))
     opened = [event.round for event in events if event.event == "opened"]
     closed = {event.round for event in events if event.event == "closed"}

@@ -99,7 +99,7 @@ class Store:
 
     @cached_property
     def remembered(self) -> dict[str, Any]:
-        """What `infra.whole` has read of files that never change. Not pickled."""
+        """What `infra.whole` and `infra.rounds` have read of files that never change. Not pickled."""
         return {}
 
     @cached_property
