@@ -134,7 +134,7 @@ def put_damaged_aside(store: Store, *, dry_run: bool = False) -> list[Finding]:
     """Move the files of damaged models away, so that whoever makes them sees that they are gone."""
     found = []
     for digest in sorted(set(read(store, "models", columns=["digest"]).column("digest").to_pylist())):
-        problem = damage_of_model(store, digest)
+        problem = damage_of_model(store, digest) if has_model(store, digest) else ""
         if problem:
             if not dry_run:
                 put_aside(store, model_path(digest))
