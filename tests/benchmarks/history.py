@@ -1,4 +1,4 @@
-"""What a long history costs: `python -m tests.benchmarks.history [ROUNDS] [--s3]`, or `tests/benchmarks/test_history`.
+"""What a long history costs: `python -m tests.benchmarks.history [ROUNDS] [--s3]`.
 
 Two stores are made by real commits, one of 10 rounds and one of ROUNDS (1,000), and the same commands are run on both,
 each in a process of its own. What is counted does not depend on the machine: files of the store that are opened (told
@@ -6,11 +6,14 @@ by the kernel, whoever opens them), bytes that the whole process reads, and with
 Seconds are printed beside it.
 """
 
+import argparse
 import ctypes
+import logging
 import os
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -18,11 +21,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import boto3
+from moto.server import ThreadedMotoServer
+
 from infra import rounds
 from infra.stages import StageSpec, commit_rows
 from infra.store import Store
 from schemas.digests import digest
 from schemas.tables import build
+from tests.faults.flaky_s3 import FlakyS3
 
 SHORT, LONG = 10, 1000
 CAMPAIGN = "micro"
@@ -99,25 +106,53 @@ def _stage(store: Store, name: str, number: int) -> str:
     return spec.key
 
 
-def cost(url: str, command: str, environment: Mapping[str, str] | None = None, proxy: object | None = None) -> Cost:
-    """Run one of COMMANDS on the store, in a process of its own."""
+def cost(url: str, command: str, proxy: FlakyS3 | None = None) -> Cost:
+    """Run one of COMMANDS on the store, in a process of its own; one on S3 through the proxy."""
     if command == "open":
         line = [sys.executable, "-c", _OPEN_ROUND, url, CAMPAIGN]
     else:
         line = [sys.executable, "-c", _RUN, *COMMANDS[command], "--store", url]
-    asked, sent = _traffic(proxy)
+    environment = {**os.environ, **(_to(proxy.url) if proxy else {})}
+    asked, sent = (proxy.requests, proxy.sent_bytes) if proxy else (0, 0)
     with opened_files(Path(url)) as opened:
-        done = subprocess.run(
-            line, cwd=_ROOT, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(line, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     words = done.stderr.rstrip().rsplit("\n", 1)[-1].split()
-    now_asked, now_sent = _traffic(proxy)
-    return Cost(len(opened), now_asked - asked, int(words[1]), now_sent - sent, float(words[4]))
+    asked, sent = (proxy.requests - asked, proxy.sent_bytes - sent) if proxy else (0, 0)
+    return Cost(len(opened), asked, int(words[1]), sent, float(words[4]))
 
 
-def _traffic(proxy: object | None) -> tuple[int, int]:
-    return (getattr(proxy, "requests", 0), getattr(proxy, "sent_bytes", 0))
+def _to(address: str) -> dict[str, str]:
+    """The environment of a process that finds S3 at an address."""
+    return {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_REGION": "us-east-1",
+    }
+
+
+@contextmanager
+def on_s3(folders: Mapping[str, Path]) -> Iterator[FlakyS3]:
+    """Copies of stores, by name below s3://history/, on a test server behind a proxy that counts."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it tells of every request
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **keys)
+        client.create_bucket(Bucket="history")
+        for name, folder in folders.items():
+            for path in sorted(folder.rglob("*")):
+                if path.is_file():
+                    key = f"{name}/{path.relative_to(folder).as_posix()}"
+                    client.put_object(Bucket="history", Key=key, Body=path.read_bytes())
+        with FlakyS3(host, port, lambda method, path: None) as proxy:
+            yield proxy
+    finally:
+        server.stop()
 
 
 @contextmanager
@@ -164,16 +199,41 @@ def opened_files(folder: Path) -> Iterator[list[str]]:
         os.close(watcher)
 
 
-def compare(short: str, long: str, counts: tuple[int, int]) -> dict[str, tuple[Cost, Cost]]:
+def compare(short: str, long: str, proxy: FlakyS3 | None = None) -> dict[str, tuple[Cost, Cost]]:
     """What each command takes of both stores; printed as it goes."""
-    print(f"{'':8} {'files opened':>16} {'requests':>12} {'MB read':>14} {'MB answered':>14} {'seconds':>14}")
-    print(f"{'rounds':8} " + "  ".join(f"{counts[0]:>7} {counts[1]:>6}" for _ in range(5)))
+    print(f"{'':8} {'files opened':>16} {'requests':>16} {'MB read':>16} {'MB answered':>16} {'seconds':>16}")
     found = {}
     for command in COMMANDS:
-        one, other = cost(short, command), cost(long, command)
+        one, other = cost(short, command, proxy), cost(long, command, proxy)
         found[command] = (one, other)
         print(
-            f"{command:8} {one.opened:>7} {other.opened:>6}  {one.requests:>7} {other.requests:>6}  "
-            f"{one.read_bytes / 1e6:>7.2f} {other.read_bytes / 1e6:>6.2f}  {one.seconds:>7.2f} {other.seconds:>6.2f}"
+            f"{command:8} {one.opened:>8}{other.opened:>8} {one.requests:>8}{other.requests:>8} "
+            f"{one.read_bytes / 1e6:>8.2f}{other.read_bytes / 1e6:>8.2f} "
+            f"{one.answered_bytes / 1e6:>8.2f}{other.answered_bytes / 1e6:>8.2f} "
+            f"{one.seconds:>8.2f}{other.seconds:>8.2f}",
+            flush=True,
         )
     return found
+
+
+def main() -> None:
+    """Make both stores and print what they cost."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rounds", nargs="?", type=int, default=LONG)
+    parser.add_argument("--s3", action="store_true", help="count requests to a test server as well")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        stores = {}
+        for count in (SHORT, given.rounds):
+            began = time.perf_counter()
+            stores[f"{count}"] = Path(make_history(f"{folder}/{count}", count).root)
+            print(f"{count} rounds made in {time.perf_counter() - began:.0f} s", flush=True)
+        short, long = stores
+        if given.s3:
+            with on_s3(stores) as proxy:
+                compare(f"s3://history/{short}", f"s3://history/{long}", proxy)
+        compare(str(stores[short]), str(stores[long]))
+
+
+if __name__ == "__main__":
+    main()

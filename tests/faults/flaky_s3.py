@@ -32,11 +32,12 @@ def one_in(count: int, seed: int = 0) -> Choice:
 
 
 class FlakyS3:
-    """The proxy, on a free port of the loopback, for the length of a with-block; `spoiled` counts what it did."""
+    """The proxy, on a free port of the loopback, for the length of a with-block; `spoiled` counts what it did,
+    and `requests` and `sent_bytes` what came by."""
 
     def __init__(self, host: str, port: int, choose: Choice) -> None:
         self.target, self.choose = (host, port), choose
-        self.requests, self.spoiled = 0, Counter[str]()
+        self.requests, self.sent_bytes, self.spoiled = 0, 0, Counter[str]()
         self._lock = threading.Lock()
         proxy = self
 
@@ -85,6 +86,8 @@ class FlakyS3:
         if kind == "slow":
             time.sleep(SLOW_SECONDS)
         status, headers, data = self._ask(request, body)
+        with self._lock:
+            self.sent_bytes += len(data)
         if kind == "lost":
             request.close_connection = True
             return
