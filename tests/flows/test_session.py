@@ -35,12 +35,13 @@ def test_a_command_is_refused(store: Store) -> None:
 
 
 def test_a_store_that_is_removed_meanwhile_is_named_whatever_is_missed_first(store: Store) -> None:
-    with (
-        pytest.raises(StoreError, match=f"The store at {store.url} is gone") as told,
-        session("a DPO round", store.url, "micro"),
-    ):
+    def fail() -> None:
         shutil.rmtree(store.root)
         raise FileNotFoundError(f"{store.root}/tables/stages/part-0.parquet")
+
+    gone = f"The store at {store.url} is gone"
+    with pytest.raises(StoreError, match=gone) as told, session("a DPO round", store.url, "micro"):
+        fail()
     assert isinstance(told.value.__context__, FileNotFoundError)
     with pytest.raises(FileNotFoundError), session("a DPO round", store.url, "micro"):  # it is another's fault
         raise FileNotFoundError("boxes.csv")
