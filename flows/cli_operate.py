@@ -12,6 +12,8 @@ from flows.visible import visible
 from schemas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from infra.store import Store
 
 OneOrAll = Annotated[str | None, typer.Option("--campaign", help="Only this campaign.", show_default="all")]
@@ -31,7 +33,11 @@ def status(store: StoreOption = None, campaign: OneOrAll = None) -> None:
     print_status(look(opened, campaign))
 
 
-def rounds(store: StoreOption = None, campaign: OneOrAll = None) -> None:
+def rounds(
+    store: StoreOption = None,
+    campaign: OneOrAll = None,
+    last: Annotated[int, typer.Option("--last", min=1, help="Only so many rounds of each campaign.")] = 10,
+) -> None:
     """What happened to the campaigns: rounds opened, promoted, kept, closed; what each trained, and its figures."""
     opened = open_store(store)
     from flows.lineage import lineage
@@ -41,8 +47,20 @@ def rounds(store: StoreOption = None, campaign: OneOrAll = None) -> None:
 
     if campaign is not None:
         check_campaign(campaign, campaigns(opened))
-    print_history(history(opened, campaign))
-    print_lineage(lineage(opened, campaign))
+    print_history(*history_of_newest(history(opened, campaign), last))
+    print_lineage(lineage(opened, campaign, last))
+
+
+def history_of_newest(events: pa.Table, rounds: int) -> tuple[pa.Table, int]:
+    """The events of the newest rounds of each campaign, and the number of earlier rounds in all."""
+    import pyarrow as pa
+
+    places = events.select(["campaign", "round"]).to_pylist()
+    newest: dict[str, int] = {}
+    for row in places:
+        newest[row["campaign"]] = max(newest.get(row["campaign"], 0), row["round"])
+    shown = [row["round"] > newest[row["campaign"]] - rounds for row in places]
+    return events.filter(pa.array(shown, pa.bool_())), sum(max(0, number - rounds) for number in newest.values())
 
 
 def rollback(

@@ -1,6 +1,7 @@
 """What each decided round trained, from what, and how it measured: the history of a campaign's policies."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,36 +30,42 @@ class Step:
     is_current: bool
 
 
-def lineage(store: Store, campaign: str | None = None) -> list[Step]:
-    """The decided rounds of one campaign or of all, in order, and the policies that campaigns began with (round 0)."""
-    parents = _parents(store)
+def lineage(store: Store, campaign: str | None = None, newest: int | None = None) -> list[Step]:
+    """The decided rounds of one campaign or of all, in order, and the policies that campaigns began with (round 0).
+
+    `newest`: only so many rounds of each campaign; no more of the store is read then, however long its history.
+    """
+    states = [rounds.state(store, name) for name in ([campaign] if campaign else rounds.campaigns(store))]
+    decided = [
+        (seen, event)
+        for seen in states
+        for event in seen.events
+        if event.event in ("promoted", "kept") and (newest is None or event.round > seen.round - newest)
+    ]
+    keys = sorted({event.stage_key for _, event in decided if event.stage_key})
+    metrics: dict[str, list[dict[str, Any]]] = {key: [] for key in keys}
+    for row in read(store, "metrics", stage_keys=keys).to_pylist() if keys else ():
+        metrics[row["stage_key"]].append(row)
+    parents = _parents(store, sorted({event.round for _, event in decided}))
     steps = []
-    for name in [campaign] if campaign else rounds.campaigns(store):
-        seen = rounds.state(store, name)
-        for event in seen.events:
-            if event.event not in ("promoted", "kept"):
-                continue
-            found = _metrics(store, event.stage_key)
-            trained = event.policy if event.event == "promoted" else _measured(found)
-            changes = {row["name"]: (row["value"], row["low"], row["high"]) for row in found if _is_change(row)}
-            drift = next((row["value"] for row in found if (row["name"], row["role"]) == ("drift", "change")), None)
-            current = trained is not None and trained == seen.policy
-            steps.append(
-                Step(name, event.round, event.event, trained, parents.get(trained or "", ()), changes, drift, current)
-            )
+    for seen, event in decided:
+        found = metrics.get(event.stage_key or "", [])
+        trained = event.policy if event.event == "promoted" else _measured(found)
+        changes = {row["name"]: (row["value"], row["low"], row["high"]) for row in found if _is_change(row)}
+        drift = next((row["value"] for row in found if (row["name"], row["role"]) == ("drift", "change")), None)
+        current = trained is not None and trained == seen.policy
+        ancestors = parents.get(trained or "", ())
+        steps.append(Step(seen.campaign, event.round, event.event, trained, ancestors, changes, drift, current))
     return steps
 
 
-def _parents(store: Store) -> dict[str, tuple[str, ...]]:
-    rows = read(store, "models", where=pc.field("kind") == "policy", columns=["digest", "parents"])
+def _parents(store: Store, numbers: Sequence[int]) -> dict[str, tuple[str, ...]]:
+    """Of the policies that these rounds made, and of those that were made in none."""
+    made = pc.field("round").isin(numbers) | pc.field("round").is_null()
+    stages = read(store, "stages", where=made, columns=["stage_key", "tables_json"]).to_pylist()
+    keys = [row["stage_key"] for row in stages if json.loads(row["tables_json"]).get("models", {}).get("rows")]
+    rows = read(store, "models", stage_keys=keys, where=pc.field("kind") == "policy", columns=["digest", "parents"])
     return {row["digest"]: tuple(row["parents"]) for row in rows.to_pylist()}
-
-
-def _metrics(store: Store, stage_key: str | None) -> list[dict[str, Any]]:
-    if stage_key is None:
-        return []
-    rows: list[dict[str, Any]] = read(store, "metrics", stage_keys=[stage_key]).to_pylist()
-    return rows
 
 
 def _measured(found: list[dict[str, Any]]) -> str | None:

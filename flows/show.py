@@ -95,8 +95,8 @@ def print_plan(plan: Plan) -> None:
     out.print(", ".join(f"{count} to {verdict}" for verdict, count in counts.items()))
 
 
-def print_history(rows: pa.Table) -> None:
-    """The log of one or all campaigns."""
+def print_history(rows: pa.Table, earlier: int = 0) -> None:
+    """The log of one or all campaigns, and how many rounds before these are not shown."""
     out = console()
     if rows.num_rows == 0:
         out.print("No campaign has begun: `adhmr run` begins one.")
@@ -115,6 +115,8 @@ def print_history(rows: pa.Table) -> None:
             escape(row["why"]),
         )
     out.print(table)
+    if earlier:
+        out.print(f"{earlier} earlier rounds are not shown: give a greater --last.")
 
 
 def print_finding(finding: Finding) -> None:

@@ -94,6 +94,15 @@ def test_rounds_show_figures_and_lineage(lived: Store) -> None:
     assert "all gates hold" in said.output
 
 
+def test_rounds_show_the_newest_and_say_how_many_there_were(lived: Store) -> None:
+    every, last = (call("rounds", *words, "--store", lived.url).output for words in ([], ["--last", "1"]))
+    assert "earlier rounds" not in every
+    assert "1 earlier rounds are not shown" in last
+    events = [line.split()[1:3] for line in last.splitlines() if line.startswith("c  ")]
+    assert events == [["2", "opened"], ["2", "promoted"], ["2", "closed"]]
+    assert [line.split()[0] for line in last.splitlines() if "+0.5" in line] == ["2"]
+
+
 def test_a_round_is_a_line_of_eighty_columns(lived: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     said = call("rounds", "--store", lived.url)
