@@ -66,7 +66,7 @@ def _take_apart(store: Store, file: DataFile, version: _Version, dry_run: bool) 
         if problem:
             return (
                 False,
-                f"{file.name} is gone or damaged, with {file.rows} rows; of what it was made of, {problem}: {_COPY}.",
+                f"{file.name} is gone or damaged, with {file.rows} rows, and {problem}, a part of it: {_COPY}.",
             )
         parts.append(part)
     if sum(part.rows for part in parts) != file.rows:

@@ -6,7 +6,16 @@ import torch
 from infra.tables import read
 from models.policy import Policy
 from schemas.errors import DamagedError, DataError, StoreError
-from tasks.model_store import find_model, load_policy, load_scorer, model_of, model_path, save_model
+from tasks.model_store import (
+    find_model,
+    has_model,
+    load_policy,
+    load_scorer,
+    model_of,
+    model_path,
+    put_damaged_aside,
+    save_model,
+)
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -60,6 +69,20 @@ def test_another_models_file_is_refused(micro_store: MicroStore) -> None:
     store.atomic_write(model_path(digest), store.read_bytes(model_path(other)))
     with pytest.raises(DamagedError, match=rf"{digest}.safetensors holds another model, {other[:12]}. Put the file"):
         load_policy(store, digest)
+
+
+def test_a_repair_puts_a_damaged_model_aside(micro_store: MicroStore) -> None:
+    store, digest = micro_store.store, micro_store.policy
+    assert put_damaged_aside(store) == []
+    data = bytearray(store.read_bytes(model_path(digest)))
+    data[len(data) // 2] ^= 16
+    store.atomic_write(model_path(digest), bytes(data))
+    assert [one.outcome for one in put_damaged_aside(store, dry_run=True)] == ["left"]
+    assert has_model(store, digest)
+    (left,) = put_damaged_aside(store)
+    assert "is damaged: its weights" in left.text
+    assert not has_model(store, digest)
+    assert store.read_bytes(f"damaged/{model_path(digest)}") == bytes(data)
 
 
 def test_a_damaged_model_is_refused_and_saving_it_again_heals_it(micro_store: MicroStore) -> None:
