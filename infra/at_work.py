@@ -8,7 +8,7 @@ those of the store's own clock: that of this machine may be days ahead.
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -57,29 +57,30 @@ def lives_here(process: Mapping[str, Any]) -> bool | None:
 
 def at_work(store: Store, now: datetime) -> AtWork:
     """Who lives; `now` is the store's clock."""
-    leases = {
-        path.split("/")[1].removesuffix(".json") for path in store.whole_files(LEASES) if _lives(store, path, now)
-    }
-    notes = {path.split("/")[1].removesuffix(".json") for path in store.whole_files(NOTES) if _lives(store, path, now)}
-    return AtWork(frozenset(leases), frozenset(notes))
+    return AtWork(_living(store, LEASES, now), _living(store, NOTES, now))
 
 
-def _beats(store: Store, path: str) -> list[str]:
-    """Files that a lease's holder writes again and again, beside it."""
-    beginning = f"{path.removesuffix('.json')}."
-    beside = store.whole_files(path.rpartition("/")[0])
-    return [one for one in beside if one.startswith(beginning) and one.endswith(".beat")]
+def _living(store: Store, folder: str, now: datetime) -> frozenset[str]:
+    """The names of those in the folder whose process lives: `<folder>/<name>.json`, or `<folder>/<name>/<n>.json`."""
+    listed = store.whole_files(folder)
+    return frozenset(
+        path.split("/")[1].removesuffix(".json")
+        for path in listed
+        if path.endswith(".json") and _lives(store, path, listed, now)
+    )
 
 
-def _lives(store: Store, path: str, now: datetime) -> bool:
+def _lives(store: Store, path: str, listed: Sequence[str], now: datetime) -> bool:
     try:
         said = json.loads(store.read_bytes(path))
         process = said.get("by", said)
         here = lives_here(process) if process.get("pid") else False
         if here is not None:
             return here
-        return any(now - store.modified(one) < SILENT for one in (path, *_beats(store, path)))
+        # heartbeats may stand in a file beside it: <n>.<token>.beat
+        signs = [one for one in listed if one.startswith(path.removesuffix("json"))]
+        return any(now - store.modified(one) < SILENT for one in signs)
     except (StoreError, FileNotFoundError):  # given back meanwhile
         return False
-    except (ValueError, TypeError, AttributeError):  # none of ours
+    except (ValueError, TypeError, AttributeError, KeyError):  # none of ours
         return False

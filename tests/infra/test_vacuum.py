@@ -139,6 +139,20 @@ def test_nothing_of_a_campaign_that_somebody_holds(
     assert bool(removed) is not spared
 
 
+@pytest.mark.parametrize(("silent_days", "spared"), [(0.0, True), (1.0, False)])
+def test_a_holder_elsewhere_lives_by_the_heartbeat_beside_its_lease(
+    tmp_path: Path, silent_days: float, spared: bool
+) -> None:
+    store = Store.open(tmp_path / "store")
+    half_done(store)
+    lease, beat = "leases/one/3.json", "leases/one/3.abc.beat"
+    store.atomic_write(lease, json.dumps({**this_process(), "host": "another"}).encode())
+    store.atomic_write(beat, b"{}")
+    age(store, lease, 2)
+    age(store, beat, silent_days)
+    assert bool(vacuum(store, grace=timedelta(0), dry_run=False).removed) is not spared
+
+
 def test_what_is_on_its_way_into_a_table_stays_while_somebody_works(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     helpers.run(store)
