@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import clear_frames
 
 from pydantic import ValidationError
 
@@ -52,17 +53,20 @@ def clear_errors() -> Iterator[None]:
     """
     try:
         yield
+        return
     except KeyboardInterrupt:
-        _end(stopped_text(signal.SIGINT), SIGNALLED + signal.SIGINT)
+        text, code = stopped_text(signal.SIGINT), SIGNALLED + signal.SIGINT
     except Stopped as stopped:
-        _end(stopped_text(stopped.number), SIGNALLED + stopped.number)
+        text, code = stopped_text(stopped.number), SIGNALLED + stopped.number
     except Exception as error:
-        text = curable_text(error)
-        if text is None or os.environ.get(TRACEBACK_VARIABLE):
+        curable = curable_text(error)
+        if curable is None or os.environ.get(TRACEBACK_VARIABLE):
             raise
         if isinstance(error, LostServerError) or _comes_from(error, "httpx"):
-            _end_at_once(text)
-        _end(text, CURABLE)
+            _end_at_once(curable)
+        text, code = curable, CURABLE
+        _drop_tracebacks(error)
+    _end(text, code)  # not above, where the exit would keep the error
 
 
 def stopped_text(number: int) -> str:
@@ -119,9 +123,20 @@ def _config_names(base: type[Config]) -> set[str]:
     return names
 
 
+def _drop_tracebacks(error: BaseException | None) -> None:
+    """Let go of what led to an error: Prefect keeps the error, and with its traceback whatever the flow had at hand.
+
+    DuckDB complains of every object of its own that is alive when the interpreter ends.
+    """
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
 def _end(text: str, code: int) -> None:
     _say(text)
-    raise SystemExit(code) from None
+    raise SystemExit(code)
 
 
 def _end_at_once(text: str) -> None:
