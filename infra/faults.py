@@ -19,6 +19,8 @@ Points that exist, in the order in which a stage comes by:
 - `made:<stage>`: a small stage or a training has its rows, none of them written
 - `commit:<table>`: before the transaction that adds a stage's files to the table (`commit:stages` is the last one)
 - `append:<table>`: the file with a row of `stages` or `rounds` is there, its transaction isn't
+- `merge:<table>`: rows of `stages` or `rounds` are in a merged file that no version knows yet
+- `checkpoint:<table>`: a checkpoint of the table is made, the entries that it holds are still there
 - `committed:<stage>`: after everything
 """
 
