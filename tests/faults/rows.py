@@ -55,6 +55,21 @@ ROWS = (
         (f"{FAULTS}test_twice.py", f"{FAULTS}test_kills.py::test_two_processes_that_generate_at_once"),
     ),
     Row(
+        "a command is stopped, ended from below, or hangs",
+        "TERM, HUP and INT to it, to what works and to both; aborted, killed, deaf; a start of Ray that hangs",
+        ("tests/flows/test_supervised.py",),
+    ),
+    Row(
+        "a lease is taken over, its holder hangs, the store is removed",
+        "forty take-overs by four processes; late writes of a zombie; no progress for long",
+        ("tests/flows/test_lease.py", "tests/flows/test_session.py"),
+    ),
+    Row(
+        "the machine lacks something",
+        "home, temporary folder, name, signs, proxy, Prefect's server",
+        ("tests/flows/test_surroundings.py",),
+    ),
+    Row(
         "S3 fails",
         "500, 503, slow, no answer, half an answer, for one request in ten; every commit's answer lost",
         (f"{FAULTS}test_flaky_s3.py",),
