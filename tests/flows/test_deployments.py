@@ -29,7 +29,8 @@ def test_snapshot() -> None:
 def test_every_flow_has_a_deployment_of_its_name() -> None:
     modules = [importlib.import_module(f"flows.{one.name}") for one in pkgutil.iter_modules(flows.__path__)]
     names = {found.name for module in modules for found in vars(module).values() if isinstance(found, Flow)}
-    assert {one["name"] for one in DEPLOYMENTS} == names
+    # the controls of `make evidence`, which runs them by itself, are nobody's to schedule
+    assert {one["name"] for one in DEPLOYMENTS} == names - {"controls"}
     assert all(found["flow"] == name for name, found in of_yaml().items())
 
 
