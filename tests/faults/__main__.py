@@ -14,14 +14,17 @@ from tests.faults.rows import ROWS, Row
 
 
 class Ledger:
-    """A plugin of pytest that notes of every test how it ended and how long it took, with what it needed."""
+    """A plugin of pytest that notes of every test how it ended and how long it took, with what it needed, and how many
+    states of a store it has tried (`test_power_loss`)."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         self.ended: dict[str, str] = {}
+        self.counted: dict[str, dict[str, int]] = defaultdict(dict)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.seconds[report.nodeid] += report.duration
+        self.counted[report.nodeid] |= {str(name): n for name, n in report.user_properties if isinstance(n, int)}
         if report.failed or report.when == "call" or report.skipped:
             self.ended[report.nodeid] = "failed" if report.failed else "skipped" if report.skipped else "held"
 
@@ -35,7 +38,9 @@ class Ledger:
         notes = f", {skipped} not possible here" if skipped else ""
         missing = f"; no such test: {', '.join(absent)}" if absent else ""
         seconds = sum(self.seconds[test] for test in mine)
-        counts = f"{len(mine) - len(failed) - skipped} of {len(mine)}{notes}"
+        tried, lost = (sum(self.counted[test].get(name, 0) for test in mine) for name in ("states", "lost"))
+        states = f", {tried} states, {lost} silent losses" if tried else ""
+        counts = f"{len(mine) - len(failed) - skipped} of {len(mine)}{notes}{states}"
         return f"{verdict:<8} {seconds:6.0f} s  {row.fault} | {row.done} | {counts}{missing}", verdict == "held"
 
 

@@ -106,4 +106,25 @@ ROWS = (
         "two processes at once, eight times; three promotions of one round",
         (f"{FAULTS}test_promotions.py",),
     ),
+    Row(
+        "the power fails, and the disk forgets what was not synced",
+        "clones of the store as it may be found: each file in doubt whole, empty or absent, for every kind of commit",
+        (f"{FAULTS}test_power_loss.py",),
+    ),
+    Row(
+        "another command in the middle of a stage",
+        "a vacuum without grace at every point of two rounds; a second run, an ingest, a roll-back at points of stages",
+        (f"{FAULTS}test_interleaved.py::test_a_vacuum", f"{FAULTS}test_interleaved.py::test_a_second_run",
+         f"{FAULTS}test_interleaved.py::test_an_ingest", f"{FAULTS}test_interleaved.py::test_a_roll_back",
+         "tests/infra/test_vacuum.py"),
+    ),
+    Row(
+        "somebody removes files of a stage at work, or of a table",
+        "receipts, data files and a checkpoint removed at points of stages; a query beside a torn table",
+        (f"{FAULTS}test_interleaved.py::test_somebody_removes_a_file",
+         f"{SHARDED}test_what_something_removes_meanwhile_is_made_again",
+         f"{SHARDED}test_what_something_keeps_removing_ends_the_stage_in_plain_words",
+         "tests/infra/test_tables.py::test_a_commit_refuses_files_that_are_not_there",
+         "tests/infra/test_views.py::test_a_torn_table_fails_alone_with_its_name_and_the_cure"),
+    ),
 )  # fmt: skip

@@ -123,5 +123,6 @@ def test_a_vacuum_takes_nothing_that_a_repair_needs(prepared: Prepared, table: s
 def told(record_property: Note, count: int, lost: list[str]) -> None:
     """For `make faults`; none may be lost."""
     record_property("states", count)
+    record_property("lost", len(lost))
     print(f"{count} states tried, {len(lost)} silent losses")
     assert lost == []
