@@ -20,6 +20,7 @@ from flows.cli_options import (
 )
 from flows.quiet import quiet_start
 from flows.temporary_server import begin_server
+from schemas.errors import GateError
 
 FORMATS = "humandata, scorehypo, osx-h36m, coco, folder, video, dpo-json, multihypo-npz or scorer-eval"
 
@@ -87,23 +88,32 @@ def ingest(
     from flows.ingest import ingest as ingest_flow
 
     server_is_ready()
-    key = ingest_flow(
-        format,
-        source,
-        dataset,
-        split,
-        store,
-        profile,
-        campaign,
-        every,
-        images,
-        body,
-        options,
-        allow_leakage,
-        replace,
-        fields,
-        follow_links,
-    )
+    try:
+        key = ingest_flow(
+            format,
+            source,
+            dataset,
+            split,
+            store,
+            profile,
+            campaign,
+            every,
+            images,
+            body,
+            options,
+            allow_leakage,
+            replace,
+            fields,
+            follow_links,
+        )
+    except GateError as stop:
+        if stop.stage_key is not None:
+            _show(store, stop.stage_key)
+        raise  # so that what stopped it is said last
+    _show(store, key)
+
+
+def _show(store: str | None, key: str) -> None:
     from flows.show_data import print_ingest
     from infra.views import write_views_sql
 

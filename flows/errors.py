@@ -92,7 +92,7 @@ def curable_text(error: BaseException) -> str | None:
     if _comes_from(original, "botocore"):  # s3fs lets some of its errors through
         return (
             f"S3 can't be reached: {original}. Check AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "
-            "AWS_REGION."
+            "AWS_REGION, or AWS_PROFILE and the files in ~/.aws."
         )
     if isinstance(original, ValidationError) and original.title in _config_names(Config):
         return "; ".join(_complaints(original))

@@ -18,7 +18,14 @@ class DataError(EngineError):
 
 
 class GateError(EngineError):
-    """A gate stopped the round; the reason is recorded and the current policy stays."""
+    """A gate stopped the round; the reason is recorded and the current policy stays.
+
+    `stage_key` is the stage whose units failed, where that is the reason: it was committed, and its tables tell more.
+    """
+
+    def __init__(self, text: str, stage_key: str | None = None) -> None:
+        super().__init__(text)
+        self.stage_key = stage_key
 
 
 class VanishedError(StoreError):

@@ -370,7 +370,8 @@ def _gate(store: Store, spec: StageSpec, tally: Tally, units: int, limit: float,
         raise GateError(
             f"{_over_limit(spec, tally, units, limit)} {reasons} "
             f"The table failures names each (stage_key = '{spec.key}'). If that many are right, "
-            f"--set gates.max_failed_share={math.ceil(100 * tally.failed / units) / 100:g} lets them pass."
+            f"--set gates.max_failed_share={math.ceil(100 * tally.failed / units) / 100:g} lets them pass.",
+            spec.key,
         )
 
 

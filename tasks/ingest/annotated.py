@@ -289,7 +289,8 @@ def _gate(context: Context, key: str) -> None:
             f"Stage {INGEST}: {len(failed)} of {rows} rows failed, more than the allowed {limit:.1%}. Reasons: "
             f"{'; '.join(f'{count} x {reason}' for reason, count in counted)}. The table failures names each "
             f"(stage_key = '{key}'). What is good is ingested; if that many are right, --set "
-            f"gates.max_failed_share={math.ceil(100 * len(failed) / rows) / 100:g} lets them pass."
+            f"gates.max_failed_share={math.ceil(100 * len(failed) / rows) / 100:g} lets them pass.",
+            key,
         )
 
 

@@ -11,11 +11,12 @@ import flows.doctor
 from flows.cli import app
 from flows.lease import lease
 from infra import rounds
-from infra.stages import commit_rows
+from infra.stages import commit_rows, records
 from infra.store import Store
 from schemas.tables import build
 from tests.flows.queries import QUERIES
 from tests.infra import helpers
+from tests.tasks.ingest import pictures
 
 
 def call(*words: str) -> Result:
@@ -94,6 +95,27 @@ def test_pictures_that_are_not_there(tmp_path: Path) -> None:
     said = complaint(call("run", "--images", "holiday", "--profile", "micro", "--store", str(tmp_path / "s")))
     assert "There is no folder of pictures at holiday" in said
     assert "boxes were given without images" in complaint(call("plan", "--boxes", "b.csv"))
+
+
+def test_what_is_given_is_read_before_anything_begins(tmp_path: Path) -> None:
+    pictures.folder(tmp_path, {"a.jpg": pictures.jpeg(pictures.noise())})
+    (tmp_path / "boxes.csv").write_text("path,x,y\na.jpg,1,2\n")
+    (tmp_path / "bad.parquet").write_text("no parquet at all")
+    (tmp_path / "empty").mkdir()
+    for words, told in (
+        (("run", "--images", "images", "--boxes", "boxes.csv"), "lacks the columns w, h"),
+        (("run", "--images", "empty"), "There is no picture in"),
+        (("clean", "--labels", "bad.parquet"), "bad.parquet is no Parquet file that can be read"),
+        (("clean", "--labels", "nowhere.parquet"), "nowhere.parquet can't be opened"),
+        (("clean", "--labels", "bad.parquet", "--swap-share", "0.3"), "leave either it or --labels out"),
+        (("evaluate", "--policy", "abc"), "no model begins with 'abc'; there are: none"),
+        (("evaluate", "--split", "tset"), "There is no labelled split wild/tset"),
+        (("evaluate", "--dataset", "3dpw"), "measured with --protocol published --data 3dpw/test"),
+    ):
+        assert told in complaint(call(*words, "--profile", "micro", "--store", str(tmp_path / "s"))), words
+    store = Store.open(tmp_path / "s")
+    assert rounds.campaigns(store) == []
+    assert records(store) == []
 
 
 def test_a_busy_campaign(store: Store) -> None:

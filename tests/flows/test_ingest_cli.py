@@ -135,6 +135,21 @@ def test_links_are_followed_when_told(tmp_path: Path, store: Store) -> None:
     )
 
 
+def test_an_ingest_that_a_gate_ends_says_everything_and_the_reason_last(tmp_path: Path, store: Store) -> None:
+    bad = {"empty.jpg": b"", "text.jpg": b"see attachment\n", "cut.jpg": pictures.jpeg(pictures.noise())[:200]}
+    pictures.folder(tmp_path, bad | {"good.jpg": pictures.jpeg(pictures.noise(seed=1))})
+    answer = call("ingest --format folder --source images --dataset mine --split train --profile micro")
+    assert answer.exit_code == 2, answer.output
+    (record,) = records(store)
+    said = " ".join(answer.stdout.split())
+    assert "rows in 4 images 1 instances 1 failed 1" in said
+    for row in read(store, "failures").to_pylist():
+        assert f"{row['reason']}, such as {row['id']}" in said
+    assert f"stage ingest {record.stage_key}" in said
+    assert answer.stderr.strip().splitlines()[-1].startswith("adhmr: Stage ingest: 3 of 4 units failed")
+    assert store.exists("views.sql")
+
+
 def test_a_folder_with_pictures_of_another_split(tmp_path: Path, store: Store) -> None:
     pictures.folder(tmp_path, {f"{number}.jpg": pictures.jpeg(pictures.noise(seed=number)) for number in range(2)})
     ingest("--format folder --source images", split="test")

@@ -36,7 +36,8 @@ from schemas.config.engine import EngineConfig
 from schemas.errors import ConfigError
 from tasks.context import Context
 from tasks.report.facts import RoundFacts
-from tasks.report.stage import read_facts
+from tasks.report.fill import fill_round
+from tasks.report.stage import read_configuration, read_facts
 from tests.flows.queries import QUERIES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -162,7 +163,13 @@ def test_a_gate_that_does_not_hold_keeps_the_policy(lived: Lived) -> None:
 
 def test_documented_queries_answer(lived: Lived) -> None:
     answers = {heading: query(lived.store, sql).to_pylist() for heading, sql in QUERIES.items()}
-    pairs = answers["Pairs per round, with their mean margin"]
+    for facts, row in zip(lived.facts[:2], answers["Pairs per round, with their mean margin"], strict=True):
+        page = fill_round(lived.store, lived.config, facts, datetime(2026, 3, 14, tzinfo=UTC))
+        reported = {number.name: number.value for number in page.numbers}
+        assert (row["campaign"], row["round"]) == (facts.campaign, facts.number)
+        assert row["pairs"] == reported["pairs"]
+        assert row["mean_margin"] == pytest.approx(reported["mean margin of the pairs"])
+    pairs = answers["The same with the pairs of the control"]
     assert [(row["round"], row["strategy"]) for row in pairs] == [
         (number, strategy) for number in (1, 2) for strategy in ("random", "top_bottom")
     ]
@@ -182,6 +189,15 @@ def test_documented_queries_answer(lived: Lived) -> None:
     assert [row["policy"] for row in answers["Which policy is current in each campaign"]] == [
         rounds.current_policy(lived.store, "micro")
     ]
+
+
+def test_the_report_needs_no_words_where_there_is_one_campaign(lived: Lived) -> None:
+    """Nor a profile: the round's own configuration is noted, and a `best of 10` would be wrong here."""
+    answer = CliRunner().invoke(app, ["report", "--round", "1", "--store", lived.store.url])
+    assert answer.exit_code == 0, answer.output
+    assert f"best of {lived.config.evaluate.generate.hypotheses - 1} MPVPE" in answer.output
+    assert "best of 10" not in answer.output
+    assert read_configuration(lived.store, lived.facts[0], configuration("tiny")) == lived.config
 
 
 def test_the_command_line_shows_rounds(lived: Lived) -> None:
