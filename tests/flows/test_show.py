@@ -42,9 +42,7 @@ def test_what_fits_is_shown_whole(capsys: pytest.CaptureFixture[str], monkeypatc
     assert printed(rows, capsys, monkeypatch)[1].split() == ["x" * 30, "y" * 40, "1"]
 
 
-def test_two_columns_of_one_name(
-    capfdbinary: pytest.CaptureFixture[bytes], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_columns_of_one_name(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     rows = pa.table([pa.array([1]), pa.array([2])], names=["n", "n"])
     assert printed(rows, capsys, monkeypatch)[:2] == ["n n", "1 2"]
 
