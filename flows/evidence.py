@@ -88,7 +88,9 @@ def _run_seed(folder: Path, profile: str, seed: int) -> str:
 
 
 def _is_done(store: Store, campaign: str) -> bool:
-    return any(event.round == 1 and event.event == "closed" for event in rounds.state(store, campaign).events)
+    seen = rounds.state(store, campaign)
+    closed = any(event.round == 1 and event.event == "closed" for event in seen.events)
+    return closed and seen.decision(1) is not None  # else it was abandoned
 
 
 def _place(folder: Path, seed: int) -> Path:
