@@ -120,8 +120,9 @@ def print_history(rows: pa.Table, earlier: int = 0) -> None:
 
 
 def print_finding(finding: Finding) -> None:
-    """One line of the doctor's."""
-    console().print(f"{_MARKS[finding.level]} {finding.what}: {escape(finding.text)}", soft_wrap=True)
+    """What the doctor found; a list in it has lines of its own."""
+    text = "\n".join(map(escape, finding.text.split("\n")))
+    console().print(f"{_MARKS[finding.level]} {finding.what}: {text}", soft_wrap=True)
 
 
 def print_vacuum(found: VacuumReport) -> None:
