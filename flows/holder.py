@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flows.pace import clock_time
-from infra.processes import birth, boot
+from infra.at_work import place
+from infra.processes import birth
 
 STALE_SECONDS = 90.0
 """A lease without a heartbeat for so long belongs to nobody; clocks of machines may differ by some of it."""
@@ -37,7 +38,7 @@ class Holder:
     @property
     def is_here(self) -> bool:
         """Whether its process can be seen from here."""
-        return (self.host, self.place) == (socket.gethostname(), _place())
+        return (self.host, self.place) == (socket.gethostname(), place())
 
     def is_alive(self, now: float) -> bool:
         """Whether it must be respected: by its process where that can be seen from here, else by its heartbeat."""
@@ -72,12 +73,4 @@ def this_process(what: str) -> Holder:
     pid, now = os.getpid(), time.time()
     born = birth(pid)
     assert born is not None
-    return Holder(uuid.uuid4().hex, socket.gethostname(), _place(), pid, born, now, what, "", now)
-
-
-def _place() -> str:
-    """This machine since it started and this container of it, as far as the system tells them apart."""
-    try:
-        return f"{boot()} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
+    return Holder(uuid.uuid4().hex, socket.gethostname(), place(), pid, born, now, what, "", now)
