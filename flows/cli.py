@@ -84,9 +84,10 @@ def run(
     early_checks(store, profile, campaign, seed, fields, images, boxes)
     server_is_ready = begin_server()
     from flows.dpo_round import dpo_round
+    from flows.prefect_round import facts_of
 
     server_is_ready()
-    facts = dpo_round(store, profile, campaign, seed, images, boxes, fields)
+    facts = facts_of(dpo_round, store, profile, campaign, seed, images, boxes, fields)
     _summarise(store, profile, campaign, seed, fields, facts)
 
 
@@ -107,9 +108,10 @@ def clean(
     early_checks(store, profile, campaign, seed, fields, images, boxes, labels)
     server_is_ready = begin_server()
     from flows.clean_round import clean_round
+    from flows.prefect_round import facts_of
 
     server_is_ready()
-    facts = clean_round(store, profile, campaign, seed, images, boxes, labels, fields)
+    facts = facts_of(clean_round, store, profile, campaign, seed, images, boxes, labels, fields)
     _summarise(store, profile, campaign, seed, fields, facts)
 
 

@@ -32,10 +32,11 @@ from flows.quiet import quiet_start
 quiet_start()
 import flows.session
 from flows.dpo_round import dpo_round
+from flows.prefect_round import facts_of
 from tests.faults.holding import hold
 hold("begin:align", sys.argv[2])
 flows.session.IN_PROCESS = True
-dpo_round(sys.argv[1], "micro")
+facts_of(dpo_round, sys.argv[1], "micro")
 """
 
 RUN_ALONE = """
