@@ -3,7 +3,8 @@
 Two stores are made by real commits, one of 10 rounds and one of ROUNDS (1,000), and the same commands are run on both,
 each in a process of its own. What is counted does not depend on the machine: files of the store that are opened (told
 by the kernel, whoever opens them), bytes that the whole process reads, and with --s3 requests and bytes of answers.
-Seconds are printed beside it.
+Seconds are printed beside it. How many entries a log has since its checkpoint, and how many files wait to be merged,
+goes up and down with each round: so all figures are means over a few rounds, one after another.
 """
 
 import argparse
@@ -18,13 +19,16 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
 import boto3
 from moto.server import ThreadedMotoServer
 
 from infra import rounds
+from infra.merging import MERGED_FROM
 from infra.stages import StageSpec, commit_rows
 from infra.store import Store
 from schemas.digests import digest
@@ -32,6 +36,8 @@ from schemas.tables import build
 from tests.faults.flaky_s3 import FlakyS3
 
 SHORT, LONG = 10, 1000
+WINDOW = MERGED_FROM - 1
+"""Rounds over which the means are taken: after so many the merges come round again."""
 CAMPAIGN = "micro"
 _ROOT = Path(__file__).resolve().parents[2]
 _IN_OPEN, _IN_ISDIR, _IN_Q_OVERFLOW = 0x20, 0x40000000, 0x4000
@@ -74,29 +80,41 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
 class Cost:
     """What a command took. `opened` counts openings of the store's files, `requests` those to S3."""
 
-    opened: int
-    requests: int
-    read_bytes: int
-    answered_bytes: int
+    opened: float
+    requests: float
+    read_mb: float
+    answered_mb: float
     seconds: float
 
 
-def make_history(url: str, count: int) -> Store:
-    """A store in which a campaign has been through so many rounds: for each its four events and two stages."""
-    store = Store.open(url)
-    policy = digest(0)
-    rounds.begin(store, CAMPAIGN, policy)
-    for number in range(1, count + 1):
+@dataclass
+class History:
+    """A store in which a campaign has been through `count` rounds."""
+
+    store: Store
+    count: int = 0
+
+    @staticmethod
+    def make(url: str, count: int) -> "History":
+        """A new one."""
+        made = History(Store.open(url))
+        rounds.begin(made.store, CAMPAIGN, digest(0))
+        for _ in range(count):
+            made.go_on()
+        return made
+
+    def go_on(self) -> None:
+        """Another round: its four events and two stages."""
+        self.count += 1
+        store, number, promoted = self.store, self.count, self.count % 4 == 0
         rounds.open_round(store, CAMPAIGN, number, "dpo round")
         _stage(store, "align", number)
         compared = _stage(store, "compare", number)
-        if number % 4:
-            rounds.keep(store, CAMPAIGN, number, "zero-noise MPVPE: -0.3 % [-1.0, +0.4]", compared)
+        if promoted:
+            rounds.promote(store, CAMPAIGN, number, digest(number), "all gates hold", compared)
         else:
-            policy = digest(number)
-            rounds.promote(store, CAMPAIGN, number, policy, "all gates hold", compared)
-        rounds.close_round(store, CAMPAIGN, number, "kept" if number % 4 else "promoted")
-    return store
+            rounds.keep(store, CAMPAIGN, number, "zero-noise MPVPE: -0.3 % [-1.0, +0.4]", compared)
+        rounds.close_round(store, CAMPAIGN, number, "promoted" if promoted else "kept")
 
 
 def _stage(store: Store, name: str, number: int) -> str:
@@ -119,7 +137,7 @@ def cost(url: str, command: str, proxy: FlakyS3 | None = None) -> Cost:
     assert done.returncode == 0, done.stderr
     words = done.stderr.rstrip().rsplit("\n", 1)[-1].split()
     asked, sent = (proxy.requests - asked, proxy.sent_bytes - sent) if proxy else (0, 0)
-    return Cost(len(opened), asked, int(words[1]), sent, float(words[4]))
+    return Cost(len(opened), asked, int(words[1]) / 1e6, sent / 1e6, float(words[4]))
 
 
 def _to(address: str) -> dict[str, str]:
@@ -133,9 +151,33 @@ def _to(address: str) -> dict[str, str]:
     }
 
 
+class Mirror:
+    """Stores on a disk, copied below s3://history/ by their names, on a test server behind a proxy that counts."""
+
+    def __init__(self, client: Any, proxy: FlakyS3) -> None:
+        self.client, self.proxy = client, proxy
+        self._sent: dict[Path, dict[str, tuple[int, int]]] = {}
+
+    def url(self, history: History) -> str:
+        """Where the copy of a store is, brought up to date."""
+        folder = Path(history.store.root)
+        here = {
+            path.relative_to(folder).as_posix(): (path.stat().st_size, path.stat().st_mtime_ns)
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        sent = self._sent.get(folder, {})
+        for name in here.keys() - {name for name, state in sent.items() if here.get(name) == state}:
+            self.client.put_object(Bucket="history", Key=f"{folder.name}/{name}", Body=(folder / name).read_bytes())
+        for name in sent.keys() - here.keys():
+            self.client.delete_object(Bucket="history", Key=f"{folder.name}/{name}")
+        self._sent[folder] = here
+        return f"s3://history/{folder.name}"
+
+
 @contextmanager
-def on_s3(folders: Mapping[str, Path]) -> Iterator[FlakyS3]:
-    """Copies of stores, by name below s3://history/, on a test server behind a proxy that counts."""
+def on_s3() -> Iterator[Mirror]:
+    """Where copies of stores can be."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it tells of every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -144,13 +186,8 @@ def on_s3(folders: Mapping[str, Path]) -> Iterator[FlakyS3]:
         keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
         client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **keys)
         client.create_bucket(Bucket="history")
-        for name, folder in folders.items():
-            for path in sorted(folder.rglob("*")):
-                if path.is_file():
-                    key = f"{name}/{path.relative_to(folder).as_posix()}"
-                    client.put_object(Bucket="history", Key=key, Body=path.read_bytes())
         with FlakyS3(host, port, lambda method, path: None) as proxy:
-            yield proxy
+            yield Mirror(client, proxy)
     finally:
         server.stop()
 
@@ -199,21 +236,29 @@ def opened_files(folder: Path) -> Iterator[list[str]]:
         os.close(watcher)
 
 
-def compare(short: str, long: str, proxy: FlakyS3 | None = None) -> dict[str, tuple[Cost, Cost]]:
-    """What each command takes of both stores; printed as it goes."""
-    print(f"{'':8} {'files opened':>16} {'requests':>16} {'MB read':>16} {'MB answered':>16} {'seconds':>16}")
-    found = {}
-    for command in COMMANDS:
-        one, other = cost(short, command, proxy), cost(long, command, proxy)
-        found[command] = (one, other)
-        print(
-            f"{command:8} {one.opened:>8}{other.opened:>8} {one.requests:>8}{other.requests:>8} "
-            f"{one.read_bytes / 1e6:>8.2f}{other.read_bytes / 1e6:>8.2f} "
-            f"{one.answered_bytes / 1e6:>8.2f}{other.answered_bytes / 1e6:>8.2f} "
-            f"{one.seconds:>8.2f}{other.seconds:>8.2f}",
-            flush=True,
-        )
-    return found
+def compare(short: History, long: History, mirror: Mirror | None = None) -> dict[str, tuple[Cost, Cost]]:
+    """What each command takes of both stores, as means over some rounds, which are added; printed as well."""
+    found = [_mean_costs(one, mirror) for one in (short, long)]
+    heads = (f"{field.name:>20}" for field in fields(Cost))
+    print(f"{'':8} {' '.join(heads)}   ({short.count} and {long.count} rounds)")
+    both = {command: (found[0][command], found[1][command]) for command in COMMANDS}
+    for command, (one, other) in both.items():
+        pairs = zip(astuple(one), astuple(other), strict=True)
+        print(f"{command:8} {' '.join(f'{few:>10,.1f}{many:>10,.1f}' for few, many in pairs)}", flush=True)
+    return both
+
+
+def _mean_costs(history: History, mirror: Mirror | None) -> dict[str, Cost]:
+    measured: dict[str, list[Cost]] = {command: [] for command in COMMANDS}
+    for _ in range(WINDOW):
+        history.go_on()
+        url = mirror.url(history) if mirror else history.store.url
+        for command, costs in measured.items():
+            costs.append(cost(url, command, mirror.proxy if mirror else None))
+    return {
+        command: Cost(*(mean(values) for values in zip(*map(astuple, costs), strict=True)))
+        for command, costs in measured.items()
+    }
 
 
 def main() -> None:
@@ -223,16 +268,16 @@ def main() -> None:
     parser.add_argument("--s3", action="store_true", help="count requests to a test server as well")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        stores = {}
+        histories = []
         for count in (SHORT, given.rounds):
             began = time.perf_counter()
-            stores[f"{count}"] = Path(make_history(f"{folder}/{count}", count).root)
+            histories.append(History.make(f"{folder}/{count}", count))
             print(f"{count} rounds made in {time.perf_counter() - began:.0f} s", flush=True)
-        short, long = stores
+        short, long = histories
         if given.s3:
-            with on_s3(stores) as proxy:
-                compare(f"s3://history/{short}", f"s3://history/{long}", proxy)
-        compare(str(stores[short]), str(stores[long]))
+            with on_s3() as mirror:
+                compare(short, long, mirror)
+        compare(short, long)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,11 @@ ROWS = (
         ("tests/flows/test_supervised.py",),
     ),
     Row(
+        "a signal to any process of a run, at any moment",
+        "KILL, TERM, INT, HUP, a stop of 20 s; to command, driver, Ray's worker, raylet, gcs, agent, Prefect's server",
+        (f"{FAULTS}test_signals.py",),
+    ),
+    Row(
         "a lease is taken over, its holder hangs, the store is removed",
         "forty take-overs by four processes; late writes of a zombie; no progress for long",
         ("tests/flows/test_lease.py", "tests/flows/test_session.py"),

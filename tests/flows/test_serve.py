@@ -18,6 +18,7 @@ from flows.served import PREFECT, RAY, WORKER, login, login_file, page_url
 from flows.serving_prefect import keep_login
 from flows.serving_ray import ray_folder, ray_token_variables
 from infra.services import Service, ServiceError, Services, free_port
+from tests.flows.browser import CHROMIUM, opened_page
 from tests.flows.strangers import check_that_strangers_are_refused
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -265,3 +266,19 @@ def test_it_is_brought_up_healed_and_taken_down(served: Served) -> None:
     assert served.services.alive() == {}
     assert not any(one.is_alive for one in healed.values())
     assert "Nothing ran" in served.say("-m", "flows.serve", "stop")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_person_logs_in(served: Served, tmp_path: Path) -> None:
+    """With what was printed, and with nothing else; then the pages are those of a server without a log-in."""
+    port = free_port()
+    said = served.say("-m", "flows.serve", "start", "--port", str(port))
+    printed = said.split("log-in ", 1)[1].split()[0]
+    with opened_page(tmp_path / "browser", f"http://127.0.0.1:{port}") as page:
+        page.type_into("input[type=password]", f"{printed}x")
+        page.until(lambda: "Invalid credentials" in page.text())
+        page.type_into("input[type=password]", printed)
+        page.until(lambda: "Logout" in page.text())
+        page.go(f"http://127.0.0.1:{port}/deployments")
+        page.until(lambda: "dpo-round" in page.text())
