@@ -86,6 +86,11 @@ class Cost:
     answered_mb: float
     seconds: float
 
+    @property
+    def taken_mb(self) -> float:
+        """All bytes, whether a disk or S3 gave them."""
+        return self.read_mb + self.answered_mb
+
 
 @dataclass
 class History:

@@ -1,4 +1,8 @@
-"""A history of 1,000 rounds costs what one of 10 does: files opened, requests to S3 and bytes; seconds are printed."""
+"""A history of 1,000 rounds costs what one of 10 does: files opened, requests to S3 and bytes; seconds are printed.
+
+Bytes are all that the process takes. What the store alone gives must grow, as every transaction outlives each
+checkpoint and `adhmr rounds` tells of all rounds: from 0.1 to 0.3 MB to 0.4 to 1.5 MB at 1,200 rounds.
+"""
 
 from collections.abc import Mapping
 
@@ -31,8 +35,8 @@ def assert_alike(found: Mapping[str, tuple[Cost, Cost]], *counts: str) -> None:
 def test_on_s3(histories: tuple[History, History]) -> None:
     with on_s3() as mirror:
         found = compare(*histories, mirror)
-    assert_alike(found, "requests", "answered_mb", "read_mb")
+    assert_alike(found, "requests", "taken_mb")
 
 
 def test_on_a_disk(histories: tuple[History, History]) -> None:
-    assert_alike(compare(*histories), "opened", "read_mb")
+    assert_alike(compare(*histories), "opened", "taken_mb")
