@@ -1,8 +1,9 @@
-"""`make faults`: bring about every fault of `rows`, and print one line for each.
+"""`make faults`: bring about every fault of `rows`, two files of tests at a time, and print one line for each.
 
 python -m tests.faults [words]      (only the faults whose line holds one of the words)
 """
 
+import os
 import sys
 import time
 from collections import defaultdict
@@ -10,7 +11,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.faults.chosen import CHOSEN
 from tests.faults.rows import ROWS, Row
+
+AT_ONCE = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 class Ledger:
@@ -53,8 +57,9 @@ def main(words: Sequence[str]) -> int:
     ledger, began = Ledger(), time.monotonic()
     names = list(dict.fromkeys(test for row in rows for test in row.tests))
     files = list(dict.fromkeys(name.split("::")[0] for name in names))
-    chosen = _Chosen(tuple(names))
-    pytest.main(["-q", "--no-header", "--show-capture=no", "--timeout=1200", *files], plugins=[chosen, ledger])
+    os.environ[CHOSEN] = "\n".join(names)
+    plain = ("-q", "--no-header", "--show-capture=no", "--timeout=1200", "-p", "tests.faults.chosen")
+    pytest.main([*plain, *AT_ONCE, *files], plugins=[ledger])
     lines = [ledger.line(row) for row in rows]
     print()
     for text, _ in lines:
@@ -62,16 +67,6 @@ def main(words: Sequence[str]) -> int:
     held = sum(good for _, good in lines)
     print(f"{held} of {len(lines)} faults survived, in {(time.monotonic() - began) / 60:.1f} minutes")
     return 0 if held == len(lines) else 1
-
-
-class _Chosen:
-    """Leaves out the tests of the files that no row names."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self.names = names
-
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = [item for item in items if item.nodeid.startswith(self.names)]
 
 
 if __name__ == "__main__":
