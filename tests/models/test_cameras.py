@@ -44,6 +44,12 @@ def test_the_crop_is_a_square_around_the_box(x: float, y: float, w: float, h: fl
     torch.testing.assert_close(back, corners, atol=1e-6, rtol=1e-9)
 
 
+def test_boxes_of_several_pictures_have_each_a_square_of_their_own() -> None:
+    boxes = torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 100 + 1
+    one_by_one = torch.stack([cameras.square_box(box) for box in boxes.flatten(0, 1)]).view(2, 3, 4)
+    assert torch.equal(cameras.square_box(boxes), one_by_one)
+
+
 def test_projecting_by_the_crop_camera_is_projecting_and_then_cropping() -> None:
     joints, _, _ = people_before_a_camera(20)
     picture = torch.tensor([900.0, 880.0, 300.0, 260.0]).expand(20, 4)

@@ -51,6 +51,13 @@ def test_schedules_fall_from_signal_to_noise(schedule: str) -> None:
     assert kept[-1] < 0.02
 
 
+def test_the_sigmoid_schedule_spans_six_on_either_side() -> None:
+    config = DiffusionConfig(schedule="sigmoid")
+    span = config.beta_end - config.beta_start
+    ends = torch.sigmoid(torch.tensor([-6.0, 6.0])) * span + config.beta_start
+    torch.testing.assert_close(betas_of(config)[[0, -1]], ends, atol=1e-7, rtol=0)
+
+
 def test_linear_schedule_has_the_published_ends() -> None:
     betas = betas_of(DiffusionConfig())
     assert betas[0].item() == pytest.approx(1e-4)
