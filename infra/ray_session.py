@@ -88,7 +88,7 @@ def ray_session(
                     except Exception:
                         folders.pop_all()  # they stay: what Ray's processes said of it is there
                         raise
-            with watched(_own_processes(), ray.shutdown):
+            with watched(_own_processes(), ray.get_runtime_context().gcs_address, ray.shutdown):
                 _quieten()
                 yield dict(ray.cluster_resources())
         finally:

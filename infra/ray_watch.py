@@ -6,6 +6,7 @@ start whose processes die may never return. So a thread watches them, and says w
 
 import re
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -83,11 +84,14 @@ def end_all(processes: Sequence[psutil.Process]) -> None:
 
 
 @contextmanager
-def watched(processes: Mapping[str, Sequence[_Started]], shut_down: Callable[[], None]) -> Iterator[None]:
+def watched(
+    processes: Mapping[str, Sequence[_Started]], gcs_address: str, shut_down: Callable[[], None]
+) -> Iterator[None]:
     """Raise RayLostError in the main thread as soon as one of Ray's processes that it needs has ended; shut down after.
 
-    `processes` are Ray's, by their kind. If Ray is lost and the block isn't left and shut down soon, as a call hangs
-    perhaps, this process is ended with the error's line.
+    `processes` are Ray's own on this machine, by their kind; a GCS among them is one at `gcs_address` (host:port). If
+    Ray is lost and the block isn't left and shut down soon, as a call hangs perhaps, this process is ended with the
+    error's line.
     """
     lost: list[str] = []
     leaving, left = threading.Event(), threading.Event()
@@ -99,7 +103,7 @@ def watched(processes: Mapping[str, Sequence[_Started]], shut_down: Callable[[],
 
     def watch() -> None:
         while not (lost or leaving.wait(_LOOK_SECONDS)):
-            if ended := _ended(processes):
+            if ended := _ended(processes) or _gone_deaf(processes, gcs_address):
                 lost.append(
                     f"Ray's {ended}: somebody killed it, or the system for want of memory, or its files have no room. "
                     "Run the same command again to go on: what is finished stays."
@@ -156,6 +160,19 @@ def _ended(processes: Mapping[str, Sequence[_Started]]) -> str:
             if code is not None:
                 how = f"signal {signal.Signals(-code).name}" if code < 0 else f"code {code}"
                 return f"{kind} has ended ({how})"
+    return ""
+
+
+def _gone_deaf(processes: Mapping[str, Sequence[_Started]], gcs_address: str) -> str:
+    """Whether a GCS that was asked to end has: it stops listening and stays, and its callers wait for a minute."""
+    host, _, port = gcs_address.rpartition(":")
+    if processes.get("gcs_server"):
+        try:
+            socket.create_connection((host, int(port)), _LOOK_SECONDS).close()
+        except ConnectionRefusedError:
+            return "gcs_server has ended (it listens no more)"
+        except OSError:  # too busy to answer, or stopped for a while
+            pass
     return ""
 
 

@@ -164,3 +164,27 @@ def test_a_start_of_ray_that_hangs_is_tried_once_more(tmp_path: Path, times: int
     assert lines[0].startswith("adhmr: Ray did not start within 0 s.")
     assert lines[0].endswith("Once more.")
     assert (code, len(lines)) == ((0, 1) if times == 1 else (2, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "said"),
+    [
+        ("raylet", "KILL", "Ray's raylet has ended (signal SIGKILL)"),
+        ("gcs_server", "KILL", "Ray's gcs_server has ended (signal SIGKILL)"),
+        ("gcs_server", "TERM", "Ray's gcs_server has ended (it listens no more)"),
+    ],
+)
+def test_a_part_of_ray_ends_in_mid_work(name: str, sent: str, said: str) -> None:
+    """Ray alone would wait for a minute; a GCS that is asked to end stays as a process, and answers nobody."""
+    body = (
+        "import psutil, ray\n"
+        "from infra.ray_session import ray_session\n"
+        "with ray_session():\n"
+        f"    [one] = [one for one in psutil.Process().children(recursive=True) if one.name() == '{name}']\n"
+        "    working = ray.remote(lambda: time.sleep(100)).remote()\n"
+        f"    one.send_signal(signal.SIG{sent})\n"
+        "    ray.get(working)\n"
+    )
+    code, text = Command(body).end()
+    assert code == 2, text
+    assert said in text
