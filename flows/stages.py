@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import State
 from prefect.futures import wait
 
 from infra.ray_session import room_for
-from infra.ray_watch import RayLostError
+from infra.ray_watch import RayLostError, as_raised
 from infra.shared_store import session_for
 from infra.stages import StageSpec, find
 from infra.store import Store
@@ -193,7 +193,8 @@ def _as_task(
     )
     def staged(reads: list[str]) -> str:
         try:
-            return str(stage.work(context, *inputs, **settings).key)
+            with as_raised():
+                return str(stage.work(context, *inputs, **settings).key)
         except Exception:
             context.store.check_is_there()  # here too: Prefect tells of what it sees, and tries again
             raise

@@ -118,13 +118,25 @@ def watched(
     before: Any = signal.signal(_SIGNAL, raise_lost) if main else None
     threading.Thread(target=watch, name="ray-watch", daemon=True).start()
     try:
-        yield
+        with as_raised():
+            yield
     finally:
         leaving.set()
         shut_down()
         left.set()
         if main:
             signal.signal(_SIGNAL, before)
+
+
+@contextmanager
+def as_raised() -> Iterator[None]:
+    """What a signal's handler raises while Ray waits comes out of Ray's C code as a SystemError: raise it as it was."""
+    try:
+        yield
+    except SystemError as error:
+        if error.__cause__ is None:
+            raise
+        raise error.__cause__ from None
 
 
 @contextmanager

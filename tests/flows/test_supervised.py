@@ -188,3 +188,26 @@ def test_a_part_of_ray_ends_in_mid_work(name: str, sent: str, said: str) -> None
     code, text = Command(body).end()
     assert code == 2, text
     assert said in text
+
+
+@pytest.mark.parametrize("sent", ["TERM", "HUP", "INT"])
+def test_a_signal_while_ray_waits(sent: str) -> None:
+    """Ray's C code makes another error of what the handler raises."""
+    body = (
+        "import ray\n"
+        "from infra.ray_session import ray_session\n"
+        "with ray_session():\n"
+        "    working = ray.remote(lambda: time.sleep(100)).remote()\n"
+        "    ready()\n"
+        "    while not ray.wait([working], timeout=0.5)[0]: pass\n"
+    )
+    command = Command(body)
+    child = command.until_ready()
+    time.sleep(1)
+    os.kill(child, getattr(signal, f"SIG{sent}"))
+    code, text = command.end()
+    by = "" if sent == "INT" else f" by SIG{sent}"
+    assert (code, text) == (
+        128 + getattr(signal, f"SIG{sent}"),
+        f"adhmr: stopped{by}; run the same command again to go on\n",
+    )
