@@ -18,6 +18,12 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
         'pa.field("source", pa.int32(), False, {"description": "which of the sources"}),',
         "False -> True",
     ): "Arrow does not look whether a column without nulls is declared so; the plan is read by name",
+    (
+        "tasks/pair.py",
+        "poses = np.concatenate([made.uvd.reshape(*scores.shape, -1), "
+        "made.twists.reshape(*scores.shape, -1)], axis=-1)",
+        "1 -> 2",
+    ): "numpy takes any negative length for the one that it is to work out; another axis fits no pose and raises",
 }
 """Module, text of the line, change: why no test could tell it apart."""
 

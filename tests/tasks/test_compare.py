@@ -9,7 +9,7 @@ import torch
 from infra.stages import find
 from infra.tables import read
 from models.cameras import camera_from_uvd
-from models.statistics import bootstrap_mean, paired_bootstrap_change
+from models.statistics import bootstrap_mean, overall_spearman, paired_bootstrap_change
 from schemas.config.stages import EvaluateConfig
 from schemas.errors import DataError
 from tasks.compare import ERRORS, EvaluationTable, compare, compare_spec, evaluation_table, measure, ranking
@@ -68,6 +68,9 @@ def test_figures_by_hand() -> None:
     assert value("spearman_within_mpvpe", "before") == 1
     # after: 80, 100, 60 mm with scores .2, .1, .3 (1); 50, 50, 44 mm with .8, .6, .4: ranks 1.5, 1.5, 3 against 3, 2, 1
     assert value("spearman_within_mpvpe", "after") == pytest.approx((1 - np.sqrt(0.75)) / 2)
+    # before, over all: 110 mm and 60 mm on average, so the order of scores is not that of errors any more
+    overall = overall_spearman(BEFORE.scores[:, 1:], BEFORE.errors["mpvpe"][:, 1:])
+    assert value("spearman_overall_mpvpe", "before") == overall < 1
     assert not [name for name, _ in found if name.startswith("drift")]
     assert found["zero_noise_mpvpe", "change"].model == "f" * 64
     assert {metric.n for metric in found.values()} == {2}
