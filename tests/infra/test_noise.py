@@ -23,6 +23,11 @@ def test_alone_or_among_others(seed: int, wanted: list[tuple[str, int]], pick: i
     np.testing.assert_array_equal(together[pick % len(wanted)], standard_normal(seed, name, index, (4, 3)))
 
 
+def test_each_instance_has_its_sample_index() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        standard_normal_batch(0, ["a", "b"], [1], (2,))
+
+
 @given(seeds, instances, samples)
 def test_each_argument_counts(seed: int, instance: str, sample: int) -> None:
     base = standard_normal(seed, instance, sample, (8,))

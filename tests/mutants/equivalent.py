@@ -24,6 +24,11 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
         "made.twists.reshape(*scores.shape, -1)], axis=-1)",
         "1 -> 2",
     ): "numpy takes any negative length for the one that it is to work out; another axis fits no pose and raises",
+    (
+        "infra/rounds.py",
+        'return rows.filter(pc.equal(rows.column("campaign"), campaign))',
+        "pc.equal(rows.column(\"campaign\"), campaign) -> pc.equal(campaign, rows.column('campaign'))",
+    ): "two things are equal whichever is named first",
 }
 """Module, text of the line, change: why no test could tell it apart."""
 

@@ -17,7 +17,11 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "tasks/compare.py": ("tests/tasks/test_compare.py",),
     "tasks/clean/filtering.py": ("tests/tasks/test_clean.py",),
     "tasks/clean/pseudo.py": ("tests/tasks/test_clean.py",),
-    "tasks/ingest/units.py": ("tests/tasks/ingest/test_boxes.py", "tests/tasks/ingest/test_ingest.py"),
+    "tasks/ingest/units.py": (
+        "tests/tasks/ingest/test_boxes.py",
+        "tests/tasks/ingest/test_spellings.py",
+        "tests/tasks/ingest/test_ingest.py",
+    ),
     "tasks/ingest/row_checks.py": (
         "tests/tasks/ingest/test_row_limits.py",
         "tests/tasks/ingest/test_row_checks.py",

@@ -1,5 +1,6 @@
 """Checks of a labelled row: what they refuse, and what they let pass, at their limits."""
 
+import math
 from functools import cache
 
 import numpy as np
@@ -9,7 +10,14 @@ import torch
 from models.bodies import load_body
 from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats.keypoints import OTHER_PLACE
-from tasks.ingest.row_checks import FARTHEST_M, NEAREST_M, check_joints, check_projection
+from tasks.ingest.row_checks import (
+    FARTHEST_M,
+    NEAREST_M,
+    check_joints,
+    check_parameters,
+    check_projection,
+    reprojection,
+)
 
 CAMERA = (500.0, 500.0, 320.0, 240.0)
 BOX = (220.0, 100.0, 200.0, 300.0)
@@ -33,6 +41,35 @@ def test_nobody_stands_so_near_or_so_far(depth_m: float) -> None:
     with pytest.raises(RefusedError, match=r"m from the camera|nothing says how far away"):
         check_joints(joints - joints[0] + (0.0, 0.0, depth_m))
     check_joints(joints - joints[0] + (0.0, 0.0, 5.0))
+
+
+def test_the_limits_themselves_are_within() -> None:
+    joints = standing_joints()
+    for side, depth_m in ((joints[:, 2].min(), NEAREST_M), (joints[:, 2].max(), FARTHEST_M)):
+        placed = joints.copy()
+        placed[:, 2] = joints[:, 2] - side + depth_m
+        assert depth_m in placed[:, 2]
+        check_joints(placed)
+
+
+def test_a_turn_is_at_most_a_whole_one() -> None:
+    row = dict.fromkeys(("global_orient", "body_pose", "left_hand_pose", "right_hand_pose", "jaw_pose", "betas"))
+    whole = 2 * math.pi
+    check_parameters({**row, "global_orient": [0.0, whole, 0.0]})
+    with pytest.raises(RefusedError, match=r"rotation 1 is 6\.38 rad long; are they degrees"):
+        check_parameters({**row, "body_pose": [0.0, 0.0, 0.0, whole + 0.1, 0.0, 0.0]})
+
+
+@pytest.mark.parametrize(("box", "height"), [((0.0, 0.0, 80.0, 300.0), 290.0), ((0.0, 0.0, 80.0, 100.0), 200.0)])
+def test_a_person_is_as_large_as_the_joints_but_at_most_twice_the_box(
+    box: tuple[float, float, float, float], height: float
+) -> None:
+    pixels = np.zeros((29, 2))
+    pixels[1] = (100.0, 290.0)
+    measured = reprojection(pixels, pixels, box)
+    assert measured is not None
+    assert (measured.mean_px, measured.box_px) == (0.0, max(box[2:]))
+    assert measured.scale_px == pytest.approx(math.sqrt(0.53 * 100.0 * height))
 
 
 def test_one_joint_beyond_the_farthest_depth_is_enough() -> None:
