@@ -29,6 +29,21 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
         'return rows.filter(pc.equal(rows.column("campaign"), campaign))',
         "pc.equal(rows.column(\"campaign\"), campaign) -> pc.equal(campaign, rows.column('campaign'))",
     ): "two things are equal whichever is named first",
+    (
+        "models/cameras.py",
+        "return flip[:, None] * swapped * flip",
+        "flip[:, None] * swapped * flip -> flip[:, None] * swapped / flip",
+    ): "its factors are 1 and -1",
+    (
+        "tasks/training/align.py",
+        "if batch.replayed is not None and known is not None:",
+        "batch.replayed is not None and known is not None -> batch.replayed is not None or known is not None",
+    ): "what the encoder makes of replayed crops is there if and only if they are",
+    (
+        "tasks/compare.py",
+        'where = pc.field("dataset").isin(sorted({name.split("/", 1)[0] for name in ids}))',
+        "1 -> 2",
+    ): "what comes before the first slash is the same however often a name is cut",
 }
 """Module, text of the line, change: why no test could tell it apart."""
 

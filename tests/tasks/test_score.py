@@ -77,6 +77,14 @@ def test_mirrored_people_get_the_same_score_only_if_asked(micro_store: MicroStor
         assert np.allclose(one, other, rtol=1e-4, atol=1e-4) == alike
 
 
+def test_with_mirror_it_is_the_mean_of_both_before_the_sigmoid(micro_store: MicroStore, generated: str) -> None:
+    given = arrays(micro_store, generated)
+    scorer = load_scorer(micro_store.store, micro_store.scorer)
+    plain, both = (HypothesisScorer(scorer, ScoreConfig(mirror=mirror)) for mirror in (False, True))
+    mean = (logit(plain(*given)) + logit(plain(*mirrored(*given)))) / 2
+    np.testing.assert_allclose(logit(both(*given)), mean, rtol=1e-4, atol=1e-4)
+
+
 def test_without_mirror_it_is_the_scorers_own_score(micro_store: MicroStore, generated: str) -> None:
     crops, uvd, twists = arrays(micro_store, generated)
     scorer = load_scorer(micro_store.store, micro_store.scorer)

@@ -67,6 +67,15 @@ def test_each_weight_enters_the_loss_linearly(weight: str) -> None:
     assert losses[2] - losses[1] == pytest.approx(2 * (losses[1] - losses[0]), rel=1e-3)
 
 
+@pytest.mark.parametrize(("drawn", "different"), [(CROPS, CROPS), (CROPS + 3, None)])
+def test_no_crop_is_replayed_twice_in_a_step_unless_there_are_too_few(drawn: int, different: int | None) -> None:
+    replayed = fixed_batch(recipe(settings(replay_images=drawn, **PLAIN))).replayed
+    assert replayed is not None
+    assert len(replayed.crops) == drawn
+    seen = len(torch.unique(replayed.crops.flatten(1), dim=0))
+    assert seen == different if different else seen < drawn
+
+
 def test_the_loss_is_the_sum_of_what_its_curves_show() -> None:
     config = settings(objective="anchored_dpo", anchor=0.7, estimate=1.5, replay=0.0, **PLAIN)
     made = recipe(config)
