@@ -11,8 +11,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.faults.chosen import CHOSEN
-from tests.faults.rows import ROWS, Row
+from tests.faults.rows import CHOSEN, ROWS, Row
 
 AT_ONCE = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 

@@ -4,8 +4,7 @@ import os
 
 import pytest
 
-CHOSEN = "FAULTS_CHOSEN"
-"""The variable that holds beginnings of names of tests, a line each. The tests remove those that begin with ADHMR."""
+from tests.faults.rows import CHOSEN
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,6 +11,8 @@ class Row(NamedTuple):
     tests: tuple[str, ...]
 
 
+CHOSEN = "FAULTS_CHOSEN"
+"""The variable that tells `chosen` of the tests, a line each. The tests remove variables that begin with ADHMR."""
 FAULTS = "tests/faults/"
 SHARDED, TRAINING = "tests/tasks/test_sharded.py::", "tests/tasks/training/test_stage.py::"
 ROWS = (

@@ -39,7 +39,8 @@ class Command:
         script = BEGIN + "".join(f"    {line}\n" for line in body.splitlines()) + END
         command = [sys.executable, "-c", script]
         self.process = subprocess.Popen(
-            [how, *command] if how else command,
+            # what starts the tests may ignore signals: nohup, or a shell with a command in the background
+            ["env", "--default-signal=INT,HUP,TERM", *([how] if how else []), *command],
             cwd=ROOT,
             env={**os.environ, MARK: self.mark},
             stdin=subprocess.DEVNULL,

@@ -168,6 +168,8 @@ def test_commit_rows(tmp_path: Path) -> None:
     assert (record.round, record.campaign, record.version) == (2, "c", 3)
     assert set(read(store, "scores").column("stage_key").to_pylist()) == {stage.key}
     assert read(store, "failures").column("reason").to_pylist() == ["odd", "low"]
+    assert read(store, "failures").column("attempts").to_pylist() == [1, 1]
+    assert store.whole_files(f"shards/{stage.key}") == [f"shards/{stage.key}/00000.json"]
     again = commit_rows(store, stage, {"scores": helpers.scores(stage.key, helpers.IDS, shift=1.0)})
     assert again == record
     with pytest.raises(DataError, match="another stage"):

@@ -44,6 +44,11 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
         'where = pc.field("dataset").isin(sorted({name.split("/", 1)[0] for name in ids}))',
         "1 -> 2",
     ): "what comes before the first slash is the same however often a name is cut",
+    (
+        "tasks/ingest/units.py",
+        'pa.field("cx", pa.float64(), True, {"description": "as focal_px"}),',
+        "True -> False",
+    ): "Arrow does not look whether a column without nulls is declared so; the plan is read by name",
 }
 """Module, text of the line, change: why no test could tell it apart."""
 

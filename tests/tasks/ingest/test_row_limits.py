@@ -2,18 +2,21 @@
 
 import math
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from models.bodies import load_body
+from schemas.config.stages import IngestConfig
 from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats.keypoints import OTHER_PLACE
 from tasks.ingest.row_checks import (
     FARTHEST_M,
     NEAREST_M,
     check_joints,
+    check_label,
     check_parameters,
     check_projection,
     reprojection,
@@ -52,6 +55,12 @@ def test_the_limits_themselves_are_within() -> None:
         check_joints(placed)
 
 
+@pytest.mark.parametrize(("box", "camera"), [(None, (CAMERA, "given")), (BOX, None), (None, None)])
+def test_without_a_box_or_a_camera_nothing_is_projected(box: object, camera: Any) -> None:
+    joints = np.add(standing_joints(), (0.0, 0.0, 4.0))
+    assert check_label({"box": box}, joints, False, None, camera, IngestConfig()) is None
+
+
 def test_a_turn_is_at_most_a_whole_one() -> None:
     row = dict.fromkeys(("global_orient", "body_pose", "left_hand_pose", "right_hand_pose", "jaw_pose", "betas"))
     whole = 2 * math.pi
@@ -60,16 +69,26 @@ def test_a_turn_is_at_most_a_whole_one() -> None:
         check_parameters({**row, "body_pose": [0.0, 0.0, 0.0, whole + 0.1, 0.0, 0.0]})
 
 
-@pytest.mark.parametrize(("box", "height"), [((0.0, 0.0, 80.0, 300.0), 290.0), ((0.0, 0.0, 80.0, 100.0), 200.0)])
+@pytest.mark.parametrize(
+    ("box", "reach", "area"),
+    [
+        ((0.0, 0.0, 80.0, 300.0), (100.0, 290.0), 100.0 * 290.0),
+        ((0.0, 0.0, 80.0, 100.0), (100.0, 290.0), 100.0 * 200.0),
+        ((0.0, 0.0, 45.0, 100.0), (100.0, 290.0), 90.0 * 200.0),
+        ((0.0, 0.0, 80.0, 300.0), (0.0, 270.0), 90.0 * 270.0),
+        ((0.0, 0.0, 80.0, 300.0), (math.nan, 290.0), 100.0 * 300.0),
+    ],
+    ids=["as the joints", "half a height", "half a width", "in profile", "by the box where a joint is not known"],
+)
 def test_a_person_is_as_large_as_the_joints_but_at_most_twice_the_box(
-    box: tuple[float, float, float, float], height: float
+    box: tuple[float, float, float, float], reach: tuple[float, float], area: float
 ) -> None:
     pixels = np.zeros((29, 2))
-    pixels[1] = (100.0, 290.0)
+    pixels[1] = reach
     measured = reprojection(pixels, pixels, box)
     assert measured is not None
     assert (measured.mean_px, measured.box_px) == (0.0, max(box[2:]))
-    assert measured.scale_px == pytest.approx(math.sqrt(0.53 * 100.0 * height))
+    assert measured.scale_px == pytest.approx(math.sqrt(0.53 * area))
 
 
 def test_one_joint_beyond_the_farthest_depth_is_enough() -> None:
