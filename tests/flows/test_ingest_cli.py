@@ -1,7 +1,10 @@
 """adhmr ingest and adhmr export, as a person types them; and the flow of the same name."""
 
 import json
+import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,7 @@ from tasks.synthesize.samples.truth import TruePerson, true_people
 from tasks.synthesize.samples.video import write_video
 from tests.tasks.ingest import pictures
 
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
@@ -148,6 +152,23 @@ def test_an_ingest_that_a_gate_ends_says_everything_and_the_reason_last(tmp_path
     assert f"stage ingest {record.stage_key}" in said
     assert answer.stderr.strip().splitlines()[-1].startswith("adhmr: Stage ingest: 3 of 4 units failed")
     assert store.exists("views.sql")
+
+
+def test_nothing_follows_the_reason_when_the_process_ends(tmp_path: Path) -> None:
+    """Not even what a library finds left over: an error that kept its frames alive would keep Ray's objects alive."""
+    pictures.folder(tmp_path, {"text.jpg": b"see attachment\n"})
+    words = f"ingest --format folder --source images --dataset mine --split train --profile micro --store {tmp_path}/s"
+    ended = subprocess.run(
+        [sys.executable, "-m", "flows.cli", *words.split()],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("adhmr: Stage ingest: 1 of 1 units failed")
+    assert "leaked" not in ended.stderr + ended.stdout
 
 
 def test_a_folder_with_pictures_of_another_split(tmp_path: Path, store: Store) -> None:
