@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import psutil
 
+from infra import rounds
 from infra.store import Store
 from tests.faults.tables import different, visible
 
@@ -122,7 +123,7 @@ class Runs:
                 wrong.append(f"{what}\n{done.said}")
             if done.left:
                 wrong.append(f"{what}: left {done.left}")
-            if done.code == 0:
+            if self._is_over(store):  # a signal may come after that, on the way out
                 wrong += [f"{what}: {table}" for table in self._differences(store)]
             if done.sent_at is not None or done.code != 0:
                 return wrong
@@ -134,6 +135,13 @@ class Runs:
         if done.code != 0:
             return [f"undisturbed, after all: {done.code}\n{done.said}"]
         return [f"after all: {table}" for table in self._differences(store)]
+
+    def _is_over(self, store: str) -> bool:
+        """Whether the round has ended; the next run would begin another."""
+        if not (self.folder / store / "adhmr-store.json").exists():
+            return False
+        state = rounds.state(Store.open(self.folder / store, create=False), "micro")
+        return state.round == 1 and not state.is_open
 
     def _differences(self, store: str) -> list[str]:
         """The tables in which a store, which is removed, differs from the undisturbed one."""

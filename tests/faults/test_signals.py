@@ -8,7 +8,7 @@ import pytest
 from tests.faults.signals import SIGNALS, TARGETS, Runs
 
 SEED = 20261128
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
@@ -16,15 +16,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return Runs.begin(tmp_path_factory.mktemp("signals"))
 
 
-def test_a_signal_to_some(runs: Runs) -> None:
-    """The quick half: to those whose end Ray or Prefect would answer with a wait or a traceback."""
-    draw, wrong = random.Random(SEED), []
-    for target, name in (("raylet", "KILL"), ("driver", "TERM"), ("gcs", "KILL"), ("server", "KILL")):
-        wrong += runs.disturb("some", target, name, draw)
-    assert wrong + runs.finish("some") == []
-
-
-@pytest.mark.faults
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_signal(runs: Runs, target: str) -> None:
     draw = random.Random(f"{SEED} {target}")
