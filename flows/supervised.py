@@ -27,6 +27,7 @@ from infra import ending
 GRACE_SECONDS = 20.0
 """Below the 30 s that Kubernetes and Prefect's workers give."""
 _TICK_SECONDS = 0.5
+_WORDS = 16
 _PATIENT_SECONDS = 1.0
 """A second signal so soon after the first is the same one, sent to both processes."""
 _FROM_THE_TERMINAL = 0x80  # SI_KERNEL: the working process, in the same group, has had it too
@@ -152,18 +153,20 @@ def _wait(child: int, reading: int, heard: set[signal.Signals]) -> _Ended:
 
 
 def _heard(reading: int, word: int | None) -> int | None:
-    """The last word, if it has been said."""
+    """The newest word, if one has been said."""
     with suppress(BlockingIOError):
-        said = os.read(reading, 1)
-        return said[0] if said else word
+        said = os.read(reading, _WORDS)
+        return said[-1] if said else word
     return word
 
 
 def _tell(ended: _Ended) -> int:
     """The command's exit code; with a line, where the working process has left none."""
-    if ended.word is not None:
+    if ended.word == ending.LOST:
+        text, code = "Ray was lost, and the work could not end by itself; run the same command again to go on", CURABLE
+    elif ended.word is not None:
         return ended.word
-    if ended.asked is not None:
+    elif ended.asked is not None:
         text, code = stopped_text(ended.asked), SIGNALLED + ended.asked
     elif ended.status == -signal.SIGKILL:
         text = "the process that did the work was killed (SIGKILL), by somebody or by the system for want of memory; "

@@ -13,6 +13,9 @@ CURABLE = 2
 AGAIN = 75
 """As a last word: the supervisor starts the work once more. (EX_TEMPFAIL of sysexits.)"""
 
+LOST = 76
+"""As a word before the last: what the work needs is gone, and it may hang where none of its threads can end it."""
+
 _to_supervisor: int | None = None
 _last_try = True
 
@@ -29,6 +32,12 @@ def last_word(code: int) -> None:
     if _to_supervisor is not None:
         os.write(_to_supervisor, bytes([code]))
         _to_supervisor = None
+
+
+def foretell() -> None:
+    """Tell the supervisor, if there is one, that this process can't go on: without a last word it is ended by force."""
+    if _to_supervisor is not None:
+        os.write(_to_supervisor, bytes([LOST]))
 
 
 def end_now(text: str, again: bool = False) -> None:

@@ -109,6 +109,7 @@ def watched(
                     "Run the same command again to go on: what is finished stays."
                 )
         if lost:
+            ending.foretell()  # Ray's own code may keep the interpreter, and with it this thread, from doing anything
             end_all(_living(processes))  # else what is left of it keeps calls waiting for what never comes
             if main is not None and main.ident is not None:
                 signal.pthread_kill(main.ident, _SIGNAL)

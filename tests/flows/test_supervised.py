@@ -97,6 +97,21 @@ def test_ends(body: str, code: int, said: str) -> None:
     assert text.count("\n") == (1 if said else 0), text
 
 
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        (f"ending.foretell(); {DEAF}", 2, "adhmr: Ray was lost, and the work could not end by itself"),
+        ("ending.foretell(); raise DataError('Ray is gone')", 2, "adhmr: Ray is gone\n"),
+        ("ending.foretell(); time.sleep(0.7); sys.exit(3)", 3, ""),
+    ],
+    ids=["deaf", "in plain words", "as it likes"],
+)
+def test_what_can_not_go_on_is_ended(body: str, code: int, said: str) -> None:
+    ended, text = Command(body).end()
+    assert (ended, text.count("\n")) == (code, 1 if said else 0), text
+    assert text.startswith(said)
+
+
 def test_a_defect_has_its_traceback() -> None:
     code, said = Command("1 / 0").end()
     assert code == 1
