@@ -54,6 +54,12 @@ MESSAGES = (
         r"^Token authentication is enabled",
         "a local session makes and uses its token by itself; that it is on is the safe state",
     ),
+    Message(
+        "prefect.server.events.services.event_persister",
+        r"^Max flush retries \(\d+\) reached, dropping \d+ events",
+        "a temporary server that takes the place of a killed one hears of events twice, and Prefect 3.8 fails on a "
+        "batch of nothing else; what runs did stands in flow and task runs",
+    ),
 )
 
 # Prefect writes what flows and tasks raise to these, with a traceback.

@@ -150,7 +150,9 @@ def _serve(descriptor: int, parent: int) -> None:
     from prefect.server.api.server import create_app
 
     from flows.guard import Guard, own_hosts
+    from flows.quiet import quiet_start
 
+    quiet_start()
     listening = socket.socket(fileno=descriptor)
     # "ephemeral" is Prefect's word for: no pages, no background services
     app = Guard(create_app(ephemeral=True, final=True), own_hosts(listening.getsockname()[1]))
