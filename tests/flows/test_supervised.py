@@ -34,9 +34,13 @@ DEAF = "import ctypes; ready(); ctypes.PyDLL(None).sleep(60)"
 class Command:
     """A process that does `body` under a supervisor; `child` is the process that works, once it has said so."""
 
-    def __init__(self, body: str, how: str = "") -> None:
+    def __init__(self, body: str, how: str = "", grace_seconds: float = 2.0) -> None:
         self.mark = uuid.uuid4().hex
-        script = BEGIN + "".join(f"    {line}\n" for line in body.splitlines()) + END
+        script = (
+            BEGIN.replace("GRACE_SECONDS = 2.0", f"GRACE_SECONDS = {grace_seconds}")
+            + "".join(f"    {line}\n" for line in body.splitlines())
+            + END
+        )
         command = [sys.executable, "-c", script]
         self.process = subprocess.Popen(
             # what starts the tests may ignore signals: nohup, or a shell with a command in the background
@@ -201,7 +205,7 @@ def test_a_part_of_ray_ends_in_mid_work(name: str, sent: str, said: str) -> None
         f"    one.send_signal(signal.SIG{sent})\n"
         "    ray.get(working)\n"
     )
-    code, text = Command(body).end()
+    code, text = Command(body, grace_seconds=20.0).end()  # the watch needs some seconds to end what is left of Ray
     assert code == 2, text
     assert said in text
 
