@@ -128,7 +128,9 @@ def _drop_tracebacks(error: BaseException | None) -> None:
 
     DuckDB complains of every object of its own that is alive when the interpreter ends.
     """
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # one may have been raised from itself
+        seen.add(id(error))
         clear_frames(error.__traceback__)
         error.__traceback__ = None
         error = error.__cause__ or error.__context__

@@ -139,7 +139,7 @@ def _make_views(connection: duckdb.DuckDBPyConnection, store: Store, wanted: Col
         except (duckdb.Error, StoreError) as error:
             torn = _torn(store, known, error)
             if wanted or not store.is_local:
-                raise torn from error
+                raise torn from (None if torn is error else error)
             connection.execute(f"CREATE OR REPLACE VIEW {known.name} AS {_from_torn(known, str(torn))}")
     for table in STANDING:
         if not wanted or view_name(table) in wanted:

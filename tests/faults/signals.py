@@ -23,9 +23,9 @@ import psutil
 from infra import rounds
 from infra.store import Store
 from tests.faults.tables import different, visible
+from tests.marked import MARK, marked
 
 ROOT = Path(__file__).resolve().parents[2]
-MARK = "ADHMR_TEST_MARK"
 STOPPED_SECONDS = 20.0
 SIGNALS = ("KILL", "TERM", "INT", "HUP", "STOP")
 """STOP is followed by CONT."""
@@ -103,7 +103,7 @@ class Runs:
                 assert code is not None, f"still there after {seconds:.0f} s\n{text}\n{left}"
                 return Sent(code, text, seconds, sent_at, left)
             finally:
-                for one in _marked(mark):
+                for one in marked(mark):
                     with contextlib.suppress(psutil.NoSuchProcess):
                         one.kill()
                 process.wait()
@@ -193,18 +193,9 @@ def _send(command: int, target: str, name: str, began: float) -> float | None:
 def _left_soon(mark: str) -> list[str]:
     """The processes of a run that are there ten seconds after its end."""
     deadline = time.monotonic() + 10
-    while (left := _marked(mark)) and time.monotonic() < deadline:
+    while (left := marked(mark)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return [repr(one) for one in left]
-
-
-def _marked(mark: str) -> list[psutil.Process]:
-    found = []
-    for one in psutil.process_iter():
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if one.environ().get(MARK) == mark and one.status() != psutil.STATUS_ZOMBIE:
-                found.append(one)
-    return found
 
 
 def _last_line(said: str) -> str:

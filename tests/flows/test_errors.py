@@ -35,6 +35,13 @@ def test_a_curable_error_is_one_line_and_code_2(kind: type[EngineError], capsys:
     assert (code, text) == (2, "adhmr: No picture in x. Give another folder.\n")
 
 
+@pytest.mark.timeout(30)
+def test_an_error_that_was_raised_from_itself_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    error = DataError("No picture in x.")
+    error.__cause__ = error
+    assert ending(error, capsys) == (2, "adhmr: No picture in x.\n")
+
+
 def test_the_error_inside_of_rays_mixture_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     class RayMixtureError(DataError):
         cause = DataError("row 3 of boxes.csv has no path")

@@ -11,6 +11,7 @@ import pytest
 
 from flows.show import print_rows
 from infra.store import Store
+from infra.tables import live_files
 from tests.infra import helpers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,3 +68,16 @@ def test_ctrl_c_in_a_query_is_one_line(tmp_path: Path) -> None:
         asked.kill()
     assert asked.returncode == 130
     assert (out, len(error.strip().splitlines())) == ("", 1)
+
+
+@pytest.mark.slow
+def test_a_query_over_a_table_that_has_lost_a_file_is_one_line(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    helpers.run(store)
+    lost = f"tables/scores/{live_files(store, 'scores')[0].path}"
+    store.remove(lost)
+    command = [sys.executable, "-m", "flows.cli", "query", "FROM scores", "--store", store.url]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.strip().splitlines()
+    assert f"has lost a file: {lost} is not there" in line

@@ -8,12 +8,12 @@ import time
 import uuid
 from pathlib import Path
 
-import psutil
 import pytest
+
+from tests.marked import MARK, marked
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
-MARK = "ADHMR_TEST_MARK"
 BEGIN = """
 import os, signal, subprocess, sys, time
 from flows import supervised
@@ -62,20 +62,10 @@ class Command:
         """Exit code and what it said on standard error. No process of it is left soon afterwards."""
         _, said = self.process.communicate(timeout=60)
         deadline = time.monotonic() + 10
-        while self.left() and time.monotonic() < deadline:
+        while marked(self.mark) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert self.left() == []
+        assert marked(self.mark) == []
         return self.process.returncode, said
-
-    def left(self) -> list[int]:
-        found = []
-        for one in psutil.process_iter():
-            try:
-                if one.environ().get(MARK) == self.mark and one.status() != psutil.STATUS_ZOMBIE:
-                    found.append(one.pid)
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-        return found
 
 
 @pytest.mark.parametrize(
