@@ -44,6 +44,13 @@ def test_the_crop_is_a_square_around_the_box(x: float, y: float, w: float, h: fl
     torch.testing.assert_close(back, corners, atol=1e-6, rtol=1e-9)
 
 
+def test_cameras_of_several_pictures_are_mirrored_one_by_one() -> None:
+    given = torch.arange(24.0).view(2, 3, 4)
+    mirrored = cameras.mirror_intrinsics(given, SIZE)
+    one_by_one = [cameras.mirror_intrinsics(one, SIZE) for one in given.flatten(0, 1)]
+    assert torch.equal(mirrored, torch.stack(one_by_one).view(2, 3, 4))
+
+
 def test_boxes_of_several_pictures_have_each_a_square_of_their_own() -> None:
     boxes = torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 100 + 1
     one_by_one = torch.stack([cameras.square_box(box) for box in boxes.flatten(0, 1)]).view(2, 3, 4)

@@ -49,6 +49,22 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
         'pa.field("cx", pa.float64(), True, {"description": "as focal_px"}),',
         "True -> False",
     ): "Arrow does not look whether a column without nulls is declared so; the plan is read by name",
+    (
+        "tasks/training/align.py",
+        'weights = self.config.losses.model_copy(update={"betas": 0.0})',
+        "0.0 -> 1.0",
+    ): "the target's betas are the estimate's own, so the term and its gradient are nothing whatever it weighs",
+    (
+        "tasks/compare.py",
+        "overall = overall_spearman(table.scores[:, 1:], table.errors[error][:, 1:])",
+        "overall_spearman(table.scores[:, 1:], table.errors[error][:, 1:]) -> "
+        "overall_spearman(table.errors[error][:, 1:], table.scores[:, 1:])",
+    ): "the rank correlation of one with the other's negative is the same both ways",
+    (
+        "tasks/clean/filtering.py",
+        "for name, value, is_kept in zip(names, scores, kept, strict=True)",
+        "True -> False",
+    ): "scores are those of the names, and as many are judged",
 }
 """Module, text of the line, change: why no test could tell it apart."""
 

@@ -19,6 +19,7 @@ from models.bodies import load_body
 from schemas.errors import DataError
 from schemas.tables import LABEL_AS_SAMPLE, build, matrix
 from tasks.clean import best_share, given_labels, keep, pseudo_label, pseudo_label_spec, score_labels, swaps
+from tasks.clean.names import INCOMPLETE
 from tasks.generate import generate
 from tasks.hypotheses import generated_ids, read_hypotheses
 from tasks.instances import labelled_crops, load_instances
@@ -199,6 +200,8 @@ def test_somebodys_own_labels_go_the_same_way(micro_store: MicroStore, tmp_path:
     assert given_labels(micro_store.context, keys, str(path)).reused
     scored = score_labels(micro_store.context, keys, result.key, micro_store.scorer)
     assert scored.record.tally == Tally(ok=21, filtered=1)
+    (left_out,) = read(micro_store.store, "failures", stage_keys=[scored.key]).to_pylist()
+    assert (left_out["id"], left_out["reason"]) == (names[2], INCOMPLETE)
     assert keep(micro_store.context, result.key, scored.key).record.tally.total == 22
 
 
