@@ -106,13 +106,18 @@ class _Server:
         self._listening.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "flows.temporary_server", str(self._listening.fileno()), str(os.getpid())],
-            env={**os.environ, LOGIN_VARIABLE: self.login},
-            pass_fds=[self._listening.fileno()],
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the flow, which has its end to report to the server
-        )
+        # the new process has SIGINT blocked as well, until it can end without a traceback (`_serve`)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-m", "flows.temporary_server", str(self._listening.fileno()), str(os.getpid())],
+                env={**os.environ, LOGIN_VARIABLE: self.login},
+                pass_fds=[self._listening.fileno()],
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the flow, which has its end to report to the server
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _look_after(self) -> None:
         """Start a server that was killed again, some times; one that ended by itself would only do so again."""
@@ -145,6 +150,8 @@ class _Server:
 
 
 def _serve(descriptor: int, parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     import uvicorn
     from prefect.server.api.server import create_app

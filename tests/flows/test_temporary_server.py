@@ -67,6 +67,21 @@ with clear_errors():
 AFTER_A_KILL_SECONDS = 30.0
 
 
+INTERRUPTED = """
+import sys, time
+import psutil
+from flows.quiet import quiet_start
+from flows.temporary_server import begin_server
+quiet_start()
+ready = begin_server()
+time.sleep(float(sys.argv[1]))
+(server,) = (one for one in psutil.Process().children() if "flows.temporary_server" in " ".join(one.cmdline()))
+server.send_signal(2)
+ready()
+print("ready", flush=True)
+"""
+
+
 def serve(tmp_path: Path, how: str, script: str = SERVED) -> subprocess.Popen[str]:
     names = {"PREFECT_API_URL", "PREFECT_HOME"}
     environment = {name: value for name, value in os.environ.items() if name not in names}
@@ -129,6 +144,18 @@ def test_it_is_killed_in_the_middle(tmp_path: Path, starts: int) -> None:
         assert last.startswith("adhmr: The temporary Prefect server ended with code -9, and none takes its place.")
         assert last.endswith("`adhmr status` says where the round stands, and the same command goes on there.")
         assert "Traceback" not in complained
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_seconds", ["0", "0.1", "0.5"])
+def test_an_interrupt_while_it_loads_is_one_line(tmp_path: Path, after_seconds: str) -> None:
+    with serve(tmp_path, after_seconds, INTERRUPTED) as process:
+        said, complained = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, "ready\n"), complained
+    assert complained.splitlines() == [
+        "starting Prefect ...",
+        "The temporary Prefect server was ended by signal 2: it is started again.",
+    ]
 
 
 def test_a_server_that_is_named_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
