@@ -117,3 +117,13 @@ def test_what_a_round_has_decided_stands_when_it_is_abandoned(store: Store) -> N
     rounds.abandon(store, "c", "its report can't be made")
     assert rounds.current_policy(store, "c") == "aligned"
     assert not rounds.promote(store, "c", 1, "aligned", "a rerun"), "decided already"
+
+
+def test_files_are_read_again_only_where_they_are_others(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds.begin(store, "c", "base")
+    state = rounds.state(store, "c")
+    with monkeypatch.context() as without_reading:
+        without_reading.setattr(rounds, "read_files", None)
+        assert rounds.state(store, "c") == state
+    assert rounds.open_round(store, "c", 1)
+    assert rounds.state(store, "c").is_open

@@ -14,10 +14,11 @@ import pytest
 from deltalake import DeltaTable
 
 from infra.shards import Tally
-from infra.stages import Failure, StageSpec, commit, commit_rows, find, records
+from infra.stages import Failure, StageSpec, append_row, commit, commit_rows, find, now, records
 from infra.store import Store
-from infra.tables import finished_keys, read
+from infra.tables import finished_keys, live_files, read
 from schemas.errors import DataError
+from schemas.tables import contract
 from tests.infra import helpers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,3 +198,13 @@ def test_rows_of_a_killed_commit_are_the_first_ones(tmp_path: Path) -> None:
     )
     assert read(store, "failures").column("reason").to_pylist() == ["first"]
     assert read(store, "scores").equals(helpers.scores(stage.key, helpers.IDS))
+
+
+def test_of_two_rows_with_one_claim_the_first_is_appended(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    claim = {"round:c": 1}
+    event = {"campaign": "c", "sequence": 1, "round": 1, "at": now(), "event": "opened", "who": "anyone", "why": ""}
+    row = {**dict.fromkeys(contract("rounds").schema.names), **event}
+    assert append_row(store, "rounds", row, claim)
+    assert not append_row(store, "rounds", row, claim)
+    assert len(live_files(store, "rounds")) == 1

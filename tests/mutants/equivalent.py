@@ -35,6 +35,16 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
         "flip[:, None] * swapped * flip -> flip[:, None] * swapped / flip",
     ): "its factors are 1 and -1",
     (
+        "models/cameras.py",
+        "start = (in_plane * spread).sum(-1) / spread.square().sum(-1).clamp_min(1e-12)",
+        "-1 -> 1",
+    ): "there are two dimensions, people and bones",
+    (
+        "models/cameras.py",
+        "step = (weight * miss * steep).sum(-1) / (weight * steep.square()).sum(-1).clamp_min(1e-12)",
+        "-1 -> 1",
+    ): "there are two dimensions, people and bones",
+    (
         "tasks/training/align.py",
         "if batch.replayed is not None and known is not None:",
         "batch.replayed is not None and known is not None -> batch.replayed is not None or known is not None",
