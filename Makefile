@@ -35,13 +35,13 @@ clean-round: $(STAMP) ## a cleaning round: pseudo-label, score, keep the best, t
 	@$(BIN)/adhmr clean $(ARGS)
 
 serve: $(STAMP) ## Prefect server, worker and Ray on this machine, deployments registered; again: what has died, anew
-	@$(BIN)/python -m flows.serve start $(ARGS)
+	@$(BIN)/python -m flows.serve.commands start $(ARGS)
 
 stop: $(STAMP) ## ends what make serve has started
-	@$(BIN)/python -m flows.serve stop $(ARGS)
+	@$(BIN)/python -m flows.serve.commands stop $(ARGS)
 
 evidence: $(STAMP) ## the numbers of docs/evidence.md, five seeds with their controls (long)
-	$(BIN)/python -m flows.evidence $(ARGS)
+	$(BIN)/python -m tests.evidence $(ARGS)
 
 lint: $(STAMP) ## style, types and the arrows between the packages
 	$(BIN)/ruff check

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 from prefect import flow
 
-from flows import pipeline
-from flows.parameters import OptionalChanges, OptionalText, ProfileName, Seed
-from flows.session import session
-from flows.stages import Line
+from flows.run import pipeline
+from flows.run.parameters import OptionalChanges, OptionalText, ProfileName, Seed
+from flows.run.runner import Line
+from flows.run.session import session
 from infra import rounds
 from tasks.context import Target
 from tasks.synthesize.stage import synthetic_sources

@@ -4,17 +4,17 @@ from functools import partial
 
 from prefect import flow
 
-from flows import pipeline
 from flows.bootstrap import HELD_OUT, WILD_TEST, WILD_TRAIN, Ground, bootstrap
 from flows.dpo_round import LABELS_NOTICE
-from flows.early import check_round
-from flows.judging import before_promotion
-from flows.one_round import Opened, Proposal, work_through
-from flows.parameters import OptionalChanges, OptionalText, ProfileName, Seed
-from flows.prefect_round import outcome
-from flows.session import session
-from flows.stages import Line
-from flows.user_pictures import UserPictures, user_pictures
+from flows.run import pipeline
+from flows.run.early import check_round
+from flows.run.gates import before_promotion
+from flows.run.parameters import OptionalChanges, OptionalText, ProfileName, Seed
+from flows.run.round import Opened, Proposal, work_through
+from flows.run.round_artifacts import outcome
+from flows.run.runner import Line
+from flows.run.session import session
+from flows.run.user_pictures import UserPictures, user_pictures
 from tasks.clean.given import check_given_labels
 from tasks.report.facts import RoundFacts
 

@@ -2,11 +2,11 @@
 
 from prefect import flow
 
-from flows import pipeline
 from flows.bootstrap import Ground, bootstrap
-from flows.early import check_evaluation
-from flows.parameters import OptionalChanges, OptionalText, ProfileName, Seed
-from flows.session import session
+from flows.run import pipeline
+from flows.run.early import check_evaluation
+from flows.run.parameters import OptionalChanges, OptionalText, ProfileName, Seed
+from flows.run.session import session
 from infra import rounds
 from schemas.errors import DataError
 from tasks.context import Target

@@ -6,9 +6,9 @@ from typing import Annotated, Final, Literal, cast
 
 from prefect import flow
 
-from flows import pipeline
-from flows.parameters import Count, OptionalChanges, OptionalText, ProfileName, Seed, one_of
-from flows.session import session
+from flows.run import pipeline
+from flows.run.parameters import Count, OptionalChanges, OptionalText, ProfileName, Seed, one_of
+from flows.run.session import session
 from infra import rounds
 from infra.store import Store
 from models.checkpoints import Kind

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from prefect import flow
 
-from flows import pipeline
-from flows.ingest_request import request
-from flows.parameters import Count, OptionalChanges, OptionalText, OptionalWords, ProfileName, one_of
-from flows.session import session
+from flows.run import pipeline
+from flows.run.ingest_request import request
+from flows.run.parameters import Count, OptionalChanges, OptionalText, OptionalWords, ProfileName, one_of
+from flows.run.session import session
 from tasks.ingest.formats.registry import FORMATS
 from tasks.ingest.newest import newest_ingest
 

@@ -44,7 +44,7 @@ _IN_OPEN, _IN_ISDIR, _IN_Q_OVERFLOW = 0x20, 0x40000000, 0x4000
 
 _RUN = """
 import sys, time
-from flows.cli import main
+from flows.cli.main import main
 began = time.perf_counter()
 try:
     main()

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from flows.bootstrap import lay_ground
 from flows.clean_round import clean_and_measure
 from flows.dpo_round import align_and_measure
-from flows.one_round import work_through
-from flows.stages import Running, Stage
+from flows.run.round import work_through
+from flows.run.runner import Running, Stage
 from infra import rounds
 from infra.store import Store
 from infra.tables import read

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from flows.lease import lease
+from flows.run.lease import lease
 from infra import rounds
 from infra.store import Store
 from infra.vacuum import vacuum

@@ -59,7 +59,7 @@ ROWS = (
     Row(
         "a command is stopped, ended from below, or hangs",
         "TERM, HUP and INT to it, to what works and to both; aborted, killed, deaf; a start of Ray that hangs",
-        ("tests/flows/test_supervised.py",),
+        ("tests/flows/process/test_supervised.py",),
     ),
     Row(
         "a signal to any process of a run, at any moment",
@@ -69,12 +69,12 @@ ROWS = (
     Row(
         "a lease is taken over, its holder hangs, the store is removed",
         "forty take-overs by four processes; late writes of a zombie; no progress for long",
-        ("tests/flows/test_lease.py", "tests/flows/test_session.py"),
+        ("tests/flows/run/test_lease.py", "tests/flows/run/test_session.py"),
     ),
     Row(
         "the machine lacks something",
         "home, temporary folder, name, signs, proxy, Prefect's server",
-        ("tests/flows/test_surroundings.py",),
+        ("tests/flows/process/test_surroundings.py",),
     ),
     Row(
         "S3 fails",
@@ -99,14 +99,14 @@ ROWS = (
         "a bit flips on the disk",
         "500 bits of data files, logs, models, receipts and facts, drawn by a seed; training checkpoints, plans",
         (f"{FAULTS}test_flipped_bits.py", "tests/infra/test_intact.py", "tests/infra/test_sealed.py",
-         "tests/flows/test_doctor_deep.py", f"{TRAINING}test_a_damaged_file_of_an_earlier_run",
+         "tests/flows/doctor/test_deep.py", f"{TRAINING}test_a_damaged_file_of_an_earlier_run",
          "tests/tasks/ingest/test_plan_files.py::test_a_damaged_plan_is_said_and_made_again",
          "tests/tasks/test_model_store.py"),
     ),
     Row(
         "clocks jump, shards of other code",
         "clocks set by days and years; shards of another stage version and of a changed checkout",
-        (f"{FAULTS}test_clocks_and_code.py", "tests/flows/test_lease.py"),
+        (f"{FAULTS}test_clocks_and_code.py", "tests/flows/run/test_lease.py"),
     ),
     Row(
         "a promotion and a rollback at the same moment",

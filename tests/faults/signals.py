@@ -51,7 +51,7 @@ TARGETS: dict[str, Finder] = {
     "raylet": _named("raylet"),
     "gcs": _named("gcs_server"),
     "agent": _titled("ray::DashboardAgent"),
-    "server": lambda _, below: (one for one in below if "flows.temporary_server" in one.cmdline()),
+    "server": lambda _, below: (one for one in below if "flows.serve.temporary_server" in one.cmdline()),
 }
 
 
@@ -158,7 +158,7 @@ class Runs:
                 "--default-signal=INT,HUP,TERM",
                 sys.executable,
                 "-m",
-                "flows.cli",
+                "flows.cli.main",
                 "run",
                 "--profile",
                 "micro",

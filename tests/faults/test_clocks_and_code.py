@@ -15,8 +15,8 @@ import pytest
 
 import infra.stages
 import tasks.generate
-from flows.holder import Holder
-from flows.lease import holder_of
+from flows.run.holder import Holder
+from flows.run.lease import holder_of
 from infra.stages import find
 from infra.store import Store
 from infra.tables import read

@@ -43,7 +43,7 @@ def run(store: Path, fault: str = "") -> Ended:
     """
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "run", "--profile", "micro", "--store", str(store)],
+            [sys.executable, "-m", "flows.cli.main", "run", "--profile", "micro", "--store", str(store)],
             cwd=ROOT,
             env={**os.environ, "ADHMR_FAULT_AT": fault},
             stdin=subprocess.DEVNULL,

@@ -28,24 +28,24 @@ AWAY_SECONDS = 15.0
 """Longer than Prefect's client waits before its first retries."""
 RUN = """
 import sys
-from flows.quiet import quiet_start
+from flows.process.quiet import quiet_start
 quiet_start()
-import flows.session
+import flows.run.session
 from flows.dpo_round import dpo_round
-from flows.prefect_round import facts_of
+from flows.run.round_artifacts import facts_of
 from tests.faults.holding import hold
 hold("begin:align", sys.argv[2])
-flows.session.IN_PROCESS = True
+flows.run.session.IN_PROCESS = True
 facts_of(dpo_round, sys.argv[1], "micro")
 """
 
 RUN_ALONE = """
 import sys
-import flows.session
-from flows.cli import app
+import flows.run.session
+from flows.cli.main import app
 from tests.faults.holding import hold
 hold("begin:align", sys.argv[2])
-flows.session.IN_PROCESS = True
+flows.run.session.IN_PROCESS = True
 app(["run", "--store", sys.argv[1], "--profile", "micro"])
 """
 SOON_SECONDS = 30.0
@@ -166,7 +166,7 @@ def test_a_temporary_server_is_killed(tmp_path: Path) -> None:
         assert run.stdout is not None
         assert held.exists(), run.stdout.read()
         children = psutil.Process(run.pid).children()
-        (server,) = (child for child in children if "flows.temporary_server" in child.cmdline())
+        (server,) = (child for child in children if "flows.serve.temporary_server" in child.cmdline())
         server.kill()
         (tmp_path / GO).touch()
         for line in run.stdout:

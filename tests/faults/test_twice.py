@@ -33,17 +33,17 @@ def test_two_that_do_not_see_each_other_leave_the_rows_of_one(prepared: Prepared
 
 RUN = """
 import sys
-from flows.quiet import quiet_start
+from flows.process.quiet import quiet_start
 quiet_start()
-from flows.errors import clear_errors
-from flows.temporary_server import begin_server
+from flows.process.errors import clear_errors
+from flows.serve.temporary_server import begin_server
 with clear_errors():
     ready = begin_server()
-    import flows.session
+    import flows.run.session
     from flows.dpo_round import dpo_round
     from tests.faults.holding import hold
     hold("begin:synthesize", sys.argv[2])
-    flows.session.IN_PROCESS = True
+    flows.run.session.IN_PROCESS = True
     ready()
     dpo_round(sys.argv[1], "micro", changes={"synthesize.wild_train": "9"})
 """

@@ -11,7 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-from flows.served import login, page_url
+from flows.serve.place import login, page_url
 from infra.services import Services, free_port
 from tests.flows.deployments import Described, of_server
 
@@ -41,11 +41,11 @@ class Person:
 
     def serves(self) -> str:
         """What they read after starting everything on ports that were free."""
-        return self.says("flows.serve", "start", "--port", str(free_port()))
+        return self.says("flows.serve.commands", "start", "--port", str(free_port()))
 
     def stops(self) -> None:
         """End everything, and see that nothing of it is left."""
-        self.says("flows.serve", "stop")
+        self.says("flows.serve.commands", "stop")
         assert self.services.alive() == {}
         left = [one for one in os.listdir("/proc") if one.isdigit() and self._started(one)]
         assert not left, f"processes {left} are left of what was served"

@@ -15,18 +15,15 @@ from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
-import flows.session
+import flows.run.session
 from flows.clean_round import clean_round
-from flows.cli import app
-from flows.configuration import configuration
-from flows.controls import CONTROLS, train_controls
+from flows.cli.main import app
+from flows.cli.plan import Plan, plan_round
 from flows.dpo_round import dpo_round
 from flows.evaluate import evaluate
-from flows.evidence import machine
-from flows.evidence_page import SeedEvidence, evidence_page
-from flows.one_round import Kind
-from flows.plan import Plan, plan_round
-from flows.prefect_round import COUNTS, PAIRS, REPORT
+from flows.run.configuration import configuration
+from flows.run.round import Kind
+from flows.run.round_artifacts import COUNTS, PAIRS, REPORT
 from infra import rounds
 from infra.stages import find, records
 from infra.store import Store
@@ -38,6 +35,9 @@ from tasks.context import Context
 from tasks.report.facts import RoundFacts
 from tasks.report.fill import fill_round
 from tasks.report.stage import read_configuration, read_facts
+from tests.evidence.__main__ import machine
+from tests.evidence.controls import CONTROLS, train_controls
+from tests.evidence.page import SeedEvidence, evidence_page
 from tests.flows.queries import QUERIES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -68,7 +68,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         planned("dpo", config)
         facts.append(dpo_round(store.url, PROFILE))
         times = {record.stage_key: record.finished_at for record in records(store)}
-        patch.setattr(flows.session, "IN_PROCESS", True)
+        patch.setattr(flows.run.session, "IN_PROCESS", True)
         planned("dpo", config)
         facts.append(dpo_round(store.url, PROFILE))
         planned("clean", configuration(PROFILE, changes=swapped))
@@ -235,7 +235,7 @@ def test_prefect_shows_what_happened(lived: Lived) -> None:
 
 
 def test_the_evidence_page_has_every_figure_and_every_control(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows.session, "IN_PROCESS", True)
+    monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
     key = train_controls(lived.store.url, PROFILE, "micro", 0)
     assert train_controls(lived.store.url, PROFILE, "micro", 0) == key
     one = SeedEvidence.of(lived.store, lived.config, lived.facts[0], lived.facts[2], key)
@@ -267,7 +267,7 @@ def test_each_control_differs_from_the_round_by_what_it_names(lived: Lived) -> N
 
 
 def test_any_policy_is_evaluated_by_the_beginning_of_its_digest(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows.session, "IN_PROCESS", True)
+    monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
     digest = lived.facts[0].policy_after
     assert digest is not None
     key = evaluate(lived.store.url, PROFILE, policy=digest[:10], dataset="source", split="test")
@@ -279,7 +279,7 @@ def test_any_policy_is_evaluated_by_the_beginning_of_its_digest(lived: Lived, mo
 
 def test_a_round_on_somebodys_photographs(lived: Lived, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Labels of the pictures play no part; a bad file fails by name and stops nothing where the gate allows it."""
-    monkeypatch.setattr(flows.session, "IN_PROCESS", True)
+    monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
     (made,) = Path(lived.store.root, "synthetic").glob("*/wild-train/images")
     photographs = tmp_path / "photographs"
     photographs.mkdir()
@@ -298,7 +298,7 @@ def test_a_round_on_somebodys_photographs(lived: Lived, monkeypatch: pytest.Monk
 
 
 def test_a_gate_before_training_ends_in_a_report(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows.session, "IN_PROCESS", True)
+    monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
     facts = dpo_round(lived.store.url, PROFILE, campaign="strict", changes={"gates.min_pairs": "1000"})
     assert (facts.policy_after, facts.promoted) == (None, False)
     assert facts.key("align") is None

@@ -24,13 +24,13 @@ SECRET, WORD = "planted-aws-5d1e77c0", "planted-prefect-90ab3f"
 
 ROUND = """
 import json, sys, time
-from flows.quiet import quiet_start
-from flows.temporary_server import begin_server
+from flows.process.quiet import quiet_start
+from flows.serve.temporary_server import begin_server
 quiet_start()
 ready = begin_server()
-import flows.session
+import flows.run.session
 from flows.dpo_round import dpo_round
-flows.session.IN_PROCESS = True
+flows.run.session.IN_PROCESS = True
 ready()
 dpo_round(sys.argv[1], "micro")
 try:
@@ -100,7 +100,7 @@ def test_planted_credentials_are_nowhere(tmp_path: Path) -> None:
         for key in keys:
             holds_none(client.get_object(Bucket=OURS, Key=key)["Body"].read(), key)
         for words in WRONG:
-            holds_none(call("-m", "flows.cli", *words, "--store", url), " ".join(words))
+            holds_none(call("-m", "flows.cli.main", *words, "--store", url), " ".join(words))
         for path in (tmp_path / "prefect").rglob("*"):
             if path.is_file():
                 holds_none(path.read_bytes(), str(path))

@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.settings import temporary_settings
 
-from flows.served import PREFECT
+from flows.serve.place import PREFECT
 from infra import rounds
 from infra.commits import commits_of
 from infra.stages import records

@@ -134,7 +134,7 @@ def test_the_worker_is_a_node_and_knows_where_all_is(compose: dict[str, Any]) ->
 
 def test_the_prefect_server_is_guarded(compose: dict[str, Any]) -> None:
     server, worker = compose["services"]["prefect"], compose["services"]["worker"]
-    assert server["command"][:3] == ["python", "-m", "flows.prefect_server"]
+    assert server["command"][:3] == ["python", "-m", "flows.serve.server"]
     called = worker["environment"]["PREFECT_API_URL"].split("/")[2]
     assert called in server["command"], "the worker would be refused"
     assert "PREFECT_SERVER_CORS_ALLOWED_ORIGINS" not in server["environment"]

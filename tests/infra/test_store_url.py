@@ -10,7 +10,7 @@ import pytest
 from ray.train.v2._internal.execution.storage import get_fs_and_path
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.main import app
 from infra.shared_store import ray_storage
 from infra.store import Store
 from infra.store_url import parse

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.export import export
+from flows.cli.export import export
 from infra.store import Store
 from infra.tables import read
 from schemas.errors import DataError

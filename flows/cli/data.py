@@ -1,0 +1,147 @@
+"""The commands that take data in and give it out again. `flows.cli.main` puts them among the others."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import (
+    CampaignOption,
+    ProfileOption,
+    SetOption,
+    StoreOption,
+    changed_fields,
+    configured,
+    early_checks,
+    open_store,
+    pairs_of,
+)
+from flows.process.quiet import quiet_start
+from flows.serve.temporary_server import begin_server
+from schemas.errors import GateError
+
+FORMATS = "humandata, scorehypo, osx-h36m, coco, folder, video, dpo-json, multihypo-npz or scorer-eval"
+
+
+FollowOption = Annotated[
+    str | None,
+    typer.Option("--follow-links", metavar="DIR", help="Follow links of pictures and folders that stay within DIR."),
+]
+
+
+class Form(StrEnum):
+    """What can be exported."""
+
+    dpo_json = "dpo-json"
+    humandata = "humandata"
+    trl = "trl"
+
+
+def ingest(
+    format: Annotated[str, typer.Option("--format", help=f"{FORMATS}; `adhmr doctor --data URL` tells which.")],
+    source: Annotated[str, typer.Option("--source", metavar="URL", help="The file; for folder, the folder.")],
+    dataset: Annotated[str, typer.Option("--dataset", metavar="NAME", help="Name that the data set gets.")],
+    split: Annotated[str, typer.Option("--split", help="train, validation, test, ...")],
+    store: StoreOption = None,
+    profile: ProfileOption = "tiny",
+    campaign: CampaignOption = None,
+    changes: SetOption = None,
+    every: Annotated[int, typer.Option("--every", min=1, help="Take every N-th row of the file (or frame).")] = 1,
+    images: Annotated[
+        str | None, typer.Option("--images", metavar="DIR", help="Folder that the paths of pictures start from.")
+    ] = None,
+    body: Annotated[
+        str | None,
+        typer.Option(
+            "--body", metavar="DIR", help="Published body files that pose the labels; or tiny or full, the free body."
+        ),
+    ] = None,
+    boxes: Annotated[
+        str | None, typer.Option("--boxes", metavar="FILE", help="Of folder and video: table of the people's boxes.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", metavar="FILE", help="Of folder: Parquet table of the people's bodies.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the format.")
+    ] = None,
+    allow_leakage: Annotated[
+        bool, typer.Option("--allow-leakage", help="Take pictures that another split of the data set has.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take the place of another source that was ingested as this split.")
+    ] = False,
+    follow_links: FollowOption = None,
+) -> None:
+    """Take your own data into the store: pictures, annotations, pairs or hypotheses."""
+    fields = changed_fields(changes)
+    options = pairs_of(option, "--option", "give an option and a value, such as --option zero_betas=true")
+    options |= {name: value for name, value in (("boxes", boxes), ("labels", labels)) if value is not None}
+    quiet_start()
+    from flows.run.ingest_request import request
+
+    request(format, source, dataset, split, every, images, body, options, allow_leakage, replace, follow_links)
+    early_checks(store, profile, campaign, 0, fields)
+    server_is_ready = begin_server()
+    from flows.ingest import ingest as ingest_flow
+
+    server_is_ready()
+    try:
+        key = ingest_flow(
+            format,
+            source,
+            dataset,
+            split,
+            store,
+            profile,
+            campaign,
+            every,
+            images,
+            body,
+            options,
+            allow_leakage,
+            replace,
+            fields,
+            follow_links,
+        )
+    except GateError as stop:
+        if stop.stage_key is not None:
+            _show(store, stop.stage_key)
+        raise  # so that what stopped it is said last
+    _show(store, key)
+
+
+def _show(store: str | None, key: str) -> None:
+    from flows.cli.show_data import print_ingest
+    from infra.views import write_views_sql
+
+    opened = open_store(store)
+    write_views_sql(opened)
+    print_ingest(opened, key)
+
+
+def export(
+    form: Annotated[Form, typer.Option("--to", help="Pairs as dpo-json or trl, labels as humandata.")],
+    target: Annotated[str, typer.Option("--target", metavar="PATH", help="File, or for trl new folder, to write.")],
+    store: StoreOption = None,
+    profile: ProfileOption = "tiny",
+    campaign: CampaignOption = None,
+    pair_set: Annotated[
+        str | None, typer.Option("--pair-set", metavar="KEY", help="These pairs: their stage's key or its beginning.")
+    ] = None,
+    number: Annotated[
+        int | None, typer.Option("--round", min=1, help="What this round made: its pairs, or the labels that it kept.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Only people of this data set.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="And of this split of it.")] = None,
+) -> None:
+    """Write pairs or labels in a form that others read; without more words, the campaign's newest."""
+    quiet_start()
+    opened = open_store(store)
+    config = configured(profile, campaign, 0, {})
+    from flows.cli.export import export as write
+
+    done = write(opened, form.value, target, config.campaign, pair_set, number, dataset, split)
+    typer.echo(str(done))

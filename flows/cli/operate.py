@@ -1,0 +1,152 @@
+"""The commands by which somebody looks after a store: what runs, what happened, and back to an earlier policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.options import StoreOption, check_campaign, open_store, writable_store
+from flows.process.quiet import quiet_start
+from flows.process.visible import visible
+from schemas.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from infra.store import Store
+
+OneOrAll = Annotated[str | None, typer.Option("--campaign", help="Only this campaign.", show_default="all")]
+
+OnlyOption = Annotated[
+    str | None, typer.Option("--campaign", help="Name of the campaign.", show_default="the only one")
+]
+
+
+def status(store: StoreOption = None, campaign: OneOrAll = None) -> None:
+    """What runs now: campaigns and who works on them, open rounds, unfinished stages, Prefect's flow runs."""
+    quiet_start()
+    opened = open_store(store)
+    from flows.cli.show_campaigns import print_status
+    from flows.cli.status import status as look
+
+    print_status(look(opened, campaign))
+
+
+def rounds(
+    store: StoreOption = None,
+    campaign: OneOrAll = None,
+    last: Annotated[int, typer.Option("--last", min=1, help="Only so many rounds of each campaign.")] = 10,
+) -> None:
+    """What happened to the campaigns: rounds opened, promoted, kept, closed; what each trained, and its figures."""
+    opened = open_store(store)
+    from flows.cli.lineage import lineage
+    from flows.cli.show import print_history
+    from flows.cli.show_campaigns import print_lineage
+    from infra.rounds import campaigns, history
+
+    if campaign is not None:
+        check_campaign(campaign, campaigns(opened))
+    print_history(*history_of_newest(history(opened, campaign), last))
+    print_lineage(lineage(opened, campaign, last))
+
+
+def history_of_newest(events: pa.Table, rounds: int) -> tuple[pa.Table, int]:
+    """The events of the newest rounds of each campaign, and the number of earlier rounds in all."""
+    import pyarrow as pa
+
+    places = events.select(["campaign", "round"]).to_pylist()
+    newest: dict[str, int] = {}
+    for row in places:
+        newest[row["campaign"]] = max(newest.get(row["campaign"], 0), row["round"])
+    shown = [row["round"] > newest[row["campaign"]] - rounds for row in places]
+    return events.filter(pa.array(shown, pa.bool_())), sum(max(0, number - rounds) for number in newest.values())
+
+
+def rollback(
+    to: Annotated[str, typer.Option("--to", metavar="DIGEST", help="The policy, or the beginning of its digest.")],
+    store: StoreOption = None,
+    campaign: OnlyOption = None,
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the history.")] = "",
+) -> None:
+    """Make an earlier policy of the campaign current again: one more line in its history, nothing is removed."""
+    opened = writable_store(store)
+    from infra.rounds import roll_back, state
+
+    name = _only_campaign(opened, campaign)
+    seen = state(opened, name)
+    known = [e.policy for e in seen.events if e.policy and e.event in ("promoted", "rolled_back")]
+    policy = _begins_with(to, list(dict.fromkeys(known)), name)
+    if not roll_back(opened, name, policy, why or "by hand"):
+        typer.echo(visible(f"Policy {policy[:12]} is current in campaign {name} already: nothing was written."))
+        return
+    before = f" instead of {seen.policy[:12]}" if seen.policy else ""
+    typer.echo(visible(f"Policy {policy[:12]} is current in campaign {name} now{before}."))
+    if seen.is_open:
+        typer.echo(f"Round {seen.round} is open: it began with another policy; if it promotes, that one is current.")
+
+
+def repair(
+    store: StoreOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, only say what would be done.")] = False,
+) -> None:
+    """Mend what a loss of power or a lost file has left, as far as nothing has to be guessed; whole things stay as they
+    are. What can't be mended is listed with its cure, and the exit code is 1 then."""
+    opened = open_store(store)
+    from flows.cli.show import print_repairs
+    from infra.repair import repair as mend
+    from tasks.model_store import put_damaged_aside
+
+    found = [*mend(opened, dry_run=dry_run), *put_damaged_aside(opened, dry_run=dry_run)]
+    print_repairs(found, dry_run)
+    if any(finding.outcome == "left" for finding in found):
+        raise typer.Exit(1)
+
+
+def close(
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the history.")],
+    store: StoreOption = None,
+    campaign: OnlyOption = None,
+) -> None:
+    """End the open round as abandoned: what it made stays, its policy does not become current, another may begin."""
+    opened = writable_store(store)
+    from flows.run.lease import refuse_if_busy
+    from infra.rounds import abandon, state
+
+    if not why.strip():
+        raise ConfigError("--why: say in some words why the round is abandoned; the history shows them.")
+    name = _only_campaign(opened, campaign)
+    refuse_if_busy(opened, name)
+    number = abandon(opened, name, why.strip())
+    seen = state(opened, name)
+    decided = seen.decision(number)
+    told = f"; that it was {decided.event} stands" if decided else ""
+    current = f"policy {seen.policy[:12]} is current" if seen.policy else "there is no policy yet"
+    typer.echo(
+        f"Round {number} of campaign {name} is closed as abandoned{told}; {current}. Any kind of round may begin."
+    )
+
+
+def _only_campaign(store: Store, named: str | None) -> str:
+    """The campaign that is named, else the only one; no other may be meant where something is written."""
+    from infra.rounds import campaigns
+
+    names = campaigns(store)
+    if not names:
+        raise DataError(f"No campaign has begun in {store.url}: `adhmr run` begins one.")
+    if named is not None:
+        check_campaign(named, names)
+        return named
+    if len(names) > 1:
+        raise ConfigError(f"There are {len(names)} campaigns ({', '.join(names)}): say which with --campaign.")
+    return names[0]
+
+
+def _begins_with(beginning: str, policies: list[str], campaign: str) -> str:
+    """The one policy whose digest begins so."""
+    fitting = [digest for digest in policies if beginning and digest.startswith(beginning.lower())]
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = ", ".join(digest[:12] for digest in policies) or "none"
+    problem = "is the beginning of several digests" if fitting else "was never the policy"
+    raise DataError(f"--to {beginning}: it {problem} of campaign {campaign}; those that were current: {listed}.")

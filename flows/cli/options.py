@@ -1,0 +1,129 @@
+"""What the commands of `adhmr` share: options, and the checks and openings that most of them begin with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.process import surroundings
+from flows.process.quiet import quiet_start
+from schemas.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from infra.store import Store
+    from schemas.config.engine import EngineConfig
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", envvar="ADHMR_STORE", help="A path or s3:// URL.", show_default="./adhmr-store"),
+]
+ProfileOption = Annotated[str, typer.Option("--profile", envvar="ADHMR_PROFILE", help="tiny, micro or paper.")]
+CampaignOption = Annotated[
+    str | None, typer.Option("--campaign", help="Name of the sequence of rounds.", show_default="the profile's")
+]
+ReadCampaignOption = Annotated[
+    str | None,
+    typer.Option("--campaign", help="Name of the campaign.", show_default="the profile's, or the only one"),
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of all stages.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a configuration field: align.beta=10")
+]
+
+
+def pairs_of(pairs: list[str] | None, flag: str, example: str) -> dict[str, str]:
+    """Names and values of words like NAME=VALUE. Raises ConfigError, which names the flag, for other words."""
+    fields = {}
+    for pair in pairs or []:
+        name, sign, value = pair.partition("=")
+        if not sign or not name.strip():
+            raise ConfigError(f"{flag} {pair}: {example}.")
+        fields[name.strip()] = value.strip()
+    return fields
+
+
+def changed_fields(pairs: list[str] | None, swap_share: float | None = None) -> dict[str, str]:
+    """The fields that --set changes, and --swap-share."""
+    fields = pairs_of(pairs, "--set", "give a field and a value, such as --set align.beta=10")
+    if swap_share is not None:
+        fields["clean.swap_share"] = str(swap_share)
+    return fields
+
+
+def configured(profile: str, campaign: str | None, seed: int, fields: dict[str, str]) -> EngineConfig:
+    """The configuration of a command."""
+    from flows.run.configuration import configuration
+
+    return configuration(profile, campaign, seed, fields)
+
+
+def early_checks(
+    store: str | None,
+    profile: str,
+    campaign: str | None,
+    seed: int,
+    fields: dict[str, str],
+    images: str | None = None,
+    boxes: str | None = None,
+    labels: str | None = None,
+) -> None:
+    """Say what is wrong with configuration, store, what is given, machine and timing before anything slow begins."""
+    quiet_start()
+    config = configured(profile, campaign, seed, fields)
+    from flows.run.lease import refuse_if_busy
+    from flows.run.user_pictures import user_pictures
+    from infra.store import Store
+
+    own = user_pictures(images, boxes)
+    surroundings.refuse()
+    opened = Store.open(store)
+    refuse_if_busy(opened, config.campaign)
+    if own is not None or labels is not None:
+        from flows.run.early import check_round
+        from tasks.context import Context
+
+        check_round(Context(opened, config), own, labels)
+
+
+def campaign_to_read(store: Store, named: str | None, usual: str) -> str:
+    """The campaign that a reading command is about: the one named, else the usual one, else the only one of the store.
+
+    In a store without any it is the usual one. Raises DataError for a name that no campaign has, ConfigError where the
+    usual one has not begun and there are several others.
+    """
+    from infra.rounds import campaigns
+
+    names = campaigns(store)
+    if named is not None:
+        check_campaign(named, names)
+        return named
+    if usual in names or not names:
+        return usual
+    if len(names) > 1:
+        raise ConfigError(f"There are {len(names)} campaigns ({', '.join(names)}): say which with --campaign.")
+    return names[0]
+
+
+def check_campaign(named: str, names: Collection[str]) -> None:
+    """Raise DataError, which lists those that there are, for a name that no campaign has."""
+    if named not in names:
+        listed = f"there are: {', '.join(sorted(names))}" if names else "none has begun: `adhmr run` begins one"
+        raise DataError(f"There is no campaign {named}; {listed}.")
+
+
+def open_store(store: str | None) -> Store:
+    """A store that is there. Raises StoreError where it isn't."""
+    from infra.store import Store as Opener
+
+    return Opener.open(store, create=False)
+
+
+def writable_store(store: str | None) -> Store:
+    """A store that is there and that this user may write to. Raises StoreError where one of the two isn't so."""
+    from infra.store import Store as Opener
+
+    open_store(store)  # to make one is not for commands that need what is in it
+    return Opener.open(store)

@@ -1,0 +1,126 @@
+"""How `adhmr status` and `adhmr rounds` look."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from flows.cli.show import console
+from flows.process.terminal import escape
+from flows.progress.pace import clock_time
+
+if TYPE_CHECKING:
+    from flows.cli.lineage import Step
+    from flows.cli.status import Campaign, Status
+    from infra.begun import Unfinished
+
+_TITLES = {"zero_noise_mpvpe": "zero-\nnoise", "best_of_m_mpvpe": "best\nof M", "diversity": "diver-\nsity"}
+
+
+def print_status(found: Status) -> None:
+    """What runs now."""
+    out = console()
+    if not found.campaigns:
+        out.print("No campaign has begun: `adhmr run` begins one.")
+    for campaign in found.campaigns:
+        out.print(f"[bold]{escape(campaign.name)}[/bold]: {escape(_stands(campaign))}", soft_wrap=True)
+    if found.stages:
+        held = any(campaign.holder for campaign in found.campaigns)
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for title in ("unfinished stage", "campaign", "round", "done", "begun", "last heard of", "key"):
+            table.add_column(title, overflow="fold")
+        for one in found.stages:
+            table.add_row(*(escape(cell) for cell in _stage(one)))
+        out.print(table)
+        if not held:
+            out.print("Nobody is at work on them: the next run with the same settings goes on where they are.")
+    else:
+        out.print("no unfinished stages")
+    if found.server is None:
+        out.print("No Prefect server is named (PREFECT_API_URL): its runs are not shown.", soft_wrap=True)
+    elif found.problem:
+        out.print(f"Prefect at {escape(found.server)} does not answer: {escape(found.problem)}", soft_wrap=True)
+    else:
+        out.print(f"Prefect at {escape(found.server)}: {len(found.runs) or 'no'} flow runs at work", soft_wrap=True)
+        for run in found.runs:
+            since = f", for {_age(run.since)}" if run.since else ""
+            out.print(f"  {escape(run.flow)}: {escape(run.name)}, {escape(run.state)}{since}", soft_wrap=True)
+
+
+def print_lineage(steps: list[Step]) -> None:
+    """What each decided round trained and how it measured, campaign by campaign; it fits into 80 columns."""
+    if not steps:
+        return
+    out = console()
+    out.print("\nChanges against the policy before, in % (MPVPE and diversity on wild/test, drift on source/test):")
+    for campaign, rounds in groupby(steps, key=lambda step: step.campaign):
+        table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
+        for title in ("round", "outcome", "policy trained", "from"):
+            table.add_column(title, overflow="fold")
+        for title in (*_TITLES.values(), "drift"):
+            table.add_column(title, justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True)
+        for step in rounds:
+            table.add_row(*_round(step))
+        out.print(f"[bold]{escape(campaign)}[/bold]", soft_wrap=True)
+        out.print(table)
+
+
+def _round(step: Step) -> tuple[str, ...]:
+    return (
+        str(step.round),
+        step.event,
+        step.trained[:12] if step.trained else "none",
+        "\n".join(parent[:12] for parent in step.parents),
+        *(_change(step.changes.get(name, (None, None, None))[0]) for name in _TITLES),
+        _change(step.drift),
+        "current" if step.is_current else "",
+    )
+
+
+def _change(value: float | None) -> str:
+    return "" if value is None else f"{value:+.1f}".replace("-", "\u2212")
+
+
+def _stands(campaign: Campaign) -> str:
+    parts = []
+    if campaign.is_open:
+        since = f" for {_age(campaign.opened_at)}" if campaign.opened_at else ""
+        parts.append(f"round {campaign.round} ({campaign.opened_why}) is open{since}")
+    elif campaign.abandoned is not None:
+        parts.append(f"round {campaign.round} was abandoned ({campaign.abandoned})")
+    elif campaign.round:
+        parts.append(f"round {campaign.round} is closed")
+    else:
+        parts.append("no round yet")
+    parts.append(f"policy {campaign.policy[:12]} is current" if campaign.policy else "no policy yet")
+    holder = campaign.holder
+    if holder is None:
+        parts.append("nobody is at work" + (", the next run goes on with it" if campaign.is_open else ""))
+    else:
+        now = time.time()
+        parts.append(f"at work: {holder.told(now)}, heard of {campaign.heard:.0f} s ago")
+        if holder.is_still(now):
+            parts.append(holder.cure())
+    return "; ".join(parts)
+
+
+def _stage(one: Unfinished) -> tuple[str, ...]:
+    begun = one.begun
+    return (
+        begun.stage,
+        begun.campaign or "",
+        "" if begun.round is None else str(begun.round),
+        f"{one.done} of {begun.total} {begun.unit}",
+        f"{_age(one.since)} ago",
+        f"{_age(one.last)} ago" if one.last else "nothing yet",
+        begun.stage_key[:12],
+    )
+
+
+def _age(then: datetime) -> str:
+    return clock_time(max(0.0, (datetime.now(UTC) - then).total_seconds()))

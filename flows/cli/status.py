@@ -1,0 +1,105 @@
+"""What runs now: who holds campaigns, which rounds are open, which stages are not finished, what Prefect runs."""
+
+import os
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from flows.cli.options import check_campaign
+from flows.process.errors import without_passwords
+from flows.run.holder import Holder
+from flows.run.lease import holder_of, leased_campaigns
+from infra import rounds
+from infra.begun import Unfinished, unfinished
+from infra.store import Store
+
+_SECONDS = 5.0
+_ACTIVE = ("RUNNING", "PENDING", "CANCELLING", "PAUSED")
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """Where a campaign stands, and who is at work on it: None if nobody is."""
+
+    name: str
+    policy: str | None
+    round: int
+    is_open: bool
+    opened_why: str
+    opened_at: datetime | None
+    abandoned: str | None
+    """Why the round was abandoned, if it was."""
+    holder: Holder | None
+    heard: float
+    """Seconds since the holder's last heartbeat."""
+
+
+@dataclass(frozen=True)
+class FlowRun:
+    """A flow run that Prefect has at work."""
+
+    name: str
+    flow: str
+    state: str
+    since: datetime | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """All of it. `server` is None where no Prefect server is named; `problem` says why a named one tells nothing."""
+
+    campaigns: tuple[Campaign, ...]
+    stages: tuple[Unfinished, ...]
+    server: str | None
+    runs: tuple[FlowRun, ...]
+    problem: str = ""
+
+
+def status(store: Store, campaign: str | None = None) -> Status:
+    """What runs now in the store, of one campaign or of all. DataError for a campaign that has not begun."""
+    found = {*rounds.campaigns(store), *leased_campaigns(store)}
+    if campaign is not None:
+        check_campaign(campaign, found)
+    names = [campaign] if campaign else sorted(found)
+    stages = [one for one in unfinished(store) if campaign is None or one.begun.campaign in (None, campaign)]
+    server, runs, problem = _prefect()
+    return Status(tuple(_campaign(store, name) for name in names), tuple(stages), server, runs, problem)
+
+
+def _campaign(store: Store, name: str) -> Campaign:
+    seen, holder = rounds.state(store, name), holder_of(store, name)
+    opening = next((e for e in seen.events if (e.round, e.event) == (seen.round, "opened")), None)
+    heard = max(0.0, time.time() - holder.beat) if holder else 0.0
+    why, at = (opening.why, opening.at) if opening else ("", None)
+    return Campaign(name, seen.policy, seen.round, seen.is_open, why, at, seen.abandoned(seen.round), holder, heard)
+
+
+def _prefect() -> tuple[str | None, tuple[FlowRun, ...], str]:
+    """The server that the environment or the Prefect profile names, and its runs; else why they can't be had."""
+    from prefect.settings import PREFECT_API_URL
+
+    url = PREFECT_API_URL.value() or os.environ.get("PREFECT_API_URL")
+    if not url:
+        return None, (), ""
+    shown = without_passwords(str(url))
+    try:
+        return shown, _runs(), ""
+    except Exception as error:  # noqa: BLE001 - whatever keeps the server from answering, the rest of the status stands
+        return shown, (), f"{type(error).__name__}: {without_passwords(str(error)).partition(chr(10))[0]}"
+
+
+def _runs() -> tuple[FlowRun, ...]:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.client.schemas.objects import StateType
+
+    active = [StateType(name) for name in _ACTIVE]
+    wanted = FlowRunFilter.model_validate({"state": {"type": {"any_": active}}})
+    with get_client(sync_client=True, httpx_settings={"timeout": _SECONDS}) as client:
+        found = client.read_flow_runs(flow_run_filter=wanted, limit=50)
+        flows = {run.flow_id: client.read_flow(run.flow_id).name for run in found}
+    since = [run.start_time or run.expected_start_time for run in found]
+    return tuple(
+        FlowRun(run.name, flows[run.flow_id], run.state_name or "?", at and at.astimezone(UTC))
+        for run, at in zip(found, since, strict=True)
+    )

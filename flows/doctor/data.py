@@ -1,0 +1,263 @@
+"""doctor for data: what format a source is in, and what an ingest would take of it. Nothing is written to a store."""
+
+import posixpath
+import re
+import shlex
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flows.doctor.labels import examine_labels
+from flows.doctor.machine import Finding, Level
+from schemas.config.stages import IngestConfig
+from schemas.errors import EngineError
+from tasks.ingest.annotations import AnnotationSource, Reader
+from tasks.ingest.folder import LEFT_OUT, Folder, FolderSource, RefusedError, key_of, printable
+from tasks.ingest.formats.osx_h36m import SUBJECTS
+from tasks.ingest.formats.recognition import Candidate, recognise
+from tasks.ingest.formats.registry import FORMATS, Format, format_named, reader_of
+from tasks.ingest.reading import check_size, read_picture
+from tasks.ingest.spellings import keys_in
+from tasks.ingest.units import plan_units
+
+ROWS = 1000
+"""Rows that are looked at."""
+_SHOWN = 3
+_PICTURES_LOOKED_FOR = 20
+_FLAGS = ("boxes", "labels")
+"""Options that have a flag of their own."""
+_USUAL = {"osx-h36m": "human36m", "coco": "coco"}
+"""Names of data sets by format; those of other formats are told by the URL."""
+_SPLITS = {"train": "train", "training": "train", "validation": "validation", "val": "validation", "test": "test"}
+
+
+def examine_data(
+    url: str,
+    name: str | None = None,
+    images: str | None = None,
+    body: str | None = None,
+    config: IngestConfig | None = None,
+    *,
+    follow_links: str | None = None,
+) -> Iterator[Finding]:
+    """What is at `url`, looked at as the format `name` if given, else as the likeliest; and the command to go on with.
+    `body` poses labels that are parameters of bodies, as in an ingest; without it the free body is tried.
+    `follow_links` as an ingest takes it.
+
+    Findings with the level problem say why nothing of it could be ingested.
+    """
+    try:
+        seen = recognise(url, images, follow_links)
+        chosen = _chosen(url, name, images, seen.candidates)
+        level: Level = "problem" if chosen is None else "note"
+        for note in seen.notes:
+            yield Finding("data", level, note)
+        if chosen is None:
+            yield Finding("formats", "note", "; ".join(f"{each.name}: {each.title}" for each in FORMATS.values()))
+            return
+        known = format_named(chosen.format)
+        yield Finding("format", "good", f"{known.name}: {chosen.why}")
+        for other in seen.candidates:
+            if other != chosen and (other.format, other.url) != (chosen.format, chosen.url):
+                yield Finding("or", "note", f"{other.url} with --format {other.format}: {other.why}")
+        if known.reader is None:
+            yield from _folder(chosen, follow_links)
+        else:
+            yield from _read(chosen, known, body, config or IngestConfig(), follow_links)
+    except EngineError as error:
+        yield Finding("data", "problem", str(error))
+    except OSError as error:
+        yield Finding("data", "problem", f"{url} can't be read: {error}")
+
+
+def _chosen(url: str, name: str | None, images: str | None, candidates: Sequence[Candidate]) -> Candidate | None:
+    if name is None:
+        return candidates[0] if candidates else None
+    fitting = [each for each in candidates if each.format == format_named(name).name]
+    return fitting[0] if fitting else Candidate(name, url, "as you say", None if name == "folder" else images)
+
+
+def _folder(chosen: Candidate, follow_links: str | None) -> Iterator[Finding]:
+    """A folder of pictures: its rows are those of the table of boxes, or its pictures."""
+    dataset, split = _names(chosen)
+    options = chosen.options
+    source = FolderSource(chosen.url, options.get("boxes"), options.get("labels"), dataset, split, follow_links)
+    said: list[str] = []
+    units = plan_units([source], said.append)
+    for text in said:
+        yield Finding("remark", "note", text.removeprefix(f"{source}: "))
+    units = units.filter(pc.invert(pc.is_in(units.column("reason"), value_set=pa.array(sorted(LEFT_OUT)))))
+    yield Finding("rows", "good", f"{len(units):,}, one for each person")
+    rows = [{**unit, "origin": unit["id"], "path": unit["key"]} for unit in units.slice(0, ROWS).to_pylist()]
+    yield from _rows(rows)
+    yield from _pictures(rows, source)
+    yield _next(chosen, dataset, split, follow_links)
+
+
+def _read(
+    chosen: Candidate, known: Format, body: str | None, config: IngestConfig, follow_links: str | None
+) -> Iterator[Finding]:
+    dataset, split = _names(chosen)
+    with tempfile.TemporaryDirectory(prefix="adhmr-doctor-") as work:
+        source = AnnotationSource(
+            known.name, chosen.url, dataset, split, chosen.images, options=_needed(chosen.options, known.name, split)
+        )
+        reader = reader_of(source, Path(work))
+        survey = reader.survey()
+        variant = re.search(r"\((.+)\)$", survey.format)
+        if variant:
+            yield Finding("variant", "good", variant[1])
+            dataset = _name(variant[1])
+        files = ", ".join(survey.files[:5]) + (f" and {len(survey.files) - 5} more" if len(survey.files) > 5 else "")
+        yield Finding("files", "good", files)
+        yield Finding("rows", "good", "known once they are read" if survey.rows is None else f"{survey.rows:,}")
+        for name, text in survey.facts.items():
+            yield Finding(name, "good", printable(text))
+        for remark in survey.remarks:
+            yield Finding("remark", "note", printable(remark))
+        if known.name == "video":
+            yield Finding("rows", "note", "not looked at one by one: that would decode the frames")
+        else:
+            rows = _first(reader)
+            if known.brings == "people":
+                body, findings = examine_labels(rows, survey, body, config)
+                yield from findings
+            yield from _rows(rows)
+            if survey.images:
+                yield from _pictures(rows, FolderSource(survey.images, None, None, dataset, split, follow_links))
+            elif known.brings == "people":
+                yield Finding("pictures", "problem", "where they are isn't known: say it with --images")
+    if known.brings == "pairs":
+        yield Finding("next", "note", "ingest their people first, and name the data set and split of these here")
+    yield _next(replace(chosen, options=source.options), dataset, split, follow_links, body)
+
+
+def _first(reader: Reader) -> list[dict[str, Any]]:
+    rows = (row for batch in reader.batches() for row in batch.to_pylist())
+    return list(islice(rows, ROWS))
+
+
+def _rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """How many of the first rows can be used as far as that shows before a picture is opened, and why others can't."""
+    bad = Counter(row["reason"] for row in rows if row["reason"] is not None)
+    usable = len(rows) - bad.total()
+    looked = f"{usable:,} of the first {len(rows):,} can be used as far as the file shows"
+    yield Finding("usable", "good" if not bad else "note" if usable else "problem", looked)
+    for reason, count in bad.most_common():
+        first = next(row for row in rows if row["reason"] == reason)
+        where = f"{printable(str(first['origin']))}: {printable(str(first['detail']))}"
+        yield Finding("failed", "note", f"{count:,} x {reason}; the first is {where}")
+    for row in islice((row for row in rows if row["reason"] is None), _SHOWN):
+        yield Finding("row", "good", printable(f"{row['origin']}: {_in_words(row)}"))
+
+
+def _in_words(row: Mapping[str, Any]) -> str:
+    """A row, in a few words; of the columns that its form has."""
+    words = [str(row.get("path") or row.get("img_path") or row.get("crop") or "no path")]
+    if row.get("img_idx") is not None:
+        words.append(f"img_idx {row['img_idx']}")
+    if row.get("box") is not None:
+        words.append("box " + " ".join(f"{value:.4g}" for value in row["box"]))
+    elif "box" in row:
+        words.append("the whole picture is the box")
+    focal = row.get("fx") or row.get("focal_px")
+    if focal is not None:
+        words.append(f"focal length {focal:.5g} px")
+    if row.get("label_kind") is not None:
+        words.append(" ".join(filter(None, [row["label_kind"], row["body_model"] or "key-points", row["gender"]])))
+    if row.get("count") is not None:
+        words.append(f"{row['count']} hypotheses")
+    return ", ".join(words)
+
+
+def _pictures(rows: Sequence[Mapping[str, Any]], source: FolderSource) -> Iterator[Finding]:
+    """Whether pictures are where the rows say, and can be used; the first of them stand for all."""
+    good = [row for row in rows if row["reason"] is None]
+    first: dict[str, Mapping[str, Any]] = {}
+    for row in good:
+        path = row.get("path") or row.get("crop")
+        if path and len(first) < _PICTURES_LOOKED_FOR:
+            first.setdefault(path, row)
+    if not first:
+        return
+    folder = Folder(source.images, source.follow_links)
+    keys = keys_in(folder, source, first)
+    seen = {path: _look(folder, key, first[path]) for path, key in keys.items()}
+    missing = [path for path, why in seen.items() if why and (why is keys[path] or why.reason == "picture missing")]
+    unusable = {path: why for path, why in seen.items() if why and path not in missing}
+    respelled = {path: key for path, key in keys.items() if isinstance(key, str) and key != key_of(source, path)}
+    count, where = len(first), source.images
+    bad: Level = "problem" if len(missing) + len(unusable) == count else "note"
+    if missing:
+        text = f"{len(missing)} of the first {count} are not in {where}, such as {printable(missing[0])}"
+        yield Finding("pictures", bad, text + ("; say with --images where they are" if bad == "problem" else ""))
+    if unusable:
+        refusal = next(iter(unusable.values()))
+        text = f"{len(unusable)} of the first {count} can't be used; the first: {printable(str(refusal))}"
+        yield Finding("pictures", bad, text)
+    if respelled:
+        path, key = next(iter(respelled.items()))
+        text = f"{len(respelled)} of the first {count} are spelled in another way there, such as {key!r} for {path!r}"
+        yield Finding("pictures", "note", text)
+    if not missing and not unusable:
+        yield Finding("pictures", "good", f"the first {count} are in {where}")
+
+
+def _look(folder: Folder, key: str | RefusedError, row: Mapping[str, Any]) -> RefusedError | None:
+    """Why a picture could not be ingested, None if it could."""
+    if isinstance(key, RefusedError):
+        return key
+    try:
+        photograph = read_picture(folder, key, IngestConfig().max_pixels)
+        check_size((row.get("width_px"), row.get("height_px")), photograph, key)
+    except RefusedError as refusal:
+        return refusal
+    return None
+
+
+def _next(chosen: Candidate, dataset: str, split: str, follow_links: str | None, body: str | None = None) -> Finding:
+    """The command that ingests what was looked at."""
+    words = ["adhmr", "ingest", "--format", chosen.format, "--source", chosen.url]
+    words += ["--dataset", dataset, "--split", split]
+    if chosen.images is not None:
+        words += ["--images", chosen.images]
+    if body is not None:
+        words += ["--body", body]
+    if follow_links is not None:
+        words += ["--follow-links", follow_links]
+    for name, value in chosen.options.items():
+        words += [f"--{name}", value] if name in _FLAGS else ["--option", f"{name}={value}"]
+    return Finding("next", "good", shlex.join(words))
+
+
+def _needed(options: Mapping[str, str], name: str, split: str) -> dict[str, str]:
+    """The options without those that say what is the case anyway."""
+    usual = ",".join(map(str, SUBJECTS.get(split, ())))
+    return {key: value for key, value in options.items() if (name, key, value) != ("osx-h36m", "subjects", usual)}
+
+
+_NAMES_OF = {"Human3.6M": "human36m", "GTA-Human II": "gta-human2"}
+"""Data sets whose usual names have other letters."""
+
+
+def _names(chosen: Candidate) -> tuple[str, str]:
+    """A data set and a split, as far as the URL tells."""
+    parts = chosen.url.rstrip("/").split("/")[-2:]
+    words = [word for part in reversed(parts) for word in re.split(r"[^a-z]+", part.lower())]
+    split = next((_SPLITS[word] for word in words if word in _SPLITS), "train")
+    subjects = {int(number) for number in chosen.options.get("subjects", "").split(",") if number}
+    if subjects:
+        split = next((name for name, usual in SUBJECTS.items() if subjects <= set(usual)), split)
+    return _USUAL.get(chosen.format) or _name(posixpath.splitext(parts[-1])[0]), split
+
+
+def _name(text: str) -> str:
+    """`text` as the name of a data set: the usual one, where there is one."""
+    return _NAMES_OF.get(text) or re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:100] or "mine"

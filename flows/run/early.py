@@ -1,0 +1,44 @@
+"""What a person gives, looked over before anything slow begins and before a round opens.
+
+The flows do it, as nobody else does for a deployment's run; and so do commands before they start a server.
+"""
+
+from flows.run.user_pictures import UserPictures
+from infra.store import Store
+from schemas.errors import ConfigError, DataError
+from tasks.clean.given import check_given_labels
+from tasks.context import Context, Target
+from tasks.ingest.units import check_usable
+from tasks.model_store import find_model
+from tasks.synthesize.stage import labelled_targets
+from tasks.training.data import check_estimate
+
+
+def check_round(context: Context, own: UserPictures | None = None, labels: str | None = None) -> None:
+    """Raise ConfigError or DataError for pictures, boxes, labels or a configuration that would end the round."""
+    config = context.config
+    encoder, align = config.policy.condition, config.align
+    if align.estimate or (align.replay and align.replay_images):
+        check_estimate(align.losses, encoder)
+    check_estimate(config.train_clean.losses, encoder)
+    if own is not None:
+        check_usable(own.source)
+    if labels is not None:
+        if config.clean.swap_share:
+            raise ConfigError(
+                "--swap-share (clean.swap_share) swaps the policy's own pseudo-labels: leave either it or --labels out."
+            )
+        check_given_labels(context, labels, everybody=False)
+
+
+def check_evaluation(store: Store, policy: str | None, dataset: str, split: str) -> None:
+    """Raise DataError for a policy that the store doesn't have, or a split that there is nothing to measure on."""
+    if policy is not None:
+        find_model(store, policy, "policy")
+    known = labelled_targets()
+    if Target(dataset, split) not in known:
+        raise DataError(
+            f"There is no labelled split {dataset}/{split} of the engine's own data; there are: "
+            f"{', '.join(map(str, known))}. Ingested data is measured with --protocol published --data "
+            f"{dataset}/{split}."
+        )

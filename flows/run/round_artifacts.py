@@ -1,0 +1,179 @@
+"""A round in Prefect's user interface: its run's name and final state, and artifacts that show what came of it.
+
+All of it is for people who look: a Prefect server that is slow or gone, or a picture that can't be drawn, costs the
+round nothing but a warning.
+"""
+
+import base64
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+from uuid import UUID
+
+from flows.process.errors import without_passwords
+from infra.commits import commits_of
+from infra.stages import find
+from infra.store import Store
+from schemas.config.engine import EngineConfig
+from tasks.report import measured
+from tasks.report.facts import RoundFacts
+from tasks.report.page import format_number, format_span
+from tasks.report.winners import NOTE, draw_pairs
+
+log = logging.getLogger(__name__)
+
+COUNTS, REPORT, PAIRS = "round-counts", "round-report", "winners-and-losers"
+"""Keys of the artifacts: a table, a page of markdown, an image."""
+_REQUEST_SECONDS = 10.0
+_told: list[RoundFacts] = []
+"""What the last round of this process came to."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An artifact: its key, its type in Prefect, its content and a line about it."""
+
+    key: str
+    type: str
+    data: Any
+    text: str
+
+
+def name_run(kind: str, number: int, campaign: str, policy: str) -> None:
+    """Give the flow run that calls this the name of its round, and of the policy that the round begins with."""
+    run = _flow_run()
+    if run is not None:
+        name = f"{kind}-round {number} of {campaign}, policy {policy[:12]}"
+        _unharmed("the run's name", lambda: _client(lambda client: client.update_flow_run(run, name=name)))
+
+
+def outcome(facts: RoundFacts) -> RoundFacts:
+    """What a flow returns for its run to end in the state Promoted or Kept; whoever called the flow gets the facts."""
+    from prefect.states import Completed
+
+    _told.append(facts)
+    policy = facts.policy_after if facts.promoted else facts.policy_before
+    name = "Promoted" if facts.promoted else "Kept"
+    said = f"{facts.title} of {facts.campaign}: {name.lower()}, policy {(policy or '')[:12]} is current ({facts.why})"
+    return cast(RoundFacts, Completed(data=facts, name=name, message=said))  # Prefect unpacks the facts from the state
+
+
+def facts_of(round_flow: Callable[..., RoundFacts], *arguments: Any) -> RoundFacts:
+    """Do a round; its facts, also where the server's answer to its end was lost.
+
+    Prefect's client tells the end once more then, and the state that the server gives back has no facts in it.
+    """
+    from prefect.exceptions import MissingResult
+
+    _told.clear()
+    try:
+        return round_flow(*arguments)
+    except MissingResult:
+        if not _told:
+            raise
+        return _told[-1]
+
+
+def show_round(store: Store, config: EngineConfig, facts: RoundFacts) -> None:
+    """Write the round's artifacts, if this runs in a Prefect run."""
+    run = _flow_run()
+    if run is None:
+        return
+    makers: tuple[Callable[[Store, EngineConfig, RoundFacts], Shown | None], ...] = (counts, report, pairs)
+    for make in makers:
+        _unharmed(f"the {make.__name__}", partial(_make_and_write, make, store, config, facts, run))
+
+
+def counts(store: Store, config: EngineConfig, facts: RoundFacts) -> Shown:
+    """Every stage of the round with its units: ok, filtered, failed."""
+    rows = []
+    for run in facts.distinct_runs():
+        record = find(store, run.key)
+        row: dict[str, Any] = {"stage": run.title, "was": run.state}
+        if record is not None:
+            tally = record.tally
+            row |= {"units": record.units_in, "ok": tally.ok, "filtered": tally.filtered, "failed": tally.failed}
+            row |= {"rows": sum(record.rows.values()), "seconds": round(record.seconds, 1)}
+        rows.append({**row, "key": run.key[:12]})
+    return Shown(COUNTS, "table", rows, f"{facts.title} of {facts.campaign}: units of every stage")
+
+
+def report(store: Store, config: EngineConfig, facts: RoundFacts) -> Shown:
+    """Outcome, figures, gates and where everything is, as markdown."""
+    outcome_words = "promoted" if facts.promoted else "kept"
+    lines = [f"# {facts.title} of {facts.campaign}: {outcome_words}", "", facts.why, ""]
+    for group in measured.headline(measured.found_metrics(store, facts), facts, config):
+        lines += [f"## {group.title}", "", "| | before | after | change |", "| --- | --- | --- | --- |"]
+        for row in group.rows:
+            change = row.change
+            told = "" if change is None else f"{format_number(change.value, '%')} % "
+            told += "" if change is None else format_span(change.low, change.high, "%")
+            figures = [f"{format_number(value, row.unit)} {row.unit}" for value in (row.before, row.after)]
+            lines.append(f"| {' | '.join((row.name, *figures, told))} |")
+        lines.append("")
+    if facts.verdicts:
+        lines += ["## Gates", "", *(f"- {verdict}" for verdict in facts.verdicts), ""]
+    lines += [f"- note: {notice}" for notice in facts.notices]
+    lines += ["", "## Where it is", "", f"- report: {_link('page', store.report_uri(facts.report_name))}"]
+    lines += [f"- policy before: `{facts.policy_before}`", f"- policy trained: `{facts.policy_after or 'none'}`"]
+    lines += ["", "## Commits", ""]
+    commits = commits_of(store, [run.key for run in facts.distinct_runs()])
+    lines += [f"- {_link(f'{commit.table} version {commit.version}', commit.uri)}: {commit.note}" for commit in commits]
+    return Shown(REPORT, "markdown", "\n".join(lines), f"{facts.title} of {facts.campaign}: {outcome_words}")
+
+
+def pairs(store: Store, config: EngineConfig, facts: RoundFacts) -> Shown | None:
+    """A few winners and losers, as a picture in a data URL: the user interface may see no store."""
+    made = facts.key("pair")
+    people = facts.key("ingest", "your pictures") or facts.key("ingest")
+    if made is None or people is None or find(store, made) is None:
+        return None
+    jpeg = draw_pairs(store, config, people, made)
+    if jpeg is None:
+        return None
+    return Shown(PAIRS, "image", f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}", NOTE)
+
+
+def _link(text: str, uri: str) -> str:
+    return f"[{text}]({uri if '://' in uri else f'file://{uri}'})"
+
+
+def _flow_run() -> UUID | None:
+    from prefect.utilities.context import get_task_and_flow_run_ids
+
+    return get_task_and_flow_run_ids()[1]
+
+
+def _make_and_write(
+    make: Callable[[Store, EngineConfig, RoundFacts], Shown | None],
+    store: Store,
+    config: EngineConfig,
+    facts: RoundFacts,
+    run: UUID,
+) -> None:
+    from prefect.client.schemas.actions import ArtifactCreate
+
+    shown = make(store, config, facts)
+    if shown is not None:
+        artifact = ArtifactCreate(
+            key=shown.key, type=shown.type, data=shown.data, description=shown.text, flow_run_id=run, task_run_id=None
+        )
+        _client(lambda client: client.create_artifact(artifact))
+
+
+def _client(ask: Callable[[Any], Any]) -> None:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True, httpx_settings={"timeout": _REQUEST_SECONDS}) as client:
+        ask(client)
+
+
+def _unharmed(what: str, work: Callable[[], None]) -> None:
+    try:
+        work()
+    except Exception as error:
+        log.debug("Showing %s in Prefect failed", what, exc_info=True)
+        text = without_passwords(str(error))
+        log.warning("Prefect does not show %s of this round (%s: %s).", what, type(error).__name__, text)

@@ -1,0 +1,87 @@
+"""What a flow run needs around it: configuration, store, lease, progress and one Ray session for all of it."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from flows.process.quiet import plain_run_errors
+from flows.progress.bars import ConsoleProgress, PrefectProgress
+from flows.run.configuration import configuration
+from flows.run.lease import BusyError, Lease, LeaseProgress, lease
+from flows.run.parameters import Changes
+from flows.run.runner import Running
+from infra.repair import open_logs
+from infra.store import Store
+from tasks.context import Context
+
+TURN_SECONDS = 10.0
+
+_open: list[Running] = []
+IN_PROCESS = False
+"""Tests set it, to have stages work in this process instead of on Ray."""
+
+
+@contextmanager
+def session(
+    what: str,
+    store: str | None = None,
+    profile: str = "tiny",
+    campaign: str | None = None,
+    seed: int = 0,
+    changes: Changes | None = None,
+) -> Iterator[Running]:
+    """A line that runs stages; `what` is told to whoever finds the campaign busy. A flow inside of a flow shares it.
+
+    Raises ConfigError, StoreError, or BusyError if another process works on the campaign; a run of a deployment waits
+    for its turn instead.
+    """
+    if _open:
+        yield _open[-1]
+        return
+    config = configuration(profile, campaign, seed, changes)
+    opened = Store.open(store)
+    plain_run_errors()
+    with ExitStack() as resources:
+        held = resources.enter_context(_turn(opened, config.campaign, what))
+        shown = resources.enter_context(PrefectProgress(resources.enter_context(ConsoleProgress())))
+        progress = LeaseProgress(shown, held)
+        open_logs(opened, progress.say)
+        line = Running(Context(opened, config, progress, in_process=IN_PROCESS), resources, held.check)
+        _open.append(line)
+        try:
+            yield line
+        except Exception:
+            opened.check_is_there()  # what is missing is all of it, whatever was missed first
+            raise
+        finally:
+            _open.pop()
+
+
+@contextmanager
+def _turn(store: Store, campaign: str, what: str) -> Iterator[Lease]:
+    """The campaign's lease. A deployment's run waits for it, as there is nobody who could be told to come again."""
+    told: object = None
+    while True:
+        with ExitStack() as held:
+            try:
+                mine = held.enter_context(lease(store, campaign, what))
+            except BusyError as busy:
+                logger = _logger_of_deployment()
+                if logger is None:
+                    raise
+                if told != busy.news:
+                    told = busy.news
+                    logger.info("%s This run waits for that.", busy)
+                time.sleep(TURN_SECONDS)
+                continue
+            yield mine
+            return
+
+
+def _logger_of_deployment() -> logging.Logger | logging.LoggerAdapter[logging.Logger] | None:
+    """Where the current Prefect run tells people things, if a deployment started it; else None."""
+    from prefect import get_run_logger
+    from prefect.runtime import deployment
+
+    return get_run_logger() if deployment.id else None

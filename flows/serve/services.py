@@ -1,0 +1,226 @@
+"""Brings up and takes down what `make serve` has running: Ray, a Prefect server, a worker; registers deployments."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+
+from flows.process.errors import without_passwords
+from flows.process.quiet import SETTINGS
+from flows.serve.place import DEFAULT_PORT, POOL, PREFECT, RAY, WORKER, login
+from flows.serve.prefect_service import (
+    is_well,
+    keep_login,
+    lets_strangers_in,
+    login_variables,
+    start_prefect,
+    tell_crashed,
+    worker_is_online,
+)
+from flows.serve.ray_service import ray_folder, ray_token_variables, start_ray
+from infra.services import LOOPBACK, Service, ServiceError, Services, answers, free_port, last_words, past_proxies
+from infra.store import DEFAULT_URL
+from infra.store import VARIABLE as STORE_VARIABLE
+from schemas.errors import ConfigError
+
+_START_SECONDS, _END_SECONDS, _POLL_SECONDS = 120.0, 15.0, 0.3
+RUNS = 4
+"""Flow runs that the worker takes at a time. One would not do: it would leave a round that is due while another one
+works to be begun late, where its deployment wants it cancelled."""
+_OPEN = (
+    "What runs here lets anybody in: an earlier version started it, or others could read its log-in. `make stop`, then "
+    "`make serve`. Rounds that are at work end with it; the next run goes on where they were."
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What `start` is to have running. `ray` is the address of a cluster that is there; empty for one of our own.
+
+    `port` is the Prefect server's; 0 for the one that it had, or the usual one.
+    """
+
+    services: Services
+    port: int = 0
+    ray: str = ""
+    runs: int = RUNS
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What runs: the address of Ray, the URL of the store, and the names of what had to be started.
+
+    `new_login` is name:password of the Prefect server where that was made just now; else empty.
+    """
+
+    ray: str
+    store: str
+    started: tuple[str, ...]
+    new_login: str = ""
+
+
+def used_by(worker: Service) -> tuple[str, str]:
+    """The address of Ray and the URL of the store that a worker began with, and so has for all of its runs."""
+    ray, _, store = worker.note.partition(" ")
+    return ray, store
+
+
+def bring_up(wanted: Wanted) -> Serving:
+    """Start what doesn't run yet and register the deployments of the working directory's prefect.yaml.
+
+    Raises ServiceError, with the end of a log, for what doesn't come up; what was started with it is ended again then.
+    """
+    if not Path("prefect.yaml").is_file():
+        raise ConfigError("There is no prefect.yaml here: run this in the folder of adhmr-engine.")
+    services = wanted.services
+    before = services.alive()
+    try:
+        return _bring_up(wanted, before)
+    except BaseException:
+        if not before:
+            take_down(services)
+        raise
+
+
+def take_down(services: Services) -> tuple[str, ...]:
+    """End the folder's services and all that they started; the names of those that ran. Nothing to end is no error.
+
+    Runs that were at work are told to the Prefect server as crashed, so that nothing waits for them.
+    """
+    alive = services.alive()
+    for name in (WORKER, PREFECT, RAY):
+        services.end(name, _END_SECONDS)
+        if name == WORKER and PREFECT in alive:
+            services.end_strays()
+            tell_crashed(alive[PREFECT].port, login_variables(services))
+    services.end_strays()
+    services.forget()
+    rmtree(ray_folder(services), ignore_errors=True)
+    return tuple(name for name in (PREFECT, RAY, WORKER) if name in alive)
+
+
+def _bring_up(wanted: Wanted, before: Mapping[str, Service]) -> Serving:
+    services = wanted.services
+    port = _port_of_prefect(wanted, before)
+    ray, own = _ray_address(wanted, before)
+    store = _store(before)
+    if before and login(services) is None:
+        raise ConfigError(_OPEN)
+    new_login = keep_login(services)
+    environment = _environment(services, port, ray, own, store)
+    if own and RAY not in before:
+        services.end_strays()  # what is left of a Ray that died holds its port, and runs that were on it can't go on
+        start_ray(services, environment, int(ray.rpartition(":")[2]))
+    if PREFECT not in before:
+        start_prefect(services, environment, port)
+    _until(services, PREFECT, lambda: is_well(port))
+    if lets_strangers_in(port):
+        raise ServiceError(_OPEN)
+    if own:
+        _until(services, RAY, lambda: answers(int(ray.rpartition(":")[2])))
+    if WORKER not in before:
+        if not services.strays():
+            tell_crashed(port, environment)  # what a worker that is gone had begun
+        command = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", f"{POOL}-worker"]
+        limit = ["--limit", str(wanted.runs)]
+        services.start(WORKER, [sys.executable, "-m", *command, *limit], environment, note=f"{ray} {store}")
+    _until(services, WORKER, lambda: worker_is_online(port, environment))
+    _register(services, environment)
+    alive = services.alive()
+    return Serving(ray, store, tuple(name for name in alive if name not in before), new_login)
+
+
+def _port_of_prefect(wanted: Wanted, before: Mapping[str, Service]) -> int:
+    if PREFECT in before:
+        port = before[PREFECT].port
+        if wanted.port not in (0, port):
+            raise ConfigError(f"The Prefect server runs on port {port}: `make stop` first to have it on {wanted.port}.")
+        return port
+    try:
+        return free_port(wanted.port or wanted.services.last_port(PREFECT) or DEFAULT_PORT)
+    except ServiceError as error:
+        raise ServiceError(f'{error} For the Prefect server: make serve ARGS="--port 4201"') from error
+
+
+def _ray_address(wanted: Wanted, before: Mapping[str, Service]) -> tuple[str, bool]:
+    """The address of Ray, and whether it is ours. A worker that runs keeps the one that it began with."""
+    services = wanted.services
+    running = f"{LOOPBACK}:{before[RAY].port}" if RAY in before else ""
+    own = not wanted.ray or wanted.ray == running
+    if own:
+        address = running or f"{LOOPBACK}:{free_port(services.last_port(RAY))}"
+    else:
+        address = wanted.ray
+        host, _, port = address.rpartition(":")
+        if not port.isdigit() or not answers(int(port), host):
+            raise ConfigError(
+                f"No Ray cluster answers at {address}, which RAY_ADDRESS or --ray names. Without it, one is started."
+            )
+    if WORKER in before and (used := used_by(before[WORKER])[0]) != address:
+        raise ConfigError(f"The worker that runs uses Ray at {used}: `make stop` first.")
+    return address, own
+
+
+def _store(before: Mapping[str, Service]) -> str:
+    """The URL of the store, a folder's whole path. A worker that runs keeps the one that it began with."""
+    url = os.environ.get(STORE_VARIABLE) or DEFAULT_URL
+    store = url if "://" in url else str(Path(url).expanduser().absolute())
+    if without_passwords(store) != store:
+        raise ConfigError(f"{STORE_VARIABLE} can't hold a name and a password: see AWS_ACCESS_KEY_ID.")
+    if WORKER in before and (used := used_by(before[WORKER])[1]) != store:
+        raise ConfigError(
+            f"The worker that runs uses the store {used}: `make stop` first to have it use {store}, or set "
+            f"{STORE_VARIABLE} to what it uses."
+        )
+    return store
+
+
+def _environment(services: Services, port: int, ray: str, own: bool, store: str) -> dict[str, str]:
+    """The environment of all services, and so of every run: that of this command, and where to find each other."""
+    here = dict(os.environ)
+    quiet = {setting.name: setting.value for setting in SETTINGS if "CONSOLE_LEVEL" not in setting.name}
+    defaults = {
+        **quiet,
+        "PREFECT_HOME": str(services.folder / "prefect"),
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        # in memory, the default, a restart of the server forgets who holds a deployment's only slot, and it stays taken
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_WORKER_QUERY_SECONDS": "5",
+    }
+    if own:  # whoever started another one knows how it authenticates
+        defaults |= ray_token_variables(services)
+    found = {"PREFECT_API_URL": f"http://{LOOPBACK}:{port}/api", "RAY_ADDRESS": ray, STORE_VARIABLE: store}
+    return {**defaults, **here, **past_proxies(here), **login_variables(services), **found}
+
+
+def _until(services: Services, name: str, ready: Callable[[], bool]) -> None:
+    """Wait until a service is ready. Raises ServiceError when it has ended, or takes too long."""
+    end = time.monotonic() + _START_SECONDS
+    while not ready():
+        alive = services.alive()
+        if name in alive and time.monotonic() < end:
+            time.sleep(_POLL_SECONDS)
+            continue
+        log = services.folder / f"{name}.log"
+        how = "is not ready after two minutes" if name in alive else "ended at once"
+        raise ServiceError(f"The service {name} {how}. The end of {log}: {last_words(str(log), 4)}")
+
+
+def _register(services: Services, environment: Mapping[str, str]) -> None:
+    """`prefect deploy --all`, without its questions."""
+    log = services.folder / "deploy.log"
+    with open(log, "wb") as said:
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode:
+        raise ServiceError(f"`prefect deploy --all` failed. The end of {log}: {last_words(str(log), 6)}")

@@ -1,0 +1,94 @@
+"""The plan asks the same specs as a run, and knows what can't be known yet."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.cli.plan import Looking, Pending, plan_round
+from flows.run.round import coming_round
+from flows.run.runner import Stage
+from infra import rounds
+from infra.stages import commit_rows
+from infra.store import Store
+from schemas.errors import EngineError
+from schemas.profiles import micro
+from tasks.context import Context
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    return Context(Store.open(tmp_path / "store"), micro())
+
+
+def spec_of(context, name, *inputs):  # type: ignore[no-untyped-def]
+    return context.spec(name, 1, {"inputs": [str(value) for value in inputs]})
+
+
+ONE = Stage("one", lambda context, *inputs: spec_of(context, "one", *inputs), print)
+TWO = Stage("two", lambda context, *inputs: spec_of(context, "two", *inputs), print)
+
+
+def verdicts(looking: Looking) -> list[tuple[str, str]]:
+    return [(look.title, look.verdict) for look in looking.looks.values()]
+
+
+def test_reuse_resume_run_and_what_waits(context: Context) -> None:
+    looking = Looking(context)
+    first = looking.do(ONE, "a")
+    assert isinstance(looking.do(TWO, (first,), {"deep": [first]}), Pending)
+    assert verdicts(looking) == [("one", "run"), ("two", "run")]
+
+    commit_rows(context.store, ONE.spec(context, "a"), {})
+    context.store.atomic_write(f"shards/{TWO.spec(context, ONE.spec(context, 'a').key).key}/00000.json", b"{}")
+    looking = Looking(context)
+    first = looking.do(ONE, "a")
+    assert first == ONE.spec(context, "a").key
+    looking.do(TWO, first)
+    looking.do(TWO, "b")
+    assert verdicts(looking) == [("one", "reuse"), ("two", "resume"), ("two", "run")]
+
+
+def test_a_stage_in_two_roles_is_planned_once(context: Context) -> None:
+    looking = Looking(context)
+    looking.do(TWO, looking.do(ONE, "a"), role="before")
+    looking.do(TWO, looking.do(ONE, "a"), role="first policy")
+    assert verdicts(looking) == [("one", "run"), ("two (before)", "run")]
+
+
+def test_an_empty_store_is_planned_whole_and_stays_empty(tmp_path: Path) -> None:
+    imagined = Store(str(tmp_path / "nowhere"))
+    plan = plan_round(Context(imagined, micro()))
+    assert (plan.number, plan.resumed) == (1, False)
+    assert {look.verdict for look in plan.looks} == {"run"}
+    names = [look.title.split(" ")[0] for look in plan.looks]
+    assert names[:4] == ["synthesize", "ingest", "train_base", "train_scorer"]
+    assert names[-2:] == ["compare", "report"]
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_cleaning_rounds_are_planned_as_well(tmp_path: Path) -> None:
+    plan = plan_round(Context(Store(str(tmp_path / "nowhere")), micro()), "clean")
+    titles = [look.title for look in plan.looks]
+    assert {"pseudo_label", "score_labels", "keep", "train_clean", "train_clean (all labels)"} <= set(titles)
+
+
+def test_a_round_of_the_other_kind_is_finished_first(context: Context) -> None:
+    rounds.begin(context.store, "micro", "f" * 64)
+    rounds.open_round(context.store, "micro", 1, why="clean round")
+    seen = rounds.state(context.store, "micro")
+    assert coming_round(seen, "clean", "f" * 64) == ((1, "f" * 64, "f" * 64), True)
+    with pytest.raises(EngineError, match=r"Round 1 of campaign micro is an unfinished clean round.*adhmr clean"):
+        coming_round(seen, "dpo", "f" * 64)
+
+
+def test_a_round_killed_after_its_promotion_still_starts_from_its_first_policy(context: Context) -> None:
+    old, new = "a" * 64, "b" * 64
+    rounds.begin(context.store, "micro", old)
+    rounds.open_round(context.store, "micro", 1, why="dpo round")
+    rounds.promote(context.store, "micro", 1, new, "all gates hold")
+    opened, resumed = coming_round(rounds.state(context.store, "micro"), "dpo", old)
+    assert resumed
+    assert (opened.policy, opened.reference) == (old, old)
+    rounds.close_round(context.store, "micro", 1)
+    opened, resumed = coming_round(rounds.state(context.store, "micro"), "dpo", old)
+    assert (opened.number, opened.policy, opened.reference, resumed) == (2, new, old, False)

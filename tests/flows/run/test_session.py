@@ -1,0 +1,89 @@
+"""Whose turn it is: a command is refused while another run works on the campaign, a deployment's run waits."""
+
+import json
+import logging
+import shutil
+import threading
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+import flows.run.session
+from flows.run.holder import this_process
+from flows.run.lease import BusyError, LostLeaseError, holder_of, lease
+from flows.run.pipeline import SYNTHESIZE
+from flows.run.session import session
+from infra.store import Store
+from schemas.errors import StoreError
+
+CAMPAIGN = "micro"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "store")
+
+
+def test_a_command_is_refused(store: Store) -> None:
+    with (
+        lease(store, CAMPAIGN, "a DPO round"),
+        pytest.raises(BusyError, match="being worked on: a DPO round"),
+        session("an evaluation", store.url, "micro"),
+    ):
+        raise AssertionError("two worked on one campaign")
+
+
+def test_a_store_that_is_removed_meanwhile_is_named_whatever_is_missed_first(store: Store) -> None:
+    def fail() -> None:
+        shutil.rmtree(store.root)
+        raise FileNotFoundError(f"{store.root}/tables/stages/part-0.parquet")
+
+    gone = f"The store at {store.url} is gone"
+    with pytest.raises(StoreError, match=gone) as told, session("a DPO round", store.url, "micro"):
+        fail()
+    assert isinstance(told.value.__context__, FileNotFoundError)
+    with pytest.raises(FileNotFoundError), session("a DPO round", store.url, "micro"):  # it is another's fault
+        raise FileNotFoundError("boxes.csv")
+
+
+def test_a_run_that_has_lost_its_campaign_stops_before_its_next_stage(store: Store) -> None:
+    with session("a DPO round", store.url, "micro") as line:
+        line.may_go_on()
+        heir = replace(this_process("an heir"), token="heir")
+        store.atomic_write(f"leases/{CAMPAIGN}/2.json", json.dumps(asdict(heir)).encode())
+        with pytest.raises(LostLeaseError, match="was taken over by an heir"):
+            line.do(SYNTHESIZE)
+        assert line.ran == []
+        store.remove(f"leases/{CAMPAIGN}/2.json")
+
+
+def test_a_run_of_a_deployment_waits(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("of-the-run")
+    monkeypatch.setattr(flows.run.session, "_logger_of_deployment", lambda: logger)
+    monkeypatch.setattr(flows.run.session, "TURN_SECONDS", 0.02)
+    ended, worked = threading.Event(), threading.Event()
+
+    def wait_and_work() -> None:
+        with session("an evaluation", store.url, "micro"):
+            assert ended.is_set()
+            holder = holder_of(store, CAMPAIGN)
+            assert holder is not None
+            assert holder.what == "an evaluation"
+            worked.set()
+
+    with caplog.at_level("INFO", "of-the-run"):
+        with lease(store, CAMPAIGN, "a DPO round"):
+            waiting = threading.Thread(target=wait_and_work)
+            waiting.start()
+            waiting.join(0.5)
+            assert waiting.is_alive()
+            ended.set()
+        waiting.join(60)
+    assert worked.is_set()
+    (said,) = (record.getMessage() for record in caplog.records if record.name == "of-the-run")
+    assert "a DPO round" in said
+    assert "This run waits for that" in said
+    assert holder_of(store, CAMPAIGN) is None
