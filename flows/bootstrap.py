@@ -9,7 +9,7 @@ from flows.run.parameters import OptionalChanges, OptionalText, ProfileName, See
 from flows.run.runner import Line
 from flows.run.session import session
 from infra import rounds
-from tasks.context import Target
+from tasks.engine.context import Target
 from tasks.synthesize.stage import synthetic_sources
 
 WILD_TRAIN = Target("wild", "train")

@@ -9,8 +9,8 @@ from flows.run.parameters import OptionalChanges, OptionalText, ProfileName, See
 from flows.run.session import session
 from infra import rounds
 from schemas.errors import DataError
-from tasks.context import Target
-from tasks.model_store import find_model
+from tasks.engine.context import Target
+from tasks.rows.models import find_model
 
 
 @flow(name="evaluate", flow_run_name="evaluate {dataset}/{split}, {profile}", persist_result=False)

@@ -14,11 +14,11 @@ from infra.store import Store
 from models.checkpoints import Kind
 from models.published_metrics import Order
 from schemas.errors import ConfigError, DataError
-from tasks.context import Context, Target
-from tasks.evaluate_scorer import given_hypotheses
+from tasks.engine.context import Context, Target
+from tasks.evaluation.scorer import given_hypotheses
 from tasks.import_model import import_model
-from tasks.ingest.newest import newest_ingest
-from tasks.model_store import find_model
+from tasks.ingest.plan.newest import newest_ingest
+from tasks.rows.models import find_model
 
 PROTOCOLS: Final = ("published", "published-3dpw", "published-human36m")
 HYPOTHESES, NOISED_LABELS = 100, 10

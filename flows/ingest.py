@@ -9,7 +9,7 @@ from flows.run.ingest_request import request
 from flows.run.parameters import Count, OptionalChanges, OptionalText, OptionalWords, ProfileName, one_of
 from flows.run.session import session
 from tasks.ingest.formats.registry import FORMATS
-from tasks.ingest.newest import newest_ingest
+from tasks.ingest.plan.newest import newest_ingest
 
 
 @flow(name="ingest", flow_run_name="ingest {dataset}/{split} from {format}", persist_result=False)

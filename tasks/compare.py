@@ -36,11 +36,11 @@ from models.statistics import (
 from schemas.config.stages import EvaluateConfig
 from schemas.errors import DataError
 from schemas.tables import matrix
-from tasks.context import Context, Target
-from tasks.hypotheses import generated_ids, read_hypotheses
-from tasks.ingest.chains import read_standing
-from tasks.metric import Metric, metrics_table
-from tasks.sharded import StageResult
+from tasks.engine.context import Context, Target
+from tasks.engine.sharded import StageResult
+from tasks.ingest.plan.chains import read_standing
+from tasks.rows.hypotheses import generated_ids, read_hypotheses
+from tasks.rows.metrics import Metric, metrics_table
 
 ERRORS = ("mpvpe", "mpjpe", "pa_mpjpe")
 KINDS = ("zero_noise", "expected", "best_of_m", "selected")

@@ -21,14 +21,14 @@ from models.metrics import mpjpe_mm, mpvpe_mm, pa_mpjpe_mm
 from models.recovery import RootSolver, recover_body
 from schemas.config.stages import EvaluateConfig, ScoreConfig
 from schemas.tables import build
-from tasks.actors import ModelWorker, actor_options, device_name, microbatches
-from tasks.context import Context, Target
+from tasks.engine.context import Context, Target
+from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
+from tasks.engine.worker import ModelWorker, actor_options, device_name, microbatches
 from tasks.generate import HypothesisMaker, not_finite
-from tasks.hypotheses import Hypotheses, hypotheses_table, repeated
-from tasks.instances import Instances, instance_ids, load_instances
-from tasks.model_store import load_policy, load_scorer
+from tasks.rows.hypotheses import Hypotheses, hypotheses_table, repeated
+from tasks.rows.instances import Instances, instance_ids, load_instances
+from tasks.rows.models import load_policy, load_scorer
 from tasks.score import HypothesisScorer, scores_table
-from tasks.sharded import ShardOutput, StageResult, run_sharded
 
 NO_LABEL = "no label"
 """Reason of instances that have nothing to be measured against."""

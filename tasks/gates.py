@@ -15,8 +15,8 @@ from models.statistics import Interval
 from schemas.config.stages import GateConfig
 from schemas.errors import DataError
 from tasks.compare import DIVERSITY
-from tasks.context import Target
-from tasks.metric import Metric
+from tasks.engine.context import Target
+from tasks.rows.metrics import Metric
 
 When = Literal["before training", "before promotion"]
 BEFORE_TRAINING: When = "before training"

@@ -15,13 +15,13 @@ from models.policy import Policy
 from models.recovery import root_depth_of
 from schemas.config.stages import GenerateConfig
 from schemas.errors import ConfigError
-from tasks.actors import ModelWorker, actor_options, device_name, microbatches
-from tasks.context import Context, Target
-from tasks.hypotheses import Hypotheses, hypotheses_table
-from tasks.instances import instance_ids, load_instances
-from tasks.model_store import load_policy
-from tasks.sharded import ShardOutput, StageResult, run_sharded
-from tasks.training.data import crop_tensor
+from tasks.engine.context import Context, Target
+from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
+from tasks.engine.worker import ModelWorker, actor_options, device_name, microbatches
+from tasks.rows.hypotheses import Hypotheses, hypotheses_table
+from tasks.rows.instances import instance_ids, load_instances
+from tasks.rows.models import load_policy
+from tasks.train.data import crop_tensor
 
 NOT_FINITE = "not finite"
 """Reason of instances for which a model gave NaN or infinity."""

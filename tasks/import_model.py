@@ -10,8 +10,8 @@ from models.lora import merged_state
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.digests import bytes_digest
 from schemas.errors import DataError
-from tasks.context import Context
-from tasks.model_store import SavedModel, has_model, model_of, model_rows, save_model
+from tasks.engine.context import Context
+from tasks.rows.models import SavedModel, has_model, model_of, model_rows, save_model
 
 NAME, VERSION = "import_model", 1
 

@@ -16,10 +16,10 @@ from schemas.config.networks import JOINTS, TWISTS
 from schemas.config.stages import PairConfig
 from schemas.errors import ConfigError, DataError
 from schemas.tables import LABEL_AS_SAMPLE, build
-from tasks.context import Context
-from tasks.hypotheses import Hypotheses, StoredHypotheses, among, read_hypotheses, repeated
-from tasks.instances import Instances, load_instances
-from tasks.sharded import ShardOutput, StageResult, run_sharded
+from tasks.engine.context import Context
+from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
+from tasks.rows.hypotheses import Hypotheses, StoredHypotheses, among, read_hypotheses, repeated
+from tasks.rows.instances import Instances, load_instances
 
 SCORES_EQUAL = "scores all equal"
 IDENTICAL = "hypotheses identical"

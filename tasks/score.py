@@ -14,14 +14,14 @@ from models.cameras import mirror_joints, mirror_twist
 from models.hmr_scorer import HMRScorer
 from schemas.config.stages import ScoreConfig
 from schemas.tables import build
-from tasks.actors import ModelWorker, actor_options, device_name, microbatches
-from tasks.context import Context
+from tasks.engine.context import Context
+from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
+from tasks.engine.worker import ModelWorker, actor_options, device_name, microbatches
 from tasks.generate import not_finite
-from tasks.hypotheses import generated_ids, read_hypotheses, repeated
-from tasks.instances import load_instances
-from tasks.model_store import load_scorer
-from tasks.sharded import ShardOutput, StageResult, run_sharded
-from tasks.training.data import crop_tensor
+from tasks.rows.hypotheses import generated_ids, read_hypotheses, repeated
+from tasks.rows.instances import load_instances
+from tasks.rows.models import load_scorer
+from tasks.train.data import crop_tensor
 
 
 class HypothesisScorer:

@@ -16,13 +16,13 @@ from infra.store import Store
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.errors import ConfigError
 from schemas.tables import LABEL_AS_SAMPLE, build
-from tasks.actors import ModelWorker, actor_options, device_name, microbatches
-from tasks.context import Context, Target
+from tasks.engine.context import Context, Target
+from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
+from tasks.engine.worker import ModelWorker, actor_options, device_name, microbatches
 from tasks.generate import not_finite
-from tasks.instances import Instances, instance_ids, load_instances
-from tasks.model_store import load_scorer
-from tasks.sharded import ShardOutput, StageResult, run_sharded
-from tasks.training.data import crop_tensor
+from tasks.rows.instances import Instances, instance_ids, load_instances
+from tasks.rows.models import load_scorer
+from tasks.train.data import crop_tensor
 
 ESTIMATE, LABEL = "scorer_estimate", "label"
 """Strategies of such pairs."""

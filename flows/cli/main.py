@@ -177,7 +177,7 @@ def plan(
     from flows.cli.plan import plan_round
     from flows.cli.show import print_plan
     from flows.run.user_pictures import user_pictures
-    from tasks.context import Context
+    from tasks.engine.context import Context
 
     context = Context(_open_or_imagine(store), config)
     print_plan(plan_round(context, "clean" if cleaning else "dpo", user_pictures(images, boxes), labels))
@@ -244,7 +244,7 @@ def import_file(
     quiet_start()
     from infra.store import Store as Opener
     from schemas.profiles import paper
-    from tasks.context import Context
+    from tasks.engine.context import Context
     from tasks.import_model import import_model
 
     digest = import_model(Context(Opener.open(store), paper()), checkpoint, "raw" if raw else None)
@@ -361,7 +361,7 @@ def _open_or_imagine(store: str | None) -> Store:
 def _restore_page(store: Store, config: EngineConfig, facts: RoundFacts) -> None:
     """Write the page of a round again if somebody removed it, and this user may write."""
     from infra.store import may_not_write
-    from tasks.context import Context
+    from tasks.engine.context import Context
     from tasks.report.stage import report as write_report
 
     if store.exists(f"reports/{facts.report_name}"):

@@ -95,7 +95,7 @@ def repair(
     opened = open_store(store)
     from flows.cli.show import print_repairs
     from infra.repair import repair as mend
-    from tasks.model_store import put_damaged_aside
+    from tasks.rows.models import put_damaged_aside
 
     found = [*mend(opened, dry_run=dry_run), *put_damaged_aside(opened, dry_run=dry_run)]
     print_repairs(found, dry_run)

@@ -83,7 +83,7 @@ def early_checks(
     refuse_if_busy(opened, config.campaign)
     if own is not None or labels is not None:
         from flows.run.early import check_round
-        from tasks.context import Context
+        from tasks.engine.context import Context
 
         check_round(Context(opened, config), own, labels)
 

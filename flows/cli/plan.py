@@ -17,8 +17,8 @@ from flows.run.user_pictures import UserPictures
 from infra import rounds
 from infra.stages import StageRecord, find
 from infra.whole import torn_stages
-from tasks.context import Context
-from tasks.model_store import model_of
+from tasks.engine.context import Context
+from tasks.rows.models import model_of
 
 Verdict = Literal["reuse", "resume", "run"]
 

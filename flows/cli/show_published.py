@@ -5,8 +5,8 @@ from rich.table import Table
 from flows.cli.show import console
 from flows.process.terminal import escape
 from infra.store import Store
-from tasks.metric import read_metrics
 from tasks.report.page import format_quantity, format_span
+from tasks.rows.metrics import read_metrics
 
 
 def print_published(store: Store, key: str) -> None:

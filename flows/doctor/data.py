@@ -18,14 +18,14 @@ from flows.doctor.labels import examine_labels
 from flows.doctor.machine import Finding, Level
 from schemas.config.stages import IngestConfig
 from schemas.errors import EngineError
-from tasks.ingest.annotations import AnnotationSource, Reader
-from tasks.ingest.folder import LEFT_OUT, Folder, FolderSource, RefusedError, key_of, printable
 from tasks.ingest.formats.osx_h36m import SUBJECTS
 from tasks.ingest.formats.recognition import Candidate, recognise
 from tasks.ingest.formats.registry import FORMATS, Format, format_named, reader_of
-from tasks.ingest.reading import check_size, read_picture
-from tasks.ingest.spellings import keys_in
-from tasks.ingest.units import plan_units
+from tasks.ingest.image.reading import check_size, read_picture
+from tasks.ingest.people.annotations import AnnotationSource, Reader
+from tasks.ingest.people.units import plan_units
+from tasks.ingest.source.folder import LEFT_OUT, Folder, FolderSource, RefusedError, key_of, printable
+from tasks.ingest.source.spellings import keys_in
 
 ROWS = 1000
 """Rows that are looked at."""

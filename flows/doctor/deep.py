@@ -9,7 +9,7 @@ from infra.deep import look_over
 from infra.store import DEFAULT_URL, VARIABLE, Store
 from infra.tables import read
 from schemas.errors import EngineError
-from tasks.model_store import damage_of_model, model_path
+from tasks.rows.models import damage_of_model, model_path
 
 
 def examine_deep(url: str | None) -> Iterator[Finding]:

@@ -8,9 +8,9 @@ import numpy as np
 
 from flows.doctor.machine import Finding
 from schemas.config.stages import IngestConfig
-from tasks.ingest.annotations import Survey
 from tasks.ingest.look import Looked, look
-from tasks.ingest.posed import Bodies
+from tasks.ingest.people.annotations import Survey
+from tasks.ingest.people.posed import Bodies
 
 PUBLISHED: Final = "human_model_files"
 """What the folder of published bodies is usually called."""

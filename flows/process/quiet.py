@@ -79,8 +79,8 @@ def quiet_start() -> None:
 def plain_run_errors() -> None:
     """Keep tracebacks of errors that a person can cure off Prefect's console; the Prefect server still gets them.
 
-    The command line prints an EngineError as one clear line (see `flows.process.errors`); Prefect would put two tracebacks
-    above it. Call it after Prefect has been imported, which is when its console handler exists.
+    The command line prints an EngineError as one clear line (see `flows.process.errors`); Prefect would put two
+    tracebacks above it. Call it after Prefect has been imported, which is when its console handler exists.
     """
     for handler in logging.getLogger().handlers:
         if not any(isinstance(known, _CurableErrors) for known in handler.filters):

@@ -7,11 +7,11 @@ from flows.run.user_pictures import UserPictures
 from infra.store import Store
 from schemas.errors import ConfigError, DataError
 from tasks.clean.given import check_given_labels
-from tasks.context import Context, Target
-from tasks.ingest.units import check_usable
-from tasks.model_store import find_model
+from tasks.engine.context import Context, Target
+from tasks.ingest.people.units import check_usable
+from tasks.rows.models import find_model
 from tasks.synthesize.stage import labelled_targets
-from tasks.training.data import check_estimate
+from tasks.train.data import check_estimate
 
 
 def check_round(context: Context, own: UserPictures | None = None, labels: str | None = None) -> None:

@@ -3,9 +3,9 @@
 from infra.stages import find
 from schemas.errors import DataError
 from tasks.compare import evaluation_table, ranking
-from tasks.context import Context, Target
+from tasks.engine.context import Context, Target
 from tasks.gates import GateVerdict, gates_before_promotion, gates_before_training, margins_of
-from tasks.metric import read_metrics
+from tasks.rows.metrics import read_metrics
 
 VALIDATION = Target("wild", "validation")
 SOURCE_TEST = Target("source", "test")

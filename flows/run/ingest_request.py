@@ -8,10 +8,10 @@ from pathlib import Path
 from models.bodies import BUILT_IN
 from schemas.errors import ConfigError, DataError
 from schemas.ids import image_id
-from tasks.context import Target
-from tasks.ingest.annotations import AnnotationSource
-from tasks.ingest.folder import FolderSource
+from tasks.engine.context import Target
 from tasks.ingest.formats.registry import Format, checked_options, format_named
+from tasks.ingest.people.annotations import AnnotationSource
+from tasks.ingest.source.folder import FolderSource
 
 _PLACES = {"boxes": "table of boxes", "labels": "table of labels", "pictures": "folder of pictures"}
 """Options that are paths or URLs, and what they are."""

@@ -1,18 +1,17 @@
 """Every stage of the engine by name: what names its work, what does it, and how often it is tried again."""
 
 from flows.run.runner import Intake, Stage
-from tasks import align as align_stage
-from tasks import clean, compare, evaluate, evaluate_published, evaluate_scorer, generate, pair, score
+from tasks import clean, compare, evaluate, generate, pair, score
 from tasks import targets as targets_stage
-from tasks import train_base as base_stage
-from tasks import train_clean as clean_stage
-from tasks import train_scorer as scorer_stage
+from tasks.evaluation import published as evaluate_published
+from tasks.evaluation import scorer as evaluate_scorer
 from tasks.ingest import stage as ingest_stage
 from tasks.ingest.annotated import ingest_annotations
-from tasks.ingest.hypothesis_stage import ingest_hypotheses
-from tasks.ingest.pair_stage import ingest_pairs
+from tasks.ingest.hypotheses.stage import ingest_hypotheses
+from tasks.ingest.pairs.stage import ingest_pairs
 from tasks.report import stage as report_stage
 from tasks.synthesize import stage as synthesize_stage
+from tasks.train import align_stage, base_stage, clean_stage, scorer_stage
 
 SYNTHESIZE = Stage("synthesize", synthesize_stage.synthesize_spec, synthesize_stage.synthesize)
 INGEST = Stage("ingest", ingest_stage.ingest_spec, ingest_stage.ingest)

@@ -1,7 +1,7 @@
 """The stages as a flow sees them, and the line that runs them: thin Prefect tasks around the functions of `tasks`.
 
-A flow is written once against `Line`. `Running` does the work; `flows.cli.plan.Looking` only looks what would be done, so a
-plan can't disagree with the run that follows it.
+A flow is written once against `Line`. `Running` does the work; `flows.cli.plan.Looking` only looks what would be done, so
+a plan can't disagree with the run that follows it.
 """
 
 from abc import ABC, abstractmethod
@@ -23,11 +23,11 @@ from infra.store import Store
 from infra.tables import finished_keys
 from schemas.errors import ConfigError, DataError, GateError, StoreError
 from schemas.progress import SILENT, InRole
-from tasks.context import Context
-from tasks.model_store import model_of
+from tasks.engine.context import Context
 from tasks.report.facts import StageRun
-from tasks.training.stage import needs
-from tasks.training.worker import RunFolder
+from tasks.rows.models import model_of
+from tasks.train.stage import needs
+from tasks.train.worker import RunFolder
 
 RETRY_SECONDS = 3.0
 

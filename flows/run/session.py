@@ -13,7 +13,7 @@ from flows.run.parameters import Changes
 from flows.run.runner import Running
 from infra.repair import open_logs
 from infra.store import Store
-from tasks.context import Context
+from tasks.engine.context import Context
 
 TURN_SECONDS = 10.0
 

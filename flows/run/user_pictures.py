@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from schemas.errors import ConfigError, DataError
-from tasks.context import Target
-from tasks.ingest.folder import FolderSource
+from tasks.engine.context import Target
+from tasks.ingest.source.folder import FolderSource
 
 DATASET = "photographs"
 

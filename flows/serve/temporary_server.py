@@ -6,7 +6,7 @@ which holds the socket that it listens on: where the server is killed, another o
 was asked meanwhile waits for it. Where none can, nothing is asked any more, and the command ends instead of trying for
 minutes what can't succeed.
 
-    python -m flows.serve.temporary_server FD PARENT     (what the parent runs: the listening socket's number, its own pid)
+    python -m flows.serve.temporary_server FD PARENT     (the parent's line: the listening socket, its own pid)
 """
 
 import atexit

@@ -1,6 +1,6 @@
 """Clean: pseudo-labels for photographs, what the scorer thinks of them, and the best of them kept (ADHMR, section 3.4).
 
-pseudo_label (or given_labels) -> score_labels -> keep; then `tasks.train_clean` trains on what was kept.
+pseudo_label (or given_labels) -> score_labels -> keep; then `tasks.train.clean_stage` trains on what was kept.
 """
 
 from tasks.clean.filtering import best_share, keep, keep_spec, score_labels, score_labels_spec

@@ -14,15 +14,15 @@ from models.statistics import auc
 from schemas.config.stages import ScoreConfig
 from schemas.errors import DataError
 from schemas.tables import LABEL_AS_SAMPLE
-from tasks.actors import ModelWorker, actor_options, device_name
 from tasks.clean.names import BELOW, FILTER, INCOMPLETE, KEPT, NO_SCORE, SWAPPED
-from tasks.context import Context, Target
+from tasks.engine.context import Context, Target
+from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
+from tasks.engine.worker import ModelWorker, actor_options, device_name
 from tasks.generate import not_finite
-from tasks.instances import load_instances
-from tasks.metric import Metric, metrics_table
-from tasks.model_store import load_scorer
+from tasks.rows.instances import load_instances
+from tasks.rows.metrics import Metric, metrics_table
+from tasks.rows.models import load_scorer
 from tasks.score import HypothesisScorer, scores_table
-from tasks.sharded import ShardOutput, StageResult, run_sharded
 
 
 def score_labels_spec(context: Context, ingest_keys: Sequence[str], label_key: str, scorer: str) -> StageSpec:

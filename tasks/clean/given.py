@@ -13,11 +13,11 @@ from schemas.digests import bytes_digest
 from schemas.errors import DataError
 from schemas.tables import conform
 from tasks.clean.names import GIVEN, OTHER_BODY, UNKNOWN_INSTANCE
-from tasks.context import Context
-from tasks.ingest.chains import read_standing
-from tasks.ingest.files import open_file, open_url
-from tasks.ingest.parquet_files import parquet_table
-from tasks.sharded import StageResult
+from tasks.engine.context import Context
+from tasks.engine.sharded import StageResult
+from tasks.ingest.plan.chains import read_standing
+from tasks.ingest.source.files import open_file, open_url
+from tasks.ingest.source.parquet_files import parquet_table
 
 _PLACE = ("instance_id", "dataset", "split")
 

@@ -19,14 +19,14 @@ from models.bodies import load_body
 from models.recovery import RootSolver, recover_body
 from schemas.config.stages import GenerateConfig
 from schemas.tables import build
-from tasks.actors import ModelWorker, actor_options, device_name, microbatches
 from tasks.clean.names import OWN, SWAPPED
-from tasks.context import Context, Target
+from tasks.engine.context import Context, Target
+from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
+from tasks.engine.worker import ModelWorker, actor_options, device_name, microbatches
 from tasks.generate import HypothesisMaker, not_finite
-from tasks.hypotheses import Hypotheses
-from tasks.instances import Instances, instance_ids, load_instances
-from tasks.model_store import load_policy
-from tasks.sharded import ShardOutput, StageResult, run_sharded
+from tasks.rows.hypotheses import Hypotheses
+from tasks.rows.instances import Instances, instance_ids, load_instances
+from tasks.rows.models import load_policy
 
 
 def swaps(ids: Sequence[str], share: float, seed: int) -> dict[str, str]:

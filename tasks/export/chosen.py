@@ -11,9 +11,9 @@ from infra.store import Store
 from infra.tables import live_files, read_files
 from schemas.errors import DataError
 from schemas.tables import contract
-from tasks.context import Target
-from tasks.ingest.chains import INGEST, read_standing
-from tasks.ingest.newest import newest_ingest
+from tasks.engine.context import Target
+from tasks.ingest.plan.chains import INGEST, read_standing
+from tasks.ingest.plan.newest import newest_ingest
 
 KEEP = "keep"
 

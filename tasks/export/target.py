@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import DataError
-from tasks.ingest.files import open_url
+from tasks.ingest.source.files import open_url
 
 
 @contextmanager

@@ -27,19 +27,19 @@ from schemas.config.stages import IngestConfig
 from schemas.digests import canonical_json, digest
 from schemas.errors import ConfigError, DataError, GateError
 from schemas.ids import image_id
-from tasks.context import Context
-from tasks.ingest.annotations import AnnotationSource, Reader
-from tasks.ingest.chains import INGEST, builds_on, read_standing
-from tasks.ingest.files import content_digest
-from tasks.ingest.folder import Folder, RefusedError, printable
+from tasks.engine.context import Context
+from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
 from tasks.ingest.formats.registry import reader_of
-from tasks.ingest.leakage import LEAKED, Apart, Pictures, elsewhere_digest, pictures_elsewhere
-from tasks.ingest.person_rows import Person, instance_rows, label_rows, rows_of, see, uri_of
-from tasks.ingest.plan_files import forget_plan, plan_folder, shares_plan
-from tasks.ingest.planned import GONE, Before, described, picture_states, plan, units_of
-from tasks.ingest.posed import Bodies
-from tasks.ingest.reading import Photograph
-from tasks.sharded import ShardOutput, StageResult, run_sharded
+from tasks.ingest.image.leakage import LEAKED, Apart, Pictures, elsewhere_digest, pictures_elsewhere
+from tasks.ingest.image.reading import Photograph
+from tasks.ingest.people.annotations import AnnotationSource, Reader
+from tasks.ingest.people.person_rows import Person, instance_rows, label_rows, rows_of, see, uri_of
+from tasks.ingest.people.posed import Bodies
+from tasks.ingest.plan.annotations import GONE, Before, described, picture_states, plan, units_of
+from tasks.ingest.plan.chains import INGEST, builds_on, read_standing
+from tasks.ingest.plan.files import forget_plan, plan_folder, shares_plan
+from tasks.ingest.source.files import content_digest
+from tasks.ingest.source.folder import Folder, RefusedError, printable
 
 VERSION = 2
 """2 since deep and transparent pictures are read as they are meant, and paths of other systems find their pictures."""

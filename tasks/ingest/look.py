@@ -8,10 +8,10 @@ import numpy as np
 
 from models.cameras import default_focal_px
 from schemas.config.stages import IngestConfig
-from tasks.ingest.agreement import agreements
-from tasks.ingest.folder import RefusedError
-from tasks.ingest.posed import Bodies, Posed
-from tasks.ingest.row_checks import Reprojection, check_label, reprojection, seen_at
+from tasks.ingest.people.agreement import agreements
+from tasks.ingest.people.posed import Bodies, Posed
+from tasks.ingest.people.row_checks import Reprojection, check_label, reprojection, seen_at
+from tasks.ingest.source.folder import RefusedError
 
 Row = dict[str, Any]
 

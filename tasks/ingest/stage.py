@@ -15,18 +15,18 @@ from models.bodies import load_body
 from models.cameras import square_box
 from schemas.config.stages import IngestConfig
 from schemas.ids import image_id
-from tasks.context import Context
-from tasks.ingest.agreement import check_agreement
-from tasks.ingest.crop import cut_crop, encode_crop
-from tasks.ingest.files import content_digest
-from tasks.ingest.folder import LEFT_OUT, Folder, FolderSource, RefusedError
-from tasks.ingest.labels import FolderLabels
-from tasks.ingest.leakage import Apart, Pictures, elsewhere_digest, pictures_elsewhere
-from tasks.ingest.person_rows import Person, check_box, instance_rows, rows_of, uri_of
-from tasks.ingest.posed import Bodies
-from tasks.ingest.reading import Photograph
-from tasks.ingest.units import UNITS, check_sources, plan_units, with_own_boxes
-from tasks.sharded import ShardOutput, StageResult, run_sharded
+from tasks.engine.context import Context
+from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
+from tasks.ingest.image.crop import cut_crop, encode_crop
+from tasks.ingest.image.leakage import Apart, Pictures, elsewhere_digest, pictures_elsewhere
+from tasks.ingest.image.reading import Photograph
+from tasks.ingest.people.agreement import check_agreement
+from tasks.ingest.people.labels import FolderLabels
+from tasks.ingest.people.person_rows import Person, check_box, instance_rows, rows_of, uri_of
+from tasks.ingest.people.posed import Bodies
+from tasks.ingest.people.units import UNITS, check_sources, plan_units, with_own_boxes
+from tasks.ingest.source.files import content_digest
+from tasks.ingest.source.folder import LEFT_OUT, Folder, FolderSource, RefusedError
 
 NAME = "ingest"
 VERSION, OWN_VERSION = 1, 2

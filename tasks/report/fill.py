@@ -12,7 +12,6 @@ from infra.tables import read
 from schemas.config.engine import EngineConfig
 from schemas.digests import code_digest, config_digest
 from tasks.gates import GateVerdict, margins_of
-from tasks.metric import read_metrics
 from tasks.report import measured
 from tasks.report.content import (
     Curve,
@@ -28,6 +27,7 @@ from tasks.report.content import (
 )
 from tasks.report.facts import RoundFacts
 from tasks.report.overlays import NOTE, draw_overlays
+from tasks.rows.metrics import read_metrics
 
 _EXAMPLES = 5
 _UNITS = {

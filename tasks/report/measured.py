@@ -6,10 +6,10 @@ from infra.store import Store
 from models.statistics import Interval, overall_spearman
 from schemas.config.engine import EngineConfig
 from tasks.compare import DIVERSITY, evaluation_table, ranking
-from tasks.context import Target
-from tasks.metric import Metric, read_metrics
+from tasks.engine.context import Target
 from tasks.report.content import Control, HeadlineGroup, HeadlineRow, NumberRow, ScoreAgainstError
 from tasks.report.facts import RoundFacts
+from tasks.rows.metrics import Metric, read_metrics
 
 TEST, VALIDATION, SOURCE = Target("wild", "test"), Target("wild", "validation"), Target("source", "test")
 CONTROL_NAMES = {"random_pairs": "random pairs", "less_noise": "less noise", "all_labels": "all labels"}

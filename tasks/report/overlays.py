@@ -19,14 +19,14 @@ from schemas.config.engine import EngineConfig
 from schemas.config.stages import IngestConfig
 from schemas.errors import DataError
 from schemas.tables import matrix
-from tasks.context import Target
-from tasks.hypotheses import Hypotheses, read_hypotheses
-from tasks.ingest.chains import read_standing
-from tasks.ingest.files import open_file, open_url
-from tasks.ingest.folder import RefusedError
-from tasks.ingest.reading import decode_picture
-from tasks.instances import Instances, instance_ids, load_instances
+from tasks.engine.context import Target
+from tasks.ingest.image.reading import decode_picture
+from tasks.ingest.plan.chains import read_standing
+from tasks.ingest.source.files import open_file, open_url
+from tasks.ingest.source.folder import RefusedError
 from tasks.report.content import Overlay
+from tasks.rows.hypotheses import Hypotheses, read_hypotheses
+from tasks.rows.instances import Instances, instance_ids, load_instances
 
 PEOPLE = 12
 TARGET = Target("wild", "validation")

@@ -15,12 +15,12 @@ from schemas.config.engine import EngineConfig
 from schemas.config.stages import GenerateConfig
 from schemas.digests import canonical_json
 from schemas.errors import DamagedError, StoreError
-from tasks.context import Context
+from tasks.engine.context import Context
+from tasks.engine.sharded import StageResult
 from tasks.gates import GateVerdict
 from tasks.report.facts import RoundFacts, StageRun
 from tasks.report.fill import fill_round
 from tasks.report.page import report_html
-from tasks.sharded import StageResult
 
 _CONFIGURATION = "configuration"
 

@@ -14,9 +14,9 @@ from models.recovery import recover_body
 from models.rendering import Intrinsics, overlay
 from schemas.config.engine import EngineConfig
 from schemas.tables import LABEL_AS_SAMPLE
-from tasks.hypotheses import StoredHypotheses, read_hypotheses
-from tasks.instances import Instances, load_instances
 from tasks.report.overlays import SIDE, photographs
+from tasks.rows.hypotheses import StoredHypotheses, read_hypotheses
+from tasks.rows.instances import Instances, load_instances
 
 _WINNER, _LOSER = (0.35, 0.75, 0.45), (0.9, 0.4, 0.35)
 _SHOWN_SIDE = 160

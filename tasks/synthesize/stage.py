@@ -20,9 +20,9 @@ from infra.shards import Shard, cut
 from infra.stages import StageSpec
 from infra.store import TEMPORARY, Store, no_room_is_told
 from models.bodies import load_body
-from tasks.context import Context, Target
-from tasks.ingest.folder import FolderSource
-from tasks.sharded import ShardOutput, StageResult, run_sharded
+from tasks.engine.context import Context, Target
+from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
+from tasks.ingest.source.folder import FolderSource
 from tasks.synthesize.domains import domain_named
 from tasks.synthesize.write import records_table, write_pictures, write_tables
 

@@ -16,11 +16,11 @@ from flows.run import pipeline
 from flows.run.runner import Line
 from flows.run.session import session
 from schemas.errors import ConfigError
-from tasks.align import align_spec
-from tasks.context import Context, Target
-from tasks.model_store import model_of
+from tasks.engine.context import Context, Target
 from tasks.report.facts import RoundFacts
 from tasks.report.stage import read_facts
+from tasks.rows.models import model_of
+from tasks.train.align_stage import align_spec
 
 _NO_DPO: Mapping[str, Any] = MappingProxyType({"beta": 1e-9, "anchor": 0.0})
 SCORER_TRAIN = Target("scorer", "train")

@@ -10,11 +10,11 @@ from infra.stages import StageRecord, find
 from infra.store import Store
 from schemas.config.engine import EngineConfig
 from tasks.compare import DIVERSITY
-from tasks.context import Target
-from tasks.metric import Metric, read_metrics
+from tasks.engine.context import Target
 from tasks.report.facts import RoundFacts
 from tasks.report.measured import SOURCE, TEST, VALIDATION, Found, found_metrics
 from tasks.report.stage import read_facts
+from tasks.rows.metrics import Metric, read_metrics
 from tests.evidence.controls import CONTROLS
 
 _Row = tuple[str, str, str, Target]

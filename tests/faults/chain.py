@@ -25,16 +25,16 @@ from infra.tables import read
 from schemas.profiles import load_profile
 from schemas.progress import SILENT, Progress, SilentProgress
 from tasks.clean import given_labels
-from tasks.context import Context, Target
-from tasks.evaluate_scorer import evaluate_scorer
+from tasks.engine.context import Context, Target
+from tasks.engine.sharded import StageResult
+from tasks.evaluation.scorer import evaluate_scorer
 from tasks.ingest.annotated import ingest_annotations
-from tasks.ingest.annotations import AnnotationSource
-from tasks.ingest.hypothesis_stage import ingest_hypotheses
+from tasks.ingest.hypotheses.stage import ingest_hypotheses
+from tasks.ingest.people.annotations import AnnotationSource
 from tasks.report.facts import StageRun
-from tasks.sharded import StageResult
-from tasks.synthesize.samples.coco import write_coco
-from tasks.synthesize.samples.preferences import write_hypothesis_cache
-from tasks.synthesize.samples.truth import true_people
+from tests.samples.coco import write_coco
+from tests.samples.preferences import write_hypothesis_cache
+from tests.samples.truth import true_people
 
 CONFIG = load_profile(
     "micro",

@@ -21,8 +21,8 @@ from infra.views import query
 from models.checkpoints import digest_of
 from schemas.errors import EngineError
 from schemas.tables import TABLES
-from tasks.model_store import load_policy, load_scorer
 from tasks.report.stage import read_facts
+from tasks.rows.models import load_policy, load_scorer
 
 HEAD_BYTES, FOOT_BYTES = 8, 2048
 

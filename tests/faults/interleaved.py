@@ -10,7 +10,7 @@ from infra import rounds
 from infra.store import Store
 from infra.vacuum import vacuum
 from tasks.ingest.annotated import ingest_annotations
-from tasks.ingest.annotations import AnnotationSource
+from tasks.ingest.people.annotations import AnnotationSource
 from tests.faults.chain import CONFIG, Walk, go, sources_of, walk_on
 from tests.faults.holding import GO, HELD, at_points, hold, until
 

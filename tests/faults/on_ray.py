@@ -2,13 +2,13 @@
 
 from infra.ray_session import ray_session
 from infra.store import Store
-from tasks.align import align
-from tasks.context import Context
+from tasks.engine.context import Context
 from tasks.generate import generate
 from tasks.score import score
+from tasks.train.align_stage import align
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
-from tests.tasks.test_align import commit_pairs
+from tests.tasks.train.test_align_stage import commit_pairs
 
 CONFIG = micro.CONFIG.model_copy(
     update={

@@ -8,7 +8,7 @@ from schemas.errors import EngineError
 from tasks.generate import generate
 from tasks.pair import pair
 from tasks.score import score
-from tasks.train_base import train_base
+from tasks.train.base_stage import train_base
 from tests.faults.tables import visible
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore

@@ -8,13 +8,13 @@ import json
 import sys
 
 from infra.store import Store
-from tasks.align import align
+from tasks.engine.sharded import StageResult
 from tasks.evaluate import evaluate
 from tasks.generate import generate
-from tasks.sharded import StageResult
+from tasks.train.align_stage import align
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
-from tests.tasks.test_align import commit_pairs
+from tests.tasks.train.test_align_stage import commit_pairs
 
 
 def run(held: MicroStore, stage: str) -> StageResult:

@@ -14,7 +14,7 @@ class Row(NamedTuple):
 CHOSEN = "FAULTS_CHOSEN"
 """The variable that tells `chosen` of the tests, a line each. The tests remove variables that begin with ADHMR."""
 FAULTS = "tests/faults/"
-SHARDED, TRAINING = "tests/tasks/test_sharded.py::", "tests/tasks/training/test_stage.py::"
+SHARDED, TRAINING = "tests/tasks/engine/test_sharded.py::", "tests/tasks/train/test_stage.py::"
 ROWS = (
     Row(
         "the driver is killed at a step of a stage",
@@ -100,8 +100,8 @@ ROWS = (
         "500 bits of data files, logs, models, receipts and facts, drawn by a seed; training checkpoints, plans",
         (f"{FAULTS}test_flipped_bits.py", "tests/infra/test_intact.py", "tests/infra/test_sealed.py",
          "tests/flows/doctor/test_deep.py", f"{TRAINING}test_a_damaged_file_of_an_earlier_run",
-         "tests/tasks/ingest/test_plan_files.py::test_a_damaged_plan_is_said_and_made_again",
-         "tests/tasks/test_model_store.py"),
+         "tests/tasks/ingest/plan/test_files.py::test_a_damaged_plan_is_said_and_made_again",
+         "tests/tasks/rows/test_models.py"),
     ),
     Row(
         "clocks jump, shards of other code",

@@ -16,9 +16,9 @@ from infra.store import Store
 from models.policy import Policy
 from schemas.config.networks import PolicyConfig
 from schemas.tables import build
-from tasks.context import Context
-from tasks.training.stage import train_stage
-from tasks.training.worker import RunFolder
+from tasks.engine.context import Context
+from tasks.train.stage import train_stage
+from tasks.train.worker import RunFolder
 from tests.infra import helpers
 from tests.tasks.micro import CONFIG
 

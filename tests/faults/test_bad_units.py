@@ -13,12 +13,12 @@ import tasks.score
 from infra.store import Store
 from infra.tables import read
 from schemas.profiles import load_profile
-from tasks.align import align
-from tasks.context import Context, Target
-from tasks.hypotheses import Hypotheses
-from tasks.ingest.folder import FolderSource
+from tasks.engine.context import Context, Target
+from tasks.ingest.source.folder import FolderSource
 from tasks.ingest.stage import ingest
 from tasks.pair import pair
+from tasks.rows.hypotheses import Hypotheses
+from tasks.train.align_stage import align
 from tests.faults.nursery import Nursery
 from tests.tasks.conftest import MicroStore
 from tests.tasks.ingest.pictures import folder, jpeg, noise

@@ -21,15 +21,15 @@ from infra.stages import find
 from infra.store import Store
 from infra.tables import read
 from schemas.digests import PACKAGES, code_digest
-from tasks.context import Context, Target
+from tasks.engine.context import Context, Target
 from tasks.ingest.annotated import ingest_annotations
-from tasks.ingest.newest import newest_ingest
-from tasks.synthesize.samples.coco import write_coco
-from tasks.synthesize.samples.truth import true_people
+from tasks.ingest.plan.newest import newest_ingest
 from tests.faults.chain import CONFIG, FIRST, go, hear
 from tests.faults.nursery import Nursery
 from tests.faults.prepared import Prepared
 from tests.faults.tables import different, visible
+from tests.samples.coco import write_coco
+from tests.samples.truth import true_people
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ from infra.stages import StageSpec
 from infra.store import Store
 from infra.tables import live_files, read
 from schemas.errors import DamagedError
-from tasks.context import Context
+from tasks.engine.context import Context
 from tasks.report.stage import report
 from tests.faults import process
 from tests.faults.flips import Readers, drawn, kind_of, summary

@@ -20,8 +20,8 @@ from infra.stages import find
 from infra.store import Store
 from infra.tables import live_files, read
 from schemas.tables import TABLES
-from tasks.model_store import model_of
-from tasks.training.worker import CHECKPOINT, RunFolder
+from tasks.rows.models import model_of
+from tasks.train.worker import CHECKPOINT, RunFolder
 from tests.faults import process
 from tests.tasks.conftest import MicroStore
 

@@ -31,7 +31,7 @@ from infra.tables import read
 from infra.views import query
 from schemas.config.engine import EngineConfig
 from schemas.errors import ConfigError
-from tasks.context import Context
+from tasks.engine.context import Context
 from tasks.report.facts import RoundFacts
 from tasks.report.fill import fill_round
 from tasks.report.stage import read_configuration, read_facts

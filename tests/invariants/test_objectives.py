@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from schemas.config.training import AlignConfig
-from tasks.training import align as module
-from tasks.training.align import AlignRecipe, PreferencePairs
-from tasks.training.data import timesteps, unit_noise
-from tasks.training.loop import Training
-from tests.tasks.training.alignment import AS_THEY_ARE, CROPS, PAIRS, STEPS, random_pairs, recipe, settings
+from tasks.train import align as module
+from tasks.train.align import AlignRecipe, PreferencePairs
+from tasks.train.data import timesteps, unit_noise
+from tasks.train.loop import Training
+from tests.tasks.train.alignment import AS_THEY_ARE, CROPS, PAIRS, STEPS, random_pairs, recipe, settings
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
         "0 -> 1",
     ): "what stands in for joints that are not known is scored and then left out, whatever it is",
     (
-        "tasks/ingest/units.py",
+        "tasks/ingest/people/units.py",
         'pa.field("source", pa.int32(), False, {"description": "which of the sources"}),',
         "False -> True",
     ): "Arrow does not look whether a column without nulls is declared so; the plan is read by name",

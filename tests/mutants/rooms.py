@@ -10,21 +10,21 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
         "tests/models/test_kinematics.py",
     ),
     "models/kinematics.py": ("tests/models/test_kinematics.py", "tests/parity/test_kinematics.py"),
-    "tasks/training/align.py": ("tests/tasks/training/test_align.py", "tests/invariants"),
+    "tasks/train/align.py": ("tests/tasks/train/test_align.py", "tests/invariants"),
     "tasks/pair.py": ("tests/tasks/test_pair.py",),
     "tasks/score.py": ("tests/tasks/test_score.py",),
     "tasks/gates.py": ("tests/tasks/test_gates.py",),
     "tasks/compare.py": ("tests/tasks/test_compare.py",),
     "tasks/clean/filtering.py": ("tests/tasks/test_clean.py",),
     "tasks/clean/pseudo.py": ("tests/tasks/test_clean.py",),
-    "tasks/ingest/units.py": (
-        "tests/tasks/ingest/test_boxes.py",
-        "tests/tasks/ingest/test_spellings.py",
+    "tasks/ingest/people/units.py": (
+        "tests/tasks/ingest/people/test_boxes.py",
+        "tests/tasks/ingest/source/test_spellings.py",
         "tests/tasks/ingest/test_ingest.py",
     ),
-    "tasks/ingest/row_checks.py": (
+    "tasks/ingest/people/row_checks.py": (
         "tests/tasks/ingest/test_row_limits.py",
-        "tests/tasks/ingest/test_row_checks.py",
+        "tests/tasks/ingest/people/test_row_checks.py",
         "tests/tasks/ingest/test_annotated.py",
     ),
     "infra/rounds.py": ("tests/infra/test_rounds.py",),

@@ -25,7 +25,7 @@ class Survivor:
         return Mutant(self.module, line + 1, self.what, self.new, source.splitlines()[line].strip(), changed)
 
 
-_ALIGN, _ALIGN_TESTS = "tasks/training/align.py", ("tests/tasks/training/test_align.py",)
+_ALIGN, _ALIGN_TESTS = "tasks/train/align.py", ("tests/tasks/train/test_align.py",)
 SURVIVORS = (
     Survivor(
         "winner and loser swapped",
@@ -52,7 +52,7 @@ SURVIVORS = (
     Survivor("estimate weight dropped", _ALIGN, "config.estimate * drawn", "drawn", _ALIGN_TESTS),
     Survivor(
         "twists not mirrored with the crop",
-        "tasks/training/augment.py",
+        "tasks/train/augment.py",
         "return torch.where(self._mirrored(twists), mirror_twist(twists), twists)",
         "return twists",
         _ALIGN_TESTS,
@@ -87,14 +87,14 @@ SURVIVORS = (
     ),
     Survivor(
         "key-points of another place compared",
-        "tasks/ingest/row_checks.py",
+        "tasks/ingest/people/row_checks.py",
         "joint not in OTHER_PLACE for joint",
         "True for joint",
         ("tests/tasks/ingest/test_row_limits.py",),
     ),
     Survivor(
         "farthest depth ignored",
-        "tasks/ingest/row_checks.py",
+        "tasks/ingest/people/row_checks.py",
         "depths.min() <= depths.max() <= FARTHEST_M",
         "depths.min()",
         ("tests/tasks/ingest/test_row_limits.py",),

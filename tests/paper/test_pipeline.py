@@ -22,21 +22,21 @@ from models.policy import Policy
 from schemas.config.engine import EngineConfig
 from schemas.profiles import paper
 from schemas.progress import SilentProgress
-from tasks.align import align
-from tasks.context import Context, Target
-from tasks.evaluate_published import evaluate_published
+from tasks.engine.context import Context, Target
+from tasks.evaluation.published import evaluate_published
 from tasks.generate import generate
 from tasks.import_model import import_model
 from tasks.ingest.annotated import ingest_annotations
-from tasks.ingest.annotations import AnnotationSource
-from tasks.model_store import load_policy as store_policy
-from tasks.model_store import model_of
+from tasks.ingest.people.annotations import AnnotationSource
 from tasks.pair import pair
+from tasks.rows.models import load_policy as store_policy
+from tasks.rows.models import model_of
 from tasks.score import score
-from tasks.synthesize.samples.humandata import write_humandata
-from tasks.synthesize.samples.scorehypo import write_scorehypo
-from tasks.synthesize.samples.truth import true_people
+from tasks.train.align_stage import align
 from tests.parity.rules import HRNET_GAINS, published_order, state
+from tests.samples.humandata import write_humandata
+from tests.samples.scorehypo import write_scorehypo
+from tests.samples.truth import true_people
 
 pytestmark = [pytest.mark.paper, pytest.mark.timeout(1800)]
 PEOPLE, HYPOTHESES = 4, 4

@@ -34,10 +34,10 @@ from models.lora import add_low_rank
 from models.policy import Policy
 from schemas.errors import DataError
 from schemas.profiles import paper
-from tasks.context import Context as StageContext
+from tasks.engine.context import Context as StageContext
 from tasks.import_model import import_model
-from tasks.model_store import load_policy as store_policy
-from tasks.model_store import load_scorer
+from tasks.rows.models import load_policy as store_policy
+from tasks.rows.models import load_scorer
 from tests.models.hostile import Hostile
 from tests.parity.rules import FIXTURES, HRNET_GAINS, golden, manifest, normal, published_order, state
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from tasks.export.dpo_json import export_dpo_json
-from tasks.synthesize.samples.truth import true_people
 from tests.parity.rules import FIXTURES
+from tests.samples.truth import true_people
 from tests.tasks.export import tables
 
 

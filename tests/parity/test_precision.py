@@ -22,10 +22,10 @@ from models.item_graph import apply_masks
 from models.recovery import recover_body
 from schemas.config.stages import GenerateConfig
 from schemas.profiles import paper, tiny
-from tasks.context import Target
+from tasks.engine.context import Target
 from tasks.generate import HypothesisMaker
-from tasks.instances import instance_ids, load_instances
-from tasks.model_store import load_policy
+from tasks.rows.instances import instance_ids, load_instances
+from tasks.rows.models import load_policy
 from tests.conftest import PARITY_STORE
 from tests.parity.rules import HRNET_GAINS, assert_golden, normal, state, uniform
 

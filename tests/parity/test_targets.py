@@ -10,7 +10,7 @@ from models import cameras, published_crops
 from models.hrnet_condition import MEAN, SPREAD
 from models.kinematics import twist_from_rotations
 from models.quaternions import quaternions_from_rotations
-from tasks.ingest.published_crop import cut_published_crop
+from tasks.ingest.image.published_crop import cut_published_crop
 from tests.parity.body import body
 from tests.parity.people import COUNT, INTRINSICS, TARGETS, label, people, target
 from tests.parity.rules import QUATERNIONS, assert_golden, golden, normal, rng

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from infra.store import Store
-from tasks.context import Context
+from tasks.engine.context import Context
 from tests.tasks import micro
 
 

@@ -23,9 +23,9 @@ from schemas.digests import bytes_digest
 from schemas.ids import image_id, instance_id
 from schemas.profiles import micro
 from schemas.tables import build
-from tasks.context import Target
-from tasks.ingest.crop import cut_crop
-from tasks.model_store import model_rows, save_model
+from tasks.engine.context import Target
+from tasks.ingest.image.crop import cut_crop
+from tasks.rows.models import model_rows, save_model
 from tasks.synthesize import Domain, Picture, domain_named, make_picture
 
 CONFIG = micro()

@@ -21,9 +21,9 @@ from schemas.tables import LABEL_AS_SAMPLE, build, matrix
 from tasks.clean import best_share, given_labels, keep, pseudo_label, pseudo_label_spec, score_labels, swaps
 from tasks.clean.names import INCOMPLETE
 from tasks.generate import generate
-from tasks.hypotheses import generated_ids, read_hypotheses
-from tasks.instances import labelled_crops, load_instances
-from tasks.metric import read_metrics
+from tasks.rows.hypotheses import generated_ids, read_hypotheses
+from tasks.rows.instances import labelled_crops, load_instances
+from tasks.rows.metrics import read_metrics
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

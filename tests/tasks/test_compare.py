@@ -13,11 +13,11 @@ from models.statistics import bootstrap_mean, overall_spearman, paired_bootstrap
 from schemas.config.stages import EvaluateConfig
 from schemas.errors import DataError
 from tasks.compare import ERRORS, EvaluationTable, compare, compare_spec, evaluation_table, measure, ranking
-from tasks.context import Target
+from tasks.engine.context import Target
 from tasks.evaluate import evaluate
-from tasks.hypotheses import read_hypotheses
-from tasks.instances import load_instances
-from tasks.metric import Metric, read_metrics
+from tasks.rows.hypotheses import read_hypotheses
+from tasks.rows.instances import load_instances
+from tasks.rows.metrics import Metric, read_metrics
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

@@ -15,9 +15,9 @@ from models.kinematics import solve_rotations
 from schemas.config.stages import EvaluateConfig
 from tasks.evaluate import NO_LABEL, ErrorMeter, evaluate, evaluate_spec
 from tasks.generate import generate
-from tasks.hypotheses import Hypotheses, generated_ids, read_hypotheses
-from tasks.instances import load_instances
 from tasks.pair import read_scores
+from tasks.rows.hypotheses import Hypotheses, generated_ids, read_hypotheses
+from tasks.rows.instances import load_instances
 from tasks.score import score
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore

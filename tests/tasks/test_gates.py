@@ -9,11 +9,11 @@ from infra.shards import Tally
 from models.statistics import Interval
 from schemas.config.stages import GateConfig
 from schemas.errors import DataError
-from tasks.context import Target
+from tasks.engine.context import Target
 from tasks.gates import all_passed, gates_before_promotion, gates_before_training, margins_of, why_not
 from tasks.generate import generate
-from tasks.metric import Metric
 from tasks.pair import pair
+from tasks.rows.metrics import Metric
 from tasks.score import score
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore

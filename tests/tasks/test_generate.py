@@ -20,13 +20,13 @@ from schemas.config.stages import GenerateConfig
 from schemas.errors import ConfigError, DataError, GateError
 from schemas.tables import matrix
 from tasks import generate as module
-from tasks.actors import microbatches
-from tasks.context import Context
+from tasks.engine.context import Context
+from tasks.engine.sharded import do_shard
+from tasks.engine.worker import microbatches
 from tasks.generate import GenerateWorker, HypothesisMaker, generate, generate_spec
-from tasks.hypotheses import Hypotheses, generated_ids, read_hypotheses
-from tasks.instances import Instances, load_instances
-from tasks.model_store import load_policy
-from tasks.sharded import do_shard
+from tasks.rows.hypotheses import Hypotheses, generated_ids, read_hypotheses
+from tasks.rows.instances import Instances, load_instances
+from tasks.rows.models import load_policy
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

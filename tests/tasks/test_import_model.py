@@ -7,9 +7,9 @@ import pytest
 from infra.store import Store
 from infra.tables import read
 from schemas.errors import DataError
-from tasks.context import Context
+from tasks.engine.context import Context
 from tasks.import_model import import_model
-from tasks.model_store import find_model, load_policy
+from tasks.rows.models import find_model, load_policy
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

@@ -11,9 +11,9 @@ from schemas.config.stages import PairConfig
 from schemas.errors import ConfigError
 from schemas.tables import LABEL_AS_SAMPLE, matrix
 from tasks.generate import generate
-from tasks.hypotheses import generated_ids, read_hypotheses
-from tasks.instances import instance_ids, load_instances
 from tasks.pair import IDENTICAL, MARGIN, SCORES_EQUAL, choose_pairs, pair, pair_spec, read_scores
+from tasks.rows.hypotheses import generated_ids, read_hypotheses
+from tasks.rows.instances import instance_ids, load_instances
 from tasks.score import score
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore

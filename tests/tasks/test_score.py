@@ -13,10 +13,10 @@ from schemas.config.stages import ScoreConfig
 from schemas.errors import DataError
 from tasks import score as module
 from tasks.generate import generate
-from tasks.hypotheses import generated_ids, read_hypotheses
-from tasks.instances import load_instances
-from tasks.model_store import load_scorer
 from tasks.pair import read_scores
+from tasks.rows.hypotheses import generated_ids, read_hypotheses
+from tasks.rows.instances import load_instances
+from tasks.rows.models import load_scorer
 from tasks.score import HypothesisScorer, score, score_spec
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore

@@ -10,9 +10,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats.json_rows import shown
 from tasks.ingest.formats.json_stream import items
+from tasks.ingest.source.folder import RefusedError
 
 NOT_LISTED = "image not listed"
 

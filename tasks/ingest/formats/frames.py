@@ -16,8 +16,8 @@ from PIL import Image
 
 from schemas.errors import DataError
 from schemas.regular_files import open_regular
-from tasks.ingest.folder import printable
-from tasks.ingest.signatures import HEAD, stranger, tar_in_words
+from tasks.ingest.source.folder import printable
+from tasks.ingest.source.signatures import HEAD, stranger, tar_in_words
 
 JPEG_QUALITY: Final = 95
 _ABOUT: Final = "video.json"

@@ -11,20 +11,20 @@ from pathlib import Path
 import pyarrow as pa
 
 from schemas.errors import DataError
-from tasks.ingest.annotations import ROWS_AT_ONCE, AnnotationSource, Survey, batch
-from tasks.ingest.files import local_file, open_url
-from tasks.ingest.folder import printable
 from tasks.ingest.formats.humandata_file import COMPRESSED, KEYPOINTS_2D, KEYPOINTS_3D, HumanDataFile
 from tasks.ingest.formats.humandata_rows import HumanDataRows
 from tasks.ingest.formats.humandata_variants import PLAIN, options_of
-from tasks.ingest.npz_columns import Npz
+from tasks.ingest.people.annotations import ROWS_AT_ONCE, AnnotationSource, Survey, batch
+from tasks.ingest.source.files import local_file, open_url
+from tasks.ingest.source.folder import printable
+from tasks.ingest.source.npz_columns import Npz
 
 _KNOWN = {"image_path", "bbox_xywh", "smplx", "smpl", "smplh", "meta", "misc", "gender", COMPRESSED, "__data_len__"}
 _ALSO_KNOWN = {"keypoints2d_mask", "keypoints3d_mask", "lhand_bbox_xywh", "rhand_bbox_xywh", "face_bbox_xywh"}
 
 
 class HumanData:
-    """Reads HumanData (a `tasks.ingest.annotations.Reader`). Options: see `humandata_variants.Options`.
+    """Reads HumanData (a `tasks.ingest.people.annotations.Reader`). Options: see `humandata_variants.Options`.
 
     Raises DataError for a source that can't be used as a whole.
     """

@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.ingest.column import Column
+from tasks.ingest.source.column import Column
 
 NOT_FINITE, NOT_READABLE, WRONG_COUNT = "not finite", "row not readable", "key-point count"
 _LARGEST: Final = 1e6

@@ -9,11 +9,11 @@ from scipy.spatial.transform import Rotation
 
 from models.skeleton import BETAS
 from schemas.errors import DataError
-from tasks.ingest.column import Column
-from tasks.ingest.folder import printable
 from tasks.ingest.formats.humandata_block import NOT_READABLE, Block, Values, sampled
 from tasks.ingest.formats.humandata_file import HumanDataFile
 from tasks.ingest.formats.humandata_variants import Options
+from tasks.ingest.source.column import Column
+from tasks.ingest.source.folder import printable
 
 _BODY_POSE: Final = {"smplx": 63, "smplh": 63, "smpl": 69}
 _FINGERS: Final = 45

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import DataError
-from tasks.ingest.column import Column, column_of
-from tasks.ingest.folder import printable
 from tasks.ingest.formats.keypoints import HUMAN_DATA, names_of, places
-from tasks.ingest.npz_columns import Npz
+from tasks.ingest.source.column import Column, column_of
+from tasks.ingest.source.folder import printable
+from tasks.ingest.source.npz_columns import Npz
 
 RELATIVE_HANDS: Final = "relative to the mean hand"
 """What exported files say of their hands in `misc`."""

@@ -1,20 +1,20 @@
-"""Rows of a HumanData file as rows of `tasks.ingest.annotations`, a block at a time."""
+"""Rows of a HumanData file as rows of `tasks.ingest.people.annotations`, a block at a time."""
 
 from typing import Any
 
 import numpy as np
 
 from schemas.errors import DataError
-from tasks.ingest.agreement import root_relative
-from tasks.ingest.box_checks import are_corners, check_box_form, check_box_points, extent
-from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats.humandata_block import NOT_FINITE, WRONG_COUNT, Block, Values, sampled
 from tasks.ingest.formats.humandata_body import HumanDataBody
 from tasks.ingest.formats.humandata_file import HumanDataFile, KeyPoints
 from tasks.ingest.formats.humandata_variants import CAMERA, ROOT, UNUSED, Options
 from tasks.ingest.formats.keypoints import BY_MODEL, BY_NAMES, HUMAN36M, JOINTS_29
-from tasks.ingest.lengths import SMPL_BONES, unit_of
-from tasks.ingest.posed import NO_PLACE
+from tasks.ingest.people.agreement import root_relative
+from tasks.ingest.people.box_checks import are_corners, check_box_form, check_box_points, extent
+from tasks.ingest.people.lengths import SMPL_BONES, unit_of
+from tasks.ingest.people.posed import NO_PLACE
+from tasks.ingest.source.folder import RefusedError
 
 
 class HumanDataRows:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from schemas.errors import DataError
-from tasks.ingest.annotations import AnnotationSource
+from tasks.ingest.people.annotations import AnnotationSource
 
 _OPTIONS: Final = ("variant", "zero_betas", "gendered", "body", "image_size", "label_kind", "keypoints3d")
 CAMERA, ROOT, UNUSED = "camera", "root", "unused"

@@ -15,9 +15,6 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.errors import DataError
-from tasks.ingest.annotations import ROWS_AT_ONCE, AnnotationSource, Survey
-from tasks.ingest.files import open_url
-from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats.list_cache import Entry, ListCache
 from tasks.ingest.formats.preferences import (
     JOINTS_SHAPE,
@@ -38,6 +35,9 @@ from tasks.ingest.formats.preferences import (
     vector,
     whole_number,
 )
+from tasks.ingest.people.annotations import ROWS_AT_ONCE, AnnotationSource, Survey
+from tasks.ingest.source.files import open_url
+from tasks.ingest.source.folder import RefusedError
 
 NAME: Final = "multihypo-npz"
 HYPOTHESES: Final = pa.schema([

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tasks.ingest.annotations import ROWS_AT_ONCE, batch
-from tasks.ingest.boxes import LARGEST
-from tasks.ingest.folder import RefusedError, printable
+from tasks.ingest.people.annotations import ROWS_AT_ONCE, batch
+from tasks.ingest.people.boxes import LARGEST
+from tasks.ingest.source.folder import RefusedError, printable
 
 MISSING: Final = "key missing"
 UNREADABLE: Final = "row not readable"

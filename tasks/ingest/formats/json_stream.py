@@ -18,7 +18,7 @@ import numpy as np
 
 from schemas.errors import DataError
 from schemas.regular_files import open_regular
-from tasks.ingest.text_files import as_utf8
+from tasks.ingest.source.text_files import as_utf8
 
 _CHUNK: Final = 1 << 18
 _LONGEST: Final = 1 << 24

@@ -22,8 +22,8 @@ HUMAN36M: Final = "h36m_mmpose"
 OTHER_PLACE: Final[tuple[int, ...]] = (15, 22, 23, 24)
 """Those of the 29 that have another place by name than by body model."""
 BY_NAMES, BY_BODY, BY_MODEL = "names", "body", "model"
-"""The values of `joints_by` in `tasks.ingest.annotations`: key-points of equal names, the 29 of a body, and key-points
-of equal names that the body beside them gave."""
+"""The values of `joints_by` in `tasks.ingest.people.annotations`: key-points of equal names, the 29 of a body, and
+key-points of equal names that the body beside them gave."""
 
 
 @functools.cache

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from schemas.errors import DataError
-from tasks.ingest.files import local_file
-from tasks.ingest.folder import RefusedError, printable
 from tasks.ingest.formats.preferences import UNREADABLE, shown
-from tasks.ingest.npz_columns import Npz
+from tasks.ingest.source.files import local_file
+from tasks.ingest.source.folder import RefusedError, printable
+from tasks.ingest.source.npz_columns import Npz
 
 _COUNT, _STRATEGY = "data_len", "data_strategy"
 _MISSING_AT_MOST = 100

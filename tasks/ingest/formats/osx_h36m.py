@@ -22,9 +22,6 @@ from scipy.spatial.transform import Rotation
 
 from models.skeleton import BETAS
 from schemas.errors import ConfigError, DataError
-from tasks.ingest.annotations import AnnotationSource, Survey
-from tasks.ingest.files import local_file
-from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats import json_rows
 from tasks.ingest.formats.disk_table import DiskTable, ImageTable
 from tasks.ingest.formats.json_rows import (
@@ -41,7 +38,10 @@ from tasks.ingest.formats.json_rows import (
 )
 from tasks.ingest.formats.json_stream import items, pairs
 from tasks.ingest.formats.scorehypo import COUNTED_UP_TO, root_of
-from tasks.ingest.lengths import HUMAN36M_BONES, unit_of
+from tasks.ingest.people.annotations import AnnotationSource, Survey
+from tasks.ingest.people.lengths import HUMAN36M_BONES, unit_of
+from tasks.ingest.source.files import local_file
+from tasks.ingest.source.folder import RefusedError
 
 SUBJECTS: Final = {"train": (1, 5, 6, 7, 8), "test": (9, 11)}
 TEST_CAMERAS: Final = ("4",)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.published_crops import CROP_PX, normalised_joints
 from schemas.errors import DataError
-from tasks.ingest.folder import RefusedError, printable
+from tasks.ingest.source.folder import RefusedError, printable
 
 JOINTS_SHAPE: Final = (29, 3)
 TWIST_SHAPE: Final = (23, 2)

@@ -13,12 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import DataError, EngineError
-from tasks.ingest.annotations import AnnotationSource
-from tasks.ingest.box_tables import csv_columns
-from tasks.ingest.boxes import REQUIRED, read_boxes
-from tasks.ingest.contents import contents_of, table_within
-from tasks.ingest.files import is_local, local_file, open_file, open_url
-from tasks.ingest.folder import Folder, FolderSource, is_picture, printable
 from tasks.ingest.formats.frames import VideoFile
 from tasks.ingest.formats.humandata import files_of
 from tasks.ingest.formats.json_stream import begins_with, items
@@ -27,10 +21,16 @@ from tasks.ingest.formats.osx_h36m import SUFFIXES
 from tasks.ingest.formats.scorehypo_sets import recognise as set_of
 from tasks.ingest.formats.scorer_cache import ScorerCacheReader
 from tasks.ingest.formats.video import COLUMNS, MAX_PIXELS
-from tasks.ingest.npz_columns import Npz
-from tasks.ingest.signatures import Stranger, stranger, tar_in_words
-from tasks.ingest.spellings import keys_in
-from tasks.ingest.text_files import as_utf8, without_gz
+from tasks.ingest.people.annotations import AnnotationSource
+from tasks.ingest.people.box_tables import csv_columns
+from tasks.ingest.people.boxes import REQUIRED, read_boxes
+from tasks.ingest.source.contents import contents_of, table_within
+from tasks.ingest.source.files import is_local, local_file, open_file, open_url
+from tasks.ingest.source.folder import Folder, FolderSource, is_picture, printable
+from tasks.ingest.source.npz_columns import Npz
+from tasks.ingest.source.signatures import Stranger, stranger, tar_in_words
+from tasks.ingest.source.spellings import keys_in
+from tasks.ingest.source.text_files import as_utf8, without_gz
 
 VIDEOS: Final = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".flv"})
 _HEAD = 4096

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from schemas.errors import ConfigError
-from tasks.ingest.annotations import AnnotationSource, Reader
 from tasks.ingest.formats.coco import CocoReader
 from tasks.ingest.formats.humandata import HumanData
 from tasks.ingest.formats.hypothesis_cache import HypothesisCacheReader
@@ -15,6 +14,7 @@ from tasks.ingest.formats.pair_json import PairJsonReader
 from tasks.ingest.formats.scorehypo import ScoreHypoReader
 from tasks.ingest.formats.scorer_cache import ScorerCacheReader
 from tasks.ingest.formats.video import VideoReader
+from tasks.ingest.people.annotations import AnnotationSource, Reader
 
 Brings: TypeAlias = Literal["pictures", "people", "pairs", "hypotheses"]
 """pictures: a folder and tables. people: rows of ANNOTATIONS. pairs: of people who are in the tables. hypotheses: with

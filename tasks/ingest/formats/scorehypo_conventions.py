@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.skeleton import BETAS
-from tasks.ingest.agreement import root_relative
-from tasks.ingest.box_checks import are_corners, extent
-from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats import json_rows
 from tasks.ingest.formats.scorehypo_rows import HUMAN36M_COUNT, MPI_INF_3DHP, Agreed, joints_of, picture_path
 from tasks.ingest.formats.scorehypo_sets import PublishedSet
-from tasks.ingest.lengths import HUMAN36M_BONES, limbs, unit_of
+from tasks.ingest.people.agreement import root_relative
+from tasks.ingest.people.box_checks import are_corners, extent
+from tasks.ingest.people.lengths import HUMAN36M_BONES, limbs, unit_of
+from tasks.ingest.source.folder import RefusedError
 
 ROWS_LOOKED_AT: Final = 200
 _TEST_3DHP_BONES: Final = limbs((8, 9, 10), (11, 12, 13), arms=((2, 3, 4), (5, 6, 7)))

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from schemas.errors import DataError
-from tasks.ingest.annotations import ROWS_AT_ONCE, AnnotationSource, Survey
-from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats.list_cache import Entry, ListCache
 from tasks.ingest.formats.preferences import JUDGEMENT, PLACE, UNREADABLE, batched, field, needed, numbers, shown, text
+from tasks.ingest.people.annotations import ROWS_AT_ONCE, AnnotationSource, Survey
+from tasks.ingest.source.folder import RefusedError
 
 NAME: Final = "scorer-eval"
 SCORED: Final = pa.schema([

@@ -14,12 +14,12 @@ from typing import Any, Final
 import pyarrow as pa
 
 from schemas.errors import DataError
-from tasks.ingest.annotations import ROWS_AT_ONCE, AnnotationSource, Survey, batch
-from tasks.ingest.boxes import BoxTable, parse_row, person_of, read_boxes
-from tasks.ingest.files import local_file
-from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats.frames import Frames, VideoFile
 from tasks.ingest.formats.preferences import UNREADABLE, shown
+from tasks.ingest.people.annotations import ROWS_AT_ONCE, AnnotationSource, Survey, batch
+from tasks.ingest.people.boxes import BoxTable, parse_row, person_of, read_boxes
+from tasks.ingest.source.files import local_file
+from tasks.ingest.source.folder import RefusedError
 
 NAME: Final = "video"
 COLUMNS: Final = ("frame", "x", "y", "w", "h")

@@ -21,14 +21,14 @@ from flows.cli.main import app
 from infra.stages import records
 from infra.store import Store
 from infra.tables import read
-from tasks.context import Target
+from tasks.engine.context import Target
 from tasks.ingest.formats.registry import FORMATS
-from tasks.ingest.newest import newest_ingest
-from tasks.synthesize.samples.humandata import write_humandata
-from tasks.synthesize.samples.preferences import write_hypothesis_cache, write_pair_json, write_scorer_cache
-from tasks.synthesize.samples.scorehypo import write_scorehypo
-from tasks.synthesize.samples.truth import TruePerson, true_people
-from tasks.synthesize.samples.video import write_video
+from tasks.ingest.plan.newest import newest_ingest
+from tests.samples.humandata import write_humandata
+from tests.samples.preferences import write_hypothesis_cache, write_pair_json, write_scorer_cache
+from tests.samples.scorehypo import write_scorehypo
+from tests.samples.truth import TruePerson, true_people
+from tests.samples.video import write_video
 from tests.tasks.ingest import pictures
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from infra.stages import commit_rows
 from infra.store import Store
 from schemas.errors import EngineError
 from schemas.profiles import micro
-from tasks.context import Context
+from tasks.engine.context import Context
 
 
 @pytest.fixture

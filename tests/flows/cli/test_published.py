@@ -16,8 +16,8 @@ from flows.evaluate_published import ingested, order_of, target_of
 from infra.stages import records
 from infra.store import Store
 from schemas.errors import ConfigError, DataError
-from tasks.context import Target
-from tasks.metric import read_metrics
+from tasks.engine.context import Target
+from tasks.rows.metrics import read_metrics
 from tests.tasks import micro
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

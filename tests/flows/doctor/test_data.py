@@ -16,17 +16,17 @@ from typer.testing import CliRunner, Result
 from flows.cli.main import app
 from flows.doctor.data import examine_data
 from flows.run.ingest_request import request
-from tasks.ingest.annotations import AnnotationSource
 from tasks.ingest.formats.recognition import recognise
 from tasks.ingest.formats.registry import FORMATS
-from tasks.synthesize.samples.coco import write_coco
-from tasks.synthesize.samples.humandata import write_humandata
-from tasks.synthesize.samples.osx_h36m import write_osx_h36m
-from tasks.synthesize.samples.preferences import write_hypothesis_cache, write_pair_json, write_scorer_cache
-from tasks.synthesize.samples.scorehypo import write_scorehypo
-from tasks.synthesize.samples.truth import TruePerson, true_people
-from tasks.synthesize.samples.video import write_video
+from tasks.ingest.people.annotations import AnnotationSource
 from tests.models.hostile import Hostile
+from tests.samples.coco import write_coco
+from tests.samples.humandata import write_humandata
+from tests.samples.osx_h36m import write_osx_h36m
+from tests.samples.preferences import write_hypothesis_cache, write_pair_json, write_scorer_cache
+from tests.samples.scorehypo import write_scorehypo
+from tests.samples.truth import TruePerson, true_people
+from tests.samples.video import write_video
 from tests.tasks.ingest import pictures
 
 

@@ -17,9 +17,9 @@ from infra.begun import note_begin
 from infra.stages import StageSpec
 from infra.store import Store
 from infra.tables import live_files
-from tasks.context import Context
-from tasks.model_store import model_path
+from tasks.engine.context import Context
 from tasks.report.stage import report
+from tasks.rows.models import model_path
 from tests.infra import helpers
 from tests.tasks import micro
 from tests.tasks.report.test_facts import facts

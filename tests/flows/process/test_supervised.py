@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[3]
 BEGIN = """
 import os, signal, subprocess, sys, time
-from flows import supervised
+from flows.process import supervised
 from infra import ending
 from infra.ray_watch import start_deadline
 from schemas.errors import DataError

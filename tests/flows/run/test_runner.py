@@ -17,10 +17,10 @@ from infra.stages import StageSpec, commit_rows
 from infra.store import Store
 from schemas.errors import EngineError
 from schemas.profiles import micro
-from tasks.context import Context
-from tasks.model_store import SavedModel, model_rows
+from tasks.engine.context import Context
+from tasks.engine.sharded import StageResult
 from tasks.report.facts import StageRun
-from tasks.sharded import StageResult
+from tasks.rows.models import SavedModel, model_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

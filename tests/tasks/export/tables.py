@@ -8,8 +8,8 @@ import torch
 
 from models.cameras import affine_intrinsics, crop_affine, square_box, uvd_from_camera
 from schemas.tables import FLOAT_VECTOR, build
-from tasks.ingest.crop import encode_crop
-from tasks.synthesize.samples.truth import TruePerson
+from tasks.ingest.image.crop import encode_crop
+from tests.samples.truth import TruePerson
 
 SIZE = 64
 

@@ -10,7 +10,7 @@ from infra.stages import StageSpec, commit_rows
 from infra.store import Store
 from schemas.errors import DataError
 from tasks.export.chosen import Wanted, choose_labels, choose_pairs, ingests_of, pair_rows, people_rows
-from tasks.synthesize.samples.truth import true_people
+from tests.samples.truth import true_people
 from tests.tasks.export import tables
 
 PEOPLE = true_people(2)

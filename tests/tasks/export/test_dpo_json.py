@@ -11,9 +11,9 @@ import pytest
 from models.published_crops import CROP_PX
 from schemas.errors import DataError
 from tasks.export.dpo_json import PAIR_COLUMNS, export_dpo_json
-from tasks.ingest.annotations import AnnotationSource
 from tasks.ingest.formats.pair_json import KEYS, PairJsonReader
-from tasks.synthesize.samples.truth import TruePerson, true_people
+from tasks.ingest.people.annotations import AnnotationSource
+from tests.samples.truth import TruePerson, true_people
 from tests.tasks.export import tables
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from models.skeleton import JOINT_NAMES
 from schemas.errors import DataError
 from tasks.export.trl import export_trl, trl_schema
-from tasks.synthesize.samples.truth import TruePerson, true_people
+from tests.samples.truth import TruePerson, true_people
 from tests.tasks.export import tables
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from infra.store import Store
-from tasks.context import Context
-from tasks.synthesize.samples.truth import TruePerson, true_people
+from tasks.engine.context import Context
 from tests.models.smplx_file import smplx_arrays
+from tests.samples.truth import TruePerson, true_people
 from tests.tasks import micro
 
 GATES = micro.CONFIG.gates.model_copy(update={"max_failed_share": 1.0})

@@ -13,11 +13,11 @@ import numpy as np
 
 from infra.ray_session import ray_session
 from infra.store import Store
-from tasks.context import Context
+from tasks.engine.context import Context
 from tasks.ingest.annotated import ingest_annotations
-from tasks.ingest.annotations import AnnotationSource
-from tasks.synthesize.samples.humandata import members
-from tasks.synthesize.samples.truth import true_people, write_pictures
+from tasks.ingest.people.annotations import AnnotationSource
+from tests.samples.humandata import members
+from tests.samples.truth import true_people, write_pictures
 from tests.tasks import micro
 
 PEOPLE = 50

@@ -9,8 +9,8 @@ from PIL import Image
 from infra.store import Store
 from schemas.profiles import load_profile
 from schemas.progress import SilentProgress
-from tasks.context import Context
-from tasks.ingest.folder import FolderSource
+from tasks.engine.context import Context
+from tasks.ingest.source.folder import FolderSource
 
 
 def noise(width: int = 60, height: int = 80, seed: int = 0) -> Image.Image:

@@ -22,23 +22,23 @@ from models.published_crops import joint_box, published_square
 from models.smplx_body import load_smplx_body
 from schemas.errors import DataError, GateError
 from schemas.tables import matrix
-from tasks.context import Context, Target
+from tasks.engine.context import Context, Target
+from tasks.engine.sharded import StageResult
 from tasks.ingest import annotated
-from tasks.ingest import planned as planning
 from tasks.ingest.annotated import ingest_annotations
-from tasks.ingest.annotations import AnnotationSource
-from tasks.ingest.chains import read_standing
-from tasks.ingest.hashes import Known, perceptual_hash
-from tasks.ingest.planned import GONE
-from tasks.ingest.published_crop import cut_published_crop
-from tasks.instances import instance_ids, load_instances
-from tasks.sharded import StageResult
-from tasks.synthesize.samples.coco import write_coco
-from tasks.synthesize.samples.humandata import members, write_humandata
-from tasks.synthesize.samples.osx_h36m import write_osx_h36m
-from tasks.synthesize.samples.scorehypo import write_scorehypo
-from tasks.synthesize.samples.truth import TruePerson, write_pictures
-from tasks.synthesize.samples.video import write_video
+from tasks.ingest.image.hashes import Known, perceptual_hash
+from tasks.ingest.image.published_crop import cut_published_crop
+from tasks.ingest.people.annotations import AnnotationSource
+from tasks.ingest.plan import annotations as planning
+from tasks.ingest.plan.annotations import GONE
+from tasks.ingest.plan.chains import read_standing
+from tasks.rows.instances import instance_ids, load_instances
+from tests.samples.coco import write_coco
+from tests.samples.humandata import members, write_humandata
+from tests.samples.osx_h36m import write_osx_h36m
+from tests.samples.scorehypo import write_scorehypo
+from tests.samples.truth import TruePerson, write_pictures
+from tests.samples.video import write_video
 from tests.tasks.ingest.conftest import CONFIG, GATES
 
 pytestmark = pytest.mark.slow

@@ -14,15 +14,15 @@ from infra.tables import read
 from models.bodies import BUILT_IN
 from schemas.errors import ConfigError, GateError
 from schemas.progress import SilentProgress
-from tasks.context import Context
-from tasks.ingest.annotations import AnnotationSource
-from tasks.ingest.chains import read_standing
+from tasks.engine.context import Context
 from tasks.ingest.formats.keypoints import HUMAN_DATA, JOINTS_29, places
-from tasks.synthesize.samples.coco import write_coco
-from tasks.synthesize.samples.humandata import members, write_humandata
-from tasks.synthesize.samples.osx_h36m import write_osx_h36m
-from tasks.synthesize.samples.scorehypo import write_scorehypo
-from tasks.synthesize.samples.truth import TruePerson, write_pictures
+from tasks.ingest.people.annotations import AnnotationSource
+from tasks.ingest.plan.chains import read_standing
+from tests.samples.coco import write_coco
+from tests.samples.humandata import members, write_humandata
+from tests.samples.osx_h36m import write_osx_h36m
+from tests.samples.scorehypo import write_scorehypo
+from tests.samples.truth import TruePerson, write_pictures
 from tests.tasks.ingest.test_annotated import SETS, configured, failed, ingest, limited, of_people
 
 pytestmark = pytest.mark.slow

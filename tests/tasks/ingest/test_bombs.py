@@ -14,19 +14,19 @@ from models.checkpoints import read_torch
 from models.restricted_pickle import load_restricted
 from schemas.errors import DataError
 from tasks.clean.given import _file_bytes
-from tasks.ingest import parquet_files, text_files
-from tasks.ingest.boxes import read_boxes
-from tasks.ingest.files import content_digest, local_file, read_url
 from tasks.ingest.formats.json_stream import items
-from tasks.ingest.npz_columns import Npz
+from tasks.ingest.people.boxes import read_boxes
+from tasks.ingest.source import parquet_files, text_files
+from tasks.ingest.source.files import content_digest, local_file, read_url
+from tasks.ingest.source.npz_columns import Npz
 from tests.bombs import endless_json, equal_rows, said_in_bounds, zeros_npz
 
 READ = """
 from pathlib import Path
 from models.body_files import read_arrays_file
 from schemas.errors import DataError
-from tasks.ingest.boxes import read_boxes
-from tasks.ingest.npz_columns import Npz
+from tasks.ingest.people.boxes import read_boxes
+from tasks.ingest.source.npz_columns import Npz
 """
 CODE = """
 folder = Path(sys.argv[1])
@@ -88,7 +88,7 @@ def test_a_header_that_speaks_of_more_than_there_is_is_refused(tmp_path: Path, c
 
 
 def test_limits_hold_for_tables_of_any_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.ingest.box_tables.MOST_ROWS", 2)
+    monkeypatch.setattr("tasks.ingest.people.box_tables.MOST_ROWS", 2)
     row = '{"path": "a.jpg", "x": 1, "y": 1, "w": 1, "h": 1}'
     (tmp_path / "boxes.json").write_text(f"[{row}, {row}, {row}]")
     (tmp_path / "boxes.csv").write_text("path,x,y,w,h\n" + "a.jpg,1,1,1,1\n" * 3)

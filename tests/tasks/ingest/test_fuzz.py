@@ -11,14 +11,14 @@ import pytest
 from infra.store import Store
 from infra.tables import read
 from schemas.errors import DataError
-from tasks.context import Context
+from tasks.engine.context import Context
 from tasks.ingest.annotated import ingest_annotations
-from tasks.ingest.annotations import AnnotationSource
 from tasks.ingest.formats.registry import reader_of
-from tasks.synthesize.samples.coco import write_coco
-from tasks.synthesize.samples.humandata import members
-from tasks.synthesize.samples.scorehypo import write_scorehypo
-from tasks.synthesize.samples.truth import TruePerson, true_people, write_pictures
+from tasks.ingest.people.annotations import AnnotationSource
+from tests.samples.coco import write_coco
+from tests.samples.humandata import members
+from tests.samples.scorehypo import write_scorehypo
+from tests.samples.truth import TruePerson, true_people, write_pictures
 from tests.tasks.ingest.formats.mutations import broken, mutated
 from tests.tasks.ingest.formats.test_humandata import ODD
 from tests.tasks.ingest.npz_files import saved

@@ -23,8 +23,8 @@ from models.bodies import load_body
 from models.cameras import apply_affine, project
 from schemas.errors import DataError, GateError
 from schemas.tables import matrix
-from tasks.context import Context
-from tasks.ingest.folder import FolderSource
+from tasks.engine.context import Context
+from tasks.ingest.source.folder import FolderSource
 from tasks.ingest.stage import ingest, ingest_spec
 from tasks.synthesize.stage import synthesize, synthetic_sources
 from tests.tasks.ingest.pictures import Heard, context, exif, folder, jpeg, noise, source

@@ -9,13 +9,13 @@ import pytest
 from infra.store import Store
 from infra.tables import read
 from schemas.errors import ConfigError, DataError
-from tasks.context import Context
+from tasks.engine.context import Context
 from tasks.ingest.annotated import ingest_annotations
-from tasks.ingest.contents import contents_of
-from tasks.ingest.folder import LINKED_FOLDER, LOCKED_FOLDER, Folder, FolderSource, LeftOut, RefusedError
+from tasks.ingest.source.contents import contents_of
+from tasks.ingest.source.folder import LINKED_FOLDER, LOCKED_FOLDER, Folder, FolderSource, LeftOut, RefusedError
 from tasks.ingest.stage import ingest, ingest_spec
-from tasks.synthesize.samples.humandata import write_humandata
-from tasks.synthesize.samples.truth import true_people
+from tests.samples.humandata import write_humandata
+from tests.samples.truth import true_people
 from tests.tasks.ingest.pictures import Heard, context, folder, jpeg, noise
 from tests.tasks.ingest.test_annotated import CONFIG
 

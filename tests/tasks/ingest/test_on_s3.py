@@ -17,24 +17,24 @@ from flows.cli.export import export
 from infra.store import Store
 from infra.tables import read
 from schemas.errors import DataError
-from tasks.context import Context, Target
+from tasks.engine.context import Context, Target
 from tasks.ingest.annotated import ingest_annotations
-from tasks.ingest.annotations import AnnotationSource
-from tasks.ingest.folder import Folder, FolderSource
-from tasks.ingest.given_crops import PICTURES
-from tasks.ingest.hypothesis_stage import ingest_hypotheses
-from tasks.ingest.pair_stage import ingest_pairs
+from tasks.ingest.hypotheses.crops import PICTURES
+from tasks.ingest.hypotheses.stage import ingest_hypotheses
+from tasks.ingest.pairs.stage import ingest_pairs
+from tasks.ingest.people.annotations import AnnotationSource
+from tasks.ingest.source.folder import Folder, FolderSource
 from tasks.ingest.stage import ingest, ingest_spec
-from tasks.synthesize.samples.coco import write_coco
-from tasks.synthesize.samples.humandata import write_humandata
-from tasks.synthesize.samples.osx_h36m import write_osx_h36m
-from tasks.synthesize.samples.preferences import write_hypothesis_cache, write_pair_json, write_scorer_cache
-from tasks.synthesize.samples.scorehypo import write_scorehypo
-from tasks.synthesize.samples.truth import TruePerson, true_people
-from tasks.synthesize.samples.video import write_video
 from tasks.synthesize.stage import synthesize, synthetic_sources
 from tests.infra.buckets import OURS, s3_server
 from tests.models.smplx_file import smplx_arrays
+from tests.samples.coco import write_coco
+from tests.samples.humandata import write_humandata
+from tests.samples.osx_h36m import write_osx_h36m
+from tests.samples.preferences import write_hypothesis_cache, write_pair_json, write_scorer_cache
+from tests.samples.scorehypo import write_scorehypo
+from tests.samples.truth import TruePerson, true_people
+from tests.samples.video import write_video
 from tests.tasks.ingest.pictures import context, jpeg, noise
 from tests.tasks.ingest.test_annotated import CONFIG
 

@@ -10,9 +10,8 @@ import torch
 
 from models.bodies import load_body
 from schemas.config.stages import IngestConfig
-from tasks.ingest.folder import RefusedError
 from tasks.ingest.formats.keypoints import OTHER_PLACE
-from tasks.ingest.row_checks import (
+from tasks.ingest.people.row_checks import (
     FARTHEST_M,
     NEAREST_M,
     check_joints,
@@ -21,6 +20,7 @@ from tasks.ingest.row_checks import (
     check_projection,
     reprojection,
 )
+from tasks.ingest.source.folder import RefusedError
 
 CAMERA = (500.0, 500.0, 320.0, 240.0)
 BOX = (220.0, 100.0, 200.0, 300.0)

@@ -12,17 +12,17 @@ from infra.standing import STANDING, view_name
 from infra.store import Store
 from infra.views import query, write_views_sql
 from schemas.tables import TABLES
-from tasks.context import Context, Target
+from tasks.engine.context import Context, Target
 from tasks.ingest.annotated import ingest_annotations
-from tasks.ingest.annotations import AnnotationSource
-from tasks.ingest.chains import read_standing
-from tasks.ingest.folder import FolderSource
-from tasks.ingest.hypothesis_stage import ingest_hypotheses
-from tasks.ingest.newest import newest_ingest
+from tasks.ingest.hypotheses.stage import ingest_hypotheses
+from tasks.ingest.people.annotations import AnnotationSource
+from tasks.ingest.plan.chains import read_standing
+from tasks.ingest.plan.newest import newest_ingest
+from tasks.ingest.source.folder import FolderSource
 from tasks.ingest.stage import ingest
-from tasks.synthesize.samples.preferences import write_hypothesis_cache
-from tasks.synthesize.samples.scorehypo import write_scorehypo
-from tasks.synthesize.samples.truth import true_people
+from tests.samples.preferences import write_hypothesis_cache
+from tests.samples.scorehypo import write_scorehypo
+from tests.samples.truth import true_people
 from tests.tasks.ingest.pictures import folder, jpeg, noise
 from tests.tasks.ingest.test_annotated import CONFIG
 

@@ -8,7 +8,7 @@ import pytest
 from infra.store import Store
 from schemas.errors import StoreError
 from schemas.profiles import micro
-from tasks.context import Context
+from tasks.engine.context import Context
 from tasks.gates import GateVerdict
 from tasks.report.facts import RoundFacts, StageRun
 from tasks.report.stage import read_facts, report

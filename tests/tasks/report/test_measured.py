@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from schemas.profiles import paper, tiny
-from tasks.metric import Metric
 from tasks.report.facts import RoundFacts
 from tasks.report.fill import notices
 from tasks.report.measured import DEPTH_NOTE, TEST, estimate_notice, headline
+from tasks.rows.metrics import Metric
 
 DPO = RoundFacts("dpo", "c", 1, "a" * 64, "b" * 64, "a" * 64, "s" * 64, ())
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from schemas.errors import DataError
-from tasks.ingest.annotations import ANNOTATIONS, Reader
+from tasks.ingest.people.annotations import ANNOTATIONS, Reader
 
 _WORSE: tuple[Any, ...] = (
     *(None, True, -1, 0, 10**30, 1e300, math.nan, math.inf, "", "x", "\ud800", "../../etc/passwd", "/etc/passwd"),

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from schemas.errors import ConfigError, DataError
-from tasks.ingest.annotations import AnnotationSource
 from tasks.ingest.formats.coco import SLOTS, CocoReader
-from tasks.synthesize.samples.coco import write_coco
-from tasks.synthesize.samples.truth import TruePerson, true_people
+from tasks.ingest.people.annotations import AnnotationSource
+from tests.samples.coco import write_coco
+from tests.samples.truth import TruePerson, true_people
 from tests.tasks.ingest.formats.mutations import broken, mutated, rows_or_error
 
 

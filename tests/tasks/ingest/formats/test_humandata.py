@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from schemas.errors import DataError
-from tasks.ingest.annotations import ANNOTATIONS, AnnotationSource
 from tasks.ingest.formats.humandata import HumanData
 from tasks.ingest.formats.keypoints import HUMAN36M, HUMAN_DATA, places
-from tasks.synthesize.samples.humandata import hands, members, write_humandata
-from tasks.synthesize.samples.truth import TruePerson, true_people
+from tasks.ingest.people.annotations import ANNOTATIONS, AnnotationSource
 from tests.models.hostile import Hostile
 from tests.models.pickles import calling
+from tests.samples.humandata import hands, members, write_humandata
+from tests.samples.truth import TruePerson, true_people
 from tests.tasks.ingest.npz_files import archive, pickled, saved
 
 COUNT = 6

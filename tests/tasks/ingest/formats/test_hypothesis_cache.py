@@ -12,17 +12,17 @@ import pytest
 from PIL import Image
 
 from schemas.errors import DataError
-from tasks.ingest.annotations import AnnotationSource
 from tasks.ingest.formats.hypothesis_cache import HYPOTHESES, HypothesisCacheReader
-from tasks.synthesize.samples.preferences import (
+from tasks.ingest.people.annotations import AnnotationSource
+from tests.models.hostile import Hostile
+from tests.samples.preferences import (
     noised,
     true_crop,
     true_joints,
     write_hypothesis_cache,
     write_list_cache,
 )
-from tasks.synthesize.samples.truth import TruePerson, true_people
-from tests.models.hostile import Hostile
+from tests.samples.truth import TruePerson, true_people
 
 M = 4
 

@@ -9,11 +9,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from schemas.errors import ConfigError, DataError
-from tasks.ingest.annotations import AnnotationSource
 from tasks.ingest.formats.osx_h36m import SUFFIXES, OsxHuman36mReader
-from tasks.synthesize.samples.human36m_joints import seventeen
-from tasks.synthesize.samples.osx_h36m import write_osx_h36m
-from tasks.synthesize.samples.truth import TruePerson, true_people
+from tasks.ingest.people.annotations import AnnotationSource
+from tests.samples.human36m_joints import seventeen
+from tests.samples.osx_h36m import write_osx_h36m
+from tests.samples.truth import TruePerson, true_people
 from tests.tasks.ingest.formats.mutations import broken, mutated, rows_or_error
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from schemas.errors import DataError
-from tasks.ingest.annotations import AnnotationSource
 from tasks.ingest.formats.pair_json import PAIRS, PairJsonReader
-from tasks.synthesize.samples.preferences import noised, true_crop, true_joints, write_pair_json
-from tasks.synthesize.samples.truth import TruePerson, true_people
+from tasks.ingest.people.annotations import AnnotationSource
 from tests.parity.rules import FIXTURES
+from tests.samples.preferences import noised, true_crop, true_joints, write_pair_json
+from tests.samples.truth import TruePerson, true_people
 
 LOSERS = 2
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from schemas.errors import ConfigError
-from tasks.ingest.annotations import AnnotationSource
 from tasks.ingest.formats.humandata import HumanData
 from tasks.ingest.formats.recognition import recognise
 from tasks.ingest.formats.registry import FORMATS, checked_options, format_named, reader_of
-from tasks.synthesize.samples.coco import write_coco
-from tasks.synthesize.samples.humandata import write_humandata
-from tasks.synthesize.samples.preferences import write_hypothesis_cache, write_pair_json, write_scorer_cache
-from tasks.synthesize.samples.scorehypo import write_scorehypo
-from tasks.synthesize.samples.truth import TruePerson, true_people
+from tasks.ingest.people.annotations import AnnotationSource
+from tests.samples.coco import write_coco
+from tests.samples.humandata import write_humandata
+from tests.samples.preferences import write_hypothesis_cache, write_pair_json, write_scorer_cache
+from tests.samples.scorehypo import write_scorehypo
+from tests.samples.truth import TruePerson, true_people
 from tests.tasks.ingest.formats.mutations import broken, mutated
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from schemas.errors import ConfigError, DataError
-from tasks.ingest.annotations import AnnotationSource
 from tasks.ingest.formats.scorehypo import ScoreHypoReader
-from tasks.synthesize.samples.human36m_joints import seventeen
-from tasks.synthesize.samples.scorehypo import NAMES, write_scorehypo
-from tasks.synthesize.samples.truth import TruePerson, true_people
+from tasks.ingest.people.annotations import AnnotationSource
+from tests.samples.human36m_joints import seventeen
+from tests.samples.scorehypo import NAMES, write_scorehypo
+from tests.samples.truth import TruePerson, true_people
 from tests.tasks.ingest.formats.mutations import broken, mutated, rows_or_error
 
 BODIES = tuple(name for name in NAMES if name != "mpi-inf-3dhp")

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from schemas.errors import DataError
-from tasks.ingest.annotations import ANNOTATIONS, AnnotationSource
 from tasks.ingest.formats import frames as frames_module
 from tasks.ingest.formats.video import VideoReader
-from tasks.synthesize.samples.truth import TruePerson, true_people
-from tasks.synthesize.samples.video import write_frames, write_video
+from tasks.ingest.people.annotations import ANNOTATIONS, AnnotationSource
+from tests.samples.truth import TruePerson, true_people
+from tests.samples.video import write_frames, write_video
 
 COUNT = 6
 

@@ -1,0 +1,56 @@
+"""What the stages that put crops through a model have in common: threads, device, microbatches of one size."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from infra.shards import Shard
+from schemas.config.engine import RayConfig
+from tasks.engine.context import Context
+from tasks.engine.numerics import fixed_numerics
+from tasks.engine.sharded import ShardOutput
+
+
+def actor_options(context: Context) -> dict[str, Any]:
+    """How `run_sharded` is to work in this context."""
+    ray = context.config.ray
+    return {
+        "progress": context.progress,
+        "settings": ray,
+        "max_failed_share": context.config.gates.max_failed_share,
+        "device": device_name(ray),
+        "in_process": context.in_process,
+    }
+
+
+def device_name(ray: RayConfig) -> str:
+    """Where an actor's models live: "cuda" if actors ask for a GPU, else "cpu"."""
+    return "cuda" if ray.gpus_per_actor > 0 else "cpu"
+
+
+class ModelWorker(ABC):
+    """A `ShardWorker` that runs models: `work` with what the last bits of a result depend on held fixed."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+    def __call__(self, shard: Shard) -> ShardOutput:
+        """Rows of a shard."""
+        with fixed_numerics(self.threads):
+            return self.work(shard)
+
+    @abstractmethod
+    def work(self, shard: Shard) -> ShardOutput:
+        """Rows of a shard; the result may depend on its ids and on nothing that happened before."""
+
+
+def microbatches(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows 0 to `count` - 1 in groups of exactly `size`, each with how many of its rows count.
+
+    The last group is filled up with its last row: kernels may round differently for another batch size.
+    """
+    for start in range(0, count, size):
+        used = min(size, count - start)
+        yield np.minimum(np.arange(start, start + size), start + used - 1), used

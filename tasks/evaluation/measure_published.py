@@ -1,0 +1,276 @@
+"""Measure as published: hypotheses, their scores, and the errors of the candidates that published tables range over.
+
+Candidates are the mean of the five best-scored hypotheses, the M hypotheses (the first from zero noise), and the mean
+of all. Each becomes a body by the published solution of the pelvis, with the label's root depth and the policy's own
+betas; errors are those of `models.published_metrics`. Scores are without the mirrored picture, and labels are posed by
+the neutral body whatever their gender, both as published.
+
+Rows of `errors` have the protocol as their `label_set`; the averages are its samples `MEAN_OF_BEST` and `MEAN_OF_ALL`.
+Without a scorer nothing is averaged.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import roma
+import torch
+
+from infra.shards import Shard
+from infra.stages import Failure, StageSpec
+from infra.store import Store
+from infra.tables import read
+from models.published_metrics import Order, published_candidates, published_joint_errors_mm, published_mpvpe_mm
+from models.recovery import recover_body
+from schemas.config.stages import GenerateConfig, ScoreConfig
+from schemas.errors import ConfigError, DataError
+from schemas.tables import build
+from tasks.engine.context import Context, Target
+from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
+from tasks.engine.worker import ModelWorker, actor_options, device_name
+from tasks.evaluate import NO_LABEL
+from tasks.evaluation.bodies import SmplWithJoints, gt_labels, label_rotvec, smpl_with_joints
+from tasks.generate import HypothesisMaker, not_finite
+from tasks.rows.hypotheses import Hypotheses, hypotheses_table, repeated
+from tasks.rows.instances import Instances, instance_ids, load_instances
+from tasks.rows.models import load_policy, load_scorer
+from tasks.score import HypothesisScorer, scores_table
+
+NAME, VERSION = "measure_published", 1
+MEAN_OF_BEST: Final = -2
+"""Sample of `errors` that is the mean of the five best-scored hypotheses."""
+MEAN_OF_ALL: Final = -3
+OTHER_BODY: Final = "not an SMPL body"
+"""Reason of instances whose label's mesh can't be compared with a hypothesis's."""
+ERRORS: Final = ("mpvpe", "mpjpe", "pa_mpjpe")
+
+
+class CandidateErrors(NamedTuple):
+    """Errors (C,) in mm of the candidates of one instance, in the published order."""
+
+    mpvpe: np.ndarray
+    mpjpe: np.ndarray
+    pa_mpjpe: np.ndarray
+
+
+class PublishedMeter:
+    """Measures the candidates of one instance after another, on arrays."""
+
+    def __init__(self, body: SmplWithJoints, order: Order) -> None:
+        self.body, self.order = body, order
+
+    @torch.no_grad()
+    def __call__(
+        self, instances: Instances, made: Hypotheses, scores: np.ndarray | None, row: int, label: Mapping[str, Any]
+    ) -> CandidateErrors:
+        """Errors of the instance `row`, whose `label` is a row of the table and whose pelvis is known.
+
+        `instances`, `made` and `scores` (N, M) go together, row by row.
+        """
+        self.body.check(label)
+        candidates = published_candidates(
+            torch.from_numpy(made.uvd[row : row + 1]),
+            torch.from_numpy(made.twists[row : row + 1]),
+            None if scores is None else torch.from_numpy(scores[row : row + 1]),
+        )
+        count = candidates.uvd.shape[1]
+        recovered = recover_body(
+            self.body.body,
+            candidates.uvd[0],
+            candidates.twists[0],
+            torch.from_numpy(made.betas[row, :1]).expand(count, -1),
+            torch.from_numpy(instances.crop_intrinsics[row]).expand(count, -1),
+            instances.crop_size,
+            torch.tensor(float(instances.root_depth[row])).expand(count),
+            root="published",
+        )
+        joints = self.body.seventeen(recovered.vertices, recovered.joints)
+        betas = torch.tensor([label["betas"]], dtype=torch.float32)
+        labelled = self.body.body(roma.rotvec_to_rotmat(label_rotvec(label))[None], betas)
+        of_mesh = self.body.seventeen(labelled.vertices, labelled.joints)
+        truth = of_mesh
+        if label["human36m"] is not None:
+            truth = torch.tensor(label["human36m"], dtype=torch.float32).view(1, -1, 3)
+        mpvpe = published_mpvpe_mm(recovered.vertices, joints, labelled.vertices, of_mesh)
+        errors = published_joint_errors_mm(joints, truth, self.order)
+        means = (mpvpe, errors.mpjpe.mean(-1), errors.pa_mpjpe.mean(-1))
+        return CandidateErrors(*(mean.double().numpy() for mean in means))
+
+
+def measure_published_spec(
+    context: Context,
+    ingest_keys: Sequence[str],
+    target: Target,
+    policy: str,
+    scorer: str | None,
+    hypotheses: int,
+    protocol: Order,
+    bodies: str,
+) -> StageSpec:
+    """What `measure_published` with these arguments is going to do."""
+    decisive = {
+        "generate": _drawn(context, hypotheses),
+        "target": str(target),
+        "score": _scored(context) if scorer else None,
+        "protocol": protocol,
+        "body": smpl_with_joints(bodies).digest,
+        "threads": context.config.ray.threads_per_actor,
+    }
+    return context.spec(NAME, VERSION, decisive, reads=ingest_keys, models=[policy, *([scorer] if scorer else [])])
+
+
+def measure_published(
+    context: Context,
+    ingest_keys: Sequence[str],
+    target: Target,
+    policy: str,
+    scorer: str | None,
+    hypotheses: int,
+    protocol: Order,
+    bodies: str,
+) -> StageResult:
+    """Draw, score and measure as published -> tables `hypotheses`, `scores`, `errors`.
+
+    Arguments as of `evaluate_published`. An instance without a gt label, or with one of SMPL-X, is filtered; one for
+    which a model gives a number that is not finite fails.
+    """
+    spec = measure_published_spec(context, ingest_keys, target, policy, scorer, hypotheses, protocol, bodies)
+    return run_sharded(
+        context.store,
+        spec,
+        instance_ids(context.store, ingest_keys, [target]),
+        context.config.evaluate.generate.shard_size,
+        PublishedWorker,
+        {
+            "store": context.store,
+            "ingest_keys": list(ingest_keys),
+            "policy": policy,
+            "scorer": scorer,
+            "generate": _drawn(context, hypotheses),
+            "score": _scored(context),
+            "protocol": protocol,
+            "bodies": bodies,
+            "generation_id": spec.key,
+            "partition": context.partition,
+            "threads": context.config.ray.threads_per_actor,
+            "device": device_name(context.config.ray),
+        },
+        tables=["hypotheses", "scores", "errors"],
+        **actor_options(context),
+    )
+
+
+class PublishedWorker(ModelWorker):
+    """Draws, scores and measures the hypotheses of a shard's instances."""
+
+    def __init__(
+        self,
+        store: Store,
+        ingest_keys: Sequence[str],
+        policy: str,
+        scorer: str | None,
+        generate: GenerateConfig,
+        score: ScoreConfig,
+        protocol: Order,
+        bodies: str,
+        generation_id: str,
+        partition: int,
+        threads: int,
+        device: str,
+    ) -> None:
+        super().__init__(threads)
+        self.store, self.ingest_keys, self.protocol = store, ingest_keys, protocol
+        self.generation_id, self.partition = generation_id, partition
+        body = smpl_with_joints(bodies)
+        self.make = HypothesisMaker(load_policy(store, policy), generate, body.body, device=device)
+        self.scorer_digest = scorer
+        self.score = HypothesisScorer(load_scorer(store, scorer), score, device=device) if scorer else None
+        self.measure = PublishedMeter(body, protocol)
+
+    def work(self, shard: Shard) -> ShardOutput:
+        """Rows of the tables, sorted by instance and sample."""
+        instances = load_instances(self.store, self.ingest_keys, list(shard.ids))
+        self._check_crops(instances)
+        labels = gt_labels(self.store, self.ingest_keys, shard.ids)
+        labelled = instances.labelled & np.isfinite(instances.root_depth)
+        smpl = np.array([name in labels and labels[name]["body_model"] == "smpl" for name in instances.ids])
+        made = self.make(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
+        good = made.finite()
+        scores = self.score(instances.crops, made.uvd, made.twists) if self.score else None
+        if scores is not None:
+            good &= np.isfinite(scores).all(axis=1)
+        rows = np.flatnonzero(labelled & smpl & good)
+        failures = _filtered(instances, labelled, smpl)
+        failures += not_finite(instances.ids, good | ~(labelled & smpl), "the policy's hypotheses or their scores")
+        measured = [self.measure(instances, made, scores, row, labels[instances.ids[row]]) for row in rows.tolist()]
+        samples = self.make.samples
+        tables = {
+            "hypotheses": hypotheses_table(self.generation_id, instances, made, samples, self.partition, rows),
+            "errors": self._errors_table(instances, rows, measured),
+        }
+        if scores is not None and self.scorer_digest is not None:
+            tables["scores"] = scores_table(
+                self.generation_id, instances.ids, samples, scores, self.scorer_digest, self.partition, rows
+            )
+        return ShardOutput(tables, failures, ok=len(rows))
+
+    def _errors_table(self, instances: Instances, rows: np.ndarray, measured: Sequence[CandidateErrors]) -> pa.Table:
+        samples = self.make.samples
+        # by rising number: the mean of all, which is the last candidate, comes first
+        candidates = [MEAN_OF_ALL, MEAN_OF_BEST, *samples] if self.score else samples
+        total = len(rows) * len(candidates)
+        columns: dict[str, Any] = {
+            "generation_id": self.generation_id,
+            "instance_id": repeated(instances.ids, rows, len(candidates)),
+            "sample_index": np.tile(np.asarray(candidates, np.int32), len(rows)),
+            "label_set": f"published {self.protocol}",
+            "dataset": repeated(instances.dataset, rows, len(candidates)),
+            "split": repeated(instances.split, rows, len(candidates)),
+            "round": np.full(total, self.partition, np.int32),
+            "stage_key": self.generation_id,
+        }
+        for name in ERRORS:
+            values = np.array([getattr(one, name) for one in measured]).reshape(len(rows), len(candidates))
+            columns[f"{name}_mm"] = (np.roll(values, 1, axis=1) if self.score else values).reshape(total)
+        return build("errors", columns)
+
+    def _check_crops(self, instances: Instances) -> None:
+        expected = self.make.policy.config.condition.image_size
+        if instances.crop_size != expected:
+            raise DataError(
+                f"The crops of {instances.ids[0]} and others are {instances.crop_size} px wide, but the policy takes "
+                f"{expected} px: ingest the data again with --set ingest.crop_size_px={expected}."
+            )
+
+
+def candidate_errors(store: Store, measure_key: str, scored: bool) -> dict[str, np.ndarray]:
+    """(N, C) mm by name of error, candidates in the published order, instances by id. DataError where none is left."""
+    columns = ["instance_id", "sample_index", *(f"{name}_mm" for name in ERRORS)]
+    rows = read(store, "errors", stage_keys=[measure_key], columns=columns)
+    rows = rows.sort_by([("instance_id", "ascending"), ("sample_index", "ascending")])
+    if not len(rows):
+        raise DataError(f"No instance could be measured: the table failures says why (stage_key = '{measure_key}').")
+    count = len(set(rows.column("sample_index").to_pylist()))
+    found = {name: rows.column(f"{name}_mm").to_numpy().reshape(-1, count) for name in ERRORS}
+    return {name: np.roll(values, -1, axis=1) for name, values in found.items()} if scored else found
+
+
+def _filtered(instances: Instances, labelled: np.ndarray, smpl: np.ndarray) -> list[Failure]:
+    failures = []
+    for row in np.flatnonzero(~(labelled & smpl)):
+        reason, detail = NO_LABEL, "an evaluation needs a gt label with its pelvis"
+        if labelled[row]:
+            reason, detail = OTHER_BODY, "the label is a body of SMPL-X, whose mesh has other vertices"
+        failures.append(Failure(instances.ids[row], reason, detail, outcome="filtered"))
+    return failures
+
+
+def _drawn(context: Context, hypotheses: int) -> GenerateConfig:
+    if hypotheses < 2:
+        raise ConfigError(f"{hypotheses} hypotheses: a published evaluation needs 2 or more.")
+    return context.config.evaluate.generate.model_copy(update={"hypotheses": hypotheses})
+
+
+def _scored(context: Context) -> ScoreConfig:
+    return context.config.score.model_copy(update={"mirror": False})

@@ -1,0 +1,138 @@
+"""Hypotheses that are labels with noise, of which the errors are known exactly: what a scorer is tested on.
+
+Hypothesis k of M has the level k / (M - 1): number 0 is the label itself, the last is the worst on average. Every joint
+of the body, the root included, is turned by a random rotation vector of `ROTATION` radians (standard deviation of each
+of its three numbers) times the level, and the betas move by `BETAS` times the level; the pelvis stays, and so do hands
+and face. The noise is counter-based: it depends on the seed, the instance and k alone.
+
+How the published test files were noised is not known. Where such a file is at hand, ingest it (format scorer-eval).
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import roma
+import torch
+from torch import Tensor
+
+from infra.noise import standard_normal
+from models.cameras import uvd_from_camera
+from models.kinematics import twist_from_rotations
+from models.metrics import mpvpe_mm, pa_mpvpe_mm
+from models.smplx_body import BODY_JOINTS
+from tasks.evaluation.bodies import SmplWithJoints, SmplxWithJoints, label_rotvec
+
+ROTATION: Final = 0.2
+"""Radians, at level 1."""
+BETAS: Final = 0.5
+"""Standard deviations of body shape, at level 1."""
+PURPOSE: Final = "noised label"
+_JOINTS, _BETAS = 24, 10
+
+
+class NoisedLabel(NamedTuple):
+    """M hypotheses of one instance, and how far each is from the label."""
+
+    uvd: np.ndarray
+    """(M, 29, 3) normalised."""
+    twists: np.ndarray
+    """(M, 23, 2)"""
+    errors: Mapping[str, np.ndarray]
+    """(M,) mm, by name: mpvpe, pa_mpvpe, and mpjpe and pa_mpjpe over the 14 joints of published evaluations."""
+
+
+class _Bodies(NamedTuple):
+    """M posed bodies at the origin; metres."""
+
+    vertices: Tensor
+    root: Tensor
+    """(M, 3) the body model's own."""
+    fourteen: Tensor
+    joints: Tensor
+    """(M, 29, 3) as a scorer is shown them."""
+    rest: Tensor
+    """(M, 29, 3)"""
+
+
+@torch.no_grad()
+def noised_label(
+    name: str,
+    label: Mapping[str, Any],
+    body: SmplWithJoints | SmplxWithJoints,
+    crop_intrinsics: np.ndarray,
+    size: int,
+    count: int,
+    seed: int,
+    *,
+    by_names: bool = False,
+) -> NoisedLabel:
+    """`count` hypotheses of the instance `name`, whose `label` (a row of the table, its pelvis known) `body` poses.
+
+    Args:
+        crop_intrinsics: (4,) crop pixels; size: side of the crop in pixels.
+        by_names: of an SMPL-X body, take the key-points with the names of the 29 joints and not those in their places.
+            HMR-Scorer was trained so (`joint_sets.HYBRIK29_OF_SMPLX`).
+    """
+    rotations, betas = _noised(name, label, count, seed)
+    if isinstance(body, SmplxWithJoints):
+        # SMPL-X has no joints in the hands there
+        rotations[:, BODY_JOINTS + 1 :] = torch.eye(3)
+        posed = _smplx(body, label, rotations, betas, by_names)
+    else:
+        body.check(label)
+        posed = _smpl(body, rotations, betas)
+    pelvis = torch.tensor(label["joints"][:3], dtype=torch.float32)
+    uvd, _ = uvd_from_camera(
+        posed.joints - posed.joints[:, :1] + pelvis, torch.from_numpy(crop_intrinsics).expand(count, 4), size
+    )
+    label_vertices, label_root, label_joints = (part[:1] for part in (posed.vertices, posed.root, posed.fourteen))
+    errors = {
+        "mpvpe": mpvpe_mm(posed.vertices, label_vertices, posed.root, label_root),
+        "pa_mpvpe": pa_mpvpe_mm(posed.vertices, label_vertices),
+        "mpjpe": mpvpe_mm(posed.fourteen, label_joints, posed.root, label_root),
+        "pa_mpjpe": pa_mpvpe_mm(posed.fourteen, label_joints),
+    }
+    twists = twist_from_rotations(rotations, posed.rest)
+    return NoisedLabel(uvd.numpy(), twists.numpy(), {key: value.double().numpy() for key, value in errors.items()})
+
+
+def _noised(name: str, label: Mapping[str, Any], count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Rotations (M, 24, 3, 3) and betas (M, 10)."""
+    drawn = np.stack([standard_normal(seed, name, k, (_JOINTS * 3 + _BETAS,), PURPOSE) for k in range(count)])
+    level = torch.linspace(0, 1, count)[:, None]
+    noise = torch.from_numpy(drawn) * level
+    turns = roma.rotvec_to_rotmat(ROTATION * noise[:, : _JOINTS * 3].view(count, _JOINTS, 3))
+    betas = torch.tensor(label["betas"], dtype=torch.float32) + BETAS * noise[:, _JOINTS * 3 :]
+    return roma.rotvec_to_rotmat(label_rotvec(label)) @ turns, betas
+
+
+def _smpl(body: SmplWithJoints, rotations: Tensor, betas: Tensor) -> _Bodies:
+    posed = body.body(rotations, betas)
+    rest = body.body.rest_joints(betas)
+    return _Bodies(posed.vertices, posed.joints[:, 0], body.fourteen(posed), posed.joints, rest)
+
+
+def _smplx(
+    body: SmplxWithJoints, label: Mapping[str, Any], rotations: Tensor, betas: Tensor, by_names: bool
+) -> _Bodies:
+    count = len(betas)
+
+    def given(column: str) -> Tensor | None:
+        return None if label[column] is None else torch.tensor(label[column], dtype=torch.float32).expand(count, -1)
+
+    turns = roma.rotmat_to_rotvec(rotations)
+    posed = body.body(
+        turns[:, 0],
+        turns[:, 1 : BODY_JOINTS + 1],
+        betas,
+        None,
+        given("left_hand_pose"),
+        given("right_hand_pose"),
+        given("jaw_pose"),
+        given("expression"),
+    )
+    still = torch.zeros_like(turns)
+    rest = body.body.joints29(body.body(still[:, 0], still[:, 1 : BODY_JOINTS + 1], betas))
+    joints = posed.hybrik29 if by_names else body.body.joints29(posed)
+    return _Bodies(posed.vertices, posed.keypoints[:, 0], body.regressor @ posed.vertices, joints, rest)

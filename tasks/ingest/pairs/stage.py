@@ -1,0 +1,217 @@
+"""The stage that takes existing preference data into the table `pairs`: published pair files, for people ingested
+before.
+
+A pair's joints were made in the published test crop; they are moved into the crop of the instance, depths as they are.
+The files have no shape and no scores: betas are those of the instance's gt label, or else zero (the mean shape), and
+scores, ranks and margins stay null. Hypotheses get numbers in the order in which the file first shows them, winners
+before losers; a winner that is the gt label gets -1, as elsewhere.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+
+from infra.repair import find_or_mend
+from infra.shards import Shard
+from infra.stages import Failure, StageSpec
+from infra.store import Store
+from models.cameras import uvd_from_camera
+from models.published_crops import CROP_PX, crop_joints, joints_between_crops, normalised_joints
+from schemas.config.networks import JOINTS, TWISTS
+from schemas.tables import build, contract
+from schemas.tables.contracts import LABEL_AS_SAMPLE
+from tasks.engine.context import Context, Target
+from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
+from tasks.ingest.formats.pair_json import PairJsonReader
+from tasks.ingest.hypotheses.people import NO_SUCH_INSTANCE, NOT_INGESTED, people_of_crops
+from tasks.ingest.pairs.plan import PairJudge
+from tasks.ingest.people.annotations import AnnotationSource
+from tasks.ingest.plan.chains import read_standing
+from tasks.ingest.plan.files import forget_plan, plan_folder, shares_plan
+from tasks.ingest.plan.rows import plan_rows, planned_rows, rows_matrix
+from tasks.ingest.source.files import content_digest
+
+NAME, VERSION = "ingest_pairs", 1
+STRATEGY: Final = "given"
+"""The strategy of pairs that somebody else chose."""
+_BETAS: Final = 10
+_LABEL_PX, _LABEL_M = 2.0, 0.02
+"""A winner this near to the label on average (pixels of the 256 px crop, depth) is the label: bodies differ a little
+from file to file, and the nearest hypotheses are further away."""
+_LEFT_OUT: Final = (NOT_INGESTED, NO_SUCH_INSTANCE)
+"""Reasons that an ingest of every N-th row brings about: the pair is left out, nothing went wrong."""
+
+
+def ingest_pairs_spec(
+    context: Context, source: AnnotationSource, ingest_keys: Sequence[str], target: Target
+) -> StageSpec:
+    """What `ingest_pairs` is going to do. Reads the file for its digest."""
+    decisive = {
+        "content": content_digest([source.url]),
+        "format": source.format,
+        "every": source.every,
+        "target": str(target),
+        "shard_size": context.config.ingest.shard_size,
+    }
+    return context.spec(NAME, VERSION, decisive, reads=ingest_keys)
+
+
+@shares_plan
+def ingest_pairs(context: Context, source: AnnotationSource, ingest_keys: Sequence[str], target: Target) -> StageResult:
+    """Take the pairs of a file (format dpo-json) of which the ingests have the person, or find that done.
+
+    A unit is a pair of the file. The person is found among those of `target` by the picture's path (the very path, or
+    else the only one of which one is the end of the other) and by the crop. Pairs of pictures or people that were not
+    ingested end in `failures` as filtered, pairs that can't be used as failed: more of them than the gates allow raise
+    GateError. DataError for a file that can't be used, and where none of its pairs finds its person.
+    """
+    spec, store, config = ingest_pairs_spec(context, source, ingest_keys, target), context.store, context.config
+    folder = plan_folder(spec.key)
+    ids: list[str] = []
+    if find_or_mend(store, spec, context.progress.say) is None:
+        with tempfile.TemporaryDirectory(prefix="adhmr-pairs-") as work:
+            reader = PairJsonReader(source, Path(work))
+            context.progress.say(f"{NAME}: reading {source.url}")
+            judge = PairJudge(reader, people_of_crops(store, ingest_keys, target), target)
+            planned = plan_rows(store, folder, config.ingest.shard_size, judge.tables, judge.facts)
+        ids = planned.ids
+        if planned.facts["by_suffix"]:
+            context.progress.say(
+                f"{NAME}: {planned.facts['by_suffix']} pairs know their picture by the end of its path alone"
+            )
+    result = run_sharded(
+        store,
+        spec,
+        ids,
+        config.ingest.shard_size,
+        PairMover,
+        {
+            "store": store,
+            "folder": folder,
+            "ingest_keys": tuple(ingest_keys),
+            "target": target,
+            "pair_set": spec.key,
+            "partition": context.partition,
+        },
+        tables=["pairs"],
+        progress=context.progress,
+        unit="pairs",
+        max_failed_share=config.gates.max_failed_share,
+        # in this process: moving a few numbers takes less time than starting an actor
+        in_process=True,
+    )
+    forget_plan(store, folder)
+    return result
+
+
+class PairMover:
+    """Makes the rows of a shard's pairs."""
+
+    def __init__(
+        self,
+        store: Store,
+        folder: str,
+        ingest_keys: tuple[str, ...],
+        target: Target,
+        pair_set: str,
+        partition: int,
+    ) -> None:
+        self.store, self.folder, self.ingest_keys, self.target = store, folder, ingest_keys, target
+        self.pair_set, self.partition = pair_set, partition
+
+    def __call__(self, shard: Shard) -> ShardOutput:
+        """Rows of `pairs`, in the order of the file."""
+        rows = planned_rows(self.store, self.folder, shard)
+        refused = rows.filter(pc.is_valid(rows.column("reason")))
+        failures = [_failure(row) for row in refused.select(["id", "reason", "detail", "img_path"]).to_pylist()]
+        good = rows.filter(pc.is_null(rows.column("reason"))).combine_chunks()
+        table = self._table(good) if len(good) else contract("pairs").schema.empty_table()
+        return ShardOutput({"pairs": table}, failures, ok=len(good))
+
+    def _table(self, rows: pa.Table) -> pa.Table:
+        trans, affine = (torch.from_numpy(rows_matrix(rows, name, (2, 3))) for name in ("trans", "crop_affine"))
+        moved = {
+            side: _moved(rows_matrix(rows, f"{side}_uvd", (JOINTS, 3)), trans, affine) for side in ("winner", "loser")
+        }
+        names = rows.column("instance_id").to_pylist()
+        labels = self._labels(sorted(set(names)))
+        betas = np.array([labels[name].betas if name in labels else np.zeros(_BETAS) for name in names])
+        cameras = rows_matrix(rows, "crop_intrinsics", (4,))
+        winner = rows.column("winner").to_numpy().copy()
+        for place in np.flatnonzero(winner == 0):
+            label = labels.get(names[place])
+            if label is not None and label.is_winner(moved["winner"][place], cameras[place]):
+                winner[place] = LABEL_AS_SAMPLE
+        columns: dict[str, Any] = {
+            "pair_set": self.pair_set,
+            "instance_id": names,
+            "generation_id": self.pair_set,
+            "winner": winner,
+            "loser": rows.column("loser").to_numpy(),
+            "strategy": STRATEGY,
+            "dataset": self.target.dataset,
+            "round": np.full(len(rows), self.partition, np.int32),
+            "stage_key": self.pair_set,
+        }
+        for side in ("winner", "loser"):
+            columns[f"{side}_uvd"] = moved[side].reshape(-1, JOINTS * 3)
+            columns[f"{side}_twist"] = rows_matrix(rows, f"{side}_twist", (TWISTS * 2,))
+            columns[f"{side}_betas"] = betas
+        return build("pairs", columns)
+
+    def _labels(self, ids: Sequence[str]) -> Mapping[str, "_Label"]:
+        """The gt labels of these instances; of several, the first by label_set."""
+        name = pc.field("instance_id")
+        where = (
+            (pc.field("dataset") == self.target.dataset)
+            & (name >= ids[0])
+            & (name <= ids[-1])
+            & name.isin(list(ids))
+            & (pc.field("label_kind") == "gt")
+            & pc.field("body_model").is_valid()
+        )
+        columns = ["instance_id", "label_set", "betas", "joints", "joints_valid"]
+        rows = read_standing(self.store, "labels", self.ingest_keys, where=where, columns=columns)
+        found: dict[str, _Label] = {}
+        for row in rows.sort_by([("instance_id", "ascending"), ("label_set", "ascending")]).to_pylist():
+            found.setdefault(row["instance_id"], _Label(row))
+        return found
+
+
+class _Label:
+    """What a gt label says of an instance."""
+
+    def __init__(self, row: Mapping[str, Any]) -> None:
+        self.betas = np.array(row["betas"] or [0.0] * _BETAS)
+        self.joints = np.array(row["joints"], np.float64).reshape(JOINTS, 3)
+        self.valid = np.array(row["joints_valid"], bool)
+
+    def is_winner(self, uvd: NDArray[np.float64], intrinsics: NDArray[np.float64]) -> bool:
+        """Whether joints (29, 3) are this label's, seen by the crop camera `intrinsics` (4,) of CROP_PX pixels."""
+        if not self.valid[0] or not (self.joints[self.valid, 2] > 0).all():
+            return False
+        own, _ = uvd_from_camera(torch.from_numpy(self.joints), torch.from_numpy(intrinsics), CROP_PX)
+        off = (own.numpy() - uvd)[self.valid]
+        in_plane = np.linalg.norm(off[:, :2], axis=-1).mean() / 2 * CROP_PX
+        return bool(in_plane < _LABEL_PX and np.abs(off[:, 2]).mean() < _LABEL_M)
+
+
+def _moved(uvd: NDArray[np.float32], trans: torch.Tensor, affine: torch.Tensor) -> NDArray[np.float64]:
+    """Normalised joints (N, 29, 3) of the published crops -> of the instances' crops; both maps (N, 2, 3)."""
+    published = crop_joints(torch.from_numpy(uvd.astype(np.float64)))
+    own: NDArray[np.float64] = normalised_joints(joints_between_crops(published, trans, affine)).numpy()
+    return own
+
+
+def _failure(row: Mapping[str, Any]) -> Failure:
+    outcome = "filtered" if row["reason"] in _LEFT_OUT else "failed"
+    path, detail = row["img_path"], row["detail"] or ""
+    where = f"{path}: " if path and not detail.startswith(path) else ""
+    return Failure(row["id"], row["reason"], f"{where}{detail}", outcome)

@@ -1,0 +1,166 @@
+"""The bodies that annotations speak of: joints, twists and places, from parameters, by the body of that gender.
+
+Joints of labels come from the body wherever there is one, because key-points of equal names mean other points in some
+places (the hands, the head); files of one data set also disagree about them.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import roma
+import torch
+from numpy.typing import NDArray
+
+from models.bodies import Body, load_body
+from models.kinematics import twist_from_rotations
+from models.smplx_body import BODY_JOINTS, SMPLXBody, load_smplx_body
+from schemas.errors import DataError
+from tasks.ingest.source.folder import RefusedError
+
+Rows = Sequence[Mapping[str, Any]]
+NO_PLACE = (
+    "there is no transl, and no 3D joints of the body in the camera frame that would place it: nothing says how far "
+    "away the person is. Write transl, in metres in the camera frame, into the file"
+)
+_TOGETHER = 16
+_HANDS = ("left_hand_pose", "right_hand_pose")
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A labelled person whose body was computed; metres, camera frame."""
+
+    joints: NDArray[np.float32]
+    """(29, 3)"""
+    twist: NDArray[np.float32]
+    """(23, 2) cosine and sine."""
+    transl: NDArray[np.float32]
+    """(3,) the body model's translation, also where the file gave the root's place or the world's frame."""
+    hands: tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]
+    """(45,) each, relative to the mean hand, left first."""
+    digest: str
+    """Of the body."""
+
+
+class Bodies:
+    """The body files that are at hand: `source` is a body's name or file, or a folder of published ones."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self._kept = cache(self._load)
+
+    def pose(self, rows: Rows) -> list[Posed | RefusedError]:
+        """Each row's body, or why there is none. Rows of one body are computed together."""
+        answers: list[Posed | RefusedError] = [RefusedError("body missing", "not computed")] * len(rows)
+        kinds: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for place, row in enumerate(rows):
+            absent = [name for name in ("global_orient", "body_pose", "betas") if row[name] is None]
+            if absent:
+                answers[place] = RefusedError("label incomplete", f"it has no {', '.join(absent)}")
+            elif row["transl"] is None and row["root"] is None:
+                answers[place] = RefusedError("no depth", NO_PLACE)
+            else:
+                kinds[row["body_model"], row["gender"] or "neutral"].append(place)
+        for (model, gender), places in kinds.items():
+            body = self._kept(model, gender)
+            for start in range(0, len(places), _TOGETHER):
+                block = places[start : start + _TOGETHER]
+                chosen = [rows[place] for place in block]
+                # filled up: the last bits of a product depend on its size, and must not on who else is in the shard
+                whole = [*chosen, *[chosen[0]] * (_TOGETHER - len(chosen))]
+                posed = [body] * len(block) if isinstance(body, RefusedError) else _posed(body, whole)[: len(block)]
+                for place, answer in zip(block, posed, strict=True):
+                    answers[place] = answer
+        return answers
+
+    def digest(self) -> str:
+        """What the bodies are, as far as that can be told beforehand: the file's digest, or those in the folder."""
+        folder = Path(self.source)
+        if not folder.is_dir():
+            return load_body(self.source).digest
+        found = {}
+        for model, gender in ((m, g) for m in ("smpl", "smplx") for g in ("neutral", "male", "female")):
+            body = self._kept(model, gender)
+            found[f"{model} {gender}"] = None if isinstance(body, RefusedError) else body.digest
+        return str(sorted(found.items(), key=str))
+
+    def _load(self, model: str, gender: str) -> Body | SMPLXBody | RefusedError:
+        folder = Path(self.source)
+        try:
+            if model == "smplx":
+                if not folder.is_dir():
+                    raise DataError(
+                        f"the body here is {self.source}, of SMPL's kind; give a folder of published bodies with "
+                        "smplx/SMPLX_NEUTRAL.npz (--body DIR)"
+                    )
+                return load_smplx_body(folder, cast(Literal["neutral", "male", "female"], gender))
+            if not folder.is_dir() and gender != "neutral":
+                raise DataError(
+                    f"the body here is {self.source}, which is neutral; give a folder of published bodies with "
+                    f"smpl/SMPL_{gender.upper()}.pkl (--body DIR)"
+                )
+            return load_body(self.source, cast(Literal["neutral", "male", "female"], gender))
+        except DataError as error:
+            return RefusedError("body missing", f"{model}, {gender}: {error}")
+
+
+def _posed(body: Body | SMPLXBody, rows: Rows) -> list[Posed | RefusedError]:
+    betas, orient, pose = (_stack(rows, name) for name in ("betas", "global_orient", "body_pose"))
+    with torch.no_grad():
+        axis_angles = torch.cat([orient, pose], 1).view(len(rows), 24, 3)
+        hands: list[torch.Tensor | None] = [None, None]
+        if isinstance(body, Body):
+            rotations = roma.rotvec_to_rotmat(axis_angles)
+            joints, rest = body.joints(rotations, betas), body.rest_joints(betas)
+        else:
+            hands = [_relative(rows, name, mean) for name, mean in zip(_HANDS, body.mean_hands, strict=True)]
+            jaw, expression = (_stack(rows, name, size) for name, size in (("jaw_pose", 3), ("expression", 10)))
+            axis_angles = axis_angles.clone()
+            axis_angles[:, BODY_JOINTS + 1 :] = 0
+            rotations = roma.rotvec_to_rotmat(axis_angles)
+            shaped = axis_angles[:, 1 : BODY_JOINTS + 1]
+            joints = body.joints29(
+                body(orient, shaped, betas, None, hands[0], hands[1], jaw=jaw, expression=expression)
+            )
+            rest = body.joints29(body(torch.zeros_like(orient), torch.zeros_like(shaped), betas))
+        twist = twist_from_rotations(rotations, rest).numpy()
+    joints_at_origin, root_at_rest = joints.numpy(), rest[:, 0].numpy()
+    answers: list[Posed | RefusedError] = []
+    for place, row in enumerate(rows):
+        transl = _translation(row, joints_at_origin[place, 0], root_at_rest[place])
+        told = tuple(
+            hand[place].numpy() if hand is not None and row[name] is not None else None
+            for hand, name in zip(hands, _HANDS, strict=True)
+        )
+        answers.append(Posed(joints_at_origin[place] + transl, twist[place], transl, (told[0], told[1]), body.digest))
+    return answers
+
+
+def _translation(
+    row: Mapping[str, Any], root: NDArray[np.float32], root_at_rest: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """(3,) what has to be added to a body whose root stands at `root`."""
+    if row["transl"] is None:
+        return np.asarray(row["root"], np.float32) - root
+    transl = np.asarray(row["transl"], np.float64)
+    if row["extrinsics"] is not None:
+        turn, shift = np.reshape(row["extrinsics"][:9], (3, 3)), np.asarray(row["extrinsics"][9:])
+        transl = turn @ (root_at_rest + transl) + shift - root
+    return transl.astype(np.float32)
+
+
+def _relative(rows: Rows, name: str, mean: torch.Tensor) -> torch.Tensor:
+    """(B, 45): the file's hands, relative to the mean hand also where they were absolute."""
+    given = _stack(rows, name, 45)
+    absolute = torch.tensor([bool(row["hands_absolute"]) and row[name] is not None for row in rows])
+    return torch.where(absolute[:, None], given - mean, given)
+
+
+def _stack(rows: Rows, name: str, size: int = 0) -> torch.Tensor:
+    """(B, size) float32; zero where a row has none."""
+    return torch.tensor([row[name] if row[name] is not None else [0.0] * size for row in rows], dtype=torch.float32)

@@ -1,0 +1,280 @@
+"""The plan of an ingest of annotations: which rows become which units, cut into files that workers read one at a time.
+
+A source may have a million people, so nothing here holds them all but as ids: readers' rows go to a file on disk,
+DuckDB numbers, compares and sorts them there, and what comes out is written as one small file for each shard,
+below `ingests/<stage key>/` of the store, where any worker finds it.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.store import Store
+from schemas.digests import canonical_json
+from schemas.errors import DataError
+from tasks.ingest.people.annotations import ANNOTATIONS, AnnotationSource, Reader
+from tasks.ingest.plan.files import read_planned, slices, summary_file, write_planned
+from tasks.ingest.source.folder import Folder, FolderSource, RefusedError, is_picture, key_of
+from tasks.ingest.source.spellings import blanks_refused, spellings
+
+GONE = "no longer in the source"
+"""Reason (outcome filtered) of people whom an earlier ingest had and the source has no more."""
+_PLACES = ("row", "origin", "counts_as")
+"""Columns that say where a row stands in its file, and nothing of the person."""
+_OURS = (("key", pa.string()), ("content", pa.string()))
+_ROWS_IN_GROUP = 5000
+_MEMORY = "1GB"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Ids of all units, sorted. `unchanged` counts rows that an earlier ingest did, which are not among them; `gone`
+    people that an earlier one had and the source has no more, who are. `remark`: what a person should hear."""
+
+    ids: list[str]
+    unchanged: int
+    gone: int
+    remark: str | None = None
+
+
+@dataclass(frozen=True)
+class Before:
+    """What earlier ingests of the same split left, as it holds: `id`, `source_digest` and `was_good` of people who
+    became instances and of rows that were refused (those without a digest are tried again)."""
+
+    standing: pa.Table
+
+
+def plan(
+    store: Store,
+    folder: str,
+    reader: Reader,
+    pictures: Callable[[], pa.Table],
+    before: Before,
+    shard_size: int,
+    images: str = "",
+) -> Plan:
+    """Write the units of a source to `folder` of the store, or find them written. `before` is what needs no work again.
+    `pictures` is asked after the rows were read, because reading may make them (`picture_states`). `images` is their
+    folder, which paths may begin with.
+
+    DataError for a source that can't be used as a whole, and for one without a row.
+    """
+    done = _read_done(store, folder)
+    if done is not None:
+        return done
+    source = reader.source
+    rows = _write_rows(reader, reader.work / "rows.parquet", images)
+    if not rows:
+        raise DataError(f"{source.url} has no row: there is nobody to ingest.")
+    units = reader.work / "units.parquet"
+    with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(reader.work), "threads": 2}) as database:
+        states = pictures()
+        database.register("states", states)
+        database.register("before", before.standing)
+        remark = _register_spellings(database, reader.work / "rows.parquet", states)
+        prefix = f"{source.dataset}/{source.split}/"
+        database.execute(_NAMED, {"rows": str(reader.work / "rows.parquet"), "every": source.every, "prefix": prefix})
+        unchanged = _count(database, "SELECT count(*) FROM named WHERE unchanged")
+        gone = _count(database, "SELECT count(*) FROM before ANTI JOIN named ON before.id = named.id WHERE was_good")
+        to = str(units).replace("'", "''")
+        database.execute(f"COPY ({_UNITS}) TO '{to}' (FORMAT parquet, ROW_GROUP_SIZE {_ROWS_IN_GROUP})")
+    ids: list[str] = []
+    files = 0
+    with pq.ParquetFile(units) as file:
+        for table in slices(map(_table, file.iter_batches(batch_size=shard_size)), shard_size):
+            ids.extend(table.column("id").to_pylist())
+            buffer = io.BytesIO()
+            pq.write_table(table, buffer)
+            write_planned(store, _file(folder, files), buffer.getvalue())
+            files += 1
+    told = {"unchanged": unchanged, "gone": gone, "files": files, "remark": remark}
+    write_planned(store, summary_file(folder), canonical_json(told).encode())
+    return Plan(ids, unchanged, gone, remark)
+
+
+def units_of(store: Store, folder: str, shard: int, ids: Iterable[str]) -> list[dict[str, Any]]:
+    """The units of a shard with these ids, in their order: the columns of ANNOTATIONS, `id`, `key`, `number`, `first`
+    (the picture's row is theirs to write) and `source_digest`."""
+    table = pq.read_table(io.BytesIO(read_planned(store, _file(folder, shard))))
+    wanted = set(ids)
+    return [row for row in table.to_pylist() if row["id"] in wanted]
+
+
+_NAMED = """
+CREATE TABLE named AS
+WITH taken AS (
+    SELECT listed.* REPLACE (
+        coalesce(spelled.meant, listed.key) AS key,
+        coalesce(listed.reason, spelled.reason) AS reason,
+        CASE WHEN listed.reason IS NULL AND spelled.reason IS NOT NULL THEN spelled.detail ELSE listed.detail END
+            AS detail
+    ) FROM read_parquet($rows) AS listed LEFT JOIN spelled ON listed.path = spelled.path
+    WHERE counts_as % $every = 0
+), ranked AS (
+    SELECT *, reason IS NULL AS good,
+        row_number() OVER (
+            PARTITION BY reason IS NULL, key, person, CASE WHEN person IS NULL THEN content END ORDER BY row
+        ) AS time,
+        first_value(origin) OVER (
+            PARTITION BY reason IS NULL, key, person, CASE WHEN person IS NULL THEN content END ORDER BY row
+        ) AS original
+    FROM taken
+), judged AS (
+    SELECT * REPLACE (
+        good AND time = 1 AS good,
+        CASE WHEN good AND time > 1 THEN 'duplicate id' ELSE reason END AS reason,
+        CASE WHEN good AND time > 1 THEN 'the same person as ' || original || ', which stands' ELSE detail END AS detail
+    ) FROM ranked
+), numbered AS (
+    SELECT *, CASE WHEN good THEN
+        coalesce(person, CAST(row_number() OVER (PARTITION BY good, key, person IS NULL ORDER BY row) - 1 AS INTEGER))
+    END AS number
+    FROM judged
+), named AS (
+    SELECT numbered.*,
+        CASE WHEN good THEN $prefix || key || '#' || number
+             ELSE $prefix || coalesce(key, left(path, 300), '?') || ' (row ' || row || ')' END AS id,
+        md5(content || '|' || coalesce(reason, '') || '|' || coalesce(state, 'absent')) AS source_digest
+    FROM numbered LEFT JOIN states USING (key)
+)
+SELECT named.*, coalesce(before.source_digest = named.source_digest, false) AS unchanged,
+    good AND row_number() OVER (PARTITION BY key, good ORDER BY named.id) = 1 AS first
+FROM named LEFT JOIN before ON named.id = before.id
+"""
+# A row that is gone, good or bad, is a unit too, so that the counts add up and later readers know.
+_UNITS = f"""
+SELECT * FROM (
+    SELECT * EXCLUDE (good, time, original, unchanged, content) FROM named WHERE NOT unchanged
+    UNION ALL BY NAME
+    SELECT id, -1 AS row, 0 AS counts_as, '' AS origin, 'box' AS crop_rule, 1.0 AS crop_scale,
+        '{GONE}' AS reason, 'an earlier ingest of this split had it' AS detail, false AS first
+    FROM before ANTI JOIN named ON before.id = named.id
+) ORDER BY id
+"""
+
+
+_SPELLED: Final = pa.schema([(name, pa.string()) for name in ("path", "meant", "reason", "detail")])
+_BLANKS = """
+SELECT DISTINCT path FROM read_parquet($rows) AS listed JOIN states ON listed.path = states.key
+WHERE listed.key <> listed.path
+"""
+_NOT_THERE = """
+SELECT DISTINCT path, key FROM read_parquet($rows) ANTI JOIN states USING (key)
+WHERE key IS NOT NULL AND NOT EXISTS (SELECT 1 FROM states WHERE states.key = path)
+"""
+
+
+def _register_spellings(database: duckdb.DuckDBPyConnection, rows: Path, states: pa.Table) -> str | None:
+    """The table `spelled`: paths that mean a picture with another spelling, or none that is clear. Gives a remark."""
+    missing = dict(database.execute(_NOT_THERE, {"rows": str(rows)}).fetchall())
+    names = chain.from_iterable(chunk.to_pylist() for chunk in states.column("key").chunks)
+    found = spellings(missing.values(), names)
+    told: list[dict[str, str]] = []
+    for path, key in missing.items():
+        meant = found.of(key)
+        if isinstance(meant, RefusedError):
+            told.append({"path": path, "reason": meant.reason, "detail": meant.detail})
+        elif meant != key:
+            told.append({"path": path, "meant": meant})
+    for (path,) in database.execute(_BLANKS, {"rows": str(rows)}).fetchall():
+        refusal = blanks_refused(path)
+        told.append({"path": path, "reason": refusal.reason, "detail": refusal.detail})
+    database.register("spelled", pa.Table.from_pylist(told, _SPELLED))
+    return found.in_words()
+
+
+def _write_rows(reader: Reader, path: Path, images: str) -> int:
+    """The reader's rows with their keys and what tells them apart; gives their number."""
+    schema = pa.schema([*ANNOTATIONS, *(pa.field(name, kind) for name, kind in _OURS)])
+    shown = FolderSource(images, None, None, reader.source.dataset, reader.source.split)
+    rows = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        for batch in reader.batches():
+            table = pa.Table.from_batches([batch])
+            contents = _contents(table)
+            keys, reasons, details = _keys(shown, table)
+            for name, values in (("reason", reasons), ("detail", details)):
+                table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, pa.string()))
+            table = table.append_column("key", pa.array(keys, pa.string()))
+            writer.write_table(table.append_column("content", pa.array(contents, pa.string())).cast(schema))
+            rows += len(table)
+    return rows
+
+
+def _contents(table: pa.Table) -> list[str]:
+    """A digest of each row's person: equal for rows that say the same of the same picture."""
+    told = table.drop_columns(list(_PLACES)).to_pylist()
+    return [hashlib.md5(repr(sorted(row.items())).encode(), usedforsecurity=False).hexdigest() for row in told]
+
+
+def _keys(source: FolderSource, table: pa.Table) -> tuple[list[str | None], list[str | None], list[str | None]]:
+    """Keys of pictures; reasons and details with those that a path gives cause for. What readers refused stays so."""
+    keys: list[str | None] = []
+    reasons, details = table.column("reason").to_pylist(), table.column("detail").to_pylist()
+    for place, path in enumerate(table.column("path").to_pylist()):
+        try:
+            keys.append(key_of(source, path))
+        except RefusedError as refusal:
+            keys.append(None)
+            if reasons[place] is None:
+                reasons[place], details[place] = refusal.reason, refusal.detail
+    return keys, reasons, details
+
+
+def _count(database: duckdb.DuckDBPyConnection, query: str) -> int:
+    (number,) = database.execute(query).fetchone() or (0,)
+    return int(number)
+
+
+def picture_states(images: Folder, store: Store) -> pa.Table:
+    """The pictures of a folder, as `Folder.listing` tells them.
+
+    Nothing of the store counts, where that lies in the same folder.
+    """
+    own = f"{store.root}/" if images.is_local == store.is_local else None
+    return images.listing(lambda name: is_picture(name) and not (own and images.path(name).startswith(own)))
+
+
+def _read_done(store: Store, folder: str) -> Plan | None:
+    if not store.exists(summary_file(folder)):
+        return None
+    told = json.loads(read_planned(store, summary_file(folder)))
+    ids = [
+        name
+        for number in range(told["files"])
+        for name in pq.read_table(io.BytesIO(read_planned(store, _file(folder, number))), columns=["id"])
+        .column("id")
+        .to_pylist()
+    ]
+    return Plan(ids, told["unchanged"], told["gone"], told.get("remark"))
+
+
+def _table(batch: pa.RecordBatch) -> pa.Table:
+    return pa.Table.from_batches([batch])
+
+
+def _file(folder: str, number: int) -> str:
+    return f"{folder}/{number:06d}.parquet"
+
+
+def described(source: AnnotationSource) -> dict[str, Any]:
+    """What of a source counts towards the stage's key beside its content."""
+    followed = {} if source.follow_links is None else {"follow_links": source.follow_links}
+    return {
+        "format": source.format,
+        "dataset": source.dataset,
+        "split": source.split,
+        "every": source.every,
+        "options": {name: str(value) for name, value in sorted(source.options.items())},
+        **followed,
+    }

@@ -1,0 +1,129 @@
+"""Hypotheses: in memory, as rows of the table, and back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from infra.store import Store
+from infra.tables import read
+from schemas.config.networks import JOINTS, TWISTS
+from schemas.errors import DataError
+from schemas.tables import build, matrix
+from tasks.rows.instances import Instances
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """M hypotheses for each of N instances, in memory."""
+
+    uvd: np.ndarray
+    """(N, M, 29, 3) normalised joints."""
+    twists: np.ndarray
+    """(N, M, 23, 2) unit (cos, sin)."""
+    betas: np.ndarray
+    """(N, M, 10), the same for all hypotheses of an instance."""
+    root_depth: np.ndarray
+    """(N, M) depth of the pelvis, metres."""
+
+    def __len__(self) -> int:
+        return len(self.uvd)
+
+    @property
+    def count(self) -> int:
+        """M."""
+        return int(self.uvd.shape[1])
+
+    def take(self, rows: np.ndarray) -> "Hypotheses":
+        """The hypotheses of the instances `rows`."""
+        return Hypotheses(*(getattr(self, part.name)[rows] for part in fields(self)))
+
+    def finite(self) -> np.ndarray:
+        """(N,) bool: whether every number of all hypotheses of an instance is finite."""
+        parts = [getattr(self, part.name).reshape(len(self), -1) for part in fields(self)]
+        return np.isfinite(np.concatenate(parts, axis=1)).all(axis=1)
+
+
+def hypotheses_table(
+    generation_id: str,
+    instances: Instances,
+    made: Hypotheses,
+    samples: Sequence[int],
+    partition: int,
+    rows: np.ndarray,
+) -> pa.Table:
+    """Rows of `hypotheses` for the instances `rows`."""
+    kept, count = made.take(rows), made.count
+    source = np.where(np.isfinite(instances.root_depth), "label", "bones")
+    total = len(rows) * count
+    columns = {
+        "generation_id": generation_id,
+        "instance_id": repeated(instances.ids, rows, count),
+        "sample_index": np.tile(np.asarray(samples, np.int32), len(rows)),
+        "dataset": repeated(instances.dataset, rows, count),
+        "split": repeated(instances.split, rows, count),
+        "round": np.full(total, partition, np.int32),
+        "uvd": kept.uvd.reshape(total, JOINTS * 3),
+        "twist": kept.twists.reshape(total, TWISTS * 2),
+        "betas": kept.betas.reshape(total, kept.betas.shape[-1]),
+        "root_depth_m": kept.root_depth.reshape(total).astype(np.float64),
+        "root_depth_source": repeated(source.tolist(), rows, count),
+        "stage_key": generation_id,
+    }
+    return build("hypotheses", columns)
+
+
+def repeated(texts: Sequence[str], rows: np.ndarray, count: int) -> pa.Array:
+    """The text of each of `rows`, `count` times."""
+    return pa.array(texts, pa.string()).take(pa.array(np.repeat(rows, count)))
+
+
+@dataclass(frozen=True)
+class StoredHypotheses:
+    """Hypotheses as they stand in the table, by instance and sample."""
+
+    ids: tuple[str, ...]
+    dataset: tuple[str, ...]
+    samples: np.ndarray
+    """(M,) sample indices, the same for all instances."""
+    hypotheses: Hypotheses
+
+
+def among(ids: Sequence[str]) -> pc.Expression:
+    """Rows of these instances. The bounds let the reader skip files whose statistics lie outside of them."""
+    field = pc.field("instance_id")
+    return (field >= min(ids)) & (field <= max(ids)) & field.isin(list(ids))
+
+
+def generated_ids(store: Store, generation_key: str) -> list[str]:
+    """The instances that a finished stage has hypotheses of, sorted."""
+    rows = read(store, "hypotheses", stage_keys=[generation_key], columns=["instance_id"])
+    return sorted(pc.unique(rows.column("instance_id")).to_pylist())
+
+
+def read_hypotheses(store: Store, generation_key: str, ids: Sequence[str]) -> StoredHypotheses:
+    """The hypotheses of these instances, in sorted order. DataError unless all have the same samples."""
+    columns = ["instance_id", "sample_index", "dataset", "uvd", "twist", "betas", "root_depth_m"]
+    rows = read(store, "hypotheses", stage_keys=[generation_key], where=among(ids), columns=columns)
+    rows = rows.sort_by([("instance_id", "ascending"), ("sample_index", "ascending")])
+    count = len(rows) // len(ids)
+    samples = rows.column("sample_index").to_numpy()
+    names = rows.column("instance_id").to_pylist()[:: max(count, 1)]
+    if names != sorted(ids) or not np.array_equal(samples, np.tile(samples[:count], len(ids))):
+        raise DataError(
+            f"The stage {generation_key[:12]} does not hold the same hypotheses for all of {len(ids)} instances "
+            f"({min(ids)} and others). Has something else written to the table?"
+        )
+    return StoredHypotheses(
+        tuple(names),
+        tuple(rows.column("dataset").to_pylist()[::count]),
+        samples[:count],
+        Hypotheses(
+            matrix(rows, "uvd").reshape(len(ids), count, JOINTS, 3),
+            matrix(rows, "twist").reshape(len(ids), count, TWISTS, 2),
+            matrix(rows, "betas").reshape(len(ids), count, -1),
+            rows.column("root_depth_m").to_numpy().reshape(len(ids), count),
+        ),
+    )

@@ -1,0 +1,234 @@
+"""Instances out of the tables and into arrays: crops, crop cameras, and labels where there are any."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from PIL import Image
+
+from infra.store import Store
+from infra.tables import read
+from models.cameras import uvd_from_camera
+from schemas.config.networks import JOINTS, TWISTS
+from schemas.errors import DataError
+from schemas.tables import matrix
+from tasks.engine.context import Target
+from tasks.ingest.plan.chains import read_standing
+from tasks.train.data import LabelledCrops
+
+_CROP_COLUMNS = ("instance_id", "dataset", "split", "crop", "crop_intrinsics")
+_LABEL_COLUMNS = (
+    "instance_id",
+    "label_kind",
+    "global_orient",
+    "body_pose",
+    "betas",
+    "joints",
+    "joints_valid",
+    "twist",
+)
+
+
+@dataclass(frozen=True)
+class Instances:
+    """N instances in the order in which they were asked for. Label arrays are NaN in rows where `labelled` is False."""
+
+    ids: tuple[str, ...]
+    dataset: tuple[str, ...]
+    split: tuple[str, ...]
+    crops: np.ndarray
+    """(N, S, S, 3) uint8."""
+    crop_intrinsics: np.ndarray
+    """(N, 4) fx, fy, cx, cy of the crop camera, crop pixels."""
+    labelled: np.ndarray
+    """(N,) bool."""
+    theta: np.ndarray
+    """(N, 24, 3) axis-angle, radians; row 0 in the camera frame."""
+    betas: np.ndarray
+    """(N, 10)."""
+    uvd: np.ndarray
+    """(N, 29, 3) normalised joints of the label; NaN where a joint is not known."""
+    twists: np.ndarray
+    """(N, 23, 2) (cos, sin)."""
+    root_depth: np.ndarray
+    """(N,) depth of the pelvis, metres."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def crop_size(self) -> int:
+        """Side of the crops, pixels."""
+        return int(self.crops.shape[1])
+
+
+def instance_ids(store: Store, ingest_keys: Sequence[str], targets: Sequence[Target]) -> list[str]:
+    """The instances of these splits, sorted. Raises DataError for a split that those ingests have no instance of."""
+    ids: list[str] = []
+    for target in targets:
+        where = (pc.field("dataset") == target.dataset) & (pc.field("split") == target.split)
+        rows = read_standing(store, "instances", ingest_keys, where=where, columns=["instance_id"])
+        if len(rows) == 0:
+            raise DataError(_nothing_of(store, ingest_keys, Target(*target)))
+        ids.extend(rows.column("instance_id").to_pylist())
+    return sorted(ids)
+
+
+def load_instances(
+    store: Store, ingest_keys: Sequence[str], ids: Sequence[str], label_keys: Sequence[str] | None = None
+) -> Instances:
+    """These instances, with their labels.
+
+    Labels are the gt labels that the ingests brought, or, where `label_keys` are given, whatever those stages wrote.
+    Raises DataError for an unknown id, for crops of different sizes, and for two labels of one instance.
+    """
+    if not ids:
+        raise DataError("No instance was asked for.")
+    found = read_standing(store, "instances", ingest_keys, where=_among(ids), columns=_CROP_COLUMNS)
+    rows = _in_order(found, ids)
+    crops = _decode(rows)
+    intrinsics = matrix(rows, "crop_intrinsics").astype(np.float32)
+    labels = _labels(store, list(ingest_keys), ids, label_keys)
+    return Instances(
+        tuple(ids),
+        tuple(rows.column("dataset").to_pylist()),
+        tuple(rows.column("split").to_pylist()),
+        crops,
+        intrinsics,
+        **_label_arrays(labels, ids, intrinsics, crops.shape[1]),
+    )
+
+
+def labelled_crops(
+    store: Store,
+    ingest_keys: Sequence[str],
+    target: Target | None = None,
+    label_keys: Sequence[str] | None = None,
+) -> LabelledCrops:
+    """What supervised training needs of all instances of `target`, sorted by id.
+
+    With `label_keys`, the labels that those stages wrote, and the instances that have one (of `target`, if given).
+    Raises DataError for instances without a label or with a label that lacks joints.
+    """
+    if label_keys is None:
+        if target is None:
+            raise ValueError("labelled_crops needs a target, label_keys, or both")
+        ids = instance_ids(store, ingest_keys, [target])
+    else:
+        where = None
+        if target is not None:
+            where = (pc.field("dataset") == target.dataset) & (pc.field("split") == target.split)
+        named = read(store, "labels", stage_keys=list(label_keys), where=where, columns=["instance_id"])
+        ids = sorted(named.column("instance_id").to_pylist())
+        if not ids:
+            raise DataError(f"The stages {_short(label_keys)} left no label to train on.")
+    return as_labelled_crops(load_instances(store, ingest_keys, ids, label_keys))
+
+
+def as_labelled_crops(found: Instances) -> LabelledCrops:
+    """`found` as training data. DataError where an instance has no label or not all joints."""
+    for known, what in ((found.labelled, "no label"), (np.isfinite(found.uvd).all((1, 2)), "not all 29 joints")):
+        if not known.all():
+            first = found.ids[int(np.argmin(known))]
+            raise DataError(
+                f"{int((~known).sum())} of {len(found)} instances have {what} (the first: {first}); supervised "
+                "training needs complete labels."
+            )
+    return LabelledCrops(found.crops, found.uvd, found.twists, found.betas, found.crop_intrinsics, found.root_depth)
+
+
+def _among(ids: Sequence[str]) -> pc.Expression:
+    """Rows of these ids. The bounds let the reader skip files whose statistics lie outside of them."""
+    datasets = sorted({name.split("/", 1)[0] for name in ids})
+    field = pc.field("instance_id")
+    inside = (field >= min(ids)) & (field <= max(ids))
+    return pc.field("dataset").isin(datasets) & inside & field.isin(list(ids))
+
+
+def _in_order(rows: pa.Table, ids: Sequence[str]) -> pa.Table:
+    """One row for each id, in the order of `ids`."""
+    place = {name: row for row, name in enumerate(rows.column("instance_id").to_pylist())}
+    if len(place) < len(rows):
+        raise DataError("Two of the ingests hold the same instance; give only one of them, or rename a data set.")
+    absent = [name for name in ids if name not in place]
+    if absent:
+        raise DataError(f"{len(absent)} of {len(ids)} instances are not in the ingests given; the first: {absent[0]}.")
+    return rows.take([place[name] for name in ids])
+
+
+def _decode(rows: pa.Table) -> np.ndarray:
+    """(N, S, S, 3) uint8 of the encoded crops."""
+    crops: list[np.ndarray] = []
+    for name, data in zip(rows.column("instance_id").to_pylist(), rows.column("crop").to_pylist(), strict=True):
+        try:
+            crops.append(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+        except (OSError, ValueError) as error:
+            raise DataError(f"The stored crop of {name} can't be read: {error}. Ingest the pictures again.") from error
+    sizes = {crop.shape for crop in crops}
+    if len(sizes) > 1:
+        raise DataError(
+            f"Crops of different sizes can't go through one model: {sorted(sizes)}. Ingest all with one crop size."
+        )
+    return np.stack(crops)
+
+
+def _labels(store: Store, ingest_keys: list[str], ids: Sequence[str], label_keys: Sequence[str] | None) -> pa.Table:
+    keys = ingest_keys if label_keys is None else list(label_keys)
+    where = _among(ids)
+    if label_keys is None:
+        # labels of joints alone, without a body, are for those who ask for them
+        where = where & (pc.field("label_kind") == "gt") & pc.field("body_model").is_valid()
+        rows = read_standing(store, "labels", keys, where=where, columns=_LABEL_COLUMNS)
+    else:
+        rows = read(store, "labels", stage_keys=keys, where=where, columns=_LABEL_COLUMNS)
+    names = rows.column("instance_id").to_pylist()
+    if len(set(names)) < len(names):
+        twice = next(name for name in sorted(names) if names.count(name) > 1)
+        raise DataError(f"{twice} has more than one label in the stages {_short(keys)}; one was expected.")
+    return rows
+
+
+def _label_arrays(labels: pa.Table, ids: Sequence[str], intrinsics: np.ndarray, crop_size: int) -> dict[str, Any]:
+    place = {name: row for row, name in enumerate(ids)}
+    at = np.array([place[name] for name in labels.column("instance_id").to_pylist()], dtype=np.int64)
+    count = len(ids)
+    labelled = np.zeros(count, dtype=bool)
+    labelled[at] = True
+
+    def spread(values: np.ndarray) -> np.ndarray:
+        whole = np.full((count, *values.shape[1:]), np.nan, dtype=np.float32)
+        whole[at] = values
+        return whole
+
+    # copied: Arrow's memory can't be written to, and torch asks that it could
+    joints = matrix(labels, "joints").reshape(-1, JOINTS, 3).copy()
+    valid = matrix(labels, "joints_valid").reshape(-1, JOINTS)
+    uvd, root_depth = uvd_from_camera(torch.from_numpy(joints), torch.from_numpy(intrinsics[at]), crop_size)
+    known = valid & valid[:, :1]  # without the pelvis nothing can be relative to it
+    uvd_known = np.where(known[..., None], uvd.numpy(), np.float32(np.nan))
+    depth_known = np.where(valid[:, 0], root_depth.numpy(), np.float32(np.nan))
+    theta = np.concatenate([matrix(labels, "global_orient"), matrix(labels, "body_pose")], axis=1).reshape(-1, 24, 3)
+    return {
+        "labelled": labelled,
+        "theta": spread(theta),
+        "betas": spread(matrix(labels, "betas")),
+        "uvd": spread(uvd_known),
+        "twists": spread(matrix(labels, "twist").reshape(-1, TWISTS, 2)),
+        "root_depth": spread(depth_known),
+    }
+
+
+def _nothing_of(store: Store, ingest_keys: Sequence[str], target: Target) -> str:
+    rows = read_standing(store, "instances", ingest_keys, columns=["dataset", "split"])
+    pairs = zip(rows.column("dataset").to_pylist(), rows.column("split").to_pylist(), strict=True)
+    known = ", ".join(sorted({str(Target(*pair)) for pair in pairs})) or "none"
+    return f"There is no instance of {target} in the ingests {_short(ingest_keys)}; they have: {known}."
+
+
+def _short(keys: Sequence[str]) -> str:
+    return ", ".join(key[:12] for key in keys)

@@ -1,0 +1,263 @@
+"""Alignment: the policy is moved towards winners and away from losers, measured against a frozen reference.
+
+Policy and reference see the same crops, augmented alike, under the same batch-norm statistics, so that what sets their
+errors apart is their weights. The anchor (the winner's own denoising error) keeps DPO from winning by making both
+worse; the replay (labelled source crops) keeps what the policy knew.
+
+Beside these stands a term that is no preference objective: `estimate` is a regression. It draws the encoder's own
+estimate of a crop's pose to winner + `estimate_push` * (winner - loser), a target that is made of the crop's pairs, and
+with it the encoder learns of the pairs from this alone, since the gradient that reaches it through the denoiser is
+mostly noise. The direction is DPO's: for a Gaussian policy around the estimate, DPO that is not saturated has, anchored
+to the winners, its optimum at a push of beta / (4 * anchor). That is 8.3 at the default beta and anchor; the default
+push of 1 is a choice of its own. A single such target is often worse than the estimate itself; what the targets have in
+common is what the scorer knows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.condition import PoseEstimate
+from models.diffusion import POSE_SIZE
+from models.hyponet import Context
+from models.objectives import DenoisingError, denoising_error, dpo, edm_weight
+from models.policy import Policy
+from schemas.config.training import AlignConfig
+from tasks.train.augment import Augmentation
+from tasks.train.base import policy_groups
+from tasks.train.data import (
+    LabelledBatch,
+    LabelledCrops,
+    check_estimate,
+    crop_tensor,
+    encode_together,
+    estimate_loss,
+    supervised_loss_of,
+    timesteps,
+    unit_noise,
+)
+
+
+@dataclass(frozen=True)
+class PreferencePairs:
+    """P pairs over N crops."""
+
+    crops: np.ndarray
+    """(N, S, S, 3) uint8."""
+    crop_row: np.ndarray
+    """(P,) which crop a pair belongs to."""
+    winner: np.ndarray
+    """(P, 133): 87 normalised uvd, 46 twists."""
+    loser: np.ndarray
+    """(P, 133) likewise."""
+    weight: np.ndarray | None = None
+    """(P, 133) of the squared errors of winner and loser, for instance zeros at joints that were not seen; None: 1."""
+
+    def __len__(self) -> int:
+        return len(self.crop_row)
+
+
+@dataclass(frozen=True)
+class AlignBatch:
+    """What a step learns from: C crops, of whose first D the K pairs each are denoised."""
+
+    crops: Tensor
+    """(C, 3, S, S) in [-1, 1], as policy and reference both see them."""
+    poses: Tensor
+    """(D*K*2, 133) winner and loser of each pair in turn, crop by crop."""
+    weight: Tensor
+    """(D*K, 133) of the pairs' squared errors."""
+    time: Tensor
+    """(D*K,) timesteps, shared by winner and loser."""
+    noise: Tensor
+    """(D*K, 133) unit noise, shared likewise."""
+    preferred: Tensor
+    """(C, 133) where the encoder's own estimate is drawn."""
+    replayed: LabelledBatch | None = None
+    """R labelled crops."""
+    replay_time: Tensor | None = None
+    """(R,)"""
+    replay_noise: Tensor | None = None
+    """(R, 133)"""
+
+
+class AlignRecipe:
+    """Anchored DPO, plain DPO, or supervised training on winners."""
+
+    def __init__(
+        self,
+        config: AlignConfig,
+        policy: Policy,
+        reference: Policy,
+        pairs: PreferencePairs,
+        replay: LabelledCrops,
+        device: torch.device,
+    ) -> None:
+        if config.estimate or (config.replay and config.replay_images):
+            check_estimate(config.losses, policy.config.condition)
+        self.config, self.pairs, self.replay, self.device, self.seed = config, pairs, replay, device, config.seed
+        self.order = np.argsort(pairs.crop_row, kind="stable")
+        self.paired, self.first_pair, self.pair_count = np.unique(
+            pairs.crop_row[self.order], return_index=True, return_counts=True
+        )
+        self.preferred = self._preferred()
+        self.model: Policy = policy.to(device).train()
+        self.train_encoder = config.optimiser.encoder_learning_rate > 0
+        self.fixed = config.fixed_statistics or not self.train_encoder
+        for module in self.model.modules():
+            if isinstance(module, nn.Dropout) or (self.fixed and isinstance(module, nn.BatchNorm2d)):
+                module.eval()
+        self.reference = reference.to(device).eval().requires_grad_(False)
+        for module in self.reference.modules():
+            if not self.fixed and isinstance(module, nn.BatchNorm2d):
+                module.train()
+                module.momentum = 0.0  # it normalises by the batch, as the policy does, and stays as it is
+        self.model.condition.requires_grad_(self.train_encoder)
+
+    def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
+        """Encoder and denoiser."""
+        return policy_groups(self.model)
+
+    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        """Preference, anchor, estimate and replay of one batch."""
+        return self.loss_of(self.batch(draw))
+
+    def batch(self, draw: np.random.Generator) -> AlignBatch:
+        """The batch that `draw` draws."""
+        config = self.config
+        chosen = draw.choice(len(self.paired), config.batch_crops, replace=len(self.paired) < config.batch_crops)
+        change = Augmentation.draw(config.augment, draw, len(chosen), self.device)
+        plain = crop_tensor(self.pairs.crops[self.paired[chosen]], self.device)
+        denoised = slice(config.denoised_crops)
+        rows, alike = self._pairs_of(chosen[denoised], draw), change.of(denoised)
+        time, noise = self._noise(draw, config.denoised_crops * config.pairs_per_crop, config.antithetic)
+        replayed = self._replayed(draw) if config.replay and config.replay_images else None
+        replay_time, replay_noise = self._noise(draw, len(replayed.crops)) if replayed else (None, None)
+        return AlignBatch(
+            change.crops(plain) if self.train_encoder else change.mirror(plain),
+            self._poses(rows, alike),
+            self._weight(rows, alike),
+            time,
+            noise,
+            change.pose(torch.from_numpy(self.preferred[chosen]).to(self.device)),
+            replayed,
+            replay_time,
+            replay_noise,
+        )
+
+    def loss_of(self, batch: AlignBatch) -> tuple[Tensor, Mapping[str, float]]:
+        """The loss of a batch, and its parts for the curves."""
+        config = self.config
+        (context, estimate), known = _encode(self.model, batch.crops, batch.replayed)
+        context = context.first(config.denoised_crops)
+        if config.estimate:
+            context = Context(*(part.detach() for part in context))
+        winner, loser = self._errors(self.model, context, batch)
+        figures = {"winner": winner.total.mean().item(), "loser": loser.total.mean().item()}
+        loss = torch.zeros((), device=self.device)
+        if config.objective != "sft":
+            with torch.no_grad():
+                reference_winner, reference_loser = self._errors(self.reference, self._frozen(batch), batch)
+            preference = dpo(winner, loser, reference_winner, reference_loser, config.beta)
+            loss = loss + preference.loss.mean()
+            figures |= {
+                "preference": preference.loss.mean().item(),
+                "winner_change": preference.winner_change.mean().item(),
+                "loser_change": preference.loser_change.mean().item(),
+                "accuracy": (preference.winner_change < preference.loser_change).float().mean().item(),
+            }
+        if config.objective == "anchored_dpo":
+            loss = loss + config.anchor * winner.total.mean()
+        elif config.objective == "sft":
+            loss = loss + winner.total.mean()
+        if config.estimate and self.train_encoder:
+            drawn = self._estimate_preference(batch, estimate)
+            loss = loss + config.estimate * drawn
+            figures["estimate"] = drawn.item()
+        if batch.replayed is not None and known is not None:
+            assert batch.replay_time is not None
+            assert batch.replay_noise is not None
+            supervised, parts = supervised_loss_of(
+                self.model, *known, batch.replayed, batch.replay_time, batch.replay_noise, config.losses
+            )
+            loss = loss + config.replay * supervised
+            figures["replay"] = parts["joints"] + parts["twists"]
+        return loss, figures
+
+    def _frozen(self, batch: AlignBatch) -> Context:
+        """What the reference makes of the crops whose pairs are denoised. Where the policy normalises by the batch, the
+        reference does by the same batch."""
+        if self.fixed:
+            return self.reference.encode(batch.crops[: self.config.denoised_crops])[0]
+        return _encode(self.reference, batch.crops, batch.replayed)[0][0].first(self.config.denoised_crops)
+
+    def _estimate_preference(self, batch: AlignBatch, estimate: PoseEstimate) -> Tensor:
+        """Loss that draws the encoder's own estimate to the preferred poses."""
+        uvd, twists = batch.preferred[:, :87].unflatten(1, (29, 3)), batch.preferred[:, 87:].unflatten(1, (23, 2))
+        # Winners share the betas of their losers: there is nothing to be learned from them.
+        weights = self.config.losses.model_copy(update={"betas": 0.0})
+        return estimate_loss(estimate, LabelledBatch(batch.crops, uvd, twists, estimate.betas.detach()), weights)
+
+    def _preferred(self) -> np.ndarray:
+        """(C, 133) for each crop that has pairs: mean winner, and `estimate_push` times mean winner less mean loser."""
+        count = self.pair_count[:, None].astype(np.float32)
+        better, worse = (
+            np.add.reduceat(side[self.order], self.first_pair, axis=0) / count
+            for side in (self.pairs.winner, self.pairs.loser)
+        )
+        push = 0.0 if self.config.objective == "sft" else self.config.estimate_push
+        return (better + push * (better - worse)).astype(np.float32)
+
+    def _pairs_of(self, chosen: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+        """(C, K) rows of the pairs of the chosen crops: different ones where a crop has that many."""
+        places = np.arange(self.config.pairs_per_crop)
+        shift = draw.integers(0, self.pair_count[chosen])
+        return self.order[self.first_pair[chosen, None] + (shift[:, None] + places) % self.pair_count[chosen, None]]
+
+    def _poses(self, rows: np.ndarray, change: Augmentation) -> Tensor:
+        """Winners and losers of pairs (C, K) in turn, crop by crop, changed with their crops: (C*K*2, 133)."""
+        both = torch.from_numpy(np.stack([self.pairs.winner[rows], self.pairs.loser[rows]], axis=2)).to(self.device)
+        return change.pose(both).flatten(0, 2)
+
+    def _weight(self, rows: np.ndarray, change: Augmentation) -> Tensor:
+        """Weights (C*K, 133) of the squared errors of pairs (C, K), changed with their crops."""
+        if self.pairs.weight is None:
+            return torch.ones(rows.size, POSE_SIZE, device=self.device)
+        return change.weight(torch.from_numpy(self.pairs.weight[rows]).to(self.device)).flatten(0, 1)
+
+    def _errors(self, policy: Policy, context: Context, batch: AlignBatch) -> tuple[DenoisingError, DenoisingError]:
+        """Denoising errors of winners and losers under the same timestep and noise."""
+        diffusion = policy.diffusion
+        clean = diffusion.scale(batch.poses[:, :87], batch.poses[:, 87:])
+        time, noise, weight = (part.repeat_interleave(2, dim=0) for part in (batch.time, batch.noise, batch.weight))
+        denoised = diffusion.denoise(policy.hyponet, diffusion.add_noise(clean, time, noise), time, context)
+        if diffusion.config.parameterisation == "edm":
+            weight = weight * edm_weight(diffusion.sigma(time), diffusion.config.sigma_data)
+            error = denoising_error(denoised.pose, clean, weight)
+        else:
+            error = denoising_error(denoised.noise, noise, weight)
+        winner, loser = (DenoisingError(error.joints[side::2], error.twists[side::2]) for side in range(2))
+        return winner, loser
+
+    def _noise(self, draw: np.random.Generator, count: int, antithetic: bool = False) -> tuple[Tensor, Tensor]:
+        time = timesteps(draw, count, self.model.config.diffusion.timesteps, antithetic).to(self.device)
+        return time, unit_noise(draw, count).to(self.device)
+
+    def _replayed(self, draw: np.random.Generator) -> LabelledBatch:
+        config = self.config
+        rows = draw.choice(len(self.replay), config.replay_images, replace=len(self.replay) < config.replay_images)
+        change = Augmentation.draw(config.augment, draw, len(rows), self.device)
+        return self.replay.batch(rows, self.device).augmented(change)
+
+
+def _encode(
+    policy: Policy, crops: Tensor, replayed: LabelledBatch | None
+) -> tuple[tuple[Context, PoseEstimate], tuple[Context, PoseEstimate] | None]:
+    """What a policy's encoder makes of the crops of the pairs, and of the replayed ones."""
+    if replayed is None:
+        return policy.encode(crops), None
+    of_pairs, of_replay = encode_together(policy, [crops, replayed.crops])
+    return of_pairs, of_replay

@@ -1,0 +1,45 @@
+"""The base policy: encoder and denoiser trained from nothing on labelled source crops."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.policy import Policy
+from schemas.config.networks import PolicyConfig
+from schemas.config.training import TrainBaseConfig
+from tasks.train.augment import Augmentation
+from tasks.train.data import LabelledCrops, check_estimate, supervised_loss, timesteps, unit_noise
+
+
+class BaseRecipe:
+    """Supervised training of a policy."""
+
+    def __init__(
+        self, config: TrainBaseConfig, network: PolicyConfig, data: LabelledCrops, device: torch.device
+    ) -> None:
+        check_estimate(config.losses, network.condition)
+        self.config, self.data, self.device, self.seed = config, data, device, config.seed
+        torch.manual_seed(config.seed)
+        self.model: Policy = Policy(network).to(device).train()
+
+    def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
+        """Encoder and denoiser."""
+        return policy_groups(self.model)
+
+    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        """Denoising and estimate loss of one batch."""
+        config = self.config
+        rows = draw.choice(len(self.data), config.batch_images, replace=len(self.data) < config.batch_images)
+        change = Augmentation.draw(config.augment, draw, len(rows), self.device)
+        batch = self.data.batch(rows, self.device).augmented(change)
+        count = config.batch_images * config.noise_draws
+        time = timesteps(draw, count, self.model.config.diffusion.timesteps).to(self.device)
+        noise = unit_noise(draw, count).to(self.device)
+        return supervised_loss(self.model, batch, time, noise, config.losses)
+
+
+def policy_groups(policy: Policy) -> Mapping[str, list[nn.Parameter]]:
+    """A policy's parameters, by the learning rate that they follow."""
+    return {"encoder": list(policy.condition.parameters()), "rest": list(policy.hyponet.parameters())}

@@ -1,0 +1,176 @@
+"""Labelled crops as arrays in memory, and the supervised loss of a policy on them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.condition import PoseEstimate
+from models.diffusion import POSE_SIZE
+from models.hyponet import Context
+from models.objectives import denoising_error, edm_weight
+from models.policy import Policy
+from schemas.config.networks import ConditionConfig
+from schemas.config.training import SupervisedLossConfig
+from schemas.errors import ConfigError
+from tasks.train.augment import Augmentation
+
+
+@dataclass(frozen=True)
+class LabelledCrops:
+    """N crops and what is known of the person in each."""
+
+    crops: np.ndarray
+    """(N, S, S, 3) uint8."""
+    uvd: np.ndarray
+    """(N, 29, 3) normalised joints."""
+    twists: np.ndarray
+    """(N, 23, 2) (cos, sin)."""
+    betas: np.ndarray
+    """(N, 10)."""
+    crop_intrinsics: np.ndarray
+    """(N, 4) fx, fy, cx, cy of the crop camera, crop pixels."""
+    root_depth: np.ndarray
+    """(N,) depth of the pelvis, metres."""
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def batch(self, rows: np.ndarray, device: torch.device) -> "LabelledBatch":
+        """The rows as tensors."""
+        return LabelledBatch(
+            crop_tensor(self.crops[rows], device),
+            *(torch.from_numpy(part[rows]).to(device) for part in (self.uvd, self.twists, self.betas)),
+        )
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """A batch of `LabelledCrops` as tensors; crops are (B, 3, S, S) in [-1, 1]."""
+
+    crops: Tensor
+    uvd: Tensor
+    twists: Tensor
+    betas: Tensor
+
+    def augmented(self, change: Augmentation) -> "LabelledBatch":
+        """The batch with its crops changed, and the labels with them."""
+        return LabelledBatch(change.crops(self.crops), change.uvd(self.uvd), change.twists(self.twists), self.betas)
+
+
+def timesteps(draw: np.random.Generator, count: int, total: int, antithetic: bool = False) -> Tensor:
+    """`count` timesteps in [0, total), uniform; antithetic ones come as couples t, total - 1 - t, as published."""
+    if not antithetic:
+        return torch.from_numpy(draw.integers(0, total, count))
+    half = draw.integers(0, total, (count + 1) // 2)
+    return torch.from_numpy(np.concatenate([half, total - 1 - half])[:count])
+
+
+def unit_noise(draw: np.random.Generator, count: int) -> Tensor:
+    """(count, 133) unit normal noise."""
+    return torch.from_numpy(draw.standard_normal((count, POSE_SIZE), dtype=np.float32))
+
+
+def crop_tensor(crops: np.ndarray, device: torch.device) -> Tensor:
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float in [-1, 1]."""
+    return torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)
+
+
+def check_estimate(losses: SupervisedLossConfig, encoder: ConditionConfig) -> None:
+    """ConfigError where `losses` weigh an estimate that the image encoder does not make."""
+    if encoder.kind != "hrnet_w48":
+        return
+    asked = [name for name in ("heat", "depth", "twist") if getattr(losses, name)]
+    if asked:
+        raise ConfigError(
+            f"The loss weights {', '.join(asked)} can't be used with condition.kind=hrnet_w48, which estimates joints "
+            "in the image plane (weight uv) and betas alone. Set them to 0 in the losses of this training, as the "
+            "profile paper does."
+        )
+
+
+def estimate_loss(estimate: PoseEstimate, batch: LabelledBatch, weights: SupervisedLossConfig) -> Tensor:
+    """Loss of the encoder's own estimate, a number. Joints outside the crop are pulled to its border only."""
+    uv_target = batch.uvd[..., :2].clamp(-1, 1)
+    return (
+        weights.heat * heat_loss(estimate.heat, batch.uvd[..., :2], weights.heat_sigma)
+        + weights.uv * F.l1_loss(estimate.uvd[..., :2], uv_target)
+        + weights.depth * F.l1_loss(estimate.uvd[..., 2], batch.uvd[..., 2])
+        + weights.twist * F.mse_loss(estimate.twists, batch.twists)
+        + weights.betas * F.mse_loss(estimate.betas, batch.betas)
+    )
+
+
+def heat_loss(heat: Tensor, uv: Tensor, sigma: float) -> Tensor:
+    """Cross-entropy between heatmaps and Gaussians around the joints, over joints inside the crop.
+
+    The expectation alone says little about where the mass should lie; this does, and makes the encoder learn fast.
+
+    Args:
+        heat: (B, 29, H, W) log-probabilities; uv: (B, 29, 2) normalised; sigma: in normalised units.
+    """
+    along = (
+        torch.softmax(-((_centres(side, uv) - place[..., None]) ** 2) / (2 * sigma**2), dim=-1)
+        for side, place in zip(heat.shape[:1:-1], uv.unbind(-1), strict=True)
+    )
+    columns, rows = along
+    target = rows[..., :, None] * columns[..., None, :]
+    inside = (uv.abs() < 1).all(-1)
+    return -((target * heat).sum((2, 3)) * inside).sum() / inside.sum().clamp_min(1)
+
+
+def _centres(side: int, like: Tensor) -> Tensor:
+    return (torch.arange(side, dtype=like.dtype, device=like.device) + 0.5) * (2.0 / side) - 1.0
+
+
+def supervised_loss(
+    policy: Policy, batch: LabelledBatch, time: Tensor, noise: Tensor, weights: SupervisedLossConfig
+) -> tuple[Tensor, dict[str, float]]:
+    """Denoising and estimate loss of `policy` on labelled crops.
+
+    Args:
+        time: (B*D,) timesteps, D draws for each of the B crops, crop-major.
+        noise: (B*D, 133) unit noise.
+    """
+    return supervised_loss_of(policy, *policy.encode(batch.crops), batch, time, noise, weights)
+
+
+def encode_together(policy: Policy, kinds: Sequence[Tensor]) -> list[tuple[Context, PoseEstimate]]:
+    """What the encoder makes of crops of several kinds, each (B, 3, S, S), in one pass.
+
+    Where batch statistics count, they are those of all kinds, as the running statistics are that come of them.
+    """
+    context, estimate = policy.encode(torch.cat(tuple(kinds)))
+    sizes = [len(crops) for crops in kinds]
+    contexts = zip(*(part.split(sizes) for part in context), strict=True)
+    estimates = zip(*(part.split(sizes) for part in estimate), strict=True)
+    return [(Context(*one), PoseEstimate(*other)) for one, other in zip(contexts, estimates, strict=True)]
+
+
+def supervised_loss_of(
+    policy: Policy,
+    context: Context,
+    estimate: PoseEstimate,
+    batch: LabelledBatch,
+    time: Tensor,
+    noise: Tensor,
+    weights: SupervisedLossConfig,
+) -> tuple[Tensor, dict[str, float]]:
+    """`supervised_loss` of crops that the policy encoded already."""
+    diffusion = policy.diffusion
+    draws = time.shape[0] // batch.crops.shape[0]
+    clean = diffusion.scale(batch.uvd, batch.twists).repeat_interleave(draws, dim=0)
+    noisy = diffusion.add_noise(clean, time, noise)
+    denoised = diffusion.denoise(policy.hyponet, noisy, time, context)
+    if diffusion.config.parameterisation == "edm":
+        weight = edm_weight(diffusion.sigma(time), diffusion.config.sigma_data)
+        error = denoising_error(denoised.pose, clean, weight)
+    else:
+        error = denoising_error(denoised.noise, noise)
+    denoising = error.joints.mean() + weights.twist_denoising * error.twists.mean()
+    own = estimate_loss(estimate, batch, weights)
+    figures = {"joints": error.joints.mean().item(), "twists": error.twists.mean().item(), "estimate": own.item()}
+    return denoising + own, figures

@@ -1,0 +1,251 @@
+"""A training as a stage: found if it was done, resumed if it was begun, run on Ray Train, committed once."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.exceptions
+import ray.train
+import ray.train.torch
+import torch
+from ray.train.v2.api.config import FailureConfig  # ray.train has it as well, but types know the older one there
+
+from infra import faults
+from infra.begun import note_begin, note_end
+from infra.ray_session import check_resources
+from infra.repair import find_or_mend, retire
+from infra.shards import forget
+from infra.shared_store import ray_storage, session_for
+from infra.stages import StageSpec, commit_rows, find, now
+from models.checkpoints import Kind
+from schemas import errors
+from schemas.config.engine import RayConfig
+from schemas.config.networks import PolicyConfig, ScorerConfig
+from schemas.config.training import OptimiserConfig
+from schemas.errors import DamagedError, EngineError
+from schemas.progress import Progress
+from schemas.tables import build as build_table
+from tasks.engine.context import Context
+from tasks.engine.sharded import StageResult
+from tasks.rows.models import has_model, model_of, model_rows
+from tasks.train.worker import Builder, History, Job, Result, RunFolder, on_ray, train
+
+_POLL_SECONDS = 0.5
+
+
+def train_stage(
+    context: Context,
+    spec: StageSpec,
+    build: Builder,
+    args: Mapping[str, Any],
+    *,
+    kind: Kind,
+    network: PolicyConfig | ScorerConfig,
+    optimiser: OptimiserConfig,
+    threads: int,
+    parents: tuple[str, ...] = (),
+) -> StageResult:
+    """Train what `build(run_folder, device, **args)` makes, and commit the averaged weights and the curves.
+
+    `threads` is what torch may use in each training worker; it must stand in the key, as it reaches the last bits.
+    A run that was killed goes on from its last checkpoint and ends with the same bits. Raises EngineError for a loss
+    that is no number, for bad data, and when a worker died more often than `ray.train_retries`; ConfigError if Ray
+    has too little to give.
+    """
+    store, progress, settings = context.store, context.progress, context.config.ray
+    run = RunFolder(store, f"{spec.name}-{spec.key[:16]}")
+    if _is_done(context, spec):
+        return _reuse(context, spec, run)
+    started_at = now()
+    job = Job(
+        spec.name, run, build, dict(args), optimiser, kind, network, parents, threads, settings.gpus_per_trainer > 0
+    )
+    progress.begin(spec.name, optimiser.steps, "steps")
+    note_begin(store, spec, optimiser.steps, "steps")
+    faults.reach(f"begin:{spec.name}")
+    result = Result.read(run)
+    for warning in run.warnings:
+        progress.say(f"{spec.name}: {warning}")
+    if result is None:
+        run.remove("progress.json")
+        tell = _teller(run, spec.name, progress)
+        result = train(job, torch.device("cpu"), tell=tell) if context.in_process else _on_ray(job, settings, tell)
+    if result is None:
+        if find(store, spec.key) is not None:  # another process did the same training, and was first
+            return _reuse(context, spec, run)
+        raise EngineError(
+            f"Stage {spec.name}: training ended without a model, and {store.uri(run.ray_folder)} says nothing of why. "
+            "Run again to go on from the last checkpoint."
+        )
+    tables = {"models": model_rows(result.model, spec.key), "curves": _curves(result.history, spec.key)}
+    device = "cuda" if settings.gpus_per_trainer else "cpu"
+    record = commit_rows(store, spec, tables, started_at=started_at, device=device)
+    note_end(store, spec)
+    progress.end(spec.name, f"model {result.model.digest[:12]}{_ends(result.history)}")
+    _tidy(run)
+    return StageResult(record, reused=False)
+
+
+def needs(settings: RayConfig) -> dict[str, float]:
+    """What Ray has to give for one training worker; `settings.trainers` of them make a training."""
+    gpus = settings.gpus_per_trainer
+    return {"CPU": settings.cpus_per_trainer, **({"GPU": gpus} if gpus else {})}
+
+
+def _is_done(context: Context, spec: StageSpec) -> bool:
+    """Whether the training is finished, its rows are whole and its model's file is there."""
+    if find_or_mend(context.store, spec, context.progress.say) is None:
+        return False
+    digest = model_of(context.store, spec.key)
+    if has_model(context.store, digest):
+        return True
+    context.progress.say(f"{spec.name}: the file of its model {digest[:12]} is gone, so it is trained again")
+    retire(context.store, spec.key)
+    forget(context.store, spec.key, 0)  # where numbers may differ from time to time, the row must name the new file
+    return False
+
+
+def _reuse(context: Context, spec: StageSpec, run: RunFolder) -> StageResult:
+    record = find(context.store, spec.key)
+    assert record is not None
+    digest = model_of(context.store, spec.key)
+    context.progress.say(f"{spec.name}: reused, model {digest[:12]} ({spec.key[:12]})")
+    _tidy(run)
+    return StageResult(record, reused=True)
+
+
+def _tidy(run: RunFolder) -> None:
+    """Remove the checkpoints of a run whose model is committed."""
+    run.store.remove_folder(run.ray_folder)
+
+
+def _on_ray(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Result | None:
+    run = job.run
+    run.remove("error.json")
+    alone = settings.trainers == 1 and not job.on_gpu
+    with session_for(run.store, settings, job.threads):
+        check_resources(needs(settings), settings.trainers)
+        failure = (_in_kept_process if alone else _in_group)(job, settings, tell)
+    said = run.read_json("error.json")
+    if said is not None:
+        raise getattr(errors, said["type"], EngineError)(f"Stage {job.stage}: {said['text']}")
+    result = Result.read(run)
+    if result is None and failure is not None:
+        raise EngineError(
+            f"Stage {job.stage}: the training failed, and {settings.train_retries} more tries are all that a worker "
+            f"that dies is given. The last error: {_reason(failure)}. Run again to go on from the last checkpoint. If "
+            "a worker was killed for want of memory, make the batch smaller."
+        ) from failure
+    return result
+
+
+def _in_kept_process(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Exception | None:
+    """Ray Train's local mode, in a task; gives the error that remained.
+
+    One worker needs no group, whose half dozen processes take a quarter of a minute of two cores to start: it trains
+    in a process that Ray kept from earlier stages, with its libraries loaded. A task whose process dies is tried again.
+    """
+    task = ray.remote(_fit_here).options(num_cpus=settings.cpus_per_trainer, max_retries=settings.train_retries)
+    running = task.remote(job, settings)
+    while not ray.wait([running], timeout=_POLL_SECONDS)[0]:
+        tell()
+    tell()
+    try:
+        ray.get(running)
+    except ray.exceptions.RayError as error:
+        return error
+    return None
+
+
+def _fit_here(job: Job, settings: RayConfig) -> None:
+    _trainer(job, settings, workers=0).fit()
+
+
+def _in_group(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Exception | None:
+    """A group of Ray Train's workers, which it starts again if one dies; gives the error that remained."""
+    try:
+        _fit(_trainer(job, settings, settings.trainers), tell)
+    except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
+        return error
+    return None
+
+
+def _fit(trainer: ray.train.torch.TorchTrainer, tell: Callable[[], None]) -> None:
+    """Fit in a thread of its own, and call `tell` meanwhile.
+
+    In the main thread Ray would take over Ctrl-C, for the rest of the process, and end it as if all were well.
+    """
+    executor = ThreadPoolExecutor(1, "training")
+    fitted = executor.submit(trainer.fit)
+    executor.shutdown(wait=False)
+    while not fitted.done():
+        wait([fitted], timeout=_POLL_SECONDS)
+        tell()
+    fitted.result()
+
+
+def _trainer(job: Job, settings: RayConfig, workers: int) -> ray.train.torch.TorchTrainer:
+    resources = {"CPU": settings.cpus_per_trainer}
+    if settings.gpus_per_trainer:
+        resources["GPU"] = settings.gpus_per_trainer
+    path, filesystem = ray_storage(job.run.store)
+    return ray.train.torch.TorchTrainer(
+        on_ray,
+        train_loop_config={"job": job},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers,
+            use_gpu=job.on_gpu,
+            resources_per_worker=resources,
+        ),
+        run_config=ray.train.RunConfig(
+            name=job.run.name,
+            storage_path=path,
+            storage_filesystem=filesystem,
+            failure_config=FailureConfig(
+                max_failures=settings.train_retries, controller_failure_limit=settings.train_retries
+            ),
+        ),
+    )
+
+
+def _teller(run: RunFolder, stage: str, progress: Progress) -> Callable[[], None]:
+    """A function that tells what is new since its last call. A step that a resumed run repeats counts once."""
+    seen: dict[str, Any] = {"step": 0, "note": "", "warnings": list(run.warnings)}
+
+    def tell() -> None:
+        try:
+            now_at = run.read_json("progress.json")
+        except DamagedError:  # the next word of the training comes soon
+            return
+        if now_at is None:
+            return
+        for warning in now_at.get("warnings", [])[len(seen["warnings"]) :]:
+            progress.say(f"{stage}: {warning}")
+        if now_at != seen:
+            progress.advance(stage, max(0, now_at["step"] - seen["step"]), now_at["note"])
+            seen.update(now_at, step=max(seen["step"], now_at["step"]))
+            faults.reach(f"train:{stage}")
+
+    return tell
+
+
+def _curves(history: History, key: str) -> pa.Table:
+    points = [(name, step, value) for step, figures in history for name, value in sorted(figures.items())]
+    series, steps, values = zip(*points, strict=True) if points else ((), (), ())
+    return build_table(
+        "curves", {"stage_key": [key] * len(points), "series": list(series), "step": list(steps), "value": list(values)}
+    )
+
+
+def _ends(history: History) -> str:
+    if not history:
+        return ""
+    return f", loss {history[0][1]['loss']:.3f} to {history[-1][1]['loss']:.3f}"
+
+
+def _reason(error: Exception) -> str:
+    """What the worker itself raised: the first sentence of the last line of the traceback that Ray reports."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].split(". ")[0].rstrip(".") if lines else type(error).__name__

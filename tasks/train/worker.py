@@ -1,0 +1,227 @@
+"""What a training worker does: build the recipe, go on from the last checkpoint, train, leave the model in the store.
+
+Ray Train calls `on_ray` in each worker; `train` is the work itself, and knows nothing of Ray. Worker and driver tell
+each other what they must through files in the run's folder of the store, which outlives them both. The checkpoint is
+such a file too, and not one of Ray's: those hang on a list that Ray rewrites in place, and a kill in that moment would
+end the run.
+"""
+
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+import ray.train
+import ray.train.torch
+import torch
+
+from infra import faults, sealed
+from infra.store import Store
+from models.checkpoints import Kind
+from schemas.config.networks import PolicyConfig, ScorerConfig
+from schemas.config.training import OptimiserConfig
+from schemas.errors import DamagedError, EngineError, StoreError
+from tasks.engine.numerics import fixed_numerics
+from tasks.rows.models import SavedModel, save_model
+from tasks.train.loop import Recipe, Training, from_first_worker, rank
+
+History = list[tuple[int, dict[str, float]]]
+"""Points of the training curves: step and figures."""
+CHECKPOINT = "checkpoint.pt"
+Found = TypeVar("Found")
+_ANEW = "the training begins anew."
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's own files in the store, beside Ray's: progress, checkpoint, result, error, and what builders keep.
+
+    Each tells by itself whether it is whole: JSON by a digest in it, other bytes by a line before them.
+    """
+
+    store: Store
+    name: str
+    warnings: list[str] = field(default_factory=list, compare=False)
+    """What was found damaged and had to be made anew; told with every word of progress."""
+
+    @property
+    def ray_folder(self) -> str:
+        """All that belongs to the run, Ray's files included; below the store's root."""
+        return f"ray/{self.name}"
+
+    def say(self, step: int, note: str) -> None:
+        """Tell the driver how far this is."""
+        self.write_json("progress.json", {"step": step, "note": note, "warnings": self.warnings}, lasting=False)
+
+    def load_or_make(self, file: str, make: Callable[[], bytes]) -> bytes:
+        """A file that is made once in a run's life, resumed or not; a damaged one is made anew, with a warning."""
+        kept = self.undamaged(lambda: self.read(file), "it is made anew.")
+        if kept is None:
+            kept = make()
+            self.write(file, kept)
+        return kept
+
+    def undamaged(self, read: Callable[[], Found | None], instead: str) -> Found | None:
+        """What `read` gives; None where the file is damaged, which is noted with what is done instead."""
+        try:
+            return read()
+        except DamagedError as error:
+            self.warnings.append(f"{error} So {instead}")
+            return None
+
+    def read(self, file: str) -> bytes | None:
+        """The bytes that were written, or None if the file isn't there. DamagedError if they are others."""
+        kept = self._read(file)
+        return None if kept is None else sealed.read_bytes(kept, self.uri(file))
+
+    def write(self, file: str, data: bytes) -> None:
+        """Write a file, whole or not at all."""
+        self.store.atomic_write(self._path(file), sealed.sealed_bytes(data))
+
+    def read_json(self, file: str) -> dict[str, Any] | None:
+        """The fields that were written, or None if the file isn't there. DamagedError if they are others."""
+        kept = self._read(file)
+        return None if kept is None else sealed.read_json(kept, self.uri(file))
+
+    def write_json(self, file: str, value: Mapping[str, Any], *, lasting: bool = True) -> None:
+        """Write fields, whole or not at all; what is `lasting` survives a loss of power."""
+        self.store.atomic_write(self._path(file), sealed.sealed_json(value), lasting=lasting)
+
+    def uri(self, file: str) -> str:
+        """A file's full name, for people."""
+        return self.store.uri(self._path(file))
+
+    def remove(self, file: str) -> None:
+        """Remove a file if it is there."""
+        self.store.remove(self._path(file))
+
+    def _read(self, file: str) -> bytes | None:
+        try:
+            return self.store.read_bytes(self._path(file))
+        except StoreError:  # not there
+            return None
+
+    def _path(self, file: str) -> str:
+        return f"{self.ray_folder}/engine/{file}"
+
+
+Builder = Callable[..., Recipe]
+"""`build(run_folder, device, **args)` makes the recipe. A function of a module, with plain arguments: both travel."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training, as plain values that travel to the workers."""
+
+    stage: str
+    run: RunFolder
+    build: Builder
+    args: Mapping[str, Any]
+    optimiser: OptimiserConfig
+    kind: Kind
+    network: PolicyConfig | ScorerConfig
+    parents: tuple[str, ...] = ()
+    threads: int = 1
+    on_gpu: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished training leaves in its run folder."""
+
+    model: SavedModel
+    history: History = field(default_factory=list)
+
+    def write(self, run: RunFolder) -> None:
+        """Keep it as result.json."""
+        run.write_json("result.json", {"model": asdict(self.model), "history": self.history})
+
+    @staticmethod
+    def read(run: RunFolder) -> "Result | None":
+        """The result of a training that is over but whose stage was not committed; None if it isn't over, or if the
+        file is damaged: then its last steps are done again."""
+        raw = run.undamaged(lambda: run.read_json("result.json"), "the training goes on from its last checkpoint.")
+        if raw is None:
+            return None
+        model = SavedModel(**{**raw["model"], "parents": tuple(raw["model"]["parents"])})
+        return Result(model, [(step, figures) for step, figures in raw["history"]])
+
+
+def train(job: Job, device: torch.device, *, tell: Callable[[], None] = lambda: None) -> Result | None:
+    """The whole training, from the run's checkpoint or from the start; `tell` is called before each checkpoint.
+
+    Of a group, the first worker keeps checkpoints, model and result, and the others return None: their weights are
+    the same bits, but the running statistics of batch normalisation, and the losses, are of their own batches.
+    """
+    with fixed_numerics(job.threads):
+        return _train(job, device, tell)
+
+
+def _train(job: Job, device: torch.device, tell: Callable[[], None]) -> Result | None:
+    first_worker = rank() == 0
+    if first_worker:
+        job.run.say(0, "preparing")
+    training = Training(job.build(job.run, device, **job.args), job.optimiser)
+    history: History = []
+    # one reads for all, or a checkpoint that is written meanwhile could be missed by some
+    kept = from_first_worker(lambda: job.run.undamaged(lambda: _checkpoint(job.run), _ANEW), device)
+    if kept is not None:
+        state = torch.load(io.BytesIO(kept), map_location=device, weights_only=True)
+        training.resume(state)
+        history = [(step, dict(figures)) for step, figures in state["history"]]
+        if first_worker:
+            job.run.say(training.step, f"resumed at step {training.step}")
+
+    def report(step: int, figures: Mapping[str, float], state: Callable[[], dict[str, Any]] | None) -> None:
+        if first_worker:
+            keep(step, figures, state)
+        faults.reach(f"train:step:{step}")
+
+    def keep(step: int, figures: Mapping[str, float], state: Callable[[], dict[str, Any]] | None) -> None:
+        history.append((step, dict(figures)))
+        job.run.say(step, f"loss {figures['loss']:.3f}")
+        if state is not None:
+            tell()
+            buffer = io.BytesIO()
+            torch.save({**state(), "history": history}, buffer)
+            job.run.write(CHECKPOINT, buffer.getvalue())
+
+    training.run(report)
+    if not first_worker:
+        return None
+    last = {f"training_{name}": value for name, value in history[-1][1].items()} if history else {}
+    measured = {"training_steps": float(training.step), **last}
+    saved = save_model(job.run.store, job.kind, training.averaged, job.network, job.parents, measured)
+    faults.reach(f"trained:{job.stage}")
+    result = Result(saved, history)
+    result.write(job.run)
+    return result
+
+
+def _checkpoint(run: RunFolder) -> bytes | None:
+    """The run's checkpoint, if there is one. DamagedError if it is no longer what was written."""
+    kept = run.read(CHECKPOINT)
+    try:  # of older versions nothing but the sums of the archive that torch writes tells
+        damaged = kept is not None and zipfile.ZipFile(io.BytesIO(kept)).testzip() is not None
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, zlib.error, EOFError):
+        damaged = True
+    if damaged:
+        raise DamagedError(f"{run.uri(CHECKPOINT)} is damaged: what torch wrote into it can't be read.")
+    return kept
+
+
+def on_ray(config: Mapping[str, Any]) -> None:
+    """The training loop of a Ray Train worker; `config["job"]` is the Job."""
+    job: Job = config["job"]
+    context = ray.train.get_context()
+    device = ray.train.torch.get_device() if job.on_gpu else torch.device("cpu")
+    try:
+        train(job, device)
+    except EngineError as error:
+        # told by a file: raised through Ray, it would be tried again to no avail and drown in tracebacks
+        job.run.write_json("error.json", {"type": type(error).__name__, "text": str(error)})
+        if context.get_world_size() > 1:
+            raise  # the others wait for this one; only a failure ends them

@@ -1,0 +1,88 @@
+"""align: pairs out of the table, in a fixed order and with their crops, and a policy that has moved."""
+
+import numpy as np
+import pytest
+import torch
+
+from infra.stages import StageSpec, commit_rows
+from infra.store import Store
+from infra.tables import read
+from schemas.errors import DataError
+from schemas.tables import build
+from tasks.rows.instances import instance_ids, load_instances
+from tasks.rows.models import load_policy, model_of
+from tasks.train.align_stage import align, align_spec, load_pairs
+from tests.tasks import micro
+from tests.tasks.conftest import MicroStore
+
+pytestmark = pytest.mark.slow
+
+
+def commit_pairs(store: Store, ingest_key: str, count: int = 2) -> str:
+    """A pairing stage with `count` invented pairs for each instance of wild/train, in no order to speak of."""
+    spec = StageSpec("invented_pairs", 1, {"count": count})
+    ids = [name for name in instance_ids(store, [ingest_key], [micro.WILD_TRAIN]) for _ in range(count)]
+    draw = np.random.default_rng(0)
+    shuffled = [ids[row] for row in draw.permutation(len(ids))]
+    payload = {
+        f"{side}_{what}": draw.uniform(-0.5, 0.5, (len(ids), size)).astype(np.float32)
+        for side in ("winner", "loser")
+        for what, size in (("uvd", 87), ("twist", 46), ("betas", 10))
+    }
+    columns = {
+        "pair_set": spec.key,
+        "instance_id": shuffled,
+        "generation_id": "g",
+        "winner": list(range(len(ids))),
+        "loser": [99] * len(ids),
+        "strategy": "invented",
+        "dataset": "wild",
+        "round": [1] * len(ids),
+        "stage_key": spec.key,
+    }
+    commit_rows(store, spec, {"pairs": build("pairs", {**columns, **payload})})
+    return spec.key
+
+
+def test_pairs_come_sorted_with_their_crops(micro_store: MicroStore) -> None:
+    store, key = micro_store.store, micro_store.ingest_key
+    pairs = load_pairs(store, commit_pairs(store, key), [key])
+    rows = sorted(read(store, "pairs").to_pylist(), key=lambda row: (row["instance_id"], row["winner"]))
+    assert len(pairs) == len(rows) == 48
+    assert len(pairs.crops) == 24
+    for place in (0, 17, 47):
+        row = rows[place]
+        expected = load_instances(store, [key], [row["instance_id"]]).crops[0]
+        np.testing.assert_array_equal(pairs.crops[pairs.crop_row[place]], expected)
+        np.testing.assert_array_equal(pairs.winner[place], np.float32(row["winner_uvd"] + row["winner_twist"]))
+        np.testing.assert_array_equal(pairs.loser[place], np.float32(row["loser_uvd"] + row["loser_twist"]))
+    with pytest.raises(DataError, match="left no pair to train on"):
+        load_pairs(store, "0" * 64, [key])
+
+
+def test_the_policy_is_moved_and_says_from_where(micro_store: MicroStore) -> None:
+    store, key, here = micro_store.store, micro_store.ingest_key, micro_store.context
+    pair_key, reference = commit_pairs(store, key), micro.untrained(store, "policy", seed=2)
+    done = align(here, key, pair_key, micro_store.policy, reference)
+    digest = model_of(store, done.key)
+    assert digest not in (micro_store.policy, reference)
+    row = next(row for row in read(store, "models").to_pylist() if row["digest"] == digest)
+    assert row["parents"] == [micro_store.policy, reference]
+    series = set(read(store, "curves", stage_keys=[done.key]).column("series").to_pylist())
+    assert {"winner", "loser", "winner_change", "loser_change", "replay"} <= series
+    before, after = (load_policy(store, name).state_dict() for name in (micro_store.policy, digest))
+    moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"condition", "hyponet"}
+    assert align(here, key, pair_key, micro_store.policy, reference).reused
+
+
+def test_what_decides_the_key(shared_micro_store: MicroStore) -> None:
+    here, key = shared_micro_store.context, shared_micro_store.ingest_key
+    keys = [
+        align_spec(here, key, "p", "a", "b").key,
+        align_spec(here, key, "p", "b", "a").key,
+        align_spec(here, key, "q", "a", "b").key,
+        align_spec(here, key, "p", "a", "b", data_keys=("d",)).key,
+    ]
+    assert len(set(keys)) == 4
+    assert align_spec(here, key, "p", "a", "b", data_keys=(key,)).key == keys[0]

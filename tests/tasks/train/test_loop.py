@@ -1,0 +1,122 @@
+"""The training loop: resumed is undisturbed, the average is an average, and a loss that is no number is an error."""
+
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from schemas.config.training import OptimiserConfig
+from schemas.errors import EngineError
+from tasks.train.loop import Training
+
+
+class Regression:
+    """A tiny network with batch-norm and dropout that learns a line."""
+
+    def __init__(self, seed: int = 0, bad_step: int | None = None) -> None:
+        torch.manual_seed(seed)
+        self.seed, self.bad_step = seed, bad_step
+        self.encoder, self.head = nn.Linear(4, 8), nn.Linear(8, 1)
+        self.model = nn.Sequential(self.encoder, nn.BatchNorm1d(8), nn.Dropout(0.1), self.head).train()
+
+    def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
+        return {"encoder": list(self.encoder.parameters()), "rest": list(self.head.parameters())}
+
+    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        inputs = torch.from_numpy(draw.standard_normal((16, 4), dtype=np.float32))
+        loss = (self.model(inputs)[:, 0] - inputs.sum(1)).square().mean()
+        if step == self.bad_step:
+            loss = loss * float("nan")
+        return loss, {"mse": loss.item()}
+
+
+def optimiser(**changes: Any) -> OptimiserConfig:
+    settings = {"steps": 30, "learning_rate": 1e-2, "warmup_steps": 3, "checkpoint_every": 7, "report_every": 5}
+    return OptimiserConfig(**{**settings, **changes})
+
+
+def trained(config: OptimiserConfig, report: Callable[..., None] = lambda *_: None, **kwargs: Any) -> Training:
+    training = Training(Regression(**kwargs), config)
+    training.run(report)
+    return training
+
+
+def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_it_learns_and_the_average_with_it() -> None:
+    losses: list[float] = []
+    training = trained(optimiser(steps=300), lambda step, figures, state: losses.append(figures["loss"]))
+    assert losses[-1] < 0.2 * losses[0]
+    assert not same(training.averaged, training.recipe.model.state_dict())
+
+
+def test_reports_come_when_they_are_due() -> None:
+    seen: list[tuple[int, bool]] = []
+    trained(optimiser(), lambda step, figures, state: seen.append((step, state is not None)))
+    due = [7, 14, 21, 28, 30]
+    assert seen == [(step, step in due) for step in sorted({*due, 5, 10, 15, 20, 25, 30})]
+
+
+@pytest.mark.parametrize("kill_after", [7, 14, 21, 28])
+def test_a_resumed_run_has_the_bits_of_an_undisturbed_one(kill_after: int) -> None:
+    undisturbed = trained(optimiser())
+    states: dict[int, Any] = {}
+
+    def report(step: int, figures: Mapping[str, float], state: Callable[[], dict[str, Any]] | None) -> None:
+        if state is not None:
+            states[step] = torch.load(_saved(state()), weights_only=True)
+
+    trained(optimiser(), report)
+    resumed = Training(Regression(seed=5), optimiser())
+    resumed.recipe.seed = 0
+    resumed.resume(states[kill_after])
+    resumed.run(lambda *_: None)
+    assert same(resumed.averaged, undisturbed.averaged)
+    assert same(resumed.recipe.model.state_dict(), undisturbed.recipe.model.state_dict())
+
+
+def _saved(state: dict[str, Any]) -> Any:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    return buffer
+
+
+def test_the_average_without_decay_is_the_model() -> None:
+    training = trained(optimiser(ema_decay=0.0))
+    assert same(training.averaged, training.recipe.model.state_dict())
+
+
+def test_an_encoder_at_rate_zero_stays() -> None:
+    before = {name: value.clone() for name, value in Regression().encoder.state_dict().items()}
+    training = trained(optimiser(encoder_learning_rate=0.0))
+    assert isinstance(training.recipe, Regression)
+    assert same(before, training.recipe.encoder.state_dict())
+    assert not same(Regression().head.state_dict(), training.recipe.head.state_dict())
+
+
+def test_the_rate_rises_and_falls() -> None:
+    training = Training(Regression(), optimiser(steps=100, warmup_steps=9))
+    rates = [training._rate_factor(step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1, abs=1e-3)
+    assert max(rates) == rates[9] > 0.97
+    assert rates[99] < 0.001
+    flat = Training(Regression(), optimiser(cosine=False))
+    assert flat._rate_factor(25) == 1.0
+
+
+def test_a_loss_that_is_no_number_is_an_error_in_words() -> None:
+    with pytest.raises(EngineError, match=r"The loss became nan at step 11 .*Lower the learning rate") as raised:
+        trained(optimiser(), bad_step=11)
+    assert "mse" in str(raised.value)
+
+
+def test_the_seed_decides() -> None:
+    assert same(trained(optimiser()).averaged, trained(optimiser()).averaged)
+    assert not same(trained(optimiser()).averaged, trained(optimiser(), seed=1).averaged)
