@@ -1,38 +1,33 @@
 """bootstrap: synthesize → ingest → base policy → HMR-Scorer → evaluate; then the campaign has its first policy."""
 
-from typing import NamedTuple
-
 from prefect import flow
 
-from flows.run import pipeline
 from flows.run.parameters import OptionalChanges, OptionalText, ProfileName, Seed
-from flows.run.runner import Line
+from flows.run.round import Foundations
+from flows.run.runner import Runner
 from flows.run.session import session
 from infra import rounds
-from tasks.engine.context import Target
-from tasks.synthesize.stage import synthetic_sources
+from schemas.ids import Target
+from tasks.evaluate import Evaluate
+from tasks.ingest.stage import Ingest
+from tasks.synthesize.stage import Synthesize, synthetic_sources
+from tasks.train.base import TrainBase
+from tasks.train.scorer import TrainScorer
 
 WILD_TRAIN = Target("wild", "train")
 WILD_TEST = Target("wild", "test")
 HELD_OUT = (Target("wild", "validation"), WILD_TEST, Target("source", "test"))
 
 
-class Ground(NamedTuple):
-    """What rounds stand on: key of the ingested synthetic people, digests of base policy and scorer."""
-
-    people: str
-    base: str
-    scorer: str
-
-
-def lay_ground(line: Line) -> Ground:
+def lay_foundations(runner: Runner) -> Foundations:
     """The stages of the bootstrap; those that a commit covers are found and not done again."""
-    pictures = line.do(pipeline.SYNTHESIZE)
-    people = line.do(pipeline.INGEST, synthetic_sources(line.context, pictures), reads=(pictures,))
-    base = line.model(pipeline.TRAIN_BASE, people)
-    scorer = line.model(pipeline.TRAIN_SCORER, people, base)
-    line.do(pipeline.EVALUATE, (people,), HELD_OUT, base, scorer, line.context.config.evaluate, role="first policy")
-    return Ground(people, base, scorer)
+    evaluation = runner.context.config.evaluate
+    pictures = runner.run(Synthesize())
+    people = runner.run(Ingest(synthetic_sources(runner.context, pictures), made_by=pictures))
+    base = runner.train_one(TrainBase(people))
+    scorer = runner.train_one(TrainScorer(people, base))
+    runner.run(Evaluate((people,), HELD_OUT, base, scorer, evaluation), role="first policy")
+    return Foundations(people, base, scorer)
 
 
 @flow(name="bootstrap", flow_run_name="bootstrap, {profile}", persist_result=False)
@@ -42,8 +37,8 @@ def bootstrap(
     campaign: OptionalText = None,
     seed: Seed = 0,
     changes: OptionalChanges = None,
-) -> Ground:
-    """Make what rounds stand on, as far as it isn't there yet, and give the campaign its first policy.
+) -> Foundations:
+    """Make what rounds are built on, as far as it isn't there yet, and give the campaign its first policy.
 
     Args:
         store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
@@ -52,9 +47,9 @@ def bootstrap(
         seed: seed of all stages
         changes: configuration fields that differ from the profile, dotted name to value ("align.beta": "10")
     """
-    with session("bootstrap", store, profile, campaign, seed, changes) as line:
-        ground = lay_ground(line)
-        context = line.context
-        if rounds.begin(context.store, context.config.campaign, ground.base):
-            context.progress.say(f"campaign {context.config.campaign} begins with policy {ground.base[:12]}")
-        return ground
+    with session("bootstrap", store, profile, campaign, seed, changes) as runner:
+        foundations = lay_foundations(runner)
+        context = runner.context
+        if rounds.begin(context.store, context.config.campaign, foundations.base):
+            context.progress.say(f"campaign {context.config.campaign} begins with policy {foundations.base[:12]}")
+        return foundations

@@ -4,65 +4,62 @@ from functools import partial
 
 from prefect import flow
 
-from flows.bootstrap import HELD_OUT, WILD_TEST, WILD_TRAIN, Ground, bootstrap
+from flows.bootstrap import HELD_OUT, WILD_TEST, WILD_TRAIN, bootstrap
 from flows.dpo_round import LABELS_NOTICE
-from flows.run import pipeline
 from flows.run.early import check_round
 from flows.run.gates import before_promotion
 from flows.run.parameters import OptionalChanges, OptionalText, ProfileName, Seed
-from flows.run.round import Opened, Proposal, work_through
+from flows.run.round import Candidate, Foundations, Round, work_through
 from flows.run.round_artifacts import outcome
-from flows.run.runner import Line
+from flows.run.runner import Runner
 from flows.run.session import session
 from flows.run.user_pictures import UserPictures, user_pictures
-from tasks.clean.given import check_given_labels
+from tasks.clean.filtering import Keep, ScoreLabels
+from tasks.clean.given import GivenLabels, check_given_labels
+from tasks.clean.pseudo import PseudoLabel
+from tasks.compare import Compare
+from tasks.evaluate import Evaluate
+from tasks.ingest.stage import Ingest
 from tasks.report.facts import RoundFacts
+from tasks.train.clean import TrainClean
 
 
 def clean_and_measure(
-    line: Line, ground: Ground, opened: Opened, own: UserPictures | None = None, labels: str | None = None
-) -> Proposal:
+    runner: Runner,
+    foundations: Foundations,
+    opened: Round,
+    own: UserPictures | None = None,
+    labels: str | None = None,
+) -> Candidate:
     """The stages of a cleaning round; `labels` names a table of pseudo-labels to use instead of the policy's own."""
-    config = line.context.config
-    people, target = ground.people, WILD_TRAIN
+    config = runner.context.config
+    people, target = foundations.people, WILD_TRAIN
     if own is not None:
-        people, target = line.do(pipeline.INGEST, (own.source,), role="your pictures"), own.target
+        people, target = runner.run(Ingest((own.source,)), role="your pictures"), own.target
 
     if labels is None:
-        guessed = line.do(
-            pipeline.PSEUDO_LABEL, (people,), (target,), opened.policy, config.clean.swap_share, config.clean.seed
-        )
+        clean = config.clean
+        guessed = runner.run(PseudoLabel((people,), (target,), opened.policy, clean.swap_share, clean.seed))
     else:
-        guessed = line.do(pipeline.GIVEN_LABELS, (people,), labels)
-    scores = line.do(pipeline.SCORE_LABELS, (people,), guessed, ground.scorer)
-    kept = line.do(pipeline.KEEP, guessed, scores)
+        guessed = runner.run(GivenLabels((people,), labels))
+    scores = runner.run(ScoreLabels((people,), guessed, foundations.scorer))
+    kept = runner.run(Keep(guessed, scores))
 
-    trained, unfiltered = line.models(
-        pipeline.TRAIN_CLEAN,
-        {
-            "": (ground.people, (kept,), opened.policy),
-            "all labels": (ground.people, (guessed,), opened.policy),
-        },
-        data_key=people,
-    )
+    train = partial(TrainClean, foundations.people, policy=opened.policy, people=people)
+    trained, unfiltered = runner.train({"": train(labels=(kept,)), "all labels": train(labels=(guessed,))})
 
-    measure = partial(line.do, pipeline.EVALUATE, (ground.people,))
-    before = measure(HELD_OUT, opened.policy, ground.scorer, config.evaluate, role="before")
-    after = measure(HELD_OUT, trained, ground.scorer, config.evaluate, role="after")
-    first = measure(HELD_OUT, opened.reference, ground.scorer, config.evaluate, role="first policy")
+    held_out = partial(Evaluate, (foundations.people,), HELD_OUT, scorer=foundations.scorer, config=config.evaluate)
+    before = runner.run(held_out(policy=opened.policy), role="before")
+    after = runner.run(held_out(policy=trained), role="after")
+    first = runner.run(held_out(policy=opened.reference), role="first policy")
+    controlled = partial(Evaluate, (foundations.people,), (WILD_TEST,), scorer=None, config=config.evaluate)
+    less_noise = controlled(policy=opened.policy, temperature=config.evaluate.less_noise)
     controls = {
-        "all_labels": measure((WILD_TEST,), unfiltered, None, config.evaluate, role="all labels"),
-        "less_noise": measure(
-            (WILD_TEST,),
-            opened.policy,
-            None,
-            config.evaluate,
-            temperature=config.evaluate.less_noise,
-            role="less noise",
-        ),
+        "all_labels": runner.run(controlled(policy=unfiltered), role="all labels"),
+        "less_noise": runner.run(less_noise, role="less noise"),
     }
-    compared = line.do(pipeline.COMPARE, before, after, controls, first=first)
-    return Proposal(trained, line.judge(before_promotion, compared))
+    compared = runner.run(Compare(before, after, controls, first))
+    return Candidate(trained, runner.judge(before_promotion, compared))
 
 
 @flow(name="clean-round", flow_run_name="clean-round, {profile}", persist_result=False)
@@ -89,11 +86,11 @@ def clean_round(
         changes: configuration fields that differ from the profile, dotted name to value ("clean.keep_share": "0.7")
     """
     own = user_pictures(images, boxes)
-    with session("a cleaning round", store, profile, campaign, seed, changes) as line:
-        check_round(line.context, own, labels)
-        ground = bootstrap(store, profile, campaign, seed, changes)
+    with session("a cleaning round", store, profile, campaign, seed, changes) as runner:
+        check_round(runner.context, own, labels)
+        foundations = bootstrap(store, profile, campaign, seed, changes)
         if labels is not None and own is None:
-            check_given_labels(line.context, labels, everybody=True)
+            check_given_labels(runner.context, labels, everybody=True)
         work = partial(clean_and_measure, own=own, labels=labels)
-        facts = work_through(line, ground, "clean", work, [LABELS_NOTICE] if own else [])
+        facts = work_through(runner, foundations, "clean", work, [LABELS_NOTICE] if own else [])
     return outcome(facts)

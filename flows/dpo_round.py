@@ -4,19 +4,25 @@ from functools import partial
 
 from prefect import flow
 
-from flows.bootstrap import HELD_OUT, WILD_TEST, WILD_TRAIN, Ground, bootstrap
-from flows.run import pipeline
+from flows.bootstrap import HELD_OUT, WILD_TEST, WILD_TRAIN, bootstrap
 from flows.run.early import check_round
 from flows.run.gates import before_promotion, before_training
 from flows.run.parameters import OptionalChanges, OptionalText, ProfileName, Seed
-from flows.run.round import Opened, Proposal, work_through
+from flows.run.round import Candidate, Foundations, Round, work_through
 from flows.run.round_artifacts import outcome
-from flows.run.runner import Line
+from flows.run.runner import Runner
 from flows.run.session import session
 from flows.run.user_pictures import UserPictures, user_pictures
 from schemas.config.stages import PairConfig
+from tasks.compare import Compare
+from tasks.evaluate import Evaluate
 from tasks.gates import all_passed
+from tasks.generate import Generate
+from tasks.ingest.stage import Ingest
+from tasks.pair import Pair
 from tasks.report.facts import RoundFacts
+from tasks.score import Score
+from tasks.train.align import Align
 
 LABELS_NOTICE = (
     "The pairs come from your pictures, which have no labels. All errors on this page were measured on the "
@@ -24,50 +30,39 @@ LABELS_NOTICE = (
 )
 
 
-def align_and_measure(line: Line, ground: Ground, opened: Opened, own: UserPictures | None = None) -> Proposal:
+def align_and_measure(
+    runner: Runner, foundations: Foundations, opened: Round, own: UserPictures | None = None
+) -> Candidate:
     """The stages of a round, on the synthetic in-the-wild pictures or on the user's own."""
-    config = line.context.config
-    people, target = ground.people, WILD_TRAIN
+    config = runner.context.config
+    people, target = foundations.people, WILD_TRAIN
     if own is not None:
-        people, target = line.do(pipeline.INGEST, (own.source,), role="your pictures"), own.target
+        people, target = runner.run(Ingest((own.source,)), role="your pictures"), own.target
 
-    hypotheses = line.do(
-        pipeline.GENERATE, (people,), (target,), opened.policy, config.generate, round_seed=opened.number
-    )
-    scores = line.do(pipeline.SCORE, hypotheses, (people,), ground.scorer)
-    pairs = line.do(pipeline.PAIR, hypotheses, scores, config.pair, (people,))
+    hypotheses = runner.run(Generate((people,), (target,), opened.policy, config.generate, opened.number))
+    scores = runner.run(Score(hypotheses, (people,), foundations.scorer))
+    pairs = runner.run(Pair(hypotheses, scores, config.pair, (people,)))
 
-    measure = partial(line.do, pipeline.EVALUATE, (ground.people,))
-    before = measure(HELD_OUT, opened.policy, ground.scorer, config.evaluate, role="before")
-    ready = line.judge(before_training, pairs, before, (hypotheses, scores))
+    held_out = partial(Evaluate, (foundations.people,), HELD_OUT, scorer=foundations.scorer, config=config.evaluate)
+    before = runner.run(held_out(policy=opened.policy), role="before")
+    ready = runner.judge(before_training, pairs, before, (hypotheses, scores))
     if not all_passed(ready):
-        return Proposal(None, ready)
+        return Candidate(None, ready)
 
-    at_random = line.do(pipeline.PAIR, hypotheses, scores, _at_random(config.pair), role="random pairs")
-    aligned, control = line.models(
-        pipeline.ALIGN,
-        {
-            "": (ground.people, pairs, opened.policy, opened.reference),
-            "random pairs": (ground.people, at_random, opened.policy, opened.reference),
-        },
-        data_keys=(people,),
-    )
+    at_random = runner.run(Pair(hypotheses, scores, _at_random(config.pair)), role="random pairs")
+    align = partial(Align, foundations.people, policy=opened.policy, reference=opened.reference, people=(people,))
+    aligned, control = runner.train({"": align(pairs=pairs), "random pairs": align(pairs=at_random)})
 
-    after = measure(HELD_OUT, aligned, ground.scorer, config.evaluate, role="after")
-    first = measure(HELD_OUT, opened.reference, ground.scorer, config.evaluate, role="first policy")
+    after = runner.run(held_out(policy=aligned), role="after")
+    first = runner.run(held_out(policy=opened.reference), role="first policy")
+    controlled = partial(Evaluate, (foundations.people,), (WILD_TEST,), scorer=None, config=config.evaluate)
+    less_noise = controlled(policy=opened.policy, temperature=config.evaluate.less_noise)
     controls = {
-        "random_pairs": measure((WILD_TEST,), control, None, config.evaluate, role="random pairs"),
-        "less_noise": measure(
-            (WILD_TEST,),
-            opened.policy,
-            None,
-            config.evaluate,
-            temperature=config.evaluate.less_noise,
-            role="less noise",
-        ),
+        "random_pairs": runner.run(controlled(policy=control), role="random pairs"),
+        "less_noise": runner.run(less_noise, role="less noise"),
     }
-    compared = line.do(pipeline.COMPARE, before, after, controls, first=first)
-    return Proposal(aligned, ready + line.judge(before_promotion, compared))
+    compared = runner.run(Compare(before, after, controls, first))
+    return Candidate(aligned, ready + runner.judge(before_promotion, compared))
 
 
 @flow(name="dpo-round", flow_run_name="dpo-round, {profile}", persist_result=False)
@@ -94,11 +89,11 @@ def dpo_round(
         changes: configuration fields that differ from the profile, dotted name to value ("align.beta": "10")
     """
     own = user_pictures(images, boxes)
-    with session("a DPO round", store, profile, campaign, seed, changes) as line:
-        check_round(line.context, own)
-        ground = bootstrap(store, profile, campaign, seed, changes)
+    with session("a DPO round", store, profile, campaign, seed, changes) as runner:
+        check_round(runner.context, own)
+        foundations = bootstrap(store, profile, campaign, seed, changes)
         work = partial(align_and_measure, own=own)
-        facts = work_through(line, ground, "dpo", work, [LABELS_NOTICE] if own else [])
+        facts = work_through(runner, foundations, "dpo", work, [LABELS_NOTICE] if own else [])
     return outcome(facts)
 
 

@@ -2,14 +2,15 @@
 
 from prefect import flow
 
-from flows.bootstrap import Ground, bootstrap
-from flows.run import pipeline
+from flows.bootstrap import bootstrap
 from flows.run.early import check_evaluation
 from flows.run.parameters import OptionalChanges, OptionalText, ProfileName, Seed
+from flows.run.round import Foundations
 from flows.run.session import session
 from infra import rounds
 from schemas.errors import DataError
-from tasks.engine.context import Target
+from schemas.ids import ModelDigest, Target
+from tasks.evaluate import Evaluate
 from tasks.rows.models import find_model
 
 
@@ -36,12 +37,13 @@ def evaluate(
         split: its split
         changes: configuration fields that differ from the profile, dotted name to value
     """
-    with session("an evaluation", store, profile, campaign, seed, changes) as line:
-        check_evaluation(line.context.store, policy, dataset, split)
-        ground: Ground = bootstrap(store, profile, campaign, seed, changes)
-        opened, config = line.context.store, line.context.config
+    with session("an evaluation", store, profile, campaign, seed, changes) as runner:
+        check_evaluation(runner.context.store, policy, dataset, split)
+        foundations: Foundations = bootstrap(store, profile, campaign, seed, changes)
+        opened, config = runner.context.store, runner.context.config
         chosen = find_model(opened, policy, "policy") if policy else rounds.current_policy(opened, config.campaign)
         if chosen is None:
             raise DataError(f"Campaign {config.campaign} has no policy yet: `adhmr run` makes one.")
         target = Target(dataset, split)
-        return line.do(pipeline.EVALUATE, (ground.people,), (target,), chosen, ground.scorer, config.evaluate)
+        people, scorer = foundations.people, foundations.scorer
+        return runner.run(Evaluate((people,), (target,), ModelDigest(chosen), scorer, config.evaluate))

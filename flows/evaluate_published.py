@@ -6,7 +6,6 @@ from typing import Annotated, Final, Literal, cast
 
 from prefect import flow
 
-from flows.run import pipeline
 from flows.run.parameters import Count, OptionalChanges, OptionalText, ProfileName, Seed, one_of
 from flows.run.session import session
 from infra import rounds
@@ -14,8 +13,10 @@ from infra.store import Store
 from models.checkpoints import Kind
 from models.published_metrics import Order
 from schemas.errors import ConfigError, DataError
-from tasks.engine.context import Context, Target
-from tasks.evaluation.scorer import given_hypotheses
+from schemas.ids import ModelDigest, StageKey, Target
+from tasks.engine.context import Context
+from tasks.evaluation.published import EvaluatePublished
+from tasks.evaluation.scorer import EvaluateScorer, given_hypotheses
 from tasks.import_model import import_model
 from tasks.ingest.plan.newest import newest_ingest
 from tasks.rows.models import find_model
@@ -56,15 +57,13 @@ def evaluate_published(
         changes: configuration fields that differ from the profile, dotted name to value
     """
     order = order_of(protocol, target_of(data).dataset)
-    with session("an evaluation", store, profile, campaign, seed, changes) as line:
-        context = line.context
+    with session("an evaluation", store, profile, campaign, seed, changes) as runner:
+        context = runner.context
         target, people = ingested(context.store, target_of(data))
         chosen = model_named(context, policy, "policy") if policy else _current_policy(context)
         judge = model_named(context, scorer, "scorer") if scorer else None
         bodies = body or context.config.body
-        return line.do(
-            pipeline.EVALUATE_PUBLISHED, (people,), target, chosen, judge, hypotheses, order, _absolute(bodies)
-        )
+        return runner.run(EvaluatePublished((people,), target, chosen, judge, hypotheses, order, _absolute(bodies)))
 
 
 @flow(name="evaluate-scorer", flow_run_name="evaluate-scorer {data}, {profile}", persist_result=False)
@@ -94,8 +93,8 @@ def evaluate_scorer(
         body: folder of published body files that labels are posed with; the profile's body if not given
         changes: configuration fields that differ from the profile, dotted name to value
     """
-    with session("an evaluation", store, profile, campaign, seed, changes) as line:
-        context = line.context
+    with session("an evaluation", store, profile, campaign, seed, changes) as runner:
+        context = runner.context
         target = target_of(data)
         given = given_hypotheses(context.store, target)
         people = given
@@ -103,7 +102,7 @@ def evaluate_scorer(
             target, people = ingested(context.store, target)
         judge = model_named(context, scorer, "scorer")
         bodies = _absolute(body or context.config.body)
-        return line.do(pipeline.EVALUATE_SCORER, (people,), target, judge, hypotheses, bodies, given)
+        return runner.run(EvaluateScorer((people,), target, judge, hypotheses, bodies, given))
 
 
 def target_of(data: str) -> Target:
@@ -114,7 +113,7 @@ def target_of(data: str) -> Target:
     return Target(dataset, split or "test")
 
 
-def ingested(store: Store, target: Target) -> tuple[Target, str]:
+def ingested(store: Store, target: Target) -> tuple[Target, StageKey]:
     """The split and the newest ingest of it; Human3.6M and 3DPW are found under their other usual name too.
 
     Raises DataError, which names what there is, where there is none.
@@ -146,7 +145,7 @@ def order_of(protocol: str, dataset: str) -> Order:
     return cast(Order, protocol.removeprefix("published-"))
 
 
-def model_named(context: Context, text: str, kind: Literal["policy", "scorer"]) -> str:
+def model_named(context: Context, text: str, kind: Literal["policy", "scorer"]) -> ModelDigest:
     """The digest of a model that is a file, which is imported first, or that the store has.
 
     Raises DataError where it is neither, or a model of the other kind.
@@ -168,11 +167,11 @@ def _is(store: Store, digest: str, kind: Kind) -> bool:
         return False
 
 
-def _current_policy(context: Context) -> str:
+def _current_policy(context: Context) -> ModelDigest:
     current = rounds.current_policy(context.store, context.config.campaign)
     if current is None:
         raise DataError(f"Campaign {context.config.campaign} has no policy yet: name one with --policy.")
-    return current
+    return ModelDigest(current)
 
 
 def _absolute(body: str) -> str:

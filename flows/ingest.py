@@ -4,12 +4,15 @@ from typing import Annotated
 
 from prefect import flow
 
-from flows.run import pipeline
 from flows.run.ingest_request import request
 from flows.run.parameters import Count, OptionalChanges, OptionalText, OptionalWords, ProfileName, one_of
 from flows.run.session import session
+from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.formats.registry import FORMATS
+from tasks.ingest.hypotheses.stage import IngestHypotheses
+from tasks.ingest.pairs.stage import IngestPairs
 from tasks.ingest.plan.newest import newest_ingest
+from tasks.ingest.stage import Ingest
 
 
 @flow(name="ingest", flow_run_name="ingest {dataset}/{split} from {format}", persist_result=False)
@@ -54,13 +57,14 @@ def ingest(
         follow_links: follow links among the pictures, as far as they lead to this folder or below it
     """
     asked = request(format, source, dataset, split, every, images, body, options, allow_leakage, replace, follow_links)
-    with session("an ingest", store, profile, campaign, changes=changes) as line:
+    with session("an ingest", store, profile, campaign, changes=changes) as runner:
         match asked.format.brings:
             case "pictures":
-                return line.do(pipeline.INGEST, (asked.folder,), allow_leakage=asked.allow_leakage)
+                return runner.run(Ingest((asked.folder,), allow_leakage=asked.allow_leakage))
             case "pairs":
-                people = newest_ingest(line.context.store, asked.target)
-                return line.take_in(pipeline.INGEST_PAIRS, asked.source, (people,), asked.target)
+                people = newest_ingest(runner.context.store, asked.target)
+                return runner.take_in(IngestPairs(asked.source, (people,), asked.target))
             case "hypotheses":
-                return line.take_in(pipeline.INGEST_HYPOTHESES, asked.source, asked.allow_leakage)
-        return line.take_in(pipeline.INGEST_ANNOTATIONS, asked.source, asked.bodies, asked.allow_leakage, asked.replace)
+                return runner.take_in(IngestHypotheses(asked.source, asked.allow_leakage))
+        annotations = IngestAnnotations(asked.source, asked.bodies, asked.allow_leakage, asked.replace)
+        return runner.take_in(annotations)

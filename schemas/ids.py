@@ -6,12 +6,28 @@ a file name may, slashes included, but no `#` and no control characters.
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple, NewType
 
 from schemas.errors import DataError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _KEY = re.compile(r"[^#\x00-\x1f\x7f]{1,500}")
 _PERSON = re.compile(r"0|[1-9][0-9]{0,6}")
+
+StageKey = NewType("StageKey", str)
+"""What a stage's inputs, configuration and version come to: 64 hex digits."""
+ModelDigest = NewType("ModelDigest", str)
+"""What a model's weights and configuration come to: 64 hex digits."""
+
+
+class Target(NamedTuple):
+    """One split of a data set."""
+
+    dataset: str
+    split: str
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.split}"
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ zero_noise_mpvpe and expected_mpvpe stand a second time, as drift and drift_expe
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 import torch
 
-from infra.repair import find_or_mend
-from infra.stages import StageSpec, commit_rows, find, now
+from infra.stages import find
 from infra.store import Store
 from infra.tables import read
 from models.cameras import camera_from_uvd
@@ -35,9 +35,10 @@ from models.statistics import (
 )
 from schemas.config.stages import EvaluateConfig
 from schemas.errors import DataError
+from schemas.ids import StageKey, Target
 from schemas.tables import matrix
-from tasks.engine.context import Context, Target
-from tasks.engine.sharded import StageResult
+from tasks.engine.context import Context
+from tasks.engine.stage import Rows, WholeStage
 from tasks.ingest.plan.chains import read_standing
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
 from tasks.rows.metrics import Metric, metrics_table
@@ -123,57 +124,50 @@ def evaluation_table(store: Store, evaluate_key: str) -> dict[Target, Evaluation
     return {target: whole.among(members) for target, members in sorted(by_target.items())}
 
 
-def compare_spec(
-    context: Context,
-    before: str,
-    after: str,
-    controls: Mapping[str, str],
-    first: str | None = None,
-    source: str = SOURCE,
-) -> StageSpec:
-    """What `compare` with these arguments is going to do."""
-    evaluation = context.config.evaluate
-    decisive = {
-        "controls": sorted(controls),
-        "source": source,
-        "resamples": evaluation.resamples,
-        "seed": evaluation.seed,
-    }
-    reads = [before, after, first or before, *(controls[name] for name in sorted(controls))]
-    return context.spec("compare", 1, decisive, reads=reads)
-
-
-def compare(
-    context: Context,
-    before: str,
-    after: str,
-    controls: Mapping[str, str],
-    first: str | None = None,
-    source: str = SOURCE,
-) -> StageResult:
-    """Compare the evaluations `before` and `after` (stage keys), with controls by name -> table `metrics`.
+@dataclass(frozen=True)
+class Compare(WholeStage):
+    """Compares the evaluations `before` and `after`, with controls by name -> table `metrics`.
 
     `first` is the evaluation of the campaign's first policy (default: `before`); `source` the data set whose change is
     drift. Instances that one of the evaluations lacks are left out of all. A control is left out on splits that it was
     not measured on; DataError where another evaluation lacks a split.
     """
-    store, spec = context.store, compare_spec(context, before, after, controls, first, source)
-    record = find_or_mend(store, spec, context.progress.say)
-    if record is not None:
-        context.progress.say(f"compare: reused ({spec.key[:12]})")
-        return StageResult(record, reused=True)
-    started_at = now()
-    keys = {"before": before, "after": after, **controls, "first": first or before}
-    read_once = {key: evaluation_table(store, key) for key in sorted(set(keys.values()))}
-    models = {role: _policy_of(store, key) for role, key in keys.items()}
-    found: list[Metric] = []
-    for target in read_once[before]:
-        # a control may have been measured on some splits only
-        here = {role: read_once[key] for role, key in keys.items() if role not in controls or target in read_once[key]}
-        tables = _common(target, here)
-        found.extend(measure(target, tables, models, context.config.evaluate, source))
-    record = commit_rows(store, spec, {"metrics": metrics_table(found, spec)}, started_at=started_at)
-    return StageResult(record, reused=False)
+
+    before: StageKey
+    after: StageKey
+    controls: Mapping[str, StageKey]
+    first: StageKey | None = None
+    source: str = SOURCE
+
+    name = "compare"
+    writes = ("metrics",)
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        evaluation = context.config.evaluate
+        return {
+            "controls": sorted(self.controls),
+            "source": self.source,
+            "resamples": evaluation.resamples,
+            "seed": evaluation.seed,
+        }
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        controls = (self.controls[name] for name in sorted(self.controls))
+        return (self.before, self.after, self.first or self.before, *controls)
+
+    def make(self, context: Context) -> Rows:
+        store = context.store
+        keys = {"before": self.before, "after": self.after, **self.controls, "first": self.first or self.before}
+        by_key = {key: evaluation_table(store, key) for key in sorted(set(keys.values()))}
+        models = {role: _policy_of(store, key) for role, key in keys.items()}
+        metrics: list[Metric] = []
+        for target in by_key[self.before]:
+            # a control may have been measured on some splits only
+            here = {
+                role: by_key[key] for role, key in keys.items() if role not in self.controls or target in by_key[key]
+            }
+            metrics.extend(measure(target, _common(target, here), models, context.config.evaluate, self.source))
+        return Rows({"metrics": metrics_table(metrics, self.spec(context))})
 
 
 def measure(

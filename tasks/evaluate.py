@@ -4,8 +4,9 @@ The stage generates itself, so its key is the generation_id of all three tables.
 samples 1 to M are the random ones. Whoever wants figures takes them from `tasks.compare`.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,16 +15,17 @@ import torch
 from torch import Tensor
 
 from infra.shards import Shard
-from infra.stages import Failure, StageSpec
-from infra.store import Store
+from infra.stages import Failure
 from models.bodies import Body, load_body
 from models.metrics import mpjpe_mm, mpvpe_mm, pa_mpjpe_mm
 from models.recovery import RootSolver, recover_body
-from schemas.config.stages import EvaluateConfig, ScoreConfig
+from schemas.config.stages import EvaluateConfig
+from schemas.ids import ModelDigest, StageKey, Target
 from schemas.tables import build
-from tasks.engine.context import Context, Target
-from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
-from tasks.engine.worker import ModelWorker, actor_options, device_name, microbatches
+from tasks.engine.context import Context
+from tasks.engine.sharded import ShardOutput
+from tasks.engine.stage import ShardedStage
+from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import HypothesisMaker, not_finite
 from tasks.rows.hypotheses import Hypotheses, hypotheses_table, repeated
 from tasks.rows.instances import Instances, instance_ids, load_instances
@@ -85,105 +87,71 @@ class ErrorMeter:
         )
 
 
-def evaluate_spec(
-    context: Context,
-    ingest_keys: Sequence[str],
-    targets: Sequence[Target],
-    policy: str,
-    scorer: str | None,
-    config: EvaluateConfig,
-    temperature: float = 1.0,
-) -> StageSpec:
-    """What `evaluate` with these arguments is going to do."""
-    decisive = {
-        "generate": config.generate,
-        "temperature": temperature,
-        "targets": [str(target) for target in targets],
-        "score": context.config.score if scorer else None,
-        "root_solver": context.config.root_solver,
-        "body": load_body(context.config.body).digest,
-        "threads": context.config.ray.threads_per_actor,
-    }
-    return context.spec("evaluate", 1, decisive, reads=ingest_keys, models=[policy, *([scorer] if scorer else [])])
+@dataclass(frozen=True)
+class Evaluate(ShardedStage):
+    """Measures a policy on labelled splits -> tables `hypotheses`, `scores`, `errors`.
 
-
-def evaluate(
-    context: Context,
-    ingest_keys: Sequence[str],
-    targets: Sequence[Target],
-    policy: str,
-    scorer: str | None,
-    config: EvaluateConfig,
-    temperature: float = 1.0,
-) -> StageResult:
-    """Measure the policy (a digest) on the labelled splits `targets` -> tables `hypotheses`, `scores`, `errors`.
-
-    Without a `scorer` (a digest) there are no scores, and nothing is selected by them: a control needs none, and costs
-    a third less. `temperature` multiplies the starting noise: the control that only shrinks it uses
-    `config.less_noise`. An instance without a gt label is filtered; one for which a model gives a number that is not
-    finite fails.
+    Without a `scorer` there are no scores, and nothing is selected by them: a control needs none, and costs a third
+    less. `temperature` multiplies the starting noise: the control that only shrinks it uses `config.less_noise`. An
+    instance without a gt label is filtered; one for which a model gives a number that is not finite fails.
     """
-    spec = evaluate_spec(context, ingest_keys, targets, policy, scorer, config, temperature)
-    settings = context.config
-    noise_temperature = config.generate.noise_temperature * temperature
-    worker_args = {
-        "store": context.store,
-        "ingest_keys": list(ingest_keys),
-        "policy": policy,
-        "scorer": scorer,
-        "config": config.model_copy(
-            update={"generate": config.generate.model_copy(update={"noise_temperature": noise_temperature})}
-        ),
-        "score_config": settings.score,
-        "body": settings.body,
-        "root": settings.root_solver,
-        "generation_id": spec.key,
-        "partition": context.partition,
-        "threads": settings.ray.threads_per_actor,
-        "device": device_name(settings.ray),
-    }
-    return run_sharded(
-        context.store,
-        spec,
-        instance_ids(context.store, ingest_keys, targets),
-        config.generate.shard_size,
-        EvaluateWorker,
-        worker_args,
-        tables=["hypotheses", "scores", "errors"],
-        **actor_options(context),
-    )
+
+    ingests: tuple[StageKey, ...]
+    targets: tuple[Target, ...]
+    policy: ModelDigest
+    scorer: ModelDigest | None
+    config: EvaluateConfig
+    temperature: float = 1.0
+
+    name = "evaluate"
+    writes = ("hypotheses", "scores", "errors")
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        return {
+            "generate": self.config.generate,
+            "temperature": self.temperature,
+            "targets": [str(target) for target in self.targets],
+            "score": context.config.score if self.scorer else None,
+            "root_solver": context.config.root_solver,
+            "body": load_body(context.config.body).digest,
+            "threads": context.config.ray.threads_per_actor,
+        }
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return self.ingests
+
+    def models(self, context: Context) -> Sequence[ModelDigest]:
+        return (self.policy, self.scorer) if self.scorer else (self.policy,)
+
+    def ids(self, context: Context) -> Sequence[str]:
+        return instance_ids(context.store, self.ingests, self.targets)
+
+    def shard_size(self, context: Context) -> int:
+        return self.config.generate.shard_size
+
+    def worker(self, context: Context) -> "EvaluateWorker":
+        return EvaluateWorker(self, context)
 
 
 class EvaluateWorker(ModelWorker):
     """Draws, scores and measures the hypotheses of a shard's instances."""
 
-    def __init__(
-        self,
-        store: Store,
-        ingest_keys: Sequence[str],
-        policy: str,
-        scorer: str | None,
-        config: EvaluateConfig,
-        score_config: ScoreConfig,
-        body: str,
-        root: RootSolver,
-        generation_id: str,
-        partition: int,
-        threads: int,
-        device: str,
-    ) -> None:
-        super().__init__(threads)
-        self.store, self.ingest_keys = store, ingest_keys
-        self.generation_id, self.partition = generation_id, partition
-        loaded = load_body(body)
-        self.make = HypothesisMaker(load_policy(store, policy), config.generate, loaded, device=device)
-        self.scorer_digest = scorer
-        self.score = HypothesisScorer(load_scorer(store, scorer), score_config, device=device) if scorer else None
-        self.measure = ErrorMeter(loaded, root, config.generate.microbatch)
+    def __init__(self, stage: Evaluate, context: Context) -> None:
+        super().__init__(context)
+        self.stage, self.key = stage, stage.key(context)
+        body, drawn = load_body(context.config.body), stage.config.generate
+        noise = {"noise_temperature": drawn.noise_temperature * stage.temperature}
+        policy = load_policy(self.store, stage.policy)
+        self.make = HypothesisMaker(policy, drawn.model_copy(update=noise), body, device=self.device)
+        self.score = None
+        if stage.scorer:
+            scorer = load_scorer(self.store, stage.scorer)
+            self.score = HypothesisScorer(scorer, context.config.score, device=self.device)
+        self.measure = ErrorMeter(body, context.config.root_solver, drawn.microbatch)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of the tables, sorted by instance and sample."""
-        instances = load_instances(self.store, self.ingest_keys, list(shard.ids))
+        instances = load_instances(self.store, self.stage.ingests, list(shard.ids))
         made = self.make(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
         labelled = instances.labelled & np.isfinite(instances.root_depth)
         good = made.finite()
@@ -198,12 +166,12 @@ class EvaluateWorker(ModelWorker):
         ]
         failures += not_finite(instances.ids, good | ~labelled, "the policy's hypotheses or their scores")
         tables = {
-            "hypotheses": hypotheses_table(self.generation_id, instances, made, samples, self.partition, rows),
+            "hypotheses": hypotheses_table(self.key, instances, made, samples, self.partition, rows),
             "errors": self._errors_table(instances, made, rows),
         }
-        if scores is not None and self.scorer_digest is not None:
+        if scores is not None and self.stage.scorer is not None:
             tables["scores"] = scores_table(
-                self.generation_id, instances.ids, samples, scores, self.scorer_digest, self.partition, rows
+                self.key, instances.ids, samples, scores, self.stage.scorer, self.partition, rows
             )
         return ShardOutput(tables, failures, ok=len(rows))
 
@@ -211,7 +179,7 @@ class EvaluateWorker(ModelWorker):
         total = len(rows) * made.count
         errors = self.measure(instances, made, rows)
         columns = {
-            "generation_id": self.generation_id,
+            "generation_id": self.key,
             "instance_id": repeated(instances.ids, rows, made.count),
             "sample_index": np.tile(np.asarray(self.make.samples, np.int32), len(rows)),
             "label_set": "gt",
@@ -221,6 +189,6 @@ class EvaluateWorker(ModelWorker):
             "dataset": repeated(instances.dataset, rows, made.count),
             "split": repeated(instances.split, rows, made.count),
             "round": np.full(total, self.partition, np.int32),
-            "stage_key": self.generation_id,
+            "stage_key": self.key,
         }
         return build("errors", columns)

@@ -14,8 +14,8 @@ from infra.tables import read
 from models.statistics import Interval
 from schemas.config.stages import GateConfig
 from schemas.errors import DataError
+from schemas.ids import Target
 from tasks.compare import DIVERSITY
-from tasks.engine.context import Target
 from tasks.rows.metrics import Metric
 
 When = Literal["before training", "before promotion"]

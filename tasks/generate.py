@@ -1,23 +1,26 @@
 """Generate: M hypotheses of the policy for every instance, each from noise of its own that can be drawn again alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from infra.noise import standard_normal_batch
 from infra.shards import Shard
-from infra.stages import Failure, StageSpec
-from infra.store import Store
+from infra.stages import Failure
 from models.bodies import Body, load_body
 from models.diffusion import POSE_SIZE
 from models.policy import Policy
 from models.recovery import root_depth_of
 from schemas.config.stages import GenerateConfig
 from schemas.errors import ConfigError
-from tasks.engine.context import Context, Target
-from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
-from tasks.engine.worker import ModelWorker, actor_options, device_name, microbatches
+from schemas.ids import ModelDigest, StageKey, Target
+from tasks.engine.context import Context
+from tasks.engine.sharded import ShardOutput
+from tasks.engine.stage import ShardedStage
+from tasks.engine.worker import ModelWorker, microbatches
 from tasks.rows.hypotheses import Hypotheses, hypotheses_table
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.models import load_policy
@@ -104,92 +107,68 @@ class HypothesisMaker:
         return noise
 
 
-def generate_spec(
-    context: Context,
-    ingest_keys: Sequence[str],
-    targets: Sequence[Target],
-    policy: str,
-    config: GenerateConfig,
-    round_seed: int | None = None,
-) -> StageSpec:
-    """What `generate` with these arguments is going to do."""
-    decisive = {
-        "generate": config,
-        "targets": [str(target) for target in targets],
-        "round_seed": round_seed,
-        "body": load_body(context.config.body).digest,
-        "threads": context.config.ray.threads_per_actor,
-    }
-    return context.spec("generate", 1, decisive, reads=ingest_keys, models=[policy])
-
-
-def generate(
-    context: Context,
-    ingest_keys: Sequence[str],
-    targets: Sequence[Target],
-    policy: str,
-    config: GenerateConfig,
-    round_seed: int | None = None,
-) -> StageResult:
-    """Draw `config.hypotheses` samples of the policy (a digest) for every instance of `targets` -> table `hypotheses`.
+@dataclass(frozen=True)
+class Generate(ShardedStage):
+    """Draws `config.hypotheses` samples of the policy for every instance of `targets` -> table `hypotheses`.
 
     With `round_seed`, the number of a round, that round has noise of its own. An instance for which the model gives a
     number that is not finite ends in `failures`.
     """
-    spec = generate_spec(context, ingest_keys, targets, policy, config, round_seed)
-    worker_args = {
-        "store": context.store,
-        "ingest_keys": list(ingest_keys),
-        "policy": policy,
-        "config": config,
-        "body": context.config.body,
-        "generation_id": spec.key,
-        "partition": context.partition,
-        "purpose": "sample" if round_seed is None else f"sample of round {round_seed}",
-        "threads": context.config.ray.threads_per_actor,
-        "device": device_name(context.config.ray),
-    }
-    return run_sharded(
-        context.store,
-        spec,
-        instance_ids(context.store, ingest_keys, targets),
-        config.shard_size,
-        GenerateWorker,
-        worker_args,
-        tables=["hypotheses"],
-        **actor_options(context),
-    )
+
+    ingests: tuple[StageKey, ...]
+    targets: tuple[Target, ...]
+    policy: ModelDigest
+    config: GenerateConfig
+    round_seed: int | None = None
+
+    name = "generate"
+    writes = ("hypotheses",)
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        return {
+            "generate": self.config,
+            "targets": [str(target) for target in self.targets],
+            "round_seed": self.round_seed,
+            "body": load_body(context.config.body).digest,
+            "threads": context.config.ray.threads_per_actor,
+        }
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return self.ingests
+
+    def models(self, context: Context) -> Sequence[ModelDigest]:
+        return (self.policy,)
+
+    def ids(self, context: Context) -> Sequence[str]:
+        return instance_ids(context.store, self.ingests, self.targets)
+
+    def shard_size(self, context: Context) -> int:
+        return self.config.shard_size
+
+    def worker(self, context: Context) -> "GenerateWorker":
+        return GenerateWorker(self, context)
 
 
 class GenerateWorker(ModelWorker):
     """Makes the hypotheses of a shard's instances."""
 
-    def __init__(
-        self,
-        store: Store,
-        ingest_keys: Sequence[str],
-        policy: str,
-        config: GenerateConfig,
-        body: str,
-        generation_id: str,
-        partition: int,
-        purpose: str,
-        threads: int,
-        device: str,
-    ) -> None:
-        super().__init__(threads)
-        self.store, self.ingest_keys = store, ingest_keys
-        self.generation_id, self.partition = generation_id, partition
-        self.make = HypothesisMaker(load_policy(store, policy), config, load_body(body), purpose=purpose, device=device)
+    def __init__(self, stage: Generate, context: Context) -> None:
+        super().__init__(context)
+        self.stage, self.key = stage, stage.key(context)
+        self.make = HypothesisMaker(
+            load_policy(self.store, stage.policy),
+            stage.config,
+            load_body(context.config.body),
+            purpose="sample" if stage.round_seed is None else f"sample of round {stage.round_seed}",
+            device=self.device,
+        )
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `hypotheses`, sorted by instance and sample."""
-        instances = load_instances(self.store, self.ingest_keys, list(shard.ids))
+        instances = load_instances(self.store, self.stage.ingests, list(shard.ids))
         made = self.make(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
         good = made.finite()
-        table = hypotheses_table(
-            self.generation_id, instances, made, self.make.samples, self.partition, np.flatnonzero(good)
-        )
+        table = hypotheses_table(self.key, instances, made, self.make.samples, self.partition, np.flatnonzero(good))
         failures = not_finite(instances.ids, good, "the policy's hypotheses")
         return ShardOutput({"hypotheses": table}, failures, ok=int(good.sum()))
 

@@ -4,19 +4,20 @@ import math
 from pathlib import Path
 
 from infra.repair import find_or_mend, retire
-from infra.stages import commit_rows, now
+from infra.stages import StageSpec, commit_rows, now
 from models.checkpoints import TITLES, Weights, from_bytes, open_policy, open_scorer, read_published
 from models.lora import merged_state
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.digests import bytes_digest
 from schemas.errors import DataError
+from schemas.ids import ModelDigest
 from tasks.engine.context import Context
 from tasks.rows.models import SavedModel, has_model, model_of, model_rows, save_model
 
 NAME, VERSION = "import_model", 1
 
 
-def import_model(context: Context, path: Path, weights: Weights | None = None) -> str:
+def import_model(context: Context, path: Path, weights: Weights | None = None) -> ModelDigest:
     """The digest under which the model in `path` is known from now on; found if the file was imported before.
 
     Published checkpoints come with their moving averages unless `weights` is "raw" (published DPO starts from those);
@@ -25,7 +26,13 @@ def import_model(context: Context, path: Path, weights: Weights | None = None) -
     if not path.is_file():
         raise DataError(f"There is no checkpoint {path}: give the path of a file.")
     data = path.read_bytes()
-    spec = context.spec(NAME, VERSION, {"file": bytes_digest(data), "weights": weights})
+    spec = StageSpec(
+        NAME,
+        VERSION,
+        {"file": bytes_digest(data), "weights": weights},
+        campaign=context.config.campaign,
+        in_round=context.round,
+    )
     done = find_or_mend(context.store, spec, context.progress.say) is not None
     if done and not has_model(context.store, model_of(context.store, spec.key)):
         retire(context.store, spec.key)  # its file is gone

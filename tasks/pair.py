@@ -1,7 +1,8 @@
 """Pair: from scored hypotheses to winners and losers (ADHMR, section 3.3), with all that training needs in the row."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,15 +10,17 @@ import pyarrow.compute as pc
 
 from infra.noise import generator
 from infra.shards import Shard
-from infra.stages import Failure, StageSpec
+from infra.stages import Failure
 from infra.store import Store
 from infra.tables import read
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.config.stages import PairConfig
 from schemas.errors import ConfigError, DataError
+from schemas.ids import StageKey
 from schemas.tables import LABEL_AS_SAMPLE, build
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
+from tasks.engine.sharded import ShardOutput, StageResult
+from tasks.engine.stage import ShardedStage
 from tasks.rows.hypotheses import Hypotheses, StoredHypotheses, among, read_hypotheses, repeated
 from tasks.rows.instances import Instances, load_instances
 
@@ -107,84 +110,77 @@ def labels_that_win(
     return np.repeat(rows, worst.shape[1]), worst.reshape(-1)
 
 
-def pair_spec(
-    context: Context, generate_key: str, score_key: str, config: PairConfig, ingest_keys: Sequence[str] = ()
-) -> StageSpec:
-    """What `pair` with these arguments is going to do."""
-    decisive = {"pair": config, "shard_size": context.config.score.shard_size}
-    reads = (generate_key, score_key, *(ingest_keys if config.label_wins_share else ()))
-    return context.spec("pair", 1, decisive, reads=reads)
+@dataclass(frozen=True)
+class Pair(ShardedStage):
+    """Chooses pairs among the hypotheses of a generation by their scores -> table `pairs`.
 
-
-def pair(
-    context: Context, generate_key: str, score_key: str, config: PairConfig, ingest_keys: Sequence[str] = ()
-) -> StageResult:
-    """Choose pairs among the hypotheses of `generate_key` by the scores of `score_key` -> table `pairs`.
-
-    `ingest_keys` hold the labels, needed where `config.label_wins_share` is above 0 (else ConfigError). Instances
-    without a pair end in `failures`, filtered, with the reason.
+    `ingests` hold the labels, needed where `config.label_wins_share` is above 0 (else ConfigError). Instances without a
+    pair end in `failures`, filtered, with the reason.
     """
-    if config.label_wins_share and not ingest_keys:
-        raise ConfigError("pair.label_wins_share is above 0, but the stage was given no ingest to take labels from.")
-    spec = pair_spec(context, generate_key, score_key, config, ingest_keys)
-    names = read(context.store, "scores", stage_keys=[score_key], columns=["instance_id"]).column("instance_id")
-    worker_args = {
-        "store": context.store,
-        "generate_key": generate_key,
-        "score_key": score_key,
-        "config": config,
-        "ingest_keys": tuple(ingest_keys) if config.label_wins_share else (),
-        "pair_set": spec.key,
-        "partition": context.partition,
-    }
-    # in this process: sorting a few numbers takes less time than starting an actor
-    return run_sharded(
-        context.store,
-        spec,
-        pc.unique(names).to_pylist(),
-        context.config.score.shard_size,
-        PairWorker,
-        worker_args,
-        tables=["pairs"],
-        progress=context.progress,
-        max_failed_share=context.config.gates.max_failed_share,
-        in_process=True,
-    )
+
+    generation: StageKey
+    scores: StageKey
+    config: PairConfig
+    ingests: tuple[StageKey, ...] = ()
+
+    name = "pair"
+    writes = ("pairs",)
+    on_ray = False  # sorting a few numbers takes less time than starting a process
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        return {"pair": self.config, "shard_size": context.config.score.shard_size}
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return (self.generation, self.scores, *self.labels)
+
+    @property
+    def labels(self) -> tuple[StageKey, ...]:
+        """The ingests whose labels win against hypotheses."""
+        return self.ingests if self.config.label_wins_share else ()
+
+    def ids(self, context: Context) -> Sequence[str]:
+        rows = read(context.store, "scores", stage_keys=[self.scores], columns=["instance_id"])
+        names: list[str] = pc.unique(rows.column("instance_id")).to_pylist()
+        return names
+
+    def shard_size(self, context: Context) -> int:
+        return context.config.score.shard_size
+
+    def worker(self, context: Context) -> "PairWorker":
+        return PairWorker(self, context)
+
+    def run(self, context: Context) -> StageResult:
+        if self.config.label_wins_share and not self.ingests:
+            raise ConfigError(
+                "pair.label_wins_share is above 0, but the stage was given no ingest to take labels from."
+            )
+        return super().run(context)
 
 
 class PairWorker:
     """Chooses the pairs of a shard's instances."""
 
-    def __init__(
-        self,
-        store: Store,
-        generate_key: str,
-        score_key: str,
-        config: PairConfig,
-        ingest_keys: tuple[str, ...],
-        pair_set: str,
-        partition: int,
-    ) -> None:
-        self.store, self.generate_key, self.score_key = store, generate_key, score_key
-        self.config, self.ingest_keys, self.pair_set, self.partition = config, ingest_keys, pair_set, partition
+    def __init__(self, stage: Pair, context: Context) -> None:
+        self.stage, self.store, self.partition = stage, context.store, context.partition
+        self.pair_set = stage.key(context)
 
     def __call__(self, shard: Shard) -> ShardOutput:
         """Rows of `pairs`, sorted by instance."""
-        stored = read_hypotheses(self.store, self.generate_key, shard.ids)
-        scores = read_scores(self.store, self.score_key, stored.ids, stored.samples)
+        stored = read_hypotheses(self.store, self.stage.generation, shard.ids)
+        scores = read_scores(self.store, self.stage.scores, stored.ids, stored.samples)
         made = stored.hypotheses
         poses = np.concatenate([made.uvd.reshape(*scores.shape, -1), made.twists.reshape(*scores.shape, -1)], axis=-1)
         tables, winning = [], set()
-        if self.ingest_keys:
-            people = load_instances(self.store, self.ingest_keys, stored.ids)
+        if self.stage.labels:
+            people = load_instances(self.store, self.stage.labels, stored.ids)
             known = people.labelled & np.isfinite(people.uvd).all((1, 2))
-            rows, losers = labels_that_win(stored.ids, known, scores, self.config)
+            rows, losers = labels_that_win(stored.ids, known, scores, self.stage.config)
             winning = set(rows.tolist())
             tables.append(self._of_labels(stored, people, scores, rows, losers))
-        chosen = choose_pairs(stored.ids, scores, poses, self.config).without(winning)
+        chosen = choose_pairs(stored.ids, scores, poses, self.stage.config).without(winning)
         tables.append(self._table(stored, scores, chosen))
         failures = [
-            Failure(stored.ids[row], reason, _detail(scores[row], self.config), outcome="filtered")
+            Failure(stored.ids[row], reason, _detail(scores[row], self.stage.config), outcome="filtered")
             for row, reason in chosen.refused.items()
         ]
         pairs = pa.concat_tables(tables).sort_by("instance_id")
@@ -199,7 +195,7 @@ class PairWorker:
         columns = {
             "pair_set": self.pair_set,
             "instance_id": repeated(stored.ids, row, 1),
-            "generation_id": self.generate_key,
+            "generation_id": self.stage.generation,
             "winner": np.full(count, LABEL_AS_SAMPLE, np.int32),
             "loser": stored.samples[loser],
             "winner_score": [None] * count,
@@ -223,7 +219,7 @@ class PairWorker:
         columns = {
             "pair_set": self.pair_set,
             "instance_id": repeated(stored.ids, chosen.row, 1),
-            "generation_id": self.generate_key,
+            "generation_id": self.stage.generation,
             "winner": stored.samples[chosen.winner],
             "loser": stored.samples[chosen.loser],
             "winner_score": won,
@@ -231,7 +227,7 @@ class PairWorker:
             "winner_rank": chosen.winner_rank.astype(np.int32),
             "loser_rank": chosen.loser_rank.astype(np.int32),
             "margin": won - lost,
-            "strategy": self.config.strategy,
+            "strategy": self.stage.config.strategy,
             **_payload("winner_", stored.hypotheses, chosen.row, chosen.winner),
             **_payload("loser_", stored.hypotheses, chosen.row, chosen.loser),
             "dataset": repeated(stored.dataset, chosen.row, 1),

@@ -1,6 +1,8 @@
 """Score: what HMR-Scorer says of every hypothesis. No label is read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,15 +10,15 @@ import torch
 from scipy.special import expit
 
 from infra.shards import Shard
-from infra.stages import StageSpec
-from infra.store import Store
 from models.cameras import mirror_joints, mirror_twist
 from models.hmr_scorer import HMRScorer
 from schemas.config.stages import ScoreConfig
+from schemas.ids import ModelDigest, StageKey
 from schemas.tables import build
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
-from tasks.engine.worker import ModelWorker, actor_options, device_name, microbatches
+from tasks.engine.sharded import ShardOutput
+from tasks.engine.stage import ShardedStage
+from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import not_finite
 from tasks.rows.hypotheses import generated_ids, read_hypotheses, repeated
 from tasks.rows.instances import load_instances
@@ -57,72 +59,54 @@ class HypothesisScorer:
         return (raw + mirrored) / 2
 
 
-def score_spec(context: Context, generate_key: str, ingest_keys: Sequence[str], scorer: str) -> StageSpec:
-    """What `score` with these arguments is going to do."""
-    decisive = {"score": context.config.score, "threads": context.config.ray.threads_per_actor}
-    return context.spec("score", 1, decisive, reads=[generate_key, *ingest_keys], models=[scorer])
+@dataclass(frozen=True)
+class Score(ShardedStage):
+    """Scores every hypothesis of a generation -> table `scores`."""
 
+    generation: StageKey
+    ingests: tuple[StageKey, ...]
+    scorer: ModelDigest
 
-def score(context: Context, generate_key: str, ingest_keys: Sequence[str], scorer: str) -> StageResult:
-    """Score every hypothesis of the stage `generate_key` with the scorer (a digest) -> table `scores`."""
-    spec = score_spec(context, generate_key, ingest_keys, scorer)
-    worker_args = {
-        "store": context.store,
-        "generate_key": generate_key,
-        "ingest_keys": list(ingest_keys),
-        "scorer": scorer,
-        "config": context.config.score,
-        "partition": context.partition,
-        "threads": context.config.ray.threads_per_actor,
-        "device": device_name(context.config.ray),
-    }
-    return run_sharded(
-        context.store,
-        spec,
-        generated_ids(context.store, generate_key),
-        context.config.score.shard_size,
-        ScoreWorker,
-        worker_args,
-        tables=["scores"],
-        **actor_options(context),
-    )
+    name = "score"
+    writes = ("scores",)
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        return {"score": context.config.score, "threads": context.config.ray.threads_per_actor}
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return (self.generation, *self.ingests)
+
+    def models(self, context: Context) -> Sequence[ModelDigest]:
+        return (self.scorer,)
+
+    def ids(self, context: Context) -> Sequence[str]:
+        return generated_ids(context.store, self.generation)
+
+    def shard_size(self, context: Context) -> int:
+        return context.config.score.shard_size
+
+    def worker(self, context: Context) -> "ScoreWorker":
+        return ScoreWorker(self, context)
 
 
 class ScoreWorker(ModelWorker):
     """Scores the hypotheses of a shard's instances."""
 
-    def __init__(
-        self,
-        store: Store,
-        generate_key: str,
-        ingest_keys: Sequence[str],
-        scorer: str,
-        config: ScoreConfig,
-        partition: int,
-        threads: int,
-        device: str,
-    ) -> None:
-        super().__init__(threads)
-        self.store, self.generate_key, self.ingest_keys = store, generate_key, ingest_keys
-        self.scorer_digest, self.partition = scorer, partition
-        self.scorer = HypothesisScorer(load_scorer(store, scorer), config, device=device)
+    def __init__(self, stage: Score, context: Context) -> None:
+        super().__init__(context)
+        self.stage = stage
+        self.score = HypothesisScorer(load_scorer(self.store, stage.scorer), context.config.score, device=self.device)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `scores`, sorted by instance and sample."""
-        stored = read_hypotheses(self.store, self.generate_key, shard.ids)
-        instances = load_instances(self.store, self.ingest_keys, stored.ids)
-        scores = self.scorer(instances.crops, stored.hypotheses.uvd, stored.hypotheses.twists)
+        stage = self.stage
+        stored = read_hypotheses(self.store, stage.generation, shard.ids)
+        instances = load_instances(self.store, stage.ingests, stored.ids)
+        scores = self.score(instances.crops, stored.hypotheses.uvd, stored.hypotheses.twists)
         good = np.isfinite(scores).all(axis=1)
-        table = scores_table(
-            self.generate_key,
-            stored.ids,
-            stored.samples,
-            scores,
-            self.scorer_digest,
-            self.partition,
-            np.flatnonzero(good),
-        )
-        return ShardOutput({"scores": table}, not_finite(stored.ids, good, "the scores"), ok=int(good.sum()))
+        rows = np.flatnonzero(good)
+        table = scores_table(stage.generation, stored.ids, stored.samples, scores, stage.scorer, self.partition, rows)
+        return ShardOutput({"scores": table}, not_finite(stored.ids, good, "the scores"), ok=len(rows))
 
 
 def scores_table(

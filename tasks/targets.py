@@ -5,20 +5,22 @@ that the same training takes it: DPO has nothing to learn from such a pair, the 
 estimate term have. What a policy gains from them says what the scorer's knowledge is worth when it is given directly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from infra.shards import Shard
-from infra.stages import StageSpec
-from infra.store import Store
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.errors import ConfigError
+from schemas.ids import ModelDigest, StageKey, Target
 from schemas.tables import LABEL_AS_SAMPLE, build
-from tasks.engine.context import Context, Target
-from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
-from tasks.engine.worker import ModelWorker, actor_options, device_name, microbatches
+from tasks.engine.context import Context
+from tasks.engine.sharded import ShardOutput
+from tasks.engine.stage import ShardedStage
+from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import not_finite
 from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.models import load_scorer
@@ -28,67 +30,57 @@ ESTIMATE, LABEL = "scorer_estimate", "label"
 """Strategies of such pairs."""
 
 
-def targets_spec(context: Context, ingest_keys: Sequence[str], target: Target, scorer: str | None) -> StageSpec:
-    """What `targets` with these arguments is going to do."""
-    score = context.config.score
-    decisive = {
-        "target": str(target),
-        "shard_size": score.shard_size,
-        "microbatch": score.microbatch,
-        "threads": context.config.ray.threads_per_actor,
-    }
-    return context.spec("targets", 1, decisive, reads=ingest_keys, models=(scorer,) if scorer else ())
-
-
-def targets(context: Context, ingest_keys: Sequence[str], target: Target, scorer: str | None) -> StageResult:
+@dataclass(frozen=True)
+class Targets(ShardedStage):
     """The scorer's own estimate of every instance of `target`, or without a scorer its label -> table `pairs`.
 
     ConfigError for a scorer that makes no estimate of its own, as the published ones.
     """
-    spec = targets_spec(context, ingest_keys, target, scorer)
-    return run_sharded(
-        context.store,
-        spec,
-        instance_ids(context.store, ingest_keys, [target]),
-        context.config.score.shard_size,
-        TargetWorker,
-        {
-            "store": context.store,
-            "ingest_keys": list(ingest_keys),
-            "scorer": scorer,
-            "microbatch": context.config.score.microbatch,
-            "pair_set": spec.key,
-            "partition": context.partition,
+
+    ingests: tuple[StageKey, ...]
+    target: Target
+    scorer: ModelDigest | None
+
+    name = "targets"
+    writes = ("pairs",)
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        score = context.config.score
+        return {
+            "target": str(self.target),
+            "shard_size": score.shard_size,
+            "microbatch": score.microbatch,
             "threads": context.config.ray.threads_per_actor,
-            "device": device_name(context.config.ray),
-        },
-        tables=["pairs"],
-        **actor_options(context),
-    )
+        }
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return self.ingests
+
+    def models(self, context: Context) -> Sequence[ModelDigest]:
+        return (self.scorer,) if self.scorer else ()
+
+    def ids(self, context: Context) -> Sequence[str]:
+        return instance_ids(context.store, self.ingests, [self.target])
+
+    def shard_size(self, context: Context) -> int:
+        return context.config.score.shard_size
+
+    def worker(self, context: Context) -> "TargetWorker":
+        return TargetWorker(self, context)
 
 
 class TargetWorker(ModelWorker):
     """Makes the targets of a shard's instances."""
 
-    def __init__(
-        self,
-        store: Store,
-        ingest_keys: Sequence[str],
-        scorer: str | None,
-        microbatch: int,
-        pair_set: str,
-        partition: int,
-        threads: int,
-        device: str,
-    ) -> None:
-        super().__init__(threads)
-        self.store, self.ingest_keys, self.microbatch = store, ingest_keys, microbatch
-        self.pair_set, self.partition, self.device = pair_set, partition, torch.device(device)
-        self.scorer = load_scorer(store, scorer).to(self.device) if scorer else None
+    def __init__(self, stage: Targets, context: Context) -> None:
+        super().__init__(context)
+        self.ingests, self.microbatch = stage.ingests, context.config.score.microbatch
+        self.pair_set = stage.key(context)
+        self.scorer = load_scorer(self.store, stage.scorer).to(torch.device(self.device)) if stage.scorer else None
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `pairs`, sorted by instance."""
-        instances = load_instances(self.store, self.ingest_keys, shard.ids)
+        instances = load_instances(self.store, self.ingests, shard.ids)
         uvd, twists, betas = self._estimates(instances) if self.scorer else _labels(instances)
         known = np.concatenate([uvd.reshape(len(instances), -1), twists.reshape(len(instances), -1), betas], axis=1)
         good = np.isfinite(known).all(axis=1)
@@ -119,7 +111,7 @@ class TargetWorker(ModelWorker):
         parts: list[list[np.ndarray]] = []
         for rows, used in microbatches(len(instances), self.microbatch):
             assert self.scorer is not None
-            _, estimate = self.scorer.encode(crop_tensor(instances.crops[rows], self.device))
+            _, estimate = self.scorer.encode(crop_tensor(instances.crops[rows], torch.device(self.device)))
             if estimate is None:
                 raise ConfigError("This scorer's encoder makes no estimate of a pose: there are no targets to take.")
             unit = torch.nn.functional.normalize(estimate.twists, dim=-1, eps=1e-6)

@@ -362,12 +362,12 @@ def _restore_page(store: Store, config: EngineConfig, facts: RoundFacts) -> None
     """Write the page of a round again if somebody removed it, and this user may write."""
     from infra.store import may_not_write
     from tasks.engine.context import Context
-    from tasks.report.stage import report as write_report
+    from tasks.report.stage import Report
 
     if store.exists(f"reports/{facts.report_name}"):
         return
     try:
-        write_report(Context(store, config, round=facts.number), facts)
+        Report(facts).run(Context(store, config, round=facts.number))
     except OSError as error:
         if not may_not_write(error):
             raise

@@ -6,8 +6,9 @@ The flows do it, as nobody else does for a deployment's run; and so do commands 
 from flows.run.user_pictures import UserPictures
 from infra.store import Store
 from schemas.errors import ConfigError, DataError
+from schemas.ids import Target
 from tasks.clean.given import check_given_labels
-from tasks.engine.context import Context, Target
+from tasks.engine.context import Context
 from tasks.ingest.people.units import check_usable
 from tasks.rows.models import find_model
 from tasks.synthesize.stage import labelled_targets

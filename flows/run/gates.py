@@ -2,8 +2,9 @@
 
 from infra.stages import find
 from schemas.errors import DataError
+from schemas.ids import Target
 from tasks.compare import evaluation_table, ranking
-from tasks.engine.context import Context, Target
+from tasks.engine.context import Context
 from tasks.gates import GateVerdict, gates_before_promotion, gates_before_training, margins_of
 from tasks.rows.metrics import read_metrics
 

@@ -10,14 +10,14 @@ from flows.progress.bars import ConsoleProgress, PrefectProgress
 from flows.run.configuration import configuration
 from flows.run.lease import BusyError, Lease, LeaseProgress, lease
 from flows.run.parameters import Changes
-from flows.run.runner import Running
+from flows.run.runner import LiveRunner
 from infra.repair import open_logs
 from infra.store import Store
 from tasks.engine.context import Context
 
 TURN_SECONDS = 10.0
 
-_open: list[Running] = []
+_open: list[LiveRunner] = []
 IN_PROCESS = False
 """Tests set it, to have stages work in this process instead of on Ray."""
 
@@ -30,8 +30,8 @@ def session(
     campaign: str | None = None,
     seed: int = 0,
     changes: Changes | None = None,
-) -> Iterator[Running]:
-    """A line that runs stages; `what` is told to whoever finds the campaign busy. A flow inside of a flow shares it.
+) -> Iterator[LiveRunner]:
+    """The runner of stages; `what` is told to whoever finds the campaign busy. A flow inside of a flow shares it.
 
     Raises ConfigError, StoreError, or BusyError if another process works on the campaign; a run of a deployment waits
     for its turn instead.
@@ -47,10 +47,10 @@ def session(
         shown = resources.enter_context(PrefectProgress(resources.enter_context(ConsoleProgress())))
         progress = LeaseProgress(shown, held)
         open_logs(opened, progress.say)
-        line = Running(Context(opened, config, progress, in_process=IN_PROCESS), resources, held.check)
-        _open.append(line)
+        runner = LiveRunner(Context(opened, config, progress, in_process=IN_PROCESS), resources, held.check)
+        _open.append(runner)
         try:
-            yield line
+            yield runner
         except Exception:
             opened.check_is_there()  # what is missing is all of it, whatever was missed first
             raise

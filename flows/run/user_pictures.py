@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from schemas.errors import ConfigError, DataError
-from tasks.engine.context import Target
+from schemas.ids import Target
 from tasks.ingest.source.folder import FolderSource
 
 DATASET = "photographs"

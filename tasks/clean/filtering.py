@@ -1,23 +1,24 @@
 """The filter: the scorer looks at every pseudo-label, and the best-scored share of them is kept."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from infra.repair import find_or_mend
 from infra.shards import Shard
-from infra.stages import Failure, StageSpec, commit_rows, now
-from infra.store import Store
+from infra.stages import Failure
 from infra.tables import read
 from models.statistics import auc
-from schemas.config.stages import ScoreConfig
 from schemas.errors import DataError
+from schemas.ids import ModelDigest, StageKey, Target
 from schemas.tables import LABEL_AS_SAMPLE
 from tasks.clean.names import BELOW, FILTER, INCOMPLETE, KEPT, NO_SCORE, SWAPPED
-from tasks.engine.context import Context, Target
-from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
-from tasks.engine.worker import ModelWorker, actor_options, device_name
+from tasks.engine.context import Context
+from tasks.engine.sharded import ShardOutput
+from tasks.engine.stage import Rows, ShardedStage, WholeStage
+from tasks.engine.worker import ModelWorker
 from tasks.generate import not_finite
 from tasks.rows.instances import load_instances
 from tasks.rows.metrics import Metric, metrics_table
@@ -25,63 +26,52 @@ from tasks.rows.models import load_scorer
 from tasks.score import HypothesisScorer, scores_table
 
 
-def score_labels_spec(context: Context, ingest_keys: Sequence[str], label_key: str, scorer: str) -> StageSpec:
-    """What `score_labels` with these arguments is going to do."""
-    decisive = {"score": context.config.score, "threads": context.config.ray.threads_per_actor}
-    return context.spec("score_labels", 1, decisive, reads=[label_key, *ingest_keys], models=[scorer])
+@dataclass(frozen=True)
+class ScoreLabels(ShardedStage):
+    """Scores labels -> table `scores`, sample_index -1, with the stage that made the labels as generation_id."""
 
+    ingests: tuple[StageKey, ...]
+    labels: StageKey
+    scorer: ModelDigest
 
-def score_labels(context: Context, ingest_keys: Sequence[str], label_key: str, scorer: str) -> StageResult:
-    """Score the labels of the stage `label_key` -> table `scores`, sample_index -1, generation_id `label_key`."""
-    spec = score_labels_spec(context, ingest_keys, label_key, scorer)
-    worker_args = {
-        "store": context.store,
-        "ingest_keys": list(ingest_keys),
-        "label_key": label_key,
-        "scorer": scorer,
-        "config": context.config.score,
-        "partition": context.partition,
-        "threads": context.config.ray.threads_per_actor,
-        "device": device_name(context.config.ray),
-    }
-    ids = read(context.store, "labels", stage_keys=[label_key], columns=["instance_id"]).column("instance_id")
-    return run_sharded(
-        context.store,
-        spec,
-        ids.to_pylist(),
-        context.config.score.shard_size,
-        ScoreLabelsWorker,
-        worker_args,
-        tables=["scores"],
-        **actor_options(context),
-    )
+    name = "score_labels"
+    writes = ("scores",)
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        return {"score": context.config.score, "threads": context.config.ray.threads_per_actor}
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return (self.labels, *self.ingests)
+
+    def models(self, context: Context) -> Sequence[ModelDigest]:
+        return (self.scorer,)
+
+    def ids(self, context: Context) -> Sequence[str]:
+        rows = read(context.store, "labels", stage_keys=[self.labels], columns=["instance_id"])
+        names: list[str] = rows.column("instance_id").to_pylist()
+        return names
+
+    def shard_size(self, context: Context) -> int:
+        return context.config.score.shard_size
+
+    def worker(self, context: Context) -> "ScoreLabelsWorker":
+        return ScoreLabelsWorker(self, context)
 
 
 class ScoreLabelsWorker(ModelWorker):
     """Scores the labels of a shard's instances."""
 
-    def __init__(
-        self,
-        store: Store,
-        ingest_keys: Sequence[str],
-        label_key: str,
-        scorer: str,
-        config: ScoreConfig,
-        partition: int,
-        threads: int,
-        device: str,
-    ) -> None:
-        super().__init__(threads)
-        self.store, self.ingest_keys, self.label_key = store, ingest_keys, label_key
-        self.scorer_digest, self.partition = scorer, partition
-        self.scorer = HypothesisScorer(load_scorer(store, scorer), config, device=device)
+    def __init__(self, stage: ScoreLabels, context: Context) -> None:
+        super().__init__(context)
+        self.stage = stage
+        self.score = HypothesisScorer(load_scorer(self.store, stage.scorer), context.config.score, device=self.device)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `scores`, sorted by instance."""
-        found = load_instances(self.store, self.ingest_keys, list(shard.ids), [self.label_key])
+        found = load_instances(self.store, self.stage.ingests, list(shard.ids), [self.stage.labels])
         complete = np.isfinite(found.uvd).all(axis=(1, 2))
         uvd = np.where(complete[:, None, None], found.uvd, np.float32(0))
-        scores = self.scorer(found.crops, uvd[:, None], found.twists[:, None])
+        scores = self.score(found.crops, uvd[:, None], found.twists[:, None])
         good = np.isfinite(scores[:, 0])
         failures = [
             Failure(found.ids[row], INCOMPLETE, "the scorer looks at all 29", outcome="filtered")
@@ -90,7 +80,7 @@ class ScoreLabelsWorker(ModelWorker):
         failures += not_finite(found.ids, good | ~complete, "the scores")
         rows = np.flatnonzero(complete & good)
         table = scores_table(
-            self.label_key, found.ids, [LABEL_AS_SAMPLE], scores, self.scorer_digest, self.partition, rows
+            self.stage.labels, found.ids, [LABEL_AS_SAMPLE], scores, self.stage.scorer, self.partition, rows
         )
         return ShardOutput({"scores": table}, failures, ok=len(rows))
 
@@ -102,64 +92,63 @@ def best_share(scores: np.ndarray, share: float) -> np.ndarray:
     return kept
 
 
-def keep_spec(context: Context, label_key: str, score_key: str, keep_share: float | None = None) -> StageSpec:
-    """What `keep` with these arguments is going to do."""
-    return context.spec("keep", 1, {"keep_share": _share(context, keep_share)}, reads=[label_key, score_key])
+@dataclass(frozen=True)
+class Keep(WholeStage):
+    """Keeps the best-scored share of labels -> table `labels`, label_set "kept".
 
-
-def keep(context: Context, label_key: str, score_key: str, keep_share: float | None = None) -> StageResult:
-    """Keep the best-scored share of the labels of `label_key` -> table `labels`, label_set "kept".
-
-    `keep_share` is the configured one unless given. The others end in `failures`, filtered, with their score. Metrics
-    per split, role "filter": kept_share, mean_score, least_kept_score and, where labels were swapped on purpose,
+    `share` is the configured one unless given. The others end in `failures`, filtered, with their score. Metrics per
+    split, role "filter": kept_share, mean_score, least_kept_score and, where labels were swapped on purpose,
     swapped_share, swapped_among_kept, and auc: how well the score tells the swapped from the others.
     """
-    store, spec = context.store, keep_spec(context, label_key, score_key, keep_share)
-    record = find_or_mend(store, spec, context.progress.say)
-    if record is not None:
-        context.progress.say(f"keep: reused, {record.tally.ok} labels ({spec.key[:12]})")
-        return StageResult(record, reused=True)
-    started_at = now()
-    labels = read(store, "labels", stage_keys=[label_key]).sort_by("instance_id")
-    rows = read(store, "scores", stage_keys=[score_key], columns=["instance_id", "score", "scorer"])
-    score_of = dict(zip(rows.column("instance_id").to_pylist(), rows.column("score").to_pylist(), strict=True))
-    every = labels.column("instance_id").to_pylist()
-    unscored = [name for name in every if name not in score_of]
-    names = [name for name in every if name in score_of]
-    if not names:
-        raise DataError(f"None of the labels of stage {label_key[:12]} has a score by stage {score_key[:12]}.")
-    labels = labels.filter(pa.array([name in score_of for name in every], pa.bool_()))
-    scores = np.array([score_of[name] for name in names])
-    kept = best_share(scores, _share(context, keep_share))
-    least = float(scores[kept].min()) if kept.any() else 1.0
-    failures = [
-        Failure(name, NO_SCORE, f"stage {score_key[:12]} did not score it", outcome="filtered") for name in unscored
-    ]
-    failures += [
-        Failure(name, BELOW, f"score {value:.6f}, least kept {least:.6f}", outcome="filtered")
-        for name, value, is_kept in zip(names, scores, kept, strict=True)
-        if not is_kept
-    ]
-    metrics = _filter_metrics(labels, scores, kept, rows.column("scorer")[0].as_py())
-    place = labels.schema.get_field_index("label_set")
-    kept_labels = labels.set_column(place, "label_set", pa.array([KEPT] * len(names), pa.string()))
-    record = commit_rows(
-        store,
-        spec,
-        {
+
+    labels: StageKey
+    scores: StageKey
+    share: float | None = None
+
+    name = "keep"
+    writes = ("labels", "metrics")
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        return {"keep_share": self._share(context)}
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return (self.labels, self.scores)
+
+    def make(self, context: Context) -> Rows:
+        store = context.store
+        labels = read(store, "labels", stage_keys=[self.labels]).sort_by("instance_id")
+        rows = read(store, "scores", stage_keys=[self.scores], columns=["instance_id", "score", "scorer"])
+        score_of = dict(zip(rows.column("instance_id").to_pylist(), rows.column("score").to_pylist(), strict=True))
+        every = labels.column("instance_id").to_pylist()
+        unscored = [name for name in every if name not in score_of]
+        names = [name for name in every if name in score_of]
+        if not names:
+            raise DataError(f"None of the labels of stage {self.labels[:12]} has a score by stage {self.scores[:12]}.")
+        labels = labels.filter(pa.array([name in score_of for name in every], pa.bool_()))
+        scores = np.array([score_of[name] for name in names])
+        kept = best_share(scores, self._share(context))
+        least = float(scores[kept].min()) if kept.any() else 1.0
+        failures = [
+            Failure(name, NO_SCORE, f"stage {self.scores[:12]} did not score it", outcome="filtered")
+            for name in unscored
+        ]
+        failures += [
+            Failure(name, BELOW, f"score {value:.6f}, least kept {least:.6f}", outcome="filtered")
+            for name, value, is_kept in zip(names, scores, kept, strict=True)
+            if not is_kept
+        ]
+        metrics = _filter_metrics(labels, scores, kept, rows.column("scorer")[0].as_py())
+        place = labels.schema.get_field_index("label_set")
+        kept_labels = labels.set_column(place, "label_set", pa.array([KEPT] * len(names), pa.string()))
+        tables = {
             "labels": kept_labels.filter(pa.array(kept)).drop_columns(["stage_key"]),
-            "metrics": metrics_table(metrics, spec),
-        },
-        units_in=len(every),
-        failures=failures,
-        started_at=started_at,
-    )
-    context.progress.say(f"keep: {record.tally.ok} of {record.units_in} labels, scores from {least:.3f} up")
-    return StageResult(record, reused=False)
+            "metrics": metrics_table(metrics, self.spec(context)),
+        }
+        summary = f"{int(kept.sum())} of {len(every)} labels, scores from {least:.3f} up"
+        return Rows(tables, failures, units=len(every), summary=summary)
 
-
-def _share(context: Context, keep_share: float | None) -> float:
-    return context.config.clean.keep_share if keep_share is None else keep_share
+    def _share(self, context: Context) -> float:
+        return context.config.clean.keep_share if self.share is None else self.share
 
 
 def _filter_metrics(labels: pa.Table, scores: np.ndarray, kept: np.ndarray, scorer: str) -> list[Metric]:

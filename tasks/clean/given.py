@@ -2,19 +2,21 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
-from infra.repair import find_or_mend
-from infra.stages import Failure, StageSpec, commit_rows, now
+from infra.stages import Failure
 from infra.tables import read
 from models.bodies import load_body
 from schemas.digests import bytes_digest
 from schemas.errors import DataError
+from schemas.ids import StageKey
 from schemas.tables import conform
 from tasks.clean.names import GIVEN, OTHER_BODY, UNKNOWN_INSTANCE
 from tasks.engine.context import Context
-from tasks.engine.sharded import StageResult
+from tasks.engine.stage import Rows, WholeStage
 from tasks.ingest.plan.chains import read_standing
 from tasks.ingest.source.files import open_file, open_url
 from tasks.ingest.source.parquet_files import parquet_table
@@ -22,39 +24,33 @@ from tasks.ingest.source.parquet_files import parquet_table
 _PLACE = ("instance_id", "dataset", "split")
 
 
-def given_labels_spec(context: Context, ingest_keys: Sequence[str], url: str) -> StageSpec:
-    """What `given_labels` with these arguments is going to do; the file counts by its bytes, not by its name."""
-    decisive = {"file": bytes_digest(_file_bytes(url)), "body": load_body(context.config.body).digest}
-    return context.spec("given_labels", 1, decisive, reads=ingest_keys)
+@dataclass(frozen=True)
+class GivenLabels(WholeStage):
+    """Takes somebody's pseudo-labels, a Parquet file with the columns of `labels` -> table `labels`.
 
-
-def given_labels(context: Context, ingest_keys: Sequence[str], url: str) -> StageResult:
-    """Somebody's pseudo-labels, a Parquet file with the columns of `labels` -> table `labels`, as `pseudo_label`'s.
-
-    Data set, split, label_set, label_kind and stage_key are filled in, whatever the file says of them. Rows of unknown
-    instances fail, those for another body are filtered. DataError for a file that can't be read, lacks columns, or has
-    no row that can be used.
+    The file counts by its bytes, not by its name. Data set, split, label_set, label_kind and stage_key are filled in,
+    whatever the file says of them. Rows of unknown instances fail, those for another body are filtered. DataError for a
+    file that can't be read, lacks columns, or has no row that can be used.
     """
-    spec = given_labels_spec(context, ingest_keys, url)
-    record = find_or_mend(context.store, spec, context.progress.say)
-    if record is not None:
-        context.progress.say(f"given_labels: reused ({spec.key[:12]})")
-        return StageResult(record, reused=True)
-    started_at = now()
-    labels, failures = _usable(
-        context, read_standing(context.store, "instances", ingest_keys, columns=_PLACE), url, spec.key
-    )
-    if not len(labels):
-        raise _nothing(url, failures)
-    record = commit_rows(
-        context.store,
-        spec,
-        {"labels": labels},
-        units_in=len(labels) + len(failures),
-        failures=failures,
-        started_at=started_at,
-    )
-    return StageResult(record, reused=False)
+
+    ingests: tuple[StageKey, ...]
+    url: str
+
+    name = "given_labels"
+    writes = ("labels",)
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        return {"file": bytes_digest(_file_bytes(self.url)), "body": load_body(context.config.body).digest}
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return self.ingests
+
+    def make(self, context: Context) -> Rows:
+        people = read_standing(context.store, "instances", self.ingests, columns=_PLACE)
+        labels, failures = _usable(context, people, self.url, self.key(context))
+        if not len(labels):
+            raise _nothing(self.url, failures)
+        return Rows({"labels": labels}, failures, units=len(labels) + len(failures))
 
 
 def check_given_labels(context: Context, url: str, everybody: bool) -> None:

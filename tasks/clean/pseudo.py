@@ -5,6 +5,8 @@ label_set `pseudo-swapped`, so that the truth stands beside the label.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,16 +15,15 @@ import torch
 from torch import Tensor
 
 from infra.shards import Shard
-from infra.stages import StageSpec
-from infra.store import Store
 from models.bodies import load_body
-from models.recovery import RootSolver, recover_body
-from schemas.config.stages import GenerateConfig
+from models.recovery import recover_body
+from schemas.ids import ModelDigest, StageKey, Target
 from schemas.tables import build
 from tasks.clean.names import OWN, SWAPPED
-from tasks.engine.context import Context, Target
-from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
-from tasks.engine.worker import ModelWorker, actor_options, device_name, microbatches
+from tasks.engine.context import Context
+from tasks.engine.sharded import ShardOutput
+from tasks.engine.stage import ShardedStage
+from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import HypothesisMaker, not_finite
 from tasks.rows.hypotheses import Hypotheses
 from tasks.rows.instances import Instances, instance_ids, load_instances
@@ -39,92 +40,73 @@ def swaps(ids: Sequence[str], share: float, seed: int) -> dict[str, str]:
     return {ordered[one]: ordered[other] for one, other in zip(ring, np.roll(ring, 1), strict=True)}
 
 
-def pseudo_label_spec(
-    context: Context,
-    ingest_keys: Sequence[str],
-    targets: Sequence[Target],
-    policy: str,
-    swap_share: float = 0.0,
-    seed: int = 0,
-) -> StageSpec:
-    """What `pseudo_label` with these arguments is going to do."""
-    generation = context.config.generate
-    decisive = {
-        "shard_size": generation.shard_size,
-        "microbatch": generation.microbatch,
-        "targets": [str(target) for target in targets],
-        "swap_share": swap_share,
-        "seed": seed if swap_share else None,
-        "root_solver": context.config.root_solver,
-        "body": load_body(context.config.body).digest,
-        "threads": context.config.ray.threads_per_actor,
-    }
-    return context.spec("pseudo_label", 1, decisive, reads=ingest_keys, models=[policy])
-
-
-def pseudo_label(
-    context: Context,
-    ingest_keys: Sequence[str],
-    targets: Sequence[Target],
-    policy: str,
-    swap_share: float = 0.0,
-    seed: int = 0,
-) -> StageResult:
-    """The policy's zero-noise hypotheses of `targets` as pseudo-labels -> table `labels`; gt labels are not looked at.
+@dataclass(frozen=True)
+class PseudoLabel(ShardedStage):
+    """Takes a policy's zero-noise hypotheses as pseudo-labels -> table `labels`; gt labels are not looked at.
 
     With `swap_share`, that share of the instances gets the hypothesis of another picture, as it stands in that one's
     crop.
     """
-    spec = pseudo_label_spec(context, ingest_keys, targets, policy, swap_share, seed)
-    ids = instance_ids(context.store, ingest_keys, targets)
-    worker_args = {
-        "store": context.store,
-        "ingest_keys": list(ingest_keys),
-        "policy": policy,
-        "donors": swaps(ids, swap_share, seed),
-        "config": context.config.generate,
-        "body": context.config.body,
-        "root": context.config.root_solver,
-        "threads": context.config.ray.threads_per_actor,
-        "device": device_name(context.config.ray),
-    }
-    return run_sharded(
-        context.store,
-        spec,
-        ids,
-        context.config.generate.shard_size,
-        PseudoLabelWorker,
-        worker_args,
-        tables=["labels"],
-        **actor_options(context),
-    )
+
+    ingests: tuple[StageKey, ...]
+    targets: tuple[Target, ...]
+    policy: ModelDigest
+    swap_share: float = 0.0
+    seed: int = 0
+
+    name = "pseudo_label"
+    writes = ("labels",)
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        generation = context.config.generate
+        return {
+            "shard_size": generation.shard_size,
+            "microbatch": generation.microbatch,
+            "targets": [str(target) for target in self.targets],
+            "swap_share": self.swap_share,
+            "seed": self.seed if self.swap_share else None,
+            "root_solver": context.config.root_solver,
+            "body": load_body(context.config.body).digest,
+            "threads": context.config.ray.threads_per_actor,
+        }
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return self.ingests
+
+    def models(self, context: Context) -> Sequence[ModelDigest]:
+        return (self.policy,)
+
+    def ids(self, context: Context) -> Sequence[str]:
+        return instance_ids(context.store, self.ingests, self.targets)
+
+    def shard_size(self, context: Context) -> int:
+        return context.config.generate.shard_size
+
+    def worker(self, context: Context) -> "PseudoLabelWorker":
+        return PseudoLabelWorker(self, context)
 
 
 class PseudoLabelWorker(ModelWorker):
     """Makes the pseudo-labels of a shard's instances."""
 
-    def __init__(
-        self,
-        store: Store,
-        ingest_keys: Sequence[str],
-        policy: str,
-        donors: Mapping[str, str],
-        config: GenerateConfig,
-        body: str,
-        root: RootSolver,
-        threads: int,
-        device: str,
-    ) -> None:
-        super().__init__(threads)
-        self.store, self.ingest_keys, self.donors = store, ingest_keys, donors
-        self.body, self.root, self.microbatch = load_body(body), root, config.microbatch
-        self.make = HypothesisMaker(load_policy(store, policy), config, self.body, samples=(0,), device=device)
+    def __init__(self, stage: PseudoLabel, context: Context) -> None:
+        super().__init__(context)
+        config = context.config.generate
+        self.ingests = stage.ingests
+        self.donors = swaps(stage.ids(context), stage.swap_share, stage.seed) if stage.swap_share else {}
+        self.body, self.root, self.microbatch = (
+            load_body(context.config.body),
+            context.config.root_solver,
+            config.microbatch,
+        )
+        policy = load_policy(self.store, stage.policy)
+        self.make = HypothesisMaker(policy, config, self.body, samples=(0,), device=self.device)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `labels`, sorted by instance."""
-        instances = load_instances(self.store, self.ingest_keys, list(shard.ids))
+        instances = load_instances(self.store, self.ingests, list(shard.ids))
         shown = [self.donors.get(name, name) for name in shard.ids]
-        seen = load_instances(self.store, self.ingest_keys, sorted(set(shown)))
+        seen = load_instances(self.store, self.ingests, sorted(set(shown)))
         place = {name: row for row, name in enumerate(seen.ids)}
         crops = seen.crops[[place[name] for name in shown]]
         unknown = np.full(len(instances), np.nan, np.float32)

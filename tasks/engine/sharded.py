@@ -31,6 +31,7 @@ from infra.tables import DataFile, read_files
 from schemas import errors
 from schemas.config.engine import RayConfig
 from schemas.errors import DataError, EngineError, GateError, StoreError, VanishedError
+from schemas.ids import StageKey
 from schemas.progress import SILENT, Progress
 from schemas.tables import contract
 
@@ -72,8 +73,8 @@ class StageResult:
     shards_done: int = 0
 
     @property
-    def key(self) -> str:
-        return self.record.stage_key
+    def key(self) -> StageKey:
+        return StageKey(self.record.stage_key)
 
 
 def run_sharded(
@@ -81,8 +82,7 @@ def run_sharded(
     spec: StageSpec,
     ids: Iterable[str],
     shard_size: int,
-    worker: Callable[..., ShardWorker],
-    worker_args: Mapping[str, Any],
+    worker: Callable[[], ShardWorker],
     *,
     tables: Sequence[str],
     progress: Progress = SILENT,
@@ -92,7 +92,7 @@ def run_sharded(
     device: str = "cpu",
     in_process: bool = False,
 ) -> StageResult:
-    """Do the stage for `ids`, or find it done. Each actor builds `worker(**worker_args)` once.
+    """Do the stage for `ids`, or find it done. Each actor builds `worker()` once.
 
     `settings` say how many actors work at a time and what each asks of Ray: of a GPU only where `device`, on which the
     workers compute, isn't "cpu". Ray is started, as they want it, if it doesn't run and there is work.
@@ -124,7 +124,7 @@ def run_sharded(
         done_before = sum(receipt.tally.total for receipt in found.values())
         progress.advance(spec.name, done_before, f"{len(found)} shards of an earlier run")
     faults.reach(f"begin:{spec.name}")
-    make = _ShardDoer(store, spec, worker, dict(worker_args), tuple(tables))
+    make = _ShardDoer(store, spec, worker, tuple(tables))
     _do(make, todo, progress, settings, device, in_process)
     faults.reach(f"shards:{spec.name}")
     for left in reversed(range(_TIMES)):
@@ -233,12 +233,11 @@ class _ShardDoer:
         self,
         store: Store,
         spec: StageSpec,
-        worker: Callable[..., ShardWorker],
-        worker_args: dict[str, Any],
+        worker: Callable[[], ShardWorker],
         tables: tuple[str, ...],
     ) -> None:
         self.store, self.spec, self.tables = store, spec, tables
-        self.worker, self.worker_args = worker, worker_args
+        self.worker = worker
         self.built: ShardWorker | None = None
         self.of_call = uuid.uuid4().hex
 
@@ -246,7 +245,7 @@ class _ShardDoer:
         shard = Shard(int(row["index"]), tuple(json.loads(row["ids"])))
         try:
             if self.built is None:
-                self.built = self.worker(**self.worker_args)
+                self.built = self.worker()
             tally = do_shard(self.store, self.spec, self.built, shard, self.tables).tally
         except EngineError as error:
             # as a value: raised through Ray, the message would drown in tracebacks
@@ -301,7 +300,7 @@ def _in_actors(described: ray.data.Dataset, make: _ShardDoer, count: int, cpus: 
     """`count` actors that give their share of the GPU's memory back when the stage ends."""
     return described.map(
         cast(Callable[[dict[str, Any]], dict[str, Any]], _ShardDoer),  # Ray builds it in each actor
-        fn_constructor_args=(make.store, make.spec, make.worker, make.worker_args, make.tables),
+        fn_constructor_args=(make.store, make.spec, make.worker, make.tables),
         compute=ray.data.ActorPoolStrategy(size=count),
         num_cpus=cpus,
         num_gpus=gpus,

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -13,18 +12,6 @@ from tasks.engine.numerics import fixed_numerics
 from tasks.engine.sharded import ShardOutput
 
 
-def actor_options(context: Context) -> dict[str, Any]:
-    """How `run_sharded` is to work in this context."""
-    ray = context.config.ray
-    return {
-        "progress": context.progress,
-        "settings": ray,
-        "max_failed_share": context.config.gates.max_failed_share,
-        "device": device_name(ray),
-        "in_process": context.in_process,
-    }
-
-
 def device_name(ray: RayConfig) -> str:
     """Where an actor's models live: "cuda" if actors ask for a GPU, else "cpu"."""
     return "cuda" if ray.gpus_per_actor > 0 else "cpu"
@@ -33,8 +20,9 @@ def device_name(ray: RayConfig) -> str:
 class ModelWorker(ABC):
     """A `ShardWorker` that runs models: `work` with what the last bits of a result depend on held fixed."""
 
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
+    def __init__(self, context: Context) -> None:
+        self.store, self.partition = context.store, context.partition
+        self.threads, self.device = context.config.ray.threads_per_actor, device_name(context.config.ray)
 
     def __call__(self, shard: Shard) -> ShardOutput:
         """Rows of a shard."""

@@ -10,6 +10,7 @@ Without a scorer nothing is averaged.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -18,17 +19,19 @@ import roma
 import torch
 
 from infra.shards import Shard
-from infra.stages import Failure, StageSpec
+from infra.stages import Failure
 from infra.store import Store
 from infra.tables import read
 from models.published_metrics import Order, published_candidates, published_joint_errors_mm, published_mpvpe_mm
 from models.recovery import recover_body
 from schemas.config.stages import GenerateConfig, ScoreConfig
 from schemas.errors import ConfigError, DataError
+from schemas.ids import ModelDigest, StageKey, Target
 from schemas.tables import build
-from tasks.engine.context import Context, Target
-from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
-from tasks.engine.worker import ModelWorker, actor_options, device_name
+from tasks.engine.context import Context
+from tasks.engine.sharded import ShardOutput
+from tasks.engine.stage import ShardedStage
+from tasks.engine.worker import ModelWorker
 from tasks.evaluate import NO_LABEL
 from tasks.evaluation.bodies import SmplWithJoints, gt_labels, label_rotvec, smpl_with_joints
 from tasks.generate import HypothesisMaker, not_finite
@@ -37,7 +40,6 @@ from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.models import load_policy, load_scorer
 from tasks.score import HypothesisScorer, scores_table
 
-NAME, VERSION = "measure_published", 1
 MEAN_OF_BEST: Final = -2
 """Sample of `errors` that is the mean of the five best-scored hypotheses."""
 MEAN_OF_ALL: Final = -3
@@ -98,101 +100,77 @@ class PublishedMeter:
         return CandidateErrors(*(mean.double().numpy() for mean in means))
 
 
-def measure_published_spec(
-    context: Context,
-    ingest_keys: Sequence[str],
-    target: Target,
-    policy: str,
-    scorer: str | None,
-    hypotheses: int,
-    protocol: Order,
-    bodies: str,
-) -> StageSpec:
-    """What `measure_published` with these arguments is going to do."""
-    decisive = {
-        "generate": _drawn(context, hypotheses),
-        "target": str(target),
-        "score": _scored(context) if scorer else None,
-        "protocol": protocol,
-        "body": smpl_with_joints(bodies).digest,
-        "threads": context.config.ray.threads_per_actor,
-    }
-    return context.spec(NAME, VERSION, decisive, reads=ingest_keys, models=[policy, *([scorer] if scorer else [])])
+@dataclass(frozen=True)
+class MeasurePublished(ShardedStage):
+    """Draws, scores and measures as published -> tables `hypotheses`, `scores`, `errors`.
 
-
-def measure_published(
-    context: Context,
-    ingest_keys: Sequence[str],
-    target: Target,
-    policy: str,
-    scorer: str | None,
-    hypotheses: int,
-    protocol: Order,
-    bodies: str,
-) -> StageResult:
-    """Draw, score and measure as published -> tables `hypotheses`, `scores`, `errors`.
-
-    Arguments as of `evaluate_published`. An instance without a gt label, or with one of SMPL-X, is filtered; one for
-    which a model gives a number that is not finite fails.
+    Fields as of `EvaluatePublished`. An instance without a gt label, or with one of SMPL-X, is filtered; one for which
+    a model gives a number that is not finite fails.
     """
-    spec = measure_published_spec(context, ingest_keys, target, policy, scorer, hypotheses, protocol, bodies)
-    return run_sharded(
-        context.store,
-        spec,
-        instance_ids(context.store, ingest_keys, [target]),
-        context.config.evaluate.generate.shard_size,
-        PublishedWorker,
-        {
-            "store": context.store,
-            "ingest_keys": list(ingest_keys),
-            "policy": policy,
-            "scorer": scorer,
-            "generate": _drawn(context, hypotheses),
-            "score": _scored(context),
-            "protocol": protocol,
-            "bodies": bodies,
-            "generation_id": spec.key,
-            "partition": context.partition,
+
+    ingests: tuple[StageKey, ...]
+    target: Target
+    policy: ModelDigest
+    scorer: ModelDigest | None
+    hypotheses: int
+    protocol: Order
+    bodies: str
+
+    name = "measure_published"
+    writes = ("hypotheses", "scores", "errors")
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        return {
+            "generate": self.drawn(context),
+            "target": str(self.target),
+            "score": _scored(context) if self.scorer else None,
+            "protocol": self.protocol,
+            "body": smpl_with_joints(self.bodies).digest,
             "threads": context.config.ray.threads_per_actor,
-            "device": device_name(context.config.ray),
-        },
-        tables=["hypotheses", "scores", "errors"],
-        **actor_options(context),
-    )
+        }
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return self.ingests
+
+    def models(self, context: Context) -> Sequence[ModelDigest]:
+        return (self.policy, self.scorer) if self.scorer else (self.policy,)
+
+    def drawn(self, context: Context) -> GenerateConfig:
+        """How hypotheses are drawn. ConfigError for fewer than two."""
+        if self.hypotheses < 2:
+            raise ConfigError(f"{self.hypotheses} hypotheses: a published evaluation needs 2 or more.")
+        return context.config.evaluate.generate.model_copy(update={"hypotheses": self.hypotheses})
+
+    def ids(self, context: Context) -> Sequence[str]:
+        return instance_ids(context.store, self.ingests, [self.target])
+
+    def shard_size(self, context: Context) -> int:
+        return context.config.evaluate.generate.shard_size
+
+    def worker(self, context: Context) -> "PublishedWorker":
+        return PublishedWorker(self, context)
 
 
 class PublishedWorker(ModelWorker):
     """Draws, scores and measures the hypotheses of a shard's instances."""
 
-    def __init__(
-        self,
-        store: Store,
-        ingest_keys: Sequence[str],
-        policy: str,
-        scorer: str | None,
-        generate: GenerateConfig,
-        score: ScoreConfig,
-        protocol: Order,
-        bodies: str,
-        generation_id: str,
-        partition: int,
-        threads: int,
-        device: str,
-    ) -> None:
-        super().__init__(threads)
-        self.store, self.ingest_keys, self.protocol = store, ingest_keys, protocol
-        self.generation_id, self.partition = generation_id, partition
-        body = smpl_with_joints(bodies)
-        self.make = HypothesisMaker(load_policy(store, policy), generate, body.body, device=device)
-        self.scorer_digest = scorer
-        self.score = HypothesisScorer(load_scorer(store, scorer), score, device=device) if scorer else None
-        self.measure = PublishedMeter(body, protocol)
+    def __init__(self, stage: MeasurePublished, context: Context) -> None:
+        super().__init__(context)
+        self.stage, self.key = stage, stage.key(context)
+        body = smpl_with_joints(stage.bodies)
+        policy = load_policy(self.store, stage.policy)
+        self.make = HypothesisMaker(policy, stage.drawn(context), body.body, device=self.device)
+        self.score = None
+        if stage.scorer:
+            scorer = load_scorer(self.store, stage.scorer)
+            self.score = HypothesisScorer(scorer, _scored(context), device=self.device)
+        self.measure = PublishedMeter(body, stage.protocol)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of the tables, sorted by instance and sample."""
-        instances = load_instances(self.store, self.ingest_keys, list(shard.ids))
+        instances = load_instances(self.store, self.stage.ingests, list(shard.ids))
         self._check_crops(instances)
-        labels = gt_labels(self.store, self.ingest_keys, shard.ids)
+        labels = gt_labels(self.store, self.stage.ingests, shard.ids)
         labelled = instances.labelled & np.isfinite(instances.root_depth)
         smpl = np.array([name in labels and labels[name]["body_model"] == "smpl" for name in instances.ids])
         made = self.make(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
@@ -206,12 +184,12 @@ class PublishedWorker(ModelWorker):
         measured = [self.measure(instances, made, scores, row, labels[instances.ids[row]]) for row in rows.tolist()]
         samples = self.make.samples
         tables = {
-            "hypotheses": hypotheses_table(self.generation_id, instances, made, samples, self.partition, rows),
+            "hypotheses": hypotheses_table(self.key, instances, made, samples, self.partition, rows),
             "errors": self._errors_table(instances, rows, measured),
         }
-        if scores is not None and self.scorer_digest is not None:
+        if scores is not None and self.stage.scorer is not None:
             tables["scores"] = scores_table(
-                self.generation_id, instances.ids, samples, scores, self.scorer_digest, self.partition, rows
+                self.key, instances.ids, samples, scores, self.stage.scorer, self.partition, rows
             )
         return ShardOutput(tables, failures, ok=len(rows))
 
@@ -221,14 +199,14 @@ class PublishedWorker(ModelWorker):
         candidates = [MEAN_OF_ALL, MEAN_OF_BEST, *samples] if self.score else samples
         total = len(rows) * len(candidates)
         columns: dict[str, Any] = {
-            "generation_id": self.generation_id,
+            "generation_id": self.key,
             "instance_id": repeated(instances.ids, rows, len(candidates)),
             "sample_index": np.tile(np.asarray(candidates, np.int32), len(rows)),
-            "label_set": f"published {self.protocol}",
+            "label_set": f"published {self.stage.protocol}",
             "dataset": repeated(instances.dataset, rows, len(candidates)),
             "split": repeated(instances.split, rows, len(candidates)),
             "round": np.full(total, self.partition, np.int32),
-            "stage_key": self.generation_id,
+            "stage_key": self.key,
         }
         for name in ERRORS:
             values = np.array([getattr(one, name) for one in measured]).reshape(len(rows), len(candidates))
@@ -264,12 +242,6 @@ def _filtered(instances: Instances, labelled: np.ndarray, smpl: np.ndarray) -> l
             reason, detail = OTHER_BODY, "the label is a body of SMPL-X, whose mesh has other vertices"
         failures.append(Failure(instances.ids[row], reason, detail, outcome="filtered"))
     return failures
-
-
-def _drawn(context: Context, hypotheses: int) -> GenerateConfig:
-    if hypotheses < 2:
-        raise ConfigError(f"{hypotheses} hypotheses: a published evaluation needs 2 or more.")
-    return context.config.evaluate.generate.model_copy(update={"hypotheses": hypotheses})
 
 
 def _scored(context: Context) -> ScoreConfig:

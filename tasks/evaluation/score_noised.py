@@ -4,22 +4,22 @@ The hypotheses are those of `tasks.evaluation.noised_labels`; they stand in no t
 again. Scores are without the mirrored picture, as published.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from infra.shards import Shard
-from infra.stages import Failure, StageSpec
-from infra.store import Store
-from schemas.config.stages import ScoreConfig
+from infra.stages import Failure
 from schemas.errors import ConfigError
+from schemas.ids import ModelDigest, StageKey, Target
 from schemas.tables import build, contract
-from tasks.engine.context import Context, Target
-from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
-from tasks.engine.worker import ModelWorker, actor_options, device_name
+from tasks.engine.context import Context
+from tasks.engine.sharded import ShardOutput
+from tasks.engine.stage import ShardedStage
+from tasks.engine.worker import ModelWorker
 from tasks.evaluate import NO_LABEL
 from tasks.evaluation.bodies import EvaluationBodies, gt_labels, kind_of, kinds_of
 from tasks.evaluation.noised_labels import BETAS, ROTATION, NoisedLabel, noised_label
@@ -29,90 +29,67 @@ from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.models import load_scorer
 from tasks.score import HypothesisScorer, scores_table
 
-NAME, VERSION = "score_noised", 1
 NOISED: Final = "noised labels"
 """Their `label_set` in `errors`."""
 ERRORS: Final = ("mpvpe", "pa_mpvpe", "mpjpe", "pa_mpjpe")
 
 
-def score_noised_spec(
-    context: Context, ingest_keys: Sequence[str], target: Target, scorer: str, hypotheses: int, bodies: str
-) -> StageSpec:
-    """What `score_noised` with these arguments is going to do."""
-    if hypotheses < 2:
-        raise ConfigError(f"{hypotheses} hypotheses: a correlation needs 2 or more.")
-    ids = instance_ids(context.store, ingest_keys, [target])
-    decisive = {
-        "target": str(target),
-        "hypotheses": hypotheses,
-        "noise": [ROTATION, BETAS],
-        "seed": context.config.seed,
-        "score": as_published(context).config.score,
-        "bodies": EvaluationBodies(bodies).digests(kinds_of(context.store, ingest_keys, ids)),
-        "threads": context.config.ray.threads_per_actor,
-    }
-    return context.spec(NAME, VERSION, decisive, reads=ingest_keys, models=[scorer])
+@dataclass(frozen=True)
+class ScoreNoised(ShardedStage):
+    """Scores and measures noised labels -> tables `scores` and `errors`; the hypotheses can be drawn again."""
 
+    ingests: tuple[StageKey, ...]
+    target: Target
+    scorer: ModelDigest
+    hypotheses: int
+    bodies: str
 
-def score_noised(
-    context: Context, ingest_keys: Sequence[str], target: Target, scorer: str, hypotheses: int, bodies: str
-) -> StageResult:
-    """Scores and errors of noised labels -> tables `scores` and `errors`; the hypotheses can be drawn again."""
-    spec = score_noised_spec(context, ingest_keys, target, scorer, hypotheses, bodies)
-    config = as_published(context).config
-    return run_sharded(
-        context.store,
-        spec,
-        instance_ids(context.store, ingest_keys, [target]),
-        config.score.shard_size,
-        NoisedWorker,
-        {
-            "store": context.store,
-            "ingest_keys": list(ingest_keys),
-            "scorer": scorer,
-            "hypotheses": hypotheses,
-            "seed": config.seed,
-            "config": config.score,
-            "bodies": bodies,
-            "generation_id": spec.key,
-            "partition": context.partition,
-            "threads": config.ray.threads_per_actor,
-            "device": device_name(config.ray),
-        },
-        tables=["scores", "errors"],
-        **actor_options(context),
-    )
+    name = "score_noised"
+    writes = ("scores", "errors")
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        if self.hypotheses < 2:
+            raise ConfigError(f"{self.hypotheses} hypotheses: a correlation needs 2 or more.")
+        return {
+            "target": str(self.target),
+            "hypotheses": self.hypotheses,
+            "noise": [ROTATION, BETAS],
+            "seed": context.config.seed,
+            "score": as_published(context).config.score,
+            "bodies": EvaluationBodies(self.bodies).digests(kinds_of(context.store, self.ingests, self.ids(context))),
+            "threads": context.config.ray.threads_per_actor,
+        }
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return self.ingests
+
+    def models(self, context: Context) -> Sequence[ModelDigest]:
+        return (self.scorer,)
+
+    def ids(self, context: Context) -> Sequence[str]:
+        return instance_ids(context.store, self.ingests, [self.target])
+
+    def shard_size(self, context: Context) -> int:
+        return context.config.score.shard_size
+
+    def worker(self, context: Context) -> "NoisedWorker":
+        return NoisedWorker(self, context)
 
 
 class NoisedWorker(ModelWorker):
     """Noises the labels of a shard's instances, and scores and measures what comes of it."""
 
-    def __init__(
-        self,
-        store: Store,
-        ingest_keys: Sequence[str],
-        scorer: str,
-        hypotheses: int,
-        seed: int,
-        config: ScoreConfig,
-        bodies: str,
-        generation_id: str,
-        partition: int,
-        threads: int,
-        device: str,
-    ) -> None:
-        super().__init__(threads)
-        self.store, self.ingest_keys, self.scorer_digest = store, ingest_keys, scorer
-        self.hypotheses, self.seed = hypotheses, seed
-        self.generation_id, self.partition = generation_id, partition
-        loaded = load_scorer(store, scorer)
-        self.by_names = loaded.config.condition.is_vit
-        self.score = HypothesisScorer(loaded, config, device=device)
-        self.bodies = EvaluationBodies(bodies)
+    def __init__(self, stage: ScoreNoised, context: Context) -> None:
+        super().__init__(context)
+        self.stage, self.key, self.seed = stage, stage.key(context), context.config.seed
+        scorer = load_scorer(self.store, stage.scorer)
+        self.by_names = scorer.config.condition.is_vit
+        self.score = HypothesisScorer(scorer, as_published(context).config.score, device=self.device)
+        self.bodies = EvaluationBodies(stage.bodies)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of the tables, sorted by instance and sample."""
-        instances = load_instances(self.store, self.ingest_keys, list(shard.ids))
+        instances = load_instances(self.store, self.stage.ingests, list(shard.ids))
         labelled = instances.labelled & np.isfinite(instances.root_depth)
         failures = [
             Failure(instances.ids[row], NO_LABEL, "what is noised is a gt label with its pelvis", outcome="filtered")
@@ -122,7 +99,7 @@ class NoisedWorker(ModelWorker):
         if not len(rows):
             empty = {name: contract(name).schema.empty_table() for name in ("scores", "errors")}
             return ShardOutput(empty, failures)
-        labels = gt_labels(self.store, self.ingest_keys, shard.ids)
+        labels = gt_labels(self.store, self.stage.ingests, shard.ids)
         made = [self._noised(instances, row, labels[instances.ids[row]]) for row in rows.tolist()]
         uvd, twists = (np.stack([getattr(one, part) for one in made]) for part in ("uvd", "twists"))
         scores = self.score(instances.crops[rows], uvd, twists)
@@ -130,10 +107,10 @@ class NoisedWorker(ModelWorker):
         finite = np.isfinite(scores).all(1) & np.isfinite(np.stack([*errors.values()])).all((0, 2))
         failures += not_finite([instances.ids[row] for row in rows], finite, "the scores or errors")
         kept = np.flatnonzero(finite)
-        ids, samples = [instances.ids[row] for row in rows], np.arange(self.hypotheses)
+        ids, samples = [instances.ids[row] for row in rows], np.arange(self.stage.hypotheses)
         tables = {
             "errors": self._errors_table(instances, rows, kept, errors),
-            "scores": scores_table(self.generation_id, ids, samples, scores, self.scorer_digest, self.partition, kept),
+            "scores": scores_table(self.key, ids, samples, scores, self.stage.scorer, self.partition, kept),
         }
         return ShardOutput(tables, failures, ok=len(kept))
 
@@ -144,7 +121,7 @@ class NoisedWorker(ModelWorker):
             self.bodies.of(kind_of(label)),
             instances.crop_intrinsics[row],
             instances.crop_size,
-            self.hypotheses,
+            self.stage.hypotheses,
             self.seed,
             by_names=self.by_names,
         )
@@ -152,16 +129,16 @@ class NoisedWorker(ModelWorker):
     def _errors_table(
         self, instances: Instances, rows: np.ndarray, kept: np.ndarray, errors: dict[str, np.ndarray]
     ) -> pa.Table:
-        chosen, total = rows[kept], len(kept) * self.hypotheses
+        chosen, total = rows[kept], len(kept) * self.stage.hypotheses
         columns: dict[str, Any] = {
-            "generation_id": self.generation_id,
-            "instance_id": repeated(instances.ids, chosen, self.hypotheses),
-            "sample_index": np.tile(np.arange(self.hypotheses, dtype=np.int32), len(kept)),
+            "generation_id": self.key,
+            "instance_id": repeated(instances.ids, chosen, self.stage.hypotheses),
+            "sample_index": np.tile(np.arange(self.stage.hypotheses, dtype=np.int32), len(kept)),
             "label_set": NOISED,
-            "dataset": repeated(instances.dataset, chosen, self.hypotheses),
-            "split": repeated(instances.split, chosen, self.hypotheses),
+            "dataset": repeated(instances.dataset, chosen, self.stage.hypotheses),
+            "split": repeated(instances.split, chosen, self.stage.hypotheses),
             "round": np.full(total, self.partition, np.int32),
-            "stage_key": self.generation_id,
+            "stage_key": self.key,
         }
         return build("errors", columns | {f"{name}_mm": errors[name][kept].reshape(total) for name in ERRORS})
 

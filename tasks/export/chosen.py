@@ -10,8 +10,8 @@ from infra.stages import StageRecord, find, records
 from infra.store import Store
 from infra.tables import live_files, read_files
 from schemas.errors import DataError
+from schemas.ids import Target
 from schemas.tables import contract
-from tasks.engine.context import Target
 from tasks.ingest.plan.chains import INGEST, read_standing
 from tasks.ingest.plan.newest import newest_ingest
 

@@ -8,7 +8,7 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,17 @@ import torch
 
 from infra.repair import mend
 from infra.shards import Shard
-from infra.stages import Failure, StageRecord, records
+from infra.stages import Failure, StageRecord, StageSpec, records
 from infra.store import Store
 from infra.whole import torn_stages
 from models.bodies import BUILT_IN
-from schemas.config.stages import IngestConfig
 from schemas.digests import canonical_json, digest
 from schemas.errors import ConfigError, DataError, GateError
 from schemas.ids import image_id
+from schemas.progress import SILENT
 from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
+from tasks.engine.stage import Intake
 from tasks.ingest.formats.registry import reader_of
 from tasks.ingest.image.leakage import LEAKED, Apart, Pictures, elsewhere_digest, pictures_elsewhere
 from tasks.ingest.image.reading import Photograph
@@ -43,20 +44,12 @@ from tasks.ingest.source.folder import Folder, RefusedError, printable
 
 VERSION = 2
 """2 since deep and transparent pictures are read as they are meant, and paths of other systems find their pictures."""
-TABLES = ("images", "instances", "labels")
 _VIDEO = "video"
 
 
-@shares_plan
-def ingest_annotations(
-    context: Context,
-    source: AnnotationSource,
-    bodies: str | None = None,
-    allow_leakage: bool = False,
-    replace_source: bool = False,
-    open_reader: Callable[[AnnotationSource, Path], Reader] = reader_of,
-) -> StageResult:
-    """Ingest a source, or find that done.
+@dataclass(frozen=True)
+class IngestAnnotations(Intake):
+    """Ingests a source -> tables `images`, `instances`, `labels`.
 
     `bodies` is a folder of published bodies (or one body's name or file) that labels are posed with: no file says which
     body its parameters are of, and posed by another one they are other labels. Rows that can't be used end in
@@ -67,82 +60,94 @@ def ingest_annotations(
     ConfigError for parameters of bodies without `bodies`. DataError for a source that can't be used as a whole, and for
     one that would take the place of another source of the same split, unless `replace_source`.
     """
-    store, config = context.store, context.config
-    source = _with_frames(store, source)
-    posing = Bodies(bodies or config.body)
-    elsewhere = None if allow_leakage else pictures_elsewhere(store, source.dataset, source.split)
-    with tempfile.TemporaryDirectory(prefix="adhmr-ingest-") as work:
-        reader = open_reader(source, Path(work))
-        survey = reader.survey()
-        if bodies is None and survey.bodies:
-            raise ConfigError(bodies_missing(source.url, survey.bodies))
-        images = Folder(survey.images, source.follow_links)
-        pictures = partial(picture_states, images, store)
-        settings = {
-            "ingest": config.ingest,
-            "source": described(source),
-            "bodies": posing.digest(),
-            "allow_leakage": allow_leakage,
-        }
-        content = digest(
-            {
-                "url": source.url,
-                "source": content_digest(survey.files, None if source.format == _VIDEO else pictures()),
-                "elsewhere": elsewhere_digest(elsewhere),
+
+    source: AnnotationSource
+    bodies: str | None = None
+    allow_leakage: bool = False
+    replace_source: bool = False
+    open_reader: Callable[[AnnotationSource, Path], Reader] = reader_of
+
+    name = INGEST
+    version = VERSION
+    writes = ("images", "instances", "labels")
+
+    @shares_plan
+    def run(self, context: Context) -> StageResult:
+        store, config = context.store, context.config
+        source = _with_frames(store, self.source)
+        posing = Bodies(self.bodies or config.body)
+        elsewhere = None if self.allow_leakage else pictures_elsewhere(store, source.dataset, source.split)
+        with tempfile.TemporaryDirectory(prefix="adhmr-ingest-") as work:
+            reader = self.open_reader(source, Path(work))
+            survey = reader.survey()
+            if self.bodies is None and survey.bodies:
+                raise ConfigError(bodies_missing(source.url, survey.bodies))
+            images = Folder(survey.images, source.follow_links)
+            pictures = partial(picture_states, images, store)
+            settings = {
+                "ingest": config.ingest,
+                "source": described(source),
+                "bodies": posing.digest(),
+                "allow_leakage": self.allow_leakage,
             }
-        )
-        earlier = _newest(store, settings, context.progress.say)
-        if earlier is not None and earlier.config["content"] == content:
-            context.progress.say(f"{INGEST}: reused, {source} is as it was ({earlier.stage_key[:12]})")
-            forget_plan(store, plan_folder(earlier.stage_key))  # of a run that was killed after its commit
-            _gate(context, earlier.stage_key)
-            return StageResult(earlier, reused=True)
-        reads = (earlier.stage_key,) if earlier else ()
-        spec = context.spec(INGEST, VERSION, {**settings, "url": source.url, "content": content}, reads)
-        folder = plan_folder(spec.key)
-        context.progress.say(f"{INGEST}: reading {source.url}")
-        for remark in survey.remarks:
-            context.progress.say(f"{INGEST}: {printable(remark)}")
-        before = _before(store, reads, source)
-        planned = plan(store, folder, reader, pictures, before, config.ingest.shard_size, images.url)
-    if planned.remark:
-        context.progress.say(f"{INGEST}: {source}: {planned.remark}")
-    if planned.unchanged:
-        context.progress.say(f"{INGEST}: {planned.unchanged} rows of {source} are as they were, and stay")
-    if planned.gone:
-        context.progress.say(f"{INGEST}: {planned.gone} people of {source} are no longer in {source.url}, and go")
-        if earlier is not None and earlier.config["url"] != source.url and not replace_source:
-            forget_plan(store, folder)
-            raise DataError(
-                f"{source} was ingested from {earlier.config['url']}, and {planned.gone} of its people are not in "
-                f"{source.url}. If this source is to take the other's place, say so (--replace); else give it a data "
-                "set or split of its own, or all sources at once where the format takes several."
+            content = digest(
+                {
+                    "url": source.url,
+                    "source": content_digest(survey.files, None if source.format == _VIDEO else pictures()),
+                    "elsewhere": elsewhere_digest(elsewhere),
+                }
             )
-    result = run_sharded(
-        store,
-        spec,
-        planned.ids,
-        config.ingest.shard_size,
-        AnnotatedMaker,
-        {
-            "store": store,
-            "folder": folder,
-            "source": source,
-            "images": images.url,
-            "bodies": posing.source,
-            "config": config.ingest,
-            "elsewhere": elsewhere,
-            "threads": config.ray.threads_per_actor,
-        },
-        tables=TABLES,
-        progress=context.progress,
-        unit="people",
-        settings=config.ray,
-        in_process=context.in_process,
-    )
-    forget_plan(store, folder)
-    _gate(context, result.key)
-    return result
+            earlier = _newest(store, settings, context.progress.say)
+            if earlier is not None and earlier.config["content"] == content:
+                context.progress.say(f"{INGEST}: reused, {source} is as it was ({earlier.stage_key[:12]})")
+                forget_plan(store, plan_folder(earlier.stage_key))  # of a run that was killed after its commit
+                _gate(context, earlier.stage_key)
+                return StageResult(earlier, reused=True)
+            reads = (earlier.stage_key,) if earlier else ()
+            spec = StageSpec(
+                self.name,
+                self.version,
+                {**settings, "url": source.url, "content": content},
+                reads=reads,
+                campaign=config.campaign,
+                in_round=context.round,
+            )
+            folder = plan_folder(spec.key)
+            context.progress.say(f"{INGEST}: reading {source.url}")
+            for remark in survey.remarks:
+                context.progress.say(f"{INGEST}: {printable(remark)}")
+            before = _before(store, reads, source)
+            planned = plan(store, folder, reader, pictures, before, config.ingest.shard_size, images.url)
+        if planned.remark:
+            context.progress.say(f"{INGEST}: {source}: {planned.remark}")
+        if planned.unchanged:
+            context.progress.say(f"{INGEST}: {planned.unchanged} rows of {source} are as they were, and stay")
+        if planned.gone:
+            context.progress.say(f"{INGEST}: {planned.gone} people of {source} are no longer in {source.url}, and go")
+            if earlier is not None and earlier.config["url"] != source.url and not self.replace_source:
+                forget_plan(store, folder)
+                raise DataError(
+                    f"{source} was ingested from {earlier.config['url']}, and {planned.gone} of its people are not in "
+                    f"{source.url}. If this source is to take the other's place, say so (--replace); else give it a "
+                    "data set or split of its own, or all sources at once where the format takes several."
+                )
+        result = run_sharded(
+            store,
+            spec,
+            planned.ids,
+            config.ingest.shard_size,
+            partial(
+                AnnotatedMaker, replace(context, progress=SILENT), folder, source, images.url, posing.source, elsewhere
+            ),
+            tables=self.writes,
+            progress=context.progress,
+            unit="people",
+            settings=config.ray,
+            in_process=context.in_process,
+        )
+        forget_plan(store, folder)
+        _gate(context, result.key)
+        return result
 
 
 def bodies_missing(url: str, kinds: Sequence[str]) -> str:
@@ -161,21 +166,17 @@ class AnnotatedMaker:
 
     def __init__(
         self,
-        store: Store,
+        context: Context,
         folder: str,
         source: AnnotationSource,
         images: str,
         bodies: str,
-        config: IngestConfig,
         elsewhere: pa.Table | None,
-        threads: int = 1,
     ) -> None:
-        torch.set_num_threads(threads)
-        self.store, self.folder, self.source, self.config = store, folder, source, config
-        self.pictures, self.bodies = (
-            Pictures(Folder(images, source.follow_links), config.max_pixels, Apart(elsewhere)),
-            Bodies(bodies),
-        )
+        torch.set_num_threads(context.config.ray.threads_per_actor)
+        self.store, self.folder, self.source, self.config = context.store, folder, source, context.config.ingest
+        self.pictures = Pictures(Folder(images, source.follow_links), self.config.max_pixels, Apart(elsewhere))
+        self.bodies = Bodies(bodies)
 
     def __call__(self, shard: Shard) -> ShardOutput:
         units = units_of(self.store, self.folder, shard.index, shard.ids)

@@ -1,7 +1,8 @@
 """The stage that turns folders of pictures into the tables `images`, `instances` and, where known, `labels`."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import pyarrow as pa
@@ -10,13 +11,14 @@ import torch
 from infra.repair import find_or_mend
 from infra.shards import Shard
 from infra.stages import Failure, StageSpec
-from infra.store import Store
 from models.bodies import load_body
 from models.cameras import square_box
 from schemas.config.stages import IngestConfig
-from schemas.ids import image_id
+from schemas.ids import StageKey, image_id
+from schemas.progress import SILENT
 from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
+from tasks.engine.stage import Stage
 from tasks.ingest.image.crop import cut_crop, encode_crop
 from tasks.ingest.image.leakage import Apart, Pictures, elsewhere_digest, pictures_elsewhere
 from tasks.ingest.image.reading import Photograph
@@ -25,96 +27,103 @@ from tasks.ingest.people.labels import FolderLabels
 from tasks.ingest.people.person_rows import Person, check_box, instance_rows, rows_of, uri_of
 from tasks.ingest.people.posed import Bodies
 from tasks.ingest.people.units import UNITS, check_sources, plan_units, with_own_boxes
+from tasks.ingest.plan.chains import INGEST
 from tasks.ingest.source.files import content_digest
 from tasks.ingest.source.folder import LEFT_OUT, Folder, FolderSource, RefusedError
 
-NAME = "ingest"
-VERSION, OWN_VERSION = 1, 2
-"""Of folders that a stage made, and of people's own: 2 since deep and transparent pictures are read as is meant."""
-TABLES = ("images", "instances", "labels")
+OWN_VERSION = 2
+"""Of people's own folders: 2 since deep and transparent pictures are read as is meant; of a stage's, 1."""
 
 
-def ingest_spec(
-    context: Context, sources: Sequence[FolderSource], reads: Sequence[str] = (), allow_leakage: bool = False
-) -> StageSpec:
-    """What `ingest` is going to do. `reads` names the stage that made the folders; without it, the folders' own
-    content (names, sizes, times and tables) is part of the key, and what pictures they must not share with others.
+@dataclass(frozen=True)
+class Ingest(Stage):
+    """Reads the pictures of folders and cuts a crop for each person -> tables `images`, `instances`, `labels`.
 
-    Raises DataError for a folder or table that is not there.
-    """
-    check_sources(sources)
-    described = [_described(source, not reads) for source in _ordered(sources)]
-    config = {"ingest": context.config.ingest, "sources": described, "body": _body_digest(context, sources)}
-    if not reads:
-        elsewhere = _elsewhere(context, sources, allow_leakage)
-        config |= {"allow_leakage": allow_leakage, "elsewhere": [elsewhere_digest(hashes) for hashes in elsewhere]}
-    return context.spec(NAME, VERSION if reads else OWN_VERSION, config, reads)
-
-
-def ingest(
-    context: Context, sources: Sequence[FolderSource], reads: Sequence[str] = (), allow_leakage: bool = False
-) -> StageResult:
-    """Read the pictures of all sources and cut a crop for each person, or find that done.
+    `made_by` is the stage that made the folders; without it, the folders' own content (names, sizes, times and tables)
+    is part of the key, and what pictures they must not share with others.
 
     A unit is a row of a table of boxes (or a picture, where there is no table). Rows and pictures that can't be used
-    end in `failures`; more of them than the gates allow raise GateError, a table that can't be used DataError.
-    Pictures that an earlier ingest has in another split of the data set, train against the others, are failures unless
-    `allow_leakage`. Folders that a stage made (`reads`) are not compared: it draws each split by itself.
+    end in `failures`; more of them than the gates allow raise GateError, a table that can't be used DataError, as does
+    a folder or table that is not there. Pictures that an earlier ingest has in another split of the data set, train
+    against the others, are failures unless `allow_leakage`. Folders that a stage made are not compared: it draws each
+    split by itself.
     """
-    spec, store, config = ingest_spec(context, sources, reads, allow_leakage), context.store, context.config
-    done = find_or_mend(store, spec, context.progress.say) is not None
-    ordered = _ordered(sources)
-    units = UNITS.empty_table() if done else plan_units(ordered, context.progress.say)
-    return run_sharded(
-        store,
-        spec,
-        units.column("id").to_pylist(),
-        config.ingest.shard_size,
-        InstanceMaker,
-        {
-            "store": store,
-            "sources": ordered,
-            "units": units,
-            "config": config.ingest,
-            "body_digest": _body_digest(context, sources),
-            "elsewhere": None if reads else _elsewhere(context, ordered, allow_leakage),
-            "threads": config.ray.threads_per_actor,
-            "body": None if reads else config.body,
-        },
-        tables=TABLES,
-        progress=context.progress,
-        unit="people",
-        settings=config.ray,
-        max_failed_share=config.gates.max_failed_share,
-        in_process=context.in_process,
-    )
+
+    sources: tuple[FolderSource, ...]
+    made_by: StageKey | None = None
+    allow_leakage: bool = False
+
+    name = INGEST
+    writes = ("images", "instances", "labels")
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        check_sources(self.sources)
+        described = [_described(source, self.made_by is None) for source in self.ordered]
+        config = {"ingest": context.config.ingest, "sources": described, "body": self.body_digest(context)}
+        if self.made_by is None:
+            hashes = [elsewhere_digest(table) for table in self.elsewhere(context)]
+            config |= {"allow_leakage": self.allow_leakage, "elsewhere": hashes}
+        return config
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return () if self.made_by is None else (self.made_by,)
+
+    def spec(self, context: Context) -> StageSpec:
+        return replace(super().spec(context), version=OWN_VERSION if self.made_by is None else self.version)
+
+    def run(self, context: Context) -> StageResult:
+        spec, config = self.spec(context), context.config
+        done = find_or_mend(context.store, spec, context.progress.say) is not None
+        units = UNITS.empty_table() if done else plan_units(self.ordered, context.progress.say)
+        return run_sharded(
+            context.store,
+            spec,
+            units.column("id").to_pylist(),
+            config.ingest.shard_size,
+            partial(InstanceMaker, self, replace(context, progress=SILENT), units, self.elsewhere(context)),
+            tables=self.writes,
+            progress=context.progress,
+            unit="people",
+            settings=config.ray,
+            max_failed_share=config.gates.max_failed_share,
+            in_process=context.in_process,
+        )
+
+    @property
+    def ordered(self) -> tuple[FolderSource, ...]:
+        """The sources in an order that doesn't depend on who names them."""
+        return tuple(sorted(self.sources, key=str))
+
+    def body_digest(self, context: Context) -> str | None:
+        """The body that labels are taken to speak of; of no weight where no folder has labels."""
+        return load_body(context.config.body).digest if any(source.labels for source in self.sources) else None
+
+    def elsewhere(self, context: Context) -> list[pa.Table | None]:
+        """For each source, in their order, the pictures that it must not have."""
+        if self.allow_leakage or self.made_by is not None:
+            return [None] * len(self.sources)
+        return [pictures_elsewhere(context.store, source.dataset, source.split) for source in self.ordered]
 
 
 class InstanceMaker:
     """Makes the rows of a shard's units. Pictures are read once for all their people in the shard."""
 
-    def __init__(
-        self,
-        store: Store,
-        sources: tuple[FolderSource, ...],
-        units: pa.Table,
-        config: IngestConfig,
-        body_digest: str | None,
-        elsewhere: Sequence[pa.Table | None] | None = None,
-        threads: int = 1,
-        body: str | None = None,
-    ) -> None:
-        """`elsewhere`: for each source what `pictures_elsewhere` tells; None where nobody compares pictures. `body`: by
-        its name, what labels are compared with; None where a stage made them."""
-        torch.set_num_threads(threads)
-        self.bodies = None if body is None else Bodies(body)
-        self.store, self.sources, self.units, self.config = store, sources, units, config
-        self.body_digest = body_digest
+    def __init__(self, stage: Ingest, context: Context, units: pa.Table, elsewhere: Sequence[pa.Table | None]) -> None:
+        """`elsewhere`: for each source what `pictures_elsewhere` tells; None where nothing is compared."""
+        config = context.config
+        torch.set_num_threads(config.ray.threads_per_actor)
+        # nobody has to compare the labels of a stage with its body
+        self.bodies = Bodies(config.body) if stage.made_by is None else None
+        self.store, self.sources, self.units, self.config = context.store, stage.ordered, units, config.ingest
+        self.body_digest = stage.body_digest(context)
         self.place = {name: row for row, name in enumerate(units.column("id").to_pylist())}
-        apart = [None] * len(sources) if elsewhere is None else [Apart(hashes) for hashes in elsewhere]
         self.pictures = [
-            Pictures(Folder(source.images, source.follow_links), config.max_pixels, theirs)
-            for source, theirs in zip(sources, apart, strict=True)
+            Pictures(
+                Folder(source.images, source.follow_links),
+                config.ingest.max_pixels,
+                Apart(hashes) if stage.made_by is None else None,
+            )
+            for source, hashes in zip(self.sources, elsewhere, strict=True)
         ]
         # whole tables, so only of the folders that this worker meets
         self.labels = cache(lambda number: FolderLabels(self.sources[number]))
@@ -231,19 +240,3 @@ def _described(given: FolderSource, with_content: bool) -> dict[str, Any]:
         "content": content,
         **followed,
     }
-
-
-def _elsewhere(context: Context, sources: Sequence[FolderSource], allow_leakage: bool) -> list[pa.Table | None]:
-    """For each source, in their order, the pictures that it must not have."""
-    if allow_leakage:
-        return [None] * len(sources)
-    return [pictures_elsewhere(context.store, source.dataset, source.split) for source in _ordered(sources)]
-
-
-def _ordered(sources: Sequence[FolderSource]) -> tuple[FolderSource, ...]:
-    return tuple(sorted(sources, key=str))
-
-
-def _body_digest(context: Context, sources: Sequence[FolderSource]) -> str | None:
-    """The body that labels are taken to speak of; of no weight where no folder has labels."""
-    return load_body(context.config.body).digest if any(source.labels for source in sources) else None

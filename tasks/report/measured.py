@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from infra.store import Store
 from models.statistics import Interval, overall_spearman
 from schemas.config.engine import EngineConfig
+from schemas.ids import Target
 from tasks.compare import DIVERSITY, evaluation_table, ranking
-from tasks.engine.context import Target
 from tasks.report.content import Control, HeadlineGroup, HeadlineRow, NumberRow, ScoreAgainstError
 from tasks.report.facts import RoundFacts
 from tasks.rows.metrics import Metric, read_metrics

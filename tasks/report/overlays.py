@@ -18,8 +18,8 @@ from models.rendering import Intrinsics, overlay
 from schemas.config.engine import EngineConfig
 from schemas.config.stages import IngestConfig
 from schemas.errors import DataError
+from schemas.ids import Target
 from schemas.tables import matrix
-from tasks.engine.context import Target
 from tasks.ingest.image.reading import decode_picture
 from tasks.ingest.plan.chains import read_standing
 from tasks.ingest.source.files import open_file, open_url

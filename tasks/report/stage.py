@@ -1,22 +1,23 @@
 """The stage report: the round's page in the store's folder of reports, with the facts and the configuration of it."""
 
 import math
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
-from infra.repair import find_or_mend
 from infra.sealed import read_json, sealed_json
-from infra.stages import StageSpec, commit_rows, find, now
+from infra.stages import find, now
 from infra.store import Store
 from schemas.config.engine import EngineConfig
 from schemas.config.stages import GenerateConfig
 from schemas.digests import canonical_json
 from schemas.errors import DamagedError, StoreError
+from schemas.ids import ModelDigest, StageKey
 from tasks.engine.context import Context
-from tasks.engine.sharded import StageResult
+from tasks.engine.stage import Rows, WholeStage
 from tasks.gates import GateVerdict
 from tasks.report.facts import RoundFacts, StageRun
 from tasks.report.fill import fill_round
@@ -25,36 +26,45 @@ from tasks.report.page import report_html
 _CONFIGURATION = "configuration"
 
 
-def report_spec(context: Context, facts: RoundFacts) -> StageSpec:
-    """What `report` is going to do. How a stage came about (run or reused) changes nothing."""
-    about = {
-        "campaign": facts.campaign,
-        "round": facts.number,
-        "kind": facts.kind,
-        "promoted": facts.promoted,
-        "why": facts.why,
-        "notices": list(facts.notices),
-        "gates": context.config.gates,
-    }
-    done = [run.key for run in facts.distinct_runs() if find(context.store, run.key) is not None]
-    return context.spec("report", 1, about, reads=done, models=(facts.policy_before, facts.scorer))
+@dataclass(frozen=True)
+class Report(WholeStage):
+    """Writes `reports/<campaign>-round-<n>.html`; a page that somebody removed is written again."""
 
+    facts: RoundFacts
 
-def report(context: Context, facts: RoundFacts) -> StageResult:
-    """Write `reports/<campaign>-round-<n>.html`; a page that somebody removed is written again."""
-    store, spec = context.store, report_spec(context, facts)
-    record = find_or_mend(store, spec, context.progress.say)
-    if record is not None and store.exists(f"reports/{facts.report_name}"):
-        return StageResult(record, reused=True)
-    started_at = now()
-    context.progress.begin("report", 1, "pages")
-    page = report_html(fill_round(store, context.config, facts, started_at))
-    store.atomic_write(f"reports/{facts.report_name}", page.encode())
-    store.atomic_write(_facts_path(facts.campaign, facts.number), _to_json(facts, context.config))
-    record = commit_rows(store, spec, {}, started_at=started_at)
-    context.progress.advance("report")
-    context.progress.end("report", store.report_uri(facts.report_name))
-    return StageResult(record, reused=False)
+    name = "report"
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        """How a stage came about (run or reused) changes nothing."""
+        facts = self.facts
+        return {
+            "campaign": facts.campaign,
+            "round": facts.number,
+            "kind": facts.kind,
+            "promoted": facts.promoted,
+            "why": facts.why,
+            "notices": list(facts.notices),
+            "gates": context.config.gates,
+        }
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return [StageKey(run.key) for run in self.facts.distinct_runs() if find(context.store, run.key) is not None]
+
+    def models(self, context: Context) -> Sequence[ModelDigest]:
+        return (ModelDigest(self.facts.policy_before), ModelDigest(self.facts.scorer))
+
+    def is_kept(self, context: Context) -> bool:
+        return context.store.exists(f"reports/{self.facts.report_name}")
+
+    def make(self, context: Context) -> Rows:
+        store, facts = context.store, self.facts
+        context.progress.begin(self.name, 1, "pages")
+        page = report_html(fill_round(store, context.config, facts, now()))
+        store.atomic_write(f"reports/{facts.report_name}", page.encode())
+        store.atomic_write(_facts_path(facts.campaign, facts.number), _to_json(facts, context.config))
+        context.progress.advance(self.name)
+        context.progress.end(self.name, store.report_uri(facts.report_name))
+        return Rows({})
 
 
 def read_facts(store: Store, campaign: str, number: int) -> RoundFacts:

@@ -16,8 +16,8 @@ from infra.tables import read
 from models.cameras import uvd_from_camera
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.errors import DataError
+from schemas.ids import Target
 from schemas.tables import matrix
-from tasks.engine.context import Target
 from tasks.ingest.plan.chains import read_standing
 from tasks.train.data import LabelledCrops
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 from infra.stages import StageSpec
 from infra.store import Store
 from infra.tables import read
+from schemas.ids import Target
 from schemas.tables import build
-from tasks.engine.context import Target
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from models.hmr_scorer import HMRScorer
 from models.policy import Policy
 from schemas.digests import canonical_json, config_digest
 from schemas.errors import DamagedError, DataError, EngineError, StoreError
+from schemas.ids import ModelDigest
 from schemas.tables import build
 
 _CURE = (
@@ -77,12 +78,12 @@ def model_rows(saved: SavedModel, stage_key: str) -> pa.Table:
     )
 
 
-def model_of(store: Store, stage_key: str) -> str:
+def model_of(store: Store, stage_key: str) -> ModelDigest:
     """The digest of the model that a finished training stage made. StoreError if it made none."""
     digests = read(store, "models", stage_keys=[stage_key], columns=["digest"]).column("digest").to_pylist()
     if len(digests) != 1:
         raise StoreError(f"Stage {stage_key[:12]} has {len(digests)} models in the table models; one was expected.")
-    return str(digests[0])
+    return ModelDigest(digests[0])
 
 
 def has_model(store: Store, digest: str) -> bool:
@@ -90,7 +91,7 @@ def has_model(store: Store, digest: str) -> bool:
     return store.exists(model_path(digest))
 
 
-def find_model(store: Store, text: str, kind: Kind | None = None) -> str:
+def find_model(store: Store, text: str, kind: Kind | None = None) -> ModelDigest:
     """The full digest that begins with `text`. DataError that lists what there is if none or several do."""
     where = None if kind is None else pc.field("kind") == kind
     rows = read(store, "models", where=where, columns=["digest", "kind"])
@@ -100,7 +101,7 @@ def find_model(store: Store, text: str, kind: Kind | None = None) -> str:
         listed = ", ".join(f"{digest[:12]} ({known[digest]})" for digest in sorted(known)) or "none"
         problem = f"{len(found)} models begin" if found else "no model begins"
         raise DataError(f"In this store {problem} with {text!r}; there are: {listed}.")
-    return str(found[0])
+    return ModelDigest(found[0])
 
 
 def load_policy(store: Store, digest: str) -> Policy:

@@ -6,9 +6,11 @@ synthetic/<key>/records/<domain>-<split>/                               what the
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import PurePosixPath
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,16 +19,16 @@ import torch
 
 from infra import faults
 from infra.shards import Shard, cut
-from infra.stages import StageSpec
 from infra.store import TEMPORARY, Store, no_room_is_told
 from models.bodies import load_body
-from tasks.engine.context import Context, Target
-from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
+from schemas.ids import Target
+from tasks.engine.context import Context
+from tasks.engine.sharded import ShardOutput, StageResult
+from tasks.engine.stage import ShardedStage
 from tasks.ingest.source.folder import FolderSource
 from tasks.synthesize.domains import domain_named
 from tasks.synthesize.write import records_table, write_pictures, write_tables
 
-NAME, VERSION = "synthesize", 1
 TARGETS = (
     Target("source", "train"),
     Target("source", "test"),
@@ -38,46 +40,46 @@ TARGETS = (
 """Domain and split of every folder; the configuration says how many pictures each holds."""
 
 
-def synthesize_spec(context: Context) -> StageSpec:
-    """What `synthesize` is going to do: numbers of pictures, the domains' descriptions, and the body."""
-    config = context.config
-    return context.spec(
-        NAME,
-        VERSION,
-        {
-            "synthesize": config.synthesize,
-            "domains": {name: _description(name) for name in sorted({target.dataset for target in TARGETS})},
-            "body": load_body(config.body).digest,
-        },
-    )
-
-
-def synthesize(context: Context) -> StageResult:
-    """Make all pictures, or find them made; then see to it that every folder has its tables.
+@dataclass(frozen=True)
+class Synthesize(ShardedStage):
+    """Makes all pictures; then sees to it that every folder has its tables.
 
     A folder that somebody removed after the stage was finished is made again, bit for bit.
     """
-    spec, store, config = synthesize_spec(context), context.store, context.config
-    make = {"store": store, "folder": _folder(spec.key), "seed": config.synthesize.seed, "body": config.body}
-    make["threads"] = config.ray.threads_per_actor
-    result = run_sharded(
-        store,
-        spec,
-        _ids(context),
-        config.synthesize.shard_size,
-        PictureMaker,
-        make,
-        tables=(),
-        progress=context.progress,
-        unit="pictures",
-        settings=config.ray,
-        max_failed_share=0.0,  # a picture of our own that can't be made is a fault of ours or of the disk
-        in_process=context.in_process,
-    )
-    bare = [target for target in TARGETS if not store.exists(f"{_folder(spec.key)}/{_name(target)}/boxes.csv")]
-    for target in bare:
-        _complete(context, spec.key, target)
-    return result
+
+    name = "synthesize"
+    unit = "pictures"
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        """Numbers of pictures, the domains' descriptions, and the body."""
+        return {
+            "synthesize": context.config.synthesize,
+            "domains": {name: _description(name) for name in sorted({target.dataset for target in TARGETS})},
+            "body": load_body(context.config.body).digest,
+        }
+
+    def ids(self, context: Context) -> Sequence[str]:
+        return _ids(context)
+
+    def shard_size(self, context: Context) -> int:
+        return context.config.synthesize.shard_size
+
+    def device(self, context: Context) -> str:
+        return "cpu"
+
+    def max_failed_share(self, context: Context) -> float:
+        return 0.0  # a picture of our own that can't be made is a fault of ours or of the disk
+
+    def worker(self, context: Context) -> "PictureMaker":
+        return PictureMaker(context, _folder(self.key(context)))
+
+    def run(self, context: Context) -> StageResult:
+        result = super().run(context)
+        folder = _folder(result.key)
+        for target in TARGETS:
+            if not context.store.exists(f"{folder}/{_name(target)}/boxes.csv"):
+                _complete(context, folder, target)
+        return result
 
 
 def synthetic_sources(context: Context, key: str) -> tuple[FolderSource, ...]:
@@ -103,10 +105,11 @@ def labelled_targets() -> list[Target]:
 class PictureMaker:
     """Makes the pictures of a shard, whose ids are domain/split/index, and notes their boxes and labels."""
 
-    def __init__(self, store: Store, folder: str, seed: int, body: str, threads: int = 1) -> None:
-        torch.set_num_threads(threads)
+    def __init__(self, context: Context, folder: str) -> None:
+        torch.set_num_threads(context.config.ray.threads_per_actor)
         torch.set_flush_denormal(True)
-        self.store, self.folder, self.seed, self.body = store, folder, seed, body
+        self.store, self.folder = context.store, folder
+        self.seed, self.body = context.config.synthesize.seed, context.config.body
 
     def __call__(self, shard: Shard) -> ShardOutput:
         for target, indices in _by_target(shard.ids):
@@ -145,24 +148,24 @@ class _Putter:
         os.replace(unfinished, path)
 
 
-def _complete(context: Context, key: str, target: Target) -> None:
+def _complete(context: Context, folder: str, target: Target) -> None:
     """Write a folder's tables from the records of its pictures; pictures without a record are made (again) first."""
-    store, config, folder = context.store, context.config, _folder(key)
-    wanted = [name for name in _ids(context) if name.startswith(f"{target}/")]
+    store, name = context.store, Synthesize.name
+    wanted = [picture for picture in _ids(context) if picture.startswith(f"{target}/")]
     records = _read_records(store, folder, target)
     present = set(records.column("path").to_pylist()) if records is not None else set()
-    absent = [name for name in wanted if f"{name.rsplit('/', 1)[1]}.jpg" not in present]
+    absent = [picture for picture in wanted if f"{picture.rsplit('/', 1)[1]}.jpg" not in present]
     if absent:
-        context.progress.say(f"{NAME}: {len(absent)} pictures of {target} were removed and are made again")
-        maker = PictureMaker(store, folder, config.synthesize.seed, config.body, config.ray.threads_per_actor)
-        context.progress.begin(NAME, len(absent), "pictures")
-        for shard in cut(absent, config.synthesize.shard_size):
+        context.progress.say(f"{name}: {len(absent)} pictures of {target} were removed and are made again")
+        maker = PictureMaker(context, folder)
+        context.progress.begin(name, len(absent), "pictures")
+        for shard in cut(absent, context.config.synthesize.shard_size):
             maker(shard)
-            context.progress.advance(NAME, len(shard.ids))
-        context.progress.end(NAME, f"{len(absent)} pictures of {target}")
+            context.progress.advance(name, len(shard.ids))
+        context.progress.end(name, f"{len(absent)} pictures of {target}")
         records = _read_records(store, folder, target)
     assert records is not None
-    write_tables(records, lambda name, data: store.atomic_write(f"{folder}/{_name(target)}/{name}", data))
+    write_tables(records, lambda file, data: store.atomic_write(f"{folder}/{_name(target)}/{file}", data))
 
 
 def _read_records(store: Store, folder: str, target: Target) -> pa.Table | None:

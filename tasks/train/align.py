@@ -13,21 +13,33 @@ push of 1 is a choice of its own. A single such target is often worse than the e
 common is what the scorer knows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infra.store import Store
+from infra.tables import read
+from models import hyponet
 from models.condition import PoseEstimate
 from models.diffusion import POSE_SIZE
-from models.hyponet import Context
 from models.objectives import DenoisingError, denoising_error, dpo, edm_weight
 from models.policy import Policy
-from schemas.config.training import AlignConfig
+from schemas.config.networks import PolicyConfig
+from schemas.config.training import AlignConfig, OptimiserConfig
+from schemas.errors import DataError
+from schemas.ids import ModelDigest, StageKey, Target
+from schemas.tables import matrix
+from tasks.engine.context import Context
+from tasks.engine.stage import TrainingStage
+from tasks.engine.training_worker import RunFolder
+from tasks.rows.instances import labelled_crops, load_instances
+from tasks.rows.models import load_policy
 from tasks.train.augment import Augmentation
-from tasks.train.base import policy_groups
+from tasks.train.base import SOURCE, policy_groups
 from tasks.train.data import (
     LabelledBatch,
     LabelledCrops,
@@ -154,7 +166,7 @@ class AlignRecipe:
         (context, estimate), known = _encode(self.model, batch.crops, batch.replayed)
         context = context.first(config.denoised_crops)
         if config.estimate:
-            context = Context(*(part.detach() for part in context))
+            context = hyponet.Context(*(part.detach() for part in context))
         winner, loser = self._errors(self.model, context, batch)
         figures = {"winner": winner.total.mean().item(), "loser": loser.total.mean().item()}
         loss = torch.zeros((), device=self.device)
@@ -187,7 +199,7 @@ class AlignRecipe:
             figures["replay"] = parts["joints"] + parts["twists"]
         return loss, figures
 
-    def _frozen(self, batch: AlignBatch) -> Context:
+    def _frozen(self, batch: AlignBatch) -> hyponet.Context:
         """What the reference makes of the crops whose pairs are denoised. Where the policy normalises by the batch, the
         reference does by the same batch."""
         if self.fixed:
@@ -228,7 +240,9 @@ class AlignRecipe:
             return torch.ones(rows.size, POSE_SIZE, device=self.device)
         return change.weight(torch.from_numpy(self.pairs.weight[rows]).to(self.device)).flatten(0, 1)
 
-    def _errors(self, policy: Policy, context: Context, batch: AlignBatch) -> tuple[DenoisingError, DenoisingError]:
+    def _errors(
+        self, policy: Policy, context: hyponet.Context, batch: AlignBatch
+    ) -> tuple[DenoisingError, DenoisingError]:
         """Denoising errors of winners and losers under the same timestep and noise."""
         diffusion = policy.diffusion
         clean = diffusion.scale(batch.poses[:, :87], batch.poses[:, 87:])
@@ -255,9 +269,77 @@ class AlignRecipe:
 
 def _encode(
     policy: Policy, crops: Tensor, replayed: LabelledBatch | None
-) -> tuple[tuple[Context, PoseEstimate], tuple[Context, PoseEstimate] | None]:
+) -> tuple[tuple[hyponet.Context, PoseEstimate], tuple[hyponet.Context, PoseEstimate] | None]:
     """What a policy's encoder makes of the crops of the pairs, and of the replayed ones."""
     if replayed is None:
         return policy.encode(crops), None
     of_pairs, of_replay = encode_together(policy, [crops, replayed.crops])
     return of_pairs, of_replay
+
+
+@dataclass(frozen=True)
+class Align(TrainingStage):
+    """Moves a policy along pairs, measured against a reference.
+
+    `ingest` holds the labelled crops of `target` that are replayed, `people` (by default the same) the crops of the
+    pairs. DataError if there are no pairs.
+    """
+
+    ingest: StageKey
+    pairs: StageKey
+    policy: ModelDigest
+    reference: ModelDigest
+    people: tuple[StageKey, ...] = ()
+    target: Target = SOURCE
+
+    name = "align"
+    version = 2
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        group = context.config.ray.decides_training(self.threads(context))
+        return {"train": context.config.align, "replay": str(self.target), **group}
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return (self.ingest, *self._people, self.pairs)
+
+    def models(self, context: Context) -> Sequence[ModelDigest]:
+        return (self.policy, self.reference)
+
+    @property
+    def _people(self) -> tuple[StageKey, ...]:
+        return self.people or (self.ingest,)
+
+    def network(self, context: Context) -> PolicyConfig:
+        return load_policy(context.store, self.policy).config
+
+    def optimiser(self, context: Context) -> OptimiserConfig:
+        return context.config.align.optimiser
+
+    def threads(self, context: Context) -> int:
+        return context.config.ray.threads_beside_control
+
+    def recipe(self, context: Context, run: RunFolder, device: torch.device) -> AlignRecipe:
+        store = run.store
+        run.say(0, "reading pairs")
+        pairs = load_pairs(store, self.pairs, self._people)
+        replay = labelled_crops(store, [self.ingest], self.target)
+        policy, reference = load_policy(store, self.policy), load_policy(store, self.reference)
+        return AlignRecipe(context.config.align, policy, reference, pairs, replay, device)
+
+
+def load_pairs(store: Store, pair_key: str, data_keys: Sequence[str]) -> PreferencePairs:
+    """The pairs of a pairing stage with their crops, sorted by instance, winner and loser."""
+    columns = ["instance_id", "winner", "loser", "winner_uvd", "winner_twist", "loser_uvd", "loser_twist"]
+    rows = read(store, "pairs", stage_keys=[pair_key], columns=columns)
+    if len(rows) == 0:
+        raise DataError(f"Stage {pair_key[:12]} left no pair to train on; the table failures says why.")
+    rows = rows.sort_by([(name, "ascending") for name in columns[:3]])
+    names = rows.column("instance_id").to_pylist()
+    ids = sorted(set(names))
+    place = {name: row for row, name in enumerate(ids)}
+    winner, loser = (
+        np.concatenate([matrix(rows, f"{side}_uvd"), matrix(rows, f"{side}_twist")], axis=1)
+        for side in ("winner", "loser")
+    )
+    crops = load_instances(store, data_keys, ids).crops
+    return PreferencePairs(crops, np.array([place[name] for name in names]), winner, loser)

@@ -1,6 +1,8 @@
 """The base policy: encoder and denoiser trained from nothing on labelled source crops."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,7 +10,12 @@ from torch import Tensor, nn
 
 from models.policy import Policy
 from schemas.config.networks import PolicyConfig
-from schemas.config.training import TrainBaseConfig
+from schemas.config.training import OptimiserConfig, TrainBaseConfig
+from schemas.ids import StageKey, Target
+from tasks.engine.context import Context
+from tasks.engine.stage import TrainingStage
+from tasks.engine.training_worker import RunFolder
+from tasks.rows.instances import labelled_crops
 from tasks.train.augment import Augmentation
 from tasks.train.data import LabelledCrops, check_estimate, supervised_loss, timesteps, unit_noise
 
@@ -43,3 +50,41 @@ class BaseRecipe:
 def policy_groups(policy: Policy) -> Mapping[str, list[nn.Parameter]]:
     """A policy's parameters, by the learning rate that they follow."""
     return {"encoder": list(policy.condition.parameters()), "rest": list(policy.hyponet.parameters())}
+
+
+SOURCE = Target("source", "train")
+
+
+@dataclass(frozen=True)
+class TrainBase(TrainingStage):
+    """Trains the base policy on the labelled crops of `target`. DataError where labels are missing."""
+
+    ingest: StageKey
+    target: Target = SOURCE
+
+    name = "train_base"
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        config = context.config
+        return {
+            "train": config.train_base,
+            "network": config.policy,
+            "target": str(self.target),
+            **config.ray.decides_training(self.threads(context)),
+        }
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return (self.ingest,)
+
+    def network(self, context: Context) -> PolicyConfig:
+        return context.config.policy
+
+    def optimiser(self, context: Context) -> OptimiserConfig:
+        return context.config.train_base.optimiser
+
+    def threads(self, context: Context) -> int:
+        return context.config.ray.threads_per_trainer
+
+    def recipe(self, context: Context, run: RunFolder, device: torch.device) -> BaseRecipe:
+        crops = labelled_crops(run.store, [self.ingest], self.target)
+        return BaseRecipe(context.config.train_base, context.config.policy, crops, device)

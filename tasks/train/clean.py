@@ -1,15 +1,24 @@
 """Further training on cleaned data: labelled source crops and kept pseudo-labels side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from models.policy import Policy
-from schemas.config.training import TrainCleanConfig
+from schemas.config.networks import PolicyConfig
+from schemas.config.training import OptimiserConfig, TrainCleanConfig
+from schemas.ids import ModelDigest, StageKey, Target
+from tasks.engine.context import Context
+from tasks.engine.stage import TrainingStage
+from tasks.engine.training_worker import RunFolder
+from tasks.rows.instances import labelled_crops
+from tasks.rows.models import load_policy
 from tasks.train.augment import Augmentation
-from tasks.train.base import policy_groups
+from tasks.train.base import SOURCE, policy_groups
 from tasks.train.data import (
     LabelledBatch,
     LabelledCrops,
@@ -64,3 +73,44 @@ class CleanRecipe:
         rows = draw.choice(len(data), images, replace=len(data) < images)
         change = Augmentation.draw(self.config.augment, draw, images, self.device)
         return data.batch(rows, self.device).augmented(change)
+
+
+@dataclass(frozen=True)
+class TrainClean(TrainingStage):
+    """Trains a policy further on the labels that the stages `labels` wrote, beside labelled crops.
+
+    `ingest` holds the labelled crops of `target`, `people` (by default the same) the pseudo-labelled ones. DataError if
+    there are no pseudo-labels.
+    """
+
+    ingest: StageKey
+    labels: tuple[StageKey, ...]
+    policy: ModelDigest
+    people: StageKey | None = None
+    target: Target = SOURCE
+
+    name = "train_clean"
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        group = context.config.ray.decides_training(self.threads(context))
+        return {"train": context.config.train_clean, "labelled": str(self.target), **group}
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return (self.ingest, self.people or self.ingest, *self.labels)
+
+    def models(self, context: Context) -> Sequence[ModelDigest]:
+        return (self.policy,)
+
+    def network(self, context: Context) -> PolicyConfig:
+        return load_policy(context.store, self.policy).config
+
+    def optimiser(self, context: Context) -> OptimiserConfig:
+        return context.config.train_clean.optimiser
+
+    def threads(self, context: Context) -> int:
+        return context.config.ray.threads_beside_control
+
+    def recipe(self, context: Context, run: RunFolder, device: torch.device) -> CleanRecipe:
+        labelled = labelled_crops(run.store, [self.ingest], self.target)
+        pseudo = labelled_crops(run.store, [self.people or self.ingest], label_keys=self.labels)
+        return CleanRecipe(context.config.train_clean, load_policy(run.store, self.policy), labelled, pseudo, device)

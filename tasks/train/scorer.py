@@ -4,22 +4,35 @@ Hypotheses are samples of the base policy, drawn and measured once before traini
 truth plus noise alone, the published way, a scorer learns to tell noise, not errors that a policy really makes.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import load, save
 from torch import Tensor, nn
 
+from infra.noise import generator, standard_normal_batch
+from models.bodies import load_body
 from models.condition import ConditionNetwork, PoseEstimate
+from models.diffusion import POSE_SIZE
 from models.hmr_scorer import HMRScorer
 from models.objectives import error_to_score, rank_loss
 from models.policy import Policy
 from schemas.config.networks import ScorerConfig
-from schemas.config.training import TrainScorerConfig
+from schemas.config.training import OptimiserConfig, TrainScorerConfig
 from schemas.errors import ConfigError
+from schemas.ids import ModelDigest, StageKey, Target
+from tasks.engine.context import Context
+from tasks.engine.stage import TrainingStage
+from tasks.engine.training_worker import RunFolder
+from tasks.evaluate import ErrorMeter
+from tasks.rows.hypotheses import Hypotheses
+from tasks.rows.instances import Instances, as_labelled_crops, instance_ids, load_instances
+from tasks.rows.models import load_policy
 from tasks.train.augment import Augmentation
-from tasks.train.data import LabelledBatch, LabelledCrops, estimate_loss
+from tasks.train.data import LabelledBatch, LabelledCrops, crop_tensor, estimate_loss
 
 
 @dataclass(frozen=True)
@@ -107,3 +120,121 @@ class ScorerRecipe:
         blends = np.arange(pool.samples, pool.uvd.shape[1])
         blended = draw.permuted(np.tile(blends, (images, 1)), axis=1)[:, : config.blends]
         return np.concatenate([samples, blended], axis=1)
+
+
+SCORER = Target("scorer", "train")
+_CROPS_AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class TrainScorer(TrainingStage):
+    """Trains HMR-Scorer on the labelled crops of `target` and samples that a policy draws for them."""
+
+    ingest: StageKey
+    policy: ModelDigest
+    target: Target = SCORER
+
+    name = "train_scorer"
+    kind = "scorer"
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        config = context.config
+        return {
+            "train": config.train_scorer,
+            "network": config.scorer,
+            "target": str(self.target),
+            "body": load_body(config.body).digest,
+            "root_solver": config.root_solver,
+            **config.ray.decides_training(self.threads(context)),
+        }
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return (self.ingest,)
+
+    def models(self, context: Context) -> Sequence[ModelDigest]:
+        return (self.policy,)
+
+    def network(self, context: Context) -> ScorerConfig:
+        return context.config.scorer
+
+    def optimiser(self, context: Context) -> OptimiserConfig:
+        return context.config.train_scorer.optimiser
+
+    def threads(self, context: Context) -> int:
+        return context.config.ray.threads_per_trainer
+
+    def recipe(self, context: Context, run: RunFolder, device: torch.device) -> ScorerRecipe:
+        """The pool of hypotheses is made once in a run's life and kept with it."""
+        config = context.config.train_scorer
+        instances = load_instances(run.store, [self.ingest], instance_ids(run.store, [self.ingest], [self.target]))
+        crops = as_labelled_crops(instances)
+        policy = load_policy(run.store, self.policy).to(device)
+        measure = ErrorMeter(load_body(context.config.body), context.config.root_solver, _CROPS_AT_ONCE)
+
+        def make() -> bytes:
+            pool = draw_pool(policy, instances, crops, config, measure, device, run)
+            return save({"uvd": pool.uvd, "twists": pool.twists, "errors_mm": pool.errors_mm})
+
+        kept = load(run.load_or_make("pool.safetensors", make))
+        pool = HypothesisPool(**kept, samples=config.pool_samples)
+        return ScorerRecipe(config, context.config.scorer, crops, pool, policy, device)
+
+
+def draw_pool(
+    policy: Policy,
+    found: Instances,
+    data: LabelledCrops,
+    config: TrainScorerConfig,
+    measure: ErrorMeter,
+    device: torch.device,
+    run: RunFolder,
+) -> HypothesisPool:
+    """Samples, blends and their errors for each instance; each depends on seed, instance and index alone."""
+    parts = []
+    for start in range(0, len(found), _CROPS_AT_ONCE):
+        rows = np.arange(start, min(start + _CROPS_AT_ONCE, len(found)))
+        parts.append(_with_blends(*_samples(policy, found, rows, config, device), data, found, rows, config))
+        run.say(0, f"drawing hypotheses: {rows[-1] + 1} of {len(found)} people")
+    made = Hypotheses(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Hypotheses)))
+    errors = measure(found, made, np.arange(len(found))).mpvpe.astype(np.float32)
+    return HypothesisPool(made.uvd, made.twists, errors, config.pool_samples)
+
+
+def _samples(
+    policy: Policy, found: Instances, rows: np.ndarray, config: TrainScorerConfig, device: torch.device
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Uvd (B, S, 29, 3), twists (B, S, 23, 2) and betas (B, 10) of the policy's random samples."""
+    ids, count = [found.ids[row] for row in rows], config.pool_samples
+    names = [name for name in ids for _ in range(count)]
+    indices = list(range(1, count + 1)) * len(ids)
+    noise = standard_normal_batch(config.seed, names, indices, (POSE_SIZE,), purpose="scorer pool")
+    with torch.no_grad():
+        context, estimate = policy.encode(crop_tensor(found.crops[rows], device))
+        uvd, twists = policy.sample(context, torch.from_numpy(noise).view(len(ids), count, POSE_SIZE).to(device))
+    return uvd.cpu().numpy(), twists.cpu().numpy(), estimate.betas.cpu().numpy()
+
+
+def _with_blends(
+    uvd: np.ndarray,
+    twists: np.ndarray,
+    betas: np.ndarray,
+    data: LabelledCrops,
+    found: Instances,
+    rows: np.ndarray,
+    config: TrainScorerConfig,
+) -> Hypotheses:
+    """The samples, and behind them `pool_blends` points on the way from a sample to the label."""
+    shares = np.stack(
+        [generator(config.seed, found.ids[row], 0, "scorer blend").random(config.pool_blends) for row in rows]
+    ).astype(np.float32)[:, :, None, None]
+    origin = np.arange(config.pool_blends) % config.pool_samples
+    blended = uvd[:, origin] + shares * (data.uvd[rows, None] - uvd[:, origin])
+    turned = twists[:, origin] + shares * (data.twists[rows, None] - twists[:, origin])
+    turned /= np.maximum(np.linalg.norm(turned, axis=-1, keepdims=True), 1e-6)
+    count = config.pool_samples + config.pool_blends
+    return Hypotheses(
+        np.concatenate([uvd, blended], axis=1),
+        np.concatenate([twists, turned], axis=1),
+        np.repeat(betas[:, None], count, axis=1),
+        np.repeat(data.root_depth[rows, None], count, axis=1),
+    )

@@ -12,15 +12,18 @@ from typing import Any, Literal
 from prefect import flow
 
 from flows.bootstrap import WILD_TEST, WILD_TRAIN
-from flows.run import pipeline
-from flows.run.runner import Line
+from flows.run.runner import LiveRunner
 from flows.run.session import session
 from schemas.errors import ConfigError
-from tasks.engine.context import Context, Target
+from schemas.ids import Target
+from tasks.compare import Compare
+from tasks.engine.context import Context
+from tasks.evaluate import Evaluate
 from tasks.report.facts import RoundFacts
 from tasks.report.stage import read_facts
 from tasks.rows.models import model_of
-from tasks.train.align_stage import align_spec
+from tasks.targets import Targets
+from tasks.train.align import Align
 
 _NO_DPO: Mapping[str, Any] = MappingProxyType({"beta": 1e-9, "anchor": 0.0})
 SCORER_TRAIN = Target("scorer", "train")
@@ -56,39 +59,39 @@ def train_controls(store: str, profile: str, campaign: str, seed: int) -> str:
 
     The round must be finished, as the same configuration made it.
     """
-    with session("controls", store, profile, campaign, seed) as line:
-        facts = read_facts(line.context.store, campaign, 1)
-        _refuse_other_training(line.context, facts)
-        line.in_round(1)
-        measured = {control.role: _measure(line, facts, control) for control in CONTROLS}
+    with session("controls", store, profile, campaign, seed) as runner:
+        facts = read_facts(runner.context.store, campaign, 1)
+        _refuse_other_training(runner.context, facts)
+        runner.in_round(1)
+        measured = {control.role: _measure(runner, facts, control) for control in CONTROLS}
         before, after = facts.known("evaluate", "before"), facts.known("evaluate", "after")
-        return line.do(pipeline.COMPARE, before, after, measured, role="controls")
+        return runner.run(Compare(before, after, measured), role="controls")
 
 
 def _refuse_other_training(context: Context, facts: RoundFacts) -> None:
     """ConfigError where the round was trained in another way than this code and configuration would."""
     people = facts.known("ingest")
-    spec = align_spec(context, people, facts.known("pair"), facts.policy_before, facts.reference, (people,))
-    if spec.key != facts.known("align"):
+    align = Align(people, facts.known("pair"), facts.policy_before, facts.reference, (people,))
+    if align.key(context) != facts.known("align"):
         raise ConfigError(
             f"Round 1 of campaign {facts.campaign} in {context.store.url} was trained by another version or "
             "configuration of align than this one: its controls would compare nothing. Name a new folder."
         )
 
 
-def _measure(line: Line, facts: RoundFacts, control: AlignControl) -> str:
+def _measure(runner: LiveRunner, facts: RoundFacts, control: AlignControl) -> str:
     """The key of the control's evaluation on wild/test."""
-    people, config = facts.known("ingest"), line.context.config
+    people, config = facts.known("ingest"), runner.context.config
     if control.learns_from == "pairs":
         pairs = facts.known("pair")
     else:
         target, scorer = (WILD_TRAIN, facts.scorer) if control.learns_from == "estimates" else (SCORER_TRAIN, None)
-        pairs = line.do(pipeline.TARGETS, (people,), target, scorer, role=control.learns_from)
+        pairs = runner.run(Targets((people,), target, scorer), role=control.learns_from)
     changed = config.align.model_copy(update=dict(control.changes))
-    line.context = replace(line.context, config=config.model_copy(update={"align": changed}))
+    runner.context = replace(runner.context, config=config.model_copy(update={"align": changed}))
     try:
-        key = line.do(pipeline.ALIGN, people, pairs, facts.policy_before, facts.reference, role=control.role)
+        key = runner.run(Align(people, pairs, facts.policy_before, facts.reference), role=control.role)
     finally:
-        line.context = replace(line.context, config=config)
-    policy = model_of(line.context.store, key)
-    return line.do(pipeline.EVALUATE, (people,), (WILD_TEST,), policy, None, config.evaluate, role=control.role)
+        runner.context = replace(runner.context, config=config)
+    policy = model_of(runner.context.store, key)
+    return runner.run(Evaluate((people,), (WILD_TEST,), policy, None, config.evaluate), role=control.role)

@@ -9,8 +9,8 @@ from flows.run.configuration import configuration
 from infra.stages import StageRecord, find
 from infra.store import Store
 from schemas.config.engine import EngineConfig
+from schemas.ids import Target
 from tasks.compare import DIVERSITY
-from tasks.engine.context import Target
 from tasks.report.facts import RoundFacts
 from tasks.report.measured import SOURCE, TEST, VALIDATION, Found, found_metrics
 from tasks.report.stage import read_facts

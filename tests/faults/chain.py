@@ -22,10 +22,11 @@ from flows.run.runner import Running, Stage
 from infra import rounds
 from infra.store import Store
 from infra.tables import read
+from schemas.ids import Target
 from schemas.profiles import load_profile
 from schemas.progress import SILENT, Progress, SilentProgress
 from tasks.clean import given_labels
-from tasks.engine.context import Context, Target
+from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
 from tasks.evaluation.scorer import evaluate_scorer
 from tasks.ingest.annotated import ingest_annotations

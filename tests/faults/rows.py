@@ -14,7 +14,7 @@ class Row(NamedTuple):
 CHOSEN = "FAULTS_CHOSEN"
 """The variable that tells `chosen` of the tests, a line each. The tests remove variables that begin with ADHMR."""
 FAULTS = "tests/faults/"
-SHARDED, TRAINING = "tests/tasks/engine/test_sharded.py::", "tests/tasks/train/test_stage.py::"
+SHARDED, TRAINING = "tests/tasks/engine/test_sharded.py::", "tests/tasks/engine/test_training.py::"
 ROWS = (
     Row(
         "the driver is killed at a step of a stage",

@@ -12,8 +12,9 @@ import tasks.generate
 import tasks.score
 from infra.store import Store
 from infra.tables import read
+from schemas.ids import Target
 from schemas.profiles import load_profile
-from tasks.engine.context import Context, Target
+from tasks.engine.context import Context
 from tasks.ingest.source.folder import FolderSource
 from tasks.ingest.stage import ingest
 from tasks.pair import pair

@@ -21,7 +21,8 @@ from infra.stages import find
 from infra.store import Store
 from infra.tables import read
 from schemas.digests import PACKAGES, code_digest
-from tasks.engine.context import Context, Target
+from schemas.ids import Target
+from tasks.engine.context import Context
 from tasks.ingest.annotated import ingest_annotations
 from tasks.ingest.plan.newest import newest_ingest
 from tests.faults.chain import CONFIG, FIRST, go, hear

@@ -21,7 +21,7 @@ from infra.store import Store
 from infra.tables import live_files, read
 from schemas.tables import TABLES
 from tasks.rows.models import model_of
-from tasks.train.worker import CHECKPOINT, RunFolder
+from tasks.engine.training_worker import CHECKPOINT, RunFolder
 from tests.faults import process
 from tests.tasks.conftest import MicroStore
 

@@ -20,9 +20,10 @@ from infra.tables import read
 from models.checkpoints import Progress, load_policy, published_content, read_published, write_published
 from models.policy import Policy
 from schemas.config.engine import EngineConfig
+from schemas.ids import Target
 from schemas.profiles import paper
 from schemas.progress import SilentProgress
-from tasks.engine.context import Context, Target
+from tasks.engine.context import Context
 from tasks.evaluation.published import evaluate_published
 from tasks.generate import generate
 from tasks.import_model import import_model

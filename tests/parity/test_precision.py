@@ -21,8 +21,8 @@ from models.hyponet import Context, HypoNet
 from models.item_graph import apply_masks
 from models.recovery import recover_body
 from schemas.config.stages import GenerateConfig
+from schemas.ids import Target
 from schemas.profiles import paper, tiny
-from tasks.engine.context import Target
 from tasks.generate import HypothesisMaker
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.models import load_policy

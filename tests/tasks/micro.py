@@ -20,10 +20,9 @@ from models.hmr_scorer import HMRScorer
 from models.policy import Policy
 from schemas.config.engine import EngineConfig
 from schemas.digests import bytes_digest
-from schemas.ids import image_id, instance_id
+from schemas.ids import Target, image_id, instance_id
 from schemas.profiles import micro
 from schemas.tables import build
-from tasks.engine.context import Target
 from tasks.ingest.image.crop import cut_crop
 from tasks.rows.models import model_rows, save_model
 from tasks.synthesize import Domain, Picture, domain_named, make_picture

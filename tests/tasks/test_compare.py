@@ -12,8 +12,8 @@ from models.cameras import camera_from_uvd
 from models.statistics import bootstrap_mean, overall_spearman, paired_bootstrap_change
 from schemas.config.stages import EvaluateConfig
 from schemas.errors import DataError
+from schemas.ids import Target
 from tasks.compare import ERRORS, EvaluationTable, compare, compare_spec, evaluation_table, measure, ranking
-from tasks.engine.context import Target
 from tasks.evaluate import evaluate
 from tasks.rows.hypotheses import read_hypotheses
 from tasks.rows.instances import load_instances

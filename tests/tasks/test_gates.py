@@ -9,7 +9,7 @@ from infra.shards import Tally
 from models.statistics import Interval
 from schemas.config.stages import GateConfig
 from schemas.errors import DataError
-from tasks.engine.context import Target
+from schemas.ids import Target
 from tasks.gates import all_passed, gates_before_promotion, gates_before_training, margins_of, why_not
 from tasks.generate import generate
 from tasks.pair import pair

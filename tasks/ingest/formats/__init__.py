@@ -1,1 +1,1 @@
-"""The formats that annotations come in: one module each, with a class that is a `tasks.ingest.people.annotations.Reader`."""
+"""The formats that annotations come in: one module each, with a class that is an `annotations.Reader`."""

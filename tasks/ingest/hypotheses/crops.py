@@ -66,8 +66,8 @@ class CropJudge:
 class CropWorker(GivenWorker):
     """Makes the rows of a shard of a hypothesis cache; `source.images` is the folder of crops."""
 
-    def __init__(self, **of_all: Any) -> None:
-        super().__init__(**of_all)
+    def __init__(self, *of_all: Any) -> None:
+        super().__init__(*of_all)
         assert self.source.images is not None
         self.crops = Folder(self.source.images, self.source.follow_links)
         pictures = self.source.options.get(PICTURES)

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 
 from infra.shards import Shard
 from infra.stages import Failure
-from infra.store import Store
 from models.bodies import load_body
 from models.cameras import affine_intrinsics
 from models.recovery import root_depth_of
 from schemas.config.networks import JOINTS, TWISTS
-from schemas.config.stages import IngestConfig
 from schemas.ids import image_id, instance_id
 from schemas.tables import build
+from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import NOT_FINITE
@@ -82,23 +81,19 @@ class GivenWorker(ModelWorker):
 
     def __init__(
         self,
-        store: Store,
+        context: Context,
         folder: str,
         source: AnnotationSource,
         facts: Facts,
-        config: IngestConfig,
-        body: str,
         generation_id: str,
         elsewhere: pa.Table | None,
-        partition: int,
-        threads: int,
     ) -> None:
         """`elsewhere`: pictures that this split must not have (`leakage.pictures_elsewhere`)."""
-        super().__init__(threads)
-        self.store, self.folder, self.source, self.facts, self.config = store, folder, source, facts, config
-        self.body = load_body(body)
+        super().__init__(context)
+        self.folder, self.source, self.facts, self.config = folder, source, facts, context.config.ingest
+        self.body = load_body(context.config.body)
         self.apart = Apart(elsewhere)
-        self.generation_id, self.partition = generation_id, partition
+        self.generation_id = generation_id
 
     @abstractmethod
     def see(self, unit: Mapping[str, Any], images: list[dict[str, Any]]) -> Given:

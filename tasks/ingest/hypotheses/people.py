@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from infra.store import Store
 from models.published_crops import CROP_PX
-from tasks.engine.context import Target
+from schemas.ids import Target
 from tasks.ingest.plan.chains import read_standing
 from tasks.ingest.plan.rows import rows_matrix
 from tasks.ingest.source.folder import RefusedError

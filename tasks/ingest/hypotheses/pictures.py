@@ -51,8 +51,8 @@ class PictureJudge:
 class PictureWorker(GivenWorker):
     """Makes the rows of a shard of a test cache; `source.images` is the folder of pictures that are not in it."""
 
-    def __init__(self, **of_all: Any) -> None:
-        super().__init__(**of_all)
+    def __init__(self, *of_all: Any) -> None:
+        super().__init__(*of_all)
         self.pictures = Folder(self.source.images, self.source.follow_links) if self.source.images else None
 
     def see(self, unit: Mapping[str, Any], images: list[dict[str, Any]]) -> Given:

@@ -8,7 +8,8 @@ the ingest and the generation.
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,8 +20,10 @@ from infra.stages import StageSpec
 from models.bodies import load_body
 from schemas.errors import DataError
 from schemas.ids import image_id
+from schemas.progress import SILENT
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult, run_sharded
+from tasks.engine.stage import Intake
 from tasks.ingest.formats import hypothesis_cache, scorer_cache
 from tasks.ingest.formats.hypothesis_cache import HypothesisCacheReader
 from tasks.ingest.formats.scorer_cache import ScorerCacheReader
@@ -35,7 +38,6 @@ from tasks.ingest.plan.rows import plan_rows, row_id
 from tasks.ingest.source.files import content_digest
 from tasks.ingest.source.folder import Folder, RefusedError, is_picture
 
-NAME, VERSION = HYPOTHESES, 1
 FORMATS: Final = (hypothesis_cache.NAME, scorer_cache.NAME)
 _LONG: Final = ("uvd", "twist", "errors", "scores", "picture")
 _UNUSED: Final = ("gt_uvd", "gt_twist")
@@ -50,73 +52,96 @@ _OURS: Final = pa.schema([
 _Reader = HypothesisCacheReader | ScorerCacheReader
 
 
-def ingest_hypotheses_spec(context: Context, source: AnnotationSource, allow_leakage: bool = False) -> StageSpec:
-    """What `ingest_hypotheses` is going to do. Reads the cache for its digest."""
-    with tempfile.TemporaryDirectory(prefix="adhmr-hypotheses-") as work:
-        return _spec(
-            context,
-            source,
-            _open(source, Path(work)).survey(),
-            allow_leakage,
-            _elsewhere(context, source, allow_leakage),
-        )
-
-
-@shares_plan
-def ingest_hypotheses(context: Context, source: AnnotationSource, allow_leakage: bool = False) -> StageResult:
-    """Take a cache (format multihypo-npz or scorer-eval) into the tables, or find that done.
+@dataclass(frozen=True)
+class IngestHypotheses(Intake):
+    """Takes a cache (format multihypo-npz or scorer-eval) into the tables.
 
     multihypo-npz -> images, instances and hypotheses; scorer-eval -> these, and errors and scores where it has them.
     A unit is an entry of the cache. Entries that can't be used end in `failures`: more of them than the gates allow
     raise GateError. Pictures that another split of the data set has too, train against the others, are failures unless
     `allow_leakage`. DataError for a cache that can't be used as a whole.
     """
-    store, config = context.store, context.config
-    elsewhere = _elsewhere(context, source, allow_leakage)
-    with tempfile.TemporaryDirectory(prefix="adhmr-hypotheses-") as work:
-        reader = _open(source, Path(work))
-        survey = reader.survey()
-        spec = _spec(context, source, survey, allow_leakage, elsewhere)
-        folder, pictures = plan_folder(spec.key), _pictures(source, survey)
-        ids: list[str] = []
-        facts: Mapping[str, Any] = {"count": 0, "error_column": None}
-        if find_or_mend(store, spec, context.progress.say) is None:
-            context.progress.say(f"{NAME}: reading {source.url}")
-            if source.format == hypothesis_cache.NAME and PICTURES not in source.options:
-                context.progress.say(
-                    f"{NAME}: no folder of the pictures was given (option {PICTURES}), so their sizes and focal "
-                    "lengths are guessed from where the crops lie"
-                )
-            judge = _Judge(reader, pictures)
-            planned = plan_rows(store, folder, config.ingest.shard_size, judge.tables, judge.facts)
-            ids, facts = planned.ids, planned.facts
-    result = run_sharded(
-        store,
-        spec,
-        ids,
-        config.ingest.shard_size,
-        CropWorker if source.format == hypothesis_cache.NAME else PictureWorker,
-        {
-            "store": store,
-            "folder": folder,
-            "source": replace(source, images=pictures.url if pictures else None),
-            "facts": Facts(facts["count"], facts["error_column"]),
-            "config": config.ingest,
-            "body": config.body,
-            "generation_id": spec.key,
-            "elsewhere": elsewhere,
-            "partition": context.partition,
+
+    source: AnnotationSource
+    allow_leakage: bool = False
+
+    name = HYPOTHESES
+    writes = TABLES
+
+    def spec(self, context: Context) -> StageSpec:
+        """What the stage is going to do. Reads the cache for its digest."""
+        with tempfile.TemporaryDirectory(prefix="adhmr-hypotheses-") as work:
+            return self._spec(context, _open(self.source, Path(work)).survey(), self._elsewhere(context))
+
+    @shares_plan
+    def run(self, context: Context) -> StageResult:
+        store, config, source = context.store, context.config, self.source
+        elsewhere = self._elsewhere(context)
+        with tempfile.TemporaryDirectory(prefix="adhmr-hypotheses-") as work:
+            reader = _open(source, Path(work))
+            survey = reader.survey()
+            spec = self._spec(context, survey, elsewhere)
+            folder, pictures = plan_folder(spec.key), _pictures(source, survey)
+            ids: list[str] = []
+            facts: Mapping[str, Any] = {"count": 0, "error_column": None}
+            if find_or_mend(store, spec, context.progress.say) is None:
+                context.progress.say(f"{self.name}: reading {source.url}")
+                if source.format == hypothesis_cache.NAME and PICTURES not in source.options:
+                    context.progress.say(
+                        f"{self.name}: no folder of the pictures was given (option {PICTURES}), so their sizes and "
+                        "focal lengths are guessed from where the crops lie"
+                    )
+                judge = _Judge(reader, pictures)
+                planned = plan_rows(store, folder, config.ingest.shard_size, judge.tables, judge.facts)
+                ids, facts = planned.ids, planned.facts
+        result = run_sharded(
+            store,
+            spec,
+            ids,
+            config.ingest.shard_size,
+            partial(
+                CropWorker if source.format == hypothesis_cache.NAME else PictureWorker,
+                replace(context, progress=SILENT),
+                folder,
+                replace(source, images=pictures.url if pictures else None),
+                Facts(facts["count"], facts["error_column"]),
+                spec.key,
+                elsewhere,
+            ),
+            tables=self.writes,
+            progress=context.progress,
+            unit="people",
+            settings=config.ray,
+            max_failed_share=config.gates.max_failed_share,
+            in_process=context.in_process,
+        )
+        forget_plan(store, folder)
+        return result
+
+    def _elsewhere(self, context: Context) -> pa.Table | None:
+        source = self.source
+        return None if self.allow_leakage else pictures_elsewhere(context.store, source.dataset, source.split)
+
+    def _spec(self, context: Context, survey: Survey, elsewhere: pa.Table | None) -> StageSpec:
+        config, source = context.config, self.source
+        crops, pictures = _pictures(source, survey), source.options.get(PICTURES)
+        seen = Folder(str(pictures), source.follow_links).listing(is_picture) if pictures else None
+        decisive = {
+            "content": content_digest(survey.files, crops.listing(is_picture) if crops else None),
+            "pictures": content_digest([], seen) if pictures else None,
+            "allow_leakage": self.allow_leakage,
+            "elsewhere": elsewhere_digest(elsewhere),
+            "format": source.format,
+            "dataset": source.dataset,
+            "split": source.split,
+            "every": source.every,
+            "ingest": config.ingest,
+            "body": load_body(config.body).digest,
             "threads": config.ray.threads_per_actor,
-        },
-        tables=TABLES,
-        progress=context.progress,
-        unit="people",
-        settings=config.ray,
-        max_failed_share=config.gates.max_failed_share,
-        in_process=context.in_process,
-    )
-    forget_plan(store, folder)
-    return result
+        }
+        if source.follow_links is not None:
+            decisive["follow_links"] = source.follow_links
+        return StageSpec(self.name, self.version, decisive, campaign=config.campaign, in_round=context.round)
 
 
 class _Judge:
@@ -177,35 +202,6 @@ class _Judge:
         for column in _OURS:
             rows = rows.append_column(column, pa.array([named.get(column.name) for named in added], column.type))
         return rows
-
-
-def _elsewhere(context: Context, source: AnnotationSource, allow_leakage: bool) -> pa.Table | None:
-    return None if allow_leakage else pictures_elsewhere(context.store, source.dataset, source.split)
-
-
-def _spec(
-    context: Context, source: AnnotationSource, survey: Survey, allow_leakage: bool, elsewhere: pa.Table | None
-) -> StageSpec:
-    config = context.config
-    crops, pictures = _pictures(source, survey), source.options.get(PICTURES)
-    decisive = {
-        "content": content_digest(survey.files, crops.listing(is_picture) if crops else None),
-        "pictures": content_digest([], Folder(str(pictures), source.follow_links).listing(is_picture))
-        if pictures
-        else None,
-        "allow_leakage": allow_leakage,
-        "elsewhere": elsewhere_digest(elsewhere),
-        "format": source.format,
-        "dataset": source.dataset,
-        "split": source.split,
-        "every": source.every,
-        "ingest": config.ingest,
-        "body": load_body(config.body).digest,
-        "threads": config.ray.threads_per_actor,
-    }
-    if source.follow_links is not None:
-        decisive["follow_links"] = source.follow_links
-    return context.spec(NAME, VERSION, decisive)
 
 
 def _open(source: AnnotationSource, work: Path) -> _Reader:

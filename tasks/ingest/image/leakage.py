@@ -13,7 +13,7 @@ from PIL import Image
 from infra.store import Store
 from infra.tables import read
 from schemas.digests import digest
-from tasks.engine.context import Target
+from schemas.ids import Target
 from tasks.ingest.image.hashes import Known, perceptual_hash
 from tasks.ingest.image.reading import Photograph, read_picture
 from tasks.ingest.plan.chains import read_standing

@@ -9,6 +9,8 @@ before losers; a winner that is the gt label gets -1, as elsewhere.
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,15 +22,17 @@ from numpy.typing import NDArray
 
 from infra.repair import find_or_mend
 from infra.shards import Shard
-from infra.stages import Failure, StageSpec
-from infra.store import Store
+from infra.stages import Failure
 from models.cameras import uvd_from_camera
 from models.published_crops import CROP_PX, crop_joints, joints_between_crops, normalised_joints
 from schemas.config.networks import JOINTS, TWISTS
+from schemas.ids import StageKey, Target
+from schemas.progress import SILENT
 from schemas.tables import build, contract
 from schemas.tables.contracts import LABEL_AS_SAMPLE
-from tasks.engine.context import Context, Target
+from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
+from tasks.engine.stage import Stage
 from tasks.ingest.formats.pair_json import PairJsonReader
 from tasks.ingest.hypotheses.people import NO_SUCH_INSTANCE, NOT_INGESTED, people_of_crops
 from tasks.ingest.pairs.plan import PairJudge
@@ -38,7 +42,6 @@ from tasks.ingest.plan.files import forget_plan, plan_folder, shares_plan
 from tasks.ingest.plan.rows import plan_rows, planned_rows, rows_matrix
 from tasks.ingest.source.files import content_digest
 
-NAME, VERSION = "ingest_pairs", 1
 STRATEGY: Final = "given"
 """The strategy of pairs that somebody else chose."""
 _BETAS: Final = 10
@@ -49,82 +52,74 @@ _LEFT_OUT: Final = (NOT_INGESTED, NO_SUCH_INSTANCE)
 """Reasons that an ingest of every N-th row brings about: the pair is left out, nothing went wrong."""
 
 
-def ingest_pairs_spec(
-    context: Context, source: AnnotationSource, ingest_keys: Sequence[str], target: Target
-) -> StageSpec:
-    """What `ingest_pairs` is going to do. Reads the file for its digest."""
-    decisive = {
-        "content": content_digest([source.url]),
-        "format": source.format,
-        "every": source.every,
-        "target": str(target),
-        "shard_size": context.config.ingest.shard_size,
-    }
-    return context.spec(NAME, VERSION, decisive, reads=ingest_keys)
-
-
-@shares_plan
-def ingest_pairs(context: Context, source: AnnotationSource, ingest_keys: Sequence[str], target: Target) -> StageResult:
-    """Take the pairs of a file (format dpo-json) of which the ingests have the person, or find that done.
+@dataclass(frozen=True)
+class IngestPairs(Stage):
+    """Takes the pairs of a file (format dpo-json) of which the ingests have the person -> table `pairs`.
 
     A unit is a pair of the file. The person is found among those of `target` by the picture's path (the very path, or
     else the only one of which one is the end of the other) and by the crop. Pairs of pictures or people that were not
     ingested end in `failures` as filtered, pairs that can't be used as failed: more of them than the gates allow raise
     GateError. DataError for a file that can't be used, and where none of its pairs finds its person.
     """
-    spec, store, config = ingest_pairs_spec(context, source, ingest_keys, target), context.store, context.config
-    folder = plan_folder(spec.key)
-    ids: list[str] = []
-    if find_or_mend(store, spec, context.progress.say) is None:
-        with tempfile.TemporaryDirectory(prefix="adhmr-pairs-") as work:
-            reader = PairJsonReader(source, Path(work))
-            context.progress.say(f"{NAME}: reading {source.url}")
-            judge = PairJudge(reader, people_of_crops(store, ingest_keys, target), target)
-            planned = plan_rows(store, folder, config.ingest.shard_size, judge.tables, judge.facts)
-        ids = planned.ids
-        if planned.facts["by_suffix"]:
-            context.progress.say(
-                f"{NAME}: {planned.facts['by_suffix']} pairs know their picture by the end of its path alone"
-            )
-    result = run_sharded(
-        store,
-        spec,
-        ids,
-        config.ingest.shard_size,
-        PairMover,
-        {
-            "store": store,
-            "folder": folder,
-            "ingest_keys": tuple(ingest_keys),
-            "target": target,
-            "pair_set": spec.key,
-            "partition": context.partition,
-        },
-        tables=["pairs"],
-        progress=context.progress,
-        unit="pairs",
-        max_failed_share=config.gates.max_failed_share,
-        # in this process: moving a few numbers takes less time than starting an actor
-        in_process=True,
-    )
-    forget_plan(store, folder)
-    return result
+
+    source: AnnotationSource
+    ingests: tuple[StageKey, ...]
+    target: Target
+
+    name = "ingest_pairs"
+    writes = ("pairs",)
+    on_ray = False  # moving a few numbers takes less time than starting a process
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        """Reads the file for its digest."""
+        return {
+            "content": content_digest([self.source.url]),
+            "format": self.source.format,
+            "every": self.source.every,
+            "target": str(self.target),
+            "shard_size": context.config.ingest.shard_size,
+        }
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return self.ingests
+
+    @shares_plan
+    def run(self, context: Context) -> StageResult:
+        spec, store, config = self.spec(context), context.store, context.config
+        folder, say = plan_folder(spec.key), context.progress.say
+        ids: list[str] = []
+        if find_or_mend(store, spec, say) is None:
+            with tempfile.TemporaryDirectory(prefix="adhmr-pairs-") as work:
+                reader = PairJsonReader(self.source, Path(work))
+                say(f"{self.name}: reading {self.source.url}")
+                judge = PairJudge(reader, people_of_crops(store, self.ingests, self.target), self.target)
+                planned = plan_rows(store, folder, config.ingest.shard_size, judge.tables, judge.facts)
+            ids = planned.ids
+            if planned.facts["by_suffix"]:
+                count = planned.facts["by_suffix"]
+                say(f"{self.name}: {count} pairs know their picture by the end of its path alone")
+        result = run_sharded(
+            store,
+            spec,
+            ids,
+            config.ingest.shard_size,
+            partial(PairMover, self, replace(context, progress=SILENT), folder, spec.key),
+            tables=self.writes,
+            progress=context.progress,
+            unit="pairs",
+            max_failed_share=config.gates.max_failed_share,
+            in_process=True,
+        )
+        forget_plan(store, folder)
+        return result
 
 
 class PairMover:
     """Makes the rows of a shard's pairs."""
 
-    def __init__(
-        self,
-        store: Store,
-        folder: str,
-        ingest_keys: tuple[str, ...],
-        target: Target,
-        pair_set: str,
-        partition: int,
-    ) -> None:
-        self.store, self.folder, self.ingest_keys, self.target = store, folder, ingest_keys, target
-        self.pair_set, self.partition = pair_set, partition
+    def __init__(self, stage: IngestPairs, context: Context, folder: str, pair_set: str) -> None:
+        self.store, self.partition, self.folder, self.pair_set = context.store, context.partition, folder, pair_set
+        self.ingests, self.target = stage.ingests, stage.target
 
     def __call__(self, shard: Shard) -> ShardOutput:
         """Rows of `pairs`, in the order of the file."""
@@ -178,7 +173,7 @@ class PairMover:
             & pc.field("body_model").is_valid()
         )
         columns = ["instance_id", "label_set", "betas", "joints", "joints_valid"]
-        rows = read_standing(self.store, "labels", self.ingest_keys, where=where, columns=columns)
+        rows = read_standing(self.store, "labels", self.ingests, where=where, columns=columns)
         found: dict[str, _Label] = {}
         for row in rows.sort_by([("instance_id", "ascending"), ("label_set", "ascending")]).to_pylist():
             found.setdefault(row["instance_id"], _Label(row))

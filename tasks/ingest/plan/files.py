@@ -7,7 +7,7 @@ made again.
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Final, TypeVar
 
 import pyarrow as pa
 
@@ -18,7 +18,7 @@ from tasks.engine.context import Context
 
 _TIMES: Final = 3
 """A plan may vanish of an unfinished stage too, where a run of it was refused; hardly more than once."""
-_Given = ParamSpec("_Given")
+_Stage = TypeVar("_Stage")
 _Result = TypeVar("_Result")
 
 
@@ -57,21 +57,19 @@ def forget_plan(store: Store, folder: str) -> None:
     store.remove_folder(folder)
 
 
-def shares_plan(
-    stage: Callable[Concatenate[Context, _Given], _Result],
-) -> Callable[Concatenate[Context, _Given], _Result]:
+def shares_plan(run: Callable[[_Stage, Context], _Result]) -> Callable[[_Stage, Context], _Result]:
     """A stage that starts over where its plan vanished: by then another run has most likely finished it."""
 
-    @wraps(stage)
-    def again(context: Context, /, *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+    @wraps(run)
+    def again(stage: _Stage, context: Context) -> _Result:
         for _ in range(_TIMES - 1):
             try:
-                return stage(context, *args, **kwargs)
+                return run(stage, context)
             except SpoiledError as error:
                 context.progress.say(f"{error} So the source is read again.")
             except VanishedError:
                 continue
-        return stage(context, *args, **kwargs)
+        return run(stage, context)
 
     return again
 

@@ -8,16 +8,16 @@ from infra.stages import StageRecord, records
 from infra.store import Store
 from infra.tables import read
 from schemas.errors import DataError
-from tasks.engine.context import Target
+from schemas.ids import StageKey, Target
 from tasks.ingest.plan.chains import HYPOTHESES, INGEST, chain
 
 
-def newest_ingest(store: Store, target: Target) -> str:
+def newest_ingest(store: Store, target: Target) -> StageKey:
     """The key of the newest ingest of this split. Raises DataError, which names what there is, where there is none."""
     known = records(store, INGEST)
     key = _newest(store, target, INGEST, known)
     if key is not None:
-        return key
+        return StageKey(key)
     ingests = [record.stage_key for record in known]
     others = (
         read(store, "instances", stage_keys=ingests, columns=["dataset", "split"])

@@ -21,7 +21,7 @@ from flows.cli.main import app
 from infra.stages import records
 from infra.store import Store
 from infra.tables import read
-from tasks.engine.context import Target
+from schemas.ids import Target
 from tasks.ingest.formats.registry import FORMATS
 from tasks.ingest.plan.newest import newest_ingest
 from tests.samples.humandata import write_humandata

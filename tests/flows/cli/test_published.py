@@ -16,7 +16,7 @@ from flows.evaluate_published import ingested, order_of, target_of
 from infra.stages import records
 from infra.store import Store
 from schemas.errors import ConfigError, DataError
-from tasks.engine.context import Target
+from schemas.ids import Target
 from tasks.rows.metrics import read_metrics
 from tests.tasks import micro
 

@@ -12,7 +12,8 @@ from infra.tables import read
 from models.joint_sets import SMPLX_VERTICES
 from models.statistics import Correlations, published_correlations, published_correlations_per_image
 from schemas.errors import ConfigError, DataError
-from tasks.engine.context import Context, Target
+from schemas.ids import Target
+from tasks.engine.context import Context
 from tasks.evaluate import NO_LABEL
 from tasks.evaluation.score_noised import ERRORS, NOISED, score_noised_spec
 from tasks.evaluation.scorer import GIVEN, evaluate_scorer, evaluate_scorer_spec, given_hypotheses

@@ -21,8 +21,9 @@ from models.cameras import crop_affine
 from models.published_crops import joint_box, published_square
 from models.smplx_body import load_smplx_body
 from schemas.errors import DataError, GateError
+from schemas.ids import Target
 from schemas.tables import matrix
-from tasks.engine.context import Context, Target
+from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
 from tasks.ingest import annotated
 from tasks.ingest.annotated import ingest_annotations

@@ -17,7 +17,8 @@ from flows.cli.export import export
 from infra.store import Store
 from infra.tables import read
 from schemas.errors import DataError
-from tasks.engine.context import Context, Target
+from schemas.ids import Target
+from tasks.engine.context import Context
 from tasks.ingest.annotated import ingest_annotations
 from tasks.ingest.hypotheses.crops import PICTURES
 from tasks.ingest.hypotheses.stage import ingest_hypotheses

@@ -11,8 +11,9 @@ import pytest
 from infra.standing import STANDING, view_name
 from infra.store import Store
 from infra.views import query, write_views_sql
+from schemas.ids import Target
 from schemas.tables import TABLES
-from tasks.engine.context import Context, Target
+from tasks.engine.context import Context
 from tasks.ingest.annotated import ingest_annotations
 from tasks.ingest.hypotheses.stage import ingest_hypotheses
 from tasks.ingest.people.annotations import AnnotationSource

@@ -10,7 +10,8 @@ from infra.tables import read
 from models.cameras import uvd_from_camera
 from schemas.digests import canonical_json
 from schemas.errors import DataError
-from tasks.engine.context import Context, Target
+from schemas.ids import Target
+from tasks.engine.context import Context
 from tasks.rows.instances import instance_ids, labelled_crops, load_instances
 from tasks.synthesize import domain_named, make_picture
 from tests.tasks import micro

@@ -15,7 +15,7 @@ from PIL import Image
 from infra import rounds
 from infra.store import Store
 from infra.tables import read
-from tasks.engine.context import Target
+from schemas.ids import Target
 from tasks.report.stage import read_facts
 from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.models import load_policy

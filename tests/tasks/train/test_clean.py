@@ -9,7 +9,7 @@ from tasks.rows.instances import labelled_crops
 from tasks.rows.models import load_policy
 from tasks.train.clean import CleanRecipe
 from tasks.train.data import LabelledCrops
-from tasks.train.loop import Training
+from tasks.engine.loop import Training
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

@@ -16,7 +16,7 @@ from tasks.rows.models import load_policy, load_scorer, model_of
 from tasks.train.data import crop_tensor
 from tasks.train.scorer import HypothesisPool, ScorerRecipe
 from tasks.train.scorer_stage import build_scorer, draw_pool, train_scorer, train_scorer_spec
-from tasks.train.worker import RunFolder
+from tasks.engine.training_worker import RunFolder
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

@@ -25,7 +25,7 @@ from schemas.config.training import AlignConfig
 from schemas.profiles import tiny
 from tasks.train.align import AlignRecipe, PreferencePairs
 from tasks.train.data import LabelledCrops, crop_tensor
-from tasks.train.loop import Training
+from tasks.engine.loop import Training
 
 CPU = torch.device("cpu")
 FILE = Path(__file__).parent / "small_alignment.npz"

@@ -15,9 +15,10 @@ from infra.tables import read
 from models.published_crops import joints_through
 from schemas.config.stages import PairConfig
 from schemas.errors import DataError, GateError
+from schemas.ids import Target
 from schemas.tables import matrix
 from schemas.tables.contracts import LABEL_AS_SAMPLE
-from tasks.engine.context import Context, Target
+from tasks.engine.context import Context
 from tasks.export.dpo_json import export_dpo_json
 from tasks.generate import generate
 from tasks.ingest.hypotheses.people import AMBIGUOUS_PERSON, AMBIGUOUS_PICTURE, PeopleOfCrops

@@ -34,12 +34,12 @@ from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
 from tasks.rows.instances import labelled_crops
 from tasks.rows.models import load_policy, model_of
-from tasks.train import stage
+from tasks.engine import training as stage
 from tasks.train.base import BaseRecipe
 from tasks.train.base_stage import build_base, train_base, train_base_spec
 from tasks.train.data import LabelledCrops
-from tasks.train.stage import train_stage
-from tasks.train.worker import CHECKPOINT, Builder, Job, Result, RunFolder, train
+from tasks.engine.training import train_stage
+from tasks.engine.training_worker import CHECKPOINT, Builder, Job, Result, RunFolder, train
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -262,7 +262,7 @@ LONG = {"steps": 120, "checkpoint_every": 10, "report_every": 5, "learning_rate"
 DRIVER = """
 import sys
 from infra.store import Store
-from tests.tasks.train.test_stage import *
+from tests.tasks.engine.test_training import *
 here = context(Store.open(sys.argv[1]), in_process=False, **LONG)
 train_on(here, train_base_spec(here, sys.argv[2]), build_killer, ingest_key=sys.argv[2], driver=os.getpid())
 """

@@ -24,9 +24,9 @@ from models.checkpoints import Kind
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.config.training import OptimiserConfig
 from schemas.errors import DamagedError, EngineError, StoreError
+from tasks.engine.loop import Recipe, Training, from_first_worker, rank
 from tasks.engine.numerics import fixed_numerics
 from tasks.rows.models import SavedModel, save_model
-from tasks.train.loop import Recipe, Training, from_first_worker, rank
 
 History = list[tuple[int, dict[str, float]]]
 """Points of the training curves: step and figures."""
@@ -108,8 +108,8 @@ class RunFolder:
         return f"{self.ray_folder}/engine/{file}"
 
 
-Builder = Callable[..., Recipe]
-"""`build(run_folder, device, **args)` makes the recipe. A function of a module, with plain arguments: both travel."""
+Builder = Callable[[RunFolder, torch.device], Recipe]
+"""Makes the recipe. It travels to the workers, so it is a function of a module, or a part of one."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,6 @@ class Job:
     stage: str
     run: RunFolder
     build: Builder
-    args: Mapping[str, Any]
     optimiser: OptimiserConfig
     kind: Kind
     network: PolicyConfig | ScorerConfig
@@ -164,7 +163,7 @@ def _train(job: Job, device: torch.device, tell: Callable[[], None]) -> Result |
     first_worker = rank() == 0
     if first_worker:
         job.run.say(0, "preparing")
-    training = Training(job.build(job.run, device, **job.args), job.optimiser)
+    training = Training(job.build(job.run, device), job.optimiser)
     history: History = []
     # one reads for all, or a checkpoint that is written meanwhile could be missed by some
     kept = from_first_worker(lambda: job.run.undamaged(lambda: _checkpoint(job.run), _ANEW), device)

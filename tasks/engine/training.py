@@ -1,6 +1,6 @@
 """A training as a stage: found if it was done, resumed if it was begun, run on Ray Train, committed once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
@@ -29,8 +29,8 @@ from schemas.progress import Progress
 from schemas.tables import build as build_table
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
+from tasks.engine.training_worker import Builder, History, Job, Result, RunFolder, on_ray, train
 from tasks.rows.models import has_model, model_of, model_rows
-from tasks.train.worker import Builder, History, Job, Result, RunFolder, on_ray, train
 
 _POLL_SECONDS = 0.5
 
@@ -39,7 +39,6 @@ def train_stage(
     context: Context,
     spec: StageSpec,
     build: Builder,
-    args: Mapping[str, Any],
     *,
     kind: Kind,
     network: PolicyConfig | ScorerConfig,
@@ -47,7 +46,7 @@ def train_stage(
     threads: int,
     parents: tuple[str, ...] = (),
 ) -> StageResult:
-    """Train what `build(run_folder, device, **args)` makes, and commit the averaged weights and the curves.
+    """Train what `build(run_folder, device)` makes, and commit the averaged weights and the curves.
 
     `threads` is what torch may use in each training worker; it must stand in the key, as it reaches the last bits.
     A run that was killed goes on from its last checkpoint and ends with the same bits. Raises EngineError for a loss
@@ -59,9 +58,7 @@ def train_stage(
     if _is_done(context, spec):
         return _reuse(context, spec, run)
     started_at = now()
-    job = Job(
-        spec.name, run, build, dict(args), optimiser, kind, network, parents, threads, settings.gpus_per_trainer > 0
-    )
+    job = Job(spec.name, run, build, optimiser, kind, network, parents, threads, settings.gpus_per_trainer > 0)
     progress.begin(spec.name, optimiser.steps, "steps")
     note_begin(store, spec, optimiser.steps, "steps")
     faults.reach(f"begin:{spec.name}")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from schemas.config.training import OptimiserConfig
 from schemas.errors import EngineError
-from tasks.train.loop import Training
+from tasks.engine.loop import Training
 
 
 class Regression:

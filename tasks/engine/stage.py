@@ -1,0 +1,212 @@
+"""What a stage is: a frozen dataclass, named as the diagram names it, that does its work on a context.
+
+Its fields, and what `key_config` takes of the configuration, decide what it makes: together with its name, its version,
+the stages that it reads and the models that it uses they come to its key. A key that a commit covers is never worked on
+again. A flow runs stages, a plan only looks their keys up.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import torch
+from pydantic import BaseModel
+
+from infra.repair import find_or_mend
+from infra.stages import Failure, StageSpec, commit_rows, now
+from models.checkpoints import Kind
+from schemas.config.networks import PolicyConfig, ScorerConfig
+from schemas.config.training import OptimiserConfig
+from schemas.ids import ModelDigest, StageKey
+from schemas.progress import SILENT
+from tasks.engine.context import Context
+from tasks.engine.loop import Recipe
+from tasks.engine.sharded import ShardWorker, StageResult, run_sharded
+from tasks.engine.training import train_stage
+from tasks.engine.training_worker import RunFolder
+from tasks.engine.worker import device_name
+
+
+@dataclass(frozen=True)
+class Intake(ABC):
+    """A stage that takes in what people bring. Its own reading tells its key, so no plan can look it up before."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Rises when the stage's meaning changes."""
+    writes: ClassVar[tuple[str, ...]] = ()
+    """The tables that get rows of it, beside `failures`."""
+    retries: ClassVar[int] = 1
+    """How often Prefect starts it again."""
+
+    @abstractmethod
+    def run(self, context: Context) -> StageResult:
+        """Do the work, or find it done."""
+
+
+@dataclass(frozen=True)
+class Stage(Intake):
+    """A stage with its inputs, whose key is known before it is run."""
+
+    on_ray: ClassVar[bool] = True
+
+    @abstractmethod
+    def key_config(self, context: Context) -> BaseModel | Mapping[str, Any]:
+        """What of the fields and of the configuration counts towards the key."""
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        """The stages whose rows it reads; their order counts."""
+        return ()
+
+    def models(self, context: Context) -> Sequence[ModelDigest]:
+        """The models that it uses; their order counts."""
+        return ()
+
+    def spec(self, context: Context) -> StageSpec:
+        """What the stage is going to do; campaign and round are recorded, and do not count towards the key."""
+        return StageSpec(
+            self.name,
+            self.version,
+            self.key_config(context),
+            reads=tuple(self.reads(context)),
+            models=tuple(self.models(context)),
+            campaign=context.config.campaign,
+            in_round=context.round,
+        )
+
+    def key(self, context: Context) -> StageKey:
+        """The key that the stage has here."""
+        return StageKey(self.spec(context).key)
+
+
+@dataclass(frozen=True)
+class ShardedStage(Stage):
+    """A stage that is done shard by shard, in processes of Ray that build a worker once."""
+
+    unit: ClassVar[str] = "instances"
+
+    @abstractmethod
+    def ids(self, context: Context) -> Sequence[str]:
+        """The units, whose order doesn't count."""
+
+    @abstractmethod
+    def shard_size(self, context: Context) -> int:
+        """Units of a shard."""
+
+    @abstractmethod
+    def worker(self, context: Context) -> ShardWorker:
+        """What turns a shard into rows; called in the process that does the work."""
+
+    def device(self, context: Context) -> str:
+        """Where its workers compute."""
+        return device_name(context.config.ray) if self.on_ray else "cpu"
+
+    def max_failed_share(self, context: Context) -> float:
+        """The share of units that may fail."""
+        return context.config.gates.max_failed_share
+
+    def run(self, context: Context) -> StageResult:
+        """Do what is missing. GateError if too many units failed, as `run_sharded` says."""
+        ray = context.config.ray
+        return run_sharded(
+            context.store,
+            self.spec(context),
+            self.ids(context),
+            self.shard_size(context),
+            partial(self.worker, replace(context, progress=SILENT)),
+            tables=self.writes,
+            progress=context.progress,
+            unit=self.unit,
+            settings=ray,
+            max_failed_share=self.max_failed_share(context),
+            device=self.device(context),
+            in_process=context.in_process or not self.on_ray,
+        )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a stage that is done in one go has made: rows by table, and the units that did not make it."""
+
+    tables: Mapping[str, pa.Table]
+    failures: Sequence[Failure] = ()
+    units: int | None = None
+    """How many went in; None where nothing is counted."""
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class WholeStage(Stage):
+    """A stage that is done in one go, in this process, and committed at once."""
+
+    on_ray: ClassVar[bool] = False
+
+    @abstractmethod
+    def make(self, context: Context) -> Rows:
+        """Do the work."""
+
+    def is_kept(self, context: Context) -> bool:
+        """Whether what a finished stage left beside its rows is still there."""
+        return True
+
+    def run(self, context: Context) -> StageResult:
+        """Do the work and commit it, unless a commit covers it."""
+        spec = self.spec(context)
+        record = find_or_mend(context.store, spec, context.progress.say)
+        if record is not None and self.is_kept(context):
+            context.progress.say(f"{self.name}: reused ({spec.key[:12]})")
+            return StageResult(record, reused=True)
+        started_at = now()
+        made = self.make(context)
+        record = commit_rows(
+            context.store,
+            spec,
+            made.tables,
+            units_in=made.units,
+            failures=made.failures,
+            started_at=started_at,
+        )
+        if made.summary:
+            context.progress.say(f"{self.name}: {made.summary}")
+        return StageResult(record, reused=False)
+
+
+@dataclass(frozen=True)
+class TrainingStage(Stage):
+    """A stage that trains a model. A worker that dies is started again by Ray, so Prefect starts nothing again."""
+
+    kind: ClassVar[Kind] = "policy"
+    writes: ClassVar[tuple[str, ...]] = ("models", "curves")
+    retries: ClassVar[int] = 0
+
+    @abstractmethod
+    def network(self, context: Context) -> PolicyConfig | ScorerConfig:
+        """What is trained."""
+
+    @abstractmethod
+    def optimiser(self, context: Context) -> OptimiserConfig:
+        """How it is trained."""
+
+    @abstractmethod
+    def threads(self, context: Context) -> int:
+        """What torch may use in each training worker; it reaches the last bits, so the key must hold it."""
+
+    @abstractmethod
+    def recipe(self, context: Context, run: RunFolder, device: torch.device) -> Recipe:
+        """The data and the loss; called in each training worker."""
+
+    def run(self, context: Context) -> StageResult:
+        """Train, go on with a training that was begun, or find it done; as `train_stage` says."""
+        return train_stage(
+            context,
+            self.spec(context),
+            partial(self.recipe, replace(context, progress=SILENT)),
+            kind=self.kind,
+            network=self.network(context),
+            optimiser=self.optimiser(context),
+            threads=self.threads(context),
+            parents=tuple(dict.fromkeys(self.models(context))),
+        )
