@@ -6,33 +6,34 @@ of the store that an undisturbed run left there: what came before is then taken 
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
-from flows.bootstrap import lay_ground
+from flows.bootstrap import lay_foundations
 from flows.clean_round import clean_and_measure
 from flows.dpo_round import align_and_measure
 from flows.run.round import work_through
-from flows.run.runner import Running, Stage
+from flows.run.runner import LiveRunner
 from infra import rounds
 from infra.store import Store
 from infra.tables import read
-from schemas.ids import Target
+from schemas.ids import ModelDigest, StageKey, Target
 from schemas.profiles import load_profile
 from schemas.progress import SILENT, Progress, SilentProgress
-from tasks.clean import given_labels
+from tasks.clean.given import GivenLabels
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
-from tasks.evaluation.scorer import evaluate_scorer
-from tasks.ingest.annotated import ingest_annotations
-from tasks.ingest.hypotheses.stage import ingest_hypotheses
+from tasks.engine.stage import Stage, TrainingStage
+from tasks.evaluation.scorer import EvaluateScorer
+from tasks.ingest.annotated import IngestAnnotations
+from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.report.facts import StageRun
+from tasks.rows.models import model_of
 from tests.samples.coco import write_coco
 from tests.samples.preferences import write_hypothesis_cache
 from tests.samples.truth import true_people
@@ -96,47 +97,47 @@ class Walk:
         return key
 
 
-class Walking(Running):
-    """The line of a flow, walked."""
+class Walking(LiveRunner):
+    """The runner of a flow, walked."""
 
     def __init__(self, walk: Walk) -> None:
         super().__init__(walk.context, ExitStack())
         self.walk = walk
 
-    def do(self, stage: Stage, *inputs: Any, role: str = "", **settings: Any) -> str:
+    def run(self, stage: Stage, role: str = "") -> StageKey:
         place = f"{self.context.round} " if self.context.round else ""
         title = f"{place}{stage.name} ({role})" if role else f"{place}{stage.name}"
-        key = self.walk.step(title, lambda: stage.work(self.context, *inputs, **settings))
+        key = self.walk.step(title, lambda: stage.run(self.context))
         self.ran.append(StageRun(stage.name, role, key, "run"))
-        return key
+        return StageKey(key)
 
-    def models(self, stage: Stage, inputs: Mapping[str, Sequence[Any]], **settings: Any) -> tuple[str, ...]:
-        return tuple(self.model(stage, *given, role=role, **settings) for role, given in inputs.items())
+    def train(self, stages: Mapping[str, TrainingStage]) -> tuple[ModelDigest, ...]:
+        return tuple(model_of(self.context.store, self.run(stage, role)) for role, stage in stages.items())
 
 
 def walk_on(walk: Walk) -> None:
     """Both rounds, then the stages of what people bring."""
-    line = Walking(walk)
-    ground = lay_ground(line)
-    rounds.begin(walk.store, CONFIG.campaign, ground.base)
+    runner = Walking(walk)
+    foundations = lay_foundations(runner)
+    rounds.begin(walk.store, CONFIG.campaign, foundations.base)
     seen = rounds.state(walk.store, CONFIG.campaign)
     if not seen.round or (seen.round == 1 and seen.is_open):
-        work_through(line, ground, "dpo", align_and_measure, [])
+        work_through(runner, foundations, "dpo", align_and_measure, [])
     if rounds.state(walk.store, CONFIG.campaign).next_round == 2:
-        line = Walking(walk)
-        work_through(line, ground, "clean", clean_and_measure, [])
-    _brought(walk, ground.people, ground.scorer)
+        runner = Walking(walk)
+        work_through(runner, foundations, "clean", clean_and_measure, [])
+    _brought(walk, foundations.people, foundations.scorer)
 
 
 def _brought(walk: Walk, people: str, scorer: str) -> None:
     context, sources = walk.context, sources_of(walk.store)
-    walk.step("given_labels", lambda: given_labels(context, [people], str(sources / "labels.parquet")))
+    walk.step("given_labels", lambda: GivenLabels((people,), str(sources / "labels.parquet")).run(context))
     coco = AnnotationSource("coco", str(sources / "coco/annotations/person_keypoints_train2017.json"), "coco", "train")
-    walk.step("ingest_annotations", lambda: ingest_annotations(context, coco))
+    walk.step("ingest_annotations", lambda: IngestAnnotations(coco).run(context))
     cache = AnnotationSource("multihypo-npz", str(sources / "cache/multihypo.npz"), "cached", "test")
-    walk.step("ingest_hypotheses", lambda: ingest_hypotheses(context, cache))
+    walk.step("ingest_hypotheses", lambda: IngestHypotheses(cache).run(context))
     target = Target("source", "test")
-    walk.step("evaluate_scorer", lambda: evaluate_scorer(context, [people], target, scorer, 3, "tiny"))
+    walk.step("evaluate_scorer", lambda: EvaluateScorer((people,), target, scorer, 3, "tiny").run(context))
 
 
 def sources_of(store: Store) -> Path:

@@ -9,7 +9,7 @@ from flows.run.lease import lease
 from infra import rounds
 from infra.store import Store
 from infra.vacuum import vacuum
-from tasks.ingest.annotated import ingest_annotations
+from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.faults.chain import CONFIG, Walk, go, sources_of, walk_on
 from tests.faults.holding import GO, HELD, at_points, hold, until
@@ -79,7 +79,7 @@ def ingest(url: str) -> str:
     """What `chain` brings in later."""
     context = Walk(Store.open(url)).context
     file = str(sources_of(context.store) / "coco/annotations/person_keypoints_train2017.json")
-    return ingest_annotations(context, AnnotationSource("coco", file, "coco", "train")).key
+    return IngestAnnotations(AnnotationSource("coco", file, "coco", "train")).run(context).key
 
 
 def remove(url: str, pattern: str) -> list[str]:

@@ -3,9 +3,9 @@
 from infra.ray_session import ray_session
 from infra.store import Store
 from tasks.engine.context import Context
-from tasks.generate import generate
-from tasks.score import score
-from tasks.train.align_stage import align
+from tasks.generate import Generate
+from tasks.score import Score
+from tasks.train.align import Align
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 from tests.tasks.train.test_align_stage import commit_pairs
@@ -33,7 +33,7 @@ def work(url: str, ingest_key: str, policy: str, scorer: str, in_process: bool =
 
 
 def _three(held: MicroStore, context: Context, pairs: str) -> list[str]:
-    made = generate(context, [held.ingest_key], [micro.WILD_TRAIN], held.policy, CONFIG.generate)
-    scored = score(context, made.key, [held.ingest_key], held.scorer)
-    aligned = align(context, held.ingest_key, pairs, held.policy, held.policy)
+    made = Generate((held.ingest_key,), (micro.WILD_TRAIN,), held.policy, CONFIG.generate).run(context)
+    scored = Score(made.key, (held.ingest_key,), held.scorer).run(context)
+    aligned = Align(held.ingest_key, pairs, held.policy, held.policy).run(context)
     return [made.key, scored.key, aligned.key]

@@ -5,10 +5,10 @@ import hashlib
 from infra import rounds
 from infra.store import Store
 from schemas.errors import EngineError
-from tasks.generate import generate
-from tasks.pair import pair
-from tasks.score import score
-from tasks.train.base_stage import train_base
+from tasks.generate import Generate
+from tasks.pair import Pair
+from tasks.score import Score
+from tasks.train.base import TrainBase
 from tests.faults.tables import visible
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
@@ -26,10 +26,10 @@ def work(url: str, ingest_key: str, policy: str, scorer: str) -> list[str]:
     context, config = held.context, held.context.config
     rounds.begin(held.store, "c", policy)
     rounds.open_round(held.store, "c", 1)
-    made = generate(context, [ingest_key], [micro.WILD_TRAIN], policy, config.generate)
-    scored = score(context, made.key, [ingest_key], scorer)
-    pairs = pair(context, made.key, scored.key, config.pair)
-    trained = train_base(context, ingest_key)
+    made = Generate((ingest_key,), (micro.WILD_TRAIN,), policy, config.generate).run(context)
+    scored = Score(made.key, (ingest_key,), scorer).run(context)
+    pairs = Pair(made.key, scored.key, config.pair).run(context)
+    trained = TrainBase(ingest_key).run(context)
     rounds.promote(held.store, "c", 1, trained.key, "a test")
     rounds.close_round(held.store, "c", 1)
     return [made.key, scored.key, pairs.key, trained.key]

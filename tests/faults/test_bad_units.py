@@ -16,10 +16,10 @@ from schemas.ids import Target
 from schemas.profiles import load_profile
 from tasks.engine.context import Context
 from tasks.ingest.source.folder import FolderSource
-from tasks.ingest.stage import ingest
-from tasks.pair import pair
+from tasks.ingest.stage import Ingest
+from tasks.pair import Pair
 from tasks.rows.hypotheses import Hypotheses
-from tasks.train.align_stage import align
+from tasks.train.align import Align
 from tests.faults.nursery import Nursery
 from tests.tasks.conftest import MicroStore
 from tests.tasks.ingest.pictures import folder, jpeg, noise
@@ -53,11 +53,11 @@ def work(url: str, images: str, ingest_key: str, policy: str, scorer: str, limit
     patch = pytest.MonkeyPatch()  # never undone: this process is for this work alone
     patch.setattr(tasks.generate.HypothesisMaker, "__call__", spoiled)
     patch.setattr(tasks.score, "scores_table", levelled)
-    people = ingest(context, [FolderSource(images, None, None, *TARGET)]).key
+    people = Ingest((FolderSource(images, None, None, *TARGET),)).run(context).key
     made = tasks.generate.generate(context, [people], [TARGET], policy, config.generate).key
     scored = tasks.score.score(context, made, [people], scorer).key
-    pairs = pair(context, made, scored, config.pair).key
-    return align(context, ingest_key, pairs, policy, policy, data_keys=(people,)).key
+    pairs = Pair(made, scored, config.pair).run(context).key
+    return Align(ingest_key, pairs, policy, policy, people=(people,)).run(context).key
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from infra.tables import read
 from schemas.digests import PACKAGES, code_digest
 from schemas.ids import Target
 from tasks.engine.context import Context
-from tasks.ingest.annotated import ingest_annotations
+from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.plan.newest import newest_ingest
 from tests.faults.chain import CONFIG, FIRST, go, hear
 from tests.faults.nursery import Nursery
@@ -75,7 +75,7 @@ def ingest_at(url: str, people: int, days: float) -> tuple[str, list[str], bool]
     store = Store.open(url)
     folder = Path(url).parent / "coco"
     source = write_coco(true_people(people), folder, "train")
-    done = ingest_annotations(Context(store, CONFIG, in_process=True), replace(source, dataset="coco"))
+    done = IngestAnnotations(replace(source, dataset="coco")).run(Context(store, CONFIG, in_process=True))
     return done.key, list(done.record.reads), done.reused
 
 

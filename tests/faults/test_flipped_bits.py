@@ -17,7 +17,7 @@ from infra.store import Store
 from infra.tables import live_files, read
 from schemas.errors import DamagedError
 from tasks.engine.context import Context
-from tasks.report.stage import report
+from tasks.report.stage import Report
 from tests.faults import process
 from tests.faults.flips import Readers, drawn, kind_of, summary
 from tests.faults.prepared import Prepared
@@ -58,7 +58,7 @@ def small(tmp_path: Path) -> Store:
         helpers.run(store, name)
     rounds.begin(store, "micro", policy)
     rounds.open_round(store, "micro", 1)
-    report(Context(store, micro.CONFIG), facts(promoted=False))
+    Report(facts(promoted=False)).run(Context(store, micro.CONFIG))
     for number in range(1, 5):  # so that the log has a checkpoint
         rounds.keep(store, "micro", number, "its gates do not hold")
         rounds.close_round(store, "micro", number)

@@ -20,8 +20,8 @@ from infra.stages import find
 from infra.store import Store
 from infra.tables import live_files, read
 from schemas.tables import TABLES
-from tasks.rows.models import model_of
 from tasks.engine.training_worker import CHECKPOINT, RunFolder
+from tasks.rows.models import model_of
 from tests.faults import process
 from tests.tasks.conftest import MicroStore
 

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from schemas.config.training import AlignConfig
+from tasks.engine.loop import Training
 from tasks.train import align as module
 from tasks.train.align import AlignRecipe, PreferencePairs
 from tasks.train.data import timesteps, unit_noise
-from tasks.engine.loop import Training
 from tests.tasks.train.alignment import AS_THEY_ARE, CROPS, PAIRS, STEPS, random_pairs, recipe, settings
 
 

@@ -24,16 +24,16 @@ from schemas.ids import Target
 from schemas.profiles import paper
 from schemas.progress import SilentProgress
 from tasks.engine.context import Context
-from tasks.evaluation.published import evaluate_published
-from tasks.generate import generate
+from tasks.evaluation.published import EvaluatePublished
+from tasks.generate import Generate
 from tasks.import_model import import_model
-from tasks.ingest.annotated import ingest_annotations
+from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
-from tasks.pair import pair
+from tasks.pair import Pair
 from tasks.rows.models import load_policy as store_policy
 from tasks.rows.models import model_of
-from tasks.score import score
-from tasks.train.align_stage import align
+from tasks.score import Score
+from tasks.train.align import Align
 from tests.parity.rules import HRNET_GAINS, published_order, state
 from tests.samples.humandata import write_humandata
 from tests.samples.scorehypo import write_scorehypo
@@ -137,7 +137,7 @@ def test_from_published_files_to_published_files(tmp_path: Path) -> None:
     models = {name: import_model(here, path) for name, path in files.items()}
     raw = import_model(here, files["adhmr"], "raw")
 
-    keys = {name: ingest_annotations(here, source, config.body).key for name, source in samples(tmp_path).items()}
+    keys = {name: IngestAnnotations(source, config.body).run(here).key for name, source in samples(tmp_path).items()}
     assert len(read(here.store, "failures")) == 0
     training = ("3dpw", "human36m", "insta")
     targets = [Target(name, "train") for name in training]
@@ -145,29 +145,24 @@ def test_from_published_files_to_published_files(tmp_path: Path) -> None:
     rules = Counter(read(here.store, "instances", stage_keys=ingests).column("crop_rule").to_pylist())
     print("crops by rule:", dict(rules))
 
-    made = generate(here, ingests, targets, models["adhmr"], config.generate).key
-    scores = score(here, made, ingests, models["hmr_scorer"]).key
-    pairs = pair(here, made, scores, config.pair, ingests).key
+    made = Generate(ingests, targets, models["adhmr"], config.generate).run(here).key
+    scores = Score(made, ingests, models["hmr_scorer"]).run(here).key
+    pairs = Pair(made, scores, config.pair, ingests).run(here).key
     strategies = Counter(read(here.store, "pairs", stage_keys=[pairs]).column("strategy").to_pylist())
     print("pairs:", dict(strategies))
     assert set(strategies) == {"label_wins", "top_bottom"}
     assert sum(strategies.values()) == 3 * PEOPLE
 
-    aligned = model_of(here.store, align(here, keys["3dpw"], pairs, raw, raw, data_keys=ingests, target=targets[0]).key)
+    aligned = model_of(
+        here.store, Align(keys["3dpw"], pairs, raw, raw, people=ingests, target=targets[0]).run(here).key
+    )
     assert aligned != raw
 
     for name, protocol in (("3dpw", "3dpw"), ("human36m", "human36m")):
         for scorer in (models["scorenet"], models["hmr_scorer"]):
-            result = evaluate_published(
-                here,
-                [keys[f"{name} test"]],
-                Target(name, "test"),
-                aligned,
-                scorer,
-                HYPOTHESES,
-                protocol,
-                "tiny",  # type: ignore[arg-type]
-            )
+            result = EvaluatePublished(
+                (keys[f"{name} test"],), Target(name, "test"), aligned, scorer, HYPOTHESES, protocol, "tiny"
+            ).run(here)
             rows = read(here.store, "metrics", stage_keys=[result.key]).to_pylist()
             figures = {row["name"]: row["value"] for row in rows}
             assert figures["published_min_mpvpe"] <= figures["published_select_mpvpe"]

@@ -18,9 +18,11 @@ from infra.tables import read
 from models.bodies import load_body
 from schemas.errors import DataError
 from schemas.tables import LABEL_AS_SAMPLE, build, matrix
-from tasks.clean import best_share, given_labels, keep, pseudo_label, pseudo_label_spec, score_labels, swaps
+from tasks.clean.filtering import Keep, ScoreLabels, best_share
+from tasks.clean.given import GivenLabels
 from tasks.clean.names import INCOMPLETE
-from tasks.generate import generate
+from tasks.clean.pseudo import PseudoLabel, swaps
+from tasks.generate import Generate
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
 from tasks.rows.instances import labelled_crops, load_instances
 from tasks.rows.metrics import read_metrics
@@ -33,9 +35,11 @@ TARGETS = [micro.WILD_TRAIN]
 
 
 def labelled(micro_store: MicroStore, swap_share: float = 0.0) -> str:
-    return pseudo_label(
-        micro_store.context, [micro_store.ingest_key], TARGETS, micro_store.policy, swap_share, seed=3
-    ).key
+    return (
+        PseudoLabel((micro_store.ingest_key,), TARGETS, micro_store.policy, swap_share, seed=3)
+        .run(micro_store.context)
+        .key
+    )
 
 
 def scored_as(micro_store: MicroStore, label_key: str, scores: dict[str, float]) -> str:
@@ -82,11 +86,11 @@ def test_the_best_share_is_kept(scores: np.ndarray, share: float) -> None:
 def test_pseudo_labels_are_bodies_that_fit_the_zero_noise_hypothesis(micro_store: MicroStore) -> None:
     keys = [micro_store.ingest_key]
     key = labelled(micro_store)
-    assert key == pseudo_label_spec(micro_store.context, keys, TARGETS, micro_store.policy).key
+    assert key == PseudoLabel(keys, TARGETS, micro_store.policy).spec(micro_store.context).key
     rows = read(micro_store.store, "labels", stage_keys=[key]).sort_by("instance_id")
     assert set(rows.column("label_kind").to_pylist()) == {"pseudo"}
     assert set(rows.column("label_set").to_pylist()) == {"pseudo"}
-    made = generate(micro_store.context, keys, TARGETS, micro_store.policy, micro.CONFIG.generate).key
+    made = Generate(keys, TARGETS, micro_store.policy, micro.CONFIG.generate).run(micro_store.context).key
     hypotheses = read_hypotheses(micro_store.store, made, generated_ids(micro_store.store, made)).hypotheses
     np.testing.assert_allclose(matrix(rows, "twist"), hypotheses.twists[:, 0].reshape(-1, 46), atol=1e-4)
     np.testing.assert_allclose(matrix(rows, "betas"), hypotheses.betas[:, 0], atol=1e-4)
@@ -121,7 +125,7 @@ def test_a_perfect_score_finds_every_swap(micro_store: MicroStore) -> None:
     rows = read(micro_store.store, "labels", stage_keys=[key]).to_pylist()
     bad = {row["instance_id"] for row in rows if row["label_set"] == "pseudo-swapped"}
     scores = {row["instance_id"]: 0.2 if row["instance_id"] in bad else 0.8 for row in rows}
-    result = keep(micro_store.context, key, scored_as(micro_store, key, scores), keep_share=0.75)
+    result = Keep(key, scored_as(micro_store, key, scores), share=0.75).run(micro_store.context)
     assert result.record.tally == Tally(ok=18, filtered=6)
     kept = read(micro_store.store, "labels", stage_keys=[result.key])
     dropped = read(micro_store.store, "failures", stage_keys=[result.key]).to_pylist()
@@ -144,28 +148,28 @@ def test_a_perfect_score_finds_every_swap(micro_store: MicroStore) -> None:
 def test_kept_and_dropped_are_all_and_can_be_trained_on(micro_store: MicroStore) -> None:
     keys = [micro_store.ingest_key]
     key = labelled(micro_store)
-    scored = score_labels(micro_store.context, keys, key, micro_store.scorer).key
+    scored = ScoreLabels(keys, key, micro_store.scorer).run(micro_store.context).key
     rows = read(micro_store.store, "scores", stage_keys=[scored])
     assert set(rows.column("sample_index").to_pylist()) == {LABEL_AS_SAMPLE}
     assert set(rows.column("generation_id").to_pylist()) == {key}
-    result = keep(micro_store.context, key, scored)
+    result = Keep(key, scored).run(micro_store.context)
     kept = read(micro_store.store, "labels", stage_keys=[result.key]).column("instance_id").to_pylist()
     dropped = read(micro_store.store, "failures", stage_keys=[result.key]).column("id").to_pylist()
     assert sorted(kept + dropped) == sorted(rows.column("instance_id").to_pylist())
     assert len(kept) == round(micro.CONFIG.clean.keep_share * 24)
     assert not [metric for metric in read_metrics(micro_store.store, result.key) if metric.name == "auc"]
     assert len(labelled_crops(micro_store.store, keys, label_keys=[result.key])) == len(kept)
-    everything = keep(micro_store.context, key, scored, keep_share=1.0)
+    everything = Keep(key, scored, share=1.0).run(micro_store.context)
     assert everything.key != result.key
     assert everything.record.tally == Tally(ok=24)
-    assert keep(micro_store.context, key, scored).reused
+    assert Keep(key, scored).run(micro_store.context).reused
 
 
 def test_labels_without_a_score_are_not_kept(micro_store: MicroStore) -> None:
     key = labelled(micro_store)
     names = read(micro_store.store, "labels", stage_keys=[key]).column("instance_id").to_pylist()
     scored = scored_as(micro_store, key, dict.fromkeys(names[:10], 0.5))
-    result = keep(micro_store.context, key, scored, keep_share=1.0)
+    result = Keep(key, scored, share=1.0).run(micro_store.context)
     assert result.record.tally == Tally(ok=10, filtered=14)
     reasons = read(micro_store.store, "failures", stage_keys=[result.key]).column("reason").to_pylist()
     assert set(reasons) == {"no score"}
@@ -190,30 +194,30 @@ def test_somebodys_own_labels_go_the_same_way(micro_store: MicroStore, tmp_path:
         rows = rows.set_column(rows.schema.get_field_index(name), name, values)
     pq.write_table(rows, path)
     keys = [micro_store.ingest_key]
-    result = given_labels(micro_store.context, keys, str(path))
+    result = GivenLabels(keys, str(path)).run(micro_store.context)
     assert result.record.tally == Tally(ok=22, filtered=1, failed=1)
     failed = {row["id"]: row["reason"] for row in read(micro_store.store, "failures").to_pylist()}
     assert failed == {"wild/train/nobody#0": "no such instance", names[1]: "label of another body"}
     labels = read(micro_store.store, "labels", stage_keys=[result.key])
     assert set(labels.column("label_set").to_pylist()) == {"given"}
     assert set(labels.column("dataset").to_pylist()) == {"wild"}
-    assert given_labels(micro_store.context, keys, str(path)).reused
-    scored = score_labels(micro_store.context, keys, result.key, micro_store.scorer)
+    assert GivenLabels(keys, str(path)).run(micro_store.context).reused
+    scored = ScoreLabels(keys, result.key, micro_store.scorer).run(micro_store.context)
     assert scored.record.tally == Tally(ok=21, filtered=1)
     (left_out,) = read(micro_store.store, "failures", stage_keys=[scored.key]).to_pylist()
     assert (left_out["id"], left_out["reason"]) == (names[2], INCOMPLETE)
-    assert keep(micro_store.context, result.key, scored.key).record.tally.total == 22
+    assert Keep(result.key, scored.key).run(micro_store.context).record.tally.total == 22
 
 
 def test_a_file_that_is_no_table_of_labels(micro_store: MicroStore, tmp_path: Path) -> None:
     rows, path = given_table(micro_store, tmp_path)
     keys = [micro_store.ingest_key]
     with pytest.raises(DataError, match=r"labels.parquet can't be opened"):
-        given_labels(micro_store.context, keys, str(path))
+        GivenLabels(keys, str(path)).run(micro_store.context)
     path.write_text("no parquet at all")
     with pytest.raises(DataError, match=r"labels.parquet is no Parquet file that can be read"):
-        given_labels(micro_store.context, keys, str(path))
+        GivenLabels(keys, str(path)).run(micro_store.context)
     for column in ("instance_id", "betas"):
         pq.write_table(rows.drop_columns([column]), path)
         with pytest.raises(DataError, match=column):
-            given_labels(micro_store.context, keys, str(path))
+            GivenLabels(keys, str(path)).run(micro_store.context)

@@ -13,8 +13,8 @@ from models.statistics import bootstrap_mean, overall_spearman, paired_bootstrap
 from schemas.config.stages import EvaluateConfig
 from schemas.errors import DataError
 from schemas.ids import Target
-from tasks.compare import ERRORS, EvaluationTable, compare, compare_spec, evaluation_table, measure, ranking
-from tasks.evaluate import evaluate
+from tasks.compare import ERRORS, Compare, EvaluationTable, evaluation_table, measure, ranking
+from tasks.evaluate import Evaluate
 from tasks.rows.hypotheses import read_hypotheses
 from tasks.rows.instances import load_instances
 from tasks.rows.metrics import Metric, read_metrics
@@ -139,14 +139,14 @@ def test_stage_on_real_evaluations(micro_store: MicroStore) -> None:
     other = micro.untrained(micro_store.store, "policy", seed=5)
 
     def evaluated(policy: str, targets: tuple[Target, ...] = (WILD, SOURCE)) -> str:
-        return evaluate(context, keys, targets, policy, micro_store.scorer, micro.CONFIG.evaluate).key
+        return Evaluate(keys, targets, policy, micro_store.scorer, micro.CONFIG.evaluate).run(context).key
 
     before, after = evaluated(micro_store.policy), evaluated(other)
-    less = evaluate(context, keys, (WILD, SOURCE), micro_store.policy, None, micro.CONFIG.evaluate, 0.4).key
-    result = compare(context, before, after, {"less_noise": less})
+    less = Evaluate(keys, (WILD, SOURCE), micro_store.policy, None, micro.CONFIG.evaluate, 0.4).run(context).key
+    result = Compare(before, after, {"less_noise": less}).run(context)
     assert not result.reused
-    assert result.key == compare_spec(context, before, after, {"less_noise": less}).key
-    assert compare(context, before, after, {"less_noise": less}).reused
+    assert result.key == Compare(before, after, {"less_noise": less}).spec(context).key
+    assert Compare(before, after, {"less_noise": less}).run(context).reused
     found = {
         (metric.target, metric.name, metric.role): metric for metric in read_metrics(micro_store.store, result.key)
     }
@@ -163,15 +163,15 @@ def test_stage_on_real_evaluations(micro_store: MicroStore) -> None:
 
     only_wild = evaluated(other, targets=(WILD,))
     with pytest.raises(DataError, match="evaluation of after has no instance of source/test"):
-        compare(context, before, only_wild, {})
+        Compare(before, only_wild, {}).run(context)
     with pytest.raises(DataError, match="no finished evaluation"):
-        compare(context, micro_store.ingest_key, after, {})
+        Compare(micro_store.ingest_key, after, {}).run(context)
 
 
 def test_diversity_is_the_spread_of_the_random_samples(micro_store: MicroStore) -> None:
     keys = [micro_store.ingest_key]
     config = micro.CONFIG.evaluate
-    key = evaluate(micro_store.context, keys, [WILD], micro_store.policy, micro_store.scorer, config).key
+    key = Evaluate(keys, (WILD,), micro_store.policy, micro_store.scorer, config).run(micro_store.context).key
     read_back = evaluation_table(micro_store.store, key)[WILD]
     found = load_instances(micro_store.store, keys, read_back.ids)
     made = read_hypotheses(micro_store.store, key, read_back.ids).hypotheses

@@ -13,12 +13,12 @@ from models.bodies import load_body
 from models.cameras import camera_from_uvd
 from models.kinematics import solve_rotations
 from schemas.config.stages import EvaluateConfig
-from tasks.evaluate import NO_LABEL, ErrorMeter, evaluate, evaluate_spec
-from tasks.generate import generate
+from tasks.evaluate import NO_LABEL, ErrorMeter
+from tasks.generate import Generate
 from tasks.pair import read_scores
 from tasks.rows.hypotheses import Hypotheses, generated_ids, read_hypotheses
 from tasks.rows.instances import load_instances
-from tasks.score import score
+from tasks.score import Score
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -33,8 +33,8 @@ Evaluate = Callable[..., StageRecord]
 def run(micro_store: MicroStore) -> Evaluate:
     def evaluated(config: EvaluateConfig = CONFIG, temperature: float = 1.0, targets: object = TARGETS) -> StageRecord:
         arguments = ([micro_store.ingest_key], targets, micro_store.policy, micro_store.scorer, config, temperature)
-        result = evaluate(micro_store.context, *arguments)  # type: ignore[arg-type]
-        assert result.key == evaluate_spec(micro_store.context, *arguments).key  # type: ignore[arg-type]
+        result = Evaluate(*arguments).run(micro_store.context)  # type: ignore[arg-type]
+        assert result.key == Evaluate(*arguments).spec(micro_store.context).key  # type: ignore[arg-type]
         return result.record
 
     return evaluated
@@ -111,8 +111,8 @@ def test_the_label_itself_has_no_error(micro_store: MicroStore) -> None:
 
 def test_same_samples_and_scores_as_the_stages_of_a_round(micro_store: MicroStore, run: Evaluate) -> None:
     key, context, keys = run().stage_key, micro_store.context, [micro_store.ingest_key]
-    made = generate(context, keys, TARGETS, micro_store.policy, CONFIG.generate).key
-    scored = score(context, made, keys, micro_store.scorer).key
+    made = Generate(keys, TARGETS, micro_store.policy, CONFIG.generate).run(context).key
+    scored = Score(made, keys, micro_store.scorer).run(context).key
     ids = generated_ids(micro_store.store, key)
     assert ids == generated_ids(micro_store.store, made)
     for name in ("uvd", "twists", "betas", "root_depth"):
@@ -128,8 +128,8 @@ def test_same_samples_and_scores_as_the_stages_of_a_round(micro_store: MicroStor
 def test_without_a_scorer_all_but_the_scores_is_the_same(micro_store: MicroStore, run: Evaluate) -> None:
     with_scores = run()
     arguments = ([micro_store.ingest_key], TARGETS, micro_store.policy, None, CONFIG)
-    bare = evaluate(micro_store.context, *arguments)  # type: ignore[arg-type]
-    assert bare.key == evaluate_spec(micro_store.context, *arguments).key != with_scores.stage_key  # type: ignore[arg-type]
+    bare = Evaluate(*arguments).run(micro_store.context)  # type: ignore[arg-type]
+    assert bare.key == Evaluate(*arguments).spec(micro_store.context).key != with_scores.stage_key  # type: ignore[arg-type]
     assert bare.record.models == (micro_store.policy,)
     assert bare.record.rows == {**with_scores.rows, "scores": 0}
     one, other = (

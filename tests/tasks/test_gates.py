@@ -11,10 +11,10 @@ from schemas.config.stages import GateConfig
 from schemas.errors import DataError
 from schemas.ids import Target
 from tasks.gates import all_passed, gates_before_promotion, gates_before_training, margins_of, why_not
-from tasks.generate import generate
-from tasks.pair import pair
+from tasks.generate import Generate
+from tasks.pair import Pair
 from tasks.rows.metrics import Metric
-from tasks.score import score
+from tasks.score import Score
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -107,8 +107,8 @@ def test_before_training(changes: dict[str, object], names: list[str]) -> None:
 
 def test_margins_are_those_of_the_pairs(micro_store: MicroStore) -> None:
     context, keys = micro_store.context, [micro_store.ingest_key]
-    made = generate(context, keys, [micro.WILD_TRAIN], micro_store.policy, micro.CONFIG.generate).key
-    scored = score(context, made, keys, micro_store.scorer).key
-    margins = margins_of(micro_store.store, pair(context, made, scored, micro.CONFIG.pair).key)
+    made = Generate(keys, (micro.WILD_TRAIN,), micro_store.policy, micro.CONFIG.generate).run(context).key
+    scored = Score(made, keys, micro_store.scorer).run(context).key
+    margins = margins_of(micro_store.store, Pair(made, scored, micro.CONFIG.pair).run(context).key)
     assert margins.shape == (24,)
     assert (margins > 0).all()

@@ -23,7 +23,7 @@ from tasks import generate as module
 from tasks.engine.context import Context
 from tasks.engine.sharded import do_shard
 from tasks.engine.worker import microbatches
-from tasks.generate import GenerateWorker, HypothesisMaker, generate, generate_spec
+from tasks.generate import Generate, GenerateWorker, HypothesisMaker
 from tasks.rows.hypotheses import Hypotheses, generated_ids, read_hypotheses
 from tasks.rows.instances import Instances, load_instances
 from tasks.rows.models import load_policy
@@ -46,7 +46,11 @@ def threads_of_an_actor() -> Iterator[None]:
 
 
 def run(micro_store: MicroStore, config: GenerateConfig = CONFIG, round_seed: int | None = None) -> str:
-    return generate(micro_store.context, [micro_store.ingest_key], TARGETS, micro_store.policy, config, round_seed).key
+    return (
+        Generate((micro_store.ingest_key,), TARGETS, micro_store.policy, config, round_seed)
+        .run(micro_store.context)
+        .key
+    )
 
 
 def instances_of(micro_store: MicroStore) -> Instances:
@@ -67,7 +71,7 @@ def parquet_files(store: Store, table: str) -> dict[str, bytes]:
 
 def test_every_instance_has_every_sample_and_a_plausible_depth(micro_store: MicroStore) -> None:
     key = run(micro_store)
-    spec = generate_spec(micro_store.context, [micro_store.ingest_key], TARGETS, micro_store.policy, CONFIG)
+    spec = Generate((micro_store.ingest_key,), TARGETS, micro_store.policy, CONFIG).spec(micro_store.context)
     assert key == spec.key
     rows = read(micro_store.store, "hypotheses")
     assert len(rows) == 24 * 5
@@ -78,12 +82,12 @@ def test_every_instance_has_every_sample_and_a_plausible_depth(micro_store: Micr
     assert stored.hypotheses.uvd.shape == (24, 5, 29, 3)
     np.testing.assert_allclose(np.linalg.norm(stored.hypotheses.twists, axis=-1), 1, atol=1e-5)
     assert (stored.hypotheses.root_depth > 0).all()
-    assert generate(micro_store.context, [micro_store.ingest_key], TARGETS, micro_store.policy, CONFIG).reused
+    assert Generate((micro_store.ingest_key,), TARGETS, micro_store.policy, CONFIG).run(micro_store.context).reused
 
 
 def test_labelled_instances_get_the_depth_of_their_label(micro_store: MicroStore) -> None:
     keys = [micro_store.ingest_key]
-    key = generate(micro_store.context, keys, [micro.SOURCE_TEST], micro_store.policy, CONFIG).key
+    key = Generate(keys, (micro.SOURCE_TEST,), micro_store.policy, CONFIG).run(micro_store.context).key
     ids = generated_ids(micro_store.store, key)
     stored = read_hypotheses(micro_store.store, key, ids)
     truth = load_instances(micro_store.store, keys, ids).root_depth
@@ -145,7 +149,7 @@ def test_a_shard_made_again_alone_has_the_same_bits(micro_store: MicroStore, tmp
     key = run(micro_store)
     store = micro_store.store
     keys = [micro_store.ingest_key]
-    spec = generate_spec(micro_store.context, keys, TARGETS, micro_store.policy, CONFIG)
+    spec = Generate(keys, TARGETS, micro_store.policy, CONFIG).spec(micro_store.context)
     worker = GenerateWorker(store, keys, micro_store.policy, CONFIG, "tiny", key, 0, "sample", 1, "cpu")
     again = Store.open(tmp_path / "again")
     receipt = do_shard(again, spec, worker, cut(generated_ids(store, key), CONFIG.shard_size)[1], ["hypotheses"])
@@ -166,7 +170,7 @@ def test_one_actor_and_two_give_the_same_bits(shared_micro_store: MicroStore, tm
             copy = copy_called(str(actors))
             ray = micro.CONFIG.ray.model_copy(update={"actors": actors, "cpus_per_actor": 0.5})
             context = Context(copy.store, micro.CONFIG.model_copy(update={"ray": ray}))
-            generate(context, [copy.ingest_key], TARGETS, copy.policy, CONFIG)
+            Generate((copy.ingest_key,), TARGETS, copy.policy, CONFIG).run(context)
             assert parquet_files(copy.store, "hypotheses") == expected
 
 

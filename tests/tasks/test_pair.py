@@ -10,11 +10,11 @@ from infra.tables import read
 from schemas.config.stages import PairConfig
 from schemas.errors import ConfigError
 from schemas.tables import LABEL_AS_SAMPLE, matrix
-from tasks.generate import generate
-from tasks.pair import IDENTICAL, MARGIN, SCORES_EQUAL, choose_pairs, pair, pair_spec, read_scores
+from tasks.generate import Generate
+from tasks.pair import IDENTICAL, MARGIN, SCORES_EQUAL, Pair, choose_pairs, read_scores
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
 from tasks.rows.instances import instance_ids, load_instances
-from tasks.score import score
+from tasks.score import Score
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -93,13 +93,13 @@ def test_random_pairs_do_not_look_at_scores() -> None:
 @pytest.fixture
 def keys(micro_store: MicroStore) -> tuple[str, str]:
     context, ingests = micro_store.context, [micro_store.ingest_key]
-    made = generate(context, ingests, [micro.WILD_TRAIN], micro_store.policy, micro.CONFIG.generate).key
-    return made, score(context, made, ingests, micro_store.scorer).key
+    made = Generate(ingests, (micro.WILD_TRAIN,), micro_store.policy, micro.CONFIG.generate).run(context).key
+    return made, Score(made, ingests, micro_store.scorer).run(context).key
 
 
 def test_rows_hold_what_training_needs(micro_store: MicroStore, keys: tuple[str, str]) -> None:
-    result = pair(micro_store.context, *keys, PairConfig(pairs_per_instance=2))
-    assert result.key == pair_spec(micro_store.context, *keys, PairConfig(pairs_per_instance=2)).key
+    result = Pair(*keys, PairConfig(pairs_per_instance=2)).run(micro_store.context)
+    assert result.key == Pair(*keys, PairConfig(pairs_per_instance=2)).spec(micro_store.context).key
     rows = read(micro_store.store, "pairs", stage_keys=[result.key])
     ids = generated_ids(micro_store.store, keys[0])
     made = read_hypotheses(micro_store.store, keys[0], ids).hypotheses
@@ -115,11 +115,11 @@ def test_rows_hold_what_training_needs(micro_store: MicroStore, keys: tuple[str,
         assert (rows.column(f"{side}_score").to_numpy()[::2] == best).all()
     margin = rows.column("winner_score").to_numpy() - rows.column("loser_score").to_numpy()
     assert (rows.column("margin").to_numpy() == margin).all()
-    assert pair(micro_store.context, *keys, PairConfig(pairs_per_instance=2)).reused
+    assert Pair(*keys, PairConfig(pairs_per_instance=2)).run(micro_store.context).reused
 
 
 def test_instances_without_a_pair_are_filtered_with_a_reason(micro_store: MicroStore, keys: tuple[str, str]) -> None:
-    result = pair(micro_store.context, *keys, PairConfig(least_margin=0.99))
+    result = Pair(*keys, PairConfig(least_margin=0.99)).run(micro_store.context)
     assert (result.record.tally.ok, result.record.tally.filtered) == (0, 24)
     rows = read(micro_store.store, "failures", stage_keys=[result.key]).to_pylist()
     assert {(row["outcome"], row["reason"]) for row in rows} == {("filtered", MARGIN)}
@@ -130,12 +130,12 @@ def test_instances_without_a_pair_are_filtered_with_a_reason(micro_store: MicroS
 @pytest.mark.slow
 def test_labels_win_in_their_share_of_the_instances(micro_store: MicroStore) -> None:
     context, ingests, target = micro_store.context, [micro_store.ingest_key], micro.SOURCE_TRAIN
-    made = generate(context, ingests, [target], micro_store.policy, micro.CONFIG.generate).key
-    scores = score(context, made, ingests, micro_store.scorer).key
+    made = Generate(ingests, (target,), micro_store.policy, micro.CONFIG.generate).run(context).key
+    scores = Score(made, ingests, micro_store.scorer).run(context).key
     config = PairConfig(pairs_per_instance=2, label_wins_share=0.5)
     with pytest.raises(ConfigError, match="no ingest to take labels from"):
-        pair(context, made, scores, config)
-    result = pair(context, made, scores, config, ingests)
+        Pair(made, scores, config).run(context)
+    result = Pair(made, scores, config, ingests).run(context)
     rows = read(micro_store.store, "pairs", stage_keys=[result.key]).to_pylist()
     won = {row["instance_id"] for row in rows if row["winner"] == LABEL_AS_SAMPLE}
     ids = instance_ids(micro_store.store, ingests, [target])
@@ -152,9 +152,9 @@ def test_labels_win_in_their_share_of_the_instances(micro_store: MicroStore) -> 
         assert row["loser"] in np.argsort(given[place])[:2]
     assert len(rows) == 2 * len(ids)
     # not where nobody knows the body
-    wild = generate(context, ingests, [micro.WILD_TRAIN], micro_store.policy, micro.CONFIG.generate).key
-    wild_scores = score(context, wild, ingests, micro_store.scorer).key
-    unlabelled = pair(context, wild, wild_scores, config, ingests)
+    wild = Generate(ingests, (micro.WILD_TRAIN,), micro_store.policy, micro.CONFIG.generate).run(context).key
+    wild_scores = Score(wild, ingests, micro_store.scorer).run(context).key
+    unlabelled = Pair(wild, wild_scores, config, ingests).run(context)
     assert set(read(micro_store.store, "pairs", stage_keys=[unlabelled.key]).column("strategy").to_pylist()) == {
         "top_bottom"
     }

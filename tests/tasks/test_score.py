@@ -12,12 +12,12 @@ from models.hmr_scorer import HMRScorer
 from schemas.config.stages import ScoreConfig
 from schemas.errors import DataError
 from tasks import score as module
-from tasks.generate import generate
+from tasks.generate import Generate
 from tasks.pair import read_scores
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
 from tasks.rows.instances import load_instances
 from tasks.rows.models import load_scorer
-from tasks.score import HypothesisScorer, score, score_spec
+from tasks.score import HypothesisScorer, Score
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -29,9 +29,11 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 @pytest.fixture
 def generated(micro_store: MicroStore) -> str:
     context = micro_store.context
-    return generate(
-        context, [micro_store.ingest_key], [micro.WILD_TRAIN], micro_store.policy, micro.CONFIG.generate
-    ).key
+    return (
+        Generate((micro_store.ingest_key,), (micro.WILD_TRAIN,), micro_store.policy, micro.CONFIG.generate)
+        .run(context)
+        .key
+    )
 
 
 def arrays(micro_store: MicroStore, generated: str) -> Arrays:
@@ -50,8 +52,8 @@ def mirrored(crops: np.ndarray, uvd: np.ndarray, twists: np.ndarray) -> Arrays:
 
 def test_stage_gives_what_the_scorer_gives(micro_store: MicroStore, generated: str) -> None:
     keys = [micro_store.ingest_key]
-    result = score(micro_store.context, generated, keys, micro_store.scorer)
-    assert result.key == score_spec(micro_store.context, generated, keys, micro_store.scorer).key
+    result = Score(generated, keys, micro_store.scorer).run(micro_store.context)
+    assert result.key == Score(generated, keys, micro_store.scorer).spec(micro_store.context).key
     ids = generated_ids(micro_store.store, generated)
     stored = read_scores(micro_store.store, result.key, ids, np.arange(5))
     direct = HypothesisScorer(load_scorer(micro_store.store, micro_store.scorer), micro.CONFIG.score)
@@ -121,7 +123,7 @@ def test_scores_that_are_not_finite_are_failures(
         return scorer
 
     monkeypatch.setattr(module, "load_scorer", load)
-    result = score(micro_store.context, generated, [micro_store.ingest_key], micro_store.scorer)
+    result = Score(generated, (micro_store.ingest_key,), micro_store.scorer).run(micro_store.context)
     failed = read(micro_store.store, "failures", stage_keys=[result.key]).to_pylist()
     assert [(row["id"], row["reason"]) for row in failed] == [("wild/train/00000003#0", "not finite")]
     assert result.record.tally.ok == 23

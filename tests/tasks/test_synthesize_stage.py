@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.store import Store
-from tasks.synthesize.stage import TARGETS, synthesize, synthesize_spec, synthetic_sources
+from tasks.synthesize.stage import TARGETS, Synthesize, synthetic_sources
 from tests.tasks.ingest.pictures import Heard, context
 
 pytestmark = pytest.mark.slow
@@ -29,8 +29,8 @@ def folder_files(store: Store) -> dict[str, bytes]:
 
 def test_folders_hold_what_the_configuration_says(tmp_path: Path) -> None:
     ctx = context(tmp_path / "store")
-    result = synthesize(ctx)
-    assert result.key == synthesize_spec(ctx).key
+    result = Synthesize().run(ctx)
+    assert result.key == Synthesize().spec(ctx).key
     assert result.record.tally.ok == 156
     assert result.record.rows == {"failures": 0}
     for target, source in zip(TARGETS, synthetic_sources(ctx, result.key), strict=True):
@@ -45,15 +45,15 @@ def test_folders_hold_what_the_configuration_says(tmp_path: Path) -> None:
         assert (source.labels is None) == (str(target) == "wild/train")
         if source.labels:
             assert len(pq.read_table(source.labels)) == count
-    assert synthesize(ctx).reused
+    assert Synthesize().run(ctx).reused
 
 
 def test_seed_and_numbers_make_another_key_and_ray_does_not(tmp_path: Path) -> None:
-    base = synthesize_spec(context(tmp_path / "store")).key
-    assert synthesize_spec(context(tmp_path / "store", synthesize__seed=1)).key != base
-    assert synthesize_spec(context(tmp_path / "store", synthesize__wild_test=13)).key != base
-    assert synthesize_spec(context(tmp_path / "store", body="full")).key != base
-    assert synthesize_spec(context(tmp_path / "store", ray__actors=1)).key == base
+    base = Synthesize().spec(context(tmp_path / "store")).key
+    assert Synthesize().spec(context(tmp_path / "store", synthesize__seed=1)).key != base
+    assert Synthesize().spec(context(tmp_path / "store", synthesize__wild_test=13)).key != base
+    assert Synthesize().spec(context(tmp_path / "store", body="full")).key != base
+    assert Synthesize().spec(context(tmp_path / "store", ray__actors=1)).key == base
 
 
 DRIVER = """
@@ -71,24 +71,24 @@ def test_killed_between_shards_it_goes_on_and_ends_with_the_same_files(tmp_path:
     assert subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == -signal.SIGKILL
     killed, undisturbed = context(tmp_path / "killed"), context(tmp_path / "undisturbed")
     assert not [name for name in folder_files(killed.store) if name.endswith("boxes.csv")]
-    result = synthesize(killed)
+    result = Synthesize().run(killed)
     assert (result.shards_found, result.shards_done) == (3, 4)
-    synthesize(undisturbed)
+    Synthesize().run(undisturbed)
     assert folder_files(killed.store) == folder_files(undisturbed.store)
 
 
 def test_what_was_removed_is_made_again_bit_for_bit(tmp_path: Path) -> None:
     heard = Heard()
     ctx = context(tmp_path / "store", heard)
-    key = synthesize(ctx).key
+    key = Synthesize().run(ctx).key
     before = folder_files(ctx.store)
     ctx.store.remove(f"synthetic/{key[:12]}/wild-test/boxes.csv")
     ctx.store.remove(f"synthetic/{key[:12]}/wild-test/labels.parquet")
-    assert synthesize(ctx).reused
+    assert Synthesize().run(ctx).reused
     assert folder_files(ctx.store) == before
     assert not any("made again" in line for line in heard.lines)
     shutil.rmtree(ctx.store.path("synthetic"))
-    assert synthesize(ctx).reused
+    assert Synthesize().run(ctx).reused
     assert folder_files(ctx.store) == before
     assert sum("made again" in line for line in heard.lines) == len(TARGETS)
 
@@ -96,7 +96,7 @@ def test_what_was_removed_is_made_again_bit_for_bit(tmp_path: Path) -> None:
 def test_records_of_single_pictures_beside_those_of_their_shard_do_no_harm(tmp_path: Path) -> None:
     """So it is after a shard that met an error was tried picture by picture, and later as a whole."""
     ctx = context(tmp_path / "store")
-    key = synthesize(ctx).key
+    key = Synthesize().run(ctx).key
     before = folder_files(ctx.store)
     folder = f"synthetic/{key[:12]}/records/wild-test"
     (name,) = ctx.store.list_files(folder)
@@ -104,5 +104,5 @@ def test_records_of_single_pictures_beside_those_of_their_shard_do_no_harm(tmp_p
     pq.write_table(pq.read_table(io.BytesIO(ctx.store.read_bytes(name))).slice(4, 1), single)
     ctx.store.atomic_write(f"{folder}/00000004-00000004.parquet", single.getvalue())
     ctx.store.remove(f"synthetic/{key[:12]}/wild-test/boxes.csv")
-    synthesize(ctx)
+    Synthesize().run(ctx)
     assert folder_files(ctx.store) == before

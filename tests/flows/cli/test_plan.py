@@ -1,18 +1,22 @@
 """The plan asks the same specs as a run, and knows what can't be known yet."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flows.cli.plan import Looking, Pending, plan_round
+from flows.cli.plan import plan_round
+from flows.run.dry import DryRunner, Pending
 from flows.run.round import coming_round
-from flows.run.runner import Stage
 from infra import rounds
 from infra.stages import commit_rows
 from infra.store import Store
 from schemas.errors import EngineError
 from schemas.profiles import micro
 from tasks.engine.context import Context
+from tasks.engine.stage import Rows, WholeStage
 
 
 @pytest.fixture
@@ -20,39 +24,48 @@ def context(tmp_path: Path) -> Context:
     return Context(Store.open(tmp_path / "store"), micro())
 
 
-def spec_of(context, name, *inputs):  # type: ignore[no-untyped-def]
-    return context.spec(name, 1, {"inputs": [str(value) for value in inputs]})
+@dataclass(frozen=True)
+class One(WholeStage):
+    given: Any
+
+    name = "one"
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        return {"given": str(self.given)}
+
+    def make(self, context: Context) -> Rows:
+        raise AssertionError("a plan works on nothing")
 
 
-ONE = Stage("one", lambda context, *inputs: spec_of(context, "one", *inputs), print)
-TWO = Stage("two", lambda context, *inputs: spec_of(context, "two", *inputs), print)
+class Two(One):
+    name = "two"
 
 
-def verdicts(looking: Looking) -> list[tuple[str, str]]:
-    return [(look.title, look.verdict) for look in looking.looks.values()]
+def verdicts(runner: DryRunner) -> list[tuple[str, str]]:
+    return [(look.title, look.verdict) for look in runner.looks.values()]
 
 
 def test_reuse_resume_run_and_what_waits(context: Context) -> None:
-    looking = Looking(context)
-    first = looking.do(ONE, "a")
-    assert isinstance(looking.do(TWO, (first,), {"deep": [first]}), Pending)
-    assert verdicts(looking) == [("one", "run"), ("two", "run")]
+    runner = DryRunner(context)
+    first = runner.run(One("a"))
+    assert isinstance(runner.run(Two((first, {"deep": [first]}))), Pending)
+    assert verdicts(runner) == [("one", "run"), ("two", "run")]
 
-    commit_rows(context.store, ONE.spec(context, "a"), {})
-    context.store.atomic_write(f"shards/{TWO.spec(context, ONE.spec(context, 'a').key).key}/00000.json", b"{}")
-    looking = Looking(context)
-    first = looking.do(ONE, "a")
-    assert first == ONE.spec(context, "a").key
-    looking.do(TWO, first)
-    looking.do(TWO, "b")
-    assert verdicts(looking) == [("one", "reuse"), ("two", "resume"), ("two", "run")]
+    commit_rows(context.store, One("a").spec(context), {})
+    context.store.atomic_write(f"shards/{Two(One('a').key(context)).key(context)}/00000.json", b"{}")
+    runner = DryRunner(context)
+    first = runner.run(One("a"))
+    assert first == One("a").key(context)
+    runner.run(Two(first))
+    runner.run(Two("b"))
+    assert verdicts(runner) == [("one", "reuse"), ("two", "resume"), ("two", "run")]
 
 
 def test_a_stage_in_two_roles_is_planned_once(context: Context) -> None:
-    looking = Looking(context)
-    looking.do(TWO, looking.do(ONE, "a"), role="before")
-    looking.do(TWO, looking.do(ONE, "a"), role="first policy")
-    assert verdicts(looking) == [("one", "run"), ("two (before)", "run")]
+    runner = DryRunner(context)
+    for role in ("before", "first policy"):
+        runner.run(Two(runner.run(One("a"))), role=role)
+    assert verdicts(runner) == [("one", "run"), ("two (before)", "run")]
 
 
 def test_an_empty_store_is_planned_whole_and_stays_empty(tmp_path: Path) -> None:

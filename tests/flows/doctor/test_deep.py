@@ -18,7 +18,7 @@ from infra.stages import StageSpec
 from infra.store import Store
 from infra.tables import live_files
 from tasks.engine.context import Context
-from tasks.report.stage import report
+from tasks.report.stage import Report
 from tasks.rows.models import model_path
 from tests.infra import helpers
 from tests.tasks import micro
@@ -34,7 +34,7 @@ def store(tmp_path: Path) -> Store:
     policy = micro.untrained(made, "policy")
     rounds.begin(made, "micro", policy)
     rounds.open_round(made, "micro", 1)
-    report(Context(made, micro.CONFIG), facts(promoted=False, policy_before=policy, reference=policy))
+    Report(facts(promoted=False, policy_before=policy, reference=policy)).run(Context(made, micro.CONFIG))
     return made
 
 

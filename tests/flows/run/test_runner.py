@@ -1,9 +1,10 @@
-"""A line that runs: trainings of one stage go side by side where there is room, and end as if they had not."""
+"""The live runner: trainings of one stage go side by side where there is room, and end as if they had not."""
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from prefect import flow
 from prefect.testing.utilities import prefect_test_harness
 
 import flows.run.runner
-from flows.run.runner import Running, Stage
-from infra.stages import StageSpec, commit_rows
+from flows.run.runner import LiveRunner
+from infra.stages import commit_rows
 from infra.store import Store
 from schemas.errors import EngineError
 from schemas.profiles import micro
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
+from tasks.engine.stage import TrainingStage
 from tasks.report.facts import StageRun
 from tasks.rows.models import SavedModel, model_rows
 
@@ -31,49 +33,54 @@ def harness() -> Iterator[None]:
         yield
 
 
-def spec_of(context: Context, word: str) -> StageSpec:
-    return context.spec("toy", 1, {"word": word})
+@dataclass(frozen=True)
+class Toy(TrainingStage):
+    """Commits a model named by its word, after `meet` was called with it."""
 
+    word: str
+    meet: Callable[[str], Any] = field(default=lambda word: None, compare=False)
 
-def training(meet: Callable[[str], Any]) -> Stage:
-    """A stage that commits a model named by its input, after `meet` was called with it."""
+    name = "toy"
 
-    def work(context: Context, word: str) -> StageResult:
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        return {"word": self.word}
+
+    def run(self, context: Context) -> StageResult:
         context.progress.begin("toy", 1, "steps")
-        meet(word)
-        spec = spec_of(context, word)
-        model = SavedModel(word * 4, "policy", f"models/{word}", (), "0" * 64, "{}")
+        self.meet(self.word)
+        spec = self.spec(context)
+        model = SavedModel(self.word * 4, "policy", f"models/{self.word}", (), "0" * 64, "{}")
         return StageResult(commit_rows(context.store, spec, {"models": model_rows(model, spec.key)}), reused=False)
 
-    return Stage("toy", spec_of, work, retries=0)
+    network = optimiser = threads = recipe = None  # type: ignore[assignment]
 
 
 @pytest.fixture
-def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Running:
-    """A line whose Ray is said to have room for two; the stages of these tests need none."""
-    monkeypatch.setattr(Running, "_start_ray", lambda self: None)
+def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LiveRunner:
+    """A runner whose Ray is said to have room for two; the stages of these tests need none."""
+    monkeypatch.setattr(LiveRunner, "_start_ray", lambda self: None)
     monkeypatch.setattr(flows.run.runner, "room_for", lambda needed: 2)
-    return Running(Context(Store.open(tmp_path / "store"), micro()), ExitStack())
+    return LiveRunner(Context(Store.open(tmp_path / "store"), micro()), ExitStack())
 
 
-def models(line: Running, stage: Stage, *words: str) -> tuple[str, ...]:
+def models(runner: LiveRunner, meet: Callable[[str], Any], *words: str) -> tuple[str, ...]:
     @flow
     def one() -> tuple[str, ...]:
-        return line.models(stage, {f"role {word}" if number else "": (word,) for number, word in enumerate(words)})
+        return runner.train({f"role {word}" if number else "": Toy(word, meet) for number, word in enumerate(words)})
 
     return one()
 
 
-def test_two_trainings_run_at_once_and_are_listed_in_order(line: Running) -> None:
+def test_two_trainings_run_at_once_and_are_listed_in_order(runner: LiveRunner) -> None:
     both = threading.Barrier(2)
-    assert models(line, training(lambda word: both.wait(60)), "a", "b") == ("aaaa", "bbbb")
-    keys = [spec_of(line.context, word).key for word in "ab"]
-    assert line.ran == [StageRun("toy", "", keys[0], "run"), StageRun("toy", "role b", keys[1], "run")]
+    assert models(runner, lambda word: both.wait(60), "a", "b") == ("aaaa", "bbbb")
+    keys = [Toy(word).key(runner.context) for word in "ab"]
+    assert runner.ran == [StageRun("toy", "", keys[0], "run"), StageRun("toy", "role b", keys[1], "run")]
 
 
 @pytest.mark.parametrize("words", [("a", "b"), ("a", "a")])
 def test_without_room_or_for_one_and_the_same_work_they_take_turns(
-    line: Running, monkeypatch: pytest.MonkeyPatch, words: tuple[str, str]
+    runner: LiveRunner, monkeypatch: pytest.MonkeyPatch, words: tuple[str, str]
 ) -> None:
     if words[0] != words[1]:
         monkeypatch.setattr(flows.run.runner, "room_for", lambda needed: 1)
@@ -84,11 +91,11 @@ def test_without_room_or_for_one_and_the_same_work_they_take_turns(
         time.sleep(1)  # long enough for the other, if it had begun
         alone.release()
 
-    assert models(line, training(meet), *words) == tuple(word * 4 for word in words)
-    assert len(line.ran) == 2
+    assert models(runner, meet, *words) == tuple(word * 4 for word in words)
+    assert len(runner.ran) == 2
 
 
-def test_one_that_fails_lets_the_other_finish_and_is_raised(line: Running) -> None:
+def test_one_that_fails_lets_the_other_finish_and_is_raised(runner: LiveRunner) -> None:
     failed = threading.Event()
 
     def meet(word: str) -> None:
@@ -98,7 +105,6 @@ def test_one_that_fails_lets_the_other_finish_and_is_raised(line: Running) -> No
         assert failed.wait(60)
 
     with pytest.raises(EngineError, match="no good"):
-        models(line, training(meet), "a", "b")
-    again = training(lambda word: None)
-    assert models(line, again, "a", "b") == ("aaaa", "bbbb")
-    assert [run.state for run in line.ran] == ["run", "reused"]
+        models(runner, meet, "a", "b")
+    assert models(runner, lambda word: None, "a", "b") == ("aaaa", "bbbb")
+    assert [run.state for run in runner.ran] == ["run", "reused"]

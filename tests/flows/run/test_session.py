@@ -12,10 +12,10 @@ import pytest
 import flows.run.session
 from flows.run.holder import this_process
 from flows.run.lease import BusyError, LostLeaseError, holder_of, lease
-from flows.run.pipeline import SYNTHESIZE
 from flows.run.session import session
 from infra.store import Store
 from schemas.errors import StoreError
+from tasks.synthesize.stage import Synthesize
 
 CAMPAIGN = "micro"
 
@@ -53,7 +53,7 @@ def test_a_run_that_has_lost_its_campaign_stops_before_its_next_stage(store: Sto
         heir = replace(this_process("an heir"), token="heir")
         store.atomic_write(f"leases/{CAMPAIGN}/2.json", json.dumps(asdict(heir)).encode())
         with pytest.raises(LostLeaseError, match="was taken over by an heir"):
-            line.do(SYNTHESIZE)
+            line.run(Synthesize())
         assert line.ran == []
         store.remove(f"leases/{CAMPAIGN}/2.json")
 

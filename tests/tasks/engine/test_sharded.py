@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 import uuid
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -90,8 +92,8 @@ def run(store: Store, heard: Heard | None = None, **changes: object) -> StageRes
         "settings": ONE_ACTOR,
         **changes,
     }
-    worker_args = options.pop("worker_args", {})
-    return run_sharded(store, spec(), IDS, 5, Scorer, worker_args, **options)  # type: ignore[arg-type]
+    worker_args: dict[str, Any] = options.pop("worker_args", {})  # type: ignore[assignment]
+    return run_sharded(store, spec(), IDS, 5, partial(Scorer, **worker_args), **options)  # type: ignore[arg-type]
 
 
 def test_runs_and_is_reused(tmp_path: Path) -> None:
@@ -187,7 +189,7 @@ def test_too_many_reported_failures_are_committed_and_stop_every_run(tmp_path: P
     store = Store.open(tmp_path / "store")
     for _ in range(2):
         with pytest.raises(GateError, match="23 of 23 units failed"):
-            run_sharded(store, spec(), IDS, 5, Refusing, {}, tables=["scores"], in_process=True, max_failed_share=0.5)
+            run_sharded(store, spec(), IDS, 5, Refusing, tables=["scores"], in_process=True, max_failed_share=0.5)
     assert set(read(store, "failures").column("reason").to_pylist()) == {"bad picture"}
 
 
@@ -212,7 +214,7 @@ def test_workers_that_break_the_contract_stop_the_stage(tmp_path: Path) -> None:
 
 def test_no_units_at_all(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
-    result = run_sharded(store, spec(), [], 5, Scorer, {}, tables=["scores"], in_process=True, max_failed_share=0.0)
+    result = run_sharded(store, spec(), [], 5, Scorer, tables=["scores"], in_process=True, max_failed_share=0.0)
     assert result.record.units_in == 0
     assert len(read(store, "scores")) == 0
 
@@ -323,8 +325,7 @@ def test_processes_of_ray_are_kept_on_the_cpu_replaced_when_they_die_and_gone_wi
             spec(),
             IDS,
             5,
-            Marker,
-            {"log": str(log), "dies": dies},
+            partial(Marker, log=str(log), dies=dies),
             tables=["scores"],
             **options,  # type: ignore[arg-type]
         )

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,15 @@ from schemas.config.networks import PolicyConfig
 from schemas.config.training import TrainBaseConfig
 from schemas.errors import DataError, EngineError
 from schemas.progress import SilentProgress
+from tasks.engine import training as stage
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
+from tasks.engine.training import train_stage
+from tasks.engine.training_worker import CHECKPOINT, Job, Result, RunFolder, train
 from tasks.rows.instances import labelled_crops
 from tasks.rows.models import load_policy, model_of
-from tasks.engine import training as stage
-from tasks.train.base import BaseRecipe
-from tasks.train.base_stage import build_base, train_base, train_base_spec
+from tasks.train.base import BaseRecipe, TrainBase, build_base
 from tasks.train.data import LabelledCrops
-from tasks.engine.training import train_stage
-from tasks.engine.training_worker import CHECKPOINT, Builder, Job, Result, RunFolder, train
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -87,10 +87,10 @@ def test_trained_once_and_found_again(micro_store: MicroStore) -> None:
     store, key, heard = micro_store.store, micro_store.ingest_key, Heard()
     here = context(store, heard)
     threads = torch.get_num_threads()
-    first = train_base(here, key)
+    first = TrainBase(key).run(here)
     assert torch.get_num_threads() == threads
     assert not first.reused
-    assert first.key == train_base_spec(here, key).key
+    assert first.key == TrainBase(key).spec(here).key
     assert heard.steps == 6
     digest = model_of(store, first.key)
     assert heard.lines[-1].startswith(f"model {digest[:12]}, loss ")
@@ -102,7 +102,7 @@ def test_trained_once_and_found_again(micro_store: MicroStore) -> None:
     manifest = from_bytes(store.read_bytes(f"checkpoints/{digest}.safetensors")).manifest
     last = {row["series"]: row["value"] for row in curves if row["step"] == 6}
     assert manifest.metrics == {"training_steps": 6, **{f"training_{name}": value for name, value in last.items()}}
-    again = train_base(here, key)
+    again = TrainBase(key).run(here)
     assert again.reused
     assert again.record == first.record
     assert heard.lines[-1] == f"train_base: reused, model {digest[:12]} ({first.key[:12]})"
@@ -110,17 +110,17 @@ def test_trained_once_and_found_again(micro_store: MicroStore) -> None:
 
 def test_what_decides_the_key(shared_micro_store: MicroStore) -> None:
     store, key = shared_micro_store.store, shared_micro_store.ingest_key
-    plain = train_base_spec(context(store), key).key
-    assert train_base_spec(Context(store, config(), round=4), key).key == plain
-    assert train_base_spec(context(store, steps=7), key).key != plain
-    assert train_base_spec(context(store), "0" * 64).key != plain
-    assert train_base_spec(context(store), key, micro.SCORER_TRAIN).key != plain
+    plain = TrainBase(key).spec(context(store)).key
+    assert TrainBase(key).spec(Context(store, config(), round=4)).key == plain
+    assert TrainBase(key).spec(context(store, steps=7)).key != plain
+    assert TrainBase("0" * 64).spec(context(store)).key != plain
+    assert TrainBase(key, micro.SCORER_TRAIN).spec(context(store)).key != plain
     more_threads = config().ray.model_copy(update={"threads_per_trainer": 2})
-    assert train_base_spec(Context(store, config().model_copy(update={"ray": more_threads})), key).key != plain
+    assert TrainBase(key).spec(Context(store, config().model_copy(update={"ray": more_threads}))).key != plain
     more_actors = config().ray.model_copy(update={"actors": 9})
-    assert train_base_spec(Context(store, config().model_copy(update={"ray": more_actors})), key).key == plain
+    assert TrainBase(key).spec(Context(store, config().model_copy(update={"ray": more_actors}))).key == plain
     more_trainers = config().ray.model_copy(update={"trainers": 2})
-    assert train_base_spec(Context(store, config().model_copy(update={"ray": more_trainers})), key).key != plain
+    assert TrainBase(key).spec(Context(store, config().model_copy(update={"ray": more_trainers}))).key != plain
 
 
 def test_resumed_from_each_checkpoint_it_is_the_same_model_with_the_same_curves(micro_store: MicroStore) -> None:
@@ -173,10 +173,10 @@ def test_a_group_goes_on_from_one_checkpoint_and_leaves_one_result(micro_store: 
 
 def test_a_training_that_was_over_before_the_kill_is_only_committed(micro_store: MicroStore) -> None:
     store, key = micro_store.store, micro_store.ingest_key
-    spec = train_base_spec(context(store), key)
+    spec = TrainBase(key).spec(context(store))
     result = train(job(micro_store, f"train_base-{spec.key[:16]}"), torch.device("cpu"))
     heard = Heard()
-    done = train_base(context(store, heard), key)
+    done = TrainBase(key).run(context(store, heard))
     assert model_of(store, done.key) == result.model.digest
     assert heard.steps == 0
 
@@ -194,7 +194,7 @@ def test_a_damaged_file_of_an_earlier_run_is_said_and_made_anew(
     micro_store: MicroStore, file: str, sealed: bool
 ) -> None:
     store, key, heard = micro_store.store, micro_store.ingest_key, Heard()
-    spec = train_base_spec(context(store), key)
+    spec = TrainBase(key).spec(context(store))
     run = RunFolder(store, f"train_base-{spec.key[:16]}")
     result = train(job(micro_store, run.name), torch.device("cpu"))
     if file == "checkpoint.pt":
@@ -204,7 +204,7 @@ def test_a_damaged_file_of_an_earlier_run_is_said_and_made_anew(
     elif not sealed:
         store.atomic_write(f"{run.ray_folder}/engine/{file}", b'{"model": ')
     flip(store, f"{run.ray_folder}/engine/{file}")
-    done = train_base(context(store, heard), key)
+    done = TrainBase(key).run(context(store, heard))
     assert model_of(store, done.key) == result.model.digest
     instead = "the training begins anew" if file == "checkpoint.pt" else "the training goes on from its last checkpoint"
     (warning,) = [line for line in heard.lines if "is damaged: " in line]
@@ -216,13 +216,13 @@ def test_a_damaged_file_of_an_earlier_run_is_said_and_made_anew(
 def test_a_loss_that_is_no_number_is_told(micro_store: MicroStore) -> None:
     here = context(micro_store.store, learning_rate=1e30, warmup_steps=0, gradient_clip=1e30)
     with pytest.raises(EngineError, match=r"The loss became (nan|inf) at step \d.*Lower the learning rate"):
-        train_base(here, micro_store.ingest_key)
-    assert find(micro_store.store, train_base_spec(here, micro_store.ingest_key).key) is None
+        TrainBase(micro_store.ingest_key).run(here)
+    assert find(micro_store.store, TrainBase(micro_store.ingest_key).spec(here).key) is None
 
 
 def test_missing_labels_are_told(micro_store: MicroStore) -> None:
     with pytest.raises(DataError, match="24 of 24 instances have no label"):
-        train_base(context(micro_store.store), micro_store.ingest_key, micro.WILD_TRAIN)
+        TrainBase(micro_store.ingest_key, micro.WILD_TRAIN).run(context(micro_store.store))
 
 
 def without_ray(monkeypatch: pytest.MonkeyPatch, training: Callable[[], Exception | None]) -> None:
@@ -236,13 +236,13 @@ def test_a_worker_that_died_too_often_is_told(micro_store: MicroStore, monkeypat
     without_ray(monkeypatch, lambda: WorkerGroupError(text, {}))
     words = "2 more tries .* The last error: The worker process has died. Run again to go on from the last checkpoint"
     with pytest.raises(EngineError, match=words):
-        train_base(context(micro_store.store, in_process=False), micro_store.ingest_key)
+        TrainBase(micro_store.ingest_key).run(context(micro_store.store, in_process=False))
 
 
 def test_a_run_that_ended_with_nothing_is_told(micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch) -> None:
     without_ray(monkeypatch, lambda: None)
     with pytest.raises(EngineError, match="training ended without a model"):
-        train_base(context(micro_store.store, in_process=False), micro_store.ingest_key)
+        TrainBase(micro_store.ingest_key).run(context(micro_store.store, in_process=False))
 
 
 def test_the_one_that_was_first_counts(micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,10 +250,10 @@ def test_the_one_that_was_first_counts(micro_store: MicroStore, monkeypatch: pyt
     store, key, heard = micro_store.store, micro_store.ingest_key, Heard()
 
     def overtaken() -> None:
-        train_base(context(store), key)
+        TrainBase(key).run(context(store))
 
     without_ray(monkeypatch, overtaken)
-    done = train_base(context(store, heard, in_process=False), key)
+    done = TrainBase(key).run(context(store, heard, in_process=False))
     assert done.reused
     assert len(read(store, "models", stage_keys=[done.key])) == 1
 
@@ -264,7 +264,7 @@ import sys
 from infra.store import Store
 from tests.tasks.engine.test_training import *
 here = context(Store.open(sys.argv[1]), in_process=False, **LONG)
-train_on(here, train_base_spec(here, sys.argv[2]), build_killer, ingest_key=sys.argv[2], driver=os.getpid())
+train_on(here, TrainBase(sys.argv[2]).spec(here), build_killer, ingest_key=sys.argv[2], driver=os.getpid())
 """
 
 
@@ -327,10 +327,10 @@ def in_group(store: Store) -> Context:
     return Context(store, config(**LONG).model_copy(update={"ray": ray}), Heard())
 
 
-def train_on(here: Context, spec: StageSpec, build: Builder, **args: Any) -> StageResult:
+def train_on(here: Context, spec: StageSpec, build: Callable[..., Any], **args: Any) -> StageResult:
     optimiser = here.config.train_base.optimiser
     return train_stage(
-        here, spec, build, args, kind="policy", network=here.config.policy, optimiser=optimiser, threads=1
+        here, spec, partial(build, **args), kind="policy", network=here.config.policy, optimiser=optimiser, threads=1
     )
 
 
@@ -338,7 +338,7 @@ def train_fragile(here: Context, key: str) -> StageResult:
     """First a training that refuses its data, then the one whose processes are killed."""
     with pytest.raises(DataError, match="Stage refused: no such thing"):
         train_on(here, StageSpec("refused", 1, {}), refuse, text="no such thing")
-    return train_on(here, train_base_spec(here, key), build_fragile, ingest_key=key)
+    return train_on(here, TrainBase(key).spec(here), build_fragile, ingest_key=key)
 
 
 def assert_same(store: Store, done: StageResult, undisturbed: Store) -> None:
@@ -352,8 +352,8 @@ def assert_same(store: Store, done: StageResult, undisturbed: Store) -> None:
 @pytest.mark.slow
 def test_killed_with_its_driver_and_once_more(micro_store: MicroStore, undisturbed: Store) -> None:
     store, key = micro_store.store, micro_store.ingest_key
-    train_base(context(undisturbed, **LONG), key)
-    spec = train_base_spec(context(store, **LONG), key)
+    TrainBase(key).run(context(undisturbed, **LONG))
+    spec = TrainBase(key).spec(context(store, **LONG))
     run = RunFolder(store, f"train_base-{spec.key[:16]}")
     command = [sys.executable, "-c", DRIVER, store.url, key]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
@@ -374,9 +374,9 @@ def test_killed_with_its_driver_and_once_more(micro_store: MicroStore, undisturb
 def test_killed_in_a_group(micro_store: MicroStore, undisturbed: Store) -> None:
     store, key = micro_store.store, micro_store.ingest_key
     with ray_session(cpus=2):
-        whole = train_base(in_group(undisturbed), key)
+        whole = TrainBase(key).run(in_group(undisturbed))
         assert_same(store, train_fragile(in_group(store), key), undisturbed)
     assert store.read_bytes("killed") == b""
     # the second worker had batches of its own, or two would be one with twice the work
-    train_base(context(store, **LONG), key)
-    assert model_of(store, whole.key) != model_of(store, train_base_spec(context(store, **LONG), key).key)
+    TrainBase(key).run(context(store, **LONG))
+    assert model_of(store, whole.key) != model_of(store, TrainBase(key).spec(context(store, **LONG)).key)

@@ -31,11 +31,11 @@ from tasks.evaluation.measure_published import (
     MEAN_OF_ALL,
     MEAN_OF_BEST,
     OTHER_BODY,
+    MeasurePublished,
     PublishedMeter,
     PublishedWorker,
-    measure_published_spec,
 )
-from tasks.evaluation.published import evaluate_published, evaluate_published_spec
+from tasks.evaluation.published import EvaluatePublished
 from tasks.pair import read_scores
 from tasks.rows.hypotheses import Hypotheses, generated_ids, read_hypotheses
 from tasks.rows.instances import load_instances
@@ -63,10 +63,10 @@ def evaluated(
     """The stage done, and the key of the one that measured."""
     context = Context(held.store, config, in_process=True)
     scorer = held.scorer if scored else None
-    arguments = (context, keys or [held.ingest_key], target, held.policy, scorer, M, protocol, bodies)
-    result = evaluate_published(*arguments)
-    assert result.key == evaluate_published_spec(*arguments).key
-    return result, measure_published_spec(*arguments).key
+    arguments = (tuple(keys or [held.ingest_key]), target, held.policy, scorer, M, protocol, bodies)
+    result = EvaluatePublished(*arguments).run(context)
+    assert result.key == EvaluatePublished(*arguments).key(context)
+    return result, MeasurePublished(*arguments).key(context)
 
 
 def directly(held: MicroStore, key: str, protocol: Order, scored: bool = True) -> dict[str, PublishedAggregates]:
@@ -253,7 +253,7 @@ def test_crops_of_a_size_that_the_policy_does_not_take(micro_store: MicroStore) 
 def test_one_hypothesis_is_too_few(micro_store: MicroStore) -> None:
     context, keys = micro_store.context, [micro_store.ingest_key]
     with pytest.raises(ConfigError, match="needs 2 or more"):
-        evaluate_published(context, keys, TARGET, micro_store.policy, None, 1, "3dpw", "tiny")
+        EvaluatePublished(keys, TARGET, micro_store.policy, None, 1, "3dpw", "tiny").run(context)
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from schemas.errors import ConfigError, DataError
 from schemas.ids import Target
 from tasks.engine.context import Context
 from tasks.evaluate import NO_LABEL
-from tasks.evaluation.score_noised import ERRORS, NOISED, score_noised_spec
-from tasks.evaluation.scorer import GIVEN, evaluate_scorer, evaluate_scorer_spec, given_hypotheses
-from tasks.ingest.hypotheses.stage import ingest_hypotheses
+from tasks.evaluation.score_noised import ERRORS, NOISED, ScoreNoised
+from tasks.evaluation.scorer import GIVEN, EvaluateScorer, given_hypotheses
+from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.rows.metrics import Metric, read_metrics
 from tasks.score import HypothesisScorer
 from tests.models.smplx_file import smplx_arrays
@@ -33,10 +33,10 @@ TARGET = micro.SOURCE_TEST
 
 
 def evaluated(held: MicroStore, target: Target = TARGET, given: str | None = None) -> dict[str, Metric]:
-    arguments = (held.context, [held.ingest_key], target, held.scorer, M, "tiny", given)
-    result = evaluate_scorer(*arguments)
-    assert result.key == evaluate_scorer_spec(*arguments).key
-    assert evaluate_scorer(*arguments).reused
+    stage = EvaluateScorer((held.ingest_key,), target, held.scorer, M, "tiny", given)
+    result = stage.run(held.context)
+    assert result.key == stage.key(held.context)
+    assert stage.run(held.context).reused
     metrics = read_metrics(held.store, result.key)
     assert {metric.model for metric in metrics} == {held.scorer}
     return {metric.name: metric for metric in metrics}
@@ -69,7 +69,7 @@ def assert_published(found: dict[str, Metric], table: dict[str, np.ndarray], nam
 
 def test_noised_labels(micro_store: MicroStore) -> None:
     found = evaluated(micro_store)
-    spec = score_noised_spec(micro_store.context, [micro_store.ingest_key], TARGET, micro_store.scorer, M, "tiny")
+    spec = ScoreNoised((micro_store.ingest_key,), TARGET, micro_store.scorer, M, "tiny").spec(micro_store.context)
     record = find(micro_store.store, spec.key)
     assert record is not None
     assert (record.tally.ok, record.rows["errors"], record.rows["scores"]) == (12, 12 * M, 12 * M)
@@ -97,7 +97,7 @@ def test_only_labels_can_be_noised(micro_store: MicroStore) -> None:
 
 def test_scores_do_not_look_into_the_mirror(micro_store: MicroStore) -> None:
     assert micro_store.context.config.score.mirror
-    spec = score_noised_spec(micro_store.context, [micro_store.ingest_key], TARGET, micro_store.scorer, M, "tiny")
+    spec = ScoreNoised((micro_store.ingest_key,), TARGET, micro_store.scorer, M, "tiny").spec(micro_store.context)
     config = spec.config
     assert isinstance(config, dict)
     assert config["score"].mirror is False
@@ -105,13 +105,13 @@ def test_scores_do_not_look_into_the_mirror(micro_store: MicroStore) -> None:
 
 def test_one_hypothesis_is_too_few(micro_store: MicroStore) -> None:
     with pytest.raises(ConfigError, match="needs 2 or more"):
-        evaluate_scorer(micro_store.context, [micro_store.ingest_key], TARGET, micro_store.scorer, 1, "tiny")
+        EvaluateScorer((micro_store.ingest_key,), TARGET, micro_store.scorer, 1, "tiny").run(micro_store.context)
 
 
 def test_given_hypotheses_with_errors(micro_store: MicroStore, tmp_path: Path) -> None:
     sample, context = Target("sample", "test"), micro_store.context
     assert given_hypotheses(micro_store.store, sample) is None
-    key = ingest_hypotheses(context, write_scorer_cache(true_people(4), tmp_path, *sample)).key
+    key = IngestHypotheses(write_scorer_cache(true_people(4), tmp_path, *sample)).run(context).key
     assert given_hypotheses(micro_store.store, sample) == key
     assert given_hypotheses(micro_store.store, TARGET) is None
     found = evaluated(micro_store, sample, key)
@@ -128,7 +128,7 @@ def _key_of_scores(context: Context, given: str) -> str:
 
 def test_hypotheses_without_errors_are_not_taken(micro_store: MicroStore, tmp_path: Path) -> None:
     source = write_hypothesis_cache(true_people(2), tmp_path / "sample", hypotheses=3)
-    ingest_hypotheses(micro_store.context, source)
+    IngestHypotheses(source).run(micro_store.context)
     assert given_hypotheses(micro_store.store, Target(source.dataset, source.split)) is None
 
 
@@ -148,9 +148,9 @@ def test_labels_of_smplx(micro_store: MicroStore, tmp_path: Path) -> None:
     (folder / "SMPLX_to_J14.pkl").write_bytes(pickle.dumps(regressor))
     key = micro.reingested(micro_store.store, TARGET, as_smplx)
     context, bodies = micro_store.context, str(tmp_path)
-    result = evaluate_scorer(context, [key], TARGET, micro_store.scorer, M, bodies)
+    result = EvaluateScorer((key,), TARGET, micro_store.scorer, M, bodies).run(context)
     metrics = read_metrics(micro_store.store, result.key)
     assert len(metrics) == 24
     assert {metric.n for metric in metrics} == {3}
     with pytest.raises(DataError, match="SMPL-X"):
-        evaluate_scorer(context, [key], TARGET, micro_store.scorer, M, "tiny")
+        EvaluateScorer((key,), TARGET, micro_store.scorer, M, "tiny").run(context)

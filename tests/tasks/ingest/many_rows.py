@@ -14,7 +14,7 @@ import numpy as np
 from infra.ray_session import ray_session
 from infra.store import Store
 from tasks.engine.context import Context
-from tasks.ingest.annotated import ingest_annotations
+from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.samples.humandata import members
 from tests.samples.truth import true_people, write_pictures
@@ -50,7 +50,7 @@ def main() -> None:
     config = micro.CONFIG.model_copy(update={"ingest": micro.CONFIG.ingest.model_copy(update={"shard_size": 500})})
     source = write(folder, rows, pictures)
     with ray_session(cpus=2):
-        result = ingest_annotations(Context(Store.open(str(folder / "store")), config), source, config.body)
+        result = IngestAnnotations(source, config.body).run(Context(Store.open(str(folder / "store")), config))
     assert result.record.tally.ok == rows
     print(f"{rows} rows in {result.record.seconds:.0f} s")
 

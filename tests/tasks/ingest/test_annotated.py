@@ -26,7 +26,7 @@ from schemas.tables import matrix
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
 from tasks.ingest import annotated
-from tasks.ingest.annotated import ingest_annotations
+from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.image.hashes import Known, perceptual_hash
 from tasks.ingest.image.published_crop import cut_published_crop
 from tasks.ingest.people.annotations import AnnotationSource
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.slow
 
 
 def ingest(here: Context, source: AnnotationSource, **options: Any) -> StageResult:
-    return ingest_annotations(here, source, **{"bodies": CONFIG.body, **options})
+    return IngestAnnotations(source, **{"bodies": CONFIG.body, **options}).run(here)
 
 
 def failed(here: Context, result: StageResult) -> Counter[str]:

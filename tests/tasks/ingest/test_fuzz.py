@@ -12,7 +12,7 @@ from infra.store import Store
 from infra.tables import read
 from schemas.errors import DataError
 from tasks.engine.context import Context
-from tasks.ingest.annotated import ingest_annotations
+from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.formats.registry import reader_of
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.samples.coco import write_coco
@@ -79,7 +79,7 @@ def survives(people: list[TruePerson], folder: Path, seed: int) -> None:
     source = (_humandata if seed % 2 else _json)(people, folder, rng)
     here = Context(Store.open(str(folder / "store")), CONFIG, in_process=True)
     try:
-        result = ingest_annotations(here, source, CONFIG.body)
+        result = IngestAnnotations(source, CONFIG.body).run(here)
     except DataError:
         return
     tally = result.record.tally

@@ -25,8 +25,8 @@ from schemas.errors import DataError, GateError
 from schemas.tables import matrix
 from tasks.engine.context import Context
 from tasks.ingest.source.folder import FolderSource
-from tasks.ingest.stage import ingest, ingest_spec
-from tasks.synthesize.stage import synthesize, synthetic_sources
+from tasks.ingest.stage import Ingest
+from tasks.synthesize.stage import Synthesize, synthetic_sources
 from tests.tasks.ingest.pictures import Heard, context, exif, folder, jpeg, noise, source
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -60,7 +60,7 @@ def bad_folder(root: Path) -> FolderSource:
 
 def test_everything_bad_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     given, ctx = bad_folder(tmp_path), context(tmp_path / "store")
-    result = ingest(ctx, [given])
+    result = Ingest((given,)).run(ctx)
     assert result.record.units_in == 18
     assert (result.record.tally.ok, result.record.tally.failed, result.record.tally.crashed) == (11, 7, 0)
     failures = {row["id"]: row for row in read(ctx.store, "failures").to_pylist()}
@@ -82,23 +82,23 @@ def test_more_failures_than_the_gates_allow_stop_the_run_but_are_recorded(tmp_pa
     given, ctx = bad_folder(tmp_path), context(tmp_path / "store", gates__max_failed_share=0.05)
     for _ in range(2):
         with pytest.raises(GateError, match=r"ingest: 7 of 18 units failed"):
-            ingest(ctx, [given])
+            Ingest((given,)).run(ctx)
     assert len(read(ctx.store, "failures")) == 7
 
 
 def test_the_same_folder_is_reused_and_a_changed_one_is_not(tmp_path: Path) -> None:
     given, heard = bad_folder(tmp_path), Heard()
     ctx = context(tmp_path / "store", heard)
-    first = ingest(ctx, [given])
-    assert ingest_spec(ctx, [given]).key == first.key
-    assert ingest(ctx, [given]).reused
+    first = Ingest((given,)).run(ctx)
+    assert Ingest((given,)).spec(ctx).key == first.key
+    assert Ingest((given,)).run(ctx).reused
     assert any(line.startswith("ingest: reused, 11 people") for line in heard.lines)
     (tmp_path / "images" / "good3.jpg").write_bytes(jpeg(noise(90, 70)))
-    changed = ingest_spec(ctx, [given]).key
+    changed = Ingest((given,)).spec(ctx).key
     assert changed != first.key
     with (tmp_path / "boxes.csv").open("a") as file:
         file.write("good4.jpg,0,0,20,20,1\n")
-    again = ingest(ctx, [given])
+    again = Ingest((given,)).run(ctx)
     assert again.key not in (changed, first.key)
     assert again.record.tally.ok == 12
 
@@ -110,7 +110,7 @@ def test_without_boxes_each_whole_picture_is_one_person_and_that_is_said(tmp_pat
     )
     heard = Heard()
     ctx = context(tmp_path / "store", heard)
-    ingest(ctx, [source(tmp_path, boxes=None)])
+    Ingest((source(tmp_path, boxes=None),)).run(ctx)
     rows = {row["instance_id"]: row for row in read(ctx.store, "instances").to_pylist()}
     assert set(rows) == {"mine/train/a.jpg#0", "mine/train/sub/b.jpeg#0"}
     assert rows["mine/train/a.jpg#0"]["box_xywh"] == [0, 0, 60, 80]
@@ -126,7 +126,7 @@ def test_file_names_in_other_scripts_are_kept_and_broken_ones_refused(tmp_path: 
     with open(os.fsencode(tmp_path / "images") + b"/\xff.jpg", "wb") as file:
         file.write(jpeg(noise()))
     ctx = context(tmp_path / "store")
-    ingest(ctx, [source(tmp_path, boxes=None)])
+    Ingest((source(tmp_path, boxes=None),)).run(ctx)
     assert read(ctx.store, "instances").column("instance_id").to_pylist() == [
         "mine/train/ok.jpg#0",
         "mine/train/人 1.jpg#0",
@@ -147,7 +147,7 @@ def test_cameras_and_where_they_came_from(tmp_path: Path) -> None:
         )
     )
     ctx = context(tmp_path / "store")
-    ingest(ctx, [source(tmp_path, "boxes.json")])
+    Ingest((source(tmp_path, "boxes.json"),)).run(ctx)
     rows = read(ctx.store, "instances")
     assert rows.column("instance_id").to_pylist() == [
         f"mine/train/{name}" for name in ("a.jpg#0", "a.jpg#1", "b.jpg#0")
@@ -176,16 +176,16 @@ def test_people_of_one_picture_in_different_shards_leave_one_picture(tmp_path: P
     boxes = "\n".join(f"a.jpg,{number},0,20,30" for number in range(9))
     (tmp_path / "boxes.csv").write_text(f"path,x,y,w,h\n{boxes}\n")
     ctx = context(tmp_path / "store", ingest__shard_size=2)
-    assert ingest(ctx, [source(tmp_path)]).record.rows["images"] == 1
+    assert Ingest((source(tmp_path),)).run(ctx).record.rows["images"] == 1
     assert len(read(ctx.store, "instances")) == 9
 
 
 @pytest.mark.slow
 def test_synthetic_labels_land_on_the_crop(tmp_path: Path) -> None:
     ctx = context(tmp_path / "store")
-    made = synthesize(ctx)
+    made = Synthesize().run(ctx)
     sources = synthetic_sources(ctx, made.key)
-    result = ingest(ctx, sources, (made.key,))
+    result = Ingest(sources, (made.key,)).run(ctx)
     assert result.record.reads == (made.key,)
     assert result.record.tally.ok == made.record.tally.ok == result.record.rows["instances"]
     labels, instances = (read(ctx.store, name).sort_by("instance_id") for name in ("labels", "instances"))
@@ -217,7 +217,7 @@ def test_synthetic_labels_land_on_the_crop(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_label_with_a_nan_costs_its_instance_and_a_table_without_columns_the_ingest(tmp_path: Path) -> None:
     ctx = context(tmp_path / "store")
-    made = synthesize(ctx)
+    made = Synthesize().run(ctx)
     test = next(item for item in synthetic_sources(ctx, made.key) if str(item) == "source/test")
     assert test.labels is not None
     labels = pq.read_table(test.labels)
@@ -227,24 +227,24 @@ def test_a_label_with_a_nan_costs_its_instance_and_a_table_without_columns_the_i
     changed = labels.set_column(place, "betas", pa.array(betas.tolist()))
     pq.write_table(changed, tmp_path / "labels.parquet")
     given = FolderSource(test.images, test.boxes, str(tmp_path / "labels.parquet"), "mine", "test")
-    result = ingest(ctx, [given])
+    result = Ingest((given,)).run(ctx)
     assert (result.record.tally.failed, result.record.rows["labels"]) == (1, len(labels) - 1)
     (failure,) = read(ctx.store, "failures").to_pylist()
     assert (failure["id"], failure["reason"]) == ("mine/test/00000003.jpg#0", "label not finite")
     pq.write_table(changed.drop_columns(["twist"]), tmp_path / "labels.parquet")
     with pytest.raises(DataError, match="lacks the columns twist"):
-        ingest(ctx, [given])
+        Ingest((given,)).run(ctx)
     pq.write_table(
         changed.set_column(place, "betas", pa.array([[0.0] * 16] * len(changed))), tmp_path / "labels.parquet"
     )
     with pytest.raises(DataError, match="column betas: 10 numbers are needed"):
-        ingest(ctx, [given])
+        Ingest((given,)).run(ctx)
 
 
 @pytest.mark.slow
 def test_labels_that_somebody_brings_are_compared_with_the_body(tmp_path: Path) -> None:
     ctx = context(tmp_path / "store")
-    made = synthesize(ctx)
+    made = Synthesize().run(ctx)
     test = next(item for item in synthetic_sources(ctx, made.key) if str(item) == "source/test")
     assert test.labels is not None
     labels = pq.read_table(test.labels)
@@ -253,7 +253,7 @@ def test_labels_that_somebody_brings_are_compared_with_the_body(tmp_path: Path) 
     place = labels.schema.get_field_index("joints")
     changed = labels.set_column(place, "joints", pa.array(joints.reshape(-1, 87).tolist()))
     pq.write_table(changed, tmp_path / "labels.parquet")
-    result = ingest(ctx, [FolderSource(test.images, test.boxes, str(tmp_path / "labels.parquet"), "mine", "test")])
+    result = Ingest((FolderSource(test.images, test.boxes, str(tmp_path / "labels.parquet"), "mine", "test"),)).run(ctx)
     assert (result.record.tally.failed, result.record.rows["labels"]) == (1, len(labels) - 1)
     (failure,) = read(ctx.store, "failures").to_pylist()
     assert (failure["id"], failure["reason"]) == ("mine/test/00000003.jpg#0", "joints disagree")
@@ -276,9 +276,9 @@ def test_a_killed_ingest_goes_on_and_ends_with_the_same_tables(tmp_path: Path, p
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "ADHMR_FAULT_AT": point}, check=False)
     assert done.returncode == -signal.SIGKILL
     killed, undisturbed = (context(tmp_path / name, ingest__shard_size=4) for name in ("killed", "undisturbed"))
-    result = ingest(killed, [given])
+    result = Ingest((given,)).run(killed)
     assert result.shards_found > 0
-    assert ingest(undisturbed, [given]).key == result.key
+    assert Ingest((given,)).run(undisturbed).key == result.key
     for table in ("images", "instances", "failures"):
         assert read(killed.store, table).equals(read(undisturbed.store, table))
 
@@ -288,8 +288,8 @@ def test_on_a_real_ray_with_pictures_behind_a_url(tmp_path: Path) -> None:
     given = bad_folder(tmp_path)
     behind = FolderSource(f"file://{given.images}", f"file://{given.boxes}", None, given.dataset, given.split)
     here, there = context(tmp_path / "here"), context(tmp_path / "there")
-    ingest(here, [given])
-    ingest(Context(there.store, there.config), [behind])
+    Ingest((given,)).run(here)
+    Ingest((behind,)).run(Context(there.store, there.config))
     for table in ("images", "instances", "failures"):
         assert len(read(here.store, table)) > 0
         ours, theirs = read(here.store, table), read(there.store, table)
@@ -300,11 +300,11 @@ def test_on_a_real_ray_with_pictures_behind_a_url(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_store_that_was_moved_is_whole(tmp_path: Path) -> None:
     ctx = context(tmp_path / "store")
-    made = synthesize(ctx)
-    result = ingest(ctx, synthetic_sources(ctx, made.key), (made.key,))
+    made = Synthesize().run(ctx)
+    result = Ingest(synthetic_sources(ctx, made.key), (made.key,)).run(ctx)
     shutil.move(tmp_path / "store", tmp_path / "moved")
     moved = context(Store.open(tmp_path / "moved", create=False))
-    again = synthesize(moved)
+    again = Synthesize().run(moved)
     assert again.reused
-    assert ingest(moved, synthetic_sources(moved, again.key), (again.key,)).key == result.key
+    assert Ingest(synthetic_sources(moved, again.key), (again.key,)).run(moved).key == result.key
     assert all(moved.store.exists(uri) for uri in read(moved.store, "images").column("uri").to_pylist())

@@ -10,10 +10,10 @@ from infra.store import Store
 from infra.tables import read
 from schemas.errors import ConfigError, DataError
 from tasks.engine.context import Context
-from tasks.ingest.annotated import ingest_annotations
+from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.source.contents import contents_of
 from tasks.ingest.source.folder import LINKED_FOLDER, LOCKED_FOLDER, Folder, FolderSource, LeftOut, RefusedError
-from tasks.ingest.stage import ingest, ingest_spec
+from tasks.ingest.stage import Ingest
 from tests.samples.humandata import write_humandata
 from tests.samples.truth import true_people
 from tests.tasks.ingest.pictures import Heard, context, folder, jpeg, noise
@@ -112,7 +112,7 @@ def test_an_ingest_names_what_it_did_not_look_into_and_takes_it_when_told(root: 
     heard = Heard()
     ctx = context(tmp_path / "store", heard)
     given = FolderSource(str(root / "images"), None, None, "mine", "train")
-    first = ingest(ctx, [given])
+    first = Ingest((given,)).run(ctx)
     assert (first.record.tally.ok, first.record.tally.filtered, first.record.tally.failed) == (2, 2, 1)
     rows = {row["id"]: row for row in read(ctx.store, "failures").to_pylist()}
     assert rows["mine/train/linked"]["outcome"] == "filtered"
@@ -120,8 +120,8 @@ def test_an_ingest_names_what_it_did_not_look_into_and_takes_it_when_told(root: 
     assert rows["mine/train/one.jpg#0"]["reason"] == "path leaves the folder"
     assert any("2 linked folders are not followed; the first: away is a link to" in line for line in heard.lines)
     told = FolderSource(str(root / "images"), None, None, "mine", "train", str(root))
-    assert ingest_spec(ctx, [told]).key != first.key
-    second = ingest(ctx, [told])
+    assert Ingest((told,)).spec(ctx).key != first.key
+    second = Ingest((told,)).run(ctx)
     assert (second.record.tally.ok, second.record.tally.filtered, second.record.tally.failed) == (4, 1, 0)
     images = read(ctx.store, "images", stage_keys=[second.key]).to_pylist()
     assert {row["uri"] for row in images} >= {str(root / "images" / "linked" / "c.jpg")}
@@ -133,12 +133,12 @@ def test_annotations_whose_pictures_lie_behind_a_link(tmp_path: Path) -> None:
     (tmp_path / "data" / "images").rename(tmp_path / "elsewhere")
     (tmp_path / "data" / "images").symlink_to("../elsewhere")
     here = Context(Store.open(str(tmp_path / "store")), CONFIG, in_process=True)
-    assert ingest_annotations(here, given, CONFIG.body).record.tally.failed == 2
+    assert IngestAnnotations(given, CONFIG.body).run(here).record.tally.failed == 2
     (first, _) = read(here.store, "failures").to_pylist()
     assert first["reason"] == "path leaves the folder"
     assert "--follow-links DIR takes those that stay within DIR" in first["detail"]
     followed = replace(given, follow_links=str(tmp_path))
-    assert ingest_annotations(here, followed, CONFIG.body).record.tally.ok == 2
+    assert IngestAnnotations(followed, CONFIG.body).run(here).record.tally.ok == 2
 
 
 def test_there_are_no_links_behind_a_url(tmp_path: Path) -> None:

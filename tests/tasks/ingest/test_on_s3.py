@@ -19,14 +19,14 @@ from infra.tables import read
 from schemas.errors import DataError
 from schemas.ids import Target
 from tasks.engine.context import Context
-from tasks.ingest.annotated import ingest_annotations
+from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.hypotheses.crops import PICTURES
-from tasks.ingest.hypotheses.stage import ingest_hypotheses
-from tasks.ingest.pairs.stage import ingest_pairs
+from tasks.ingest.hypotheses.stage import IngestHypotheses
+from tasks.ingest.pairs.stage import IngestPairs
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.source.folder import Folder, FolderSource
-from tasks.ingest.stage import ingest, ingest_spec
-from tasks.synthesize.stage import synthesize, synthetic_sources
+from tasks.ingest.stage import Ingest
+from tasks.synthesize.stage import Synthesize, synthetic_sources
 from tests.infra.buckets import OURS, s3_server
 from tests.models.smplx_file import smplx_arrays
 from tests.samples.coco import write_coco
@@ -55,8 +55,8 @@ def test_synthesize_and_ingest_as_on_a_disk(client: object, tmp_path: Path) -> N
     there, here = context(Store.open("s3://bodies/store"), **changes), context(tmp_path / "store", **changes)
     keys = []
     for ctx in (here, there):
-        made = synthesize(ctx)
-        keys.append(ingest(ctx, synthetic_sources(ctx, made.key), (made.key,)).key)
+        made = Synthesize().run(ctx)
+        keys.append(Ingest(synthetic_sources(ctx, made.key), (made.key,)).run(ctx).key)
     assert keys[0] == keys[1]
     for table in ("images", "instances", "labels"):
         assert read(here.store, table).equals(read(there.store, table))
@@ -73,14 +73,14 @@ def test_a_users_folder_on_s3(client: object, tmp_path: Path) -> None:
     )
     ctx = context(tmp_path / "store")
     source = FolderSource("s3://bodies/mine/pictures", "s3://bodies/mine/boxes.csv", None, "mine", "train")
-    before = ingest_spec(ctx, [source]).key
-    ingest(ctx, [source])
+    before = Ingest((source,)).spec(ctx).key
+    Ingest((source,)).run(ctx)
     (picture,) = read(ctx.store, "images").to_pylist()
     assert picture["uri"] == "s3://bodies/mine/pictures/a.jpg"
     reasons = {row["id"]: row["reason"] for row in read(ctx.store, "failures").to_pylist()}
     assert reasons == {"mine/train/sub/b.jpg#0": "picture truncated", "mine/train/c.jpg#0": "picture missing"}
     put(Bucket=OURS, Key="mine/pictures/c.jpg", Body=jpeg(noise()))
-    assert ingest_spec(ctx, [source]).key != before
+    assert Ingest((source,)).spec(ctx).key != before
 
 
 def upload(client: Any, folder: Path, prefix: str) -> None:
@@ -140,15 +140,15 @@ def test_annotations_on_s3_as_on_a_disk(client: Any, tmp_path: Path, name: str) 
     here, there = both(tmp_path, name)
     if name == "video":
         with pytest.raises(DataError, match="give a folder that lasts for the frames"):
-            ingest_annotations(there, away)
+            IngestAnnotations(away).run(there)
         with pytest.raises(DataError, match="can be written to a local folder only"):
-            ingest_annotations(there, replace(away, images=f"{url}/frames"))
+            IngestAnnotations(replace(away, images=f"{url}/frames")).run(there)
         away = replace(away, images=str(tmp_path / "frames"))
-    done, done_there = (ingest_annotations(ctx, one, bodies) for ctx, one in ((here, local), (there, away)))
+    done, done_there = (IngestAnnotations(one, bodies).run(ctx) for ctx, one in ((here, local), (there, away)))
     assert done.record.tally == done_there.record.tally
     assert done_there.record.tally.ok == 3
     assert_equal(here, there, ("images", "instances", "labels"))
-    assert ingest_annotations(there, away, bodies).reused
+    assert IngestAnnotations(away, bodies).run(there).reused
     assert there.store.list_files("ingests") == []
 
 
@@ -162,12 +162,12 @@ def test_hypotheses_on_s3_as_on_a_disk(client: Any, tmp_path: Path, name: str) -
     upload(client, data, f"{name}/data")
     away = moved(local, data, f"s3://{OURS}/{name}/data")
     here, there = both(tmp_path, name)
-    done, done_there = ingest_hypotheses(here, local), ingest_hypotheses(there, away)
+    done, done_there = IngestHypotheses(local).run(here), IngestHypotheses(away).run(there)
     assert done.record.tally == done_there.record.tally
     assert done_there.record.tally.ok == 3
     assert_equal(here, there, ("images", "instances", "hypotheses", "errors"))
     assert all(row["uri"].startswith("s3://bodies/") for row in read(there.store, "images").to_pylist())
-    assert ingest_hypotheses(there, away).reused
+    assert IngestHypotheses(away).run(there).reused
     assert there.store.list_files("ingests") == []
 
 
@@ -185,8 +185,8 @@ def test_pairs_in_and_all_forms_out_on_s3_as_on_a_disk(client: Any, tmp_path: Pa
     here, there = both(tmp_path, "pairs")
     for ctx, place in ((here, str(tmp_path / "out")), (there, "s3://bodies/pairs/out")):
         given, given_pairs = (one if ctx is here else moved(one, data, url) for one in (annotated, pairs))
-        ingested = ingest_annotations(ctx, given, CONFIG.body)
-        paired = ingest_pairs(ctx, given_pairs, [ingested.key], target)
+        ingested = IngestAnnotations(given, CONFIG.body).run(ctx)
+        paired = IngestPairs(given_pairs, (ingested.key,), target).run(ctx)
         assert paired.record.tally.ok == 6
         taken.append(read(ctx.store, "pairs", stage_keys=[paired.key]))
         export(ctx.store, "dpo-json", f"{place}/new/pairs.json", campaign)
@@ -197,7 +197,7 @@ def test_pairs_in_and_all_forms_out_on_s3_as_on_a_disk(client: Any, tmp_path: Pa
         with pytest.raises(DataError, match="There is something at"):
             export(ctx.store, "trl", f"{place}/preferences", campaign)
         # what went out comes in again
-        again = ingest_pairs(ctx, replace(given_pairs, url=f"{place}/new/pairs.json"), [ingested.key], target)
+        again = IngestPairs(replace(given_pairs, url=f"{place}/new/pairs.json"), (ingested.key,), target).run(ctx)
         assert again.record.tally.ok == 6
     assert_equal(here, there, ("images", "instances", "labels"))
     first, second = (rows.drop_columns(["pair_set", "generation_id", "stage_key"]) for rows in taken)

@@ -14,13 +14,13 @@ from infra.views import query, write_views_sql
 from schemas.ids import Target
 from schemas.tables import TABLES
 from tasks.engine.context import Context
-from tasks.ingest.annotated import ingest_annotations
-from tasks.ingest.hypotheses.stage import ingest_hypotheses
+from tasks.ingest.annotated import IngestAnnotations
+from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.plan.chains import read_standing
 from tasks.ingest.plan.newest import newest_ingest
 from tasks.ingest.source.folder import FolderSource
-from tasks.ingest.stage import ingest
+from tasks.ingest.stage import Ingest
 from tests.samples.preferences import write_hypothesis_cache
 from tests.samples.scorehypo import write_scorehypo
 from tests.samples.truth import true_people
@@ -52,12 +52,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         return source
 
     for count, edit in ((3, None), (4, None), (5, changed)):
-        ingest_annotations(here, write(count, edit or (lambda rows: rows)), CONFIG.body)
+        IngestAnnotations(write(count, edit or (lambda rows: rows)), CONFIG.body).run(here)
     pictures = folder(root, {"a.jpg": jpeg(noise(seed=1)), "b.jpg": jpeg(noise(seed=2))})
-    ingest(here, [FolderSource(str(pictures), None, None, MINE.dataset, MINE.split)])
+    Ingest((FolderSource(str(pictures), None, None, MINE.dataset, MINE.split),)).run(here)
     (pictures / "a.jpg").unlink()
-    ingest(here, [FolderSource(str(pictures), None, None, MINE.dataset, MINE.split)])
-    ingest_hypotheses(here, write_hypothesis_cache(PEOPLE, root / "cache"))
+    Ingest((FolderSource(str(pictures), None, None, MINE.dataset, MINE.split),)).run(here)
+    IngestHypotheses(write_hypothesis_cache(PEOPLE, root / "cache")).run(here)
     return here.store
 
 

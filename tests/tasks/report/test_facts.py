@@ -11,7 +11,7 @@ from schemas.profiles import micro
 from tasks.engine.context import Context
 from tasks.gates import GateVerdict
 from tasks.report.facts import RoundFacts, StageRun
-from tasks.report.stage import read_facts, report
+from tasks.report.stage import Report, read_facts
 
 A, B = "a" * 64, "b" * 64
 
@@ -35,7 +35,7 @@ def facts(**changes: object) -> RoundFacts:
 
 def test_there_and_back_even_with_numbers_that_are_none(tmp_path: Path) -> None:
     context = Context(Store.open(tmp_path / "store"), micro())
-    first = report(context, facts())
+    first = Report(facts()).run(context)
     assert not first.reused
     again = read_facts(context.store, "micro", 1)
     assert math.isnan(again.verdicts[0].value)
@@ -47,10 +47,10 @@ def test_there_and_back_even_with_numbers_that_are_none(tmp_path: Path) -> None:
 
 def test_a_page_is_written_once_and_again_if_somebody_removed_it(tmp_path: Path) -> None:
     context = Context(Store.open(tmp_path / "store"), micro())
-    report(context, facts())
-    assert report(context, facts()).reused
+    Report(facts()).run(context)
+    assert Report(facts()).run(context).reused
     context.store.remove("reports/micro-round-1.html")
-    assert not report(context, facts()).reused
+    assert not Report(facts()).run(context).reused
     assert context.store.exists("reports/micro-round-1.html")
 
 
@@ -68,7 +68,7 @@ def test_a_stage_in_two_roles_stands_once() -> None:
 
 def test_facts_that_are_not_as_they_were_written_are_refused(tmp_path: Path) -> None:
     context = Context(Store.open(tmp_path / "store"), micro())
-    report(context, facts(promoted=False))
+    Report(facts(promoted=False)).run(context)
     path = tmp_path / "store/reports/micro-round-1.json"
     text = path.read_text()
     path.write_text(text.replace('"number":1', '"number":3'))

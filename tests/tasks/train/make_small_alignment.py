@@ -19,7 +19,7 @@ from schemas.ids import Target
 from tasks.report.stage import read_facts
 from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.models import load_policy
-from tasks.train.align_stage import load_pairs
+from tasks.train.align import load_pairs
 
 FILE = Path(__file__).parent / "small_alignment.npz"
 PEOPLE, HELD_OUT, REPLAYED = 300, 250, 100

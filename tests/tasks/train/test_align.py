@@ -12,8 +12,8 @@ from torch import Tensor
 from models import skeleton
 from models.cameras import mirror_joints, mirror_twist
 from models.objectives import edm_weight
-from tasks.train.align import AlignBatch, AlignRecipe, PreferencePairs
 from tasks.engine.loop import Training
+from tasks.train.align import AlignBatch, AlignRecipe, PreferencePairs
 from tests.tasks.train.alignment import AS_THEY_ARE, CROPS, PAIRS, random_pairs, recipe, settings
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ from schemas.errors import DataError
 from schemas.tables import build
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.models import load_policy, model_of
-from tasks.train.align_stage import align, align_spec, load_pairs
+from tasks.train.align import Align, load_pairs
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -63,7 +63,7 @@ def test_pairs_come_sorted_with_their_crops(micro_store: MicroStore) -> None:
 def test_the_policy_is_moved_and_says_from_where(micro_store: MicroStore) -> None:
     store, key, here = micro_store.store, micro_store.ingest_key, micro_store.context
     pair_key, reference = commit_pairs(store, key), micro.untrained(store, "policy", seed=2)
-    done = align(here, key, pair_key, micro_store.policy, reference)
+    done = Align(key, pair_key, micro_store.policy, reference).run(here)
     digest = model_of(store, done.key)
     assert digest not in (micro_store.policy, reference)
     row = next(row for row in read(store, "models").to_pylist() if row["digest"] == digest)
@@ -73,16 +73,16 @@ def test_the_policy_is_moved_and_says_from_where(micro_store: MicroStore) -> Non
     before, after = (load_policy(store, name).state_dict() for name in (micro_store.policy, digest))
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"condition", "hyponet"}
-    assert align(here, key, pair_key, micro_store.policy, reference).reused
+    assert Align(key, pair_key, micro_store.policy, reference).run(here).reused
 
 
 def test_what_decides_the_key(shared_micro_store: MicroStore) -> None:
     here, key = shared_micro_store.context, shared_micro_store.ingest_key
     keys = [
-        align_spec(here, key, "p", "a", "b").key,
-        align_spec(here, key, "p", "b", "a").key,
-        align_spec(here, key, "q", "a", "b").key,
-        align_spec(here, key, "p", "a", "b", data_keys=("d",)).key,
+        Align(key, "p", "a", "b").spec(here).key,
+        Align(key, "p", "b", "a").spec(here).key,
+        Align(key, "q", "a", "b").spec(here).key,
+        Align(key, "p", "a", "b", people=("d",)).spec(here).key,
     ]
     assert len(set(keys)) == 4
-    assert align_spec(here, key, "p", "a", "b", data_keys=(key,)).key == keys[0]
+    assert Align(key, "p", "a", "b", people=(key,)).spec(here).key == keys[0]

@@ -6,7 +6,7 @@ import torch
 
 from tasks.rows.instances import labelled_crops
 from tasks.rows.models import load_policy, model_of
-from tasks.train.base_stage import train_base
+from tasks.train.base import TrainBase
 from tasks.train.data import crop_tensor
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
@@ -18,7 +18,7 @@ def test_it_learns_where_the_joints_are(micro_store: MicroStore) -> None:
     base = here.config.train_base
     longer = base.optimiser.model_copy(update={"steps": 120, "learning_rate": 5e-3, "ema_decay": 0.9})
     config = here.config.model_copy(update={"train_base": base.model_copy(update={"optimiser": longer})})
-    done = train_base(type(here)(here.store, config, in_process=True), micro_store.ingest_key)
+    done = TrainBase(micro_store.ingest_key).run(type(here)(here.store, config, in_process=True))
     data = labelled_crops(here.store, [micro_store.ingest_key], micro.SOURCE_TRAIN)
     errors = []
     for digest in (micro_store.policy, model_of(here.store, done.key)):

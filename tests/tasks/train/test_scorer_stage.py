@@ -2,21 +2,20 @@
 
 import numpy as np
 import pytest
+import tasks.train.scorer_stage as module
 import torch
 
-import tasks.train.scorer_stage as module
 from infra.tables import read
 from models.bodies import load_body
 from models.hmr_scorer import HMRScorer
 from schemas.config.networks import ConditionConfig, ScorerConfig
 from schemas.errors import ConfigError
+from tasks.engine.training_worker import RunFolder
 from tasks.evaluate import ErrorMeter
 from tasks.rows.instances import as_labelled_crops, instance_ids, load_instances
 from tasks.rows.models import load_policy, load_scorer, model_of
 from tasks.train.data import crop_tensor
-from tasks.train.scorer import HypothesisPool, ScorerRecipe
-from tasks.train.scorer_stage import build_scorer, draw_pool, train_scorer, train_scorer_spec
-from tasks.engine.training_worker import RunFolder
+from tasks.train.scorer import HypothesisPool, ScorerRecipe, TrainScorer, build_scorer, draw_pool
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -25,13 +24,13 @@ CPU = torch.device("cpu")
 
 def test_a_scorer_is_trained(micro_store: MicroStore) -> None:
     here = micro_store.context
-    done = train_scorer(here, micro_store.ingest_key, micro_store.policy)
+    done = TrainScorer(micro_store.ingest_key, micro_store.policy).run(here)
     digest = model_of(here.store, done.key)
     assert load_scorer(here.store, digest).config == micro.CONFIG.scorer
     row = next(row for row in read(here.store, "models").to_pylist() if row["digest"] == digest)
     assert (row["kind"], row["parents"]) == ("scorer", [micro_store.policy])
-    assert train_scorer(here, micro_store.ingest_key, micro_store.policy).reused
-    assert train_scorer_spec(here, micro_store.ingest_key, "0" * 64).key != done.key
+    assert TrainScorer(micro_store.ingest_key, micro_store.policy).run(here).reused
+    assert TrainScorer(micro_store.ingest_key, "0" * 64).spec(here).key != done.key
 
 
 def pool_of(held: MicroStore, ids: list[str], seed: int = 0) -> HypothesisPool:

@@ -23,9 +23,9 @@ from models.statistics import Interval, paired_bootstrap_change
 from schemas.config.networks import PolicyConfig
 from schemas.config.training import AlignConfig
 from schemas.profiles import tiny
+from tasks.engine.loop import Training
 from tasks.train.align import AlignRecipe, PreferencePairs
 from tasks.train.data import LabelledCrops, crop_tensor
-from tasks.engine.loop import Training
 
 CPU = torch.device("cpu")
 FILE = Path(__file__).parent / "small_alignment.npz"

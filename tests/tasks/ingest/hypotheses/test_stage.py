@@ -22,11 +22,11 @@ from schemas.errors import DataError, GateError
 from schemas.tables import matrix
 from tasks.engine.context import Context
 from tasks.ingest.hypotheses.pictures import square_in
-from tasks.ingest.hypotheses.stage import ingest_hypotheses, ingest_hypotheses_spec
+from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.people.annotations import AnnotationSource
-from tasks.pair import pair
-from tasks.score import score
-from tasks.train.align_stage import load_pairs
+from tasks.pair import Pair
+from tasks.score import Score
+from tasks.train.align import load_pairs
 from tests.samples.preferences import (
     noised,
     scorer_errors,
@@ -93,8 +93,8 @@ def test_tables_hold_what_the_cache_says(
     micro_store: MicroStore, people: list[TruePerson], source: AnnotationSource
 ) -> None:
     store, context = micro_store.store, micro_store.context
-    result = ingest_hypotheses(context, source)
-    assert result.key == ingest_hypotheses_spec(context, source).key
+    result = IngestHypotheses(source).run(context)
+    assert result.key == IngestHypotheses(source).spec(context).key
     assert (result.record.tally.ok, result.record.units_in) == (3, 3)
     assert {name: rows for name, rows in result.record.rows.items() if rows} == {
         "images": 3, "instances": 3, "hypotheses": 3 * M
@@ -123,7 +123,7 @@ def test_tables_hold_what_the_cache_says(
     depth = root_depth_of(load_body("tiny"), flat, torch.zeros(len(flat), 10), cameras, 64)
     np.testing.assert_allclose(made.column("root_depth_m").to_numpy(), depth.numpy(), rtol=1e-4)
     assert not store.list_files("ingests")
-    assert ingest_hypotheses(context, source).reused
+    assert IngestHypotheses(source).run(context).reused
 
 
 def _through(row: dict[str, Any]) -> list[float]:
@@ -133,9 +133,9 @@ def _through(row: dict[str, Any]) -> list[float]:
 
 def test_they_can_be_scored_paired_and_trained_on(micro_store: MicroStore, source: AnnotationSource) -> None:
     context = micro_store.context
-    key = ingest_hypotheses(context, source).key
-    scored = score(context, key, [key], micro_store.scorer)
-    paired = pair(context, key, scored.key, micro.CONFIG.pair)
+    key = IngestHypotheses(source).run(context).key
+    scored = Score(key, (key,), micro_store.scorer).run(context)
+    paired = Pair(key, scored.key, micro.CONFIG.pair).run(context)
     assert (scored.record.rows["scores"], paired.record.tally.ok) == (3 * M, 3)
     assert len(load_pairs(micro_store.store, paired.key, [key])) == 3
 
@@ -145,7 +145,7 @@ def test_pictures_give_their_sizes_where_they_are_there(
 ) -> None:
     folder = Path(source.url).parent / "images"
     given = AnnotationSource(**{**vars(source), "options": {"pictures": str(folder)}})
-    blind, seen = (ingest_hypotheses(lenient(micro_store.store), one).key for one in (source, given))
+    blind, seen = (IngestHypotheses(one).run(lenient(micro_store.store)).key for one in (source, given))
     assert blind != seen
     images = read(micro_store.store, "images", stage_keys=[seen]).to_pylist()
     assert [(row["width_px"], row["height_px"]) for row in images] == [(p.width, p.height) for p in people]
@@ -161,13 +161,13 @@ def test_pictures_give_their_sizes_where_they_are_there(
     assert (guessed["width_px"], guessed["height_px"]) == tuple(np.ceil(edges).astype(int))
     assert guessed["uri"] == "00000.jpg"
     (folder / "00001.jpg").unlink()
-    torn = ingest_hypotheses(lenient(micro_store.store), given)
+    torn = IngestHypotheses(given).run(lenient(micro_store.store))
     assert torn.key != seen
     assert failures(micro_store.store, torn.key) == {"1": "picture missing"}
 
 
 def test_crops_of_the_right_size_stay_as_they_are(micro_store: MicroStore, source: AnnotationSource) -> None:
-    made = ingest_hypotheses(lenient(micro_store.store, crop_size_px=CROP_PX), source)
+    made = IngestHypotheses(source).run(lenient(micro_store.store, crop_size_px=CROP_PX))
     rows = read(micro_store.store, "instances", stage_keys=[made.key]).to_pylist()
     assert [row["crop"] for row in rows] == [
         (Path(source.url).parent / f"{number:08d}.png").read_bytes() for number in range(3)
@@ -182,7 +182,7 @@ def test_people_of_one_picture_have_numbers_and_the_picture_one_row(
         entry["img_path"] = "/data/a.jpg"
     rewrite(source, entries)
     (Path(source.url).parent / "00000000.png").write_bytes(b"no picture")  # its row of images stays for the others
-    made = ingest_hypotheses(lenient(micro_store.store, shard_size=1), source)
+    made = IngestHypotheses(source).run(lenient(micro_store.store, shard_size=1))
     ids = read(micro_store.store, "instances", stage_keys=[made.key]).column("instance_id").to_pylist()
     assert ids == ["sample/train/data/a.jpg#1", "sample/train/data/a.jpg#2"]
     assert read(micro_store.store, "images", stage_keys=[made.key]).column("key").to_pylist() == ["data/a.jpg"]
@@ -210,7 +210,7 @@ def test_every_entry_that_is_left_out_says_why(micro_store: MicroStore, source: 
     for number in range(len(changes)):
         (folder / f"copy-{number}").rename(folder / f"{number:08d}.png")
     Image.new("RGB", (200, 256)).save(folder / "00000007.png")
-    made = ingest_hypotheses(lenient(micro_store.store, shard_size=3), source)
+    made = IngestHypotheses(source).run(lenient(micro_store.store, shard_size=3))
     assert failures(micro_store.store, made.key) == {
         "1": "not finite",
         "2": "duplicate id",
@@ -222,23 +222,23 @@ def test_every_entry_that_is_left_out_says_why(micro_store: MicroStore, source: 
     }
     assert (made.record.tally.ok, made.record.tally.failed, made.record.units_in) == (1, 7, 8)
     with pytest.raises(GateError, match=r"ingest_hypotheses: 7 of 8 units failed"):
-        ingest_hypotheses(Context(micro_store.store, lenient(micro_store.store, 3).config.model_copy(
-            update={"gates": micro.CONFIG.gates}), in_process=True), source)  # fmt: skip
+        IngestHypotheses(source).run(Context(micro_store.store, lenient(micro_store.store, 3).config.model_copy(
+            update={"gates": micro.CONFIG.gates}), in_process=True))  # fmt: skip
 
 
 def test_sources_that_hold_nothing_of_use(micro_store: MicroStore, source: AnnotationSource, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="humandata holds no hypotheses"):
-        ingest_hypotheses(micro_store.context, AnnotationSource("humandata", source.url, "a", "b"))
+        IngestHypotheses(AnnotationSource("humandata", source.url, "a", "b")).run(micro_store.context)
     (tmp_path / "empty").mkdir()
     elsewhere = AnnotationSource(source.format, source.url, "sample", "train", images=str(tmp_path / "empty"))
     with pytest.raises(DataError, match=r"No entry .* can be used. The first: multihypo.npz: key 0: picture missing"):
-        ingest_hypotheses(micro_store.context, elsewhere)
+        IngestHypotheses(elsewhere).run(micro_store.context)
 
 
 def test_a_broken_run_goes_on(
     micro_store: MicroStore, source: AnnotationSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = ingest_hypotheses(lenient(micro_store.store), source)
+    whole = IngestHypotheses(source).run(lenient(micro_store.store))
     context = lenient(micro_store.store, shard_size=1)
 
     def broken(point: str) -> None:
@@ -248,8 +248,8 @@ def test_a_broken_run_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr("infra.faults.reach", broken)
         with pytest.raises(KeyboardInterrupt):
-            ingest_hypotheses(context, source)
-    cut = ingest_hypotheses(context, source)
+            IngestHypotheses(source).run(context)
+    cut = IngestHypotheses(source).run(context)
     assert (cut.shards_found, cut.shards_done) == (1, 2)
     tables = [read(micro_store.store, "hypotheses", stage_keys=[made.key]) for made in (whole, cut)]
     unlike = ["generation_id", "stage_key"]
@@ -257,17 +257,17 @@ def test_a_broken_run_goes_on(
 
 
 def test_on_a_real_ray(micro_store: MicroStore, source: AnnotationSource) -> None:
-    ours = ingest_hypotheses(lenient(micro_store.store, shard_size=2), source)
+    ours = IngestHypotheses(source).run(lenient(micro_store.store, shard_size=2))
     hypotheses = read(micro_store.store, "hypotheses", stage_keys=[ours.key])
     other = Store.open(Path(micro_store.store.root).parent / "other")
-    theirs = ingest_hypotheses(Context(other, lenient(other, shard_size=2).config), source)
+    theirs = IngestHypotheses(source).run(Context(other, lenient(other, shard_size=2).config))
     assert theirs.key == ours.key
     assert read(other, "hypotheses", stage_keys=[ours.key]).equals(hypotheses)
 
 
 def test_every_second_entry(micro_store: MicroStore, source: AnnotationSource) -> None:
     half = AnnotationSource(source.format, source.url, source.dataset, source.split, every=2)
-    made = ingest_hypotheses(micro_store.context, half)
+    made = IngestHypotheses(half).run(micro_store.context)
     ids = read(micro_store.store, "instances", stage_keys=[made.key]).column("instance_id").to_pylist()
     assert ids == [NAMES[0], NAMES[2]]
 
@@ -277,7 +277,7 @@ def test_scorer_caches_bring_errors_that_scores_can_be_held_against(
 ) -> None:
     source = write_scorer_cache(people, tmp_path / "scorer", hypotheses=M)
     store, context = micro_store.store, micro_store.context
-    made = ingest_hypotheses(context, source)
+    made = IngestHypotheses(source).run(context)
     assert made.record.rows == {
         "images": 3, "instances": 3, "hypotheses": 3 * M, "errors": 3 * M, "scores": 0, "failures": 0
     }  # fmt: skip
@@ -294,7 +294,7 @@ def test_scorer_caches_bring_errors_that_scores_can_be_held_against(
     images = read(store, "images", stage_keys=[made.key]).to_pylist()
     assert (images[0]["width_px"], images[0]["height_px"]) == (384, 512)
     assert images[0]["uri"] == f"{source.url}#0"
-    scored = score(context, made.key, [made.key], micro_store.scorer)
+    scored = Score(made.key, (made.key,), micro_store.scorer).run(context)
     scores = read(store, "scores", stage_keys=[scored.key]).column("score").to_numpy().reshape(3, M)
     assert within_spearman(scores, truth).used == 3
     assert within_spearman(-truth, truth).value == pytest.approx(1)
@@ -313,7 +313,7 @@ def test_scorer_caches_with_other_joints_without_pictures_and_with_scores(
         "score": draw.random(M),
     }
     write_list_cache(file, [good, good, {**good, "joints": draw.random((M, 17, 3))}])
-    made = ingest_hypotheses(lenient(micro_store.store), AnnotationSource("scorer-eval", str(file), "e", "test"))
+    made = IngestHypotheses(AnnotationSource("scorer-eval", str(file), "e", "test")).run(lenient(micro_store.store))
     assert failures(micro_store.store, made.key) == {"2": "key-point count"}
     rows = read(micro_store.store, "instances", stage_keys=[made.key])
     assert rows.column("instance_id").to_pylist() == ["e/test/a.jpg/00000000#0", "e/test/a.jpg/00000001#0"]
@@ -328,7 +328,7 @@ def test_scorer_caches_with_other_joints_without_pictures_and_with_scores(
     assert {row["scorer"] for row in scores} == {"given"}
     np.testing.assert_allclose([row["score"] for row in scores[:M]], good["score"], rtol=1e-6)
     # their own scores will do for pairs
-    assert pair(micro_store.context, made.key, made.key, micro.CONFIG.pair).record.tally.ok == 2
+    assert Pair(made.key, made.key, micro.CONFIG.pair).run(micro_store.context).record.tally.ok == 2
 
 
 def test_pictures_of_scorer_caches_may_lie_beside_them(
@@ -341,9 +341,9 @@ def test_pictures_of_scorer_caches_may_lie_beside_them(
     write_list_cache(tmp_path / "eval.npz", entries)
     bare = AnnotationSource("scorer-eval", str(tmp_path / "eval.npz"), "e", "test")
     with pytest.raises(DataError, match="no folder of pictures was given"):
-        ingest_hypotheses(lenient(micro_store.store), bare)
+        IngestHypotheses(bare).run(lenient(micro_store.store))
     given = AnnotationSource("scorer-eval", bare.url, "e", "test", images=str(tmp_path / "images"))
-    made = ingest_hypotheses(lenient(micro_store.store), given)
+    made = IngestHypotheses(given).run(lenient(micro_store.store))
     assert failures(micro_store.store, made.key) == {"1": "picture missing"}
     (row,) = read(micro_store.store, "images", stage_keys=[made.key]).to_pylist()
     assert (row["width_px"], row["height_px"]) == (people[0].width, people[0].height)

@@ -11,14 +11,14 @@ from infra.store import Store
 from infra.tables import read
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
-from tasks.ingest.annotated import ingest_annotations
+from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.hypotheses.crops import PICTURES
-from tasks.ingest.hypotheses.stage import ingest_hypotheses
+from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.image.leakage import LEAKED, pictures_elsewhere
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.source.folder import FolderSource
-from tasks.ingest.stage import ingest, ingest_spec
-from tasks.synthesize.stage import TARGETS, synthesize, synthetic_sources
+from tasks.ingest.stage import Ingest
+from tasks.synthesize.stage import TARGETS, Synthesize, synthetic_sources
 from tests.samples.coco import write_coco
 from tests.samples.preferences import write_hypothesis_cache, write_scorer_cache
 from tests.samples.truth import true_people
@@ -52,53 +52,53 @@ def refused(ctx: Context, result: StageResult) -> dict[str, str]:
 
 def test_a_folder_may_not_have_pictures_of_another_split(tmp_path: Path) -> None:
     ctx = context(tmp_path / "store")
-    ingest(ctx, [split(tmp_path, "test", {f"{seed}.jpg": scene(seed) for seed in range(4)})])
+    Ingest((split(tmp_path, "test", {f"{seed}.jpg": scene(seed) for seed in range(4)}),)).run(ctx)
     train = split(tmp_path, "train", {"a.jpg": copy(scene(2)), "b.jpg": scene(7)})
-    result = ingest(ctx, [train])
+    result = Ingest((train,)).run(ctx)
     assert refused(ctx, result) == {"mine/train/a.jpg#0": LEAKED}
     (failure,) = read(ctx.store, "failures", stage_keys=[result.key]).to_pylist()
     assert "mine/test/2.jpg" in failure["detail"]
     assert "--allow-leakage" in failure["detail"]
     assert read(ctx.store, "images", stage_keys=[result.key]).column("key").to_pylist() == ["b.jpg"]
-    assert ingest(ctx, [train]).reused
-    told = ingest(ctx, [train], allow_leakage=True)
-    assert told.key == ingest_spec(ctx, [train], allow_leakage=True).key
+    assert Ingest((train,)).run(ctx).reused
+    told = Ingest((train,), allow_leakage=True).run(ctx)
+    assert told.key == Ingest((train,), allow_leakage=True).spec(ctx).key
     assert told.record.tally.ok == 2
     # held-out splits may share pictures, and so may other data sets
     validation = split(tmp_path, "validation", {"x.jpg": scene(0)})
-    assert ingest(ctx, [validation]).record.tally.ok == 1
+    assert Ingest((validation,)).run(ctx).record.tally.ok == 1
     other = FolderSource(train.images, None, None, "other", "train")
-    assert ingest(ctx, [other]).record.tally.ok == 2
+    assert Ingest((other,)).run(ctx).record.tally.ok == 2
 
 
 def test_a_folders_leak_that_was_mended_is_none(tmp_path: Path) -> None:
     ctx = context(tmp_path / "store")
     test = split(tmp_path, "test", {"a.jpg": scene(1), "b.jpg": scene(2)})
     train = split(tmp_path, "train", {"c.jpg": copy(scene(1)), "d.jpg": scene(3)})
-    ingest(ctx, [test])
-    assert refused(ctx, ingest(ctx, [train])) == {"mine/train/c.jpg#0": LEAKED}
+    Ingest((test,)).run(ctx)
+    assert refused(ctx, Ingest((train,)).run(ctx)) == {"mine/train/c.jpg#0": LEAKED}
     (tmp_path / "test" / "images" / "a.jpg").unlink()
-    ingest(ctx, [test])
-    assert refused(ctx, ingest(ctx, [train])) == {}
+    Ingest((test,)).run(ctx)
+    assert refused(ctx, Ingest((train,)).run(ctx)) == {}
 
 
 def test_folders_and_annotations_are_compared_with_each_other(tmp_path: Path) -> None:
     people = true_people(3)
     ctx = Context(Store.open(tmp_path / "store"), CONFIG, in_process=True)
     annotated = write_coco(people, tmp_path / "coco", "train")
-    ingest_annotations(ctx, annotated)
+    IngestAnnotations(annotated).run(ctx)
     folder(tmp_path / "mine", {"a.jpg": people[1].jpeg, "b.jpg": scene(0)})
     held_out = FolderSource(str(tmp_path / "mine" / "images"), None, None, annotated.dataset, "test")
-    assert list(refused(ctx, ingest(ctx, [held_out])).values()) == [LEAKED]
+    assert list(refused(ctx, Ingest((held_out,)).run(ctx)).values()) == [LEAKED]
     assert pictures_elsewhere(ctx.store, annotated.dataset, "train") is not None
     assert pictures_elsewhere(ctx.store, "nobody", "train") is None
 
 
 def test_splits_that_a_stage_made_are_not_compared(tmp_path: Path) -> None:
     ctx = context(tmp_path / "store")
-    made = synthesize(ctx)
+    made = Synthesize().run(ctx)
     sources = synthetic_sources(ctx, made.key)
-    result = ingest(ctx, sources, (made.key,))
+    result = Ingest(sources, (made.key,)).run(ctx)
     assert refused(ctx, result) == {}
     assert set(result.record.config) == {"ingest", "sources", "body"}, "their key says nothing of other splits"
     assert read(ctx.store, "images").column("perceptual_hash").null_count == made.record.tally.ok
@@ -107,10 +107,10 @@ def test_splits_that_a_stage_made_are_not_compared(tmp_path: Path) -> None:
 def test_no_two_splits_of_the_synthetic_domains_have_a_picture_in_common(tmp_path: Path) -> None:
     """So that a user who ingests them as folders is not refused."""
     ctx = context(tmp_path / "store", synthesize__wild_train=12, synthesize__source_train=12)
-    made = synthesize(ctx)
+    made = Synthesize().run(ctx)
     given = dict(zip(TARGETS, synthetic_sources(ctx, made.key), strict=True))
     for place in sorted(given.values(), key=str):
-        assert refused(ctx, ingest(ctx, [place])) == {}
+        assert refused(ctx, Ingest((place,)).run(ctx)) == {}
 
 
 @pytest.mark.parametrize("pictures", [True, False])
@@ -118,20 +118,20 @@ def test_a_cache_of_hypotheses_with_its_pictures_is_compared(tmp_path: Path, pic
     people = true_people(3)
     ctx = Context(Store.open(tmp_path / "store"), CONFIG, in_process=True)
     folder(tmp_path / "held", {"a.jpg": people[1].jpeg})
-    ingest(ctx, [FolderSource(str(tmp_path / "held" / "images"), None, None, "sample", "test")])
+    Ingest((FolderSource(str(tmp_path / "held" / "images"), None, None, "sample", "test"),)).run(ctx)
     made = write_hypothesis_cache(people, tmp_path / "cache")
     options = {PICTURES: str(tmp_path / "cache" / "images")} if pictures else {}
     cache = AnnotationSource(**{**vars(made), "options": options})
-    reasons = list(refused(ctx, ingest_hypotheses(ctx, cache)).values())
+    reasons = list(refused(ctx, IngestHypotheses(cache).run(ctx)).values())
     assert reasons == ([LEAKED] if pictures else []), "crops alone don't tell which picture they come from"
-    assert ingest_hypotheses(ctx, cache, allow_leakage=True).record.tally.ok == 3
+    assert IngestHypotheses(cache, allow_leakage=True).run(ctx).record.tally.ok == 3
 
 
 def test_a_test_cache_of_the_scorer_is_compared(tmp_path: Path) -> None:
     people = true_people(6)
     ctx = Context(Store.open(tmp_path / "store"), CONFIG, in_process=True)
-    ingest_hypotheses(ctx, write_scorer_cache(people[:4], tmp_path / "test"))
+    IngestHypotheses(write_scorer_cache(people[:4], tmp_path / "test")).run(ctx)
     train = write_scorer_cache(people[3:], tmp_path / "train", split="train")
-    result = ingest_hypotheses(ctx, train)
+    result = IngestHypotheses(train).run(ctx)
     assert list(refused(ctx, result).values()) == [LEAKED]
     assert result.record.tally.ok == 2

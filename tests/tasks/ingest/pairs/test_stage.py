@@ -20,15 +20,15 @@ from schemas.tables import matrix
 from schemas.tables.contracts import LABEL_AS_SAMPLE
 from tasks.engine.context import Context
 from tasks.export.dpo_json import export_dpo_json
-from tasks.generate import generate
+from tasks.generate import Generate
 from tasks.ingest.hypotheses.people import AMBIGUOUS_PERSON, AMBIGUOUS_PICTURE, PeopleOfCrops
-from tasks.ingest.pairs.stage import STRATEGY, ingest_pairs, ingest_pairs_spec
+from tasks.ingest.pairs.stage import STRATEGY, IngestPairs
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.source.folder import RefusedError
-from tasks.pair import pair
+from tasks.pair import Pair
 from tasks.rows.instances import load_instances
-from tasks.score import score
-from tasks.train.align_stage import load_pairs
+from tasks.score import Score
+from tasks.train.align import load_pairs
 from tests.samples.preferences import noised, true_crop, write_pair_json
 from tests.samples.truth import TruePerson, true_people
 from tests.tasks import micro
@@ -74,8 +74,8 @@ def test_pairs_land_in_the_crops_of_their_people(
     micro_store: MicroStore, people: list[TruePerson], source: AnnotationSource
 ) -> None:
     store, key, context = micro_store.store, micro_store.ingest_key, micro_store.context
-    result = ingest_pairs(context, source, [key], TARGET)
-    assert result.key == ingest_pairs_spec(context, source, [key], TARGET).key
+    result = IngestPairs(source, (key,), TARGET).run(context)
+    assert result.key == IngestPairs(source, (key,), TARGET).spec(context).key
     assert (result.record.tally.ok, result.record.units_in, result.record.rows["pairs"]) == (8, 8, 8)
     rows = read(store, "pairs", stage_keys=[result.key])
     assert rows.column("instance_id").to_pylist() == [
@@ -106,12 +106,12 @@ def test_pairs_land_in_the_crops_of_their_people(
         assert np.abs(seen[:, 2] * 1000 - joints[nth][:, 2]).max() < 0.1
         np.testing.assert_allclose(np.reshape(row["loser_twist"], (23, 2)), twists[nth], atol=1e-4)
     assert not store.list_files("ingests")
-    assert ingest_pairs(context, source, [key], TARGET).reused
+    assert IngestPairs(source, (key,), TARGET).run(context).reused
 
 
 def test_alignment_takes_them(micro_store: MicroStore, source: AnnotationSource) -> None:
     key = micro_store.ingest_key
-    made = ingest_pairs(micro_store.context, source, [key], TARGET)
+    made = IngestPairs(source, (key,), TARGET).run(micro_store.context)
     pairs = load_pairs(micro_store.store, made.key, [key])
     rows = read(micro_store.store, "pairs", stage_keys=[made.key])
     assert (len(pairs), pairs.crops.shape) == (8, (4, 64, 64, 3))
@@ -121,12 +121,14 @@ def test_alignment_takes_them(micro_store: MicroStore, source: AnnotationSource)
 
 def test_pairs_that_were_exported_come_back(micro_store: MicroStore, tmp_path: Path) -> None:
     store, key, context = micro_store.store, micro_store.ingest_key, micro_store.context
-    made = generate(context, [key], [micro.WILD_TRAIN], micro_store.policy, micro.CONFIG.generate).key
-    paired = pair(context, made, score(context, made, [key], micro_store.scorer).key, PairConfig(pairs_per_instance=2))
+    made = Generate((key,), (micro.WILD_TRAIN,), micro_store.policy, micro.CONFIG.generate).run(context).key
+    paired = Pair(made, Score(made, (key,), micro_store.scorer).run(context).key, PairConfig(pairs_per_instance=2)).run(
+        context
+    )
     ours = read(store, "pairs", stage_keys=[paired.key])
     export_dpo_json(ours, read(store, "instances", stage_keys=[key]), str(tmp_path / "pairs.json"))
     source = AnnotationSource("dpo-json", str(tmp_path / "pairs.json"), "wild", "train")
-    back = read(store, "pairs", stage_keys=[ingest_pairs(context, source, [key], micro.WILD_TRAIN).key])
+    back = read(store, "pairs", stage_keys=[IngestPairs(source, (key,), micro.WILD_TRAIN).run(context).key])
     assert back.column("instance_id").equals(ours.column("instance_id"))
     for name in ("winner_uvd", "winner_twist", "loser_uvd", "loser_twist"):
         np.testing.assert_allclose(matrix(back, name), matrix(ours, name), atol=1e-5)
@@ -146,7 +148,7 @@ def test_winners_that_are_no_labels_have_numbers_and_people_without_labels_the_m
                 entries[worse][f"w_{what}"] = entries[worse - 1][f"l_{what}"]
 
     change(wild, chain)
-    made = ingest_pairs(micro_store.context, wild, [micro_store.ingest_key], target)
+    made = IngestPairs(wild, (micro_store.ingest_key,), target).run(micro_store.context)
     rows = read(micro_store.store, "pairs", stage_keys=[made.key])
     numbers = list(zip(rows.column("winner").to_pylist(), rows.column("loser").to_pylist(), strict=True))
     assert numbers == [(0, 1), (1, 2), (2, 3), (0, 1), (0, 2), (0, 3)]
@@ -173,7 +175,7 @@ def test_every_pair_that_is_left_out_says_why(
     change(source, spoil)
     config = micro.CONFIG.model_copy(update={"gates": micro.CONFIG.gates.model_copy(update={"max_failed_share": 0.5})})
     context = Context(micro_store.store, config, in_process=True)
-    made = ingest_pairs(context, source, [micro_store.ingest_key], TARGET)
+    made = IngestPairs(source, (micro_store.ingest_key,), TARGET).run(context)
     name = "source/train/pairs.json row 00000000"
     assert failures(micro_store.store, made.key) == [
         (f"{name}0", "failed", "not finite"),
@@ -197,7 +199,7 @@ def test_too_many_bad_pairs_stop_the_run(micro_store: MicroStore, source: Annota
 
     change(source, spoil)
     with pytest.raises(GateError, match=r"ingest_pairs: 7 of 8 units failed.*7 x keys missing"):
-        ingest_pairs(micro_store.context, source, [micro_store.ingest_key], TARGET)
+        IngestPairs(source, (micro_store.ingest_key,), TARGET).run(micro_store.context)
 
 
 def test_pairs_of_other_pictures_are_one_message(micro_store: MicroStore, source: AnnotationSource) -> None:
@@ -207,14 +209,14 @@ def test_pairs_of_other_pictures_are_one_message(micro_store: MicroStore, source
 
     change(source, rename)
     with pytest.raises(DataError, match=r"None of the pairs of .*pairs.json belongs to a person of source/train"):
-        ingest_pairs(micro_store.context, source, [micro_store.ingest_key], TARGET)
+        IngestPairs(source, (micro_store.ingest_key,), TARGET).run(micro_store.context)
     with pytest.raises(DataError, match=r"no instance of source/nowhere"):
-        ingest_pairs(micro_store.context, source, [micro_store.ingest_key], TARGET._replace(split="nowhere"))
+        IngestPairs(source, (micro_store.ingest_key,), TARGET._replace(split="nowhere")).run(micro_store.context)
 
 
 def test_every_second_pair(micro_store: MicroStore, source: AnnotationSource) -> None:
     half = AnnotationSource(source.format, source.url, source.dataset, source.split, every=2)
-    made = ingest_pairs(micro_store.context, half, [micro_store.ingest_key], TARGET)
+    made = IngestPairs(half, (micro_store.ingest_key,), TARGET).run(micro_store.context)
     assert made.record.units_in == 4
     assert read(micro_store.store, "pairs", stage_keys=[made.key]).column("loser").to_pylist() == [1] * 4
 
@@ -222,7 +224,7 @@ def test_every_second_pair(micro_store: MicroStore, source: AnnotationSource) ->
 def test_shards_do_not_matter_and_a_broken_run_goes_on(
     micro_store: MicroStore, source: AnnotationSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = ingest_pairs(micro_store.context, source, [micro_store.ingest_key], TARGET)
+    whole = IngestPairs(source, (micro_store.ingest_key,), TARGET).run(micro_store.context)
     config = micro.CONFIG.model_copy(update={"ingest": micro.CONFIG.ingest.model_copy(update={"shard_size": 3})})
     context = Context(micro_store.store, config, in_process=True)
 
@@ -233,8 +235,8 @@ def test_shards_do_not_matter_and_a_broken_run_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr("infra.faults.reach", broken)
         with pytest.raises(KeyboardInterrupt):
-            ingest_pairs(context, source, [micro_store.ingest_key], TARGET)
-    cut = ingest_pairs(context, source, [micro_store.ingest_key], TARGET)
+            IngestPairs(source, (micro_store.ingest_key,), TARGET).run(context)
+    cut = IngestPairs(source, (micro_store.ingest_key,), TARGET).run(context)
     assert (cut.shards_found, cut.shards_done) == (1, 2)
     tables = [read(micro_store.store, "pairs", stage_keys=[made.key]) for made in (whole, cut)]
     unlike = ["pair_set", "generation_id", "stage_key"]

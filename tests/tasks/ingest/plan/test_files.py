@@ -21,11 +21,11 @@ from schemas.progress import SilentProgress
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
 from tasks.ingest import annotated
-from tasks.ingest.annotated import ingest_annotations
+from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.hypotheses import given as given_hypotheses
-from tasks.ingest.hypotheses.stage import ingest_hypotheses
+from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.pairs import stage as pair_stage
-from tasks.ingest.pairs.stage import ingest_pairs
+from tasks.ingest.pairs.stage import IngestPairs
 from tasks.ingest.plan import annotations as planned
 from tasks.ingest.plan.files import forget_plan, shares_plan, slices, write_planned
 from tests.samples.coco import write_coco
@@ -71,7 +71,7 @@ def test_annotations_that_another_run_finished(
     here: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
 ) -> None:
     source = write_coco(true_people(3), tmp_path / "coco", "train")
-    overtaken(monkeypatch, module, name, lambda: ingest_annotations(here, source))
+    overtaken(monkeypatch, module, name, lambda: IngestAnnotations(source).run(here))
     assert len(read(here.store, "instances")) == 3
     assert len(read(here.store, "failures")) == 0
     assert here.store.list_files("ingests") == []
@@ -79,7 +79,7 @@ def test_annotations_that_another_run_finished(
 
 def test_hypotheses_that_another_run_finished(here: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write_hypothesis_cache(true_people(2), tmp_path / "cache")
-    overtaken(monkeypatch, given_hypotheses, "planned_rows", lambda: ingest_hypotheses(here, source))
+    overtaken(monkeypatch, given_hypotheses, "planned_rows", lambda: IngestHypotheses(source).run(here))
     assert len(read(here.store, "instances")) == 2
 
 
@@ -93,7 +93,7 @@ def test_pairs_that_another_run_finished(
     Path(source.url).write_text(json.dumps(entries))
     context, keys = micro_store.context, [micro_store.ingest_key]
     result = overtaken(
-        monkeypatch, pair_stage, "planned_rows", lambda: ingest_pairs(context, source, keys, micro.SOURCE_TRAIN)
+        monkeypatch, pair_stage, "planned_rows", lambda: IngestPairs(source, keys, micro.SOURCE_TRAIN).run(context)
     )
     assert result.record.tally.ok == len(entries)
 
@@ -109,9 +109,9 @@ def test_a_plan_that_vanishes_while_it_is_read_is_made_again(
     with monkeypatch.context() as patched:
         patched.setattr(annotated, "run_sharded", killed)
         with pytest.raises(KeyboardInterrupt):
-            ingest_annotations(here, source)
+            IngestAnnotations(source).run(here)
     assert here.store.list_files("ingests") != []
-    overtaken(monkeypatch, planned, "read_planned", lambda: ingest_annotations(here, source))
+    overtaken(monkeypatch, planned, "read_planned", lambda: IngestAnnotations(source).run(here))
     assert len(read(here.store, "instances")) == 3
 
 
@@ -127,7 +127,7 @@ def test_a_plan_that_a_refused_run_removes_is_made_again(
         return plain(store, folder, *rest)
 
     monkeypatch.setattr(annotated, "units_of", units_of)
-    result = ingest_annotations(here, write_coco(true_people(3), tmp_path / "coco", "train"))
+    result = IngestAnnotations(write_coco(true_people(3), tmp_path / "coco", "train")).run(here)
     assert (result.reused, result.record.tally.ok) == (False, 3)
 
 
@@ -149,7 +149,7 @@ def test_a_damaged_plan_is_said_and_made_again(
         return plain(*given, **more)
 
     monkeypatch.setattr(annotated, "run_sharded", damaged)
-    result = ingest_annotations(replace(here, progress=heard), source)
+    result = IngestAnnotations(source).run(replace(here, progress=heard))
     assert (result.reused, result.record.tally.ok) == (False, 3)
     (said,) = [line for line in heard.lines if "is damaged: " in line]
     assert (

@@ -11,7 +11,7 @@ from schemas.errors import DataError
 from tasks.ingest.people.units import plan_units
 from tasks.ingest.source.contents import contents_of, table_within
 from tasks.ingest.source.folder import UNREAD_TYPE, Folder, RefusedError
-from tasks.ingest.stage import ingest, ingest_spec
+from tasks.ingest.stage import Ingest
 from tests.tasks.ingest.image.test_depths import saved
 from tests.tasks.ingest.pictures import Heard, context, folder, jpeg, noise, source
 
@@ -30,7 +30,7 @@ def test_pictures_that_are_not_read_are_counted_by_type_and_end_as_filtered(tmp_
     mixed(tmp_path)
     heard = Heard()
     ctx = context(tmp_path / "store", heard, gates__max_failed_share=0.0)
-    result = ingest(ctx, [source(tmp_path, boxes=None)], allow_leakage=True)
+    result = Ingest((source(tmp_path, boxes=None),), allow_leakage=True).run(ctx)
     assert (result.record.units_in, result.record.tally.ok, result.record.tally.filtered) == (9, 4, 5)
     told = "5 pictures are of types not read here: 4 .heic (IMG_0.HEIC), 1 .jp2 (x.jp2). Convert them to JPEG or PNG."
     assert heard.lines[0] == f"mine/train: {told}"
@@ -64,7 +64,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, monkeypat
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket.jpg")
         ctx = context(tmp_path / "store")
-        assert ingest(ctx, [source(tmp_path, boxes=None)]).record.tally.ok == 1
+        assert Ingest((source(tmp_path, boxes=None),)).run(ctx).record.tally.ok == 1
     rows = {row["id"]: (row["reason"], row["detail"]) for row in read(ctx.store, "failures").to_pylist()}
     assert rows == {
         f"mine/train/{name}.jpg#0": ("picture unreadable", f"{name}.jpg: it is {kind}, not a file")
@@ -83,20 +83,20 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
 def test_a_table_of_boxes_among_the_pictures_is_taken_and_that_is_said(name: str, tmp_path: Path) -> None:
     images = folder(tmp_path, {"a.jpg": jpeg(noise()), "b.jpg": jpeg(noise(seed=1))})
     ctx = context(tmp_path / "store", heard := Heard())
-    whole = ingest_spec(ctx, [source(tmp_path, boxes=None)]).key
+    whole = Ingest((source(tmp_path, boxes=None),)).spec(ctx).key
     row = (
         '[{"path": "a.jpg", "x": 5, "y": 6, "w": 30, "h": 40}]'
         if name.endswith("json")
         else "Path;X;Y;W;H\na.jpg;5,0;6;30;40\n"
     )
     (images / name).write_text(row)
-    result = ingest(ctx, [source(tmp_path, boxes=None)])
+    result = Ingest((source(tmp_path, boxes=None),)).run(ctx)
     assert result.key != whole
     assert read(ctx.store, "instances").column("box_xywh").to_pylist() == [[5, 6, 30, 40]]
     assert f"mine/train: THE BOXES of {images}/{name} are taken, because that lies among the pictures." in heard.lines
     assert not any("NO BOXES" in line for line in heard.lines)
     # named by a person it is the same table
-    assert ingest_spec(ctx, [source(tmp_path, boxes=f"images/{name}")]).key == result.key
+    assert Ingest((source(tmp_path, boxes=f"images/{name}"),)).spec(ctx).key == result.key
 
 
 def test_several_tables_among_the_pictures_are_a_question(tmp_path: Path) -> None:

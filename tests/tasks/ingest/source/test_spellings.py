@@ -11,7 +11,7 @@ import pytest
 from infra.store import Store
 from infra.tables import read
 from tasks.engine.context import Context
-from tasks.ingest.annotated import ingest_annotations
+from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.formats.coco import CocoReader
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.people.labels import FolderLabels
@@ -157,7 +157,7 @@ def _keys(root: Path, given: AnnotationSource) -> tuple[set[str], list[str]]:
     """Names of the people that an ingest into a new store gives, and what was said."""
     heard = Heard()
     here = Context(Store.open(str(root)), CONFIG, heard, in_process=True)
-    result = ingest_annotations(here, given, CONFIG.body)
+    result = IngestAnnotations(given, CONFIG.body).run(here)
     assert result.record.tally.failed == 0
     assert result.record.tally.ok == 4
     return set(read(here.store, "instances").column("instance_id").to_pylist()), heard.lines
@@ -177,7 +177,7 @@ def test_annotations_that_may_mean_several_pictures_are_refused(people: list[Tru
     )
     np.savez(given.url, **members)
     here = Context(Store.open(str(tmp_path / "store")), CONFIG, in_process=True)
-    assert ingest_annotations(here, given, CONFIG.body).record.tally.ok == 2
+    assert IngestAnnotations(given, CONFIG.body).run(here).record.tally.ok == 2
     reasons = {row["reason"]: row["detail"] for row in read(here.store, "failures").to_pylist()}
     assert set(reasons) == {"picture missing", "path not usable"}
     assert "'images/000001.Jpg' and 'images/000001.jpg' are there" in reasons["picture missing"]
