@@ -42,7 +42,7 @@ def clean_and_measure(
         guessed = runner.run(PseudoLabel((people,), (target,), opened.policy, clean.swap_share, clean.seed))
     else:
         guessed = runner.run(GivenLabels((people,), labels))
-    scores = runner.run(ScoreLabels((people,), guessed, foundations.scorer))
+    scores = runner.run(ScoreLabels(guessed, (people,), foundations.scorer))
     kept = runner.run(Keep(guessed, scores))
 
     train = partial(TrainClean, foundations.people, policy=opened.policy, people=people)

@@ -117,12 +117,6 @@ class Evaluate(ShardedStage):
             "threads": context.config.ray.threads_per_actor,
         }
 
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return self.ingests
-
-    def models(self, context: Context) -> Sequence[ModelDigest]:
-        return (self.policy, self.scorer) if self.scorer else (self.policy,)
-
     def ids(self, context: Context) -> Sequence[str]:
         return instance_ids(context.store, self.ingests, self.targets)
 

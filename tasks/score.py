@@ -73,12 +73,6 @@ class Score(ShardedStage):
     def key_config(self, context: Context) -> Mapping[str, Any]:
         return {"score": context.config.score, "threads": context.config.ray.threads_per_actor}
 
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return (self.generation, *self.ingests)
-
-    def models(self, context: Context) -> Sequence[ModelDigest]:
-        return (self.scorer,)
-
     def ids(self, context: Context) -> Sequence[str]:
         return generated_ids(context.store, self.generation)
 

@@ -53,12 +53,6 @@ class Targets(ShardedStage):
             "threads": context.config.ray.threads_per_actor,
         }
 
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return self.ingests
-
-    def models(self, context: Context) -> Sequence[ModelDigest]:
-        return (self.scorer,) if self.scorer else ()
-
     def ids(self, context: Context) -> Sequence[str]:
         return instance_ids(context.store, self.ingests, [self.target])
 

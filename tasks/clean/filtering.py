@@ -30,8 +30,8 @@ from tasks.score import HypothesisScorer, scores_table
 class ScoreLabels(ShardedStage):
     """Scores labels -> table `scores`, sample_index -1, with the stage that made the labels as generation_id."""
 
-    ingests: tuple[StageKey, ...]
     labels: StageKey
+    ingests: tuple[StageKey, ...]
     scorer: ModelDigest
 
     name = "score_labels"
@@ -39,12 +39,6 @@ class ScoreLabels(ShardedStage):
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
         return {"score": context.config.score, "threads": context.config.ray.threads_per_actor}
-
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return (self.labels, *self.ingests)
-
-    def models(self, context: Context) -> Sequence[ModelDigest]:
-        return (self.scorer,)
 
     def ids(self, context: Context) -> Sequence[str]:
         rows = read(context.store, "labels", stage_keys=[self.labels], columns=["instance_id"])
@@ -110,9 +104,6 @@ class Keep(WholeStage):
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
         return {"keep_share": self._share(context)}
-
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return (self.labels, self.scores)
 
     def make(self, context: Context) -> Rows:
         store = context.store

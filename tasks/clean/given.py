@@ -42,9 +42,6 @@ class GivenLabels(WholeStage):
     def key_config(self, context: Context) -> Mapping[str, Any]:
         return {"file": bytes_digest(_file_bytes(self.url)), "body": load_body(context.config.body).digest}
 
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return self.ingests
-
     def make(self, context: Context) -> Rows:
         people = read_standing(context.store, "instances", self.ingests, columns=_PLACE)
         labels, failures = _usable(context, people, self.url, self.key(context))

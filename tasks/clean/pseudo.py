@@ -70,12 +70,6 @@ class PseudoLabel(ShardedStage):
             "threads": context.config.ray.threads_per_actor,
         }
 
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return self.ingests
-
-    def models(self, context: Context) -> Sequence[ModelDigest]:
-        return (self.policy,)
-
     def ids(self, context: Context) -> Sequence[str]:
         return instance_ids(context.store, self.ingests, self.targets)
 

@@ -7,9 +7,9 @@ again. A flow runs stages, a plan only looks their keys up.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import pyarrow as pa
 import torch
@@ -58,12 +58,21 @@ class Stage(Intake):
         """What of the fields and of the configuration counts towards the key."""
 
     def reads(self, context: Context) -> Sequence[StageKey]:
-        """The stages whose rows it reads; their order counts."""
-        return ()
+        """The stages whose rows it reads, in the order of the fields that name them; it counts."""
+        return self._named(StageKey)
 
     def models(self, context: Context) -> Sequence[ModelDigest]:
-        """The models that it uses; their order counts."""
-        return ()
+        """The models that it uses, in the order of the fields that name them; it counts."""
+        return self._named(ModelDigest)
+
+    def _named(self, kind: Any) -> list[Any]:
+        """What the fields hold that are of this type, or a tuple of it, or may be left out."""
+        named: list[Any] = []
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if kind in (one.type, *get_args(one.type)) and value is not None:
+                named += [value] if isinstance(value, str) else value
+        return named
 
     def spec(self, context: Context) -> StageSpec:
         """What the stage is going to do; campaign and round are recorded, and do not count towards the key."""

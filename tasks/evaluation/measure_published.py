@@ -129,12 +129,6 @@ class MeasurePublished(ShardedStage):
             "threads": context.config.ray.threads_per_actor,
         }
 
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return self.ingests
-
-    def models(self, context: Context) -> Sequence[ModelDigest]:
-        return (self.policy, self.scorer) if self.scorer else (self.policy,)
-
     def drawn(self, context: Context) -> GenerateConfig:
         """How hypotheses are drawn. ConfigError for fewer than two."""
         if self.hypotheses < 2:

@@ -51,9 +51,6 @@ class EvaluatePublished(WholeStage):
     def reads(self, context: Context) -> Sequence[StageKey]:
         return (self._measurement.key(context),)
 
-    def models(self, context: Context) -> Sequence[ModelDigest]:
-        return self._measurement.models(context)
-
     def make(self, context: Context) -> Rows:
         measured = StageKey(self._measurement.run(context).key)
         return Rows({"metrics": metrics_table(list(self._figures(context, measured)), self.spec(context))})

@@ -60,12 +60,6 @@ class ScoreNoised(ShardedStage):
             "threads": context.config.ray.threads_per_actor,
         }
 
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return self.ingests
-
-    def models(self, context: Context) -> Sequence[ModelDigest]:
-        return (self.scorer,)
-
     def ids(self, context: Context) -> Sequence[str]:
         return instance_ids(context.store, self.ingests, [self.target])
 

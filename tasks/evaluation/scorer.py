@@ -61,9 +61,6 @@ class EvaluateScorer(WholeStage):
         scored = self._scoring.key(as_published(context))
         return (scored,) if self.given is None else (self.given, scored)
 
-    def models(self, context: Context) -> Sequence[ModelDigest]:
-        return (self.scorer,)
-
     def make(self, context: Context) -> Rows:
         scored = self._scoring.run(as_published(context)).key
         rows = _scored_errors(context.store, scored if self.given is None else self.given, scored)

@@ -65,9 +65,6 @@ class Ingest(Stage):
             config |= {"allow_leakage": self.allow_leakage, "elsewhere": hashes}
         return config
 
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return () if self.made_by is None else (self.made_by,)
-
     def spec(self, context: Context) -> StageSpec:
         return replace(super().spec(context), version=OWN_VERSION if self.made_by is None else self.version)
 

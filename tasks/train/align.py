@@ -302,9 +302,6 @@ class Align(TrainingStage):
     def reads(self, context: Context) -> Sequence[StageKey]:
         return (self.ingest, *self._people, self.pairs)
 
-    def models(self, context: Context) -> Sequence[ModelDigest]:
-        return (self.policy, self.reference)
-
     @property
     def _people(self) -> tuple[StageKey, ...]:
         return self.people or (self.ingest,)

@@ -1,6 +1,6 @@
 """The base policy: encoder and denoiser trained from nothing on labelled source crops."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,9 +72,6 @@ class TrainBase(TrainingStage):
             "target": str(self.target),
             **config.ray.decides_training(self.threads(context)),
         }
-
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return (self.ingest,)
 
     def network(self, context: Context) -> PolicyConfig:
         return context.config.policy

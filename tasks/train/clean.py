@@ -98,9 +98,6 @@ class TrainClean(TrainingStage):
     def reads(self, context: Context) -> Sequence[StageKey]:
         return (self.ingest, self.people or self.ingest, *self.labels)
 
-    def models(self, context: Context) -> Sequence[ModelDigest]:
-        return (self.policy,)
-
     def network(self, context: Context) -> PolicyConfig:
         return load_policy(context.store, self.policy).config
 

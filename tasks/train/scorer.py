@@ -4,7 +4,7 @@ Hypotheses are samples of the base policy, drawn and measured once before traini
 truth plus noise alone, the published way, a scorer learns to tell noise, not errors that a policy really makes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -147,12 +147,6 @@ class TrainScorer(TrainingStage):
             "root_solver": config.root_solver,
             **config.ray.decides_training(self.threads(context)),
         }
-
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return (self.ingest,)
-
-    def models(self, context: Context) -> Sequence[ModelDigest]:
-        return (self.policy,)
 
     def network(self, context: Context) -> ScorerConfig:
         return context.config.scorer

@@ -148,7 +148,7 @@ def test_a_perfect_score_finds_every_swap(micro_store: MicroStore) -> None:
 def test_kept_and_dropped_are_all_and_can_be_trained_on(micro_store: MicroStore) -> None:
     keys = [micro_store.ingest_key]
     key = labelled(micro_store)
-    scored = ScoreLabels(keys, key, micro_store.scorer).run(micro_store.context).key
+    scored = ScoreLabels(key, keys, micro_store.scorer).run(micro_store.context).key
     rows = read(micro_store.store, "scores", stage_keys=[scored])
     assert set(rows.column("sample_index").to_pylist()) == {LABEL_AS_SAMPLE}
     assert set(rows.column("generation_id").to_pylist()) == {key}
@@ -202,7 +202,7 @@ def test_somebodys_own_labels_go_the_same_way(micro_store: MicroStore, tmp_path:
     assert set(labels.column("label_set").to_pylist()) == {"given"}
     assert set(labels.column("dataset").to_pylist()) == {"wild"}
     assert GivenLabels(keys, str(path)).run(micro_store.context).reused
-    scored = ScoreLabels(keys, result.key, micro_store.scorer).run(micro_store.context)
+    scored = ScoreLabels(result.key, keys, micro_store.scorer).run(micro_store.context)
     assert scored.record.tally == Tally(ok=21, filtered=1)
     (left_out,) = read(micro_store.store, "failures", stage_keys=[scored.key]).to_pylist()
     assert (left_out["id"], left_out["reason"]) == (names[2], INCOMPLETE)

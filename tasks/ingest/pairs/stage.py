@@ -80,9 +80,6 @@ class IngestPairs(Stage):
             "shard_size": context.config.ingest.shard_size,
         }
 
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return self.ingests
-
     @shares_plan
     def run(self, context: Context) -> StageResult:
         spec, store, config = self.spec(context), context.store, context.config

@@ -1,0 +1,148 @@
+"""What a stage is called decides its key: every field of every stage counts, or there is a reason why not."""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+import tasks
+from schemas.config.stages import EvaluateConfig, GenerateConfig, PairConfig
+from schemas.ids import Target
+from tasks.clean.filtering import Keep, ScoreLabels
+from tasks.clean.given import GivenLabels
+from tasks.clean.pseudo import PseudoLabel
+from tasks.compare import Compare
+from tasks.engine.stage import Stage
+from tasks.evaluate import Evaluate
+from tasks.evaluation.measure_published import MeasurePublished
+from tasks.evaluation.published import EvaluatePublished
+from tasks.evaluation.score_noised import ScoreNoised
+from tasks.evaluation.scorer import EvaluateScorer
+from tasks.generate import Generate
+from tasks.ingest.pairs.stage import IngestPairs
+from tasks.ingest.source.folder import FolderSource
+from tasks.ingest.stage import Ingest
+from tasks.pair import Pair
+from tasks.report.facts import RoundFacts
+from tasks.report.stage import Report
+from tasks.score import Score
+from tasks.synthesize.stage import Synthesize
+from tasks.targets import Targets
+from tasks.train.align import Align
+from tasks.train.base import TrainBase
+from tasks.train.clean import TrainClean
+from tasks.train.scorer import TrainScorer
+from tests.tasks import micro
+from tests.tasks.conftest import MicroStore
+
+A, B, P, Q = ("a" * 64,), "b" * 64, "e" * 64, "f" * 64
+T = micro.SOURCE_TEST
+FOLDER = FolderSource("pictures", "boxes.csv", None, "mine", "test")
+FACTS = RoundFacts("dpo", "c", 1, P, Q, P, Q, ())
+STAGES: tuple[Stage, ...] = (
+    Synthesize(),
+    Ingest((FOLDER,), made_by=B),
+    TrainBase(B),
+    TrainScorer(B, P),
+    Generate(A, (T,), P, GenerateConfig(), 1),
+    Score(B, A, P),
+    Pair(B, B, PairConfig(label_wins_share=0.5), A),
+    Targets(A, T, P),
+    Align(B, B, P, Q, A),
+    Evaluate(A, (T,), P, Q, EvaluateConfig()),
+    MeasurePublished(A, T, P, Q, 3, "3dpw", "tiny"),
+    EvaluatePublished(A, T, P, Q, 3, "3dpw", "tiny"),
+    ScoreNoised(A, T, P, 3, "tiny"),
+    EvaluateScorer(A, T, P, 3, "tiny"),
+    Compare(B, B, {"less_noise": B}, B),
+    PseudoLabel(A, (T,), P, 0.3, 1),
+    ScoreLabels(B, A, P),
+    Keep(B, B, 0.5),
+    TrainClean(B, A, P, B),
+    Report(FACTS),
+)
+NEED_FILES = {GivenLabels: "counts its file by its bytes", IngestPairs: "counts its file by its bytes"}
+NO_MATTER = {
+    ("ingest", "allow_leakage"): "the stage that made the folders draws each split by itself",
+    (
+        "evaluate_scorer",
+        "given",
+    ): "in the place of ingests, hypotheses and bodies: tests/tasks/evaluation/test_scorer.py",
+}
+
+
+READ_FOR_THEIR_KEY = ("score_noised", "evaluate_scorer")
+"""Their bodies depend on the people whom they are for."""
+
+
+def with_people(stage: Any, held: MicroStore) -> Stage:
+    return replace(stage, ingests=(held.ingest_key,)) if stage.name in READ_FOR_THEIR_KEY else stage
+
+
+def every_class(of: type[Stage] = Stage) -> Iterator[type[Stage]]:
+    for module in pkgutil.walk_packages(tasks.__path__, "tasks."):
+        importlib.import_module(module.name)
+    for one in of.__subclasses__():
+        if one.__module__.startswith("tasks."):
+            yield from () if inspect.isabstract(one) else (one,)
+            yield from every_class(one)
+
+
+def other(value: Any) -> Any:
+    """A value of the same kind that says something else."""
+    match value:
+        case bool():
+            return not value
+        case int():
+            return value + 1
+        case float():
+            return value / 2
+        case Target():
+            return micro.WILD_VALIDATION
+        case str():
+            return {"tiny": "full", "3dpw": "human36m", "source": "wild"}.get(value, "c" * 64)
+        case BaseModel():
+            name = "generate" if isinstance(value, EvaluateConfig) else "seed"
+            return value.model_copy(update={name: other(getattr(value, name))})
+        case dict():
+            return {name: other(one) for name, one in value.items()}
+        case tuple():
+            return tuple(other(one) for one in value)
+        case FolderSource():
+            return replace(value, split="train")
+        case RoundFacts():
+            return replace(value, why="another reason")
+    raise AssertionError(f"another {value!r}?")
+
+
+def test_every_stage_is_here() -> None:
+    assert set(every_class()) == {type(stage) for stage in STAGES} | set(NEED_FILES)
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_every_field_counts(stage: Stage, micro_store: MicroStore) -> None:
+    stage = with_people(stage, micro_store)
+    key = stage.key(micro_store.context)
+    assert key == replace(stage).key(micro_store.context)
+    for field in fields(stage):
+        value = getattr(stage, field.name)
+        if value is None or (stage.name, field.name) in NO_MATTER:
+            continue
+        if field.name == "ingests" and stage.name in READ_FOR_THEIR_KEY:
+            assert micro_store.ingest_key in stage.spec(micro_store.context).reads or stage.name == "evaluate_scorer"
+            continue
+        changed = replace(stage, **{field.name: other(value)})
+        assert changed.key(micro_store.context) != key, field.name
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_what_it_reads_and_uses_is_what_its_fields_name(stage: Stage, micro_store: MicroStore) -> None:
+    spec = with_people(stage, micro_store).spec(micro_store.context)
+    assert all(isinstance(key, str) and len(key) == 64 for key in (*spec.reads, *spec.models))
+    assert set(stage.writes) <= {"hypotheses", "scores", "errors", "pairs", "labels", "metrics", "models", "curves",
+                                 "images", "instances"}  # fmt: skip
