@@ -26,7 +26,7 @@ from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput
 from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker, microbatches
-from tasks.generate import HypothesisMaker, not_finite
+from tasks.generate import HypothesisSampler, not_finite
 from tasks.rows.hypotheses import Hypotheses, hypotheses_table, repeated
 from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.models import load_policy, load_scorer
@@ -136,7 +136,7 @@ class EvaluateWorker(ModelWorker):
         body, drawn = load_body(context.config.body), stage.config.generate
         noise = {"noise_temperature": drawn.noise_temperature * stage.temperature}
         policy = load_policy(self.store, stage.policy)
-        self.make = HypothesisMaker(policy, drawn.model_copy(update=noise), body, device=self.device)
+        self.draw = HypothesisSampler(policy, drawn.model_copy(update=noise), body, device=self.device)
         self.score = None
         if stage.scorer:
             scorer = load_scorer(self.store, stage.scorer)
@@ -146,14 +146,14 @@ class EvaluateWorker(ModelWorker):
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of the tables, sorted by instance and sample."""
         instances = load_instances(self.store, self.stage.ingests, list(shard.ids))
-        made = self.make(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
+        made = self.draw(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
         labelled = instances.labelled & np.isfinite(instances.root_depth)
         good = made.finite()
         scores = self.score(instances.crops, made.uvd, made.twists) if self.score else None
         if scores is not None:
             good &= np.isfinite(scores).all(axis=1)
         rows = np.flatnonzero(labelled & good)
-        samples = self.make.samples
+        samples = self.draw.samples
         failures = [
             Failure(instances.ids[row], NO_LABEL, "an evaluation needs a gt label with its pelvis", outcome="filtered")
             for row in np.flatnonzero(~labelled)
@@ -175,7 +175,7 @@ class EvaluateWorker(ModelWorker):
         columns = {
             "generation_id": self.key,
             "instance_id": repeated(instances.ids, rows, made.count),
-            "sample_index": np.tile(np.asarray(self.make.samples, np.int32), len(rows)),
+            "sample_index": np.tile(np.asarray(self.draw.samples, np.int32), len(rows)),
             "label_set": "gt",
             "mpvpe_mm": errors.mpvpe.reshape(total),
             "mpjpe_mm": errors.mpjpe.reshape(total),

@@ -30,7 +30,7 @@ NOT_FINITE = "not finite"
 """Reason of instances for which a model gave NaN or infinity."""
 
 
-class HypothesisMaker:
+class HypothesisSampler:
     """Draws hypotheses, on arrays. What an instance gets depends on its crop, its id and the configuration alone."""
 
     def __init__(
@@ -149,7 +149,7 @@ class GenerateWorker(ModelWorker):
     def __init__(self, stage: Generate, context: Context) -> None:
         super().__init__(context)
         self.stage, self.key = stage, stage.key(context)
-        self.make = HypothesisMaker(
+        self.draw = HypothesisSampler(
             load_policy(self.store, stage.policy),
             stage.config,
             load_body(context.config.body),
@@ -160,9 +160,9 @@ class GenerateWorker(ModelWorker):
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `hypotheses`, sorted by instance and sample."""
         instances = load_instances(self.store, self.stage.ingests, list(shard.ids))
-        made = self.make(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
+        made = self.draw(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
         good = made.finite()
-        table = hypotheses_table(self.key, instances, made, self.make.samples, self.partition, np.flatnonzero(good))
+        table = hypotheses_table(self.key, instances, made, self.draw.samples, self.partition, np.flatnonzero(good))
         failures = not_finite(instances.ids, good, "the policy's hypotheses")
         return ShardOutput({"hypotheses": table}, failures, ok=int(good.sum()))
 

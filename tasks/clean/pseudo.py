@@ -24,7 +24,7 @@ from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput
 from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker, microbatches
-from tasks.generate import HypothesisMaker, not_finite
+from tasks.generate import HypothesisSampler, not_finite
 from tasks.rows.hypotheses import Hypotheses
 from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.models import load_policy
@@ -94,7 +94,7 @@ class PseudoLabelWorker(ModelWorker):
             config.microbatch,
         )
         policy = load_policy(self.store, stage.policy)
-        self.make = HypothesisMaker(policy, config, self.body, samples=(0,), device=self.device)
+        self.draw = HypothesisSampler(policy, config, self.body, samples=(0,), device=self.device)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `labels`, sorted by instance."""
@@ -104,7 +104,7 @@ class PseudoLabelWorker(ModelWorker):
         place = {name: row for row, name in enumerate(seen.ids)}
         crops = seen.crops[[place[name] for name in shown]]
         unknown = np.full(len(instances), np.nan, np.float32)
-        made = self.make(instances.ids, crops, instances.crop_intrinsics, unknown)
+        made = self.draw(instances.ids, crops, instances.crop_intrinsics, unknown)
         good = made.finite()
         rows = np.flatnonzero(good)
         failures = not_finite(instances.ids, good, "the policy's hypotheses")

@@ -34,7 +34,7 @@ from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker
 from tasks.evaluate import NO_LABEL
 from tasks.evaluation.bodies import SmplWithJoints, gt_labels, label_rotvec, smpl_with_joints
-from tasks.generate import HypothesisMaker, not_finite
+from tasks.generate import HypothesisSampler, not_finite
 from tasks.rows.hypotheses import Hypotheses, hypotheses_table, repeated
 from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.models import load_policy, load_scorer
@@ -153,7 +153,7 @@ class PublishedWorker(ModelWorker):
         self.stage, self.key = stage, stage.key(context)
         body = smpl_with_joints(stage.bodies)
         policy = load_policy(self.store, stage.policy)
-        self.make = HypothesisMaker(policy, stage.drawn(context), body.body, device=self.device)
+        self.draw = HypothesisSampler(policy, stage.drawn(context), body.body, device=self.device)
         self.score = None
         if stage.scorer:
             scorer = load_scorer(self.store, stage.scorer)
@@ -167,7 +167,7 @@ class PublishedWorker(ModelWorker):
         labels = gt_labels(self.store, self.stage.ingests, shard.ids)
         labelled = instances.labelled & np.isfinite(instances.root_depth)
         smpl = np.array([name in labels and labels[name]["body_model"] == "smpl" for name in instances.ids])
-        made = self.make(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
+        made = self.draw(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
         good = made.finite()
         scores = self.score(instances.crops, made.uvd, made.twists) if self.score else None
         if scores is not None:
@@ -176,7 +176,7 @@ class PublishedWorker(ModelWorker):
         failures = _filtered(instances, labelled, smpl)
         failures += not_finite(instances.ids, good | ~(labelled & smpl), "the policy's hypotheses or their scores")
         measured = [self.measure(instances, made, scores, row, labels[instances.ids[row]]) for row in rows.tolist()]
-        samples = self.make.samples
+        samples = self.draw.samples
         tables = {
             "hypotheses": hypotheses_table(self.key, instances, made, samples, self.partition, rows),
             "errors": self._errors_table(instances, rows, measured),
@@ -188,7 +188,7 @@ class PublishedWorker(ModelWorker):
         return ShardOutput(tables, failures, ok=len(rows))
 
     def _errors_table(self, instances: Instances, rows: np.ndarray, measured: Sequence[CandidateErrors]) -> pa.Table:
-        samples = self.make.samples
+        samples = self.draw.samples
         # by rising number: the mean of all, which is the last candidate, comes first
         candidates = [MEAN_OF_ALL, MEAN_OF_BEST, *samples] if self.score else samples
         total = len(rows) * len(candidates)
@@ -208,7 +208,7 @@ class PublishedWorker(ModelWorker):
         return build("errors", columns)
 
     def _check_crops(self, instances: Instances) -> None:
-        expected = self.make.policy.config.condition.image_size
+        expected = self.draw.policy.config.condition.image_size
         if instances.crop_size != expected:
             raise DataError(
                 f"The crops of {instances.ids[0]} and others are {instances.crop_size} px wide, but the policy takes "

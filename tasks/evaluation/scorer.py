@@ -1,11 +1,12 @@
 """Evaluate a scorer as published: how its scores go with the errors of hypotheses that it has not made.
 
-The hypotheses are noised labels (`tasks.evaluation.noised_labels`), scored shard by shard by `score_noised`; or those
-of a test cache that brought its own errors (ingested from the format scorer-eval), scored by `Score`. `EvaluateScorer`
+The hypotheses are noised labels (`tasks.evaluation.noised_labels`), scored shard by shard by `ScoreNoised`; or those of
+a test cache that brought its own errors (ingested from the format scorer-eval), scored by `Score`. `EvaluateScorer`
 turns scores and errors into metrics: published_pearson, published_spearman and published_kendall over all hypotheses
-of all images together, as published, and each with _within for the mean over images of the correlation within an image; with
-suffix _mpvpe, _pa_mpvpe, _mpjpe or _pa_mpjpe, as far as the errors are known. Score against *error*: a good scorer has
-negative values. Their role says which hypotheses it was: `NOISED` or `GIVEN`. Scores are without the mirrored picture.
+of all images together, as published, and each with _within for the mean over images of the correlation within an image;
+with suffix _mpvpe, _pa_mpvpe, _mpjpe or _pa_mpjpe, as far as the errors are known. Score against *error*: a good scorer
+has negative values. Their role says which hypotheses it was: `NOISED` or `GIVEN`. Scores are without the mirrored
+picture.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

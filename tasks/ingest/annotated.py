@@ -131,14 +131,13 @@ class IngestAnnotations(Intake):
                     f"{source.url}. If this source is to take the other's place, say so (--replace); else give it a "
                     "data set or split of its own, or all sources at once where the format takes several."
                 )
+        quiet = replace(context, progress=SILENT)
         result = run_sharded(
             store,
             spec,
             planned.ids,
             config.ingest.shard_size,
-            partial(
-                AnnotatedMaker, replace(context, progress=SILENT), folder, source, images.url, posing.source, elsewhere
-            ),
+            partial(AnnotationWorker, quiet, folder, source, images.url, posing.source, elsewhere),
             tables=self.writes,
             progress=context.progress,
             unit="people",
@@ -161,7 +160,7 @@ def bodies_missing(url: str, kinds: Sequence[str]) -> str:
     )
 
 
-class AnnotatedMaker:
+class AnnotationWorker:
     """Makes the rows of a shard's units. Pictures are read once for all their people in the shard."""
 
     def __init__(

@@ -77,7 +77,7 @@ class Ingest(Stage):
             spec,
             units.column("id").to_pylist(),
             config.ingest.shard_size,
-            partial(InstanceMaker, self, replace(context, progress=SILENT), units, self.elsewhere(context)),
+            partial(FolderWorker, self, replace(context, progress=SILENT), units, self.elsewhere(context)),
             tables=self.writes,
             progress=context.progress,
             unit="people",
@@ -102,7 +102,7 @@ class Ingest(Stage):
         return [pictures_elsewhere(context.store, source.dataset, source.split) for source in self.ordered]
 
 
-class InstanceMaker:
+class FolderWorker:
     """Makes the rows of a shard's units. Pictures are read once for all their people in the shard."""
 
     def __init__(self, stage: Ingest, context: Context, units: pa.Table, elsewhere: Sequence[pa.Table | None]) -> None:

@@ -70,8 +70,8 @@ class Synthesize(ShardedStage):
     def max_failed_share(self, context: Context) -> float:
         return 0.0  # a picture of our own that can't be made is a fault of ours or of the disk
 
-    def worker(self, context: Context) -> "PictureMaker":
-        return PictureMaker(context, _folder(self.key(context)))
+    def worker(self, context: Context) -> "SyntheticPictureWorker":
+        return SyntheticPictureWorker(context, _folder(self.key(context)))
 
     def run(self, context: Context) -> StageResult:
         result = super().run(context)
@@ -102,7 +102,7 @@ def labelled_targets() -> list[Target]:
     return [target for target in TARGETS if _labelled(target)]
 
 
-class PictureMaker:
+class SyntheticPictureWorker:
     """Makes the pictures of a shard, whose ids are domain/split/index, and notes their boxes and labels."""
 
     def __init__(self, context: Context, folder: str) -> None:
@@ -157,7 +157,7 @@ def _complete(context: Context, folder: str, target: Target) -> None:
     absent = [picture for picture in wanted if f"{picture.rsplit('/', 1)[1]}.jpg" not in present]
     if absent:
         context.progress.say(f"{name}: {len(absent)} pictures of {target} were removed and are made again")
-        maker = PictureMaker(context, folder)
+        maker = SyntheticPictureWorker(context, folder)
         context.progress.begin(name, len(absent), "pictures")
         for shard in cut(absent, context.config.synthesize.shard_size):
             maker(shard)

@@ -34,7 +34,7 @@ def work(url: str, images: str, ingest_key: str, policy: str, scorer: str, limit
     config = load_profile("micro", changes={"gates.max_failed_share": limit})
     store = Store.open(url)
     context = Context(store, config, in_process=True)
-    draw, table = tasks.generate.HypothesisMaker.__call__, tasks.score.scores_table
+    draw, table = tasks.generate.HypothesisSampler.__call__, tasks.score.scores_table
 
     def spoiled(self: Any, ids: Any, *arguments: Any) -> Hypotheses:
         made = draw(self, ids, *arguments)
@@ -51,7 +51,7 @@ def work(url: str, images: str, ingest_key: str, policy: str, scorer: str, limit
         return table(generation, ids, samples, scores, *more)
 
     patch = pytest.MonkeyPatch()  # never undone: this process is for this work alone
-    patch.setattr(tasks.generate.HypothesisMaker, "__call__", spoiled)
+    patch.setattr(tasks.generate.HypothesisSampler, "__call__", spoiled)
     patch.setattr(tasks.score, "scores_table", levelled)
     people = Ingest((FolderSource(images, None, None, *TARGET),)).run(context).key
     made = tasks.generate.generate(context, [people], [TARGET], policy, config.generate).key

@@ -23,7 +23,7 @@ from models.recovery import recover_body
 from schemas.config.stages import GenerateConfig
 from schemas.ids import Target
 from schemas.profiles import paper, tiny
-from tasks.generate import HypothesisMaker
+from tasks.generate import HypothesisSampler
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.models import load_policy
 from tests.conftest import PARITY_STORE
@@ -104,7 +104,7 @@ def test_hypotheses_of_a_trained_policy_in_half_precision(device: str) -> None:
     policy = load_policy(store, digest)
 
     def meshes(precision: Literal["float32", "bfloat16"]) -> Tensor:
-        make = HypothesisMaker(policy, GenerateConfig(hypotheses=4, precision=precision), body, device=device)
+        make = HypothesisSampler(policy, GenerateConfig(hypotheses=4, precision=precision), body, device=device)
         drawn = make(people.ids, people.crops, people.crop_intrinsics, people.root_depth)
         uvd, twists, betas, depth = (
             torch.from_numpy(part).flatten(0, 1) for part in (drawn.uvd, drawn.twists, drawn.betas, drawn.root_depth)

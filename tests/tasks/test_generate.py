@@ -23,7 +23,7 @@ from tasks import generate as module
 from tasks.engine.context import Context
 from tasks.engine.sharded import do_shard
 from tasks.engine.worker import microbatches
-from tasks.generate import Generate, GenerateWorker, HypothesisMaker
+from tasks.generate import Generate, GenerateWorker, HypothesisSampler
 from tasks.rows.hypotheses import Hypotheses, generated_ids, read_hypotheses
 from tasks.rows.instances import Instances, load_instances
 from tasks.rows.models import load_policy
@@ -60,7 +60,7 @@ def instances_of(micro_store: MicroStore) -> Instances:
 
 def make(micro_store: MicroStore, config: GenerateConfig, depth: float = np.nan) -> Hypotheses:
     found = instances_of(micro_store)
-    maker = HypothesisMaker(load_policy(micro_store.store, micro_store.policy), config, load_body("tiny"))
+    maker = HypothesisSampler(load_policy(micro_store.store, micro_store.policy), config, load_body("tiny"))
     return maker(found.ids, found.crops, found.crop_intrinsics, np.full(len(found), depth, np.float32))
 
 
@@ -220,7 +220,7 @@ def test_a_sampler_with_noise_on_the_way_is_refused() -> None:
     diffusion = micro.CONFIG.policy.diffusion.model_copy(update={"eta": 0.5})
     policy = Policy(micro.CONFIG.policy.model_copy(update={"diffusion": diffusion}))
     with pytest.raises(ConfigError, match=r"policy.diffusion.eta is 0.5.*Set it to 0"):
-        HypothesisMaker(policy, CONFIG, load_body("tiny"))
+        HypothesisSampler(policy, CONFIG, load_body("tiny"))
 
 
 def test_vectors_are_stored_as_they_were_made(micro_store: MicroStore) -> None:

@@ -34,7 +34,7 @@ _FARTHEST_PX: Final = 1e6
 _TURNED: Final = 1e-3
 
 
-class CropJudge:
+class CropNames:
     """Goes through the rows of a cache in their order: which picture and person each is, and what stands twice."""
 
     def __init__(self, source: AnnotationSource, crops: Folder) -> None:

@@ -28,7 +28,7 @@ _BLACK: Final = 8
 """Values up to this are black: pictures may have been stored with loss."""
 
 
-class PictureJudge:
+class PictureNames:
     """Names the rows of a cache. Each has a picture of its own, also where paths are equal: pictures are crops."""
 
     def __init__(self, source: AnnotationSource) -> None:

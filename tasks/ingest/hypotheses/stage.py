@@ -27,9 +27,9 @@ from tasks.engine.stage import Intake
 from tasks.ingest.formats import hypothesis_cache, scorer_cache
 from tasks.ingest.formats.hypothesis_cache import HypothesisCacheReader
 from tasks.ingest.formats.scorer_cache import ScorerCacheReader
-from tasks.ingest.hypotheses.crops import PICTURES, CropJudge, CropWorker
+from tasks.ingest.hypotheses.crops import PICTURES, CropNames, CropWorker
 from tasks.ingest.hypotheses.given import TABLES, Facts
-from tasks.ingest.hypotheses.pictures import PictureJudge, PictureWorker
+from tasks.ingest.hypotheses.pictures import PictureNames, PictureWorker
 from tasks.ingest.image.leakage import elsewhere_digest, pictures_elsewhere
 from tasks.ingest.people.annotations import AnnotationSource, Survey
 from tasks.ingest.plan.chains import HYPOTHESES
@@ -91,8 +91,8 @@ class IngestHypotheses(Intake):
                         f"{self.name}: no folder of the pictures was given (option {PICTURES}), so their sizes and "
                         "focal lengths are guessed from where the crops lie"
                     )
-                judge = _Judge(reader, pictures)
-                planned = plan_rows(store, folder, config.ingest.shard_size, judge.tables, judge.facts)
+                names = _CacheNames(reader, pictures)
+                planned = plan_rows(store, folder, config.ingest.shard_size, names.tables, names.facts)
                 ids, facts = planned.ids, planned.facts
         result = run_sharded(
             store,
@@ -126,7 +126,7 @@ class IngestHypotheses(Intake):
         config, source = context.config, self.source
         crops, pictures = _pictures(source, survey), source.options.get(PICTURES)
         seen = Folder(str(pictures), source.follow_links).listing(is_picture) if pictures else None
-        decisive = {
+        config_of_key = {
             "content": content_digest(survey.files, crops.listing(is_picture) if crops else None),
             "pictures": content_digest([], seen) if pictures else None,
             "allow_leakage": self.allow_leakage,
@@ -140,21 +140,21 @@ class IngestHypotheses(Intake):
             "threads": config.ray.threads_per_actor,
         }
         if source.follow_links is not None:
-            decisive["follow_links"] = source.follow_links
-        return StageSpec(self.name, self.version, decisive, campaign=config.campaign, in_round=context.round)
+            config_of_key["follow_links"] = source.follow_links
+        return StageSpec(self.name, self.version, config_of_key, campaign=config.campaign, in_round=context.round)
 
 
-class _Judge:
+class _CacheNames:
     """Goes through a cache once: the names of its rows, what stands twice, how many hypotheses most of them have."""
 
     def __init__(self, reader: _Reader, pictures: Folder | None) -> None:
         self.reader = reader
-        self.judge: Callable[[Mapping[str, Any]], dict[str, Any]]
+        self.name_row: Callable[[Mapping[str, Any]], dict[str, Any]]
         if isinstance(reader, HypothesisCacheReader):
             assert pictures is not None
-            self.judge = CropJudge(reader.source, pictures)
+            self.name_row = CropNames(reader.source, pictures)
         else:
-            self.judge = PictureJudge(reader.source)
+            self.name_row = PictureNames(reader.source)
         self.counts: Counter[int] = Counter()
         self.first_refusal = ""
 
@@ -189,7 +189,7 @@ class _Judge:
             named: dict[str, Any] = {"id": row_id(place, row["row"])}
             if row["reason"] is None:
                 try:
-                    named.update(self.judge(row))
+                    named.update(self.name_row(row))
                     self.counts[row["count"]] += 1
                 except RefusedError as refusal:
                     row["reason"], row["detail"] = refusal.reason, refusal.detail

@@ -25,7 +25,7 @@ _FOUND: Final = pa.schema([
 """What the plan adds to a row of the file; the crop as if it had CROP_PX a side."""
 
 
-class PairJudge:
+class PairMatcher:
     """Goes through the file once: whose each pair is, which numbers its hypotheses have, which pairs stand twice."""
 
     def __init__(self, reader: PairJsonReader, people: PeopleOfCrops, target: Target) -> None:

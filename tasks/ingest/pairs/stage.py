@@ -35,7 +35,7 @@ from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
 from tasks.engine.stage import Stage
 from tasks.ingest.formats.pair_json import PairJsonReader
 from tasks.ingest.hypotheses.people import NO_SUCH_INSTANCE, NOT_INGESTED, people_of_crops
-from tasks.ingest.pairs.plan import PairJudge
+from tasks.ingest.pairs.plan import PairMatcher
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.plan.chains import read_standing
 from tasks.ingest.plan.files import forget_plan, plan_folder, shares_plan
@@ -89,8 +89,8 @@ class IngestPairs(Stage):
             with tempfile.TemporaryDirectory(prefix="adhmr-pairs-") as work:
                 reader = PairJsonReader(self.source, Path(work))
                 say(f"{self.name}: reading {self.source.url}")
-                judge = PairJudge(reader, people_of_crops(store, self.ingests, self.target), self.target)
-                planned = plan_rows(store, folder, config.ingest.shard_size, judge.tables, judge.facts)
+                matcher = PairMatcher(reader, people_of_crops(store, self.ingests, self.target), self.target)
+                planned = plan_rows(store, folder, config.ingest.shard_size, matcher.tables, matcher.facts)
             ids = planned.ids
             if planned.facts["by_suffix"]:
                 count = planned.facts["by_suffix"]
@@ -100,7 +100,7 @@ class IngestPairs(Stage):
             spec,
             ids,
             config.ingest.shard_size,
-            partial(PairMover, self, replace(context, progress=SILENT), folder, spec.key),
+            partial(GivenPairWorker, self, replace(context, progress=SILENT), folder, spec.key),
             tables=self.writes,
             progress=context.progress,
             unit="pairs",
@@ -111,7 +111,7 @@ class IngestPairs(Stage):
         return result
 
 
-class PairMover:
+class GivenPairWorker:
     """Makes the rows of a shard's pairs."""
 
     def __init__(self, stage: IngestPairs, context: Context, folder: str, pair_set: str) -> None:
