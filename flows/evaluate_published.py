@@ -9,6 +9,7 @@ from prefect import flow
 from flows.run.parameters import Count, OptionalChanges, OptionalText, ProfileName, Seed, one_of
 from flows.run.session import session
 from infra import rounds
+from infra.standing import newest_ingest
 from infra.store import Store
 from models.checkpoints import Kind
 from models.published_metrics import Order
@@ -18,7 +19,6 @@ from tasks.engine.context import Context
 from tasks.evaluation.published import EvaluatePublished
 from tasks.evaluation.scorer import EvaluateScorer, given_hypotheses
 from tasks.import_model import import_model
-from tasks.ingest.plan.newest import newest_ingest
 from tasks.rows.models import find_model
 
 PROTOCOLS: Final = ("published", "published-3dpw", "published-human36m")

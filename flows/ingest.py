@@ -7,11 +7,11 @@ from prefect import flow
 from flows.run.ingest_request import request
 from flows.run.parameters import Count, OptionalChanges, OptionalText, OptionalWords, ProfileName, one_of
 from flows.run.session import session
+from infra.standing import newest_ingest
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.formats.registry import FORMATS
 from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.pairs.stage import IngestPairs
-from tasks.ingest.plan.newest import newest_ingest
 from tasks.ingest.stage import Ingest
 
 

@@ -1,58 +1,117 @@
-"""Views of what ingests say that holds: `standing_images`, `standing_instances`, `standing_labels`.
+"""Which of the rows of ingests hold: one that was done again has only what was new, changed or gone since.
 
-The tables keep the rows of every ingest. One that was done again holds only what was new, changed or gone, and names in
-`reads` the one that it builds on. Of a split the newest ingest stands, with those that it builds on; of a person, what
-the newest of these says: a row, or in `failures` that there is none. (In Python: tasks/ingest/chains and newest.)
+What an ingest says of a person, be it a row or a failure, holds until a later one of the same split, which names it
+among what it reads, speaks of that person again. Of a split the newest ingest counts. (In SQL: `standing_views`.)
 """
 
-from typing import Final
+from collections.abc import Sequence
 
-STANDING: Final = ("images", "instances", "labels")
-"""Tables that have such a view."""
-UNDER_STANDING: Final = frozenset({*STANDING, "stages", "failures"})
-"""Tables that the views are made of."""
-_INGEST: Final = "ingest"
-_CHAINS: Final = f"""
-WITH RECURSIVE ingests AS (
-    SELECT stage_key, reads, finished_at FROM stages WHERE stage = '{_INGEST}'
-), chains AS (
-    SELECT stage_key AS newest, stage_key, finished_at, 0 AS age FROM ingests
-    UNION ALL
-    SELECT chains.newest, earlier.stage_key, chains.finished_at, chains.age + 1
-    FROM chains
-    JOIN ingests this ON this.stage_key = chains.stage_key
-    JOIN ingests earlier ON list_contains(this.reads, earlier.stage_key)
-), held AS (
-    SELECT DISTINCT dataset, split, stage_key FROM instances
-), ranked AS (
-    SELECT held.dataset, held.split, chains.newest, row_number() OVER (
-        PARTITION BY held.dataset, held.split ORDER BY chains.finished_at DESC, chains.newest DESC
-    ) AS place
-    FROM held JOIN chains ON chains.stage_key = held.stage_key
-), standing AS (
-    SELECT ranked.dataset, ranked.split, chains.stage_key, chains.age
-    FROM ranked JOIN chains ON chains.newest = ranked.newest
-    WHERE ranked.place = 1
-)"""
-_OF_PEOPLE: Final = "SELECT stage_key, instance_id AS id FROM instances UNION ALL SELECT stage_key, id FROM failures"
-_OF_PICTURES: Final = "SELECT stage_key, image_id AS id FROM images"
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from infra.stages import StageRecord, find, records
+from infra.store import Store
+from infra.tables import read
+from infra.whole import readable_keys
+from schemas.errors import DataError
+from schemas.ids import StageKey, Target
+
+INGEST = "ingest"
+HYPOTHESES = "ingest_hypotheses"
+_NAMES = {"images": "image_id", "instances": "instance_id", "labels": "instance_id", "failures": "id"}
 
 
-def view_name(table: str) -> str:
-    """The name of the view of a table's rows that hold."""
-    return f"standing_{table}"
+def chain(store: Store, key: str) -> list[str]:
+    """The ingest with this key and those that it builds on, newest first. StoreError where one of these isn't whole."""
+    keys = [key]
+    while (record := find(store, keys[-1])) is not None and record.stage == INGEST:
+        readable_keys(store, "instances", record.reads)  # or what is left would pass for all
+        earlier = [before for before in record.reads if (found := find(store, before)) and found.stage == INGEST]
+        if not earlier:
+            break
+        keys.append(earlier[0])
+    return keys
 
 
-def standing_view(table: str) -> str:
-    """The SQL that makes the view of one of STANDING, over the views of the tables."""
-    said, name = (_OF_PICTURES, "image_id") if table == "images" else (_OF_PEOPLE, "instance_id")
-    return f"""CREATE OR REPLACE VIEW {view_name(table)} AS {_CHAINS}, said AS (
-    SELECT standing.dataset, standing.split, words.id, min(standing.age) AS age
-    FROM standing JOIN ({said}) words ON words.stage_key = standing.stage_key
-    GROUP BY ALL
-)
-SELECT {table}.* FROM {table}
-JOIN standing ON standing.stage_key = {table}.stage_key
-    AND standing.dataset = {table}.dataset AND standing.split = {table}.split
-JOIN said ON said.id = {table}.{name} AND said.age = standing.age
-    AND said.dataset = {table}.dataset AND said.split = {table}.split"""
+def builds_on(store: Store, record: StageRecord) -> set[str]:
+    """The keys of the stages that an ingest builds on, and of those that these do, whole or not."""
+    found: set[str] = set()
+    waiting = [record]
+    while waiting:
+        new = set(waiting.pop().reads) - found
+        found |= new
+        waiting += [read for key in sorted(new) if (read := find(store, key)) is not None and read.stage == INGEST]
+    return found
+
+
+def read_standing(
+    store: Store,
+    table: str,
+    ingest_keys: Sequence[str],
+    *,
+    where: pc.Expression | None = None,
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    """Rows of `images`, `instances`, `labels` or `failures` of these ingests that hold: of people who were ingested
+    again the newest, and none of people who failed or were gone later. Pictures stay, also when nobody is left in them.
+    """
+    chains = [chain(store, key) for key in dict.fromkeys(ingest_keys)]
+    # an ingest that another one of these builds on is part of that one's chain
+    chains = [keys for keys in chains if not any(keys[0] in others[1:] for others in chains)]
+    if all(len(keys) == 1 for keys in chains):
+        return read(store, table, stage_keys=[keys[0] for keys in chains], where=where, columns=columns)
+    name = _NAMES[table]
+    wanted = list(columns) if columns is not None else None
+    parts = []
+    for keys in chains:
+        seen: set[str] = set()
+        for key in keys:
+            asked = None if wanted is None else [*wanted, *([] if name in wanted else [name])]
+            rows = read(store, table, stage_keys=[key], where=where, columns=asked)
+            rows = rows.filter(pc.invert(pc.is_in(rows.column(name), value_set=pa.array(sorted(seen), pa.string()))))
+            parts.append(rows if wanted is None else rows.select(wanted))
+            if key != keys[-1]:
+                seen |= _mentioned(store, key, table)
+    return pa.concat_tables(parts)
+
+
+def _mentioned(store: Store, key: str, table: str) -> set[str]:
+    """What a later ingest speaks of, so that earlier words on it don't hold."""
+    if table == "images":
+        return set(read(store, "images", stage_keys=[key], columns=["image_id"]).column(0).to_pylist())
+    people = read(store, "instances", stage_keys=[key], columns=["instance_id"]).column(0).to_pylist()
+    return {*people, *read(store, "failures", stage_keys=[key], columns=["id"]).column(0).to_pylist()}
+
+
+def newest_ingest(store: Store, target: Target) -> StageKey:
+    """The key of the newest ingest of this split. Raises DataError, which names what there is, where there is none."""
+    known = records(store, INGEST)
+    key = _newest(store, target, INGEST, known)
+    if key is not None:
+        return StageKey(key)
+    ingests = [record.stage_key for record in known]
+    others = (
+        read(store, "instances", stage_keys=ingests, columns=["dataset", "split"])
+        .group_by(["dataset", "split"])
+        .aggregate([])
+    )
+    listed = ", ".join(sorted(f"{row['dataset']}/{row['split']}" for row in others.to_pylist())) or "none yet"
+    raise DataError(f"There is no ingest of {target} in {store.url}; ingested are: {listed}.")
+
+
+def newest_of_each(store: Store, target: Target) -> list[str]:
+    """The keys of the newest ingest of this split and of the newest one of hypotheses, as far as there are any."""
+    known = records(store, INGEST, HYPOTHESES)
+    found = (_newest(store, target, stage, known) for stage in (INGEST, HYPOTHESES))
+    return [key for key in found if key is not None]
+
+
+def _newest(store: Store, target: Target, stage: str, known: Sequence[StageRecord]) -> str | None:
+    where = (pc.field("dataset") == target.dataset) & (pc.field("split") == target.split)
+    found = read(store, "instances", where=where, columns=["stage_key"])
+    holding = set(pc.unique(found.column("stage_key")).to_pylist())
+    for record in reversed(known):
+        # one that was done again and met nobody new has no rows, but what it builds on has
+        if record.stage == stage and holding & set(chain(store, record.stage_key)):
+            return record.stage_key
+    return None

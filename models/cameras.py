@@ -6,6 +6,7 @@ speaks of the crop alone. u and v run from -1 to 1 over the crop; d is the depth
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +18,19 @@ NEAREST, FARTHEST = 0.05, 1000.0
 
 _TOLERANCE = 0.12  # metres: bones that miss their length by more count for ever less
 _NEWTON_STEPS = 12
+
+
+class Intrinsics(NamedTuple):
+    """A pinhole camera without skew; all four in pixels of the picture it belongs to."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+
+    def scaled(self, factor: float) -> "Intrinsics":
+        """The same camera for a picture enlarged `factor` times."""
+        return Intrinsics(self.fx * factor, self.fy * factor, self.cx * factor, self.cy * factor)
 
 
 def default_focal_px(width: float, height: float) -> float:

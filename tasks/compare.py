@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import torch
 
 from infra.stages import find
+from infra.standing import read_standing
 from infra.store import Store
 from infra.tables import read
 from models.cameras import camera_from_uvd
@@ -39,7 +40,6 @@ from schemas.ids import StageKey, Target
 from schemas.tables import matrix
 from tasks.engine.context import Context
 from tasks.engine.stage import Rows, WholeStage
-from tasks.ingest.plan.chains import read_standing
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
 from tasks.rows.metrics import Metric, metrics_table
 

@@ -21,10 +21,10 @@ from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput
 from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker, microbatches
+from tasks.rows.crops import crop_tensor
 from tasks.rows.hypotheses import Hypotheses, hypotheses_table
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.models import load_policy
-from tasks.train.data import crop_tensor
 
 NOT_FINITE = "not finite"
 """Reason of instances for which a model gave NaN or infinity."""

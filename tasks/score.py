@@ -20,10 +20,10 @@ from tasks.engine.sharded import ShardOutput
 from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import not_finite
+from tasks.rows.crops import crop_tensor
 from tasks.rows.hypotheses import generated_ids, read_hypotheses, repeated
 from tasks.rows.instances import load_instances
 from tasks.rows.models import load_scorer
-from tasks.train.data import crop_tensor
 
 
 class HypothesisScorer:

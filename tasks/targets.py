@@ -22,9 +22,9 @@ from tasks.engine.sharded import ShardOutput
 from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import not_finite
+from tasks.rows.crops import crop_tensor
 from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.models import load_scorer
-from tasks.train.data import crop_tensor
 
 ESTIMATE, LABEL = "scorer_estimate", "label"
 """Strategies of such pairs."""

@@ -4,7 +4,8 @@ Pixel convention of the whole project: coordinates are continuous, pixel (row, c
 [row, row + 1) and is sampled at its centre, so the left edge of a picture is x = 0 and the right one x = width.
 """
 
-from models.rendering.raster import Intrinsics, Raster, pytorch3d_is_installed, rasterise
+from models.cameras import Intrinsics
+from models.rendering.raster import Raster, pytorch3d_is_installed, rasterise
 from models.rendering.shading import Light, Rendering, overlay, render, vertex_normals
 
 __all__ = [

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pytorch3d.renderer.mesh.rasterize_meshes import rasterize_meshes
 from pytorch3d.structures import Meshes
 
-from models.rendering.raster import Intrinsics
+from models.cameras import Intrinsics
 
 
 def rasterise_with_pytorch3d(

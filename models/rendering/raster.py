@@ -7,29 +7,18 @@ thousand vertices), needs no GL library and gives the same bits on every run, wh
 import importlib.util
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from models.cameras import Intrinsics
+
 Backend = Literal["numba", "pytorch3d", "auto"]
 
 #: Rounding makes a pixel centre on a shared edge miss both of its faces; this much slack closes the crack.
 EDGE_SLACK = 1e-9
-
-
-class Intrinsics(NamedTuple):
-    """A pinhole camera without skew; all four in pixels of the picture it belongs to."""
-
-    fx: float
-    fy: float
-    cx: float
-    cy: float
-
-    def scaled(self, factor: float) -> "Intrinsics":
-        """The same camera for a picture enlarged `factor` times."""
-        return Intrinsics(self.fx * factor, self.fy * factor, self.cx * factor, self.cy * factor)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from models.rendering.raster import Backend, Intrinsics, rasterise
+from models.cameras import Intrinsics
+from models.rendering.raster import Backend, rasterise
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from infra.stages import Failure
+from infra.standing import read_standing
 from infra.tables import read
 from models.bodies import load_body
 from schemas.digests import bytes_digest
@@ -17,7 +18,6 @@ from schemas.tables import conform
 from tasks.clean.names import GIVEN, OTHER_BODY, UNKNOWN_INSTANCE
 from tasks.engine.context import Context
 from tasks.engine.stage import Rows, WholeStage
-from tasks.ingest.plan.chains import read_standing
 from tasks.ingest.source.files import open_file, open_url
 from tasks.ingest.source.parquet_files import parquet_table
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from infra.standing import read_standing
 from infra.store import Store
 from models.bodies import Body, BodyOutput, load_body
 from models.body_files import Gender, find_companion
@@ -29,7 +30,6 @@ from models.joint_sets import (
 from models.smplx_body import SMPLXBody, load_smplx_body
 from schemas.digests import bytes_digest
 from schemas.errors import DataError
-from tasks.ingest.plan.chains import read_standing
 from tasks.rows.hypotheses import among
 
 SMPL_REGRESSOR: Final = "J_regressor_h36m.npy"

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.stages import records
+from infra.standing import HYPOTHESES
 from infra.store import Store
 from infra.tables import read
 from models.statistics import Correlations, bootstrap_mean, published_correlations
@@ -26,7 +27,6 @@ from schemas.ids import ModelDigest, StageKey, Target
 from tasks.engine.context import Context
 from tasks.engine.stage import Rows, WholeStage
 from tasks.evaluation.score_noised import ERRORS, NOISED, ScoreNoised, as_published
-from tasks.ingest.plan.chains import HYPOTHESES
 from tasks.rows.metrics import Metric, metrics_table
 from tasks.score import Score
 

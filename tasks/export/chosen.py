@@ -7,13 +7,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.stages import StageRecord, find, records
+from infra.standing import INGEST, newest_ingest, read_standing
 from infra.store import Store
 from infra.tables import live_files, read_files
 from schemas.errors import DataError
 from schemas.ids import Target
 from schemas.tables import contract
-from tasks.ingest.plan.chains import INGEST, read_standing
-from tasks.ingest.plan.newest import newest_ingest
 
 KEEP = "keep"
 

@@ -20,6 +20,7 @@ import torch
 from infra.repair import mend
 from infra.shards import Shard
 from infra.stages import Failure, StageRecord, StageSpec, records
+from infra.standing import INGEST, builds_on, read_standing
 from infra.store import Store
 from infra.whole import torn_stages
 from models.bodies import BUILT_IN
@@ -37,7 +38,6 @@ from tasks.ingest.people.annotations import AnnotationSource, Reader
 from tasks.ingest.people.person_rows import Person, instance_rows, label_rows, rows_of, see, uri_of
 from tasks.ingest.people.posed import Bodies
 from tasks.ingest.plan.annotations import GONE, Before, described, picture_states, plan, units_of
-from tasks.ingest.plan.chains import INGEST, builds_on, read_standing
 from tasks.ingest.plan.files import forget_plan, plan_folder, shares_plan
 from tasks.ingest.source.files import content_digest
 from tasks.ingest.source.folder import Folder, RefusedError, printable

@@ -11,6 +11,7 @@ import torch
 from infra.repair import find_or_mend
 from infra.shards import Shard
 from infra.stages import Failure, StageSpec
+from infra.standing import INGEST
 from models.bodies import load_body
 from models.cameras import square_box
 from schemas.config.stages import IngestConfig
@@ -27,7 +28,6 @@ from tasks.ingest.people.labels import FolderLabels
 from tasks.ingest.people.person_rows import Person, check_box, instance_rows, rows_of, uri_of
 from tasks.ingest.people.posed import Bodies
 from tasks.ingest.people.units import UNITS, check_sources, plan_units, with_own_boxes
-from tasks.ingest.plan.chains import INGEST
 from tasks.ingest.source.files import content_digest
 from tasks.ingest.source.folder import LEFT_OUT, Folder, FolderSource, RefusedError
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from infra.standing import read_standing
 from infra.store import Store
 from infra.tables import read
 from models.bodies import Body, load_body
@@ -21,7 +22,6 @@ from schemas.errors import DataError
 from schemas.ids import Target
 from schemas.tables import matrix
 from tasks.ingest.image.reading import decode_picture
-from tasks.ingest.plan.chains import read_standing
 from tasks.ingest.source.files import open_file, open_url
 from tasks.ingest.source.folder import RefusedError
 from tasks.report.content import Overlay

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import torch
 from PIL import Image
 
+from infra.standing import read_standing
 from infra.store import Store
 from infra.tables import read
 from models.cameras import uvd_from_camera
@@ -18,8 +19,7 @@ from schemas.config.networks import JOINTS, TWISTS
 from schemas.errors import DataError
 from schemas.ids import Target
 from schemas.tables import matrix
-from tasks.ingest.plan.chains import read_standing
-from tasks.train.data import LabelledCrops
+from tasks.rows.crops import LabelledCrops
 
 _CROP_COLUMNS = ("instance_id", "dataset", "split", "crop", "crop_intrinsics")
 _LABEL_COLUMNS = (

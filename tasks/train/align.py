@@ -36,15 +36,14 @@ from schemas.tables import matrix
 from tasks.engine.context import Context
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
+from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.rows.instances import labelled_crops, load_instances
 from tasks.rows.models import load_policy
 from tasks.train.augment import Augmentation
 from tasks.train.base import SOURCE, policy_groups
 from tasks.train.data import (
     LabelledBatch,
-    LabelledCrops,
     check_estimate,
-    crop_tensor,
     encode_together,
     estimate_loss,
     supervised_loss_of,
@@ -264,7 +263,7 @@ class AlignRecipe:
         config = self.config
         rows = draw.choice(len(self.replay), config.replay_images, replace=len(self.replay) < config.replay_images)
         change = Augmentation.draw(config.augment, draw, len(rows), self.device)
-        return self.replay.batch(rows, self.device).augmented(change)
+        return LabelledBatch.of(self.replay, rows, self.device).augmented(change)
 
 
 def _encode(

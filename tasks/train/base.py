@@ -15,9 +15,10 @@ from schemas.ids import StageKey, Target
 from tasks.engine.context import Context
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
+from tasks.rows.crops import LabelledCrops
 from tasks.rows.instances import labelled_crops
 from tasks.train.augment import Augmentation
-from tasks.train.data import LabelledCrops, check_estimate, supervised_loss, timesteps, unit_noise
+from tasks.train.data import LabelledBatch, check_estimate, supervised_loss, timesteps, unit_noise
 
 
 class BaseRecipe:
@@ -40,7 +41,7 @@ class BaseRecipe:
         config = self.config
         rows = draw.choice(len(self.data), config.batch_images, replace=len(self.data) < config.batch_images)
         change = Augmentation.draw(config.augment, draw, len(rows), self.device)
-        batch = self.data.batch(rows, self.device).augmented(change)
+        batch = LabelledBatch.of(self.data, rows, self.device).augmented(change)
         count = config.batch_images * config.noise_draws
         time = timesteps(draw, count, self.model.config.diffusion.timesteps).to(self.device)
         noise = unit_noise(draw, count).to(self.device)

@@ -15,19 +15,12 @@ from schemas.ids import ModelDigest, StageKey, Target
 from tasks.engine.context import Context
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
+from tasks.rows.crops import LabelledCrops
 from tasks.rows.instances import labelled_crops
 from tasks.rows.models import load_policy
 from tasks.train.augment import Augmentation
 from tasks.train.base import SOURCE, policy_groups
-from tasks.train.data import (
-    LabelledBatch,
-    LabelledCrops,
-    check_estimate,
-    encode_together,
-    supervised_loss_of,
-    timesteps,
-    unit_noise,
-)
+from tasks.train.data import LabelledBatch, check_estimate, encode_together, supervised_loss_of, timesteps, unit_noise
 
 
 class CleanRecipe:
@@ -72,7 +65,7 @@ class CleanRecipe:
     def _batch(self, data: LabelledCrops, images: int, draw: np.random.Generator) -> LabelledBatch:
         rows = draw.choice(len(data), images, replace=len(data) < images)
         change = Augmentation.draw(self.config.augment, draw, images, self.device)
-        return data.batch(rows, self.device).augmented(change)
+        return LabelledBatch.of(data, rows, self.device).augmented(change)
 
 
 @dataclass(frozen=True)

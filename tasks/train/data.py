@@ -1,4 +1,4 @@
-"""Labelled crops as arrays in memory, and the supervised loss of a policy on them."""
+"""Batches of labelled crops, and the supervised loss of a policy on them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,35 +16,8 @@ from models.policy import Policy
 from schemas.config.networks import ConditionConfig
 from schemas.config.training import SupervisedLossConfig
 from schemas.errors import ConfigError
+from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.train.augment import Augmentation
-
-
-@dataclass(frozen=True)
-class LabelledCrops:
-    """N crops and what is known of the person in each."""
-
-    crops: np.ndarray
-    """(N, S, S, 3) uint8."""
-    uvd: np.ndarray
-    """(N, 29, 3) normalised joints."""
-    twists: np.ndarray
-    """(N, 23, 2) (cos, sin)."""
-    betas: np.ndarray
-    """(N, 10)."""
-    crop_intrinsics: np.ndarray
-    """(N, 4) fx, fy, cx, cy of the crop camera, crop pixels."""
-    root_depth: np.ndarray
-    """(N,) depth of the pelvis, metres."""
-
-    def __len__(self) -> int:
-        return len(self.crops)
-
-    def batch(self, rows: np.ndarray, device: torch.device) -> "LabelledBatch":
-        """The rows as tensors."""
-        return LabelledBatch(
-            crop_tensor(self.crops[rows], device),
-            *(torch.from_numpy(part[rows]).to(device) for part in (self.uvd, self.twists, self.betas)),
-        )
 
 
 @dataclass(frozen=True)
@@ -55,6 +28,12 @@ class LabelledBatch:
     uvd: Tensor
     twists: Tensor
     betas: Tensor
+
+    @staticmethod
+    def of(data: LabelledCrops, rows: np.ndarray, device: torch.device) -> "LabelledBatch":
+        """The rows as tensors."""
+        parts = (torch.from_numpy(part[rows]).to(device) for part in (data.uvd, data.twists, data.betas))
+        return LabelledBatch(crop_tensor(data.crops[rows], device), *parts)
 
     def augmented(self, change: Augmentation) -> "LabelledBatch":
         """The batch with its crops changed, and the labels with them."""
@@ -72,11 +51,6 @@ def timesteps(draw: np.random.Generator, count: int, total: int, antithetic: boo
 def unit_noise(draw: np.random.Generator, count: int) -> Tensor:
     """(count, 133) unit normal noise."""
     return torch.from_numpy(draw.standard_normal((count, POSE_SIZE), dtype=np.float32))
-
-
-def crop_tensor(crops: np.ndarray, device: torch.device) -> Tensor:
-    """(B, S, S, 3) uint8 -> (B, 3, S, S) float in [-1, 1]."""
-    return torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)
 
 
 def check_estimate(losses: SupervisedLossConfig, encoder: ConditionConfig) -> None:

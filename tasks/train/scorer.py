@@ -28,11 +28,12 @@ from tasks.engine.context import Context
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
 from tasks.evaluate import ErrorMeter
+from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.rows.hypotheses import Hypotheses
 from tasks.rows.instances import Instances, as_labelled_crops, instance_ids, load_instances
 from tasks.rows.models import load_policy
 from tasks.train.augment import Augmentation
-from tasks.train.data import LabelledBatch, LabelledCrops, crop_tensor, estimate_loss
+from tasks.train.data import LabelledBatch, estimate_loss
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class ScorerRecipe:
         config = self.config
         rows = draw.choice(len(self.data), config.batch_images, replace=len(self.data) < config.batch_images)
         change = Augmentation.draw(config.augment, draw, len(rows), self.device)
-        batch = self.data.batch(rows, self.device).augmented(change)
+        batch = LabelledBatch.of(self.data, rows, self.device).augmented(change)
         if step < config.encoder_steps:
             own = self._own(self.model.encode(batch.crops)[1], batch)
             return own, {"estimate": own.item()}

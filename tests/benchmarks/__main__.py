@@ -36,8 +36,8 @@ from schemas.config.stages import ScoreConfig
 from schemas.ids import image_id, instance_id
 from schemas.profiles import tiny
 from schemas.tables import build, matrix
+from tasks.rows.crops import crop_tensor
 from tasks.score import HypothesisScorer
-from tasks.train.data import crop_tensor
 
 CONFIG = tiny()
 IMAGES, HYPOTHESES, PAIRS, BODIES = 10, 20, 10_000, 1_000

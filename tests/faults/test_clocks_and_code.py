@@ -18,13 +18,13 @@ import tasks.generate
 from flows.run.holder import Holder
 from flows.run.lease import holder_of
 from infra.stages import find
+from infra.standing import newest_ingest
 from infra.store import Store
 from infra.tables import read
 from schemas.digests import PACKAGES, code_digest
 from schemas.ids import Target
 from tasks.engine.context import Context
 from tasks.ingest.annotated import IngestAnnotations
-from tasks.ingest.plan.newest import newest_ingest
 from tests.faults.chain import CONFIG, FIRST, go, hear
 from tests.faults.nursery import Nursery
 from tests.faults.prepared import Prepared

@@ -9,7 +9,7 @@ import pytest
 from infra import intact, views
 from infra.data_files import content_digits
 from infra.shards import parquet_bytes
-from infra.standing import STANDING, view_name
+from infra.standing_views import STANDING, view_name
 from infra.store import Store
 from infra.tables import DataFile, live_files, read
 from infra.views import query

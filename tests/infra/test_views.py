@@ -8,7 +8,7 @@ import pytest
 
 from infra import views
 from infra.stages import commit_rows
-from infra.standing import UNDER_STANDING
+from infra.standing_views import UNDER_STANDING
 from infra.store import Store
 from infra.tables import live_files
 from infra.views import query, write_views_sql

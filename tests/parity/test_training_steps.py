@@ -15,8 +15,8 @@ from models.item_graph import MaskedLinear, apply_masks
 from models.objectives import DenoisingError, SmplLoss, denoising_error, dpo, kto, smpl_loss, squared_error
 from models.policy import Policy
 from schemas.profiles import paper
+from tasks.rows.crops import LabelledCrops
 from tasks.train.align import AlignBatch, AlignRecipe, PreferencePairs
-from tasks.train.data import LabelledCrops
 from tests.parity.rules import HRNET_GAINS, assert_golden, golden, normal, state, uniform, weight
 
 FILE = "07_losses_adhmr.npz"

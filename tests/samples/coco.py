@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from tasks.ingest.formats.keypoints import names_of
 from tasks.ingest.people.annotations import AnnotationSource
+from tasks.ingest.people.keypoints import names_of
 from tests.samples.truth import TruePerson, write_pictures
 
 # The joint among the 29 for each of COCO's 17; the face's five are put at the head.

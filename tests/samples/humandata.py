@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.ingest.formats.keypoints import HUMAN_DATA, JOINTS_29, names_of
 from tasks.ingest.people.annotations import AnnotationSource
+from tasks.ingest.people.keypoints import HUMAN_DATA, JOINTS_29, names_of
 from tests.samples.truth import TruePerson, write_pictures
 
 BODIES: Final = ("smplx", "smpl", "smplh", "none")

@@ -7,10 +7,10 @@ import torch
 from infra.tables import read
 from schemas.errors import ConfigError
 from schemas.tables import LABEL_AS_SAMPLE, matrix
+from tasks.rows.crops import crop_tensor
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.models import load_scorer
 from tasks.targets import ESTIMATE, LABEL, Targets
-from tasks.train.data import crop_tensor
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

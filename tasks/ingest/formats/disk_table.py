@@ -11,8 +11,8 @@ from typing import Any, Self
 import numpy as np
 
 from tasks.ingest.formats.json_rows import shown
-from tasks.ingest.formats.json_stream import items
 from tasks.ingest.source.folder import RefusedError
+from tasks.ingest.source.json_stream import items
 
 NOT_LISTED = "image not listed"
 

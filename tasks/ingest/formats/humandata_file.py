@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import DataError
-from tasks.ingest.formats.keypoints import HUMAN_DATA, names_of, places
+from tasks.ingest.people.keypoints import HUMAN_DATA, names_of, places
 from tasks.ingest.source.column import Column, column_of
 from tasks.ingest.source.folder import printable
 from tasks.ingest.source.npz_columns import Npz

@@ -9,9 +9,9 @@ from tasks.ingest.formats.humandata_block import NOT_FINITE, WRONG_COUNT, Block,
 from tasks.ingest.formats.humandata_body import HumanDataBody
 from tasks.ingest.formats.humandata_file import HumanDataFile, KeyPoints
 from tasks.ingest.formats.humandata_variants import CAMERA, ROOT, UNUSED, Options
-from tasks.ingest.formats.keypoints import BY_MODEL, BY_NAMES, HUMAN36M, JOINTS_29
 from tasks.ingest.people.agreement import root_relative
 from tasks.ingest.people.box_checks import are_corners, check_box_form, check_box_points, extent
+from tasks.ingest.people.keypoints import BY_MODEL, BY_NAMES, HUMAN36M, JOINTS_29
 from tasks.ingest.people.lengths import SMPL_BONES, unit_of
 from tasks.ingest.people.posed import NO_PLACE
 from tasks.ingest.source.folder import RefusedError

@@ -36,12 +36,12 @@ from tasks.ingest.formats.json_rows import (
     vector,
     whole,
 )
-from tasks.ingest.formats.json_stream import items, pairs
 from tasks.ingest.formats.scorehypo import COUNTED_UP_TO, root_of
 from tasks.ingest.people.annotations import AnnotationSource, Survey
 from tasks.ingest.people.lengths import HUMAN36M_BONES, unit_of
 from tasks.ingest.source.files import local_file
 from tasks.ingest.source.folder import RefusedError
+from tasks.ingest.source.json_stream import items, pairs
 
 SUBJECTS: Final = {"train": (1, 5, 6, 7, 8), "test": (9, 11)}
 TEST_CAMERAS: Final = ("4",)

@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.errors import DataError
-from tasks.ingest.formats.json_stream import begins_with, items
 from tasks.ingest.formats.preferences import (
     JUDGEMENT,
     PLACE,
@@ -35,6 +34,7 @@ from tasks.ingest.formats.preferences import (
 from tasks.ingest.people.annotations import ROWS_AT_ONCE, AnnotationSource, Survey
 from tasks.ingest.source.files import local_file
 from tasks.ingest.source.folder import RefusedError
+from tasks.ingest.source.json_stream import begins_with, items
 
 NAME: Final = "dpo-json"
 KEYS: Final = ("img_path", "img_idx", "l_joints", "w_joints", "l_twist", "w_twist", "trans", "trans_inv")

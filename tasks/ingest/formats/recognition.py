@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from schemas.errors import DataError, EngineError
 from tasks.ingest.formats.frames import VideoFile
 from tasks.ingest.formats.humandata import files_of
-from tasks.ingest.formats.json_stream import begins_with, items
 from tasks.ingest.formats.list_cache import ListCache
 from tasks.ingest.formats.osx_h36m import SUFFIXES
 from tasks.ingest.formats.scorehypo_sets import recognise as set_of
@@ -27,6 +26,7 @@ from tasks.ingest.people.boxes import REQUIRED, read_boxes
 from tasks.ingest.source.contents import contents_of, table_within
 from tasks.ingest.source.files import is_local, local_file, open_file, open_url
 from tasks.ingest.source.folder import Folder, FolderSource, is_picture, printable
+from tasks.ingest.source.json_stream import begins_with, items
 from tasks.ingest.source.npz_columns import Npz
 from tasks.ingest.source.signatures import Stranger, stranger, tar_in_words
 from tasks.ingest.source.spellings import keys_in

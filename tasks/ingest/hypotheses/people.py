@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from infra.standing import read_standing
 from infra.store import Store
 from models.published_crops import CROP_PX
 from schemas.ids import Target
-from tasks.ingest.plan.chains import read_standing
 from tasks.ingest.plan.rows import rows_matrix
 from tasks.ingest.source.folder import RefusedError
 from tasks.rows.instances import instance_ids

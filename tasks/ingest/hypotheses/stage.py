@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from infra.repair import find_or_mend
 from infra.stages import StageSpec
+from infra.standing import HYPOTHESES
 from models.bodies import load_body
 from schemas.errors import DataError
 from schemas.ids import image_id
@@ -32,7 +33,6 @@ from tasks.ingest.hypotheses.given import TABLES, Facts
 from tasks.ingest.hypotheses.pictures import PictureNames, PictureWorker
 from tasks.ingest.image.leakage import elsewhere_digest, pictures_elsewhere
 from tasks.ingest.people.annotations import AnnotationSource, Survey
-from tasks.ingest.plan.chains import HYPOTHESES
 from tasks.ingest.plan.files import forget_plan, plan_folder, shares_plan
 from tasks.ingest.plan.rows import plan_rows, row_id
 from tasks.ingest.source.files import content_digest

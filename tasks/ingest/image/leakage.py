@@ -10,14 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from infra.standing import newest_of_each, read_standing
 from infra.store import Store
 from infra.tables import read
 from schemas.digests import digest
 from schemas.ids import Target
 from tasks.ingest.image.hashes import Known, perceptual_hash
 from tasks.ingest.image.reading import Photograph, read_picture
-from tasks.ingest.plan.chains import read_standing
-from tasks.ingest.plan.newest import newest_of_each
 from tasks.ingest.source.folder import Folder, RefusedError
 
 LEAKED: Final = "picture of another split"

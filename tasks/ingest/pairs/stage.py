@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from infra.repair import find_or_mend
 from infra.shards import Shard
 from infra.stages import Failure
+from infra.standing import read_standing
 from models.cameras import uvd_from_camera
 from models.published_crops import CROP_PX, crop_joints, joints_between_crops, normalised_joints
 from schemas.config.networks import JOINTS, TWISTS
@@ -37,7 +38,6 @@ from tasks.ingest.formats.pair_json import PairJsonReader
 from tasks.ingest.hypotheses.people import NO_SUCH_INSTANCE, NOT_INGESTED, people_of_crops
 from tasks.ingest.pairs.plan import PairMatcher
 from tasks.ingest.people.annotations import AnnotationSource
-from tasks.ingest.plan.chains import read_standing
 from tasks.ingest.plan.files import forget_plan, plan_folder, shares_plan
 from tasks.ingest.plan.rows import plan_rows, planned_rows, rows_matrix
 from tasks.ingest.source.files import content_digest

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from models.joint_sets import HUMAN36M_JOINTS, HUMAN36M_OF_29, MIRROR_HUMAN36M
 from models.skeleton import JOINT_NAMES, MIRROR_JOINTS
 from schemas.config.stages import IngestConfig
-from tasks.ingest.formats.keypoints import BY_BODY, BY_NAMES, OTHER_PLACE
+from tasks.ingest.people.keypoints import BY_BODY, BY_NAMES, OTHER_PLACE
 from tasks.ingest.source.folder import RefusedError
 
 DISAGREE: Final = "joints disagree"

@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from schemas.errors import DataError
 from schemas.regular_files import open_regular
-from tasks.ingest.formats.json_stream import begins_with, items
 from tasks.ingest.source.files import local_file, read_url
+from tasks.ingest.source.json_stream import begins_with, items
 from tasks.ingest.source.parquet_files import MOST_ROWS, parquet_columns, parquet_table
 from tasks.ingest.source.text_files import as_utf8, without_gz
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from schemas.errors import DataError
 from schemas.tables import FLOAT_VECTOR, build, contract
-from tasks.ingest.formats.keypoints import BY_BODY
+from tasks.ingest.people.keypoints import BY_BODY
 from tasks.ingest.source.files import read_url
 from tasks.ingest.source.folder import Folder, FolderSource, RefusedError
 from tasks.ingest.source.parquet_files import parquet_table

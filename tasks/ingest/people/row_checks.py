@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.config.stages import IngestConfig
-from tasks.ingest.formats.keypoints import OTHER_PLACE
 from tasks.ingest.people.agreement import check_agreement, root_relative
+from tasks.ingest.people.keypoints import OTHER_PLACE
 from tasks.ingest.people.lengths import bone_lengths_human
 from tasks.ingest.source.folder import RefusedError
 

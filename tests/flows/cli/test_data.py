@@ -19,11 +19,11 @@ import flows.cli.data
 import flows.run.session
 from flows.cli.main import app
 from infra.stages import records
+from infra.standing import newest_ingest
 from infra.store import Store
 from infra.tables import read
 from schemas.ids import Target
 from tasks.ingest.formats.registry import FORMATS
-from tasks.ingest.plan.newest import newest_ingest
 from tests.samples.humandata import write_humandata
 from tests.samples.preferences import write_hypothesis_cache, write_pair_json, write_scorer_cache
 from tests.samples.scorehypo import write_scorehypo

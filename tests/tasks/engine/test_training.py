@@ -36,10 +36,10 @@ from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
 from tasks.engine.training import train_stage
 from tasks.engine.training_worker import CHECKPOINT, Job, Result, RunFolder, train
+from tasks.rows.crops import LabelledCrops
 from tasks.rows.instances import labelled_crops
 from tasks.rows.models import load_policy, model_of
 from tasks.train.base import BaseRecipe, TrainBase, build_base
-from tasks.train.data import LabelledCrops
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from infra.standing import read_standing
 from infra.store import Store
 from infra.tables import read
 from models.bodies import load_body
@@ -32,7 +33,6 @@ from tasks.ingest.image.published_crop import cut_published_crop
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.plan import annotations as planning
 from tasks.ingest.plan.annotations import GONE
-from tasks.ingest.plan.chains import read_standing
 from tasks.rows.instances import instance_ids, load_instances
 from tests.samples.coco import write_coco
 from tests.samples.humandata import members, write_humandata

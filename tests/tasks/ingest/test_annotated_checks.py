@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
+from infra.standing import read_standing
 from infra.tables import read
 from models.bodies import BUILT_IN
 from schemas.errors import ConfigError, GateError
 from schemas.progress import SilentProgress
 from tasks.engine.context import Context
-from tasks.ingest.formats.keypoints import HUMAN_DATA, JOINTS_29, places
 from tasks.ingest.people.annotations import AnnotationSource
-from tasks.ingest.plan.chains import read_standing
+from tasks.ingest.people.keypoints import HUMAN_DATA, JOINTS_29, places
 from tests.samples.coco import write_coco
 from tests.samples.humandata import members, write_humandata
 from tests.samples.osx_h36m import write_osx_h36m

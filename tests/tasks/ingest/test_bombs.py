@@ -14,10 +14,10 @@ from models.checkpoints import read_torch
 from models.restricted_pickle import load_restricted
 from schemas.errors import DataError
 from tasks.clean.given import _file_bytes
-from tasks.ingest.formats.json_stream import items
 from tasks.ingest.people.boxes import read_boxes
 from tasks.ingest.source import parquet_files, text_files
 from tasks.ingest.source.files import content_digest, local_file, read_url
+from tasks.ingest.source.json_stream import items
 from tasks.ingest.source.npz_columns import Npz
 from tests.bombs import endless_json, equal_rows, said_in_bounds, zeros_npz
 

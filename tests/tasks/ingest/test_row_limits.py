@@ -10,7 +10,7 @@ import torch
 
 from models.bodies import load_body
 from schemas.config.stages import IngestConfig
-from tasks.ingest.formats.keypoints import OTHER_PLACE
+from tasks.ingest.people.keypoints import OTHER_PLACE
 from tasks.ingest.people.row_checks import (
     FARTHEST_M,
     NEAREST_M,

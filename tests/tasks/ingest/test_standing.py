@@ -8,7 +8,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from infra.standing import STANDING, view_name
+from infra.standing import newest_ingest, read_standing
+from infra.standing_views import STANDING, view_name
 from infra.store import Store
 from infra.views import query, write_views_sql
 from schemas.ids import Target
@@ -17,8 +18,6 @@ from tasks.engine.context import Context
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.people.annotations import AnnotationSource
-from tasks.ingest.plan.chains import read_standing
-from tasks.ingest.plan.newest import newest_ingest
 from tasks.ingest.source.folder import FolderSource
 from tasks.ingest.stage import Ingest
 from tests.samples.preferences import write_hypothesis_cache

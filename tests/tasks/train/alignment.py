@@ -8,8 +8,8 @@ import torch
 
 from models.policy import Policy
 from schemas.config.training import AlignConfig
+from tasks.rows.crops import LabelledCrops
 from tasks.train.align import AlignRecipe, PreferencePairs
-from tasks.train.data import LabelledCrops
 from tests.tasks import micro
 
 CPU = torch.device("cpu")

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from tasks.rows.crops import crop_tensor
 from tasks.rows.instances import labelled_crops
 from tasks.rows.models import load_policy, model_of
 from tasks.train.base import TrainBase
-from tasks.train.data import crop_tensor
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

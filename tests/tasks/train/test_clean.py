@@ -6,10 +6,10 @@ import torch
 
 from schemas.config.training import TrainCleanConfig
 from tasks.engine.loop import Training
+from tasks.rows.crops import LabelledCrops
 from tasks.rows.instances import labelled_crops
 from tasks.rows.models import load_policy
 from tasks.train.clean import CleanRecipe
-from tasks.train.data import LabelledCrops
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

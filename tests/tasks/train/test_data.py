@@ -9,7 +9,8 @@ from schemas.config.networks import ConditionConfig, DiffusionConfig, PolicyConf
 from schemas.config.training import SupervisedLossConfig
 from schemas.errors import ConfigError
 from schemas.profiles import paper
-from tasks.train.data import LabelledBatch, check_estimate, crop_tensor, encode_together, supervised_loss
+from tasks.rows.crops import crop_tensor
+from tasks.train.data import LabelledBatch, check_estimate, encode_together, supervised_loss
 from tests.tasks import micro
 
 

@@ -12,9 +12,9 @@ from schemas.config.networks import ConditionConfig, ScorerConfig
 from schemas.errors import ConfigError
 from tasks.engine.training_worker import RunFolder
 from tasks.evaluate import ErrorMeter
+from tasks.rows.crops import crop_tensor
 from tasks.rows.instances import as_labelled_crops, instance_ids, load_instances
 from tasks.rows.models import load_policy, load_scorer, model_of
-from tasks.train.data import crop_tensor
 from tasks.train.scorer import HypothesisPool, ScorerRecipe, TrainScorer, build_scorer, draw_pool
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore

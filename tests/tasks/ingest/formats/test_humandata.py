@@ -17,8 +17,8 @@ from scipy.spatial.transform import Rotation
 
 from schemas.errors import DataError
 from tasks.ingest.formats.humandata import HumanData
-from tasks.ingest.formats.keypoints import HUMAN36M, HUMAN_DATA, places
 from tasks.ingest.people.annotations import ANNOTATIONS, AnnotationSource
+from tasks.ingest.people.keypoints import HUMAN36M, HUMAN_DATA, places
 from tests.models.hostile import Hostile
 from tests.models.pickles import calling
 from tests.samples.humandata import hands, members, write_humandata

@@ -4,7 +4,7 @@ import numpy as np
 
 from models.joint_sets import HYBRIK29_OF_SMPLX
 from models.skeleton import JOINT_NAMES
-from tasks.ingest.formats.keypoints import (
+from tasks.ingest.people.keypoints import (
     HUMAN36M,
     HUMAN_DATA,
     JOINTS_29,
@@ -19,7 +19,7 @@ from tests.parity.rules import FIXTURES
 
 
 def test_the_lists_are_those_of_the_fixtures() -> None:
-    import tasks.ingest.formats.keypoints as module
+    import tasks.ingest.people.keypoints as module
 
     ours = (module.Path(module.__file__).parent / "keypoints.json").read_bytes()
     assert ours == (FIXTURES / "keypoints.json").read_bytes()

@@ -11,8 +11,8 @@ from scipy.spatial.transform import Rotation
 from models.joint_sets import HUMAN36M_OF_29
 from models.skeleton import JOINT_NAMES, MIRROR_JOINTS
 from schemas.config.stages import IngestConfig
-from tasks.ingest.formats.keypoints import BY_BODY, BY_MODEL, BY_NAMES
 from tasks.ingest.people.agreement import DISAGREE, agreements, check_agreement
+from tasks.ingest.people.keypoints import BY_BODY, BY_MODEL, BY_NAMES
 from tasks.ingest.source.folder import RefusedError
 from tests.samples.truth import true_people
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import DataError
-from tasks.ingest.formats.json_stream import begins_with, items
+from tasks.ingest.source.json_stream import begins_with, items
 from tasks.ingest.source.text_files import as_utf8, without_gz
 
 TEXT = '{"images": [{"file_name": "Zürich 你好 😀.jpg"}]}' + " " * 100_000

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import DataError
-from tasks.ingest.formats import json_stream
+from tasks.ingest.source import json_stream
 
 
 def _file(tmp_path: Path, data: bytes | str) -> Path:

@@ -1,0 +1,33 @@
+"""Crops with what is known of the people in them, as arrays in memory."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LabelledCrops:
+    """N crops and what is known of the person in each."""
+
+    crops: np.ndarray
+    """(N, S, S, 3) uint8."""
+    uvd: np.ndarray
+    """(N, 29, 3) normalised joints."""
+    twists: np.ndarray
+    """(N, 23, 2) (cos, sin)."""
+    betas: np.ndarray
+    """(N, 10)."""
+    crop_intrinsics: np.ndarray
+    """(N, 4) fx, fy, cx, cy of the crop camera, crop pixels."""
+    root_depth: np.ndarray
+    """(N,) depth of the pelvis, metres."""
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+
+def crop_tensor(crops: np.ndarray, device: torch.device) -> Tensor:
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float in [-1, 1]."""
+    return torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)
