@@ -12,7 +12,7 @@ from flows.run.round import Candidate, Foundations, Round, work_through
 from flows.run.round_artifacts import outcome
 from flows.run.runner import Runner
 from flows.run.session import session
-from flows.run.user_pictures import UserPictures, user_pictures
+from flows.run.user_pictures import LABELS_NOTICE, UserPictures, user_pictures
 from schemas.config.stages import PairConfig
 from tasks.compare import Compare
 from tasks.evaluate import Evaluate
@@ -23,11 +23,6 @@ from tasks.pair import Pair
 from tasks.report.facts import RoundFacts
 from tasks.score import Score
 from tasks.train.align import Align
-
-LABELS_NOTICE = (
-    "The pairs come from your pictures, which have no labels. All errors on this page were measured on the "
-    "engine's own held-out synthetic pictures (wild/test, source/test): they say nothing certain about yours."
-)
 
 
 def align_and_measure(

@@ -11,6 +11,12 @@ from tasks.ingest.source.folder import FolderSource
 DATASET = "photographs"
 
 
+LABELS_NOTICE = (
+    "The pairs come from your pictures, which have no labels. All errors on this page were measured on the "
+    "engine's own held-out synthetic pictures (wild/test, source/test): they say nothing certain about yours."
+)
+
+
 class UserPictures(NamedTuple):
     """The folder as ingest takes it, and the split that it becomes."""
 
