@@ -5,6 +5,8 @@ import-linter (pyproject.toml) forbids what it is told by name; these tests allo
 
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 
 import grimp
 import pytest
@@ -54,3 +56,26 @@ print(len(names))
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) >= 10
+
+
+FOLDERS = [Path(package) for package in ("schemas", "models", "infra", "tasks", "flows")]
+
+
+def modules() -> list[Path]:
+    root = Path(__file__).resolve().parents[1]
+    return [path.relative_to(root) for folder in FOLDERS for path in (root / folder).rglob("*.py")]
+
+
+def test_rooms_are_small() -> None:
+    side_by_side = Counter(path.parent for path in modules() if path.name != "__init__.py")
+    crowded = {str(folder): count for folder, count in side_by_side.items() if count > 16}
+    assert {name for name in crowded if name.split("/")[0] in ("flows", "tasks")} == set(), crowded
+
+
+def test_modules_are_short_and_named_for_what_they_hold() -> None:
+    root = Path(__file__).resolve().parents[1]
+    long = {str(path): lines for path in modules() if (lines := len((root / path).read_text().splitlines())) > 400}
+    assert long == {}
+    assert [
+        path for path in modules() if {"util", "utils", "common", "misc", "helpers"} & set(path.with_suffix("").parts)
+    ] == []
