@@ -14,7 +14,7 @@ from schemas.errors import DataError
 from schemas.ids import parse_instance_id
 from tasks.export.rows import Lookup, Rows, batches_of, key_of_image, vectors
 from tasks.export.target import whole_file
-from tasks.ingest.formats.humandata_file import RELATIVE_HANDS
+from tasks.ingest.formats.humandata.file import RELATIVE_HANDS
 
 KEYPOINTS: Final = 190
 """Columns of the HumanData convention."""

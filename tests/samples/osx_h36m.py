@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from tasks.ingest.formats.osx_h36m import SUBJECTS, SUFFIXES
+from tasks.ingest.formats.osx_h36m.reader import SUBJECTS, SUFFIXES
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.samples.human36m_joints import seventeen
 from tests.samples.truth import TruePerson, write_pictures

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import DataError, EngineError
-from tasks.ingest.formats.frames import VideoFile
-from tasks.ingest.formats.humandata import files_of
+from tasks.ingest.formats.humandata.reader import files_of
 from tasks.ingest.formats.list_cache import ListCache
-from tasks.ingest.formats.osx_h36m import SUFFIXES
-from tasks.ingest.formats.scorehypo_sets import recognise as set_of
-from tasks.ingest.formats.scorer_cache import ScorerCacheReader
-from tasks.ingest.formats.video import COLUMNS, MAX_PIXELS
+from tasks.ingest.formats.osx_h36m.reader import SUFFIXES
+from tasks.ingest.formats.scorehypo.sets import recognise as set_of
+from tasks.ingest.formats.scorer_cache.reader import ScorerCacheReader
+from tasks.ingest.formats.video.frames import VideoFile
+from tasks.ingest.formats.video.reader import COLUMNS, MAX_PIXELS
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.people.box_tables import csv_columns
 from tasks.ingest.people.boxes import REQUIRED, read_boxes

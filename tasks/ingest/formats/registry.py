@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from schemas.errors import ConfigError
-from tasks.ingest.formats.coco import CocoReader
-from tasks.ingest.formats.humandata import HumanData
-from tasks.ingest.formats.hypothesis_cache import HypothesisCacheReader
-from tasks.ingest.formats.osx_h36m import OsxHuman36mReader
-from tasks.ingest.formats.pair_json import PairJsonReader
-from tasks.ingest.formats.scorehypo import ScoreHypoReader
-from tasks.ingest.formats.scorer_cache import ScorerCacheReader
-from tasks.ingest.formats.video import VideoReader
+from tasks.ingest.formats.coco.reader import CocoReader
+from tasks.ingest.formats.humandata.reader import HumanData
+from tasks.ingest.formats.hypothesis_cache.reader import HypothesisCacheReader
+from tasks.ingest.formats.osx_h36m.reader import OsxHuman36mReader
+from tasks.ingest.formats.pair_json.reader import PairJsonReader
+from tasks.ingest.formats.scorehypo.reader import ScoreHypoReader
+from tasks.ingest.formats.scorer_cache.reader import ScorerCacheReader
+from tasks.ingest.formats.video.reader import VideoReader
 from tasks.ingest.people.annotations import AnnotationSource, Reader
 
 Brings: TypeAlias = Literal["pictures", "people", "pairs", "hypotheses"]

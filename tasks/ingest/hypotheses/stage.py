@@ -25,9 +25,10 @@ from schemas.progress import SILENT
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult, run_sharded
 from tasks.engine.stage import Intake
-from tasks.ingest.formats import hypothesis_cache, scorer_cache
-from tasks.ingest.formats.hypothesis_cache import HypothesisCacheReader
-from tasks.ingest.formats.scorer_cache import ScorerCacheReader
+from tasks.ingest.formats.hypothesis_cache import reader as hypothesis_cache
+from tasks.ingest.formats.hypothesis_cache.reader import HypothesisCacheReader
+from tasks.ingest.formats.scorer_cache import reader as scorer_cache
+from tasks.ingest.formats.scorer_cache.reader import ScorerCacheReader
 from tasks.ingest.hypotheses.crops import PICTURES, CropNames, CropWorker
 from tasks.ingest.hypotheses.given import TABLES, Facts
 from tasks.ingest.hypotheses.pictures import PictureNames, PictureWorker

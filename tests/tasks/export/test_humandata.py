@@ -10,7 +10,7 @@ import pytest
 
 from schemas.errors import DataError
 from tasks.export.humandata import SMPL_COLUMNS, SMPLX_COLUMNS, export_humandata
-from tasks.ingest.formats.humandata import HumanData
+from tasks.ingest.formats.humandata.reader import HumanData
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.parity.rules import FIXTURES
 from tests.samples.truth import TruePerson, true_people

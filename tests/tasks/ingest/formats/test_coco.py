@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import ConfigError, DataError
-from tasks.ingest.formats.coco import SLOTS, CocoReader
+from tasks.ingest.formats.coco.reader import SLOTS, CocoReader
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.samples.coco import write_coco
 from tests.samples.truth import TruePerson, true_people

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from schemas.errors import DataError
-from tasks.ingest.formats.humandata import HumanData
+from tasks.ingest.formats.humandata.reader import HumanData
 from tasks.ingest.people.annotations import ANNOTATIONS, AnnotationSource
 from tasks.ingest.people.keypoints import HUMAN36M, HUMAN_DATA, places
 from tests.models.hostile import Hostile

@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from schemas.errors import ConfigError, DataError
-from tasks.ingest.formats.osx_h36m import SUFFIXES, OsxHuman36mReader
+from tasks.ingest.formats.osx_h36m.reader import SUFFIXES, OsxHuman36mReader
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.samples.human36m_joints import seventeen
 from tests.samples.osx_h36m import write_osx_h36m

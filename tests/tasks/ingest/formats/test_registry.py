@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import ConfigError
-from tasks.ingest.formats.humandata import HumanData
+from tasks.ingest.formats.humandata.reader import HumanData
 from tasks.ingest.formats.recognition import recognise
 from tasks.ingest.formats.registry import FORMATS, checked_options, format_named, reader_of
 from tasks.ingest.people.annotations import AnnotationSource

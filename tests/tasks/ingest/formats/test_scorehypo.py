@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import ConfigError, DataError
-from tasks.ingest.formats.scorehypo import ScoreHypoReader
+from tasks.ingest.formats.scorehypo.reader import ScoreHypoReader
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.samples.human36m_joints import seventeen
 from tests.samples.scorehypo import NAMES, write_scorehypo

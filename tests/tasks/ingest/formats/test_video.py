@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from schemas.errors import DataError
-from tasks.ingest.formats import frames as frames_module
-from tasks.ingest.formats.video import VideoReader
+from tasks.ingest.formats.video import frames as frames_module
+from tasks.ingest.formats.video.reader import VideoReader
 from tasks.ingest.people.annotations import ANNOTATIONS, AnnotationSource
 from tests.samples.truth import TruePerson, true_people
 from tests.samples.video import write_frames, write_video

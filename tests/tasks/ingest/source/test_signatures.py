@@ -12,7 +12,7 @@ import pytest
 
 from schemas.errors import DataError
 from tasks.ingest.formats.recognition import recognise
-from tasks.ingest.formats.video import VideoReader
+from tasks.ingest.formats.video.reader import VideoReader
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.source.signatures import HEAD, stranger, tar_in_words
 from tests.tasks.ingest.pictures import jpeg, noise

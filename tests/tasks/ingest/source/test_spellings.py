@@ -12,7 +12,7 @@ from infra.store import Store
 from infra.tables import read
 from tasks.engine.context import Context
 from tasks.ingest.annotated import IngestAnnotations
-from tasks.ingest.formats.coco import CocoReader
+from tasks.ingest.formats.coco.reader import CocoReader
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.people.labels import FolderLabels
 from tasks.ingest.people.units import plan_units

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from models.skeleton import BETAS
 from tasks.ingest.formats import json_rows
-from tasks.ingest.formats.scorehypo_rows import HUMAN36M_COUNT, MPI_INF_3DHP, Agreed, joints_of, picture_path
-from tasks.ingest.formats.scorehypo_sets import PublishedSet
+from tasks.ingest.formats.scorehypo.rows import HUMAN36M_COUNT, MPI_INF_3DHP, Agreed, joints_of, picture_path
+from tasks.ingest.formats.scorehypo.sets import PublishedSet
 from tasks.ingest.people.agreement import root_relative
 from tasks.ingest.people.box_checks import are_corners, extent
 from tasks.ingest.people.lengths import HUMAN36M_BONES, limbs, unit_of

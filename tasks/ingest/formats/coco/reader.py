@@ -18,7 +18,7 @@ from schemas.errors import ConfigError, DataError
 from tasks.ingest.formats import json_rows
 from tasks.ingest.formats.disk_table import ImageTable
 from tasks.ingest.formats.json_rows import NOT_FINITE, POINT_COUNT, UNREADABLE, entry, in_batches, placed, shown
-from tasks.ingest.formats.scorehypo import COUNTED_UP_TO, root_of
+from tasks.ingest.formats.scorehypo.reader import COUNTED_UP_TO, root_of
 from tasks.ingest.people.annotations import AnnotationSource, Survey
 from tasks.ingest.people.box_checks import are_corners, check_box_form, check_box_points, extent
 from tasks.ingest.people.keypoints import JOINTS_29, names_of

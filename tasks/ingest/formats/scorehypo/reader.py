@@ -14,9 +14,9 @@ import pyarrow as pa
 from schemas.errors import ConfigError, DataError
 from tasks.ingest.formats.disk_table import ImageTable
 from tasks.ingest.formats.json_rows import MISSING, UNREADABLE, entry, in_batches, refused, shown
-from tasks.ingest.formats.scorehypo_conventions import ROWS_LOOKED_AT, agree
-from tasks.ingest.formats.scorehypo_rows import Agreed, frame_of, joints_of, person, picture_path
-from tasks.ingest.formats.scorehypo_sets import PublishedSet, named, recognise
+from tasks.ingest.formats.scorehypo.conventions import ROWS_LOOKED_AT, agree
+from tasks.ingest.formats.scorehypo.rows import Agreed, frame_of, joints_of, person, picture_path
+from tasks.ingest.formats.scorehypo.sets import PublishedSet, named, recognise
 from tasks.ingest.people.annotations import AnnotationSource, Survey
 from tasks.ingest.source.files import local_file, open_url
 from tasks.ingest.source.folder import RefusedError

@@ -36,7 +36,7 @@ from tasks.ingest.formats.json_rows import (
     vector,
     whole,
 )
-from tasks.ingest.formats.scorehypo import COUNTED_UP_TO, root_of
+from tasks.ingest.formats.scorehypo.reader import COUNTED_UP_TO, root_of
 from tasks.ingest.people.annotations import AnnotationSource, Survey
 from tasks.ingest.people.lengths import HUMAN36M_BONES, unit_of
 from tasks.ingest.source.files import local_file

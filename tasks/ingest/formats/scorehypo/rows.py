@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.skeleton import BETAS, JOINTS, SMPL_JOINTS, TWISTS
 from tasks.ingest.formats import json_rows
 from tasks.ingest.formats.json_rows import UNREADABLE, entry, numbers, placed, points, shown, table, vector
-from tasks.ingest.formats.scorehypo_sets import PublishedSet
+from tasks.ingest.formats.scorehypo.sets import PublishedSet
 from tasks.ingest.people.agreement import root_relative
 from tasks.ingest.people.box_checks import check_box_points
 from tasks.ingest.people.keypoints import BY_BODY, BY_NAMES, HUMAN36M, JOINTS_29, converted

@@ -9,9 +9,9 @@ from scipy.spatial.transform import Rotation
 
 from models.skeleton import BETAS
 from schemas.errors import DataError
-from tasks.ingest.formats.humandata_block import NOT_READABLE, Block, Values, sampled
-from tasks.ingest.formats.humandata_file import HumanDataFile
-from tasks.ingest.formats.humandata_variants import Options
+from tasks.ingest.formats.humandata.block import NOT_READABLE, Block, Values, sampled
+from tasks.ingest.formats.humandata.file import HumanDataFile
+from tasks.ingest.formats.humandata.variants import Options
 from tasks.ingest.source.column import Column
 from tasks.ingest.source.folder import printable
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from schemas.errors import DataError
-from tasks.ingest.formats.humandata_file import COMPRESSED, KEYPOINTS_2D, KEYPOINTS_3D, HumanDataFile
-from tasks.ingest.formats.humandata_rows import HumanDataRows
-from tasks.ingest.formats.humandata_variants import PLAIN, options_of
+from tasks.ingest.formats.humandata.file import COMPRESSED, KEYPOINTS_2D, KEYPOINTS_3D, HumanDataFile
+from tasks.ingest.formats.humandata.rows import HumanDataRows
+from tasks.ingest.formats.humandata.variants import PLAIN, options_of
 from tasks.ingest.people.annotations import ROWS_AT_ONCE, AnnotationSource, Survey, batch
 from tasks.ingest.source.files import local_file, open_url
 from tasks.ingest.source.folder import printable

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 
 from schemas.errors import DataError
-from tasks.ingest.formats.humandata_block import NOT_FINITE, WRONG_COUNT, Block, Values, sampled
-from tasks.ingest.formats.humandata_body import HumanDataBody
-from tasks.ingest.formats.humandata_file import HumanDataFile, KeyPoints
-from tasks.ingest.formats.humandata_variants import CAMERA, ROOT, UNUSED, Options
+from tasks.ingest.formats.humandata.block import NOT_FINITE, WRONG_COUNT, Block, Values, sampled
+from tasks.ingest.formats.humandata.body import HumanDataBody
+from tasks.ingest.formats.humandata.file import HumanDataFile, KeyPoints
+from tasks.ingest.formats.humandata.variants import CAMERA, ROOT, UNUSED, Options
 from tasks.ingest.people.agreement import root_relative
 from tasks.ingest.people.box_checks import are_corners, check_box_form, check_box_points, extent
 from tasks.ingest.people.keypoints import BY_MODEL, BY_NAMES, HUMAN36M, JOINTS_29
