@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,8 +22,10 @@ from flows.cli.options import (
 from flows.process.quiet import quiet_start
 from flows.serve.temporary_server import begin_server
 from schemas.errors import GateError
+from tasks.ingest import formats
 
-FORMATS = "humandata, scorehypo, osx-h36m, coco, folder, video, dpo-json, multihypo-npz or scorer-eval"
+_FOLDERS = Path(formats.__path__[0]).glob("*/__init__.py")
+FORMATS = ", ".join(sorted(path.parent.name.replace("_", "-") for path in _FOLDERS))
 
 
 FollowOption = Annotated[

@@ -18,9 +18,10 @@ from flows.doctor.labels import examine_labels
 from flows.doctor.machine import Finding, Level
 from schemas.config.stages import IngestConfig
 from schemas.errors import EngineError
+from tasks.ingest.formats.format import Format
 from tasks.ingest.formats.osx_h36m.reader import SUBJECTS
 from tasks.ingest.formats.recognition import Candidate, recognise
-from tasks.ingest.formats.registry import FORMATS, Format, format_named, reader_of
+from tasks.ingest.formats.registry import FORMATS, format_named, reader_of
 from tasks.ingest.image.reading import check_size, read_picture
 from tasks.ingest.people.annotations import AnnotationSource, Reader
 from tasks.ingest.people.units import plan_units

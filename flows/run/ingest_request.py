@@ -8,7 +8,8 @@ from pathlib import Path
 from models.bodies import BUILT_IN
 from schemas.errors import ConfigError, DataError
 from schemas.ids import Target, image_id
-from tasks.ingest.formats.registry import Format, checked_options, format_named
+from tasks.ingest.formats.format import Format
+from tasks.ingest.formats.registry import checked_options, format_named
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.source.folder import FolderSource
 

@@ -1,1 +1,1 @@
-"""The formats that annotations come in: one module each, with a class that is an `annotations.Reader`."""
+"""The formats that annotations come in: a folder each, whose FORMAT says what it is and which class reads it."""

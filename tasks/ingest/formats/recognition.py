@@ -17,7 +17,7 @@ from tasks.ingest.formats.humandata.reader import files_of
 from tasks.ingest.formats.list_cache import ListCache
 from tasks.ingest.formats.osx_h36m.reader import SUFFIXES
 from tasks.ingest.formats.scorehypo.sets import recognise as set_of
-from tasks.ingest.formats.scorer_cache.reader import ScorerCacheReader
+from tasks.ingest.formats.scorer_eval.reader import ScorerCacheReader
 from tasks.ingest.formats.video.frames import VideoFile
 from tasks.ingest.formats.video.reader import COLUMNS, MAX_PIXELS
 from tasks.ingest.people.annotations import AnnotationSource

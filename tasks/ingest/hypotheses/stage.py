@@ -25,10 +25,10 @@ from schemas.progress import SILENT
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult, run_sharded
 from tasks.engine.stage import Intake
-from tasks.ingest.formats.hypothesis_cache import reader as hypothesis_cache
-from tasks.ingest.formats.hypothesis_cache.reader import HypothesisCacheReader
-from tasks.ingest.formats.scorer_cache import reader as scorer_cache
-from tasks.ingest.formats.scorer_cache.reader import ScorerCacheReader
+from tasks.ingest.formats.multihypo_npz import reader as hypothesis_cache
+from tasks.ingest.formats.multihypo_npz.reader import HypothesisCacheReader
+from tasks.ingest.formats.scorer_eval import reader as scorer_cache
+from tasks.ingest.formats.scorer_eval.reader import ScorerCacheReader
 from tasks.ingest.hypotheses.crops import PICTURES, CropNames, CropWorker
 from tasks.ingest.hypotheses.given import TABLES, Facts
 from tasks.ingest.hypotheses.pictures import PictureNames, PictureWorker

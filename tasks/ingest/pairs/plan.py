@@ -9,7 +9,7 @@ import pyarrow as pa
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.errors import DataError
 from schemas.ids import Target
-from tasks.ingest.formats.pair_json.reader import PAIRS, PairJsonReader
+from tasks.ingest.formats.dpo_json.reader import PAIRS, PairJsonReader
 from tasks.ingest.hypotheses.people import PeopleOfCrops, Seen
 from tasks.ingest.plan.rows import row_id, rows_matrix
 from tasks.ingest.source.folder import RefusedError

@@ -34,7 +34,7 @@ from schemas.tables.contracts import LABEL_AS_SAMPLE
 from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
 from tasks.engine.stage import Stage
-from tasks.ingest.formats.pair_json.reader import PairJsonReader
+from tasks.ingest.formats.dpo_json.reader import PairJsonReader
 from tasks.ingest.hypotheses.people import NO_SUCH_INSTANCE, NOT_INGESTED, people_of_crops
 from tasks.ingest.pairs.plan import PairMatcher
 from tasks.ingest.people.annotations import AnnotationSource

@@ -11,7 +11,7 @@ import pytest
 from models.published_crops import CROP_PX
 from schemas.errors import DataError
 from tasks.export.dpo_json import PAIR_COLUMNS, export_dpo_json
-from tasks.ingest.formats.pair_json.reader import KEYS, PairJsonReader
+from tasks.ingest.formats.dpo_json.reader import KEYS, PairJsonReader
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.samples.truth import TruePerson, true_people
 from tests.tasks.export import tables

@@ -1,0 +1,13 @@
+"""The json files of ScoreHypo and ADHMR, of seven data sets."""
+
+from tasks.ingest.formats.format import Format
+from tasks.ingest.formats.scorehypo.reader import ScoreHypoReader
+
+FORMAT = Format(
+    "scorehypo",
+    "json of ScoreHypo and ADHMR (HybrIK's): 3DPW, Human3.6M, MPI-INF-3DHP, COCO, MPII, UP3D, SURREAL",
+    "people",
+    ScoreHypoReader,
+    {"set": "which of the seven it is; by default told by its structure"},
+    rank=1,
+)

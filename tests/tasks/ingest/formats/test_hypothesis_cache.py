@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from schemas.errors import DataError
-from tasks.ingest.formats.hypothesis_cache.reader import HYPOTHESES, HypothesisCacheReader
+from tasks.ingest.formats.multihypo_npz.reader import HYPOTHESES, HypothesisCacheReader
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.models.hostile import Hostile
 from tests.samples.preferences import (

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import DataError
-from tasks.ingest.formats.pair_json.reader import PAIRS, PairJsonReader
+from tasks.ingest.formats.dpo_json.reader import PAIRS, PairJsonReader
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.parity.rules import FIXTURES
 from tests.samples.preferences import noised, true_crop, true_joints, write_pair_json

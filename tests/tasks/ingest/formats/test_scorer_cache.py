@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from schemas.errors import DataError
-from tasks.ingest.formats.scorer_cache.reader import SCORED, ScorerCacheReader
+from tasks.ingest.formats.scorer_eval.reader import SCORED, ScorerCacheReader
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.samples.preferences import noised, scorer_errors, write_list_cache, write_scorer_cache
 from tests.samples.truth import TruePerson, true_people

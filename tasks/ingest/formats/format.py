@@ -1,0 +1,29 @@
+"""What a format is: its name, what it brings, its options and its reader. Each has a folder beside this module."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from tasks.ingest.people.annotations import AnnotationSource, Reader
+
+Brings: TypeAlias = Literal["pictures", "people", "pairs", "hypotheses"]
+"""pictures: a folder and tables. people: rows of ANNOTATIONS. pairs: of people who are in the tables. hypotheses: with
+the people whom they are of."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format. `reader` is None for a folder, whose pictures are listed rather than read from a file.
+
+    `options` are the format's own, name to what it says; those among `whole` are whole numbers.
+    """
+
+    name: str
+    title: str
+    brings: Brings
+    reader: Callable[[AnnotationSource, Path], Reader] | None
+    options: Mapping[str, str] = field(default_factory=dict)
+    whole: tuple[str, ...] = ()
+    rank: int = 0
+    """Among all. Where several could read a file, the more particular comes first."""
