@@ -20,10 +20,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pyarrow.parquet as pq
-from deltalake import DeltaTable, Schema
+from deltalake import DeltaTable
 
 from infra import faults
 from infra.data_files import DataFile
+from infra.evolution import metadata
 from infra.log_seals import breaks_its_seals, breaks_seal, checkpoint_seal, sealed_lines, seals_of
 from infra.store import Store
 from schemas.errors import StoreError
@@ -40,13 +41,15 @@ _CHECKPOINTS = 3
 
 @dataclass(frozen=True)
 class Entry:
-    """What a version of a table adds and removes. `note` is for people; `moves` says that no row comes or goes."""
+    """What a version of a table adds and removes. `note` is for people; `moves` says that no row comes or goes;
+    `metadata`, where there is some, is from now on what the log says of the table."""
 
     adds: Sequence[DataFile] = ()
     removes: Sequence[DataFile] = ()
     transactions: Mapping[str, int] = field(default_factory=dict)
     note: str = ""
     moves: bool = False
+    metadata: Mapping[str, object] | None = None
 
     def to_bytes(self) -> bytes:
         """The lines of the log's file; no two calls give the same."""
@@ -55,7 +58,7 @@ class Entry:
             {
                 "commitInfo": {
                     "timestamp": at,
-                    "operation": "OPTIMIZE" if self.moves else "WRITE",
+                    "operation": "ADD COLUMN" if self.metadata else "OPTIMIZE" if self.moves else "WRITE",
                     "operationParameters": {"mode": "Append"},
                     "engineInfo": "adhmr-engine",
                     "token": uuid.uuid4().hex,
@@ -63,6 +66,7 @@ class Entry:
                 }
             }
         ]
+        lines += [{"metaData": self.metadata}] if self.metadata else []
         lines += [{"remove": _removed(file, at, not self.moves)} for file in self.removes]
         lines += [{"add": _added(file, at, not self.moves)} for file in self.adds]
         # last: rows without the word that they are there do no harm, the word without the rows does
@@ -97,18 +101,13 @@ def write_first_entry(store: Store, known: TableContract) -> None:
 
 def first_entry(known: TableContract) -> bytes:
     """The log's entry that makes a table without rows."""
-    at = int(time.time() * 1000)
-    about = {
-        "id": str(uuid.uuid4()),
-        "name": known.name,
-        "description": known.doc,
-        "format": {"provider": "parquet", "options": {}},
-        "schemaString": Schema.from_arrow(known.schema).to_json(),
-        "partitionColumns": list(known.partition_by),
-        "createdTime": at,
-        "configuration": {},
+    about = metadata(known)
+    info = {
+        "timestamp": about["createdTime"],
+        "operation": "CREATE TABLE",
+        "operationParameters": {},
+        "engineInfo": "adhmr-engine",
     }
-    info = {"timestamp": at, "operation": "CREATE TABLE", "operationParameters": {}, "engineInfo": "adhmr-engine"}
     return sealed_lines(
         [{"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}, {"metaData": about}, {"commitInfo": info}]
     )

@@ -116,20 +116,24 @@ def _whole_lines(data: bytes) -> tuple[list[dict[str, Any]], str]:
 
 
 def _entry_of(table: str, version: int, lines: Sequence[dict[str, Any]]) -> bytes:
-    """An entry with these lines, as far as they are whole in themselves; the first one makes the table as well."""
-    said = [line for line in lines if "add" in line or "remove" in line or "txn" in line]
+    """An entry with these lines, as far as they are whole in themselves; the first one makes the table as well: as this
+    engine makes it, where what was said of it can't be read."""
+    said = [line for line in lines if line.keys() & {"metaData", "add", "remove", "txn"}]
     if version == 0:
         begin = first_entry(contract(table))
     else:
         begin = Entry(note="repaired: what can't be read of it was put aside").to_bytes()
+    if any("metaData" in line for line in said):
+        return sealed_lines([*(line for line in actions_of(begin) if "metaData" not in line), *said])
     return sealed_lines([*actions_of(begin), *said])
 
 
 def _can_be_trusted(store: Store, table: str, line: dict[str, Any]) -> bool:
-    """Whether a line of an entry that is not as it was written says nothing of a file but what the file itself says."""
+    """Whether a line of an entry that is not as it was written says nothing of a file but what the file itself says,
+    and nothing of the table, which nothing else tells."""
     add = line.get("add")
     if add is None:
-        return True
+        return "metaData" not in line
     try:
         partition = tuple(sorted(add["partitionValues"].items()))
         rows = int(json.loads(add["stats"])["numRecords"])

@@ -18,6 +18,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from infra.data_files import KEY_PATTERN, DataFile, no_name_of_ours
 from infra.delta_log import broken_files, log_entry, log_folder
+from infra.evolution import check_form
 from infra.intact import is_checked
 from infra.store import Store
 from schemas.errors import DamagedError, StoreError
@@ -98,12 +99,7 @@ def open_table(store: Store, table: str) -> DeltaTable | None:
             f"Table {table} in {store.url} can't be opened: {_first_words(error)} If its log was damaged, "
             "`adhmr repair` mends what can be mended and says what can't."
         ) from error
-    columns = [field.name for field in opened.schema().fields]
-    if columns != known.schema.names:
-        raise StoreError(
-            f"Table {table} in {store.url} has other columns than this version of the engine knows "
-            f"({', '.join(sorted(set(columns) ^ set(known.schema.names))) or 'another order'}). Use a new store."
-        )
+    check_form(store, known, opened)
     return opened
 
 
@@ -131,6 +127,7 @@ def take_newest(store: Store, table: str) -> Opened | None:
             before.table.update_incremental()
             if before.table.version() != version:
                 _check_log(store, before.table, table, since=version)
+                check_form(store, before.known, before.table)
                 before.entry = _last_entry(store, before.table, table)
             return before
     if before is not None:

@@ -14,6 +14,7 @@ from deltalake.exceptions import DeltaError
 
 from infra.data_files import DataFile
 from infra.delta_log import CHECKPOINT_EVERY, Entry, tend_log, write_entry, write_first_entry
+from infra.evolution import is_behind, metadata
 from infra.lasting import sync_folders
 from infra.snapshots import TROUBLES, Opened, give_back, pause, take_newest
 from infra.store import Store
@@ -115,6 +116,9 @@ def _try(store: Store, table: str, follow: Callable[[Opened], Entry | None]) -> 
     try:
         entry = follow(opened)
         version = opened.table.version() + 1
+        behind = entry is not None and bool(entry.adds) and is_behind(opened.known, opened.table)
+        if behind:  # rows need all columns: those first, in a version of their own
+            entry = Entry(note="adds columns", metadata=metadata(opened.known, opened.table))
     finally:
         give_back(store, opened)
     if entry is None:
@@ -123,7 +127,7 @@ def _try(store: Store, table: str, follow: Callable[[Opened], Entry | None]) -> 
         return None
     if version % CHECKPOINT_EVERY == 0:
         _tend(store, table)
-    return True
+    return None if behind else True
 
 
 def _tend(store: Store, table: str) -> None:

@@ -6,7 +6,7 @@ statements that read are let through. `write_views_sql` writes the same views as
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from tempfile import TemporaryDirectory
@@ -198,7 +198,11 @@ def _from_files(store: Store, known: TableContract, files: list[DataFile]) -> st
         kinds = ", ".join(f"{name}: {_sql_type(known.schema.field(name).type)}" for name in known.partition_by)
         hive = f", hive_partitioning = true, hive_types = {{{kinds}}}"
     columns = ", ".join(f'"{name}"' for name in known.schema.names)
-    return f"SELECT {columns} FROM read_parquet([{paths}], union_by_name = true{hive})"
+    rows = f"FROM read_parquet([{paths}], union_by_name = true{hive})"
+    later = [field for field in known.schema if field.nullable]  # perhaps than all of these files
+    if later:
+        rows = f"FROM ({rows} UNION ALL BY NAME SELECT {_nulls(later)} WHERE false)"
+    return f"SELECT {columns} {rows}"
 
 
 def _from_torn(known: TableContract, reason: str) -> str:
@@ -209,8 +213,11 @@ def _from_torn(known: TableContract, reason: str) -> str:
 
 
 def _from_nothing(known: TableContract) -> str:
-    columns = ", ".join(f'CAST(NULL AS {_sql_type(field.type)}) AS "{field.name}"' for field in known.schema)
-    return f"SELECT {columns} WHERE false"
+    return f"SELECT {_nulls(known.schema)} WHERE false"
+
+
+def _nulls(columns: Iterable[pa.Field]) -> str:
+    return ", ".join(f'CAST(NULL AS {_sql_type(field.type)}) AS "{field.name}"' for field in columns)
 
 
 def _sql_type(kind: pa.DataType) -> str:

@@ -23,6 +23,9 @@ class TableContract:
 
     `key` names the columns that identify a row within one stage's rows; `partition_by` the columns that become folders;
     `fenced` says that readers see only rows whose stage is finished.
+
+    Stores live longer than releases (`infra.evolution`): a nullable column may be added, and a column may come to allow
+    null; any other change raises `version`, which stores that were made before it are refused for.
     """
 
     name: str
@@ -31,6 +34,7 @@ class TableContract:
     key: tuple[str, ...]
     partition_by: tuple[str, ...] = ()
     fenced: bool = True
+    version: int = 1
 
     @property
     def file_schema(self) -> pa.Schema:

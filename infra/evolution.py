@@ -1,0 +1,77 @@
+"""A store's table beside the contract that this engine has of it: stores live longer than releases.
+
+A table may lack nullable columns of its contract. They are read as null, and the first write that brings rows adds
+them, in a version of the table's own. In the same way a column may come to allow null. Any other change has to raise
+the contract's version, which stands in the Delta table's properties (absent: 1), and is refused with what to do.
+"""
+
+import time
+import uuid
+from typing import Final
+
+import pyarrow as pa
+from deltalake import DeltaTable, Schema
+
+from infra.store import Store
+from schemas.errors import StoreError
+from schemas.tables import TableContract
+
+VERSION: Final = "adhmr.version"
+"""The property of a Delta table that holds the version of its contract."""
+_ELSEWHERE: Final = "or work in another store (--store, ADHMR_STORE)."
+_NEWER: Final = f"A newer engine wrote it: use that one, {_ELSEWHERE}"
+_OTHER: Final = f"Go on with the version of the engine that wrote it, {_ELSEWHERE}"
+
+
+def check_form(store: Store, known: TableContract, opened: DeltaTable) -> None:
+    """StoreError, with what to do, unless the table can be read and written by its contract."""
+    problem = _problem(known, opened)
+    if problem:
+        raise StoreError(f"Table {known.name} in {store.url} {problem}")
+
+
+def is_behind(known: TableContract, opened: DeltaTable) -> bool:
+    """Whether a table that can be read (`check_form`) lacks columns, or requires values, where its contract doesn't."""
+    there = {field.name: field.nullable for field in opened.schema().fields}
+    return there != {field.name: field.nullable for field in known.schema}
+
+
+def metadata(known: TableContract, opened: DeltaTable | None = None) -> dict[str, object]:
+    """What a log says of the table by its contract: of a new one, or of one that is there, whose columns keep their
+    order; those that it lacks follow."""
+    before = opened.metadata() if opened is not None else None
+    there = [field.name for field in opened.schema().fields] if opened is not None else []
+    columns = sorted(known.schema, key=lambda field: there.index(field.name) if field.name in there else len(there))
+    return {
+        "id": str(before.id if before else uuid.uuid4()),
+        "name": known.name,
+        "description": known.doc,
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": Schema.from_arrow(pa.schema(columns)).to_json(),
+        "partitionColumns": list(known.partition_by),
+        "createdTime": before.created_time if before else int(time.time() * 1000),
+        "configuration": {**(before.configuration if before else {}), VERSION: str(known.version)},
+    }
+
+
+def _problem(known: TableContract, opened: DeltaTable) -> str:
+    """What this engine can't deal with, and what to do; "" if there is nothing."""
+    about = opened.metadata()
+    version = about.configuration.get(VERSION, "1")
+    if version != str(known.version):
+        newer = version.isdigit() and int(version) > known.version
+        return f"has version {version}, and this engine knows {known.version}. {_NEWER if newer else _OTHER}"
+    there = {field.name: field for field in opened.schema().fields}
+    unknown = sorted(there.keys() - set(known.schema.names))
+    if unknown:
+        return f"has columns that this engine does not know ({', '.join(unknown)}). {_NEWER}"
+    if about.partition_columns != list(known.partition_by):
+        return f"is partitioned by other columns than this engine knows. {_OTHER}"
+    for field in Schema.from_arrow(known.schema).fields:
+        seen = there.get(field.name)
+        if seen is None and not field.nullable:
+            return f"lacks the column {field.name}, without which this engine can't read it. {_OTHER}"
+        if seen is not None and (seen.type != field.type or (seen.nullable and not field.nullable)):
+            kinds = [f"{one.type.to_json()}{' or null' if one.nullable else ''}" for one in (seen, field)]
+            return f"has {kinds[0]} in the column {field.name}, and this engine needs {kinds[1]}. {_OTHER}"
+    return ""
