@@ -7,14 +7,11 @@ apart: a comparison decided the round, it reads the evaluation of a policy, a tr
 
 from typing import Final
 
-from schemas.tables import TABLES
-
 ROUND_PAIRS: Final = "round_pairs"
 READABLE: Final = {"rounds": ', "at" AS happened_at'}
 """What is added to a table's view: `at` is a reserved word in DuckDB 2."""
 UNDER_ROUND_PAIRS: Final = frozenset({"pairs", "rounds", "stages", "models"})
 """The views that `round_pairs` is made of."""
-_COLUMNS: Final = ", ".join(f'pairs."{name}"' for name in TABLES["pairs"].schema.names if name != "round")
 
 
 def round_pairs_view() -> str:
@@ -29,5 +26,5 @@ WITH trained AS (
     JOIN stages training ON training.stage_key = policy.stage_key
     WHERE decided.event IN ('promoted', 'kept')
 )
-SELECT trained.campaign, trained.round, {_COLUMNS}
+SELECT trained.campaign, trained.round, pairs.* EXCLUDE (round)
 FROM pairs JOIN trained ON trained.pair_set = pairs.pair_set"""
