@@ -9,7 +9,6 @@ import time
 import uuid
 from typing import Final
 
-import pyarrow as pa
 from deltalake import DeltaTable, Schema
 
 from infra.store import Store
@@ -37,17 +36,14 @@ def is_behind(known: TableContract, opened: DeltaTable) -> bool:
 
 
 def metadata(known: TableContract, opened: DeltaTable | None = None) -> dict[str, object]:
-    """What a log says of the table by its contract: of a new one, or of one that is there, whose columns keep their
-    order; those that it lacks follow."""
+    """What the log is to say of a table by its contract; one that is there keeps its identity and other properties."""
     before = opened.metadata() if opened is not None else None
-    there = [field.name for field in opened.schema().fields] if opened is not None else []
-    columns = sorted(known.schema, key=lambda field: there.index(field.name) if field.name in there else len(there))
     return {
         "id": str(before.id if before else uuid.uuid4()),
         "name": known.name,
         "description": known.doc,
         "format": {"provider": "parquet", "options": {}},
-        "schemaString": Schema.from_arrow(pa.schema(columns)).to_json(),
+        "schemaString": Schema.from_arrow(known.schema).to_json(),
         "partitionColumns": list(known.partition_by),
         "createdTime": before.created_time if before else int(time.time() * 1000),
         "configuration": {**(before.configuration if before else {}), VERSION: str(known.version)},

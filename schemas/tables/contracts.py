@@ -25,7 +25,7 @@ class TableContract:
     `fenced` says that readers see only rows whose stage is finished.
 
     Stores live longer than releases (`infra.evolution`): a nullable column may be added, and a column may come to allow
-    null; any other change raises `version`, which stores that were made before it are refused for.
+    null; any other change raises `version`, and stores from before it are refused.
     """
 
     name: str
