@@ -207,6 +207,7 @@ def test_anything_else_is_refused_in_one_line_with_what_to_do(
         with pytest.raises(StoreError, match=said) as refused:
             work()
         assert "\n" not in str(refused.value)
+        assert refused.value.__cause__ is not refused.value
         assert f"Table scores in {store.url}" in str(refused.value)
         assert "another store (--store, ADHMR_STORE)" in str(refused.value)
 

@@ -159,7 +159,7 @@ def test_nothing_follows_the_reason_when_the_process_ends(tmp_path: Path) -> Non
     pictures.folder(tmp_path, {"text.jpg": b"see attachment\n"})
     words = f"ingest --format folder --source images --dataset mine --split train --profile micro --store {tmp_path}/s"
     ended = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *words.split()],
+        [sys.executable, "-m", "flows.cli.main", *words.split()],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -4,14 +4,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from flows.cli.show import print_rows
+from infra.delta_log import first_entry, log_entry
 from infra.store import Store
 from infra.tables import live_files
+from schemas.tables import contract
 from tests.infra import helpers
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -76,8 +79,20 @@ def test_a_query_over_a_table_that_has_lost_a_file_is_one_line(tmp_path: Path) -
     helpers.run(store)
     lost = f"tables/scores/{live_files(store, 'scores')[0].path}"
     store.remove(lost)
-    command = [sys.executable, "-m", "flows.cli", "query", "FROM scores", "--store", store.url]
+    command = [sys.executable, "-m", "flows.cli.main", "query", "FROM scores", "--store", store.url]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.strip().splitlines()
     assert f"has lost a file: {lost} is not there" in line
+
+
+@pytest.mark.slow
+def test_a_query_over_a_table_that_can_not_be_read_is_one_line(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    newer = replace(contract("scores"), version=2)
+    store.atomic_write(log_entry("scores", 0), first_entry(newer))
+    command = [sys.executable, "-m", "flows.cli.main", "query", "FROM scores", "--store", store.url]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.strip().splitlines()
+    assert "has version 2, and this engine knows 1. A newer engine wrote it: use that one, or work in another" in line
