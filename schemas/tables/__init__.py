@@ -14,9 +14,9 @@ from schemas.tables.contracts import (
     STRINGS,
     TABLES,
     TIME,
-    TableContract,
     contract,
 )
+from schemas.tables.form import TableContract
 
 __all__ = [
     "BOOL_VECTOR",

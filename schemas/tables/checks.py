@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.errors import DataError
-from schemas.tables.contracts import TableContract, contract
+from schemas.tables.contracts import contract
+from schemas.tables.form import TableContract
 
 
 def build(table_name: str, columns: Mapping[str, Any]) -> pa.Table:

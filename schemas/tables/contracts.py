@@ -1,10 +1,9 @@
 """The contracts themselves: per table its columns (description, unit, length), key and partitions."""
 
-from dataclasses import dataclass
-
 import pyarrow as pa
 
 from schemas.errors import DataError
+from schemas.tables.form import TableContract
 
 FLOAT_VECTOR = pa.list_(pa.field("element", pa.float32(), nullable=False))
 BOOL_VECTOR = pa.list_(pa.field("element", pa.bool_(), nullable=False))
@@ -15,36 +14,6 @@ OUTSIDE_ROUNDS = 0
 """The value of a `round` column in rows that were made outside of any round (the bootstrap, say)."""
 LABEL_AS_SAMPLE = -1
 """The value of `winner` in a pair whose winner is the label itself and not a sample."""
-
-
-@dataclass(frozen=True)
-class TableContract:
-    """What a table must look like.
-
-    `key` names the columns that identify a row within one stage's rows; `partition_by` the columns that become folders;
-    `fenced` says that readers see only rows whose stage is finished.
-
-    Stores live longer than releases (`infra.evolution`): a nullable column may be added, and a column may come to allow
-    null; any other change raises `version`, and stores from before it are refused.
-    """
-
-    name: str
-    doc: str
-    schema: pa.Schema
-    key: tuple[str, ...]
-    partition_by: tuple[str, ...] = ()
-    fenced: bool = True
-    version: int = 1
-
-    @property
-    def file_schema(self) -> pa.Schema:
-        """The schema of a data file: without the partition columns, whose values stand in the file's path."""
-        return pa.schema([field for field in self.schema if field.name not in self.partition_by])
-
-    def vector_length(self, column: str) -> int | None:
-        """How long each value of `column` must be; None for a column that holds no vectors of fixed length."""
-        length = (self.schema.field(column).metadata or {}).get(b"length")
-        return int(length) if length else None
 
 
 def _column(
