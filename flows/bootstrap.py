@@ -7,16 +7,12 @@ from flows.run.round import Foundations
 from flows.run.runner import Runner
 from flows.run.session import session
 from infra import rounds
-from schemas.ids import Target
+from schemas.splits import HELD_OUT
 from tasks.evaluate import Evaluate
 from tasks.ingest.stage import Ingest
 from tasks.synthesize.stage import Synthesize, synthetic_sources
 from tasks.train.base import TrainBase
 from tasks.train.scorer import TrainScorer
-
-WILD_TRAIN = Target("wild", "train")
-WILD_TEST = Target("wild", "test")
-HELD_OUT = (Target("wild", "validation"), WILD_TEST, Target("source", "test"))
 
 
 def lay_foundations(runner: Runner) -> Foundations:

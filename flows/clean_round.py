@@ -4,7 +4,7 @@ from functools import partial
 
 from prefect import flow
 
-from flows.bootstrap import HELD_OUT, WILD_TEST, WILD_TRAIN, bootstrap
+from flows.bootstrap import bootstrap
 from flows.run.early import check_round
 from flows.run.gates import before_promotion
 from flows.run.parameters import OptionalChanges, OptionalText, ProfileName, Seed
@@ -13,6 +13,7 @@ from flows.run.round_artifacts import outcome
 from flows.run.runner import Runner
 from flows.run.session import session
 from flows.run.user_pictures import LABELS_NOTICE, UserPictures, user_pictures
+from schemas.splits import HELD_OUT, WILD_TEST, WILD_TRAIN
 from tasks.clean.filtering import Keep, ScoreLabels
 from tasks.clean.given import GivenLabels, check_given_labels
 from tasks.clean.pseudo import PseudoLabel

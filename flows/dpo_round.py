@@ -4,7 +4,7 @@ from functools import partial
 
 from prefect import flow
 
-from flows.bootstrap import HELD_OUT, WILD_TEST, WILD_TRAIN, bootstrap
+from flows.bootstrap import bootstrap
 from flows.run.early import check_round
 from flows.run.gates import before_promotion, before_training
 from flows.run.parameters import OptionalChanges, OptionalText, ProfileName, Seed
@@ -14,6 +14,7 @@ from flows.run.runner import Runner
 from flows.run.session import session
 from flows.run.user_pictures import LABELS_NOTICE, UserPictures, user_pictures
 from schemas.config.stages import PairConfig
+from schemas.splits import HELD_OUT, WILD_TEST, WILD_TRAIN
 from tasks.compare import Compare
 from tasks.evaluate import Evaluate
 from tasks.gates import all_passed

@@ -10,6 +10,7 @@ from flows.run.session import session
 from infra import rounds
 from schemas.errors import DataError
 from schemas.ids import ModelDigest, Target
+from schemas.splits import WILD_TEST
 from tasks.evaluate import Evaluate
 from tasks.rows.models import find_model
 
@@ -21,8 +22,8 @@ def evaluate(
     campaign: OptionalText = None,
     seed: Seed = 0,
     policy: OptionalText = None,
-    dataset: str = "wild",
-    split: str = "test",
+    dataset: str = WILD_TEST.dataset,
+    split: str = WILD_TEST.split,
     changes: OptionalChanges = None,
 ) -> str:
     """Measure a policy on a labelled split; gives the key of the evaluation, whose rows are in errors and scores.

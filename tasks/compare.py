@@ -37,6 +37,7 @@ from models.statistics import (
 from schemas.config.stages import EvaluateConfig
 from schemas.errors import DataError
 from schemas.ids import StageKey, Target
+from schemas.splits import SOURCE_TEST
 from schemas.tables import matrix
 from tasks.engine.context import Context
 from tasks.engine.stage import Rows, WholeStage
@@ -46,8 +47,6 @@ from tasks.rows.metrics import Metric, metrics_table
 ERRORS = ("mpvpe", "mpjpe", "pa_mpjpe")
 KINDS = ("zero_noise", "expected", "best_of_m", "selected")
 DIVERSITY = "diversity"
-SOURCE = "source"
-"""The data set whose change is drift, unless another is named."""
 DRIFTS = {"drift": "zero_noise_mpvpe", "drift_expected": "expected_mpvpe"}
 
 
@@ -137,7 +136,7 @@ class Compare(WholeStage):
     after: StageKey
     controls: Mapping[str, StageKey]
     first: StageKey | None = None
-    source: str = SOURCE
+    source: str = SOURCE_TEST.dataset
 
     name = "compare"
     writes = ("metrics",)
@@ -175,7 +174,7 @@ def measure(
     tables: Mapping[str, EvaluationTable],
     models: Mapping[str, str | None],
     config: EvaluateConfig,
-    source: str = SOURCE,
+    source: str = SOURCE_TEST.dataset,
 ) -> Iterator[Metric]:
     """All metrics of one split. `tables` and `models` by role: before, after, first and the controls; the tables hold
     the same instances."""

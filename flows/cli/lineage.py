@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from infra import rounds
 from infra.store import Store
 from infra.tables import read
+from schemas.splits import WILD_TEST
 
-SPLIT = ("wild", "test")
 FIGURES = ("zero_noise_mpvpe", "best_of_m_mpvpe", "diversity")
 """Metrics of the comparison whose change against the policy before is shown, in %."""
 
@@ -74,4 +74,4 @@ def _measured(found: list[dict[str, Any]]) -> str | None:
 
 
 def _is_change(row: Mapping[str, Any]) -> bool:
-    return row["role"] == "change" and row["name"] in FIGURES and (row["dataset"], row["split"]) == SPLIT
+    return row["role"] == "change" and row["name"] in FIGURES and (row["dataset"], row["split"]) == WILD_TEST

@@ -30,6 +30,7 @@ from flows.process.supervised import supervised
 from flows.process.surroundings import settle
 from flows.serve.temporary_server import begin_server
 from schemas.errors import ConfigError, DataError
+from schemas.splits import WILD_TEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,8 +128,8 @@ def evaluate(
     policy: Annotated[
         str | None, typer.Option("--policy", help="Digest, or its beginning.", show_default="the current policy")
     ] = None,
-    dataset: Annotated[str, typer.Option("--dataset", help="Data set to measure on.")] = "wild",
-    split: Annotated[str, typer.Option("--split", help="Its split.")] = "test",
+    dataset: Annotated[str, typer.Option("--dataset", help="Data set to measure on.")] = WILD_TEST.dataset,
+    split: Annotated[str, typer.Option("--split", help="Its split.")] = WILD_TEST.split,
     protocol: cli_published.ProtocolOption = None,
     data: cli_published.DataOption = None,
     hypotheses: cli_published.HypothesesOption = None,

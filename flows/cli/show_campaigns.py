@@ -12,6 +12,7 @@ from rich.table import Table
 from flows.cli.show import console
 from flows.process.terminal import escape
 from flows.progress.pace import clock_time
+from schemas.splits import SOURCE_TEST, WILD_TEST
 
 if TYPE_CHECKING:
     from flows.cli.lineage import Step
@@ -56,7 +57,8 @@ def print_lineage(steps: list[Step]) -> None:
     if not steps:
         return
     out = console()
-    out.print("\nChanges against the policy before, in % (MPVPE and diversity on wild/test, drift on source/test):")
+    measured_on = f"MPVPE and diversity on {WILD_TEST}, drift on {SOURCE_TEST}"
+    out.print(f"\nChanges against the policy before, in % ({measured_on}):")
     for campaign, rounds in groupby(steps, key=lambda step: step.campaign):
         table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
         for title in ("round", "outcome", "policy trained", "from"):

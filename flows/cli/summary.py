@@ -6,6 +6,7 @@ from rich.table import Table
 from infra.store import Store
 from models.statistics import Interval
 from schemas.config.engine import EngineConfig
+from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_VALIDATION
 from tasks.report import measured
 from tasks.report.content import HeadlineGroup, HeadlineRow
 from tasks.report.facts import RoundFacts
@@ -24,7 +25,7 @@ def print_summary(console: Console, store: Store, config: EngineConfig, facts: R
     console.print(f"[bold]{facts.title}[/bold] of campaign {facts.campaign}: {_outcome(facts)}")
     if groups:
         console.print(
-            f"On held-out {measured.TEST}, {groups[0].rows[0].n:,} people, depth of the pelvis from the label:",
+            f"On held-out {WILD_TEST}, {groups[0].rows[0].n:,} people, depth of the pelvis from the label:",
             markup=False,
         )
         console.print(_table(groups, [control.name for control in measured.controls(facts, config)]))
@@ -62,8 +63,8 @@ def _table(groups: list[HeadlineGroup], controls: list[str]) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     for group in groups:
         for row in group.rows:
-            prefix = "source " if str(measured.SOURCE) in group.title else ""
-            if str(measured.VALIDATION) not in group.title and not row.name.endswith(_LEFT_OUT):
+            prefix = "source " if str(SOURCE_TEST) in group.title else ""
+            if str(WILD_VALIDATION) not in group.title and not row.name.endswith(_LEFT_OUT):
                 table.add_row(f"{prefix}{row.name}", *_cells(row, controls))
     return table
 

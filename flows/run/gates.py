@@ -2,14 +2,12 @@
 
 from infra.stages import find
 from schemas.errors import DataError
-from schemas.ids import Target
+from schemas.splits import SOURCE_TEST, WILD_VALIDATION
 from tasks.compare import evaluation_table, ranking
 from tasks.engine.context import Context
 from tasks.gates import GateVerdict, gates_before_promotion, gates_before_training, margins_of
 from tasks.rows.metrics import read_metrics
 
-VALIDATION = Target("wild", "validation")
-SOURCE_TEST = Target("source", "test")
 RANKED_BY = "mpvpe"
 
 
@@ -17,7 +15,7 @@ def before_training(context: Context, pairs: str, before: str, made_from: tuple[
     """Whether the pairs are worth training on. `before`: the current policy's evaluation; `made_from`: the stages that
     lead to the pairs, whose failed units are counted."""
     store, evaluation = context.store, context.config.evaluate
-    table = evaluation_table(store, before)[VALIDATION]
+    table = evaluation_table(store, before)[WILD_VALIDATION]
     spearman, _ = ranking(table, RANKED_BY, evaluation.resamples, evaluation.seed)
     tallies = {}
     for key in (*made_from, pairs):
@@ -30,4 +28,6 @@ def before_training(context: Context, pairs: str, before: str, made_from: tuple[
 
 def before_promotion(context: Context, compared: str) -> tuple[GateVerdict, ...]:
     """Whether the new policy may become current, by the numbers of the comparison."""
-    return gates_before_promotion(context.config.gates, read_metrics(context.store, compared), VALIDATION, SOURCE_TEST)
+    return gates_before_promotion(
+        context.config.gates, read_metrics(context.store, compared), WILD_VALIDATION, SOURCE_TEST
+    )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from schemas.errors import ConfigError, DataError
 from schemas.ids import Target
+from schemas.splits import SOURCE_TEST, WILD_TEST
 from tasks.ingest.source.folder import FolderSource
 
 DATASET = "photographs"
@@ -13,7 +14,7 @@ DATASET = "photographs"
 
 LABELS_NOTICE = (
     "The pairs come from your pictures, which have no labels. All errors on this page were measured on the "
-    "engine's own held-out synthetic pictures (wild/test, source/test): they say nothing certain about yours."
+    f"engine's own held-out synthetic pictures ({WILD_TEST}, {SOURCE_TEST}): they say nothing certain about yours."
 )
 
 

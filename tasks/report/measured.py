@@ -6,12 +6,12 @@ from infra.store import Store
 from models.statistics import Interval, overall_spearman
 from schemas.config.engine import EngineConfig
 from schemas.ids import Target
+from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_VALIDATION
 from tasks.compare import DIVERSITY, evaluation_table, ranking
 from tasks.report.content import Control, HeadlineGroup, HeadlineRow, NumberRow, ScoreAgainstError
 from tasks.report.facts import RoundFacts
 from tasks.rows.metrics import Metric, read_metrics
 
-TEST, VALIDATION, SOURCE = Target("wild", "test"), Target("wild", "validation"), Target("source", "test")
 CONTROL_NAMES = {"random_pairs": "random pairs", "less_noise": "less noise", "all_labels": "all labels"}
 """Roles of the comparison, and what the page calls them."""
 DEPTH_NOTE = "Errors are relative to the pelvis, whose depth comes from the label."
@@ -63,25 +63,27 @@ def headline(found: Found, facts: RoundFacts, config: EngineConfig) -> list[Head
         row
         for figure, words in _FIGURES
         for error, spelled in _ERRORS
-        if (row := _row(found, f"{figure}_{error}", f"{words.format(samples=samples)} {spelled}", TEST)) is not None
+        if (row := _row(found, f"{figure}_{error}", f"{words.format(samples=samples)} {spelled}", WILD_TEST))
+        is not None
     ]
-    spread = _row(found, DIVERSITY, "diversity", TEST, "higher", _share_note(found))
+    spread = _row(found, DIVERSITY, "diversity", WILD_TEST, "higher", _share_note(found))
     on_source = [
         row
         for figure, words in _FIGURES[:2]
-        if (row := _row(found, f"{figure}_mpvpe", f"{words} MPVPE", SOURCE)) is not None
+        if (row := _row(found, f"{figure}_mpvpe", f"{words} MPVPE", SOURCE_TEST)) is not None
     ]
     on_validation = [
         row
         for figure, words in _FIGURES[:3]
-        if (row := _row(found, f"{figure}_mpvpe", f"{words.format(samples=samples)} MPVPE", VALIDATION)) is not None
+        if (row := _row(found, f"{figure}_mpvpe", f"{words.format(samples=samples)} MPVPE", WILD_VALIDATION))
+        is not None
     ]
     drawn = f"{samples} samples each and one from zero noise; for reports, no gate reads it. {DEPTH_NOTE}"
     groups = [
-        HeadlineGroup(f"Held-out {TEST}", on_test, drawn),
-        HeadlineGroup("Diversity", [spread] if spread else [], f"on {TEST}"),
-        HeadlineGroup(f"Drift on held-out {SOURCE}", on_source, "the data that the first policy was trained for"),
-        HeadlineGroup(f"Held-out {VALIDATION}", on_validation, "what the gates read"),
+        HeadlineGroup(f"Held-out {WILD_TEST}", on_test, drawn),
+        HeadlineGroup("Diversity", [spread] if spread else [], f"on {WILD_TEST}"),
+        HeadlineGroup(f"Drift on held-out {SOURCE_TEST}", on_source, "the data that the first policy was trained for"),
+        HeadlineGroup(f"Held-out {WILD_VALIDATION}", on_validation, "what the gates read"),
     ]
     return [group for group in groups if group.rows]
 
@@ -98,15 +100,19 @@ def scorer_rows(store: Store, facts: RoundFacts, config: EngineConfig, found: Fo
             metric.n,
             "hypotheses of the policy before",
         )
-        for target in (VALIDATION, TEST)
+        for target in (WILD_VALIDATION, WILD_TEST)
         if (metric := found.get(("spearman_within_mpvpe", "before", target))) is not None
     ]
-    difference = ("zero_noise_mpvpe", f"change_minus_{'random_pairs' if facts.kind == 'dpo' else 'all_labels'}", TEST)
+    difference = (
+        "zero_noise_mpvpe",
+        f"change_minus_{'random_pairs' if facts.kind == 'dpo' else 'all_labels'}",
+        WILD_TEST,
+    )
     apart = found.get(difference)
     if apart is not None:
         control = CONTROL_NAMES[difference[1].removeprefix("change_minus_")]
         name = f"change of zero-noise MPVPE minus that of {control}"
-        note = f"percentage points, {TEST}; below 0: better than the control"
+        note = f"percentage points, {WILD_TEST}; below 0: better than the control"
         rows.append(NumberRow(name, "none", apart.value, apart.low, apart.high, apart.n, note))
     return rows
 
@@ -116,7 +122,7 @@ def scores_against_errors(store: Store, facts: RoundFacts, config: EngineConfig)
     key = facts.key("evaluate", "before")
     if key is None:
         return None
-    table = evaluation_table(store, key).get(VALIDATION)
+    table = evaluation_table(store, key).get(WILD_VALIDATION)
     if table is None or table.scores is None:
         return None
     within, used = ranking(table, "mpvpe", config.evaluate.resamples, config.evaluate.seed)
@@ -127,7 +133,7 @@ def scores_against_errors(store: Store, facts: RoundFacts, config: EngineConfig)
         within,
         overall_spearman(scores, errors),
         len(table.ids) - used,
-        f"MPVPE (mm) of the old policy's random samples on {VALIDATION}, scorer {facts.scorer[:12]}",
+        f"MPVPE (mm) of the old policy's random samples on {WILD_VALIDATION}, scorer {facts.scorer[:12]}",
     )
 
 
@@ -135,10 +141,10 @@ def sentence(found: Found) -> str:
     """The headline in words; empty where nothing was compared."""
     parts = []
     for name, words in (("zero_noise_mpvpe", "zero-noise MPVPE"), ("best_of_m_mpvpe", "best of M")):
-        change = found.get((name, "change", TEST))
+        change = found.get((name, "change", WILD_TEST))
         if change is not None:
             parts.append(f"{words} {'fell' if change.value < 0 else 'rose'} by {abs(change.value):.1f} %")
-    return f"On held-out {TEST}, {' and '.join(parts)}." if parts else ""
+    return f"On held-out {WILD_TEST}, {' and '.join(parts)}." if parts else ""
 
 
 def _row(
@@ -173,7 +179,7 @@ def _interval(metric: Metric | None) -> Interval | None:
 
 
 def _share_note(found: Found) -> str:
-    share = found.get((DIVERSITY, "share_of_first", TEST))
+    share = found.get((DIVERSITY, "share_of_first", WILD_TEST))
     return "" if share is None else f"after: {100 * share.value:.0f} % of the campaign's first policy"
 
 

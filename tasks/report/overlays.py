@@ -19,7 +19,7 @@ from models.rendering import Intrinsics, overlay
 from schemas.config.engine import EngineConfig
 from schemas.config.stages import IngestConfig
 from schemas.errors import DataError
-from schemas.ids import Target
+from schemas.splits import WILD_VALIDATION
 from schemas.tables import matrix
 from tasks.ingest.image.reading import decode_picture
 from tasks.ingest.source.files import open_file, open_url
@@ -29,9 +29,8 @@ from tasks.rows.hypotheses import Hypotheses, read_hypotheses
 from tasks.rows.instances import Instances, instance_ids, load_instances
 
 PEOPLE = 12
-TARGET = Target("wild", "validation")
 NOTE = (
-    f"The first {PEOPLE} people of {TARGET} by name, whatever their results; the sample from zero noise, with "
+    f"The first {PEOPLE} people of {WILD_VALIDATION} by name, whatever their results; the sample from zero noise, with "
     "its MPVPE. Meshes of the policies in blue, of the label in green."
 )
 SIDE = 256
@@ -42,7 +41,7 @@ _Picture = NDArray[np.uint8]
 
 def draw_overlays(store: Store, config: EngineConfig, ingest_key: str, before: str, after: str | None) -> list[Overlay]:
     """`before` and `after` are keys of evaluations; without an `after` its pictures are the bare crops."""
-    chosen = instance_ids(store, [ingest_key], [TARGET])[:PEOPLE]
+    chosen = instance_ids(store, [ingest_key], [WILD_VALIDATION])[:PEOPLE]
     people = load_instances(store, [ingest_key], chosen)
     body, solver = load_body(config.body), config.root_solver
     photos = photographs(store, ingest_key, people)

@@ -22,22 +22,13 @@ from infra.shards import Shard, cut
 from infra.store import TEMPORARY, Store, no_room_is_told
 from models.bodies import load_body
 from schemas.ids import Target
+from schemas.splits import SYNTHETIC
 from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput, StageResult
 from tasks.engine.stage import ShardedStage
 from tasks.ingest.source.folder import FolderSource
 from tasks.synthesize.domains import domain_named
 from tasks.synthesize.write import records_table, write_pictures, write_tables
-
-TARGETS = (
-    Target("source", "train"),
-    Target("source", "test"),
-    Target("scorer", "train"),
-    Target("wild", "train"),
-    Target("wild", "validation"),
-    Target("wild", "test"),
-)
-"""Domain and split of every folder; the configuration says how many pictures each holds."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +45,7 @@ class Synthesize(ShardedStage):
         """Numbers of pictures, the domains' descriptions, and the body."""
         return {
             "synthesize": context.config.synthesize,
-            "domains": {name: _description(name) for name in sorted({target.dataset for target in TARGETS})},
+            "domains": {name: _description(name) for name in sorted({target.dataset for target in SYNTHETIC})},
             "body": load_body(context.config.body).digest,
         }
 
@@ -76,7 +67,7 @@ class Synthesize(ShardedStage):
     def run(self, context: Context) -> StageResult:
         result = super().run(context)
         folder = _folder(result.key)
-        for target in TARGETS:
+        for target in SYNTHETIC:
             if not context.store.exists(f"{folder}/{_name(target)}/boxes.csv"):
                 _complete(context, folder, target)
         return result
@@ -93,13 +84,13 @@ def synthetic_sources(context: Context, key: str) -> tuple[FolderSource, ...]:
             dataset=target.dataset,
             split=target.split,
         )
-        for target in TARGETS
+        for target in SYNTHETIC
     )
 
 
 def labelled_targets() -> list[Target]:
     """The splits that have labels."""
-    return [target for target in TARGETS if _labelled(target)]
+    return [target for target in SYNTHETIC if _labelled(target)]
 
 
 class SyntheticPictureWorker:
@@ -185,7 +176,7 @@ def _read_records(store: Store, folder: str, target: Target) -> pa.Table | None:
 
 def _ids(context: Context) -> list[str]:
     config = context.config.synthesize
-    return [f"{t}/{index:08d}" for t in TARGETS for index in range(getattr(config, f"{t.dataset}_{t.split}"))]
+    return [f"{t}/{index:08d}" for t in SYNTHETIC for index in range(getattr(config, f"{t.dataset}_{t.split}"))]
 
 
 def _by_target(ids: tuple[str, ...]) -> Iterator[tuple[Target, list[int]]]:

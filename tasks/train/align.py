@@ -32,6 +32,7 @@ from schemas.config.networks import PolicyConfig
 from schemas.config.training import AlignConfig, OptimiserConfig
 from schemas.errors import DataError
 from schemas.ids import ModelDigest, StageKey, Target
+from schemas.splits import SOURCE_TRAIN
 from schemas.tables import matrix
 from tasks.engine.context import Context
 from tasks.engine.stage import TrainingStage
@@ -40,7 +41,7 @@ from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.rows.instances import labelled_crops, load_instances
 from tasks.rows.models import load_policy
 from tasks.train.augment import Augmentation
-from tasks.train.base import SOURCE, policy_groups
+from tasks.train.base import policy_groups
 from tasks.train.data import (
     LabelledBatch,
     check_estimate,
@@ -289,7 +290,7 @@ class Align(TrainingStage):
     policy: ModelDigest
     reference: ModelDigest
     people: tuple[StageKey, ...] = ()
-    target: Target = SOURCE
+    target: Target = SOURCE_TRAIN
 
     name = "align"
     version = 2

@@ -12,6 +12,7 @@ from models.policy import Policy
 from schemas.config.networks import PolicyConfig
 from schemas.config.training import OptimiserConfig, TrainBaseConfig
 from schemas.ids import StageKey, Target
+from schemas.splits import SOURCE_TRAIN
 from tasks.engine.context import Context
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
@@ -53,15 +54,12 @@ def policy_groups(policy: Policy) -> Mapping[str, list[nn.Parameter]]:
     return {"encoder": list(policy.condition.parameters()), "rest": list(policy.hyponet.parameters())}
 
 
-SOURCE = Target("source", "train")
-
-
 @dataclass(frozen=True)
 class TrainBase(TrainingStage):
     """Trains the base policy on the labelled crops of `target`. DataError where labels are missing."""
 
     ingest: StageKey
-    target: Target = SOURCE
+    target: Target = SOURCE_TRAIN
 
     name = "train_base"
 

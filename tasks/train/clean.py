@@ -12,6 +12,7 @@ from models.policy import Policy
 from schemas.config.networks import PolicyConfig
 from schemas.config.training import OptimiserConfig, TrainCleanConfig
 from schemas.ids import ModelDigest, StageKey, Target
+from schemas.splits import SOURCE_TRAIN
 from tasks.engine.context import Context
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
@@ -19,7 +20,7 @@ from tasks.rows.crops import LabelledCrops
 from tasks.rows.instances import labelled_crops
 from tasks.rows.models import load_policy
 from tasks.train.augment import Augmentation
-from tasks.train.base import SOURCE, policy_groups
+from tasks.train.base import policy_groups
 from tasks.train.data import LabelledBatch, check_estimate, encode_together, supervised_loss_of, timesteps, unit_noise
 
 
@@ -80,7 +81,7 @@ class TrainClean(TrainingStage):
     labels: tuple[StageKey, ...]
     policy: ModelDigest
     people: StageKey | None = None
-    target: Target = SOURCE
+    target: Target = SOURCE_TRAIN
 
     name = "train_clean"
 

@@ -24,6 +24,7 @@ from schemas.config.networks import ScorerConfig
 from schemas.config.training import OptimiserConfig, TrainScorerConfig
 from schemas.errors import ConfigError
 from schemas.ids import ModelDigest, StageKey, Target
+from schemas.splits import SCORER_TRAIN
 from tasks.engine.context import Context
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
@@ -123,7 +124,6 @@ class ScorerRecipe:
         return np.concatenate([samples, blended], axis=1)
 
 
-SCORER = Target("scorer", "train")
 _CROPS_AT_ONCE = 50
 
 
@@ -133,7 +133,7 @@ class TrainScorer(TrainingStage):
 
     ingest: StageKey
     policy: ModelDigest
-    target: Target = SCORER
+    target: Target = SCORER_TRAIN
 
     name = "train_scorer"
     kind = "scorer"

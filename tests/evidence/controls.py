@@ -11,11 +11,10 @@ from typing import Any, Literal
 
 from prefect import flow
 
-from flows.bootstrap import WILD_TEST, WILD_TRAIN
 from flows.run.runner import LiveRunner
 from flows.run.session import session
 from schemas.errors import ConfigError
-from schemas.ids import Target
+from schemas.splits import SCORER_TRAIN, WILD_TEST, WILD_TRAIN
 from tasks.compare import Compare
 from tasks.engine.context import Context
 from tasks.evaluate import Evaluate
@@ -26,7 +25,6 @@ from tasks.targets import Targets
 from tasks.train.align import Align
 
 _NO_DPO: Mapping[str, Any] = MappingProxyType({"beta": 1e-9, "anchor": 0.0})
-SCORER_TRAIN = Target("scorer", "train")
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from infra.stages import StageRecord, find
 from infra.store import Store
 from schemas.config.engine import EngineConfig
 from schemas.ids import Target
+from schemas.splits import SCORER_TRAIN, SOURCE_TEST, SOURCE_TRAIN, WILD_TEST, WILD_TRAIN, WILD_VALIDATION
 from tasks.compare import DIVERSITY
 from tasks.report.facts import RoundFacts
-from tasks.report.measured import SOURCE, TEST, VALIDATION, Found, found_metrics
+from tasks.report.measured import Found, found_metrics
 from tasks.report.stage import read_facts
 from tasks.rows.metrics import Metric, read_metrics
 from tests.evidence.controls import CONTROLS
@@ -20,52 +21,52 @@ from tests.evidence.controls import CONTROLS
 _Row = tuple[str, str, str, Target]
 """Title, metric, role, split."""
 _ALIGNED: tuple[_Row, ...] = (
-    ("zero-noise MPVPE", "zero_noise_mpvpe", "change", TEST),
-    ("zero-noise MPJPE", "zero_noise_mpjpe", "change", TEST),
-    ("zero-noise PA-MPJPE", "zero_noise_pa_mpjpe", "change", TEST),
-    ("expected MPVPE", "expected_mpvpe", "change", TEST),
-    ("expected MPJPE", "expected_mpjpe", "change", TEST),
-    ("best of M MPVPE", "best_of_m_mpvpe", "change", TEST),
-    ("best of M MPJPE", "best_of_m_mpjpe", "change", TEST),
-    ("selected MPVPE", "selected_mpvpe", "change", TEST),
-    ("diversity", DIVERSITY, "change", TEST),
-    ("*random pairs*: zero-noise MPVPE", "zero_noise_mpvpe", "change_random_pairs", TEST),
-    ("*random pairs*: expected MPVPE", "expected_mpvpe", "change_random_pairs", TEST),
-    ("*random pairs*: best of M MPVPE", "best_of_m_mpvpe", "change_random_pairs", TEST),
-    ("zero-noise MPVPE, minus random pairs' (points)", "zero_noise_mpvpe", "change_minus_random_pairs", TEST),
-    ("*less noise*: expected MPVPE", "expected_mpvpe", "change_less_noise", TEST),
-    ("*less noise*: best of M MPVPE", "best_of_m_mpvpe", "change_less_noise", TEST),
-    ("diversity over the base's", DIVERSITY, "share_of_first", TEST),
-    ("source drift, zero-noise MPVPE", "drift", "change", SOURCE),
-    ("source drift, expected MPVPE", "drift_expected", "change", SOURCE),
-    ("scorer's Spearman within an image, validation", "spearman_within_mpvpe", "before", VALIDATION),
-    ("scorer's Spearman within an image, test", "spearman_within_mpvpe", "before", TEST),
+    ("zero-noise MPVPE", "zero_noise_mpvpe", "change", WILD_TEST),
+    ("zero-noise MPJPE", "zero_noise_mpjpe", "change", WILD_TEST),
+    ("zero-noise PA-MPJPE", "zero_noise_pa_mpjpe", "change", WILD_TEST),
+    ("expected MPVPE", "expected_mpvpe", "change", WILD_TEST),
+    ("expected MPJPE", "expected_mpjpe", "change", WILD_TEST),
+    ("best of M MPVPE", "best_of_m_mpvpe", "change", WILD_TEST),
+    ("best of M MPJPE", "best_of_m_mpjpe", "change", WILD_TEST),
+    ("selected MPVPE", "selected_mpvpe", "change", WILD_TEST),
+    ("diversity", DIVERSITY, "change", WILD_TEST),
+    ("*random pairs*: zero-noise MPVPE", "zero_noise_mpvpe", "change_random_pairs", WILD_TEST),
+    ("*random pairs*: expected MPVPE", "expected_mpvpe", "change_random_pairs", WILD_TEST),
+    ("*random pairs*: best of M MPVPE", "best_of_m_mpvpe", "change_random_pairs", WILD_TEST),
+    ("zero-noise MPVPE, minus random pairs' (points)", "zero_noise_mpvpe", "change_minus_random_pairs", WILD_TEST),
+    ("*less noise*: expected MPVPE", "expected_mpvpe", "change_less_noise", WILD_TEST),
+    ("*less noise*: best of M MPVPE", "best_of_m_mpvpe", "change_less_noise", WILD_TEST),
+    ("diversity over the base's", DIVERSITY, "share_of_first", WILD_TEST),
+    ("source drift, zero-noise MPVPE", "drift", "change", SOURCE_TEST),
+    ("source drift, expected MPVPE", "drift_expected", "change", SOURCE_TEST),
+    ("scorer's Spearman within an image, validation", "spearman_within_mpvpe", "before", WILD_VALIDATION),
+    ("scorer's Spearman within an image, test", "spearman_within_mpvpe", "before", WILD_TEST),
 )
 _BASE: tuple[_Row, ...] = (
-    ("zero-noise MPVPE", "zero_noise_mpvpe", "before", TEST),
-    ("zero-noise MPJPE", "zero_noise_mpjpe", "before", TEST),
-    ("expected MPVPE", "expected_mpvpe", "before", TEST),
-    ("best of M MPVPE", "best_of_m_mpvpe", "before", TEST),
-    ("diversity", DIVERSITY, "before", TEST),
-    ("zero-noise MPVPE on source", "zero_noise_mpvpe", "before", SOURCE),
+    ("zero-noise MPVPE", "zero_noise_mpvpe", "before", WILD_TEST),
+    ("zero-noise MPJPE", "zero_noise_mpjpe", "before", WILD_TEST),
+    ("expected MPVPE", "expected_mpvpe", "before", WILD_TEST),
+    ("best of M MPVPE", "best_of_m_mpvpe", "before", WILD_TEST),
+    ("diversity", DIVERSITY, "before", WILD_TEST),
+    ("zero-noise MPVPE on source", "zero_noise_mpvpe", "before", SOURCE_TEST),
 )
 _CLEANED: tuple[_Row, ...] = (
-    ("expected MPVPE, kept share", "expected_mpvpe", "change", TEST),
-    ("expected MPVPE, all labels", "expected_mpvpe", "change_all_labels", TEST),
-    ("expected MPVPE, kept minus all (points)", "expected_mpvpe", "change_minus_all_labels", TEST),
-    ("zero-noise MPVPE, kept share", "zero_noise_mpvpe", "change", TEST),
-    ("zero-noise MPVPE, all labels", "zero_noise_mpvpe", "change_all_labels", TEST),
-    ("source drift, zero-noise MPVPE", "drift", "change", SOURCE),
+    ("expected MPVPE, kept share", "expected_mpvpe", "change", WILD_TEST),
+    ("expected MPVPE, all labels", "expected_mpvpe", "change_all_labels", WILD_TEST),
+    ("expected MPVPE, kept minus all (points)", "expected_mpvpe", "change_minus_all_labels", WILD_TEST),
+    ("zero-noise MPVPE, kept share", "zero_noise_mpvpe", "change", WILD_TEST),
+    ("zero-noise MPVPE, all labels", "zero_noise_mpvpe", "change_all_labels", WILD_TEST),
+    ("source drift, zero-noise MPVPE", "drift", "change", SOURCE_TEST),
 )
 _HISTORY = (
-    "- **source/train**: trains the base policy, and is replayed by every later training. **scorer/train**: trains the "
-    "scorer. **wild/train**: gives hypotheses, pairs and pseudo-labels; its labels are never read.",
-    "- **wild/validation**: gates read it, and so did every choice of the recipe (docs/recipe.md), on seeds 0 to 2.",
-    "- **wild/test**: for pages like this one. It is not untouched, though: after figures of seed 0 on it had been "
+    f"- **{SOURCE_TRAIN}**: trains the base policy, and is replayed by every later training. **{SCORER_TRAIN}**: trains the "
+    f"scorer. **{WILD_TRAIN}**: gives hypotheses, pairs and pseudo-labels; its labels are never read.",
+    f"- **{WILD_VALIDATION}**: gates read it, and so did every choice of the recipe (docs/recipe.md), on seeds 0 to 2.",
+    f"- **{WILD_TEST}**: for pages like this one. It is not untouched, though: after figures of seed 0 on it had been "
     "published (commit f42f92e), the synthetic domains were changed (commit 0d7edd6) because these figures were too "
     "small. Hence the seeds of this page: their people and pictures were drawn for it, from domains that had been "
     "fixed before, and no choice was made on them.",
-    "- **source/test**: drift, here and in the gates.",
+    f"- **{SOURCE_TEST}**: drift, here and in the gates.",
 )
 
 
@@ -132,7 +133,7 @@ def evidence_page(found: Sequence[SeedEvidence], machine: Mapping[str, str], com
         "",
         f"Commit {commit}, {made_at:%Y-%m-%d}; profile {config.profile}; {measured_on}.",
         "",
-        "## DPO round 1, change on wild/test",
+        f"## DPO round 1, change on {WILD_TEST}",
         "",
         *_table(found, _ALIGNED, lambda one: one.aligned_metrics),
         "",
@@ -181,7 +182,7 @@ def _ablations(found: Sequence[SeedEvidence], samples: int) -> list[str]:
     rows = [("the default", "change"), *((control.title, f"change_{control.role}") for control in CONTROLS)]
     rows.insert(1, ("the same on random pairs", "change_random_pairs"))
     lines = [
-        "## What makes the gain: the same training with one thing changed, change on wild/test",
+        f"## What makes the gain: the same training with one thing changed, change on {WILD_TEST}",
         "",
         f"Same store, steps, batches and replay. Mean over {len(found)} seeds [smallest, largest].",
         "",
@@ -191,12 +192,14 @@ def _ablations(found: Sequence[SeedEvidence], samples: int) -> list[str]:
     for title, role in rows:
         cells = []
         for name in ("zero_noise_mpvpe", "expected_mpvpe", "best_of_m_mpvpe", DIVERSITY):
-            values = [{**one.aligned_metrics, **one.control_metrics}.get((name, role, TEST)) for one in found]
+            values = [{**one.aligned_metrics, **one.control_metrics}.get((name, role, WILD_TEST)) for one in found]
             cells.append(f"{_mean(values)} [{_spread(values)}]")
         lines.append(_line(title, *cells))
     lines += ["", _share_of_estimate(found), "", "Zero-noise MPVPE of each seed, with its interval:", "", *_head(found)]
     for title, role in rows:
-        values = [{**one.aligned_metrics, **one.control_metrics}.get(("zero_noise_mpvpe", role, TEST)) for one in found]
+        values = [
+            {**one.aligned_metrics, **one.control_metrics}.get(("zero_noise_mpvpe", role, WILD_TEST)) for one in found
+        ]
         lines.append(_line(title, *map(_cell, values), _mean(values), _spread(values)))
     return [*lines, ""]
 
@@ -205,7 +208,9 @@ def _share_of_estimate(found: Sequence[SeedEvidence]) -> str:
     """How much of the gain at zero noise the term `estimate` makes alone, and DPO alone, in words."""
 
     def mean(role: str) -> float:
-        every = [{**one.aligned_metrics, **one.control_metrics}["zero_noise_mpvpe", role, TEST].value for one in found]
+        every = [
+            {**one.aligned_metrics, **one.control_metrics}["zero_noise_mpvpe", role, WILD_TEST].value for one in found
+        ]
         return fmean(every)
 
     whole, estimate, dpo = (mean(role) for role in ("change", "change_estimate_alone", "change_dpo_alone"))

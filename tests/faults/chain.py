@@ -21,9 +21,10 @@ from flows.run.runner import LiveRunner
 from infra import rounds
 from infra.store import Store
 from infra.tables import read
-from schemas.ids import ModelDigest, StageKey, Target
+from schemas.ids import ModelDigest, StageKey
 from schemas.profiles import load_profile
 from schemas.progress import SILENT, Progress, SilentProgress
+from schemas.splits import SOURCE_TEST
 from tasks.clean.given import GivenLabels
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
@@ -136,7 +137,7 @@ def _brought(walk: Walk, people: str, scorer: str) -> None:
     walk.step("ingest_annotations", lambda: IngestAnnotations(coco).run(context))
     cache = AnnotationSource("multihypo-npz", str(sources / "cache/multihypo.npz"), "cached", "test")
     walk.step("ingest_hypotheses", lambda: IngestHypotheses(cache).run(context))
-    target = Target("source", "test")
+    target = SOURCE_TEST
     walk.step("evaluate_scorer", lambda: EvaluateScorer((people,), target, scorer, 3, "tiny").run(context))
 
 

@@ -2,6 +2,7 @@
 
 from infra.ray_session import ray_session
 from infra.store import Store
+from schemas.splits import WILD_TRAIN
 from tasks.engine.context import Context
 from tasks.generate import Generate
 from tasks.score import Score
@@ -33,7 +34,7 @@ def work(url: str, ingest_key: str, policy: str, scorer: str, in_process: bool =
 
 
 def _three(held: MicroStore, context: Context, pairs: str) -> list[str]:
-    made = Generate((held.ingest_key,), (micro.WILD_TRAIN,), held.policy, CONFIG.generate).run(context)
+    made = Generate((held.ingest_key,), (WILD_TRAIN,), held.policy, CONFIG.generate).run(context)
     scored = Score(made.key, (held.ingest_key,), held.scorer).run(context)
     aligned = Align(held.ingest_key, pairs, held.policy, held.policy).run(context)
     return [made.key, scored.key, aligned.key]

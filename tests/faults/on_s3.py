@@ -5,6 +5,7 @@ import hashlib
 from infra import rounds
 from infra.store import Store
 from schemas.errors import EngineError
+from schemas.splits import WILD_TRAIN
 from tasks.generate import Generate
 from tasks.pair import Pair
 from tasks.score import Score
@@ -26,7 +27,7 @@ def work(url: str, ingest_key: str, policy: str, scorer: str) -> list[str]:
     context, config = held.context, held.context.config
     rounds.begin(held.store, "c", policy)
     rounds.open_round(held.store, "c", 1)
-    made = Generate((ingest_key,), (micro.WILD_TRAIN,), policy, config.generate).run(context)
+    made = Generate((ingest_key,), (WILD_TRAIN,), policy, config.generate).run(context)
     scored = Score(made.key, (ingest_key,), scorer).run(context)
     pairs = Pair(made.key, scored.key, config.pair).run(context)
     trained = TrainBase(ingest_key).run(context)

@@ -8,11 +8,11 @@ import json
 import sys
 
 from infra.store import Store
+from schemas.splits import WILD_TRAIN, WILD_VALIDATION
 from tasks.engine.sharded import StageResult
 from tasks.evaluate import Evaluate
 from tasks.generate import Generate
 from tasks.train.align import Align
-from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 from tests.tasks.train.test_align_stage import commit_pairs
 
@@ -21,9 +21,9 @@ def run(held: MicroStore, stage: str) -> StageResult:
     """Generate for wild/train (3 shards), evaluate wild/validation (2 shards), or align on invented pairs (6 steps)."""
     here, keys, config = held.context, [held.ingest_key], held.context.config
     if stage == "generate":
-        return Generate(keys, (micro.WILD_TRAIN,), held.policy, config.generate).run(here)
+        return Generate(keys, (WILD_TRAIN,), held.policy, config.generate).run(here)
     if stage == "evaluate":
-        return Evaluate(keys, (micro.WILD_VALIDATION,), held.policy, held.scorer, config.evaluate).run(here)
+        return Evaluate(keys, (WILD_VALIDATION,), held.policy, held.scorer, config.evaluate).run(here)
     pairs = commit_pairs(held.store, held.ingest_key)
     return Align(held.ingest_key, pairs, held.policy, held.policy).run(here)
 

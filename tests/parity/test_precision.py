@@ -21,8 +21,8 @@ from models.hyponet import Context, HypoNet
 from models.item_graph import apply_masks
 from models.recovery import recover_body
 from schemas.config.stages import GenerateConfig
-from schemas.ids import Target
 from schemas.profiles import paper, tiny
+from schemas.splits import SOURCE_TEST
 from tasks.generate import HypothesisSampler
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.models import load_policy
@@ -100,7 +100,7 @@ def test_hypotheses_of_a_trained_policy_in_half_precision(device: str) -> None:
     assert digest is not None
     body = load_body("tiny")
     keys = read(store, "stages", where=pc.field("stage") == "ingest", columns=["stage_key"]).column(0).to_pylist()
-    people = load_instances(store, keys, instance_ids(store, keys, [Target("source", "test")])[:32])
+    people = load_instances(store, keys, instance_ids(store, keys, [SOURCE_TEST])[:32])
     policy = load_policy(store, digest)
 
     def meshes(precision: Literal["float32", "bfloat16"]) -> Tensor:

@@ -22,15 +22,13 @@ from schemas.config.engine import EngineConfig
 from schemas.digests import bytes_digest
 from schemas.ids import Target, image_id, instance_id
 from schemas.profiles import micro
+from schemas.splits import SCORER_TRAIN, SOURCE_TEST, SOURCE_TRAIN, WILD_TEST, WILD_TRAIN, WILD_VALIDATION
 from schemas.tables import build
 from tasks.ingest.image.crop import cut_crop
 from tasks.rows.models import model_rows, save_model
 from tasks.synthesize import Domain, Picture, domain_named, make_picture
 
 CONFIG = micro()
-SOURCE_TRAIN, SOURCE_TEST = Target("source", "train"), Target("source", "test")
-SCORER_TRAIN = Target("scorer", "train")
-WILD_TRAIN, WILD_VALIDATION, WILD_TEST = (Target("wild", split) for split in ("train", "validation", "test"))
 COUNTS = {
     SOURCE_TRAIN: CONFIG.synthesize.source_train,
     SOURCE_TEST: CONFIG.synthesize.source_test,

@@ -17,6 +17,7 @@ from infra.stages import StageSpec, commit_rows
 from infra.tables import read
 from models.bodies import load_body
 from schemas.errors import DataError
+from schemas.splits import WILD_TRAIN
 from schemas.tables import LABEL_AS_SAMPLE, build, matrix
 from tasks.clean.filtering import Keep, ScoreLabels, best_share
 from tasks.clean.given import GivenLabels
@@ -31,7 +32,7 @@ from tests.tasks.conftest import MicroStore
 
 pytestmark = pytest.mark.slow
 
-TARGETS = [micro.WILD_TRAIN]
+TARGETS = [WILD_TRAIN]
 
 
 def labelled(micro_store: MicroStore, swap_share: float = 0.0) -> str:

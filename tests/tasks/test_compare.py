@@ -13,6 +13,7 @@ from models.statistics import bootstrap_mean, overall_spearman, paired_bootstrap
 from schemas.config.stages import EvaluateConfig
 from schemas.errors import DataError
 from schemas.ids import Target
+from schemas.splits import SOURCE_TEST, WILD_VALIDATION
 from tasks.compare import ERRORS, Compare, EvaluationTable, evaluation_table, measure, ranking
 from tasks.evaluate import Evaluate
 from tasks.rows.hypotheses import read_hypotheses
@@ -21,7 +22,6 @@ from tasks.rows.metrics import Metric, read_metrics
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
-SOURCE, WILD = Target("source", "test"), Target("wild", "validation")
 CONFIG = EvaluateConfig(resamples=200)
 
 
@@ -45,7 +45,7 @@ def by_name(found: list[Metric]) -> dict[tuple[str, str], Metric]:
 
 def test_figures_by_hand() -> None:
     tables = {"before": BEFORE, "after": AFTER, "random_pairs": RANDOM, "first": BEFORE}
-    found = by_name(list(measure(WILD, tables, {"after": "f" * 64}, CONFIG)))
+    found = by_name(list(measure(WILD_VALIDATION, tables, {"after": "f" * 64}, CONFIG)))
 
     def value(name: str, role: str) -> float:
         return found[name, role].value
@@ -87,21 +87,21 @@ def test_best_of_m_is_over_the_random_samples_alone() -> None:
 
 def test_the_share_of_diversity_is_taken_of_the_campaigns_first_policy() -> None:
     first = replace(BEFORE, diversity=np.array([100.0, 80.0]))
-    found = by_name(list(measure(WILD, {"before": BEFORE, "after": AFTER, "first": first}, {}, CONFIG)))
+    found = by_name(list(measure(WILD_VALIDATION, {"before": BEFORE, "after": AFTER, "first": first}, {}, CONFIG)))
     assert found["diversity", "share_of_first"].value == pytest.approx(45 / 90)
     assert found["diversity", "change"].value == pytest.approx(100 * (45 / 60 - 1))
 
 
 def test_drift_is_the_change_on_source() -> None:
     tables = {"before": BEFORE, "after": AFTER, "first": BEFORE}
-    found = by_name(list(measure(SOURCE, tables, {}, CONFIG)))
+    found = by_name(list(measure(SOURCE_TEST, tables, {}, CONFIG)))
     for drift, name in (("drift", "zero_noise_mpvpe"), ("drift_expected", "expected_mpvpe")):
         one, other = found[drift, "change"], found[name, "change"]
         assert (one.value, one.low, one.high) == (other.value, other.low, other.high)
 
 
 def test_intervals_are_those_of_the_paired_bootstrap() -> None:
-    found = by_name(list(measure(WILD, {"before": BEFORE, "after": AFTER, "first": BEFORE}, {}, CONFIG)))
+    found = by_name(list(measure(WILD_VALIDATION, {"before": BEFORE, "after": AFTER, "first": BEFORE}, {}, CONFIG)))
     expected = paired_bootstrap_change([110, 60], [80, 48], resamples=200, seed=CONFIG.seed)
     seen = found["expected_mpvpe", "change"]
     assert (seen.value, seen.low, seen.high) == expected
@@ -113,7 +113,11 @@ def test_intervals_are_those_of_the_paired_bootstrap() -> None:
 def test_of_an_evaluation_without_scores_nothing_is_selected_or_ranked() -> None:
     bare = replace(RANDOM, scores=None)
     scored, unscored = (
-        by_name(list(measure(WILD, {"before": BEFORE, "after": AFTER, "random": one, "first": BEFORE}, {}, CONFIG)))
+        by_name(
+            list(
+                measure(WILD_VALIDATION, {"before": BEFORE, "after": AFTER, "random": one, "first": BEFORE}, {}, CONFIG)
+            )
+        )
         for one in (RANDOM, bare)
     )
     lost = set(scored) - set(unscored)
@@ -126,7 +130,7 @@ def test_of_an_evaluation_without_scores_nothing_is_selected_or_ranked() -> None
 
 def test_a_policy_without_diversity_can_still_be_compared() -> None:
     still = table([[100, 100, 100, 100]] * 2, [[0.5] * 4] * 2, [0, 0])
-    found = by_name(list(measure(WILD, {"before": still, "after": still, "first": still}, {}, CONFIG)))
+    found = by_name(list(measure(WILD_VALIDATION, {"before": still, "after": still, "first": still}, {}, CONFIG)))
     assert ("diversity", "change") not in found
     assert ("diversity", "share_of_first") not in found
     assert ("spearman_within_mpvpe", "before") not in found
@@ -138,11 +142,15 @@ def test_stage_on_real_evaluations(micro_store: MicroStore) -> None:
     context, keys = micro_store.context, [micro_store.ingest_key]
     other = micro.untrained(micro_store.store, "policy", seed=5)
 
-    def evaluated(policy: str, targets: tuple[Target, ...] = (WILD, SOURCE)) -> str:
+    def evaluated(policy: str, targets: tuple[Target, ...] = (WILD_VALIDATION, SOURCE_TEST)) -> str:
         return Evaluate(keys, targets, policy, micro_store.scorer, micro.CONFIG.evaluate).run(context).key
 
     before, after = evaluated(micro_store.policy), evaluated(other)
-    less = Evaluate(keys, (WILD, SOURCE), micro_store.policy, None, micro.CONFIG.evaluate, 0.4).run(context).key
+    less = (
+        Evaluate(keys, (WILD_VALIDATION, SOURCE_TEST), micro_store.policy, None, micro.CONFIG.evaluate, 0.4)
+        .run(context)
+        .key
+    )
     result = Compare(before, after, {"less_noise": less}).run(context)
     assert not result.reused
     assert result.key == Compare(before, after, {"less_noise": less}).spec(context).key
@@ -152,16 +160,16 @@ def test_stage_on_real_evaluations(micro_store: MicroStore) -> None:
     }
     rows = read(micro_store.store, "errors", stage_keys=[after]).to_pylist()
     zero = [r["mpvpe_mm"] for r in rows if r["sample_index"] == 0 and r["dataset"] == "wild"]
-    assert found[WILD, "zero_noise_mpvpe", "after"].value == pytest.approx(np.mean(zero))
-    assert found[WILD, "zero_noise_mpvpe", "after"].model == other
-    assert found[WILD, "zero_noise_mpvpe", "change_less_noise"].value == 0
-    assert found[WILD, "diversity", "change_less_noise"].value < -30
-    assert (SOURCE, "drift", "change") in found
-    assert (WILD, "selected_mpvpe", "change") in found
-    assert (WILD, "selected_mpvpe", "change_less_noise") not in found
+    assert found[WILD_VALIDATION, "zero_noise_mpvpe", "after"].value == pytest.approx(np.mean(zero))
+    assert found[WILD_VALIDATION, "zero_noise_mpvpe", "after"].model == other
+    assert found[WILD_VALIDATION, "zero_noise_mpvpe", "change_less_noise"].value == 0
+    assert found[WILD_VALIDATION, "diversity", "change_less_noise"].value < -30
+    assert (SOURCE_TEST, "drift", "change") in found
+    assert (WILD_VALIDATION, "selected_mpvpe", "change") in found
+    assert (WILD_VALIDATION, "selected_mpvpe", "change_less_noise") not in found
     assert find(micro_store.store, result.key) is not None
 
-    only_wild = evaluated(other, targets=(WILD,))
+    only_wild = evaluated(other, targets=(WILD_VALIDATION,))
     with pytest.raises(DataError, match="evaluation of after has no instance of source/test"):
         Compare(before, only_wild, {}).run(context)
     with pytest.raises(DataError, match="no finished evaluation"):
@@ -171,8 +179,10 @@ def test_stage_on_real_evaluations(micro_store: MicroStore) -> None:
 def test_diversity_is_the_spread_of_the_random_samples(micro_store: MicroStore) -> None:
     keys = [micro_store.ingest_key]
     config = micro.CONFIG.evaluate
-    key = Evaluate(keys, (WILD,), micro_store.policy, micro_store.scorer, config).run(micro_store.context).key
-    read_back = evaluation_table(micro_store.store, key)[WILD]
+    key = (
+        Evaluate(keys, (WILD_VALIDATION,), micro_store.policy, micro_store.scorer, config).run(micro_store.context).key
+    )
+    read_back = evaluation_table(micro_store.store, key)[WILD_VALIDATION]
     found = load_instances(micro_store.store, keys, read_back.ids)
     made = read_hypotheses(micro_store.store, key, read_back.ids).hypotheses
     spreads = []

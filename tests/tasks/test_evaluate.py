@@ -13,6 +13,7 @@ from models.bodies import load_body
 from models.cameras import camera_from_uvd
 from models.kinematics import solve_rotations
 from schemas.config.stages import EvaluateConfig
+from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_TRAIN, WILD_VALIDATION
 from tasks.evaluate import NO_LABEL, ErrorMeter
 from tasks.generate import Generate
 from tasks.pair import read_scores
@@ -25,7 +26,7 @@ from tests.tasks.conftest import MicroStore
 pytestmark = pytest.mark.slow
 
 CONFIG = micro.CONFIG.evaluate
-TARGETS = [micro.WILD_VALIDATION, micro.SOURCE_TEST]
+TARGETS = [WILD_VALIDATION, SOURCE_TEST]
 Evaluate = Callable[..., StageRecord]
 
 
@@ -150,7 +151,7 @@ def test_less_noise_draws_samples_towards_sample_zero(micro_store: MicroStore, r
 
 
 def test_instances_without_label_are_filtered(micro_store: MicroStore, run: Evaluate) -> None:
-    record = run(targets=[micro.WILD_TRAIN, micro.WILD_TEST])
+    record = run(targets=[WILD_TRAIN, WILD_TEST])
     assert (record.tally.ok, record.tally.filtered, record.tally.failed) == (12, 24, 0)
     reasons = read(micro_store.store, "failures", stage_keys=[record.stage_key]).column("reason").to_pylist()
     assert reasons == [NO_LABEL] * 24

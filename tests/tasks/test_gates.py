@@ -9,7 +9,7 @@ from infra.shards import Tally
 from models.statistics import Interval
 from schemas.config.stages import GateConfig
 from schemas.errors import DataError
-from schemas.ids import Target
+from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_TRAIN, WILD_VALIDATION
 from tasks.gates import all_passed, gates_before_promotion, gates_before_training, margins_of, why_not
 from tasks.generate import Generate
 from tasks.pair import Pair
@@ -18,7 +18,6 @@ from tasks.score import Score
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
-VALIDATION, TEST, SOURCE = Target("wild", "validation"), Target("wild", "test"), Target("source", "test")
 CONFIG = GateConfig()
 
 
@@ -34,16 +33,16 @@ def metrics(**changes: tuple[float, float, float]) -> list[Metric]:
     found = []
     for name, (value, low, high) in {**good, **changes}.items():
         role = "share_of_first" if name == "diversity" else "change"
-        target = SOURCE if name.startswith("drift") else VALIDATION
+        target = SOURCE_TEST if name.startswith("drift") else WILD_VALIDATION
         unit = "1" if name == "diversity" else "%"
         found.append(Metric(name, role, target, unit, value, 400, low, high))
-        if target == VALIDATION:
-            found.append(Metric(name, role, TEST, unit, 99.0, 400, 98.0, 100.0))
+        if target == WILD_VALIDATION:
+            found.append(Metric(name, role, WILD_TEST, unit, 99.0, 400, 98.0, 100.0))
     return found
 
 
 def test_a_good_round_is_promoted() -> None:
-    verdicts = gates_before_promotion(CONFIG, metrics(), VALIDATION, SOURCE)
+    verdicts = gates_before_promotion(CONFIG, metrics(), WILD_VALIDATION, SOURCE_TEST)
     assert all_passed(verdicts)
     assert why_not(verdicts) == ""
     assert len(verdicts) == 5
@@ -64,7 +63,7 @@ def test_a_good_round_is_promoted() -> None:
     ],
 )
 def test_each_limit_keeps_the_old_policy(name: str, values: tuple[float, float, float], word: str) -> None:
-    verdicts = gates_before_promotion(CONFIG, metrics(**{name: values}), VALIDATION, SOURCE)
+    verdicts = gates_before_promotion(CONFIG, metrics(**{name: values}), WILD_VALIDATION, SOURCE_TEST)
     assert why_not(verdicts) == word
 
 
@@ -75,7 +74,7 @@ def test_the_limits_themselves_pass() -> None:
 
 def test_a_missing_number_is_not_a_pass() -> None:
     with pytest.raises(DataError, match="No metric drift with role change on source/test"):
-        gates_before_promotion(CONFIG, [m for m in metrics() if m.name != "drift"], VALIDATION, SOURCE)
+        gates_before_promotion(CONFIG, [m for m in metrics() if m.name != "drift"], WILD_VALIDATION, SOURCE_TEST)
 
 
 GOOD = {
@@ -107,7 +106,7 @@ def test_before_training(changes: dict[str, object], names: list[str]) -> None:
 
 def test_margins_are_those_of_the_pairs(micro_store: MicroStore) -> None:
     context, keys = micro_store.context, [micro_store.ingest_key]
-    made = Generate(keys, (micro.WILD_TRAIN,), micro_store.policy, micro.CONFIG.generate).run(context).key
+    made = Generate(keys, (WILD_TRAIN,), micro_store.policy, micro.CONFIG.generate).run(context).key
     scored = Score(made, keys, micro_store.scorer).run(context).key
     margins = margins_of(micro_store.store, Pair(made, scored, micro.CONFIG.pair).run(context).key)
     assert margins.shape == (24,)

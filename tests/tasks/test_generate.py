@@ -18,6 +18,7 @@ from models.diffusion import POSE_SIZE
 from models.policy import Policy
 from schemas.config.stages import GenerateConfig
 from schemas.errors import ConfigError, DataError, GateError
+from schemas.splits import SOURCE_TEST, WILD_TRAIN
 from schemas.tables import matrix
 from tasks import generate as module
 from tasks.engine.context import Context
@@ -33,7 +34,7 @@ from tests.tasks.conftest import MicroStore
 pytestmark = pytest.mark.slow
 
 CONFIG = micro.CONFIG.generate
-TARGETS = [micro.WILD_TRAIN]
+TARGETS = [WILD_TRAIN]
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,7 @@ def run(micro_store: MicroStore, config: GenerateConfig = CONFIG, round_seed: in
 
 
 def instances_of(micro_store: MicroStore) -> Instances:
-    ids = [f"wild/train/{index:08d}#0" for index in range(micro.COUNTS[micro.WILD_TRAIN])]
+    ids = [f"wild/train/{index:08d}#0" for index in range(micro.COUNTS[WILD_TRAIN])]
     return load_instances(micro_store.store, [micro_store.ingest_key], ids)
 
 
@@ -87,7 +88,7 @@ def test_every_instance_has_every_sample_and_a_plausible_depth(micro_store: Micr
 
 def test_labelled_instances_get_the_depth_of_their_label(micro_store: MicroStore) -> None:
     keys = [micro_store.ingest_key]
-    key = Generate(keys, (micro.SOURCE_TEST,), micro_store.policy, CONFIG).run(micro_store.context).key
+    key = Generate(keys, (SOURCE_TEST,), micro_store.policy, CONFIG).run(micro_store.context).key
     ids = generated_ids(micro_store.store, key)
     stored = read_hypotheses(micro_store.store, key, ids)
     truth = load_instances(micro_store.store, keys, ids).root_depth

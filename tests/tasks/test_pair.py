@@ -9,6 +9,7 @@ from hypothesis.extra.numpy import arrays
 from infra.tables import read
 from schemas.config.stages import PairConfig
 from schemas.errors import ConfigError
+from schemas.splits import SOURCE_TRAIN, WILD_TRAIN
 from schemas.tables import LABEL_AS_SAMPLE, matrix
 from tasks.generate import Generate
 from tasks.pair import IDENTICAL, MARGIN, SCORES_EQUAL, Pair, choose_pairs, read_scores
@@ -93,7 +94,7 @@ def test_random_pairs_do_not_look_at_scores() -> None:
 @pytest.fixture
 def keys(micro_store: MicroStore) -> tuple[str, str]:
     context, ingests = micro_store.context, [micro_store.ingest_key]
-    made = Generate(ingests, (micro.WILD_TRAIN,), micro_store.policy, micro.CONFIG.generate).run(context).key
+    made = Generate(ingests, (WILD_TRAIN,), micro_store.policy, micro.CONFIG.generate).run(context).key
     return made, Score(made, ingests, micro_store.scorer).run(context).key
 
 
@@ -129,7 +130,7 @@ def test_instances_without_a_pair_are_filtered_with_a_reason(micro_store: MicroS
 
 @pytest.mark.slow
 def test_labels_win_in_their_share_of_the_instances(micro_store: MicroStore) -> None:
-    context, ingests, target = micro_store.context, [micro_store.ingest_key], micro.SOURCE_TRAIN
+    context, ingests, target = micro_store.context, [micro_store.ingest_key], SOURCE_TRAIN
     made = Generate(ingests, (target,), micro_store.policy, micro.CONFIG.generate).run(context).key
     scores = Score(made, ingests, micro_store.scorer).run(context).key
     config = PairConfig(pairs_per_instance=2, label_wins_share=0.5)
@@ -152,7 +153,7 @@ def test_labels_win_in_their_share_of_the_instances(micro_store: MicroStore) -> 
         assert row["loser"] in np.argsort(given[place])[:2]
     assert len(rows) == 2 * len(ids)
     # not where nobody knows the body
-    wild = Generate(ingests, (micro.WILD_TRAIN,), micro_store.policy, micro.CONFIG.generate).run(context).key
+    wild = Generate(ingests, (WILD_TRAIN,), micro_store.policy, micro.CONFIG.generate).run(context).key
     wild_scores = Score(wild, ingests, micro_store.scorer).run(context).key
     unlabelled = Pair(wild, wild_scores, config, ingests).run(context)
     assert set(read(micro_store.store, "pairs", stage_keys=[unlabelled.key]).column("strategy").to_pylist()) == {

@@ -11,6 +11,7 @@ from models.cameras import mirror_joints, mirror_twist
 from models.hmr_scorer import HMRScorer
 from schemas.config.stages import ScoreConfig
 from schemas.errors import DataError
+from schemas.splits import WILD_TRAIN
 from tasks import score as module
 from tasks.generate import Generate
 from tasks.pair import read_scores
@@ -30,9 +31,7 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 def generated(micro_store: MicroStore) -> str:
     context = micro_store.context
     return (
-        Generate((micro_store.ingest_key,), (micro.WILD_TRAIN,), micro_store.policy, micro.CONFIG.generate)
-        .run(context)
-        .key
+        Generate((micro_store.ingest_key,), (WILD_TRAIN,), micro_store.policy, micro.CONFIG.generate).run(context).key
     )
 
 

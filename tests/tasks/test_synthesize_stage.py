@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.store import Store
-from tasks.synthesize.stage import TARGETS, Synthesize, synthetic_sources
+from schemas.splits import SYNTHETIC
+from tasks.synthesize.stage import Synthesize, synthetic_sources
 from tests.tasks.ingest.pictures import Heard, context
 
 pytestmark = pytest.mark.slow
@@ -33,7 +34,7 @@ def test_folders_hold_what_the_configuration_says(tmp_path: Path) -> None:
     assert result.key == Synthesize().spec(ctx).key
     assert result.record.tally.ok == 156
     assert result.record.rows == {"failures": 0}
-    for target, source in zip(TARGETS, synthetic_sources(ctx, result.key), strict=True):
+    for target, source in zip(SYNTHETIC, synthetic_sources(ctx, result.key), strict=True):
         count = getattr(ctx.config.synthesize, f"{target.dataset}_{target.split}")
         folder = f"synthetic/{result.key[:12]}/{target.dataset}-{target.split}"
         assert source.images == ctx.store.uri(folder, "images")
@@ -90,7 +91,7 @@ def test_what_was_removed_is_made_again_bit_for_bit(tmp_path: Path) -> None:
     shutil.rmtree(ctx.store.path("synthetic"))
     assert Synthesize().run(ctx).reused
     assert folder_files(ctx.store) == before
-    assert sum("made again" in line for line in heard.lines) == len(TARGETS)
+    assert sum("made again" in line for line in heard.lines) == len(SYNTHETIC)
 
 
 def test_records_of_single_pictures_beside_those_of_their_shard_do_no_harm(tmp_path: Path) -> None:

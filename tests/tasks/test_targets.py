@@ -6,12 +6,12 @@ import torch
 
 from infra.tables import read
 from schemas.errors import ConfigError
+from schemas.splits import WILD_TRAIN, WILD_VALIDATION
 from schemas.tables import LABEL_AS_SAMPLE, matrix
 from tasks.rows.crops import crop_tensor
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.models import load_scorer
 from tasks.targets import ESTIMATE, LABEL, Targets
-from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
 pytestmark = pytest.mark.slow
@@ -25,9 +25,9 @@ def poses(held: MicroStore, key: str, side: str) -> np.ndarray:
 
 def test_the_scorers_own_estimate_is_winner_and_loser(micro_store: MicroStore) -> None:
     keys = [micro_store.ingest_key]
-    done = Targets(keys, micro.WILD_TRAIN, micro_store.scorer).run(micro_store.context)
-    assert done.key == Targets(keys, micro.WILD_TRAIN, micro_store.scorer).spec(micro_store.context).key
-    ids = instance_ids(micro_store.store, keys, [micro.WILD_TRAIN])
+    done = Targets(keys, WILD_TRAIN, micro_store.scorer).run(micro_store.context)
+    assert done.key == Targets(keys, WILD_TRAIN, micro_store.scorer).spec(micro_store.context).key
+    ids = instance_ids(micro_store.store, keys, [WILD_TRAIN])
     crops = load_instances(micro_store.store, keys, ids).crops
     with torch.no_grad():
         _, estimate = load_scorer(micro_store.store, micro_store.scorer).encode(crop_tensor(crops, torch.device("cpu")))
@@ -41,8 +41,8 @@ def test_the_scorers_own_estimate_is_winner_and_loser(micro_store: MicroStore) -
 
 def test_without_a_scorer_it_is_the_label(micro_store: MicroStore) -> None:
     keys = [micro_store.ingest_key]
-    done = Targets(keys, micro.WILD_VALIDATION, None).run(micro_store.context)
-    people = load_instances(micro_store.store, keys, instance_ids(micro_store.store, keys, [micro.WILD_VALIDATION]))
+    done = Targets(keys, WILD_VALIDATION, None).run(micro_store.context)
+    people = load_instances(micro_store.store, keys, instance_ids(micro_store.store, keys, [WILD_VALIDATION]))
     expected = [people.uvd.reshape(len(people), -1), people.twists.reshape(len(people), -1), people.betas]
     np.testing.assert_array_equal(poses(micro_store, done.key, "winner"), np.concatenate(expected, axis=1))
     rows = read(micro_store.store, "pairs", stage_keys=[done.key])
@@ -52,4 +52,4 @@ def test_without_a_scorer_it_is_the_label(micro_store: MicroStore) -> None:
 def test_a_scorer_without_an_estimate_has_no_targets(micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.hmr_scorer.HMRScorer.encode", lambda self, crops: (None, None))
     with pytest.raises(ConfigError, match="makes no estimate"):
-        Targets((micro_store.ingest_key,), micro.WILD_TRAIN, micro_store.scorer).run(micro_store.context)
+        Targets((micro_store.ingest_key,), WILD_TRAIN, micro_store.scorer).run(micro_store.context)

@@ -17,6 +17,7 @@ from infra.stages import records
 from infra.store import Store
 from schemas.errors import ConfigError, DataError
 from schemas.ids import Target
+from schemas.splits import WILD_TEST
 from tasks.rows.metrics import read_metrics
 from tests.tasks import micro
 
@@ -134,6 +135,6 @@ def test_names_of_splits(here: Path) -> None:
         with pytest.raises(ConfigError):
             target_of(odd)
     store = Store.open(here / "store")
-    assert ingested(store, Target("wild", "test"))[0] == Target("wild", "test")
+    assert ingested(store, WILD_TEST)[0] == WILD_TEST
     with pytest.raises(DataError, match="no ingest of h36m/test"):
         ingested(store, Target("h36m", "test"))

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 import tasks
 from schemas.config.stages import EvaluateConfig, GenerateConfig, PairConfig
 from schemas.ids import Target
+from schemas.splits import SOURCE_TEST, WILD_VALIDATION
 from tasks.clean.filtering import Keep, ScoreLabels
 from tasks.clean.given import GivenLabels
 from tasks.clean.pseudo import PseudoLabel
@@ -37,11 +38,10 @@ from tasks.train.align import Align
 from tasks.train.base import TrainBase
 from tasks.train.clean import TrainClean
 from tasks.train.scorer import TrainScorer
-from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
 A, B, P, Q = ("a" * 64,), "b" * 64, "e" * 64, "f" * 64
-T = micro.SOURCE_TEST
+T = SOURCE_TEST
 FOLDER = FolderSource("pictures", "boxes.csv", None, "mine", "test")
 FACTS = RoundFacts("dpo", "c", 1, P, Q, P, Q, ())
 STAGES: tuple[Stage, ...] = (
@@ -103,7 +103,7 @@ def other(value: Any) -> Any:
         case float():
             return value / 2
         case Target():
-            return micro.WILD_VALIDATION
+            return WILD_VALIDATION
         case str():
             return {"tiny": "full", "3dpw": "human36m", "source": "wild"}.get(value, "c" * 64)
         case BaseModel():

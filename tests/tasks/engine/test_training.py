@@ -31,6 +31,7 @@ from schemas.config.networks import PolicyConfig
 from schemas.config.training import TrainBaseConfig
 from schemas.errors import DataError, EngineError
 from schemas.progress import SilentProgress
+from schemas.splits import SCORER_TRAIN, SOURCE_TRAIN, WILD_TRAIN
 from tasks.engine import training as stage
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
@@ -77,7 +78,7 @@ def job(held: MicroStore, folder: str, **changes: Any) -> Job:
         "config": settings.train_base,
         "network": settings.policy,
         "ingest_key": held.ingest_key,
-        "target": micro.SOURCE_TRAIN,
+        "target": SOURCE_TRAIN,
     }
     run = RunFolder(held.store, folder)
     return Job("train_base", run, build_base, args, settings.train_base.optimiser, "policy", settings.policy)
@@ -114,7 +115,7 @@ def test_what_decides_the_key(shared_micro_store: MicroStore) -> None:
     assert TrainBase(key).spec(Context(store, config(), round=4)).key == plain
     assert TrainBase(key).spec(context(store, steps=7)).key != plain
     assert TrainBase("0" * 64).spec(context(store)).key != plain
-    assert TrainBase(key, micro.SCORER_TRAIN).spec(context(store)).key != plain
+    assert TrainBase(key, SCORER_TRAIN).spec(context(store)).key != plain
     more_threads = config().ray.model_copy(update={"threads_per_trainer": 2})
     assert TrainBase(key).spec(Context(store, config().model_copy(update={"ray": more_threads}))).key != plain
     more_actors = config().ray.model_copy(update={"actors": 9})
@@ -222,7 +223,7 @@ def test_a_loss_that_is_no_number_is_told(micro_store: MicroStore) -> None:
 
 def test_missing_labels_are_told(micro_store: MicroStore) -> None:
     with pytest.raises(DataError, match="24 of 24 instances have no label"):
-        TrainBase(micro_store.ingest_key, micro.WILD_TRAIN).run(context(micro_store.store))
+        TrainBase(micro_store.ingest_key, WILD_TRAIN).run(context(micro_store.store))
 
 
 def without_ray(monkeypatch: pytest.MonkeyPatch, training: Callable[[], Exception | None]) -> None:
@@ -311,7 +312,7 @@ def build_killer(run: RunFolder, device: torch.device, ingest_key: str, driver: 
 
 def parts(run: RunFolder, ingest_key: str) -> tuple[TrainBaseConfig, PolicyConfig, LabelledCrops]:
     settings = config(**LONG)
-    return settings.train_base, settings.policy, labelled_crops(run.store, [ingest_key], micro.SOURCE_TRAIN)
+    return settings.train_base, settings.policy, labelled_crops(run.store, [ingest_key], SOURCE_TRAIN)
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ import torch
 
 from models.joint_sets import EVALUATION_JOINTS, HUMAN36M_OF_29, HYBRIK29_OF_SMPLX, SMPLX_VERTICES
 from schemas.errors import DataError
+from schemas.splits import SOURCE_TEST
 from tasks.evaluation.bodies import EvaluationBodies, SmplxWithJoints, gt_labels, smpl_with_joints
 from tasks.evaluation.noised_labels import NoisedLabel, noised_label
 from tasks.rows.instances import load_instances
 from tests.models.smplx_file import smplx_arrays
-from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
-IDS = [f"{micro.SOURCE_TEST}/{index:08d}#0" for index in range(12)]
+IDS = [f"{SOURCE_TEST}/{index:08d}#0" for index in range(12)]
 CAMERA = np.array([80.0, 80.0, 32.0, 32.0], np.float32)
 M = 6
 

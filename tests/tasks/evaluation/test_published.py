@@ -22,6 +22,7 @@ from models.published_metrics import (
 from models.recovery import recover_body
 from schemas.config.engine import EngineConfig
 from schemas.errors import ConfigError, DataError, EngineError
+from schemas.splits import SOURCE_TEST, WILD_TRAIN
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
 from tasks.evaluate import NO_LABEL
@@ -47,7 +48,7 @@ from tests.tasks.conftest import MicroStore
 pytestmark = pytest.mark.slow
 
 M = 6
-TARGET = micro.SOURCE_TEST
+TARGET = SOURCE_TEST
 PEOPLE = 12
 
 
@@ -239,7 +240,7 @@ def test_labels_of_another_body_ask_for_it(micro_store: MicroStore) -> None:
 
 def test_nobody_to_measure(micro_store: MicroStore) -> None:
     with pytest.raises(DataError, match="No instance could be measured"):
-        evaluated(micro_store, target=micro.WILD_TRAIN)
+        evaluated(micro_store, target=WILD_TRAIN)
 
 
 def test_crops_of_a_size_that_the_policy_does_not_take(micro_store: MicroStore) -> None:

@@ -13,6 +13,7 @@ from models.joint_sets import SMPLX_VERTICES
 from models.statistics import Correlations, published_correlations, published_correlations_per_image
 from schemas.errors import ConfigError, DataError
 from schemas.ids import Target
+from schemas.splits import SOURCE_TEST, WILD_TRAIN
 from tasks.engine.context import Context
 from tasks.evaluate import NO_LABEL
 from tasks.evaluation.score_noised import ERRORS, NOISED, ScoreNoised
@@ -29,7 +30,7 @@ from tests.tasks.conftest import MicroStore
 pytestmark = pytest.mark.slow
 
 M = 5
-TARGET = micro.SOURCE_TEST
+TARGET = SOURCE_TEST
 
 
 def evaluated(held: MicroStore, target: Target = TARGET, given: str | None = None) -> dict[str, Metric]:
@@ -90,7 +91,7 @@ def test_a_scorer_that_knows_the_error_has_negative_correlations(
 
 def test_only_labels_can_be_noised(micro_store: MicroStore) -> None:
     with pytest.raises(DataError, match="Nothing of wild/train can be correlated"):
-        evaluated(micro_store, micro.WILD_TRAIN)
+        evaluated(micro_store, WILD_TRAIN)
     reasons = set(read(micro_store.store, "failures").column("reason").to_pylist())
     assert reasons == {NO_LABEL}
 

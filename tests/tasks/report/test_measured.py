@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 from schemas.profiles import paper, tiny
+from schemas.splits import WILD_TEST
 from tasks.report.facts import RoundFacts
 from tasks.report.fill import notices
-from tasks.report.measured import DEPTH_NOTE, TEST, estimate_notice, headline
+from tasks.report.measured import DEPTH_NOTE, estimate_notice, headline
 from tasks.rows.metrics import Metric
 
 DPO = RoundFacts("dpo", "c", 1, "a" * 64, "b" * 64, "a" * 64, "s" * 64, ())
@@ -13,7 +14,7 @@ DPO = RoundFacts("dpo", "c", 1, "a" * 64, "b" * 64, "a" * 64, "s" * 64, ())
 
 def found() -> dict[tuple[str, str, object], Metric]:
     rows = [
-        Metric(name, role, TEST, unit, value, 10, value - 1, value + 1)
+        Metric(name, role, WILD_TEST, unit, value, 10, value - 1, value + 1)
         for name in ("zero_noise_mpvpe", "expected_mpvpe")
         for role, unit, value in (
             ("before", "mm", 200.0),

@@ -11,6 +11,7 @@ from models.cameras import uvd_from_camera
 from schemas.digests import canonical_json
 from schemas.errors import DataError
 from schemas.ids import Target
+from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_TRAIN
 from tasks.engine.context import Context
 from tasks.rows.instances import instance_ids, labelled_crops, load_instances
 from tasks.synthesize import domain_named, make_picture
@@ -25,12 +26,12 @@ def test_targets_hold_their_instances(shared_micro_store: MicroStore) -> None:
         assert len(ids) == count
         assert all(name.startswith(f"{target}/") for name in ids)
         assert ids == sorted(ids)
-    both = instance_ids(store, keys, [micro.WILD_TEST, micro.SOURCE_TEST])
+    both = instance_ids(store, keys, [WILD_TEST, SOURCE_TEST])
     assert len(both) == len(set(both)) == 24
     with pytest.raises(DataError, match=r"no instance of moon/dark .* scorer/train, source/test, source/train, wild"):
         instance_ids(store, keys, [Target("moon", "dark")])
     with pytest.raises(DataError, match="they have: none"):
-        instance_ids(store, ["0" * 64], [micro.WILD_TEST])
+        instance_ids(store, ["0" * 64], [WILD_TEST])
 
 
 def test_rows_come_in_the_order_asked_for_with_their_labels(shared_micro_store: MicroStore) -> None:
@@ -74,7 +75,7 @@ def test_what_is_not_there_is_named(shared_micro_store: MicroStore) -> None:
     with pytest.raises(DataError, match="No instance was asked for"):
         load_instances(store, keys, [])
     with pytest.raises(DataError, match=r"24 of 24 instances have no label \(the first: wild/train/00000000#0\)"):
-        labelled_crops(store, keys, micro.WILD_TRAIN)
+        labelled_crops(store, keys, WILD_TRAIN)
     with pytest.raises(DataError, match="left no label to train on"):
         labelled_crops(store, keys, label_keys=["0" * 64])
 
@@ -94,7 +95,7 @@ def test_labels_of_another_stage(micro_store: MicroStore) -> None:
     found = labelled_crops(store, [key], label_keys=[spec.key])
     assert len(found) == 5
     assert (found.betas == 9.0).all()
-    assert not (labelled_crops(store, [key], micro.WILD_TEST).betas == 9.0).any()
+    assert not (labelled_crops(store, [key], WILD_TEST).betas == 9.0).any()
     with pytest.raises(DataError, match="has more than one label in the stages"):
         labelled_crops(store, [key], label_keys=[spec.key, key])
 

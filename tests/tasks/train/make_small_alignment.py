@@ -15,14 +15,14 @@ from PIL import Image
 from infra import rounds
 from infra.store import Store
 from infra.tables import read
-from schemas.ids import Target
+from schemas.splits import SOURCE_TRAIN, WILD_TRAIN, WILD_VALIDATION
 from tasks.report.stage import read_facts
 from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.models import load_policy
 from tasks.train.align import load_pairs
 
 FILE = Path(__file__).parent / "small_alignment.npz"
-PEOPLE, HELD_OUT, REPLAYED = 300, 250, 100
+PEOPLE, TESTED, REPLAYED = 300, 250, 100
 _QUALITY = 75
 
 
@@ -33,14 +33,14 @@ def main(url: str) -> None:
     facts = read_facts(store, campaign, 1)
     ingest = facts.known("ingest")
     ids = {
-        name: instance_ids(store, [ingest], [Target(*name.split("/"))])[:count]
-        for name, count in (("wild/train", PEOPLE), ("wild/validation", HELD_OUT), ("source/train", REPLAYED))
+        target: instance_ids(store, [ingest], [target])[:count]
+        for target, count in ((WILD_TRAIN, PEOPLE), (WILD_VALIDATION, TESTED), (SOURCE_TRAIN, REPLAYED))
     }
     pairs = load_pairs(store, facts.known("pair"), [ingest])
     every = sorted(set(read(store, "pairs", stage_keys=[facts.known("pair")]).column("instance_id").to_pylist()))
-    chosen = np.isin(pairs.crop_row, [every.index(name) for name in ids["wild/train"] if name in set(every)])
+    chosen = np.isin(pairs.crop_row, [every.index(name) for name in ids[WILD_TRAIN] if name in set(every)])
     rows = np.unique(pairs.crop_row[chosen])
-    held, replayed = (load_instances(store, [ingest], ids[name]) for name in ("wild/validation", "source/train"))
+    held, replayed = (load_instances(store, [ingest], ids[target]) for target in (WILD_VALIDATION, SOURCE_TRAIN))
     policy = load_policy(store, facts.policy_before)
     np.savez_compressed(
         FILE,

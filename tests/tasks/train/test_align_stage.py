@@ -8,6 +8,7 @@ from infra.stages import StageSpec, commit_rows
 from infra.store import Store
 from infra.tables import read
 from schemas.errors import DataError
+from schemas.splits import WILD_TRAIN
 from schemas.tables import build
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.models import load_policy, model_of
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.slow
 def commit_pairs(store: Store, ingest_key: str, count: int = 2) -> str:
     """A pairing stage with `count` invented pairs for each instance of wild/train, in no order to speak of."""
     spec = StageSpec("invented_pairs", 1, {"count": count})
-    ids = [name for name in instance_ids(store, [ingest_key], [micro.WILD_TRAIN]) for _ in range(count)]
+    ids = [name for name in instance_ids(store, [ingest_key], [WILD_TRAIN]) for _ in range(count)]
     draw = np.random.default_rng(0)
     shuffled = [ids[row] for row in draw.permutation(len(ids))]
     payload = {

@@ -10,6 +10,7 @@ from models.bodies import load_body
 from models.hmr_scorer import HMRScorer
 from schemas.config.networks import ConditionConfig, ScorerConfig
 from schemas.errors import ConfigError
+from schemas.splits import SCORER_TRAIN
 from tasks.engine.training_worker import RunFolder
 from tasks.evaluate import ErrorMeter
 from tasks.rows.crops import crop_tensor
@@ -43,7 +44,7 @@ def pool_of(held: MicroStore, ids: list[str], seed: int = 0) -> HypothesisPool:
 
 
 def test_a_hypothesis_depends_on_its_instance_and_index_alone(micro_store: MicroStore) -> None:
-    ids = instance_ids(micro_store.store, [micro_store.ingest_key], [micro.SCORER_TRAIN])[:6]
+    ids = instance_ids(micro_store.store, [micro_store.ingest_key], [SCORER_TRAIN])[:6]
     whole, some, other = pool_of(micro_store, ids), pool_of(micro_store, ids[3:5]), pool_of(micro_store, ids[3:5], 1)
     count = micro.CONFIG.train_scorer.pool_samples + micro.CONFIG.train_scorer.pool_blends
     assert whole.uvd.shape == (6, count, 29, 3)
@@ -58,7 +59,7 @@ def test_a_hypothesis_depends_on_its_instance_and_index_alone(micro_store: Micro
 
 def test_blends_lie_between_label_and_sample(micro_store: MicroStore) -> None:
     keys = [micro_store.ingest_key]
-    ids = instance_ids(micro_store.store, keys, [micro.SCORER_TRAIN])
+    ids = instance_ids(micro_store.store, keys, [SCORER_TRAIN])
     pool, found = pool_of(micro_store, ids), load_instances(micro_store.store, keys, ids)
     samples = micro.CONFIG.train_scorer.pool_samples
     for blend in range(micro.CONFIG.train_scorer.pool_blends):
@@ -72,7 +73,7 @@ def test_blends_lie_between_label_and_sample(micro_store: MicroStore) -> None:
 
 def test_the_encoder_comes_first_and_the_ranking_after(micro_store: MicroStore) -> None:
     keys = [micro_store.ingest_key]
-    ids = instance_ids(micro_store.store, keys, [micro.SCORER_TRAIN])
+    ids = instance_ids(micro_store.store, keys, [SCORER_TRAIN])
     data = as_labelled_crops(load_instances(micro_store.store, keys, ids))
     config = micro.CONFIG.train_scorer.model_copy(update={"encoder_steps": 3})
     policy = load_policy(micro_store.store, micro_store.policy)
@@ -84,7 +85,7 @@ def test_the_encoder_comes_first_and_the_ranking_after(micro_store: MicroStore) 
 @pytest.mark.slow
 def test_a_vision_transformer_learns_from_the_ranking_alone(micro_store: MicroStore) -> None:
     keys = [micro_store.ingest_key]
-    ids = instance_ids(micro_store.store, keys, [micro.SCORER_TRAIN])[:6]
+    ids = instance_ids(micro_store.store, keys, [SCORER_TRAIN])[:6]
     data, pool = as_labelled_crops(load_instances(micro_store.store, keys, ids)), pool_of(micro_store, ids)
     network = ScorerConfig(
         condition=ConditionConfig(kind="vit_s"), sees_own_estimate=False, attention_hops=(16,), hidden=(32, 8)
@@ -103,7 +104,7 @@ def test_a_vision_transformer_learns_from_the_ranking_alone(micro_store: MicroSt
 
 def test_a_scorer_that_has_learned_nothing_ranks_by_agreement_with_its_own_estimate(micro_store: MicroStore) -> None:
     keys = [micro_store.ingest_key]
-    ids = instance_ids(micro_store.store, keys, [micro.SCORER_TRAIN])[:6]
+    ids = instance_ids(micro_store.store, keys, [SCORER_TRAIN])[:6]
     pool = pool_of(micro_store, ids)
     scorer = HMRScorer(micro.CONFIG.scorer).eval()
     crops = crop_tensor(load_instances(micro_store.store, keys, ids).crops, CPU)
@@ -122,7 +123,7 @@ def test_the_pool_is_drawn_again_only_if_it_is_damaged(
     def built() -> ScorerRecipe:
         ingest_key, policy = micro_store.ingest_key, micro_store.policy
         return build_scorer(
-            run, CPU, config.train_scorer, config.scorer, ingest_key, policy, micro.SCORER_TRAIN, "tiny", "procrustes"
+            run, CPU, config.train_scorer, config.scorer, ingest_key, policy, SCORER_TRAIN, "tiny", "procrustes"
         )
 
     first = built()

@@ -9,6 +9,7 @@ from PIL import Image
 
 from infra.store import Store
 from infra.tables import read
+from schemas.splits import SYNTHETIC
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
 from tasks.ingest.annotated import IngestAnnotations
@@ -18,7 +19,7 @@ from tasks.ingest.image.leakage import LEAKED, pictures_elsewhere
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.source.folder import FolderSource
 from tasks.ingest.stage import Ingest
-from tasks.synthesize.stage import TARGETS, Synthesize, synthetic_sources
+from tasks.synthesize.stage import Synthesize, synthetic_sources
 from tests.samples.coco import write_coco
 from tests.samples.preferences import write_hypothesis_cache, write_scorer_cache
 from tests.samples.truth import true_people
@@ -108,7 +109,7 @@ def test_no_two_splits_of_the_synthetic_domains_have_a_picture_in_common(tmp_pat
     """So that a user who ingests them as folders is not refused."""
     ctx = context(tmp_path / "store", synthesize__wild_train=12, synthesize__source_train=12)
     made = Synthesize().run(ctx)
-    given = dict(zip(TARGETS, synthetic_sources(ctx, made.key), strict=True))
+    given = dict(zip(SYNTHETIC, synthetic_sources(ctx, made.key), strict=True))
     for place in sorted(given.values(), key=str):
         assert refused(ctx, Ingest((place,)).run(ctx)) == {}
 

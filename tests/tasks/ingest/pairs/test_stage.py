@@ -16,6 +16,7 @@ from models.published_crops import joints_through
 from schemas.config.stages import PairConfig
 from schemas.errors import DataError, GateError
 from schemas.ids import Target
+from schemas.splits import SOURCE_TRAIN, WILD_TRAIN
 from schemas.tables import matrix
 from schemas.tables.contracts import LABEL_AS_SAMPLE
 from tasks.engine.context import Context
@@ -37,7 +38,7 @@ from tests.tasks.conftest import MicroStore
 pytestmark = pytest.mark.slow
 
 LOSERS = 2
-TARGET = micro.SOURCE_TRAIN
+TARGET = SOURCE_TRAIN
 
 
 @pytest.fixture(scope="module")
@@ -121,14 +122,14 @@ def test_alignment_takes_them(micro_store: MicroStore, source: AnnotationSource)
 
 def test_pairs_that_were_exported_come_back(micro_store: MicroStore, tmp_path: Path) -> None:
     store, key, context = micro_store.store, micro_store.ingest_key, micro_store.context
-    made = Generate((key,), (micro.WILD_TRAIN,), micro_store.policy, micro.CONFIG.generate).run(context).key
+    made = Generate((key,), (WILD_TRAIN,), micro_store.policy, micro.CONFIG.generate).run(context).key
     paired = Pair(made, Score(made, (key,), micro_store.scorer).run(context).key, PairConfig(pairs_per_instance=2)).run(
         context
     )
     ours = read(store, "pairs", stage_keys=[paired.key])
     export_dpo_json(ours, read(store, "instances", stage_keys=[key]), str(tmp_path / "pairs.json"))
     source = AnnotationSource("dpo-json", str(tmp_path / "pairs.json"), "wild", "train")
-    back = read(store, "pairs", stage_keys=[IngestPairs(source, (key,), micro.WILD_TRAIN).run(context).key])
+    back = read(store, "pairs", stage_keys=[IngestPairs(source, (key,), WILD_TRAIN).run(context).key])
     assert back.column("instance_id").equals(ours.column("instance_id"))
     for name in ("winner_uvd", "winner_twist", "loser_uvd", "loser_twist"):
         np.testing.assert_allclose(matrix(back, name), matrix(ours, name), atol=1e-5)
@@ -137,7 +138,7 @@ def test_pairs_that_were_exported_come_back(micro_store: MicroStore, tmp_path: P
 def test_winners_that_are_no_labels_have_numbers_and_people_without_labels_the_mean_shape(
     micro_store: MicroStore, source: AnnotationSource, tmp_path: Path
 ) -> None:
-    target = micro.WILD_TRAIN
+    target = WILD_TRAIN
     wild = write_pair_json(true_people(2, "wild", "train"), tmp_path / "wild", losers=3)
 
     def chain(entries: list[Any]) -> None:

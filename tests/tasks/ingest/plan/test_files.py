@@ -18,6 +18,7 @@ from infra.store import Store
 from infra.tables import read
 from schemas.errors import StoreError, VanishedError
 from schemas.progress import SilentProgress
+from schemas.splits import SOURCE_TRAIN
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
 from tasks.ingest import annotated
@@ -31,7 +32,6 @@ from tasks.ingest.plan.files import forget_plan, shares_plan, slices, write_plan
 from tests.samples.coco import write_coco
 from tests.samples.preferences import write_hypothesis_cache, write_pair_json
 from tests.samples.truth import true_people
-from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 from tests.tasks.ingest.test_annotated import CONFIG
 
@@ -93,7 +93,7 @@ def test_pairs_that_another_run_finished(
     Path(source.url).write_text(json.dumps(entries))
     context, keys = micro_store.context, [micro_store.ingest_key]
     result = overtaken(
-        monkeypatch, pair_stage, "planned_rows", lambda: IngestPairs(source, keys, micro.SOURCE_TRAIN).run(context)
+        monkeypatch, pair_stage, "planned_rows", lambda: IngestPairs(source, keys, SOURCE_TRAIN).run(context)
     )
     assert result.record.tally.ok == len(entries)
 
