@@ -6,8 +6,8 @@ Sources: ADHMR (ICML 2025, eq. 6-9) and Diffusion-DPO (Wallace et al., CVPR 2024
 weight of the denoising error.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from models.diffusion import JOINT_SIZE
 from schemas.config.networks import TWISTS
+from schemas.config.training import AlignConfig
 
 TWIST_SIZE = TWISTS * 2
 
@@ -122,6 +123,59 @@ def dpo(
         reference_gap = reference_winner[part] - reference_loser[part]
         loss = loss + F.softplus(0.5 * beta * (gap - reference_gap))
     return Preference(loss, policy_winner.total - reference_winner.total, policy_loser.total - reference_loser.total)
+
+
+class PairErrors(NamedTuple):
+    """Denoising errors (P,) of the two sides of P pairs, under the same noise and timestep."""
+
+    winner: DenoisingError
+    loser: DenoisingError
+
+
+class PairLoss(NamedTuple):
+    """What an objective makes of a batch of pairs."""
+
+    loss: Tensor
+    """What is minimised, a scalar."""
+    preference: Preference | None = None
+    """Its part that is measured against the reference, pair by pair."""
+
+
+Reference = Callable[[], PairErrors]
+"""Gives the reference's errors on the policy's noisy poses. An objective that doesn't call it costs no pass of it."""
+
+
+def anchored_dpo(policy: PairErrors, reference: Reference, config: AlignConfig) -> PairLoss:
+    """DPO and `anchor` times the winners' own denoising error, which keeps it from making both sides worse."""
+    plain = plain_dpo(policy, reference, config)
+    return plain._replace(loss=plain.loss + config.anchor * policy.winner.total.mean())
+
+
+def plain_dpo(policy: PairErrors, reference: Reference, config: AlignConfig) -> PairLoss:
+    """DPO as published, averaged over the pairs."""
+    preference = dpo(*policy, *reference(), config.beta)
+    return PairLoss(preference.loss.mean(), preference)
+
+
+def winners_alone(policy: PairErrors, reference: Reference, config: AlignConfig) -> PairLoss:
+    """Supervised training on the winners."""
+    return PairLoss(policy.winner.total.mean())
+
+
+class Objective(NamedTuple):
+    """How a policy learns from pairs."""
+
+    loss: Callable[[PairErrors, Reference, AlignConfig], PairLoss]
+    from_losers: bool = True
+    """Whether losers teach it something: else the encoder's own estimate isn't pushed away from them, either."""
+
+
+PREFERENCES: Final[Mapping[str, Objective]] = {
+    "anchored_dpo": Objective(anchored_dpo),
+    "dpo": Objective(plain_dpo),
+    "sft": Objective(winners_alone, from_losers=False),
+}
+"""By their names in the configuration (`align.objective`)."""
 
 
 def kto(policy: DenoisingError, reference: DenoisingError, desirable: Tensor, beta: float) -> Tensor:

@@ -1,5 +1,10 @@
 """Errors that a user can cause or cure; the command line prints their text alone, without a traceback."""
 
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
 
 class EngineError(Exception):
     """Something a person can act on. The message says what was wrong, where, and what to do."""
@@ -38,3 +43,13 @@ class SpoiledError(VanishedError):
 
 class DamagedError(StoreError, DataError):
     """A file, of the store or brought by somebody, does not hold what was written into it."""
+
+
+def named(table: Mapping[str, T], name: str, what: str) -> T:
+    """What a table of names holds under `name`. Raises ConfigError, which lists the names, where that is none of them.
+
+    `what` says what the names are of: "objective".
+    """
+    if name not in table:
+        raise ConfigError(f"There is no {what} {name!r}; there are {', '.join(table)}.")
+    return table[name]

@@ -29,7 +29,7 @@ from schemas.config.training import (
     TrainCleanConfig,
     TrainScorerConfig,
 )
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, named
 
 
 def tiny(seed: int = 0, campaign: str = "default") -> EngineConfig:
@@ -190,9 +190,7 @@ def load_profile(
 
     Raises ConfigError for an unknown profile or field, and for a value that the field does not take.
     """
-    if name not in PROFILES:
-        raise ConfigError(f"There is no profile {name!r}; there are {', '.join(PROFILES)}.")
-    plain = PROFILES[name](seed=seed, **({"campaign": campaign} if campaign else {})).model_dump()
+    plain = named(PROFILES, name, "profile")(seed=seed, **({"campaign": campaign} if campaign else {})).model_dump()
     for dotted, value in (changes or {}).items():
         *parents, leaf = dotted.split(".")
         place: Any = plain

@@ -1,8 +1,8 @@
 """Pair: from scored hypotheses to winners and losers (ADHMR, section 3.3), with all that training needs in the row."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from infra.store import Store
 from infra.tables import read
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.config.stages import PairConfig
-from schemas.errors import ConfigError, DataError
+from schemas.errors import ConfigError, DataError, named
 from schemas.ids import StageKey
 from schemas.tables import LABEL_AS_SAMPLE, build
 from tasks.engine.context import Context
@@ -27,6 +27,53 @@ from tasks.rows.instances import Instances, load_instances
 SCORES_EQUAL = "scores all equal"
 IDENTICAL = "hypotheses identical"
 MARGIN = "margin below limit"
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """N instances with M hypotheses each, of which pairs are to be made."""
+
+    ids: Sequence[str]
+    scores: np.ndarray
+    """(N, M), higher is better."""
+    order: np.ndarray
+    """(N, M) hypotheses from the best score to the worst; of equal ones the earlier first."""
+
+
+def top_bottom(given: Candidates, pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The best against the worst, the second best against the second worst, ..."""
+    return given.order[:, :pairs], given.order[:, ::-1][:, :pairs]
+
+
+def at_random(given: Candidates, pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two different ones, whatever their scores; the choice depends on the seed and the instance_id alone."""
+    count = given.scores.shape[1]
+    mixed = np.stack([generator(seed, name, 0, "random pair").permutation(count) for name in given.ids])
+    return mixed[:, : 2 * pairs : 2], mixed[:, 1 : 2 * pairs : 2]
+
+
+class Strategy(NamedTuple):
+    """A way to choose pairs."""
+
+    choose: Callable[[Candidates, int, int], tuple[np.ndarray, np.ndarray]]
+    """Candidates, K pairs of each instance (K <= M / 2), seed -> winners (N, K) and losers (N, K), places among the M
+    hypotheses; no hypothesis of an instance twice."""
+    sentence: str
+    """What it does, for the report."""
+    by_score: bool = True
+    """Whether a winner's score is to lie above its loser's: then `least_margin` counts."""
+
+
+STRATEGIES: Final[Mapping[str, Strategy]] = {
+    "top_bottom": Strategy(top_bottom, "best against worst hypothesis of each person, by score"),
+    "random": Strategy(at_random, "two hypotheses of each person at random, whatever their scores", by_score=False),
+}
+"""By their names in the configuration (`pair.strategy`) and in the column `strategy`."""
+
+
+def strategy_named(name: str) -> Strategy:
+    """The strategy of that name. Raises ConfigError, which lists them, for another one."""
+    return named(STRATEGIES, name, "pair strategy")
 
 
 @dataclass(frozen=True)
@@ -60,33 +107,28 @@ class ChosenPairs:
 
 
 def choose_pairs(ids: Sequence[str], scores: np.ndarray, poses: np.ndarray, config: PairConfig) -> ChosenPairs:
-    """Up to `pairs_per_instance` pairs of each instance; no hypothesis is in two of them.
+    """Up to `pairs_per_instance` pairs of each instance, by the strategy that `config` names; no hypothesis is in two.
 
-    "top_bottom": the best against the worst, the second best against the second worst, ... Equal scores say nothing, so
-    a pair's margin must be above zero and at least `least_margin`. "random": two different ones, whatever their scores;
-    the choice depends on `config.seed` and the instance_id alone.
+    Equal scores say nothing: where the strategy goes by score, a pair's margin must be above zero and at least
+    `least_margin`. ConfigError for a strategy that there isn't.
 
     Args:
         ids: N instance_ids.
         scores: (N, M), M >= 2, higher is better.
         poses: (N, M, D), whatever tells hypotheses apart.
     """
-    count = scores.shape[1]
-    most = min(config.pairs_per_instance, count // 2)
+    strategy, count = strategy_named(config.strategy), scores.shape[1]
     order = np.argsort(-scores, axis=1, kind="stable")
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.broadcast_to(np.arange(count), order.shape), axis=1)
-    if config.strategy == "random":
-        mixed = np.stack([generator(config.seed, name, 0, "random pair").permutation(count) for name in ids])
-        winners, losers = mixed[:, : 2 * most : 2], mixed[:, 1 : 2 * most : 2]
-    else:
-        winners, losers = order[:, :most], order[:, ::-1][:, :most]
+    most = min(config.pairs_per_instance, count // 2)
+    winners, losers = strategy.choose(Candidates(ids, scores, order), most, config.seed)
 
     row = np.arange(len(ids))[:, None]
     same = (poses[row, winners] == poses[row, losers]).all(axis=-1)
     good = ~same
     refusal = np.where(same.all(axis=1), IDENTICAL, MARGIN)
-    if config.strategy == "top_bottom":
+    if strategy.by_score:
         margin = scores[row, winners] - scores[row, losers]
         good &= (margin > 0) & (margin >= config.least_margin)
         refusal = np.where((scores == scores[:, :1]).all(axis=1), SCORES_EQUAL, refusal)
@@ -126,6 +168,9 @@ class Pair(ShardedStage):
     name = "pair"
     writes = ("pairs",)
     on_ray = False  # sorting a few numbers takes less time than starting a process
+
+    def __post_init__(self) -> None:
+        strategy_named(self.config.strategy)
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
         return {"pair": self.config, "shard_size": context.config.score.shard_size}

@@ -6,12 +6,13 @@ from datetime import datetime
 import numpy as np
 import pyarrow.compute as pc
 
-from infra.stages import find, versions
+from infra.stages import StageRecord, find, versions
 from infra.store import Store
 from infra.tables import read
 from schemas.config.engine import EngineConfig
 from schemas.digests import code_digest, config_digest
 from tasks.gates import GateVerdict, margins_of
+from tasks.pair import strategy_named
 from tasks.report import measured
 from tasks.report.content import (
     Curve,
@@ -102,10 +103,10 @@ def notices(facts: RoundFacts, config: EngineConfig) -> tuple[str, ...]:
 def _counts(store: Store, facts: RoundFacts) -> list[NumberRow]:
     rows = []
     pairs = facts.key("pair")
-    if pairs is not None and find(store, pairs) is not None:
+    if pairs is not None and (record := find(store, pairs)) is not None:
         margins = margins_of(store, pairs)
         known = margins[np.isfinite(margins)]
-        note = "best against worst by score"
+        note = _how_paired(record)
         if len(known) < len(margins):
             note += f"; in {len(margins) - len(known)} the label wins"
         rows.append(NumberRow("pairs", "count", len(margins), note=note))
@@ -178,10 +179,15 @@ def _failures(store: Store, facts: RoundFacts) -> list[FailureRow]:
 
 def _margins(store: Store, facts: RoundFacts) -> Margins | None:
     key = facts.key("pair")
-    if key is None or find(store, key) is None:
+    if key is None or (record := find(store, key)) is None:
         return None
     values = margins_of(store, key)
-    return Margins(values[np.isfinite(values)], "best against worst hypothesis of each person, by score")
+    return Margins(values[np.isfinite(values)], _how_paired(record))
+
+
+def _how_paired(record: StageRecord) -> str:
+    """The sentence of a pairing stage's strategy."""
+    return strategy_named(record.config["pair"]["strategy"]).sentence
 
 
 def _curves(store: Store, facts: RoundFacts) -> list[Curve]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.errors import ConfigError
+from schemas.errors import named
 
 _UPRIGHT = {
     "stand": 3,
@@ -158,7 +158,4 @@ def wild() -> Domain:
 
 def domain_named(name: str) -> Domain:
     """The domain "source", "scorer" or "wild"; a ConfigError names the choices."""
-    known = {"source": source, "scorer": scorer, "wild": wild}
-    if name not in known:
-        raise ConfigError(f"There is no synthetic domain '{name}'. Choose one of: {', '.join(known)}.")
-    return known[name]()
+    return named({"source": source, "scorer": scorer, "wild": wild}, name, "synthetic domain")()

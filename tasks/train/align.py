@@ -15,6 +15,7 @@ common is what the scorer knows.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,11 @@ from infra.tables import read
 from models import hyponet
 from models.condition import PoseEstimate
 from models.diffusion import POSE_SIZE
-from models.objectives import DenoisingError, denoising_error, dpo, edm_weight
+from models.objectives import PREFERENCES, DenoisingError, PairErrors, denoising_error, edm_weight
 from models.policy import Policy
 from schemas.config.networks import PolicyConfig
 from schemas.config.training import AlignConfig, OptimiserConfig
-from schemas.errors import DataError
+from schemas.errors import DataError, named
 from schemas.ids import ModelDigest, StageKey, Target
 from schemas.splits import SOURCE_TRAIN
 from schemas.tables import matrix
@@ -97,7 +98,7 @@ class AlignBatch:
 
 
 class AlignRecipe:
-    """Anchored DPO, plain DPO, or supervised training on winners."""
+    """One of the objectives of `models.objectives.PREFERENCES`, beside estimate and replay. ConfigError for another."""
 
     def __init__(
         self,
@@ -111,6 +112,7 @@ class AlignRecipe:
         if config.estimate or (config.replay and config.replay_images):
             check_estimate(config.losses, policy.config.condition)
         self.config, self.pairs, self.replay, self.device, self.seed = config, pairs, replay, device, config.seed
+        self.objective = named(PREFERENCES, config.objective, "objective")
         self.order = np.argsort(pairs.crop_row, kind="stable")
         self.paired, self.first_pair, self.pair_count = np.unique(
             pairs.crop_row[self.order], return_index=True, return_counts=True
@@ -167,24 +169,16 @@ class AlignRecipe:
         context = context.first(config.denoised_crops)
         if config.estimate:
             context = hyponet.Context(*(part.detach() for part in context))
-        winner, loser = self._errors(self.model, context, batch)
-        figures = {"winner": winner.total.mean().item(), "loser": loser.total.mean().item()}
-        loss = torch.zeros((), device=self.device)
-        if config.objective != "sft":
-            with torch.no_grad():
-                reference_winner, reference_loser = self._errors(self.reference, self._frozen(batch), batch)
-            preference = dpo(winner, loser, reference_winner, reference_loser, config.beta)
-            loss = loss + preference.loss.mean()
+        errors = self._errors(self.model, context, batch)
+        figures = {side: error.total.mean().item() for side, error in errors._asdict().items()}
+        loss, preference = self.objective.loss(errors, partial(self._reference_errors, batch), config)
+        if preference is not None:
             figures |= {
                 "preference": preference.loss.mean().item(),
                 "winner_change": preference.winner_change.mean().item(),
                 "loser_change": preference.loser_change.mean().item(),
                 "accuracy": (preference.winner_change < preference.loser_change).float().mean().item(),
             }
-        if config.objective == "anchored_dpo":
-            loss = loss + config.anchor * winner.total.mean()
-        elif config.objective == "sft":
-            loss = loss + winner.total.mean()
         if config.estimate and self.train_encoder:
             drawn = self._estimate_preference(batch, estimate)
             loss = loss + config.estimate * drawn
@@ -198,6 +192,10 @@ class AlignRecipe:
             loss = loss + config.replay * supervised
             figures["replay"] = parts["joints"] + parts["twists"]
         return loss, figures
+
+    @torch.no_grad()
+    def _reference_errors(self, batch: AlignBatch) -> PairErrors:
+        return self._errors(self.reference, self._frozen(batch), batch)
 
     def _frozen(self, batch: AlignBatch) -> hyponet.Context:
         """What the reference makes of the crops whose pairs are denoised. Where the policy normalises by the batch, the
@@ -220,7 +218,7 @@ class AlignRecipe:
             np.add.reduceat(side[self.order], self.first_pair, axis=0) / count
             for side in (self.pairs.winner, self.pairs.loser)
         )
-        push = 0.0 if self.config.objective == "sft" else self.config.estimate_push
+        push = self.config.estimate_push if self.objective.from_losers else 0.0
         return (better + push * (better - worse)).astype(np.float32)
 
     def _pairs_of(self, chosen: np.ndarray, draw: np.random.Generator) -> np.ndarray:
@@ -240,9 +238,7 @@ class AlignRecipe:
             return torch.ones(rows.size, POSE_SIZE, device=self.device)
         return change.weight(torch.from_numpy(self.pairs.weight[rows]).to(self.device)).flatten(0, 1)
 
-    def _errors(
-        self, policy: Policy, context: hyponet.Context, batch: AlignBatch
-    ) -> tuple[DenoisingError, DenoisingError]:
+    def _errors(self, policy: Policy, context: hyponet.Context, batch: AlignBatch) -> PairErrors:
         """Denoising errors of winners and losers under the same timestep and noise."""
         diffusion = policy.diffusion
         clean = diffusion.scale(batch.poses[:, :87], batch.poses[:, 87:])
@@ -253,8 +249,7 @@ class AlignRecipe:
             error = denoising_error(denoised.pose, clean, weight)
         else:
             error = denoising_error(denoised.noise, noise, weight)
-        winner, loser = (DenoisingError(error.joints[side::2], error.twists[side::2]) for side in range(2))
-        return winner, loser
+        return PairErrors(*(DenoisingError(error.joints[side::2], error.twists[side::2]) for side in range(2)))
 
     def _noise(self, draw: np.random.Generator, count: int, antithetic: bool = False) -> tuple[Tensor, Tensor]:
         time = timesteps(draw, count, self.model.config.diffusion.timesteps, antithetic).to(self.device)

@@ -59,8 +59,8 @@ _CLEANED: tuple[_Row, ...] = (
     ("source drift, zero-noise MPVPE", "drift", "change", SOURCE_TEST),
 )
 _HISTORY = (
-    f"- **{SOURCE_TRAIN}**: trains the base policy, and is replayed by every later training. **{SCORER_TRAIN}**: trains the "
-    f"scorer. **{WILD_TRAIN}**: gives hypotheses, pairs and pseudo-labels; its labels are never read.",
+    f"- **{SOURCE_TRAIN}**: trains the base policy, and is replayed by every later training. **{SCORER_TRAIN}**: "
+    f"trains the scorer. **{WILD_TRAIN}**: gives hypotheses, pairs and pseudo-labels; its labels are never read.",
     f"- **{WILD_VALIDATION}**: gates read it, and so did every choice of the recipe (docs/recipe.md), on seeds 0 to 2.",
     f"- **{WILD_TEST}**: for pages like this one. It is not untouched, though: after figures of seed 0 on it had been "
     "published (commit f42f92e), the synthetic domains were changed (commit 0d7edd6) because these figures were too "
@@ -192,25 +192,25 @@ def _ablations(found: Sequence[SeedEvidence], samples: int) -> list[str]:
     for title, role in rows:
         cells = []
         for name in ("zero_noise_mpvpe", "expected_mpvpe", "best_of_m_mpvpe", DIVERSITY):
-            values = [{**one.aligned_metrics, **one.control_metrics}.get((name, role, WILD_TEST)) for one in found]
+            values = [_all_metrics(one).get((name, role, WILD_TEST)) for one in found]
             cells.append(f"{_mean(values)} [{_spread(values)}]")
         lines.append(_line(title, *cells))
     lines += ["", _share_of_estimate(found), "", "Zero-noise MPVPE of each seed, with its interval:", "", *_head(found)]
     for title, role in rows:
-        values = [
-            {**one.aligned_metrics, **one.control_metrics}.get(("zero_noise_mpvpe", role, WILD_TEST)) for one in found
-        ]
+        values = [_all_metrics(one).get(("zero_noise_mpvpe", role, WILD_TEST)) for one in found]
         lines.append(_line(title, *map(_cell, values), _mean(values), _spread(values)))
     return [*lines, ""]
+
+
+def _all_metrics(one: SeedEvidence) -> Found:
+    return {**one.aligned_metrics, **one.control_metrics}
 
 
 def _share_of_estimate(found: Sequence[SeedEvidence]) -> str:
     """How much of the gain at zero noise the term `estimate` makes alone, and DPO alone, in words."""
 
     def mean(role: str) -> float:
-        every = [
-            {**one.aligned_metrics, **one.control_metrics}["zero_noise_mpvpe", role, WILD_TEST].value for one in found
-        ]
+        every = [_all_metrics(one)["zero_noise_mpvpe", role, WILD_TEST].value for one in found]
         return fmean(every)
 
     whole, estimate, dpo = (mean(role) for role in ("change", "change_estimate_alone", "change_dpo_alone"))

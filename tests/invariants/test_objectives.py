@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from schemas.config.training import AlignConfig
+from schemas.errors import ConfigError
 from tasks.engine.loop import Training
 from tasks.train import align as module
 from tasks.train.align import AlignRecipe, PreferencePairs
@@ -155,6 +156,12 @@ def test_the_estimate_is_drawn_beyond_the_mean_winner_away_from_the_mean_loser()
     blind = PreferencePairs(pairs.crops, pairs.crop_row, pairs.winner, pairs.winner)
     winners_alone = recipe(settings(objective="sft", estimate_push=0.5), pairs).preferred
     np.testing.assert_allclose(winners_alone, recipe(settings(estimate_push=0.5), blind).preferred, atol=1e-6)
+
+
+def test_an_unknown_objective_is_an_error_that_lists_those_there_are() -> None:
+    unheard = settings().model_copy(update={"objective": "ipo"})  # which no check of the configuration sees
+    with pytest.raises(ConfigError, match="There is no objective 'ipo'; there are anchored_dpo, dpo, sft"):
+        recipe(unheard)
 
 
 def test_a_frozen_encoder_sees_crops_as_they_are_but_for_the_mirror_and_stays() -> None:

@@ -1,6 +1,7 @@
 """Preference objectives and the scorer's losses against hand-made cases."""
 
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.objectives import (
+    PREFERENCES,
     DenoisingError,
+    PairErrors,
     denoising_error,
     dpo,
     edm_weight,
@@ -19,6 +22,7 @@ from models.objectives import (
     smpl_loss,
     squared_error,
 )
+from schemas.config.training import AlignConfig
 
 
 def _error(value: float) -> DenoisingError:
@@ -53,6 +57,27 @@ def test_dpo_can_fall_although_the_winner_gets_worse() -> None:
     moved = dpo(_error(1.2), _error(1.9), _error(1.0), _error(1.0), beta=10.0)
     assert moved.loss.item() < 2 * math.log(2)
     assert moved.winner_change.item() > 0
+
+
+def test_objectives_are_sums_of_dpo_and_the_winners_own_error() -> None:
+    policy = PairErrors(_errors(1.2, 0.5), _errors(1.9, 0.7))
+    reference = PairErrors(_errors(1.0, 0.6), _errors(1.0, 0.9))
+    config = AlignConfig(beta=3.0, anchor=0.25)
+    plain = dpo(*policy, *reference, beta=3.0).loss.mean()
+    expected = {"anchored_dpo": plain + 0.25 * 0.85, "dpo": plain, "sft": torch.tensor(0.85)}
+    assert PREFERENCES.keys() == expected.keys() == set(get_args(AlignConfig.model_fields["objective"].annotation))
+    for name, objective in PREFERENCES.items():
+        made = objective.loss(policy, lambda: reference, config)
+        torch.testing.assert_close(made.loss, expected[name])
+        assert (made.preference is None) == (name == "sft")
+
+
+def test_training_on_winners_asks_for_no_reference() -> None:
+    def reference() -> PairErrors:
+        raise AssertionError("the reference costs a pass of its own")
+
+    made = PREFERENCES["sft"].loss(PairErrors(_errors(1.0), _errors(2.0)), reference, AlignConfig())
+    assert made.loss.item() == 1.0
 
 
 def _errors(*joints: float) -> DenoisingError:

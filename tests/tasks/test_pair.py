@@ -1,5 +1,7 @@
 """Pairs: winner above loser, never against itself, and a reason for every instance that gives none."""
 
+from typing import cast, get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from schemas.errors import ConfigError
 from schemas.splits import SOURCE_TRAIN, WILD_TRAIN
 from schemas.tables import LABEL_AS_SAMPLE, matrix
 from tasks.generate import Generate
-from tasks.pair import IDENTICAL, MARGIN, SCORES_EQUAL, Pair, choose_pairs, read_scores
+from tasks.pair import IDENTICAL, MARGIN, SCORES_EQUAL, STRATEGIES, Pair, Strategy, choose_pairs, read_scores
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.score import Score
@@ -89,6 +91,27 @@ def test_random_pairs_do_not_look_at_scores() -> None:
     assert (one.winner != reseeded.winner).any()
     some = choose_pairs(ids[50:60], scores[50:60], poses[50:60], config)
     assert (some.winner == one.winner[50:60]).all()
+
+
+def test_an_unknown_strategy_is_an_error_that_lists_those_there_are() -> None:
+    config = PairConfig().model_copy(update={"strategy": "middle"})  # which no check of the configuration sees
+    for unheard in (
+        lambda: choose_pairs(["x"], np.array([[0.1, 0.2]]), np.zeros((1, 2, 1)), config),
+        lambda: Pair("generation", "scores", config),  # before the stage is planned or run
+    ):
+        with pytest.raises(ConfigError, match="There is no pair strategy 'middle'; there are top_bottom, random"):
+            unheard()
+    assert get_args(PairConfig.model_fields["strategy"].annotation) == tuple(STRATEGIES)
+
+
+def test_a_row_of_the_table_is_a_strategy(monkeypatch: pytest.MonkeyPatch) -> None:
+    neighbours = Strategy(lambda given, pairs, seed: (given.order[:, :1], given.order[:, 1:2]), "best two by score")
+    monkeypatch.setitem(cast(dict[str, Strategy], STRATEGIES), "neighbours", neighbours)
+    config = PairConfig(least_margin=0.05).model_copy(update={"strategy": "neighbours"})
+    scores, poses = np.array([[0.1, 0.9, 0.8], [0.5, 0.5, 0.1]]), np.arange(6.0).reshape(2, 3, 1)
+    chosen = choose_pairs(["x", "y"], scores, poses, config)
+    assert (list(chosen.winner), list(chosen.loser)) == ([1], [2])
+    assert chosen.refused == {1: MARGIN}
 
 
 @pytest.fixture

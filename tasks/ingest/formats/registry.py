@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, named
 from tasks.ingest import formats
 from tasks.ingest.formats.format import Format
 from tasks.ingest.people.annotations import AnnotationSource, Reader
@@ -20,9 +20,7 @@ FORMATS: Final[Mapping[str, Format]] = {one.name: one for one in sorted(_KNOWN, 
 
 def format_named(name: str) -> Format:
     """The format of that name. Raises ConfigError for another one."""
-    if name not in FORMATS:
-        raise ConfigError(f"There is no format {name!r}; there are {', '.join(FORMATS)}.")
-    return FORMATS[name]
+    return named(FORMATS, name, "format")
 
 
 def checked_options(known: Format, given: Mapping[str, Any]) -> dict[str, Any]:
