@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from flows.cli import data as cli_data
+from flows.cli import init as cli_init
 from flows.cli import operate as cli_operate
 from flows.cli import published as cli_published
 from flows.cli.options import (
@@ -18,6 +19,7 @@ from flows.cli.options import (
     SeedOption,
     SetOption,
     StoreOption,
+    VersionOption,
     campaign_to_read,
     changed_fields,
     configured,
@@ -57,6 +59,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="ADHMR data engine: align a diffusion model for human mesh recovery with preferences, round after round.",
 )
+
+
+@app.callback()
+def _options(version: VersionOption = False) -> None: ...
+
 
 ImagesOption = Annotated[str | None, typer.Option("--images", help="Folder of your own photographs.")]
 BoxesOption = Annotated[
@@ -304,6 +311,7 @@ def doctor(
         raise typer.Exit(1)
 
 
+app.command()(cli_init.init)
 app.command()(cli_operate.status)
 app.command()(cli_operate.rounds)
 app.command()(cli_operate.close)

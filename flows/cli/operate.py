@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 OneOrAll = Annotated[str | None, typer.Option("--campaign", help="Only this campaign.", show_default="all")]
 
 OnlyOption = Annotated[
-    str | None, typer.Option("--campaign", help="Name of the campaign.", show_default="the only one")
+    str | None,
+    typer.Option("--campaign", envvar="ADHMR_CAMPAIGN", help="Name of the campaign.", show_default="the only one"),
 ]
 
 

@@ -16,21 +16,45 @@ if TYPE_CHECKING:
     from infra.store import Store
     from schemas.config.engine import EngineConfig
 
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"adhmr-engine {version('adhmr-engine')}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and exit.")
+]
 StoreOption = Annotated[
     str | None,
     typer.Option("--store", envvar="ADHMR_STORE", help="A path or s3:// URL.", show_default="./adhmr-store"),
 ]
 ProfileOption = Annotated[str, typer.Option("--profile", envvar="ADHMR_PROFILE", help="tiny, micro or paper.")]
 CampaignOption = Annotated[
-    str | None, typer.Option("--campaign", help="Name of the sequence of rounds.", show_default="the profile's")
+    str | None,
+    typer.Option(
+        "--campaign",
+        envvar="ADHMR_CAMPAIGN",
+        help="Name of the sequence of rounds.",
+        show_default="the profile's",
+    ),
 ]
 ReadCampaignOption = Annotated[
     str | None,
-    typer.Option("--campaign", help="Name of the campaign.", show_default="the profile's, or the only one"),
+    typer.Option(
+        "--campaign",
+        envvar="ADHMR_CAMPAIGN",
+        help="Name of the campaign.",
+        show_default="the profile's, or the only one",
+    ),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of all stages.")]
+SeedOption = Annotated[int, typer.Option("--seed", envvar="ADHMR_SEED", min=0, help="Seed of all stages.")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a configuration field: align.beta=10")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", envvar="ADHMR_SET", help="Change a configuration field: align.beta=10"),
 ]
 
 

@@ -3,8 +3,8 @@
 Prefect names deployments FLOW/DEPLOYMENT and refuses a name without a slash before it asks its server. Ours are named
 like their flows, so a bare name `x` is read as `x/x`. And where no Prefect server is named, the one that `make serve`
 has started in this folder is meant; its log-in comes with it. Prefect loads this through the entry-point group
-`prefect.plugins`, and calls `setup_environment`, where plugins are switched on: by `[tool.prefect.plugins]` in the
-working directory's pyproject.toml, or by PREFECT_PLUGINS_ENABLED=1.
+`prefect.plugins`, and calls `setup_environment`, where plugins are switched on: by `prefect.toml` in the
+working directory, or by PREFECT_PLUGINS_ENABLED=1.
 """
 
 import functools

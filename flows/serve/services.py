@@ -75,7 +75,9 @@ def bring_up(wanted: Wanted) -> Serving:
     Raises ServiceError, with the end of a log, for what doesn't come up; what was started with it is ended again then.
     """
     if not Path("prefect.yaml").is_file():
-        raise ConfigError("There is no prefect.yaml here: run this in the folder of adhmr-engine.")
+        raise ConfigError(
+            "There is no prefect.yaml here: run this in a clone, or in a folder that `adhmr init` has laid."
+        )
     services = wanted.services
     before = services.alive()
     try:

@@ -1,6 +1,7 @@
-"""infra/compose.yaml, kuberay.yaml and Dockerfile, as far as they can be checked where nothing of it runs."""
+"""infra/deploy: what `adhmr init` lays, as far as it can be checked where nothing of it runs."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "infra/deploy"
 FILES = ("compose.yaml", "kuberay.yaml", "Dockerfile")
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+WHEEL = "adhmr_engine-*.whl"
 SERVICE_FIELDS = {
     *("build", "command", "depends_on", "deploy", "environment", "healthcheck", "image", "init", "ports", "restart"),
     *("secrets", "shm_size", "volumes"),
@@ -21,11 +25,11 @@ PINNED = re.compile(r"^[a-z0-9./-]+:.*\d+\.\d+|^[a-z0-9./-]+:RELEASE\.\d{4}-\d{2
 
 
 def text(name: str) -> str:
-    return (ROOT / "infra" / name).read_text("utf-8")
+    return (DEPLOY / name).read_text("utf-8")
 
 
 def pins() -> dict[str, str]:
-    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    lines = text("constraints.txt").splitlines()
     return dict(line.split("==", 1) for line in lines if "==" in line and not line.startswith("#"))
 
 
@@ -167,20 +171,28 @@ def test_the_dockerfile_installs_what_was_tested() -> None:
     whole = text("Dockerfile")
     (install,) = re.findall(r"pip install .*", whole)
     assert "-c constraints.txt" in install
-    assert '".[s3]"' in install
+    assert '"./$1[s3]"' in install
     assert re.search(r"^ARG DEVICE=cpu$", whole, re.MULTILINE)
     assert re.search(r"^USER (?!root)", whole, re.MULTILINE)
     copied = {
-        word for line in re.findall(r"^COPY (.*)", whole, re.MULTILINE) for word in line.split() if word[0] != "-"
+        word for line in re.findall(r"^COPY (.*) \S+$", whole, re.MULTILINE) for word in line.split() if word[0] != "-"
     }
-    for name in sorted(copied - {"./", "."}):
-        assert (ROOT / name).exists(), f"the Dockerfile copies {name}, which is not there"
+    assert copied == {"constraints.txt", f"adhmr_engine-{VERSION}-*.whl", "prefect.yaml"}
     ignored = text("Dockerfile.dockerignore").splitlines()
-    assert {f"!{name}" for name in copied - {"./", "."}} <= set(ignored)
-    assert {"schemas", "models", "infra", "tasks", "flows"} <= copied
+    assert next(line for line in ignored if line[0] != "#") == "*", "stores and secrets would get into the image"
+    assert {line[1:] for line in ignored if line[0] == "!"} == {*copied, WHEEL} - {f"adhmr_engine-{VERSION}-*.whl"}
 
 
-def test_files_of_secrets_get_into_no_image_and_no_commit() -> None:
-    ignored = text("Dockerfile.dockerignore").splitlines()
-    assert ignored.index("**/.env*") > ignored.index("!infra")
+def test_images_are_named_after_the_version(compose: dict[str, Any], kuberay: list[dict[str, Any]]) -> None:
+    named = re.findall(r"adhmr-engine:\S*?-(\d+\.\d+\.\d+)", "".join(map(text, FILES)))
+    assert len(named) >= 6
+    assert set(named) == {VERSION}
+
+
+@pytest.mark.parametrize("name", ["prefect.yaml", "prefect.toml", "constraints.txt"])
+def test_a_clone_works_with_the_very_file_that_is_laid(name: str) -> None:
+    assert (ROOT / name).samefile(DEPLOY / name)
+
+
+def test_files_of_secrets_get_into_no_commit() -> None:
     assert {".env", "/ray-token"} <= set((ROOT / ".gitignore").read_text("utf-8").splitlines())

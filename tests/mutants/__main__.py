@@ -34,6 +34,8 @@ _COPIED = (
     "tests",
     "pyproject.toml",
     "prefect.yaml",
+    "prefect.toml",
+    "adhmr_engine.py",
     "docs",
     "README.md",
 )

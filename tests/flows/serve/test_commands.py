@@ -58,7 +58,7 @@ def test_what_can_not_be(
     assert said in ended.output
 
 
-def test_it_needs_the_projects_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_needs_a_folder_with_deployments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ended = CliRunner().invoke(app, ["start", "--folder", "served"])
     assert ended.exit_code == 2
