@@ -69,7 +69,7 @@ def test_each_limit_keeps_the_old_policy(name: str, values: tuple[float, float, 
 
 def test_the_limits_themselves_pass() -> None:
     edge = {"diversity": (0.75, 0.7, 0.8), "best_of_m_mpvpe": (1.0, 0.5, 1.5), "drift": (3.0, 2.0, 4.0)}
-    assert all_passed(gates_before_promotion(CONFIG, metrics(**edge), VALIDATION, SOURCE))
+    assert all_passed(gates_before_promotion(CONFIG, metrics(**edge), WILD_VALIDATION, SOURCE_TEST))
 
 
 def test_a_missing_number_is_not_a_pass() -> None:
