@@ -8,7 +8,7 @@ will finish is closed as abandoned: an event `closed` whose reason begins so, as
 
 import getpass
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,11 @@ class CampaignState:
         """The round that a run would work on: the open one, else a new one."""
         return self.round if self.is_open else self.round + 1
 
+    @property
+    def policies(self) -> list[str]:
+        """The policies that were current at some time, oldest first."""
+        return list(dict.fromkeys(event.policy for event in self.events if event.event in _CHANGES and event.policy))
+
     def decision(self, number: int) -> Event | None:
         """The event that decided the round (promoted or kept), or None."""
         return next((e for e in self.events if e.round == number and e.event in ("promoted", "kept")), None)
@@ -81,11 +86,11 @@ def state(store: Store, campaign: str) -> CampaignState:
     files = tuple(live_files(store, "rounds"))
     files_before, before = store.remembered.get(f"rounds {campaign}", (None, None))
     if before is not None and files == files_before:  # files never change
-        known: CampaignState = before
-        return known
-    found = _state(store, campaign, files)
-    store.remembered[f"rounds {campaign}"] = (files, found)
-    return found
+        unchanged: CampaignState = before
+        return unchanged
+    current = _state(store, campaign, files)
+    store.remembered[f"rounds {campaign}"] = (files, current)
+    return current
 
 
 def _state(store: Store, campaign: str, files: Sequence[DataFile]) -> CampaignState:
@@ -130,13 +135,11 @@ def first_policy(store: Store, campaign: str) -> str | None:
 
 def begin(store: Store, campaign: str, policy: str, why: str = "the campaign's first policy") -> bool:
     """Give a campaign its first policy; False (and no change) if it already has one."""
-    for _ in range(_ATTEMPTS):
-        seen = state(store, campaign)
-        if seen.policy is not None:
-            return False
-        if _append(store, seen, 0, "promoted", policy, why, None, {f"promotion:{campaign}": 1}):
-            return True
-    raise _contended(campaign)
+
+    def first(before: CampaignState) -> _Next | None:
+        return None if before.policy is not None else _Next(0, "promoted", policy, why, {f"promotion:{campaign}": 1})
+
+    return _append(store, campaign, first) is not None
 
 
 def open_round(store: Store, campaign: str, number: int, why: str = "") -> bool:
@@ -144,35 +147,35 @@ def open_round(store: Store, campaign: str, number: int, why: str = "") -> bool:
 
     Raises StoreError unless `number` follows the newest round and that one is closed.
     """
-    for _ in range(_ATTEMPTS):
-        seen = state(store, campaign)
-        if any(event.round == number and event.event == "opened" for event in seen.events):
-            return False
-        if seen.is_open:
+
+    def opening(before: CampaignState) -> _Next | None:
+        if any(event.round == number and event.event == "opened" for event in before.events):
+            return None
+        if before.is_open:
             raise StoreError(
-                f"Round {seen.round} of campaign {campaign} is still open; resume it before opening {number}."
+                f"Round {before.round} of campaign {campaign} is still open; resume it before opening {number}."
             )
-        if number != seen.round + 1:
+        if number != before.round + 1:
             raise StoreError(
-                f"Round {number} of campaign {campaign} can't be opened: the next one is {seen.round + 1}."
+                f"Round {number} of campaign {campaign} can't be opened: the next one is {before.round + 1}."
             )
-        if _append(store, seen, number, "opened", seen.policy, why, None, {f"round:{campaign}": number}):
-            return True
-    raise _contended(campaign)
+        return _Next(number, "opened", before.policy, why, {f"round:{campaign}": number})
+
+    return _append(store, campaign, opening) is not None
 
 
 def close_round(store: Store, campaign: str, number: int, why: str = "") -> bool:
     """Close an open round; False if it is closed already. StoreError if it was never opened."""
-    for _ in range(_ATTEMPTS):
-        seen = state(store, campaign)
-        named = {event.event for event in seen.events if event.round == number}
-        if "closed" in named:
-            return False
-        if "opened" not in named:
+
+    def closing(before: CampaignState) -> _Next | None:
+        events = {event.event for event in before.events if event.round == number}
+        if "closed" in events:
+            return None
+        if "opened" not in events:
             raise StoreError(f"Round {number} of campaign {campaign} was never opened, so it can't be closed.")
-        if _append(store, seen, number, "closed", seen.policy, why, None, {f"closing:{campaign}": number}):
-            return True
-    raise _contended(campaign)
+        return _Next(number, "closed", before.policy, why, {f"closing:{campaign}": number})
+
+    return _append(store, campaign, closing) is not None
 
 
 def abandon(store: Store, campaign: str, why: str) -> int:
@@ -180,97 +183,108 @@ def abandon(store: Store, campaign: str, why: str) -> int:
 
     What its stages have made stays. StoreError if no round is open.
     """
-    for _ in range(_ATTEMPTS):
-        seen = state(store, campaign)
-        if not seen.is_open:
+
+    def closing(before: CampaignState) -> _Next:
+        if not before.is_open:
             raise StoreError(f"No round of campaign {campaign} is open.")
-        claims = {f"closing:{campaign}": seen.round}
-        if _append(store, seen, seen.round, "closed", seen.policy, f"{_ABANDONED}{why}", None, claims):
-            return seen.round
-    raise _contended(campaign)
+        claims = {f"closing:{campaign}": before.round}
+        return _Next(before.round, "closed", before.policy, f"{_ABANDONED}{why}", claims)
+
+    written = _append(store, campaign, closing)
+    assert written is not None
+    return written.round
 
 
 def promote(store: Store, campaign: str, number: int, policy: str, why: str, stage_key: str | None = None) -> bool:
     """Make `policy` current, as the outcome of round `number`; False if that round is already decided.
 
-    StoreError if somebody has abandoned it.
+    StoreError if it was abandoned.
     """
-    for _ in range(_ATTEMPTS):
-        seen = state(store, campaign)
-        if _is_settled(seen, number):
-            return False
-        if _append(store, seen, number, "promoted", policy, why, stage_key, _promotion(seen)):
-            return True
-    raise _contended(campaign)
+
+    def promotion(before: CampaignState) -> _Next | None:
+        claims = _promotion(before)
+        return None if _is_settled(before, number) else _Next(number, "promoted", policy, why, claims, stage_key)
+
+    return _append(store, campaign, promotion) is not None
 
 
 def keep(store: Store, campaign: str, number: int, why: str, stage_key: str | None = None) -> bool:
     """Record that round `number` leaves the policy as it is; False and StoreError as `promote`."""
-    for _ in range(_ATTEMPTS):
-        seen = state(store, campaign)
-        if _is_settled(seen, number):
-            return False
-        if _append(store, seen, number, "kept", seen.policy, why, stage_key, {}):
-            return True
-    raise _contended(campaign)
+
+    def keeping(before: CampaignState) -> _Next | None:
+        return None if _is_settled(before, number) else _Next(number, "kept", before.policy, why, {}, stage_key)
+
+    return _append(store, campaign, keeping) is not None
 
 
 def roll_back(store: Store, campaign: str, policy: str, why: str) -> bool:
     """Make an earlier policy of the campaign current again; False if it is current. StoreError if it never was."""
-    for _ in range(_ATTEMPTS):
-        seen = state(store, campaign)
-        known = [event.policy for event in seen.events if event.event in _CHANGES]
-        if policy not in known:
-            listed = ", ".join(dict.fromkeys(digest[:12] for digest in known if digest)) or "none"
+
+    def rolling_back(before: CampaignState) -> _Next | None:
+        if policy not in before.policies:
+            listed = ", ".join(digest[:12] for digest in before.policies) or "none"
             raise StoreError(f"{policy[:12]} was never the policy of campaign {campaign}; those that were: {listed}.")
-        if seen.policy == policy:
-            return False
-        if _append(store, seen, seen.round, "rolled_back", policy, why, None, _promotion(seen)):
-            return True
-    raise _contended(campaign)
+        if before.policy == policy:
+            return None
+        return _Next(before.round, "rolled_back", policy, why, _promotion(before))
+
+    return _append(store, campaign, rolling_back) is not None
 
 
-def _is_settled(seen: CampaignState, number: int) -> bool:
-    if seen.decision(number) is not None:
+def _is_settled(before: CampaignState, number: int) -> bool:
+    if before.decision(number) is not None:
         return True
-    why = seen.abandoned(number)
+    why = before.abandoned(number)
     if why is not None:
         raise StoreError(
-            f"Round {number} of campaign {seen.campaign} was abandoned meanwhile ({why}): it decides nothing."
+            f"Round {number} of campaign {before.campaign} was abandoned meanwhile ({why}): it decides nothing."
         )
     return False
 
 
-def _promotion(seen: CampaignState) -> dict[str, int]:
-    return {f"promotion:{seen.campaign}": 1 + sum(event.event in _CHANGES for event in seen.events)}
+def _promotion(before: CampaignState) -> dict[str, int]:
+    return {f"promotion:{before.campaign}": 1 + sum(event.event in _CHANGES for event in before.events)}
 
 
-def _append(
-    store: Store,
-    seen: CampaignState,
-    number: int,
-    event: str,
-    policy: str | None,
-    why: str,
-    stage_key: str | None,
-    claims: dict[str, int],
-) -> bool:
-    """True if the event is written; False if another took its place in the log: the caller looks again."""
-    sequence = 1 + max((event.sequence for event in seen.events), default=0)
-    row = {
-        "campaign": seen.campaign,
-        "round": number,
-        "sequence": sequence,
-        "event": event,
-        "policy": policy,
-        "previous": seen.policy,
-        "who": f"{_user()}@{socket.gethostname()}",
-        "at": now(),
-        "why": why,
-        "stage_key": stage_key,
-    }
-    claims = {**claims, f"log:{seen.campaign}": sequence}
-    return append_row(store, "rounds", row, claims, note=f"{seen.campaign} {number} {event}")
+@dataclass(frozen=True)
+class _Next:
+    """An event that is to follow, and what it claims besides the next position in the campaign's log."""
+
+    round: int
+    event: str
+    policy: str | None
+    why: str
+    claims: dict[str, int]
+    stage_key: str | None = None
+
+
+def _append(store: Store, campaign: str, follow: Callable[[CampaignState], _Next | None]) -> _Next | None:
+    """Write the event that `follow` makes of the campaign's state, and give it; None, unwritten, where that is None.
+
+    `follow` is asked again where another event took its place in the log.
+    """
+    for _ in range(_ATTEMPTS):
+        before = state(store, campaign)
+        event = follow(before)
+        if event is None:
+            return None
+        sequence = 1 + max((earlier.sequence for earlier in before.events), default=0)
+        row = {
+            "campaign": campaign,
+            "round": event.round,
+            "sequence": sequence,
+            "event": event.event,
+            "policy": event.policy,
+            "previous": before.policy,
+            "who": f"{_user()}@{socket.gethostname()}",
+            "at": now(),
+            "why": event.why,
+            "stage_key": event.stage_key,
+        }
+        claims = {**event.claims, f"log:{campaign}": sequence}
+        if append_row(store, "rounds", row, claims, note=f"{campaign} {event.round} {event.event}"):
+            return event
+    raise StoreError(f"Campaign {campaign}: other processes kept writing to its log; try again.")
 
 
 def _user() -> str:
@@ -278,7 +292,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in many containers
         return "unknown"
-
-
-def _contended(campaign: str) -> StoreError:
-    return StoreError(f"Campaign {campaign}: other processes kept writing to its log; try again.")

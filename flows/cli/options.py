@@ -11,14 +11,14 @@ from flows.process.quiet import quiet_start
 from schemas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from infra.store import Store
     from schemas.config.engine import EngineConfig
 
 
-def _tell_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(asked: bool) -> None:
+    if asked:
         from importlib.metadata import version
 
         typer.echo(f"adhmr-engine {version('adhmr-engine')}")
@@ -26,7 +26,7 @@ def _tell_version(wanted: bool) -> None:
 
 
 VersionOption = Annotated[
-    bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and exit.")
+    bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
 ]
 StoreOption = Annotated[
     str | None,
@@ -55,6 +55,22 @@ SeedOption = Annotated[int, typer.Option("--seed", envvar="ADHMR_SEED", min=0, h
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", envvar="ADHMR_SET", help="Change a configuration field: align.beta=10"),
+]
+ImagesOption = Annotated[str | None, typer.Option("--images", help="Folder of your own photographs.")]
+BoxesOption = Annotated[
+    str | None,
+    typer.Option("--boxes", help="Table of the people in them: path, x, y, w, h (CSV, Parquet, JSON)."),
+]
+LabelsOption = Annotated[
+    str | None, typer.Option("--labels", help="Parquet table of pseudo-labels to clean, instead of the policy's own.")
+]
+SwapOption = Annotated[
+    float | None,
+    typer.Option("--swap-share", min=0, max=1, help="Swap this share of the pseudo-labels, to measure the filter."),
+]
+FollowOption = Annotated[
+    str | None,
+    typer.Option("--follow-links", metavar="DIR", help="Follow links of pictures and folders that stay within DIR."),
 ]
 
 
@@ -94,7 +110,7 @@ def early_checks(
     boxes: str | None = None,
     labels: str | None = None,
 ) -> None:
-    """Say what is wrong with configuration, store, what is given, machine and timing before anything slow begins."""
+    """Check configuration, machine, store, lease and the user's files before anything slow begins."""
     quiet_start()
     config = configured(profile, campaign, seed, fields)
     from flows.run.lease import refuse_if_busy
@@ -121,32 +137,35 @@ def campaign_to_read(store: Store, named: str | None, usual: str) -> str:
     from infra.rounds import campaigns
 
     names = campaigns(store)
+    return usual if named is None and (usual in names or not names) else named_or_only(named, names)
+
+
+def named_or_only(named: str | None, names: Sequence[str]) -> str:
+    """The name that is given, else the only one there is. DataError for an unknown one, ConfigError for several."""
     if named is not None:
         check_campaign(named, names)
         return named
-    if usual in names or not names:
-        return usual
     if len(names) > 1:
         raise ConfigError(f"There are {len(names)} campaigns ({', '.join(names)}): say which with --campaign.")
     return names[0]
 
 
 def check_campaign(named: str, names: Collection[str]) -> None:
-    """Raise DataError, which lists those that there are, for a name that no campaign has."""
+    """Raise DataError, which lists all campaigns, for a name that none has."""
     if named not in names:
         listed = f"there are: {', '.join(sorted(names))}" if names else "none has begun: `adhmr run` begins one"
         raise DataError(f"There is no campaign {named}; {listed}.")
 
 
 def open_store(store: str | None) -> Store:
-    """A store that is there. Raises StoreError where it isn't."""
+    """The store, to be read. StoreError where there is none."""
     from infra.store import Store as Opener
 
     return Opener.open(store, create=False)
 
 
 def writable_store(store: str | None) -> Store:
-    """A store that is there and that this user may write to. Raises StoreError where one of the two isn't so."""
+    """The store, to be written to. StoreError where there is none, or this user may not write to it."""
     from infra.store import Store as Opener
 
     open_store(store)  # to make one is not for commands that need what is in it

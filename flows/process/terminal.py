@@ -6,6 +6,7 @@ from typing import Any
 import rich.markup
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 
 from flows.process.visible import visible
 
@@ -24,3 +25,11 @@ class TextConsole(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=visible(segment.text, keep="\n"))
+
+
+def plain_table(*titles: str, header_style: str = "dim") -> Table:
+    """A table without lines whose cells, texts of rich's markup, are folded where they are too wide."""
+    table = Table(box=None, pad_edge=False, header_style=header_style)
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table

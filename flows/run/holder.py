@@ -1,4 +1,4 @@
-"""Who holds a lease: what tells it apart from others, whether it lives and gets on, and how that is told to people."""
+"""Who holds a lease: what tells it apart from others, whether it lives and gets on, and a description for people."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ from infra.processes import birth
 STALE_SECONDS = 90.0
 """A lease without a heartbeat for so long belongs to nobody; clocks of machines may differ by some of it."""
 STILL_SECONDS = 600.0
-"""A holder that got nothing done for so long is told as one that may hang."""
+"""A holder that got nothing done for so long is described as one that may hang."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Holder:
         """Whether it got nothing done for so long that it may hang."""
         return bool(self.progress) and now - self.progress > STILL_SECONDS
 
-    def told(self, now: float) -> str:
+    def described(self, now: float) -> str:
         """What it is, and how it gets on, for people."""
         who = f"{self.what}, process {self.pid} on {self.host}"
         if not self.progress:

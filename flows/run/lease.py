@@ -65,7 +65,7 @@ class Lease:
         if found is not None and found[0] == self._number and found[1].token == self.holder.token:
             return
         self._store.check_is_there()
-        by = f" by {found[1].told(time.time())}" if found is not None and found[1].pid else ""
+        by = f" by {found[1].described(time.time())}" if found is not None and found[1].pid else ""
         raise LostLeaseError(
             f"Campaign {self._campaign} was taken over{by}: this run had been without a sign of life. It stops here; "
             "what it finished stays."
@@ -182,7 +182,7 @@ def _refuse(campaign: str, other: Holder | None) -> None:
     now = time.time()
     still = other.is_still(now)
     cure = other.cure() if still else "Wait until that run has ended, or choose another --campaign."
-    raise BusyError(f"Campaign {campaign} is being worked on: {other.told(now)}. {cure}", (other.token, still))
+    raise BusyError(f"Campaign {campaign} is being worked on: {other.described(now)}. {cure}", (other.token, still))
 
 
 def _living(store: Store, campaign: str, newest: tuple[int, Holder] | None) -> Holder | None:

@@ -10,6 +10,8 @@ FOLDER_VARIABLE, DEFAULT_FOLDER = "ADHMR_SERVE", "./adhmr-serve"
 PREFECT, RAY, WORKER = "prefect", "ray", "worker"
 POOL = "adhmr"
 DEFAULT_PORT = 4200
+LOGIN_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
+"""name:password of a Prefect server, in the environment of the server."""
 
 
 def services_here() -> Services:

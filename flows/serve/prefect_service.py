@@ -9,8 +9,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
-from flows.serve.place import POOL, PREFECT, login, login_file
-from flows.serve.server import LOGIN_VARIABLE
+from flows.serve.place import LOGIN_VARIABLE, POOL, PREFECT, login, login_file
 from infra.private import write_secret
 from infra.services import LOOPBACK, ServiceError, Services
 

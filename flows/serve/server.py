@@ -12,10 +12,10 @@ import typer
 
 from flows.process.errors import clear_errors
 from flows.serve.guard import Guard, origins_of, own_hosts
+from flows.serve.place import LOGIN_VARIABLE
 from infra.services import LOOPBACK
 from schemas.errors import ConfigError
 
-LOGIN_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
 _ORIGINS_VARIABLE = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
 _ANYBODY = "*"
 

@@ -25,7 +25,7 @@ from typing import NoReturn
 
 from flows.process.errors import WHERE_IT_STANDS, LostServerError
 from flows.serve.address import look_past_socks, why_it_does_not_answer
-from flows.serve.server import LOGIN_VARIABLE
+from flows.serve.place import LOGIN_VARIABLE
 from infra.services import LOOPBACK, past_proxies
 from schemas.errors import ConfigError, EngineError
 

@@ -15,7 +15,7 @@ import pytest
 from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner, Result
 
-import flows.cli.data
+import flows.cli.commands.data
 import flows.run.session
 from flows.cli.main import app
 from infra.stages import records
@@ -44,7 +44,7 @@ def harness() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
-    monkeypatch.setattr(flows.cli.data, "begin_server", lambda: lambda: None)
+    monkeypatch.setattr(flows.cli.commands.data, "begin_server", lambda: lambda: None)
     monkeypatch.setenv("ADHMR_STORE", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
 
@@ -315,5 +315,5 @@ def test_exports_that_make_no_sense(store: Store) -> None:
 
 def test_help_names_every_format() -> None:
     text = " ".join(call("ingest --help").stdout.split())
-    assert flows.cli.data.FORMATS.split(", ") == sorted(FORMATS)
+    assert flows.cli.commands.data.FORMATS.split(", ") == sorted(FORMATS)
     assert "Take your own data into the store" in text

@@ -177,12 +177,20 @@ def test_set_takes_a_value_and_the_plan_says_what_it_does_not_know(tmp_path: Pat
     assert not (tmp_path / "none").exists()
 
 
+def test_an_unknown_command_is_refused_with_the_one_that_was_meant() -> None:
+    answer = call("evalute")
+    assert answer.exit_code == 2
+    assert "No such command 'evalute'. Did you mean 'evaluate'" in " ".join(answer.output.split())
+
+
 @pytest.mark.slow
 def test_light_commands_import_nothing_heavy(store: Store) -> None:
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom flows.cli.main import app\n"
-        f"for words in (['--help'], ['rounds', '--store', {store.url!r}]):\n"
-        "    assert CliRunner().invoke(app, words).exit_code == 0\n"
+        f"assert CliRunner().invoke(app, ['rounds', '--store', {store.url!r}]).exit_code == 0\n"
+        "commands = {name for name in sys.modules if name.startswith('flows.cli.commands.')}\n"
+        "assert commands == {'flows.cli.commands.operate'}, commands\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
         "heavy = {'torch', 'ray', 'prefect', 'matplotlib', 'duckdb'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

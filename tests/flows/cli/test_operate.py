@@ -265,7 +265,7 @@ def test_repair_says_what_it_did_and_what_is_left(lived: Store) -> None:
 def test_status_of_a_store_at_rest(lived: Store) -> None:
     said = call("status", "--store", lived.url)
     assert said.exit_code == 0, said.output
-    assert f"c: round 2 is closed; policy {SECOND[:12]} is current; nobody is at work" in said.output
+    assert f"c: round 2 is closed; policy {SECOND[:12]} is current; no run is at work" in said.output
     assert "no unfinished stages" in said.output
     assert "No Prefect server is named" in said.output
     assert "No campaign has begun" in call("status", "--store", _other(lived).url).output
@@ -284,10 +284,10 @@ def test_status_of_a_round_at_work(lived: Store) -> None:
     (line,) = (line for line in said.splitlines() if spec.key[:12] in line)
     for word in ("score", "c", "3", "1 of 3 shards", "ago"):
         assert word in line
-    assert "Nobody is at work on them" not in said
+    assert "No run is at work on them" not in said
     left = call("status", "--store", lived.url).output
-    assert "nobody is at work, the next run goes on with it" in left
-    assert "Nobody is at work on them" in left
+    assert "no run is at work, the next run goes on with it" in left
+    assert "No run is at work on them" in left
 
 
 def test_status_counts_the_steps_of_a_training(lived: Store) -> None:

@@ -9,7 +9,7 @@ import pytest
 from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner, Result
 
-import flows.cli.published
+import flows.cli.commands.evaluate
 import flows.run.session
 from flows.cli.main import app
 from flows.evaluate_published import ingested, order_of, target_of
@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def here(made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
-    monkeypatch.setattr(flows.cli.published, "begin_server", lambda: lambda: None)
+    monkeypatch.setattr(flows.cli.commands.evaluate, "begin_server", lambda: lambda: None)
     folder = tmp_path / "here"
     shutil.copytree(made, folder)
     monkeypatch.setenv("ADHMR_STORE", str(folder / "store"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from flows.cli.show import print_rows
+from flows.cli.show.rows import print_rows
 from infra.delta_log import first_entry, log_entry
 from infra.store import Store
 from infra.tables import live_files

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from rich.table import Table
 from typer.testing import CliRunner
 
-from flows.cli import show
 from flows.cli.main import app
+from flows.cli.show.findings import print_finding
+from flows.cli.show.rows import print_rows
 from flows.doctor.machine import Finding
 from flows.process.errors import clear_errors
 from flows.process.quiet import plain_run_errors
@@ -85,8 +86,8 @@ def test_styles_and_bars_still_work() -> None:
 
 def test_answers_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     rows = pa.table({f"a{TITLE}": [TITLE, None], "list": [[TITLE], []]})
-    show.print_rows(rows)
-    show.print_finding(Finding("data", "note", f"file {TITLE}"))
+    print_rows(rows)
+    print_finding(Finding("data", "note", f"file {TITLE}"))
     with pytest.raises(SystemExit), clear_errors():
         raise DataError(f"no picture in {TITLE}")
     out, err = capsys.readouterr()
@@ -99,7 +100,7 @@ def test_csv_is_shown_to_people_and_handed_to_files(monkeypatch: pytest.MonkeyPa
     rows = pa.table({"a": [TITLE]})
     for out, written in ((Terminal(), f'"a"\n"{SHOWN}"\n'), (io.TextIOWrapper(io.BytesIO()), f'"a"\n"{TITLE}"\n')):
         monkeypatch.setattr(sys, "stdout", out)
-        show.print_rows(rows, as_csv=True)
+        print_rows(rows, as_csv=True)
         out.flush()
         assert out.buffer.getvalue().decode() == written  # type: ignore[attr-defined]
 
@@ -136,7 +137,7 @@ def test_what_prefect_logs() -> None:
 
 @pytest.mark.slow
 def test_a_defects_traceback() -> None:
-    script = f"import flows.cli.main\ndef app(): raise ValueError({TITLE!r})\nflows.cli.app = app\nflows.cli.main()"
+    script = f"from flows.cli import main\ndef app(): raise ValueError({TITLE!r})\nmain.app = app\nmain.main()"
     ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert ended.stderr.startswith("Traceback")

@@ -1,4 +1,4 @@
-"""How `adhmr status` and `adhmr rounds` look."""
+"""What `adhmr status` and `adhmr rounds` print."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from flows.cli.show import console
-from flows.process.terminal import escape
+from flows.process.terminal import TextConsole, escape, plain_table
 from flows.progress.pace import clock_time
 from schemas.splits import SOURCE_TEST, WILD_TEST
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from flows.cli.lineage import Step
     from flows.cli.status import Campaign, Status
     from infra.begun import Unfinished
@@ -22,41 +23,55 @@ if TYPE_CHECKING:
 _TITLES = {"zero_noise_mpvpe": "zero-\nnoise", "best_of_m_mpvpe": "best\nof M", "diversity": "diver-\nsity"}
 
 
-def print_status(found: Status) -> None:
+def print_status(status: Status) -> None:
     """What runs now."""
-    out = console()
-    if not found.campaigns:
+    out = TextConsole()
+    if not status.campaigns:
         out.print("No campaign has begun: `adhmr run` begins one.")
-    for campaign in found.campaigns:
-        out.print(f"[bold]{escape(campaign.name)}[/bold]: {escape(_stands(campaign))}", soft_wrap=True)
-    if found.stages:
-        held = any(campaign.holder for campaign in found.campaigns)
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for title in ("unfinished stage", "campaign", "round", "done", "begun", "last heard of", "key"):
-            table.add_column(title, overflow="fold")
-        for one in found.stages:
-            table.add_row(*(escape(cell) for cell in _stage(one)))
+    for campaign in status.campaigns:
+        out.print(f"[bold]{escape(campaign.name)}[/bold]: {escape(_campaign(campaign))}", soft_wrap=True)
+    if status.stages:
+        table = plain_table("unfinished stage", "campaign", "round", "done", "begun", "last heard of", "key")
+        for stage in status.stages:
+            table.add_row(*map(escape, _stage(stage)))
         out.print(table)
-        if not held:
-            out.print("Nobody is at work on them: the next run with the same settings goes on where they are.")
+        if not any(campaign.holder for campaign in status.campaigns):
+            out.print("No run is at work on them: the next run with the same settings goes on where they are.")
     else:
         out.print("no unfinished stages")
-    if found.server is None:
+    if status.server is None:
         out.print("No Prefect server is named (PREFECT_API_URL): its runs are not shown.", soft_wrap=True)
-    elif found.problem:
-        out.print(f"Prefect at {escape(found.server)} does not answer: {escape(found.problem)}", soft_wrap=True)
+    elif status.problem:
+        out.print(f"Prefect at {escape(status.server)} does not answer: {escape(status.problem)}", soft_wrap=True)
     else:
-        out.print(f"Prefect at {escape(found.server)}: {len(found.runs) or 'no'} flow runs at work", soft_wrap=True)
-        for run in found.runs:
+        out.print(f"Prefect at {escape(status.server)}: {len(status.runs) or 'no'} flow runs at work", soft_wrap=True)
+        for run in status.runs:
             since = f", for {_age(run.since)}" if run.since else ""
             out.print(f"  {escape(run.flow)}: {escape(run.name)}, {escape(run.state)}{since}", soft_wrap=True)
+
+
+def print_history(rows: pa.Table, earlier: int = 0) -> None:
+    """The log of one or all campaigns, and how many rounds before these are not shown."""
+    out = TextConsole()
+    if rows.num_rows == 0:
+        out.print("No campaign has begun: `adhmr run` begins one.")
+        return
+    table = plain_table("campaign", "round", "event", "current policy", "when", "who", "why", header_style="bold")
+    for row in rows.to_pylist():
+        when, policy = f"{row['at']:%Y-%m-%d %H:%M}", (row["policy"] or "")[:12]
+        table.add_row(
+            row["campaign"], str(row["round"]), row["event"], policy, when, escape(row["who"]), escape(row["why"])
+        )
+    out.print(table)
+    if earlier:
+        out.print(f"{earlier} earlier rounds are not shown: give a greater --last.")
 
 
 def print_lineage(steps: list[Step]) -> None:
     """What each decided round trained and how it measured, campaign by campaign; it fits into 80 columns."""
     if not steps:
         return
-    out = console()
+    out = TextConsole()
     measured_on = f"MPVPE and diversity on {WILD_TEST}, drift on {SOURCE_TEST}"
     out.print(f"\nChanges against the policy before, in % ({measured_on}):")
     for campaign, rounds in groupby(steps, key=lambda step: step.campaign):
@@ -88,7 +103,7 @@ def _change(value: float | None) -> str:
     return "" if value is None else f"{value:+.1f}".replace("-", "\u2212")
 
 
-def _stands(campaign: Campaign) -> str:
+def _campaign(campaign: Campaign) -> str:
     parts = []
     if campaign.is_open:
         since = f" for {_age(campaign.opened_at)}" if campaign.opened_at else ""
@@ -102,24 +117,24 @@ def _stands(campaign: Campaign) -> str:
     parts.append(f"policy {campaign.policy[:12]} is current" if campaign.policy else "no policy yet")
     holder = campaign.holder
     if holder is None:
-        parts.append("nobody is at work" + (", the next run goes on with it" if campaign.is_open else ""))
+        parts.append("no run is at work" + (", the next run goes on with it" if campaign.is_open else ""))
     else:
         now = time.time()
-        parts.append(f"at work: {holder.told(now)}, heard of {campaign.heard:.0f} s ago")
+        parts.append(f"at work: {holder.described(now)}, heard of {campaign.heard:.0f} s ago")
         if holder.is_still(now):
             parts.append(holder.cure())
     return "; ".join(parts)
 
 
-def _stage(one: Unfinished) -> tuple[str, ...]:
-    begun = one.begun
+def _stage(stage: Unfinished) -> tuple[str, ...]:
+    begun = stage.begun
     return (
         begun.stage,
         begun.campaign or "",
         "" if begun.round is None else str(begun.round),
-        f"{one.done} of {begun.total} {begun.unit}",
-        f"{_age(one.since)} ago",
-        f"{_age(one.last)} ago" if one.last else "nothing yet",
+        f"{stage.done} of {begun.total} {begun.unit}",
+        f"{_age(stage.since)} ago",
+        f"{_age(stage.last)} ago" if stage.last else "nothing yet",
         begun.stage_key[:12],
     )
 

@@ -1,4 +1,4 @@
-"""The commands that take data in and give it out again. `flows.cli.main` puts them among the others."""
+"""The commands that take data in and give it out again: ingest and export."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from flows.cli.options import (
     CampaignOption,
+    FollowOption,
     ProfileOption,
     SetOption,
     StoreOption,
@@ -26,12 +27,6 @@ from tasks.ingest import formats
 
 _FOLDERS = Path(formats.__path__[0]).glob("*/__init__.py")
 FORMATS = ", ".join(sorted(path.parent.name.replace("_", "-") for path in _FOLDERS))
-
-
-FollowOption = Annotated[
-    str | None,
-    typer.Option("--follow-links", metavar="DIR", help="Follow links of pictures and folders that stay within DIR."),
-]
 
 
 class Form(StrEnum):
@@ -117,7 +112,7 @@ def ingest(
 
 
 def _show(store: str | None, key: str) -> None:
-    from flows.cli.show_data import print_ingest
+    from flows.cli.show.stages import print_ingest
     from infra.views import write_views_sql
 
     opened = open_store(store)
@@ -146,5 +141,5 @@ def export(
     config = configured(profile, campaign, 0, {})
     from flows.cli.export import export as write
 
-    done = write(opened, form.value, target, config.campaign, pair_set, number, dataset, split)
-    typer.echo(str(done))
+    exported = write(opened, form.value, target, config.campaign, pair_set, number, dataset, split)
+    typer.echo(str(exported))

@@ -1,8 +1,8 @@
-"""What a person reads at the end of a round: headline with controls, verdict, where things are, what next."""
+"""What commands print at the end of a round: headline with controls, verdict, where things are, what next."""
 
-from rich.console import Console
 from rich.table import Table
 
+from flows.process.terminal import TextConsole
 from infra.store import Store
 from models.statistics import Interval
 from schemas.config.engine import EngineConfig
@@ -17,10 +17,11 @@ _LEFT_OUT = ("PA-MPJPE", "expected MPJPE", "selected MPJPE")
 """Endings of headline rows that only the page shows."""
 
 
-def print_summary(console: Console, store: Store, config: EngineConfig, facts: RoundFacts) -> None:
+def print_summary(store: Store, config: EngineConfig, facts: RoundFacts) -> None:
     """The round in one screen, from the tables. Errors and diversity in mm."""
-    found = measured.found_metrics(store, facts)
-    groups = measured.headline(found, facts, config)
+    console = TextConsole()
+    metrics = measured.found_metrics(store, facts)
+    groups = measured.headline(metrics, facts, config)
     console.print()
     console.print(f"[bold]{facts.title}[/bold] of campaign {facts.campaign}: {_outcome(facts)}")
     if groups:
@@ -29,7 +30,7 @@ def print_summary(console: Console, store: Store, config: EngineConfig, facts: R
             markup=False,
         )
         console.print(_table(groups, [control.name for control in measured.controls(facts, config)]))
-    for row in measured.scorer_rows(store, facts, config, found):
+    for row in measured.scorer_rows(store, facts, config, metrics):
         spread = format_span(row.low, row.high, row.unit)
         console.print(f"{row.name}: {format_quantity(row.value, row.unit)} {spread}", markup=False, soft_wrap=True)
     broken = [verdict for verdict in facts.verdicts if not verdict.passed]
@@ -44,7 +45,7 @@ def print_summary(console: Console, store: Store, config: EngineConfig, facts: R
 
 
 def what_next(facts: RoundFacts) -> str:
-    """What a person might do now."""
+    """The commands that may come next."""
     why = "" if facts.policy_after is not None else "see above and in the report why nothing was trained; then "
     return f"{why}`adhmr run` or `adhmr clean` for round {facts.number + 1}; `adhmr plan` says what it would reuse"
 

@@ -1,4 +1,4 @@
-"""The commands by which somebody looks after a store: what runs, what happened, and back to an earlier policy."""
+"""The commands that look after a store: status, rounds, rollback, close, repair and vacuum."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import StoreOption, check_campaign, open_store, writable_store
+from flows.cli.options import StoreOption, check_campaign, named_or_only, open_store, writable_store
 from flows.process.quiet import quiet_start
 from flows.process.visible import visible
 from schemas.errors import ConfigError, DataError
@@ -28,7 +28,7 @@ def status(store: StoreOption = None, campaign: OneOrAll = None) -> None:
     """What runs now: campaigns and who works on them, open rounds, unfinished stages, Prefect's flow runs."""
     quiet_start()
     opened = open_store(store)
-    from flows.cli.show_campaigns import print_status
+    from flows.cli.show.campaigns import print_status
     from flows.cli.status import status as look
 
     print_status(look(opened, campaign))
@@ -42,8 +42,7 @@ def rounds(
     """What happened to the campaigns: rounds opened, promoted, kept, closed; what each trained, and its figures."""
     opened = open_store(store)
     from flows.cli.lineage import lineage
-    from flows.cli.show import print_history
-    from flows.cli.show_campaigns import print_lineage
+    from flows.cli.show.campaigns import print_history, print_lineage
     from infra.rounds import campaigns, history
 
     if campaign is not None:
@@ -75,16 +74,15 @@ def rollback(
     from infra.rounds import roll_back, state
 
     name = _only_campaign(opened, campaign)
-    seen = state(opened, name)
-    known = [e.policy for e in seen.events if e.policy and e.event in ("promoted", "rolled_back")]
-    policy = _begins_with(to, list(dict.fromkeys(known)), name)
+    before = state(opened, name)
+    policy = _begins_with(to, before.policies, name)
     if not roll_back(opened, name, policy, why or "by hand"):
         typer.echo(visible(f"Policy {policy[:12]} is current in campaign {name} already: nothing was written."))
         return
-    before = f" instead of {seen.policy[:12]}" if seen.policy else ""
-    typer.echo(visible(f"Policy {policy[:12]} is current in campaign {name} now{before}."))
-    if seen.is_open:
-        typer.echo(f"Round {seen.round} is open: it began with another policy; if it promotes, that one is current.")
+    instead = f" instead of {before.policy[:12]}" if before.policy else ""
+    typer.echo(visible(f"Policy {policy[:12]} is current in campaign {name} now{instead}."))
+    if before.is_open:
+        typer.echo(f"Round {before.round} is open: it began with another policy; if it promotes, that one is current.")
 
 
 def repair(
@@ -94,13 +92,13 @@ def repair(
     """Mend what a loss of power or a lost file has left, as far as nothing has to be guessed; whole things stay as they
     are. What can't be mended is listed with its cure, and the exit code is 1 then."""
     opened = open_store(store)
-    from flows.cli.show import print_repairs
+    from flows.cli.show.findings import print_repairs
     from infra.repair import repair as mend
     from tasks.rows.models import put_damaged_aside
 
-    found = [*mend(opened, dry_run=dry_run), *put_damaged_aside(opened, dry_run=dry_run)]
-    print_repairs(found, dry_run)
-    if any(finding.outcome == "left" for finding in found):
+    findings = [*mend(opened, dry_run=dry_run), *put_damaged_aside(opened, dry_run=dry_run)]
+    print_repairs(findings, dry_run)
+    if any(finding.outcome == "left" for finding in findings):
         raise typer.Exit(1)
 
 
@@ -119,13 +117,28 @@ def close(
     name = _only_campaign(opened, campaign)
     refuse_if_busy(opened, name)
     number = abandon(opened, name, why.strip())
-    seen = state(opened, name)
-    decided = seen.decision(number)
-    told = f"; that it was {decided.event} stands" if decided else ""
-    current = f"policy {seen.policy[:12]} is current" if seen.policy else "there is no policy yet"
+    after = state(opened, name)
+    decision = after.decision(number)
+    decided = f"; that it was {decision.event} stands" if decision else ""
+    current = f"policy {after.policy[:12]} is current" if after.policy else "there is no policy yet"
     typer.echo(
-        f"Round {number} of campaign {name} is closed as abandoned{told}; {current}. Any kind of round may begin."
+        f"Round {number} of campaign {name} is closed as abandoned{decided}; {current}. Any kind of round may begin."
     )
+
+
+def vacuum(
+    store: StoreOption = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove them; without it they are only listed.")] = False,
+    grace_days: Annotated[float, typer.Option("--grace-days", min=0, help="Leave younger files alone.")] = 7.0,
+) -> None:
+    """Files that no table refers to and no run is working on."""
+    opened = open_store(store)
+    from datetime import timedelta
+
+    from flows.cli.show.findings import print_vacuum
+    from infra.vacuum import vacuum as sweep
+
+    print_vacuum(sweep(opened, grace=timedelta(days=grace_days), dry_run=not delete))
 
 
 def _only_campaign(store: Store, named: str | None) -> str:
@@ -135,12 +148,7 @@ def _only_campaign(store: Store, named: str | None) -> str:
     names = campaigns(store)
     if not names:
         raise DataError(f"No campaign has begun in {store.url}: `adhmr run` begins one.")
-    if named is not None:
-        check_campaign(named, names)
-        return named
-    if len(names) > 1:
-        raise ConfigError(f"There are {len(names)} campaigns ({', '.join(names)}): say which with --campaign.")
-    return names[0]
+    return named_or_only(named, names)
 
 
 def _begins_with(beginning: str, policies: list[str], campaign: str) -> str:

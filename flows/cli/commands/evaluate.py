@@ -1,0 +1,133 @@
+"""The commands that measure a model: evaluate, by the engine's own figures or as the papers do, and evaluate-scorer."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import (
+    CampaignOption,
+    ProfileOption,
+    SeedOption,
+    SetOption,
+    StoreOption,
+    changed_fields,
+    early_checks,
+    open_store,
+)
+from flows.serve.temporary_server import begin_server
+from schemas.errors import ConfigError, DataError
+from schemas.splits import WILD_TEST
+
+
+class Protocol(StrEnum):
+    """How a policy is measured, other than by the engine's own figures."""
+
+    published = "published"
+    published_3dpw = "published-3dpw"
+    published_human36m = "published-human36m"
+
+
+def evaluate(
+    store: StoreOption = None,
+    profile: ProfileOption = "tiny",
+    campaign: CampaignOption = None,
+    seed: SeedOption = 0,
+    changes: SetOption = None,
+    policy: Annotated[
+        str | None, typer.Option("--policy", help="Digest, or its beginning.", show_default="the current policy")
+    ] = None,
+    dataset: Annotated[str, typer.Option("--dataset", help="Data set to measure on.")] = WILD_TEST.dataset,
+    split: Annotated[str, typer.Option("--split", help="Its split.")] = WILD_TEST.split,
+    protocol: Annotated[
+        Protocol | None,
+        typer.Option("--protocol", help="As the papers measure; which alignment, goes by --data unless said."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="DATASET[/SPLIT]", help="Of --protocol: data set to measure on.")
+    ] = None,
+    hypotheses: Annotated[
+        int | None, typer.Option("--m", min=2, help="Of --protocol: hypotheses for each person.", show_default="100")
+    ] = None,
+    scorer: Annotated[
+        str | None, typer.Option("--scorer", metavar="FILE_OR_DIGEST", help="Of --protocol: the scorer that selects.")
+    ] = None,
+    body: Annotated[
+        str | None,
+        typer.Option("--body", metavar="DIR", help="Of --protocol: folder of body files.", show_default="profile's"),
+    ] = None,
+) -> None:
+    """Measure a policy on a labelled split; with --protocol as the papers do, and then --policy may be a file."""
+    for option, value in (("--data", data), ("--m", hypotheses), ("--scorer", scorer), ("--body", body)):
+        if protocol is None and value is not None:
+            raise ConfigError(f"{option} belongs to --protocol published; without it give --dataset and --split.")
+    if protocol is not None and data is None:
+        raise ConfigError("--protocol needs --data, such as --data 3dpw or --data 3dpw/test.")
+    fields = changed_fields(changes)
+    early_checks(store, profile, campaign, seed, fields)
+    if protocol is not None and data is not None:
+        _check_folder(body)
+        server_is_ready = begin_server()
+        from flows.evaluate_published import HYPOTHESES, evaluate_published
+
+        server_is_ready()
+        m = hypotheses or HYPOTHESES
+        key = evaluate_published(data, store, profile, campaign, seed, policy, scorer, m, protocol.value, body, fields)
+        _show_published(store, key)
+        return
+    from flows.run.early import check_evaluation
+
+    check_evaluation(open_store(store), policy, dataset, split)
+    server_is_ready = begin_server()
+    from flows.evaluate import evaluate as evaluate_flow
+
+    server_is_ready()
+    key = evaluate_flow(store, profile, campaign, seed, policy, dataset, split, fields)
+    from flows.cli.show.stages import print_evaluation
+
+    print_evaluation(open_store(store), key)
+
+
+def evaluate_scorer(
+    scorer: Annotated[str, typer.Option("--scorer", metavar="FILE_OR_DIGEST", help="A file, or of the store.")],
+    data: Annotated[str, typer.Option("--data", metavar="DATASET[/SPLIT]", help="Data set to measure on.")],
+    store: StoreOption = None,
+    profile: ProfileOption = "tiny",
+    campaign: CampaignOption = None,
+    seed: SeedOption = 0,
+    changes: SetOption = None,
+    hypotheses: Annotated[
+        int, typer.Option("--m", min=2, help="How often each label is noised; the first is the label itself.")
+    ] = 10,
+    body: Annotated[
+        str | None,
+        typer.Option("--body", metavar="DIR", help="Body files that labels are posed with.", show_default="profile's"),
+    ] = None,
+) -> None:
+    """Correlate a scorer's scores with errors: of ingested hypotheses that have some, or of noised labels."""
+    fields = changed_fields(changes)
+    early_checks(store, profile, campaign, seed, fields)
+    _check_folder(body)
+    server_is_ready = begin_server()
+    from flows.evaluate_published import evaluate_scorer as evaluate_scorer_flow
+
+    server_is_ready()
+    key = evaluate_scorer_flow(scorer, data, store, profile, campaign, seed, hypotheses, body, fields)
+    _show_published(store, key)
+
+
+def _check_folder(body: str | None) -> None:
+    if body is not None and not Path(body).expanduser().exists():
+        raise DataError(f"There is no folder of body files at {body}.")
+
+
+def _show_published(store: str | None, key: str) -> None:
+    from flows.cli.show.stages import print_published
+    from infra.views import write_views_sql
+
+    opened = open_store(store)
+    write_views_sql(opened)
+    print_published(opened, key)

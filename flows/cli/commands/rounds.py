@@ -1,0 +1,80 @@
+"""The commands that do a round: run (DPO) and clean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flows.cli.options import (
+    BoxesOption,
+    CampaignOption,
+    ImagesOption,
+    LabelsOption,
+    ProfileOption,
+    SeedOption,
+    SetOption,
+    StoreOption,
+    SwapOption,
+    changed_fields,
+    configured,
+    early_checks,
+    open_store,
+)
+from flows.serve.temporary_server import begin_server
+
+if TYPE_CHECKING:
+    from tasks.report.facts import RoundFacts
+
+
+def run(
+    store: StoreOption = None,
+    profile: ProfileOption = "tiny",
+    campaign: CampaignOption = None,
+    seed: SeedOption = 0,
+    changes: SetOption = None,
+    images: ImagesOption = None,
+    boxes: BoxesOption = None,
+) -> None:
+    """A whole DPO round. What is missing is made first, a killed round goes on, else the next one begins."""
+    fields = changed_fields(changes)
+    early_checks(store, profile, campaign, seed, fields, images, boxes)
+    server_is_ready = begin_server()
+    from flows.dpo_round import dpo_round
+    from flows.run.round_artifacts import facts_of
+
+    server_is_ready()
+    facts = facts_of(dpo_round, store, profile, campaign, seed, images, boxes, fields)
+    _summarise(store, profile, campaign, seed, fields, facts)
+
+
+def clean(
+    store: StoreOption = None,
+    profile: ProfileOption = "tiny",
+    campaign: CampaignOption = None,
+    seed: SeedOption = 0,
+    changes: SetOption = None,
+    images: ImagesOption = None,
+    boxes: BoxesOption = None,
+    labels: LabelsOption = None,
+    swap_share: SwapOption = None,
+) -> None:
+    """A cleaning round: pseudo-label, score, keep the best share, train on it, evaluate."""
+    fields = changed_fields(changes, swap_share)
+    early_checks(store, profile, campaign, seed, fields, images, boxes, labels)
+    server_is_ready = begin_server()
+    from flows.clean_round import clean_round
+    from flows.run.round_artifacts import facts_of
+
+    server_is_ready()
+    facts = facts_of(clean_round, store, profile, campaign, seed, images, boxes, labels, fields)
+    _summarise(store, profile, campaign, seed, fields, facts)
+
+
+def _summarise(
+    store: str | None, profile: str, campaign: str | None, seed: int, fields: dict[str, str], facts: RoundFacts
+) -> None:
+    from flows.cli.show.summary import print_summary
+    from infra.views import write_views_sql
+
+    opened = open_store(store)
+    write_views_sql(opened)
+    print_summary(opened, configured(profile, campaign, seed, fields), facts)

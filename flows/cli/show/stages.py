@@ -1,0 +1,82 @@
+"""What commands print of one stage: counts and failures of an ingest, figures of an evaluation."""
+
+from rich.table import Table
+
+from flows.process.terminal import TextConsole, escape
+from infra.stages import find
+from infra.store import Store
+from infra.views import query
+from models.statistics import bootstrap_mean
+from schemas.errors import DataError
+from tasks.compare import evaluation_table
+from tasks.report.page import format_quantity, format_span
+from tasks.rows.metrics import read_metrics
+
+_TABLES = ("images", "instances", "labels", "hypotheses", "errors", "scores", "pairs")
+
+
+def print_ingest(store: Store, key: str) -> None:
+    """Counts of an ingest, its failures by reason, and the query that lists them."""
+    record = find(store, key)
+    if record is None:
+        raise DataError(f"There is no finished stage {key} in {store.url}.")
+    out = TextConsole()
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(overflow="fold")
+    table.add_row("rows in", f"{record.units_in:,}", "")
+    for name in _TABLES:
+        if record.rows.get(name):
+            table.add_row(name, f"{record.rows[name]:,}", "")
+    for outcome, reason, count, example in _reasons(store, key):
+        table.add_row(outcome, f"{count:,}", escape(f"{reason}, such as {example}"))
+    out.print(table)
+    out.print(f"stage {record.stage} {key} of {escape(store.url)}", soft_wrap=True)
+    if record.tally.failed or record.tally.filtered:
+        sql = f"SELECT id, reason, detail FROM failures WHERE stage_key = '{key}'"
+        out.print(f'adhmr query "{sql}"', soft_wrap=True)
+
+
+def print_evaluation(store: Store, key: str) -> None:
+    """The figures of an evaluation by the engine's own protocol, in mm, with bootstrap intervals."""
+    out = TextConsole()
+    for target, evaluated in evaluation_table(store, key).items():
+        table = _figures(f"{target}, {len(evaluated.ids)} people")
+        for name, values in evaluated.figures().items():
+            mean = bootstrap_mean(values, resamples=1000)
+            table.add_row(name, format_quantity(mean.value, "mm"), escape(format_span(mean.low, mean.high, "mm")))
+        out.print(table)
+    out.print(f"evaluation {key}")
+
+
+def print_published(store: Store, key: str) -> None:
+    """The metrics of an evaluation by a published protocol, with intervals where they have one."""
+    metrics = read_metrics(store, key)
+    out = TextConsole()
+    for target, role in sorted({(metric.target, metric.role) for metric in metrics}):
+        rows = [metric for metric in metrics if (metric.target, metric.role) == (target, role)]
+        table = _figures(f"{target}, {max(metric.n for metric in rows)} people, {role}")
+        for metric in rows:
+            unit = "none" if metric.unit == "1" else metric.unit
+            span = format_span(metric.low, metric.high, unit)
+            table.add_row(metric.name, format_quantity(metric.value, unit), escape(span))
+        out.print(table)
+    out.print(f"evaluation {key}")
+
+
+def _figures(title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, header_style="dim")
+    for name in ("figure", "value", "95 % interval"):
+        table.add_column(name, justify="left" if name == "figure" else "right")
+    return table
+
+
+def _reasons(store: Store, key: str) -> list[tuple[str, str, int, str]]:
+    """Outcome, reason, count and an example, the most frequent first. `key` is a digest, so it can stand in SQL."""
+    rows = query(
+        store,
+        "SELECT outcome, reason, count(*) AS count, min(id) AS example FROM failures "
+        f"WHERE stage_key = '{key}' GROUP BY outcome, reason ORDER BY count DESC, reason",
+    ).to_pylist()
+    return [(row["outcome"], row["reason"], row["count"], row["example"]) for row in rows]
