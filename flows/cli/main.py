@@ -10,7 +10,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from flows.cli.options import VersionOption
+from flows.cli import options
 from flows.process.errors import clear_errors
 from flows.process.supervised import supervised
 from flows.process.surroundings import settle
@@ -74,7 +74,7 @@ app = typer.Typer(
 
 
 @app.callback()
-def _options(version: VersionOption = False) -> None: ...
+def _options(version: options.Version = False) -> None: ...
 
 
 def main() -> None:

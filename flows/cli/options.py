@@ -25,15 +25,15 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-VersionOption = Annotated[
+Version = Annotated[
     bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
 ]
-StoreOption = Annotated[
+StoreUrl = Annotated[
     str | None,
     typer.Option("--store", envvar="ADHMR_STORE", help="A path or s3:// URL.", show_default="./adhmr-store"),
 ]
-ProfileOption = Annotated[str, typer.Option("--profile", envvar="ADHMR_PROFILE", help="tiny, micro or paper.")]
-CampaignOption = Annotated[
+Profile = Annotated[str, typer.Option("--profile", envvar="ADHMR_PROFILE", help="tiny, micro or paper.")]
+Campaign = Annotated[
     str | None,
     typer.Option(
         "--campaign",
@@ -42,7 +42,7 @@ CampaignOption = Annotated[
         show_default="the profile's",
     ),
 ]
-ReadCampaignOption = Annotated[
+ReadCampaign = Annotated[
     str | None,
     typer.Option(
         "--campaign",
@@ -51,24 +51,24 @@ ReadCampaignOption = Annotated[
         show_default="the profile's, or the only one",
     ),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", envvar="ADHMR_SEED", min=0, help="Seed of all stages.")]
-SetOption = Annotated[
+Seed = Annotated[int, typer.Option("--seed", envvar="ADHMR_SEED", min=0, help="Seed of all stages.")]
+Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", envvar="ADHMR_SET", help="Change a configuration field: align.beta=10"),
 ]
-ImagesOption = Annotated[str | None, typer.Option("--images", help="Folder of your own photographs.")]
-BoxesOption = Annotated[
+Images = Annotated[str | None, typer.Option("--images", help="Folder of your own photographs.")]
+Boxes = Annotated[
     str | None,
     typer.Option("--boxes", help="Table of the people in them: path, x, y, w, h (CSV, Parquet, JSON)."),
 ]
-LabelsOption = Annotated[
+Labels = Annotated[
     str | None, typer.Option("--labels", help="Parquet table of pseudo-labels to clean, instead of the policy's own.")
 ]
-SwapOption = Annotated[
+SwapShare = Annotated[
     float | None,
     typer.Option("--swap-share", min=0, max=1, help="Swap this share of the pseudo-labels, to measure the filter."),
 ]
-FollowOption = Annotated[
+FollowLinks = Annotated[
     str | None,
     typer.Option("--follow-links", metavar="DIR", help="Follow links of pictures and folders that stay within DIR."),
 ]

@@ -1,7 +1,7 @@
 """doctor for checkpoints: what a file is, its parts and averages, whether it loads, and the profile that it fits."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,41 +125,19 @@ def _fitting(file: "PublishedFile") -> Finding:
 
 def _load(file: "PublishedFile") -> "Loaded":
     """Load into freshly made networks of the profile paper. DataError with the table if it does not fit."""
-    loaders: Mapping[str, Callable[[PublishedFile], Loaded]] = {
-        "hyponet": _load_policy,
-        "scorehypo_scorenet": _load_scorer,
-        "hmr_scorer": _load_scorer,
-        "smplerx": _start_encoder,
-        "vitpose": _start_encoder,
-        "hrnet": _start_condition,
-    }
-    return loaders[file.kind](file)
-
-
-def _load_policy(file: "PublishedFile") -> "Loaded":
-    from models.checkpoints import open_policy
-
-    return open_policy(file)[1]
-
-
-def _load_scorer(file: "PublishedFile") -> "Loaded":
-    from models.checkpoints import open_scorer
-
-    return open_scorer(file)[1]
-
-
-def _start_encoder(file: "PublishedFile") -> "Loaded":
-    from models.checkpoints import scorer_config, start_encoder
+    from models.checkpoints import open_policy, open_scorer, scorer_config, start_condition, start_encoder
+    from models.policy import Policy
     from models.vit import VIT_SIZES, VisionTransformer
 
-    return start_encoder(VisionTransformer(VIT_SIZES[scorer_config(file).condition.kind]), file)
-
-
-def _start_condition(file: "PublishedFile") -> "Loaded":
-    from models.checkpoints import start_condition
-    from models.policy import Policy
-
-    return start_condition(Policy(paper().policy).condition, file)
+    match file.kind:
+        case "hyponet":
+            return open_policy(file)[1]
+        case "scorehypo_scorenet" | "hmr_scorer":
+            return open_scorer(file)[1]
+        case "hrnet":
+            return start_condition(Policy(paper().policy).condition, file)
+        case "smplerx" | "vitpose":
+            return start_encoder(VisionTransformer(VIT_SIZES[scorer_config(file).condition.kind]), file)
 
 
 def file_size(path: Path) -> str:

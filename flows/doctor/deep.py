@@ -1,10 +1,10 @@
-"""doctor --deep: everything in a store is read, and compared with what was said of it."""
+"""doctor --deep: reads everything in a store, and compares it with what was recorded."""
 
 import os
 from collections.abc import Iterator
 
 from flows.doctor.machine import Finding
-from flows.run.lease import holder_of
+from flows.run.lease import holder_of, leased_campaigns
 from infra.deep import look_over
 from infra.store import DEFAULT_URL, VARIABLE, Store
 from infra.tables import read
@@ -28,24 +28,23 @@ def examine_deep(url: str | None) -> Iterator[Finding]:
 
 def _models(store: Store) -> Iterator[Finding]:
     try:
-        known = set(read(store, "models", columns=["digest"]).column("digest").to_pylist())
+        digests = set(read(store, "models", columns=["digest"]).column("digest").to_pylist())
     except EngineError as error:
         yield Finding("models", "problem", str(error))
         return
-    problems = [problem for digest in sorted(known) if (problem := damage_of_model(store, digest))]
+    problems = [problem for digest in sorted(digests) if (problem := damage_of_model(store, digest))]
     for problem in problems:
         yield Finding("models", "problem", problem)
     if not problems:
-        yield Finding("models", "good", f"{len(known)} files, each the model whose digest it is called by")
-    stray = sorted(set(store.whole_files("checkpoints")) - {model_path(digest) for digest in known})
+        yield Finding("models", "good", f"{len(digests)} files, each the model whose digest it is called by")
+    stray = sorted(set(store.whole_files("checkpoints")) - {model_path(digest) for digest in digests})
     if stray:
         text = f"{len(stray)} files that no finished stage made ({stray[0]}): of trainings that were not committed"
         yield Finding("models", "note", f"{text}, the next run takes them or leaves them.")
 
 
 def _leases(store: Store) -> Iterator[Finding]:
-    campaigns = {path.split("/")[1].removesuffix(".json") for path in store.whole_files("leases")}
-    for campaign in sorted(campaigns):
+    for campaign in sorted(leased_campaigns(store)):
         holder = holder_of(store, campaign)
         if holder is None:
             text = f"campaign {campaign}: the run that held it is dead; the next one takes it over, nothing to do"

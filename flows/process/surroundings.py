@@ -2,7 +2,7 @@
 
 Ray's sockets need short paths, Numba, Matplotlib and Prefect a place of their own to write to, the output signs that
 its encoding has. `settle` puts into the environment what they then find; it comes before they are imported, costs
-next to nothing, and never fails. What nobody but the person can put right is a problem, which `refuse` raises.
+next to nothing, and never fails. What the user alone can put right is a problem, which `refuse` raises.
 """
 
 import getpass
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from infra.private import is_private
 from schemas.errors import ConfigError
 
 RAY_FOLDER = "RAY_TMPDIR"
@@ -72,7 +73,7 @@ def look(environment: Mapping[str, str]) -> Iterator[Surrounding]:
     if not temporary.is_problem:
         yield _for_ray(environment, temporary.variables.get("TMPDIR") or tempfile.gettempdir())
         yield _home(environment)
-    yield _user(environment)
+    yield _user()
     yield _terminal()
 
 
@@ -144,7 +145,7 @@ def _home_folder(environment: Mapping[str, str]) -> Path | None:
         return None
 
 
-def _user(environment: Mapping[str, str]) -> Surrounding:
+def _user() -> Surrounding:
     try:
         return Surrounding("user", getpass.getuser())
     except (KeyError, OSError):
@@ -168,8 +169,8 @@ def _own_folder() -> Path:
     path = Path(tempfile.gettempdir()) / f"adhmr-{os.getuid()}"
     try:
         path.mkdir(mode=0o700, exist_ok=True)
-        found = path.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
+        status = path.lstat()
+        if stat.S_ISDIR(status.st_mode) and is_private(status):
             return path
     except OSError:
         pass

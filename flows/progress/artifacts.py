@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Protocol
 from uuid import UUID
 
@@ -25,14 +24,6 @@ REQUEST_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
 
 
-@dataclass(frozen=True)
-class RunIds:
-    """The Prefect run that a stage belongs to."""
-
-    flow_run: UUID | None
-    task_run: UUID | None
-
-
 class ArtifactWriter(Protocol):
     """Writes artifacts of one run. `percent` is 0 to 100, `text` a line of description. May raise anything."""
 
@@ -41,11 +32,12 @@ class ArtifactWriter(Protocol):
     def update(self, artifact: UUID, percent: float, text: str) -> None: ...
 
 
+@dataclass(frozen=True)
 class PrefectArtifacts:
-    """An `ArtifactWriter` that asks the Prefect API of the run it was made in."""
+    """An `ArtifactWriter` that asks the Prefect API, for a flow run or a task run of it."""
 
-    def __init__(self, run: RunIds) -> None:
-        self._run = run
+    flow_run: UUID | None
+    task_run: UUID | None
 
     def create(self, key: str, percent: float, text: str) -> UUID:
         from prefect.client.orchestration import get_client
@@ -56,8 +48,8 @@ class PrefectArtifacts:
             type="progress",
             data=percent,
             description=text,
-            flow_run_id=self._run.flow_run,
-            task_run_id=self._run.task_run,
+            flow_run_id=self.flow_run,
+            task_run_id=self.task_run,
         )
         with get_client(sync_client=True, httpx_settings={"timeout": REQUEST_SECONDS}) as client:
             return client.create_artifact(artifact).id
@@ -84,12 +76,12 @@ def artifacts_of_current_run() -> ArtifactWriter | None:
     from prefect.utilities.context import get_task_and_flow_run_ids  # here: importing Prefect takes seconds
 
     task_run, flow_run = get_task_and_flow_run_ids()
-    return PrefectArtifacts(RunIds(flow_run, task_run)) if flow_run or task_run else None
+    return PrefectArtifacts(flow_run, task_run) if flow_run or task_run else None
 
 
 @dataclass
 class _Stage:
-    """What is known of a running stage, and the artifact that shows it once it has been made."""
+    """A running stage, and the artifact that shows it once that is made."""
 
     key: str
     pace: Pace
@@ -188,9 +180,7 @@ class PrefectProgress:
     def __enter__(self) -> "PrefectProgress":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def _mirror(self) -> None:

@@ -1,13 +1,9 @@
-"""Progress for a person at a terminal: live bars where there is a terminal, a few plain lines where there is none.
-
-`ConsoleProgress` does both; `PrefectProgress` (offered here too) wraps any other and mirrors it into Prefect artifacts.
-"""
+"""Progress on the console: live bars where there is a terminal, a few plain lines where there is none."""
 
 import atexit
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
@@ -15,10 +11,7 @@ from rich.text import Text
 
 from flows.process.terminal import TextConsole
 from flows.process.visible import visible
-from flows.progress.artifacts import PrefectProgress
 from flows.progress.pace import Pace, clock_time
-
-__all__ = ["ConsoleProgress", "PatientConsole", "PrefectProgress", "clock_time", "describe"]
 
 
 class PatientConsole(TextConsole):
@@ -32,7 +25,7 @@ class PatientConsole(TextConsole):
 
 
 class ConsoleProgress:
-    """A `Progress` for people. Safe to call from several threads; methods return at once and don't raise.
+    """A `Progress` on a console. Safe to call from several threads; methods return at once and don't raise.
 
     On a terminal every running stage has a live bar with rate, time left and its last note. Elsewhere (a log file, a
     CI job) a stage prints a line when it begins, one at most every `interval` seconds, and one when it ends. Use it as
@@ -115,9 +108,7 @@ class ConsoleProgress:
     def __enter__(self) -> "ConsoleProgress":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def _task(self, stage: str) -> Task:
@@ -130,7 +121,7 @@ class ConsoleProgress:
 
 
 class _StateColumn(ProgressColumn):
-    """What a person asks first stands first: in 80 columns the end of it may have no room."""
+    """What is asked first comes first: in 80 columns the end of it may have no room."""
 
     def render(self, task: Task) -> Text:
         pace: Pace = task.fields["pace"]

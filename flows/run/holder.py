@@ -1,15 +1,12 @@
 """Who holds a lease: what tells it apart from others, whether it lives and gets on, and a description for people."""
 
-import os
-import socket
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from flows.progress.pace import clock_time
-from infra.at_work import place
-from infra.processes import birth
+from infra import at_work
 
 STALE_SECONDS = 90.0
 """A lease without a heartbeat for so long belongs to nobody; clocks of machines may differ by some of it."""
@@ -19,10 +16,11 @@ STILL_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lease, when it was last alive (`beat`), and when it last got something done, in which stage.
+    """Who holds a lease, when it was last alive (`beat`), and when it last got something done (`progress`), in which
+    stage; times in UNIX seconds.
 
     `place` tells apart machines and containers of the same name; `born` process ids used twice. `progress` is 0 for
-    runs of older code, which didn't tell.
+    runs of older code, which did not record it.
     """
 
     token: str
@@ -35,24 +33,18 @@ class Holder:
     stage: str = ""
     progress: float = 0.0
 
-    @property
-    def is_here(self) -> bool:
-        """Whether its process can be seen from here."""
-        return (self.host, self.place) == (socket.gethostname(), place())
-
     def is_alive(self, now: float) -> bool:
         """Whether it must be respected: by its process where that can be seen from here, else by its heartbeat."""
-        if self.is_here:
-            return birth(self.pid) == self.born
+        alive = at_work.lives_here(asdict(self))
         # nor is a beat of tomorrow a sign of life: its clock was wrong, and is wrong no more or somewhere else
-        return abs(now - self.beat) < STALE_SECONDS
+        return alive if alive is not None else abs(now - self.beat) < STALE_SECONDS
 
     def is_still(self, now: float) -> bool:
         """Whether it got nothing done for so long that it may hang."""
         return bool(self.progress) and now - self.progress > STILL_SECONDS
 
     def described(self, now: float) -> str:
-        """What it is, and how it gets on, for people."""
+        """What it is, and how it gets on, for messages."""
         who = f"{self.what}, process {self.pid} on {self.host}"
         if not self.progress:
             return who
@@ -64,13 +56,11 @@ class Holder:
 
     def cure(self) -> str:
         """How to end it, where it hangs."""
-        where = "" if self.is_here else f" on {self.host}"
+        where = f" on {self.host}" if at_work.lives_here(asdict(self)) is None else ""
         return f"If it hangs, end it with `kill {self.pid}`{where} and run again: what is finished stays."
 
 
 def this_process(what: str) -> Holder:
     """This process as a holder, from now on."""
-    pid, now = os.getpid(), time.time()
-    born = birth(pid)
-    assert born is not None
-    return Holder(uuid.uuid4().hex, socket.gethostname(), place(), pid, born, now, what, "", now)
+    now = time.time()
+    return Holder(token=uuid.uuid4().hex, beat=now, what=what, progress=now, **at_work.this_process())

@@ -1,7 +1,7 @@
 """A round in Prefect's user interface: its run's name and final state, and artifacts that show what came of it.
 
-All of it is for people who look: a Prefect server that is slow or gone, or a picture that can't be drawn, costs the
-round nothing but a warning.
+All of it is for display: a Prefect server that is slow or gone, or a picture that can't be drawn, costs the round
+nothing but a warning.
 """
 
 import base64
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 COUNTS, REPORT, PAIRS = "round-counts", "round-report", "winners-and-losers"
 """Keys of the artifacts: a table, a page of markdown, an image."""
 _REQUEST_SECONDS = 10.0
-_told: list[RoundFacts] = []
-"""What the last round of this process came to."""
+_outcomes: list[RoundFacts] = []
+"""The facts of the last round of this process."""
 
 
 @dataclass(frozen=True)
@@ -53,27 +53,31 @@ def outcome(facts: RoundFacts) -> RoundFacts:
     """What a flow returns for its run to end in the state Promoted or Kept; whoever called the flow gets the facts."""
     from prefect.states import Completed
 
-    _told.append(facts)
+    _outcomes.append(facts)
     policy = facts.policy_after if facts.promoted else facts.policy_before
     name = "Promoted" if facts.promoted else "Kept"
-    said = f"{facts.title} of {facts.campaign}: {name.lower()}, policy {(policy or '')[:12]} is current ({facts.why})"
-    return cast(RoundFacts, Completed(data=facts, name=name, message=said))  # Prefect unpacks the facts from the state
+    message = (
+        f"{facts.title} of {facts.campaign}: {name.lower()}, policy {(policy or '')[:12]} is current ({facts.why})"
+    )
+    return cast(
+        RoundFacts, Completed(data=facts, name=name, message=message)
+    )  # Prefect unpacks the facts from the state
 
 
 def facts_of(round_flow: Callable[..., RoundFacts], *arguments: Any) -> RoundFacts:
     """Do a round; its facts, also where the server's answer to its end was lost.
 
-    Prefect's client tells the end once more then, and the state that the server gives back has no facts in it.
+    Prefect's client sends the end once more then, and the state that the server gives back has no facts in it.
     """
     from prefect.exceptions import MissingResult
 
-    _told.clear()
+    _outcomes.clear()
     try:
         return round_flow(*arguments)
     except MissingResult:
-        if not _told:
+        if not _outcomes:
             raise
-        return _told[-1]
+        return _outcomes[-1]
 
 
 def show_round(store: Store, config: EngineConfig, facts: RoundFacts) -> None:
@@ -108,10 +112,11 @@ def report(store: Store, config: EngineConfig, facts: RoundFacts) -> Shown:
         lines += [f"## {group.title}", "", "| | before | after | change |", "| --- | --- | --- | --- |"]
         for row in group.rows:
             change = row.change
-            told = "" if change is None else f"{format_number(change.value, '%')} % "
-            told += "" if change is None else format_span(change.low, change.high, "%")
+            changed = ""
+            if change is not None:
+                changed = f"{format_number(change.value, '%')} % {format_span(change.low, change.high, '%')}"
             figures = [f"{format_number(value, row.unit)} {row.unit}" for value in (row.before, row.after)]
-            lines.append(f"| {' | '.join((row.name, *figures, told))} |")
+            lines.append(f"| {' | '.join((row.name, *figures, changed))} |")
         lines.append("")
     if facts.verdicts:
         lines += ["## Gates", "", *(f"- {verdict}" for verdict in facts.verdicts), ""]
@@ -126,11 +131,11 @@ def report(store: Store, config: EngineConfig, facts: RoundFacts) -> Shown:
 
 def pairs(store: Store, config: EngineConfig, facts: RoundFacts) -> Shown | None:
     """A few winners and losers, as a picture in a data URL: the user interface may see no store."""
-    made = facts.key("pair")
+    pair_set = facts.key("pair")
     people = facts.key("ingest", "your pictures") or facts.key("ingest")
-    if made is None or people is None or find(store, made) is None:
+    if pair_set is None or people is None or find(store, pair_set) is None:
         return None
-    jpeg = draw_pairs(store, config, people, made)
+    jpeg = draw_pairs(store, config, people, pair_set)
     if jpeg is None:
         return None
     return Shown(PAIRS, "image", f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}", NOTE)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from flows.process.quiet import plain_run_errors
-from flows.progress.bars import ConsoleProgress, PrefectProgress
+from flows.progress.artifacts import PrefectProgress
+from flows.progress.bars import ConsoleProgress
 from flows.run.configuration import configuration
 from flows.run.lease import BusyError, Lease, LeaseProgress, lease
 from flows.run.parameters import Changes
@@ -31,7 +32,7 @@ def session(
     seed: int = 0,
     changes: Changes | None = None,
 ) -> Iterator[LiveRunner]:
-    """The runner of stages; `what` is told to whoever finds the campaign busy. A flow inside of a flow shares it.
+    """The runner of stages; `what` names the run to others that find the campaign busy. A flow inside a flow shares it.
 
     Raises ConfigError, StoreError, or BusyError if another process works on the campaign; a run of a deployment waits
     for its turn instead.
@@ -60,8 +61,8 @@ def session(
 
 @contextmanager
 def _turn(store: Store, campaign: str, what: str) -> Iterator[Lease]:
-    """The campaign's lease. A deployment's run waits for it, as there is nobody who could be told to come again."""
-    told: object = None
+    """The campaign's lease. A deployment's run waits for it, as no user is there to try again."""
+    news: object = None
     while True:
         with ExitStack() as held:
             try:
@@ -70,8 +71,8 @@ def _turn(store: Store, campaign: str, what: str) -> Iterator[Lease]:
                 logger = _logger_of_deployment()
                 if logger is None:
                     raise
-                if told != busy.news:
-                    told = busy.news
+                if news != busy.news:
+                    news = busy.news
                     logger.info("%s This run waits for that.", busy)
                 time.sleep(TURN_SECONDS)
                 continue
@@ -80,7 +81,7 @@ def _turn(store: Store, campaign: str, what: str) -> Iterator[Lease]:
 
 
 def _logger_of_deployment() -> logging.Logger | logging.LoggerAdapter[logging.Logger] | None:
-    """Where the current Prefect run tells people things, if a deployment started it; else None."""
+    """The log of the current Prefect run, if a deployment started it; else None."""
     from prefect import get_run_logger
     from prefect.runtime import deployment
 

@@ -8,18 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import (
-    CampaignOption,
-    FollowOption,
-    ProfileOption,
-    SetOption,
-    StoreOption,
-    changed_fields,
-    configured,
-    early_checks,
-    open_store,
-    pairs_of,
-)
+from flows.cli import options
 from flows.process.quiet import quiet_start
 from flows.serve.temporary_server import begin_server
 from schemas.errors import GateError
@@ -42,10 +31,10 @@ def ingest(
     source: Annotated[str, typer.Option("--source", metavar="URL", help="The file; for folder, the folder.")],
     dataset: Annotated[str, typer.Option("--dataset", metavar="NAME", help="Name that the data set gets.")],
     split: Annotated[str, typer.Option("--split", help="train, validation, test, ...")],
-    store: StoreOption = None,
-    profile: ProfileOption = "tiny",
-    campaign: CampaignOption = None,
-    changes: SetOption = None,
+    store: options.StoreUrl = None,
+    profile: options.Profile = "tiny",
+    campaign: options.Campaign = None,
+    changes: options.Changes = None,
     every: Annotated[int, typer.Option("--every", min=1, help="Take every N-th row of the file (or frame).")] = 1,
     images: Annotated[
         str | None, typer.Option("--images", metavar="DIR", help="Folder that the paths of pictures start from.")
@@ -71,17 +60,17 @@ def ingest(
     replace: Annotated[
         bool, typer.Option("--replace", help="Take the place of another source that was ingested as this split.")
     ] = False,
-    follow_links: FollowOption = None,
+    follow_links: options.FollowLinks = None,
 ) -> None:
     """Take your own data into the store: pictures, annotations, pairs or hypotheses."""
-    fields = changed_fields(changes)
-    options = pairs_of(option, "--option", "give an option and a value, such as --option zero_betas=true")
-    options |= {name: value for name, value in (("boxes", boxes), ("labels", labels)) if value is not None}
+    fields = options.changed_fields(changes)
+    chosen = options.pairs_of(option, "--option", "give an option and a value, such as --option zero_betas=true")
+    chosen |= {name: value for name, value in (("boxes", boxes), ("labels", labels)) if value is not None}
     quiet_start()
     from flows.run.ingest_request import request
 
-    request(format, source, dataset, split, every, images, body, options, allow_leakage, replace, follow_links)
-    early_checks(store, profile, campaign, 0, fields)
+    request(format, source, dataset, split, every, images, body, chosen, allow_leakage, replace, follow_links)
+    options.early_checks(store, profile, campaign, 0, fields)
     server_is_ready = begin_server()
     from flows.ingest import ingest as ingest_flow
 
@@ -98,7 +87,7 @@ def ingest(
             every,
             images,
             body,
-            options,
+            chosen,
             allow_leakage,
             replace,
             fields,
@@ -115,7 +104,7 @@ def _show(store: str | None, key: str) -> None:
     from flows.cli.show.stages import print_ingest
     from infra.views import write_views_sql
 
-    opened = open_store(store)
+    opened = options.open_store(store)
     write_views_sql(opened)
     print_ingest(opened, key)
 
@@ -123,9 +112,9 @@ def _show(store: str | None, key: str) -> None:
 def export(
     form: Annotated[Form, typer.Option("--to", help="Pairs as dpo-json or trl, labels as humandata.")],
     target: Annotated[str, typer.Option("--target", metavar="PATH", help="File, or for trl new folder, to write.")],
-    store: StoreOption = None,
-    profile: ProfileOption = "tiny",
-    campaign: CampaignOption = None,
+    store: options.StoreUrl = None,
+    profile: options.Profile = "tiny",
+    campaign: options.Campaign = None,
     pair_set: Annotated[
         str | None, typer.Option("--pair-set", metavar="KEY", help="These pairs: their stage's key or its beginning.")
     ] = None,
@@ -137,8 +126,8 @@ def export(
 ) -> None:
     """Write pairs or labels in a form that others read; without more words, the campaign's newest."""
     quiet_start()
-    opened = open_store(store)
-    config = configured(profile, campaign, 0, {})
+    opened = options.open_store(store)
+    config = options.configured(profile, campaign, 0, {})
     from flows.cli.export import export as write
 
     exported = write(opened, form.value, target, config.campaign, pair_set, number, dataset, split)

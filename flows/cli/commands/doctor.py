@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import FollowOption, ProfileOption, StoreOption, configured
+from flows.cli import options
 from flows.process.quiet import quiet_start
 from schemas.errors import ConfigError
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    store: StoreOption = None,
-    profile: ProfileOption = "tiny",
+    store: options.StoreUrl = None,
+    profile: options.Profile = "tiny",
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", metavar="FILE", help="Look at this checkpoint instead.")
     ] = None,
@@ -39,7 +39,7 @@ def doctor(
     deep: Annotated[
         bool, typer.Option("--deep", help="Read everything in the store, and compare it with what was said of it.")
     ] = False,
-    follow_links: FollowOption = None,
+    follow_links: options.FollowLinks = None,
 ) -> None:
     """What this machine has for the engine, or what a file is; the exit code says whether anything is in the way."""
     if data is None and (format, images, follow_links) != (None, None, None):
@@ -47,7 +47,7 @@ def doctor(
     if deep and (data or checkpoint or body):
         raise ConfigError("--deep looks at the store, and --data, --checkpoint and --body at files: take one of them.")
     quiet_start()
-    config = configured(profile, None, 0, {})
+    config = options.configured(profile, None, 0, {})
     from flows.cli.show.findings import print_finding
 
     if data is not None:

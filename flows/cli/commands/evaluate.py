@@ -8,16 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import (
-    CampaignOption,
-    ProfileOption,
-    SeedOption,
-    SetOption,
-    StoreOption,
-    changed_fields,
-    early_checks,
-    open_store,
-)
+from flows.cli import options
 from flows.serve.temporary_server import begin_server
 from schemas.errors import ConfigError, DataError
 from schemas.splits import WILD_TEST
@@ -32,11 +23,11 @@ class Protocol(StrEnum):
 
 
 def evaluate(
-    store: StoreOption = None,
-    profile: ProfileOption = "tiny",
-    campaign: CampaignOption = None,
-    seed: SeedOption = 0,
-    changes: SetOption = None,
+    store: options.StoreUrl = None,
+    profile: options.Profile = "tiny",
+    campaign: options.Campaign = None,
+    seed: options.Seed = 0,
+    changes: options.Changes = None,
     policy: Annotated[
         str | None, typer.Option("--policy", help="Digest, or its beginning.", show_default="the current policy")
     ] = None,
@@ -66,8 +57,8 @@ def evaluate(
             raise ConfigError(f"{option} belongs to --protocol published; without it give --dataset and --split.")
     if protocol is not None and data is None:
         raise ConfigError("--protocol needs --data, such as --data 3dpw or --data 3dpw/test.")
-    fields = changed_fields(changes)
-    early_checks(store, profile, campaign, seed, fields)
+    fields = options.changed_fields(changes)
+    options.early_checks(store, profile, campaign, seed, fields)
     if protocol is not None and data is not None:
         _check_folder(body)
         server_is_ready = begin_server()
@@ -80,7 +71,7 @@ def evaluate(
         return
     from flows.run.early import check_evaluation
 
-    check_evaluation(open_store(store), policy, dataset, split)
+    check_evaluation(options.open_store(store), policy, dataset, split)
     server_is_ready = begin_server()
     from flows.evaluate import evaluate as evaluate_flow
 
@@ -88,17 +79,17 @@ def evaluate(
     key = evaluate_flow(store, profile, campaign, seed, policy, dataset, split, fields)
     from flows.cli.show.stages import print_evaluation
 
-    print_evaluation(open_store(store), key)
+    print_evaluation(options.open_store(store), key)
 
 
 def evaluate_scorer(
     scorer: Annotated[str, typer.Option("--scorer", metavar="FILE_OR_DIGEST", help="A file, or of the store.")],
     data: Annotated[str, typer.Option("--data", metavar="DATASET[/SPLIT]", help="Data set to measure on.")],
-    store: StoreOption = None,
-    profile: ProfileOption = "tiny",
-    campaign: CampaignOption = None,
-    seed: SeedOption = 0,
-    changes: SetOption = None,
+    store: options.StoreUrl = None,
+    profile: options.Profile = "tiny",
+    campaign: options.Campaign = None,
+    seed: options.Seed = 0,
+    changes: options.Changes = None,
     hypotheses: Annotated[
         int, typer.Option("--m", min=2, help="How often each label is noised; the first is the label itself.")
     ] = 10,
@@ -108,8 +99,8 @@ def evaluate_scorer(
     ] = None,
 ) -> None:
     """Correlate a scorer's scores with errors: of ingested hypotheses that have some, or of noised labels."""
-    fields = changed_fields(changes)
-    early_checks(store, profile, campaign, seed, fields)
+    fields = options.changed_fields(changes)
+    options.early_checks(store, profile, campaign, seed, fields)
     _check_folder(body)
     server_is_ready = begin_server()
     from flows.evaluate_published import evaluate_scorer as evaluate_scorer_flow
@@ -128,6 +119,6 @@ def _show_published(store: str | None, key: str) -> None:
     from flows.cli.show.stages import print_published
     from infra.views import write_views_sql
 
-    opened = open_store(store)
+    opened = options.open_store(store)
     write_views_sql(opened)
     print_published(opened, key)

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import StoreOption
+from flows.cli import options
 from flows.process.quiet import quiet_start
 
 
 def import_file(
     checkpoint: Annotated[Path, typer.Argument(help="A published checkpoint, or one of another store.")],
-    store: StoreOption = None,
+    store: options.StoreUrl = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Published files: the weights that training goes on from, not the averages.")
     ] = False,

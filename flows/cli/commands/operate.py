@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import StoreOption, check_campaign, named_or_only, open_store, writable_store
+from flows.cli import options
 from flows.process.quiet import quiet_start
 from flows.process.visible import visible
 from schemas.errors import ConfigError, DataError
@@ -24,10 +24,10 @@ OnlyOption = Annotated[
 ]
 
 
-def status(store: StoreOption = None, campaign: OneOrAll = None) -> None:
+def status(store: options.StoreUrl = None, campaign: OneOrAll = None) -> None:
     """What runs now: campaigns and who works on them, open rounds, unfinished stages, Prefect's flow runs."""
     quiet_start()
-    opened = open_store(store)
+    opened = options.open_store(store)
     from flows.cli.show.campaigns import print_status
     from flows.cli.status import status as look
 
@@ -35,18 +35,18 @@ def status(store: StoreOption = None, campaign: OneOrAll = None) -> None:
 
 
 def rounds(
-    store: StoreOption = None,
+    store: options.StoreUrl = None,
     campaign: OneOrAll = None,
     last: Annotated[int, typer.Option("--last", min=1, help="Only so many rounds of each campaign.")] = 10,
 ) -> None:
     """What happened to the campaigns: rounds opened, promoted, kept, closed; what each trained, and its figures."""
-    opened = open_store(store)
+    opened = options.open_store(store)
     from flows.cli.lineage import lineage
     from flows.cli.show.campaigns import print_history, print_lineage
     from infra.rounds import campaigns, history
 
     if campaign is not None:
-        check_campaign(campaign, campaigns(opened))
+        options.check_campaign(campaign, campaigns(opened))
     print_history(*history_of_newest(history(opened, campaign), last))
     print_lineage(lineage(opened, campaign, last))
 
@@ -65,12 +65,12 @@ def history_of_newest(events: pa.Table, rounds: int) -> tuple[pa.Table, int]:
 
 def rollback(
     to: Annotated[str, typer.Option("--to", metavar="DIGEST", help="The policy, or the beginning of its digest.")],
-    store: StoreOption = None,
+    store: options.StoreUrl = None,
     campaign: OnlyOption = None,
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the history.")] = "",
 ) -> None:
     """Make an earlier policy of the campaign current again: one more line in its history, nothing is removed."""
-    opened = writable_store(store)
+    opened = options.writable_store(store)
     from infra.rounds import roll_back, state
 
     name = _only_campaign(opened, campaign)
@@ -86,12 +86,12 @@ def rollback(
 
 
 def repair(
-    store: StoreOption = None,
+    store: options.StoreUrl = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, only say what would be done.")] = False,
 ) -> None:
     """Mend what a loss of power or a lost file has left, as far as nothing has to be guessed; whole things stay as they
     are. What can't be mended is listed with its cure, and the exit code is 1 then."""
-    opened = open_store(store)
+    opened = options.open_store(store)
     from flows.cli.show.findings import print_repairs
     from infra.repair import repair as mend
     from tasks.rows.models import put_damaged_aside
@@ -104,11 +104,11 @@ def repair(
 
 def close(
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the history.")],
-    store: StoreOption = None,
+    store: options.StoreUrl = None,
     campaign: OnlyOption = None,
 ) -> None:
     """End the open round as abandoned: what it made stays, its policy does not become current, another may begin."""
-    opened = writable_store(store)
+    opened = options.writable_store(store)
     from flows.run.lease import refuse_if_busy
     from infra.rounds import abandon, state
 
@@ -127,12 +127,12 @@ def close(
 
 
 def vacuum(
-    store: StoreOption = None,
+    store: options.StoreUrl = None,
     delete: Annotated[bool, typer.Option("--delete", help="Remove them; without it they are only listed.")] = False,
     grace_days: Annotated[float, typer.Option("--grace-days", min=0, help="Leave younger files alone.")] = 7.0,
 ) -> None:
     """Files that no table refers to and no run is working on."""
-    opened = open_store(store)
+    opened = options.open_store(store)
     from datetime import timedelta
 
     from flows.cli.show.findings import print_vacuum
@@ -148,7 +148,7 @@ def _only_campaign(store: Store, named: str | None) -> str:
     names = campaigns(store)
     if not names:
         raise DataError(f"No campaign has begun in {store.url}: `adhmr run` begins one.")
-    return named_or_only(named, names)
+    return options.named_or_only(named, names)
 
 
 def _begins_with(beginning: str, policies: list[str], campaign: str) -> str:

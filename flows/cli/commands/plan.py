@@ -7,19 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import (
-    BoxesOption,
-    CampaignOption,
-    ImagesOption,
-    LabelsOption,
-    ProfileOption,
-    SeedOption,
-    SetOption,
-    StoreOption,
-    SwapOption,
-    changed_fields,
-    configured,
-)
+from flows.cli import options
 from flows.process.quiet import quiet_start
 from schemas.errors import ConfigError
 
@@ -28,23 +16,23 @@ if TYPE_CHECKING:
 
 
 def plan(
-    store: StoreOption = None,
-    profile: ProfileOption = "tiny",
-    campaign: CampaignOption = None,
-    seed: SeedOption = 0,
-    changes: SetOption = None,
-    images: ImagesOption = None,
-    boxes: BoxesOption = None,
+    store: options.StoreUrl = None,
+    profile: options.Profile = "tiny",
+    campaign: options.Campaign = None,
+    seed: options.Seed = 0,
+    changes: options.Changes = None,
+    images: options.Images = None,
+    boxes: options.Boxes = None,
     cleaning: Annotated[bool, typer.Option("--clean", help="Of a cleaning round instead of a DPO round.")] = False,
-    labels: LabelsOption = None,
-    swap_share: SwapOption = None,
+    labels: options.Labels = None,
+    swap_share: options.SwapShare = None,
 ) -> None:
     """What the next round would reuse, resume and run, and why. Starts nothing."""
     if not cleaning and (labels is not None or swap_share is not None):
         raise ConfigError("--labels and --swap-share belong to cleaning rounds: add --clean.")
     quiet_start()
-    fields = changed_fields(changes, swap_share)
-    config = configured(profile, campaign, seed, fields)
+    fields = options.changed_fields(changes, swap_share)
+    config = options.configured(profile, campaign, seed, fields)
     from flows.cli.plan import plan_round
     from flows.cli.show.findings import print_plan
     from flows.run.user_pictures import user_pictures

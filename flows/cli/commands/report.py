@@ -6,17 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import (
-    ProfileOption,
-    ReadCampaignOption,
-    SeedOption,
-    SetOption,
-    StoreOption,
-    campaign_to_read,
-    changed_fields,
-    configured,
-    open_store,
-)
+from flows.cli import options
 from flows.process.quiet import quiet_start
 from schemas.errors import DataError
 
@@ -28,17 +18,17 @@ if TYPE_CHECKING:
 
 def report(
     number: Annotated[int | None, typer.Option("--round", min=1, show_default="the newest")] = None,
-    store: StoreOption = None,
-    profile: ProfileOption = "tiny",
-    campaign: ReadCampaignOption = None,
-    seed: SeedOption = 0,
-    changes: SetOption = None,
+    store: options.StoreUrl = None,
+    profile: options.Profile = "tiny",
+    campaign: options.ReadCampaign = None,
+    seed: options.Seed = 0,
+    changes: options.Changes = None,
 ) -> None:
     """The summary of a round and where its page is."""
     quiet_start()
-    opened = open_store(store)
-    config = configured(profile, campaign, seed, changed_fields(changes))
-    name = campaign_to_read(opened, campaign, config.campaign)
+    opened = options.open_store(store)
+    config = options.configured(profile, campaign, seed, options.changed_fields(changes))
+    name = options.campaign_to_read(opened, campaign, config.campaign)
     from flows.cli.show.summary import print_summary
     from infra import rounds
     from tasks.report.stage import read_configuration, read_facts

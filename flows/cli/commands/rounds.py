@@ -4,21 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flows.cli.options import (
-    BoxesOption,
-    CampaignOption,
-    ImagesOption,
-    LabelsOption,
-    ProfileOption,
-    SeedOption,
-    SetOption,
-    StoreOption,
-    SwapOption,
-    changed_fields,
-    configured,
-    early_checks,
-    open_store,
-)
+from flows.cli import options
 from flows.serve.temporary_server import begin_server
 
 if TYPE_CHECKING:
@@ -26,17 +12,17 @@ if TYPE_CHECKING:
 
 
 def run(
-    store: StoreOption = None,
-    profile: ProfileOption = "tiny",
-    campaign: CampaignOption = None,
-    seed: SeedOption = 0,
-    changes: SetOption = None,
-    images: ImagesOption = None,
-    boxes: BoxesOption = None,
+    store: options.StoreUrl = None,
+    profile: options.Profile = "tiny",
+    campaign: options.Campaign = None,
+    seed: options.Seed = 0,
+    changes: options.Changes = None,
+    images: options.Images = None,
+    boxes: options.Boxes = None,
 ) -> None:
     """A whole DPO round. What is missing is made first, a killed round goes on, else the next one begins."""
-    fields = changed_fields(changes)
-    early_checks(store, profile, campaign, seed, fields, images, boxes)
+    fields = options.changed_fields(changes)
+    options.early_checks(store, profile, campaign, seed, fields, images, boxes)
     server_is_ready = begin_server()
     from flows.dpo_round import dpo_round
     from flows.run.round_artifacts import facts_of
@@ -47,19 +33,19 @@ def run(
 
 
 def clean(
-    store: StoreOption = None,
-    profile: ProfileOption = "tiny",
-    campaign: CampaignOption = None,
-    seed: SeedOption = 0,
-    changes: SetOption = None,
-    images: ImagesOption = None,
-    boxes: BoxesOption = None,
-    labels: LabelsOption = None,
-    swap_share: SwapOption = None,
+    store: options.StoreUrl = None,
+    profile: options.Profile = "tiny",
+    campaign: options.Campaign = None,
+    seed: options.Seed = 0,
+    changes: options.Changes = None,
+    images: options.Images = None,
+    boxes: options.Boxes = None,
+    labels: options.Labels = None,
+    swap_share: options.SwapShare = None,
 ) -> None:
     """A cleaning round: pseudo-label, score, keep the best share, train on it, evaluate."""
-    fields = changed_fields(changes, swap_share)
-    early_checks(store, profile, campaign, seed, fields, images, boxes, labels)
+    fields = options.changed_fields(changes, swap_share)
+    options.early_checks(store, profile, campaign, seed, fields, images, boxes, labels)
     server_is_ready = begin_server()
     from flows.clean_round import clean_round
     from flows.run.round_artifacts import facts_of
@@ -75,6 +61,6 @@ def _summarise(
     from flows.cli.show.summary import print_summary
     from infra.views import write_views_sql
 
-    opened = open_store(store)
+    opened = options.open_store(store)
     write_views_sql(opened)
-    print_summary(opened, configured(profile, campaign, seed, fields), facts)
+    print_summary(opened, options.configured(profile, campaign, seed, fields), facts)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from flows.progress.bars import ConsoleProgress, PatientConsole, clock_time
+from flows.progress.bars import ConsoleProgress, PatientConsole
+from flows.progress.pace import clock_time
 
 
 class Clock:
