@@ -88,8 +88,7 @@ def _broken(path: str, spare: str) -> tuple[Literal["note", "problem"], str]:
 
 
 def _data(store: Store, table: str) -> Iterator[Remark]:
-    snapshot = newest(store, table)
-    files = snapshot.of() if snapshot is not None else []
+    files = newest(store, table).of()
     problems = [problem for file in files if (problem := damage(store, file))]
     for problem in problems:
         yield Remark(table, "problem", f"{problem}. {_REPAIR}")

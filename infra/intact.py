@@ -10,7 +10,7 @@ double what is read: so files on S3 are checked where ADHMR_CHECK_S3=1 asks for 
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -83,8 +83,17 @@ def damage(store: Store, file: DataFile) -> str:
     return "" if rows == file.rows else f"{file.name} holds {rows} rows instead of {file.rows}"
 
 
+def missing(store: Store, files: Collection[DataFile]) -> Iterator[tuple[DataFile, str]]:
+    """Those of the files that are not there with their size, and what is there instead; no file is opened."""
+    sizes = store.sizes([file.name for file in files])
+    for file in files:
+        size = sizes.get(file.name)
+        if size != file.size:
+            yield file, "is not there" if size is None else f"has {size} bytes instead of {file.size}"
+
+
 def lost_file(store: Store, table: str, what: str) -> LostFileError:
-    """What to say of a file that is not as it was committed."""
+    """The error about a file that is not as it was committed; `what` names it and its damage."""
     return LostFileError(
         f"Table {table} in {store.url} has lost a file: {what}. Something else removed or changed it, or the disk or "
         "the power failed. `adhmr doctor --deep` looks for more of it, `adhmr repair` does what can be done."
@@ -94,5 +103,5 @@ def lost_file(store: Store, table: str, what: str) -> LostFileError:
 def _state(store: Store, file: DataFile) -> tuple[int, int]:
     if not store.is_local:
         return (0, 0)
-    seen = os.stat(store.path(file.name))
-    return seen.st_size, seen.st_mtime_ns
+    status = os.stat(store.path(file.name))
+    return status.st_size, status.st_mtime_ns

@@ -18,7 +18,7 @@ from deltalake.exceptions import DeltaError
 from infra import faults
 from infra.data_files import MANY, DataFile, fresh_file_name
 from infra.delta_log import Entry
-from infra.intact import damage_once, is_checked
+from infra.intact import damage_once, is_checked, missing
 from infra.snapshots import Opened, newest
 from infra.store import Store
 from infra.table_rows import read_files
@@ -75,12 +75,12 @@ def withdraw_row(store: Store, stage_key: str, file: DataFile) -> bool:
 
 def _merge(store: Store, table: str) -> bool:
     snapshot = newest(store, table)
-    if snapshot is None or len(snapshot.files) < MERGED_FROM:
+    if len(snapshot.files) < MERGED_FROM:
         return False
     small = [file for file in snapshot.of() if file.rows < FULL_ROWS]
     if len(small) < MERGED_FROM:
         return False
-    readable = _readable(store, table, small)
+    readable = _readable(store, small)
     if len(readable) < MERGED_FROM:
         return False
     rows = read_files(store, contract(table), readable)
@@ -98,11 +98,10 @@ def _merge(store: Store, table: str) -> bool:
     return done
 
 
-def _readable(store: Store, table: str, files: Sequence[DataFile]) -> list[DataFile]:
+def _readable(store: Store, files: Sequence[DataFile]) -> list[DataFile]:
     """Those that are there as they were written; what became of the others is for `infra.repair`."""
-    sizes = store.sizes([file.name for file in files])
-    there = [file for file in files if sizes.get(file.name) == file.size]
-    return [file for file in there if not damage_once(store, file)] if is_checked(store) else there
+    lost = {file for file, _ in missing(store, files)}
+    return [file for file in files if file not in lost and not (is_checked(store) and damage_once(store, file))]
 
 
 def _write(store: Store, table: str, rows: pa.Table) -> DataFile:

@@ -12,7 +12,7 @@ from typing import Literal
 from infra.data_files import DataFile, content_digits, holds_what_its_name_says
 from infra.delta_log import Entry
 from infra.flipped import turned_back
-from infra.intact import LostFileError, damage
+from infra.intact import LostFileError, damage, missing
 from infra.log_repair import ASIDE, mend_logs, put_aside
 from infra.merging import withdraw_row
 from infra.protocol_repair import mend_protocol
@@ -141,8 +141,8 @@ def repair(store: Store, *, dry_run: bool = False) -> list[Finding]:
 
 
 def _put_back(store: Store, torn: Torn, files: dict[str, list[DataFile]]) -> None:
-    for table, of_table in sorted(files.items()):
-        put_files(store, table, torn.stage_key, of_table, note=f"repairs {torn.stage} {torn.stage_key[:12]}")
+    for table in sorted(files):
+        put_files(store, table, torn.stage_key, files[table], note=f"repairs {torn.stage} {torn.stage_key[:12]}")
 
 
 def _torn(store: Store, dry_run: bool) -> Iterator[Finding]:
@@ -160,7 +160,8 @@ def _torn(store: Store, dry_run: bool) -> Iterator[Finding]:
 
 def _flipped(store: Store, dry_run: bool) -> Iterator[Finding]:
     """Files in which a single bit has flipped: data files, and facts of reports, which nothing else can bring back."""
-    files = {file.name: _named_digest(file) for table in TABLES for file in _live(store, table) if damage(store, file)}
+    live = [file for table in TABLES for file in newest(store, table).of()]
+    files = {file.name: _named_digest(file) for file in live if damage(store, file)}
     facts = [path for path in store.whole_files("reports") if path.endswith(".json")]
     files |= {path: keeps_seal for path in facts if not keeps_seal(store.read_bytes(path))}
     for name, fits in files.items():
@@ -180,7 +181,7 @@ def _named_digest(file: DataFile) -> Callable[[bytes], bool]:
 def _lost(store: Store, dry_run: bool) -> Iterator[Finding]:
     """Files of finished stages that are gone or damaged. The damaged are put aside, so that a run sees what is lost."""
     for table in (name for name, known in TABLES.items() if known.fenced):
-        for file in _live(store, table):
+        for file in newest(store, table).of():
             problem = damage(store, file)
             aside = ""
             if problem and store.exists(file.name):
@@ -191,20 +192,10 @@ def _lost(store: Store, dry_run: bool) -> Iterator[Finding]:
                 yield Finding("left", f"{problem}.{aside} Put it back from a copy, or: {CURE}")
 
 
-def _live(store: Store, table: str) -> list[DataFile]:
-    snapshot = newest(store, table)
-    return snapshot.of() if snapshot is not None else []
-
-
 def _lost_files(store: Store, record: StageRecord) -> list[DataFile]:
-    files = [
-        file
-        for table, rows in record.rows.items()
-        if rows and (snapshot := newest(store, table)) is not None
-        for file in snapshot.of([record.stage_key])
-    ]
-    sizes = store.sizes([file.name for file in files])
-    return [file for file in files if sizes.get(file.name) != file.size]
+    tables = [table for table, rows in record.rows.items() if rows]
+    files = [file for table in tables for file in newest(store, table).of([record.stage_key])]
+    return [file for file, _ in missing(store, files)]
 
 
 def _by_name(store: Store, torn: Torn, table: str) -> list[DataFile]:

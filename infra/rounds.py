@@ -15,9 +15,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from infra.data_files import DataFile
 from infra.stages import append_row, now
 from infra.store import Store
-from infra.tables import DataFile, live_files, read, read_files
+from infra.table_rows import read_files
+from infra.tables import live_files, read
 from schemas.errors import StoreError
 from schemas.tables import contract
 

@@ -27,7 +27,9 @@ from schemas.tables import TableContract, contract
 TROUBLES = 3
 """Times that a table is tried again after S3 failed, beside the retries of the storage client itself."""
 
-
+_NO_FILES = pa.schema(
+    [("key", pa.string()), ("path", pa.string()), ("rows", pa.int64()), ("size", pa.int64())]
+).empty_table()
 _CURE = "`adhmr doctor --deep` says what else is damaged, `adhmr repair` mends what can be mended."
 
 
@@ -103,11 +105,11 @@ def open_table(store: Store, table: str) -> DeltaTable | None:
     return opened
 
 
-def newest(store: Store, table: str) -> Snapshot | None:
-    """The newest version of the table, or None if nothing was ever written to it."""
+def newest(store: Store, table: str) -> Snapshot:
+    """The newest version of the table; version -1, without files, if nothing was ever written to it."""
     opened = take_newest(store, table)
     if opened is None:
-        return None
+        return Snapshot(contract(table), -1, _NO_FILES)
     snapshot = opened.snapshot
     give_back(store, opened)
     return snapshot

@@ -200,7 +200,6 @@ def commit_rows(
     spec: StageSpec,
     tables: Mapping[str, pa.Table],
     units_in: int | None = None,
-    tally: Tally | None = None,
     *,
     failures: Iterable[Failure] = (),
     started_at: datetime | None = None,
@@ -208,13 +207,13 @@ def commit_rows(
 ) -> StageRecord:
     """Commit a small stage whose rows are all here, as a single shard. `stage_key` is filled in where it is missing.
 
-    Without `tally`, one unit went in and is ok (a training, a report). `failures` become rows of `failures`
-    and, where no tally is given, count beside it. Raises DataError for rows that break their contract.
+    `failures` become rows of `failures`; all other of the `units_in` are ok. Without a number of units, one is ok
+    beside the failures (a training, a report). Raises DataError for rows that break their contract.
     """
     failed = list(failures)
-    if tally is None:
-        tally = Tally(ok=1) + count_failures(failed) if units_in is None else tally_of(units_in, failed)
-    units = tally.total if units_in is None else units_in
+    lost = count_failures(failed)
+    tally = Tally(ok=1 if units_in is None else units_in - lost.total) + lost
+    units = tally.total
     all_tables = dict(tables)
     if failed:
         all_tables["failures"] = failures_table(spec, failed)
@@ -312,12 +311,6 @@ def count_failures(failures: Iterable[Failure]) -> Tally:
             raise DataError(f"{failure.id}: outcome {failure.outcome!r}; only failed and filtered exist.")
         tally += Tally(failed=1) if failure.outcome == "failed" else Tally(filtered=1)
     return tally
-
-
-def tally_of(units_in: int, failures: Iterable[Failure]) -> Tally:
-    """The tally of `units_in` units, of which all but the `failures` are ok."""
-    lost = count_failures(failures)
-    return Tally(ok=units_in - lost.total) + lost
 
 
 @cache

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from infra.data_files import DataFile
-from infra.intact import LostFileError, check, lost_file
+from infra.intact import LostFileError, check, lost_file, missing
 from infra.store import Store
 from schemas.errors import DataError
 from schemas.tables import TableContract
@@ -43,28 +43,15 @@ def read_files(
         )
         rows = source.to_table(columns=names, filter=where, use_threads=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError) as error:
-        lost = _lost(store, files)
-        if lost:
-            raise lost_file(store, known.name, lost) from error
+        lost = lost_among(store, known, files)
+        if lost is not None:
+            raise lost from error
         raise DataError(f"Table {known.name}: the condition {where} can't be applied: {error}") from error
     except FileNotFoundError as error:
-        raise lost_file(store, known.name, _lost(store, files) or str(error)) from error
+        raise lost_among(store, known, files) or lost_file(store, known.name, str(error)) from error
     return rows.cast(wanted)
 
 
 def lost_among(store: Store, known: TableContract, files: Sequence[DataFile]) -> LostFileError | None:
     """The error that names the first of the files that isn't there with its size; None if all are."""
-    what = _lost(store, files)
-    return lost_file(store, known.name, what) if what else None
-
-
-def _lost(store: Store, files: Sequence[DataFile]) -> str:
-    """The first of the files that isn't there with its size; "" if all are."""
-    sizes = store.sizes([file.name for file in files])
-    for file in files:
-        size = sizes.get(file.name)
-        if size is None:
-            return f"{file.path} is not there"
-        if size != file.size:
-            return f"{file.path} has {size} bytes instead of {file.size}"
-    return ""
+    return next((lost_file(store, known.name, f"{file.path} {what}") for file, what in missing(store, files)), None)

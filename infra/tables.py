@@ -1,4 +1,4 @@
-"""Delta tables of a store: the rows of finished stages, and the names by which everything else knows tables.
+"""Delta tables of a store: the files and the rows of finished stages.
 
 Reading takes the list of finished stages first and the table's files after it: whatever stands in that list was added
 to its tables before, so the two fit together whoever writes meanwhile.
@@ -9,31 +9,13 @@ from collections.abc import Collection, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.data_files import MANY, DataFile, file_name, shard_file_name
-from infra.delta_log import log_entry
-from infra.intact import LostFileError
-from infra.snapshots import newest, open_table
+from infra.data_files import MANY, DataFile
+from infra.snapshots import newest
 from infra.store import Store
 from infra.table_rows import read_files
-from infra.versions import add_files
-from infra.whole import finished_keys, lacks_rows, readable_keys, standing, whole_keys
+from infra.whole import lacks_rows, readable_keys, standing
 from schemas.errors import DataError
 from schemas.tables import contract
-
-__all__ = [
-    "DataFile",
-    "LostFileError",
-    "add_files",
-    "file_name",
-    "finished_keys",
-    "live_files",
-    "log_entry",
-    "open_table",
-    "read",
-    "read_files",
-    "shard_file_name",
-    "whole_keys",
-]
 
 
 def live_files(
@@ -49,10 +31,7 @@ def live_files(
     known = contract(table)
     if known.fenced and not every_stage:
         return _of_readable_stages(store, table, stage_keys)
-    snapshot = newest(store, table)
-    if snapshot is None:
-        return []
-    files = snapshot.of(None if stage_keys is None else {*stage_keys, MANY})
+    files = newest(store, table).of(None if stage_keys is None else {*stage_keys, MANY})
     if table != "stages" or every_stage:
         return files
     unreadable = set(standing(store).unreadable)
@@ -62,10 +41,9 @@ def live_files(
 def _of_readable_stages(store: Store, table: str, stage_keys: Collection[str] | None) -> list[DataFile]:
     readable = readable_keys(store, table, stage_keys)
     snapshot = newest(store, table)
-    there = snapshot.rows_of(readable) if snapshot is not None else {}
-    if lacks_rows(store, table, there, readable):
+    if lacks_rows(store, table, snapshot.rows_of(readable), readable):
         readable = readable_keys(store, table, stage_keys)
-    return snapshot.of(readable) if snapshot is not None else []
+    return snapshot.of(readable)
 
 
 def read(

@@ -17,9 +17,10 @@ from urllib.parse import unquote
 
 from infra.at_work import AtWork, at_work
 from infra.begun import notes
+from infra.snapshots import open_table
 from infra.store import TEMPORARY, Store
-from infra.tables import finished_keys, live_files, open_table
-from infra.whole import torn_stages
+from infra.tables import live_files
+from infra.whole import finished_keys, torn_stages
 from schemas.tables import TABLES
 
 _BEGINNING = 16

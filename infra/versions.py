@@ -15,6 +15,7 @@ from deltalake.exceptions import DeltaError
 from infra.data_files import DataFile
 from infra.delta_log import CHECKPOINT_EVERY, Entry, tend_log, write_entry, write_first_entry
 from infra.evolution import is_behind, metadata
+from infra.intact import missing
 from infra.lasting import sync_folders
 from infra.snapshots import TROUBLES, Opened, give_back, pause, take_newest
 from infra.store import Store
@@ -78,11 +79,11 @@ def put_files(store: Store, table: str, stage_key: str, files: Sequence[DataFile
     check_files(store, files)
 
     def follow(opened: Opened) -> Entry | None:
-        there = {file.path: file for file in opened.snapshot.of([stage_key])}
-        new = [file for file in files if there.pop(file.path, None) != file]
-        if not new and not there:
+        others = {file.path: file for file in opened.snapshot.of([stage_key])}
+        new = [file for file in files if others.pop(file.path, None) != file]
+        if not new and not others:
             return None
-        return Entry(new, list(there.values()), {stage_key: 1}, note)
+        return Entry(new, list(others.values()), {stage_key: 1}, note)
 
     return write_version(store, table, follow)
 
@@ -96,15 +97,11 @@ def check_files(store: Store, files: Collection[DataFile]) -> None:
 
 def must_be_there(store: Store, files: Collection[DataFile]) -> None:
     """VanishedError unless the files are there, with their sizes."""
-    sizes = store.sizes([file.name for file in files])
-    for file in files:
-        size = sizes.get(file.name)
-        if size != file.size:
-            found = "is not there" if size is None else f"has {size} bytes instead of {file.size}"
-            raise VanishedError(
-                f"{store.uri(file.name)} {found}: something else removed or changed it. Run again: what is missing is "
-                "made anew."
-            )
+    for file, what in missing(store, files):
+        raise VanishedError(
+            f"{store.uri(file.name)} {what}: something else removed or changed it. Run again: what is missing is made "
+            "anew."
+        )
 
 
 def _try(store: Store, table: str, follow: Callable[[Opened], Entry | None]) -> bool | None:

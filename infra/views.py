@@ -14,13 +14,14 @@ from tempfile import TemporaryDirectory
 import duckdb
 import pyarrow as pa
 
+from infra.data_files import DataFile
 from infra.fence import REFUSED, StoreFiles
 from infra.intact import check
 from infra.round_views import READABLE, ROUND_PAIRS, UNDER_ROUND_PAIRS, round_pairs_view
 from infra.standing_views import STANDING, UNDER_STANDING, standing_view, view_name
 from infra.store import Store, may_not_write
 from infra.table_rows import lost_among
-from infra.tables import DataFile, live_files
+from infra.tables import live_files
 from infra.whole import readable_keys, standing
 from schemas.errors import DataError, StoreError
 from schemas.tables import TABLES, TableContract

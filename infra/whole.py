@@ -95,8 +95,7 @@ class Standing:
 def standing(store: Store) -> Standing:
     """What stands in `stages` now. StoreError where a file that holds rows of several stages can't be read."""
     for look in range(_LOOKS):
-        snapshot = newest(store, "stages")
-        listed = tuple(snapshot.of()) if snapshot is not None else ()
+        listed = tuple(newest(store, "stages").of())
         known: Standing | None = store.remembered.get("stages")
         if known is not None and known.listed == listed:
             return known
@@ -174,10 +173,7 @@ def _torn(store: Store, stands: Standing, keys: Collection[str]) -> list[Torn]:
         return []
     every = stands.said(uncounted)
     tables = {table for said in every for table in said.rows}
-    there: dict[str, dict[str, int]] = {}
-    for table in sorted(tables):
-        snapshot = newest(store, table)
-        there[table] = snapshot.rows_of(uncounted) if snapshot is not None else {}
+    there = {table: newest(store, table).rows_of(uncounted) for table in sorted(tables)}
     torn = []
     for said in every:
         found = {table: (rows, there[table].get(said.stage_key, 0)) for table, rows in said.rows.items()}

@@ -20,7 +20,7 @@ from infra.ray_watch import RayLostError, as_raised
 from infra.shared_store import session_for
 from infra.stages import StageSpec, find
 from infra.store import Store
-from infra.tables import finished_keys
+from infra.whole import finished_keys
 from schemas.errors import ConfigError, DataError, GateError, StoreError
 from schemas.ids import ModelDigest, StageKey
 from schemas.progress import InRole

@@ -21,13 +21,14 @@ import ray
 
 from infra import faults
 from infra.begun import note_begin, note_end
+from infra.data_files import DataFile
 from infra.ray_session import check_resources, no_room, room_for
 from infra.repair import find_or_mend
 from infra.shards import Receipt, Shard, Tally, cut, forget, receipts, stamped, write_shard
 from infra.shared_store import session_for
 from infra.stages import Failure, StageRecord, StageSpec, commit, count_failures, failures_table, find, now
 from infra.store import Store
-from infra.tables import DataFile, read_files
+from infra.table_rows import read_files
 from schemas import errors
 from schemas.config.engine import RayConfig
 from schemas.errors import DataError, EngineError, GateError, StoreError, VanishedError

@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 from infra.stages import StageRecord, find, records
 from infra.standing import INGEST, newest_ingest, read_standing
 from infra.store import Store
-from infra.tables import live_files, read_files
+from infra.table_rows import read_files
+from infra.tables import live_files
 from schemas.errors import DataError
 from schemas.ids import Target
 from schemas.tables import contract

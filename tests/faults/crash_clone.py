@@ -25,7 +25,7 @@ import pyarrow as pa
 from infra import faults
 from infra.repair import repair
 from infra.store import TEMPORARY, Store
-from infra.tables import finished_keys
+from infra.whole import finished_keys
 from schemas.errors import EngineError
 from tests.faults.tables import counted, different, lasting_files, of_stages, visible
 

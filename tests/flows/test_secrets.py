@@ -12,8 +12,8 @@ import pytest
 
 from infra import s3
 from infra.shared_store import ray_storage
+from infra.snapshots import open_table
 from infra.store import Store
-from infra.tables import open_table
 from infra.views import write_views_sql
 from schemas.errors import StoreError
 from tests.infra import helpers

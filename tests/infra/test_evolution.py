@@ -22,7 +22,8 @@ from infra.repair import repair
 from infra.snapshots import open_table
 from infra.stages import commit_rows
 from infra.store import Store
-from infra.tables import add_files, live_files, read
+from infra.tables import live_files, read
+from infra.versions import add_files
 from infra.views import query
 from schemas.errors import StoreError
 from schemas.tables import FLOAT_VECTOR, TABLES, TableContract, contract

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 
 from infra import intact, views
-from infra.data_files import content_digits
+from infra.data_files import DataFile, content_digits
 from infra.shards import parquet_bytes
 from infra.standing_views import STANDING, view_name
 from infra.store import Store
-from infra.tables import DataFile, live_files, read
+from infra.tables import live_files, read
 from infra.views import query
 from schemas.errors import DamagedError, StoreError
 from schemas.tables import TABLES

@@ -18,9 +18,9 @@ from infra.repair import find_or_mend, retire
 from infra.snapshots import open_table
 from infra.stages import StageSpec, commit_rows, find, records
 from infra.store import Store
-from infra.tables import finished_keys, live_files, read
+from infra.tables import live_files, read
 from infra.views import query
-from infra.whole import standing, torn_stages
+from infra.whole import finished_keys, standing, torn_stages
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,7 +13,8 @@ from infra.repair import Finding, open_logs, repair
 from infra.snapshots import newest
 from infra.stages import StageSpec, commit_rows, find
 from infra.store import Store
-from infra.tables import finished_keys, live_files, read
+from infra.tables import live_files, read
+from infra.whole import finished_keys
 from schemas.errors import StoreError
 from tests.infra import helpers
 
@@ -31,7 +32,6 @@ def store(tmp_path: Path) -> Store:
 
 def newest_entry(store: Store, table: str) -> Path:
     snapshot = newest(store, table)
-    assert snapshot is not None
     return Path(store.path(log_entry(table, snapshot.version)))
 
 

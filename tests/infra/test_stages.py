@@ -16,7 +16,8 @@ from deltalake import DeltaTable
 from infra.shards import Tally
 from infra.stages import Failure, StageSpec, append_row, commit, commit_rows, find, now, records
 from infra.store import Store
-from infra.tables import finished_keys, live_files, read
+from infra.tables import live_files, read
+from infra.whole import finished_keys
 from schemas.errors import DataError
 from schemas.tables import contract
 from tests.infra import helpers

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra import snapshots
+from infra.data_files import DataFile, file_name
 from infra.delta_log import CHECKPOINT_EVERY
 from infra.store import Store
-from infra.tables import DataFile, add_files, file_name, live_files, read
+from infra.tables import live_files, read
+from infra.versions import add_files
 from schemas.errors import StoreError, VanishedError
 from tests.infra import helpers
 

@@ -11,9 +11,10 @@ import pytest
 
 from infra.at_work import this_process
 from infra.begun import Begun
+from infra.data_files import file_name
 from infra.shards import Tally, cut, receipts, write_shard
 from infra.store import Store
-from infra.tables import file_name, read
+from infra.tables import read
 from infra.vacuum import vacuum
 from tests.infra import helpers
 

@@ -17,10 +17,10 @@ from infra.repair import find_or_mend, repair
 from infra.snapshots import newest
 from infra.stages import StageSpec, commit_rows, find, records
 from infra.store import Store
-from infra.tables import finished_keys, live_files, read
+from infra.tables import live_files, read
 from infra.vacuum import vacuum
 from infra.views import query, write_views_sql
-from infra.whole import torn_stages, whole_keys
+from infra.whole import finished_keys, torn_stages, whole_keys
 from schemas.errors import StoreError
 from schemas.tables import build
 from tests.infra import helpers
@@ -55,7 +55,6 @@ def store(tmp_path: Path, made: Path) -> Store:
 def lose(store: Store, table: str, how: Lose = Path.unlink) -> Store:
     """Harm the newest entry of a table's log, as old versions of the engine let it happen; the store as it is found."""
     snapshot = newest(Store.open(store.url), table)
-    assert snapshot is not None
     how(Path(store.path(log_entry(table, snapshot.version))))
     return Store.open(store.url)
 

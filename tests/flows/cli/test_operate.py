@@ -13,10 +13,11 @@ from flows.run.lease import lease
 from flows.run.round import coming_round
 from infra import rounds
 from infra.begun import note_begin, note_end, unfinished
+from infra.delta_log import log_entry
 from infra.shards import Tally, cut, write_shard
 from infra.stages import StageSpec, commit_rows
 from infra.store import Store
-from infra.tables import live_files, log_entry, read
+from infra.tables import live_files, read
 from schemas.errors import EngineError
 from schemas.tables import build
 from tests.infra import helpers
