@@ -67,8 +67,12 @@ class Entry:
             }
         ]
         lines += [{"metaData": self.metadata}] if self.metadata else []
-        lines += [{"remove": _removed(file, at, not self.moves)} for file in self.removes]
-        lines += [{"add": _added(file, at, not self.moves)} for file in self.adds]
+        for file in self.removes:
+            removal = {"deletionTimestamp": at, "extendedFileMetadata": True}
+            lines.append({"remove": {**_action(file, not self.moves), **removal}})
+        for file in self.adds:
+            addition = {"modificationTime": at, "stats": json.dumps({"numRecords": file.rows})}
+            lines.append({"add": {**_action(file, not self.moves), **addition}})
         # last: rows without the word that they are there do no harm, the word without the rows does
         lines += [{"txn": {"appId": name, "version": version}} for name, version in self.transactions.items()]
         return sealed_lines(lines)
@@ -217,27 +221,7 @@ def _holds(store: Store, table: str, version: int, entries: Sequence[int]) -> bo
     return True
 
 
-def _added(file: DataFile, at: int, changes: bool) -> dict[str, object]:
-    return {
-        "path": _quoted(file),
-        "partitionValues": dict(file.partition),
-        "size": file.size,
-        "modificationTime": at,
-        "dataChange": changes,
-        "stats": json.dumps({"numRecords": file.rows}),
-    }
-
-
-def _removed(file: DataFile, at: int, changes: bool) -> dict[str, object]:
-    return {
-        "path": _quoted(file),
-        "deletionTimestamp": at,
-        "dataChange": changes,
-        "extendedFileMetadata": True,
-        "partitionValues": dict(file.partition),
-        "size": file.size,
-    }
-
-
-def _quoted(file: DataFile) -> str:
-    return quote(file.path, safe="/=")
+def _action(file: DataFile, changes: bool) -> dict[str, object]:
+    """What the addition and the removal of a file have in common."""
+    about = {"partitionValues": dict(file.partition), "size": file.size, "dataChange": changes}
+    return {"path": quote(file.path, safe="/="), **about}

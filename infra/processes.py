@@ -1,5 +1,7 @@
-"""When a process began, told so that no setting of the clock changes it: with its number, which process it is."""
+"""Processes: when one began, in terms that no setting of the clock changes, and its end by force."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -35,3 +37,11 @@ def birth(pid: int) -> str | None:
         return f"{boot()} {fields[_AFTER_THE_NAME]}"
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+def end_all(processes: Sequence[psutil.Process], seconds: float = 5.0) -> None:
+    """End processes by force, and wait for up to so many seconds until they are gone."""
+    for one in processes:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()  # psutil looks first whether the number still means this process
+    psutil.wait_procs(processes, timeout=seconds)

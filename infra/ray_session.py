@@ -13,8 +13,9 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def ray_session(
                 else:
                     files, spilled_objects = _own_folders(folders, spill_folder)
                     try:
-                        _start_twice(cpus, gpus, object_store_bytes, files, spilled_objects)
+                        _start_twice(partial(_start, cpus, gpus, object_store_bytes, files, spilled_objects))
                     except Exception:
                         folders.pop_all()  # they stay: what Ray's processes said of it is there
                         raise
@@ -164,24 +165,22 @@ def _own_folders(folders: ExitStack, spill_folder: str | None) -> tuple[Path, Pa
         raise ConfigError(f"ray.spill_folder can't be used: {error}.") from error
 
 
-def _start_twice(
-    cpus: int | None, gpus: int | None, object_store_bytes: int, files: Path, spilled_objects: Path | None
-) -> None:
+def _start_twice(start: Callable[[], None]) -> None:
     """Start a local Ray; once more, if that fails or doesn't end. EngineError if it doesn't start then either."""
     for last_try in (False, True):
         try:
             with start_deadline(), own_children():
-                _start(cpus, gpus, object_store_bytes, files, spilled_objects)
+                start()
             return
         except OSError:
             raise  # such as a folder that can't be written: the second time it can't, either
         except Exception as error:
             ray.shutdown()  # of what is in this process
-            said = " ".join(str(error).split())[:200].rstrip(".")
+            reason = " ".join(str(error).split())[:200].rstrip(".")
             if last_try or no_room():
                 cure = no_room() or "If the machine is very busy or its memory is full, run again later."
-                raise EngineError(f"Ray does not start on this machine: {said}. {cure}") from error
-            log.warning("Ray did not start (%s). Once more.", said)
+                raise EngineError(f"Ray does not start on this machine: {reason}. {cure}") from error
+            log.warning("Ray did not start (%s). Once more.", reason)
 
 
 def _start(

@@ -20,6 +20,7 @@ from ray._private import utils as ray_utils
 from ray._private import worker as ray_worker
 
 from infra import ending
+from infra.processes import end_all
 from schemas.errors import EngineError
 
 START_SECONDS = 90.0
@@ -73,14 +74,6 @@ def own_children() -> Iterator[None]:
     except BaseException:
         end_all([one for one in me.children(recursive=True) if one.pid not in before])
         raise
-
-
-def end_all(processes: Sequence[psutil.Process]) -> None:
-    """End processes by force, and wait until they are gone."""
-    for one in processes:
-        with suppress(psutil.NoSuchProcess):
-            one.kill()
-    psutil.wait_procs(processes, timeout=5.0)
 
 
 @contextmanager

@@ -24,13 +24,12 @@ from uuid import uuid4
 import psutil
 
 from infra.private import is_private
-from infra.processes import birth
+from infra.processes import birth, end_all
 from schemas.errors import EngineError
 
 LOOPBACK = "127.0.0.1"
 _FILE, _LOCK = "services.json", "lock"
 _MARK = "ADHMR_SERVED_FROM"
-_STILL_SECONDS = 5.0
 _ANY_PORT, _PORTS_TRIED = range(20000, 32000), 50
 
 
@@ -141,12 +140,12 @@ class Services:
         family = [process, *_descendants(process)]
         process.terminate()
         psutil.wait_procs([process], timeout=seconds)
-        _kill_all(family)
+        end_all(family)
         return True
 
     def end_strays(self) -> None:
         """End by force what services have started, whoever is its parent now, unless it belongs to a living one."""
-        _kill_all(self.strays())
+        end_all(self.strays())
 
     def strays(self) -> list[psutil.Process]:
         """Living processes that services have started and that outlived them."""
@@ -252,10 +251,3 @@ def _lives(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def _kill_all(processes: Sequence[psutil.Process]) -> None:
-    for one in processes:
-        with suppress(psutil.NoSuchProcess):
-            one.kill()  # psutil looks first whether the number still means this process
-    psutil.wait_procs(processes, timeout=_STILL_SECONDS)

@@ -9,7 +9,7 @@ import errno
 import json
 import os
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -110,9 +110,6 @@ class Store:
     def __getstate__(self) -> dict[str, str]:
         return {"root": self.root, "protocol": self.protocol}
 
-    def __setstate__(self, state: dict[str, str]) -> None:
-        self.__dict__.update(state)
-
     def path(self, *parts: str) -> str:
         """The full path of something in the store, named by its parts below the root."""
         return "/".join((self.root, *parts))
@@ -177,11 +174,13 @@ class Store:
         """Bytes of those of the files that are there; on S3 by one listing of each folder, as far as names agree."""
         if self.is_local:
             return {name: status.st_size for name in files if (status := _status(self.path(name))) is not None}
-        found: dict[str, int] = {}
+        sizes: dict[str, int] = {}
         for folder, names in groupby(sorted(files), key=lambda name: name.rpartition("/")[0]):
-            listed = self.fs.find(self.path(folder), prefix=_common_beginning(list(names)), detail=True)
-            found |= {str(path)[len(self.root) + 1 :]: int(about["size"]) for path, about in listed.items()}
-        return {name: found[name] for name in files if name in found}
+            last_parts = [name.rpartition("/")[2] for name in names]
+            beginning = os.path.commonprefix(last_parts)  # noqa: RUF071 - by character, as prefixes on S3 are
+            listed = self.fs.find(self.path(folder), prefix=beginning, detail=True)
+            sizes |= {str(path)[len(self.root) + 1 :]: int(about["size"]) for path, about in listed.items()}
+        return {name: sizes[name] for name in files if name in sizes}
 
     def clock(self) -> datetime:
         """The time, UTC, as files of the store get it when they are written: of its disk or of S3, not of this machine.
@@ -253,7 +252,8 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             strangers = [entry.name for entry in folder.iterdir() if not entry.name.startswith(TEMPORARY)]
         else:
-            strangers = [str(path).rsplit("/", 1)[-1] for path in self.fs.ls(self.root)] if self._listable() else []
+            listed = self.fs.ls(self.root) if self.fs.exists(self.root) else []
+            strangers = [str(path).rsplit("/", 1)[-1] for path in listed]
         if strangers and MARKER not in strangers:
             raise StoreError(
                 f"{self.url} holds other files ({', '.join(sorted(strangers)[:3])}) and is no store of ours: name "
@@ -261,19 +261,10 @@ class Store:
             )
         self.atomic_write(MARKER, _MARKER_BYTES)
 
-    def _listable(self) -> bool:
-        return bool(self.fs.exists(self.root))
-
     def _probe(self) -> None:
         name = f"{TEMPORARY}probe-{uuid.uuid4().hex}"
         self.atomic_write(name, b"", lasting=False)
         self.remove(name)
-
-
-def _common_beginning(files: Sequence[str]) -> str:
-    """What the last parts of these paths begin with, all of them."""
-    first, last = (name.rpartition("/")[2] for name in (min(files), max(files)))
-    return first[: next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
 
 
 def _status(path: str) -> os.stat_result | None:

@@ -9,7 +9,7 @@ them. Whatever a stage has left that is finished and not whole stays: it may be 
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from infra.at_work import AtWork, at_work
 from infra.begun import notes
+from infra.data_files import MANY
 from infra.snapshots import open_table
 from infra.store import TEMPORARY, Store
 from infra.tables import live_files
@@ -25,6 +26,13 @@ from schemas.tables import TABLES
 
 _BEGINNING = 16
 """Digits of a stage's key by which plans of ingests and folders of trainings are called."""
+_KINDS = {
+    "shards": "receipt of {} stage",
+    "begun": "note of {} stage",
+    "ingests": "plan of {} ingest",
+    "ray": "file of {} training",
+}
+"""What the files are that stages leave beside the tables, by folder."""
 _IN_FLIGHT = timedelta(hours=1)
 """A temporary file may get its name for so long, and while somebody is at work, what no table refers to its place in
 one. Both take seconds."""
@@ -81,9 +89,9 @@ def vacuum(store: Store, *, grace: timedelta = timedelta(days=7), dry_run: bool 
 
 def _leftovers(store: Store, listed: list[str]) -> list[_Leftover]:
     """All that may be one, of any age."""
-    finished = finished_keys(store)
+    finished = {key[:_BEGINNING] for key in finished_keys(store)}
     found = [one for path in listed if (one := _beside_the_tables(path, finished)) is not None]
-    files: Mapping[str, list[str]] = defaultdict(list)
+    files: dict[str, list[str]] = defaultdict(list)
     for path in listed:
         if path.startswith("tables/") and "/_delta_log/" not in path and not _is_temporary(path):
             files[path.split("/")[1]].append(path)
@@ -93,11 +101,11 @@ def _leftovers(store: Store, listed: list[str]) -> list[_Leftover]:
             if path in referenced:
                 continue
             name = path.rsplit("/", 1)[-1]
-            owner = name.split("-")[1] if name.startswith("part-") else "?"
-            if owner in finished or owner == "log":
+            owner = name.split("-")[1][:_BEGINNING] if name.startswith("part-") else "?"
+            if owner in finished or owner == MANY:
                 found.append(_Leftover(path, "in no version of its table"))
             else:
-                found.append(_Leftover(path, "written by a stage that never finished", owner[:_BEGINNING]))
+                found.append(_Leftover(path, "written by a stage that never finished", owner))
     return found
 
 
@@ -134,27 +142,18 @@ def _is_temporary(path: str) -> bool:
     return path.rsplit("/", 1)[-1].startswith(TEMPORARY)
 
 
-def _beside_the_tables(path: str, finished: set[str]) -> _Leftover | None:
-    """What a file is a leftover of, if it is one and no table's."""
+def _beside_the_tables(path: str, finished: Collection[str]) -> _Leftover | None:
+    """What a file is a leftover of, if it is one and no table's; `finished` are beginnings of keys."""
     if _is_temporary(path):
         return _Leftover(path, "temporary file of a writer that died")
-    if path.startswith("shards/"):
-        key = path.split("/")[1]
-        if key in finished:
-            return _Leftover(path, "receipt of a finished stage")
-        return _Leftover(path, "receipt of an unfinished stage", key[:_BEGINNING])
-    if path.startswith("begun/"):
-        key = path.split("/")[1].removesuffix(".json")
-        if key in finished:
-            return _Leftover(path, "note of a finished stage")
-        return _Leftover(path, "note of an unfinished stage", key[:_BEGINNING])
-    for folder, kind in (("ingests/", "plan of {} ingest"), ("ray/", "file of {} training")):
-        if path.startswith(folder):
-            begin = path.split("/")[1].rpartition("-")[2]
-            if any(key.startswith(begin) for key in finished):
-                return _Leftover(path, kind.format("a finished"))
-            return _Leftover(path, kind.format("an unfinished"), begin)
-    return None
+    folder, _, rest = path.partition("/")
+    if folder not in _KINDS:
+        return None
+    # <key>/..., <key>.json, or <name>-<beginning of the key>/...
+    owner = rest.partition("/")[0].removesuffix(".json").rpartition("-")[2][:_BEGINNING]
+    if owner in finished:
+        return _Leftover(path, _KINDS[folder].format("a finished"))
+    return _Leftover(path, _KINDS[folder].format("an unfinished"), owner)
 
 
 def _referenced(store: Store, table: str) -> set[str]:

@@ -28,7 +28,7 @@ WHERE_IT_STANDS = (
     "Finished stages stay finished: `adhmr status` says where the round stands, and the same command goes on there."
 )
 stopping = False
-"""Whether somebody has asked this process to end, so that what breaks off from then on is no news."""
+"""Whether this process was asked to end, so that what breaks off from then on is no news."""
 _WHO = re.compile(r"(?<=//)[^/\s]+@")
 
 
@@ -70,7 +70,7 @@ def clear_errors() -> Iterator[None]:
 
 
 def stopped_text(number: int) -> str:
-    """What to tell whoever ended a command by a signal."""
+    """The line for a command that a signal ended."""
     by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
     return f"stopped{by}; run the same command again to go on"
 
@@ -81,7 +81,7 @@ def without_passwords(text: str) -> str:
 
 
 def curable_text(error: BaseException) -> str | None:
-    """What to tell the person, in one line; None for an error that isn't theirs to cure."""
+    """The line for an error that the user can cure; None for a defect of ours."""
     # Ray raises a worker's error as a mixture of its own class and the original one, which it keeps in `cause`.
     cause = getattr(error, "cause", None)
     original = cause if isinstance(cause, EngineError | ValidationError) else error
@@ -94,7 +94,7 @@ def curable_text(error: BaseException) -> str | None:
             f"S3 can't be reached: {original}. Check AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "
             "AWS_REGION, or AWS_PROFILE and the files in ~/.aws."
         )
-    if isinstance(original, ValidationError) and original.title in _config_names(Config):
+    if isinstance(original, ValidationError) and original.title in names_of_kinds(Config):
         return "; ".join(_complaints(original))
     return None
 
@@ -111,16 +111,14 @@ def _complaints(error: ValidationError) -> Iterator[str]:
         elif complaint["type"] == "missing":
             yield f"{field}: is missing"
         else:
-            said = complaint["msg"].removeprefix("Value error, ").replace("Input should", "should")
-            given = repr(complaint["input"])
-            yield f"{field}: {said}, not {given}" if len(given) <= 60 else f"{field}: {said}"
+            text = complaint["msg"].removeprefix("Value error, ").replace("Input should", "should")
+            value = repr(complaint["input"])
+            yield f"{field}: {text}, not {value}" if len(value) <= 60 else f"{field}: {text}"
 
 
-def _config_names(base: type[Config]) -> set[str]:
-    names = {base.__name__}
-    for child in base.__subclasses__():
-        names |= _config_names(child)
-    return names
+def names_of_kinds(base: type) -> set[str]:
+    """The names of a class and of all that are made from it."""
+    return {base.__name__}.union(*map(names_of_kinds, base.__subclasses__()))
 
 
 def _drop_tracebacks(error: BaseException | None) -> None:
@@ -128,9 +126,9 @@ def _drop_tracebacks(error: BaseException | None) -> None:
 
     DuckDB complains of every object of its own that is alive when the interpreter ends.
     """
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:  # one may have been raised from itself
-        seen.add(id(error))
+    cleared: set[int] = set()
+    while error is not None and id(error) not in cleared:  # one may have been raised from itself
+        cleared.add(id(error))
         clear_frames(error.__traceback__)
         error.__traceback__ = None
         error = error.__cause__ or error.__context__

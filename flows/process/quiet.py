@@ -1,4 +1,4 @@
-"""A quiet start: messages of libraries that a person can do nothing about, each with the reason why it may go.
+"""A quiet start: messages of libraries that no user can do anything about, each with the reason why it may go.
 
 Nothing is silenced as a whole. A setting is only a default (the environment wins), a message has to match its own
 pattern on its own logger, and whatever is not listed here appears as its library wants it.
@@ -77,7 +77,7 @@ def quiet_start() -> None:
 
 
 def plain_run_errors() -> None:
-    """Keep tracebacks of errors that a person can cure off Prefect's console; the Prefect server still gets them.
+    """Keep tracebacks of errors that the user can cure off Prefect's console; the Prefect server still gets them.
 
     The command line prints an EngineError as one clear line (see `flows.process.errors`); Prefect would put two
     tracebacks above it. Call it after Prefect has been imported, which is when its console handler exists.
@@ -111,19 +111,19 @@ class _Visible(logging.Formatter):
 class _CurableErrors(logging.Filter):
     """Drops what Prefect logs about runs that a curable error ended: the traceback, then the state that quotes it.
 
-    Likewise of runs that somebody has stopped.
+    Likewise of runs that a signal has stopped.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: set[str] = set()
+        self._quoted: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not record.name.startswith(RUN_LOGGERS):
             return True
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and errors.curable_text(error) is not None:
-            self._told.add(str(error)[:60])
+            self._quoted.add(str(error)[:60])
             return False
         text = record.getMessage()
         if text.startswith(("Crash detected!", "Finished in state Crashed")):
@@ -131,11 +131,5 @@ class _CurableErrors(logging.Filter):
         if not text.startswith("Finished in state Failed"):
             return True
         # where a retry was refused, Prefect quotes the error's class and logs no traceback before
-        return not (any(told in text for told in self._told) or any(f" {name}: " in text for name in _curable_names()))
-
-
-def _curable_names(kind: type[EngineError] = EngineError) -> set[str]:
-    names = {kind.__name__}
-    for child in kind.__subclasses__():
-        names |= _curable_names(child)
-    return names
+        kinds = [f" {name}: " for name in errors.names_of_kinds(EngineError)]
+        return not any(quoted in text for quoted in (*self._quoted, *kinds))

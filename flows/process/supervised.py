@@ -23,6 +23,7 @@ from flows.process import errors
 from flows.process.errors import CURABLE, SIGNALLED, clear_errors, stopped_text
 from flows.process.visible import visible
 from infra import ending
+from infra.processes import end_all
 
 GRACE_SECONDS = 20.0
 """Below the 30 s that Kubernetes and Prefect's workers give."""
@@ -180,13 +181,10 @@ def _tell(ended: _Ended) -> int:
 
 
 def _end_all() -> None:
-    """End what the work has left: nobody has a use for it."""
+    """End the processes that the work has left, and those that they start meanwhile."""
     me, end = psutil.Process(), time.monotonic() + GRACE_SECONDS
     while (left := me.children(recursive=True)) and time.monotonic() < end:
-        for one in left:
-            with suppress(psutil.NoSuchProcess):
-                one.kill()
-        psutil.wait_procs(left, timeout=1.0)
+        end_all(left, 1.0)
 
 
 def _prctl(option: int, value: int) -> None:
