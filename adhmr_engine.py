@@ -1,8 +1,8 @@
 """The entry point of `adhmr`, and nothing that needs another module of ours: they may be hidden from us.
 
 The five packages have plain names. Where a folder of another project with one of these names (`models`, as a rule)
-stands earlier on Python's path, Python takes that one, and our imports fail in odd places. This module is found by a
-name that nobody else has, and looks before anything is imported.
+comes earlier on Python's path, Python takes that one, and our imports fail in odd places. This module is found by a
+name that no other project has, and looks before anything is imported.
 """
 
 import sys

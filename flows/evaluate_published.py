@@ -61,9 +61,9 @@ def evaluate_published(
         context = runner.context
         target, people = ingested(context.store, target_of(data))
         chosen = model_named(context, policy, "policy") if policy else _current_policy(context)
-        judge = model_named(context, scorer, "scorer") if scorer else None
+        model = model_named(context, scorer, "scorer") if scorer else None
         bodies = body or context.config.body
-        return runner.run(EvaluatePublished((people,), target, chosen, judge, hypotheses, order, _absolute(bodies)))
+        return runner.run(EvaluatePublished((people,), target, chosen, model, hypotheses, order, _absolute(bodies)))
 
 
 @flow(name="evaluate-scorer", flow_run_name="evaluate-scorer {data}, {profile}", persist_result=False)
@@ -96,13 +96,13 @@ def evaluate_scorer(
     with session("an evaluation", store, profile, campaign, seed, changes) as runner:
         context = runner.context
         target = target_of(data)
-        given = given_hypotheses(context.store, target)
-        people = given
+        ingested_hypotheses = given_hypotheses(context.store, target)
+        people = ingested_hypotheses
         if people is None:
             target, people = ingested(context.store, target)
-        judge = model_named(context, scorer, "scorer")
+        model = model_named(context, scorer, "scorer")
         bodies = _absolute(body or context.config.body)
-        return runner.run(EvaluateScorer((people,), target, judge, hypotheses, bodies, given))
+        return runner.run(EvaluateScorer((people,), target, model, hypotheses, bodies, ingested_hypotheses))
 
 
 def target_of(data: str) -> Target:

@@ -24,7 +24,7 @@ SILENT = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class AtWork:
-    """`campaigns` that somebody holds, and `stages` (keys) that somebody has begun and is still working on."""
+    """`campaigns` that a living process holds, and `stages` (keys) that one has begun and is still working on."""
 
     campaigns: frozenset[str]
     stages: frozenset[str]
@@ -49,7 +49,7 @@ def this_process() -> dict[str, Any]:
 
 
 def lives_here(process: Mapping[str, Any]) -> bool | None:
-    """Whether a process that `this_process` told of itself lives; None if it is of another machine or container."""
+    """Whether a process that `this_process` described lives; None if it is of another machine or container."""
     if (process.get("host"), process.get("place")) != (socket.gethostname(), place()):
         return None
     return birth(int(process["pid"])) == process.get("born")
@@ -72,8 +72,8 @@ def _living(store: Store, folder: str, now: datetime) -> frozenset[str]:
 
 def _lives(store: Store, path: str, listed: Sequence[str], now: datetime) -> bool:
     try:
-        said = json.loads(store.read_bytes(path))
-        process = said.get("by", said)
+        note = json.loads(store.read_bytes(path))
+        process = note.get("by", note)
         here = lives_here(process) if process.get("pid") else False
         if here is not None:
             return here

@@ -1,4 +1,4 @@
-"""Which stages are at work, or were when their run ended: a note for each in the store, for people.
+"""Which stages are at work, or were when their run ended: a note for each in the store.
 
 A stage that commits takes its note away; a note that stays is of a stage that is running now, or that a killed run left
 to the next one. `adhmr status` reads the notes, and `infra.vacuum`, which takes nothing of a stage whose process lives;
@@ -63,22 +63,22 @@ def note_end(store: Store, spec: StageSpec) -> None:
 def unfinished(store: Store) -> list[Unfinished]:
     """Every stage that has begun and is not committed, oldest first."""
     noted = notes(store)
-    done = whole_keys(store, [begun.stage_key for begun in noted]) if noted else set()
-    found = [_look(store, begun) for begun in noted if begun.stage_key not in done]
-    return sorted(found, key=lambda one: (one.since, one.begun.stage_key))
+    committed = whole_keys(store, [begun.stage_key for begun in noted]) if noted else set()
+    stages = [_look(store, begun) for begun in noted if begun.stage_key not in committed]
+    return sorted(stages, key=lambda one: (one.since, one.begun.stage_key))
 
 
 def notes(store: Store) -> list[Begun]:
-    """All notes, also of stages that were committed by somebody else since."""
-    found = []
+    """All notes, also of stages that another run has committed since."""
+    begun = []
     for path in store.whole_files(NOTES):
         try:
-            found.append(Begun(**read_json(store.read_bytes(path), store.uri(path))))
+            begun.append(Begun(**read_json(store.read_bytes(path), store.uri(path))))
         except DamagedError as error:
-            log.warning("%s It told of a stage that is not finished.", error)
+            log.warning("%s It was the note of an unfinished stage.", error)
         except (StoreError, TypeError):  # committed meanwhile, or no note of ours
             continue
-    return found
+    return begun
 
 
 def _look(store: Store, begun: Begun) -> Unfinished:

@@ -25,11 +25,11 @@ class Commit:
 def commits_of(store: Store, stage_keys: Collection[str]) -> list[Commit]:
     """The commits that these stages made, by table and version, among the newest of each table."""
     beginnings = {key[:12] for key in stage_keys}
-    found = []
+    commits = []
     for table in TABLES:
         opened = open_table(store, table)
         for entry in opened.history(limit=_NEWEST) if opened is not None else ():
             note, version = str(entry.get("userMetadata") or ""), int(entry["version"])
             if note.rpartition(" ")[2] in beginnings:
-                found.append(Commit(table, version, note, store.uri(log_entry(table, version))))
-    return sorted(found, key=lambda commit: (commit.table, commit.version))
+                commits.append(Commit(table, version, note, store.uri(log_entry(table, version))))
+    return sorted(commits, key=lambda commit: (commit.table, commit.version))

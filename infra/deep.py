@@ -25,7 +25,7 @@ from infra.stages import records
 from infra.store import Store
 from infra.tables import read
 from infra.vacuum import vacuum
-from infra.whole import CURE, standing, torn_stages
+from infra.whole import CURE, stage_rows, torn_stages
 from schemas.errors import DamagedError, EngineError
 from schemas.tables import TABLES
 
@@ -104,7 +104,7 @@ def _stages(store: Store) -> Iterator[Remark]:
     torn = torn_stages(store)
     for one in torn:
         yield Remark("stages", "problem", f"{one}. {CURE}")
-    keys = standing(store).keys
+    keys = stage_rows(store).keys
     for record in records(store):
         for key in set(record.reads) - keys:
             yield Remark(
@@ -117,7 +117,7 @@ def _stages(store: Store) -> Iterator[Remark]:
 
 
 def _campaigns(store: Store) -> Iterator[Remark]:
-    known = set(read(store, "models", columns=["digest"]).column("digest").to_pylist())
+    policies = set(read(store, "models", columns=["digest"]).column("digest").to_pylist())
     for campaign in campaigns(store):
         events = state(store, campaign).events
         opened = take_newest(store, "rounds")
@@ -128,7 +128,7 @@ def _campaigns(store: Store) -> Iterator[Remark]:
         if missing or claimed != events[-1].sequence:
             lost = ", ".join(map(str, missing)) or "the newest"
             yield Remark("rounds", "problem", f"campaign {campaign}: of its events, {lost} are missing. {_REPAIR}")
-        for policy in sorted({event.policy for event in events if event.policy} - known):
+        for policy in sorted({event.policy for event in events if event.policy} - policies):
             text = f"campaign {campaign} names policy {policy[:12]}, which the table models does not know. {_COPY}"
             yield Remark("rounds", "problem", text)
         if not missing:
@@ -137,7 +137,7 @@ def _campaigns(store: Store) -> Iterator[Remark]:
 
 def _receipts(store: Store) -> Iterator[Remark]:
     problems = [f"{path} {why}" for path, why in unreadable_receipts(store)]
-    finished = standing(store).keys
+    finished = stage_rows(store).keys
     keys = {path.split("/")[1] for path in store.whole_files("shards")}
     for key in sorted(keys - finished):
         problems += damage_of_shards(store, receipts_left(store, key)).values()

@@ -41,7 +41,7 @@ _CHECKPOINTS = 3
 
 @dataclass(frozen=True)
 class Entry:
-    """What a version of a table adds and removes. `note` is for people; `moves` says that no row comes or goes;
+    """What a version of a table adds and removes. `note` is shown in histories; `moves` says that no row comes or goes;
     `metadata`, where there is some, is from now on what the log says of the table."""
 
     adds: Sequence[DataFile] = ()
@@ -98,14 +98,9 @@ def write_entry(store: Store, table: str, version: int, entry: Entry) -> bool:
     return store.exists(log_entry(table, version - 1))
 
 
-def write_first_entry(store: Store, known: TableContract) -> None:
-    """Make the table, without rows, unless it is there."""
-    store.atomic_write(log_entry(known.name, 0), first_entry(known), replace=False)
-
-
-def first_entry(known: TableContract) -> bytes:
+def first_entry(table: TableContract) -> bytes:
     """The log's entry that makes a table without rows."""
-    about = metadata(known)
+    about = metadata(table)
     info = {
         "timestamp": about["createdTime"],
         "operation": "CREATE TABLE",
@@ -169,8 +164,8 @@ def _if_there(store: Store, path: str) -> bytes:
 def versions_of(paths: Sequence[str], ending: str) -> list[int]:
     """The versions that files of a log with this ending (".json", ".checkpoint.parquet") are of, in order."""
     names = [path.rsplit("/", 1)[-1] for path in paths]
-    found = [name.removesuffix(ending) for name in names if name.endswith(ending)]
-    return sorted(int(digits) for digits in found if len(digits) == 20 and digits.isdigit())
+    stems = [name.removesuffix(ending) for name in names if name.endswith(ending)]
+    return sorted(int(digits) for digits in stems if len(digits) == 20 and digits.isdigit())
 
 
 def _checkpoint_aside(store: Store, table: str, version: int) -> None:
@@ -184,9 +179,9 @@ def _checkpoint_aside(store: Store, table: str, version: int) -> None:
         for path in [*wanted, *([checkpoint_file(table, before)] if before is not None else [])]:
             (log / path.rsplit("/", 1)[-1]).write_bytes(store.read_bytes(path))
         DeltaTable(folder).create_checkpoint()
-        made = (log / checkpoint_file(table, version).rsplit("/", 1)[-1]).read_bytes()
-        store.atomic_write(checkpoint_seal(checkpoint_file(table, version), made), b"")
-        store.atomic_write(checkpoint_file(table, version), made)
+        data = (log / checkpoint_file(table, version).rsplit("/", 1)[-1]).read_bytes()
+        store.atomic_write(checkpoint_seal(checkpoint_file(table, version), data), b"")
+        store.atomic_write(checkpoint_file(table, version), data)
         # after it: this says which checkpoint is the newest
         store.atomic_write(f"{log_folder(table)}/_last_checkpoint", (log / "_last_checkpoint").read_bytes())
 
@@ -206,7 +201,7 @@ def _tidy(store: Store, table: str, version: int) -> None:
 
 
 def _holds(store: Store, table: str, version: int, entries: Sequence[int]) -> bool:
-    """Whether every transaction of these entries stands in the checkpoint, which is what they are kept for."""
+    """Whether the checkpoint holds every transaction of these entries, which is what they are kept for."""
     data = BytesIO(store.read_bytes(checkpoint_file(table, version)))
     kept = pq.read_table(data, columns=["txn"]).column("txn").combine_chunks().field("appId").to_pylist()
     names = set(kept)
@@ -215,8 +210,8 @@ def _holds(store: Store, table: str, version: int, entries: Sequence[int]) -> bo
         if breaks_seal(written):
             return False
         for line in written.splitlines():
-            said = json.loads(line).get("txn") if line.strip() else None
-            if said and said["appId"] not in names:
+            claim = json.loads(line).get("txn") if line.strip() else None
+            if claim and claim["appId"] not in names:
                 return False
     return True
 

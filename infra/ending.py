@@ -9,7 +9,7 @@ import os
 import sys
 
 CURABLE = 2
-"""Something that a person can cure was said in a line."""
+"""Exit code of a command that ended with one line about an error that the user can cure."""
 AGAIN = 75
 """As a last word: the supervisor starts the work once more. (EX_TEMPFAIL of sysexits.)"""
 

@@ -47,7 +47,7 @@ def reach(point: str) -> None:
 
 
 def _is_first(point: str) -> bool:
-    """Whether nobody died at the point before, where one death was asked for; notes this one."""
+    """Whether no process died at the point before, where one death was asked for; notes this one."""
     path = os.environ.get(ONCE)
     if not path:
         return True

@@ -30,12 +30,12 @@ class StoreFiles(AbstractFileSystem):
         return self._inner.open(self._inside(path), mode, **options)
 
     def glob(self, path: str, **options: Any) -> Sequence[str]:
-        found: Sequence[str] = self._inner.glob(self._inside(path), **options)
-        return found
+        paths: Sequence[str] = self._inner.glob(self._inside(path), **options)
+        return paths
 
     def info(self, path: str, **options: Any) -> dict[str, Any]:
-        known: dict[str, Any] = self._inner.info(self._inside(path), **options)
-        return known
+        about: dict[str, Any] = self._inner.info(self._inside(path), **options)
+        return about
 
     def modified(self, path: str) -> Any:
         return self._inner.modified(self._inside(path))

@@ -29,8 +29,8 @@ def make_folder(folder: Path) -> None:
         new.append(place)
         place = place.parent
     folder.mkdir(parents=True, exist_ok=True)
-    for made in reversed(new):
-        sync_folder(made.parent)
+    for place in reversed(new):
+        sync_folder(place.parent)
 
 
 def sync_folders(root: Path, folders: Iterable[Path]) -> None:

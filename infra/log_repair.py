@@ -1,4 +1,4 @@
-"""Logs of tables that a loss of power, or a damaged disk, has left in a state that nobody can read.
+"""Logs of tables that a loss of power, or a damaged disk, has made unreadable.
 
 Versions of the engine before this one synced no entry of a log; one that is empty, torn or gone keeps the whole table
 from being opened, or reads as if nothing had been written. Whatever can't be read, or is not as it was sealed, is put
@@ -55,10 +55,10 @@ class LogDamage:
 
 def mend_logs(store: Store, *, dry_run: bool = False) -> list[LogDamage]:
     """Put aside what is damaged in the logs of all tables, so that they can be opened; what was, or would be, done."""
-    found = [broken for table in TABLES for broken in _damages(store, table)]
-    for broken in () if dry_run else found:
+    damages = [broken for table in TABLES for broken in _damages(store, table)]
+    for broken in () if dry_run else damages:
         put_aside(store, broken.path, broken.instead)
-    return found
+    return damages
 
 
 def put_aside(store: Store, path: str, instead: bytes | None = None) -> None:
@@ -77,28 +77,28 @@ def _damages(store: Store, table: str) -> list[LogDamage]:
     entries = versions_of(here, _ENTRY)
     bad = [v for v in versions_of(here, _CHECKPOINT) if not _is_checkpoint(store, table, v, here)]
     good = [v for v in versions_of(here, _CHECKPOINT) if v not in bad]
-    found = [LogDamage(checkpoint_file(table, v), "is no checkpoint that can be read and trusted", None) for v in bad]
+    damages = [LogDamage(checkpoint_file(table, v), "is no checkpoint that can be read and trusted", None) for v in bad]
     hint = f"{log_folder(table)}/{_HINT}"
     if hint in here and _said_version(store.read_bytes(hint)) not in good:
-        found.append(LogDamage(hint, "names no checkpoint that can be read", None))
+        damages.append(LogDamage(hint, "names no checkpoint that can be read", None))
     start = max(good, default=-1)
     for version in range(start + 1, max(entries, default=start) + 1):
         path = log_entry(table, version)
         if version not in entries:
-            found.append(LogDamage(path, "is not there, though later ones are", _entry_of(table, version, [])))
+            damages.append(LogDamage(path, "is not there, though later ones are", _entry_of(table, version, [])))
             continue
         data = store.read_bytes(path)
         lines, torn = _whole_lines(data)
         if torn or breaks_seal(data):
             whole = turned_back(data, keeps_seal)
             if whole is not None:
-                found.append(LogDamage(path, "has a flipped bit", whole, exact=True))
+                damages.append(LogDamage(path, "has a flipped bit", whole, exact=True))
             else:
                 kept = lines if torn else [line for line in lines if _can_be_trusted(store, table, line)]
-                found.append(LogDamage(path, torn or "is not as it was written", _entry_of(table, version, kept)))
+                damages.append(LogDamage(path, torn or "is not as it was written", _entry_of(table, version, kept)))
         elif version == 0 and not {"protocol", "metaData"} <= {name for line in lines for name in line}:
-            found.append(LogDamage(path, "does not make the table", _entry_of(table, version, lines)))
-    return found
+            damages.append(LogDamage(path, "does not make the table", _entry_of(table, version, lines)))
+    return damages
 
 
 def _whole_lines(data: bytes) -> tuple[list[dict[str, Any]], str]:
@@ -118,14 +118,14 @@ def _whole_lines(data: bytes) -> tuple[list[dict[str, Any]], str]:
 def _entry_of(table: str, version: int, lines: Sequence[dict[str, Any]]) -> bytes:
     """An entry with these lines, as far as they are whole in themselves; the first one makes the table as well: as this
     engine makes it, where what was said of it can't be read."""
-    said = [line for line in lines if line.keys() & {"metaData", "add", "remove", "txn"}]
+    kept = [line for line in lines if line.keys() & {"metaData", "add", "remove", "txn"}]
     if version == 0:
         begin = first_entry(contract(table))
     else:
         begin = Entry(note="repaired: what can't be read of it was put aside").to_bytes()
-    if any("metaData" in line for line in said):
-        return sealed_lines([*(line for line in actions_of(begin) if "metaData" not in line), *said])
-    return sealed_lines([*actions_of(begin), *said])
+    if any("metaData" in line for line in kept):
+        return sealed_lines([*(line for line in actions_of(begin) if "metaData" not in line), *kept])
+    return sealed_lines([*actions_of(begin), *kept])
 
 
 def _can_be_trusted(store: Store, table: str, line: dict[str, Any]) -> bool:

@@ -1,6 +1,6 @@
 """Whether a table's log is as it was written: a flipped bit in it may read as if rows had never been there.
 
-An entry's commitInfo holds the digest of all that the entry says. Beside a checkpoint that the engine made stands an
+An entry's commitInfo holds the digest of all that the entry says. Beside a checkpoint that the engine made is an
 empty file whose name holds digits of the checkpoint's digest: it is there first, and stays if another process makes the
 checkpoint of the same version in other bytes. Entries and checkpoints of older versions, and checkpoints on S3, which
 deltalake writes itself, have neither.
@@ -18,9 +18,9 @@ _DIGITS = 16
 
 def sealed_lines(actions: Sequence[Mapping[str, Any]]) -> bytes:
     """The lines of an entry that says this; one of its actions is a commitInfo."""
-    said = digest(list(actions))
+    seal = digest(list(actions))
     sealed = [
-        {"commitInfo": {**action["commitInfo"], _FIELD: said}} if "commitInfo" in action else action
+        {"commitInfo": {**action["commitInfo"], _FIELD: seal}} if "commitInfo" in action else action
         for action in actions
     ]
     return "".join(f"{canonical_json(action)}\n" for action in sealed).encode()
@@ -46,17 +46,17 @@ def keeps_seal(entry: bytes) -> bool:
 
 def _fits(entry: bytes) -> bool | None:
     """None for an entry without a seal."""
-    said = None
+    seal = None
     actions = []
     try:
         for line in entry.splitlines():
             action = json.loads(line)
             if "commitInfo" in action:
-                said = action["commitInfo"].pop(_FIELD, said)
+                seal = action["commitInfo"].pop(_FIELD, seal)
             actions.append(action)
     except (ValueError, TypeError, AttributeError):
         return False
-    return None if said is None else said == digest(actions)
+    return None if seal is None else seal == digest(actions)
 
 
 def checkpoint_seal(checkpoint: str, data: bytes) -> str:

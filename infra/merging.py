@@ -2,7 +2,7 @@
 rows the small files are merged into one, so that a history of a thousand rounds is read as fast as one of ten.
 
 Nothing is removed: the small files stay on the disk, for readers of the version before, until a vacuum. The writer who
-adds a row does it, after its own row stands; killed anywhere, it leaves either version, and perhaps a file that no
+adds a row does it, once its own row is committed; killed anywhere, it leaves either version, and perhaps a file that no
 version knows.
 """
 
@@ -41,7 +41,7 @@ _GROUP_ROWS = 512
 def merge_if_due(store: Store, table: str) -> bool:
     """Merge the table's small files if there are enough of them; whether that was done.
 
-    What was written before stands, whatever happens here.
+    What was written before stays valid, whatever happens here.
     """
     try:
         return _merge(store, table)
@@ -51,7 +51,7 @@ def merge_if_due(store: Store, table: str) -> bool:
 
 
 def withdraw_row(store: Store, stage_key: str, file: DataFile) -> bool:
-    """Take the row of a stage out of `stages`, where it stands in `file`, so that it can be committed again.
+    """Take the row of a stage out of the file of `stages` that holds it, so that it can be committed again.
 
     False if it doesn't stand in that file any more: look again.
     """
@@ -66,11 +66,11 @@ def withdraw_row(store: Store, stage_key: str, file: DataFile) -> bool:
             return None
         return Entry(rest, [file], {stage_key: 0}, note=f"withdraws {stage_key[:12]}")
 
-    done = write_version(store, "stages", follow)
-    if not done:
+    written = write_version(store, "stages", follow)
+    if not written:
         for one in rest:
             store.remove(one.name)
-    return done
+    return written
 
 
 def _merge(store: Store, table: str) -> bool:
@@ -89,13 +89,13 @@ def _merge(store: Store, table: str) -> bool:
 
     def follow(opened: Opened) -> Entry | None:
         if not set(readable) <= set(opened.snapshot.of()):
-            return None  # somebody else merged them, or took a row away
+            return None  # another writer merged them, or took a row away
         return Entry([merged], readable, note=f"merges {len(readable)} files", moves=True)
 
-    done = write_version(store, table, follow)
-    if not done:
+    written = write_version(store, table, follow)
+    if not written:
         store.remove(merged.name)
-    return done
+    return written
 
 
 def _readable(store: Store, files: Sequence[DataFile]) -> list[DataFile]:

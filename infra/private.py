@@ -15,9 +15,9 @@ from shutil import rmtree
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def is_private(found: os.stat_result) -> bool:
-    """Whether it is ours, and nobody else has any right to it."""
-    return found.st_uid == os.geteuid() and not found.st_mode & _OTHERS
+def is_private(status: os.stat_result) -> bool:
+    """Whether this user owns it, and no other has any right to it."""
+    return status.st_uid == os.geteuid() and not status.st_mode & _OTHERS
 
 
 def read_secret(path: Path) -> str | None:
@@ -27,8 +27,8 @@ def read_secret(path: Path) -> str | None:
     except OSError:
         return None
     with open(opened, encoding="utf-8", errors="replace") as file:
-        found = os.fstat(opened)
-        return file.read().strip() or None if stat.S_ISREG(found.st_mode) and is_private(found) else None
+        status = os.fstat(opened)
+        return file.read().strip() or None if stat.S_ISREG(status.st_mode) and is_private(status) else None
 
 
 def write_secret(path: Path, secret: str) -> None:
@@ -61,7 +61,7 @@ def secret_of(path: Path, make: Callable[[], str]) -> str:
 def private_folder(name: str, parent: Path | None = None) -> Iterator[Path]:
     """A fresh folder of mode 0700 for the length of the block, among the system's temporary files or in `parent`.
 
-    For programs that give everybody rights to the folders they make: below this one nobody gets to them.
+    For programs that give all users rights to the folders they make: below this one no other user gets to them.
     """
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
     try:

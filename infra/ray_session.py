@@ -117,23 +117,23 @@ def check_resources(needed: Mapping[str, float], count: int = 1) -> None:
     room = room_for(needed)
     if room >= count:
         return
-    asked = _amounts(needed)
+    amounts = _amounts(needed)
     if room:
         raise ConfigError(
-            f"Ray has too little for this stage: it needs {count} workers with {asked} each, and the cluster can host "
-            f"{room}. Lower ray.actors or ray.trainers, or what each of them asks for, or add nodes."
+            f"Ray has too little for this stage: it needs {count} workers with {amounts} each, and the cluster can "
+            f"host {room}. Lower ray.actors or ray.trainers, or what each of them asks for, or add nodes."
         )
     nodes = "; ".join(
         f"{name} has {_amounts({kind: node.get(kind, 0.0) for kind in needed})}" for name, node in _nodes().items()
     )
     raise ConfigError(
-        f"No node of Ray can ever host a worker of this stage, which needs {asked}: {nodes or 'there is no node'}. "
+        f"No node of Ray can ever host a worker of this stage, which needs {amounts}: {nodes or 'there is no node'}. "
         "Lower ray.cpus_per_actor, ray.gpus_per_actor, ray.cpus_per_trainer or ray.gpus_per_trainer, or add a node."
     )
 
 
 def _nodes() -> dict[str, dict[str, float]]:
-    """What each living node has in all, by a name for people."""
+    """What each living node has in all, by address and id."""
     alive = [node for node in ray.nodes() if node["Alive"]]
     return {f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})": dict(node["Resources"]) for node in alive}
 
@@ -191,7 +191,7 @@ def _start(
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
         "RAY_prestart_worker_first_driver": "0",  # else the start waits for workers, for ever if one of them dies
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process per training that waits for clouds to take nodes away
-        # nobody else has to know it, so it needs no file, which Ray would make for all to read
+        # no other program has to know it, so it needs no file, which Ray would make for all to read
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }
     AuthenticationTokenLoader.instance().reset_cache()

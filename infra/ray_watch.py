@@ -150,9 +150,9 @@ def keep_quiet_about_the_end() -> None:
     """Keep Ray from printing the end of its raylet's log, when that has ended: the watch says so in a line."""
     printing = ray_worker.print_to_stdstream
 
-    def print_others(data: dict[str, Any], *given: Any, **more: Any) -> None:
+    def print_others(data: dict[str, Any], *arguments: Any, **options: Any) -> None:
         if not any(_OF_THE_END.search(line) for line in data.get("lines", ())):
-            printing(data, *given, **more)
+            printing(data, *arguments, **options)
 
     if printing.__name__ != print_others.__name__:
         ray_worker.print_to_stdstream = print_others
@@ -184,10 +184,10 @@ def _gone_deaf(processes: Mapping[str, Sequence[_Started]], gcs_address: str) ->
 
 def _living(processes: Mapping[str, Sequence[_Started]]) -> list[psutil.Process]:
     """Those of Ray's processes that live, with what they have started."""
-    found = []
+    living_processes = []
     for one in chain.from_iterable(processes.values()):
         with suppress(psutil.NoSuchProcess):
             if one.process.poll() is None:
                 living = psutil.Process(one.process.pid)
-                found += [living, *living.children(recursive=True)]
-    return found
+                living_processes += [living, *living.children(recursive=True)]
+    return living_processes

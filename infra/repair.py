@@ -23,7 +23,7 @@ from infra.snapshots import Opened, newest
 from infra.stages import StageRecord, StageSpec, find
 from infra.store import Store
 from infra.versions import put_files, write_version
-from infra.whole import CURE, Torn, standing, torn_stages
+from infra.whole import CURE, Torn, stage_rows, torn_stages
 from schemas.digests import bytes_digest
 from schemas.errors import StoreError
 from schemas.tables import TABLES
@@ -69,8 +69,8 @@ def mend(store: Store, torn: Torn, say: Callable[[str], None]) -> bool:
 def retire(store: Store, key: str, lost: Sequence[DataFile] = ()) -> None:
     """Make a stage one that was never finished, and take lost files out of its tables; in this order, so that no reader
     takes the rest for all. The next run does it again, from what is whole."""
-    said = standing(store).said([key])
-    if said and not withdraw_row(store, key, said[0].file):
+    recorded = stage_rows(store).recorded([key])
+    if recorded and not withdraw_row(store, key, recorded[0].file):
         return  # another run met it as well
     for table in sorted({file.table for file in lost}):
 
@@ -97,47 +97,48 @@ def open_logs(store: Store, say: Callable[[str], None]) -> None:
 def remains(store: Store, torn: Torn) -> dict[str, list[DataFile]] | None:
     """The files of a stage, for each table that lacks some, whose rows and bytes are those that `stages` says; None if
     there are none such."""
-    said = standing(store).said([torn.stage_key])
-    if not said or torn.lost.keys() - TABLES.keys() or "stages" in torn.lost:
+    recorded = stage_rows(store).recorded([torn.stage_key])
+    if not recorded or torn.lost.keys() - TABLES.keys() or "stages" in torn.lost:
         return None
     receipts = receipts_left(store, torn.stage_key)
     receipts = [] if damage_of_shards(store, receipts) else receipts
-    found = {}
+    remaining = {}
     for table in torn.lost:
-        wanted = (said[0].rows[table], said[0].bytes[table])
+        wanted = (recorded[0].rows[table], recorded[0].bytes[table])
         of_receipts = [file for receipt in receipts for file in receipt.files if file.table == table]
         for files in (of_receipts, _by_name(store, torn, table)):
             if (sum(file.rows for file in files), sum(file.size for file in files)) == wanted and _hold(store, files):
-                found[table] = files
+                remaining[table] = files
                 break
         else:
             return None
-    return found
+    return remaining
 
 
 def repair(store: Store, *, dry_run: bool = False) -> list[Finding]:
     """Mend what can be mended without guessing, and say what can't be, each with its cure; `dry_run` only says."""
-    found = [
+    findings = [
         Finding("done", f"{mended}. The file that was there is put aside below {store.uri(ASIDE)}.")
         for mended in mend_logs(store, dry_run=dry_run)
     ]
-    if dry_run and found:
+    if dry_run and findings:
         left = "the other tables and stages can be looked at once the logs can be read: run it without --dry-run."
-        return [*found, Finding("left", left)]
-    found += _flipped(store, dry_run)
-    found += [Finding("done" if done else "left", text) for done, text in mend_protocol(store, dry_run=dry_run)]
+        return [*findings, Finding("left", left)]
+    findings += _flipped(store, dry_run)
+    protocol = mend_protocol(store, dry_run=dry_run)
+    findings += [Finding("done" if is_mended else "left", text) for is_mended, text in protocol]
     try:
-        found += _torn(store, dry_run)
-        found += _lost(store, dry_run)
-    except LostFileError as error:  # of `stages`, without which nobody knows what is finished
-        if not found:
+        findings += _torn(store, dry_run)
+        findings += _lost(store, dry_run)
+    except LostFileError as error:  # of `stages`, without which it is unknown what is finished
+        if not findings:
             raise
-        found.append(Finding("left", f"finished stages were not looked at: {error}"))
+        findings.append(Finding("left", f"finished stages were not looked at: {error}"))
     for path, why in unreadable_receipts(store):
         if not dry_run:
             store.remove(path)
-        found.append(Finding("done", f"{path} {why}: removed, so that its shard is made again."))
-    return found
+        findings.append(Finding("done", f"{path} {why}: removed, so that its shard is made again."))
+    return findings
 
 
 def _put_back(store: Store, torn: Torn, files: dict[str, list[DataFile]]) -> None:

@@ -2,8 +2,8 @@
 
 Every event is one row of `rounds`, written in a transaction that also claims the next position in the campaign's log:
 the log has one order and no event is lost. Opening round N claims `(round:<campaign>, N)` besides: one opener wins.
-Promotions and roll-backs claim `(promotion:<campaign>, n)`. A round is decided (promoted or kept) once. One that nobody
-will finish is closed as abandoned: an event `closed` whose reason begins so, as earlier engines know no other.
+Promotions and roll-backs claim `(promotion:<campaign>, n)`. A round is decided (promoted or kept) once. One that will
+never be finished is closed as abandoned: an event `closed` whose reason begins so, as earlier engines know no other.
 """
 
 import getpass
@@ -46,7 +46,8 @@ class Event:
 
 @dataclass(frozen=True)
 class CampaignState:
-    """Where a campaign stands. `round` is the newest one (0: none yet) and `is_open` says whether it is unfinished."""
+    """The events of a campaign and what follows from them. `round` is the newest one (0: none yet) and `is_open` says
+    whether it is unfinished."""
 
     campaign: str
     round: int
@@ -84,7 +85,7 @@ class CampaignState:
 
 
 def state(store: Store, campaign: str) -> CampaignState:
-    """Where the campaign stands now."""
+    """The campaign's state now."""
     files = tuple(live_files(store, "rounds"))
     files_before, before = store.remembered.get(f"rounds {campaign}", (None, None))
     if before is not None and files == files_before:  # files never change

@@ -52,11 +52,11 @@ class Access:
 
     def delta_options(self) -> dict[str, str]:
         """What deltalake wants; for the moment, as these credentials may expire."""
-        found = self.credentials()
+        credentials = self.credentials()
         options = {
-            "AWS_ACCESS_KEY_ID": found.access_key,
-            "AWS_SECRET_ACCESS_KEY": found.secret_key,
-            "AWS_SESSION_TOKEN": found.token,
+            "AWS_ACCESS_KEY_ID": credentials.access_key,
+            "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
+            "AWS_SESSION_TOKEN": credentials.token,
             "AWS_REGION": self.region,
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ALLOW_HTTP": "true" if (self.endpoint or "").startswith("http://") else None,

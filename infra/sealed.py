@@ -24,22 +24,22 @@ def sealed_json(value: Mapping[str, Any]) -> bytes:
 def read_json(data: bytes, where: str) -> dict[str, Any]:
     """What `sealed_json` was given. DamagedError, which names the file as `where`, for anything else."""
     try:
-        found = json.loads(data)
+        fields = json.loads(data)
     except ValueError as error:
         raise DamagedError(f"{where} is damaged: it is no JSON ({error}).") from error
-    if not isinstance(found, dict):
+    if not isinstance(fields, dict):
         raise DamagedError(f"{where} is damaged: it holds no fields.")
-    said = found.pop(_FIELD, None)
-    if said is not None and said != digest(found):
+    seal = fields.pop(_FIELD, None)
+    if seal is not None and seal != digest(fields):
         raise DamagedError(f"{where} is damaged: its fields do not have the digest that it says.")
-    return found
+    return fields
 
 
 def keeps_seal(data: bytes) -> bool:
     """Whether these are the bytes of `sealed_json`, as they were."""
     try:
-        found = json.loads(data)
-        return bool(found.pop(_FIELD) == digest(found))
+        fields = json.loads(data)
+        return bool(fields.pop(_FIELD) == digest(fields))
     except (ValueError, TypeError, AttributeError, KeyError):
         return False
 
@@ -51,8 +51,8 @@ def sealed_bytes(data: bytes) -> bytes:
 
 def read_bytes(data: bytes, where: str) -> bytes:
     """What `sealed_bytes` was given. DamagedError, which names the file as `where`, where the two do not fit."""
-    said, content = data[len(_LINE) : _LENGTH - 1], data[_LENGTH:]
-    if said == bytes_digest(content).encode():
+    seal, content = data[len(_LINE) : _LENGTH - 1], data[_LENGTH:]
+    if seal == bytes_digest(content).encode():
         return content
     if data.startswith(_LINE):
         raise DamagedError(f"{where} is damaged: its content does not have the digest that it says.")

@@ -4,8 +4,8 @@ services.json   the process that each service is, and its port
 <name>.log      what it says
 lock            held while one command starts or ends services
 
-A process is told by its number and the moment it began, so that what a crash or a restart of the machine left in the
-file is seen through. All of a service's descendants carry a mark in their environment, and end with it.
+A process is identified by its number and the moment it began, so that what a crash or a restart of the machine left in
+the file is seen through. All of a service's descendants carry a mark in their environment, and end with it.
 """
 
 import fcntl
@@ -58,11 +58,11 @@ class Service:
     def process(self) -> psutil.Process | None:
         """The process; None if it has ended, or its number belongs to another one now."""
         try:
-            found = psutil.Process(self.pid)
-            gone = birth(self.pid) != self.born or found.status() == psutil.STATUS_ZOMBIE
+            process = psutil.Process(self.pid)
+            gone = birth(self.pid) != self.born or process.status() == psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return None
-        return None if gone else found
+        return None if gone else process
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Services:
             yield
 
     def _own_folder(self) -> None:
-        """Make the folder, or see to it that nobody else gets into the one that is there."""
+        """Make the folder, or keep other users out of the one that is there."""
         with suppress(FileExistsError):
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             self.folder.mkdir(mode=0o700)
@@ -107,20 +107,20 @@ class Services:
 
     def last_port(self, name: str) -> int:
         """The port that a service had when it was last started, also if it is gone since; 0 if there was none."""
-        known = self._known().get(name)
-        return known.port if known else 0
+        service = self._known().get(name)
+        return service.port if service else 0
 
     def start(
         self, name: str, command: Sequence[str], environment: Mapping[str, str], port: int = 0, note: str = ""
     ) -> Service:
         """Start a program as a service; what it says goes to its log."""
         log = self.folder / f"{name}.log"
-        with open(log, "ab") as said:
+        with open(log, "ab") as output:
             process = subprocess.Popen(
                 command,
                 env={**environment, _MARK: self._mark()},
                 stdin=subprocess.DEVNULL,
-                stdout=said,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the command that starts, not for what it has started
             )
@@ -217,9 +217,9 @@ def past_proxies(environment: Mapping[str, str]) -> dict[str, str]:
     """NO_PROXY and no_proxy of an environment, with the loopback added, for clients that ask a proxy even for that."""
     names = ("no_proxy", "NO_PROXY")
     before = next((environment[name] for name in names if environment.get(name)), "")
-    told = [host.strip() for host in before.split(",") if host.strip()]
-    added = [] if "*" in told else [host for host in (LOOPBACK, "localhost") if host not in told]
-    return dict.fromkeys(names, ",".join([*told, *added]))
+    hosts = [host.strip() for host in before.split(",") if host.strip()]
+    added = [] if "*" in hosts else [host for host in (LOOPBACK, "localhost") if host not in hosts]
+    return dict.fromkeys(names, ",".join([*hosts, *added]))
 
 
 def answers(port: int, host: str = LOOPBACK) -> bool:

@@ -1,8 +1,8 @@
 """Ray whose nodes see the store: a folder has to be the same folder on all of them; to S3 each finds its own way."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -46,7 +46,7 @@ def check_store_is_shared(store: Store) -> None:
     name = f"{TEMPORARY}seen-{uuid4().hex}"
     store.atomic_write(name, b"")
     try:
-        blind = [told for node, told in others.items() if not _sees(node, store.path(name))]
+        blind = [label for node, label in others.items() if not _sees(node, store.path(name))]
     finally:
         store.remove(name)
     if blind:
@@ -73,7 +73,7 @@ class _OwnWay(FSSpecHandler):
 
 
 def _other_nodes() -> dict[str, str]:
-    """Living nodes that may be given work, but ours: id -> a name for people."""
+    """Living nodes that may be given work, but ours: id -> address and id, for messages."""
     ours = ray.get_runtime_context().get_node_id()
     return {
         node["NodeID"]: f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})"
@@ -83,13 +83,9 @@ def _other_nodes() -> dict[str, str]:
 
 
 def _sees(node: str, path: str) -> bool:
-    there = NodeAffinitySchedulingStrategy(node, soft=False)
-    look = ray.remote(_exists).options(num_cpus=0, scheduling_strategy=there)
+    on_node = NodeAffinitySchedulingStrategy(node, soft=False)
+    look = ray.remote(os.path.exists).options(num_cpus=0, scheduling_strategy=on_node)
     try:
         return bool(ray.get(look.remote(path)))
     except ray.exceptions.RayError:
         return True
-
-
-def _exists(path: str) -> bool:
-    return Path(path).exists()

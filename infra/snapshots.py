@@ -1,6 +1,6 @@
 """Tables as they are now: the newest version of each, kept from one look to the next, and the files that it has.
 
-The files of a version are kept as an Arrow table, because a table may have thousands; only those that somebody asks for
+The files of a version are kept as an Arrow table, because a table may have thousands; only those that are asked for
 become Python objects.
 """
 
@@ -37,7 +37,7 @@ _CURE = "`adhmr doctor --deep` says what else is damaged, `adhmr repair` mends w
 class Snapshot:
     """A version of a table. `files` has the columns key, path, rows, size and the partition's, sorted by path."""
 
-    known: TableContract
+    contract: TableContract
     version: int
     files: pa.Table
 
@@ -49,10 +49,10 @@ class Snapshot:
     def of(self, keys: Collection[str] | None = None) -> list[DataFile]:
         """Its files, of some stages or all, sorted by path."""
         chosen = self.files if keys is None else self._files_of(keys)
-        names = self.known.partition_by
+        names = self.contract.partition_by
         return [
             DataFile(
-                table=self.known.name,
+                table=self.contract.name,
                 path=row["path"],
                 partition=tuple((name, str(row[f"partition.{name}"])) for name in names),
                 rows=row["rows"],
@@ -71,13 +71,13 @@ class Opened:
     """A table as this process last read it. `entry` is the log's entry that made its version; None where there was no
     reading that one."""
 
-    known: TableContract
+    contract: TableContract
     table: DeltaTable
     entry: bytes | None
     seen: dict[int, Snapshot] = field(default_factory=dict)
 
     def transaction(self, name: str) -> int:
-        """The version that an application transaction stands at; 0 where there is none."""
+        """The version of an application transaction; 0 where there is none."""
         return self.table.transaction_version(name) or 0
 
     @property
@@ -85,13 +85,12 @@ class Opened:
         """The version that is open."""
         version = self.table.version()
         if version not in self.seen:
-            self.seen = {version: Snapshot(self.known, version, _files(self.known, self.table))}
+            self.seen = {version: Snapshot(self.contract, version, _files(self.contract, self.table))}
         return self.seen[version]
 
 
 def open_table(store: Store, table: str) -> DeltaTable | None:
     """The table at its newest version, or None if nothing was ever written to it."""
-    known = contract(table)
     try:
         opened = _patiently(store, lambda: DeltaTable(store.table_uri(table), storage_options=store.storage_options()))
     except TableNotFoundError:
@@ -101,7 +100,7 @@ def open_table(store: Store, table: str) -> DeltaTable | None:
             f"Table {table} in {store.url} can't be opened: {_first_words(error)} If its log was damaged, "
             "`adhmr repair` mends what can be mended and says what can't."
         ) from error
-    check_form(store, known, opened)
+    check_form(store, contract(table), opened)
     return opened
 
 
@@ -129,7 +128,7 @@ def take_newest(store: Store, table: str) -> Opened | None:
             before.table.update_incremental()
             if before.table.version() != version:
                 _check_log(store, before.table, table, since=version)
-                check_form(store, before.known, before.table)
+                check_form(store, before.contract, before.table)
                 before.entry = _last_entry(store, before.table, table)
             return before
     if before is not None:
@@ -143,7 +142,7 @@ def take_newest(store: Store, table: str) -> Opened | None:
 
 def give_back(store: Store, opened: Opened) -> None:
     """Keep a table for the next look."""
-    store.opened[opened.known.name] = opened
+    store.opened[opened.contract.name] = opened
 
 
 def pause(trouble: int) -> None:
@@ -182,7 +181,7 @@ def _last_entry(store: Store, opened: DeltaTable, table: str) -> bytes | None:
         return None
 
 
-def _files(known: TableContract, opened: DeltaTable) -> pa.Table:
+def _files(table: TableContract, opened: DeltaTable) -> pa.Table:
     """DamagedError where what the log says of a file does not go together."""
     try:
         actions = pa.table(opened.get_add_actions(flatten=True)).combine_chunks()
@@ -191,26 +190,26 @@ def _files(known: TableContract, opened: DeltaTable) -> pa.Table:
             "rows": actions.column("num_records").cast(pa.int64()),
             "size": actions.column("size_bytes"),
         }
-        for name in known.partition_by:
+        for name in table.partition_by:
             columns[f"partition.{name}"] = actions.column(f"partition.{name}")
         files = pa.table(columns).sort_by("path")
     except (DeltaError, OSError, KeyError, pa.ArrowException) as error:
-        raise _damaged(known, opened, f"what it says of files can't be read: {_first_words(error)}") from error
-    fits = pc.and_(pc.greater(files.column("rows"), 0), pc.equal(_folders(known, files), _folder_of(files)))
+        raise _damaged(table, opened, f"what it says of files can't be read: {_first_words(error)}") from error
+    fits = pc.and_(pc.greater(files.column("rows"), 0), pc.equal(_folders(table, files), _folder_of(files)))
     strange = pc.index(pc.fill_null(fits, False), False).as_py()
     if strange >= 0:
-        raise _damaged(known, opened, f"what it says of {files.column('path')[strange]} does not go together.")
-    return files.add_column(0, "key", _keys(known, files.column("path").combine_chunks()))
+        raise _damaged(table, opened, f"what it says of {files.column('path')[strange]} does not go together.")
+    return files.add_column(0, "key", _keys(table, files.column("path").combine_chunks()))
 
 
-def _folders(known: TableContract, files: pa.Table) -> pa.ChunkedArray:
+def _folders(table: TableContract, files: pa.Table) -> pa.ChunkedArray:
     """The folder of each file, by the values of its partition."""
-    values = [files.column(f"partition.{name}").cast(pa.string()) for name in known.partition_by]
+    values = [files.column(f"partition.{name}").cast(pa.string()) for name in table.partition_by]
     if not values:
         return pc.utf8_slice_codeunits(files.column("path"), 0, 0)
     named = [
         pc.binary_join_element_wise(f"{name}=", one, "/", "")
-        for name, one in zip(known.partition_by, values, strict=True)
+        for name, one in zip(table.partition_by, values, strict=True)
     ]
     return pc.binary_join_element_wise(*named, "")
 
@@ -219,16 +218,16 @@ def _folder_of(files: pa.Table) -> pa.ChunkedArray:
     return pc.replace_substring_regex(files.column("path"), "[^/]*$", "")
 
 
-def _damaged(known: TableContract, opened: DeltaTable, what: str) -> DamagedError:
-    return DamagedError(f"The log of table {known.name} ({opened.table_uri}) is damaged: {what} {_CURE}")
+def _damaged(table: TableContract, opened: DeltaTable, what: str) -> DamagedError:
+    return DamagedError(f"The log of table {table.name} ({opened.table_uri}) is damaged: {what} {_CURE}")
 
 
-def _keys(known: TableContract, path: pa.Array) -> pa.Array:
-    found = pc.extract_regex(path, KEY_PATTERN)
-    strange = pc.index(pc.is_null(found), True).as_py()
+def _keys(table: TableContract, path: pa.Array) -> pa.Array:
+    keys = pc.extract_regex(path, KEY_PATTERN)
+    strange = pc.index(pc.is_null(keys), True).as_py()
     if strange >= 0:
-        raise no_name_of_ours(known.name, path[strange].as_py())
-    return found.field("key")
+        raise no_name_of_ours(table.name, path[strange].as_py())
+    return keys.field("key")
 
 
 def _first_words(error: Exception) -> str:

@@ -132,13 +132,13 @@ def records(store: Store, *names: str) -> list[StageRecord]:
     clocks said."""
     rows = read(store, "stages", where=pc.field("stage").isin(names) if names else None).to_pylist()
     by_time = [_record(row) for row in sorted(rows, key=lambda row: (row["finished_at"], row["stage_key"]))]
-    known = {record.stage_key: record for record in by_time}
+    by_key = {record.stage_key: record for record in by_time}
     ordered: dict[str, StageRecord] = {}
 
     def take(record: StageRecord) -> None:
         for key in record.reads:
-            if key in known and key not in ordered:
-                take(known[key])
+            if key in by_key and key not in ordered:
+                take(by_key[key])
         ordered[record.stage_key] = record
 
     for record in by_time:
@@ -266,13 +266,13 @@ def _add_row(store: Store, file: DataFile, data: bytes, transactions: Mapping[st
     """`add_files` for a file whose bytes are at hand: what a vacuum takes before or while it is added is put back."""
     for _ in range(_TIMES):
         try:
-            done = add_files(store, file.table, [file], transactions, note=note)
+            added = add_files(store, file.table, [file], transactions, note=note)
         except VanishedError:
             store.atomic_write(file.name, data)
             continue
-        if done and not store.exists(file.name):
+        if added and not store.exists(file.name):
             store.atomic_write(file.name, data)
-        return done
+        return added
     return add_files(store, file.table, [file], transactions, note=note)
 
 
@@ -316,13 +316,13 @@ def count_failures(failures: Iterable[Failure]) -> Tally:
 @cache
 def versions() -> dict[str, str]:
     """Versions of python and of the libraries that can change a result."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
+    installed = {"python": platform.python_version(), "machine": platform.machine()}
     for name in _LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            installed[name] = "absent"
+    return installed
 
 
 def _row(

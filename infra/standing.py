@@ -26,7 +26,7 @@ def chain(store: Store, key: str) -> list[str]:
     keys = [key]
     while (record := find(store, keys[-1])) is not None and record.stage == INGEST:
         readable_keys(store, "instances", record.reads)  # or what is left would pass for all
-        earlier = [before for before in record.reads if (found := find(store, before)) and found.stage == INGEST]
+        earlier = [before for before in record.reads if (other := find(store, before)) and other.stage == INGEST]
         if not earlier:
             break
         keys.append(earlier[0])
@@ -35,13 +35,13 @@ def chain(store: Store, key: str) -> list[str]:
 
 def builds_on(store: Store, record: StageRecord) -> set[str]:
     """The keys of the stages that an ingest builds on, and of those that these do, whole or not."""
-    found: set[str] = set()
+    keys: set[str] = set()
     waiting = [record]
     while waiting:
-        new = set(waiting.pop().reads) - found
-        found |= new
+        new = set(waiting.pop().reads) - keys
+        keys |= new
         waiting += [read for key in sorted(new) if (read := find(store, key)) is not None and read.stage == INGEST]
-    return found
+    return keys
 
 
 def read_standing(
@@ -53,7 +53,7 @@ def read_standing(
     columns: Sequence[str] | None = None,
 ) -> pa.Table:
     """Rows of `images`, `instances`, `labels` or `failures` of these ingests that hold: of people who were ingested
-    again the newest, and none of people who failed or were gone later. Pictures stay, also when nobody is left in them.
+    again the newest, and none of people who failed or were gone later. Pictures stay, also without people.
     """
     chains = [chain(store, key) for key in dict.fromkeys(ingest_keys)]
     # an ingest that another one of these builds on is part of that one's chain
@@ -64,14 +64,15 @@ def read_standing(
     wanted = list(columns) if columns is not None else None
     parts = []
     for keys in chains:
-        seen: set[str] = set()
+        mentioned: set[str] = set()
         for key in keys:
-            asked = None if wanted is None else [*wanted, *([] if name in wanted else [name])]
-            rows = read(store, table, stage_keys=[key], where=where, columns=asked)
-            rows = rows.filter(pc.invert(pc.is_in(rows.column(name), value_set=pa.array(sorted(seen), pa.string()))))
+            names = None if wanted is None else [*wanted, *([] if name in wanted else [name])]
+            rows = read(store, table, stage_keys=[key], where=where, columns=names)
+            later = pa.array(sorted(mentioned), pa.string())
+            rows = rows.filter(pc.invert(pc.is_in(rows.column(name), value_set=later)))
             parts.append(rows if wanted is None else rows.select(wanted))
             if key != keys[-1]:
-                seen |= _mentioned(store, key, table)
+                mentioned |= _mentioned(store, key, table)
     return pa.concat_tables(parts)
 
 
@@ -85,13 +86,13 @@ def _mentioned(store: Store, key: str, table: str) -> set[str]:
 
 def newest_ingest(store: Store, target: Target) -> StageKey:
     """The key of the newest ingest of this split. Raises DataError, which names what there is, where there is none."""
-    known = records(store, INGEST)
-    key = _newest(store, target, INGEST, known)
+    ingests = records(store, INGEST)
+    key = _newest(store, target, INGEST, ingests)
     if key is not None:
         return StageKey(key)
-    ingests = [record.stage_key for record in known]
+    keys = [record.stage_key for record in ingests]
     others = (
-        read(store, "instances", stage_keys=ingests, columns=["dataset", "split"])
+        read(store, "instances", stage_keys=keys, columns=["dataset", "split"])
         .group_by(["dataset", "split"])
         .aggregate([])
     )
@@ -101,17 +102,17 @@ def newest_ingest(store: Store, target: Target) -> StageKey:
 
 def newest_of_each(store: Store, target: Target) -> list[str]:
     """The keys of the newest ingest of this split and of the newest one of hypotheses, as far as there are any."""
-    known = records(store, INGEST, HYPOTHESES)
-    found = (_newest(store, target, stage, known) for stage in (INGEST, HYPOTHESES))
-    return [key for key in found if key is not None]
+    stages = records(store, INGEST, HYPOTHESES)
+    keys = (_newest(store, target, stage, stages) for stage in (INGEST, HYPOTHESES))
+    return [key for key in keys if key is not None]
 
 
-def _newest(store: Store, target: Target, stage: str, known: Sequence[StageRecord]) -> str | None:
+def _newest(store: Store, target: Target, stage: str, stages: Sequence[StageRecord]) -> str | None:
     where = (pc.field("dataset") == target.dataset) & (pc.field("split") == target.split)
-    found = read(store, "instances", where=where, columns=["stage_key"])
-    holding = set(pc.unique(found.column("stage_key")).to_pylist())
-    for record in reversed(known):
-        # one that was done again and met nobody new has no rows, but what it builds on has
+    rows = read(store, "instances", where=where, columns=["stage_key"])
+    holding = set(pc.unique(rows.column("stage_key")).to_pylist())
+    for record in reversed(stages):
+        # one that was done again and met no new person has no rows, but what it builds on has
         if record.stage == stage and holding & set(chain(store, record.stage_key)):
             return record.stage_key
     return None

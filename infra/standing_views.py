@@ -45,10 +45,10 @@ def view_name(table: str) -> str:
 
 def standing_view(table: str) -> str:
     """The SQL that makes the view of one of STANDING, over the views of the tables."""
-    said, name = (_OF_PICTURES, "image_id") if table == "images" else (_OF_PEOPLE, "instance_id")
+    mentions, name = (_OF_PICTURES, "image_id") if table == "images" else (_OF_PEOPLE, "instance_id")
     return f"""CREATE OR REPLACE VIEW {view_name(table)} AS {_CHAINS}, said AS (
     SELECT standing.dataset, standing.split, words.id, min(standing.age) AS age
-    FROM standing JOIN ({said}) words ON words.stage_key = standing.stage_key
+    FROM standing JOIN ({mentions}) words ON words.stage_key = standing.stage_key
     GROUP BY ALL
 )
 SELECT {table}.* FROM {table}

@@ -140,7 +140,7 @@ class Store:
         return sorted(str(path)[len(self.root) + 1 :] for path in self.fs.find(base))
 
     def whole_files(self, relative: str) -> list[str]:
-        """The same without files that somebody is writing just now, or died over."""
+        """The same without files that a process is writing just now, or died over."""
         return [path for path in self.list_files(relative) if not path.rsplit("/", 1)[-1].startswith(TEMPORARY)]
 
     def atomic_write(self, relative: str, data: bytes, *, replace: bool = True, lasting: bool = True) -> bool:
@@ -215,9 +215,9 @@ class Store:
                 return
             try:
                 self.fs.rm(path, recursive=True)
-            except FileNotFoundError:  # somebody else removes it
+            except FileNotFoundError:  # another process removes it
                 continue
-            except OSError as error:  # somebody else writes into it
+            except OSError as error:  # another process writes into it
                 if error.errno != errno.ENOTEMPTY:
                     raise
 
@@ -275,7 +275,7 @@ def _status(path: str) -> os.stat_result | None:
 
 
 @contextmanager
-def no_room_is_told(path: str | os.PathLike[str]) -> Iterator[None]:
+def naming_full_disks(path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn what a full disk (or a used-up quota) raises while `path` is written into a StoreError."""
     try:
         yield
@@ -289,7 +289,7 @@ def no_room_is_told(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def may_not_write(error: BaseException) -> bool:
-    """Whether an error says that this user may not write there, or nobody: a read-only disk."""
+    """Whether an error says that this user may not write there, or no user: a read-only disk."""
     return isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS)
 
 
@@ -303,7 +303,7 @@ def _write_local(target: Path, data: bytes, replace: bool, lasting: bool, point:
 def _write_once(target: Path, data: bytes, replace: bool, lasting: bool, point: str) -> bool:
     temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{target.name}"[:200])
     try:
-        with no_room_is_told(target):
+        with naming_full_disks(target):
             make_folder(target.parent)
             with open(temporary, "wb") as file:
                 file.write(data)
@@ -332,8 +332,8 @@ def _name(temporary: Path, target: Path, replace: bool) -> bool:
 
 def _reason(error: Exception) -> str:
     if may_not_write(error):
-        said = "permission denied" if isinstance(error, PermissionError) else "a read-only file system"
-        return f"it is not writable for this user ({said}). Choose another place or change its rights."
+        problem = "permission denied" if isinstance(error, PermissionError) else "a read-only file system"
+        return f"it is not writable for this user ({problem}). Choose another place or change its rights."
     if isinstance(error, NotADirectoryError | FileExistsError):
         return "a file stands where a folder should be. Choose another place."
     return f"{error}"

@@ -17,7 +17,7 @@ from schemas.tables import TABLES
 
 _MISREAD: Final = re.compile(r"[#?%*\[\]\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PLAIN: Final = re.compile(r"[^\w.=+@,-]+")
-_COLUMNS: Final = frozenset(name.lower() for known in TABLES.values() for name in known.schema.names)
+_COLUMNS: Final = frozenset(name.lower() for table in TABLES.values() for name in table.schema.names)
 
 
 def parse(text: str) -> tuple[str, str]:
@@ -57,7 +57,7 @@ def _protocol_and_root(text: str) -> tuple[str, str]:
 def _refuse_misread(protocol: str, root: str) -> None:
     folders = root.split("/")
     for place, name in enumerate(folders):
-        why = _why_misread(name) or (_why_no_key(name) if protocol == "s3" else "")
+        why = _why_misread(name, protocol)
         if not why:
             continue
         other = _PLAIN.sub("-", name).replace("=", "-").strip("-.") or "store"
@@ -69,19 +69,15 @@ def _refuse_misread(protocol: str, root: str) -> None:
         raise StoreError(f"The store's path {_shown(root)} can't be used: {why}. Choose another name, or: {cure}")
 
 
-def _why_misread(name: str) -> str:
-    found = sorted(set(_MISREAD.findall(name)))
-    if found:
-        signs = " ".join(_shown(sign) for sign in found)
+def _why_misread(name: str, protocol: str) -> str:
+    misread = sorted(set(_MISREAD.findall(name)))
+    if misread:
+        signs = " ".join(_shown(sign) for sign in misread)
         return f"in the name {_shown(name)} stands {signs}, which Delta or DuckDB would read as something else"
     column, sign, _ = name.partition("=")
     if sign and column.lower() in _COLUMNS:
         return f"DuckDB would take the folder {_shown(name)} for the column {column} of every row"
-    return ""
-
-
-def _why_no_key(name: str) -> str:
-    if name in ("", ".", ".."):
+    if protocol == "s3" and name in ("", ".", ".."):
         return f"HTTP clients would leave out the part {name!r} of it"
     return ""
 

@@ -15,7 +15,7 @@ from schemas.tables import TableContract
 
 def read_files(
     store: Store,
-    known: TableContract,
+    table: TableContract,
     files: Sequence[DataFile],
     *,
     where: pc.Expression | None = None,
@@ -26,32 +26,32 @@ def read_files(
     Raises LostFileError, which names one, for files that are gone or damaged, and DataError for a condition that can't
     be applied.
     """
-    names = list(columns) if columns is not None else known.schema.names
-    wanted = pa.schema([known.schema.field(name) for name in names])
+    names = list(columns) if columns is not None else table.schema.names
+    wanted = pa.schema([table.schema.field(name) for name in names])
     if not files:
         return wanted.empty_table()
     check(store, files)
-    folder = store.path("tables", known.name)
+    folder = store.path("tables", table.name)
     try:
         source = ds.dataset(
             [f"{folder}/{file.path}" for file in files],
             filesystem=store.fs,
             format="parquet",
-            schema=known.schema,
-            partitioning=ds.partitioning(pa.schema([known.schema.field(n) for n in known.partition_by]), flavor="hive"),
+            schema=table.schema,
+            partitioning=ds.partitioning(pa.schema([table.schema.field(n) for n in table.partition_by]), flavor="hive"),
             partition_base_dir=folder,
         )
         rows = source.to_table(columns=names, filter=where, use_threads=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError) as error:
-        lost = lost_among(store, known, files)
+        lost = lost_among(store, table, files)
         if lost is not None:
             raise lost from error
-        raise DataError(f"Table {known.name}: the condition {where} can't be applied: {error}") from error
+        raise DataError(f"Table {table.name}: the condition {where} can't be applied: {error}") from error
     except FileNotFoundError as error:
-        raise lost_among(store, known, files) or lost_file(store, known.name, str(error)) from error
+        raise lost_among(store, table, files) or lost_file(store, table.name, str(error)) from error
     return rows.cast(wanted)
 
 
-def lost_among(store: Store, known: TableContract, files: Sequence[DataFile]) -> LostFileError | None:
+def lost_among(store: Store, table: TableContract, files: Sequence[DataFile]) -> LostFileError | None:
     """The error that names the first of the files that isn't there with its size; None if all are."""
-    return next((lost_file(store, known.name, f"{file.path} {what}") for file, what in missing(store, files)), None)
+    return next((lost_file(store, table.name, f"{file.path} {what}") for file, what in missing(store, files)), None)

@@ -1,7 +1,7 @@
 """Delta tables of a store: the files and the rows of finished stages.
 
-Reading takes the list of finished stages first and the table's files after it: whatever stands in that list was added
-to its tables before, so the two fit together whoever writes meanwhile.
+Reading takes the list of finished stages first and the table's files after it: a stage of that list had been added
+to its tables before, so the two fit together whatever is written meanwhile.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,7 +13,7 @@ from infra.data_files import MANY, DataFile
 from infra.snapshots import newest
 from infra.store import Store
 from infra.table_rows import read_files
-from infra.whole import lacks_rows, readable_keys, standing
+from infra.whole import lacks_rows, readable_keys, stage_rows
 from schemas.errors import DataError
 from schemas.tables import contract
 
@@ -28,13 +28,12 @@ def live_files(
     are left out, which is said once. `every_stage` lifts the fence (for maintenance, never for readers). Of tables that
     no stage fences (`stages`, `rounds`) all files are given, with `stage_keys` those that may hold rows of these.
     """
-    known = contract(table)
-    if known.fenced and not every_stage:
+    if contract(table).fenced and not every_stage:
         return _of_readable_stages(store, table, stage_keys)
     files = newest(store, table).of(None if stage_keys is None else {*stage_keys, MANY})
     if table != "stages" or every_stage:
         return files
-    unreadable = set(standing(store).unreadable)
+    unreadable = set(stage_rows(store).unreadable)
     return [file for file in files if file not in unreadable]
 
 
@@ -60,16 +59,16 @@ def read(
     (`pyarrow.compute.field("split") == "test"`), `columns` to some columns. A table that doesn't exist yet is empty.
     Raises DataError for an unknown table, column or condition, StoreError for rows that were lost.
     """
-    known = contract(table)
+    form = contract(table)
     if isinstance(stage_keys, str):
         raise TypeError("stage_keys is a collection of keys, not one key")
-    unknown = [name for name in columns or () if name not in known.schema.names]
+    unknown = [name for name in columns or () if name not in form.schema.names]
     if unknown:
-        raise DataError(f"Table {table} has no column {unknown[0]!r}; it has {', '.join(known.schema.names)}.")
+        raise DataError(f"Table {table} has no column {unknown[0]!r}; it has {', '.join(form.schema.names)}.")
     files = live_files(store, table, stage_keys=stage_keys)
-    if not known.fenced:
+    if not form.fenced:
         where = _of_these(store, table, stage_keys, where)
-    return read_files(store, known, files, where=where, columns=columns)
+    return read_files(store, form, files, where=where, columns=columns)
 
 
 def _of_these(
@@ -80,7 +79,7 @@ def _of_these(
     if stage_keys is not None:
         wanted = pc.field("stage_key").isin(sorted(stage_keys))
     elif table == "stages":
-        torn = standing(store).keys - readable_keys(store, table)
+        torn = stage_rows(store).keys - readable_keys(store, table)
         wanted = ~pc.field("stage_key").isin(sorted(torn)) if torn else None
     if wanted is None or where is None:
         return where if wanted is None else wanted

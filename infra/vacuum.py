@@ -1,8 +1,8 @@
-"""Vacuum: remove what no table refers to and nobody is still working on.
+"""Vacuum: remove what no table refers to and no run is working on.
 
 Candidates are data files that stand in no version of their table, receipts of shards, plans of ingests, checkpoints of
 trainings, notes of begun stages, and temporary files of writers that died. All must be older than the grace period, by
-the store's own clock. Nothing is taken of an unfinished stage while somebody works on it (`infra.at_work`), whatever
+the store's own clock. Nothing is taken of an unfinished stage while a run works on it (`infra.at_work`), whatever
 the grace period; and as long as one of its files is younger, all of them stay, since a run may be about to go on with
 them. Whatever a stage has left that is finished and not whole stays: it may be repaired from it.
 """
@@ -34,7 +34,7 @@ _KINDS = {
 }
 """What the files are that stages leave beside the tables, by folder."""
 _IN_FLIGHT = timedelta(hours=1)
-"""A temporary file may get its name for so long, and while somebody is at work, what no table refers to its place in
+"""A temporary file may get its name for so long, and while a run is at work, what no table refers to its place in
 one. Both take seconds."""
 
 
@@ -49,7 +49,7 @@ class VacuumReport:
 
 @dataclass(frozen=True)
 class _Leftover:
-    """A file that nobody may need any more. `owner` is the unfinished stage that it is of, by its key's beginning."""
+    """A file that may not be needed any more. `owner` is the unfinished stage that it is of, by its key's beginning."""
 
     path: str
     reason: str
@@ -74,23 +74,23 @@ def vacuum(store: Store, *, grace: timedelta = timedelta(days=7), dry_run: bool 
         in_flight = working.anybody or _is_temporary(one.path)
         return _is_older(store, one.path, now - (max(grace, _IN_FLIGHT) if in_flight else grace))
 
-    found = [one for one in leftovers if may_go(one)]
+    removed = [one for one in leftovers if may_go(one)]
     # receipts and plans first: a run that starts in the middle must not meet one whose files are gone
-    found.sort(key=lambda one: (not one.path.startswith("shards/") and not one.path.endswith("/plan.json"), one.path))
+    removed.sort(key=lambda one: (not one.path.startswith("shards/") and not one.path.endswith("/plan.json"), one.path))
     if not dry_run:
-        spared = _worked_on(store, found, at_work(store, now))  # once more: somebody may have begun meanwhile
-        found = [one for one in found if one.owner not in spared]
-    size = sum(_size(store, one.path) for one in found)
+        spared = _worked_on(store, removed, at_work(store, now))  # once more: a run may have begun meanwhile
+        removed = [one for one in removed if one.owner not in spared]
+    size = sum(_size(store, one.path) for one in removed)
     if not dry_run:
-        for one in found:
+        for one in removed:
             store.remove(one.path)
-    return VacuumReport(tuple((one.path, one.reason) for one in found), size, dry_run)
+    return VacuumReport(tuple((one.path, one.reason) for one in removed), size, dry_run)
 
 
 def _leftovers(store: Store, listed: list[str]) -> list[_Leftover]:
     """All that may be one, of any age."""
     finished = {key[:_BEGINNING] for key in finished_keys(store)}
-    found = [one for path in listed if (one := _beside_the_tables(path, finished)) is not None]
+    leftovers = [one for path in listed if (one := _beside_the_tables(path, finished)) is not None]
     files: dict[str, list[str]] = defaultdict(list)
     for path in listed:
         if path.startswith("tables/") and "/_delta_log/" not in path and not _is_temporary(path):
@@ -103,14 +103,14 @@ def _leftovers(store: Store, listed: list[str]) -> list[_Leftover]:
             name = path.rsplit("/", 1)[-1]
             owner = name.split("-")[1][:_BEGINNING] if name.startswith("part-") else "?"
             if owner in finished or owner == MANY:
-                found.append(_Leftover(path, "in no version of its table"))
+                leftovers.append(_Leftover(path, "in no version of its table"))
             else:
-                found.append(_Leftover(path, "written by a stage that never finished", owner))
-    return found
+                leftovers.append(_Leftover(path, "written by a stage that never finished", owner))
+    return leftovers
 
 
 def _worked_on(store: Store, leftovers: list[_Leftover], working: AtWork) -> set[str]:
-    """The unfinished stages that somebody may be working on: by their notes, or else any if a campaign is held."""
+    """The unfinished stages that a run may be working on: by their notes, or else any if a campaign is held."""
     if not working.anybody:
         return set()
     campaigns = {note.stage_key[:_BEGINNING]: note.campaign for note in notes(store)}
@@ -161,7 +161,7 @@ def _referenced(store: Store, table: str) -> set[str]:
     opened = open_table(store, table)
     if opened is None:
         return set()
-    known = {f"tables/{table}/{file.path}" for file in live_files(store, table, every_stage=True)}
+    paths = {f"tables/{table}/{file.path}" for file in live_files(store, table, every_stage=True)}
     for log in store.list_files(f"tables/{table}/_delta_log"):
         if not log.endswith(".json"):
             continue
@@ -169,5 +169,5 @@ def _referenced(store: Store, table: str) -> set[str]:
             with suppress(ValueError):  # damaged, but older than the checkpoint: newer entries were looked at by now
                 added = json.loads(line).get("add")
                 if added:
-                    known.add(f"tables/{table}/{unquote(added['path'])}")
-    return known
+                    paths.add(f"tables/{table}/{unquote(added['path'])}")
+    return paths

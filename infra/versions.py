@@ -13,7 +13,7 @@ from pathlib import Path
 from deltalake.exceptions import DeltaError
 
 from infra.data_files import DataFile
-from infra.delta_log import CHECKPOINT_EVERY, Entry, tend_log, write_entry, write_first_entry
+from infra.delta_log import CHECKPOINT_EVERY, Entry, first_entry, log_entry, tend_log, write_entry
 from infra.evolution import is_behind, metadata
 from infra.intact import missing
 from infra.lasting import sync_folders
@@ -57,7 +57,7 @@ def add_files(
 ) -> bool:
     """Add `files` to `table` in one version that also carries the application transactions (name -> version).
 
-    True if this call did it; False if one of the names already stands at that version or above: somebody did it before.
+    True if this call did it; False if one of the names is at that version or above already: another call did it.
     Of several processes that race with the same name exactly one gets True. VanishedError, and nothing is added, if a
     file isn't there, or not as it should be: it would tear the table.
     """
@@ -74,7 +74,7 @@ def add_files(
 def put_files(store: Store, table: str, stage_key: str, files: Sequence[DataFile], *, note: str = "") -> bool:
     """Make `files` the files of a stage in `table`; False if they are it already.
 
-    Files that an attempt which nobody finished has left in the table go. VanishedError as of `add_files`.
+    Files that an unfinished attempt has left in the table go. VanishedError as of `add_files`.
     """
     check_files(store, files)
 
@@ -108,14 +108,14 @@ def _try(store: Store, table: str, follow: Callable[[Opened], Entry | None]) -> 
     """None where it has to be tried again."""
     opened = take_newest(store, table)
     if opened is None:
-        write_first_entry(store, contract(table))
+        store.atomic_write(log_entry(table, 0), first_entry(contract(table)), replace=False)
         return None
     try:
         entry = follow(opened)
         version = opened.table.version() + 1
-        behind = entry is not None and bool(entry.adds) and is_behind(opened.known, opened.table)
+        behind = entry is not None and bool(entry.adds) and is_behind(opened.contract, opened.table)
         if behind:  # rows need all columns: those first, in a version of their own
-            entry = Entry(note="adds columns", metadata=metadata(opened.known, opened.table))
+            entry = Entry(note="adds columns", metadata=metadata(opened.contract, opened.table))
     finally:
         give_back(store, opened)
     if entry is None:
@@ -128,7 +128,7 @@ def _try(store: Store, table: str, follow: Callable[[Opened], Entry | None]) -> 
 
 
 def _tend(store: Store, table: str) -> None:
-    """What keeps the log short. The version that was made stands, whatever happens here."""
+    """What keeps the log short. The version that was made stays, whatever happens here."""
     try:
         opened = take_newest(store, table)
         if opened is not None:

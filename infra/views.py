@@ -22,7 +22,7 @@ from infra.standing_views import STANDING, UNDER_STANDING, standing_view, view_n
 from infra.store import Store, may_not_write
 from infra.table_rows import lost_among
 from infra.tables import live_files
-from infra.whole import readable_keys, standing
+from infra.whole import readable_keys, stage_rows
 from schemas.errors import DataError, StoreError
 from schemas.tables import TABLES, TableContract
 
@@ -43,15 +43,15 @@ def query(store: Store, sql: str) -> pa.Table:
         try:
             return _answer(connection, sql)
         except duckdb.CatalogException as error:
-            known = sorted([*TABLES, *map(view_name, STANDING), ROUND_PAIRS])
-            raise DataError(f"{_first_line(error)}\nThe tables are: {', '.join(known)}.") from error
+            tables = sorted([*TABLES, *map(view_name, STANDING), ROUND_PAIRS])
+            raise DataError(f"{_first_line(error)}\nThe tables are: {', '.join(tables)}.") from error
         except duckdb.PermissionException as error:
             raise DataError(f"Refused: a query may only read files of the store. {_first_line(error)}") from error
         except duckdb.Error as error:
-            said = _last_line(error) if "Traceback" in str(error) else str(error)  # of the filesystem that reads S3
-            if REFUSED in said:
-                raise DataError(f"Refused: a query may only read files of the store. {said}") from error
-            raise DataError(f"The query failed: {said}") from error
+            text = _last_line(error) if "Traceback" in str(error) else str(error)  # of the filesystem that reads S3
+            if REFUSED in text:
+                raise DataError(f"Refused: a query may only read files of the store. {text}") from error
+            raise DataError(f"The query failed: {text}") from error
 
 
 def write_views_sql(store: Store) -> str:
@@ -63,16 +63,16 @@ def write_views_sql(store: Store) -> str:
         "-- Views over the tables of this store, as they were when this file was written.",
         "-- In DuckDB: .read views.sql (command line) or con.execute(open('views.sql').read()) (Python).",
     ]
-    for known in TABLES.values():
-        lines.append(f"\n-- {known.name}: {known.doc} One row for each {', '.join(known.key)}.")
+    for table in TABLES.values():
+        lines.append(f"\n-- {table.name}: {table.doc} One row for each {', '.join(table.key)}.")
         lines += [
             f"--   {field.name}: {field.metadata[b'description'].decode()} [{field.metadata[b'unit'].decode()}]"
-            for field in known.schema
+            for field in table.schema
         ]
-        lines.append(f"{_view(store, known)};")
-    for table in STANDING:
-        lines.append(f"\n-- {view_name(table)}: rows of {table} as the newest ingest of each split left them.")
-        lines.append(f"{standing_view(table)};")
+        lines.append(f"{_view(store, table)};")
+    for name in STANDING:
+        lines.append(f"\n-- {view_name(name)}: rows of {name} as the newest ingest of each split left them.")
+        lines.append(f"{standing_view(name)};")
     lines.append(f"\n-- {ROUND_PAIRS}: the pairs that the policy of each decided round was trained on.")
     lines.append(f"{round_pairs_view()};")
     store.atomic_write("views.sql", ("\n".join(lines) + "\n").encode())
@@ -94,9 +94,9 @@ def refresh_views_sql(store: Store) -> str:
 def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
     """In a thread of its own, as DuckDB does not look for Ctrl-C while its threads work."""
     with ThreadPoolExecutor(1, "query") as executor:
-        asked = executor.submit(lambda: connection.sql(sql).to_arrow_table())
+        answer = executor.submit(lambda: connection.sql(sql).to_arrow_table())
         try:
-            return asked.result()
+            return answer.result()
         except KeyboardInterrupt:
             connection.interrupt()
             raise
@@ -104,9 +104,9 @@ def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
 
 @contextmanager
 def _private_folder() -> Iterator[str]:
-    with ExitStack() as made:
+    with ExitStack() as folders:
         try:
-            folder = made.enter_context(TemporaryDirectory(prefix="adhmr-query-", ignore_cleanup_errors=True))
+            folder = folders.enter_context(TemporaryDirectory(prefix="adhmr-query-", ignore_cleanup_errors=True))
         except OSError:  # there is nowhere to write: then an answer has to fit into memory
             folder = ""
         yield folder
@@ -132,40 +132,40 @@ def _make_views(connection: duckdb.DuckDBPyConnection, store: Store, wanted: Col
     StoreError, with its name and the cure, for a wanted table that can't be read. Where none is named (SHOW TABLES),
     such a table has its columns, and raises that when rows are asked of it.
     """
-    for known in TABLES.values():
-        if wanted and known.name not in wanted:
+    for table in TABLES.values():
+        if wanted and table.name not in wanted:
             continue
         try:
-            connection.execute(_view(store, known, checked=True))
+            connection.execute(_view(store, table, checked=True))
         except (duckdb.Error, StoreError) as error:
-            torn = _torn(store, known, error)
+            torn = _torn(store, table, error)
             if wanted or not store.is_local:
                 raise torn from (None if torn is error else error)
-            connection.execute(f"CREATE OR REPLACE VIEW {known.name} AS {_from_torn(known, str(torn))}")
-    for table in STANDING:
-        if not wanted or view_name(table) in wanted:
-            connection.execute(standing_view(table))
+            connection.execute(f"CREATE OR REPLACE VIEW {table.name} AS {_from_torn(table, str(torn))}")
+    for name in STANDING:
+        if not wanted or view_name(name) in wanted:
+            connection.execute(standing_view(name))
     if not wanted or ROUND_PAIRS in wanted:
         connection.execute(round_pairs_view())
 
 
-def _torn(store: Store, known: TableContract, error: duckdb.Error | StoreError) -> StoreError:
-    """Why a table can't be read, for people."""
+def _torn(store: Store, table: TableContract, error: duckdb.Error | StoreError) -> StoreError:
+    """The error about a table that can't be read."""
     if isinstance(error, StoreError):
         return error
-    return lost_among(store, known, live_files(store, known.name)) or StoreError(
-        f"Table {known.name} in {store.url} can't be read: {_last_line(error)} `adhmr repair` says what can be done."
+    return lost_among(store, table, live_files(store, table.name)) or StoreError(
+        f"Table {table.name} in {store.url} can't be read: {_last_line(error)} `adhmr repair` says what can be done."
     )
 
 
 def _named(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
-    """The tables and views that a query speaks of, and those that these are made of; empty if that can't be told."""
+    """The tables and views that a query speaks of, and those that these are made of; empty if DuckDB can't say."""
     # tables, as DuckDB names of views only the tables that they are made of
-    for known in TABLES.values():
-        connection.execute(f"CREATE TABLE {known.name} AS {_from_nothing(known)}")
+    for table in TABLES.values():
+        connection.execute(f"CREATE TABLE {table.name} AS {_from_nothing(table)}")
     views = [*map(view_name, STANDING), ROUND_PAIRS]
-    for table in STANDING:
-        connection.execute(f"CREATE TABLE {view_name(table)} AS FROM {table}")
+    for standing_table in STANDING:
+        connection.execute(f"CREATE TABLE {view_name(standing_table)} AS FROM {standing_table}")
     connection.execute(f"CREATE TABLE {ROUND_PAIRS} AS FROM pairs")
     try:
         named = {name.lower() for name in connection.get_table_names(sql)}
@@ -180,41 +180,41 @@ def _named(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
     return named
 
 
-def _view(store: Store, known: TableContract, *, checked: bool = False) -> str:
-    files = [file for file in live_files(store, known.name) if file.rows]
+def _view(store: Store, table: TableContract, *, checked: bool = False) -> str:
+    files = [file for file in live_files(store, table.name) if file.rows]
     if checked:
         check(store, files)
-    source = _from_files(store, known, files) if files else _from_nothing(known)
-    if known.name == "stages":
-        torn = ", ".join(map(_quoted, sorted(standing(store).keys - readable_keys(store, known.name))))
+    source = _from_files(store, table, files) if files else _from_nothing(table)
+    if table.name == "stages":
+        torn = ", ".join(map(_quoted, sorted(stage_rows(store).keys - readable_keys(store, table.name))))
         source += f" WHERE stage_key NOT IN ({torn})" if files and torn else ""
-    more = READABLE.get(known.name)
-    return f"CREATE OR REPLACE VIEW {known.name} AS {f'SELECT *{more} FROM ({source})' if more else source}"
+    more = READABLE.get(table.name)
+    return f"CREATE OR REPLACE VIEW {table.name} AS {f'SELECT *{more} FROM ({source})' if more else source}"
 
 
-def _from_files(store: Store, known: TableContract, files: list[DataFile]) -> str:
-    paths = ", ".join(_quoted(store.uri("tables", known.name, file.path)) for file in files)
+def _from_files(store: Store, table: TableContract, files: list[DataFile]) -> str:
+    paths = ", ".join(_quoted(store.uri("tables", table.name, file.path)) for file in files)
     hive = ""
-    if known.partition_by:
-        kinds = ", ".join(f"{name}: {_sql_type(known.schema.field(name).type)}" for name in known.partition_by)
+    if table.partition_by:
+        kinds = ", ".join(f"{name}: {_sql_type(table.schema.field(name).type)}" for name in table.partition_by)
         hive = f", hive_partitioning = true, hive_types = {{{kinds}}}"
-    columns = ", ".join(f'"{name}"' for name in known.schema.names)
+    columns = ", ".join(f'"{name}"' for name in table.schema.names)
     rows = f"FROM read_parquet([{paths}], union_by_name = true{hive})"
-    later = [field for field in known.schema if field.nullable]  # perhaps than all of these files
+    later = [field for field in table.schema if field.nullable]  # perhaps than all of these files
     if later:
         rows = f"FROM ({rows} UNION ALL BY NAME SELECT {_nulls(later)} WHERE false)"
     return f"SELECT {columns} {rows}"
 
 
-def _from_torn(known: TableContract, reason: str) -> str:
+def _from_torn(table: TableContract, reason: str) -> str:
     """The columns, and `reason` as an error for whoever asks for a row, whatever DuckDB's optimizer leaves out."""
     raised = f"error({_quoted(reason)})"
-    columns = ", ".join(f'CAST({raised} AS {_sql_type(field.type)}) AS "{field.name}"' for field in known.schema)
+    columns = ", ".join(f'CAST({raised} AS {_sql_type(field.type)}) AS "{field.name}"' for field in table.schema)
     return f"SELECT {columns} WHERE {raised}"
 
 
-def _from_nothing(known: TableContract) -> str:
-    return f"SELECT {_nulls(known.schema)} WHERE false"
+def _from_nothing(table: TableContract) -> str:
+    return f"SELECT {_nulls(table.schema)} WHERE false"
 
 
 def _nulls(columns: Iterable[pa.Field]) -> str:

@@ -1,8 +1,8 @@
-"""Which stages are finished *and whole*: they stand in `stages`, and their tables hold the rows that stand there.
+"""Which stages are finished *and whole*: `stages` has a row of each, and their tables hold the rows that it records.
 
-A stage that isn't whole (its rows went with a loss of power, say, or with a file that somebody removed) counts as not
-finished for everybody: nobody reads what is left of it as if it were all, and a run that meets it repairs it or does it
-again (`infra.repair`). Counting is done once for each stage and process: what was found whole stays so, as only a
+A stage that isn't whole (its rows went with a loss of power, say, or with a removed file) counts as not finished: no
+reader takes what is left of it as if it were all, and a run that meets it repairs it or does it again
+(`infra.repair`). Counting is done once for each stage and process: what was found whole stays so, as only a
 repair takes files out of a table, and that takes the row out of `stages` first.
 """
 
@@ -33,8 +33,8 @@ _LOOKS = 3
 
 
 @dataclass(frozen=True)
-class Said:
-    """What `stages` says of a stage: the rows in each table, and the file of `stages` that says so."""
+class Recorded:
+    """What `stages` records of a stage: the rows in each table, and the file of `stages` that holds the record."""
 
     stage_key: str
     stage: str
@@ -54,8 +54,8 @@ class Said:
 
 @dataclass(frozen=True)
 class Torn:
-    """A stage that is finished and not whole. `lost` gives rows said and rows there, for each table where they differ;
-    a table `stages` in it stands for the stage's own row, which can't be read. `file` of `stages` holds that row."""
+    """A stage that is finished and not whole. `lost` gives rows recorded and rows present, for each table where they
+    differ; a table `stages` in it means the stage's own row, which can't be read. `file` of `stages` holds that row."""
 
     stage_key: str
     stage: str
@@ -63,12 +63,13 @@ class Torn:
     file: DataFile
 
     def __str__(self) -> str:
-        listed = ", ".join(f"{table} has {there} of {said} rows" for table, (said, there) in sorted(self.lost.items()))
+        counts = sorted(self.lost.items())
+        listed = ", ".join(f"{table} has {present} of {recorded} rows" for table, (recorded, present) in counts)
         return f"{self.stage} {self.stage_key[:12]}: {listed}"
 
 
 @dataclass(frozen=True)
-class Standing:
+class StageRows:
     """All rows of `stages`, as far as they can be read; `unreadable` files held one row each. `listed` are all files,
     and the column `file` of a row says which of them holds it."""
 
@@ -78,58 +79,57 @@ class Standing:
 
     @cached_property
     def keys(self) -> frozenset[str]:
-        """All stages that stand there."""
+        """The keys of all stages."""
         return frozenset(self.rows.column("stage_key").to_pylist())
 
-    def said(self, keys: Collection[str]) -> list[Said]:
-        """What stands of these stages."""
+    def recorded(self, keys: Collection[str]) -> list[Recorded]:
+        """The records of these stages."""
         rows = self.rows
         if len(keys) < len(rows):
             rows = rows.filter(pc.is_in(rows.column("stage_key"), value_set=pa.array(sorted(keys), pa.string())))
         return [
-            Said(row["stage_key"], row["stage"], row["tables_json"], self.listed[row["file"]])
+            Recorded(row["stage_key"], row["stage"], row["tables_json"], self.listed[row["file"]])
             for row in rows.to_pylist()
         ]
 
 
-def standing(store: Store) -> Standing:
-    """What stands in `stages` now. StoreError where a file that holds rows of several stages can't be read."""
+def stage_rows(store: Store) -> StageRows:
+    """The rows of `stages` now. StoreError where a file that holds rows of several stages can't be read."""
     for look in range(_LOOKS):
         listed = tuple(newest(store, "stages").of())
-        known: Standing | None = store.remembered.get("stages")
-        if known is not None and known.listed == listed:
-            return known
+        before: StageRows | None = store.remembered.get("stages")
+        if before is not None and before.listed == listed:
+            return before
         try:
-            found = _read(store, listed)
+            now = _read(store, listed)
         except LostFileError:
             if look == _LOOKS - 1:
                 raise
             continue
-        if found.unreadable and look < _LOOKS - 1:
+        if now.unreadable and look < _LOOKS - 1:
             continue
-        store.remembered["stages"] = found
-        return found
+        store.remembered["stages"] = now
+        return now
     raise AssertionError("unreachable")
 
 
 def finished_keys(store: Store) -> set[str]:
     """The keys of all stages that are finished and whole."""
-    stands = standing(store)
-    return set(stands.keys) - {one.stage_key for one in _torn(store, stands, stands.keys)}
+    return whole_keys(store, stage_rows(store).keys)
 
 
 def whole_keys(store: Store, keys: Iterable[str]) -> set[str]:
     """Those of the keys whose stages are finished and whole; looks at no other stage."""
-    stands = standing(store)
-    wanted = stands.keys & set(keys)
-    return set(wanted) - {one.stage_key for one in _torn(store, stands, wanted)}
+    stages = stage_rows(store)
+    wanted = stages.keys & set(keys)
+    return set(wanted) - {one.stage_key for one in _torn(store, stages, wanted)}
 
 
 def torn_stages(store: Store, keys: Collection[str] | None = None) -> list[Torn]:
     """The stages that are finished and not whole, of these or of all."""
-    stands = standing(store)
-    torn = _torn(store, stands, stands.keys if keys is None else stands.keys & set(keys))
-    lost = [file for file in stands.unreadable if keys is None or file.stage_key in keys]
+    stages = stage_rows(store)
+    torn = _torn(store, stages, stages.keys if keys is None else stages.keys & set(keys))
+    lost = [file for file in stages.unreadable if keys is None or file.stage_key in keys]
     return [*torn, *map(_unreadable, lost)]
 
 
@@ -139,9 +139,9 @@ def readable_keys(store: Store, table: str, keys: Collection[str] | None = None)
     Of stages that are finished and not whole: one that is named is a StoreError, as who asks for its rows must not get
     none, or some, instead; the others are left out, which is said once in a process.
     """
-    stands = standing(store)
-    wanted = stands.keys if keys is None else stands.keys & set(keys)
-    torn = [*_torn(store, stands, wanted), *(_unreadable(file) for file in stands.unreadable)]
+    stages = stage_rows(store)
+    wanted = stages.keys if keys is None else stages.keys & set(keys)
+    torn = [*_torn(store, stages, wanted), *(_unreadable(file) for file in stages.unreadable)]
     for one in torn:
         if keys is not None and one.stage_key in keys:
             raise StoreError(f"Stage {one} in {store.url}. {CURE}")
@@ -154,11 +154,12 @@ def readable_keys(store: Store, table: str, keys: Collection[str] | None = None)
 _warned: set[tuple[str, str]] = set()
 
 
-def lacks_rows(store: Store, table: str, there: Mapping[str, int], keys: Collection[str]) -> bool:
+def lacks_rows(store: Store, table: str, present: Mapping[str, int], keys: Collection[str]) -> bool:
     """Whether stages that were found whole have other rows in a table than they had then (it was put back from a copy
-    since); `there` are its rows by stage. They are counted anew from now on."""
-    known: Standing = store.remembered["stages"]
-    changed = {said.stage_key for said in known.said(keys) if said.rows.get(table, 0) != there.get(said.stage_key, 0)}
+    since); `present` are its rows by stage. They are counted anew from now on."""
+    counted: StageRows = store.remembered["stages"]
+    recorded = counted.recorded(keys)
+    changed = {stage.stage_key for stage in recorded if stage.rows.get(table, 0) != present.get(stage.stage_key, 0)}
     store.found_whole.difference_update(changed)
     return bool(changed)
 
@@ -167,25 +168,25 @@ def _unreadable(file: DataFile) -> Torn:
     return Torn(file.stage_key, "stage", {"stages": (1, 0)}, file)
 
 
-def _torn(store: Store, stands: Standing, keys: Collection[str]) -> list[Torn]:
+def _torn(store: Store, stages: StageRows, keys: Collection[str]) -> list[Torn]:
     uncounted = set(keys) - store.found_whole
     if not uncounted:
         return []
-    every = stands.said(uncounted)
-    tables = {table for said in every for table in said.rows}
-    there = {table: newest(store, table).rows_of(uncounted) for table in sorted(tables)}
+    recorded = stages.recorded(uncounted)
+    tables = {table for stage in recorded for table in stage.rows}
+    rows_there = {table: newest(store, table).rows_of(uncounted) for table in sorted(tables)}
     torn = []
-    for said in every:
-        found = {table: (rows, there[table].get(said.stage_key, 0)) for table, rows in said.rows.items()}
-        lost = {table: (rows, seen) for table, (rows, seen) in found.items() if rows != seen}
+    for stage in recorded:
+        counts = {table: (rows, rows_there[table].get(stage.stage_key, 0)) for table, rows in stage.rows.items()}
+        lost = {table: (rows, present) for table, (rows, present) in counts.items() if rows != present}
         if lost:
-            torn.append(Torn(said.stage_key, said.stage, lost, said.file))
+            torn.append(Torn(stage.stage_key, stage.stage, lost, stage.file))
         else:
-            store.found_whole.add(said.stage_key)
+            store.found_whole.add(stage.stage_key)
     return torn
 
 
-def _read(store: Store, listed: tuple[DataFile, ...]) -> Standing:
+def _read(store: Store, listed: tuple[DataFile, ...]) -> StageRows:
     """Each file is read once in a process: files never change. Those with a row each are read together."""
     before: dict[str, pa.Table] = store.remembered.get("rows of stages", {})
     held = {file.path: before[file.path] for file in listed if file.path in before}
@@ -207,14 +208,14 @@ def _read(store: Store, listed: tuple[DataFile, ...]) -> Standing:
     store.remembered["rows of stages"] = held
     empty = _rows(store, []).append_column("file", pa.array([], pa.int32()))
     rows = pa.concat_tables([empty, *parts]).combine_chunks()
-    return Standing(listed, rows, tuple(file for file in listed if file.path not in held))
+    return StageRows(listed, rows, tuple(file for file in listed if file.path not in held))
 
 
 @lru_cache(maxsize=2**16)
 def _numbers(tables_json: str, what: str) -> Mapping[str, int]:
     """Of the tables that this engine knows: an older one may have had others, and a newer one too."""
-    told = json.loads(tables_json)
-    return {table: numbers[what] for table, numbers in told.items() if numbers["rows"] and table in TABLES}
+    tables = json.loads(tables_json)
+    return {table: numbers[what] for table, numbers in tables.items() if numbers["rows"] and table in TABLES}
 
 
 def _rows(store: Store, files: Sequence[DataFile]) -> pa.Table:

@@ -25,7 +25,7 @@ class Step:
     event: str
     trained: str | None
     parents: tuple[str, ...]
-    changes: Mapping[str, tuple[float, float | None, float | None]]
+    changes: Mapping[str, float]
     drift: float | None
     is_current: bool
 
@@ -37,10 +37,10 @@ def lineage(store: Store, campaign: str | None = None, newest: int | None = None
     """
     states = [rounds.state(store, name) for name in ([campaign] if campaign else rounds.campaigns(store))]
     decided = [
-        (seen, event)
-        for seen in states
-        for event in seen.events
-        if event.event in ("promoted", "kept") and (newest is None or event.round > seen.round - newest)
+        (state, event)
+        for state in states
+        for event in state.events
+        if event.event in ("promoted", "kept") and (newest is None or event.round > state.round - newest)
     ]
     keys = sorted({event.stage_key for _, event in decided if event.stage_key})
     metrics: dict[str, list[dict[str, Any]]] = {key: [] for key in keys}
@@ -48,29 +48,29 @@ def lineage(store: Store, campaign: str | None = None, newest: int | None = None
         metrics[row["stage_key"]].append(row)
     parents = _parents(store, sorted({event.round for _, event in decided}))
     steps = []
-    for seen, event in decided:
-        found = metrics.get(event.stage_key or "", [])
-        trained = event.policy if event.event == "promoted" else _measured(found)
-        changes = {row["name"]: (row["value"], row["low"], row["high"]) for row in found if _is_change(row)}
-        drift = next((row["value"] for row in found if (row["name"], row["role"]) == ("drift", "change")), None)
-        current = trained is not None and trained == seen.policy
+    for state, event in decided:
+        measured = metrics.get(event.stage_key or "", [])
+        trained = event.policy if event.event == "promoted" else _rejected(measured)
+        changes = {row["name"]: row["value"] for row in measured if _is_change(row)}
+        drift = next((row["value"] for row in measured if (row["name"], row["role"]) == ("drift", "change")), None)
+        current = trained is not None and trained == state.policy
         ancestors = parents.get(trained or "", ())
-        steps.append(Step(seen.campaign, event.round, event.event, trained, ancestors, changes, drift, current))
+        steps.append(Step(state.campaign, event.round, event.event, trained, ancestors, changes, drift, current))
     return steps
 
 
 def _parents(store: Store, numbers: Sequence[int]) -> dict[str, tuple[str, ...]]:
     """Of the policies that these rounds made, and of those that were made in none."""
-    made = pc.field("round").isin(numbers) | pc.field("round").is_null()
-    stages = read(store, "stages", where=made, columns=["stage_key", "tables_json"]).to_pylist()
+    of_these = pc.field("round").isin(numbers) | pc.field("round").is_null()
+    stages = read(store, "stages", where=of_these, columns=["stage_key", "tables_json"]).to_pylist()
     keys = [row["stage_key"] for row in stages if json.loads(row["tables_json"]).get("models", {}).get("rows")]
     rows = read(store, "models", stage_keys=keys, where=pc.field("kind") == "policy", columns=["digest", "parents"])
     return {row["digest"]: tuple(row["parents"]) for row in rows.to_pylist()}
 
 
-def _measured(found: list[dict[str, Any]]) -> str | None:
+def _rejected(metrics: list[dict[str, Any]]) -> str | None:
     """The policy that a round which kept the old one had trained and measured."""
-    return next((row["model"] for row in found if row["role"] == "after" and row["model"]), None)
+    return next((row["model"] for row in metrics if row["role"] == "after" and row["model"]), None)
 
 
 def _is_change(row: Mapping[str, Any]) -> bool:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from schemas.config.engine import EngineConfig
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from importlib.metadata import version
 
         typer.echo(f"adhmr-engine {version('adhmr-engine')}")
@@ -109,23 +109,27 @@ def early_checks(
     images: str | None = None,
     boxes: str | None = None,
     labels: str | None = None,
-) -> None:
-    """Check configuration, machine, store, lease and the user's files before anything slow begins."""
+) -> tuple[Store, EngineConfig]:
+    """Check configuration, machine, store, lease and the user's files before anything slow begins.
+
+    Gives the store, which is made if it isn't there, and the configuration.
+    """
     quiet_start()
     config = configured(profile, campaign, seed, fields)
     from flows.run.lease import refuse_if_busy
     from flows.run.user_pictures import user_pictures
-    from infra.store import Store
+    from infra.store import Store as Opener
 
     own = user_pictures(images, boxes)
     surroundings.refuse()
-    opened = Store.open(store)
+    opened = Opener.open(store)
     refuse_if_busy(opened, config.campaign)
     if own is not None or labels is not None:
         from flows.run.early import check_round
         from tasks.engine.context import Context
 
         check_round(Context(opened, config), own, labels)
+    return opened, config
 
 
 def campaign_to_read(store: Store, named: str | None, usual: str) -> str:

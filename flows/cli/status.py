@@ -19,7 +19,7 @@ _ACTIVE = ("RUNNING", "PENDING", "CANCELLING", "PAUSED")
 
 @dataclass(frozen=True)
 class Campaign:
-    """Where a campaign stands, and who is at work on it: None if nobody is."""
+    """Round and policy of a campaign, and the run that is at work on it, if one is."""
 
     name: str
     policy: str | None
@@ -57,21 +57,22 @@ class Status:
 
 def status(store: Store, campaign: str | None = None) -> Status:
     """What runs now in the store, of one campaign or of all. DataError for a campaign that has not begun."""
-    found = {*rounds.campaigns(store), *leased_campaigns(store)}
+    campaigns = {*rounds.campaigns(store), *leased_campaigns(store)}
     if campaign is not None:
-        check_campaign(campaign, found)
-    names = [campaign] if campaign else sorted(found)
+        check_campaign(campaign, campaigns)
+    names = [campaign] if campaign else sorted(campaigns)
     stages = [one for one in unfinished(store) if campaign is None or one.begun.campaign in (None, campaign)]
     server, runs, problem = _prefect()
     return Status(tuple(_campaign(store, name) for name in names), tuple(stages), server, runs, problem)
 
 
 def _campaign(store: Store, name: str) -> Campaign:
-    seen, holder = rounds.state(store, name), holder_of(store, name)
-    opening = next((e for e in seen.events if (e.round, e.event) == (seen.round, "opened")), None)
+    state, holder = rounds.state(store, name), holder_of(store, name)
+    opening = next((event for event in state.events if (event.round, event.event) == (state.round, "opened")), None)
     heard = max(0.0, time.time() - holder.beat) if holder else 0.0
     why, at = (opening.why, opening.at) if opening else ("", None)
-    return Campaign(name, seen.policy, seen.round, seen.is_open, why, at, seen.abandoned(seen.round), holder, heard)
+    abandoned = state.abandoned(state.round)
+    return Campaign(name, state.policy, state.round, state.is_open, why, at, abandoned, holder, heard)
 
 
 def _prefect() -> tuple[str | None, tuple[FlowRun, ...], str]:
@@ -81,11 +82,11 @@ def _prefect() -> tuple[str | None, tuple[FlowRun, ...], str]:
     url = PREFECT_API_URL.value() or os.environ.get("PREFECT_API_URL")
     if not url:
         return None, (), ""
-    shown = without_passwords(str(url))
+    server = without_passwords(str(url))
     try:
-        return shown, _runs(), ""
-    except Exception as error:  # noqa: BLE001 - whatever keeps the server from answering, the rest of the status stands
-        return shown, (), f"{type(error).__name__}: {without_passwords(str(error)).partition(chr(10))[0]}"
+        return server, _runs(), ""
+    except Exception as error:  # noqa: BLE001 - whatever keeps the server from answering, the rest of the status is shown
+        return server, (), f"{type(error).__name__}: {without_passwords(str(error)).partition(chr(10))[0]}"
 
 
 def _runs() -> tuple[FlowRun, ...]:
@@ -96,10 +97,10 @@ def _runs() -> tuple[FlowRun, ...]:
     active = [StateType(name) for name in _ACTIVE]
     wanted = FlowRunFilter.model_validate({"state": {"type": {"any_": active}}})
     with get_client(sync_client=True, httpx_settings={"timeout": _SECONDS}) as client:
-        found = client.read_flow_runs(flow_run_filter=wanted, limit=50)
-        flows = {run.flow_id: client.read_flow(run.flow_id).name for run in found}
-    since = [run.start_time or run.expected_start_time for run in found]
+        flow_runs = client.read_flow_runs(flow_run_filter=wanted, limit=50)
+        flows = {run.flow_id: client.read_flow(run.flow_id).name for run in flow_runs}
+    starts = [run.start_time or run.expected_start_time for run in flow_runs]
     return tuple(
         FlowRun(run.name, flows[run.flow_id], run.state_name or "?", at and at.astimezone(UTC))
-        for run, at in zip(found, since, strict=True)
+        for run, at in zip(flow_runs, starts, strict=True)
     )

@@ -17,19 +17,19 @@ def examine_bodies(folder: Path) -> Iterator[Finding]:
             "body files", "problem", f"there is no folder {folder}: name the one that holds human_model_files"
         )
         return
-    found = 0
+    present = 0
     for what, find, read, use in _body_files():
         try:
             path = find(folder)
         except EngineError:
             yield Finding(what, "note", f"not there; {use}")
             continue
-        found += 1
+        present += 1
         try:
             yield Finding(what, "good", f"{path}, {file_size(path)}: {read(path)}")
         except EngineError as error:
             yield Finding(what, "problem", str(error))
-    if not found:
+    if not present:
         yield Finding(
             "body files", "problem", f"{folder} has none of them: name the folder that holds human_model_files"
         )

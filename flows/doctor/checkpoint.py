@@ -146,22 +146,22 @@ def file_size(path: Path) -> str:
 
 
 def _sizes(state: Mapping[str, "Tensor"]) -> str:
-    """What can be told from shapes alone."""
+    """What the shapes alone tell: counts, blocks, widths."""
     numbers = sum(value.numel() for value in state.values())
-    told = [f"{len(state)} weights, {numbers / 1e6:,.2f} M numbers"]
+    facts = [f"{len(state)} weights, {numbers / 1e6:,.2f} M numbers"]
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     blocks = {match[1] for name in shapes if (match := re.match(r"blocks\.(\d+)\.", name))}
     if "blocks.0.norm1.weight" in shapes:
-        told.append(f"{len(blocks)} blocks of width {shapes['blocks.0.norm1.weight'][0]}")
+        facts.append(f"{len(blocks)} blocks of width {shapes['blocks.0.norm1.weight'][0]}")
     if "linear_start_j.weight" in shapes:
-        told.append(f"29 joints of {shapes['linear_start_j.weight'][0] // 29} channels")
+        facts.append(f"29 joints of {shapes['linear_start_j.weight'][0] // 29} channels")
         twists = shapes.get("linear_start_t.weight", (0, 0))[1] // 2
-        told.append(f"{twists or 'no'} twists")
+        facts.append(f"{twists or 'no'} twists")
     if "patch_embed.proj.weight" in shapes:
-        told.append(f"patches of {shapes['patch_embed.proj.weight'][-1]} px")
+        facts.append(f"patches of {shapes['patch_embed.proj.weight'][-1]} px")
     if "stage2.0.branches.0.0.conv1.weight" in shapes:
-        told.append(f"HRNet-W{shapes['stage2.0.branches.0.0.conv1.weight'][0]}")
+        facts.append(f"HRNet-W{shapes['stage2.0.branches.0.0.conv1.weight'][0]}")
     rank = next((shape[1] for name, shape in shapes.items() if name.endswith(".lora_a")), None)
     if rank:
-        told.append(f"low-rank additions of rank {rank}")
-    return ", ".join(told)
+        facts.append(f"low-rank additions of rank {rank}")
+    return ", ".join(facts)

@@ -66,7 +66,8 @@ def clear_errors() -> Iterator[None]:
             _end_at_once(curable)
         text, code = curable, CURABLE
         _drop_tracebacks(error)
-    _end(text, code)  # not above, where the exit would keep the error
+    _say(text)
+    raise SystemExit(code)  # not above, where the exit would keep the error
 
 
 def stopped_text(number: int) -> str:
@@ -132,11 +133,6 @@ def _drop_tracebacks(error: BaseException | None) -> None:
         clear_frames(error.__traceback__)
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
-
-
-def _end(text: str, code: int) -> None:
-    _say(text)
-    raise SystemExit(code)
 
 
 def _end_at_once(text: str) -> None:

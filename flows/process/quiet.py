@@ -72,7 +72,7 @@ def quiet_start() -> None:
         os.environ.setdefault(setting.name, setting.value)
     for message in MESSAGES:
         logger = logging.getLogger(message.logger)
-        if not any(isinstance(known, _Drop) and known.message == message for known in logger.filters):
+        if not any(isinstance(one, _Drop) and one.message == message for one in logger.filters):
             logger.addFilter(_Drop(message))
 
 
@@ -83,7 +83,7 @@ def plain_run_errors() -> None:
     tracebacks above it. Call it after Prefect has been imported, which is when its console handler exists.
     """
     for handler in logging.getLogger().handlers:
-        if not any(isinstance(known, _CurableErrors) for known in handler.filters):
+        if not any(isinstance(one, _CurableErrors) for one in handler.filters):
             handler.addFilter(_CurableErrors())
             handler.setFormatter(_Visible(handler.formatter))
 

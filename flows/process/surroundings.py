@@ -165,7 +165,7 @@ def _terminal() -> Surrounding:
 
 
 def _own_folder() -> Path:
-    """A folder among the temporary files that nobody else can get at: what Numba reads from there, it runs."""
+    """A folder among the temporary files that no other user can get at: Numba runs what it reads there."""
     path = Path(tempfile.gettempdir()) / f"adhmr-{os.getuid()}"
     try:
         path.mkdir(mode=0o700, exist_ok=True)

@@ -1,7 +1,7 @@
 """Text from data on its way to a terminal: control characters are shown, and never obeyed.
 
 Names of files, ids, reasons and answers to SQL may hold anything, also the sequences by which a terminal changes its
-title, its clipboard or what stands on it already.
+title, its clipboard or what it shows already.
 """
 
 import re
@@ -12,7 +12,7 @@ _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\
 
 def visible(text: str, keep: str = "") -> str:
     r"""A text with its control characters as they would be written in Python, such as \x1b; but not those of `keep`."""
-    return _UNSEEN.sub(lambda found: found[0] if found[0] in keep else _written(found[0]), text)
+    return _UNSEEN.sub(lambda match: match[0] if match[0] in keep else _written(match[0]), text)
 
 
 def _written(character: str) -> str:

@@ -109,7 +109,7 @@ class PrefectProgress:
     """A `Progress` that passes everything on to `inner` and mirrors it into artifacts of the current Prefect run.
 
     A stage's artifact (key `progress-<stage>`) changes at most once in `interval` seconds, at its begin and at its end
-    apart; what is said, and how a stage ended, stands in the run's log too. Outside of a run only `inner` hears
+    apart; what is said, and how a stage ended, goes into the run's log too. Outside of a run only `inner` hears
     anything. What goes wrong with an artifact is logged, once.
     """
 

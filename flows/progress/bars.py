@@ -130,7 +130,7 @@ class _StateColumn(ProgressColumn):
 
 
 def describe(task: Task) -> str:
-    """Where a stage stands, in one line: "800 of 2,000 images (40 %), 52 images/s, 0:23 left, loss 0.31"."""
+    """How far a stage is, in one line: "800 of 2,000 images (40 %), 52 images/s, 0:23 left, loss 0.31"."""
     pace: Pace = task.fields["pace"]
     return ", ".join(filter(None, (_counted(task), pace.rate, pace.left, visible(task.fields["note"]))))
 

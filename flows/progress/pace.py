@@ -33,14 +33,14 @@ class Pace:
 
     @property
     def per_second(self) -> float | None:
-        """Units a second; None while nothing can be told."""
+        """Units a second; None before there is a second report."""
         if self._first_at is None or self.done == self._first_done or self._last_at <= self._first_at:
             return None
         return (self.done - self._first_done) / (self._last_at - self._first_at)
 
     @property
     def rate(self) -> str:
-        """ "52 images/s", or "0.31 images/s"; empty while nothing can be told."""
+        """ "52 images/s", or "0.31 images/s"; empty as long as `per_second` is None."""
         speed = self.per_second
         if speed is None:
             return ""
@@ -48,6 +48,6 @@ class Pace:
 
     @property
     def left(self) -> str:
-        """ "0:23 left"; empty while nothing can be told, and when nothing is left."""
+        """ "0:23 left"; empty as long as `per_second` is None, and when nothing is left."""
         speed = self.per_second
         return f"{clock_time((self.total - self.done) / speed)} left" if speed and self.total > self.done else ""

@@ -1,4 +1,4 @@
-"""Configuration as a person gives it: a profile, and changes in words."""
+"""Configuration as a command or a form gives it: a profile, and changes in words."""
 
 import json
 from typing import Any

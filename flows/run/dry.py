@@ -39,8 +39,8 @@ class DryRunner(Runner):
         self._asked: list[tuple[Stage, StageKey]] = []
 
     def run(self, stage: Stage, role: str = "") -> StageKey:
-        for asked, answer in self._asked:
-            if asked == stage:  # one stage in two roles: what the first makes, the second finds
+        for earlier, answer in self._asked:
+            if earlier == stage:  # one stage in two roles: what the first makes, the second finds
                 return answer
         answer = StageKey(self._look(stage, f"{stage.name} ({role})" if role else stage.name))
         self._asked.append((stage, answer))

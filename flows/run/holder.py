@@ -1,4 +1,4 @@
-"""Who holds a lease: what tells it apart from others, whether it lives and gets on, and a description for people."""
+"""Who holds a lease: what tells it apart from others, whether it lives and gets on, and its description in words."""
 
 import time
 import uuid
@@ -9,7 +9,7 @@ from flows.progress.pace import clock_time
 from infra import at_work
 
 STALE_SECONDS = 90.0
-"""A lease without a heartbeat for so long belongs to nobody; clocks of machines may differ by some of it."""
+"""A lease without a heartbeat for so long has expired; clocks of machines may differ by some of it."""
 STILL_SECONDS = 600.0
 """A holder that got nothing done for so long is described as one that may hang."""
 

@@ -1,4 +1,4 @@
-"""A lease: one run at a time works on a campaign of a store, and a second one is told who the first is.
+"""A lease: one run at a time works on a campaign of a store, and a second one learns who the first is.
 
 leases/<campaign>/<n>.json            who holds it; made once, by a link or a conditional put: of several, one wins
 leases/<campaign>/<n>.<token>.beat    when that holder was last alive, and what it last got done
@@ -47,7 +47,7 @@ class LostLeaseError(EngineError):
 
 
 class Lease:
-    """A lease that this process holds. `progress` is told what gets done; `check` is asked before each stage."""
+    """A lease that this process holds. `progress` notes what gets done; `check` is called before each stage."""
 
     def __init__(self, store: Store, campaign: str, number: int, holder: Holder) -> None:
         self.holder = holder
@@ -61,11 +61,11 @@ class Lease:
 
     def check(self) -> None:
         """Raise LostLeaseError if another run holds the campaign now, StoreError if the store is gone."""
-        found = _newest(self._store, self._campaign)
-        if found is not None and found[0] == self._number and found[1].token == self.holder.token:
+        newest = _newest(self._store, self._campaign)
+        if newest is not None and newest[0] == self._number and newest[1].token == self.holder.token:
             return
         self._store.check_is_there()
-        by = f" by {found[1].described(time.time())}" if found is not None and found[1].pid else ""
+        by = f" by {newest[1].described(time.time())}" if newest is not None and newest[1].pid else ""
         raise LostLeaseError(
             f"Campaign {self._campaign} was taken over{by}: this run had been without a sign of life. It stops here; "
             "what it finished stays."
@@ -87,8 +87,8 @@ class Lease:
     def give_back(self) -> None:
         """Remove it. Work that is done stays done, whatever keeps the store from it."""
         try:
-            found = _read(self._store, self._path)
-            if found is not None and found.token == self.holder.token:
+            holder = _read(self._store, self._path)
+            if holder is not None and holder.token == self.holder.token:
                 self._store.remove(self._path)
             self._store.remove(_beat_path(self._path, self.holder.token))
         except Exception as error:
@@ -103,7 +103,7 @@ class Lease:
 
 @contextmanager
 def lease(store: Store, campaign: str, what: str, beat_seconds: float = BEAT_SECONDS) -> Iterator[Lease]:
-    """Hold the campaign's lease for the length of the block; `what` says for what, for people.
+    """Hold the campaign's lease for the length of the block; `what` names the work in messages.
 
     A lease whose holder is gone is taken over. Raises BusyError, which names the holder, if there is one.
     """
@@ -143,7 +143,7 @@ class LeaseProgress:
 
 
 def refuse_if_busy(store: Store, campaign: str) -> None:
-    """Raise BusyError, which names the holder, if somebody living holds the campaign's lease."""
+    """Raise BusyError, which names the holder, if a living run holds the campaign's lease."""
     _refuse(campaign, holder_of(store, campaign))
 
 
@@ -153,7 +153,7 @@ def holder_of(store: Store, campaign: str) -> Holder | None:
 
 
 def leased_campaigns(store: Store) -> set[str]:
-    """Campaigns that somebody holds or held; a first run holds its campaign before the log knows of it."""
+    """Campaigns that a run holds or held; a first run holds its campaign before the log knows of it."""
     return {path.split("/")[1].removesuffix(".json") for path in store.whole_files(FOLDER)}
 
 
@@ -166,7 +166,7 @@ def _take(store: Store, campaign: str, what: str) -> Lease:
         number = 1 + (newest[0] if newest else 0)
         path = _path(campaign, number)
         if not store.atomic_write(path, _bytes(mine), replace=False):
-            continue  # somebody was faster: who it is, the next look tells
+            continue  # another run was faster: the next look finds it
         # this number may have been free because a still newer holder has cleaned up
         newest = _newest(store, campaign)
         if newest is not None and newest[0] == number:
@@ -188,9 +188,9 @@ def _refuse(campaign: str, other: Holder | None) -> None:
 def _living(store: Store, campaign: str, newest: tuple[int, Holder] | None) -> Holder | None:
     """The newest lease's holder, or that of `leases/<campaign>.json` (as runs of older code have it), if it lives."""
     now = time.time()
-    for found in (newest[1] if newest else None, _read(store, _older_path(campaign))):
-        if found is not None and found.is_alive(now):
-            return found
+    for holder in (newest[1] if newest else None, _read(store, _older_path(campaign))):
+        if holder is not None and holder.is_alive(now):
+            return holder
     return None
 
 
@@ -207,7 +207,7 @@ def _beat(mine: Lease, ended: threading.Event, seconds: float) -> None:
     while not ended.wait(seconds):
         try:
             if not mine.beat():
-                return  # whoever took it over holds it now
+                return  # another run has taken it over
         except Exception:
             # the stage that is at work meets the same trouble, and can tell it better than a thread
             log.debug("No heartbeat", exc_info=True)
@@ -226,7 +226,7 @@ def _beat_path(path: str, token: str) -> str:
 
 
 def _newest(store: Store, campaign: str) -> tuple[int, Holder] | None:
-    """The highest number and who has it, as last heard of; somebody long dead where no run of ours wrote the file."""
+    """The highest number and who has it, as last heard of; an unknown, dead one where no run of ours wrote the file."""
     for _ in range(_LOOKS):
         named = (_NUMBERED.fullmatch(path.rsplit("/", 1)[-1]) for path in store.list_files(f"{FOLDER}/{campaign}"))
         number = max((int(match[1]) for match in named if match), default=0)

@@ -40,23 +40,23 @@ class Candidate(NamedTuple):
     verdicts: tuple[GateVerdict, ...] = ()
 
 
-def coming_round(seen: rounds.CampaignState, kind: Kind, base: ModelDigest) -> tuple[Round, bool]:
+def coming_round(state: rounds.CampaignState, kind: Kind, base: ModelDigest) -> tuple[Round, bool]:
     """The round that a run of this kind would work on, and whether that means resuming it. `base` begins a campaign.
 
     Raises EngineError if a round of the other kind is open.
     """
-    first = ModelDigest(seen.first_policy or base)
-    if not seen.is_open:
-        return Round(seen.next_round, ModelDigest(seen.policy or base), first), False
-    opening = next(event for event in seen.events if event.round == seen.round and event.event == "opened")
+    first = ModelDigest(state.first_policy or base)
+    if not state.is_open:
+        return Round(state.next_round, ModelDigest(state.policy or base), first), False
+    opening = next(event for event in state.events if event.round == state.round and event.event == "opened")
     if opening.why != _opening(kind):
         other: Kind = "clean" if kind == "dpo" else "dpo"
         raise EngineError(
-            f"Round {seen.round} of campaign {seen.campaign} is an unfinished {other} round: finish it first with "
+            f"Round {state.round} of campaign {state.campaign} is an unfinished {other} round: finish it first with "
             f"`{COMMANDS[other]}` and the options that it began with, or end it with `adhmr close --why TEXT`."
         )
     # a round that was killed after its promotion must still measure against the policy that it began with
-    return Round(seen.round, ModelDigest(opening.policy or base), first), True
+    return Round(state.round, ModelDigest(opening.policy or base), first), True
 
 
 def work_through(
@@ -84,7 +84,7 @@ def work_through(
         rounds.promote(store, config.campaign, opened.number, candidate.policy, "all gates hold", compared)
     else:
         rounds.keep(store, config.campaign, opened.number, why, compared)
-    # what stands in the log counts: an earlier run may have decided, and been killed before it could report
+    # the log counts: an earlier run may have decided, and been killed before it could report
     decision = rounds.state(store, config.campaign).decision(opened.number)
     assert decision is not None
     promoted = decision.event == "promoted"

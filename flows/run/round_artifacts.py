@@ -32,7 +32,7 @@ _outcomes: list[RoundFacts] = []
 
 
 @dataclass(frozen=True)
-class Shown:
+class Artifact:
     """An artifact: its key, its type in Prefect, its content and a line about it."""
 
     key: str
@@ -85,12 +85,12 @@ def show_round(store: Store, config: EngineConfig, facts: RoundFacts) -> None:
     run = _flow_run()
     if run is None:
         return
-    makers: tuple[Callable[[Store, EngineConfig, RoundFacts], Shown | None], ...] = (counts, report, pairs)
+    makers: tuple[Callable[[Store, EngineConfig, RoundFacts], Artifact | None], ...] = (counts, report, pairs)
     for make in makers:
         _unharmed(f"the {make.__name__}", partial(_make_and_write, make, store, config, facts, run))
 
 
-def counts(store: Store, config: EngineConfig, facts: RoundFacts) -> Shown:
+def counts(store: Store, config: EngineConfig, facts: RoundFacts) -> Artifact:
     """Every stage of the round with its units: ok, filtered, failed."""
     rows = []
     for run in facts.distinct_runs():
@@ -101,10 +101,10 @@ def counts(store: Store, config: EngineConfig, facts: RoundFacts) -> Shown:
             row |= {"units": record.units_in, "ok": tally.ok, "filtered": tally.filtered, "failed": tally.failed}
             row |= {"rows": sum(record.rows.values()), "seconds": round(record.seconds, 1)}
         rows.append({**row, "key": run.key[:12]})
-    return Shown(COUNTS, "table", rows, f"{facts.title} of {facts.campaign}: units of every stage")
+    return Artifact(COUNTS, "table", rows, f"{facts.title} of {facts.campaign}: units of every stage")
 
 
-def report(store: Store, config: EngineConfig, facts: RoundFacts) -> Shown:
+def report(store: Store, config: EngineConfig, facts: RoundFacts) -> Artifact:
     """Outcome, figures, gates and where everything is, as markdown."""
     outcome_words = "promoted" if facts.promoted else "kept"
     lines = [f"# {facts.title} of {facts.campaign}: {outcome_words}", "", facts.why, ""]
@@ -126,10 +126,10 @@ def report(store: Store, config: EngineConfig, facts: RoundFacts) -> Shown:
     lines += ["", "## Commits", ""]
     commits = commits_of(store, [run.key for run in facts.distinct_runs()])
     lines += [f"- {_link(f'{commit.table} version {commit.version}', commit.uri)}: {commit.note}" for commit in commits]
-    return Shown(REPORT, "markdown", "\n".join(lines), f"{facts.title} of {facts.campaign}: {outcome_words}")
+    return Artifact(REPORT, "markdown", "\n".join(lines), f"{facts.title} of {facts.campaign}: {outcome_words}")
 
 
-def pairs(store: Store, config: EngineConfig, facts: RoundFacts) -> Shown | None:
+def pairs(store: Store, config: EngineConfig, facts: RoundFacts) -> Artifact | None:
     """A few winners and losers, as a picture in a data URL: the user interface may see no store."""
     pair_set = facts.key("pair")
     people = facts.key("ingest", "your pictures") or facts.key("ingest")
@@ -138,7 +138,7 @@ def pairs(store: Store, config: EngineConfig, facts: RoundFacts) -> Shown | None
     jpeg = draw_pairs(store, config, people, pair_set)
     if jpeg is None:
         return None
-    return Shown(PAIRS, "image", f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}", NOTE)
+    return Artifact(PAIRS, "image", f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}", NOTE)
 
 
 def _link(text: str, uri: str) -> str:
@@ -152,7 +152,7 @@ def _flow_run() -> UUID | None:
 
 
 def _make_and_write(
-    make: Callable[[Store, EngineConfig, RoundFacts], Shown | None],
+    make: Callable[[Store, EngineConfig, RoundFacts], Artifact | None],
     store: Store,
     config: EngineConfig,
     facts: RoundFacts,
@@ -160,12 +160,12 @@ def _make_and_write(
 ) -> None:
     from prefect.client.schemas.actions import ArtifactCreate
 
-    shown = make(store, config, facts)
-    if shown is not None:
-        artifact = ArtifactCreate(
-            key=shown.key, type=shown.type, data=shown.data, description=shown.text, flow_run_id=run, task_run_id=None
+    artifact = make(store, config, facts)
+    if artifact is not None:
+        request = ArtifactCreate(
+            key=artifact.key, type=artifact.type, data=artifact.data, description=artifact.text, flow_run_id=run
         )
-        _client(lambda client: client.create_artifact(artifact))
+        _client(lambda client: client.create_artifact(request))
 
 
 def _client(ask: Callable[[Any], Any]) -> None:

@@ -140,10 +140,10 @@ class LiveRunner(Runner):
 
 
 def begun(store: Store, spec: StageSpec) -> str:
-    """What an earlier run left of an unfinished stage, for people; empty if it has not begun."""
-    done = len(store.whole_files(f"shards/{spec.key}"))
-    if done:
-        return f"shards done by an earlier run: {done}"
+    """What an earlier run left of an unfinished stage, in words; empty if it has not begun."""
+    shards = len(store.whole_files(f"shards/{spec.key}"))
+    if shards:
+        return f"shards done by an earlier run: {shards}"
     training = RunFolder(store, f"{spec.name}-{spec.key[:16]}")
     return "an earlier run has begun the training" if store.exists(training.ray_folder) else ""
 

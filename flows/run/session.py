@@ -45,8 +45,8 @@ def session(
     plain_run_errors()
     with ExitStack() as resources:
         held = resources.enter_context(_turn(opened, config.campaign, what))
-        shown = resources.enter_context(PrefectProgress(resources.enter_context(ConsoleProgress())))
-        progress = LeaseProgress(shown, held)
+        display = resources.enter_context(PrefectProgress(resources.enter_context(ConsoleProgress())))
+        progress = LeaseProgress(display, held)
         open_logs(opened, progress.say)
         runner = LiveRunner(Context(opened, config, progress, in_process=IN_PROCESS), resources, held.check)
         _open.append(runner)

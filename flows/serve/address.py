@@ -6,9 +6,9 @@ from collections.abc import MutableMapping
 from urllib.parse import urlsplit
 
 from flows.process.errors import without_passwords
+from flows.serve.place import API_VARIABLE
 from schemas.errors import ConfigError
 
-VARIABLE = "PREFECT_API_URL"
 _PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 _HERE = ("127.0.0.1", "localhost", "::1")
 _SECONDS = 5.0
@@ -29,11 +29,11 @@ def why_it_does_not_answer(url: str) -> str:
         problem = error
     if problem is None:
         return ""
-    said = " ".join(without_passwords(str(problem)).split()).partition(" For more information")[0]
-    unset = f"unset {VARIABLE}" if os.environ.get(VARIABLE) else f"`prefect config unset {VARIABLE}`"
+    reason = " ".join(without_passwords(str(problem)).split()).partition(" For more information")[0]
+    unset = f"unset {API_VARIABLE}" if os.environ.get(API_VARIABLE) else f"`prefect config unset {API_VARIABLE}`"
     return (
-        f"The Prefect server at {without_passwords(url)}, which {_where()} names, does not answer ({said}). Start it, "
-        f"correct the address or its log-in (PREFECT_API_AUTH_STRING), or {unset}: then a temporary one is started."
+        f"The Prefect server at {without_passwords(url)}, which {_where()} names, does not answer ({reason}). Start "
+        f"it, correct the address or its log-in (PREFECT_API_AUTH_STRING), or {unset}: then a temporary one is started."
     )
 
 
@@ -56,8 +56,8 @@ def look_past_socks(url: str | None, environment: MutableMapping[str, str] = os.
 
 
 def _where() -> str:
-    if os.environ.get(VARIABLE):
-        return VARIABLE
+    if os.environ.get(API_VARIABLE):
+        return API_VARIABLE
     from prefect.context import get_settings_context
 
     return f"the Prefect profile {get_settings_context().profile.name}"

@@ -2,7 +2,7 @@
 
     python -m flows.serve.commands start | status | stop
 
-All of it listens on the loopback alone, lets nobody in without the log-in (Prefect) or the token (Ray) that are kept in
+All of it listens on the loopback alone, lets no one in without the log-in (Prefect) or the token (Ray) that are kept in
 its folder, and goes on until it is stopped. `start` may be said again: what runs stays, what has died is started anew,
 and the deployments are registered again.
 """

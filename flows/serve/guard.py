@@ -1,9 +1,9 @@
 """Who may ask a Prefect server at all: programs, and pages that the server sent out itself.
 
-A page of a stranger, open in the browser of somebody whose machine serves, can send requests to 127.0.0.1. Browsers
+A page of a stranger, open in a browser on the machine that serves, can send requests to 127.0.0.1. Browsers
 tell on it: by the header Origin or, where the page's own name was made to lead here (DNS rebinding), by Host. Prefect
-looks at neither, so this stands in front of it, for requests and for websockets. Who it is that asks is Prefect's to
-find out: by the log-in, without which it says nothing but whether it is well.
+looks at neither, so this checks both, for requests and for websockets. Who it is that asks is Prefect's to find out:
+ by the log-in, without which it says nothing but whether it is well.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ _PLAIN_PORT, _POLICY_VIOLATION = 80, 1008
 
 
 def own_hosts(port: int) -> tuple[str, ...]:
-    """What a client on this machine calls a server on the loopback: HOST:PORT, as it stands in the header Host."""
+    """What a client on this machine calls a server on the loopback: HOST:PORT, as in the header Host."""
     names = (LOOPBACK, "localhost")
     return tuple(f"{name}:{port}" for name in names) + (names if port == _PLAIN_PORT else ())
 

@@ -10,8 +10,9 @@ FOLDER_VARIABLE, DEFAULT_FOLDER = "ADHMR_SERVE", "./adhmr-serve"
 PREFECT, RAY, WORKER = "prefect", "ray", "worker"
 POOL = "adhmr"
 DEFAULT_PORT = 4200
-LOGIN_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
-"""name:password of a Prefect server, in the environment of the server."""
+API_VARIABLE = "PREFECT_API_URL"
+LOGIN_VARIABLE, CLIENT_LOGIN_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
+"""name:password of a Prefect server, in the environment of the server and of its clients."""
 
 
 def services_here() -> Services:

@@ -13,7 +13,7 @@ from typing import Any
 
 from prefect.plugins import HookContext, SetupResult, register_hook
 
-from flows.serve.place import login, page_url, services_here
+from flows.serve.place import API_VARIABLE, CLIENT_LOGIN_VARIABLE, login, page_url, services_here
 from infra.services import LOOPBACK
 
 PREFECT_PLUGIN_API_REQUIRES = ">=0.1,<1"
@@ -44,8 +44,8 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
             )
         elif not getattr(lookup, "takes_bare_names", False):
             setattr(client, _LOOKUP, _taking_bare_names(lookup))
-    found = _served(ctx.api_url)
-    return SetupResult(found, "the server of `make serve`") if found else None
+    variables = _served(ctx.api_url)
+    return SetupResult(variables, "the server of `make serve`") if variables else None
 
 
 def _served(named: str | None) -> dict[str, str]:
@@ -55,7 +55,7 @@ def _served(named: str | None) -> dict[str, str]:
     if page is None or named not in (None, f"{page}/api", f"{page.replace(LOOPBACK, 'localhost')}/api"):
         return {}
     secret = login(services)
-    return {"PREFECT_API_URL": f"{page}/api", **({"PREFECT_API_AUTH_STRING": secret} if secret else {})}
+    return {API_VARIABLE: f"{page}/api", **({CLIENT_LOGIN_VARIABLE: secret} if secret else {})}
 
 
 def _taking_bare_names(lookup: Callable[..., Any]) -> Callable[..., Any]:

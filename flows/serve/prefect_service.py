@@ -9,11 +9,10 @@ from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
-from flows.serve.place import LOGIN_VARIABLE, POOL, PREFECT, login, login_file
+from flows.serve.place import CLIENT_LOGIN_VARIABLE, LOGIN_VARIABLE, POOL, PREFECT, login, login_file
 from infra.private import write_secret
 from infra.services import LOOPBACK, ServiceError, Services
 
-_CLIENT_VARIABLE = "PREFECT_API_AUTH_STRING"
 _NAME, _PASSWORD_BYTES = "adhmr", 24
 _SECONDS = 5.0
 
@@ -23,22 +22,22 @@ def keep_login(services: Services) -> str:
 
     PREFECT_SERVER_API_AUTH_STRING says which, where nothing runs yet; else what is there stays. Raises ServiceError.
     """
-    known = login(services)
+    current = login(services)
     wanted = "" if services.alive() else os.environ.get(LOGIN_VARIABLE, "")
-    if known is not None and wanted in ("", known):
+    if current is not None and wanted in ("", current):
         return ""
-    made = wanted or f"{_NAME}:{secrets.token_urlsafe(_PASSWORD_BYTES)}"
+    new = wanted or f"{_NAME}:{secrets.token_urlsafe(_PASSWORD_BYTES)}"
     try:
-        write_secret(login_file(services), made)
+        write_secret(login_file(services), new)
     except OSError as error:
         raise ServiceError(f"{login_file(services)} can't be written: {error}.") from error
-    return "" if wanted else made
+    return "" if wanted else new
 
 
 def login_variables(services: Services) -> dict[str, str]:
     """The folder's log-in, as Prefect's server and its clients find it in their environment."""
     secret = login(services)
-    return {LOGIN_VARIABLE: secret, _CLIENT_VARIABLE: secret} if secret else {}
+    return {LOGIN_VARIABLE: secret, CLIENT_LOGIN_VARIABLE: secret} if secret else {}
 
 
 def start_prefect(services: Services, environment: Mapping[str, str], port: int) -> None:
@@ -53,7 +52,7 @@ def is_well(port: int) -> bool:
 
 
 def lets_strangers_in(port: int) -> bool:
-    """Whether it tells anything to somebody without its log-in."""
+    """Whether it answers a client without its log-in."""
     return ask(port, {}, "GET", "/api/admin/version") is not None
 
 
@@ -83,15 +82,15 @@ def ask(
 ) -> Any:
     """What the Prefect server answers; None if it doesn't, or not well."""
     headers = {"Content-Type": "application/json"}
-    secret = environment.get(_CLIENT_VARIABLE)
+    secret = environment.get(CLIENT_LOGIN_VARIABLE)
     if secret:
         headers["Authorization"] = f"Basic {b64encode(secret.encode()).decode()}"
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_SECONDS)
     try:
         connection.request(method, path, json.dumps(body or {}) if method == "POST" else None, headers)
         answer = connection.getresponse()
-        said = answer.read()
-        return json.loads(said) if answer.status in (http.HTTPStatus.OK, http.HTTPStatus.CREATED) else None
+        content = answer.read()
+        return json.loads(content) if answer.status in (http.HTTPStatus.OK, http.HTTPStatus.CREATED) else None
     except (OSError, http.client.HTTPException, json.JSONDecodeError):
         return None
     finally:

@@ -30,7 +30,7 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Serve until the process is told to end."""
+    """Serve until a signal ends the process."""
     with clear_errors():
         if ":" not in os.environ.get(LOGIN_VARIABLE, ""):
             raise ConfigError(f"{LOGIN_VARIABLE} has to be name:password: without it anybody could have work run here.")

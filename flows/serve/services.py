@@ -11,7 +11,7 @@ from shutil import rmtree
 
 from flows.process.errors import without_passwords
 from flows.process.quiet import SETTINGS
-from flows.serve.place import DEFAULT_PORT, POOL, PREFECT, RAY, WORKER, login
+from flows.serve.place import API_VARIABLE, DEFAULT_PORT, POOL, PREFECT, RAY, WORKER, login
 from flows.serve.prefect_service import (
     is_well,
     keep_login,
@@ -91,7 +91,7 @@ def bring_up(wanted: Wanted) -> Serving:
 def take_down(services: Services) -> tuple[str, ...]:
     """End the folder's services and all that they started; the names of those that ran. Nothing to end is no error.
 
-    Runs that were at work are told to the Prefect server as crashed, so that nothing waits for them.
+    Runs that were at work are reported to the Prefect server as crashed, so that nothing waits for them.
     """
     alive = services.alive()
     for name in (WORKER, PREFECT, RAY):
@@ -195,8 +195,8 @@ def _environment(services: Services, port: int, ray: str, own: bool, store: str)
     }
     if own:  # whoever started another one knows how it authenticates
         defaults |= ray_token_variables(services)
-    found = {"PREFECT_API_URL": f"http://{LOOPBACK}:{port}/api", "RAY_ADDRESS": ray, STORE_VARIABLE: store}
-    return {**defaults, **here, **past_proxies(here), **login_variables(services), **found}
+    places = {API_VARIABLE: f"http://{LOOPBACK}:{port}/api", "RAY_ADDRESS": ray, STORE_VARIABLE: store}
+    return {**defaults, **here, **past_proxies(here), **login_variables(services), **places}
 
 
 def _until(services: Services, name: str, ready: Callable[[], bool]) -> None:
@@ -215,14 +215,14 @@ def _until(services: Services, name: str, ready: Callable[[], bool]) -> None:
 def _register(services: Services, environment: Mapping[str, str]) -> None:
     """`prefect deploy --all`, without its questions."""
     log = services.folder / "deploy.log"
-    with open(log, "wb") as said:
-        done = subprocess.run(
+    with open(log, "wb") as output:
+        deployed = subprocess.run(
             [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
-            stdout=said,
+            stdout=output,
             stderr=subprocess.STDOUT,
             check=False,
         )
-    if done.returncode:
+    if deployed.returncode:
         raise ServiceError(f"`prefect deploy --all` failed. The end of {log}: {last_words(str(log), 6)}")

@@ -25,13 +25,12 @@ from typing import NoReturn
 
 from flows.process.errors import WHERE_IT_STANDS, LostServerError
 from flows.serve.address import look_past_socks, why_it_does_not_answer
-from flows.serve.place import LOGIN_VARIABLE
+from flows.serve.place import API_VARIABLE, CLIENT_LOGIN_VARIABLE, LOGIN_VARIABLE
 from infra.services import LOOPBACK, past_proxies
 from schemas.errors import ConfigError, EngineError
 
 log = logging.getLogger(__name__)
 
-_VARIABLE, _CLIENTS_LOGIN = "PREFECT_API_URL", "PREFECT_API_AUTH_STRING"
 _START_SECONDS = 120.0
 _STOP_SECONDS = 5.0
 _WATCH_SECONDS = 1.0
@@ -58,7 +57,7 @@ def begin_server() -> Callable[[], None]:
     os.environ.update(past_proxies(os.environ))
     # registered before Prefect's own, and so called after those have sent what they still had
     atexit.register(server.stop)
-    os.environ |= {_VARIABLE: f"http://{LOOPBACK}:{server.port}/api", _CLIENTS_LOGIN: server.login}
+    os.environ |= {API_VARIABLE: f"http://{LOOPBACK}:{server.port}/api", CLIENT_LOGIN_VARIABLE: server.login}
     refresh_global_settings_context()
     return server.wait
 
@@ -91,7 +90,7 @@ class _Server:
         code = self._process.poll()
         raise EngineError(
             f"The temporary Prefect server {problem if code is None else f'ended with code {code}'}. Start one with "
-            f"`prefect server start` and set {_VARIABLE}: if it has the same trouble, it says why."
+            f"`prefect server start` and set {API_VARIABLE}: if it has the same trouble, it says why."
         )
 
     def stop(self) -> None:
@@ -170,7 +169,7 @@ def _serve(descriptor: int, parent: int) -> None:
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_WATCH_SECONDS)
-    os.kill(os.getpid(), signal.SIGKILL)  # nobody is left to be served, and a graceful end may wait for connections
+    os.kill(os.getpid(), signal.SIGKILL)  # its only client is gone, and a graceful end may wait for connections
 
 
 if __name__ == "__main__":

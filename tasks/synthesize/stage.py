@@ -19,7 +19,7 @@ import torch
 
 from infra import faults
 from infra.shards import Shard, cut
-from infra.store import TEMPORARY, Store, no_room_is_told
+from infra.store import TEMPORARY, Store, naming_full_disks
 from models.bodies import load_body
 from schemas.ids import Target
 from schemas.splits import SYNTHETIC
@@ -131,7 +131,7 @@ class _Putter:
             self.store.fs.pipe_file(str(path), data)
             return
         unfinished = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-        with no_room_is_told(path):
+        with naming_full_disks(path):
             os.makedirs(path.parent, exist_ok=True)
             with open(unfinished, "wb") as file:
                 file.write(data)

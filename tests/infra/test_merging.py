@@ -20,7 +20,7 @@ from infra.stages import StageSpec, commit_rows, find, records
 from infra.store import Store
 from infra.tables import live_files, read
 from infra.views import query
-from infra.whole import finished_keys, standing, torn_stages
+from infra.whole import finished_keys, stage_rows, torn_stages
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -159,7 +159,7 @@ def test_a_stage_in_a_merged_file_is_retired_and_done_again(store: Store) -> Non
 def test_a_row_that_can_not_be_read_stays_out_of_what_is_merged(store: Store) -> None:
     for number in range(5):
         commit(store, number)
-    lost = next(said.file for said in standing(store).said([spec(2).key]))
+    lost = next(row.file for row in stage_rows(store).recorded([spec(2).key]))
     Path(store.path(lost.name)).write_bytes(b"")
     store = Store.open(store.url)
     for number in range(5, 20):

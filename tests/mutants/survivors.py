@@ -81,7 +81,7 @@ SURVIVORS = (
     Survivor(
         "stages in the order of time alone, not of reads",
         "infra/stages.py",
-        "            if key in known and key not in ordered:\n                take(known[key])\n",
+        "            if key in by_key and key not in ordered:\n                take(by_key[key])\n",
         "            pass\n",
         ("tests/infra/test_stages.py",),
     ),

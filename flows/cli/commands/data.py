@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from flows.process.quiet import quiet_start
 from flows.serve.temporary_server import begin_server
 from schemas.errors import GateError
 from tasks.ingest import formats
+
+if TYPE_CHECKING:
+    from infra.store import Store
 
 _FOLDERS = Path(formats.__path__[0]).glob("*/__init__.py")
 FORMATS = ", ".join(sorted(path.parent.name.replace("_", "-") for path in _FOLDERS))
@@ -70,7 +73,7 @@ def ingest(
     from flows.run.ingest_request import request
 
     request(format, source, dataset, split, every, images, body, chosen, allow_leakage, replace, follow_links)
-    options.early_checks(store, profile, campaign, 0, fields)
+    opened, _ = options.early_checks(store, profile, campaign, 0, fields)
     server_is_ready = begin_server()
     from flows.ingest import ingest as ingest_flow
 
@@ -95,18 +98,17 @@ def ingest(
         )
     except GateError as stop:
         if stop.stage_key is not None:
-            _show(store, stop.stage_key)
+            _show(opened, stop.stage_key)
         raise  # so that what stopped it is said last
-    _show(store, key)
+    _show(opened, key)
 
 
-def _show(store: str | None, key: str) -> None:
+def _show(store: Store, key: str) -> None:
     from flows.cli.show.stages import print_ingest
     from infra.views import write_views_sql
 
-    opened = options.open_store(store)
-    write_views_sql(opened)
-    print_ingest(opened, key)
+    write_views_sql(store)
+    print_ingest(store, key)
 
 
 def export(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from flows.cli import options
 from flows.serve.temporary_server import begin_server
 from schemas.errors import ConfigError, DataError
 from schemas.splits import WILD_TEST
+
+if TYPE_CHECKING:
+    from infra.store import Store
 
 
 class Protocol(StrEnum):
@@ -58,7 +61,7 @@ def evaluate(
     if protocol is not None and data is None:
         raise ConfigError("--protocol needs --data, such as --data 3dpw or --data 3dpw/test.")
     fields = options.changed_fields(changes)
-    options.early_checks(store, profile, campaign, seed, fields)
+    opened, _ = options.early_checks(store, profile, campaign, seed, fields)
     if protocol is not None and data is not None:
         _check_folder(body)
         server_is_ready = begin_server()
@@ -67,11 +70,11 @@ def evaluate(
         server_is_ready()
         m = hypotheses or HYPOTHESES
         key = evaluate_published(data, store, profile, campaign, seed, policy, scorer, m, protocol.value, body, fields)
-        _show_published(store, key)
+        _show_published(opened, key)
         return
     from flows.run.early import check_evaluation
 
-    check_evaluation(options.open_store(store), policy, dataset, split)
+    check_evaluation(opened, policy, dataset, split)
     server_is_ready = begin_server()
     from flows.evaluate import evaluate as evaluate_flow
 
@@ -79,7 +82,7 @@ def evaluate(
     key = evaluate_flow(store, profile, campaign, seed, policy, dataset, split, fields)
     from flows.cli.show.stages import print_evaluation
 
-    print_evaluation(options.open_store(store), key)
+    print_evaluation(opened, key)
 
 
 def evaluate_scorer(
@@ -100,14 +103,14 @@ def evaluate_scorer(
 ) -> None:
     """Correlate a scorer's scores with errors: of ingested hypotheses that have some, or of noised labels."""
     fields = options.changed_fields(changes)
-    options.early_checks(store, profile, campaign, seed, fields)
+    opened, _ = options.early_checks(store, profile, campaign, seed, fields)
     _check_folder(body)
     server_is_ready = begin_server()
     from flows.evaluate_published import evaluate_scorer as evaluate_scorer_flow
 
     server_is_ready()
     key = evaluate_scorer_flow(scorer, data, store, profile, campaign, seed, hypotheses, body, fields)
-    _show_published(store, key)
+    _show_published(opened, key)
 
 
 def _check_folder(body: str | None) -> None:
@@ -115,10 +118,9 @@ def _check_folder(body: str | None) -> None:
         raise DataError(f"There is no folder of body files at {body}.")
 
 
-def _show_published(store: str | None, key: str) -> None:
+def _show_published(store: Store, key: str) -> None:
     from flows.cli.show.stages import print_published
     from infra.views import write_views_sql
 
-    opened = options.open_store(store)
-    write_views_sql(opened)
-    print_published(opened, key)
+    write_views_sql(store)
+    print_published(store, key)

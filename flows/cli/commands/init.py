@@ -12,16 +12,16 @@ from schemas.errors import ConfigError
 def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder; made if it isn't there.")]) -> None:
     """Lay deployments, a campaign file and files for containers and clusters into a folder, to be changed there."""
     shipped = sorted((file for file in (files("infra") / "deploy").iterdir() if file.is_file()), key=lambda it: it.name)
-    there = [file.name for file in shipped if (folder / file.name).exists()]
-    if there:
+    present = [file.name for file in shipped if (folder / file.name).exists()]
+    if present:
         raise ConfigError(
-            f"{folder} holds {', '.join(there)} already, and nothing is overwritten: name another folder."
+            f"{folder} holds {', '.join(present)} already, and nothing is overwritten: name another folder."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in shipped:
-            with open(folder / file.name, "xb") as laid:
-                laid.write(file.read_bytes())
+            with open(folder / file.name, "xb") as target:
+                target.write(file.read_bytes())
     except OSError as error:
         raise ConfigError(f"{folder} can't take the files: {error}.") from error
     names = ", ".join(file.name for file in shipped)

@@ -8,6 +8,8 @@ from flows.cli import options
 from flows.serve.temporary_server import begin_server
 
 if TYPE_CHECKING:
+    from infra.store import Store
+    from schemas.config.engine import EngineConfig
     from tasks.report.facts import RoundFacts
 
 
@@ -22,14 +24,14 @@ def run(
 ) -> None:
     """A whole DPO round. What is missing is made first, a killed round goes on, else the next one begins."""
     fields = options.changed_fields(changes)
-    options.early_checks(store, profile, campaign, seed, fields, images, boxes)
+    opened, config = options.early_checks(store, profile, campaign, seed, fields, images, boxes)
     server_is_ready = begin_server()
     from flows.dpo_round import dpo_round
     from flows.run.round_artifacts import facts_of
 
     server_is_ready()
     facts = facts_of(dpo_round, store, profile, campaign, seed, images, boxes, fields)
-    _summarise(store, profile, campaign, seed, fields, facts)
+    _summarise(opened, config, facts)
 
 
 def clean(
@@ -45,22 +47,19 @@ def clean(
 ) -> None:
     """A cleaning round: pseudo-label, score, keep the best share, train on it, evaluate."""
     fields = options.changed_fields(changes, swap_share)
-    options.early_checks(store, profile, campaign, seed, fields, images, boxes, labels)
+    opened, config = options.early_checks(store, profile, campaign, seed, fields, images, boxes, labels)
     server_is_ready = begin_server()
     from flows.clean_round import clean_round
     from flows.run.round_artifacts import facts_of
 
     server_is_ready()
     facts = facts_of(clean_round, store, profile, campaign, seed, images, boxes, labels, fields)
-    _summarise(store, profile, campaign, seed, fields, facts)
+    _summarise(opened, config, facts)
 
 
-def _summarise(
-    store: str | None, profile: str, campaign: str | None, seed: int, fields: dict[str, str], facts: RoundFacts
-) -> None:
+def _summarise(store: Store, config: EngineConfig, facts: RoundFacts) -> None:
     from flows.cli.show.summary import print_summary
     from infra.views import write_views_sql
 
-    opened = options.open_store(store)
-    write_views_sql(opened)
-    print_summary(opened, options.configured(profile, campaign, seed, fields), facts)
+    write_views_sql(store)
+    print_summary(store, config, facts)

@@ -93,7 +93,7 @@ def _round(step: Step) -> tuple[str, ...]:
         step.event,
         step.trained[:12] if step.trained else "none",
         "\n".join(parent[:12] for parent in step.parents),
-        *(_change(step.changes.get(name, (None, None, None))[0]) for name in _TITLES),
+        *(_change(step.changes.get(name)) for name in _TITLES),
         _change(step.drift),
         "current" if step.is_current else "",
     )
