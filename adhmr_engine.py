@@ -16,10 +16,10 @@ _HERE = Path(__file__).resolve().parent
 def shadow() -> str:
     """What hides a package of ours, and the cure, in one line; empty if nothing does."""
     for name in PACKAGES:
-        found = find_spec(name)
-        if found is None:
+        spec = find_spec(name)
+        if spec is None:
             return f"The package {name!r} of adhmr-engine is not beside {__file__}: install adhmr-engine again."
-        place = Path(found.origin or next(iter(found.submodule_search_locations or ()), "?")).resolve()
+        place = Path(spec.origin or next(iter(spec.submodule_search_locations or ()), "?")).resolve()
         if place != _HERE / name / "__init__.py":
             folder = place.parent.parent if place.name == "__init__.py" else place.parent
             return (

@@ -19,7 +19,7 @@ from infra import faults
 from infra.data_files import MANY, DataFile, fresh_file_name
 from infra.delta_log import Entry
 from infra.intact import damage_once, is_checked, missing
-from infra.snapshots import Opened, newest
+from infra.snapshots import OpenTable, newest
 from infra.store import Store
 from infra.table_rows import read_files
 from infra.versions import write_version
@@ -61,7 +61,7 @@ def withdraw_row(store: Store, stage_key: str, file: DataFile) -> bool:
     else:
         rest = []
 
-    def follow(opened: Opened) -> Entry | None:
+    def follow(opened: OpenTable) -> Entry | None:
         if file not in opened.snapshot.of([file.stage_key]):
             return None
         return Entry(rest, [file], {stage_key: 0}, note=f"withdraws {stage_key[:12]}")
@@ -87,7 +87,7 @@ def _merge(store: Store, table: str) -> bool:
     merged = _write(store, table, rows.sort_by([(name, "ascending") for name in ORDER[table]]))
     faults.reach(f"merge:{table}")
 
-    def follow(opened: Opened) -> Entry | None:
+    def follow(opened: OpenTable) -> Entry | None:
         if not set(readable) <= set(opened.snapshot.of()):
             return None  # another writer merged them, or took a row away
         return Entry([merged], readable, note=f"merges {len(readable)} files", moves=True)

@@ -19,7 +19,7 @@ from infra.protocol_repair import mend_protocol
 from infra.sealed import keeps_seal
 from infra.shards import damage as damage_of_shards
 from infra.shards import receipts_left, rows_of, unreadable_receipts
-from infra.snapshots import Opened, newest
+from infra.snapshots import OpenTable, newest
 from infra.stages import StageRecord, StageSpec, find
 from infra.store import Store
 from infra.versions import put_files, write_version
@@ -74,7 +74,7 @@ def retire(store: Store, key: str, lost: Sequence[DataFile] = ()) -> None:
         return  # another run met it as well
     for table in sorted({file.table for file in lost}):
 
-        def follow(opened: Opened) -> Entry | None:
+        def follow(opened: OpenTable) -> Entry | None:
             gone = [file for file in opened.snapshot.of([key]) if file in lost]
             return Entry(removes=gone, transactions={key: 0}, note=f"retires {key[:12]}") if gone else None
 
@@ -181,7 +181,7 @@ def _named_digest(file: DataFile) -> Callable[[bytes], bool]:
 
 def _lost(store: Store, dry_run: bool) -> Iterator[Finding]:
     """Files of finished stages that are gone or damaged. The damaged are put aside, so that a run sees what is lost."""
-    for table in (name for name, known in TABLES.items() if known.fenced):
+    for table in (name for name, form in TABLES.items() if form.fenced):
         for file in newest(store, table).of():
             problem = damage(store, file)
             aside = ""

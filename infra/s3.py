@@ -31,15 +31,15 @@ class Access:
         ignoring = Config(ignore_configured_endpoint_urls=True)
         try:
             session = get_session()
-            asked = session.create_client("s3", region).meta
-            unasked = session.create_client("s3", region, config=ignoring).meta
+            configured = session.create_client("s3", region).meta
+            by_default = session.create_client("s3", region, config=ignoring).meta
             self._credentials = session.get_credentials()
         except (BotoCoreError, ValueError) as error:
             raise StoreError(f"S3 is not set up: {error}. {_CURE}") from error
         if self._credentials is None:
             raise StoreError(f"S3 is not set up: no credentials were found. {_CURE}")
-        self.region = "us-east-1" if asked.region_name == "aws-global" else str(asked.region_name)
-        self.endpoint = None if asked.endpoint_url == unasked.endpoint_url else str(asked.endpoint_url)
+        self.region = "us-east-1" if configured.region_name == "aws-global" else str(configured.region_name)
+        self.endpoint = None if configured.endpoint_url == by_default.endpoint_url else str(configured.endpoint_url)
 
     def credentials(self) -> Any:
         """Access key, secret key and session token as botocore names them; fresh ones if they would soon expire."""

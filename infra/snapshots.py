@@ -67,14 +67,14 @@ class Snapshot:
 
 
 @dataclass
-class Opened:
+class OpenTable:
     """A table as this process last read it. `entry` is the log's entry that made its version; None where there was no
     reading that one."""
 
     contract: TableContract
     table: DeltaTable
     entry: bytes | None
-    seen: dict[int, Snapshot] = field(default_factory=dict)
+    snapshots: dict[int, Snapshot] = field(default_factory=dict)
 
     def transaction(self, name: str) -> int:
         """The version of an application transaction; 0 where there is none."""
@@ -84,9 +84,9 @@ class Opened:
     def snapshot(self) -> Snapshot:
         """The version that is open."""
         version = self.table.version()
-        if version not in self.seen:
-            self.seen = {version: Snapshot(self.contract, version, _files(self.contract, self.table))}
-        return self.seen[version]
+        if version not in self.snapshots:
+            self.snapshots = {version: Snapshot(self.contract, version, _files(self.contract, self.table))}
+        return self.snapshots[version]
 
 
 def open_table(store: Store, table: str) -> DeltaTable | None:
@@ -114,13 +114,13 @@ def newest(store: Store, table: str) -> Snapshot:
     return snapshot
 
 
-def take_newest(store: Store, table: str) -> Opened | None:
+def take_newest(store: Store, table: str) -> OpenTable | None:
     """The table at its newest version, for this thread alone until it is given back; None if there is none.
 
     A table that was read before is brought up to date, which takes three requests on S3, where its whole log takes one
     for each commit.
     """
-    before: Opened | None = store.opened.pop(table, None)  # no other thread has it meanwhile
+    before: OpenTable | None = store.opened.pop(table, None)  # no other thread has it meanwhile
     # a store that was put back from a copy has other entries, or none yet: then nothing of what was read holds
     if before is not None and before.entry is not None and before.entry == _last_entry(store, before.table, table):
         version = before.table.version()
@@ -137,10 +137,10 @@ def take_newest(store: Store, table: str) -> Opened | None:
     if opened is None:
         return None
     _check_log(store, opened, table)
-    return Opened(contract(table), opened, _last_entry(store, opened, table))
+    return OpenTable(contract(table), opened, _last_entry(store, opened, table))
 
 
-def give_back(store: Store, opened: Opened) -> None:
+def give_back(store: Store, opened: OpenTable) -> None:
     """Keep a table for the next look."""
     store.opened[opened.contract.name] = opened
 

@@ -17,7 +17,7 @@ from infra.delta_log import CHECKPOINT_EVERY, Entry, first_entry, log_entry, ten
 from infra.evolution import is_behind, metadata
 from infra.intact import missing
 from infra.lasting import sync_folders
-from infra.snapshots import TROUBLES, Opened, give_back, pause, take_newest
+from infra.snapshots import TROUBLES, OpenTable, give_back, pause, take_newest
 from infra.store import Store
 from schemas.errors import EngineError, StoreError, VanishedError
 from schemas.tables import contract
@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 120.0
 _LONGEST_PAUSE_SECONDS = 0.5
 
 
-def write_version(store: Store, table: str, follow: Callable[[Opened], Entry | None]) -> bool:
+def write_version(store: Store, table: str, follow: Callable[[OpenTable], Entry | None]) -> bool:
     """Make the next version of `table` of what `follow` makes of the newest; False, and no version, if that is None.
 
     `follow` is asked again, about a newer version, where another writer was faster. What was written is there for good.
@@ -63,7 +63,7 @@ def add_files(
     """
     check_files(store, files)
 
-    def follow(opened: Opened) -> Entry | None:
+    def follow(opened: OpenTable) -> Entry | None:
         if any(opened.transaction(name) >= version for name, version in transactions.items()):
             return None
         return Entry(files, transactions=transactions, note=note)
@@ -78,7 +78,7 @@ def put_files(store: Store, table: str, stage_key: str, files: Sequence[DataFile
     """
     check_files(store, files)
 
-    def follow(opened: Opened) -> Entry | None:
+    def follow(opened: OpenTable) -> Entry | None:
         others = {file.path: file for file in opened.snapshot.of([stage_key])}
         new = [file for file in files if others.pop(file.path, None) != file]
         if not new and not others:
@@ -104,7 +104,7 @@ def must_be_there(store: Store, files: Collection[DataFile]) -> None:
         )
 
 
-def _try(store: Store, table: str, follow: Callable[[Opened], Entry | None]) -> bool | None:
+def _try(store: Store, table: str, follow: Callable[[OpenTable], Entry | None]) -> bool | None:
     """None where it has to be tried again."""
     opened = take_newest(store, table)
     if opened is None:

@@ -30,7 +30,7 @@ class Campaign:
     abandoned: str | None
     """Why the round was abandoned, if it was."""
     holder: Holder | None
-    heard: float
+    silent: float
     """Seconds since the holder's last heartbeat."""
 
 
@@ -69,10 +69,10 @@ def status(store: Store, campaign: str | None = None) -> Status:
 def _campaign(store: Store, name: str) -> Campaign:
     state, holder = rounds.state(store, name), holder_of(store, name)
     opening = next((event for event in state.events if (event.round, event.event) == (state.round, "opened")), None)
-    heard = max(0.0, time.time() - holder.beat) if holder else 0.0
+    silent = max(0.0, time.time() - holder.beat) if holder else 0.0
     why, at = (opening.why, opening.at) if opening else ("", None)
     abandoned = state.abandoned(state.round)
-    return Campaign(name, state.policy, state.round, state.is_open, why, at, abandoned, holder, heard)
+    return Campaign(name, state.policy, state.round, state.is_open, why, at, abandoned, holder, silent)
 
 
 def _prefect() -> tuple[str | None, tuple[FlowRun, ...], str]:

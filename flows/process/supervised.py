@@ -38,11 +38,11 @@ _PARENT_DEATH_SIGNAL, _CHILD_SUBREAPER = 1, 36  # of prctl
 
 
 class _Ended(NamedTuple):
-    """How the working process ended: exit code or minus its signal, its last word, and the signal it was asked by."""
+    """How the working process ended: exit code or minus its signal, last word, and the signal that asked it to end."""
 
     status: int
     word: int | None
-    asked: int | None
+    request: int | None
 
 
 def supervised(work: Callable[[], None]) -> None:
@@ -60,8 +60,8 @@ def supervised(work: Callable[[], None]) -> None:
 
 
 def _once(work: Callable[[], None], last_try: bool) -> int:
-    heard = _signals()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*heard, _TERMINATED, signal.SIGCHLD})
+    asking = _signals()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*asking, _TERMINATED, signal.SIGCHLD})
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -76,7 +76,7 @@ def _once(work: Callable[[], None], last_try: bool) -> int:
     os.close(writing)
     os.set_blocking(reading, False)
     try:
-        ended = _wait(child, reading, heard)
+        ended = _wait(child, reading, asking)
     finally:
         os.close(reading)
         _end_all()
@@ -129,26 +129,26 @@ def _signals() -> set[signal.Signals]:
     return {number for number in asking if signal.getsignal(number) is not signal.SIG_IGN}
 
 
-def _wait(child: int, reading: int, heard: set[signal.Signals]) -> _Ended:
+def _wait(child: int, reading: int, asking: set[signal.Signals]) -> _Ended:
     word: int | None = None
-    asked: int | None = None
-    asked_at, deadline = 0.0, float("inf")
+    request: int | None = None
+    request_at, deadline = 0.0, float("inf")
     while True:
-        got = signal.sigtimedwait({*heard, signal.SIGCHLD}, _TICK_SECONDS)
+        arrived = signal.sigtimedwait({*asking, signal.SIGCHLD}, _TICK_SECONDS)
         now = time.monotonic()
-        if got is not None and got.si_signo in heard:
-            if asked is None:
-                asked, asked_at, deadline = got.si_signo, now, min(deadline, now + GRACE_SECONDS)
-                if got.si_code != _FROM_THE_TERMINAL:
-                    os.kill(child, _TERMINATED if asked == signal.SIGTERM else asked)
-            elif now - asked_at > _PATIENT_SECONDS:
+        if arrived is not None and arrived.si_signo in asking:
+            if request is None:
+                request, request_at, deadline = arrived.si_signo, now, min(deadline, now + GRACE_SECONDS)
+                if arrived.si_code != _FROM_THE_TERMINAL:
+                    os.kill(child, _TERMINATED if request == signal.SIGTERM else request)
+            elif now - request_at > _PATIENT_SECONDS:
                 deadline = now
         word = _heard(reading, word)
         if word is not None and deadline == float("inf"):
             deadline = now + GRACE_SECONDS
         while (one := os.waitpid(-1, os.WNOHANG))[0]:  # also of processes that became ours when they lost their parent
             if one[0] == child:
-                return _Ended(os.waitstatus_to_exitcode(one[1]), _heard(reading, word), asked)
+                return _Ended(os.waitstatus_to_exitcode(one[1]), _heard(reading, word), request)
         if now >= deadline:
             os.kill(child, signal.SIGKILL)
 
@@ -156,8 +156,8 @@ def _wait(child: int, reading: int, heard: set[signal.Signals]) -> _Ended:
 def _heard(reading: int, word: int | None) -> int | None:
     """The newest word, if one has been said."""
     with suppress(BlockingIOError):
-        said = os.read(reading, _WORDS)
-        return said[-1] if said else word
+        words = os.read(reading, _WORDS)
+        return words[-1] if words else word
     return word
 
 
@@ -167,8 +167,8 @@ def _tell(ended: _Ended) -> int:
         text, code = "Ray was lost, and the work could not end by itself; run the same command again to go on", CURABLE
     elif ended.word is not None:
         return ended.word
-    elif ended.asked is not None:
-        text, code = stopped_text(ended.asked), SIGNALLED + ended.asked
+    elif ended.request is not None:
+        text, code = stopped_text(ended.request), SIGNALLED + ended.request
     elif ended.status == -signal.SIGKILL:
         text = "the process that did the work was killed (SIGKILL), by somebody or by the system for want of memory; "
         text, code = f"{text}run the same command again to go on", SIGNALLED + signal.SIGKILL

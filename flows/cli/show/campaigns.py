@@ -120,7 +120,7 @@ def _campaign(campaign: Campaign) -> str:
         parts.append("no run is at work" + (", the next run goes on with it" if campaign.is_open else ""))
     else:
         now = time.time()
-        parts.append(f"at work: {holder.described(now)}, heard of {campaign.heard:.0f} s ago")
+        parts.append(f"at work: {holder.described(now)}, heard of {campaign.silent:.0f} s ago")
         if holder.is_still(now):
             parts.append(holder.cure())
     return "; ".join(parts)
