@@ -34,22 +34,25 @@ _ANEW = "The next run that needs it makes it anew."
 _COPY = "Put it back from a copy of the store."
 
 
+Level = Literal["good", "note", "problem"]
+
+
 @dataclass(frozen=True)
-class Remark:
-    """One thing that was looked at. A "problem" can cost or change numbers, and its text ends with the cure; a "note"
-    is of what does no harm."""
+class Finding:
+    """One thing that a doctor looked at. A "problem" keeps the engine from working, or can cost or change numbers, and
+    its text ends with the cure; a "note" only informs."""
 
     what: str
-    level: Literal["good", "note", "problem"]
+    level: Level
     text: str
 
 
-def look_over(store: Store) -> Iterator[Remark]:
-    """All remarks, each as soon as it is known. A damage that ends one look ends no other."""
+def look_over(store: Store) -> Iterator[Finding]:
+    """All findings, each as soon as it is known. A damage that ends one look ends no other."""
     for table in TABLES:
         yield from _guarded(table, _log(store, table))
         yield from _guarded(table, _data(store, table))
-    looks: dict[str, Callable[[Store], Iterator[Remark]]] = {
+    looks: dict[str, Callable[[Store], Iterator[Finding]]] = {
         "stages": _stages,
         "campaigns": _campaigns,
         "receipts": _receipts,
@@ -61,62 +64,62 @@ def look_over(store: Store) -> Iterator[Remark]:
         yield from _guarded(what, look(store))
 
 
-def _guarded(what: str, remarks: Iterator[Remark]) -> Iterator[Remark]:
+def _guarded(what: str, findings: Iterator[Finding]) -> Iterator[Finding]:
     try:
-        yield from remarks
+        yield from findings
     except EngineError as error:
-        yield Remark(what, "problem", str(error))
+        yield Finding(what, "problem", str(error))
 
 
-def _log(store: Store, table: str) -> Iterator[Remark]:
+def _log(store: Store, table: str) -> Iterator[Finding]:
     here = store.list_files(log_folder(table))
     checkpoints = versions_of(here, ".checkpoint.parquet")
     for version in checkpoints:
         if checkpoint_is_broken(store, table, version, here):
             path, newer = checkpoint_file(table, version), version < checkpoints[-1]
-            yield Remark(table, *_broken(path, "a newer one holds what it said" if newer else ""))
+            yield Finding(table, *_broken(path, "a newer one holds what it said" if newer else ""))
     for version in versions_of(here, ".json"):
         if breaks_seal(store.read_bytes(log_entry(table, version))):
-            newer = bool(checkpoints) and version <= checkpoints[-1]
-            yield Remark(table, *_broken(log_entry(table, version), "a checkpoint holds what it said" if newer else ""))
+            spare = "a checkpoint holds what it said" if checkpoints and version <= checkpoints[-1] else ""
+            yield Finding(table, *_broken(log_entry(table, version), spare))
 
 
-def _broken(path: str, spare: str) -> tuple[Literal["note", "problem"], str]:
+def _broken(path: str, spare: str) -> tuple[Level, str]:
     if spare:
         return "note", f"{path} is not as it was written, but {spare}."
     return "problem", f"{path} is not as it was written. {_REPAIR}"
 
 
-def _data(store: Store, table: str) -> Iterator[Remark]:
+def _data(store: Store, table: str) -> Iterator[Finding]:
     files = newest(store, table).of()
     problems = [problem for file in files if (problem := damage(store, file))]
     for problem in problems:
-        yield Remark(table, "problem", f"{problem}. {_REPAIR}")
+        yield Finding(table, "problem", f"{problem}. {_REPAIR}")
     unnamed = sum(content_digits(file.path) is None for file in files)
     older = f"; {unnamed} of older versions tell no digest, so that only their size and rows were compared"
     megabytes = sum(file.size for file in files) / 1e6
     whole = "all as they were committed" if not problems else f"{len(problems)} damaged"
     text = f"{len(files)} files, {sum(file.rows for file in files):,} rows, {megabytes:,.1f} MB read, {whole}"
-    yield Remark(table, "note" if unnamed else "good", text + (older if unnamed else ""))
+    yield Finding(table, "note" if unnamed else "good", text + (older if unnamed else ""))
 
 
-def _stages(store: Store) -> Iterator[Remark]:
+def _stages(store: Store) -> Iterator[Finding]:
     torn = torn_stages(store)
     for one in torn:
-        yield Remark("stages", "problem", f"{one}. {CURE}")
+        yield Finding("stages", "problem", f"{one}. {CURE}")
     keys = stage_rows(store).keys
     for record in records(store):
         for key in set(record.reads) - keys:
-            yield Remark(
+            yield Finding(
                 "stages",
                 "problem",
                 f"{record.stage} {record.stage_key[:12]} has read stage {key[:12]}, which does not count as finished: "
                 f"nobody sees its rows. {_ANEW}",
             )
-    yield Remark("stages", "good", f"{len(keys) - len(torn)} finished, with all the rows that they say")
+    yield Finding("stages", "good", f"{len(keys) - len(torn)} finished, with all the rows that they say")
 
 
-def _campaigns(store: Store) -> Iterator[Remark]:
+def _campaigns(store: Store) -> Iterator[Finding]:
     policies = set(read(store, "models", columns=["digest"]).column("digest").to_pylist())
     for campaign in campaigns(store):
         events = state(store, campaign).events
@@ -127,27 +130,27 @@ def _campaigns(store: Store) -> Iterator[Remark]:
         missing = sorted(set(range(1, max(claimed, events[-1].sequence) + 1)) - {event.sequence for event in events})
         if missing or claimed != events[-1].sequence:
             lost = ", ".join(map(str, missing)) or "the newest"
-            yield Remark("rounds", "problem", f"campaign {campaign}: of its events, {lost} are missing. {_REPAIR}")
+            yield Finding("rounds", "problem", f"campaign {campaign}: of its events, {lost} are missing. {_REPAIR}")
         for policy in sorted({event.policy for event in events if event.policy} - policies):
             text = f"campaign {campaign} names policy {policy[:12]}, which the table models does not know. {_COPY}"
-            yield Remark("rounds", "problem", text)
+            yield Finding("rounds", "problem", text)
         if not missing:
-            yield Remark("rounds", "good", f"campaign {campaign}: {len(events)} events, none missing")
+            yield Finding("rounds", "good", f"campaign {campaign}: {len(events)} events, none missing")
 
 
-def _receipts(store: Store) -> Iterator[Remark]:
+def _receipts(store: Store) -> Iterator[Finding]:
     problems = [f"{path} {why}" for path, why in unreadable_receipts(store)]
     finished = stage_rows(store).keys
     keys = {path.split("/")[1] for path in store.whole_files("shards")}
     for key in sorted(keys - finished):
         problems += damage_of_shards(store, receipts_left(store, key)).values()
     for problem in problems:
-        yield Remark("receipts", "problem", f"{problem}. {_ANEW}")
+        yield Finding("receipts", "problem", f"{problem}. {_ANEW}")
     if not problems:
-        yield Remark("receipts", "good", f"of {len(keys)} stages, and the files of those that are not finished")
+        yield Finding("receipts", "good", f"of {len(keys)} stages, and the files of those that are not finished")
 
 
-def _sealed_files(store: Store) -> Iterator[Remark]:
+def _sealed_files(store: Store) -> Iterator[Finding]:
     """Whatever is written by `infra.sealed`, but for receipts."""
     cures = {"begun/": _ANEW, "ingests/": _ANEW, "ray/": _ANEW, "reports/": _COPY}
     count = 0
@@ -160,25 +163,26 @@ def _sealed_files(store: Store) -> Iterator[Remark]:
                 data = store.read_bytes(path)
                 _ = read_json(data, path) if data.startswith(b"{") else read_bytes(data, path)
             except DamagedError as error:
-                yield Remark(folder.rstrip("/"), "problem", f"{error} {cure}")
-    yield Remark("small files", "good", f"{count} of plans, notes, trainings and reports looked at")
+                yield Finding(folder.rstrip("/"), "problem", f"{error} {cure}")
+    yield Finding("small files", "good", f"{count} of plans, notes, trainings and reports looked at")
 
 
 def _tells_of_itself(path: str) -> bool:
     return not path.endswith(".html") and (not path.startswith("ray/") or "/engine/" in path)
 
 
-def _unfinished(store: Store) -> Iterator[Remark]:
+def _unfinished(store: Store) -> Iterator[Finding]:
     for one in unfinished(store):
         begun = one.begun
-        text = f"{begun.stage} {begun.stage_key[:12]} has begun, {one.done} of {begun.total} {begun.unit} are there"
-        yield Remark("unfinished", "note", f"{text}; the next run goes on with it (`adhmr status` says who is at work)")
+        text = f"{begun.stage} {begun.stage_key[:12]} has begun, {one.done} of {begun.total} {begun.unit} are there; "
+        text += "the next run goes on with it (`adhmr status` says who is at work)"
+        yield Finding("unfinished", "note", text)
 
 
-def _leftovers(store: Store) -> Iterator[Remark]:
+def _leftovers(store: Store) -> Iterator[Finding]:
     by_reason: dict[str, list[str]] = defaultdict(list)
     for path, reason in vacuum(store, grace=timedelta(0), dry_run=True).removed:
         by_reason[reason].append(path)
     for reason, paths in sorted(by_reason.items()):
         text = f"{len(paths)} files ({paths[0]}, ...)" if len(paths) > 1 else paths[0]
-        yield Remark("leftovers", "note", f"{reason}: {text}. `adhmr vacuum --delete` removes them once they are old.")
+        yield Finding("leftovers", "note", f"{reason}: {text}. `adhmr vacuum --delete` removes them once they are old.")

@@ -131,11 +131,6 @@ def current_policy(store: Store, campaign: str) -> str | None:
     return state(store, campaign).policy
 
 
-def first_policy(store: Store, campaign: str) -> str | None:
-    """Digest of the policy that the campaign began with."""
-    return state(store, campaign).first_policy
-
-
 def begin(store: Store, campaign: str, policy: str, why: str = "the campaign's first policy") -> bool:
     """Give a campaign its first policy; False (and no change) if it already has one."""
 

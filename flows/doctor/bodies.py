@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from flows.doctor.checkpoint import file_size
-from flows.doctor.machine import Finding
+from infra.deep import Finding
 from schemas.errors import EngineError
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.doctor.machine import Finding
+from infra.deep import Finding
 from schemas.errors import EngineError
 from schemas.profiles import PROFILES, paper
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.doctor.labels import examine_labels
-from flows.doctor.machine import Finding, Level
+from infra.deep import Finding, Level
 from schemas.config.stages import IngestConfig
 from schemas.errors import EngineError
 from tasks.ingest.formats.format import Format

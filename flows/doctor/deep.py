@@ -3,9 +3,8 @@
 import os
 from collections.abc import Iterator
 
-from flows.doctor.machine import Finding
 from flows.run.lease import holder_of, leased_campaigns
-from infra.deep import look_over
+from infra.deep import Finding, look_over
 from infra.store import DEFAULT_URL, VARIABLE, Store
 from infra.tables import read
 from schemas.errors import EngineError
@@ -20,8 +19,7 @@ def examine_deep(url: str | None) -> Iterator[Finding]:
         yield Finding("store", "problem", str(error))
         return
     yield Finding("store", "good", f"{url or os.environ.get(VARIABLE) or DEFAULT_URL} is looked at, all of it")
-    for remark in look_over(store):
-        yield Finding(remark.what, remark.level, remark.text)
+    yield from look_over(store)
     yield from _models(store)
     yield from _leases(store)
 

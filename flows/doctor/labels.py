@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from flows.doctor.machine import Finding
+from infra.deep import Finding
 from schemas.config.stages import IngestConfig
 from tasks.ingest.look import Looked, look
 from tasks.ingest.people.annotations import Survey

@@ -5,33 +5,22 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import psutil
 
 from flows.process.errors import without_passwords
 from flows.process.surroundings import settled
 from flows.serve.address import why_it_does_not_answer
+from infra.deep import Finding, Level
 from infra.private import is_private
 from infra.store import Store
 from schemas.errors import EngineError
 
-Level = Literal["good", "note", "problem"]
 LEAST_PYTHON = (3, 11)
 LEAST_MEMORY_BYTES = 6 * 1024**3
 LEAST_DISK_BYTES = 2 * 1024**3
 _NEEDED = ("torch", "ray", "prefect", "deltalake", "duckdb", "pyarrow", "smplx", "roma", "numba")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at. A "problem" keeps the engine from working; a "note" only tells."""
-
-    what: str
-    level: Level
-    text: str
 
 
 def examine(store: str | None = None, body: str = "tiny") -> Iterator[Finding]:

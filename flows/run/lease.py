@@ -19,13 +19,13 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from flows.run.holder import STALE_SECONDS, Holder, this_process
+from infra.at_work import LEASES
 from infra.store import Store
 from schemas.errors import EngineError, StoreError
 from schemas.progress import Progress
 
 log = logging.getLogger(__name__)
 
-FOLDER = "leases"
 BEAT_SECONDS = 10.0
 LOST_SECONDS = 1800.0
 """After so long without progress the heart stops, too: other machines need not wait for a run that hangs."""
@@ -154,7 +154,7 @@ def holder_of(store: Store, campaign: str) -> Holder | None:
 
 def leased_campaigns(store: Store) -> set[str]:
     """Campaigns that a run holds or held; a first run holds its campaign before the log knows of it."""
-    return {path.split("/")[1].removesuffix(".json") for path in store.whole_files(FOLDER)}
+    return {path.split("/")[1].removesuffix(".json") for path in store.whole_files(LEASES)}
 
 
 def _take(store: Store, campaign: str, what: str) -> Lease:
@@ -197,7 +197,7 @@ def _living(store: Store, campaign: str, newest: tuple[int, Holder] | None) -> H
 def _clean_up(store: Store, campaign: str, number: int) -> None:
     """Remove what holders before this number have left."""
     store.remove(_older_path(campaign))
-    for path in store.list_files(f"{FOLDER}/{campaign}"):
+    for path in store.list_files(f"{LEASES}/{campaign}"):
         name = path.rsplit("/", 1)[-1].partition(".")[0]
         if name.isdigit() and int(name) < number:
             store.remove(path)
@@ -214,11 +214,11 @@ def _beat(mine: Lease, ended: threading.Event, seconds: float) -> None:
 
 
 def _path(campaign: str, number: int) -> str:
-    return f"{FOLDER}/{campaign}/{number}.json"
+    return f"{LEASES}/{campaign}/{number}.json"
 
 
 def _older_path(campaign: str) -> str:
-    return f"{FOLDER}/{campaign}.json"
+    return f"{LEASES}/{campaign}.json"
 
 
 def _beat_path(path: str, token: str) -> str:
@@ -228,7 +228,7 @@ def _beat_path(path: str, token: str) -> str:
 def _newest(store: Store, campaign: str) -> tuple[int, Holder] | None:
     """The highest number and who has it, as last heard of; an unknown, dead one where no run of ours wrote the file."""
     for _ in range(_LOOKS):
-        named = (_NUMBERED.fullmatch(path.rsplit("/", 1)[-1]) for path in store.list_files(f"{FOLDER}/{campaign}"))
+        named = (_NUMBERED.fullmatch(path.rsplit("/", 1)[-1]) for path in store.list_files(f"{LEASES}/{campaign}"))
         number = max((int(match[1]) for match in named if match), default=0)
         if not number:
             return None

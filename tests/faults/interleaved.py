@@ -65,7 +65,7 @@ def _sweep(url: str) -> None:
 def roll_back(url: str) -> bool:
     """Make the campaign's first policy current."""
     store = Store.open(url)
-    first = rounds.first_policy(store, CONFIG.campaign)
+    first = rounds.state(store, CONFIG.campaign).first_policy
     assert first is not None
     return rounds.roll_back(store, CONFIG.campaign, first, "a person wanted it")
 

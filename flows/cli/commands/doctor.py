@@ -14,7 +14,7 @@ from schemas.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flows.doctor.machine import Finding
+    from infra.deep import Finding
 
 
 def doctor(

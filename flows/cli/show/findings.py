@@ -8,7 +8,7 @@ from flows.process.terminal import TextConsole, escape, plain_table
 
 if TYPE_CHECKING:
     from flows.cli.plan import Plan
-    from flows.doctor.machine import Finding
+    from infra.deep import Finding
     from infra.repair import Finding as RepairFinding
     from infra.vacuum import VacuumReport
 

@@ -31,7 +31,7 @@ from tests.samples.truth import TruePerson, true_people
 from tests.samples.video import write_video
 from tests.tasks.ingest import pictures
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 

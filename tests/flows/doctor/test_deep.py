@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from flows.cli.main import app
 from flows.doctor.deep import examine_deep
-from flows.doctor.machine import Finding
 from infra import rounds
 from infra.begun import note_begin
+from infra.deep import Finding
 from infra.stages import StageSpec
 from infra.store import Store
 from infra.tables import live_files

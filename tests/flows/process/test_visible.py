@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from flows.cli.show.findings import print_finding
 from flows.cli.show.rows import print_rows
-from flows.doctor.machine import Finding
 from flows.process.errors import clear_errors
 from flows.process.quiet import plain_run_errors
 from flows.process.terminal import TextConsole, escape
 from flows.process.visible import visible
 from flows.progress.bars import ConsoleProgress
+from infra.deep import Finding
 from infra.store import Store
 from schemas.errors import DataError
 
