@@ -1,5 +1,6 @@
 """Chromium without a window, driven over its debugging protocol: enough to fill in a form and read a page."""
 
+import base64
 import itertools
 import json
 import os
@@ -39,6 +40,11 @@ class Page:
     def text(self) -> str:
         """All that can be read on it."""
         return str(self.value("document.body ? document.body.innerText : ''"))
+
+    def picture(self, width: int, height: int) -> bytes:
+        """PNG of the page's upper part, in a window of so many pixels."""
+        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
 
     def until(self, holds: Callable[[], bool]) -> None:
         """Wait for something; AssertionError, with what the page says, where it doesn't come."""
@@ -81,7 +87,7 @@ def opened_page(folder: Path, url: str) -> Iterator[Page]:
     plain = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     process = subprocess.Popen(
         [CHROMIUM, "--headless=new", "--remote-debugging-port=0", f"--user-data-dir={folder}", "--disable-gpu",
-         *(["--no-sandbox"] if os.geteuid() == 0 else []), "about:blank"],
+         "--hide-scrollbars", *(["--no-sandbox"] if os.geteuid() == 0 else []), "about:blank"],
         env=plain,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
