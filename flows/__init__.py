@@ -1,0 +1,1 @@
+"""The order of stages: Prefect flows; beside them rooms for all that people type and see."""

@@ -1,0 +1,1 @@
+"""A command as a process: supervised, quiet, its errors in one line."""

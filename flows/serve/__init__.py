@@ -1,0 +1,1 @@
+"""What `make serve` keeps running: a Prefect server, a worker and Ray."""

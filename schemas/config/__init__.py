@@ -1,0 +1,1 @@
+"""Every configuration field, with description, unit and limits."""

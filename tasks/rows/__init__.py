@@ -1,0 +1,1 @@
+"""Rows of the tables as arrays, and back."""

@@ -1,0 +1,1 @@
+"""The pages say what is there, and their recipes work."""

@@ -1,0 +1,1 @@
+"""A store of the release before: its stages are reused, and today's write to it."""

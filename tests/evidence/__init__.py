@@ -1,0 +1,1 @@
+"""The figures of docs/evidence.md: `make evidence`."""

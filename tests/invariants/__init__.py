@@ -1,0 +1,1 @@
+"""Settings that mean the same train the same."""

@@ -1,0 +1,1 @@
+"""What serves maintainers alone: the body, README's pictures, the tree."""

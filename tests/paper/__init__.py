@@ -1,0 +1,1 @@
+"""The paper's pipeline at its own sizes: `make paper-smoke`."""

@@ -1,0 +1,1 @@
+"""Against outputs of the published code: `make parity`."""

@@ -1,0 +1,1 @@
+"""Takes in hypotheses that somebody else made."""

@@ -1,0 +1,1 @@
+"""Pictures: read whatever their kind, cropped, and compared across splits."""

@@ -1,0 +1,1 @@
+"""Takes in preference pairs that somebody else made."""
