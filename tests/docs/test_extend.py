@@ -14,7 +14,7 @@ RECIPES = recipes()
 PLACES = {
     "An objective": 2,
     "A pair strategy": 2,
-    "A format": 1,
+    "A format": 2,
     "A column": 2,
     "A stage": 3,
     "A gate": 2,
@@ -65,8 +65,9 @@ def test_an_objective_is_chosen_and_trains(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_format_is_listed_recognised_and_ingested(tmp_path: Path) -> None:
-    listed, _taken_for, boxes, reasons = json.loads(followed("format", tmp_path))
+    listed, taken_for, boxes, reasons = json.loads(followed("format", tmp_path))
     assert listed
+    assert taken_for == ["people-jsonl"]
     assert boxes == [[10, 5, 40, 50]] * 3
     assert reasons == ["key missing", "row not readable"]
 
