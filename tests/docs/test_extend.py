@@ -67,9 +67,9 @@ def test_an_objective_is_chosen_and_trains(tmp_path: Path) -> None:
 def test_a_format_is_listed_recognised_and_ingested(tmp_path: Path) -> None:
     listed, taken_for, boxes, reasons = json.loads(followed("format", tmp_path))
     assert listed
-    assert taken_for == ["people-jsonl"]
+    assert taken_for == ["people-txt"]
     assert boxes == [[10, 5, 40, 50]] * 3
-    assert reasons == ["key missing", "row not readable"]
+    assert reasons == ["not finite", "row not readable"]
 
 
 @pytest.mark.slow
