@@ -19,7 +19,7 @@ from tasks.clean.given import GivenLabels, check_given_labels
 from tasks.clean.pseudo import PseudoLabel
 from tasks.compare import Compare
 from tasks.evaluate import Evaluate
-from tasks.ingest.stage import Ingest
+from tasks.ingest.annotated import IngestAnnotations
 from tasks.report.facts import RoundFacts
 from tasks.train.clean import TrainClean
 
@@ -35,7 +35,9 @@ def clean_and_measure(
     config = runner.context.config
     people, target = foundations.people, WILD_TRAIN
     if own is not None:
-        people, target = runner.run(Ingest((own.source,)), role="your pictures"), own.target
+        # of one data set, whatever folder it is: the newest counts
+        ingest = IngestAnnotations(own.source, replace_source=True)
+        people, target = runner.run(ingest, role="your pictures"), own.target
 
     if labels is None:
         clean = config.clean

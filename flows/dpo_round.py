@@ -19,7 +19,7 @@ from tasks.compare import Compare
 from tasks.evaluate import Evaluate
 from tasks.gates import all_passed
 from tasks.generate import Generate
-from tasks.ingest.stage import Ingest
+from tasks.ingest.annotated import IngestAnnotations
 from tasks.pair import Pair
 from tasks.report.facts import RoundFacts
 from tasks.score import Score
@@ -33,7 +33,9 @@ def align_and_measure(
     config = runner.context.config
     people, target = foundations.people, WILD_TRAIN
     if own is not None:
-        people, target = runner.run(Ingest((own.source,)), role="your pictures"), own.target
+        # of one data set, whatever folder it is: the newest counts
+        ingest = IngestAnnotations(own.source, replace_source=True)
+        people, target = runner.run(ingest, role="your pictures"), own.target
 
     hypotheses = runner.run(Generate((people,), (target,), opened.policy, config.generate, opened.number))
     scores = runner.run(Score(hypotheses, (people,), foundations.scorer))

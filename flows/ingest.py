@@ -12,7 +12,6 @@ from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.formats.registry import FORMATS
 from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.pairs.stage import IngestPairs
-from tasks.ingest.stage import Ingest
 
 
 @flow(name="ingest", flow_run_name="ingest {dataset}/{split} from {format}", persist_result=False)
@@ -59,8 +58,6 @@ def ingest(
     asked = request(format, source, dataset, split, every, images, body, options, allow_leakage, replace, follow_links)
     with session("an ingest", store, profile, campaign, changes=changes) as runner:
         match asked.format.brings:
-            case "pictures":
-                return runner.run(Ingest((asked.folder,), allow_leakage=asked.allow_leakage))
             case "pairs":
                 people = newest_ingest(runner.context.store, asked.target)
                 return runner.take_in(IngestPairs(asked.source, (people,), asked.target))

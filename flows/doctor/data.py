@@ -11,9 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from flows.doctor.labels import examine_labels
 from infra.deep import Finding, Level
 from schemas.config.stages import IngestConfig
@@ -24,8 +21,7 @@ from tasks.ingest.formats.recognition import Candidate, recognise
 from tasks.ingest.formats.registry import FORMATS, format_named, reader_of
 from tasks.ingest.image.reading import check_size, read_picture
 from tasks.ingest.people.annotations import AnnotationSource, Reader
-from tasks.ingest.people.units import plan_units
-from tasks.ingest.source.folder import LEFT_OUT, Folder, FolderSource, RefusedError, key_of, printable
+from tasks.ingest.source.folder import LEFT_OUT, Folder, PicturePlace, RefusedError, key_of, printable
 from tasks.ingest.source.spellings import keys_in
 
 ROWS = 1000
@@ -68,10 +64,7 @@ def examine_data(
         for other in seen.candidates:
             if other != chosen and (other.format, other.url) != (chosen.format, chosen.url):
                 yield Finding("or", "note", f"{other.url} with --format {other.format}: {other.why}")
-        if known.reader is None:
-            yield from _folder(chosen, follow_links)
-        else:
-            yield from _read(chosen, known, body, config or IngestConfig(), follow_links)
+        yield from _read(chosen, known, body, config or IngestConfig(), follow_links)
     except EngineError as error:
         yield Finding("data", "problem", str(error))
     except OSError as error:
@@ -82,24 +75,9 @@ def _chosen(url: str, name: str | None, images: str | None, candidates: Sequence
     if name is None:
         return candidates[0] if candidates else None
     fitting = [each for each in candidates if each.format == format_named(name).name]
-    return fitting[0] if fitting else Candidate(name, url, "as you say", None if name == "folder" else images)
-
-
-def _folder(chosen: Candidate, follow_links: str | None) -> Iterator[Finding]:
-    """A folder of pictures: its rows are those of the table of boxes, or its pictures."""
-    dataset, split = _names(chosen)
-    options = chosen.options
-    source = FolderSource(chosen.url, options.get("boxes"), options.get("labels"), dataset, split, follow_links)
-    said: list[str] = []
-    units = plan_units([source], said.append)
-    for text in said:
-        yield Finding("remark", "note", text.removeprefix(f"{source}: "))
-    units = units.filter(pc.invert(pc.is_in(units.column("reason"), value_set=pa.array(sorted(LEFT_OUT)))))
-    yield Finding("rows", "good", f"{len(units):,}, one for each person")
-    rows = [{**unit, "origin": unit["id"], "path": unit["key"]} for unit in units.slice(0, ROWS).to_pylist()]
-    yield from _rows(rows)
-    yield from _pictures(rows, source)
-    yield _next(chosen, dataset, split, follow_links)
+    if fitting:
+        return fitting[0]
+    return Candidate(name, url, "as you say", None if format_named(name).brings == "pictures" else images)
 
 
 def _read(
@@ -108,7 +86,13 @@ def _read(
     dataset, split = _names(chosen)
     with tempfile.TemporaryDirectory(prefix="adhmr-doctor-") as work:
         source = AnnotationSource(
-            known.name, chosen.url, dataset, split, chosen.images, options=_needed(chosen.options, known.name, split)
+            known.name,
+            chosen.url,
+            dataset,
+            split,
+            chosen.images,
+            options=_needed(chosen.options, known.name, split),
+            follow_links=follow_links,
         )
         reader = reader_of(source, Path(work))
         survey = reader.survey()
@@ -117,8 +101,10 @@ def _read(
             yield Finding("variant", "good", variant[1])
             dataset = _name(variant[1])
         files = ", ".join(survey.files[:5]) + (f" and {len(survey.files) - 5} more" if len(survey.files) > 5 else "")
-        yield Finding("files", "good", files)
-        yield Finding("rows", "good", "known once they are read" if survey.rows is None else f"{survey.rows:,}")
+        if files:
+            yield Finding("files", "good", files)
+        each = ", one for each person" if known.brings == "pictures" else ""
+        yield Finding("rows", "good", "known once they are read" if survey.rows is None else f"{survey.rows:,}{each}")
         for name, text in survey.facts.items():
             yield Finding(name, "good", printable(text))
         for remark in survey.remarks:
@@ -132,7 +118,7 @@ def _read(
                 yield from findings
             yield from _rows(rows)
             if survey.images:
-                yield from _pictures(rows, FolderSource(survey.images, None, None, dataset, split, follow_links))
+                yield from _pictures(rows, PicturePlace(survey.images, dataset, split), follow_links)
             elif known.brings == "people":
                 yield Finding("pictures", "problem", "where they are isn't known: say it with --images")
     if known.brings == "pairs":
@@ -141,7 +127,7 @@ def _read(
 
 
 def _first(reader: Reader) -> list[dict[str, Any]]:
-    rows = (row for batch in reader.batches() for row in batch.to_pylist())
+    rows = (row for batch in reader.batches() for row in batch.to_pylist() if row["reason"] not in LEFT_OUT)
     return list(islice(rows, ROWS))
 
 
@@ -153,10 +139,14 @@ def _rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     yield Finding("usable", "good" if not bad else "note" if usable else "problem", looked)
     for reason, count in bad.most_common():
         first = next(row for row in rows if row["reason"] == reason)
-        where = f"{printable(str(first['origin']))}: {printable(str(first['detail']))}"
+        where = _named(first, printable(str(first["detail"])))
         yield Finding("failed", "note", f"{count:,} x {reason}; the first is {where}")
     for row in islice((row for row in rows if row["reason"] is None), _SHOWN):
-        yield Finding("row", "good", printable(f"{row['origin']}: {_in_words(row)}"))
+        yield Finding("row", "good", printable(_named(row, _in_words(row))))
+
+
+def _named(row: Mapping[str, Any], text: str) -> str:
+    return f"{printable(row['origin'])}: {text}" if row["origin"] else text
 
 
 def _in_words(row: Mapping[str, Any]) -> str:
@@ -178,7 +168,7 @@ def _in_words(row: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _pictures(rows: Sequence[Mapping[str, Any]], source: FolderSource) -> Iterator[Finding]:
+def _pictures(rows: Sequence[Mapping[str, Any]], place: PicturePlace, follow_links: str | None) -> Iterator[Finding]:
     """Whether pictures are where the rows say, and can be used; the first of them stand for all."""
     good = [row for row in rows if row["reason"] is None]
     first: dict[str, Mapping[str, Any]] = {}
@@ -188,13 +178,13 @@ def _pictures(rows: Sequence[Mapping[str, Any]], source: FolderSource) -> Iterat
             first.setdefault(path, row)
     if not first:
         return
-    folder = Folder(source.images, source.follow_links)
-    keys = keys_in(folder, source, first)
+    folder = Folder(place.images, follow_links)
+    keys = keys_in(folder, place, first)
     seen = {path: _look(folder, key, first[path]) for path, key in keys.items()}
     missing = [path for path, why in seen.items() if why and (why is keys[path] or why.reason == "picture missing")]
     unusable = {path: why for path, why in seen.items() if why and path not in missing}
-    respelled = {path: key for path, key in keys.items() if isinstance(key, str) and key != key_of(source, path)}
-    count, where = len(first), source.images
+    respelled = {path: key for path, key in keys.items() if isinstance(key, str) and key != key_of(place, path)}
+    count, where = len(first), place.images
     bad: Level = "problem" if len(missing) + len(unusable) == count else "note"
     if missing:
         text = f"{len(missing)} of the first {count} are not in {where}, such as {printable(missing[0])}"

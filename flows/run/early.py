@@ -3,13 +3,16 @@
 The flows do it, as nobody else does for a deployment's run; and so do commands before they start a server.
 """
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 from flows.run.user_pictures import UserPictures
 from infra.store import Store
 from schemas.errors import ConfigError, DataError
 from schemas.ids import Target
 from tasks.clean.given import check_given_labels
 from tasks.engine.context import Context
-from tasks.ingest.people.units import check_usable
+from tasks.ingest.formats.registry import reader_of
 from tasks.rows.models import find_model
 from tasks.synthesize.stage import labelled_targets
 from tasks.train.data import check_estimate
@@ -23,7 +26,8 @@ def check_round(context: Context, own: UserPictures | None = None, labels: str |
         check_estimate(align.losses, encoder)
     check_estimate(config.train_clean.losses, encoder)
     if own is not None:
-        check_usable(own.source)
+        with TemporaryDirectory(prefix="adhmr-look-") as work:
+            reader_of(own.source, Path(work))  # raises what would end the ingest as a whole
     if labels is not None:
         if config.clean.swap_share:
             raise ConfigError(

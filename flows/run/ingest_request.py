@@ -1,17 +1,16 @@
 """What a person asks `ingest` for, looked over before anything slow begins."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.run.user_pictures import check_there, place
 from models.bodies import BUILT_IN
-from schemas.errors import ConfigError, DataError
+from schemas.errors import ConfigError
 from schemas.ids import Target, image_id
 from tasks.ingest.formats.format import Format
 from tasks.ingest.formats.registry import checked_options, format_named
 from tasks.ingest.people.annotations import AnnotationSource
-from tasks.ingest.source.folder import FolderSource
 
 _PLACES = {"boxes": "table of boxes", "labels": "table of labels", "pictures": "folder of pictures"}
 """Options that are paths or URLs, and what they are."""
@@ -31,19 +30,6 @@ class Request:
     def target(self) -> Target:
         """The split that it is, or belongs to."""
         return Target(self.source.dataset, self.source.split)
-
-    @property
-    def folder(self) -> FolderSource:
-        """The source of the format folder."""
-        options = self.source.options
-        return FolderSource(
-            images=self.source.url,
-            boxes=options.get("boxes"),
-            labels=options.get("labels"),
-            dataset=self.source.dataset,
-            split=self.source.split,
-            follow_links=self.source.follow_links,
-        )
 
 
 def request(
@@ -67,8 +53,8 @@ def request(
     if allow_leakage and known.brings == "pairs":
         raise ConfigError(f"--allow-leakage belongs to pictures; the format {known.name} is {known.title}.")
     for given, word in ((body is not None, "--body"), (replace, "--replace")):
-        if given and known.brings != "people":
-            raise ConfigError(f"{word} belongs to annotations of people; the format {known.name} is {known.title}.")
+        if given and known.brings not in ("people", "pictures"):
+            raise ConfigError(f"{word} belongs to annotations and pictures of people; {known.name} is {known.title}.")
     if follow_links is not None and (known.brings == "pairs" or known.name == "video"):
         raise ConfigError(f"--follow-links belongs to folders of pictures; the format {known.name} is {known.title}.")
     if follow_links is not None and "://" in follow_links:
@@ -78,18 +64,18 @@ def request(
     if images is not None and known.brings == "pictures":
         raise ConfigError(f"The format {known.name} has the pictures as its --source: leave --images out.")
     if known.name != "video":  # whose frames are written there
-        _check_there("folder of pictures", images)
+        check_there("folder of pictures", images)
     if body not in BUILT_IN:
-        _check_there("folder of body files", body)
+        check_there("folder of body files", body)
         body = place(body) if body is not None else None
-    _check_there("folder that links may lead to", follow_links)
+    check_there("folder that links may lead to", follow_links)
     chosen = dict(checked_options(known, options or {}))
     for name, what in _PLACES.items():
         if name in chosen:
-            _check_there(what, chosen[name])
+            check_there(what, chosen[name])
             chosen[name] = place(chosen[name])
     if not _is_pattern(source):
-        _check_there("folder of pictures" if known.brings == "pictures" else "source", source)
+        check_there("folder of pictures" if known.brings == "pictures" else "source", source)
     asked = AnnotationSource(
         known.name,
         ",".join(place(part.strip()) for part in source.split(",")) if _is_pattern(source) else place(source),
@@ -103,16 +89,6 @@ def request(
     return Request(known, asked, body, allow_leakage, replace)
 
 
-def place(text: str) -> str:
-    """The same place whatever folder the run is started from."""
-    return text if "://" in text else os.path.abspath(Path(text).expanduser())
-
-
 def _is_pattern(source: str) -> bool:
     """Whether a source names several files: by signs, and no file is called so."""
     return any(sign in source for sign in "*?[,") and not Path(source).expanduser().exists()
-
-
-def _check_there(what: str, text: str | None) -> None:
-    if text is not None and "://" not in text and not Path(text).expanduser().exists():
-        raise DataError(f"There is no {what} at {text}.")

@@ -79,12 +79,12 @@ class LiveRunner(Runner):
         if stage.on_ray and before != "reused":
             self._start_ray()
         try:
-            _as_task(self.context, stage, role)(list(spec.reads))
+            key = _as_task(self.context, stage, role)(list(spec.reads))
         except GateError:
             self.ran.append(StageRun(stage.name, role, spec.key, "stopped"))
             raise
-        self.ran.append(StageRun(stage.name, role, spec.key, before))
-        return StageKey(spec.key)
+        self.ran.append(StageRun(stage.name, role, key, before))
+        return key
 
     def take_in(self, intake: Intake) -> StageKey:
         """The key of what was ingested."""

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from schemas.errors import ConfigError, DataError
 from schemas.ids import Target
 from schemas.splits import SOURCE_TEST, WILD_TEST
-from tasks.ingest.source.folder import FolderSource
+from tasks.ingest.formats.folder.reader import NAME as FOLDER
+from tasks.ingest.people.annotations import AnnotationSource
 
 DATASET = "photographs"
 
@@ -21,7 +22,7 @@ LABELS_NOTICE = (
 class UserPictures(NamedTuple):
     """The folder as ingest takes it, and the split that it becomes."""
 
-    source: FolderSource
+    source: AnnotationSource
     target: Target
 
 
@@ -31,20 +32,19 @@ def user_pictures(images: str | None, boxes: str | None) -> UserPictures | None:
         if boxes is not None:
             raise ConfigError("boxes were given without images: name the folder of pictures that they belong to.")
         return None
-    for what, place in (("folder of pictures", images), ("table of boxes", boxes)):
-        if place is not None and "://" not in place and not Path(place).expanduser().exists():
-            raise DataError(f"There is no {what} at {place}.")
+    check_there("folder of pictures", images)
+    check_there("table of boxes", boxes)
     target = Target(DATASET, "train")
-    return UserPictures(
-        FolderSource(
-            images=_place(images), boxes=_place(boxes) if boxes else None, labels=None, dataset=DATASET, split="train"
-        ),
-        target,
-    )
+    options = {"boxes": place(boxes)} if boxes else {}
+    return UserPictures(AnnotationSource(FOLDER, place(images), target.dataset, target.split, options=options), target)
 
 
-def _place(text: str) -> str:
+def place(text: str) -> str:
     """The same place whatever folder the run is started from."""
-    if "://" in text:
-        return text
-    return os.path.abspath(Path(text).expanduser())
+    return text if "://" in text else os.path.abspath(Path(text).expanduser())
+
+
+def check_there(what: str, text: str | None) -> None:
+    """DataError, which calls it `what`, for a path of this machine that leads nowhere."""
+    if text is not None and "://" not in text and not Path(text).expanduser().exists():
+        raise DataError(f"There is no {what} at {text}.")

@@ -1,55 +1,52 @@
-"""The stage that turns annotations of any format into `images`, `instances` and `labels`.
+"""The stage that turns people of any format, with annotations or without, into `images`, `instances` and `labels`.
 
-Done again after the source changed, it does only what is new or changed (`chains`), in one new commit.
+Done again after the source changed, it does only what is new or changed (`infra.standing`), in one new commit.
 """
 
 import json
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from infra.repair import mend
-from infra.shards import Shard
-from infra.stages import Failure, StageRecord, StageSpec, records
+from infra.stages import StageRecord, StageSpec, records
 from infra.standing import INGEST, builds_on, read_standing
 from infra.store import Store
 from infra.whole import torn_stages
 from models.bodies import BUILT_IN
 from schemas.digests import canonical_json, digest
 from schemas.errors import ConfigError, DataError, GateError
-from schemas.ids import image_id
 from schemas.progress import SILENT
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
-from tasks.engine.stage import Intake
-from tasks.ingest.formats.registry import reader_of
-from tasks.ingest.image.leakage import LEAKED, Apart, Pictures, elsewhere_digest, pictures_elsewhere
-from tasks.ingest.image.reading import Photograph
-from tasks.ingest.people.annotations import AnnotationSource, Reader
-from tasks.ingest.people.person_rows import Person, instance_rows, label_rows, rows_of, see, uri_of
+from tasks.engine.sharded import StageResult, run_sharded
+from tasks.engine.stage import Stage
+from tasks.ingest.formats.format import Format
+from tasks.ingest.formats.registry import format_named, reader_of
+from tasks.ingest.image.leakage import elsewhere_digest, pictures_elsewhere
+from tasks.ingest.people.annotations import AnnotationSource, Reader, Survey
 from tasks.ingest.people.posed import Bodies
-from tasks.ingest.plan.annotations import GONE, Before, described, picture_states, plan, units_of
+from tasks.ingest.people.worker import PeopleWorker, SplitPictures
+from tasks.ingest.plan.annotations import Before, picture_states, plan, units_of
 from tasks.ingest.plan.files import forget_plan, plan_folder, shares_plan
 from tasks.ingest.source.files import content_digest
-from tasks.ingest.source.folder import Folder, RefusedError, printable
+from tasks.ingest.source.folder import LEFT_OUT, Folder, printable
 
-VERSION = 2
-"""2 since deep and transparent pictures are read as they are meant, and paths of other systems find their pictures."""
 _VIDEO = "video"
 
 
 @dataclass(frozen=True)
-class IngestAnnotations(Intake):
-    """Ingests a source -> tables `images`, `instances`, `labels`.
+class IngestAnnotations(Stage):
+    """Ingests a source of any format that brings people -> tables `images`, `instances`, `labels`.
 
     `bodies` is a folder of published bodies (or one body's name or file) that labels are posed with: no file says which
     body its parameters are of, and posed by another one they are other labels. Rows that can't be used end in
@@ -68,62 +65,42 @@ class IngestAnnotations(Intake):
     open_reader: Callable[[AnnotationSource, Path], Reader] = reader_of
 
     name = INGEST
-    version = VERSION
     writes = ("images", "instances", "labels")
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        """Settings, and what the source holds."""
+        return cast(Mapping[str, Any], self.spec(context).config)
+
+    def spec(self, context: Context) -> StageSpec:
+        """As the source is now: the ingest that took it in, where one did and none has lost rows since, else a new one.
+        Rows of the source are not read."""
+        with self._look(context) as look:
+            return look.spec
 
     @shares_plan
     def run(self, context: Context) -> StageResult:
-        store, config = context.store, context.config
-        source = _with_frames(store, self.source)
-        posing = Bodies(self.bodies or config.body)
-        elsewhere = None if self.allow_leakage else pictures_elsewhere(store, source.dataset, source.split)
-        with tempfile.TemporaryDirectory(prefix="adhmr-ingest-") as work:
-            reader = self.open_reader(source, Path(work))
-            survey = reader.survey()
-            if self.bodies is None and survey.bodies:
-                raise ConfigError(bodies_missing(source.url, survey.bodies))
-            images = Folder(survey.images, source.follow_links)
-            pictures = partial(picture_states, images, store)
-            settings = {
-                "ingest": config.ingest,
-                "source": described(source),
-                "bodies": posing.digest(),
-                "allow_leakage": self.allow_leakage,
-            }
-            content = digest(
-                {
-                    "url": source.url,
-                    "source": content_digest(survey.files, None if source.format == _VIDEO else pictures()),
-                    "elsewhere": elsewhere_digest(elsewhere),
-                }
-            )
-            earlier = _newest(store, settings, context.progress.say)
-            if earlier is not None and earlier.config["content"] == content:
-                context.progress.say(f"{INGEST}: reused, {source} is as it was ({earlier.stage_key[:12]})")
+        store, config, say = context.store, context.config, context.progress.say
+        source = self.source
+        with self._look(context, _torn(store, say)) as look:
+            earlier, spec = look.earlier, look.spec
+            if earlier is not None and spec.key == earlier.stage_key:
+                say(f"{INGEST}: reused, {source} is as it was ({earlier.stage_key[:12]})")
                 forget_plan(store, plan_folder(earlier.stage_key))  # of a run that was killed after its commit
                 _gate(context, earlier.stage_key)
                 return StageResult(earlier, reused=True)
-            reads = (earlier.stage_key,) if earlier else ()
-            spec = StageSpec(
-                self.name,
-                self.version,
-                {**settings, "url": source.url, "content": content},
-                reads=reads,
-                campaign=config.campaign,
-                in_round=context.round,
-            )
             folder = plan_folder(spec.key)
-            context.progress.say(f"{INGEST}: reading {source.url}")
-            for remark in survey.remarks:
-                context.progress.say(f"{INGEST}: {printable(remark)}")
-            before = _before(store, reads, source)
-            planned = plan(store, folder, reader, pictures, before, config.ingest.shard_size, images.url)
+            say(f"{INGEST}: reading {source.url}")
+            for remark in look.survey.remarks:
+                say(f"{INGEST}: {printable(remark)}")
+            before = _before(store, spec.reads, source)
+            images = look.survey.images
+            planned = plan(store, folder, look.reader, look.pictures, before, config.ingest.shard_size, images)
         if planned.remark:
-            context.progress.say(f"{INGEST}: {source}: {planned.remark}")
+            say(f"{INGEST}: {source}: {planned.remark}")
         if planned.unchanged:
-            context.progress.say(f"{INGEST}: {planned.unchanged} rows of {source} are as they were, and stay")
+            say(f"{INGEST}: {planned.unchanged} rows of {source} are as they were, and stay")
         if planned.gone:
-            context.progress.say(f"{INGEST}: {planned.gone} people of {source} are no longer in {source.url}, and go")
+            say(f"{INGEST}: {planned.gone} people of {source} are no longer in {source.url}, and go")
             if earlier is not None and earlier.config["url"] != source.url and not self.replace_source:
                 forget_plan(store, folder)
                 raise DataError(
@@ -132,12 +109,13 @@ class IngestAnnotations(Intake):
                     "data set or split of its own, or all sources at once where the format takes several."
                 )
         quiet = replace(context, progress=SILENT)
+        split = SplitPictures(look.reader.source, images, look.elsewhere)
         result = run_sharded(
             store,
             spec,
             planned.ids,
             config.ingest.shard_size,
-            partial(AnnotationWorker, quiet, folder, source, images.url, posing.source, elsewhere),
+            partial(PeopleWorker, quiet, partial(units_of, store, folder), (split,), Bodies(self._bodies(context))),
             tables=self.writes,
             progress=context.progress,
             unit="people",
@@ -147,6 +125,61 @@ class IngestAnnotations(Intake):
         forget_plan(store, folder)
         _gate(context, result.key)
         return result
+
+    def _bodies(self, context: Context) -> str:
+        return self.bodies or context.config.body
+
+    @contextmanager
+    def _look(self, context: Context, torn: AbstractSet[str] = frozenset()) -> Iterator["_Look"]:
+        """A look at the source, whose reader is of use as long as it is open. On ingests that are `torn`, nothing
+        builds."""
+        store, config = context.store, context.config
+        source = _with_frames(store, self.source)
+        elsewhere = None if self.allow_leakage else pictures_elsewhere(store, source.dataset, source.split)
+        with tempfile.TemporaryDirectory(prefix="adhmr-ingest-") as work:
+            reader = self.open_reader(source, Path(work))
+            survey = reader.survey()
+            if self.bodies is None and survey.bodies:
+                raise ConfigError(bodies_missing(source.url, survey.bodies))
+            pictures = partial(picture_states, Folder(survey.images, source.follow_links), store)
+            known = format_named(source.format)
+            settings = {
+                "ingest": config.ingest,
+                "source": _described(source, known),
+                "bodies": Bodies(self._bodies(context)).digest(),
+                "allow_leakage": self.allow_leakage,
+            }
+            content = {
+                "url": source.url,
+                "source": content_digest(survey.files, None if source.format == _VIDEO else pictures()),
+                "elsewhere": elsewhere_digest(elsewhere),
+                **({} if survey.others is None else {"others": survey.others}),
+            }
+            earlier = _newest(store, known.version, settings, torn, context.progress.say)
+            spec = StageSpec(
+                self.name,
+                known.version,
+                {**settings, "url": source.url, "content": digest(content)},
+                reads=(earlier.stage_key,) if earlier else (),
+                campaign=config.campaign,
+                in_round=context.round,
+            )
+            if earlier is not None and earlier.config["content"] == digest(content):
+                spec = replace(spec, config=earlier.config, reads=earlier.reads)
+            yield _Look(reader, survey, pictures, elsewhere, earlier, spec)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a source is, before its rows are read."""
+
+    reader: Reader
+    survey: Survey
+    pictures: Callable[[], pa.Table]
+    elsewhere: pa.Table | None
+    earlier: StageRecord | None
+    """The ingest to build on, or the very one that took the source in as it is."""
+    spec: StageSpec
 
 
 def bodies_missing(url: str, kinds: Sequence[str]) -> str:
@@ -158,75 +191,6 @@ def bodies_missing(url: str, kinds: Sequence[str]) -> str:
         f"elsewhere; --body {' or '.join(BUILT_IN)} takes it, for files that were written from it, as this engine's "
         "exports are."
     )
-
-
-class AnnotationWorker:
-    """Makes the rows of a shard's units. Pictures are read once for all their people in the shard."""
-
-    def __init__(
-        self,
-        context: Context,
-        folder: str,
-        source: AnnotationSource,
-        images: str,
-        bodies: str,
-        elsewhere: pa.Table | None,
-    ) -> None:
-        torch.set_num_threads(context.config.ray.threads_per_actor)
-        self.store, self.folder, self.source, self.config = context.store, folder, source, context.config.ingest
-        self.pictures = Pictures(Folder(images, source.follow_links), self.config.max_pixels, Apart(elsewhere))
-        self.bodies = Bodies(bodies)
-
-    def __call__(self, shard: Shard) -> ShardOutput:
-        units = units_of(self.store, self.folder, shard.index, shard.ids)
-        good = [unit for unit in units if unit["reason"] is None]
-        embodied = [unit for unit in good if unit["label_kind"] and unit["body_model"]]
-        posed = dict(zip((unit["id"] for unit in embodied), self.bodies.pose(embodied), strict=True))
-        images: list[dict[str, Any]] = []
-        people: list[Person] = []
-        failures: list[Failure] = []
-        for unit in units:
-            try:
-                if unit["reason"] is not None:
-                    raise RefusedError(unit["reason"], unit["detail"] or "")
-                photograph, code = self.pictures(unit["key"])
-                if unit["first"]:
-                    images.append(self._image(unit, photograph, code))
-                body = posed.get(unit["id"])
-                if isinstance(body, RefusedError):
-                    raise body
-                people.append(see(unit, self.source, photograph, body, self.config))
-            except RefusedError as refusal:
-                gone, known = refusal.reason == GONE, None if refusal.reason == LEAKED else unit["source_digest"]
-                failures.append(
-                    Failure(
-                        unit["id"],
-                        refusal.reason,
-                        f"{_where(unit)}{refusal.detail}",
-                        "filtered" if gone else "failed",
-                        source_digest=known,
-                    )
-                )
-        tables = {
-            "images": rows_of("images", images),
-            "instances": instance_rows(people, self.config.crop_size_px),
-            "labels": label_rows(people),
-        }
-        return ShardOutput(tables, failures, ok=len(people))
-
-    def _image(self, unit: Mapping[str, Any], photograph: Photograph, code: str | None) -> dict[str, Any]:
-        width, height = photograph.size
-        return {
-            "image_id": image_id(self.source.dataset, self.source.split, unit["key"]),
-            "dataset": self.source.dataset,
-            "split": self.source.split,
-            "key": unit["key"],
-            "uri": uri_of(self.store, self.pictures.folder, unit["key"]),
-            "width_px": width,
-            "height_px": height,
-            "content_sha256": photograph.sha256,
-            "perceptual_hash": code,
-        }
 
 
 def _with_frames(store: Store, source: AnnotationSource) -> AnnotationSource:
@@ -245,19 +209,39 @@ def _with_frames(store: Store, source: AnnotationSource) -> AnnotationSource:
     return replace(source, images=folder)
 
 
-def _newest(store: Store, settings: Mapping[str, Any], say: Callable[[str], None]) -> StageRecord | None:
+def _torn(store: Store, say: Callable[[str], None]) -> set[str]:
+    """Keys of ingests that have lost rows which can't be put back; those that can are."""
+    return {one.stage_key for one in torn_stages(store) if one.stage == INGEST and not mend(store, one, say)}
+
+
+def _newest(
+    store: Store, version: int, settings: Mapping[str, Any], torn: AbstractSet[str], say: Callable[[str], None]
+) -> StageRecord | None:
     """The last ingest of the same split under the same settings, whatever its source held and wherever that was.
 
     One that builds on an ingest which has lost rows that can't be put back is no ground to build on.
     """
     wanted = _settings_digest(json.loads(canonical_json(settings)))
-    torn = {one.stage_key for one in torn_stages(store) if one.stage == INGEST and not mend(store, one, say)}
     for of in reversed(records(store, INGEST)):
-        if of.version == VERSION and "content" in of.config and _settings_digest(of.config) == wanted:
+        if of.version == version and "content" in of.config and _settings_digest(of.config) == wanted:
             if not torn or not torn & builds_on(store, of):
                 return of
             say(f"{INGEST}: {of.stage_key[:12]} builds on an ingest that has lost rows, so all rows are read again")
     return None
+
+
+def _described(source: AnnotationSource, known: Format) -> dict[str, Any]:
+    """What of a source counts towards the stage's key beside its content."""
+    followed = {} if source.follow_links is None else {"follow_links": source.follow_links}
+    options = {name: str(value) for name, value in sorted(source.options.items()) if name not in known.by_content}
+    return {
+        "format": source.format,
+        "dataset": source.dataset,
+        "split": source.split,
+        "every": source.every,
+        "options": options,
+        **followed,
+    }
 
 
 def _settings_digest(config: Mapping[str, Any]) -> str:
@@ -267,9 +251,8 @@ def _settings_digest(config: Mapping[str, Any]) -> str:
 def _before(store: Store, reads: Sequence[str], source: AnnotationSource) -> Before:
     """What holds of earlier ingests. Failures that something else than the row brought about have no digest."""
     people = read_standing(store, "instances", reads, columns=["instance_id", "source_digest"])
-    refused = read_standing(
-        store, "failures", reads, where=pc.field("outcome") == "failed", columns=["id", "source_digest"]
-    )
+    once_and_for_all = (pc.field("outcome") == "failed") | pc.field("reason").isin(sorted(LEFT_OUT))
+    refused = read_standing(store, "failures", reads, where=once_and_for_all, columns=["id", "source_digest"])
     names = ["id", "source_digest", "was_good"]
     parts = [
         pa.table([rows.column(0), rows.column(1), pa.array([good] * len(rows), pa.bool_())], names=names)
@@ -292,7 +275,3 @@ def _gate(context: Context, key: str) -> None:
             f"gates.max_failed_share={math.ceil(100 * len(failed) / rows) / 100:g} lets them pass.",
             key,
         )
-
-
-def _where(unit: Mapping[str, Any]) -> str:
-    return f"{unit['origin']}: " if unit["origin"] else ""

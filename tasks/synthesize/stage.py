@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Any
@@ -26,7 +27,8 @@ from schemas.splits import SYNTHETIC
 from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput, StageResult
 from tasks.engine.stage import ShardedStage
-from tasks.ingest.source.folder import FolderSource
+from tasks.ingest.formats.folder.reader import NAME as FOLDER
+from tasks.ingest.people.annotations import AnnotationSource
 from tasks.synthesize.domains import domain_named
 from tasks.synthesize.write import records_table, write_pictures, write_tables
 
@@ -73,19 +75,15 @@ class Synthesize(ShardedStage):
         return result
 
 
-def synthetic_sources(context: Context, key: str) -> tuple[FolderSource, ...]:
+def synthetic_sources(context: Context, key: str) -> tuple[AnnotationSource, ...]:
     """The folders that the stage `key` made, as ingest takes them; data sets are called after their domains."""
-    store = context.store
-    return tuple(
-        FolderSource(
-            images=store.uri(_folder(key), _name(target), "images"),
-            boxes=store.uri(_folder(key), _name(target), "boxes.csv"),
-            labels=store.uri(_folder(key), _name(target), "labels.parquet") if _labelled(target) else None,
-            dataset=target.dataset,
-            split=target.split,
-        )
-        for target in SYNTHETIC
-    )
+
+    def source(target: Target) -> AnnotationSource:
+        place = partial(context.store.uri, _folder(key), _name(target))
+        options = {"boxes": place("boxes.csv")} | ({"labels": place("labels.parquet")} if _labelled(target) else {})
+        return AnnotationSource(FOLDER, place("images"), target.dataset, target.split, options=options)
+
+    return tuple(map(source, SYNTHETIC))
 
 
 def labelled_targets() -> list[Target]:

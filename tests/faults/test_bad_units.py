@@ -15,8 +15,8 @@ from infra.tables import read
 from schemas.ids import Target
 from schemas.profiles import load_profile
 from tasks.engine.context import Context
-from tasks.ingest.source.folder import FolderSource
-from tasks.ingest.stage import Ingest
+from tasks.ingest.annotated import IngestAnnotations
+from tasks.ingest.people.annotations import AnnotationSource
 from tasks.pair import Pair
 from tasks.rows.hypotheses import Hypotheses
 from tasks.train.align import Align
@@ -53,9 +53,9 @@ def work(url: str, images: str, ingest_key: str, policy: str, scorer: str, limit
     patch = pytest.MonkeyPatch()  # never undone: this process is for this work alone
     patch.setattr(tasks.generate.HypothesisSampler, "__call__", spoiled)
     patch.setattr(tasks.score, "scores_table", levelled)
-    people = Ingest((FolderSource(images, None, None, *TARGET),)).run(context).key
-    made = tasks.generate.generate(context, [people], [TARGET], policy, config.generate).key
-    scored = tasks.score.score(context, made, [people], scorer).key
+    people = IngestAnnotations(AnnotationSource("folder", images, *TARGET)).run(context).key
+    made = tasks.generate.Generate((people,), (TARGET,), policy, config.generate).run(context).key
+    scored = tasks.score.Score(made, (people,), scorer).run(context).key
     pairs = Pair(made, scored, config.pair).run(context).key
     return Align(ingest_key, pairs, policy, policy, people=(people,)).run(context).key
 
@@ -96,5 +96,5 @@ def test_too_many_stop_the_round_before_it_trains(
 ) -> None:
     done = nursery.do("tests.faults.test_bad_units:work", micro_store.store.url, images, *micro_store[1:], limit)
     assert (done.returncode, done.error) == (1, "GateError")
-    assert "Stage ingest: 2 of 14 units failed, more than the allowed" in done.text
+    assert "Stage ingest: 2 of 14 rows failed, more than the allowed" in done.text
     assert len(read(micro_store.store, "models")) == 2

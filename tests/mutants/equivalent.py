@@ -14,11 +14,6 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
         "0 -> 1",
     ): "what stands in for joints that are not known is scored and then left out, whatever it is",
     (
-        "tasks/ingest/people/units.py",
-        'pa.field("source", pa.int32(), False, {"description": "which of the sources"}),',
-        "False -> True",
-    ): "Arrow does not look whether a column without nulls is declared so; the plan is read by name",
-    (
         "tasks/pair.py",
         "poses = np.concatenate([made.uvd.reshape(*scores.shape, -1), "
         "made.twists.reshape(*scores.shape, -1)], axis=-1)",
@@ -54,11 +49,6 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
         'where = pc.field("dataset").isin(sorted({name.split("/", 1)[0] for name in ids}))',
         "1 -> 2",
     ): "what comes before the first slash is the same however often a name is cut",
-    (
-        "tasks/ingest/units.py",
-        'pa.field("cx", pa.float64(), True, {"description": "as focal_px"}),',
-        "True -> False",
-    ): "Arrow does not look whether a column without nulls is declared so; the plan is read by name",
     (
         "tasks/training/align.py",
         'weights = self.config.losses.model_copy(update={"betas": 0.0})',

@@ -17,7 +17,7 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "tasks/compare.py": ("tests/tasks/test_compare.py",),
     "tasks/clean/filtering.py": ("tests/tasks/test_clean.py",),
     "tasks/clean/pseudo.py": ("tests/tasks/test_clean.py",),
-    "tasks/ingest/people/units.py": (
+    "tasks/ingest/formats/folder/reader.py": (
         "tests/tasks/ingest/people/test_boxes.py",
         "tests/tasks/ingest/source/test_spellings.py",
         "tests/tasks/ingest/test_ingest.py",

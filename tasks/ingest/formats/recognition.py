@@ -25,7 +25,7 @@ from tasks.ingest.people.box_tables import csv_columns
 from tasks.ingest.people.boxes import REQUIRED, read_boxes
 from tasks.ingest.source.contents import contents_of, table_within
 from tasks.ingest.source.files import is_local, local_file, open_file, open_url
-from tasks.ingest.source.folder import Folder, FolderSource, is_picture, printable
+from tasks.ingest.source.folder import Folder, PicturePlace, is_picture, printable
 from tasks.ingest.source.json_stream import begins_with, items
 from tasks.ingest.source.npz_columns import Npz
 from tasks.ingest.source.signatures import Stranger, stranger, tar_in_words
@@ -257,7 +257,7 @@ class _Look:
             paths = (row.get("path") for row in islice(read_boxes(table).rows, _ROWS_LOOKED_AT))
             named = [path for path in paths if isinstance(path, str)]
             for place in places:
-                opened, source = Folder(place, self.follow_links), FolderSource(place, None, None, "any", "any")
+                opened, source = Folder(place, self.follow_links), PicturePlace(place, "any", "any")
                 keys = [key for key in keys_in(opened, source, named).values() if isinstance(key, str)]
                 if any(opened.fs.exists(opened.path(key)) for key in keys):
                     return place

@@ -35,12 +35,10 @@ def checked_options(known: Format, given: Mapping[str, Any]) -> dict[str, Any]:
 def reader_of(source: AnnotationSource, work: Path) -> Reader:
     """The reader of a source; `work` is a local folder of its own.
 
-    Raises ConfigError for a format that is unknown or has no reader, and for options that it doesn't have; DataError,
-    as readers do, for a source that can't be used as a whole.
+    Raises ConfigError for a format that is unknown, and for options that it doesn't have; DataError, as readers do, for
+    a source that can't be used as a whole.
     """
     known = format_named(source.format)
-    if known.reader is None:
-        raise ConfigError(f"The format {known.name} is {known.title}: there is no file of annotations to read.")
     return known.reader(replace(source, options=checked_options(known, source.options)), work)
 
 

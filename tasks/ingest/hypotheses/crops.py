@@ -26,7 +26,7 @@ from tasks.ingest.image.leakage import Pictures
 from tasks.ingest.image.reading import read_picture
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.people.person_rows import uri_of
-from tasks.ingest.source.folder import Folder, FolderSource, RefusedError, key_of
+from tasks.ingest.source.folder import Folder, PicturePlace, RefusedError, key_of
 
 PICTURES: Final = "pictures"
 """The option that names the folder which img_path is relative to."""
@@ -57,7 +57,7 @@ class CropNames:
 
     def _key(self, row: Mapping[str, Any]) -> str:
         pictures = str(self.source.options.get(PICTURES, ""))
-        shown = FolderSource(pictures, None, None, self.source.dataset, self.source.split)
+        shown = PicturePlace(pictures, self.source.dataset, self.source.split)
         if PICTURES in self.source.options:
             return key_of(shown, row["img_path"])
         return key_of(shown, plain_name(row["img_path"] or row["crop"]))

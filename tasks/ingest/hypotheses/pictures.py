@@ -22,7 +22,7 @@ from tasks.ingest.image.crop import encode_crop
 from tasks.ingest.image.reading import read_picture
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.people.person_rows import uri_of
-from tasks.ingest.source.folder import Folder, FolderSource, RefusedError, key_of
+from tasks.ingest.source.folder import Folder, PicturePlace, RefusedError, key_of
 
 _BLACK: Final = 8
 """Values up to this are black: pictures may have been stored with loss."""
@@ -42,7 +42,7 @@ class PictureNames:
             )
         if row["picture"] is None and (row["img_path"] is None or self.source.images is None):
             raise RefusedError("picture missing", "the entry has no picture, and no folder of pictures was given")
-        shown = FolderSource("", None, None, self.source.dataset, self.source.split)
+        shown = PicturePlace("", self.source.dataset, self.source.split)
         number = f"{row['row']:08d}"
         key = key_of(shown, f"{plain_name(row['img_path'])}/{number}" if row["img_path"] else number)
         return {"key": key, "person": 0, "first": True}
@@ -92,7 +92,7 @@ class PictureWorker(GivenWorker):
             uri = f"{self.source.url}#{unit['row']}"
             return picture, uri, bytes_digest(unit["picture"]), default_focal_px(*picture.size), "diagonal"
         assert self.pictures is not None
-        shown = FolderSource(self.pictures.url, None, None, self.source.dataset, self.source.split)
+        shown = PicturePlace(self.pictures.url, self.source.dataset, self.source.split)
         key = key_of(shown, unit["img_path"])
         photograph = read_picture(self.pictures, key, self.config.max_pixels)
         return photograph.image, uri_of(self.store, self.pictures, key), photograph.sha256, *photograph.focal(None)

@@ -25,9 +25,9 @@ def _vector(name: str, length: int, description: str, unit: str) -> pa.Field:
 
 
 ANNOTATIONS = pa.schema([
-    _field("row", pa.int64(), "place of the person in the source, from 0 on, over all its files", null=False),
+    _field("row", pa.int64(), "place of the person in the source, over all its files", null=False),
     _field("counts_as", pa.int64(), "the number that --every counts: the row, for Human3.6M the frame", null=False),
-    _field("origin", pa.string(), "file and row or key, as the person who has to correct it looks it up", null=False),
+    _field("origin", pa.string(), "file and row or key, to look it up and correct it; empty: in no file", null=False),
     _field("path", pa.string(), "the picture, relative to the folder of pictures"),
     _field("person", pa.int32(), "which person of the picture; null: counted in the order of rows"),
     _field("box", pa.list_(pa.float64(), 4), "x, y, w, h in the upright picture; null: the whole picture", "px"),
@@ -57,7 +57,7 @@ ANNOTATIONS = pa.schema([
     _vector("human36m", 51, "17 joints in the camera frame, in the order of the regressor; NaN where unknown", "m"),
     _vector("twist", 46, "cosine and sine of 23 twists; NaN where the file marks them as invalid", "none"),
     _field("crop_rule", pa.string(), "joints (the published rule for labelled sets) or box", null=False),
-    _field("crop_scale", pa.float64(), "side of the crop over that of the rule's box", "none", null=False),
+    _field("crop_scale", pa.float64(), "side of the crop over that of the rule's box; null: ingest.box_padding"),
     _field("reason", pa.string(), "why the row can't be used; null: nothing is known against it"),
     _field("detail", pa.string(), "what was seen"),
 ])  # fmt: skip
@@ -103,6 +103,8 @@ class Survey:
     """What differs from what is expected, one sentence each: unknown keys, a guessed convention, what is cut."""
     bodies: Sequence[str] = ()
     """Kinds of bodies (smpl, smplx) that its labels are parameters of; which body files those are, no format says."""
+    others: str | None = None
+    """Digest of what else there is, beside files and pictures, whose change is to be noticed."""
 
 
 class Reader(Protocol):

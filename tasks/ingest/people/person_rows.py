@@ -19,11 +19,12 @@ from tasks.ingest.image.crop import cut_crop, encode_crop
 from tasks.ingest.image.published_crop import cut_published_crop
 from tasks.ingest.image.reading import Photograph, check_size
 from tasks.ingest.people.annotations import AnnotationSource
-from tasks.ingest.people.labels import LABEL_SET
 from tasks.ingest.people.posed import Posed
 from tasks.ingest.people.row_checks import check_label
 from tasks.ingest.source.folder import Folder, RefusedError
 
+LABEL_SET = "gt"
+"""The label set of labels that are true; of others, it is the name of their format."""
 _LARGEST_BOX = 20
 """Sides of the picture: of a person in a larger box, next to nothing could be seen."""
 BOX_SCALE = 1.25
@@ -51,9 +52,15 @@ class Person:
 
 
 def see(
-    unit: Mapping[str, Any], source: AnnotationSource, photograph: Photograph, body: Posed | None, config: IngestConfig
+    unit: Mapping[str, Any],
+    source: AnnotationSource,
+    photograph: Photograph,
+    body: Posed | None,
+    config: IngestConfig,
+    checked: bool = True,
 ) -> Person:
-    """The person of a unit (`planned.units_of`) in its picture. RefusedError for what can't be, or can't be right."""
+    """The person of a unit (`plan.annotations.units_of`) in its picture. RefusedError for what can't be, or, if labels
+    are `checked`, can't be right."""
     width, height = photograph.size
     check_size((unit["width_px"], unit["height_px"]), photograph, unit["key"])
     focal, focal_source = photograph.focal(unit["fx"])
@@ -65,12 +72,12 @@ def see(
     label, camera = None, (intrinsics, focal_source)
     row = {**unit, "box": box}
     if body is not None:
-        pixels = check_label(row, body.joints, True, pixels, camera, config)
+        pixels = check_label(row, body.joints, True, pixels, camera, config) if checked else pixels
         label = _label(unit, source, body)
     elif unit["label_kind"] and unit["joints"] is not None:
         check_label(row, np.reshape(unit["joints"], (29, 3)), False, pixels, camera, config)
         label = _label(unit, source, None)
-    rule, square = _square(unit, box, pixels)
+    rule, square = _square(unit, box, pixels, config.box_padding)
     side = (float(square[0]), float(square[1]), float(square[2]))
     size = config.crop_size_px
     if rule == "joints" and size >= CROP_PX:  # what published weights were trained on
@@ -143,12 +150,16 @@ def uri_of(store: Store, folder: Folder, key: str) -> str:
     return path if folder.is_local else str(folder.fs.unstrip_protocol(path))
 
 
-def _square(unit: Mapping[str, Any], box: Box, pixels: NDArray[np.floating] | None) -> tuple[str, NDArray[np.float64]]:
-    """The square to be cut, and by which rule: that of joints where the unit asks for it and has them all."""
+def _square(
+    unit: Mapping[str, Any], box: Box, pixels: NDArray[np.floating] | None, padding: float
+) -> tuple[str, NDArray[np.float64]]:
+    """The square to be cut, and by which rule: that of joints where the unit asks for it and has them all. A box is
+    enlarged by `padding` where the unit doesn't say by how much."""
     if unit["crop_rule"] == "joints" and pixels is not None and np.isfinite(pixels[:24]).all():
         around = joint_box(torch.from_numpy(np.asarray(pixels[:24], np.float64)))
         return "joints", np.asarray(published_square(around, unit["crop_scale"]).numpy())
-    scale = unit["crop_scale"] if unit["crop_rule"] == "box" else BOX_SCALE
+    own = padding if unit["crop_scale"] is None else unit["crop_scale"]
+    scale = own if unit["crop_rule"] == "box" else BOX_SCALE
     return "box", np.asarray(square_box(torch.tensor(box, dtype=torch.float64), scale).numpy())
 
 

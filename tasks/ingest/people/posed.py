@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import numpy as np
 import roma
@@ -50,9 +50,15 @@ class Posed:
 class Bodies:
     """The body files that are at hand: `source` is a body's name or file, or a folder of published ones."""
 
+    checked: Final = True
+    """Whether labels are checked (`row_checks`)."""
+
     def __init__(self, source: str) -> None:
         self.source = source
         self._kept = cache(self._load)
+
+    def __reduce__(self) -> tuple[type["Bodies"], tuple[str]]:
+        return Bodies, (self.source,)  # what is kept stays in its process
 
     def pose(self, rows: Rows) -> list[Posed | RefusedError]:
         """Each row's body, or why there is none. Rows of one body are computed together."""
@@ -107,6 +113,25 @@ class Bodies:
             return load_body(self.source, cast(Literal["neutral", "male", "female"], gender))
         except DataError as error:
             return RefusedError("body missing", f"{model}, {gender}: {error}")
+
+
+class AsWritten:
+    """In the place of `Bodies`, for labels that a stage made with the body of this digest: they are taken as they are,
+    to the last bit, and are not checked."""
+
+    checked: Final = False
+
+    def __init__(self, digest: str | None) -> None:
+        self._digest = digest
+
+    def pose(self, rows: Rows) -> list[Posed | RefusedError]:
+        """Each row's own joints, twists and place."""
+        return [self._as_written(row) for row in rows]
+
+    def _as_written(self, row: Mapping[str, Any]) -> Posed:
+        assert self._digest is not None
+        joints, twist, transl = (np.asarray(row[name], np.float32) for name in ("joints", "twist", "transl"))
+        return Posed(joints.reshape(29, 3), twist.reshape(23, 2), transl, (None, None), self._digest)
 
 
 def _posed(body: Body | SMPLXBody, rows: Rows) -> list[Posed | RefusedError]:

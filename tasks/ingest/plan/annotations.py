@@ -8,26 +8,26 @@ below `ingests/<stage key>/` of the store, where any worker finds it.
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from infra.shards import Shard
 from infra.store import Store
 from schemas.digests import canonical_json
 from schemas.errors import DataError
-from tasks.ingest.people.annotations import ANNOTATIONS, AnnotationSource, Reader
+from tasks.ingest.people.annotations import ANNOTATIONS, Reader
+from tasks.ingest.people.worker import GONE, Unit
 from tasks.ingest.plan.files import read_planned, slices, summary_file, write_planned
-from tasks.ingest.source.folder import Folder, FolderSource, RefusedError, is_picture, key_of
+from tasks.ingest.source.folder import Folder, PicturePlace, RefusedError, is_picture, key_of
 from tasks.ingest.source.spellings import blanks_refused, spellings
 
-GONE = "no longer in the source"
-"""Reason (outcome filtered) of people whom an earlier ingest had and the source has no more."""
 _PLACES = ("row", "origin", "counts_as")
 """Columns that say where a row stands in its file, and nothing of the person."""
 _OURS = (("key", pa.string()), ("content", pa.string()))
@@ -102,11 +102,10 @@ def plan(
     return Plan(ids, unchanged, gone, remark)
 
 
-def units_of(store: Store, folder: str, shard: int, ids: Iterable[str]) -> list[dict[str, Any]]:
-    """The units of a shard with these ids, in their order: the columns of ANNOTATIONS, `id`, `key`, `number`, `first`
-    (the picture's row is theirs to write) and `source_digest`."""
-    table = pq.read_table(io.BytesIO(read_planned(store, _file(folder, shard))))
-    wanted = set(ids)
+def units_of(store: Store, folder: str, shard: Shard) -> list[Unit]:
+    """The units of a shard, in their order."""
+    table = pq.read_table(io.BytesIO(read_planned(store, _file(folder, shard.index))))
+    wanted = set(shard.ids)
     return [row for row in table.to_pylist() if row["id"] in wanted]
 
 
@@ -143,6 +142,8 @@ WITH taken AS (
 ), named AS (
     SELECT numbered.*,
         CASE WHEN good THEN $prefix || key || '#' || number
+             WHEN origin = '' AND count(*) OVER (PARTITION BY good, origin, left(path, 300)) = 1
+             THEN $prefix || left(path, 300)
              ELSE $prefix || coalesce(key, left(path, 300), '?') || ' (row ' || row || ')' END AS id,
         md5(content || '|' || coalesce(reason, '') || '|' || coalesce(state, 'absent')) AS source_digest
     FROM numbered LEFT JOIN states USING (key)
@@ -196,7 +197,7 @@ def _register_spellings(database: duckdb.DuckDBPyConnection, rows: Path, states:
 def _write_rows(reader: Reader, path: Path, images: str) -> int:
     """The reader's rows with their keys and what tells them apart; gives their number."""
     schema = pa.schema([*ANNOTATIONS, *(pa.field(name, kind) for name, kind in _OURS)])
-    shown = FolderSource(images, None, None, reader.source.dataset, reader.source.split)
+    shown = PicturePlace(images, reader.source.dataset, reader.source.split)
     rows = 0
     with pq.ParquetWriter(path, schema) as writer:
         for batch in reader.batches():
@@ -217,7 +218,7 @@ def _contents(table: pa.Table) -> list[str]:
     return [hashlib.md5(repr(sorted(row.items())).encode(), usedforsecurity=False).hexdigest() for row in told]
 
 
-def _keys(source: FolderSource, table: pa.Table) -> tuple[list[str | None], list[str | None], list[str | None]]:
+def _keys(source: PicturePlace, table: pa.Table) -> tuple[list[str | None], list[str | None], list[str | None]]:
     """Keys of pictures; reasons and details with those that a path gives cause for. What readers refused stays so."""
     keys: list[str | None] = []
     reasons, details = table.column("reason").to_pylist(), table.column("detail").to_pylist()
@@ -265,16 +266,3 @@ def _table(batch: pa.RecordBatch) -> pa.Table:
 
 def _file(folder: str, number: int) -> str:
     return f"{folder}/{number:06d}.parquet"
-
-
-def described(source: AnnotationSource) -> dict[str, Any]:
-    """What of a source counts towards the stage's key beside its content."""
-    followed = {} if source.follow_links is None else {"follow_links": source.follow_links}
-    return {
-        "format": source.format,
-        "dataset": source.dataset,
-        "split": source.split,
-        "every": source.every,
-        "options": {name: str(value) for name, value in sorted(source.options.items())},
-        **followed,
-    }

@@ -64,23 +64,12 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class FolderSource:
-    """Pictures to ingest as one split of a data set.
-
-    `images` is a folder (a path or a URL such as s3://bucket/pictures), `boxes` a table of boxes (.csv, .parquet,
-    .json) or None: then it is the one that lies in the folder, or each whole picture is one person's box. `labels` is a
-    Parquet table as tasks/synthesize/write describes it, or None. `follow_links` as `Folder` takes it.
-    """
+class PicturePlace:
+    """The folder of pictures (a path or a URL such as s3://bucket/pictures) of one split of a data set."""
 
     images: str
-    boxes: str | None
-    labels: str | None
     dataset: str
     split: str
-    follow_links: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.dataset}/{self.split}"
 
 
 class Folder:
@@ -217,7 +206,7 @@ def _ending(name: str) -> str:
     return "" if any(part[:1] == "." for part in name.split("/")) else posixpath.splitext(name)[1].lower().rstrip()
 
 
-def key_of(source: FolderSource, path: object) -> str:
+def key_of(place: PicturePlace, path: object) -> str:
     """The picture's key, from a path as a table gives it: relative to the folder, or absolute and below it.
 
     Raises RefusedError for one that can't be in the folder.
@@ -228,18 +217,18 @@ def key_of(source: FolderSource, path: object) -> str:
     parts = text.replace("\\", "/").split("/")
     if ".." in parts:
         raise RefusedError("path leaves the folder", f"{text!r}: give paths without '..'")
-    for start in _starts(source.images):
+    for start in _starts(place.images):
         if text.startswith(start):
             text = text[len(start) :].lstrip("/")
             break
     if text.startswith(("/", "\\")) or "://" in text or _DRIVE.match(text):
-        where = f"of pictures, {source.images}" if source.images else "of pictures"
+        where = f"of pictures, {place.images}" if place.images else "of pictures"
         raise RefusedError("path leaves the folder", f"{text!r}: give paths relative to the folder {where}")
     key = posixpath.normpath(text)
     if not key.isprintable():
         raise RefusedError("path not usable", f"{printable(key)}: rename the file, without signs that can't be shown")
     try:
-        image_id(source.dataset, source.split, key)
+        image_id(place.dataset, place.split, key)
     except DataError as error:
         raise RefusedError("path not usable", str(error)) from error
     return key

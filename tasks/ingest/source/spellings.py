@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.ingest.source.folder import Folder, FolderSource, RefusedError, is_picture, key_of
+from tasks.ingest.source.folder import Folder, PicturePlace, RefusedError, is_picture, key_of
 
 
 def blanks_refused(path: str) -> RefusedError:
@@ -81,12 +81,12 @@ def spellings(missing: Iterable[str], names: Iterable[str]) -> Spellings:
     return Spellings({key: tuple(sorted(found)) for same, found in alike.items() for key in wanted[same]})
 
 
-def keys_in(folder: Folder, source: FolderSource, paths: Iterable[str]) -> dict[str, str | RefusedError]:
+def keys_in(folder: Folder, place: PicturePlace, paths: Iterable[str]) -> dict[str, str | RefusedError]:
     """The picture of the folder that each of a few paths means, or why none is meant. Lists it where one is missing."""
     keys: dict[str, str | RefusedError] = {}
     for path in paths:
         try:
-            keys[path] = key_of(source, path)
+            keys[path] = key_of(place, path)
         except RefusedError as refusal:
             keys[path] = refusal
     missing = [key for key in keys.values() if isinstance(key, str) and not folder.fs.exists(folder.path(key))]

@@ -25,8 +25,9 @@ from tasks.evaluation.published import EvaluatePublished
 from tasks.evaluation.score_noised import ScoreNoised
 from tasks.evaluation.scorer import EvaluateScorer
 from tasks.generate import Generate
+from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.pairs.stage import IngestPairs
-from tasks.ingest.source.folder import FolderSource
+from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.stage import Ingest
 from tasks.pair import Pair
 from tasks.report.facts import RoundFacts
@@ -42,7 +43,7 @@ from tests.tasks.conftest import MicroStore
 
 A, B, P, Q = ("a" * 64,), "b" * 64, "e" * 64, "f" * 64
 T = SOURCE_TEST
-FOLDER = FolderSource("pictures", "boxes.csv", None, "mine", "test")
+FOLDER = AnnotationSource("folder", "pictures", "mine", "test", options={"boxes": "boxes.csv"})
 FACTS = RoundFacts("dpo", "c", 1, P, Q, P, Q, ())
 STAGES: tuple[Stage, ...] = (
     Synthesize(),
@@ -66,9 +67,12 @@ STAGES: tuple[Stage, ...] = (
     TrainClean(B, A, P, B),
     Report(FACTS),
 )
-NEED_FILES = {GivenLabels: "counts its file by its bytes", IngestPairs: "counts its file by its bytes"}
+NEED_FILES = {
+    GivenLabels: "counts its file by its bytes",
+    IngestPairs: "counts its file by its bytes",
+    IngestAnnotations: "counts its source by what that holds: tests/tasks/ingest/test_ingest.py",
+}
 NO_MATTER = {
-    ("ingest", "allow_leakage"): "the stage that made the folders draws each split by itself",
     (
         "evaluate_scorer",
         "given",
@@ -113,7 +117,7 @@ def other(value: Any) -> Any:
             return {name: other(one) for name, one in value.items()}
         case tuple():
             return tuple(other(one) for one in value)
-        case FolderSource():
+        case AnnotationSource():
             return replace(value, split="train")
         case RoundFacts():
             return replace(value, why="another reason")

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -10,7 +11,8 @@ from infra.store import Store
 from schemas.profiles import load_profile
 from schemas.progress import SilentProgress
 from tasks.engine.context import Context
-from tasks.ingest.source.folder import FolderSource
+from tasks.ingest.formats.folder.reader import FolderReader
+from tasks.ingest.people.annotations import AnnotationSource
 
 
 def noise(width: int = 60, height: int = 80, seed: int = 0) -> Image.Image:
@@ -44,17 +46,37 @@ def folder(root: Path, files: dict[str, bytes]) -> Path:
     return root / "images"
 
 
+def pictures(
+    images: Path | str,
+    boxes: Path | str | None = None,
+    labels: Path | str | None = None,
+    dataset: str = "mine",
+    split: str = "train",
+    follow_links: Path | None = None,
+) -> AnnotationSource:
+    """A folder of pictures as ingest takes it."""
+    options = {name: str(url) for name, url in (("boxes", boxes), ("labels", labels)) if url is not None}
+    followed = None if follow_links is None else str(follow_links)
+    return AnnotationSource("folder", str(images), dataset, split, options=options, follow_links=followed)
+
+
 def source(
     root: Path, boxes: str | None = "boxes.csv", labels: str | None = None, split: str = "train"
-) -> FolderSource:
-    """The folder below `root` as ingest takes it, with tables that stand beside images/."""
-    return FolderSource(
-        images=str(root / "images"),
-        boxes=str(root / boxes) if boxes else None,
-        labels=str(root / labels) if labels else None,
-        dataset="mine",
-        split=split,
-    )
+) -> AnnotationSource:
+    """The folder `images` below `root`, with tables that stand beside it."""
+    tables = (root / name if name else None for name in (boxes, labels))
+    return pictures(root / "images", *tables, split=split)
+
+
+def rows_of(given: AnnotationSource) -> list[dict[str, Any]]:
+    """The rows that the reader of a folder gives."""
+    reader = FolderReader(given, Path(given.url))
+    return [row for rows in reader.batches() for row in rows.to_pylist()]
+
+
+def remarks_of(given: AnnotationSource) -> list[str]:
+    """What the reader of a folder says of it."""
+    return list(FolderReader(given, Path(given.url)).survey().remarks)
 
 
 class Heard(SilentProgress):

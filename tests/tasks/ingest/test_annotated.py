@@ -31,8 +31,8 @@ from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.image.hashes import Known, perceptual_hash
 from tasks.ingest.image.published_crop import cut_published_crop
 from tasks.ingest.people.annotations import AnnotationSource
+from tasks.ingest.people.worker import GONE
 from tasks.ingest.plan import annotations as planning
-from tasks.ingest.plan.annotations import GONE
 from tasks.rows.instances import instance_ids, load_instances
 from tests.samples.coco import write_coco
 from tests.samples.humandata import members, write_humandata

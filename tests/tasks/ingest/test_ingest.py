@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from infra.standing import read_standing
 from infra.store import Store
 from infra.tables import read
 from models.bodies import load_body
@@ -24,10 +25,13 @@ from models.cameras import apply_affine, project
 from schemas.errors import DataError, GateError
 from schemas.tables import matrix
 from tasks.engine.context import Context
-from tasks.ingest.source.folder import FolderSource
+from tasks.ingest.annotated import IngestAnnotations
+from tasks.ingest.people.annotations import AnnotationSource
+from tasks.ingest.people.worker import GONE
+from tasks.ingest.source.folder import UNREAD_TYPE
 from tasks.ingest.stage import Ingest
 from tasks.synthesize.stage import Synthesize, synthetic_sources
-from tests.tasks.ingest.pictures import Heard, context, exif, folder, jpeg, noise, source
+from tests.tasks.ingest.pictures import Heard, context, exif, folder, jpeg, noise, pictures, source
 
 ROOT = Path(__file__).resolve().parents[3]
 BAD = {
@@ -40,7 +44,7 @@ BAD = {
 }
 
 
-def bad_folder(root: Path) -> FolderSource:
+def bad_folder(root: Path) -> AnnotationSource:
     """Ten good pictures, one of everything bad, and one picture with two people of the same number."""
     files = {f"good{number}.jpg": jpeg(noise(seed=number)) for number in range(10)}
     files |= {"truncated.jpg": jpeg(noise())[:-1500], "empty.jpg": b"", "text.jpg": b"see attachment\n"}
@@ -60,12 +64,13 @@ def bad_folder(root: Path) -> FolderSource:
 
 def test_everything_bad_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     given, ctx = bad_folder(tmp_path), context(tmp_path / "store")
-    result = Ingest((given,)).run(ctx)
+    result = IngestAnnotations(given).run(ctx)
     assert result.record.units_in == 18
     assert (result.record.tally.ok, result.record.tally.failed, result.record.tally.crashed) == (11, 7, 0)
     failures = {row["id"]: row for row in read(ctx.store, "failures").to_pylist()}
     expected = {f"mine/train/{name}#0": reason for name, reason in BAD.items()}
-    expected["mine/train/twice.jpg#0 (row 18)"] = "duplicate id"
+    expected["mine/train/nan.jpg (row 17)"] = expected.pop("mine/train/nan.jpg#0")
+    expected["mine/train/twice.jpg (row 18)"] = "duplicate id"
     assert {name: row["reason"] for name, row in failures.items()} == expected
     assert all(row["detail"] for row in failures.values())
     ids = [f"mine/train/good{number}.jpg#0" for number in range(10)] + ["mine/train/twice.jpg#0"]
@@ -81,26 +86,75 @@ def test_everything_bad_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
 def test_more_failures_than_the_gates_allow_stop_the_run_but_are_recorded(tmp_path: Path) -> None:
     given, ctx = bad_folder(tmp_path), context(tmp_path / "store", gates__max_failed_share=0.05)
     for _ in range(2):
-        with pytest.raises(GateError, match=r"ingest: 7 of 18 units failed"):
-            Ingest((given,)).run(ctx)
+        with pytest.raises(GateError, match=r"ingest: 7 of 18 rows failed"):
+            IngestAnnotations(given).run(ctx)
     assert len(read(ctx.store, "failures")) == 7
 
 
 def test_the_same_folder_is_reused_and_a_changed_one_is_not(tmp_path: Path) -> None:
     given, heard = bad_folder(tmp_path), Heard()
     ctx = context(tmp_path / "store", heard)
-    first = Ingest((given,)).run(ctx)
-    assert Ingest((given,)).spec(ctx).key == first.key
-    assert Ingest((given,)).run(ctx).reused
-    assert any(line.startswith("ingest: reused, 11 people") for line in heard.lines)
+    first = IngestAnnotations(given).run(ctx)
+    assert IngestAnnotations(given).spec(ctx).key == first.key
+    assert IngestAnnotations(given).run(ctx).reused
+    assert any(line.startswith("ingest: reused, mine/train is as it was") for line in heard.lines)
     (tmp_path / "images" / "good3.jpg").write_bytes(jpeg(noise(90, 70)))
-    changed = Ingest((given,)).spec(ctx).key
+    changed = IngestAnnotations(given).spec(ctx).key
     assert changed != first.key
     with (tmp_path / "boxes.csv").open("a") as file:
         file.write("good4.jpg,0,0,20,20,1\n")
-    again = Ingest((given,)).run(ctx)
+    again = IngestAnnotations(given).run(ctx)
     assert again.key not in (changed, first.key)
-    assert again.record.tally.ok == 12
+    # the new row, and the person whose picture was replaced
+    assert again.record.tally.ok == again.record.units_in == 2
+    assert "ingest: 17 rows of mine/train are as they were, and stay" in heard.lines
+    assert len(read_standing(ctx.store, "instances", [again.key])) == 12
+
+
+def test_a_folder_without_boxes_is_done_again_in_part(tmp_path: Path) -> None:
+    images = folder(tmp_path, {f"{number}.jpg": jpeg(noise(seed=number)) for number in range(4)})
+    given, ctx = source(tmp_path, boxes=None), context(tmp_path / "store", heard := Heard())
+    first = IngestAnnotations(given).run(ctx)
+    (images / "1.jpg").unlink()
+    (images / "5.heic").write_bytes(b"")
+    (images / "9.jpg").write_bytes(jpeg(noise(seed=9)))
+    second = IngestAnnotations(given).run(ctx)
+    assert second.record.reads == (first.key,)
+    assert (second.record.tally.ok, second.record.tally.filtered) == (1, 2)
+    assert {"ingest: 3 rows of mine/train are as they were, and stay"} < set(heard.lines)
+    failures = {row["id"]: row["reason"] for row in read(ctx.store, "failures").to_pylist()}
+    assert failures == {"mine/train/1.jpg#0": GONE, "mine/train/5.heic": UNREAD_TYPE}
+    # what is left out is left out once, and is noticed where nothing else changed
+    (images / "6.heic").write_bytes(b"")
+    third = IngestAnnotations(given).run(ctx)
+    assert (third.record.units_in, third.record.tally.filtered) == (1, 1)
+    assert IngestAnnotations(given).run(ctx).reused
+    standing = read_standing(ctx.store, "instances", [third.key]).column("instance_id").to_pylist()
+    assert sorted(standing) == [f"mine/train/{number}.jpg#0" for number in (0, 2, 3, 9)]
+    # a table of boxes that comes later changes people, and not the split
+    (images / "boxes.csv").write_text("path,x,y,w,h\n0.jpg,0,0,30,40\n2.jpg,0,0,60,80\n")
+    fourth = IngestAnnotations(given).run(ctx)
+    assert fourth.record.reads == (third.key,)
+    assert sorted(read(ctx.store, "instances", stage_keys=[fourth.key]).column("instance_id").to_pylist()) == [
+        "mine/train/0.jpg#0",
+        "mine/train/2.jpg#0",
+    ]
+
+
+def test_another_folder_takes_the_place_of_a_splits_own_only_when_told(tmp_path: Path) -> None:
+    ctx = context(tmp_path / "store")
+    first, other = tmp_path / "first", tmp_path / "other"
+    for place, name in ((first, "a.jpg"), (other, "b.jpg")):
+        folder(place, {name: jpeg(noise())})
+    key = IngestAnnotations(source(first, boxes=None)).run(ctx).key
+    with pytest.raises(DataError, match=r"1 of its people are not in .*--replace"):
+        IngestAnnotations(source(other, boxes=None)).run(ctx)
+    IngestAnnotations(source(other, boxes=None), replace_source=True).run(ctx)
+    assert IngestAnnotations(source(first, boxes=None), replace_source=True).run(ctx).key != key
+    # moved with its times, it is the same folder
+    shutil.move(first, tmp_path / "moved")
+    moved = IngestAnnotations(source(tmp_path / "moved", boxes=None)).run(ctx)
+    assert (moved.reused, moved.record.units_in) == (False, 0)
 
 
 def test_without_boxes_each_whole_picture_is_one_person_and_that_is_said(tmp_path: Path) -> None:
@@ -110,7 +164,7 @@ def test_without_boxes_each_whole_picture_is_one_person_and_that_is_said(tmp_pat
     )
     heard = Heard()
     ctx = context(tmp_path / "store", heard)
-    Ingest((source(tmp_path, boxes=None),)).run(ctx)
+    IngestAnnotations(source(tmp_path, boxes=None)).run(ctx)
     rows = {row["instance_id"]: row for row in read(ctx.store, "instances").to_pylist()}
     assert set(rows) == {"mine/train/a.jpg#0", "mine/train/sub/b.jpeg#0"}
     assert rows["mine/train/a.jpg#0"]["box_xywh"] == [0, 0, 60, 80]
@@ -126,7 +180,7 @@ def test_file_names_in_other_scripts_are_kept_and_broken_ones_refused(tmp_path: 
     with open(os.fsencode(tmp_path / "images") + b"/\xff.jpg", "wb") as file:
         file.write(jpeg(noise()))
     ctx = context(tmp_path / "store")
-    Ingest((source(tmp_path, boxes=None),)).run(ctx)
+    IngestAnnotations(source(tmp_path, boxes=None)).run(ctx)
     assert read(ctx.store, "instances").column("instance_id").to_pylist() == [
         "mine/train/ok.jpg#0",
         "mine/train/人 1.jpg#0",
@@ -147,7 +201,7 @@ def test_cameras_and_where_they_came_from(tmp_path: Path) -> None:
         )
     )
     ctx = context(tmp_path / "store")
-    Ingest((source(tmp_path, "boxes.json"),)).run(ctx)
+    IngestAnnotations(source(tmp_path, "boxes.json")).run(ctx)
     rows = read(ctx.store, "instances")
     assert rows.column("instance_id").to_pylist() == [
         f"mine/train/{name}" for name in ("a.jpg#0", "a.jpg#1", "b.jpg#0")
@@ -176,7 +230,7 @@ def test_people_of_one_picture_in_different_shards_leave_one_picture(tmp_path: P
     boxes = "\n".join(f"a.jpg,{number},0,20,30" for number in range(9))
     (tmp_path / "boxes.csv").write_text(f"path,x,y,w,h\n{boxes}\n")
     ctx = context(tmp_path / "store", ingest__shard_size=2)
-    assert Ingest((source(tmp_path),)).run(ctx).record.rows["images"] == 1
+    assert IngestAnnotations(source(tmp_path)).run(ctx).record.rows["images"] == 1
     assert len(read(ctx.store, "instances")) == 9
 
 
@@ -219,26 +273,26 @@ def test_a_label_with_a_nan_costs_its_instance_and_a_table_without_columns_the_i
     ctx = context(tmp_path / "store")
     made = Synthesize().run(ctx)
     test = next(item for item in synthetic_sources(ctx, made.key) if str(item) == "source/test")
-    assert test.labels is not None
-    labels = pq.read_table(test.labels)
+    assert "labels" in test.options
+    labels = pq.read_table(test.options["labels"])
     betas = np.array(labels.column("betas").to_pylist(), np.float32)
     betas[3, 2] = np.nan
     place = labels.schema.get_field_index("betas")
     changed = labels.set_column(place, "betas", pa.array(betas.tolist()))
     pq.write_table(changed, tmp_path / "labels.parquet")
-    given = FolderSource(test.images, test.boxes, str(tmp_path / "labels.parquet"), "mine", "test")
-    result = Ingest((given,)).run(ctx)
+    given = pictures(test.url, test.options["boxes"], tmp_path / "labels.parquet", split="test")
+    result = IngestAnnotations(given).run(ctx)
     assert (result.record.tally.failed, result.record.rows["labels"]) == (1, len(labels) - 1)
     (failure,) = read(ctx.store, "failures").to_pylist()
-    assert (failure["id"], failure["reason"]) == ("mine/test/00000003.jpg#0", "label not finite")
+    assert (failure["id"], failure["reason"]) == ("mine/test/00000003.jpg (row 4)", "label not finite")
     pq.write_table(changed.drop_columns(["twist"]), tmp_path / "labels.parquet")
     with pytest.raises(DataError, match="lacks the columns twist"):
-        Ingest((given,)).run(ctx)
+        IngestAnnotations(given).run(ctx)
     pq.write_table(
         changed.set_column(place, "betas", pa.array([[0.0] * 16] * len(changed))), tmp_path / "labels.parquet"
     )
     with pytest.raises(DataError, match="column betas: 10 numbers are needed"):
-        Ingest((given,)).run(ctx)
+        IngestAnnotations(given).run(ctx)
 
 
 @pytest.mark.slow
@@ -246,14 +300,15 @@ def test_labels_that_somebody_brings_are_compared_with_the_body(tmp_path: Path) 
     ctx = context(tmp_path / "store")
     made = Synthesize().run(ctx)
     test = next(item for item in synthetic_sources(ctx, made.key) if str(item) == "source/test")
-    assert test.labels is not None
-    labels = pq.read_table(test.labels)
+    assert "labels" in test.options
+    labels = pq.read_table(test.options["labels"])
     joints = np.array(labels.column("joints").to_pylist(), np.float32).reshape(-1, 29, 3)
     joints[3] *= 1.2
     place = labels.schema.get_field_index("joints")
     changed = labels.set_column(place, "joints", pa.array(joints.reshape(-1, 87).tolist()))
     pq.write_table(changed, tmp_path / "labels.parquet")
-    result = Ingest((FolderSource(test.images, test.boxes, str(tmp_path / "labels.parquet"), "mine", "test"),)).run(ctx)
+    given = pictures(test.url, test.options["boxes"], tmp_path / "labels.parquet", split="test")
+    result = IngestAnnotations(given).run(ctx)
     assert (result.record.tally.failed, result.record.rows["labels"]) == (1, len(labels) - 1)
     (failure,) = read(ctx.store, "failures").to_pylist()
     assert (failure["id"], failure["reason"]) == ("mine/test/00000003.jpg#0", "joints disagree")
@@ -262,9 +317,9 @@ def test_labels_that_somebody_brings_are_compared_with_the_body(tmp_path: Path) 
 DRIVER = """
 import sys
 from pathlib import Path
-from tasks.ingest.stage import ingest
+from tasks.ingest.annotated import IngestAnnotations
 from tests.tasks.ingest.pictures import context, source
-ingest(context(Path(sys.argv[1]), ingest__shard_size=4), [source(Path(sys.argv[2]))])
+IngestAnnotations(source(Path(sys.argv[2]))).run(context(Path(sys.argv[1]), ingest__shard_size=4))
 """
 
 
@@ -276,9 +331,9 @@ def test_a_killed_ingest_goes_on_and_ends_with_the_same_tables(tmp_path: Path, p
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "ADHMR_FAULT_AT": point}, check=False)
     assert done.returncode == -signal.SIGKILL
     killed, undisturbed = (context(tmp_path / name, ingest__shard_size=4) for name in ("killed", "undisturbed"))
-    result = Ingest((given,)).run(killed)
+    result = IngestAnnotations(given).run(killed)
     assert result.shards_found > 0
-    assert Ingest((given,)).run(undisturbed).key == result.key
+    assert IngestAnnotations(given).run(undisturbed).key == result.key
     for table in ("images", "instances", "failures"):
         assert read(killed.store, table).equals(read(undisturbed.store, table))
 
@@ -286,14 +341,15 @@ def test_a_killed_ingest_goes_on_and_ends_with_the_same_tables(tmp_path: Path, p
 @pytest.mark.slow
 def test_on_a_real_ray_with_pictures_behind_a_url(tmp_path: Path) -> None:
     given = bad_folder(tmp_path)
-    behind = FolderSource(f"file://{given.images}", f"file://{given.boxes}", None, given.dataset, given.split)
+    behind = pictures(f"file://{given.url}", f"file://{given.options['boxes']}")
     here, there = context(tmp_path / "here"), context(tmp_path / "there")
-    Ingest((given,)).run(here)
-    Ingest((behind,)).run(Context(there.store, there.config))
+    IngestAnnotations(given).run(here)
+    IngestAnnotations(behind).run(Context(there.store, there.config))
     for table in ("images", "instances", "failures"):
         assert len(read(here.store, table)) > 0
         ours, theirs = read(here.store, table), read(there.store, table)
-        unsure = [name for name in ("detail",) if name in ours.column_names]  # details name the folder as it was given
+        # keys and details name the folder as it was given
+        unsure = [name for name in ("detail", "stage_key") if name in ours.column_names]
         assert ours.drop_columns(unsure).equals(theirs.drop_columns(unsure))
 
 

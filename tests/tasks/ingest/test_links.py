@@ -12,11 +12,10 @@ from schemas.errors import ConfigError, DataError
 from tasks.engine.context import Context
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.source.contents import contents_of
-from tasks.ingest.source.folder import LINKED_FOLDER, LOCKED_FOLDER, Folder, FolderSource, LeftOut, RefusedError
-from tasks.ingest.stage import Ingest
+from tasks.ingest.source.folder import LINKED_FOLDER, LOCKED_FOLDER, Folder, LeftOut, RefusedError
 from tests.samples.humandata import write_humandata
 from tests.samples.truth import true_people
-from tests.tasks.ingest.pictures import Heard, context, folder, jpeg, noise
+from tests.tasks.ingest.pictures import Heard, context, folder, jpeg, noise, pictures
 from tests.tasks.ingest.test_annotated import CONFIG
 
 
@@ -111,17 +110,17 @@ def test_folders_that_may_not_be_read_are_named(root: Path, monkeypatch: pytest.
 def test_an_ingest_names_what_it_did_not_look_into_and_takes_it_when_told(root: Path, tmp_path: Path) -> None:
     heard = Heard()
     ctx = context(tmp_path / "store", heard)
-    given = FolderSource(str(root / "images"), None, None, "mine", "train")
-    first = Ingest((given,)).run(ctx)
+    given = pictures(root / "images")
+    first = IngestAnnotations(given).run(ctx)
     assert (first.record.tally.ok, first.record.tally.filtered, first.record.tally.failed) == (2, 2, 1)
     rows = {row["id"]: row for row in read(ctx.store, "failures").to_pylist()}
     assert rows["mine/train/linked"]["outcome"] == "filtered"
     assert rows["mine/train/linked"]["reason"] == LINKED_FOLDER
     assert rows["mine/train/one.jpg#0"]["reason"] == "path leaves the folder"
     assert any("2 linked folders are not followed; the first: away is a link to" in line for line in heard.lines)
-    told = FolderSource(str(root / "images"), None, None, "mine", "train", str(root))
-    assert Ingest((told,)).spec(ctx).key != first.key
-    second = Ingest((told,)).run(ctx)
+    told = pictures(root / "images", follow_links=root)
+    assert IngestAnnotations(told).spec(ctx).key != first.key
+    second = IngestAnnotations(told).run(ctx)
     assert (second.record.tally.ok, second.record.tally.filtered, second.record.tally.failed) == (4, 1, 0)
     images = read(ctx.store, "images", stage_keys=[second.key]).to_pylist()
     assert {row["uri"] for row in images} >= {str(root / "images" / "linked" / "c.jpg")}

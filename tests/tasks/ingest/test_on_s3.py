@@ -24,7 +24,7 @@ from tasks.ingest.hypotheses.crops import PICTURES
 from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.pairs.stage import IngestPairs
 from tasks.ingest.people.annotations import AnnotationSource
-from tasks.ingest.source.folder import Folder, FolderSource
+from tasks.ingest.source.folder import Folder
 from tasks.ingest.stage import Ingest
 from tasks.synthesize.stage import Synthesize, synthetic_sources
 from tests.infra.buckets import OURS, s3_server
@@ -36,7 +36,7 @@ from tests.samples.preferences import write_hypothesis_cache, write_pair_json, w
 from tests.samples.scorehypo import write_scorehypo
 from tests.samples.truth import TruePerson, true_people
 from tests.samples.video import write_video
-from tests.tasks.ingest.pictures import context, jpeg, noise
+from tests.tasks.ingest.pictures import context, jpeg, noise, pictures
 from tests.tasks.ingest.test_annotated import CONFIG
 
 pytestmark = pytest.mark.slow
@@ -72,15 +72,15 @@ def test_a_users_folder_on_s3(client: object, tmp_path: Path) -> None:
         Body=b"path,x,y,w,h\na.jpg,1,2,30,40\nsub/b.jpg,1,2,30,40\nc.jpg,1,2,3,4\n",
     )
     ctx = context(tmp_path / "store")
-    source = FolderSource("s3://bodies/mine/pictures", "s3://bodies/mine/boxes.csv", None, "mine", "train")
-    before = Ingest((source,)).spec(ctx).key
-    Ingest((source,)).run(ctx)
+    source = pictures("s3://bodies/mine/pictures", "s3://bodies/mine/boxes.csv")
+    before = IngestAnnotations(source).spec(ctx).key
+    IngestAnnotations(source).run(ctx)
     (picture,) = read(ctx.store, "images").to_pylist()
     assert picture["uri"] == "s3://bodies/mine/pictures/a.jpg"
     reasons = {row["id"]: row["reason"] for row in read(ctx.store, "failures").to_pylist()}
     assert reasons == {"mine/train/sub/b.jpg#0": "picture truncated", "mine/train/c.jpg#0": "picture missing"}
     put(Bucket=OURS, Key="mine/pictures/c.jpg", Body=jpeg(noise()))
-    assert Ingest((source,)).spec(ctx).key != before
+    assert IngestAnnotations(source).spec(ctx).key != before
 
 
 def upload(client: Any, folder: Path, prefix: str) -> None:

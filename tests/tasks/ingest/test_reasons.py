@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import tasks.ingest
-from tasks.ingest.plan.annotations import GONE
+from tasks.ingest.people.worker import GONE
 
 FOLDER = Path(tasks.ingest.__file__).parent
 PAGE = FOLDER.parents[1] / "docs" / "data.md"

@@ -18,12 +18,10 @@ from tasks.engine.context import Context
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.people.annotations import AnnotationSource
-from tasks.ingest.source.folder import FolderSource
-from tasks.ingest.stage import Ingest
 from tests.samples.preferences import write_hypothesis_cache
 from tests.samples.scorehypo import write_scorehypo
 from tests.samples.truth import true_people
-from tests.tasks.ingest.pictures import folder, jpeg, noise
+from tests.tasks.ingest.pictures import folder, jpeg, noise, pictures
 from tests.tasks.ingest.test_annotated import CONFIG
 
 pytestmark = pytest.mark.slow
@@ -52,10 +50,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
     for count, edit in ((3, None), (4, None), (5, changed)):
         IngestAnnotations(write(count, edit or (lambda rows: rows)), CONFIG.body).run(here)
-    pictures = folder(root, {"a.jpg": jpeg(noise(seed=1)), "b.jpg": jpeg(noise(seed=2))})
-    Ingest((FolderSource(str(pictures), None, None, MINE.dataset, MINE.split),)).run(here)
-    (pictures / "a.jpg").unlink()
-    Ingest((FolderSource(str(pictures), None, None, MINE.dataset, MINE.split),)).run(here)
+    images = folder(root, {"a.jpg": jpeg(noise(seed=1)), "b.jpg": jpeg(noise(seed=2))})
+    IngestAnnotations(pictures(images)).run(here)
+    (images / "a.jpg").unlink()
+    IngestAnnotations(pictures(images)).run(here)
     IngestHypotheses(write_hypothesis_cache(PEOPLE, root / "cache")).run(here)
     return here.store
 

@@ -1,15 +1,18 @@
-"""A folder of pictures, which `tasks.ingest.stage` reads."""
+"""A folder of pictures, with tables of boxes and bodies or without."""
 
+from tasks.ingest.formats.folder.reader import NAME, FolderReader
 from tasks.ingest.formats.format import Format
 
 FORMAT = Format(
-    "folder",
+    NAME,
     "a folder of pictures, with a table of boxes or without",
     "pictures",
-    None,
+    FolderReader,
     {
         "boxes": "table of the people: path, x, y, w, h (CSV, Parquet, JSON)",
         "labels": "Parquet table of their bodies",
     },
+    by_content=("boxes", "labels"),
     rank=4,
+    version=3,  # since a folder is done again as other formats are: what is new or changed
 )

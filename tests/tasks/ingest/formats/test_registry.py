@@ -30,8 +30,6 @@ def test_readers_are_found_by_name(people: list[TruePerson], tmp_path: Path) -> 
     assert isinstance(reader_of(source, tmp_path / "work"), HumanData)
     with pytest.raises(ConfigError, match="there are humandata, scorehypo"):
         reader_of(AnnotationSource("cocoa", "x", "mine", "train"), tmp_path)
-    with pytest.raises(ConfigError, match="no file of annotations"):
-        reader_of(AnnotationSource("folder", "x", "mine", "train"), tmp_path)
     with pytest.raises(ConfigError, match="no option 'set'; it has the options variant"):
         reader_of(AnnotationSource("humandata", source.url, "mine", "train", options={"set": "x"}), tmp_path)
 
@@ -47,7 +45,6 @@ def test_options_are_checked_by_name_and_number() -> None:
     with pytest.raises(ConfigError, match="it has no options"):
         checked_options(format_named("dpo-json"), {"every": "2"})
     assert all(set(known.whole) <= set(known.options) for known in FORMATS.values())
-    assert [name for name, known in FORMATS.items() if known.reader is None] == ["folder"]
 
 
 def test_a_look_never_raises_at_bytes_gone_wrong(people: list[TruePerson], tmp_path: Path) -> None:

@@ -17,20 +17,19 @@ from tasks.ingest.hypotheses.crops import PICTURES
 from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.image.leakage import LEAKED, pictures_elsewhere
 from tasks.ingest.people.annotations import AnnotationSource
-from tasks.ingest.source.folder import FolderSource
 from tasks.ingest.stage import Ingest
 from tasks.synthesize.stage import Synthesize, synthetic_sources
 from tests.samples.coco import write_coco
 from tests.samples.preferences import write_hypothesis_cache, write_scorer_cache
 from tests.samples.truth import true_people
-from tests.tasks.ingest.pictures import context, folder, jpeg, source
+from tests.tasks.ingest.pictures import context, folder, jpeg, pictures, source
 from tests.tasks.ingest.test_annotated import CONFIG
 
 pytestmark = pytest.mark.slow
 
 
-def split(root: Path, name: str, pictures: dict[str, bytes]) -> FolderSource:
-    folder(root / name, pictures)
+def split(root: Path, name: str, files: dict[str, bytes]) -> AnnotationSource:
+    folder(root / name, files)
     return source(root / name, boxes=None, split=name)
 
 
@@ -53,34 +52,34 @@ def refused(ctx: Context, result: StageResult) -> dict[str, str]:
 
 def test_a_folder_may_not_have_pictures_of_another_split(tmp_path: Path) -> None:
     ctx = context(tmp_path / "store")
-    Ingest((split(tmp_path, "test", {f"{seed}.jpg": scene(seed) for seed in range(4)}),)).run(ctx)
+    IngestAnnotations(split(tmp_path, "test", {f"{seed}.jpg": scene(seed) for seed in range(4)})).run(ctx)
     train = split(tmp_path, "train", {"a.jpg": copy(scene(2)), "b.jpg": scene(7)})
-    result = Ingest((train,)).run(ctx)
+    result = IngestAnnotations(train).run(ctx)
     assert refused(ctx, result) == {"mine/train/a.jpg#0": LEAKED}
     (failure,) = read(ctx.store, "failures", stage_keys=[result.key]).to_pylist()
     assert "mine/test/2.jpg" in failure["detail"]
     assert "--allow-leakage" in failure["detail"]
     assert read(ctx.store, "images", stage_keys=[result.key]).column("key").to_pylist() == ["b.jpg"]
-    assert Ingest((train,)).run(ctx).reused
-    told = Ingest((train,), allow_leakage=True).run(ctx)
-    assert told.key == Ingest((train,), allow_leakage=True).spec(ctx).key
+    assert IngestAnnotations(train).run(ctx).reused
+    told = IngestAnnotations(train, allow_leakage=True).run(ctx)
+    assert told.key == IngestAnnotations(train, allow_leakage=True).spec(ctx).key
     assert told.record.tally.ok == 2
     # held-out splits may share pictures, and so may other data sets
     validation = split(tmp_path, "validation", {"x.jpg": scene(0)})
-    assert Ingest((validation,)).run(ctx).record.tally.ok == 1
-    other = FolderSource(train.images, None, None, "other", "train")
-    assert Ingest((other,)).run(ctx).record.tally.ok == 2
+    assert IngestAnnotations(validation).run(ctx).record.tally.ok == 1
+    other = pictures(train.url, dataset="other")
+    assert IngestAnnotations(other).run(ctx).record.tally.ok == 2
 
 
 def test_a_folders_leak_that_was_mended_is_none(tmp_path: Path) -> None:
     ctx = context(tmp_path / "store")
     test = split(tmp_path, "test", {"a.jpg": scene(1), "b.jpg": scene(2)})
     train = split(tmp_path, "train", {"c.jpg": copy(scene(1)), "d.jpg": scene(3)})
-    Ingest((test,)).run(ctx)
-    assert refused(ctx, Ingest((train,)).run(ctx)) == {"mine/train/c.jpg#0": LEAKED}
+    IngestAnnotations(test).run(ctx)
+    assert refused(ctx, IngestAnnotations(train).run(ctx)) == {"mine/train/c.jpg#0": LEAKED}
     (tmp_path / "test" / "images" / "a.jpg").unlink()
-    Ingest((test,)).run(ctx)
-    assert refused(ctx, Ingest((train,)).run(ctx)) == {}
+    IngestAnnotations(test).run(ctx)
+    assert refused(ctx, IngestAnnotations(train).run(ctx)) == {}
 
 
 def test_folders_and_annotations_are_compared_with_each_other(tmp_path: Path) -> None:
@@ -89,8 +88,8 @@ def test_folders_and_annotations_are_compared_with_each_other(tmp_path: Path) ->
     annotated = write_coco(people, tmp_path / "coco", "train")
     IngestAnnotations(annotated).run(ctx)
     folder(tmp_path / "mine", {"a.jpg": people[1].jpeg, "b.jpg": scene(0)})
-    held_out = FolderSource(str(tmp_path / "mine" / "images"), None, None, annotated.dataset, "test")
-    assert list(refused(ctx, Ingest((held_out,)).run(ctx)).values()) == [LEAKED]
+    held_out = pictures(tmp_path / "mine" / "images", dataset=annotated.dataset, split="test")
+    assert list(refused(ctx, IngestAnnotations(held_out).run(ctx)).values()) == [LEAKED]
     assert pictures_elsewhere(ctx.store, annotated.dataset, "train") is not None
     assert pictures_elsewhere(ctx.store, "nobody", "train") is None
 
@@ -111,20 +110,20 @@ def test_no_two_splits_of_the_synthetic_domains_have_a_picture_in_common(tmp_pat
     made = Synthesize().run(ctx)
     given = dict(zip(SYNTHETIC, synthetic_sources(ctx, made.key), strict=True))
     for place in sorted(given.values(), key=str):
-        assert refused(ctx, Ingest((place,)).run(ctx)) == {}
+        assert refused(ctx, IngestAnnotations(place).run(ctx)) == {}
 
 
-@pytest.mark.parametrize("pictures", [True, False])
-def test_a_cache_of_hypotheses_with_its_pictures_is_compared(tmp_path: Path, pictures: bool) -> None:
+@pytest.mark.parametrize("there", [True, False])
+def test_a_cache_of_hypotheses_with_its_pictures_is_compared(tmp_path: Path, there: bool) -> None:
     people = true_people(3)
     ctx = Context(Store.open(tmp_path / "store"), CONFIG, in_process=True)
     folder(tmp_path / "held", {"a.jpg": people[1].jpeg})
-    Ingest((FolderSource(str(tmp_path / "held" / "images"), None, None, "sample", "test"),)).run(ctx)
+    IngestAnnotations(pictures(tmp_path / "held" / "images", dataset="sample", split="test")).run(ctx)
     made = write_hypothesis_cache(people, tmp_path / "cache")
-    options = {PICTURES: str(tmp_path / "cache" / "images")} if pictures else {}
+    options = {PICTURES: str(tmp_path / "cache" / "images")} if there else {}
     cache = AnnotationSource(**{**vars(made), "options": options})
     reasons = list(refused(ctx, IngestHypotheses(cache).run(ctx)).values())
-    assert reasons == ([LEAKED] if pictures else []), "crops alone don't tell which picture they come from"
+    assert reasons == ([LEAKED] if there else []), "crops alone don't tell which picture they come from"
     assert IngestHypotheses(cache, allow_leakage=True).run(ctx).record.tally.ok == 3
 
 

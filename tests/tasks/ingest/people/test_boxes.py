@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.tables import read
 from schemas.errors import DataError
+from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.boxes import LARGEST, parse_row, read_boxes
-from tasks.ingest.people.units import plan_units
 from tasks.ingest.source.folder import RefusedError
-from tests.tasks.ingest.pictures import Heard, folder, source
+from tests.tasks.ingest.pictures import context, folder, remarks_of, rows_of, source
 
 ROWS: list[dict[str, Any]] = [
     {"path": "a.jpg", "x": 1.25, "y": -2.5, "w": 30.1, "h": 40.0, "person": 0, "focal_px": 55.5},
@@ -44,15 +45,13 @@ def test_csv_parquet_and_json_mean_the_same(tmp_path: Path) -> None:
     plans = []
     for ending in ("csv", "parquet", "json"):
         write(tmp_path / f"boxes.{ending}", ROWS)
-        plans.append(plan_units([source(tmp_path, f"boxes.{ending}")], lambda _: None))
-    assert plans[0].drop_columns(["detail"]).equals(plans[1].drop_columns(["detail"]))
-    assert plans[0].drop_columns(["detail"]).equals(plans[2].drop_columns(["detail"]))
-    rows = {row["id"]: row for row in plans[0].to_pylist()}
-    assert rows["mine/train/a.jpg#0"]["box"] == [1.25, -2.5, 30.1, 40.0]
-    assert rows["mine/train/a.jpg#0"]["focal_px"] == 55.5
-    assert rows["mine/train/a.jpg#1"]["reason"] == "box without area"
-    assert rows["mine/train/sub/b.jpg#0"]["reason"] == "box not finite"
-    assert (rows["mine/train/c.jpg#5"]["person"], rows["mine/train/c.jpg#5"]["cx"]) == (5, None)
+        plans.append([{**row, "detail": "", "origin": ""} for row in rows_of(source(tmp_path, f"boxes.{ending}"))])
+    assert plans[0] == plans[1] == plans[2]
+    first, thin, unknown, fifth = plans[0]
+    assert (first["path"], first["person"], first["box"], first["fx"]) == ("a.jpg", 0, [1.25, -2.5, 30.1, 40.0], 55.5)
+    assert (thin["path"], thin["person"], thin["reason"]) == ("a.jpg", 1, "box without area")
+    assert (unknown["path"], unknown["reason"]) == ("sub/b.jpg", "box not finite")
+    assert (fifth["path"], fifth["person"], fifth["cx"]) == ("c.jpg", 5, None)
 
 
 @pytest.mark.parametrize(
@@ -164,32 +163,33 @@ def test_every_row_has_a_name_of_its_own_and_bad_ones_a_reason(tmp_path: Path) -
         "a.jpg,5\n"  # 17
         "a.jpg,5,0,1e8,10,8,\n"  # 18
     )
-    rows = plan_units([source(tmp_path)], lambda _: None).to_pylist()
-    assert len({row["id"] for row in rows}) == len(rows) == 18
-    reasons = {row["id"]: row["reason"] for row in rows}
-    assert reasons == {
-        "mine/train/a.jpg#0 (row 1)": "box not finite",
-        "mine/train/a.jpg#0": None,
-        "mine/train/a.jpg#0 (row 3)": "duplicate id",
-        "mine/train/a.jpg#0 (row 4)": "duplicate id",
-        "mine/train/../a.jpg": "path leaves the folder",
-        "mine/train//etc/hostname": "path leaves the folder",
-        "mine/train/https://host/a.jpg": "path leaves the folder",
-        "mine/train/sub/../../a.jpg": "path leaves the folder",
-        "mine/train/": "path missing",
-        "mine/train/a#b.jpg": "path not usable",
+    ctx = context(tmp_path / "store")
+    result = IngestAnnotations(source(tmp_path)).run(ctx)
+    assert (result.record.units_in, result.record.tally.failed) == (18, 18)
+    failures = {row["id"]: (row["reason"], row["detail"]) for row in read(ctx.store, "failures").to_pylist()}
+    assert {name: reason for name, (reason, _) in failures.items()} == {
+        "mine/train/a.jpg (row 1)": "box not finite",
+        "mine/train/a.jpg#0": "picture empty",  # of the only row that says nothing wrong
+        "mine/train/a.jpg (row 3)": "duplicate id",
+        "mine/train/a.jpg (row 4)": "duplicate id",
+        "mine/train/../a.jpg (row 5)": "path leaves the folder",
+        "mine/train//etc/hostname (row 6)": "path leaves the folder",
+        "mine/train/https://host/a.jpg (row 7)": "path leaves the folder",
+        "mine/train/sub/../../a.jpg (row 8)": "path leaves the folder",
+        "mine/train/ (row 9)": "path missing",
+        "mine/train/a#b.jpg (row 10)": "path not usable",
         "mine/train/a.jpg (row 11)": "person not usable",
-        "mine/train/a.jpg#2": "camera not usable",
-        "mine/train/a.jpg#3": "camera not usable",
-        "mine/train/a.jpg#4": "box not finite",
-        "mine/train/a.jpg#5": "box without area",
-        "mine/train/a.jpg#6": "row not readable",
+        "mine/train/a.jpg (row 12)": "camera not usable",
+        "mine/train/a.jpg (row 13)": "camera not usable",
+        "mine/train/a.jpg (row 14)": "box not finite",
+        "mine/train/a.jpg (row 15)": "box without area",
+        "mine/train/a.jpg (row 16)": "row not readable",
         "mine/train/a.jpg (row 17)": "person not usable",
-        "mine/train/a.jpg#8": "box far too large",
+        "mine/train/a.jpg (row 18)": "box far too large",
     }
-    details = {row["id"]: row["detail"] for row in rows}
-    assert "row 3 has the path and person 0 of row 2" in details["mine/train/a.jpg#0 (row 3)"]
-    assert [row["id"] for row in rows if row["first"]] == ["mine/train/a.jpg#0"]
+    assert failures["mine/train/a.jpg (row 3)"][1].startswith(
+        "boxes.csv: row 3: row 3 has the path and person 0 of row 2"
+    )
 
 
 def test_persons_without_a_number_are_counted_and_the_same_box_twice_is_one(tmp_path: Path) -> None:
@@ -197,32 +197,23 @@ def test_persons_without_a_number_are_counted_and_the_same_box_twice_is_one(tmp_
     (tmp_path / "boxes.csv").write_text(
         "path,x,y,w,h\na.jpg,0,0,9,9\nb.jpg,0,0,9,9\na.jpg,1,0,9,9\na.jpg,0,0,9,9\na.jpg,2,0,9,9\n"
     )
-    rows = plan_units([source(tmp_path)], lambda _: None).to_pylist()
-    assert {row["id"]: row["reason"] for row in rows} == {
-        "mine/train/a.jpg#0": None,
-        "mine/train/b.jpg#0": None,
-        "mine/train/a.jpg#1": None,
-        "mine/train/a.jpg#2": "duplicate id",
-        "mine/train/a.jpg#3": None,
+    assert {(row["path"], row["person"]): row["reason"] for row in rows_of(source(tmp_path))} == {
+        ("a.jpg", 0): None,
+        ("b.jpg", 0): None,
+        ("a.jpg", 1): None,
+        ("a.jpg", 2): "duplicate id",
+        ("a.jpg", 3): None,
     }
 
 
 def test_what_is_left_out_or_ignored_is_said(tmp_path: Path) -> None:
     folder(tmp_path, {"a.jpg": b"", "b.jpg": b"", "c.PNG": b"", "notes.txt": b"", ".hidden.jpg": b""})
     (tmp_path / "boxes.csv").write_text("path,x,y,w,h,score\na.jpg,0,0,9,9,0.5\n")
-    heard = Heard()
-    plan_units([source(tmp_path)], heard.say)
-    assert any("2 of 3 pictures have no row" in line for line in heard.lines)
-    assert any("mean nothing here: score" in line for line in heard.lines)
-
-
-def test_two_folders_with_one_name_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="2 folders were given for mine/train"):
-        plan_units([source(tmp_path), source(tmp_path)], lambda _: None)
-    with pytest.raises(DataError, match="nothing to ingest"):
-        plan_units([], lambda _: None)
+    remarks = remarks_of(source(tmp_path))
+    assert any("2 of 3 pictures have no row" in line for line in remarks)
+    assert any("mean nothing here: score" in line for line in remarks)
     with pytest.raises(DataError, match="no folder of pictures"):
-        plan_units([source(tmp_path / "elsewhere")], lambda _: None)
+        rows_of(source(tmp_path / "elsewhere"))
 
 
 numbers = st.one_of(

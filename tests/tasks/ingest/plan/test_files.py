@@ -169,12 +169,12 @@ def test_what_vanishes_again_and_again_is_told(here: Context) -> None:
     tries: list[int] = []
 
     @shares_plan
-    def stage(_: Context) -> None:
+    def stage(self: object, _: Context) -> None:
         tries.append(1)
         raise VanishedError("the plan is not there")
 
     with pytest.raises(StoreError, match="the plan is not there"):
-        stage(here)
+        stage(None, here)
     assert len(tries) == 3
 
 
@@ -202,7 +202,7 @@ import sys, time
 from pathlib import Path
 from infra.store import Store
 from tasks.engine.context import Context
-from tasks.ingest.annotated import ingest_annotations
+from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.tasks.ingest.test_annotated import CONFIG
 store, data, start = sys.argv[1:]
@@ -211,7 +211,7 @@ context = Context(Store.open(store), config, in_process=True)
 while not Path(start).exists():
     time.sleep(0.01)
 source = AnnotationSource("coco", data, "coco", "train")
-print(ingest_annotations(context, source).key)
+print(IngestAnnotations(source).run(context).key)
 """
 
 

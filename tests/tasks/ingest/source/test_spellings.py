@@ -13,16 +13,15 @@ from infra.tables import read
 from tasks.engine.context import Context
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.formats.coco.reader import CocoReader
+from tasks.ingest.formats.folder.labels import FolderLabels
 from tasks.ingest.people.annotations import AnnotationSource
-from tasks.ingest.people.labels import FolderLabels
-from tasks.ingest.people.units import plan_units
 from tasks.ingest.source.files import open_url
-from tasks.ingest.source.folder import FolderSource, RefusedError, key_of
+from tasks.ingest.source.folder import PicturePlace, RefusedError, key_of
 from tasks.ingest.source.spellings import folded, is_spelled, spellings
 from tests.samples.coco import write_coco
 from tests.samples.humandata import write_humandata
 from tests.samples.truth import TruePerson, true_people
-from tests.tasks.ingest.pictures import Heard, folder, source
+from tests.tasks.ingest.pictures import Heard, folder, remarks_of, rows_of, source
 from tests.tasks.ingest.test_annotated import CONFIG
 
 NFC, NFD = (unicodedata.normalize(form, "Zürich.jpg") for form in ("NFC", "NFD"))
@@ -33,15 +32,13 @@ def people() -> list[TruePerson]:
     return true_people(4)
 
 
-def planned(root: Path, paths: list[str]) -> tuple[dict[str, str | None], list[str]]:
+def planned(root: Path, paths: list[str]) -> tuple[dict[str, str], list[str]]:
     """The key, or the reason and its detail, of each path of a table of boxes; and what was said."""
-    rows = "".join(f'"{path}",{number},0,10,10\n' for number, path in enumerate(paths))
-    (root / "boxes.csv").write_text("path,x,y,w,h\n" + rows)
-    said: list[str] = []
-    units = plan_units([source(root)], said.append).to_pylist()
-    by_box = {row["box"][0]: row["key"] for row in units if row["box"] and not row["reason"]}
-    refused = {row["id"].split("/", 2)[2]: f"{row['reason']}: {row['detail']}" for row in units if row["reason"]}
-    return {**{path: by_box.get(number) for number, path in enumerate(paths)}, **refused}, said
+    lines = "".join(f'"{path}",{number},0,10,10\n' for number, path in enumerate(paths))
+    (root / "boxes.csv").write_text("path,x,y,w,h\n" + lines)
+    rows = rows_of(source(root))
+    keys = [f"{row['reason']}: {row['detail']}" if row["reason"] else row["path"] for row in rows]
+    return dict(zip(paths, keys, strict=True)), remarks_of(source(root))
 
 
 def test_other_spellings_of_a_picture_are_found(tmp_path: Path) -> None:
@@ -87,8 +84,8 @@ def test_no_path_means_another_picture_than_its_own(tmp_path: Path) -> None:
 
 def test_whole_pictures_with_blanks_at_their_ends_are_refused(tmp_path: Path) -> None:
     folder(tmp_path, {"d.jpg ": b"", "d.jpg": b""})
-    rows = {row["id"]: row["reason"] for row in plan_units([source(tmp_path, None)], lambda _: None).to_pylist()}
-    assert rows == {"mine/train/d.jpg ": "path not usable", "mine/train/d.jpg#0": None}
+    rows = {row["path"]: row["reason"] for row in rows_of(source(tmp_path, None))}
+    assert rows == {"d.jpg ": "path not usable", "d.jpg": None}
 
 
 @pytest.mark.parametrize(
@@ -106,13 +103,13 @@ def test_whole_pictures_with_blanks_at_their_ends_are_refused(tmp_path: Path) ->
     ],
 )
 def test_absolute_paths_count_below_the_folder(path: str, key: str | None) -> None:
-    given = FolderSource("/data/set/images/", None, None, "mine", "train")
+    given = PicturePlace("/data/set/images/", "mine", "train")
     if key is None:
         with pytest.raises(RefusedError, match="path leaves the folder"):
             key_of(given, path)
     else:
         assert key_of(given, path) == key
-    remote = FolderSource("s3://bucket/images", None, None, "mine", "train")
+    remote = PicturePlace("s3://bucket/images", "mine", "train")
     assert key_of(remote, "s3://bucket/images/a.jpg") == "a.jpg"
 
 
@@ -120,7 +117,7 @@ def test_absolute_paths_through_a_linked_folder(tmp_path: Path) -> None:
     folder(tmp_path, {"a.jpg": b""})
     (tmp_path / "linked").symlink_to("images")
     for images, path in (("linked", "images"), ("images", "images"), ("linked", "linked")):
-        given = FolderSource(str(tmp_path / images), None, None, "mine", "train")
+        given = PicturePlace(str(tmp_path / images), "mine", "train")
         assert key_of(given, str(tmp_path / path / "a.jpg")) == "a.jpg"
 
 
@@ -211,7 +208,7 @@ def test_labels_are_found_by_another_spelling(tmp_path: Path) -> None:
         for path in ("sub\\a.JPG", "b.JPG", "c.jpg", "c.JPG")
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "labels.parquet")
-    labels = FolderLabels(source(tmp_path, None, "labels.parquet"))
+    labels = FolderLabels(str(tmp_path / "labels.parquet"), frozenset({"sub/a.jpg", "b.jpg", "b.JPG"}))
     assert [labels.row(key, 0) for key in ("sub/a.jpg", "b.JPG", "c.jpg")] == [0, 1, 2]
     # the label of b.JPG is that picture's own
     assert labels.row("b.jpg", 0) is None

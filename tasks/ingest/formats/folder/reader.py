@@ -1,0 +1,163 @@
+"""A folder of pictures (format folder): the rows of its table of boxes, or one for each picture where there is none.
+
+The table is in memory as a whole, so that paths, persons and boxes are compared with each other and with what is there.
+"""
+
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from schemas.digests import digest
+from schemas.errors import DataError
+from tasks.ingest.formats.folder.labels import FolderLabels
+from tasks.ingest.formats.json_rows import in_batches, refused
+from tasks.ingest.people.annotations import AnnotationSource, Survey
+from tasks.ingest.people.boxes import BoxTable, parse_row, person_of, read_boxes
+from tasks.ingest.source.contents import contents_of, table_within
+from tasks.ingest.source.folder import Folder, PicturePlace, RefusedError, key_of, printable
+from tasks.ingest.source.spellings import blanks_refused, spellings
+
+NAME: Final = "folder"
+
+
+class FolderReader:
+    """Reads a folder of pictures, which is the source's `url` (a `tasks.ingest.people.annotations.Reader`).
+
+    Options: `boxes`, a table of boxes (.csv, .parquet, .json; without it the one that lies in the folder, else each
+    whole picture is one person's box), and `labels`, a Parquet table as tasks/synthesize/write describes it.
+    """
+
+    def __init__(self, source: AnnotationSource, work: Path) -> None:
+        self.source, self.work = source, work
+        self.folder = Folder(source.url, source.follow_links)
+        self.contents = contents_of(self.folder)
+        self.pictures = frozenset(self.contents.pictures)
+        self.boxes: str | None = source.options.get("boxes") or table_within(self.folder)
+        self.table: BoxTable | None = None if self.boxes is None else read_boxes(self.boxes)
+        labels = source.options.get("labels")
+        self.labels = None if labels is None else FolderLabels(labels, self.pictures)
+        if self.table is None and not self.pictures:
+            here = f"There is no picture in {source.url} (nothing that ends in .jpg, .png, ...)."
+            raise DataError(" ".join([here, *self.contents.in_words()]))
+
+    def survey(self) -> Survey:
+        """Pictures and tables. Opens no picture."""
+        rows = len(self.pictures if self.table is None else self.table.rows)
+        facts = {} if self.labels is None else {"labels": f"{len(self.labels.rows):,} bodies (SMPL)"}
+        files = [url for url in (self.boxes, self.source.options.get("labels")) if url is not None]
+        others = sorted((each.name, each.reason) for each in self.contents.left_out)
+        return Survey(NAME, files, rows, self.source.url, facts, list(self._remarks()), others=digest(others))
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Rows of the table, or of the pictures and of what is left out of them (`LEFT_OUT`)."""
+        return in_batches(self._of_pictures() if self.table is None else self._of_table(self.table))
+
+    def _remarks(self) -> Iterator[str]:
+        yield from self.contents.in_words()
+        if self.table is None:
+            yield (
+                f"NO BOXES were given, so each of the {len(self.pictures)} pictures as a whole counts as the box of "
+                "one person. Results are better with a table of boxes: path,x,y,w,h in pixels, one row for each person."
+            )
+            return
+        if "boxes" not in self.source.options:
+            yield f"THE BOXES of {self.boxes} are taken, because that lies among the pictures."
+        if self.table.ignored:
+            yield f"columns of {self.boxes} that mean nothing here: {', '.join(self.table.ignored)}."
+        if self._paths.respelled is not None:
+            yield self._paths.respelled
+        without = len(self.pictures - {key for key in self._paths.keys if isinstance(key, str)})
+        if without:
+            yield f"{without} of {len(self.pictures)} pictures have no row in {self.boxes} and are left out."
+
+    @cached_property
+    def _paths(self) -> "_Paths":
+        """What the paths of the table mean."""
+        assert self.table is not None
+        keys: list[str | RefusedError] = []
+        for path in (row.get("path") for row in self.table.rows):
+            try:
+                key = self._key_of(path)
+                if path != key and path in self.pictures:
+                    raise blanks_refused(str(path))
+                keys.append(key)
+            except RefusedError as refusal:
+                keys.append(refusal)
+        missing = (key for key in keys if isinstance(key, str) and key not in self.pictures)
+        alike = spellings(missing, self.contents.pictures)
+        return _Paths([alike.of(key) if isinstance(key, str) else key for key in keys], alike.in_words())
+
+    def _of_pictures(self) -> Iterator[dict[str, Any]]:
+        for number, name in enumerate(self.contents.pictures, start=1):
+            row = _row(number, "", name, 0)
+            try:
+                if name != name.strip():
+                    raise blanks_refused(name)
+                row |= self._label(self._key_of(name), 0)
+            except RefusedError as refusal:
+                row |= refused(refusal)
+            yield row
+        for number, each in enumerate(self.contents.left_out, start=len(self.pictures) + 1):
+            yield {**_row(number, "", each.name, None), "reason": each.reason, "detail": each.detail}
+
+    def _of_table(self, table: BoxTable) -> Iterator[dict[str, Any]]:
+        """The rows in order. Persons without a number are counted within their picture, good or bad."""
+        name = posixpath.basename(str(self.boxes))
+        numbered = "person" in table.columns
+        counted: defaultdict[str, int] = defaultdict(int)
+        first: dict[tuple[str, object], int] = {}
+        for line, (values, key) in enumerate(zip(table.rows, self._paths.keys, strict=True), start=1):
+            row = _row(line, f"{name}: row {line}", key if isinstance(key, str) else values.get("path"), None)
+            try:
+                if isinstance(key, RefusedError):
+                    raise key
+                if numbered:
+                    row["person"] = person_of(values)
+                else:
+                    row["person"] = counted[key]
+                    counted[key] += 1
+                parsed = parse_row(values)
+                # where persons have no number, only the same person has the very same box
+                earlier = first.setdefault((key, row["person"] if numbered else parsed.box), line)
+                if earlier != line:
+                    what = f"person {row['person']}" if numbered else "box"
+                    raise RefusedError(
+                        "duplicate id", f"row {line} has the path and {what} of row {earlier}, which stands"
+                    )
+                row |= {"box": list(parsed.box), "fx": parsed.focal_px, "cx": parsed.cx, "cy": parsed.cy}
+                row |= self._label(key, row["person"])
+            except RefusedError as refusal:
+                row |= refused(refusal)
+            yield row
+
+    def _key_of(self, path: object) -> str:
+        return key_of(PicturePlace(self.source.url, self.source.dataset, self.source.split), path)
+
+    def _label(self, key: str, person: int) -> Mapping[str, Any]:
+        return {} if self.labels is None else self.labels.annotation(key, person)
+
+
+@dataclass(frozen=True)
+class _Paths:
+    """For each row of a table the picture that its path means, or why it can mean none."""
+
+    keys: Sequence[str | RefusedError]
+    respelled: str | None
+    """What to say of paths that were taken for another spelling."""
+
+
+def _row(number: int, origin: str, path: object, person: int | None) -> dict[str, Any]:
+    return {
+        "row": number,
+        "counts_as": number,
+        "origin": origin,
+        "path": None if path is None else printable(str(path)),
+        "person": person,
+        "crop_rule": "box",
+    }

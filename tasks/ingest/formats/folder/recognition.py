@@ -1,0 +1,87 @@
+"""What tells a folder of pictures: the pictures; and what tells the tables that go with one: their columns."""
+
+import posixpath
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from typing import Final
+
+from tasks.ingest.formats.folder.labels import NEEDED
+from tasks.ingest.formats.folder.reader import NAME
+from tasks.ingest.formats.look import ROWS, Candidate, FolderLook, Look, TableLook, count_pictures, names_in
+from tasks.ingest.people.boxes import REQUIRED, read_boxes
+from tasks.ingest.source.contents import contents_of, table_within
+from tasks.ingest.source.folder import Folder, PicturePlace
+from tasks.ingest.source.spellings import keys_in
+
+_LABELS: Final = frozenset(NEEDED[:4])
+_TABLES: Final = (".csv", ".parquet", ".json", ".csv.gz", ".json.gz")
+
+
+def recognise(look: Look) -> Iterator[Candidate]:
+    """A table of boxes is no source by itself: it goes with its pictures."""
+    if isinstance(look, TableLook):
+        yield from _table(look)
+    elif isinstance(look, FolderLook):
+        yield from _folder(look)
+
+
+def _table(look: TableLook) -> Iterator[Candidate]:
+    what = f"{look.url} is {look.what}"
+    if look.meant >= {*REQUIRED}:
+        pictures = look.looker.images or _with_pictures(look)
+        if pictures:
+            yield Candidate(NAME, pictures, f"{look.what} of boxes by path: {look.url}", options={"boxes": look.url})
+        else:
+            look.say(f"{what} of boxes by path: say with --images where the pictures are.")
+    elif _is_labels(look):
+        look.say(f"{what} of labels: name the folder of pictures, and this with --labels.")
+
+
+def _folder(look: FolderLook) -> Iterator[Candidate]:
+    found = [each for each in look.within if each.format == NAME]
+    if not look.within and not look.candidates and look.fs.isdir(posixpath.join(look.path, "images")):
+        table = table_within(Folder(f"{look.url}/images"))
+        found = look.looker.at(table) if table is not None else []
+    labels = [table.url for table in look.tables() if _is_labels(table)]
+    count, more = count_pictures(look.url, look.looker.follow_links)
+    if count and not found:
+        counted = f"a folder with {'at least ' if more else ''}{count} pictures"
+        found = [Candidate(NAME, look.url, counted, options=_beside(look))]
+    if len(labels) == 1:
+        found = [replace(each, options={**each.options, "labels": labels[0]}) for each in found]
+    yield from found
+    if not count:
+        told = contents_of(Folder(look.url, look.looker.follow_links)).in_words()
+        look.doubt(" ".join([f"{look.url} is a folder without pictures, videos and annotations.", *told]))
+
+
+def _beside(look: FolderLook) -> Mapping[str, str]:
+    """A table of boxes that is beside the folder of pictures."""
+    parent = look.path.rstrip("/").rpartition("/")[0]
+    for name in sorted(names_in(look.fs, parent)) if parent else ():
+        if "box" in name.lower() and name.lower().endswith(_TABLES):
+            table = posixpath.join(look.folder, name)
+            if any(each.options.get("boxes") == table for each in look.looker.apart(look.url).at(table)):
+                return {"boxes": table}
+    return {}
+
+
+def _with_pictures(look: TableLook) -> str | None:
+    """The folder that the paths of a table of boxes start from, as far as its place tells."""
+    links = look.looker.follow_links
+    around = (posixpath.join(look.folder, "images"), look.folder)
+    places = [place for place in around if count_pictures(place, links)[0]]
+    if len(places) > 1:
+        paths = (row.get("path") for row in islice(read_boxes(look.url).rows, ROWS))
+        named = [path for path in paths if isinstance(path, str)]
+        for place in places:
+            opened = Folder(place, links)
+            keys = keys_in(opened, PicturePlace(place, "any", "any"), named).values()
+            if any(opened.fs.exists(opened.path(key)) for key in keys if isinstance(key, str)):
+                return place
+    return places[0] if places else None
+
+
+def _is_labels(look: TableLook) -> bool:
+    return set(look.columns) >= _LABELS

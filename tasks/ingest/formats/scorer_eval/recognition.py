@@ -1,0 +1,14 @@
+"""What tells the scorer's test cache: entries of no other format, with hypotheses by their shapes."""
+
+from collections.abc import Iterator
+
+from tasks.ingest.formats.look import Candidate, Look, NpzLook
+from tasks.ingest.formats.scorer_eval.reader import NAME, ScorerCacheReader
+from tasks.ingest.people.annotations import AnnotationSource
+
+
+def recognise(look: Look) -> Iterator[Candidate]:
+    if isinstance(look, NpzLook) and not look.settled and look.entries is not None:
+        # the reader tells hypotheses by shapes, and raises DataError where it finds none
+        ScorerCacheReader(AnnotationSource(NAME, look.url, "any", "any"), look.looker.work / "scorer")
+        yield look.candidate(NAME, f"a list cache of {look.entries.count} entries with hypotheses")
