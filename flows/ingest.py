@@ -5,7 +5,16 @@ from typing import Annotated
 from prefect import flow
 
 from flows.run.ingest_request import request
-from flows.run.parameters import Count, OptionalChanges, OptionalText, OptionalWords, ProfileName, one_of
+from flows.run.parameters import (
+    Count,
+    OptionalChanges,
+    OptionalText,
+    OptionalWords,
+    ProfileName,
+    in_words,
+    one_of,
+    saying,
+)
 from flows.run.session import session
 from infra.standing import newest_ingest
 from tasks.ingest.annotated import IngestAnnotations
@@ -15,6 +24,7 @@ from tasks.ingest.pairs.stage import IngestPairs
 
 
 @flow(name="ingest", flow_run_name="ingest {dataset}/{split} from {format}", persist_result=False)
+@saying(formats=in_words(FORMATS))
 def ingest(
     format: Annotated[str, one_of(FORMATS)],
     source: str,
@@ -37,7 +47,7 @@ def ingest(
     Done again, only what is new or changed is ingested. Rows that can't be used end in failures, each with its reason.
 
     Args:
-        format: humandata, scorehypo, osx-h36m, coco, folder, video, dpo-json, multihypo-npz or scorer-eval
+        format: {formats}
         source: path or URL of the file, or of the folder that the format is
         dataset: name that the data set gets; for dpo-json, the one that the pairs' people were ingested as
         split: train, validation, test, ...; for dpo-json as dataset

@@ -6,7 +6,6 @@ import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from infra.deep import Finding, Level
 from schemas.config.stages import IngestConfig
 from schemas.errors import EngineError
 from tasks.ingest.formats.format import Format
-from tasks.ingest.formats.osx_h36m.reader import SUBJECTS
-from tasks.ingest.formats.recognition import Candidate, recognise
+from tasks.ingest.formats.look import Candidate
+from tasks.ingest.formats.recognition import recognise
 from tasks.ingest.formats.registry import FORMATS, format_named, reader_of
 from tasks.ingest.image.reading import check_size, read_picture
 from tasks.ingest.people.annotations import AnnotationSource, Reader
@@ -30,8 +29,6 @@ _SHOWN = 3
 _PICTURES_LOOKED_FOR = 20
 _FLAGS = ("boxes", "labels")
 """Options that have a flag of their own."""
-_USUAL = {"osx-h36m": "human36m", "coco": "coco"}
-"""Names of data sets by format; those of other formats are told by the URL."""
 _SPLITS = {"train": "train", "training": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
@@ -91,7 +88,7 @@ def _read(
             dataset,
             split,
             chosen.images,
-            options=_needed(chosen.options, known.name, split),
+            options=chosen.options,
             follow_links=follow_links,
         )
         reader = reader_of(source, Path(work))
@@ -109,7 +106,7 @@ def _read(
             yield Finding(name, "good", printable(text))
         for remark in survey.remarks:
             yield Finding("remark", "note", printable(remark))
-        if known.name == "video":
+        if known.makes_pictures:
             yield Finding("rows", "note", "not looked at one by one: that would decode the frames")
         else:
             rows = _first(reader)
@@ -123,7 +120,7 @@ def _read(
                 yield Finding("pictures", "problem", "where they are isn't known: say it with --images")
     if known.brings == "pairs":
         yield Finding("next", "note", "ingest their people first, and name the data set and split of these here")
-    yield _next(replace(chosen, options=source.options), dataset, split, follow_links, body)
+    yield _next(chosen, dataset, split, follow_links, body)
 
 
 def _first(reader: Reader) -> list[dict[str, Any]]:
@@ -228,12 +225,6 @@ def _next(chosen: Candidate, dataset: str, split: str, follow_links: str | None,
     return Finding("next", "good", shlex.join(words))
 
 
-def _needed(options: Mapping[str, str], name: str, split: str) -> dict[str, str]:
-    """The options without those that say what is the case anyway."""
-    usual = ",".join(map(str, SUBJECTS.get(split, ())))
-    return {key: value for key, value in options.items() if (name, key, value) != ("osx-h36m", "subjects", usual)}
-
-
 _NAMES_OF = {"Human3.6M": "human36m", "GTA-Human II": "gta-human2"}
 """Data sets whose usual names have other letters."""
 
@@ -242,11 +233,8 @@ def _names(chosen: Candidate) -> tuple[str, str]:
     """A data set and a split, as far as the URL tells."""
     parts = chosen.url.rstrip("/").split("/")[-2:]
     words = [word for part in reversed(parts) for word in re.split(r"[^a-z]+", part.lower())]
-    split = next((_SPLITS[word] for word in words if word in _SPLITS), "train")
-    subjects = {int(number) for number in chosen.options.get("subjects", "").split(",") if number}
-    if subjects:
-        split = next((name for name, usual in SUBJECTS.items() if subjects <= set(usual)), split)
-    return _USUAL.get(chosen.format) or _name(posixpath.splitext(parts[-1])[0]), split
+    split = chosen.split or next((_SPLITS[word] for word in words if word in _SPLITS), "train")
+    return format_named(chosen.format).dataset or _name(posixpath.splitext(parts[-1])[0]), split
 
 
 def _name(text: str) -> str:

@@ -12,9 +12,6 @@ from tasks.ingest.formats.format import Format
 from tasks.ingest.formats.registry import checked_options, format_named
 from tasks.ingest.people.annotations import AnnotationSource
 
-_PLACES = {"boxes": "table of boxes", "labels": "table of labels", "pictures": "folder of pictures"}
-"""Options that are paths or URLs, and what they are."""
-
 
 @dataclass(frozen=True)
 class Request:
@@ -52,10 +49,12 @@ def request(
         raise ConfigError(f"--every counts rows of files and frames of videos; the format {known.name} has neither.")
     if allow_leakage and known.brings == "pairs":
         raise ConfigError(f"--allow-leakage belongs to pictures; the format {known.name} is {known.title}.")
-    for given, word in ((body is not None, "--body"), (replace, "--replace")):
-        if given and known.brings not in ("people", "pictures"):
-            raise ConfigError(f"{word} belongs to annotations and pictures of people; {known.name} is {known.title}.")
-    if follow_links is not None and (known.brings == "pairs" or known.name == "video"):
+    labelled = known.brings == "people" or "labels" in (options or {})
+    if body is not None and not labelled:
+        raise ConfigError(f"--body belongs to annotations of people; the format {known.name} is {known.title}.")
+    if replace and known.brings not in ("people", "pictures"):
+        raise ConfigError(f"--replace belongs to people; the format {known.name} is {known.title}.")
+    if follow_links is not None and (known.brings == "pairs" or known.makes_pictures):
         raise ConfigError(f"--follow-links belongs to folders of pictures; the format {known.name} is {known.title}.")
     if follow_links is not None and "://" in follow_links:
         raise ConfigError(f"--follow-links {follow_links}: give a folder of this machine; behind URLs are no links.")
@@ -63,14 +62,14 @@ def request(
         raise ConfigError(f"--every {every}: give a whole number from 1 on.")
     if images is not None and known.brings == "pictures":
         raise ConfigError(f"The format {known.name} has the pictures as its --source: leave --images out.")
-    if known.name != "video":  # whose frames are written there
+    if not known.makes_pictures:
         check_there("folder of pictures", images)
     if body not in BUILT_IN:
         check_there("folder of body files", body)
         body = place(body) if body is not None else None
     check_there("folder that links may lead to", follow_links)
     chosen = dict(checked_options(known, options or {}))
-    for name, what in _PLACES.items():
+    for name, what in known.places.items():
         if name in chosen:
             check_there(what, chosen[name])
             chosen[name] = place(chosen[name])

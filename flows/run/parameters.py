@@ -4,17 +4,35 @@ Descriptions stand in the flows' docstrings, from where Prefect takes them. A ch
 check it themselves, and say in their own words what is wrong with it.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from schemas.profiles import PROFILES
 
+_Flow = TypeVar("_Flow", bound=Callable[..., Any])
+
 
 def one_of(names: Iterable[str]) -> WithJsonSchema:
     """An annotation of text that is one of these names: a list to choose from."""
     return WithJsonSchema({"type": "string", "enum": list(names)})
+
+
+def in_words(names: Iterable[str]) -> str:
+    """Names as a choice: "a, b or c"."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}"
+
+
+def saying(**words: str) -> Callable[[_Flow], _Flow]:
+    """A decorator that puts `words` into a docstring, in the place of their names in braces."""
+
+    def decorate(function: _Flow) -> _Flow:
+        function.__doc__ = (function.__doc__ or "").format(**words)
+        return function
+
+    return decorate
 
 
 ProfileName: TypeAlias = Annotated[str, one_of(PROFILES)]

@@ -41,8 +41,6 @@ from tasks.ingest.plan.files import forget_plan, plan_folder, shares_plan
 from tasks.ingest.source.files import content_digest
 from tasks.ingest.source.folder import LEFT_OUT, Folder, printable
 
-_VIDEO = "video"
-
 
 @dataclass(frozen=True)
 class IngestAnnotations(Stage):
@@ -134,7 +132,8 @@ class IngestAnnotations(Stage):
         """A look at the source, whose reader is of use as long as it is open. On ingests that are `torn`, nothing
         builds."""
         store, config = context.store, context.config
-        source = _with_frames(store, self.source)
+        known = format_named(self.source.format)
+        source = _with_pictures(store, self.source) if known.makes_pictures else self.source
         elsewhere = None if self.allow_leakage else pictures_elsewhere(store, source.dataset, source.split)
         with tempfile.TemporaryDirectory(prefix="adhmr-ingest-") as work:
             reader = self.open_reader(source, Path(work))
@@ -142,7 +141,6 @@ class IngestAnnotations(Stage):
             if self.bodies is None and survey.bodies:
                 raise ConfigError(bodies_missing(source.url, survey.bodies))
             pictures = partial(picture_states, Folder(survey.images, source.follow_links), store)
-            known = format_named(source.format)
             settings = {
                 "ingest": config.ingest,
                 "source": _described(source, known),
@@ -151,7 +149,7 @@ class IngestAnnotations(Stage):
             }
             content = {
                 "url": source.url,
-                "source": content_digest(survey.files, None if source.format == _VIDEO else pictures()),
+                "source": content_digest(survey.files, None if known.makes_pictures else pictures()),
                 "elsewhere": elsewhere_digest(elsewhere),
                 **({} if survey.others is None else {"others": survey.others}),
             }
@@ -193,10 +191,8 @@ def bodies_missing(url: str, kinds: Sequence[str]) -> str:
     )
 
 
-def _with_frames(store: Store, source: AnnotationSource) -> AnnotationSource:
-    """A video's frames become pictures that must last: in the store, unless a folder for them is given."""
-    if source.format != _VIDEO:
-        return source
+def _with_pictures(store: Store, source: AnnotationSource) -> AnnotationSource:
+    """Frames become pictures that must last: in the store, unless the source has a folder for them."""
     folder = source.images
     if folder is None:
         if not store.is_local:

@@ -1,10 +1,11 @@
 """What a format is: its name, what it brings, its options and its reader. Each has a folder beside this module."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from tasks.ingest.formats.look import Candidate, Look
 from tasks.ingest.people.annotations import AnnotationSource, Reader
 
 Brings: TypeAlias = Literal["pictures", "people", "pairs", "hypotheses"]
@@ -14,19 +15,27 @@ the people whom they are of."""
 
 @dataclass(frozen=True)
 class Format:
-    """A format. `title` is its line in lists and in the documentation.
+    """A format. `title` says in a few words what it is, `documentation` in docs/data.md, where that is more.
 
-    `options` are the format's own, name to what it says; those among `whole` are whole numbers, those among
-    `by_content` files that are told by what they hold, wherever they are.
+    `recognise` gives the ways to read what somebody looks at. `options` are the format's own, name to what it says;
+    those among `whole` are whole numbers, those among `places` paths or URLs (and what is there), and of those among
+    `by_content` what they hold counts, wherever they are.
     """
 
     name: str
     title: str
     brings: Brings
     reader: Callable[[AnnotationSource, Path], Reader]
+    recognise: Callable[[Look], Iterable[Candidate]]
     options: Mapping[str, str] = field(default_factory=dict)
     whole: tuple[str, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
     by_content: tuple[str, ...] = ()
+    documentation: str = ""
+    dataset: str | None = None
+    """The usual name of the data set, where the format is of one."""
+    makes_pictures: bool = False
+    """Its pictures are made of the source, in the folder --images, and not found there."""
     rank: int = 0
     """Among all. Where several could read a file, the more particular comes first."""
     version: int = 2

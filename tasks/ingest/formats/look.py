@@ -19,6 +19,7 @@ from tasks.ingest.source.npz_columns import Npz
 
 ROWS: Final = 20
 """Rows of a file that are looked at."""
+_FILES: Final = 12
 _PICTURES: Final = 2000
 
 
@@ -179,19 +180,16 @@ class FolderLook(Look):
     @cached_property
     def within(self) -> list[Candidate]:
         """The candidates in the first of these files."""
-        found = [each for url in self.annotations[:MOST_FILES] for each in self.looker.at(url)]
+        found = [each for url in self.annotations[:_FILES] for each in self.looker.at(url)]
         count = len(self.annotations)
-        if count > MOST_FILES:
-            self.say(f"{self.url} has {count} files of annotations; {MOST_FILES} were looked at.")
+        if count > _FILES:
+            self.say(f"{self.url} has {count} files of annotations; {_FILES} were looked at.")
         return found
 
     def tables(self) -> Iterator[TableLook]:
         """Those of the files that are tables, as far as they were looked at."""
-        looks = map(self.looker.opened, self.annotations[:MOST_FILES])
+        looks = map(self.looker.opened, self.annotations[:_FILES])
         return (look for look in looks if isinstance(look, TableLook))
-
-
-MOST_FILES: Final = 12
 
 
 def names_in(fs: Any, path: str) -> frozenset[str]:

@@ -150,7 +150,7 @@ def test_an_ingest_that_a_gate_ends_says_everything_and_the_reason_last(tmp_path
     for row in read(store, "failures").to_pylist():
         assert f"{row['reason']}, such as {row['id']}" in said
     assert f"stage ingest {record.stage_key}" in said
-    assert answer.stderr.strip().splitlines()[-1].startswith("adhmr: Stage ingest: 3 of 4 units failed")
+    assert answer.stderr.strip().splitlines()[-1].startswith("adhmr: Stage ingest: 3 of 4 rows failed")
     assert store.exists("views.sql")
 
 
@@ -167,7 +167,7 @@ def test_nothing_follows_the_reason_when_the_process_ends(tmp_path: Path) -> Non
         check=False,
     )
     assert ended.returncode == 2, ended.stderr
-    assert ended.stderr.splitlines()[-1].startswith("adhmr: Stage ingest: 1 of 1 units failed")
+    assert ended.stderr.splitlines()[-1].startswith("adhmr: Stage ingest: 1 of 1 rows failed")
     assert "leaked" not in ended.stderr + ended.stdout
 
 
@@ -278,6 +278,8 @@ def test_hypotheses(write: Any, form: str, people: list[TruePerson], tmp_path: P
         ("--format folder --source . --boxes b.csv", "There is no table of boxes at b.csv"),
         ("--format folder --source . --every 2", "--every counts rows"),
         ("--format folder --source . --body .", "--body belongs to annotations"),
+        ("--format dpo-json --source . --body .", "--body belongs to annotations"),
+        ("--format dpo-json --source . --replace", "--replace belongs to people"),
         ("--format dpo-json --source . --allow-leakage", "--allow-leakage belongs to pictures"),
         ("--format folder --source . --images .", "leave --images out"),
         ("--format coco --source . --option zero_betas=1", "The format coco has no option 'zero_betas'"),

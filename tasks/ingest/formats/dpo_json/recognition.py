@@ -1,11 +1,9 @@
 """What tells the json of preference pairs: winner and loser in each row."""
 
 from collections.abc import Iterator
-from typing import Final
 
+from tasks.ingest.formats.dpo_json.reader import NAME
 from tasks.ingest.formats.look import Candidate, JsonLook, Look
-
-NAME: Final = "dpo-json"
 
 
 def recognise(look: Look) -> Iterator[Candidate]:

@@ -1,6 +1,7 @@
 """A folder of pictures, with tables of boxes and bodies or without."""
 
 from tasks.ingest.formats.folder.reader import NAME, FolderReader
+from tasks.ingest.formats.folder.recognition import recognise
 from tasks.ingest.formats.format import Format
 
 FORMAT = Format(
@@ -8,10 +9,12 @@ FORMAT = Format(
     "a folder of pictures, with a table of boxes or without",
     "pictures",
     FolderReader,
+    recognise,
     {
         "boxes": "table of the people: path, x, y, w, h (CSV, Parquet, JSON)",
         "labels": "Parquet table of their bodies",
     },
+    places={"boxes": "table of boxes", "labels": "table of labels"},
     by_content=("boxes", "labels"),
     rank=4,
     version=3,  # since a folder is done again as other formats are: what is new or changed

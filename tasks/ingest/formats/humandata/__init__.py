@@ -2,12 +2,14 @@
 
 from tasks.ingest.formats.format import Format
 from tasks.ingest.formats.humandata.reader import HumanData
+from tasks.ingest.formats.humandata.recognition import NAME, recognise
 
 FORMAT = Format(
-    "humandata",
+    NAME,
     "HumanData .npz: HI4D, BEDLAM, RenBody, GTA-Human II, SPEC, InstaVariety, CHI3D, or your own",
     "people",
     HumanData,
+    recognise,
     {
         "variant": "the data set that the file is of; by default told by its name",
         "zero_betas": "true: betas of SMPL and SMPL-H are zero, as the published loaders read them",
@@ -17,5 +19,7 @@ FORMAT = Format(
         "label_kind": "gt or pseudo",
         "keypoints3d": "camera, root or unused: how 3D key-points beside a body are compared with it",
     },
+    documentation="HumanData `.npz` (mmhuman3d), key-points compressed or not, SMPL, SMPL-H or SMPL-X: HI4D, BEDLAM, "
+    "RenBody, GTA-Human II, SPEC, InstaVariety, CHI3D, or your own",
     rank=0,
 )
