@@ -14,7 +14,7 @@ RECIPES = recipes()
 PLACES = {
     "An objective": 2,
     "A pair strategy": 2,
-    "A format": 2,
+    "A format": 1,
     "A column": 2,
     "A stage": 3,
     "A gate": 2,

@@ -1,0 +1,1 @@
+"""The commands, a function each; `flows.cli.main` has the table of them."""
