@@ -26,9 +26,6 @@ from schemas.errors import DataError
 
 DATA = Path(__file__).parent / "data"
 BUILT_IN = {"tiny": DATA / "body_tiny.npz", "full": DATA / "body_full.npz"}
-REGIONS = ("skin", "top", "trousers", "shoes", "hair")
-"""What the values of `Body.regions` mean; a mesh that comes without regions is skin all over."""
-
 SMPL_VERTICES, SMPL_LEAF_VERTICES = 6890, (411, 2445, 5905, 3216, 6617)
 _POSE_FEATURES = 9 * (skeleton.SMPL_JOINTS - 1)
 _Arrays = dict[str, NDArray[np.generic]]
@@ -51,7 +48,7 @@ class Body(nn.Module):
     """
 
     faces: Tensor  # (F, 3) int64
-    regions: Tensor  # (V,) uint8, see REGIONS
+    regions: Tensor  # (V,) uint8: 0 skin (a mesh without regions has it all over), 1 top, 2 trousers, 3 shoes, 4 hair
     leaf_vertices: Tensor  # (5,) int64
     v_template: Tensor  # (V, 3)
     shapedirs: Tensor  # (10, V * 3)

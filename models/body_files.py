@@ -88,21 +88,6 @@ def read_array(path: Path) -> NDArray[Any]:
     return array
 
 
-def read_smplx_parts(folder: Path) -> dict[str, NDArray[np.int64]]:
-    """Which vertices of SMPL-X are the left_hand, the right_hand and the face, from a published folder.
-
-    From MANO_SMPLX_vertex_ids.pkl and SMPL-X__FLAME_vertex_ids.npy. Raises DataError.
-    """
-    path = find_companion(folder, "MANO_SMPLX_vertex_ids.pkl")
-    hands = read_arrays_file(path)
-    missing = [key for key in ("left_hand", "right_hand") if key not in hands]
-    if missing:
-        raise DataError(f"{path} lacks {missing[0]!r}: get the file again from SMPL-X's project page.")
-    face = read_array(find_companion(folder, "SMPL-X__FLAME_vertex_ids.npy"))
-    parts = {"left_hand": hands["left_hand"], "right_hand": hands["right_hand"], "face": face}
-    return {name: np.asarray(value, np.int64).ravel() for name, value in parts.items()}
-
-
 def _is_numbers(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
 

@@ -68,13 +68,6 @@ def apply_affine(affine: Tensor, pixels: Tensor) -> Tensor:
     return pixels @ affine[..., :2].mT + affine[..., None, :, 2]
 
 
-def invert_affine(affine: Tensor) -> Tensor:
-    """The map back (..., 2, 3) of a map made by `crop_affine`."""
-    scale = 1 / affine[..., 0, 0, None, None]
-    identity = torch.eye(2, dtype=affine.dtype, device=affine.device)
-    return torch.cat([scale * identity, -scale * affine[..., 2:]], -1)
-
-
 def project(points: Tensor, intrinsics: Tensor) -> Tensor:
     """Pinhole pixels (..., N, 2) of camera points (..., N, 3) in metres by intrinsics (..., 4).
 
@@ -139,12 +132,6 @@ def _rays(uvd: Tensor, crop_intrinsics: Tensor, size: int) -> Tensor:
     return (pixels - crop_intrinsics[..., None, 2:]) / crop_intrinsics[..., None, :2]
 
 
-def mirror_intrinsics(crop_intrinsics: Tensor, size: int) -> Tensor:
-    """The camera (..., 4) of the crop flipped left to right."""
-    fx, fy, cx, cy = crop_intrinsics.unbind(-1)
-    return torch.stack([fx, fy, size - cx, cy], -1)
-
-
 def mirror_joints(joints: Tensor) -> Tensor:
     """Joints of the mirrored person (..., 29, 3): camera metres with the camera's axis as mirror, or uvd alike."""
     flip = torch.tensor([-1.0, 1.0, 1.0], dtype=joints.dtype, device=joints.device)
@@ -155,10 +142,3 @@ def mirror_twist(twist: Tensor) -> Tensor:
     """Twists (..., 23, 2) of the mirrored person: sides swapped, angles the other way round."""
     flip = torch.tensor([1.0, -1.0], dtype=twist.dtype, device=twist.device)
     return twist[..., list(skeleton.MIRROR_TWISTS), :] * flip
-
-
-def mirror_rotations(rotations: Tensor) -> Tensor:
-    """Rotations (..., 24, 3, 3) of the mirrored person; her betas are the same on the bodies of this project."""
-    flip = torch.tensor([-1.0, 1.0, 1.0], dtype=rotations.dtype, device=rotations.device)
-    swapped = rotations[..., list(skeleton.MIRROR_JOINTS[: skeleton.SMPL_JOINTS]), :, :]
-    return flip[:, None] * swapped * flip

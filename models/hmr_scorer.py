@@ -194,9 +194,3 @@ class HMRScorer(nn.Module):
             context,
         )
         return raw.view(batch, count)
-
-
-def best_first(raw: Tensor, *parts: Tensor) -> list[Tensor]:
-    """`parts` (B, M, ...) of hypotheses with raw scores (B, M), each image's hypotheses from the best to the worst."""
-    order = raw.argsort(dim=1, descending=True, stable=True)
-    return [part[torch.arange(len(order), device=order.device)[:, None], order] for part in parts]

@@ -109,17 +109,6 @@ def twist_from_rotations(rotations: Tensor, rest_joints: Tensor) -> Tensor:
     return _cosine_and_sine(torch.stack([cosine, sine], -1))
 
 
-def swing_and_twist(rotations: Tensor, rest_joints: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotations (B, 24, 3, 3) as swing (B, 24, 3, 3) after twist (B, 23, 3, 3) about the rest bones (B, 29, 3).
-
-    The root has no twist: its swing is its rotation.
-    """
-    joint = list(range(1, skeleton.SMPL_JOINTS))
-    bone = rest_joints[:, [skeleton.TWIST_CHILD[j] for j in joint]] - rest_joints[:, joint]
-    twist = _turn_about(_unit(bone, _up(bone)), twist_from_rotations(rotations, rest_joints))
-    return torch.cat([rotations[:, :1], rotations[:, 1:] @ twist.mT], 1), twist
-
-
 def _adapted(bones: Tensor, reach: Tensor, rest: Tensor) -> Tensor:
     """Where bones should point: `reach`, from the solved joint to the child as seen, unless too far off `bones`.
 

@@ -47,6 +47,7 @@ def edm_weight(sigma: Tensor, sigma_data: float) -> Tensor:
     return 1.0 / sigma_data**2 + 1.0 / sigma.square()
 
 
+# Waits for step 9 of the plan: `paper` trains its base policy by this loss, as published.
 class SmplLoss(NamedTuple):
     """The published loss on labelled crops: four numbers, each with its weight already on it."""
 
@@ -178,6 +179,7 @@ PREFERENCES: Final[Mapping[str, Objective]] = {
 """By their names in the configuration (`align.objective`)."""
 
 
+# Waits for step 9 of the plan: a row of PREFERENCES that learns without pairs.
 def kto(policy: DenoisingError, reference: DenoisingError, desirable: Tensor, beta: float) -> Tensor:
     """KTO as published: single hypotheses that are desirable or not, no pairs.
 
@@ -222,6 +224,7 @@ def error_to_score(errors: Tensor, best_mm: float, worst_mm: float) -> Tensor:
     return ((worst_mm - errors) / (worst_mm - best_mm)).clamp(0.0, 1.0)
 
 
+# Waits for step 9 of the plan: HMR-Scorer is trained by these four errors, as published.
 BEST_MM = 10.0
 """Error in mm from which on a hypothesis could not be better."""
 WORST_MM: Mapping[str, float] = {"mpvpe": 300.0, "pa_mpvpe": 150.0, "mpjpe": 300.0, "pa_mpjpe": 150.0}

@@ -6,7 +6,6 @@ more. All names begin with `published_`, so that nobody takes one for the other.
 """
 
 import math
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -92,53 +91,25 @@ def published_candidates(uvd: Tensor, twists: Tensor, scores: Tensor | None = No
     )
 
 
-class PublishedAggregates(NamedTuple):
-    """The four columns of the published tables, each the mean over instances."""
+class PublishedColumns(NamedTuple):
+    """The four columns of the published tables, (B,) each; there stand the means over instances."""
 
-    published_min: float
+    published_min: Tensor
     """Least error of all candidates, the two averages included."""
-    published_select: float
+    published_select: Tensor
     """Error of the preferred candidate, which is always the average of the five best; nan without scores."""
-    published_zero_noise: float
-    published_hypotheses_mean: float
+    published_zero_noise: Tensor
+    published_hypotheses_mean: Tensor
     """Error of the last candidate: the average of all; without scores simply the last hypothesis."""
 
 
-def published_columns(errors: Tensor, scores: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The columns of `PublishedAggregates` for each instance, (B,) each and in that order.
-
-    From the errors (B, C) of `published_candidates`' output, and its scores (B, C), in their own unit.
-    """
+def published_columns(errors: Tensor, scores: Tensor | None = None) -> PublishedColumns:
+    """From the errors (B, C) of `published_candidates`' output, and its scores (B, C); in the errors' own unit."""
     least = errors.amin(1)
     if scores is None:
-        return least, torch.full_like(least, math.nan), errors[:, 0], errors[:, -1]
+        return PublishedColumns(least, torch.full_like(least, math.nan), errors[:, 0], errors[:, -1])
     selected = errors.gather(1, scores.argmax(1, keepdim=True))[:, 0]
-    return least, selected, errors[:, 1], errors[:, -1]
-
-
-def published_aggregates(errors: Tensor, scores: Tensor | None = None) -> PublishedAggregates:
-    """The means of `published_columns` over instances."""
-    return PublishedAggregates(*(float(column.double().mean()) for column in published_columns(errors, scores)))
-
-
-def published_table(dataset: str, rows: Sequence[PublishedAggregates]) -> str:
-    """The text of the published result file for MPVPE, MPJPE and PA-MPJPE in mm, spaces and line ends as there."""
-    mpvpe, mpjpe, pa = rows
-    return (
-        f"{dataset} dataset\n\n"
-        f"MPVPE (Min): {mpvpe.published_min:.2f} mm\n"
-        f"MPVPE (Select):{mpvpe.published_select:.2f} mm\n"
-        f"MPVPE (Zero Noise): {mpvpe.published_zero_noise:.2f} mm\n"
-        f"MPVPE (Hypoes Mean):{mpvpe.published_hypotheses_mean:.2f} mm"
-        f"MPJPE (Min): {mpjpe.published_min:.2f} mm\n"
-        f"MPJPE (Select): {mpjpe.published_select:.2f} mm\n"
-        f"MPJPE (Zero Noise): {mpjpe.published_zero_noise:.2f} mm\n"
-        f"MPJPE (Hypoes Mean): {mpjpe.published_hypotheses_mean:.2f} mm\n\n"
-        f"PA MPJPE (Min):{pa.published_min:.2f} mm\n"
-        f"PA MPJPE (Select): {pa.published_select:.2f} mm\n"
-        f"PA MPJPE (Zero Noise): {pa.published_zero_noise:.2f} mm\n"
-        f"PA MPJPE (Hypoes Mean):{pa.published_hypotheses_mean:.2f} mm\n"
-    )
+    return PublishedColumns(least, selected, errors[:, 1], errors[:, -1])
 
 
 def _distance_mm(points: Tensor, target: Tensor) -> Tensor:

@@ -44,6 +44,7 @@ def encoder_picture(upright: Tensor) -> Tensor:
     return F.interpolate(upright, size=(vit.HEIGHT, vit.WIDTH), mode="nearest")
 
 
+# Waits for step 9 of the plan: the published HMR-Scorer is trained on labels, not on crops alone.
 def upright_joints_of_camera(joints: Tensor, intrinsics: Tensor) -> Tensor:
     """Joints of a body in the picture's camera -> what the scorer is trained on.
 

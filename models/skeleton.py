@@ -69,9 +69,6 @@ MIRROR_JOINTS: Final[tuple[int, ...]] = tuple(JOINT_NAMES.index(_swapped(name)) 
 MIRROR_TWISTS: Final[tuple[int, ...]] = tuple(MIRROR_JOINTS[row + 1] - 1 for row in range(TWISTS))
 """The same for the 23 twists; the angle changes its sign too (sine negated)."""
 
-LIMBS: Final[tuple[tuple[int, int], ...]] = tuple((PARENTS[joint], joint) for joint in range(1, JOINTS))
-"""(parent, child) of the 28 bones, for drawing."""
-
 
 def side(joint: int) -> str:
     """ "left", "right" or "middle": where the joint sits on the body."""

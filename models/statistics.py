@@ -80,21 +80,7 @@ def published_correlations(scores: ArrayLike, errors: ArrayLike) -> Correlations
     """
     score, error = _finite(scores, "scores"), _finite(errors, "errors")
     _same_shape(scores=score, errors=error)
-    return _correlations(score.ravel(), error.ravel())
-
-
-def published_correlations_per_image(scores: ArrayLike, errors: ArrayLike) -> Correlations:
-    """The same within each image, scores and errors (N, M), averaged over the images that have something to rank."""
-    score, error = _finite(scores, "scores", 2), _finite(errors, "errors", 2)
-    _same_shape(scores=score, errors=error)
-    every = [_correlations(one, other) for one, other in zip(score, error, strict=True)]
-    usable = [found for found in every if not np.isnan(found.pearson)]
-    if not usable:
-        return Correlations(float("nan"), float("nan"), float("nan"))
-    return Correlations(*(float(np.mean(column)) for column in zip(*usable, strict=True)))
-
-
-def _correlations(score: Floats, error: Floats) -> Correlations:
+    score, error = score.ravel(), error.ravel()
     if score.size < 2 or (score == score[0]).all() or (error == error[0]).all():
         return Correlations(float("nan"), float("nan"), float("nan"))
     return Correlations(

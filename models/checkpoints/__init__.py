@@ -1,7 +1,7 @@
 """Checkpoints: our own (weights and a manifest), and those that the published code reads and writes."""
 
 from models.checkpoints.export import Progress, published_content, write_published
-from models.checkpoints.fitting import Difference, Fit, check_finite, compare, load_into
+from models.checkpoints.fitting import compare, load_into
 from models.checkpoints.loading import (
     Loaded,
     averaged,
@@ -13,36 +13,19 @@ from models.checkpoints.loading import (
     warm_start,
 )
 from models.checkpoints.opening import open_policy, open_scorer, scorer_config, vit_kind
-from models.checkpoints.ours import (
-    FORMAT,
-    Checkpoint,
-    Kind,
-    Manifest,
-    digest_of,
-    from_bytes,
-    policy_of,
-    scorer_of,
-    to_bytes,
-)
-from models.checkpoints.published import TITLES, FileKind, PublishedFile, Shadow, Weights, read_published, recognise
+from models.checkpoints.ours import Checkpoint, Kind, digest_of, from_bytes, policy_of, scorer_of, to_bytes
+from models.checkpoints.published import TITLES, PublishedFile, Weights, read_published, recognise
 from models.checkpoints.torch_file import read_torch
 
 __all__ = [
-    "FORMAT",
     "TITLES",
     "Checkpoint",
-    "Difference",
-    "FileKind",
-    "Fit",
     "Kind",
     "Loaded",
-    "Manifest",
     "Progress",
     "PublishedFile",
-    "Shadow",
     "Weights",
     "averaged",
-    "check_finite",
     "compare",
     "digest_of",
     "from_bytes",

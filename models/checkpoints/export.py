@@ -31,6 +31,7 @@ class Progress(NamedTuple):
 _NEW = Progress()
 
 
+# Waits for step 7 of the plan: `adhmr export --to checkpoint`.
 def write_published(policy: Policy, path: Path | str, raw: Policy | None = None, progress: Progress = _NEW) -> Path:
     """Write `policy` as a checkpoint of the published code; the file appears whole or not at all.
 

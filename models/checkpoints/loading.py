@@ -100,6 +100,7 @@ def start_condition(condition: nn.Module, file: PublishedFile) -> Loaded:
     return _load(file, {"condition": condition}, "raw")
 
 
+# Waits for step 9 of the plan: a scorer of `paper` starts from the policy's networks, as published.
 def warm_start(networks: Mapping[str, nn.Module], file: PublishedFile) -> dict[str, Fit]:
     """Copy what has the same name and shape from a HypoNet checkpoint's raw weights, as ScoreHypo starts its ScoreNet.
 

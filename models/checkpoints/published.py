@@ -43,10 +43,6 @@ class Shadow:
     num_updates: int | None
     parameters: tuple[Tensor, ...]
 
-    def state(self) -> dict[str, Any]:
-        """The published form, for `PublishedAverage.from_state`."""
-        return {"decay": self.decay, "num_updates": self.num_updates or 0, "shadow_params": list(self.parameters)}
-
 
 @dataclass(frozen=True)
 class PublishedFile:

@@ -6,7 +6,7 @@ Pixel convention of the whole project: coordinates are continuous, pixel (row, c
 
 from models.cameras import Intrinsics
 from models.rendering.raster import Raster, pytorch3d_is_installed, rasterise
-from models.rendering.shading import Light, Rendering, overlay, render, vertex_normals
+from models.rendering.shading import Light, Rendering, overlay, render
 
 __all__ = [
     "Intrinsics",
@@ -17,5 +17,4 @@ __all__ = [
     "pytorch3d_is_installed",
     "rasterise",
     "render",
-    "vertex_normals",
 ]

@@ -35,13 +35,6 @@ class Rendering:
         return (background * kept + opacity * self.colour).astype(np.float32)
 
 
-def vertex_normals(vertices: NDArray[np.floating], faces: NDArray[np.integer]) -> NDArray[np.float64]:
-    """(V, 3) unit normals: the mean of the adjoining faces' normals, weighted by area; zeros for unused vertices."""
-    points, rows = np.ascontiguousarray(vertices, np.float64), np.ascontiguousarray(faces, np.int64)
-    normals: NDArray[np.float64] = _vertex_normals(points, rows)
-    return normals
-
-
 def render(
     vertices: NDArray[np.floating],
     faces: NDArray[np.integer],
@@ -87,7 +80,7 @@ def render(
         raster.barycentric,
         points,
         corners,
-        _vertex_normals(points, corners),
+        vertex_normals(points, corners),
         np.ascontiguousarray(colours, np.float64),
         len(colours) == len(vertices),
         towards / max(float(np.linalg.norm(towards)), 1e-12),
@@ -124,7 +117,8 @@ def overlay(
 
 
 @njit(cache=True)
-def _vertex_normals(vertices, faces):  # type: ignore[no-untyped-def]
+def vertex_normals(vertices, faces):  # type: ignore[no-untyped-def]
+    """(V, 3) unit normals: the mean of the adjoining faces' normals, weighted by area; zeros for unused vertices."""
     normals = np.zeros(vertices.shape, dtype=np.float64)
     for f in range(faces.shape[0]):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]

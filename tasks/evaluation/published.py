@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from models.published_metrics import Order, PublishedAggregates, published_columns
+from models.published_metrics import Order, published_columns
 from models.statistics import bootstrap_mean
 from schemas.ids import ModelDigest, StageKey, Target
 from tasks.engine.context import Context
@@ -69,7 +69,7 @@ class EvaluatePublished(WholeStage):
                 preferred = torch.zeros(errors.shape)
                 preferred[:, 0] = 1
             columns = published_columns(torch.from_numpy(errors.copy()), preferred)
-            for figure, values in zip(PublishedAggregates._fields, columns, strict=True):
+            for figure, values in columns._asdict().items():
                 if bool(values.isnan().any()):
                     continue
                 mean = bootstrap_mean(values.numpy(), resamples=config.resamples, seed=config.seed)

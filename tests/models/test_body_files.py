@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from models.bodies import BUILT_IN, load_body, read_arrays
-from models.body_files import find_body, find_companion, read_array, read_arrays_file, read_smplx_parts
+from models.body_files import find_body, read_array, read_arrays_file
 from models.joint_sets import load_regressor, regress
 from models.restricted_pickle import ALLOWED, load_restricted
 from models.smplx_body import load_smplx_body
@@ -258,23 +258,6 @@ def test_wrong_contents_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.npy").write_text("text")
     with pytest.raises(DataError, match=r"no readable \.npy"):
         read_array(tmp_path / "text.npy")
-
-
-def test_hands_and_face_of_smplx_are_found_in_the_published_folder(tmp_path: Path) -> None:
-    folder = tmp_path / "human_model_files" / "smplx"
-    folder.mkdir(parents=True)
-    hands = {"left_hand": np.array([3, 1], np.int32), "right_hand": np.array([2], np.int32)}
-    (folder / "MANO_SMPLX_vertex_ids.pkl").write_bytes(python2_pickle(hands))
-    with pytest.raises(DataError, match=r"SMPL-X__FLAME_vertex_ids\.npy"):
-        read_smplx_parts(tmp_path)
-    np.save(folder / "SMPL-X__FLAME_vertex_ids.npy", np.array([7, 8, 9]))
-    parts = read_smplx_parts(tmp_path)
-    assert {name: part.tolist() for name, part in parts.items()} == {
-        "left_hand": [3, 1],
-        "right_hand": [2],
-        "face": [7, 8, 9],
-    }
-    assert find_companion(tmp_path, "MANO_SMPLX_vertex_ids.pkl").parent == folder
 
 
 @given(st.data())

@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load, save
 
-from models.hmr_scorer import AbsentLayer, HMRScorer, best_first
+from models.hmr_scorer import AbsentLayer, HMRScorer
 from schemas.config.networks import ConditionConfig, PolicyConfig, ScorerConfig
 
 CONFIG = ScorerConfig(
@@ -58,12 +58,6 @@ def test_layers_without_elements_can_be_saved() -> None:
         "weight": (0, 0),
         "bias": (0,),
     }
-
-
-def test_best_first_carries_everything_along() -> None:
-    raw = torch.tensor([[0.1, 0.3, 0.2], [3.0, 1.0, 2.0]])
-    (found,) = best_first(raw, torch.arange(6).view(2, 3, 1))
-    assert found[..., 0].tolist() == [[1, 2, 0], [3, 5, 4]]
 
 
 def test_encoders_that_do_not_fit_are_refused() -> None:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from models import skeleton
 from models.bodies import load_body
-from models.kinematics import Root, solve_rotations, swing_and_twist, twist_from_rotations
+from models.kinematics import Root, solve_rotations, twist_from_rotations
 from tests.models.poses import random_people
+from tests.parity.published import swing_and_twist
 
 ROOTS: tuple[Root, ...] = get_args(Root)
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import cameras, published_crops, skeleton
-from models.published_metrics import published_aggregates, published_candidates, published_joint_errors_mm
-from models.quaternions import quaternions_from_rotations, rotations_from_quaternions
+from models.published_metrics import published_candidates, published_joint_errors_mm
+from tests.parity import published
+from tests.parity.published import quaternions_from_rotations, rotations_from_quaternions
 
 seeds = st.integers(0, 10_000)
 
@@ -43,12 +44,12 @@ def test_turned_maps_keep_the_centre_and_can_be_undone(seed: int, degrees: float
     centre = 500 * torch.rand(4, 2, generator=generator, dtype=torch.float64)
     side = 20 + 500 * torch.rand(4, generator=generator, dtype=torch.float64)
     turn = torch.full_like(side, degrees)
-    affine = published_crops.turned_crop_affine(centre, side, turn, 64)
+    affine = published.turned_crop_affine(centre, side, turn, 64)
     middle = cameras.apply_affine(affine, centre[:, None])
     torch.testing.assert_close(middle, torch.full_like(middle, 32))
     back = cameras.apply_affine(published_crops.invert_turned_affine(affine), middle)
     torch.testing.assert_close(back, centre[:, None])
-    straight = published_crops.turned_crop_affine(centre, side, torch.zeros_like(side), 64)
+    straight = published.turned_crop_affine(centre, side, torch.zeros_like(side), 64)
     square = torch.cat([centre - side[:, None] / 2, side[:, None], side[:, None]], -1)
     torch.testing.assert_close(straight, cameras.crop_affine(square, 64))
 
@@ -57,16 +58,16 @@ def test_stored_joints_and_flips_can_be_undone() -> None:
     uvd = torch.rand(3, skeleton.JOINTS, 3, generator=torch.Generator().manual_seed(0)) - 0.5
     stored = published_crops.crop_joints(uvd)
     torch.testing.assert_close(published_crops.normalised_joints(stored), uvd, atol=1e-6, rtol=0)
-    flipped = published_crops.flip_pixels(stored, 256)
-    torch.testing.assert_close(published_crops.flip_pixels(flipped, 256), stored, atol=1e-4, rtol=0)
+    flipped = published.flip_pixels(stored, 256)
+    torch.testing.assert_close(published.flip_pixels(flipped, 256), stored, atol=1e-4, rtol=0)
     torch.testing.assert_close(flipped[:, 1, 0], 255 - stored[:, 2, 0])
     body = torch.randn(2, 17, 3, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(published_crops.flip_human36m(published_crops.flip_human36m(body)), body)
+    torch.testing.assert_close(published.flip_human36m(published.flip_human36m(body)), body)
 
 
 def test_a_box_is_clipped_into_its_picture() -> None:
-    corners = published_crops.corners_of_box(torch.tensor([-3.0, 470.0, 1000.0, 30.0]))
-    clipped = published_crops.clip_corners(corners, 640, 480)
+    corners = published.corners_of_box(torch.tensor([-3.0, 470.0, 1000.0, 30.0]))
+    clipped = published.clip_corners(corners, 640, 480)
     assert clipped.tolist() == [0, 470, 639, 479]
 
 
@@ -78,7 +79,7 @@ def test_the_published_minimum_is_never_above_the_plain_one() -> None:
     assert candidates.uvd.shape == (4, 9, 29, 3)
     torch.testing.assert_close(candidates.uvd[:, 1:-1], uvd)
     errors = candidates.uvd.square().mean((2, 3))
-    found = published_aggregates(errors, candidates.scores)
+    found = published.aggregates(errors, candidates.scores)
     assert found.published_min < errors[:, 1:-1].amin(1).mean()
     assert found.published_select == pytest.approx(float(errors[:, 0].mean()))
     assert found.published_zero_noise == pytest.approx(float(errors[:, 1].mean()))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.bodies import load_body
-from models.rendering import Intrinsics, Light, overlay, rasterise, render, vertex_normals
+from models.rendering import Intrinsics, Light, overlay, rasterise, render
+from models.rendering.shading import vertex_normals
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -13,20 +13,17 @@ from models.joint_sets import regress
 from models.metrics import procrustes_align
 from models.published_crops import CROP_PX, crop_joints, joints_through, normalised_joints
 from models.published_metrics import (
-    PublishedAggregates,
     PublishedCandidates,
     PublishedErrors,
-    published_aggregates,
     published_candidates,
     published_joint_errors_mm,
     published_mpvpe_mm,
-    published_table,
 )
-from models.quaternions import quaternions_from_rotations
 from models.recovery import recover_body
 from models.statistics import published_correlations
 from tests.parity.body import body, human36m_regressor
 from tests.parity.people import COUNT, INTRINSICS, people, target
+from tests.parity.published import Aggregates, aggregates, quaternions_from_rotations, table
 from tests.parity.rules import FIXTURES, assert_golden, golden, normal, rng
 
 ADHMR, SCORER = "08_metrics_adhmr.npz", "08_metrics_scorer.npz"
@@ -119,10 +116,7 @@ def test_a_whole_published_evaluation() -> None:
         of_one = _beyond_rounding(found.mean(-1), right.mean(-1))
         torch.testing.assert_close(found.mean(-1).T, stored, atol=of_one, rtol=0)
 
-    rows = [
-        published_aggregates(error, candidates.scores)
-        for error in (mpvpe, errors.mpjpe.mean(-1), errors.pa_mpjpe.mean(-1))
-    ]
+    rows = [aggregates(error, candidates.scores) for error in (mpvpe, errors.mpjpe.mean(-1), errors.pa_mpjpe.mean(-1))]
     assert_golden(np.array(rows), ADHMR, "sample.table_rows=mpvpe,mpjpe,pa_cols=min,select,zero,mean", atol=MM)
     selected = [rows[1].published_select, rows[2].published_select, rows[0].published_select]
     assert_golden(np.array(selected), ADHMR, "sample.returned_mpjpe_pampjpe_pve", atol=MM)
@@ -134,7 +128,7 @@ def test_without_scores_nothing_is_averaged() -> None:
     bare = published_candidates(torch.zeros(COUNT, 8, 29, 3), torch.zeros(COUNT, 8, 23, 2))
     assert bare.uvd.shape[1] == 8
     assert bare.scores is None
-    rows = [published_aggregates(error.mean(-1) if error.ndim == 3 else error) for error in errors]
+    rows = [aggregates(error.mean(-1) if error.ndim == 3 else error) for error in errors]
     zero_noise = np.array([row.published_zero_noise for row in rows])
     assert_golden(zero_noise, ADHMR, "process_pred.noscore_return", atol=MM)
     assert rows[0].published_hypotheses_mean == pytest.approx(float(errors[0][:, -1].mean()))
@@ -143,7 +137,7 @@ def test_without_scores_nothing_is_averaged() -> None:
 
 def test_the_published_result_file() -> None:
     stored = golden(ADHMR)["sample.table_rows=mpvpe,mpjpe,pa_cols=min,select,zero,mean"]
-    text = published_table("3dpw", [PublishedAggregates(*row) for row in stored])
+    text = table("3dpw", [Aggregates(*row) for row in stored])
     assert text == json.loads((FIXTURES / "08_result_txt.json").read_text(encoding="utf-8"))
 
 

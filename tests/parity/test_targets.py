@@ -9,8 +9,8 @@ from torch import Tensor
 from models import cameras, published_crops
 from models.hrnet_condition import MEAN, SPREAD
 from models.kinematics import twist_from_rotations
-from models.quaternions import quaternions_from_rotations
 from tasks.ingest.image.published_crop import cut_published_crop
+from tests.parity import published
 from tests.parity.body import body
 from tests.parity.people import COUNT, INTRINSICS, TARGETS, label, people, target
 from tests.parity.rules import QUATERNIONS, assert_golden, golden, normal, rng
@@ -58,7 +58,9 @@ def test_crops_are_cut_around_the_joints(crop: str) -> None:
         assert_golden(corners, TARGETS, f"{crop}.{person}.bbox", atol=PIXELS)
         assert_golden(square[person, 2:], TARGETS, f"{crop}.{person}.scale", atol=PIXELS)
         assert_golden(affine[person], TARGETS, f"{crop}.{person}.trans", atol=PIXELS)
-        assert_golden(cameras.invert_affine(affine)[person], TARGETS, f"{crop}.{person}.trans_inv", atol=PIXELS)
+        assert_golden(
+            published_crops.invert_turned_affine(affine)[person], TARGETS, f"{crop}.{person}.trans_inv", atol=PIXELS
+        )
 
 
 @pytest.mark.parametrize("crop", SCALES)
@@ -67,7 +69,7 @@ def test_joints_become_the_published_targets(crop: str) -> None:
     crop_camera = cameras.affine_intrinsics(INTRINSICS.double().expand(COUNT, 4), affine)
     uvd, root_depth = cameras.uvd_from_camera(camera, crop_camera, published_crops.CROP_PX)
     joints = published_crops.crop_joints(uvd)
-    theta = quaternions_from_rotations(who.rotations)
+    theta = published.quaternions_from_rotations(who.rotations)
     twist = twist_from_rotations(who.rotations, body().rest_joints(who.betas))
     for person in _stored(crop):
         name = f"{crop}.{person}."
@@ -117,7 +119,7 @@ def test_stored_pairs_move_into_the_training_crop() -> None:
 
 
 def test_normalised_joints_and_the_ways_back() -> None:
-    stored, scale = target("joints_uvd_29"), published_crops.INPUT_SCALE
+    stored, scale = target("joints_uvd_29"), published.INPUT_SCALE
     uvd = published_crops.normalised_joints(stored)
     assert_golden((scale * uvd).flatten(1), TARGETS, "norm.x", atol=1e-4)
     assert_golden(uvd.flatten(1), TARGETS, "norm.score_input", atol=1e-6)
@@ -125,7 +127,7 @@ def test_normalised_joints_and_the_ways_back() -> None:
     assert_golden(published_crops.crop_joints(uvd), TARGETS, "norm.denorm", atol=2e-4)
     assert_golden((scale * people().twists).flatten(1), TARGETS, "norm.twist_in", atol=1e-5)
     assert golden(TARGETS)["norm.roundtrip_maxabs"] < 2e-4
-    back = cameras.invert_affine(_affine())
+    back = published_crops.invert_turned_affine(_affine())
     in_picture = published_crops.joints_through(stored.double(), back)
     assert_golden(in_picture, TARGETS, "norm.trans_back", atol=PIXELS * 2)
     assert_golden(in_picture[..., :2], TARGETS, "uvd_to_cam.uv", atol=PIXELS * 2)
@@ -137,18 +139,18 @@ def test_normalised_joints_and_the_ways_back() -> None:
 
 def test_flips_are_the_published_ones() -> None:
     first = label("joint_img_29")[0]
-    assert_golden(published_crops.flip_pixels(first, 640), TARGETS, "flip.joints_29", atol=PIXELS)
+    assert_golden(published.flip_pixels(first, 640), TARGETS, "flip.joints_29", atol=PIXELS)
     relative = target("joints_xyz_17")[0]
-    assert_golden(published_crops.flip_human36m(relative), TARGETS, "flip.xyz17", atol=MM)
+    assert_golden(published.flip_human36m(relative), TARGETS, "flip.xyz17", atol=MM)
     assert_golden(cameras.mirror_twist(people().twists)[0], TARGETS, "flip.twist", atol=1e-6)
     # Mirrored axis-angles say the same as mirrored rotations.
     stored = roma.rotvec_to_rotmat(torch.from_numpy(golden(TARGETS)["flip.theta"]))
-    torch.testing.assert_close(cameras.mirror_rotations(people().rotations)[0], stored, atol=1e-5, rtol=0)
+    torch.testing.assert_close(published.mirror_rotations(people().rotations)[0], stored, atol=1e-5, rtol=0)
 
 
 def test_single_examples_of_boxes_and_maps() -> None:
     centre, side, degrees = torch.tensor([100.0, 120.0]), torch.tensor(200.0), torch.tensor(30.0)
-    turned = published_crops.turned_crop_affine(centre, side, degrees)
+    turned = published.turned_crop_affine(centre, side, degrees)
     back = published_crops.invert_turned_affine(turned)
     assert_golden(turned, TARGETS, "affine.rot30", atol=PIXELS)
     assert_golden(back, TARGETS, "affine.rot30_inv", atol=PIXELS)
@@ -157,10 +159,10 @@ def test_single_examples_of_boxes_and_maps() -> None:
     box = published_crops.joint_box(_pixels())[0]
     assert_golden(box, TARGETS, "bbox.get_bbox", atol=PIXELS)
     assert_golden(published_crops.published_square(box, 1.0), TARGETS, "bbox.process", atol=PIXELS)
-    corners = published_crops.corners_of_box(torch.tensor([10.0, 20.0, 100.0, 50.0]))
+    corners = published.corners_of_box(torch.tensor([10.0, 20.0, 100.0, 50.0]))
     assert_golden(corners, TARGETS, "bbox.xywh_to_xyxy", atol=0)
     outside = torch.tensor([-5.0, 3.0, 700.0, 500.0])
-    assert_golden(published_crops.clip_corners(outside, 640, 480), TARGETS, "bbox.clip", atol=0)
+    assert_golden(published.clip_corners(outside, 640, 480), TARGETS, "bbox.clip", atol=0)
     fx, fy, cx, cy = INTRINSICS.tolist()
     matrix = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     assert_golden(matrix.inverse(), TARGETS, "metrix.inv", atol=1e-6)

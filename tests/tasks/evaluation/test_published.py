@@ -13,8 +13,6 @@ from infra.tables import read
 from models.joint_sets import HUMAN36M_OF_29
 from models.published_metrics import (
     Order,
-    PublishedAggregates,
-    published_aggregates,
     published_candidates,
     published_joint_errors_mm,
     published_mpvpe_mm,
@@ -42,6 +40,7 @@ from tasks.rows.hypotheses import Hypotheses, generated_ids, read_hypotheses
 from tasks.rows.instances import load_instances
 from tasks.rows.metrics import Metric, read_metrics
 from tests.parity.body import arrays, human36m_regressor
+from tests.parity.published import Aggregates, aggregates
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -70,7 +69,7 @@ def evaluated(
     return result, MeasurePublished(*arguments).key(context)
 
 
-def directly(held: MicroStore, key: str, protocol: Order, scored: bool = True) -> dict[str, PublishedAggregates]:
+def directly(held: MicroStore, key: str, protocol: Order, scored: bool = True) -> dict[str, Aggregates]:
     """The aggregates by name of error, of all instances at once."""
     ids = generated_ids(held.store, key)
     assert len(ids) == PEOPLE
@@ -99,11 +98,9 @@ def directly(held: MicroStore, key: str, protocol: Order, scored: bool = True) -
     vertices = recovered.vertices.unflatten(0, (PEOPLE, each))
     errors = published_joint_errors_mm(joints, truth, protocol)
     return {
-        "mpvpe": published_aggregates(
-            published_mpvpe_mm(vertices, joints, label.vertices[:, None], truth), candidates.scores
-        ),
-        "mpjpe": published_aggregates(errors.mpjpe.mean(-1), candidates.scores),
-        "pa_mpjpe": published_aggregates(errors.pa_mpjpe.mean(-1), candidates.scores),
+        "mpvpe": aggregates(published_mpvpe_mm(vertices, joints, label.vertices[:, None], truth), candidates.scores),
+        "mpjpe": aggregates(errors.mpjpe.mean(-1), candidates.scores),
+        "pa_mpjpe": aggregates(errors.pa_mpjpe.mean(-1), candidates.scores),
     }
 
 
@@ -117,8 +114,8 @@ def test_metrics_are_the_published_aggregates(micro_store: MicroStore, protocol:
     result, measured = evaluated(micro_store, protocol)
     found, expected = by_name(read_metrics(micro_store.store, result.key)), directly(micro_store, measured, protocol)
     assert len(found) == 12
-    for error, aggregates in expected.items():
-        for figure, value in aggregates._asdict().items():
+    for error, columns in expected.items():
+        for figure, value in columns._asdict().items():
             metric = found[f"{figure}_{error}"]
             assert metric.value == pytest.approx(value, abs=0.02), metric.name
             assert (metric.unit, metric.n, metric.role, metric.target) == ("mm", PEOPLE, protocol, TARGET)
