@@ -5,15 +5,13 @@ rotations by inverse kinematics, pose the body. Bone lengths come from the betas
 hypothesis's bones count.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
 from models.bodies import Body
 from models.cameras import camera_from_uvd, root_depth_from_bones
-from models.kinematics import solve_rotations
-
-RootSolver = Literal["published", "procrustes"]
+from models.kinematics import Root, solve_rotations
 
 
 class RecoveredBody(NamedTuple):
@@ -28,6 +26,11 @@ class RecoveredBody(NamedTuple):
     camera_joints: Tensor
     """(N, 29, 3) metres, the hypothesis's own joints, back-projected."""
 
+    @property
+    def camera_vertices(self) -> Tensor:
+        """(N, V, 3) metres, with the pelvis where the hypothesis has it."""
+        return self.vertices - self.joints[:, :1] + self.camera_joints[:, :1]
+
 
 def recover_body(
     body: Body,
@@ -37,7 +40,7 @@ def recover_body(
     crop_intrinsics: Tensor,
     size: int,
     root_depth: Tensor,
-    root: RootSolver = "procrustes",
+    root: Root = "procrustes",
 ) -> RecoveredBody:
     """Bodies of N hypotheses.
 
@@ -46,8 +49,7 @@ def recover_body(
         crop_intrinsics: (N, 4) crop pixels; size: side of the crop in pixels.
         root_depth: (N,) metres.
         root: how the pelvis is turned: "published" from the spine's and the hips' directions, "procrustes" by least
-            squares, which
-            bears noisy joints far better (20 mm of noise turn the root by 14 instead of 58 degrees).
+            squares, which bears noisy joints far better (20 mm of noise turn the root by 14 instead of 58 degrees).
     """
     camera_joints = camera_from_uvd(uvd, crop_intrinsics, size, root_depth)
     rotations = solve_rotations(camera_joints, body.rest_joints(betas), twists, root)

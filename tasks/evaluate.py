@@ -9,25 +9,22 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import roma
 import torch
 from torch import Tensor
 
 from infra.shards import Shard
-from infra.stages import Failure
 from models.bodies import Body, load_body
+from models.kinematics import Root
 from models.metrics import mpjpe_mm, mpvpe_mm, pa_mpjpe_mm
-from models.recovery import RootSolver, recover_body
 from schemas.config.stages import EvaluateConfig
 from schemas.ids import ModelDigest, StageKey, Target
-from schemas.tables import build
 from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput
 from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker, microbatches
-from tasks.generate import HypothesisSampler, not_finite
-from tasks.rows.hypotheses import Hypotheses, hypotheses_table, repeated
+from tasks.generate import HypothesisSampler, filtered, not_finite
+from tasks.rows.hypotheses import Hypotheses, errors_table, hypotheses_table
 from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.models import load_policy, load_scorer
 from tasks.score import HypothesisScorer, scores_table
@@ -47,38 +44,30 @@ class Errors(NamedTuple):
 class ErrorMeter:
     """Measures hypotheses against gt labels, on arrays."""
 
-    def __init__(self, body: Body, root: RootSolver, microbatch: int) -> None:
+    def __init__(self, body: Body, root: Root, microbatch: int) -> None:
         self.body, self.root, self.microbatch = body, root, microbatch
 
-    def __call__(self, instances: Instances, made: Hypotheses, rows: np.ndarray) -> Errors:
+    def __call__(self, instances: Instances, hypotheses: Hypotheses, rows: np.ndarray) -> Errors:
         """Errors of the hypotheses of the instances `rows` (N of them), which are labelled and have finite numbers.
 
-        `instances` and `made` go together, row by row.
+        `instances` and `hypotheses` go together, row by row.
         """
         if not len(rows):
-            return Errors(*(np.empty((0, made.count)) for _ in Errors._fields))
+            return Errors(*(np.empty((0, hypotheses.count)) for _ in Errors._fields))
         parts = []
         for places, used in microbatches(len(rows), self.microbatch):
-            measured = self._measure(instances, made.take(rows[places]), rows[places])
-            parts.append([part.view(-1, made.count).numpy()[:used] for part in measured])
+            measured = self._measure(instances, hypotheses.take(rows[places]), rows[places])
+            parts.append([part.view(-1, hypotheses.count).numpy()[:used] for part in measured])
         return Errors(*(np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True)))
 
     @torch.no_grad()
-    def _measure(self, instances: Instances, made: Hypotheses, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        many = made.count
+    def _measure(self, instances: Instances, hypotheses: Hypotheses, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         label_rotations = roma.rotvec_to_rotmat(torch.from_numpy(instances.theta[rows]))
         label = self.body(label_rotations, torch.from_numpy(instances.betas[rows]))
-        recovered = recover_body(
-            self.body,
-            uvd=torch.from_numpy(made.uvd).flatten(0, 1),
-            twists=torch.from_numpy(made.twists).flatten(0, 1),
-            betas=torch.from_numpy(made.betas).flatten(0, 1),
-            crop_intrinsics=torch.from_numpy(instances.crop_intrinsics[rows]).repeat_interleave(many, 0),
-            size=instances.crop_size,
-            root_depth=torch.from_numpy(made.root_depth).flatten(),
-            root=self.root,
+        recovered = hypotheses.bodies(self.body, instances, rows, self.root)
+        vertices, joints = (
+            part.unflatten(0, (-1, hypotheses.count)) for part in (recovered.vertices, recovered.joints)
         )
-        vertices, joints = (part.unflatten(0, (-1, many)) for part in (recovered.vertices, recovered.joints))
         label_vertices, label_joints = label.vertices[:, None], label.joints[:, None]
         return (
             mpvpe_mm(vertices, label_vertices, joints[..., 0, :], label_joints[..., 0, :]),
@@ -146,43 +135,23 @@ class EvaluateWorker(ModelWorker):
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of the tables, sorted by instance and sample."""
         instances = load_instances(self.store, self.stage.ingests, list(shard.ids))
-        made = self.draw(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
-        labelled = instances.labelled & np.isfinite(instances.root_depth)
-        good = made.finite()
-        scores = self.score(instances.crops, made.uvd, made.twists) if self.score else None
+        hypotheses = self.draw(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
+        labelled = instances.measurable
+        good = hypotheses.finite()
+        scores = self.score(instances.crops, hypotheses.uvd, hypotheses.twists) if self.score else None
         if scores is not None:
             good &= np.isfinite(scores).all(axis=1)
         rows = np.flatnonzero(labelled & good)
         samples = self.draw.samples
-        failures = [
-            Failure(instances.ids[row], NO_LABEL, "an evaluation needs a gt label with its pelvis", outcome="filtered")
-            for row in np.flatnonzero(~labelled)
-        ]
+        failures = filtered(instances.ids, ~labelled, NO_LABEL, "an evaluation needs a gt label with its pelvis")
         failures += not_finite(instances.ids, good | ~labelled, "the policy's hypotheses or their scores")
+        errors = self.measure(instances, hypotheses, rows)
         tables = {
-            "hypotheses": hypotheses_table(self.key, instances, made, samples, self.partition, rows),
-            "errors": self._errors_table(instances, made, rows),
+            "hypotheses": hypotheses_table(self.key, instances, hypotheses, samples, self.partition, rows),
+            "errors": errors_table(self.key, instances, errors._asdict(), "gt", samples, self.partition, rows),
         }
         if scores is not None and self.stage.scorer is not None:
             tables["scores"] = scores_table(
                 self.key, instances.ids, samples, scores, self.stage.scorer, self.partition, rows
             )
         return ShardOutput(tables, failures, ok=len(rows))
-
-    def _errors_table(self, instances: Instances, made: Hypotheses, rows: np.ndarray) -> pa.Table:
-        total = len(rows) * made.count
-        errors = self.measure(instances, made, rows)
-        columns = {
-            "generation_id": self.key,
-            "instance_id": repeated(instances.ids, rows, made.count),
-            "sample_index": np.tile(np.asarray(self.draw.samples, np.int32), len(rows)),
-            "label_set": "gt",
-            "mpvpe_mm": errors.mpvpe.reshape(total),
-            "mpjpe_mm": errors.mpjpe.reshape(total),
-            "pa_mpjpe_mm": errors.pa_mpjpe.reshape(total),
-            "dataset": repeated(instances.dataset, rows, made.count),
-            "split": repeated(instances.split, rows, made.count),
-            "round": np.full(total, self.partition, np.int32),
-            "stage_key": self.key,
-        }
-        return build("errors", columns)

@@ -167,6 +167,11 @@ class GenerateWorker(ModelWorker):
         return ShardOutput({"hypotheses": table}, failures, ok=int(good.sum()))
 
 
+def filtered(ids: Sequence[str], left_out: np.ndarray, reason: str, detail: str) -> list[Failure]:
+    """A failure for each instance that is `left_out` (N,) on purpose."""
+    return [Failure(ids[row], reason, detail, outcome="filtered") for row in np.flatnonzero(left_out).tolist()]
+
+
 def not_finite(ids: Sequence[str], good: np.ndarray, what: str) -> list[Failure]:
     """A failure for each instance that is not `good` (N,)."""
     return [

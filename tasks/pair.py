@@ -21,8 +21,8 @@ from schemas.tables import LABEL_AS_SAMPLE, build
 from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput, StageResult
 from tasks.engine.stage import ShardedStage
-from tasks.rows.hypotheses import Hypotheses, StoredHypotheses, among, read_hypotheses, repeated
-from tasks.rows.instances import Instances, load_instances
+from tasks.rows.hypotheses import BY_SAMPLE, Hypotheses, StoredHypotheses, read_hypotheses, repeated
+from tasks.rows.instances import Instances, among, load_instances
 
 SCORES_EQUAL = "scores all equal"
 IDENTICAL = "hypotheses identical"
@@ -289,7 +289,7 @@ def read_scores(store: Store, score_key: str, ids: Sequence[str], samples: np.nd
     """
     columns = ["instance_id", "sample_index", "score"]
     rows = read(store, "scores", stage_keys=[score_key], where=among(ids), columns=columns)
-    rows = rows.sort_by([("instance_id", "ascending"), ("sample_index", "ascending")])
+    rows = rows.sort_by(BY_SAMPLE)
     expected = np.tile(samples, len(ids))
     if not np.array_equal(rows.column("sample_index").to_numpy(), expected):
         raise DataError(

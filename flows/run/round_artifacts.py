@@ -108,7 +108,7 @@ def report(store: Store, config: EngineConfig, facts: RoundFacts) -> Artifact:
     """Outcome, figures, gates and where everything is, as markdown."""
     outcome_words = "promoted" if facts.promoted else "kept"
     lines = [f"# {facts.title} of {facts.campaign}: {outcome_words}", "", facts.why, ""]
-    for group in measured.headline(measured.found_metrics(store, facts), facts, config):
+    for group in measured.headline(measured.round_metrics(store, facts), config):
         lines += [f"## {group.title}", "", "| | before | after | change |", "| --- | --- | --- | --- |"]
         for row in group.rows:
             change = row.change

@@ -19,7 +19,7 @@ from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput
 from tasks.engine.stage import Rows, ShardedStage, WholeStage
 from tasks.engine.worker import ModelWorker
-from tasks.generate import not_finite
+from tasks.generate import filtered, not_finite
 from tasks.rows.instances import load_instances
 from tasks.rows.metrics import Metric, metrics_table
 from tasks.rows.models import load_scorer
@@ -67,10 +67,7 @@ class ScoreLabelsWorker(ModelWorker):
         uvd = np.where(complete[:, None, None], found.uvd, np.float32(0))
         scores = self.score(found.crops, uvd[:, None], found.twists[:, None])
         good = np.isfinite(scores[:, 0])
-        failures = [
-            Failure(found.ids[row], INCOMPLETE, "the scorer looks at all 29", outcome="filtered")
-            for row in np.flatnonzero(~complete)
-        ]
+        failures = filtered(found.ids, ~complete, INCOMPLETE, "the scorer looks at all 29")
         failures += not_finite(found.ids, good | ~complete, "the scores")
         rows = np.flatnonzero(complete & good)
         table = scores_table(

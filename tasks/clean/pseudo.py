@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import roma
-import torch
 from torch import Tensor
 
 from infra.shards import Shard
 from models.bodies import load_body
-from models.recovery import recover_body
 from schemas.ids import ModelDigest, StageKey, Target
 from schemas.tables import build
 from tasks.clean.names import OWN, SWAPPED
@@ -104,14 +102,14 @@ class PseudoLabelWorker(ModelWorker):
         place = {name: row for row, name in enumerate(seen.ids)}
         crops = seen.crops[[place[name] for name in shown]]
         unknown = np.full(len(instances), np.nan, np.float32)
-        made = self.draw(instances.ids, crops, instances.crop_intrinsics, unknown)
-        good = made.finite()
+        hypotheses = self.draw(instances.ids, crops, instances.crop_intrinsics, unknown)
+        good = hypotheses.finite()
         rows = np.flatnonzero(good)
         failures = not_finite(instances.ids, good, "the policy's hypotheses")
-        return ShardOutput({"labels": self._table(instances, made, rows)}, failures, ok=len(rows))
+        return ShardOutput({"labels": self._table(instances, hypotheses, rows)}, failures, ok=len(rows))
 
-    def _table(self, instances: Instances, made: Hypotheses, rows: np.ndarray) -> pa.Table:
-        theta, transl, joints = self._bodies(instances, made, rows)
+    def _table(self, instances: Instances, hypotheses: Hypotheses, rows: np.ndarray) -> pa.Table:
+        theta, transl, joints = self._bodies(instances, hypotheses, rows)
         names = [instances.ids[row] for row in rows]
         columns = {
             "instance_id": names,
@@ -124,37 +122,27 @@ class PseudoLabelWorker(ModelWorker):
             "gender": "neutral",
             "global_orient": theta[:, 0],
             "body_pose": theta[:, 1:].reshape(len(rows), 69),
-            "betas": made.betas[rows, 0],
+            "betas": hypotheses.betas[rows, 0],
             "transl": transl,
             "joints": joints.reshape(len(rows), 87),
             "joints_valid": np.ones((len(rows), 29), bool),
-            "twist": made.twists[rows, 0].reshape(len(rows), 46),
+            "twist": hypotheses.twists[rows, 0].reshape(len(rows), 46),
             "stage_key": "",
         }
         return build("labels", columns).drop_columns(["stage_key"])
 
     def _bodies(
-        self, instances: Instances, made: Hypotheses, rows: np.ndarray
+        self, instances: Instances, hypotheses: Hypotheses, rows: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Theta (N, 24, 3) rad, translation (N, 3) m and camera joints (N, 29, 3) m of the bodies of `rows`."""
         parts = [[np.empty((0, *shape), np.float32) for shape in ((24, 3), (3,), (29, 3))]]
         for places, used in microbatches(len(rows), self.microbatch):
-            solved = self._solve(instances, made, rows[places])
+            solved = self._solve(instances, hypotheses, rows[places])
             parts.append([part.numpy()[:used] for part in solved])
         theta, transl, joints = (np.concatenate(column) for column in zip(*parts, strict=True))
         return theta, transl, joints
 
-    @torch.no_grad()
-    def _solve(self, instances: Instances, made: Hypotheses, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        recovered = recover_body(
-            self.body,
-            uvd=torch.from_numpy(made.uvd[rows, 0]),
-            twists=torch.from_numpy(made.twists[rows, 0]),
-            betas=torch.from_numpy(made.betas[rows, 0]),
-            crop_intrinsics=torch.from_numpy(instances.crop_intrinsics[rows]),
-            size=instances.crop_size,
-            root_depth=torch.from_numpy(made.root_depth[rows, 0]),
-            root=self.root,
-        )
+    def _solve(self, instances: Instances, hypotheses: Hypotheses, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        recovered = hypotheses.take(rows).bodies(self.body, instances, rows, self.root)
         transl = recovered.camera_joints[:, 0] - recovered.joints[:, 0]
         return roma.rotmat_to_rotvec(recovered.rotations), transl, recovered.joints + transl[:, None]

@@ -30,7 +30,7 @@ from models.joint_sets import (
 from models.smplx_body import SMPLXBody, load_smplx_body
 from schemas.digests import bytes_digest
 from schemas.errors import DataError
-from tasks.rows.hypotheses import among
+from tasks.rows.instances import among
 
 SMPL_REGRESSOR: Final = "J_regressor_h36m.npy"
 SMPLX_REGRESSOR: Final = "SMPLX_to_J14.pkl"

@@ -19,23 +19,22 @@ import roma
 import torch
 
 from infra.shards import Shard
-from infra.stages import Failure
 from infra.store import Store
 from infra.tables import read
 from models.published_metrics import Order, published_candidates, published_joint_errors_mm, published_mpvpe_mm
 from models.recovery import recover_body
-from schemas.config.stages import GenerateConfig, ScoreConfig
+from schemas.config.stages import GenerateConfig
 from schemas.errors import ConfigError, DataError
 from schemas.ids import ModelDigest, StageKey, Target
-from schemas.tables import build
 from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput
 from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker
 from tasks.evaluate import NO_LABEL
 from tasks.evaluation.bodies import SmplWithJoints, gt_labels, label_rotvec, smpl_with_joints
-from tasks.generate import HypothesisSampler, not_finite
-from tasks.rows.hypotheses import Hypotheses, hypotheses_table, repeated
+from tasks.evaluation.score_noised import as_published
+from tasks.generate import HypothesisSampler, filtered, not_finite
+from tasks.rows.hypotheses import BY_SAMPLE, Hypotheses, errors_table, hypotheses_table
 from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.models import load_policy, load_scorer
 from tasks.score import HypothesisScorer, scores_table
@@ -64,16 +63,21 @@ class PublishedMeter:
 
     @torch.no_grad()
     def __call__(
-        self, instances: Instances, made: Hypotheses, scores: np.ndarray | None, row: int, label: Mapping[str, Any]
+        self,
+        instances: Instances,
+        hypotheses: Hypotheses,
+        scores: np.ndarray | None,
+        row: int,
+        label: Mapping[str, Any],
     ) -> CandidateErrors:
         """Errors of the instance `row`, whose `label` is a row of the table and whose pelvis is known.
 
-        `instances`, `made` and `scores` (N, M) go together, row by row.
+        `instances`, `hypotheses` and `scores` (N, M) go together, row by row.
         """
         self.body.check(label)
         candidates = published_candidates(
-            torch.from_numpy(made.uvd[row : row + 1]),
-            torch.from_numpy(made.twists[row : row + 1]),
+            torch.from_numpy(hypotheses.uvd[row : row + 1]),
+            torch.from_numpy(hypotheses.twists[row : row + 1]),
             None if scores is None else torch.from_numpy(scores[row : row + 1]),
         )
         count = candidates.uvd.shape[1]
@@ -81,7 +85,7 @@ class PublishedMeter:
             self.body.body,
             candidates.uvd[0],
             candidates.twists[0],
-            torch.from_numpy(made.betas[row, :1]).expand(count, -1),
+            torch.from_numpy(hypotheses.betas[row, :1]).expand(count, -1),
             torch.from_numpy(instances.crop_intrinsics[row]).expand(count, -1),
             instances.crop_size,
             torch.tensor(float(instances.root_depth[row])).expand(count),
@@ -123,7 +127,7 @@ class MeasurePublished(ShardedStage):
         return {
             "generate": self.drawn(context),
             "target": str(self.target),
-            "score": _scored(context) if self.scorer else None,
+            "score": as_published(context).config.score if self.scorer else None,
             "protocol": self.protocol,
             "body": smpl_with_joints(self.bodies).digest,
             "threads": context.config.ray.threads_per_actor,
@@ -157,7 +161,7 @@ class PublishedWorker(ModelWorker):
         self.score = None
         if stage.scorer:
             scorer = load_scorer(self.store, stage.scorer)
-            self.score = HypothesisScorer(scorer, _scored(context), device=self.device)
+            self.score = HypothesisScorer(scorer, as_published(context).config.score, device=self.device)
         self.measure = PublishedMeter(body, stage.protocol)
 
     def work(self, shard: Shard) -> ShardOutput:
@@ -165,20 +169,24 @@ class PublishedWorker(ModelWorker):
         instances = load_instances(self.store, self.stage.ingests, list(shard.ids))
         self._check_crops(instances)
         labels = gt_labels(self.store, self.stage.ingests, shard.ids)
-        labelled = instances.labelled & np.isfinite(instances.root_depth)
+        labelled = instances.measurable
         smpl = np.array([name in labels and labels[name]["body_model"] == "smpl" for name in instances.ids])
-        made = self.draw(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
-        good = made.finite()
-        scores = self.score(instances.crops, made.uvd, made.twists) if self.score else None
+        hypotheses = self.draw(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
+        good = hypotheses.finite()
+        scores = self.score(instances.crops, hypotheses.uvd, hypotheses.twists) if self.score else None
         if scores is not None:
             good &= np.isfinite(scores).all(axis=1)
         rows = np.flatnonzero(labelled & smpl & good)
-        failures = _filtered(instances, labelled, smpl)
+        failures = filtered(instances.ids, ~labelled, NO_LABEL, "an evaluation needs a gt label with its pelvis")
+        other_body = "the label is a body of SMPL-X, whose mesh has other vertices"
+        failures += filtered(instances.ids, labelled & ~smpl, OTHER_BODY, other_body)
         failures += not_finite(instances.ids, good | ~(labelled & smpl), "the policy's hypotheses or their scores")
-        measured = [self.measure(instances, made, scores, row, labels[instances.ids[row]]) for row in rows.tolist()]
+        measured = [
+            self.measure(instances, hypotheses, scores, row, labels[instances.ids[row]]) for row in rows.tolist()
+        ]
         samples = self.draw.samples
         tables = {
-            "hypotheses": hypotheses_table(self.key, instances, made, samples, self.partition, rows),
+            "hypotheses": hypotheses_table(self.key, instances, hypotheses, samples, self.partition, rows),
             "errors": self._errors_table(instances, rows, measured),
         }
         if scores is not None and self.stage.scorer is not None:
@@ -191,21 +199,12 @@ class PublishedWorker(ModelWorker):
         samples = self.draw.samples
         # by rising number: the mean of all, which is the last candidate, comes first
         candidates = [MEAN_OF_ALL, MEAN_OF_BEST, *samples] if self.score else samples
-        total = len(rows) * len(candidates)
-        columns: dict[str, Any] = {
-            "generation_id": self.key,
-            "instance_id": repeated(instances.ids, rows, len(candidates)),
-            "sample_index": np.tile(np.asarray(candidates, np.int32), len(rows)),
-            "label_set": f"published {self.stage.protocol}",
-            "dataset": repeated(instances.dataset, rows, len(candidates)),
-            "split": repeated(instances.split, rows, len(candidates)),
-            "round": np.full(total, self.partition, np.int32),
-            "stage_key": self.key,
-        }
+        errors = {}
         for name in ERRORS:
             values = np.array([getattr(one, name) for one in measured]).reshape(len(rows), len(candidates))
-            columns[f"{name}_mm"] = (np.roll(values, 1, axis=1) if self.score else values).reshape(total)
-        return build("errors", columns)
+            errors[name] = np.roll(values, 1, axis=1) if self.score else values
+        label_set = f"published {self.stage.protocol}"
+        return errors_table(self.key, instances, errors, label_set, candidates, self.partition, rows)
 
     def _check_crops(self, instances: Instances) -> None:
         expected = self.draw.policy.config.condition.image_size
@@ -220,23 +219,9 @@ def candidate_errors(store: Store, measure_key: str, scored: bool) -> dict[str, 
     """(N, C) mm by name of error, candidates in the published order, instances by id. DataError where none is left."""
     columns = ["instance_id", "sample_index", *(f"{name}_mm" for name in ERRORS)]
     rows = read(store, "errors", stage_keys=[measure_key], columns=columns)
-    rows = rows.sort_by([("instance_id", "ascending"), ("sample_index", "ascending")])
+    rows = rows.sort_by(BY_SAMPLE)
     if not len(rows):
         raise DataError(f"No instance could be measured: the table failures says why (stage_key = '{measure_key}').")
     count = len(set(rows.column("sample_index").to_pylist()))
-    found = {name: rows.column(f"{name}_mm").to_numpy().reshape(-1, count) for name in ERRORS}
-    return {name: np.roll(values, -1, axis=1) for name, values in found.items()} if scored else found
-
-
-def _filtered(instances: Instances, labelled: np.ndarray, smpl: np.ndarray) -> list[Failure]:
-    failures = []
-    for row in np.flatnonzero(~(labelled & smpl)):
-        reason, detail = NO_LABEL, "an evaluation needs a gt label with its pelvis"
-        if labelled[row]:
-            reason, detail = OTHER_BODY, "the label is a body of SMPL-X, whose mesh has other vertices"
-        failures.append(Failure(instances.ids[row], reason, detail, outcome="filtered"))
-    return failures
-
-
-def _scored(context: Context) -> ScoreConfig:
-    return context.config.score.model_copy(update={"mirror": False})
+    errors = {name: rows.column(f"{name}_mm").to_numpy().reshape(-1, count) for name in ERRORS}
+    return {name: np.roll(values, -1, axis=1) for name, values in errors.items()} if scored else errors

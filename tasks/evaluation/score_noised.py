@@ -9,13 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 
 from infra.shards import Shard
-from infra.stages import Failure
 from schemas.errors import ConfigError
 from schemas.ids import ModelDigest, StageKey, Target
-from schemas.tables import build, contract
+from schemas.tables import contract
 from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput
 from tasks.engine.stage import ShardedStage
@@ -23,8 +21,8 @@ from tasks.engine.worker import ModelWorker
 from tasks.evaluate import NO_LABEL
 from tasks.evaluation.bodies import EvaluationBodies, gt_labels, kind_of, kinds_of
 from tasks.evaluation.noised_labels import BETAS, ROTATION, NoisedLabel, noised_label
-from tasks.generate import not_finite
-from tasks.rows.hypotheses import repeated
+from tasks.generate import filtered, not_finite
+from tasks.rows.hypotheses import errors_table
 from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.models import load_scorer
 from tasks.score import HypothesisScorer, scores_table
@@ -84,29 +82,27 @@ class NoisedWorker(ModelWorker):
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of the tables, sorted by instance and sample."""
         instances = load_instances(self.store, self.stage.ingests, list(shard.ids))
-        labelled = instances.labelled & np.isfinite(instances.root_depth)
-        failures = [
-            Failure(instances.ids[row], NO_LABEL, "what is noised is a gt label with its pelvis", outcome="filtered")
-            for row in np.flatnonzero(~labelled)
-        ]
-        rows = np.flatnonzero(labelled)
+        rows = np.flatnonzero(instances.measurable)
+        detail = "what is noised is a gt label with its pelvis"
+        failures = filtered(instances.ids, ~instances.measurable, NO_LABEL, detail)
         if not len(rows):
             empty = {name: contract(name).schema.empty_table() for name in ("scores", "errors")}
             return ShardOutput(empty, failures)
         labels = gt_labels(self.store, self.stage.ingests, shard.ids)
-        made = [self._noised(instances, row, labels[instances.ids[row]]) for row in rows.tolist()]
-        uvd, twists = (np.stack([getattr(one, part) for one in made]) for part in ("uvd", "twists"))
+        noised = [self._noised(instances, row, labels[instances.ids[row]]) for row in rows.tolist()]
+        uvd, twists = (np.stack([getattr(one, part) for one in noised]) for part in ("uvd", "twists"))
         scores = self.score(instances.crops[rows], uvd, twists)
-        errors = {name: np.stack([one.errors[name] for one in made]) for name in ERRORS}
+        errors = {name: np.stack([one.errors[name] for one in noised]) for name in ERRORS}
         finite = np.isfinite(scores).all(1) & np.isfinite(np.stack([*errors.values()])).all((0, 2))
-        failures += not_finite([instances.ids[row] for row in rows], finite, "the scores or errors")
-        kept = np.flatnonzero(finite)
-        ids, samples = [instances.ids[row] for row in rows], np.arange(self.stage.hypotheses)
+        ids, samples = [instances.ids[row] for row in rows], range(self.stage.hypotheses)
+        failures += not_finite(ids, finite, "the scores or errors")
+        good = np.flatnonzero(finite)
+        measured = {name: values[good] for name, values in errors.items()}
         tables = {
-            "errors": self._errors_table(instances, rows, kept, errors),
-            "scores": scores_table(self.key, ids, samples, scores, self.stage.scorer, self.partition, kept),
+            "errors": errors_table(self.key, instances, measured, NOISED, samples, self.partition, rows[good]),
+            "scores": scores_table(self.key, ids, samples, scores, self.stage.scorer, self.partition, good),
         }
-        return ShardOutput(tables, failures, ok=len(kept))
+        return ShardOutput(tables, failures, ok=len(good))
 
     def _noised(self, instances: Instances, row: int, label: dict[str, Any]) -> NoisedLabel:
         return noised_label(
@@ -119,22 +115,6 @@ class NoisedWorker(ModelWorker):
             self.seed,
             by_names=self.by_names,
         )
-
-    def _errors_table(
-        self, instances: Instances, rows: np.ndarray, kept: np.ndarray, errors: dict[str, np.ndarray]
-    ) -> pa.Table:
-        chosen, total = rows[kept], len(kept) * self.stage.hypotheses
-        columns: dict[str, Any] = {
-            "generation_id": self.key,
-            "instance_id": repeated(instances.ids, chosen, self.stage.hypotheses),
-            "sample_index": np.tile(np.arange(self.stage.hypotheses, dtype=np.int32), len(kept)),
-            "label_set": NOISED,
-            "dataset": repeated(instances.dataset, chosen, self.stage.hypotheses),
-            "split": repeated(instances.split, chosen, self.stage.hypotheses),
-            "round": np.full(total, self.partition, np.int32),
-            "stage_key": self.key,
-        }
-        return build("errors", columns | {f"{name}_mm": errors[name][kept].reshape(total) for name in ERRORS})
 
 
 def as_published(context: Context) -> Context:

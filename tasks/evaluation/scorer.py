@@ -27,6 +27,8 @@ from schemas.ids import ModelDigest, StageKey, Target
 from tasks.engine.context import Context
 from tasks.engine.stage import Rows, WholeStage
 from tasks.evaluation.score_noised import ERRORS, NOISED, ScoreNoised, as_published
+from tasks.rows.hypotheses import BY_SAMPLE
+from tasks.rows.instances import of_target
 from tasks.rows.metrics import Metric, metrics_table
 from tasks.score import Score
 
@@ -83,11 +85,10 @@ class EvaluateScorer(WholeStage):
 
 def given_hypotheses(store: Store, target: Target) -> StageKey | None:
     """The newest ingest of hypotheses of this split that have errors, if there is one."""
-    where = (pc.field("dataset") == target.dataset) & (pc.field("split") == target.split)
     keys = [record.stage_key for record in records(store, HYPOTHESES)]
     if not keys:
         return None
-    rows = read(store, "errors", stage_keys=keys, where=where, columns=["stage_key"])
+    rows = read(store, "errors", stage_keys=keys, where=of_target(target), columns=["stage_key"])
     having = set(pc.unique(rows.column("stage_key")).to_pylist())
     return next((StageKey(key) for key in reversed(keys) if key in having), None)
 
@@ -98,7 +99,7 @@ def _scored_errors(store: Store, errors_key: str, scores_key: str) -> pa.Table:
     errors = read(store, "errors", stage_keys=[errors_key], columns=[*key, *(f"{name}_mm" for name in ERRORS)])
     scores = read(store, "scores", stage_keys=[scores_key], columns=[*key, "score"])
     both = errors.join(scores, keys=key, join_type="inner")
-    return both.sort_by([(name, "ascending") for name in key])
+    return both.sort_by(BY_SAMPLE)
 
 
 def _figures(context: Context, rows: pa.Table, target: Target, scorer: str, role: str) -> Iterator[Metric]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.statistics import Interval
+from tasks.gates import GateVerdict
 
 Better = Literal["lower", "higher", "neither"]
 Direction = Literal["better", "worse", "unclear", "neutral"]
@@ -76,23 +77,6 @@ class NumberRow:
     low: float | None = None
     high: float | None = None
     n: int | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class GateRow:
-    """A condition that had to hold, what was measured, and the verdict."""
-
-    name: str
-    when: str
-    """"before training" or "before promotion"."""
-    value: float
-    unit: str
-    limit: str
-    """In words: "at least 0.30", "interval wholly below 0 %"."""
-    passed: bool
-    low: float | None = None
-    high: float | None = None
     note: str = ""
 
 
@@ -234,7 +218,8 @@ class RoundReport:
     """What a reader must know before the numbers: boxes that were missing, labels that were not the images' own."""
     numbers: Sequence[NumberRow] = ()
     numbers_title: str = "Further numbers"
-    gates: Sequence[GateRow] = ()
+    gates: Sequence[GateVerdict] = ()
+    """Their units are those of this page: "none" for a pure number."""
     stages: Sequence[StageRow] = ()
     failures: Sequence[FailureRow] = ()
     score_against_error: ScoreAgainstError | None = None

@@ -1,6 +1,7 @@
 """Fill a round's page from the tables. Nothing is measured here: what stands on the page stands in the store."""
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -11,13 +12,12 @@ from infra.store import Store
 from infra.tables import read
 from schemas.config.engine import EngineConfig
 from schemas.digests import code_digest, config_digest
-from tasks.gates import GateVerdict, margins_of
+from tasks.gates import margins_of
 from tasks.pair import strategy_named
 from tasks.report import measured
 from tasks.report.content import (
     Curve,
     FailureRow,
-    GateRow,
     Margins,
     ModelRow,
     NumberRow,
@@ -40,7 +40,6 @@ _UNITS = {
     "train_clean": "models",
     "compare": "comparisons",
 }
-_GATE_UNITS = {"1": "none", "score": "none", "pairs": "count"}
 _CURVES = (
     (
         "Denoising error against the reference's",
@@ -57,21 +56,21 @@ _CURVES = (
 
 def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at: datetime) -> RoundReport:
     """The page of a decided round of either kind, overlays included."""
-    found = measured.found_metrics(store, facts)
-    numbers = [*measured.scorer_rows(store, facts, config, found), *_counts(store, facts)]
+    metrics = measured.round_metrics(store, facts)
+    numbers = [*measured.scorer_rows(facts, metrics), *_counts(store, facts)]
     return RoundReport(
         title=facts.title,
         campaign=facts.campaign,
         created_at=f"{created_at:%Y-%m-%d %H:%M} UTC",
         outcome="promoted" if facts.promoted else "kept the old policy",
         promoted=facts.promoted,
-        summary=summary(facts, measured.sentence(found)),
-        headline=measured.headline(found, facts, config),
+        summary=summary(facts, measured.sentence(metrics)),
+        headline=measured.headline(metrics, config),
         controls=measured.controls(facts, config),
         notices=notices(facts, config),
         numbers=numbers,
         numbers_title="Scorer and pairs" if facts.kind == "dpo" else "Cleaning",
-        gates=[_gate_row(verdict) for verdict in facts.verdicts],
+        gates=[replace(verdict, unit=_page_unit(verdict.unit)) for verdict in facts.verdicts],
         stages=_stages(store, facts),
         failures=_failures(store, facts),
         score_against_error=measured.scores_against_errors(store, facts, config),
@@ -100,44 +99,37 @@ def notices(facts: RoundFacts, config: EngineConfig) -> tuple[str, ...]:
     return (*facts.notices, *filter(None, [term]))
 
 
+def _page_unit(unit: str) -> str:
+    """The page's word for a unit of gates and metrics."""
+    return {"1": "none", "score": "none", "pairs": "count"}.get(unit, unit)
+
+
 def _counts(store: Store, facts: RoundFacts) -> list[NumberRow]:
     rows = []
     pairs = facts.key("pair")
     if pairs is not None and (record := find(store, pairs)) is not None:
         margins = margins_of(store, pairs)
-        known = margins[np.isfinite(margins)]
+        finite = margins[np.isfinite(margins)]
         note = _how_paired(record)
-        if len(known) < len(margins):
-            note += f"; in {len(margins) - len(known)} the label wins"
+        if len(finite) < len(margins):
+            note += f"; in {len(margins) - len(finite)} the label wins"
         rows.append(NumberRow("pairs", "count", len(margins), note=note))
-        if len(known):
-            rows.append(NumberRow("mean margin of the pairs", "none", float(np.mean(known)), n=len(known)))
-    kept = facts.key("keep")
-    if kept is not None:
-        for metric in read_metrics(store, kept):
-            unit = _GATE_UNITS.get(metric.unit, metric.unit)
+        if len(finite):
+            rows.append(NumberRow("mean margin of the pairs", "none", float(np.mean(finite)), n=len(finite)))
+    keep = facts.key("keep")
+    if keep is not None:
+        for metric in read_metrics(store, keep):
             name = "AUC of the score for swapped labels" if metric.name == "auc" else metric.name.replace("_", " ")
-            rows.append(NumberRow(name, unit, metric.value, metric.low, metric.high, metric.n, str(metric.target)))
-        record = find(store, kept)
+            rows.append(
+                NumberRow(
+                    name, _page_unit(metric.unit), metric.value, metric.low, metric.high, metric.n, str(metric.target)
+                )
+            )
+        record = find(store, keep)
         if record is not None:
             rows.append(NumberRow("pseudo-labels kept", "count", record.tally.ok, n=record.units_in))
             rows.append(NumberRow("pseudo-labels dropped", "count", record.tally.filtered, n=record.units_in))
     return rows
-
-
-def _gate_row(verdict: GateVerdict) -> GateRow:
-    unit = _GATE_UNITS.get(verdict.unit, verdict.unit)
-    return GateRow(
-        verdict.name,
-        verdict.when,
-        verdict.value,
-        unit,
-        verdict.limit,
-        verdict.passed,
-        verdict.low,
-        verdict.high,
-        verdict.note,
-    )
 
 
 def _stages(store: Store, facts: RoundFacts) -> list[StageRow]:
@@ -191,8 +183,7 @@ def _how_paired(record: StageRecord) -> str:
 
 
 def _curves(store: Store, facts: RoundFacts) -> list[Curve]:
-    name = "align" if facts.kind == "dpo" else "train_clean"
-    key = facts.key(name)
+    key = facts.key("align" if facts.kind == "dpo" else "train_clean")
     if key is None:
         return []
     rows = read(store, "curves", stage_keys=[key]).sort_by("step")
@@ -201,9 +192,9 @@ def _curves(store: Store, facts: RoundFacts) -> list[Curve]:
         part = rows.filter(pc.equal(rows.column("series"), series))
         lines[series] = (part.column("step").to_numpy(), part.column("value").to_numpy())
     return [
-        Curve(title, "none", [Series(words, *lines[series]) for series, words in wanted.items()], reference, note)
-        for title, wanted, reference, note in _CURVES
-        if all(series in lines for series in wanted)
+        Curve(title, "none", [Series(words, *lines[name]) for name, words in names.items()], reference, note)
+        for title, names, reference, note in _CURVES
+        if all(name in lines for name in names)
     ]
 
 
@@ -228,11 +219,11 @@ def _models(store: Store, facts: RoundFacts) -> list[ModelRow]:
         "scorer": facts.scorer,
     }
     rows = read(store, "models", columns=["digest", "parents", "config_digest"]).to_pylist()
-    known = {row["digest"]: row for row in rows}
+    by_digest = {row["digest"]: row for row in rows}
     return [
-        ModelRow(role, digest, known[digest]["parents"], known[digest]["config_digest"])
+        ModelRow(role, digest, by_digest[digest]["parents"], by_digest[digest]["config_digest"])
         for role, digest in roles.items()
-        if digest is not None and digest in known
+        if digest is not None and digest in by_digest
     ]
 
 

@@ -8,7 +8,7 @@ from schemas.config.engine import EngineConfig
 from schemas.ids import Target
 from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_VALIDATION
 from tasks.compare import DIVERSITY, evaluation_table, ranking
-from tasks.report.content import Control, HeadlineGroup, HeadlineRow, NumberRow, ScoreAgainstError
+from tasks.report.content import Better, Control, HeadlineGroup, HeadlineRow, NumberRow, ScoreAgainstError
 from tasks.report.facts import RoundFacts
 from tasks.rows.metrics import Metric, read_metrics
 
@@ -23,11 +23,11 @@ _FIGURES = (
 )
 _ERRORS = (("mpvpe", "MPVPE"), ("mpjpe", "MPJPE"), ("pa_mpjpe", "PA-MPJPE"))
 
-Found = Mapping[tuple[str, str, Target], Metric]
-"""Metrics by name, role and split."""
+Metrics = Mapping[tuple[str, str, Target], Metric]
+"""By name, role and split."""
 
 
-def found_metrics(store: Store, facts: RoundFacts) -> Found:
+def round_metrics(store: Store, facts: RoundFacts) -> Metrics:
     """What the round's comparison measured; nothing if it did not come to one."""
     key = facts.key("compare")
     return {} if key is None else {(m.name, m.role, m.target): m for m in read_metrics(store, key)}
@@ -54,30 +54,15 @@ def estimate_notice(config: EngineConfig) -> str:
     )
 
 
-def headline(found: Found, facts: RoundFacts, config: EngineConfig) -> list[HeadlineGroup]:
+def headline(metrics: Metrics, config: EngineConfig) -> list[HeadlineGroup]:
     """The groups of headline rows; empty where nothing was compared."""
-    if not found:
+    if not metrics:
         return []
     samples = config.evaluate.generate.hypotheses - 1
-    on_test = [
-        row
-        for figure, words in _FIGURES
-        for error, spelled in _ERRORS
-        if (row := _row(found, f"{figure}_{error}", f"{words.format(samples=samples)} {spelled}", WILD_TEST))
-        is not None
-    ]
-    spread = _row(found, DIVERSITY, "diversity", WILD_TEST, "higher", _share_note(found))
-    on_source = [
-        row
-        for figure, words in _FIGURES[:2]
-        if (row := _row(found, f"{figure}_mpvpe", f"{words} MPVPE", SOURCE_TEST)) is not None
-    ]
-    on_validation = [
-        row
-        for figure, words in _FIGURES[:3]
-        if (row := _row(found, f"{figure}_mpvpe", f"{words.format(samples=samples)} MPVPE", WILD_VALIDATION))
-        is not None
-    ]
+    on_test = _rows(metrics, _FIGURES, WILD_TEST, samples, _ERRORS)
+    spread = _row(metrics, DIVERSITY, "diversity", WILD_TEST, "higher", _share_note(metrics))
+    on_source = _rows(metrics, _FIGURES[:2], SOURCE_TEST, samples)
+    on_validation = _rows(metrics, _FIGURES[:3], WILD_VALIDATION, samples)
     drawn = f"{samples} samples each and one from zero noise; for reports, no gate reads it. {DEPTH_NOTE}"
     groups = [
         HeadlineGroup(f"Held-out {WILD_TEST}", on_test, drawn),
@@ -88,7 +73,7 @@ def headline(found: Found, facts: RoundFacts, config: EngineConfig) -> list[Head
     return [group for group in groups if group.rows]
 
 
-def scorer_rows(store: Store, facts: RoundFacts, config: EngineConfig, found: Found) -> list[NumberRow]:
+def scorer_rows(facts: RoundFacts, metrics: Metrics) -> list[NumberRow]:
     """How well the scorer ranks real hypotheses."""
     rows = [
         NumberRow(
@@ -101,17 +86,12 @@ def scorer_rows(store: Store, facts: RoundFacts, config: EngineConfig, found: Fo
             "hypotheses of the policy before",
         )
         for target in (WILD_VALIDATION, WILD_TEST)
-        if (metric := found.get(("spearman_within_mpvpe", "before", target))) is not None
+        if (metric := metrics.get(("spearman_within_mpvpe", "before", target))) is not None
     ]
-    difference = (
-        "zero_noise_mpvpe",
-        f"change_minus_{'random_pairs' if facts.kind == 'dpo' else 'all_labels'}",
-        WILD_TEST,
-    )
-    apart = found.get(difference)
+    control = "random_pairs" if facts.kind == "dpo" else "all_labels"
+    apart = metrics.get(("zero_noise_mpvpe", f"change_minus_{control}", WILD_TEST))
     if apart is not None:
-        control = CONTROL_NAMES[difference[1].removeprefix("change_minus_")]
-        name = f"change of zero-noise MPVPE minus that of {control}"
+        name = f"change of zero-noise MPVPE minus that of {CONTROL_NAMES[control]}"
         note = f"percentage points, {WILD_TEST}; below 0: better than the control"
         rows.append(NumberRow(name, "none", apart.value, apart.low, apart.high, apart.n, note))
     return rows
@@ -137,38 +117,53 @@ def scores_against_errors(store: Store, facts: RoundFacts, config: EngineConfig)
     )
 
 
-def sentence(found: Found) -> str:
+def sentence(metrics: Metrics) -> str:
     """The headline in words; empty where nothing was compared."""
     parts = []
     for name, words in (("zero_noise_mpvpe", "zero-noise MPVPE"), ("best_of_m_mpvpe", "best of M")):
-        change = found.get((name, "change", WILD_TEST))
+        change = metrics.get((name, "change", WILD_TEST))
         if change is not None:
             parts.append(f"{words} {'fell' if change.value < 0 else 'rose'} by {abs(change.value):.1f} %")
     return f"On held-out {WILD_TEST}, {' and '.join(parts)}." if parts else ""
 
 
+def _rows(
+    metrics: Metrics,
+    figures: Sequence[tuple[str, str]],
+    target: Target,
+    samples: int,
+    errors: Sequence[tuple[str, str]] = _ERRORS[:1],
+) -> list[HeadlineRow]:
+    rows = (
+        _row(metrics, f"{figure}_{error}", f"{words.format(samples=samples)} {spelled}", target)
+        for figure, words in figures
+        for error, spelled in errors
+    )
+    return [row for row in rows if row is not None]
+
+
 def _row(
-    found: Found, name: str, title: str, target: Target, better: str = "lower", note: str = ""
+    metrics: Metrics, name: str, title: str, target: Target, better: Better = "lower", note: str = ""
 ) -> HeadlineRow | None:
-    before, after = found.get((name, "before", target)), found.get((name, "after", target))
+    before, after = metrics.get((name, "before", target)), metrics.get((name, "after", target))
     if before is None or after is None:
         return None
     beside = {
         words: interval
         for role, words in CONTROL_NAMES.items()
         if not (role == "less_noise" and name.startswith("zero_noise"))  # 0 by construction: no noise can be less
-        and (interval := _interval(found.get((name, f"change_{role}", target)))) is not None
+        and (interval := _interval(metrics.get((name, f"change_{role}", target)))) is not None
     }
     return HeadlineRow(
         title,
         before.unit,
         before.value,
         after.value,
-        _interval(found.get((name, "change", target))),
+        _interval(metrics.get((name, "change", target))),
         before.n,
         note,
         beside,
-        "higher" if better == "higher" else "lower",
+        better,
     )
 
 
@@ -178,15 +173,6 @@ def _interval(metric: Metric | None) -> Interval | None:
     return Interval(metric.value, metric.low, metric.high)
 
 
-def _share_note(found: Found) -> str:
-    share = found.get((DIVERSITY, "share_of_first", WILD_TEST))
+def _share_note(metrics: Metrics) -> str:
+    share = metrics.get((DIVERSITY, "share_of_first", WILD_TEST))
     return "" if share is None else f"after: {100 * share.value:.0f} % of the campaign's first policy"
-
-
-def named(rows: Sequence[HeadlineGroup]) -> dict[str, HeadlineRow]:
-    """Headline rows by name, of all groups; the first group wins."""
-    by_name: dict[str, HeadlineRow] = {}
-    for group in rows:
-        for row in group.rows:
-            by_name.setdefault(row.name, row)
-    return by_name

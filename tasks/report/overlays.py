@@ -14,7 +14,7 @@ from infra.store import Store
 from infra.tables import read
 from models.bodies import Body, load_body
 from models.cameras import camera_from_uvd
-from models.recovery import RootSolver, recover_body
+from models.kinematics import Root
 from models.rendering import Intrinsics, overlay
 from schemas.config.engine import EngineConfig
 from schemas.config.stages import IngestConfig
@@ -25,8 +25,8 @@ from tasks.ingest.image.reading import decode_picture
 from tasks.ingest.source.files import open_file, open_url
 from tasks.ingest.source.folder import RefusedError
 from tasks.report.content import Overlay
-from tasks.rows.hypotheses import Hypotheses, read_hypotheses
-from tasks.rows.instances import Instances, instance_ids, load_instances
+from tasks.rows.hypotheses import read_hypotheses
+from tasks.rows.instances import Instances, among, instance_ids, load_instances
 
 PEOPLE = 12
 NOTE = (
@@ -43,9 +43,11 @@ def draw_overlays(store: Store, config: EngineConfig, ingest_key: str, before: s
     """`before` and `after` are keys of evaluations; without an `after` its pictures are the bare crops."""
     chosen = instance_ids(store, [ingest_key], [WILD_VALIDATION])[:PEOPLE]
     people = load_instances(store, [ingest_key], chosen)
-    body, solver = load_body(config.body), config.root_solver
+    body = load_body(config.body)
     photos = photographs(store, ingest_key, people)
-    meshes = {key: _policy_meshes(store, key, people, body, solver) for key in (before, after) if key is not None}
+    meshes = {
+        key: _policy_meshes(store, key, people, body, config.root_solver) for key in (before, after) if key is not None
+    }
     errors = {key: _errors(store, key, people.ids) for key in meshes}
     labels = _label_meshes(people, body)
     drawn = []
@@ -72,29 +74,20 @@ def draw_overlays(store: Store, config: EngineConfig, ingest_key: str, before: s
     return drawn
 
 
-def _policy_meshes(
-    store: Store, key: str, people: Instances, body: Body, solver: RootSolver
-) -> dict[str, NDArray[np.float32]]:
+def _policy_meshes(store: Store, key: str, people: Instances, body: Body, root: Root) -> dict[str, NDArray[np.float32]]:
     """Camera-frame vertices (V, 3) in metres of sample 0, of everyone that the evaluation has hypotheses of."""
-    known = _evaluated(store, key, people.ids)
-    if not known:
+    ids = _evaluated(store, key, people.ids)
+    if not ids:
         return {}
-    stored = read_hypotheses(store, key, known)
+    stored = read_hypotheses(store, key, ids)
     place = {name: row for row, name in enumerate(people.ids)}
-    cameras = torch.from_numpy(people.crop_intrinsics[[place[name] for name in stored.ids]])
-    zero: Hypotheses = stored.hypotheses
-    uvd, twists, betas, depth = (
-        torch.from_numpy(np.ascontiguousarray(part[:, 0])).float()
-        for part in (zero.uvd, zero.twists, zero.betas, zero.root_depth)
-    )
-    with torch.no_grad():
-        found = recover_body(body, uvd, twists, betas, cameras, people.crop_size, depth, solver)
-    vertices = found.vertices - found.joints[:, :1] + found.camera_joints[:, :1]
+    rows = np.array([place[name] for name in stored.ids])
+    vertices = stored.hypotheses.at([0]).bodies(body, people, rows, root).camera_vertices
     return dict(zip(stored.ids, vertices.numpy(), strict=True))
 
 
 def _label_meshes(people: Instances, body: Body) -> dict[str, NDArray[np.float32]]:
-    rows = np.flatnonzero(people.labelled & np.isfinite(people.root_depth))
+    rows = np.flatnonzero(people.measurable)
     if not rows.size:
         return {}
     theta, betas, uvd, depth, cameras = (
@@ -109,13 +102,13 @@ def _label_meshes(people: Instances, body: Body) -> dict[str, NDArray[np.float32
 
 
 def _evaluated(store: Store, key: str, ids: Sequence[str]) -> list[str]:
-    where = (pc.field("sample_index") == 0) & pc.field("instance_id").isin(list(ids))
+    where = (pc.field("sample_index") == 0) & among(ids)
     rows = read(store, "hypotheses", stage_keys=[key], where=where, columns=["instance_id"])
     return sorted(rows.column("instance_id").to_pylist())
 
 
 def _errors(store: Store, key: str, ids: Sequence[str]) -> dict[str, float]:
-    where = (pc.field("sample_index") == 0) & pc.field("instance_id").isin(list(ids))
+    where = (pc.field("sample_index") == 0) & among(ids)
     rows = read(store, "errors", stage_keys=[key], where=where, columns=["instance_id", "mpvpe_mm"])
     return dict(zip(rows.column("instance_id").to_pylist(), rows.column("mpvpe_mm").to_pylist(), strict=True))
 

@@ -1,18 +1,26 @@
 """Hypotheses: in memory, as rows of the table, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 from infra.store import Store
 from infra.tables import read
+from models.bodies import Body
+from models.kinematics import Root
+from models.recovery import RecoveredBody, recover_body
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.errors import DataError
 from schemas.tables import build, matrix
-from tasks.rows.instances import Instances
+from tasks.rows.instances import Instances, among
+
+BY_SAMPLE = [("instance_id", "ascending"), ("sample_index", "ascending")]
+"""How tables with a row for each sample are sorted."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,20 @@ class Hypotheses:
         """The hypotheses of the instances `rows`."""
         return Hypotheses(*(getattr(self, part.name)[rows] for part in fields(self)))
 
+    def at(self, samples: Sequence[int] | np.ndarray) -> "Hypotheses":
+        """Of each instance the hypotheses at these places among the M."""
+        return Hypotheses(*(getattr(self, part.name)[:, samples] for part in fields(self)))
+
+    def bodies(self, body: Body, people: Instances, rows: np.ndarray, root: Root) -> RecoveredBody:
+        """The N * M bodies, instance by instance; `rows` (N,) says which of the `people` the instances are."""
+        uvd, twists, betas, depth = (
+            torch.from_numpy(np.ascontiguousarray(getattr(self, part.name))).float().flatten(0, 1)
+            for part in fields(self)
+        )
+        cameras = torch.from_numpy(people.crop_intrinsics[rows]).repeat_interleave(self.count, 0)
+        with torch.no_grad():
+            return recover_body(body, uvd, twists, betas, cameras, people.crop_size, depth, root)
+
     def finite(self) -> np.ndarray:
         """(N,) bool: whether every number of all hypotheses of an instance is finite."""
         parts = [getattr(self, part.name).reshape(len(self), -1) for part in fields(self)]
@@ -49,30 +71,54 @@ class Hypotheses:
 def hypotheses_table(
     generation_id: str,
     instances: Instances,
-    made: Hypotheses,
+    hypotheses: Hypotheses,
     samples: Sequence[int],
     partition: int,
     rows: np.ndarray,
 ) -> pa.Table:
     """Rows of `hypotheses` for the instances `rows`."""
-    kept, count = made.take(rows), made.count
+    chosen, total = hypotheses.take(rows), len(rows) * hypotheses.count
     source = np.where(np.isfinite(instances.root_depth), "label", "bones")
-    total = len(rows) * count
     columns = {
+        **_sample_columns(generation_id, instances, samples, partition, rows),
+        "uvd": chosen.uvd.reshape(total, JOINTS * 3),
+        "twist": chosen.twists.reshape(total, TWISTS * 2),
+        "betas": chosen.betas.reshape(total, chosen.betas.shape[-1]),
+        "root_depth_m": chosen.root_depth.reshape(total).astype(np.float64),
+        "root_depth_source": repeated(source.tolist(), rows, hypotheses.count),
+    }
+    return build("hypotheses", columns)
+
+
+def errors_table(
+    generation_id: str,
+    instances: Instances,
+    errors: Mapping[str, np.ndarray],
+    label_set: str,
+    samples: Sequence[int],
+    partition: int,
+    rows: np.ndarray,
+) -> pa.Table:
+    """Rows of `errors` for the instances `rows` (R,): by name of the error (R, M) mm of the M samples."""
+    columns = {f"{name}_mm": values.reshape(len(rows) * len(samples)) for name, values in errors.items()}
+    named = _sample_columns(generation_id, instances, samples, partition, rows)
+    return build("errors", {**named, "label_set": label_set, **columns})
+
+
+def _sample_columns(
+    generation_id: str, instances: Instances, samples: Sequence[int], partition: int, rows: np.ndarray
+) -> dict[str, Any]:
+    """What tables with a row for each sample of each of the instances `rows` have in common."""
+    count = len(samples)
+    return {
         "generation_id": generation_id,
         "instance_id": repeated(instances.ids, rows, count),
         "sample_index": np.tile(np.asarray(samples, np.int32), len(rows)),
         "dataset": repeated(instances.dataset, rows, count),
         "split": repeated(instances.split, rows, count),
-        "round": np.full(total, partition, np.int32),
-        "uvd": kept.uvd.reshape(total, JOINTS * 3),
-        "twist": kept.twists.reshape(total, TWISTS * 2),
-        "betas": kept.betas.reshape(total, kept.betas.shape[-1]),
-        "root_depth_m": kept.root_depth.reshape(total).astype(np.float64),
-        "root_depth_source": repeated(source.tolist(), rows, count),
+        "round": np.full(len(rows) * count, partition, np.int32),
         "stage_key": generation_id,
     }
-    return build("hypotheses", columns)
 
 
 def repeated(texts: Sequence[str], rows: np.ndarray, count: int) -> pa.Array:
@@ -91,12 +137,6 @@ class StoredHypotheses:
     hypotheses: Hypotheses
 
 
-def among(ids: Sequence[str]) -> pc.Expression:
-    """Rows of these instances. The bounds let the reader skip files whose statistics lie outside of them."""
-    field = pc.field("instance_id")
-    return (field >= min(ids)) & (field <= max(ids)) & field.isin(list(ids))
-
-
 def generated_ids(store: Store, generation_key: str) -> list[str]:
     """The instances that a finished stage has hypotheses of, sorted."""
     rows = read(store, "hypotheses", stage_keys=[generation_key], columns=["instance_id"])
@@ -107,7 +147,7 @@ def read_hypotheses(store: Store, generation_key: str, ids: Sequence[str]) -> St
     """The hypotheses of these instances, in sorted order. DataError unless all have the same samples."""
     columns = ["instance_id", "sample_index", "dataset", "uvd", "twist", "betas", "root_depth_m"]
     rows = read(store, "hypotheses", stage_keys=[generation_key], where=among(ids), columns=columns)
-    rows = rows.sort_by([("instance_id", "ascending"), ("sample_index", "ascending")])
+    rows = rows.sort_by(BY_SAMPLE)
     count = len(rows) // len(ids)
     samples = rows.column("sample_index").to_numpy()
     names = rows.column("instance_id").to_pylist()[:: max(count, 1)]

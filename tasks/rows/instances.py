@@ -62,6 +62,11 @@ class Instances:
         return len(self.ids)
 
     @property
+    def measurable(self) -> np.ndarray:
+        """(N,) bool: whose label is known, pelvis included."""
+        return self.labelled & np.isfinite(self.root_depth)
+
+    @property
     def crop_size(self) -> int:
         """Side of the crops, pixels."""
         return int(self.crops.shape[1])
@@ -71,8 +76,7 @@ def instance_ids(store: Store, ingest_keys: Sequence[str], targets: Sequence[Tar
     """The instances of these splits, sorted. Raises DataError for a split that those ingests have no instance of."""
     ids: list[str] = []
     for target in targets:
-        where = (pc.field("dataset") == target.dataset) & (pc.field("split") == target.split)
-        rows = read_standing(store, "instances", ingest_keys, where=where, columns=["instance_id"])
+        rows = read_standing(store, "instances", ingest_keys, where=of_target(target), columns=["instance_id"])
         if len(rows) == 0:
             raise DataError(_nothing_of(store, ingest_keys, Target(*target)))
         ids.extend(rows.column("instance_id").to_pylist())
@@ -120,9 +124,7 @@ def labelled_crops(
             raise ValueError("labelled_crops needs a target, label_keys, or both")
         ids = instance_ids(store, ingest_keys, [target])
     else:
-        where = None
-        if target is not None:
-            where = (pc.field("dataset") == target.dataset) & (pc.field("split") == target.split)
+        where = None if target is None else of_target(target)
         named = read(store, "labels", stage_keys=list(label_keys), where=where, columns=["instance_id"])
         ids = sorted(named.column("instance_id").to_pylist())
         if not ids:
@@ -142,12 +144,20 @@ def as_labelled_crops(found: Instances) -> LabelledCrops:
     return LabelledCrops(found.crops, found.uvd, found.twists, found.betas, found.crop_intrinsics, found.root_depth)
 
 
-def _among(ids: Sequence[str]) -> pc.Expression:
-    """Rows of these ids. The bounds let the reader skip files whose statistics lie outside of them."""
-    datasets = sorted({name.split("/", 1)[0] for name in ids})
+def among(ids: Sequence[str]) -> pc.Expression:
+    """Rows of these instances. The bounds let the reader skip files whose statistics lie outside of them."""
     field = pc.field("instance_id")
-    inside = (field >= min(ids)) & (field <= max(ids))
-    return pc.field("dataset").isin(datasets) & inside & field.isin(list(ids))
+    return (field >= min(ids)) & (field <= max(ids)) & field.isin(list(ids))
+
+
+def _among(ids: Sequence[str]) -> pc.Expression:
+    """The same of a table that has a folder for each data set."""
+    return pc.field("dataset").isin(sorted({name.split("/", 1)[0] for name in ids})) & among(ids)
+
+
+def of_target(target: Target) -> pc.Expression:
+    """Rows of this split."""
+    return (pc.field("dataset") == target.dataset) & (pc.field("split") == target.split)
 
 
 def _in_order(rows: pa.Table, ids: Sequence[str]) -> pa.Table:

@@ -13,7 +13,7 @@ from schemas.ids import Target
 from schemas.splits import SCORER_TRAIN, SOURCE_TEST, SOURCE_TRAIN, WILD_TEST, WILD_TRAIN, WILD_VALIDATION
 from tasks.compare import DIVERSITY
 from tasks.report.facts import RoundFacts
-from tasks.report.measured import Found, found_metrics
+from tasks.report.measured import Metrics, round_metrics
 from tasks.report.stage import read_facts
 from tasks.rows.metrics import Metric, read_metrics
 from tests.evidence.controls import CONTROLS
@@ -78,10 +78,10 @@ class SeedEvidence:
     config: EngineConfig
     aligned: RoundFacts
     cleaned: RoundFacts
-    aligned_metrics: Found
-    control_metrics: Found
+    aligned_metrics: Metrics
+    control_metrics: Metrics
     """Of the comparison with the controls that a round does not train."""
-    cleaned_metrics: Found
+    cleaned_metrics: Metrics
     filter_metrics: Mapping[str, Metric]
     records: tuple[tuple[str, StageRecord], ...]
 
@@ -109,9 +109,9 @@ class SeedEvidence:
             config,
             aligned,
             cleaned,
-            found_metrics(store, aligned),
+            round_metrics(store, aligned),
             {(m.name, m.role, m.target): m for m in read_metrics(store, controls)} if controls else {},
-            found_metrics(store, cleaned),
+            round_metrics(store, cleaned),
             {metric.name: metric for metric in read_metrics(store, kept)} if kept else {},
             tuple(records.values()),
         )
@@ -162,7 +162,9 @@ def evidence_page(found: Sequence[SeedEvidence], machine: Mapping[str, str], com
     return "\n".join(lines) + "\n"
 
 
-def _table(found: Sequence[SeedEvidence], rows: Sequence[_Row], metrics: Callable[[SeedEvidence], Found]) -> list[str]:
+def _table(
+    found: Sequence[SeedEvidence], rows: Sequence[_Row], metrics: Callable[[SeedEvidence], Metrics]
+) -> list[str]:
     lines = _head(found)
     for title, name, role, target in rows:
         values = [metrics(one).get((name, role, target)) for one in found]
@@ -202,7 +204,7 @@ def _ablations(found: Sequence[SeedEvidence], samples: int) -> list[str]:
     return [*lines, ""]
 
 
-def _all_metrics(one: SeedEvidence) -> Found:
+def _all_metrics(one: SeedEvidence) -> Metrics:
     return {**one.aligned_metrics, **one.control_metrics}
 
 

@@ -20,8 +20,8 @@ _LEFT_OUT = ("PA-MPJPE", "expected MPJPE", "selected MPJPE")
 def print_summary(store: Store, config: EngineConfig, facts: RoundFacts) -> None:
     """The round in one screen, from the tables. Errors and diversity in mm."""
     console = TextConsole()
-    metrics = measured.found_metrics(store, facts)
-    groups = measured.headline(metrics, facts, config)
+    metrics = measured.round_metrics(store, facts)
+    groups = measured.headline(metrics, config)
     console.print()
     console.print(f"[bold]{facts.title}[/bold] of campaign {facts.campaign}: {_outcome(facts)}")
     if groups:
@@ -30,7 +30,7 @@ def print_summary(store: Store, config: EngineConfig, facts: RoundFacts) -> None
             markup=False,
         )
         console.print(_table(groups, [control.name for control in measured.controls(facts, config)]))
-    for row in measured.scorer_rows(store, facts, config, metrics):
+    for row in measured.scorer_rows(facts, metrics):
         spread = format_span(row.low, row.high, row.unit)
         console.print(f"{row.name}: {format_quantity(row.value, row.unit)} {spread}", markup=False, soft_wrap=True)
     broken = [verdict for verdict in facts.verdicts if not verdict.passed]

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.statistics import Interval, within_spearman
-from tasks import report as page
+from tasks.gates import GateVerdict
+from tasks.report import content as page
 
 
 def digest(name: str) -> str:
@@ -103,12 +104,12 @@ def dpo_round() -> page.RoundReport:
             page.NumberRow("pairs", "count", 1987, note="top against bottom by score"),
         ],
         gates=[
-            page.GateRow("enough pairs", "before training", 1987, "count", "at least 500", True),
-            page.GateRow("scorer ranks", "before training", 0.4137, "none", "at least 0.300", True, 0.4012, 0.4255),
-            page.GateRow(
+            GateVerdict("enough pairs", "before training", 1987, "count", "at least 500", True),
+            GateVerdict("scorer ranks", "before training", 0.4137, "none", "at least 0.300", True, 0.4012, 0.4255),
+            GateVerdict(
                 "zero-noise change", "before promotion", -8.6, "%", "interval wholly below 0 %", True, -9.3, -7.9
             ),
-            page.GateRow(
+            GateVerdict(
                 "diversity",
                 "before promotion",
                 86.1,
@@ -198,6 +199,6 @@ def clean_round() -> page.RoundReport:
             page.NumberRow("dropped", "count", 600, note="score below the 30 % quantile"),
         ],
         numbers_title="Cleaning",
-        gates=[page.GateRow("source drift", "before promotion", 3.4, "%", "at most 2 %", False, 2.9, 3.9)],
+        gates=[GateVerdict("source drift", "before promotion", 3.4, "%", "at most 2 %", False, 2.9, 3.9)],
         stages=[page.StageRow("score", digest("s"), "run", 2000, 1400, 590, 0, 4000.0)],
     )

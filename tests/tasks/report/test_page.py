@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 
 from models.statistics import Interval
-from tasks import report as page
+from tasks.report import content as page
 from tasks.report.content import direction_of
-from tasks.report.page import format_duration, format_number, format_percent, format_quantity, format_span
+from tasks.report.page import (
+    format_duration,
+    format_number,
+    format_percent,
+    format_quantity,
+    format_span,
+    report_html,
+)
 from tests.tasks.report.invented import clean_round, dpo_round
 
 _VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -49,12 +56,12 @@ def _read(html: str) -> _Reader:
 
 
 def _text(report: page.RoundReport) -> str:
-    return " ".join(" ".join(_read(page.report_html(report)).text).split())
+    return " ".join(" ".join(_read(report_html(report)).text).split())
 
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    return page.report_html(dpo_round())
+    return report_html(dpo_round())
 
 
 def test_the_page_needs_nothing_else(html: str) -> None:
@@ -72,7 +79,7 @@ def test_the_page_needs_nothing_else(html: str) -> None:
 
 
 def test_the_same_report_gives_the_same_page(html: str) -> None:
-    assert page.report_html(dpo_round()) == html
+    assert report_html(dpo_round()) == html
 
 
 def test_every_number_given_is_on_the_page(html: str) -> None:
@@ -152,7 +159,7 @@ def test_text_is_escaped_wherever_it_comes_from() -> None:
         provenance={evil: evil},
         versions={evil: evil},
     )
-    html = page.report_html(report)
+    html = report_html(report)
     reader = _read(html)
     assert "script" not in reader.tags
     assert "<script" not in html
@@ -189,7 +196,7 @@ def test_a_control_that_was_not_measured_is_said_and_one_that_is_unknown_is_refu
 def test_overlays_may_lack_a_label_and_have_a_photo() -> None:
     overlay = dpo_round().overlays[0]
     bare = replace(overlay, label=None, photo=np.zeros((8, 8, 3), np.uint8), before_error_mm=None, after_error_mm=None)
-    html = page.report_html(replace(clean_round(), overlays=[bare]))
+    html = report_html(replace(clean_round(), overlays=[bare]))
     assert html.count("data:image/png") == 3
     assert 'alt="the crop"' in html
     assert "mesh of the label" not in html
@@ -209,7 +216,7 @@ def test_overlays_may_lack_a_label_and_have_a_photo() -> None:
     ],
 )
 def test_only_an_interval_on_one_side_of_zero_says_something(
-    low: float, high: float, better: page.content.Better, direction: str
+    low: float, high: float, better: page.Better, direction: str
 ) -> None:
     assert direction_of(Interval((low + high) / 2, low, high), better) == direction
 
