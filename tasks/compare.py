@@ -41,11 +41,10 @@ from schemas.splits import SOURCE_TEST
 from schemas.tables import matrix
 from tasks.engine.context import Context
 from tasks.engine.stage import Rows, WholeStage
-from tasks.rows.hypotheses import generated_ids, read_hypotheses
+from tasks.rows.hypotheses import BY_SAMPLE, generated_ids, read_hypotheses
 from tasks.rows.metrics import Metric, metrics_table
 
 ERRORS = ("mpvpe", "mpjpe", "pa_mpjpe")
-KINDS = ("zero_noise", "expected", "best_of_m", "selected")
 DIVERSITY = "diversity"
 DRIFTS = {"drift": "zero_noise_mpvpe", "drift_expected": "expected_mpvpe"}
 
@@ -71,16 +70,16 @@ class EvaluationTable:
 
     def figures(self) -> dict[str, np.ndarray]:
         """Every figure that has a value for each instance: name -> (N,) mm. Nothing is selected without scores."""
-        found = {}
+        figures = {}
         for name, values in self.errors.items():
-            drawn = values[:, 1:]
-            found[f"zero_noise_{name}"] = values[:, 0]
-            found[f"expected_{name}"] = drawn.mean(axis=1)
-            found[f"best_of_m_{name}"] = drawn.min(axis=1)
+            random = values[:, 1:]
+            figures[f"zero_noise_{name}"] = values[:, 0]
+            figures[f"expected_{name}"] = random.mean(axis=1)
+            figures[f"best_of_m_{name}"] = random.min(axis=1)
             if self.scores is not None:
-                chosen = 1 + np.argmax(self.scores[:, 1:], axis=1)
-                found[f"selected_{name}"] = values[np.arange(len(values)), chosen]
-        return found | {DIVERSITY: self.diversity}
+                selected = 1 + np.argmax(self.scores[:, 1:], axis=1)
+                figures[f"selected_{name}"] = values[np.arange(len(values)), selected]
+        return figures | {DIVERSITY: self.diversity}
 
 
 def evaluation_table(store: Store, evaluate_key: str) -> dict[Target, EvaluationTable]:
@@ -88,17 +87,10 @@ def evaluation_table(store: Store, evaluate_key: str) -> dict[Target, Evaluation
     record = find(store, evaluate_key)
     if record is None or record.stage != "evaluate":
         raise DataError(f"There is no finished evaluation {evaluate_key[:12]} in {store.url}; run `adhmr evaluate`.")
-    order = [("instance_id", "ascending"), ("sample_index", "ascending")]
-    names = [f"{name}_mm" for name in ERRORS]
-    errors = read(
-        store,
-        "errors",
-        stage_keys=[evaluate_key],
-        columns=["instance_id", "sample_index", "dataset", "split", *names],
-    ).sort_by(order)
-    scores = read(store, "scores", stage_keys=[evaluate_key], columns=["instance_id", "sample_index", "score"]).sort_by(
-        order
-    )
+    hypotheses = ["instance_id", "sample_index"]
+    columns = [*hypotheses, "dataset", "split", *(f"{name}_mm" for name in ERRORS)]
+    errors = read(store, "errors", stage_keys=[evaluate_key], columns=columns).sort_by(BY_SAMPLE)
+    scores = read(store, "scores", stage_keys=[evaluate_key], columns=[*hypotheses, "score"]).sort_by(BY_SAMPLE)
     ids = generated_ids(store, evaluate_key)
     if not ids:
         raise DataError(f"The evaluation {evaluate_key[:12]} measured no instance; see the table failures.")
@@ -106,7 +98,6 @@ def evaluation_table(store: Store, evaluate_key: str) -> dict[Target, Evaluation
     samples = errors.column("sample_index").to_numpy()
     if shape[1] < 2 or not np.array_equal(samples, np.tile(np.arange(shape[1]), shape[0])):
         raise DataError(f"The evaluation {evaluate_key[:12]} lacks some errors: it is not complete.")
-    hypotheses = ["instance_id", "sample_index"]
     if len(scores) and not errors.select(hypotheses).equals(scores.select(hypotheses)):
         raise DataError(f"The evaluation {evaluate_key[:12]} has scores of other hypotheses than it has errors of.")
     diversity = _diversity(store, evaluate_key, record.reads, ids)
@@ -162,10 +153,10 @@ class Compare(WholeStage):
         metrics: list[Metric] = []
         for target in by_key[self.before]:
             # a control may have been measured on some splits only
-            here = {
+            by_role = {
                 role: by_key[key] for role, key in keys.items() if role not in self.controls or target in by_key[key]
             }
-            metrics.extend(measure(target, _common(target, here), models, context.config.evaluate, self.source))
+            metrics.extend(measure(target, _common(target, by_role), models, context.config.evaluate, self.source))
         return Rows({"metrics": metrics_table(metrics, self.spec(context))})
 
 
@@ -188,7 +179,7 @@ def measure(
             continue
         for name, values in columns.items():
             mean = bootstrap_mean(values, **options)
-            yield _metric(name, role, target, "mm", mean, n, models.get(role))
+            yield Metric.of(name, role, target, "mm", mean, n, models.get(role))
         yield from _rankings(target, role, tables[role], models.get(role), options)
     before = figures["before"]
     for role in figures:
@@ -199,18 +190,20 @@ def measure(
             if before[name].mean() <= 0:  # no diversity at all: there is nothing that it could be relative to
                 continue
             change = paired_bootstrap_change(before[name], values, **options)
-            yield _metric(name, change_role, target, "%", change, n, models.get(role))
+            yield Metric.of(name, change_role, target, "%", change, n, models.get(role))
             if role == "after" and target.dataset == source:
                 for drift in (drift for drift, figure in DRIFTS.items() if figure == name):
-                    yield _metric(drift, "change", target, "%", change, n, models.get(role))
+                    yield Metric.of(drift, "change", target, "%", change, n, models.get(role))
             if role != "after":
                 apart = bootstrap_difference_of_changes(before[name], figures["after"][name], values, **options)
-                yield _metric(name, f"change_minus_{role}", target, "percentage points", apart, n, models.get("after"))
+                yield Metric.of(
+                    name, f"change_minus_{role}", target, "percentage points", apart, n, models.get("after")
+                )
     first = figures["first"][DIVERSITY]
     if first.mean() > 0:
         percent = paired_bootstrap_change(first, figures["after"][DIVERSITY], **options)
         share = Interval(*(1 + part / 100 for part in percent))
-        yield _metric(DIVERSITY, "share_of_first", target, "1", share, n, models.get("after"))
+        yield Metric.of(DIVERSITY, "share_of_first", target, "1", share, n, models.get("after"))
 
 
 def ranking(table: EvaluationTable, error: str, resamples: int, seed: int) -> tuple[Interval, int]:
@@ -233,14 +226,10 @@ def _rankings(
     for error in ERRORS:
         within, used = ranking(table, error, **options)
         if used:
-            yield _metric(f"spearman_within_{error}", role, target, "1", within, used, model)
+            yield Metric.of(f"spearman_within_{error}", role, target, "1", within, used, model)
         overall = overall_spearman(table.scores[:, 1:], table.errors[error][:, 1:])
         if np.isfinite(overall):
             yield Metric(f"spearman_overall_{error}", role, target, "1", overall, len(table.ids), model=model)
-
-
-def _metric(name: str, role: str, target: Target, unit: str, interval: Interval, n: int, model: str | None) -> Metric:
-    return Metric(name, role, target, unit, interval.value, n, interval.low, interval.high, model)
 
 
 def _common(target: Target, evaluations: Mapping[str, Mapping[Target, EvaluationTable]]) -> dict[str, EvaluationTable]:

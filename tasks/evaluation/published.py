@@ -73,14 +73,4 @@ class EvaluatePublished(WholeStage):
                 if bool(values.isnan().any()):
                     continue
                 mean = bootstrap_mean(values.numpy(), resamples=config.resamples, seed=config.seed)
-                yield Metric(
-                    f"{figure}_{name}",
-                    self.protocol,
-                    self.target,
-                    "mm",
-                    mean.value,
-                    len(errors),
-                    mean.low,
-                    mean.high,
-                    self.policy,
-                )
+                yield Metric.of(f"{figure}_{name}", self.protocol, self.target, "mm", mean, len(errors), self.policy)

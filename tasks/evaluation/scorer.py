@@ -123,14 +123,4 @@ def _figures(context: Context, rows: pa.Table, target: Target, scorer: str, role
             usable = within[np.isfinite(within[:, place]), place]
             if len(usable):
                 mean = bootstrap_mean(usable, resamples=config.resamples, seed=config.seed)
-                yield Metric(
-                    f"published_{figure}_within_{name}",
-                    role,
-                    target,
-                    "1",
-                    mean.value,
-                    len(usable),
-                    mean.low,
-                    mean.high,
-                    scorer,
-                )
+                yield Metric.of(f"published_{figure}_within_{name}", role, target, "1", mean, len(usable), scorer)

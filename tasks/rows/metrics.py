@@ -1,13 +1,14 @@
 """A row of `metrics`: one number of one model on one split."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import pyarrow as pa
 
 from infra.stages import StageSpec
 from infra.store import Store
 from infra.tables import read
+from models.statistics import Interval
 from schemas.ids import Target
 from schemas.tables import build
 
@@ -26,24 +27,27 @@ class Metric:
     high: float | None = None
     model: str | None = None
 
+    @staticmethod
+    def of(
+        name: str, role: str, target: Target, unit: str, interval: Interval, n: int, model: str | None = None
+    ) -> "Metric":
+        """A value with its interval."""
+        return Metric(name, role, target, unit, interval.value, n, interval.low, interval.high, model)
 
-def metrics_table(found: Sequence[Metric], spec: StageSpec) -> pa.Table:
+
+_PLAIN = tuple(field.name for field in fields(Metric) if field.name != "target")
+
+
+def metrics_table(metrics: Sequence[Metric], spec: StageSpec) -> pa.Table:
     """Rows of `metrics`."""
     return build(
         "metrics",
         {
-            "stage_key": [spec.key] * len(found),
-            "name": [metric.name for metric in found],
-            "unit": [metric.unit for metric in found],
-            "value": [metric.value for metric in found],
-            "low": [metric.low for metric in found],
-            "high": [metric.high for metric in found],
-            "n": [metric.n for metric in found],
-            "model": [metric.model for metric in found],
-            "dataset": [metric.target.dataset for metric in found],
-            "split": [metric.target.split for metric in found],
-            "role": [metric.role for metric in found],
-            "round": [spec.recorded_round] * len(found),
+            **{name: [getattr(metric, name) for metric in metrics] for name in _PLAIN},
+            "dataset": [metric.target.dataset for metric in metrics],
+            "split": [metric.target.split for metric in metrics],
+            "stage_key": [spec.key] * len(metrics),
+            "round": [spec.recorded_round] * len(metrics),
         },
     )
 
@@ -51,17 +55,4 @@ def metrics_table(found: Sequence[Metric], spec: StageSpec) -> pa.Table:
 def read_metrics(store: Store, stage_key: str) -> list[Metric]:
     """The metrics that a finished stage wrote."""
     rows = read(store, "metrics", stage_keys=[stage_key]).to_pylist()
-    return [
-        Metric(
-            row["name"],
-            row["role"],
-            Target(row["dataset"], row["split"]),
-            row["unit"],
-            row["value"],
-            row["n"],
-            row["low"],
-            row["high"],
-            row["model"],
-        )
-        for row in rows
-    ]
+    return [Metric(target=Target(row["dataset"], row["split"]), **{name: row[name] for name in _PLAIN}) for row in rows]

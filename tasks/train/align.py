@@ -43,15 +43,7 @@ from tasks.rows.instances import labelled_crops, load_instances
 from tasks.rows.models import load_policy
 from tasks.train.augment import Augmentation
 from tasks.train.base import policy_groups
-from tasks.train.data import (
-    LabelledBatch,
-    check_estimate,
-    encode_together,
-    estimate_loss,
-    supervised_loss_of,
-    timesteps,
-    unit_noise,
-)
+from tasks.train.data import LabelledBatch, check_estimate, draw_noise, encode_together, estimate_loss, supervised_loss
 
 
 @dataclass(frozen=True)
@@ -148,7 +140,9 @@ class AlignRecipe:
         denoised = slice(config.denoised_crops)
         rows, alike = self._pairs_of(chosen[denoised], draw), change.of(denoised)
         time, noise = self._noise(draw, config.denoised_crops * config.pairs_per_crop, config.antithetic)
-        replayed = self._replayed(draw) if config.replay and config.replay_images else None
+        replayed = None
+        if config.replay and config.replay_images:
+            replayed = LabelledBatch.drawn(self.replay, config.replay_images, config.augment, draw, self.device)
         replay_time, replay_noise = self._noise(draw, len(replayed.crops)) if replayed else (None, None)
         return AlignBatch(
             change.crops(plain) if self.train_encoder else change.mirror(plain),
@@ -186,7 +180,7 @@ class AlignRecipe:
         if batch.replayed is not None and known is not None:
             assert batch.replay_time is not None
             assert batch.replay_noise is not None
-            supervised, parts = supervised_loss_of(
+            supervised, parts = supervised_loss(
                 self.model, *known, batch.replayed, batch.replay_time, batch.replay_noise, config.losses
             )
             loss = loss + config.replay * supervised
@@ -252,14 +246,7 @@ class AlignRecipe:
         return PairErrors(*(DenoisingError(error.joints[side::2], error.twists[side::2]) for side in range(2)))
 
     def _noise(self, draw: np.random.Generator, count: int, antithetic: bool = False) -> tuple[Tensor, Tensor]:
-        time = timesteps(draw, count, self.model.config.diffusion.timesteps, antithetic).to(self.device)
-        return time, unit_noise(draw, count).to(self.device)
-
-    def _replayed(self, draw: np.random.Generator) -> LabelledBatch:
-        config = self.config
-        rows = draw.choice(len(self.replay), config.replay_images, replace=len(self.replay) < config.replay_images)
-        change = Augmentation.draw(config.augment, draw, len(rows), self.device)
-        return LabelledBatch.of(self.replay, rows, self.device).augmented(change)
+        return draw_noise(draw, count, self.model.config.diffusion.timesteps, self.device, antithetic)
 
 
 def _encode(

@@ -18,8 +18,7 @@ from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
 from tasks.rows.crops import LabelledCrops
 from tasks.rows.instances import labelled_crops
-from tasks.train.augment import Augmentation
-from tasks.train.data import LabelledBatch, check_estimate, supervised_loss, timesteps, unit_noise
+from tasks.train.data import LabelledBatch, check_estimate, draw_noise, supervised_loss
 
 
 class BaseRecipe:
@@ -40,13 +39,10 @@ class BaseRecipe:
     def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Denoising and estimate loss of one batch."""
         config = self.config
-        rows = draw.choice(len(self.data), config.batch_images, replace=len(self.data) < config.batch_images)
-        change = Augmentation.draw(config.augment, draw, len(rows), self.device)
-        batch = LabelledBatch.of(self.data, rows, self.device).augmented(change)
+        batch = LabelledBatch.drawn(self.data, config.batch_images, config.augment, draw, self.device)
         count = config.batch_images * config.noise_draws
-        time = timesteps(draw, count, self.model.config.diffusion.timesteps).to(self.device)
-        noise = unit_noise(draw, count).to(self.device)
-        return supervised_loss(self.model, batch, time, noise, config.losses)
+        noise = draw_noise(draw, count, self.model.config.diffusion.timesteps, self.device)
+        return supervised_loss(self.model, *self.model.encode(batch.crops), batch, *noise, config.losses)
 
 
 def policy_groups(policy: Policy) -> Mapping[str, list[nn.Parameter]]:

@@ -19,9 +19,8 @@ from tasks.engine.training_worker import RunFolder
 from tasks.rows.crops import LabelledCrops
 from tasks.rows.instances import labelled_crops
 from tasks.rows.models import load_policy
-from tasks.train.augment import Augmentation
 from tasks.train.base import policy_groups
-from tasks.train.data import LabelledBatch, check_estimate, encode_together, supervised_loss_of, timesteps, unit_noise
+from tasks.train.data import LabelledBatch, check_estimate, draw_noise, encode_together, supervised_loss
 
 
 class CleanRecipe:
@@ -48,25 +47,24 @@ class CleanRecipe:
     def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Supervised loss of labelled crops plus `pseudo_weight` times that of pseudo-labelled ones."""
         config = self.config
-        kinds = {"pseudo": self._batch(self.pseudo, config.pseudo_images, draw)}
-        if config.labelled_images:
-            kinds["labelled"] = self._batch(self.labelled, config.labelled_images, draw)
+        kinds = {
+            kind: LabelledBatch.drawn(data, count, config.augment, draw, self.device)
+            for kind, data, count in (
+                ("pseudo", self.pseudo, config.pseudo_images),
+                ("labelled", self.labelled, config.labelled_images),
+            )
+            if count
+        }
         encoded = encode_together(self.model, [batch.crops for batch in kinds.values()])
         loss = torch.zeros((), device=self.device)
         figures: dict[str, float] = {}
         for (kind, batch), (context, estimate) in zip(kinds.items(), encoded, strict=True):
             count = len(batch.crops) * config.noise_draws
-            time = timesteps(draw, count, self.model.config.diffusion.timesteps).to(self.device)
-            noise = unit_noise(draw, count).to(self.device)
-            part, named = supervised_loss_of(self.model, context, estimate, batch, time, noise, config.losses)
+            noise = draw_noise(draw, count, self.model.config.diffusion.timesteps, self.device)
+            part, named = supervised_loss(self.model, context, estimate, batch, *noise, config.losses)
             loss = loss + (config.pseudo_weight if kind == "pseudo" else 1.0) * part
             figures |= {f"{kind}_{name}": value for name, value in named.items()}
         return loss, figures
-
-    def _batch(self, data: LabelledCrops, images: int, draw: np.random.Generator) -> LabelledBatch:
-        rows = draw.choice(len(data), images, replace=len(data) < images)
-        change = Augmentation.draw(self.config.augment, draw, images, self.device)
-        return LabelledBatch.of(data, rows, self.device).augmented(change)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from models.hyponet import Context
 from models.objectives import denoising_error, edm_weight
 from models.policy import Policy
 from schemas.config.networks import ConditionConfig
-from schemas.config.training import SupervisedLossConfig
+from schemas.config.training import AugmentConfig, SupervisedLossConfig
 from schemas.errors import ConfigError
 from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.train.augment import Augmentation
@@ -35,9 +35,26 @@ class LabelledBatch:
         parts = (torch.from_numpy(part[rows]).to(device) for part in (data.uvd, data.twists, data.betas))
         return LabelledBatch(crop_tensor(data.crops[rows], device), *parts)
 
+    @staticmethod
+    def drawn(
+        data: LabelledCrops, count: int, config: AugmentConfig, draw: np.random.Generator, device: torch.device
+    ) -> "LabelledBatch":
+        """`count` crops that `draw` draws, different ones where there are that many, and changes."""
+        rows = draw.choice(len(data), count, replace=len(data) < count)
+        change = Augmentation.draw(config, draw, count, device)
+        return LabelledBatch.of(data, rows, device).augmented(change)
+
     def augmented(self, change: Augmentation) -> "LabelledBatch":
         """The batch with its crops changed, and the labels with them."""
         return LabelledBatch(change.crops(self.crops), change.uvd(self.uvd), change.twists(self.twists), self.betas)
+
+
+def draw_noise(
+    draw: np.random.Generator, count: int, total: int, device: torch.device, antithetic: bool = False
+) -> tuple[Tensor, Tensor]:
+    """`count` of `total` timesteps (count,), and as much unit noise (count, 133)."""
+    time = timesteps(draw, count, total, antithetic).to(device)
+    return time, unit_noise(draw, count).to(device)
 
 
 def timesteps(draw: np.random.Generator, count: int, total: int, antithetic: bool = False) -> Tensor:
@@ -100,18 +117,6 @@ def _centres(side: int, like: Tensor) -> Tensor:
     return (torch.arange(side, dtype=like.dtype, device=like.device) + 0.5) * (2.0 / side) - 1.0
 
 
-def supervised_loss(
-    policy: Policy, batch: LabelledBatch, time: Tensor, noise: Tensor, weights: SupervisedLossConfig
-) -> tuple[Tensor, dict[str, float]]:
-    """Denoising and estimate loss of `policy` on labelled crops.
-
-    Args:
-        time: (B*D,) timesteps, D draws for each of the B crops, crop-major.
-        noise: (B*D, 133) unit noise.
-    """
-    return supervised_loss_of(policy, *policy.encode(batch.crops), batch, time, noise, weights)
-
-
 def encode_together(policy: Policy, kinds: Sequence[Tensor]) -> list[tuple[Context, PoseEstimate]]:
     """What the encoder makes of crops of several kinds, each (B, 3, S, S), in one pass.
 
@@ -124,7 +129,7 @@ def encode_together(policy: Policy, kinds: Sequence[Tensor]) -> list[tuple[Conte
     return [(Context(*one), PoseEstimate(*other)) for one, other in zip(contexts, estimates, strict=True)]
 
 
-def supervised_loss_of(
+def supervised_loss(
     policy: Policy,
     context: Context,
     estimate: PoseEstimate,
@@ -133,7 +138,12 @@ def supervised_loss_of(
     noise: Tensor,
     weights: SupervisedLossConfig,
 ) -> tuple[Tensor, dict[str, float]]:
-    """`supervised_loss` of crops that the policy encoded already."""
+    """Denoising and estimate loss of `policy` on labelled crops, of which it made `context` and `estimate`.
+
+    Args:
+        time: (B*D,) timesteps, D draws for each of the B crops, crop-major.
+        noise: (B*D, 133) unit noise.
+    """
     diffusion = policy.diffusion
     draws = time.shape[0] // batch.crops.shape[0]
     clean = diffusion.scale(batch.uvd, batch.twists).repeat_interleave(draws, dim=0)

@@ -161,13 +161,13 @@ class TrainScorer(TrainingStage):
     def recipe(self, context: Context, run: RunFolder, device: torch.device) -> ScorerRecipe:
         """The pool of hypotheses is made once in a run's life and kept with it."""
         config = context.config.train_scorer
-        instances = load_instances(run.store, [self.ingest], instance_ids(run.store, [self.ingest], [self.target]))
-        crops = as_labelled_crops(instances)
+        people = load_instances(run.store, [self.ingest], instance_ids(run.store, [self.ingest], [self.target]))
+        crops = as_labelled_crops(people)
         policy = load_policy(run.store, self.policy).to(device)
         measure = ErrorMeter(load_body(context.config.body), context.config.root_solver, _CROPS_AT_ONCE)
 
         def make() -> bytes:
-            pool = draw_pool(policy, instances, crops, config, measure, device, run)
+            pool = draw_pool(policy, people, config, measure, device, run)
             return save({"uvd": pool.uvd, "twists": pool.twists, "errors_mm": pool.errors_mm})
 
         kept = load(run.load_or_make("pool.safetensors", make))
@@ -177,34 +177,33 @@ class TrainScorer(TrainingStage):
 
 def draw_pool(
     policy: Policy,
-    found: Instances,
-    data: LabelledCrops,
+    people: Instances,
     config: TrainScorerConfig,
     measure: ErrorMeter,
     device: torch.device,
     run: RunFolder,
 ) -> HypothesisPool:
-    """Samples, blends and their errors for each instance; each depends on seed, instance and index alone."""
+    """Samples, blends and their errors for each person; they depend on seed, instance_id and index alone."""
     parts = []
-    for start in range(0, len(found), _CROPS_AT_ONCE):
-        rows = np.arange(start, min(start + _CROPS_AT_ONCE, len(found)))
-        parts.append(_with_blends(*_samples(policy, found, rows, config, device), data, found, rows, config))
-        run.say(0, f"drawing hypotheses: {rows[-1] + 1} of {len(found)} people")
-    made = Hypotheses(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Hypotheses)))
-    errors = measure(found, made, np.arange(len(found))).mpvpe.astype(np.float32)
-    return HypothesisPool(made.uvd, made.twists, errors, config.pool_samples)
+    for start in range(0, len(people), _CROPS_AT_ONCE):
+        rows = np.arange(start, min(start + _CROPS_AT_ONCE, len(people)))
+        parts.append(_with_blends(*_samples(policy, people, rows, config, device), people, rows, config))
+        run.say(0, f"drawing hypotheses: {rows[-1] + 1} of {len(people)} people")
+    pool = Hypotheses(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Hypotheses)))
+    errors = measure(people, pool, np.arange(len(people))).mpvpe.astype(np.float32)
+    return HypothesisPool(pool.uvd, pool.twists, errors, config.pool_samples)
 
 
 def _samples(
-    policy: Policy, found: Instances, rows: np.ndarray, config: TrainScorerConfig, device: torch.device
+    policy: Policy, people: Instances, rows: np.ndarray, config: TrainScorerConfig, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Uvd (B, S, 29, 3), twists (B, S, 23, 2) and betas (B, 10) of the policy's random samples."""
-    ids, count = [found.ids[row] for row in rows], config.pool_samples
+    ids, count = [people.ids[row] for row in rows], config.pool_samples
     names = [name for name in ids for _ in range(count)]
     indices = list(range(1, count + 1)) * len(ids)
     noise = standard_normal_batch(config.seed, names, indices, (POSE_SIZE,), purpose="scorer pool")
     with torch.no_grad():
-        context, estimate = policy.encode(crop_tensor(found.crops[rows], device))
+        context, estimate = policy.encode(crop_tensor(people.crops[rows], device))
         uvd, twists = policy.sample(context, torch.from_numpy(noise).view(len(ids), count, POSE_SIZE).to(device))
     return uvd.cpu().numpy(), twists.cpu().numpy(), estimate.betas.cpu().numpy()
 
@@ -213,23 +212,22 @@ def _with_blends(
     uvd: np.ndarray,
     twists: np.ndarray,
     betas: np.ndarray,
-    data: LabelledCrops,
-    found: Instances,
+    people: Instances,
     rows: np.ndarray,
     config: TrainScorerConfig,
 ) -> Hypotheses:
     """The samples, and behind them `pool_blends` points on the way from a sample to the label."""
     shares = np.stack(
-        [generator(config.seed, found.ids[row], 0, "scorer blend").random(config.pool_blends) for row in rows]
+        [generator(config.seed, people.ids[row], 0, "scorer blend").random(config.pool_blends) for row in rows]
     ).astype(np.float32)[:, :, None, None]
     origin = np.arange(config.pool_blends) % config.pool_samples
-    blended = uvd[:, origin] + shares * (data.uvd[rows, None] - uvd[:, origin])
-    turned = twists[:, origin] + shares * (data.twists[rows, None] - twists[:, origin])
+    blended = uvd[:, origin] + shares * (people.uvd[rows, None] - uvd[:, origin])
+    turned = twists[:, origin] + shares * (people.twists[rows, None] - twists[:, origin])
     turned /= np.maximum(np.linalg.norm(turned, axis=-1, keepdims=True), 1e-6)
     count = config.pool_samples + config.pool_blends
     return Hypotheses(
         np.concatenate([uvd, blended], axis=1),
         np.concatenate([twists, turned], axis=1),
         np.repeat(betas[:, None], count, axis=1),
-        np.repeat(data.root_depth[rows, None], count, axis=1),
+        np.repeat(people.root_depth[rows, None], count, axis=1),
     )

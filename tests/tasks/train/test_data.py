@@ -49,7 +49,9 @@ def test_the_published_encoder_learns_from_positions_and_betas() -> None:
     )
     policy = Policy(config).eval()
     batch = LabelledBatch(torch.rand(1, 3, 64, 64) * 2 - 1, *(torch.rand(1, *s) for s in ((29, 3), (23, 2), (10,))))
-    loss, figures = supervised_loss(policy, batch, torch.tensor([300]), torch.randn(1, 133), paper().train_base.losses)
+    loss, figures = supervised_loss(
+        policy, *policy.encode(batch.crops), batch, torch.tensor([300]), torch.randn(1, 133), paper().train_base.losses
+    )
     loss.backward()
     assert np.isfinite(list(figures.values())).all()
     for name in ("hmap_layer.weight", "pred_beta.weight", "fmap_layer.weight", "conv1.weight"):
