@@ -1,10 +1,14 @@
-"""The stage that takes a model from a file into the store: a published checkpoint, or another store's."""
+"""Import: a model from a file into the store, a published checkpoint or another store's."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from infra.repair import find_or_mend, retire
-from infra.stages import StageSpec, commit_rows, now
+from infra.repair import retire
+from infra.stages import find
 from models.checkpoints import TITLES, Weights, from_bytes, open_policy, open_scorer, read_published
 from models.lora import merged_state
 from schemas.config.networks import PolicyConfig, ScorerConfig
@@ -12,39 +16,51 @@ from schemas.digests import bytes_digest
 from schemas.errors import DataError
 from schemas.ids import ModelDigest
 from tasks.engine.context import Context
+from tasks.engine.stage import Rows, WholeStage
 from tasks.rows.models import SavedModel, has_model, model_of, model_rows, save_model
 
-NAME, VERSION = "import_model", 1
 
-
-def import_model(context: Context, path: Path, weights: Weights | None = None) -> ModelDigest:
-    """The digest under which the model in `path` is known from now on; found if the file was imported before.
+@dataclass(frozen=True)
+class ImportModel(WholeStage):
+    """Takes the model in the file `path` into the store -> table `models`. The file counts by its bytes.
 
     Published checkpoints come with their moving averages unless `weights` is "raw" (published DPO starts from those);
     low-rank additions are added to the weights that they belong to. DataError for files that hold no whole model.
     """
-    if not path.is_file():
-        raise DataError(f"There is no checkpoint {path}: give the path of a file.")
-    data = path.read_bytes()
-    spec = StageSpec(
-        NAME,
-        VERSION,
-        {"file": bytes_digest(data), "weights": weights},
-        campaign=context.config.campaign,
-        in_round=context.round,
-    )
-    done = find_or_mend(context.store, spec, context.progress.say) is not None
-    if done and not has_model(context.store, model_of(context.store, spec.key)):
-        retire(context.store, spec.key)  # its file is gone
-        done = False
-    if not done:
-        started_at = now()
-        context.progress.begin(NAME, 1, "models")
-        saved = _ours(context, data, path) if data[8:9] == b"{" else _published(context, path, weights)
-        commit_rows(context.store, spec, {"models": model_rows(saved, spec.key)}, started_at=started_at)
-        context.progress.advance(NAME)
-        context.progress.end(NAME, f"{saved.kind} {saved.digest[:12]} from {path.name}")
-    return model_of(context.store, spec.key)
+
+    path: Path
+    weights: Weights | None = None
+
+    name = "import_model"
+    writes = ("models",)
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        return {"file": bytes_digest(self._data), "weights": self.weights}
+
+    def is_kept(self, context: Context) -> bool:
+        return has_model(context.store, model_of(context.store, self.key(context)))
+
+    def make(self, context: Context) -> Rows:
+        key = self.key(context)
+        if find(context.store, key) is not None:
+            retire(context.store, key)  # its file is gone
+        context.progress.begin(self.name, 1, "models")
+        ours = self._data[8:9] == b"{"
+        saved = _ours(context, self._data, self.path) if ours else _published(context, self.path, self.weights)
+        context.progress.advance(self.name)
+        context.progress.end(self.name, f"{saved.kind} {saved.digest[:12]} from {self.path.name}")
+        return Rows({"models": model_rows(saved, key)})
+
+    @cached_property
+    def _data(self) -> bytes:
+        if not self.path.is_file():
+            raise DataError(f"There is no checkpoint {self.path}: give the path of a file.")
+        return self.path.read_bytes()
+
+
+def import_model(context: Context, path: Path, weights: Weights | None = None) -> ModelDigest:
+    """The digest under which the model in `path` is known from now on; as `ImportModel`."""
+    return model_of(context.store, ImportModel(path, weights).run(context).key)
 
 
 def _ours(context: Context, data: bytes, path: Path) -> SavedModel:

@@ -19,7 +19,7 @@ from infra.repair import find_or_mend
 from infra.stages import Failure, StageSpec, commit_rows, now
 from models.checkpoints import Kind
 from schemas.config.networks import PolicyConfig, ScorerConfig
-from schemas.config.training import OptimiserConfig
+from schemas.config.training import AlignConfig, TrainBaseConfig, TrainCleanConfig, TrainScorerConfig
 from schemas.ids import ModelDigest, StageKey
 from schemas.progress import SILENT
 from tasks.engine.context import Context
@@ -191,17 +191,24 @@ class TrainingStage(Stage):
     writes: ClassVar[tuple[str, ...]] = ("models", "curves")
     retries: ClassVar[int] = 0
 
+    beside_control: ClassVar[bool] = False
+    """Whether a control is trained beside it, so that fewer threads are left for each."""
+
+    @abstractmethod
+    def settings(self, context: Context) -> TrainBaseConfig | TrainScorerConfig | AlignConfig | TrainCleanConfig:
+        """The section of the configuration that says how it is trained."""
+
     @abstractmethod
     def network(self, context: Context) -> PolicyConfig | ScorerConfig:
         """What is trained."""
 
-    @abstractmethod
-    def optimiser(self, context: Context) -> OptimiserConfig:
-        """How it is trained."""
-
-    @abstractmethod
     def threads(self, context: Context) -> int:
-        """What torch may use in each training worker; it reaches the last bits, so the key must hold it."""
+        """What torch may use in each training worker; it reaches the last bits."""
+        ray = context.config.ray
+        return ray.threads_beside_control if self.beside_control else ray.threads_per_trainer
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        return {"train": self.settings(context), **context.config.ray.decides_training(self.threads(context))}
 
     @abstractmethod
     def recipe(self, context: Context, run: RunFolder, device: torch.device) -> Recipe:
@@ -215,7 +222,7 @@ class TrainingStage(Stage):
             partial(self.recipe, replace(context, progress=SILENT)),
             kind=self.kind,
             network=self.network(context),
-            optimiser=self.optimiser(context),
+            optimiser=self.settings(context).optimiser,
             threads=self.threads(context),
             parents=tuple(dict.fromkeys(self.models(context))),
         )

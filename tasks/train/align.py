@@ -30,7 +30,7 @@ from models.diffusion import POSE_SIZE
 from models.objectives import PREFERENCES, DenoisingError, PairErrors, denoising_error, edm_weight
 from models.policy import Policy
 from schemas.config.networks import PolicyConfig
-from schemas.config.training import AlignConfig, OptimiserConfig
+from schemas.config.training import AlignConfig
 from schemas.errors import DataError, named
 from schemas.ids import ModelDigest, StageKey, Target
 from schemas.splits import SOURCE_TRAIN
@@ -276,10 +276,10 @@ class Align(TrainingStage):
 
     name = "align"
     version = 2
+    beside_control = True
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        group = context.config.ray.decides_training(self.threads(context))
-        return {"train": context.config.align, "replay": str(self.target), **group}
+        return {**super().key_config(context), "replay": str(self.target)}
 
     def reads(self, context: Context) -> Sequence[StageKey]:
         return (self.ingest, *self._people, self.pairs)
@@ -291,11 +291,8 @@ class Align(TrainingStage):
     def network(self, context: Context) -> PolicyConfig:
         return load_policy(context.store, self.policy).config
 
-    def optimiser(self, context: Context) -> OptimiserConfig:
-        return context.config.align.optimiser
-
-    def threads(self, context: Context) -> int:
-        return context.config.ray.threads_beside_control
+    def settings(self, context: Context) -> AlignConfig:
+        return context.config.align
 
     def recipe(self, context: Context, run: RunFolder, device: torch.device) -> AlignRecipe:
         store = run.store

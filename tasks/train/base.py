@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.policy import Policy
 from schemas.config.networks import PolicyConfig
-from schemas.config.training import OptimiserConfig, TrainBaseConfig
+from schemas.config.training import TrainBaseConfig
 from schemas.ids import StageKey, Target
 from schemas.splits import SOURCE_TRAIN
 from tasks.engine.context import Context
@@ -60,22 +60,13 @@ class TrainBase(TrainingStage):
     name = "train_base"
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        config = context.config
-        return {
-            "train": config.train_base,
-            "network": config.policy,
-            "target": str(self.target),
-            **config.ray.decides_training(self.threads(context)),
-        }
+        return {**super().key_config(context), "network": context.config.policy, "target": str(self.target)}
 
     def network(self, context: Context) -> PolicyConfig:
         return context.config.policy
 
-    def optimiser(self, context: Context) -> OptimiserConfig:
-        return context.config.train_base.optimiser
-
-    def threads(self, context: Context) -> int:
-        return context.config.ray.threads_per_trainer
+    def settings(self, context: Context) -> TrainBaseConfig:
+        return context.config.train_base
 
     def recipe(self, context: Context, run: RunFolder, device: torch.device) -> BaseRecipe:
         crops = labelled_crops(run.store, [self.ingest], self.target)

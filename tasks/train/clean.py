@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.policy import Policy
 from schemas.config.networks import PolicyConfig
-from schemas.config.training import OptimiserConfig, TrainCleanConfig
+from schemas.config.training import TrainCleanConfig
 from schemas.ids import ModelDigest, StageKey, Target
 from schemas.splits import SOURCE_TRAIN
 from tasks.engine.context import Context
@@ -82,10 +82,10 @@ class TrainClean(TrainingStage):
     target: Target = SOURCE_TRAIN
 
     name = "train_clean"
+    beside_control = True
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        group = context.config.ray.decides_training(self.threads(context))
-        return {"train": context.config.train_clean, "labelled": str(self.target), **group}
+        return {**super().key_config(context), "labelled": str(self.target)}
 
     def reads(self, context: Context) -> Sequence[StageKey]:
         return (self.ingest, self.people or self.ingest, *self.labels)
@@ -93,11 +93,8 @@ class TrainClean(TrainingStage):
     def network(self, context: Context) -> PolicyConfig:
         return load_policy(context.store, self.policy).config
 
-    def optimiser(self, context: Context) -> OptimiserConfig:
-        return context.config.train_clean.optimiser
-
-    def threads(self, context: Context) -> int:
-        return context.config.ray.threads_beside_control
+    def settings(self, context: Context) -> TrainCleanConfig:
+        return context.config.train_clean
 
     def recipe(self, context: Context, run: RunFolder, device: torch.device) -> CleanRecipe:
         labelled = labelled_crops(run.store, [self.ingest], self.target)

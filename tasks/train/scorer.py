@@ -21,7 +21,7 @@ from models.hmr_scorer import HMRScorer
 from models.objectives import error_to_score, rank_loss
 from models.policy import Policy
 from schemas.config.networks import ScorerConfig
-from schemas.config.training import OptimiserConfig, TrainScorerConfig
+from schemas.config.training import TrainScorerConfig
 from schemas.errors import ConfigError
 from schemas.ids import ModelDigest, StageKey, Target
 from schemas.splits import SCORER_TRAIN
@@ -141,22 +141,18 @@ class TrainScorer(TrainingStage):
     def key_config(self, context: Context) -> Mapping[str, Any]:
         config = context.config
         return {
-            "train": config.train_scorer,
+            **super().key_config(context),
             "network": config.scorer,
             "target": str(self.target),
             "body": load_body(config.body).digest,
             "root_solver": config.root_solver,
-            **config.ray.decides_training(self.threads(context)),
         }
 
     def network(self, context: Context) -> ScorerConfig:
         return context.config.scorer
 
-    def optimiser(self, context: Context) -> OptimiserConfig:
-        return context.config.train_scorer.optimiser
-
-    def threads(self, context: Context) -> int:
-        return context.config.ray.threads_per_trainer
+    def settings(self, context: Context) -> TrainScorerConfig:
+        return context.config.train_scorer
 
     def recipe(self, context: Context, run: RunFolder, device: torch.device) -> ScorerRecipe:
         """The pool of hypotheses is made once in a run's life and kept with it."""

@@ -25,6 +25,7 @@ from tasks.evaluation.published import EvaluatePublished
 from tasks.evaluation.score_noised import ScoreNoised
 from tasks.evaluation.scorer import EvaluateScorer
 from tasks.generate import Generate
+from tasks.import_model import ImportModel
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.pairs.stage import IngestPairs
 from tasks.ingest.people.annotations import AnnotationSource
@@ -68,8 +69,7 @@ STAGES: tuple[Stage, ...] = (
     Report(FACTS),
 )
 NEED_FILES = {
-    GivenLabels: "counts its file by its bytes",
-    IngestPairs: "counts its file by its bytes",
+    **dict.fromkeys((GivenLabels, ImportModel, IngestPairs), "counts its file by its bytes"),
     IngestAnnotations: "counts its source by what that holds: tests/tasks/ingest/test_ingest.py",
 }
 NO_MATTER = {

@@ -40,7 +40,7 @@ from tasks.engine.training_worker import CHECKPOINT, Job, Result, RunFolder, tra
 from tasks.rows.crops import LabelledCrops
 from tasks.rows.instances import labelled_crops
 from tasks.rows.models import load_policy, model_of
-from tasks.train.base import BaseRecipe, TrainBase, build_base
+from tasks.train.base import BaseRecipe, TrainBase
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -73,15 +73,9 @@ def context(store: Store, heard: Heard | None = None, in_process: bool = True, *
 
 
 def job(held: MicroStore, folder: str, **changes: Any) -> Job:
-    settings = config(**changes)
-    args = {
-        "config": settings.train_base,
-        "network": settings.policy,
-        "ingest_key": held.ingest_key,
-        "target": SOURCE_TRAIN,
-    }
-    run = RunFolder(held.store, folder)
-    return Job("train_base", run, build_base, args, settings.train_base.optimiser, "policy", settings.policy)
+    settings, here = config(**changes), context(held.store, **changes)
+    build, run = partial(TrainBase(held.ingest_key).recipe, here), RunFolder(held.store, folder)
+    return Job("train_base", run, build, settings.train_base.optimiser, "policy", settings.policy)
 
 
 def test_trained_once_and_found_again(micro_store: MicroStore) -> None:

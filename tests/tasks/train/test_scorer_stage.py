@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tasks.train.scorer_stage as module
 import torch
 
 from infra.tables import read
@@ -16,7 +15,8 @@ from tasks.evaluate import ErrorMeter
 from tasks.rows.crops import crop_tensor
 from tasks.rows.instances import as_labelled_crops, instance_ids, load_instances
 from tasks.rows.models import load_policy, load_scorer, model_of
-from tasks.train.scorer import HypothesisPool, ScorerRecipe, TrainScorer, build_scorer, draw_pool
+from tasks.train import scorer as module
+from tasks.train.scorer import HypothesisPool, ScorerRecipe, TrainScorer, draw_pool
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -37,10 +37,10 @@ def test_a_scorer_is_trained(micro_store: MicroStore) -> None:
 def pool_of(held: MicroStore, ids: list[str], seed: int = 0) -> HypothesisPool:
     """The pool that would be drawn for these instances alone."""
     store, config = held.store, micro.CONFIG.train_scorer.model_copy(update={"seed": seed})
-    found = load_instances(store, [held.ingest_key], ids)
+    people = load_instances(store, [held.ingest_key], ids)
     measure = ErrorMeter(load_body(micro.CONFIG.body), micro.CONFIG.root_solver, 50)
     run = RunFolder(store, "x")
-    return draw_pool(load_policy(store, held.policy), found, as_labelled_crops(found), config, measure, CPU, run)
+    return draw_pool(load_policy(store, held.policy), people, config, measure, CPU, run)
 
 
 def test_a_hypothesis_depends_on_its_instance_and_index_alone(micro_store: MicroStore) -> None:
@@ -118,13 +118,10 @@ def test_a_scorer_that_has_learned_nothing_ranks_by_agreement_with_its_own_estim
 def test_the_pool_is_drawn_again_only_if_it_is_damaged(
     micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, config = RunFolder(micro_store.store, "train_scorer-x"), micro.CONFIG
+    run = RunFolder(micro_store.store, "train_scorer-x")
 
     def built() -> ScorerRecipe:
-        ingest_key, policy = micro_store.ingest_key, micro_store.policy
-        return build_scorer(
-            run, CPU, config.train_scorer, config.scorer, ingest_key, policy, SCORER_TRAIN, "tiny", "procrustes"
-        )
+        return TrainScorer(micro_store.ingest_key, micro_store.policy).recipe(micro_store.context, run, CPU)
 
     first = built()
     assert "48 of 48" in (run.read_json("progress.json") or {})["note"]
