@@ -30,6 +30,7 @@ from infra.versions import add_files, must_be_there, put_files
 from infra.whole import torn_stages, whole_keys
 from schemas.digests import canonical_json, code_digest, config_digest, digest
 from schemas.errors import DataError, StoreError, VanishedError
+from schemas.ids import ModelDigest, StageKey
 from schemas.tables import build
 
 _ATTEMPTS = 30
@@ -50,8 +51,8 @@ class StageSpec:
     name: str
     version: int
     config: BaseModel | Mapping[str, Any]
-    reads: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
+    reads: tuple[StageKey, ...] = ()
+    models: tuple[ModelDigest, ...] = ()
     round: int | None = None
     campaign: str | None = None
     in_round: int | None = None
@@ -61,18 +62,17 @@ class StageSpec:
         return config_digest(self.config)
 
     @cached_property
-    def key(self) -> str:
+    def key(self) -> StageKey:
         """SHA-256 (64 hex digits) of name, version, configuration, inputs, models and seeding round."""
-        return digest(
-            {
-                "stage": self.name,
-                "version": self.version,
-                "config": self.config_digest,
-                "reads": list(self.reads),
-                "models": list(self.models),
-                "round": self.round,
-            }
-        )
+        about = {
+            "stage": self.name,
+            "version": self.version,
+            "config": self.config_digest,
+            "reads": list(self.reads),
+            "models": list(self.models),
+            "round": self.round,
+        }
+        return StageKey(digest(about))
 
     @property
     def recorded_round(self) -> int | None:
@@ -96,12 +96,12 @@ class Failure:
 class StageRecord:
     """A row of `stages`: what a finished stage was and did. `rows` counts the rows that it wrote, per table."""
 
-    stage_key: str
+    stage_key: StageKey
     stage: str
     version: int
     config: dict[str, Any]
-    reads: tuple[str, ...]
-    models: tuple[str, ...]
+    reads: tuple[StageKey, ...]
+    models: tuple[ModelDigest, ...]
     campaign: str | None
     round: int | None
     units_in: int

@@ -36,7 +36,7 @@ from models.statistics import (
 )
 from schemas.config.stages import EvaluateConfig
 from schemas.errors import DataError
-from schemas.ids import StageKey, Target
+from schemas.ids import ModelDigest, StageKey, Target
 from schemas.splits import SOURCE_TEST
 from schemas.tables import matrix
 from tasks.engine.context import Context
@@ -82,7 +82,7 @@ class EvaluationTable:
         return figures | {DIVERSITY: self.diversity}
 
 
-def evaluation_table(store: Store, evaluate_key: str) -> dict[Target, EvaluationTable]:
+def evaluation_table(store: Store, evaluate_key: StageKey) -> dict[Target, EvaluationTable]:
     """Errors, scores and diversity of a finished evaluation, by split. DataError where it is missing or incomplete."""
     record = find(store, evaluate_key)
     if record is None or record.stage != "evaluate":
@@ -163,7 +163,7 @@ class Compare(WholeStage):
 def measure(
     target: Target,
     tables: Mapping[str, EvaluationTable],
-    models: Mapping[str, str | None],
+    models: Mapping[str, ModelDigest | None],
     config: EvaluateConfig,
     source: str = SOURCE_TEST.dataset,
 ) -> Iterator[Metric]:
@@ -219,7 +219,7 @@ def ranking(table: EvaluationTable, error: str, resamples: int, seed: int) -> tu
 
 
 def _rankings(
-    target: Target, role: str, table: EvaluationTable, model: str | None, options: Mapping[str, int]
+    target: Target, role: str, table: EvaluationTable, model: ModelDigest | None, options: Mapping[str, int]
 ) -> Iterator[Metric]:
     if table.scores is None:
         return
@@ -243,7 +243,7 @@ def _common(target: Target, evaluations: Mapping[str, Mapping[Target, Evaluation
     return {role: by_target[target].among(ids) for role, by_target in evaluations.items()}
 
 
-def _diversity(store: Store, evaluate_key: str, ingest_keys: Sequence[str], ids: Sequence[str]) -> np.ndarray:
+def _diversity(store: Store, evaluate_key: StageKey, ingest_keys: Sequence[StageKey], ids: Sequence[str]) -> np.ndarray:
     """(N,) mm, of the random samples' own 29 joints, back-projected."""
     where = pc.field("dataset").isin(sorted({name.split("/", 1)[0] for name in ids}))
     columns = ["instance_id", "crop_intrinsics", "crop_size_px"]
@@ -263,6 +263,6 @@ def _diversity(store: Store, evaluate_key: str, ingest_keys: Sequence[str], ids:
     return spread
 
 
-def _policy_of(store: Store, evaluate_key: str) -> str | None:
+def _policy_of(store: Store, evaluate_key: StageKey) -> ModelDigest | None:
     record = find(store, evaluate_key)
     return record.models[0] if record and record.models else None

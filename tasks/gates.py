@@ -14,7 +14,7 @@ from infra.tables import read
 from models.statistics import Interval
 from schemas.config.stages import GateConfig
 from schemas.errors import DataError
-from schemas.ids import Target
+from schemas.ids import StageKey, Target
 from tasks.compare import DIVERSITY
 from tasks.rows.metrics import Metric
 
@@ -54,7 +54,7 @@ def why_not(verdicts: Sequence[GateVerdict]) -> str:
     return "; ".join(str(verdict) for verdict in verdicts if not verdict.passed)
 
 
-def margins_of(store: Store, pair_key: str) -> np.ndarray:
+def margins_of(store: Store, pair_key: StageKey) -> np.ndarray:
     """Score of the winner minus score of the loser of each pair of a finished stage; nan where one is unknown."""
     margins = read(store, "pairs", stage_keys=[pair_key], columns=["margin"]).column("margin")
     values: np.ndarray = pc.fill_null(margins, math.nan).to_numpy()

@@ -282,7 +282,7 @@ class PairWorker:
         return build("pairs", columns)
 
 
-def read_scores(store: Store, score_key: str, ids: Sequence[str], samples: np.ndarray) -> np.ndarray:
+def read_scores(store: Store, score_key: StageKey, ids: Sequence[str], samples: np.ndarray) -> np.ndarray:
     """The scores (N, M) that a stage gave to samples (M,) of the instances `ids`, which are sorted.
 
     DataError where one is missing.

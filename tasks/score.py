@@ -104,11 +104,11 @@ class ScoreWorker(ModelWorker):
 
 
 def scores_table(
-    generation_id: str,
+    generation_id: StageKey,
     ids: Sequence[str],
     samples: Sequence[int] | np.ndarray,
     scores: np.ndarray,
-    scorer: str,
+    scorer: ModelDigest,
     partition: int,
     rows: np.ndarray,
 ) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from infra.stages import find
 from schemas.errors import DataError
+from schemas.ids import StageKey
 from schemas.splits import SOURCE_TEST, WILD_VALIDATION
 from tasks.compare import evaluation_table, ranking
 from tasks.engine.context import Context
@@ -11,7 +12,9 @@ from tasks.rows.metrics import read_metrics
 RANKED_BY = "mpvpe"
 
 
-def before_training(context: Context, pairs: str, before: str, made_from: tuple[str, ...]) -> tuple[GateVerdict, ...]:
+def before_training(
+    context: Context, pairs: StageKey, before: StageKey, made_from: tuple[StageKey, ...]
+) -> tuple[GateVerdict, ...]:
     """Whether the pairs are worth training on. `before`: the current policy's evaluation; `made_from`: the stages that
     lead to the pairs, whose failed units are counted."""
     store, evaluation = context.store, context.config.evaluate
@@ -26,7 +29,7 @@ def before_training(context: Context, pairs: str, before: str, made_from: tuple[
     return gates_before_training(context.config.gates, margins_of(store, pairs), spearman, tallies)
 
 
-def before_promotion(context: Context, compared: str) -> tuple[GateVerdict, ...]:
+def before_promotion(context: Context, compared: StageKey) -> tuple[GateVerdict, ...]:
     """Whether the new policy may become current, by the numbers of the comparison."""
     return gates_before_promotion(
         context.config.gates, read_metrics(context.store, compared), WILD_VALIDATION, SOURCE_TEST

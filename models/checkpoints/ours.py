@@ -23,6 +23,7 @@ from models.policy import Policy
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.digests import canonical_json, digest, state_digest
 from schemas.errors import DamagedError, DataError
+from schemas.ids import ModelDigest
 
 Kind = Literal["policy", "scorer"]
 FORMAT = 1
@@ -38,9 +39,9 @@ class Manifest:
     kind: Kind
     config: dict[str, Any]
     """Dumped PolicyConfig or ScorerConfig."""
-    parents: tuple[str, ...]
+    parents: tuple[ModelDigest, ...]
     """Digests of the models that it was trained from."""
-    digest: str
+    digest: ModelDigest
     metrics: Mapping[str, float] = field(default_factory=dict)
     """What was measured of it when it was saved, with units in the names; no part of the digest."""
 
@@ -53,20 +54,20 @@ class Checkpoint:
     state: dict[str, Tensor]
 
 
-def digest_of(state: Mapping[str, Tensor], config: BaseModel | Mapping[str, Any]) -> str:
+def digest_of(state: Mapping[str, Tensor], config: BaseModel | Mapping[str, Any]) -> ModelDigest:
     """The digest (64 hex digits) of weights under a configuration; the order of the names does not count.
 
     A configuration counts as it is dumped, or as it was: one that was saved before a field came to it keeps its digest.
     """
     arrays: dict[str, np.ndarray] = {name: value.detach().cpu().numpy() for name, value in state.items()}
-    return state_digest(arrays, about=config)
+    return ModelDigest(state_digest(arrays, about=config))
 
 
 def to_bytes(
     kind: Kind,
     state: Mapping[str, Tensor],
     config: BaseModel,
-    parents: Sequence[str] = (),
+    parents: Sequence[ModelDigest] = (),
     metrics: Mapping[str, float] | None = None,
 ) -> bytes:
     """The checkpoint's file: a fixed function of the arguments. DataError if a weight is NaN or infinite."""

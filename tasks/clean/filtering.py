@@ -139,7 +139,7 @@ class Keep(WholeStage):
         return context.config.clean.keep_share if self.share is None else self.share
 
 
-def _filter_metrics(labels: pa.Table, scores: np.ndarray, kept: np.ndarray, scorer: str) -> list[Metric]:
+def _filter_metrics(labels: pa.Table, scores: np.ndarray, kept: np.ndarray, scorer: ModelDigest) -> list[Metric]:
     swapped = np.array([name == SWAPPED for name in labels.column("label_set").to_pylist()])
     pairs = zip(labels.column("dataset").to_pylist(), labels.column("split").to_pylist(), strict=True)
     targets = [Target(*pair) for pair in pairs]

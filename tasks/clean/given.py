@@ -55,12 +55,12 @@ def check_given_labels(context: Context, url: str, everybody: bool) -> None:
 
     It has `everybody` who will be there then, or some are still to come.
     """
-    labels, failures = _usable(context, read(context.store, "instances", columns=_PLACE), url, "unknown")
+    labels, failures = _usable(context, read(context.store, "instances", columns=_PLACE), url, StageKey("unknown"))
     if everybody and not len(labels):
         raise _nothing(url, failures)
 
 
-def _usable(context: Context, people: pa.Table, url: str, key: str) -> tuple[pa.Table, list[Failure]]:
+def _usable(context: Context, people: pa.Table, url: str, key: StageKey) -> tuple[pa.Table, list[Failure]]:
     """The rows of `labels` that the table of `url` gives for these people, and what becomes of its other rows."""
     given, names = _read(url)
     place = {row["instance_id"]: row for row in people.to_pylist()}
@@ -97,7 +97,7 @@ OF_BODIES = ("body_model", "body_digest", "global_orient", "body_pose", "betas",
 
 
 def _completed(
-    given: pa.Table, names: Sequence[str], place: Mapping[str, Mapping[str, str]], stage_key: str
+    given: pa.Table, names: Sequence[str], place: Mapping[str, Mapping[str, str]], stage_key: StageKey
 ) -> pa.Table:
     """The rows of known people as rows of `labels`: what the file can't know, or may not decide, is filled in."""
     where = [place[name] for name in names if name in place]

@@ -75,7 +75,7 @@ class StageResult:
 
     @property
     def key(self) -> StageKey:
-        return StageKey(self.record.stage_key)
+        return self.record.stage_key
 
 
 def run_sharded(

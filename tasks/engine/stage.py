@@ -88,7 +88,7 @@ class Stage(Intake):
 
     def key(self, context: Context) -> StageKey:
         """The key that the stage has here."""
-        return StageKey(self.spec(context).key)
+        return self.spec(context).key
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from schemas.config.engine import RayConfig
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.config.training import OptimiserConfig
 from schemas.errors import DamagedError, EngineError
+from schemas.ids import ModelDigest, StageKey
 from schemas.progress import Progress
 from schemas.tables import build as build_table
 from tasks.engine.context import Context
@@ -44,7 +45,7 @@ def train_stage(
     network: PolicyConfig | ScorerConfig,
     optimiser: OptimiserConfig,
     threads: int,
-    parents: tuple[str, ...] = (),
+    parents: tuple[ModelDigest, ...] = (),
 ) -> StageResult:
     """Train what `build(run_folder, device)` makes, and commit the averaged weights and the curves.
 
@@ -228,7 +229,7 @@ def _teller(run: RunFolder, stage: str, progress: Progress) -> Callable[[], None
     return tell
 
 
-def _curves(history: History, key: str) -> pa.Table:
+def _curves(history: History, key: StageKey) -> pa.Table:
     points = [(name, step, value) for step, figures in history for name, value in sorted(figures.items())]
     series, steps, values = zip(*points, strict=True) if points else ((), (), ())
     return build_table(

@@ -24,6 +24,7 @@ from models.checkpoints import Kind
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.config.training import OptimiserConfig
 from schemas.errors import DamagedError, EngineError, StoreError
+from schemas.ids import ModelDigest
 from tasks.engine.loop import Recipe, Training, from_first_worker, rank
 from tasks.engine.numerics import fixed_numerics
 from tasks.rows.models import SavedModel, save_model
@@ -122,7 +123,7 @@ class Job:
     optimiser: OptimiserConfig
     kind: Kind
     network: PolicyConfig | ScorerConfig
-    parents: tuple[str, ...] = ()
+    parents: tuple[ModelDigest, ...] = ()
     threads: int = 1
     on_gpu: bool = False
 

@@ -30,6 +30,7 @@ from models.joint_sets import (
 from models.smplx_body import SMPLXBody, load_smplx_body
 from schemas.digests import bytes_digest
 from schemas.errors import DataError
+from schemas.ids import StageKey
 from tasks.rows.instances import among
 
 SMPL_REGRESSOR: Final = "J_regressor_h36m.npy"
@@ -129,14 +130,14 @@ def kind_of(label: Mapping[str, Any]) -> Kind:
     return cast(Kind, (label["body_model"], label["gender"]))
 
 
-def kinds_of(store: Store, ingest_keys: Sequence[str], ids: Sequence[str]) -> set[Kind]:
+def kinds_of(store: Store, ingest_keys: Sequence[StageKey], ids: Sequence[str]) -> set[Kind]:
     """The kinds of bodies of the gt labels of these instances."""
     where = among(ids) & (pc.field("label_kind") == "gt") & pc.field("body_model").is_valid()
     rows = read_standing(store, "labels", ingest_keys, where=where, columns=["body_model", "gender"])
     return {kind_of(row) for row in rows.group_by(["body_model", "gender"]).aggregate([]).to_pylist()}
 
 
-def gt_labels(store: Store, ingest_keys: Sequence[str], ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+def gt_labels(store: Store, ingest_keys: Sequence[StageKey], ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """By instance_id: the gt labels of these instances, as far as there are any."""
     where = among(ids) & (pc.field("label_kind") == "gt") & pc.field("body_model").is_valid()
     rows = read_standing(store, "labels", ingest_keys, where=where, columns=_COLUMNS)

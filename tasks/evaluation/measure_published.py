@@ -215,7 +215,7 @@ class PublishedWorker(ModelWorker):
             )
 
 
-def candidate_errors(store: Store, measure_key: str, scored: bool) -> dict[str, np.ndarray]:
+def candidate_errors(store: Store, measure_key: StageKey, scored: bool) -> dict[str, np.ndarray]:
     """(N, C) mm by name of error, candidates in the published order, instances by id. DataError where none is left."""
     columns = ["instance_id", "sample_index", *(f"{name}_mm" for name in ERRORS)]
     rows = read(store, "errors", stage_keys=[measure_key], columns=columns)

@@ -52,7 +52,7 @@ class EvaluatePublished(WholeStage):
         return (self._measurement.key(context),)
 
     def make(self, context: Context) -> Rows:
-        measured = StageKey(self._measurement.run(context).key)
+        measured = self._measurement.run(context).key
         return Rows({"metrics": metrics_table(list(self._figures(context, measured)), self.spec(context))})
 
     @property

@@ -93,7 +93,7 @@ def given_hypotheses(store: Store, target: Target) -> StageKey | None:
     return next((StageKey(key) for key in reversed(keys) if key in having), None)
 
 
-def _scored_errors(store: Store, errors_key: str, scores_key: str) -> pa.Table:
+def _scored_errors(store: Store, errors_key: StageKey, scores_key: StageKey) -> pa.Table:
     """Score and errors of every hypothesis that has both, sorted by instance and sample."""
     key = ["instance_id", "sample_index"]
     errors = read(store, "errors", stage_keys=[errors_key], columns=[*key, *(f"{name}_mm" for name in ERRORS)])
@@ -102,7 +102,7 @@ def _scored_errors(store: Store, errors_key: str, scores_key: str) -> pa.Table:
     return both.sort_by(BY_SAMPLE)
 
 
-def _figures(context: Context, rows: pa.Table, target: Target, scorer: str, role: str) -> Iterator[Metric]:
+def _figures(context: Context, rows: pa.Table, target: Target, scorer: ModelDigest, role: str) -> Iterator[Metric]:
     config = context.config.evaluate
     ids, scores = rows.column("instance_id").to_numpy(), rows.column("score").to_numpy()
     starts = np.flatnonzero(ids[1:] != ids[:-1]) + 1

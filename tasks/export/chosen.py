@@ -12,7 +12,7 @@ from infra.store import Store
 from infra.table_rows import read_files
 from infra.tables import live_files
 from schemas.errors import DataError
-from schemas.ids import Target
+from schemas.ids import StageKey, Target
 from schemas.tables import contract
 
 KEEP = "keep"
@@ -48,8 +48,8 @@ class Wanted:
 class Chosen:
     """The stage whose rows an export takes, and the ingests of their people."""
 
-    key: str
-    ingests: tuple[str, ...]
+    key: StageKey
+    ingests: tuple[StageKey, ...]
 
 
 def choose_pairs(store: Store, wanted: Wanted) -> Chosen:
@@ -95,10 +95,10 @@ def choose_labels(store: Store, wanted: Wanted) -> Chosen:
     return Chosen(kept[-1].stage_key, tuple(ingests_of(store, kept[-1].stage_key)))
 
 
-def ingests_of(store: Store, key: str) -> list[str]:
+def ingests_of(store: Store, key: StageKey) -> list[StageKey]:
     """The stages that brought the people of a stage's rows: ingests among all that it reads, near and far."""
-    found: dict[str, None] = {}
-    seen: set[str] = set()
+    ingests: list[StageKey] = []
+    seen: set[StageKey] = set()
     waiting = [key]
     while waiting:
         current = waiting.pop(0)
@@ -107,10 +107,10 @@ def ingests_of(store: Store, key: str) -> list[str]:
         if record is None:
             continue
         if record.stage == INGEST or record.rows.get("instances", 0):
-            found[current] = None
+            ingests.append(current)
         else:
             waiting.extend(record.reads)
-    return list(found)
+    return ingests
 
 
 def pair_rows(store: Store, chosen: Chosen, wanted: Wanted, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -136,7 +136,7 @@ def picture_rows(store: Store, chosen: Chosen, columns: Sequence[str]) -> pa.Tab
     return read_standing(store, "images", chosen.ingests, columns=["image_id", *columns])
 
 
-def _has_any(store: Store, key: str, wanted: Wanted) -> bool:
+def _has_any(store: Store, key: StageKey, wanted: Wanted) -> bool:
     return any(len(rows) for rows in pair_rows(store, Chosen(key, ()), wanted, ["instance_id"]))
 
 

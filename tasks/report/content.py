@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.statistics import Interval
+from schemas.ids import ModelDigest, StageKey
 from tasks.gates import GateVerdict
 
 Better = Literal["lower", "higher", "neither"]
@@ -85,7 +86,7 @@ class StageRow:
     """A stage of the round. Units end as ok, filtered or failed; the page marks a row where they don't add up."""
 
     name: str
-    stage_key: str
+    stage_key: StageKey
     state: str
     """"run", "resumed" or "reused"."""
     units_in: int
@@ -96,9 +97,9 @@ class StageRow:
     """How long it took when it was run; of a reused stage, back then."""
     unit: str = "units"
     """What is counted: "images", "instances", "hypotheses"."""
-    reads: Sequence[str] = ()
+    reads: Sequence[StageKey] = ()
     """Keys of the stages that it read."""
-    models: Sequence[str] = ()
+    models: Sequence[ModelDigest] = ()
     """Digests of the models that it used."""
     config_digest: str = ""
 
@@ -190,8 +191,8 @@ class ModelRow:
 
     role: str
     """"policy before", "policy after", "reference", "scorer"."""
-    digest: str
-    parents: Sequence[str] = ()
+    digest: ModelDigest
+    parents: Sequence[ModelDigest] = ()
     config_digest: str = ""
 
 

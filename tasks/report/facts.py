@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from schemas.ids import ModelDigest, StageKey
 from tasks.gates import GateVerdict
 
 
@@ -12,7 +13,7 @@ class StageRun:
 
     name: str
     role: str
-    key: str
+    key: StageKey
     state: str
     """run, resumed, reused, or stopped by its gate."""
 
@@ -28,12 +29,12 @@ class RoundFacts:
     kind: Literal["dpo", "clean"]
     campaign: str
     number: int
-    policy_before: str
-    policy_after: str | None
+    policy_before: ModelDigest
+    policy_after: ModelDigest | None
     """None where no policy was trained."""
-    reference: str
+    reference: ModelDigest
     """The policy that the campaign began with."""
-    scorer: str
+    scorer: ModelDigest
     runs: tuple[StageRun, ...]
     verdicts: tuple[GateVerdict, ...] = ()
     promoted: bool = False
@@ -49,21 +50,14 @@ class RoundFacts:
         """Where the page is, below the store's folder of reports."""
         return f"{self.campaign}-round-{self.number}.html"
 
-    def key(self, name: str, role: str = "") -> str | None:
+    def key(self, name: str, role: str = "") -> StageKey | None:
         """The key of a stage of this round, or None if the round did not come to it."""
         return next((run.key for run in self.runs if (run.name, run.role) == (name, role)), None)
-
-    def known(self, name: str, role: str = "") -> str:
-        """The same where the round must have come to it."""
-        key = self.key(name, role)
-        if key is None:
-            raise KeyError(f"{self.title} has no stage {name} {role}".rstrip())
-        return key
 
     def distinct_runs(self) -> list[StageRun]:
         """Every stage once, in the order of the flow: two roles may share one (if the first policy is current)."""
         latest = {run.key: run for run in self.runs}
-        first: dict[str, StageRun] = {}
+        first: dict[StageKey, StageRun] = {}
         for run in self.runs:
             first.setdefault(run.key, run)
         return [StageRun(run.name, latest[key].role, key, run.state) for key, run in first.items()]

@@ -12,6 +12,7 @@ from infra.store import Store
 from infra.tables import read
 from schemas.config.engine import EngineConfig
 from schemas.digests import code_digest, config_digest
+from schemas.ids import StageKey
 from tasks.gates import margins_of
 from tasks.pair import strategy_named
 from tasks.report import measured
@@ -205,7 +206,7 @@ def _overlays(store: Store, config: EngineConfig, facts: RoundFacts) -> list[Ove
     return draw_overlays(store, config, _ingest_key(store, before), before, facts.key("evaluate", "after"))
 
 
-def _ingest_key(store: Store, evaluate_key: str) -> str:
+def _ingest_key(store: Store, evaluate_key: StageKey) -> StageKey:
     record = find(store, evaluate_key)
     assert record is not None
     return record.reads[0]

@@ -19,6 +19,7 @@ from models.rendering import Intrinsics, overlay
 from schemas.config.engine import EngineConfig
 from schemas.config.stages import IngestConfig
 from schemas.errors import DataError
+from schemas.ids import StageKey
 from schemas.splits import WILD_VALIDATION
 from schemas.tables import matrix
 from tasks.ingest.image.reading import decode_picture
@@ -39,7 +40,9 @@ _LABEL_COLOUR = (0.35, 0.75, 0.45)
 _Picture = NDArray[np.uint8]
 
 
-def draw_overlays(store: Store, config: EngineConfig, ingest_key: str, before: str, after: str | None) -> list[Overlay]:
+def draw_overlays(
+    store: Store, config: EngineConfig, ingest_key: StageKey, before: StageKey, after: StageKey | None
+) -> list[Overlay]:
     """`before` and `after` are keys of evaluations; without an `after` its pictures are the bare crops."""
     chosen = instance_ids(store, [ingest_key], [WILD_VALIDATION])[:PEOPLE]
     people = load_instances(store, [ingest_key], chosen)
@@ -74,7 +77,9 @@ def draw_overlays(store: Store, config: EngineConfig, ingest_key: str, before: s
     return drawn
 
 
-def _policy_meshes(store: Store, key: str, people: Instances, body: Body, root: Root) -> dict[str, NDArray[np.float32]]:
+def _policy_meshes(
+    store: Store, key: StageKey, people: Instances, body: Body, root: Root
+) -> dict[str, NDArray[np.float32]]:
     """Camera-frame vertices (V, 3) in metres of sample 0, of everyone that the evaluation has hypotheses of."""
     ids = _evaluated(store, key, people.ids)
     if not ids:
@@ -101,19 +106,19 @@ def _label_meshes(people: Instances, body: Body) -> dict[str, NDArray[np.float32
     return {people.ids[row]: mesh for row, mesh in zip(rows, vertices.numpy(), strict=True)}
 
 
-def _evaluated(store: Store, key: str, ids: Sequence[str]) -> list[str]:
+def _evaluated(store: Store, key: StageKey, ids: Sequence[str]) -> list[str]:
     where = (pc.field("sample_index") == 0) & among(ids)
     rows = read(store, "hypotheses", stage_keys=[key], where=where, columns=["instance_id"])
     return sorted(rows.column("instance_id").to_pylist())
 
 
-def _errors(store: Store, key: str, ids: Sequence[str]) -> dict[str, float]:
+def _errors(store: Store, key: StageKey, ids: Sequence[str]) -> dict[str, float]:
     where = (pc.field("sample_index") == 0) & among(ids)
     rows = read(store, "errors", stage_keys=[key], where=where, columns=["instance_id", "mpvpe_mm"])
     return dict(zip(rows.column("instance_id").to_pylist(), rows.column("mpvpe_mm").to_pylist(), strict=True))
 
 
-def photographs(store: Store, ingest_key: str, people: Instances) -> list[_Picture]:
+def photographs(store: Store, ingest_key: StageKey, people: Instances) -> list[_Picture]:
     """(256, 256, 3) views of the crops, cut from the pictures where those still are, else the crops enlarged."""
     where = pc.field("instance_id").isin(list(people.ids))
     columns = ["instance_id", "image_id", "crop_affine"]

@@ -48,10 +48,10 @@ class Report(WholeStage):
         }
 
     def reads(self, context: Context) -> Sequence[StageKey]:
-        return [StageKey(run.key) for run in self.facts.distinct_runs() if find(context.store, run.key) is not None]
+        return [run.key for run in self.facts.distinct_runs() if find(context.store, run.key) is not None]
 
     def models(self, context: Context) -> Sequence[ModelDigest]:
-        return (ModelDigest(self.facts.policy_before), ModelDigest(self.facts.scorer))
+        return (self.facts.policy_before, self.facts.scorer)
 
     def is_kept(self, context: Context) -> bool:
         return context.store.exists(f"reports/{self.facts.report_name}")

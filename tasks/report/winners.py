@@ -10,6 +10,7 @@ from infra.tables import read
 from models.bodies import load_body
 from models.rendering import Intrinsics, overlay
 from schemas.config.engine import EngineConfig
+from schemas.ids import StageKey
 from schemas.tables import LABEL_AS_SAMPLE
 from tasks.report.overlays import SIDE, photographs
 from tasks.rows.hypotheses import read_hypotheses
@@ -22,7 +23,9 @@ _COLUMNS = ["instance_id", "generation_id", "winner", "loser", "margin"]
 NOTE = "Each row is a person: the picture, the winner in green, the loser in red; from the largest margin to the least."
 
 
-def draw_pairs(store: Store, config: EngineConfig, ingest_key: str, pair_key: str, most: int = 4) -> bytes | None:
+def draw_pairs(
+    store: Store, config: EngineConfig, ingest_key: StageKey, pair_key: StageKey, most: int = 4
+) -> bytes | None:
     """A JPEG of up to `most` people, spread over the margins from the largest to the least; None without any pair.
 
     Pairs whose winner is a label are left out: no policy drew them.

@@ -16,6 +16,7 @@ from models.kinematics import Root
 from models.recovery import RecoveredBody, recover_body
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.errors import DataError
+from schemas.ids import StageKey
 from schemas.tables import build, matrix
 from tasks.rows.instances import Instances, among
 
@@ -69,7 +70,7 @@ class Hypotheses:
 
 
 def hypotheses_table(
-    generation_id: str,
+    generation_id: StageKey,
     instances: Instances,
     hypotheses: Hypotheses,
     samples: Sequence[int],
@@ -91,7 +92,7 @@ def hypotheses_table(
 
 
 def errors_table(
-    generation_id: str,
+    generation_id: StageKey,
     instances: Instances,
     errors: Mapping[str, np.ndarray],
     label_set: str,
@@ -106,7 +107,7 @@ def errors_table(
 
 
 def _sample_columns(
-    generation_id: str, instances: Instances, samples: Sequence[int], partition: int, rows: np.ndarray
+    generation_id: StageKey, instances: Instances, samples: Sequence[int], partition: int, rows: np.ndarray
 ) -> dict[str, Any]:
     """What tables with a row for each sample of each of the instances `rows` have in common."""
     count = len(samples)
@@ -137,13 +138,13 @@ class StoredHypotheses:
     hypotheses: Hypotheses
 
 
-def generated_ids(store: Store, generation_key: str) -> list[str]:
+def generated_ids(store: Store, generation_key: StageKey) -> list[str]:
     """The instances that a finished stage has hypotheses of, sorted."""
     rows = read(store, "hypotheses", stage_keys=[generation_key], columns=["instance_id"])
     return sorted(pc.unique(rows.column("instance_id")).to_pylist())
 
 
-def read_hypotheses(store: Store, generation_key: str, ids: Sequence[str]) -> StoredHypotheses:
+def read_hypotheses(store: Store, generation_key: StageKey, ids: Sequence[str]) -> StoredHypotheses:
     """The hypotheses of these instances, in sorted order. DataError unless all have the same samples."""
     columns = ["instance_id", "sample_index", "dataset", "uvd", "twist", "betas", "root_depth_m"]
     rows = read(store, "hypotheses", stage_keys=[generation_key], where=among(ids), columns=columns)

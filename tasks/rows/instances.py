@@ -17,7 +17,7 @@ from infra.tables import read
 from models.cameras import uvd_from_camera
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.errors import DataError
-from schemas.ids import Target
+from schemas.ids import StageKey, Target
 from schemas.tables import matrix
 from tasks.rows.crops import LabelledCrops
 
@@ -72,7 +72,7 @@ class Instances:
         return int(self.crops.shape[1])
 
 
-def instance_ids(store: Store, ingest_keys: Sequence[str], targets: Sequence[Target]) -> list[str]:
+def instance_ids(store: Store, ingest_keys: Sequence[StageKey], targets: Sequence[Target]) -> list[str]:
     """The instances of these splits, sorted. Raises DataError for a split that those ingests have no instance of."""
     ids: list[str] = []
     for target in targets:
@@ -84,7 +84,7 @@ def instance_ids(store: Store, ingest_keys: Sequence[str], targets: Sequence[Tar
 
 
 def load_instances(
-    store: Store, ingest_keys: Sequence[str], ids: Sequence[str], label_keys: Sequence[str] | None = None
+    store: Store, ingest_keys: Sequence[StageKey], ids: Sequence[str], label_keys: Sequence[StageKey] | None = None
 ) -> Instances:
     """These instances, with their labels.
 
@@ -110,9 +110,9 @@ def load_instances(
 
 def labelled_crops(
     store: Store,
-    ingest_keys: Sequence[str],
+    ingest_keys: Sequence[StageKey],
     target: Target | None = None,
-    label_keys: Sequence[str] | None = None,
+    label_keys: Sequence[StageKey] | None = None,
 ) -> LabelledCrops:
     """What supervised training needs of all instances of `target`, sorted by id.
 
@@ -187,7 +187,9 @@ def _decode(rows: pa.Table) -> np.ndarray:
     return np.stack(crops)
 
 
-def _labels(store: Store, ingest_keys: list[str], ids: Sequence[str], label_keys: Sequence[str] | None) -> pa.Table:
+def _labels(
+    store: Store, ingest_keys: list[StageKey], ids: Sequence[str], label_keys: Sequence[StageKey] | None
+) -> pa.Table:
     keys = ingest_keys if label_keys is None else list(label_keys)
     where = _among(ids)
     if label_keys is None:
@@ -233,12 +235,12 @@ def _label_arrays(labels: pa.Table, ids: Sequence[str], intrinsics: np.ndarray, 
     }
 
 
-def _nothing_of(store: Store, ingest_keys: Sequence[str], target: Target) -> str:
+def _nothing_of(store: Store, ingest_keys: Sequence[StageKey], target: Target) -> str:
     rows = read_standing(store, "instances", ingest_keys, columns=["dataset", "split"])
     pairs = zip(rows.column("dataset").to_pylist(), rows.column("split").to_pylist(), strict=True)
     known = ", ".join(sorted({str(Target(*pair)) for pair in pairs})) or "none"
     return f"There is no instance of {target} in the ingests {_short(ingest_keys)}; they have: {known}."
 
 
-def _short(keys: Sequence[str]) -> str:
+def _short(keys: Sequence[StageKey]) -> str:
     return ", ".join(key[:12] for key in keys)

@@ -9,7 +9,7 @@ from infra.stages import StageSpec
 from infra.store import Store
 from infra.tables import read
 from models.statistics import Interval
-from schemas.ids import Target
+from schemas.ids import ModelDigest, StageKey, Target
 from schemas.tables import build
 
 
@@ -25,11 +25,11 @@ class Metric:
     n: int
     low: float | None = None
     high: float | None = None
-    model: str | None = None
+    model: ModelDigest | None = None
 
     @staticmethod
     def of(
-        name: str, role: str, target: Target, unit: str, interval: Interval, n: int, model: str | None = None
+        name: str, role: str, target: Target, unit: str, interval: Interval, n: int, model: ModelDigest | None = None
     ) -> "Metric":
         """A value with its interval."""
         return Metric(name, role, target, unit, interval.value, n, interval.low, interval.high, model)
@@ -52,7 +52,7 @@ def metrics_table(metrics: Sequence[Metric], spec: StageSpec) -> pa.Table:
     )
 
 
-def read_metrics(store: Store, stage_key: str) -> list[Metric]:
+def read_metrics(store: Store, stage_key: StageKey) -> list[Metric]:
     """The metrics that a finished stage wrote."""
     rows = read(store, "metrics", stage_keys=[stage_key]).to_pylist()
     return [Metric(target=Target(row["dataset"], row["split"]), **{name: row[name] for name in _PLAIN}) for row in rows]

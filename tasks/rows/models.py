@@ -18,7 +18,7 @@ from models.hmr_scorer import HMRScorer
 from models.policy import Policy
 from schemas.digests import canonical_json, config_digest
 from schemas.errors import DamagedError, DataError, EngineError, StoreError
-from schemas.ids import ModelDigest
+from schemas.ids import ModelDigest, StageKey
 from schemas.tables import build
 
 _CURE = (
@@ -31,10 +31,10 @@ _CURE = (
 class SavedModel:
     """A model whose file is in the store, and whose row is not yet committed."""
 
-    digest: str
+    digest: ModelDigest
     kind: str
     uri: str
-    parents: tuple[str, ...]
+    parents: tuple[ModelDigest, ...]
     config_digest: str
     config_json: str
 
@@ -44,7 +44,7 @@ def save_model(
     kind: Kind,
     state: Mapping[str, Tensor],
     config: BaseModel,
-    parents: Sequence[str] = (),
+    parents: Sequence[ModelDigest] = (),
     metrics: Mapping[str, float] | None = None,
 ) -> SavedModel:
     """Write a model's file; `model_rows` makes the row that the stage commits. DataError for weights with NaN.
@@ -61,7 +61,7 @@ def save_model(
     )
 
 
-def model_rows(saved: SavedModel, stage_key: str) -> pa.Table:
+def model_rows(saved: SavedModel, stage_key: StageKey) -> pa.Table:
     """The row of `models`."""
     return build(
         "models",
@@ -78,7 +78,7 @@ def model_rows(saved: SavedModel, stage_key: str) -> pa.Table:
     )
 
 
-def model_of(store: Store, stage_key: str) -> ModelDigest:
+def model_of(store: Store, stage_key: StageKey) -> ModelDigest:
     """The digest of the model that a finished training stage made. StoreError if it made none."""
     digests = read(store, "models", stage_keys=[stage_key], columns=["digest"]).column("digest").to_pylist()
     if len(digests) != 1:
@@ -86,7 +86,7 @@ def model_of(store: Store, stage_key: str) -> ModelDigest:
     return ModelDigest(digests[0])
 
 
-def has_model(store: Store, digest: str) -> bool:
+def has_model(store: Store, digest: ModelDigest) -> bool:
     """Whether the file of the model with this digest is in the store."""
     return store.exists(model_path(digest))
 
@@ -104,7 +104,7 @@ def find_model(store: Store, text: str, kind: Kind | None = None) -> ModelDigest
     return ModelDigest(found[0])
 
 
-def load_policy(store: Store, digest: str) -> Policy:
+def load_policy(store: Store, digest: ModelDigest) -> Policy:
     """The policy with this digest, in eval mode on the CPU.
 
     StoreError if it isn't there, if its file is damaged or holds another model; DataError if it is a scorer.
@@ -112,17 +112,17 @@ def load_policy(store: Store, digest: str) -> Policy:
     return policy_of(_read(store, digest), _name(digest))
 
 
-def load_scorer(store: Store, digest: str) -> HMRScorer:
+def load_scorer(store: Store, digest: ModelDigest) -> HMRScorer:
     """The scorer with this digest, in eval mode on the CPU. Raises as `load_policy`."""
     return scorer_of(_read(store, digest), _name(digest))
 
 
-def model_path(digest: str) -> str:
+def model_path(digest: ModelDigest) -> str:
     """The file of a model, below the store's root."""
     return f"checkpoints/{digest}.safetensors"
 
 
-def damage_of_model(store: Store, digest: str) -> str:
+def damage_of_model(store: Store, digest: ModelDigest) -> str:
     """What is wrong with a model's file, in one line; empty if it holds the model whose digest it is called by."""
     try:
         _read(store, digest)
@@ -143,7 +143,7 @@ def put_damaged_aside(store: Store, *, dry_run: bool = False) -> list[Finding]:
     return found
 
 
-def _read(store: Store, digest: str) -> Checkpoint:
+def _read(store: Store, digest: ModelDigest) -> Checkpoint:
     path = model_path(digest)
     if not has_model(store, digest):
         raise StoreError(f"There is no model {digest[:12]} in {store.url}: {store.uri(path)} is not there. {_CURE}")
@@ -156,5 +156,5 @@ def _read(store: Store, digest: str) -> Checkpoint:
     return checkpoint
 
 
-def _name(digest: str) -> str:
+def _name(digest: ModelDigest) -> str:
     return f"Model {digest[:12]}"

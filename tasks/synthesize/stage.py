@@ -22,7 +22,7 @@ from infra import faults
 from infra.shards import Shard, cut
 from infra.store import TEMPORARY, Store, naming_full_disks
 from models.bodies import load_body
-from schemas.ids import Target
+from schemas.ids import StageKey, Target
 from schemas.splits import SYNTHETIC
 from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput, StageResult
@@ -75,7 +75,7 @@ class Synthesize(ShardedStage):
         return result
 
 
-def synthetic_sources(context: Context, key: str) -> tuple[AnnotationSource, ...]:
+def synthetic_sources(context: Context, key: StageKey) -> tuple[AnnotationSource, ...]:
     """The folders that the stage `key` made, as ingest takes them; data sets are called after their domains."""
 
     def source(target: Target) -> AnnotationSource:
@@ -193,7 +193,7 @@ def _labelled(target: Target) -> bool:
     return domain_named(target.dataset).labelled(target.split)
 
 
-def _folder(key: str) -> str:
+def _folder(key: StageKey) -> str:
     return f"synthetic/{key[:12]}"
 
 

@@ -303,7 +303,7 @@ class Align(TrainingStage):
         return AlignRecipe(context.config.align, policy, reference, pairs, replay, device)
 
 
-def load_pairs(store: Store, pair_key: str, data_keys: Sequence[str]) -> PreferencePairs:
+def load_pairs(store: Store, pair_key: StageKey, data_keys: Sequence[StageKey]) -> PreferencePairs:
     """The pairs of a pairing stage with their crops, sorted by instance, winner and loser."""
     columns = ["instance_id", "winner", "loser", "winner_uvd", "winner_twist", "loser_uvd", "loser_twist"]
     rows = read(store, "pairs", stage_keys=[pair_key], columns=columns)

@@ -62,15 +62,15 @@ def train_controls(store: str, profile: str, campaign: str, seed: int) -> str:
         _refuse_other_training(runner.context, facts)
         runner.in_round(1)
         measured = {control.role: _measure(runner, facts, control) for control in CONTROLS}
-        before, after = facts.known("evaluate", "before"), facts.known("evaluate", "after")
+        before, after = facts.key("evaluate", "before"), facts.known("evaluate", "after")
         return runner.run(Compare(before, after, measured), role="controls")
 
 
 def _refuse_other_training(context: Context, facts: RoundFacts) -> None:
     """ConfigError where the round was trained in another way than this code and configuration would."""
-    people = facts.known("ingest")
-    align = Align(people, facts.known("pair"), facts.policy_before, facts.reference, (people,))
-    if align.key(context) != facts.known("align"):
+    people = facts.key("ingest")
+    align = Align(people, facts.key("pair"), facts.policy_before, facts.reference, (people,))
+    if align.key(context) != facts.key("align"):
         raise ConfigError(
             f"Round 1 of campaign {facts.campaign} in {context.store.url} was trained by another version or "
             "configuration of align than this one: its controls would compare nothing. Name a new folder."
@@ -79,9 +79,9 @@ def _refuse_other_training(context: Context, facts: RoundFacts) -> None:
 
 def _measure(runner: LiveRunner, facts: RoundFacts, control: AlignControl) -> str:
     """The key of the control's evaluation on wild/test."""
-    people, config = facts.known("ingest"), runner.context.config
+    people, config = facts.key("ingest"), runner.context.config
     if control.learns_from == "pairs":
-        pairs = facts.known("pair")
+        pairs = facts.key("pair")
     else:
         target, scorer = (WILD_TRAIN, facts.scorer) if control.learns_from == "estimates" else (SCORER_TRAIN, None)
         pairs = runner.run(Targets((people,), target, scorer), role=control.learns_from)

@@ -115,9 +115,9 @@ def test_the_second_round_reuses_what_the_first_stood_on(lived: Lived) -> None:
 
 
 def test_each_round_draws_its_own_hypotheses(lived: Lived) -> None:
-    noises = {facts.known("generate") for facts in lived.facts[:2]}
+    noises = {facts.key("generate") for facts in lived.facts[:2]}
     assert len(noises) == 2
-    rows = [read(lived.store, "pairs", stage_keys=[facts.known("pair")]) for facts in lived.facts[:2]]
+    rows = [read(lived.store, "pairs", stage_keys=[facts.key("pair")]) for facts in lived.facts[:2]]
     assert [set(part.column("round").to_pylist()) for part in rows] == [{1}, {2}]
 
 
@@ -140,7 +140,7 @@ def test_controls_diversity_and_drift_stand_in_every_report(lived: Lived) -> Non
 
 def test_swapped_labels_are_measured_and_dropped_ones_named(lived: Lived) -> None:
     facts = lived.facts[2]
-    kept = facts.known("keep")
+    kept = facts.key("keep")
     found = read(lived.store, "metrics", stage_keys=[kept]).to_pylist()
     assert 0 <= next(row["value"] for row in found if row["name"] == "auc") <= 1
     record = find(lived.store, kept)
@@ -148,7 +148,7 @@ def test_swapped_labels_are_measured_and_dropped_ones_named(lived: Lived) -> Non
     assert (record.units_in, record.tally.ok, record.tally.filtered) == (24, 17, 7)
     dropped = read(lived.store, "failures", stage_keys=[kept])
     assert len(dropped) == 7
-    compared = read(lived.store, "metrics", stage_keys=[facts.known("compare")]).to_pylist()
+    compared = read(lived.store, "metrics", stage_keys=[facts.key("compare")]).to_pylist()
     roles = {row["role"] for row in compared if row["name"] == "expected_mpvpe"}
     assert {"before", "after", "change", "all_labels", "change_all_labels", "change_minus_all_labels"} <= roles
 
@@ -255,7 +255,7 @@ def test_each_control_differs_from_the_round_by_what_it_names(lived: Lived) -> N
     """The trainings' own records say what they were trained with."""
     trained = {record.stage_key: record for record in records(lived.store) if record.stage == "align"}
     default = lived.config.align.model_dump(mode="json")
-    of_round = trained[lived.facts[0].known("align")]
+    of_round = trained[lived.facts[0].key("align")]
     assert of_round.config["train"] == default
     for control in CONTROLS:
         changed = {**default, **control.changes}
@@ -290,9 +290,9 @@ def test_a_round_on_somebodys_photographs(lived: Lived, monkeypatch: pytest.Monk
     facts = dpo_round(lived.store.url, PROFILE, campaign="own", images=str(photographs), changes=changes)
     assert facts.policy_after is not None
     assert "no labels" in facts.notices[0]
-    pairs = read(lived.store, "pairs", stage_keys=[facts.known("pair")])
+    pairs = read(lived.store, "pairs", stage_keys=[facts.key("pair")])
     assert set(pairs.column("dataset").to_pylist()) == {"photographs"}
-    failed = read(lived.store, "failures", stage_keys=[facts.known("ingest", "your pictures")]).to_pylist()
+    failed = read(lived.store, "failures", stage_keys=[facts.key("ingest", "your pictures")]).to_pylist()
     assert len(failed) == 1
     assert "empty.jpg" in failed[0]["id"]
 

@@ -8,6 +8,7 @@ from infra.store import Store
 from infra.views import query
 from models.statistics import bootstrap_mean
 from schemas.errors import DataError
+from schemas.ids import StageKey
 from tasks.compare import evaluation_table
 from tasks.report.page import format_quantity, format_span
 from tasks.rows.metrics import read_metrics
@@ -41,7 +42,7 @@ def print_ingest(store: Store, key: str) -> None:
 def print_evaluation(store: Store, key: str) -> None:
     """The figures of an evaluation by the engine's own protocol, in mm, with bootstrap intervals."""
     out = TextConsole()
-    for target, evaluated in evaluation_table(store, key).items():
+    for target, evaluated in evaluation_table(store, StageKey(key)).items():
         table = _figures(f"{target}, {len(evaluated.ids)} people")
         for name, values in evaluated.figures().items():
             mean = bootstrap_mean(values, resamples=1000)
@@ -52,7 +53,7 @@ def print_evaluation(store: Store, key: str) -> None:
 
 def print_published(store: Store, key: str) -> None:
     """The metrics of an evaluation by a published protocol, with intervals where they have one."""
-    metrics = read_metrics(store, key)
+    metrics = read_metrics(store, StageKey(key))
     out = TextConsole()
     for target, role in sorted({(metric.target, metric.role) for metric in metrics}):
         rows = [metric for metric in metrics if (metric.target, metric.role) == (target, role)]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from infra.standing import read_standing
 from infra.store import Store
 from models.published_crops import CROP_PX
-from schemas.ids import Target
+from schemas.ids import StageKey, Target
 from tasks.ingest.plan.rows import rows_matrix
 from tasks.ingest.source.folder import RefusedError
 from tasks.rows.instances import instance_ids
@@ -51,7 +51,7 @@ class Seen:
 COLUMNS: Final = ("instance_id", "image_id", "crop_affine", "crop_size_px", "crop_intrinsics")
 
 
-def people_of_crops(store: Store, ingest_keys: Sequence[str], target: Target) -> "PeopleOfCrops":
+def people_of_crops(store: Store, ingest_keys: Sequence[StageKey], target: Target) -> "PeopleOfCrops":
     """The people of `target` in these ingests. DataError where there are none."""
     where = (pc.field("dataset") == target.dataset) & (pc.field("split") == target.split)
     rows = read_standing(store, "instances", ingest_keys, where=where, columns=COLUMNS)

@@ -31,13 +31,13 @@ def main(url: str) -> None:
     store = Store.open(url, create=False)
     campaign = rounds.campaigns(store)[0]
     facts = read_facts(store, campaign, 1)
-    ingest = facts.known("ingest")
+    ingest = facts.key("ingest")
     ids = {
         target: instance_ids(store, [ingest], [target])[:count]
         for target, count in ((WILD_TRAIN, PEOPLE), (WILD_VALIDATION, TESTED), (SOURCE_TRAIN, REPLAYED))
     }
-    pairs = load_pairs(store, facts.known("pair"), [ingest])
-    every = sorted(set(read(store, "pairs", stage_keys=[facts.known("pair")]).column("instance_id").to_pylist()))
+    pairs = load_pairs(store, facts.key("pair"), [ingest])
+    every = sorted(set(read(store, "pairs", stage_keys=[facts.key("pair")]).column("instance_id").to_pylist()))
     chosen = np.isin(pairs.crop_row, [every.index(name) for name in ids[WILD_TRAIN] if name in set(every)])
     rows = np.unique(pairs.crop_row[chosen])
     held, replayed = (load_instances(store, [ingest], ids[target]) for target in (WILD_VALIDATION, SOURCE_TRAIN))
