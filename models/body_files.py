@@ -64,12 +64,12 @@ def read_arrays_file(path: Path) -> Arrays:
     DataError for a file that can't be read, is damaged, or names anything but arrays.
     """
     if path.suffix == ".pkl":
-        found = _pickled(path)
-        if not isinstance(found, dict):
-            raise DataError(f"{path} holds no arrays by name, but a {type(found).__name__}; it is no body.")
+        content = _pickled(path)
+        if not isinstance(content, dict):
+            raise DataError(f"{path} holds no arrays by name, but a {type(content).__name__}; it is no body.")
     else:
-        found = _zipped(path)
-    return {str(key): value for key, value in found.items() if _is_numbers(value)}
+        content = _zipped(path)
+    return {str(key): value for key, value in content.items() if _is_numbers(value)}
 
 
 def read_array(path: Path) -> NDArray[Any]:
@@ -118,12 +118,12 @@ def _zipped(path: Path) -> dict[str, Any]:
                     f"{path} would unpack to {unpacked} bytes, more than the {_MOST_BYTES} of any body. It was not "
                     "unpacked. Get the file again from where it is published."
                 )
-            found = {}
+            arrays = {}
             for member in archive.infolist():
                 name = member.filename
                 with archive.open(member) as stream:
-                    found[name.removesuffix(".npy")] = _npy(stream, member.file_size, f"{path}, {name}")
-            return found
+                    arrays[name.removesuffix(".npy")] = _npy(stream, member.file_size, f"{path}, {name}")
+            return arrays
     except (*_UNREADABLE, NotImplementedError, RuntimeError) as problem:
         raise DataError(
             f"{path} is no readable .npz file ({problem}); save the body's arrays with numpy.savez, or, if it came "

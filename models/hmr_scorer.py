@@ -145,8 +145,8 @@ class HMRScorer(nn.Module):
         if isinstance(self.encoder, VisionTransformer):
             return self.encode_upright(upright_picture(crops)), None
         if isinstance(self.encoder, HRNetFeatures):
-            seen = self.encoder.features(self.encoder.normalised(crops))
-            return Pyramid(seen.image, seen.local_map), None
+            maps = self.encoder.features(self.encoder.normalised(crops))
+            return Pyramid(maps.image, maps.local_map), None
         return self.encoder(crops)
 
     def score(self, pyramid: Pyramid, estimate: PoseEstimate | None, uvd: Tensor, twists: Tensor) -> Tensor:

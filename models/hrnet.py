@@ -91,15 +91,15 @@ class Exchange(nn.Module):
 
     def forward(self, branches: list[Tensor]) -> list[Tensor]:
         """Finest branch first, as many as there are widths."""
-        seen = [blocks(branch) for blocks, branch in zip(self.branches, branches, strict=True)]
-        return [F.relu(self._received(target, seen)) for target in range(len(seen))]
+        outputs = [blocks(branch) for blocks, branch in zip(self.branches, branches, strict=True)]
+        return [F.relu(self._received(target, outputs)) for target in range(len(outputs))]
 
-    def _received(self, target: int, seen: list[Tensor]) -> Tensor:
+    def _received(self, target: int, outputs: list[Tensor]) -> Tensor:
         bridges = self.fuse_layers[target]
         assert isinstance(bridges, nn.ModuleList)
-        total = bridges[0](seen[0])
-        for source in range(1, len(seen)):
-            total = total + bridges[source](seen[source])
+        total = bridges[0](outputs[0])
+        for source in range(1, len(outputs)):
+            total = total + bridges[source](outputs[source])
         return total
 
 
@@ -147,17 +147,17 @@ class HRNet(nn.Module):
 
     @staticmethod
     def _one_more_branch(widths: list[int]) -> nn.ModuleList:
-        made = nn.Sequential(_unit(widths[-2], widths[-1], 3, 2))
-        return nn.ModuleList([*(nn.Identity() for _ in widths[:-1]), made])
+        branch = nn.Sequential(_unit(widths[-2], widths[-1], 3, 2))
+        return nn.ModuleList([*(nn.Identity() for _ in widths[:-1]), branch])
 
     def branches(self, images: Tensor) -> list[Tensor]:
         """Normalised images (B, 3, S, S) -> (B, W, S/4, S/4), (B, 2W, S/8, S/8), … down to S/32; W is the width."""
         stem = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(images))))))
         first = self.layer1(stem)
-        seen = self.stage2([transition(first) for transition in self.transition1])
+        outputs = self.stage2([transition(first) for transition in self.transition1])
         for transition, stage in ((self.transition2, self.stage3), (self.transition3, self.stage4)):
-            seen = stage([*seen, transition[-1](seen[-1])])
-        return seen
+            outputs = stage([*outputs, transition[-1](outputs[-1])])
+        return outputs
 
     def summary(self, branches: list[Tensor]) -> Tensor:
         """All branches, brought to the coarsest resolution one after the other: (B, 1024, S/32, S/32)."""

@@ -93,13 +93,13 @@ class HRNetCondition(HRNetFeatures):
 
     def encode(self, images: Tensor) -> tuple[Context, PoseEstimate]:
         """The same from normalised images (B, 3, S, S)."""
-        seen = self.features(images)
-        points = item_points(seen.uv, self.swapped_twist_points)
-        local = sample_map(seen.local_map, points, corners=True)
-        no_joints, no_twists = seen.uv.new_zeros(len(images), JOINTS * 3), seen.uv.new_zeros(len(images), TWISTS * 2)
-        betas = self.pred_beta(self.final_feat_layer(seen.summary).mean((2, 3))) + self.init_shape
-        estimate = PoseEstimate(F.pad(seen.uv, (0, 1)), no_twists.unflatten(1, (TWISTS, 2)), betas, seen.heat)
-        return Context(seen.image, local, no_joints, no_twists), estimate
+        heads = self.features(images)
+        points = item_points(heads.uv, self.swapped_twist_points)
+        local = sample_map(heads.local_map, points, corners=True)
+        no_joints, no_twists = heads.uv.new_zeros(len(images), JOINTS * 3), heads.uv.new_zeros(len(images), TWISTS * 2)
+        betas = self.pred_beta(self.final_feat_layer(heads.summary).mean((2, 3))) + self.init_shape
+        estimate = PoseEstimate(F.pad(heads.uv, (0, 1)), no_twists.unflatten(1, (TWISTS, 2)), betas, heads.heat)
+        return Context(heads.image, local, no_joints, no_twists), estimate
 
 
 def soft_argmax(heat: Tensor) -> tuple[Tensor, Tensor]:

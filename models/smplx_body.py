@@ -108,20 +108,20 @@ class SMPLXBody(nn.Module):
         """
         count = len(betas)
 
-        def given(value: Tensor | None, *shape: int) -> Tensor:
+        def or_zeros(value: Tensor | None, *shape: int) -> Tensor:
             return betas.new_zeros(count, *shape) if value is None else value.reshape(count, *shape)
 
         posed = self.model(
             betas=betas,
-            global_orient=given(global_orient, 3),
-            body_pose=given(body_pose, 3 * BODY_JOINTS),
-            left_hand_pose=given(left_hand, 3 * HAND_JOINTS),
-            right_hand_pose=given(right_hand, 3 * HAND_JOINTS),
-            jaw_pose=given(jaw, 3),
-            leye_pose=given(None, 3),
-            reye_pose=given(None, 3),
-            expression=given(expression, COEFFICIENTS),
-            transl=given(transl, 3),
+            global_orient=or_zeros(global_orient, 3),
+            body_pose=or_zeros(body_pose, 3 * BODY_JOINTS),
+            left_hand_pose=or_zeros(left_hand, 3 * HAND_JOINTS),
+            right_hand_pose=or_zeros(right_hand, 3 * HAND_JOINTS),
+            jaw_pose=or_zeros(jaw, 3),
+            leye_pose=or_zeros(None, 3),
+            reye_pose=or_zeros(None, 3),
+            expression=or_zeros(expression, COEFFICIENTS),
+            transl=or_zeros(transl, 3),
         )
         return SMPLXOutput(posed.vertices, posed.joints)
 
@@ -151,14 +151,14 @@ def read_smplx_arrays(path: Path) -> Arrays:
 
     Raises DataError.
     """
-    found = read_arrays_file(path)
-    missing = [key for key in (*_SHAPES, "shapedirs", "f") if key not in found]
+    content = read_arrays_file(path)
+    missing = [key for key in (*_SHAPES, "shapedirs", "f") if key not in content]
     if missing:
         raise DataError(f"{path} lacks {missing[0]!r}, which an SMPL-X body has; is it a file of another model?")
     for key, shape in _SHAPES.items():
-        if found[key].shape != shape:
-            raise DataError(f"{path}: {key!r} has shape {found[key].shape}, but an SMPL-X body needs {shape}")
-    directions = found["shapedirs"]
+        if content[key].shape != shape:
+            raise DataError(f"{path}: {key!r} has shape {content[key].shape}, but an SMPL-X body needs {shape}")
+    directions = content["shapedirs"]
     if directions.ndim != 3 or directions.shape[:2] != (SMPLX_VERTICES, 3) or directions.shape[2] < 2 * COEFFICIENTS:
         raise DataError(
             f"{path}: 'shapedirs' has shape {directions.shape}, but an SMPL-X body needs ({SMPLX_VERTICES}, 3, 20 or "
@@ -166,7 +166,7 @@ def read_smplx_arrays(path: Path) -> Arrays:
         )
     first = _FIRST_EXPRESSION if directions.shape[2] >= _FIRST_EXPRESSION + COEFFICIENTS else COEFFICIENTS
     expressions = directions[..., first : first + COEFFICIENTS]
-    arrays = {key: found[key] for key in (*_SHAPES, "f")}
+    arrays = {key: content[key] for key in (*_SHAPES, "f")}
     arrays["shapedirs"] = np.concatenate([directions[..., :COEFFICIENTS], expressions], -1)
     faces = arrays["f"]
     if faces.ndim != 2 or faces.min() < 0 or int(faces.max()) >= SMPLX_VERTICES:

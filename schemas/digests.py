@@ -71,18 +71,18 @@ def code_digest(root: Path | None = None) -> str:
 
 def _folder_of(package: str) -> Path | None:
     """Where a package is imported from; Ray unpacks each into a folder of its own. None where there isn't any."""
-    found = importlib.util.find_spec(package)
-    return Path(found.origin).resolve().parent if found and found.origin else None
+    spec = importlib.util.find_spec(package)
+    return Path(spec.origin).resolve().parent if spec and spec.origin else None
 
 
 def _dumped(model: BaseModel) -> dict[str, Any]:
     """A model's fields, and those of models in it, but for later ones (`config.base.setting`) that are the default."""
     dumped = model.model_dump(mode="json")
     for name, field in type(model).model_fields.items():
-        held, told = getattr(model, name), field.json_schema_extra
-        if isinstance(held, BaseModel):
-            dumped[name] = _dumped(held)
-        elif isinstance(told, dict) and told.get("later") and held == field.default:
+        value, about = getattr(model, name), field.json_schema_extra
+        if isinstance(value, BaseModel):
+            dumped[name] = _dumped(value)
+        elif isinstance(about, dict) and about.get("later") and value == field.default:
             del dumped[name]
     return dumped
 

@@ -122,15 +122,15 @@ class EvaluateWorker(ModelWorker):
     def __init__(self, stage: Evaluate, context: Context) -> None:
         super().__init__(context)
         self.stage, self.key = stage, stage.key(context)
-        body, drawn = load_body(context.config.body), stage.config.generate
-        noise = {"noise_temperature": drawn.noise_temperature * stage.temperature}
+        body, generation = load_body(context.config.body), stage.config.generate
+        noise = {"noise_temperature": generation.noise_temperature * stage.temperature}
         policy = load_policy(self.store, stage.policy)
-        self.draw = HypothesisSampler(policy, drawn.model_copy(update=noise), body, device=self.device)
+        self.draw = HypothesisSampler(policy, generation.model_copy(update=noise), body, device=self.device)
         self.score = None
         if stage.scorer:
             scorer = load_scorer(self.store, stage.scorer)
             self.score = HypothesisScorer(scorer, context.config.score, device=self.device)
-        self.measure = ErrorMeter(body, context.config.root_solver, drawn.microbatch)
+        self.measure = ErrorMeter(body, context.config.root_solver, generation.microbatch)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of the tables, sorted by instance and sample."""

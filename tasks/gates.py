@@ -72,9 +72,9 @@ def gates_before_training(
             `compare.ranking`; nan counts as no correlation at all.
         tallies: how the units of the round's stages ended, by stage name.
     """
-    known = margins[~np.isnan(margins)]  # a label that wins has no score
-    margin = float(np.mean(known)) if len(known) else math.nan
-    sane = bool(np.isfinite(known).all()) if len(known) else False
+    scored = margins[~np.isnan(margins)]  # a label that wins has no score
+    margin = float(np.mean(scored)) if len(scored) else math.nan
+    sane = bool(np.isfinite(scored).all()) if len(scored) else False
     verdicts = [
         _at_least("pairs", len(margins), config.min_pairs, "pairs", BEFORE_TRAINING),
         _at_least(

@@ -100,10 +100,10 @@ class HypothesisSampler:
         noise = np.zeros((len(ids), len(self.samples), POSE_SIZE), np.float32)
         for column, sample in enumerate(self.samples):
             if sample > 0:
-                drawn = standard_normal_batch(
+                normal = standard_normal_batch(
                     self.config.seed, list(ids), [sample] * len(ids), (POSE_SIZE,), self.purpose
                 )
-                noise[:, column] = drawn * np.float32(self.config.noise_temperature)
+                noise[:, column] = normal * np.float32(self.config.noise_temperature)
         return noise
 
 
@@ -160,9 +160,11 @@ class GenerateWorker(ModelWorker):
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `hypotheses`, sorted by instance and sample."""
         instances = load_instances(self.store, self.stage.ingests, list(shard.ids))
-        made = self.draw(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
-        good = made.finite()
-        table = hypotheses_table(self.key, instances, made, self.draw.samples, self.partition, np.flatnonzero(good))
+        hypotheses = self.draw(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
+        good = hypotheses.finite()
+        table = hypotheses_table(
+            self.key, instances, hypotheses, self.draw.samples, self.partition, np.flatnonzero(good)
+        )
         failures = not_finite(instances.ids, good, "the policy's hypotheses")
         return ShardOutput({"hypotheses": table}, failures, ok=int(good.sum()))
 

@@ -40,16 +40,16 @@ class Candidates:
     """(N, M) hypotheses from the best score to the worst; of equal ones the earlier first."""
 
 
-def top_bottom(given: Candidates, pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def top_bottom(candidates: Candidates, pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The best against the worst, the second best against the second worst, ..."""
-    return given.order[:, :pairs], given.order[:, ::-1][:, :pairs]
+    return candidates.order[:, :pairs], candidates.order[:, ::-1][:, :pairs]
 
 
-def at_random(given: Candidates, pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def at_random(candidates: Candidates, pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Two different ones, whatever their scores; the choice depends on the seed and the instance_id alone."""
-    count = given.scores.shape[1]
-    mixed = np.stack([generator(seed, name, 0, "random pair").permutation(count) for name in given.ids])
-    return mixed[:, : 2 * pairs : 2], mixed[:, 1 : 2 * pairs : 2]
+    count = candidates.scores.shape[1]
+    shuffled = np.stack([generator(seed, name, 0, "random pair").permutation(count) for name in candidates.ids])
+    return shuffled[:, : 2 * pairs : 2], shuffled[:, 1 : 2 * pairs : 2]
 
 
 class Strategy(NamedTuple):
@@ -95,13 +95,13 @@ class ChosenPairs:
 
     def without(self, instances: Collection[int]) -> "ChosenPairs":
         """The same but for some instances, which have pairs of another kind."""
-        kept = ~np.isin(self.row, sorted(instances))
+        others = ~np.isin(self.row, sorted(instances))
         return ChosenPairs(
-            self.row[kept],
-            self.winner[kept],
-            self.loser[kept],
-            self.winner_rank[kept],
-            self.loser_rank[kept],
+            self.row[others],
+            self.winner[others],
+            self.loser[others],
+            self.winner_rank[others],
+            self.loser_rank[others],
             {row: why for row, why in self.refused.items() if row not in instances},
         )
 
@@ -146,8 +146,8 @@ def labels_that_win(
     `labelled` (N,): whose label is known. Which of them take part depends on `config.seed` and the instance_id alone;
     the samples with the worst scores (N, M) lose, up to `pairs_per_instance` of them.
     """
-    drawn = np.array([generator(config.seed, name, 0, "label wins").random() for name in ids])
-    rows = np.flatnonzero(labelled & (drawn < config.label_wins_share))
+    chances = np.array([generator(config.seed, name, 0, "label wins").random() for name in ids])
+    rows = np.flatnonzero(labelled & (chances < config.label_wins_share))
     worst = np.argsort(scores, axis=1, kind="stable")[rows, : config.pairs_per_instance]
     return np.repeat(rows, worst.shape[1]), worst.reshape(-1)
 
@@ -213,13 +213,15 @@ class PairWorker:
         """Rows of `pairs`, sorted by instance."""
         stored = read_hypotheses(self.store, self.stage.generation, shard.ids)
         scores = read_scores(self.store, self.stage.scores, stored.ids, stored.samples)
-        made = stored.hypotheses
-        poses = np.concatenate([made.uvd.reshape(*scores.shape, -1), made.twists.reshape(*scores.shape, -1)], axis=-1)
+        hypotheses = stored.hypotheses
+        poses = np.concatenate(
+            [hypotheses.uvd.reshape(*scores.shape, -1), hypotheses.twists.reshape(*scores.shape, -1)], axis=-1
+        )
         tables, winning = [], set()
         if self.stage.labels:
             people = load_instances(self.store, self.stage.labels, stored.ids)
-            known = people.labelled & np.isfinite(people.uvd).all((1, 2))
-            rows, losers = labels_that_win(stored.ids, known, scores, self.stage.config)
+            labelled = people.labelled & np.isfinite(people.uvd).all((1, 2))
+            rows, losers = labels_that_win(stored.ids, labelled, scores, self.stage.config)
             winning = set(rows.tolist())
             tables.append(self._of_labels(stored, people, scores, rows, losers))
         chosen = choose_pairs(stored.ids, scores, poses, self.stage.config).without(winning)
@@ -300,11 +302,11 @@ def read_scores(store: Store, score_key: StageKey, ids: Sequence[str], samples: 
     return scores
 
 
-def _payload(prefix: str, made: Hypotheses, row: np.ndarray, place: np.ndarray) -> dict[str, np.ndarray]:
+def _payload(prefix: str, hypotheses: Hypotheses, row: np.ndarray, place: np.ndarray) -> dict[str, np.ndarray]:
     return {
-        f"{prefix}uvd": made.uvd[row, place].reshape(-1, JOINTS * 3),
-        f"{prefix}twist": made.twists[row, place].reshape(-1, TWISTS * 2),
-        f"{prefix}betas": made.betas[row, place],
+        f"{prefix}uvd": hypotheses.uvd[row, place].reshape(-1, JOINTS * 3),
+        f"{prefix}twist": hypotheses.twists[row, place].reshape(-1, TWISTS * 2),
+        f"{prefix}betas": hypotheses.betas[row, place],
     }
 
 

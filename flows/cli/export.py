@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from infra.store import Store
 from schemas.errors import ConfigError
 from tasks.export import dpo_json, humandata, trl
-from tasks.export.chosen import Wanted, choose_labels, choose_pairs, label_rows, pair_rows, people_rows, picture_rows
+from tasks.export.chosen import Selection, choose_labels, choose_pairs, label_rows, pair_rows, people_rows, picture_rows
 
 
 @dataclass(frozen=True)
@@ -42,27 +42,27 @@ def export(
         raise ConfigError("--split belongs to a data set: name it with --dataset.")
     if form == "humandata" and pair_set is not None:
         raise ConfigError("--pair-set is about pairs, and humandata about labels: export --to dpo-json or trl.")
-    wanted = Wanted(campaign, pair_set, number, dataset, split)
+    selection = Selection(campaign, pair_set, number, dataset, split)
     if form == "humandata":
-        return _labels(store, wanted, target)
-    return _pairs(store, form, wanted, target)
+        return _labels(store, selection, target)
+    return _pairs(store, form, selection, target)
 
 
-def _pairs(store: Store, form: str, wanted: Wanted, target: str) -> Exported:
-    chosen = choose_pairs(store, wanted)
+def _pairs(store: Store, form: str, selection: Selection, target: str) -> Exported:
+    chosen = choose_pairs(store, selection)
     module = {"dpo-json": dpo_json, "trl": trl}[form]
-    pairs = pair_rows(store, chosen, wanted, module.PAIR_COLUMNS)
-    people = people_rows(store, chosen, wanted, module.INSTANCE_COLUMNS)
+    pairs = pair_rows(store, chosen, selection, module.PAIR_COLUMNS)
+    people = people_rows(store, chosen, selection, module.INSTANCE_COLUMNS)
     if form == "trl":
-        count = trl.export_trl(pairs, people, target, wanted.split or "train")
+        count = trl.export_trl(pairs, people, target, selection.split or "train")
     else:
         count = dpo_json.export_dpo_json(pairs, people, target)
     return Exported(count, "pairs", chosen.key, target)
 
 
-def _labels(store: Store, wanted: Wanted, target: str) -> Exported:
-    chosen = choose_labels(store, wanted)
-    labels = label_rows(store, chosen, wanted, humandata.LABEL_COLUMNS)
-    people = people_rows(store, chosen, wanted, humandata.INSTANCE_COLUMNS)
+def _labels(store: Store, selection: Selection, target: str) -> Exported:
+    chosen = choose_labels(store, selection)
+    labels = label_rows(store, chosen, selection, humandata.LABEL_COLUMNS)
+    people = people_rows(store, chosen, selection, humandata.INSTANCE_COLUMNS)
     pictures = picture_rows(store, chosen, humandata.IMAGE_COLUMNS)
     return Exported(humandata.export_humandata(labels, people, pictures, target), "labels", chosen.key, target)

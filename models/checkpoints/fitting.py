@@ -76,25 +76,25 @@ def compare(module: nn.Module, state: State, optional: Sequence[str] = ()) -> Fi
     `optional` are patterns at the beginning of names: a difference of such a name is no problem, unless it is one of
     shape.
     """
-    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
+    ours = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    theirs = {name: tuple(value.shape) for name, value in state.items()}
 
     def allowed(name: str) -> bool:
         return any(re.match(pattern, name) for pattern in optional)
 
     rows = [
-        Difference("missing", name, None, shape, allowed(name)) for name, shape in wanted.items() if name not in found
+        Difference("missing", name, None, shape, allowed(name)) for name, shape in ours.items() if name not in theirs
     ]
     rows += [
-        Difference("unknown", name, shape, None, allowed(name)) for name, shape in found.items() if name not in wanted
+        Difference("unknown", name, shape, None, allowed(name)) for name, shape in theirs.items() if name not in ours
     ]
     rows += [
-        Difference("shape", name, found[name], shape)
-        for name, shape in wanted.items()
-        if name in found and found[name] != shape
+        Difference("shape", name, theirs[name], shape)
+        for name, shape in ours.items()
+        if name in theirs and theirs[name] != shape
     ]
-    matched = sum(found.get(name) == shape for name, shape in wanted.items())
-    return Fit(type(module).__name__, len(wanted), matched, tuple(rows))
+    matched = sum(theirs.get(name) == shape for name, shape in ours.items())
+    return Fit(type(module).__name__, len(ours), matched, tuple(rows))
 
 
 def check_fit(fit: Fit, where: str) -> None:
@@ -109,11 +109,11 @@ def check_fit(fit: Fit, where: str) -> None:
 
 def check_finite(state: State, where: str, names: Iterable[str] | None = None) -> None:
     """DataError that names the weights with NaN or infinity; `names` limits the search."""
-    looked = state if names is None else {name: state[name] for name in names if name in state}
-    bad = [name for name, value in looked.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    weights = state if names is None else {name: state[name] for name in names if name in state}
+    bad = [name for name, value in weights.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if bad:
         raise DataError(
-            f"{where} holds NaN or infinity in {len(bad)} of {len(looked)} weights, the first: {', '.join(bad[:3])}. "
+            f"{where} holds NaN or infinity in {len(bad)} of {len(weights)} weights, the first: {', '.join(bad[:3])}. "
             "A training that diverged can't be used; take an earlier model."
         )
 

@@ -163,11 +163,11 @@ def _load(
             states[part] = {**states[part], **averages}
     for part, network in networks.items():
         _put(network, states[part])
-    said = [f"{part}: allowed to differ: {fit.allowed()}" for part, fit in fits.items() if fit.optional]
+    remarks = [f"{part}: allowed to differ: {fit.allowed()}" for part, fit in fits.items() if fit.optional]
     if file.left:
         counts = Counter(name.partition(".")[0] for name in file.left)
-        said.append("left out, as published: " + ", ".join(f"{name} ({count})" for name, count in counts.items()))
-    return Loaded(weights, fits, (*notes, *said))
+        remarks.append("left out, as published: " + ", ".join(f"{name} ({count})" for name, count in counts.items()))
+    return Loaded(weights, fits, (*notes, *remarks))
 
 
 def _put(network: nn.Module, state: State) -> None:

@@ -95,9 +95,9 @@ def from_bytes(data: bytes, where: str = "the checkpoint") -> Checkpoint:
     if text is None:
         raise DamagedError(f"{where} is a safetensors file without a manifest of this engine.")
     manifest = _manifest(text, where)
-    seen = digest_of(state, manifest.config)
-    if seen != manifest.digest:
-        raise DamagedError(f"{where} is damaged: its weights have digest {seen[:12]}, not {manifest.digest[:12]}.")
+    actual = digest_of(state, manifest.config)
+    if actual != manifest.digest:
+        raise DamagedError(f"{where} is damaged: its weights have digest {actual[:12]}, not {manifest.digest[:12]}.")
     check_finite(state, where)
     _config(manifest, where)
     return Checkpoint(manifest, state)

@@ -46,9 +46,9 @@ def read_torch(path: Path | str) -> Any:
             ) from error
         kind = "is cut off or damaged" if start.startswith(_ZIP) or _is_pickle(start) else "is no torch checkpoint"
         reason = " ".join(str(error).split()).partition(". ")[0][:160]
-        said = f"{kind} ({reason})" if len(reason) > 10 else kind  # some errors are a bare number
+        verdict = f"{kind} ({reason})" if len(reason) > 10 else kind  # some errors are a bare number
         raise DataError(
-            f"{path}, of {path.stat().st_size:,} bytes, {said}. Compare its size with the original's, then copy or "
+            f"{path}, of {path.stat().st_size:,} bytes, {verdict}. Compare its size with the original's, then copy or "
             "download it again."
         ) from error
 
@@ -90,19 +90,19 @@ def _refused(path: Path, error: Exception) -> list[str]:
 
 def _globals(path: Path) -> list[str]:
     """What a pickle names, read without running it: for protocols that torch's own reader does not know."""
-    found: list[str] = []
+    names: list[str] = []
     strings: list[str] = []
     try:
         for operation, argument, _ in pickletools.genops(_pickle_bytes(path)):
             if operation.name in ("GLOBAL", "INST"):
-                found.append(str(argument).replace(" ", "."))
+                names.append(str(argument).replace(" ", "."))
             elif operation.name == "STACK_GLOBAL":
-                found.append(".".join(strings[-2:]))
+                names.append(".".join(strings[-2:]))
             elif "UNICODE" in operation.name:
                 strings.append(str(argument))
     except (ValueError, OSError, KeyError, zipfile.BadZipFile):
-        return found  # what could be read of a damaged pickle is enough to name what it wanted
-    return list(dict.fromkeys(found))
+        return names  # what could be read of a damaged pickle is enough to name what it wanted
+    return list(dict.fromkeys(names))
 
 
 def _pickle_bytes(path: Path) -> bytes:

@@ -21,8 +21,8 @@ def rasterise_with_pytorch3d(
     near: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
     """Depth (H, W) m, face index (H, W), perspective-correct weights (H, W, 3): the meaning of `rasterise`."""
-    kept = np.flatnonzero((vertices[faces, 2] >= near).all(axis=1))
-    if len(kept) == 0:
+    visible = np.flatnonzero((vertices[faces, 2] >= near).all(axis=1))
+    if len(visible) == 0:
         nothing = np.full((height, width), -1, np.int32)
         return np.full((height, width), np.inf, np.float32), nothing, np.zeros((height, width, 3), np.float32)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -31,14 +31,14 @@ def rasterise_with_pytorch3d(
     short = min(width, height)
     x = (width - 2 * (intrinsics[0] * points[:, 0] / z + intrinsics[2])) / short
     y = (height - 2 * (intrinsics[1] * points[:, 1] / z + intrinsics[3])) / short
-    corners = torch.as_tensor(np.asarray(faces[kept], np.int64), device=device)
+    corners = torch.as_tensor(np.asarray(faces[visible], np.int64), device=device)
     meshes = Meshes(verts=[torch.stack([x, y, points[:, 2]], dim=1)], faces=[corners])
-    seen, depth, barycentric, _ = rasterize_meshes(
+    rows, depth, barycentric, _ = rasterize_meshes(
         meshes, image_size=(height, width), blur_radius=0.0, faces_per_pixel=1, perspective_correct=True
     )
-    index = seen[0, :, :, 0].cpu().numpy()
+    index = rows[0, :, :, 0].cpu().numpy()
     hit = index >= 0
-    face = np.where(hit, kept[np.where(hit, index, 0)], -1).astype(np.int32)
+    face = np.where(hit, visible[np.where(hit, index, 0)], -1).astype(np.int32)
     metres = np.where(hit, depth[0, :, :, 0].cpu().numpy(), np.inf).astype(np.float32)
     weights = np.where(hit[..., None], barycentric[0, :, :, 0].cpu().numpy(), 0.0).astype(np.float32)
     return metres, face, weights

@@ -106,7 +106,7 @@ def rasterise(
 @njit(cache=True)
 def _fill(vertices, faces, fx, fy, cx, cy, width, height, near):  # type: ignore[no-untyped-def]
     depth = np.full((height, width), np.inf, dtype=np.float32)
-    seen = np.full((height, width), -1, dtype=np.int32)
+    face = np.full((height, width), -1, dtype=np.int32)
     barycentric = np.zeros((height, width, 3), dtype=np.float32)
     nearest = np.full((height, width), np.inf, dtype=np.float64)
     count = vertices.shape[0]
@@ -146,8 +146,8 @@ def _fill(vertices, faces, fx, fy, cx, cy, width, height, near):  # type: ignore
                 if z < nearest[row, column]:
                     nearest[row, column] = z
                     depth[row, column] = z
-                    seen[row, column] = f
+                    face[row, column] = f
                     barycentric[row, column, 0] = wa * z
                     barycentric[row, column, 1] = wb * z
                     barycentric[row, column, 2] = wc * z
-    return depth, seen, barycentric
+    return depth, face, barycentric

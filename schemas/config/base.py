@@ -17,5 +17,5 @@ def setting(default: Any, description: str, unit: str, *, later: bool = False, *
     `later`: it came after stores had been made, and counts towards digests only where it is not the default, so that
     work which was finished without it stays finished (`schemas.digests`).
     """
-    told: dict[str, Any] = {"unit": unit, **({"later": True} if later else {})}
-    return Field(default, description=description, json_schema_extra=told, **constraints)
+    about: dict[str, Any] = {"unit": unit, **({"later": True} if later else {})}
+    return Field(default, description=description, json_schema_extra=about, **constraints)

@@ -18,16 +18,16 @@ def build(table_name: str, columns: Mapping[str, Any]) -> pa.Table:
 
     Raises DataError as `check` does, and for columns of different lengths or unknown names.
     """
-    known = contract(table_name)
+    form = contract(table_name)
     lengths = {name: len(value) for name, value in columns.items() if not _is_constant(value)}
     count = next(iter(lengths.values()), 1)
     if any(other != count for other in lengths.values()):
         raise DataError(f"Table {table_name}: the columns have different lengths: {lengths}.")
     arrays: dict[str, Any] = {}
     for name, value in columns.items():
-        if name not in known.schema.names:
-            raise DataError(f"Table {table_name} has no column {name!r}; it has {', '.join(known.schema.names)}.")
-        kind = known.schema.field(name).type
+        if name not in form.schema.names:
+            raise DataError(f"Table {table_name} has no column {name!r}; it has {', '.join(form.schema.names)}.")
+        kind = form.schema.field(name).type
         try:
             arrays[name] = _array([value] * count if _is_constant(value) else value, kind)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError) as error:
@@ -37,49 +37,49 @@ def build(table_name: str, columns: Mapping[str, Any]) -> pa.Table:
 
 def conform(table_name: str, table: pa.Table) -> pa.Table:
     """`table` in the contract's column order and types (safe casts only), absent nullable columns as nulls; checked."""
-    known = contract(table_name)
-    missing = [field.name for field in known.schema if field.name not in table.column_names and not field.nullable]
-    unknown = [name for name in table.column_names if name not in known.schema.names]
+    form = contract(table_name)
+    missing = [field.name for field in form.schema if field.name not in table.column_names and not field.nullable]
+    unknown = [name for name in table.column_names if name not in form.schema.names]
     if missing:
         raise DataError(f"Table {table_name}: missing columns {', '.join(missing)}.")
     if unknown:
         raise DataError(f"Table {table_name}: unknown columns {', '.join(unknown)}.")
     arrays = []
-    for field in known.schema:
+    for field in form.schema:
         if field.name not in table.column_names:
             arrays.append(pa.nulls(len(table), field.type))
             continue
         column = table.column(field.name)
         if column.null_count and not field.nullable:
-            raise DataError(_null_message(known, table, field.name, column))
+            raise DataError(_null_message(form, table, field.name, column))
         try:
             arrays.append(column if column.type == field.type else column.cast(field.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise DataError(
                 f"Table {table_name}, column {field.name}: {column.type} does not fit {field.type}: {error}"
             ) from error
-    result = pa.Table.from_arrays(arrays, schema=known.schema)
+    result = pa.Table.from_arrays(arrays, schema=form.schema)
     check(table_name, result)
     return result
 
 
 def check(table_name: str, table: pa.Table) -> None:
     """Raise DataError unless columns, types, nulls, vector lengths, finiteness and keys are as the contract says."""
-    known = contract(table_name)
-    if table.column_names != known.schema.names:
+    form = contract(table_name)
+    if table.column_names != form.schema.names:
         raise DataError(
             f"Table {table_name}: the columns are {', '.join(table.column_names)}; "
-            f"expected {', '.join(known.schema.names)}."
+            f"expected {', '.join(form.schema.names)}."
         )
-    for field in known.schema:
+    for field in form.schema:
         column = table.column(field.name)
         if not _same_type(column.type, field.type):
             raise DataError(f"Table {table_name}, column {field.name}: type {column.type}, expected {field.type}.")
         if column.null_count and not field.nullable:
-            raise DataError(_null_message(known, table, field.name, column))
+            raise DataError(_null_message(form, table, field.name, column))
         if pa.types.is_list(field.type):
-            _check_vectors(known, table, field)
-    _check_key(known, table)
+            _check_vectors(form, table, field)
+    _check_key(form, table)
 
 
 def matrix(table: pa.Table, column: str) -> np.ndarray:
@@ -114,54 +114,54 @@ def _array(value: Any, kind: pa.DataType) -> Any:
     return pa.array([item.tolist() if isinstance(item, np.ndarray) else item for item in value], type=kind)
 
 
-def _same_type(seen: pa.DataType, wanted: pa.DataType) -> bool:
-    if pa.types.is_list(wanted):
-        return pa.types.is_list(seen) and bool(seen.value_type == wanted.value_type)
-    return bool(seen == wanted)
+def _same_type(type_: pa.DataType, declared: pa.DataType) -> bool:
+    if pa.types.is_list(declared):
+        return pa.types.is_list(type_) and bool(type_.value_type == declared.value_type)
+    return bool(type_ == declared)
 
 
-def _where(known: TableContract, table: pa.Table, row: int) -> str:
-    values = [f"{name}={table.column(name)[row].as_py()!r}" for name in known.key if name in table.column_names]
+def _where(form: TableContract, table: pa.Table, row: int) -> str:
+    values = [f"{name}={table.column(name)[row].as_py()!r}" for name in form.key if name in table.column_names]
     return f"row {row} ({', '.join(values)})"
 
 
-def _null_message(known: TableContract, table: pa.Table, name: str, column: pa.ChunkedArray) -> str:
+def _null_message(form: TableContract, table: pa.Table, name: str, column: pa.ChunkedArray) -> str:
     row = pc.index(pc.is_null(column), True).as_py()
-    return f"Table {known.name}, column {name}: no value in {_where(known, table, row)}; one is required."
+    return f"Table {form.name}, column {name}: no value in {_where(form, table, row)}; one is required."
 
 
-def _check_vectors(known: TableContract, table: pa.Table, field: pa.Field) -> None:
+def _check_vectors(form: TableContract, table: pa.Table, field: pa.Field) -> None:
     column = table.column(field.name).combine_chunks()
-    wanted = known.vector_length(field.name)
-    if wanted is not None:
-        wrong = pc.fill_null(pc.not_equal(pc.list_value_length(column), wanted), False)
+    length = form.vector_length(field.name)
+    if length is not None:
+        wrong = pc.fill_null(pc.not_equal(pc.list_value_length(column), length), False)
         row = pc.index(wrong, True).as_py()
         if row >= 0:
             raise DataError(
-                f"Table {known.name}, column {field.name}: {len(column[row])} numbers in {_where(known, table, row)}, "
-                f"expected {wanted}."
+                f"Table {form.name}, column {field.name}: {len(column[row])} numbers in {_where(form, table, row)}, "
+                f"expected {length}."
             )
     flat = column.flatten()
     if flat.null_count:
         place = pc.index(pc.is_null(flat), True).as_py()
         row = pc.list_parent_indices(column)[place].as_py()
-        raise DataError(f"Table {known.name}, column {field.name}: a null inside {_where(known, table, row)}.")
+        raise DataError(f"Table {form.name}, column {field.name}: a null inside {_where(form, table, row)}.")
     if pa.types.is_floating(field.type.value_type):
         place = pc.index(pc.is_finite(flat), False).as_py()
         if place >= 0:
             row = pc.list_parent_indices(column)[place].as_py()
             raise DataError(
-                f"Table {known.name}, column {field.name}: {flat[place].as_py()} in {_where(known, table, row)}; "
+                f"Table {form.name}, column {field.name}: {flat[place].as_py()} in {_where(form, table, row)}; "
                 "only finite numbers are allowed."
             )
 
 
-def _check_key(known: TableContract, table: pa.Table) -> None:
-    keys = list(known.key)
+def _check_key(form: TableContract, table: pa.Table) -> None:
+    keys = list(form.key)
     counted = table.select(keys).group_by(keys, use_threads=False).aggregate([([], "count_all")])
     if len(counted) == len(table):
         return
     twice = counted.filter(pc.greater(counted.column("count_all"), 1)).slice(0, 1).to_pylist()[0]
     times = twice.pop("count_all")
     named = ", ".join(f"{name}={value!r}" for name, value in twice.items())
-    raise DataError(f"Table {known.name}: {times} rows have the same key ({named}); keys must be unique.")
+    raise DataError(f"Table {form.name}: {times} rows have the same key ({named}); keys must be unique.")

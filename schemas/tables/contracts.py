@@ -359,8 +359,8 @@ _STAGES = TableContract(
 )
 
 TABLES: dict[str, TableContract] = {
-    known.name: known
-    for known in (
+    table.name: table
+    for table in (
         _IMAGES,
         _INSTANCES,
         _LABELS,

@@ -62,16 +62,16 @@ class ScoreLabelsWorker(ModelWorker):
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `scores`, sorted by instance."""
-        found = load_instances(self.store, self.stage.ingests, list(shard.ids), [self.stage.labels])
-        complete = np.isfinite(found.uvd).all(axis=(1, 2))
-        uvd = np.where(complete[:, None, None], found.uvd, np.float32(0))
-        scores = self.score(found.crops, uvd[:, None], found.twists[:, None])
+        instances = load_instances(self.store, self.stage.ingests, list(shard.ids), [self.stage.labels])
+        complete = np.isfinite(instances.uvd).all(axis=(1, 2))
+        uvd = np.where(complete[:, None, None], instances.uvd, np.float32(0))
+        scores = self.score(instances.crops, uvd[:, None], instances.twists[:, None])
         good = np.isfinite(scores[:, 0])
-        failures = filtered(found.ids, ~complete, INCOMPLETE, "the scorer looks at all 29")
-        failures += not_finite(found.ids, good | ~complete, "the scores")
+        failures = filtered(instances.ids, ~complete, INCOMPLETE, "the scorer looks at all 29")
+        failures += not_finite(instances.ids, good | ~complete, "the scores")
         rows = np.flatnonzero(complete & good)
         table = scores_table(
-            self.stage.labels, found.ids, [LABEL_AS_SAMPLE], scores, self.stage.scorer, self.partition, rows
+            self.stage.labels, instances.ids, [LABEL_AS_SAMPLE], scores, self.stage.scorer, self.partition, rows
         )
         return ShardOutput({"scores": table}, failures, ok=len(rows))
 
@@ -143,18 +143,18 @@ def _filter_metrics(labels: pa.Table, scores: np.ndarray, kept: np.ndarray, scor
     swapped = np.array([name == SWAPPED for name in labels.column("label_set").to_pylist()])
     pairs = zip(labels.column("dataset").to_pylist(), labels.column("split").to_pylist(), strict=True)
     targets = [Target(*pair) for pair in pairs]
-    found: list[Metric] = []
+    metrics: list[Metric] = []
     for target in sorted(set(targets)):
-        here = np.array([other == target for other in targets])
-        n = int(here.sum())
-        numbers = {"kept_share": float(kept[here].mean()), "mean_score": float(scores[here].mean())}
-        if (kept & here).any():
-            numbers["least_kept_score"] = float(scores[kept & here].min())
-        if (swapped & here).any():
-            numbers["swapped_share"] = float(swapped[here].mean())
-            if (kept & here).any():
-                numbers["swapped_among_kept"] = float(swapped[kept & here].mean())
-            if (~swapped & here).any():
-                numbers["auc"] = auc(scores[here & ~swapped], scores[here & swapped])
-        found += [Metric(name, FILTER, target, "1", value, n, model=scorer) for name, value in numbers.items()]
-    return found
+        in_target = np.array([other == target for other in targets])
+        n = int(in_target.sum())
+        numbers = {"kept_share": float(kept[in_target].mean()), "mean_score": float(scores[in_target].mean())}
+        if (kept & in_target).any():
+            numbers["least_kept_score"] = float(scores[kept & in_target].min())
+        if (swapped & in_target).any():
+            numbers["swapped_share"] = float(swapped[in_target].mean())
+            if (kept & in_target).any():
+                numbers["swapped_among_kept"] = float(swapped[kept & in_target].mean())
+            if (~swapped & in_target).any():
+                numbers["auc"] = auc(scores[in_target & ~swapped], scores[in_target & swapped])
+        metrics += [Metric(name, FILTER, target, "1", value, n, model=scorer) for name, value in numbers.items()]
+    return metrics

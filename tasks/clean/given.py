@@ -62,9 +62,9 @@ def check_given_labels(context: Context, url: str, everybody: bool) -> None:
 
 def _usable(context: Context, people: pa.Table, url: str, key: StageKey) -> tuple[pa.Table, list[Failure]]:
     """The rows of `labels` that the table of `url` gives for these people, and what becomes of its other rows."""
-    given, names = _read(url)
+    brought, names = _read(url)
     place = {row["instance_id"]: row for row in people.to_pylist()}
-    labels = _completed(given, names, place, key)
+    labels = _completed(brought, names, place, key)
     body = load_body(context.config.body).digest
     fits = [digest == body for digest in labels.column("body_digest").to_pylist()]
     others = [name for name, fit in zip(labels.column("instance_id").to_pylist(), fits, strict=True) if not fit]
@@ -84,12 +84,12 @@ def _nothing(url: str, failures: Sequence[Failure]) -> DataError:
 def _read(url: str) -> tuple[pa.Table, list[str]]:
     """The table, and the instances that its rows speak of."""
     try:
-        given = parquet_table(_file_bytes(url), url)
+        brought = parquet_table(_file_bytes(url), url)
     except pa.ArrowException as error:
         raise DataError(f"{url} is no Parquet file that can be read: {error}") from error
-    if "instance_id" not in given.column_names:
+    if "instance_id" not in brought.column_names:
         raise DataError(f"{url} has no column instance_id; a table of labels needs it.")
-    return given, [str(name) for name in given.column("instance_id").to_pylist()]
+    return brought, [str(name) for name in brought.column("instance_id").to_pylist()]
 
 
 OF_BODIES = ("body_model", "body_digest", "global_orient", "body_pose", "betas", "transl", "twist")
@@ -97,11 +97,11 @@ OF_BODIES = ("body_model", "body_digest", "global_orient", "body_pose", "betas",
 
 
 def _completed(
-    given: pa.Table, names: Sequence[str], place: Mapping[str, Mapping[str, str]], stage_key: StageKey
+    brought: pa.Table, names: Sequence[str], place: Mapping[str, Mapping[str, str]], stage_key: StageKey
 ) -> pa.Table:
     """The rows of known people as rows of `labels`: what the file can't know, or may not decide, is filled in."""
     where = [place[name] for name in names if name in place]
-    given = given.filter(pa.array([name in place for name in names], pa.bool_()))
+    brought = brought.filter(pa.array([name in place for name in names], pa.bool_()))
     fixed = {
         "dataset": [row["dataset"] for row in where],
         "split": [row["split"] for row in where],
@@ -109,10 +109,10 @@ def _completed(
         "label_kind": ["pseudo"] * len(where),
         "stage_key": [stage_key] * len(where),
     }
-    given = given.drop_columns([name for name in fixed if name in given.column_names])
+    brought = brought.drop_columns([name for name in fixed if name in brought.column_names])
     for name, texts in fixed.items():
-        given = given.append_column(name, pa.array(texts, pa.string()))
-    labels = conform("labels", given)
+        brought = brought.append_column(name, pa.array(texts, pa.string()))
+    labels = conform("labels", brought)
     empty = [name for name in OF_BODIES if labels.column(name).null_count]
     if empty:
         raise DataError(

@@ -97,10 +97,10 @@ class PseudoLabelWorker(ModelWorker):
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `labels`, sorted by instance."""
         instances = load_instances(self.store, self.ingests, list(shard.ids))
-        shown = [self.donors.get(name, name) for name in shard.ids]
-        seen = load_instances(self.store, self.ingests, sorted(set(shown)))
-        place = {name: row for row, name in enumerate(seen.ids)}
-        crops = seen.crops[[place[name] for name in shown]]
+        seen_ids = [self.donors.get(name, name) for name in shard.ids]
+        donors = load_instances(self.store, self.ingests, sorted(set(seen_ids)))
+        place = {name: row for row, name in enumerate(donors.ids)}
+        crops = donors.crops[[place[name] for name in seen_ids]]
         unknown = np.full(len(instances), np.nan, np.float32)
         hypotheses = self.draw(instances.ids, crops, instances.crop_intrinsics, unknown)
         good = hypotheses.finite()

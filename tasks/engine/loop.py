@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from schemas.config.training import OptimiserConfig
 from schemas.errors import EngineError
 
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 
 
 class Recipe(Protocol):
@@ -139,10 +139,10 @@ def rank() -> int:
     return dist.get_rank() if _in_group() else 0
 
 
-def from_first_worker(make: Callable[[], Made], device: torch.device) -> Made:
+def from_first_worker(make: Callable[[], Value], device: torch.device) -> Value:
     """What `make` returns in the first worker of a group, in all of them."""
     if not _in_group():
         return make()
-    made = [make() if rank() == 0 else None]
-    dist.broadcast_object_list(made, src=0, device=device)
-    return cast(Made, made[0])
+    values = [make() if rank() == 0 else None]
+    dist.broadcast_object_list(values, src=0, device=device)
+    return cast(Value, values[0])

@@ -110,7 +110,7 @@ def run_sharded(
         _gate(store, spec, record.tally, record.units_in, max_failed_share, ())
         return StageResult(record, reused=True)
     started_at = now()
-    _tell_of_other_versions(store, spec, progress)
+    _say_of_other_versions(store, spec, progress)
     shards = cut(ids, shard_size)
     units = sum(len(shard.ids) for shard in shards)
 
@@ -118,29 +118,29 @@ def run_sharded(
         progress.say(f"{spec.name}: {text}")
 
     note_begin(store, spec, len(shards), "shards")  # first: from now on no vacuum takes what there is of the stage
-    found = receipts(store, spec.key, shards, say=say)
-    todo = [shard for shard in shards if shard.index not in found]
+    earlier = receipts(store, spec.key, shards, say=say)
+    todo = [shard for shard in shards if shard.index not in earlier]
     progress.begin(spec.name, units, unit)
-    if found:
-        done_before = sum(receipt.tally.total for receipt in found.values())
-        progress.advance(spec.name, done_before, f"{len(found)} shards of an earlier run")
+    if earlier:
+        done_before = sum(receipt.tally.total for receipt in earlier.values())
+        progress.advance(spec.name, done_before, f"{len(earlier)} shards of an earlier run")
     faults.reach(f"begin:{spec.name}")
-    make = _ShardDoer(store, spec, worker, tuple(tables))
-    _do(make, todo, progress, settings, device, in_process)
+    runner = _ShardRunner(store, spec, worker, tuple(tables))
+    _do(runner, todo, progress, settings, device, in_process)
     faults.reach(f"shards:{spec.name}")
     for left in reversed(range(_TIMES)):
-        every = receipts(store, spec.key, shards, say=say)
-        gone = [shard for shard in shards if shard.index not in every]
-        if gone:
-            say(f"{len(gone)} of {len(shards)} shards that were done are gone or damaged; they are made again")
-            _do(make, gone, SILENT, settings, device, in_process)
+        finished = receipts(store, spec.key, shards, say=say)
+        lost = [shard for shard in shards if shard.index not in finished]
+        if lost:
+            say(f"{len(lost)} of {len(shards)} shards that were done are gone or damaged; they are made again")
+            _do(runner, lost, SILENT, settings, device, in_process)
             continue
-        other_code = _tell_of_other_code(every.values(), spec, progress)
-        tally = sum((receipt.tally for receipt in every.values()), Tally())
-        files = _files_by_table(every.values(), tables)
+        other_code = _say_of_other_code(finished.values(), spec, progress)
+        tally = sum((receipt.tally for receipt in finished.values()), Tally())
+        files = _files_by_table(finished.values(), tables)
         if tally.crashed and units and tally.failed / units > max_failed_share:
             reasons = _reasons(store, files["failures"])
-            for receipt in every.values():
+            for receipt in finished.values():
                 if receipt.tally.crashed:
                     forget(store, spec.key, receipt.index)
             # no verdict on the data, which would end a round: an exception is a defect, or passes
@@ -164,19 +164,24 @@ def run_sharded(
     note_end(store, spec)
     progress.end(spec.name, _summary(record, unit))
     _gate(store, spec, tally, units, max_failed_share, files["failures"])
-    return StageResult(record, reused=False, shards_found=len(found), shards_done=len(todo))
+    return StageResult(record, reused=False, shards_found=len(earlier), shards_done=len(todo))
 
 
 def _do(
-    make: "_ShardDoer", todo: Sequence[Shard], progress: Progress, settings: RayConfig, device: str, in_process: bool
+    runner: "_ShardRunner",
+    todo: Sequence[Shard],
+    progress: Progress,
+    settings: RayConfig,
+    device: str,
+    in_process: bool,
 ) -> None:
     """Do these shards, on Ray or in this process."""
     if in_process:
-        _follow((make(_describe(shard)) for shard in todo), make.spec, progress)
+        _follow((runner(_describe(shard)) for shard in todo), runner.spec, progress)
     elif todo:
-        with session_for(make.store, settings, settings.threads_per_actor):
-            answers = _on_ray(make, todo, settings, 0.0 if device == "cpu" else settings.gpus_per_actor)
-            _follow(answers, make.spec, progress)
+        with session_for(runner.store, settings, settings.threads_per_actor):
+            answers = _on_ray(runner, todo, settings, 0.0 if device == "cpu" else settings.gpus_per_actor)
+            _follow(answers, runner.spec, progress)
 
 
 def do_shard(store: Store, spec: StageSpec, worker: ShardWorker, shard: Shard, tables: Sequence[str]) -> Receipt:
@@ -227,7 +232,7 @@ def _crash(name: str, error: Exception, attempts: int) -> Failure:
     return Failure(name, f"exception {type(error).__name__}", str(error), attempts=attempts)
 
 
-class _ShardDoer:
+class _ShardRunner:
     """Builds the worker at the first shard and does shards; one lives in each process. Answers with plain values."""
 
     def __init__(
@@ -258,7 +263,7 @@ def _describe(shard: Shard) -> dict[str, Any]:
     return {"index": shard.index, "ids": json.dumps(shard.ids)}
 
 
-def _on_ray(make: _ShardDoer, todo: Sequence[Shard], settings: RayConfig, gpus: float) -> Iterator[dict[str, Any]]:
+def _on_ray(runner: _ShardRunner, todo: Sequence[Shard], settings: RayConfig, gpus: float) -> Iterator[dict[str, Any]]:
     cpus, actors = settings.cpus_per_actor, settings.actors
     each = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
     count = max(1, min(_as_many_as_fit(each, settings.threads_per_actor) if actors is None else actors, len(todo)))
@@ -269,14 +274,16 @@ def _on_ray(make: _ShardDoer, todo: Sequence[Shard], settings: RayConfig, gpus: 
     with warnings.catch_warnings():
         # Ray 2.60 calls this way of setting retries and restarts deprecated but has no other one yet
         warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
-        answers = _in_actors(described, make, count, share, gpus) if gpus else _in_tasks(described, make, count, share)
+        answers = (
+            _in_actors(described, runner, count, share, gpus) if gpus else _in_tasks(described, runner, count, share)
+        )
     try:
         yield from answers.iter_rows()
     except ray.exceptions.RayTaskError:
         raise
     except ray.exceptions.RayError as error:
         raise EngineError(
-            f"Stage {make.spec.name}: a worker process died, likely for want of memory, or its node "
+            f"Stage {runner.spec.name}: a worker process died, likely for want of memory, or its node "
             f"({type(error).__name__}). {no_room()} Run again to go on from the finished shards; if it dies again, "
             "lower actors or the microbatch."
         ) from error
@@ -287,21 +294,23 @@ def _as_many_as_fit(each: Mapping[str, float], threads: int) -> int:
     return room_for(each if "GPU" in each else {"CPU": max(each["CPU"], threads), "memory": _ACTOR_BYTES})
 
 
-def _in_tasks(described: ray.data.Dataset, make: _ShardDoer, count: int, cpus: float) -> ray.data.Dataset:
+def _in_tasks(described: ray.data.Dataset, runner: _ShardRunner, count: int, cpus: float) -> ray.data.Dataset:
     """`count` shards at a time, in processes that Ray keeps: the next stage finds its libraries loaded."""
     return described.map(
-        partial(_in_kept_process, make=make),
+        partial(_in_kept_process, runner=runner),
         compute=ray.data.TaskPoolStrategy(size=count),
         num_cpus=cpus,
         max_retries=_SHARD_RETRIES,  # Ray's own default is without end
     )
 
 
-def _in_actors(described: ray.data.Dataset, make: _ShardDoer, count: int, cpus: float, gpus: float) -> ray.data.Dataset:
+def _in_actors(
+    described: ray.data.Dataset, runner: _ShardRunner, count: int, cpus: float, gpus: float
+) -> ray.data.Dataset:
     """`count` actors that give their share of the GPU's memory back when the stage ends."""
     return described.map(
-        cast(Callable[[dict[str, Any]], dict[str, Any]], _ShardDoer),  # Ray builds it in each actor
-        fn_constructor_args=(make.store, make.spec, make.worker, make.tables),
+        cast(Callable[[dict[str, Any]], dict[str, Any]], _ShardRunner),  # Ray builds it in each actor
+        fn_constructor_args=(runner.store, runner.spec, runner.worker, runner.tables),
         compute=ray.data.ActorPoolStrategy(size=count),
         num_cpus=cpus,
         num_gpus=gpus,
@@ -310,14 +319,14 @@ def _in_actors(described: ray.data.Dataset, make: _ShardDoer, count: int, cpus: 
     )
 
 
-_kept: list[_ShardDoer] = []
+_kept: list[_ShardRunner] = []
 """In a process of Ray: what did its last shard, with the worker that it built; at most one."""
 
 
-def _in_kept_process(row: dict[str, Any], make: _ShardDoer) -> dict[str, Any]:
+def _in_kept_process(row: dict[str, Any], runner: _ShardRunner) -> dict[str, Any]:
     """Do a shard with the worker that this process built for an earlier shard of the same call, if there is one."""
-    if not _kept or _kept[0].of_call != make.of_call:
-        _kept[:] = [make]
+    if not _kept or _kept[0].of_call != runner.of_call:
+        _kept[:] = [runner]
     return _kept[0](row)
 
 
@@ -331,7 +340,7 @@ def _follow(answers: Iterator[dict[str, Any]], spec: StageSpec, progress: Progre
         faults.reach(f"shard:{spec.name}")
 
 
-def _tell_of_other_versions(store: Store, spec: StageSpec, progress: Progress) -> None:
+def _say_of_other_versions(store: Store, spec: StageSpec, progress: Progress) -> None:
     """Say that an unfinished attempt of other code can't be gone on with: another version has another key."""
     for version in (*range(1, spec.version), spec.version + 1):
         other = replace(spec, version=version)
@@ -343,9 +352,9 @@ def _tell_of_other_versions(store: Store, spec: StageSpec, progress: Progress) -
             )
 
 
-def _tell_of_other_code(found: Iterable[Receipt], spec: StageSpec, progress: Progress) -> set[str]:
+def _say_of_other_code(finished: Iterable[Receipt], spec: StageSpec, progress: Progress) -> set[str]:
     """Digests of code other than this that made shards of the stage; said aloud if there are any."""
-    every = list(found)
+    every = list(finished)
     others = [receipt.code for receipt in every if receipt.is_of_other_code]
     if others:
         progress.say(
@@ -356,9 +365,9 @@ def _tell_of_other_code(found: Iterable[Receipt], spec: StageSpec, progress: Pro
     return set(others)
 
 
-def _files_by_table(found: Iterable[Receipt], tables: Sequence[str]) -> dict[str, list[DataFile]]:
+def _files_by_table(finished: Iterable[Receipt], tables: Sequence[str]) -> dict[str, list[DataFile]]:
     files: dict[str, list[DataFile]] = {name: [] for name in (*tables, "failures")}
-    for receipt in found:
+    for receipt in finished:
         for file in receipt.files:
             files.setdefault(file.table, []).append(file)
     return files

@@ -169,17 +169,17 @@ class WholeStage(Stage):
             context.progress.say(f"{self.name}: reused ({spec.key[:12]})")
             return StageResult(record, reused=True)
         started_at = now()
-        made = self.make(context)
+        rows = self.make(context)
         record = commit_rows(
             context.store,
             spec,
-            made.tables,
-            units_in=made.units,
-            failures=made.failures,
+            rows.tables,
+            units_in=rows.units,
+            failures=rows.failures,
             started_at=started_at,
         )
-        if made.summary:
-            context.progress.say(f"{self.name}: {made.summary}")
+        if rows.summary:
+            context.progress.say(f"{self.name}: {rows.summary}")
         return StageResult(record, reused=False)
 
 

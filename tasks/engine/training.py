@@ -126,9 +126,9 @@ def _on_ray(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Result |
     with session_for(run.store, settings, job.threads):
         check_resources(needs(settings), settings.trainers)
         failure = (_in_kept_process if alone else _in_group)(job, settings, tell)
-    said = run.read_json("error.json")
-    if said is not None:
-        raise getattr(errors, said["type"], EngineError)(f"Stage {job.stage}: {said['text']}")
+    problem = run.read_json("error.json")
+    if problem is not None:
+        raise getattr(errors, problem["type"], EngineError)(f"Stage {job.stage}: {problem['text']}")
     result = Result.read(run)
     if result is None and failure is not None:
         raise EngineError(
@@ -210,20 +210,20 @@ def _trainer(job: Job, settings: RayConfig, workers: int) -> ray.train.torch.Tor
 
 def _teller(run: RunFolder, stage: str, progress: Progress) -> Callable[[], None]:
     """A function that tells what is new since its last call. A step that a resumed run repeats counts once."""
-    seen: dict[str, Any] = {"step": 0, "note": "", "warnings": list(run.warnings)}
+    last: dict[str, Any] = {"step": 0, "note": "", "warnings": list(run.warnings)}
 
     def tell() -> None:
         try:
-            now_at = run.read_json("progress.json")
+            word = run.read_json("progress.json")
         except DamagedError:  # the next word of the training comes soon
             return
-        if now_at is None:
+        if word is None:
             return
-        for warning in now_at.get("warnings", [])[len(seen["warnings"]) :]:
+        for warning in word.get("warnings", [])[len(last["warnings"]) :]:
             progress.say(f"{stage}: {warning}")
-        if now_at != seen:
-            progress.advance(stage, max(0, now_at["step"] - seen["step"]), now_at["note"])
-            seen.update(now_at, step=max(seen["step"], now_at["step"]))
+        if word != last:
+            progress.advance(stage, max(0, word["step"] - last["step"]), word["note"])
+            last.update(word, step=max(last["step"], word["step"]))
             faults.reach(f"train:{stage}")
 
     return tell

@@ -32,7 +32,7 @@ from tasks.rows.models import SavedModel, save_model
 History = list[tuple[int, dict[str, float]]]
 """Points of the training curves: step and figures."""
 CHECKPOINT = "checkpoint.pt"
-Found = TypeVar("Found")
+Content = TypeVar("Content")
 _ANEW = "the training begins anew."
 
 
@@ -59,13 +59,13 @@ class RunFolder:
 
     def load_or_make(self, file: str, make: Callable[[], bytes]) -> bytes:
         """A file that is made once in a run's life, resumed or not; a damaged one is made anew, with a warning."""
-        kept = self.undamaged(lambda: self.read(file), "it is made anew.")
-        if kept is None:
-            kept = make()
-            self.write(file, kept)
-        return kept
+        data = self.undamaged(lambda: self.read(file), "it is made anew.")
+        if data is None:
+            data = make()
+            self.write(file, data)
+        return data
 
-    def undamaged(self, read: Callable[[], Found | None], instead: str) -> Found | None:
+    def undamaged(self, read: Callable[[], Content | None], instead: str) -> Content | None:
         """What `read` gives; None where the file is damaged, which is noted with what is done instead."""
         try:
             return read()
@@ -75,8 +75,8 @@ class RunFolder:
 
     def read(self, file: str) -> bytes | None:
         """The bytes that were written, or None if the file isn't there. DamagedError if they are others."""
-        kept = self._read(file)
-        return None if kept is None else sealed.read_bytes(kept, self.uri(file))
+        data = self._read(file)
+        return None if data is None else sealed.read_bytes(data, self.uri(file))
 
     def write(self, file: str, data: bytes) -> None:
         """Write a file, whole or not at all."""
@@ -84,8 +84,8 @@ class RunFolder:
 
     def read_json(self, file: str) -> dict[str, Any] | None:
         """The fields that were written, or None if the file isn't there. DamagedError if they are others."""
-        kept = self._read(file)
-        return None if kept is None else sealed.read_json(kept, self.uri(file))
+        data = self._read(file)
+        return None if data is None else sealed.read_json(data, self.uri(file))
 
     def write_json(self, file: str, value: Mapping[str, Any], *, lasting: bool = True) -> None:
         """Write fields, whole or not at all; what is `lasting` survives a loss of power."""
@@ -167,9 +167,9 @@ def _train(job: Job, device: torch.device, tell: Callable[[], None]) -> Result |
     training = Training(job.build(job.run, device), job.optimiser)
     history: History = []
     # one reads for all, or a checkpoint that is written meanwhile could be missed by some
-    kept = from_first_worker(lambda: job.run.undamaged(lambda: _checkpoint(job.run), _ANEW), device)
-    if kept is not None:
-        state = torch.load(io.BytesIO(kept), map_location=device, weights_only=True)
+    checkpoint = from_first_worker(lambda: job.run.undamaged(lambda: _checkpoint(job.run), _ANEW), device)
+    if checkpoint is not None:
+        state = torch.load(io.BytesIO(checkpoint), map_location=device, weights_only=True)
         training.resume(state)
         history = [(step, dict(figures)) for step, figures in state["history"]]
         if first_worker:
@@ -203,14 +203,14 @@ def _train(job: Job, device: torch.device, tell: Callable[[], None]) -> Result |
 
 def _checkpoint(run: RunFolder) -> bytes | None:
     """The run's checkpoint, if there is one. DamagedError if it is no longer what was written."""
-    kept = run.read(CHECKPOINT)
+    data = run.read(CHECKPOINT)
     try:  # of older versions nothing but the sums of the archive that torch writes tells
-        damaged = kept is not None and zipfile.ZipFile(io.BytesIO(kept)).testzip() is not None
+        damaged = data is not None and zipfile.ZipFile(io.BytesIO(data)).testzip() is not None
     except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, zlib.error, EOFError):
         damaged = True
     if damaged:
         raise DamagedError(f"{run.uri(CHECKPOINT)} is damaged: what torch wrote into it can't be read.")
-    return kept
+    return data
 
 
 def on_ray(config: Mapping[str, Any]) -> None:

@@ -125,7 +125,7 @@ class MeasurePublished(ShardedStage):
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
         return {
-            "generate": self.drawn(context),
+            "generate": self.generation(context),
             "target": str(self.target),
             "score": as_published(context).config.score if self.scorer else None,
             "protocol": self.protocol,
@@ -133,7 +133,7 @@ class MeasurePublished(ShardedStage):
             "threads": context.config.ray.threads_per_actor,
         }
 
-    def drawn(self, context: Context) -> GenerateConfig:
+    def generation(self, context: Context) -> GenerateConfig:
         """How hypotheses are drawn. ConfigError for fewer than two."""
         if self.hypotheses < 2:
             raise ConfigError(f"{self.hypotheses} hypotheses: a published evaluation needs 2 or more.")
@@ -157,7 +157,7 @@ class PublishedWorker(ModelWorker):
         self.stage, self.key = stage, stage.key(context)
         body = smpl_with_joints(stage.bodies)
         policy = load_policy(self.store, stage.policy)
-        self.draw = HypothesisSampler(policy, stage.drawn(context), body.body, device=self.device)
+        self.draw = HypothesisSampler(policy, stage.generation(context), body.body, device=self.device)
         self.score = None
         if stage.scorer:
             scorer = load_scorer(self.store, stage.scorer)

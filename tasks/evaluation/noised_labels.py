@@ -99,9 +99,9 @@ def noised_label(
 
 def _noised(name: str, label: Mapping[str, Any], count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Rotations (M, 24, 3, 3) and betas (M, 10)."""
-    drawn = np.stack([standard_normal(seed, name, k, (_JOINTS * 3 + _BETAS,), PURPOSE) for k in range(count)])
+    normal = np.stack([standard_normal(seed, name, k, (_JOINTS * 3 + _BETAS,), PURPOSE) for k in range(count)])
     level = torch.linspace(0, 1, count)[:, None]
-    noise = torch.from_numpy(drawn) * level
+    noise = torch.from_numpy(normal) * level
     turns = roma.rotvec_to_rotmat(ROTATION * noise[:, : _JOINTS * 3].view(count, _JOINTS, 3))
     betas = torch.tensor(label["betas"], dtype=torch.float32) + BETAS * noise[:, _JOINTS * 3 :]
     return roma.rotvec_to_rotmat(label_rotvec(label)) @ turns, betas
@@ -118,7 +118,7 @@ def _smplx(
 ) -> _Bodies:
     count = len(betas)
 
-    def given(column: str) -> Tensor | None:
+    def part(column: str) -> Tensor | None:
         return None if label[column] is None else torch.tensor(label[column], dtype=torch.float32).expand(count, -1)
 
     turns = roma.rotmat_to_rotvec(rotations)
@@ -127,10 +127,10 @@ def _smplx(
         turns[:, 1 : BODY_JOINTS + 1],
         betas,
         None,
-        given("left_hand_pose"),
-        given("right_hand_pose"),
-        given("jaw_pose"),
-        given("expression"),
+        part("left_hand_pose"),
+        part("right_hand_pose"),
+        part("jaw_pose"),
+        part("expression"),
     )
     still = torch.zeros_like(turns)
     rest = body.body.joints29(body.body(still[:, 0], still[:, 1 : BODY_JOINTS + 1], betas))

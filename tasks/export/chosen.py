@@ -19,8 +19,8 @@ KEEP = "keep"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a person asks for. What is None is left open; a split goes with its data set."""
+class Selection:
+    """Rows as a command names them. What is None is left open; a split goes with its data set."""
 
     campaign: str
     key: str | None = None
@@ -52,58 +52,62 @@ class Chosen:
     ingests: tuple[StageKey, ...]
 
 
-def choose_pairs(store: Store, wanted: Wanted) -> Chosen:
-    """The set of pairs that is wanted; of several the newest, and controls of random pairs only if named or alone.
+def choose_pairs(store: Store, selection: Selection) -> Chosen:
+    """The set of pairs that is selected; of several the newest, and controls of random pairs only if named or alone.
 
     Raises DataError where there is none.
     """
-    made = [record for record in records(store) if record.rows.get("pairs", 0)]
-    if wanted.key is not None:
-        named = [record for record in made if record.stage_key.startswith(wanted.key)]
-        if len(named) > 1:
-            raise DataError(f"{len(named)} sets of pairs have keys that begin with {wanted.key}: give more of it.")
+    pairings = [record for record in records(store) if record.rows.get("pairs", 0)]
+    if selection.key is not None:
+        matching = [record for record in pairings if record.stage_key.startswith(selection.key)]
+        if len(matching) > 1:
+            raise DataError(
+                f"{len(matching)} sets of pairs have keys that begin with {selection.key}: give more of it."
+            )
     else:
-        named = [record for record in made if record.campaign == wanted.campaign]
-    if wanted.round is not None:
-        named = [record for record in named if record.round == wanted.round]
-    named = [record for record in named if wanted.dataset is None or _has_any(store, record.stage_key, wanted)]
-    if not named:
-        raise DataError(f"There is no set of pairs of {wanted} in {store.url}. {_listed(made)}")
-    # a round's control is made after its pairs, and nobody who asks for pairs means it
-    chosen = next((record for record in reversed(named) if not _at_random(record)), named[-1])
+        matching = [record for record in pairings if record.campaign == selection.campaign]
+    if selection.round is not None:
+        matching = [record for record in matching if record.round == selection.round]
+    matching = [
+        record for record in matching if selection.dataset is None or _has_any(store, record.stage_key, selection)
+    ]
+    if not matching:
+        raise DataError(f"There is no set of pairs of {selection} in {store.url}. {_listed(pairings)}")
+    # a round's control is made after its pairs, and is not what is meant by its pairs
+    chosen = next((record for record in reversed(matching) if not _at_random(record)), matching[-1])
     return Chosen(chosen.stage_key, tuple(ingests_of(store, chosen.stage_key)))
 
 
-def choose_labels(store: Store, wanted: Wanted) -> Chosen:
-    """The labels that are wanted: those that a cleaning round kept, or with a data set and no round, what was ingested.
+def choose_labels(store: Store, selection: Selection) -> Chosen:
+    """The labels that are selected: what a cleaning round kept, or with a data set and no round, what was ingested.
 
     Raises DataError where there is none.
     """
-    if wanted.round is None and wanted.dataset is not None:
-        if wanted.split is None:
-            raise DataError(f"Which split of {wanted.dataset} shall be exported? Name it with --split.")
-        key = newest_ingest(store, Target(wanted.dataset, wanted.split))
+    if selection.round is None and selection.dataset is not None:
+        if selection.split is None:
+            raise DataError(f"Which split of {selection.dataset} shall be exported? Name it with --split.")
+        key = newest_ingest(store, Target(selection.dataset, selection.split))
         return Chosen(key, (key,))
-    kept = [record for record in records(store, KEEP) if record.campaign == wanted.campaign]
-    if wanted.round is not None:
-        kept = [record for record in kept if record.round == wanted.round]
-    if not kept:
+    keeps = [record for record in records(store, KEEP) if record.campaign == selection.campaign]
+    if selection.round is not None:
+        keeps = [record for record in keeps if record.round == selection.round]
+    if not keeps:
         raise DataError(
-            f"No cleaning round has kept labels in {wanted} of {store.url}. Name a data set and split whose own labels "
-            "shall be exported, or clean first with `adhmr clean`."
+            f"No cleaning round has kept labels in {selection} of {store.url}. Name a data set and split whose own "
+            "labels shall be exported, or clean first with `adhmr clean`."
         )
-    return Chosen(kept[-1].stage_key, tuple(ingests_of(store, kept[-1].stage_key)))
+    return Chosen(keeps[-1].stage_key, tuple(ingests_of(store, keeps[-1].stage_key)))
 
 
 def ingests_of(store: Store, key: StageKey) -> list[StageKey]:
     """The stages that brought the people of a stage's rows: ingests among all that it reads, near and far."""
     ingests: list[StageKey] = []
-    seen: set[StageKey] = set()
+    visited: set[StageKey] = set()
     waiting = [key]
     while waiting:
         current = waiting.pop(0)
-        record = find(store, current) if current not in seen else None
-        seen.add(current)
+        record = find(store, current) if current not in visited else None
+        visited.add(current)
         if record is None:
             continue
         if record.stage == INGEST or record.rows.get("instances", 0):
@@ -113,22 +117,22 @@ def ingests_of(store: Store, key: StageKey) -> list[StageKey]:
     return ingests
 
 
-def pair_rows(store: Store, chosen: Chosen, wanted: Wanted, columns: Sequence[str]) -> Iterator[pa.Table]:
+def pair_rows(store: Store, chosen: Chosen, selection: Selection, columns: Sequence[str]) -> Iterator[pa.Table]:
     """The pairs, a file of the table at a time."""
     for file in live_files(store, "pairs", stage_keys=[chosen.key]):
-        yield read_files(store, contract("pairs"), [file], where=wanted.where, columns=columns)
+        yield read_files(store, contract("pairs"), [file], where=selection.where, columns=columns)
 
 
-def label_rows(store: Store, chosen: Chosen, wanted: Wanted, columns: Sequence[str]) -> pa.Table:
+def label_rows(store: Store, chosen: Chosen, selection: Selection, columns: Sequence[str]) -> pa.Table:
     """The labels of bodies, as they stand."""
     embodied = pc.field("body_model").is_valid()
-    where = embodied if wanted.where is None else wanted.where & embodied
+    where = embodied if selection.where is None else selection.where & embodied
     return read_standing(store, "labels", [chosen.key], where=where, columns=columns)
 
 
-def people_rows(store: Store, chosen: Chosen, wanted: Wanted, columns: Sequence[str]) -> pa.Table:
+def people_rows(store: Store, chosen: Chosen, selection: Selection, columns: Sequence[str]) -> pa.Table:
     """The instances of the ingests that the rows may speak of, as they stand."""
-    return read_standing(store, "instances", chosen.ingests, where=wanted.where, columns=["instance_id", *columns])
+    return read_standing(store, "instances", chosen.ingests, where=selection.where, columns=["instance_id", *columns])
 
 
 def picture_rows(store: Store, chosen: Chosen, columns: Sequence[str]) -> pa.Table:
@@ -136,8 +140,8 @@ def picture_rows(store: Store, chosen: Chosen, columns: Sequence[str]) -> pa.Tab
     return read_standing(store, "images", chosen.ingests, columns=["image_id", *columns])
 
 
-def _has_any(store: Store, key: StageKey, wanted: Wanted) -> bool:
-    return any(len(rows) for rows in pair_rows(store, Chosen(key, ()), wanted, ["instance_id"]))
+def _has_any(store: Store, key: StageKey, selection: Selection) -> bool:
+    return any(len(rows) for rows in pair_rows(store, Chosen(key, ()), selection, ["instance_id"]))
 
 
 def _at_random(record: StageRecord) -> bool:
@@ -145,13 +149,13 @@ def _at_random(record: StageRecord) -> bool:
     return isinstance(settings, dict) and settings.get("strategy") == "random"
 
 
-def _listed(made: Sequence[StageRecord]) -> str:
-    if not made:
+def _listed(pairings: Sequence[StageRecord]) -> str:
+    if not pairings:
         return "It has no pairs yet: `adhmr run` makes them, and `adhmr ingest --format dpo-json` takes them in."
-    shown = "; ".join(
+    newest = "; ".join(
         f"{record.stage_key[:12]} of campaign {record.campaign}"
         + (f", round {record.round}" if record.round else "")
         + f" ({record.rows['pairs']} pairs)"
-        for record in reversed(made[-5:])
+        for record in reversed(pairings[-5:])
     )
-    return f"The newest are: {shown}."
+    return f"The newest are: {newest}."

@@ -39,13 +39,13 @@ def export_dpo_json(
     Raises DataError for pairs of unknown people, an instance without img_idx, no pair, or a target that can't be
     written.
     """
-    known = Lookup(instances, "instance_id", INSTANCE_COLUMNS, "instances")
+    people = Lookup(instances, "instance_id", INSTANCE_COLUMNS, "instances")
     if index_of is None:
-        index_of = {name: place for place, name in enumerate(sorted(known.place))}
+        index_of = {name: place for place, name in enumerate(sorted(people.place))}
     count = 0
     with whole_file(target) as file, file.open("w", encoding="utf-8") as stream:
         for part in batches_of(pairs, PAIR_COLUMNS, "pairs"):
-            for entry in _entries(part, known, path_of, index_of):
+            for entry in _entries(part, people, path_of, index_of):
                 _write(stream, entry, first=count == 0)
                 count += 1
         if not count:
@@ -55,10 +55,10 @@ def export_dpo_json(
 
 
 def _entries(
-    pairs: pa.Table, known: Lookup, path_of: Callable[[str], str], index_of: Mapping[str, int]
+    pairs: pa.Table, lookup: Lookup, path_of: Callable[[str], str], index_of: Mapping[str, int]
 ) -> Iterator[dict[str, Any]]:
     names = pairs.column("instance_id").to_pylist()
-    people = known.rows(names)
+    people = lookup.rows(names)
     affine = torch.from_numpy(vectors(people, "crop_affine", 6).reshape(-1, 2, 3))
     size = torch.from_numpy(people.column("crop_size_px").to_numpy().astype(np.float64))
     affine = affine * (CROP_PX / size)[:, None, None]

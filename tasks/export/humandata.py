@@ -91,7 +91,7 @@ def _part(labels: pa.Table, people: Lookup, pictures: Lookup) -> _Part:
     joints = vectors(labels, "joints", 87).reshape(-1, 29, 3)
     valid = vectors(labels, "joints_valid", 29) > 0
     pixels = project(torch.from_numpy(joints), torch.from_numpy(camera)).numpy()
-    seen = valid & (joints[..., 2] > 0)
+    in_front = valid & (joints[..., 2] > 0)
     columns: dict[str, NDArray[Any]] = {
         "image_path": np.array([key_of_image(name) for name in image_ids]),
         "bbox_xywh": np.concatenate([vectors(instances, "box_xywh", 4), np.ones((len(names), 1))], 1),
@@ -100,7 +100,7 @@ def _part(labels: pa.Table, people: Lookup, pictures: Lookup) -> _Part:
         "betas": vectors(labels, "betas", 10),
         "transl": vectors(labels, "transl", 3),
         "gender": np.array(labels.column("gender").to_pylist()),
-        "keypoints2d": np.concatenate([np.where(seen[..., None], pixels, 0), seen[..., None]], -1),
+        "keypoints2d": np.concatenate([np.where(in_front[..., None], pixels, 0), in_front[..., None]], -1),
         "keypoints3d": np.concatenate([np.where(valid[..., None], joints, 0), valid[..., None]], -1),
         "height": sizes.column("height_px").to_numpy().astype(np.int64),
         "width": sizes.column("width_px").to_numpy().astype(np.int64),

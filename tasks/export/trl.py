@@ -83,7 +83,7 @@ def export_trl(pairs: Rows, instances: Rows, target: str, split: str = "train", 
 
     Raises DataError for pairs of unknown people, no pair, or a target that has something in it or can't be written.
     """
-    known = Lookup(instances, "instance_id", INSTANCE_COLUMNS, "instances")
+    people = Lookup(instances, "instance_id", INSTANCE_COLUMNS, "instances")
     schema, count, files = trl_schema(), 0, 0
     with whole_folder(target) as folder:
         (folder / "data").mkdir()
@@ -94,7 +94,7 @@ def export_trl(pairs: Rows, instances: Rows, target: str, split: str = "train", 
                 if writer is None:
                     writer = pq.ParquetWriter(folder / "data" / f"{split}-{files:05d}.parquet", schema)
                     files, in_file = files + 1, 0
-                writer.write_table(_table(part, known, schema))
+                writer.write_table(_table(part, people, schema))
                 count, in_file = count + len(part), in_file + len(part)
                 if in_file >= rows_per_file:
                     writer.close()
@@ -115,9 +115,9 @@ def hypothesis_text(uvd: np.ndarray, twist: np.ndarray) -> str:
     return json.dumps({"joints": joints, "twist_degrees": [round(float(angle)) for angle in degrees]})
 
 
-def _table(pairs: pa.Table, known: Lookup, schema: pa.Schema) -> pa.Table:
+def _table(pairs: pa.Table, people: Lookup, schema: pa.Schema) -> pa.Table:
     names = pairs.column("instance_id").to_pylist()
-    crops = known.rows(names).column("crop").to_pylist()
+    crops = people.rows(names).column("crop").to_pylist()
     question = [{"role": "user", "content": [{"type": "image", "text": None}, {"type": "text", "text": PROMPT}]}]
     columns: dict[str, Any] = {
         "prompt": [question] * len(names),

@@ -53,7 +53,7 @@ def draw_overlays(
     }
     errors = {key: _errors(store, key, people.ids) for key in meshes}
     labels = _label_meshes(people, body)
-    drawn = []
+    overlays = []
     for row, name in enumerate(people.ids):
         camera = Intrinsics(*(float(value) for value in people.crop_intrinsics[row])).scaled(SIDE / people.crop_size)
 
@@ -63,7 +63,7 @@ def draw_overlays(
             return overlay(photos[row], vertices, body.faces.numpy(), camera, colour=colour)  # noqa: B023 - called here
 
         after_mesh = meshes[after].get(name) if after is not None else None
-        drawn.append(
+        overlays.append(
             Overlay(
                 name,
                 lay(meshes[before].get(name), _POLICY_COLOUR),
@@ -74,7 +74,7 @@ def draw_overlays(
                 photos[row],
             )
         )
-    return drawn
+    return overlays
 
 
 def _policy_meshes(
@@ -125,14 +125,14 @@ def photographs(store: Store, ingest_key: StageKey, people: Instances) -> list[_
     rows = read_standing(store, "instances", [ingest_key], where=where, columns=columns)
     affines = matrix(rows, "crop_affine").reshape(-1, 2, 3).astype(np.float64)
     places = zip(rows.column("image_id").to_pylist(), affines, strict=True)
-    found = dict(zip(rows.column("instance_id").to_pylist(), places, strict=True))
-    names = [name for name, _ in found.values()]
+    place = dict(zip(rows.column("instance_id").to_pylist(), places, strict=True))
+    names = [name for name, _ in place.values()]
     where = pc.field("image_id").isin(names)
     images = read_standing(store, "images", [ingest_key], where=where, columns=["image_id", "uri"])
     uris = dict(zip(images.column("image_id").to_pylist(), images.column("uri").to_pylist(), strict=True))
     photos = []
     for row, name in enumerate(people.ids):
-        image, affine = found[name]
+        image, affine = place[name]
         sharp = _cut(uris[image], affine, people.crop_size)
         photos.append(_enlarged(people.crops[row]) if sharp is None else sharp)
     return photos

@@ -99,7 +99,7 @@ def short_digest(digest: str) -> str:
 
 def _figures(report: RoundReport) -> dict[str, str | list[str]]:
     """SVG text by name; a figure without data is missing, and the template says so in words."""
-    made: dict[str, str | list[str]] = {}
+    pictures: dict[str, str | list[str]] = {}
     rows: list[tuple[str, Interval, Mapping[str, Interval]]] = [
         (f"{row.name}\n{group.title}" if place else row.name, row.change, row.controls)
         for place, group in enumerate(report.headline)
@@ -108,16 +108,16 @@ def _figures(report: RoundReport) -> dict[str, str | list[str]]:
         if row.change is not None and row.better == "lower"
     ]
     if rows:
-        made["changes"] = figures.changes(rows)
+        pictures["changes"] = figures.changes(rows)
     scored = report.score_against_error
     if scored is not None and scored.scores.size:
-        made["error_by_score"] = figures.error_by_score(scored.scores, scored.errors)
+        pictures["error_by_score"] = figures.error_by_score(scored.scores, scored.errors)
     if report.margins is not None and report.margins.values.size:
-        made["margins"] = figures.margin_histogram(report.margins.values)
-    made["curves"] = [
+        pictures["margins"] = figures.margin_histogram(report.margins.values)
+    pictures["curves"] = [
         figures.training_curve(
             [(line.name, line.steps, line.values) for line in curve.series], curve.unit, curve.reference
         )
         for curve in report.curves
     ]
-    return made
+    return pictures

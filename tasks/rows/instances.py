@@ -93,8 +93,8 @@ def load_instances(
     """
     if not ids:
         raise DataError("No instance was asked for.")
-    found = read_standing(store, "instances", ingest_keys, where=_among(ids), columns=_CROP_COLUMNS)
-    rows = _in_order(found, ids)
+    stored = read_standing(store, "instances", ingest_keys, where=_among(ids), columns=_CROP_COLUMNS)
+    rows = _in_order(stored, ids)
     crops = _decode(rows)
     intrinsics = matrix(rows, "crop_intrinsics").astype(np.float32)
     labels = _labels(store, list(ingest_keys), ids, label_keys)
@@ -132,16 +132,18 @@ def labelled_crops(
     return as_labelled_crops(load_instances(store, ingest_keys, ids, label_keys))
 
 
-def as_labelled_crops(found: Instances) -> LabelledCrops:
-    """`found` as training data. DataError where an instance has no label or not all joints."""
-    for known, what in ((found.labelled, "no label"), (np.isfinite(found.uvd).all((1, 2)), "not all 29 joints")):
-        if not known.all():
-            first = found.ids[int(np.argmin(known))]
+def as_labelled_crops(people: Instances) -> LabelledCrops:
+    """`people` as training data. DataError where an instance has no label or not all joints."""
+    for complete, what in ((people.labelled, "no label"), (np.isfinite(people.uvd).all((1, 2)), "not all 29 joints")):
+        if not complete.all():
+            first = people.ids[int(np.argmin(complete))]
             raise DataError(
-                f"{int((~known).sum())} of {len(found)} instances have {what} (the first: {first}); supervised "
+                f"{int((~complete).sum())} of {len(people)} instances have {what} (the first: {first}); supervised "
                 "training needs complete labels."
             )
-    return LabelledCrops(found.crops, found.uvd, found.twists, found.betas, found.crop_intrinsics, found.root_depth)
+    return LabelledCrops(
+        people.crops, people.uvd, people.twists, people.betas, people.crop_intrinsics, people.root_depth
+    )
 
 
 def among(ids: Sequence[str]) -> pc.Expression:
@@ -221,25 +223,25 @@ def _label_arrays(labels: pa.Table, ids: Sequence[str], intrinsics: np.ndarray, 
     joints = matrix(labels, "joints").reshape(-1, JOINTS, 3).copy()
     valid = matrix(labels, "joints_valid").reshape(-1, JOINTS)
     uvd, root_depth = uvd_from_camera(torch.from_numpy(joints), torch.from_numpy(intrinsics[at]), crop_size)
-    known = valid & valid[:, :1]  # without the pelvis nothing can be relative to it
-    uvd_known = np.where(known[..., None], uvd.numpy(), np.float32(np.nan))
-    depth_known = np.where(valid[:, 0], root_depth.numpy(), np.float32(np.nan))
+    placed = valid & valid[:, :1]  # without the pelvis nothing can be relative to it
+    placed_uvd = np.where(placed[..., None], uvd.numpy(), np.float32(np.nan))
+    placed_depth = np.where(valid[:, 0], root_depth.numpy(), np.float32(np.nan))
     theta = np.concatenate([matrix(labels, "global_orient"), matrix(labels, "body_pose")], axis=1).reshape(-1, 24, 3)
     return {
         "labelled": labelled,
         "theta": spread(theta),
         "betas": spread(matrix(labels, "betas")),
-        "uvd": spread(uvd_known),
+        "uvd": spread(placed_uvd),
         "twists": spread(matrix(labels, "twist").reshape(-1, TWISTS, 2)),
-        "root_depth": spread(depth_known),
+        "root_depth": spread(placed_depth),
     }
 
 
 def _nothing_of(store: Store, ingest_keys: Sequence[StageKey], target: Target) -> str:
     rows = read_standing(store, "instances", ingest_keys, columns=["dataset", "split"])
     pairs = zip(rows.column("dataset").to_pylist(), rows.column("split").to_pylist(), strict=True)
-    known = ", ".join(sorted({str(Target(*pair)) for pair in pairs})) or "none"
-    return f"There is no instance of {target} in the ingests {_short(ingest_keys)}; they have: {known}."
+    targets = ", ".join(sorted({str(Target(*pair)) for pair in pairs})) or "none"
+    return f"There is no instance of {target} in the ingests {_short(ingest_keys)}; they have: {targets}."
 
 
 def _short(keys: Sequence[StageKey]) -> str:

@@ -95,13 +95,13 @@ def find_model(store: Store, text: str, kind: Kind | None = None) -> ModelDigest
     """The full digest that begins with `text`. DataError that lists what there is if none or several do."""
     where = None if kind is None else pc.field("kind") == kind
     rows = read(store, "models", where=where, columns=["digest", "kind"])
-    known = dict(zip(rows.column("digest").to_pylist(), rows.column("kind").to_pylist(), strict=True))
-    found = [digest for digest in known if text and digest.startswith(text)]
-    if len(found) != 1:
-        listed = ", ".join(f"{digest[:12]} ({known[digest]})" for digest in sorted(known)) or "none"
-        problem = f"{len(found)} models begin" if found else "no model begins"
+    kinds = dict(zip(rows.column("digest").to_pylist(), rows.column("kind").to_pylist(), strict=True))
+    matches = [digest for digest in kinds if text and digest.startswith(text)]
+    if len(matches) != 1:
+        listed = ", ".join(f"{digest[:12]} ({kinds[digest]})" for digest in sorted(kinds)) or "none"
+        problem = f"{len(matches)} models begin" if matches else "no model begins"
         raise DataError(f"In this store {problem} with {text!r}; there are: {listed}.")
-    return ModelDigest(found[0])
+    return ModelDigest(matches[0])
 
 
 def load_policy(store: Store, digest: ModelDigest) -> Policy:
@@ -133,14 +133,14 @@ def damage_of_model(store: Store, digest: ModelDigest) -> str:
 
 def put_damaged_aside(store: Store, *, dry_run: bool = False) -> list[Finding]:
     """Move the files of damaged models away, so that whoever makes them sees that they are gone."""
-    found = []
+    findings = []
     for digest in sorted(set(read(store, "models", columns=["digest"]).column("digest").to_pylist())):
         problem = damage_of_model(store, digest) if has_model(store, digest) else ""
         if problem:
             if not dry_run:
                 put_aside(store, model_path(digest))
-            found.append(Finding("left", problem))
-    return found
+            findings.append(Finding("left", problem))
+    return findings
 
 
 def _read(store: Store, digest: ModelDigest) -> Checkpoint:

@@ -103,7 +103,7 @@ class SyntheticPictureWorker:
     def __call__(self, shard: Shard) -> ShardOutput:
         for target, indices in _by_target(shard.ids):
             records = write_pictures(
-                domain_named(target.dataset), target.split, indices, self.seed, self._put_into(target), self.body
+                domain_named(target.dataset), target.split, indices, self.seed, self._writer(target), self.body
             )
             buffer = io.BytesIO()
             pq.write_table(records_table(records), buffer)
@@ -113,11 +113,11 @@ class SyntheticPictureWorker:
             os.sync()  # the receipt that follows must not outlive the pictures when the power fails
         return ShardOutput({}, ok=len(shard.ids))
 
-    def _put_into(self, target: Target) -> "_Putter":
-        return _Putter(self.store, f"{self.folder}/{_name(target)}")
+    def _writer(self, target: Target) -> "_PictureWriter":
+        return _PictureWriter(self.store, f"{self.folder}/{_name(target)}")
 
 
-class _Putter:
+class _PictureWriter:
     """Writes pictures whole or not at all; to wait for the disk after each would take half as long as making it."""
 
     def __init__(self, store: Store, folder: str) -> None:
@@ -140,16 +140,16 @@ class _Putter:
 def _complete(context: Context, folder: str, target: Target) -> None:
     """Write a folder's tables from the records of its pictures; pictures without a record are made (again) first."""
     store, name = context.store, Synthesize.name
-    wanted = [picture for picture in _ids(context) if picture.startswith(f"{target}/")]
+    pictures = [picture for picture in _ids(context) if picture.startswith(f"{target}/")]
     records = _read_records(store, folder, target)
     present = set(records.column("path").to_pylist()) if records is not None else set()
-    absent = [picture for picture in wanted if f"{picture.rsplit('/', 1)[1]}.jpg" not in present]
+    absent = [picture for picture in pictures if f"{picture.rsplit('/', 1)[1]}.jpg" not in present]
     if absent:
         context.progress.say(f"{name}: {len(absent)} pictures of {target} were removed and are made again")
-        maker = SyntheticPictureWorker(context, folder)
+        worker = SyntheticPictureWorker(context, folder)
         context.progress.begin(name, len(absent), "pictures")
         for shard in cut(absent, context.config.synthesize.shard_size):
-            maker(shard)
+            worker(shard)
             context.progress.advance(name, len(shard.ids))
         context.progress.end(name, f"{len(absent)} pictures of {target}")
         records = _read_records(store, folder, target)
@@ -168,8 +168,8 @@ def _read_records(store: Store, folder: str, target: Target) -> pa.Table | None:
         return None
     records = pa.concat_tables(parts).combine_chunks()
     first = {path: row for row, path in reversed(list(enumerate(records.column("path").to_pylist())))}
-    kept = pa.array(sorted(first.values()), pa.int64())
-    return records.take(kept) if pc.count(kept).as_py() < len(records) else records
+    rows = pa.array(sorted(first.values()), pa.int64())
+    return records.take(rows) if pc.count(rows).as_py() < len(records) else records
 
 
 def _ids(context: Context) -> list[str]:

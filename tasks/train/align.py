@@ -159,7 +159,7 @@ class AlignRecipe:
     def loss_of(self, batch: AlignBatch) -> tuple[Tensor, Mapping[str, float]]:
         """The loss of a batch, and its parts for the curves."""
         config = self.config
-        (context, estimate), known = _encode(self.model, batch.crops, batch.replayed)
+        (context, estimate), of_replay = _encode(self.model, batch.crops, batch.replayed)
         context = context.first(config.denoised_crops)
         if config.estimate:
             context = hyponet.Context(*(part.detach() for part in context))
@@ -174,14 +174,14 @@ class AlignRecipe:
                 "accuracy": (preference.winner_change < preference.loser_change).float().mean().item(),
             }
         if config.estimate and self.train_encoder:
-            drawn = self._estimate_preference(batch, estimate)
-            loss = loss + config.estimate * drawn
-            figures["estimate"] = drawn.item()
-        if batch.replayed is not None and known is not None:
+            regression = self._estimate_preference(batch, estimate)
+            loss = loss + config.estimate * regression
+            figures["estimate"] = regression.item()
+        if batch.replayed is not None and of_replay is not None:
             assert batch.replay_time is not None
             assert batch.replay_noise is not None
             supervised, parts = supervised_loss(
-                self.model, *known, batch.replayed, batch.replay_time, batch.replay_noise, config.losses
+                self.model, *of_replay, batch.replayed, batch.replay_time, batch.replay_noise, config.losses
             )
             loss = loss + config.replay * supervised
             figures["replay"] = parts["joints"] + parts["twists"]

@@ -74,10 +74,10 @@ def check_estimate(losses: SupervisedLossConfig, encoder: ConditionConfig) -> No
     """ConfigError where `losses` weigh an estimate that the image encoder does not make."""
     if encoder.kind != "hrnet_w48":
         return
-    asked = [name for name in ("heat", "depth", "twist") if getattr(losses, name)]
-    if asked:
+    unmade = [name for name in ("heat", "depth", "twist") if getattr(losses, name)]
+    if unmade:
         raise ConfigError(
-            f"The loss weights {', '.join(asked)} can't be used with condition.kind=hrnet_w48, which estimates joints "
+            f"The loss weights {', '.join(unmade)} can't be used with condition.kind=hrnet_w48, which estimates joints "
             "in the image plane (weight uv) and betas alone. Set them to 0 in the losses of this training, as the "
             "profile paper does."
         )

@@ -82,8 +82,8 @@ class ScorerRecipe:
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         """Encoder and ScoreNet with its projections."""
         encoder = list(self.model.encoder.parameters())
-        held = {id(parameter) for parameter in encoder}
-        return {"encoder": encoder, "rest": [p for p in self.model.parameters() if id(p) not in held]}
+        of_encoder = {id(parameter) for parameter in encoder}
+        return {"encoder": encoder, "rest": [p for p in self.model.parameters() if id(p) not in of_encoder]}
 
     def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """One batch: the encoder's own estimate, and after `encoder_steps` the ranking of hypotheses beside it."""
@@ -166,8 +166,8 @@ class TrainScorer(TrainingStage):
             pool = draw_pool(policy, people, config, measure, device, run)
             return save({"uvd": pool.uvd, "twists": pool.twists, "errors_mm": pool.errors_mm})
 
-        kept = load(run.load_or_make("pool.safetensors", make))
-        pool = HypothesisPool(**kept, samples=config.pool_samples)
+        arrays = load(run.load_or_make("pool.safetensors", make))
+        pool = HypothesisPool(**arrays, samples=config.pool_samples)
         return ScorerRecipe(config, context.config.scorer, crops, pool, policy, device)
 
 

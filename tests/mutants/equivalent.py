@@ -10,13 +10,12 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
     ): "scores are taken without gradients anyway; this only spares what autograd would keep",
     (
         "tasks/clean/filtering.py",
-        "uvd = np.where(complete[:, None, None], found.uvd, np.float32(0))",
+        "uvd = np.where(complete[:, None, None], instances.uvd, np.float32(0))",
         "0 -> 1",
     ): "what stands in for joints that are not known is scored and then left out, whatever it is",
     (
         "tasks/pair.py",
-        "poses = np.concatenate([made.uvd.reshape(*scores.shape, -1), "
-        "made.twists.reshape(*scores.shape, -1)], axis=-1)",
+        "[hypotheses.uvd.reshape(*scores.shape, -1), hypotheses.twists.reshape(*scores.shape, -1)], axis=-1",
         "1 -> 2",
     ): "numpy takes any negative length for the one that it is to work out; another axis fits no pose and raises",
     (
@@ -24,11 +23,6 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
         'return rows.filter(pc.equal(rows.column("campaign"), campaign))',
         "pc.equal(rows.column(\"campaign\"), campaign) -> pc.equal(campaign, rows.column('campaign'))",
     ): "two things are equal whichever is named first",
-    (
-        "models/cameras.py",
-        "return flip[:, None] * swapped * flip",
-        "flip[:, None] * swapped * flip -> flip[:, None] * swapped / flip",
-    ): "its factors are 1 and -1",
     (
         "models/cameras.py",
         "start = (in_plane * spread).sum(-1) / spread.square().sum(-1).clamp_min(1e-12)",
@@ -40,9 +34,9 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
         "-1 -> 1",
     ): "there are two dimensions, people and bones",
     (
-        "tasks/training/align.py",
-        "if batch.replayed is not None and known is not None:",
-        "batch.replayed is not None and known is not None -> batch.replayed is not None or known is not None",
+        "tasks/train/align.py",
+        "if batch.replayed is not None and of_replay is not None:",
+        "batch.replayed is not None and of_replay is not None -> batch.replayed is not None or of_replay is not None",
     ): "what the encoder makes of replayed crops is there if and only if they are",
     (
         "tasks/compare.py",
@@ -50,7 +44,7 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
         "1 -> 2",
     ): "what comes before the first slash is the same however often a name is cut",
     (
-        "tasks/training/align.py",
+        "tasks/train/align.py",
         'weights = self.config.losses.model_copy(update={"betas": 0.0})',
         "0.0 -> 1.0",
     ): "the target's betas are the estimate's own, so the term and its gradient are nothing whatever it weighs",

@@ -49,7 +49,7 @@ SURVIVORS = (
         _ALIGN_TESTS,
     ),
     Survivor("replay weight dropped", _ALIGN, "config.replay * supervised", "supervised", _ALIGN_TESTS),
-    Survivor("estimate weight dropped", _ALIGN, "config.estimate * drawn", "drawn", _ALIGN_TESTS),
+    Survivor("estimate weight dropped", _ALIGN, "config.estimate * regression", "regression", _ALIGN_TESTS),
     Survivor(
         "twists not mirrored with the crop",
         "tasks/train/augment.py",
@@ -60,8 +60,8 @@ SURVIVORS = (
     Survivor(
         "best of M counts the zero-noise sample",
         "tasks/compare.py",
-        'found[f"best_of_m_{name}"] = drawn.min(axis=1)',
-        'found[f"best_of_m_{name}"] = values.min(axis=1)',
+        'figures[f"best_of_m_{name}"] = random.min(axis=1)',
+        'figures[f"best_of_m_{name}"] = values.min(axis=1)',
         ("tests/tasks/test_compare.py",),
     ),
     Survivor(

@@ -9,7 +9,7 @@ import pytest
 from infra.stages import StageSpec, commit_rows
 from infra.store import Store
 from schemas.errors import DataError
-from tasks.export.chosen import Wanted, choose_labels, choose_pairs, ingests_of, pair_rows, people_rows
+from tasks.export.chosen import Selection, choose_labels, choose_pairs, ingests_of, pair_rows, people_rows
 from tests.samples.truth import true_people
 from tests.tasks.export import tables
 
@@ -54,51 +54,51 @@ def test_the_newest_pairs_but_not_the_control(store: Store, generated: tuple[str
     second = pairs(store, (hypotheses,), "top_bottom", number=2, seed=2)
     control = pairs(store, (hypotheses,), "random", number=2, seed=2)
     pairs(store, (hypotheses,), "top_bottom", campaign="other", seed=3)
-    assert choose_pairs(store, Wanted("mine")).key == second
-    assert choose_pairs(store, Wanted("mine", round=1)).key == first
-    named = choose_pairs(store, Wanted("any", control[:16]))
+    assert choose_pairs(store, Selection("mine")).key == second
+    assert choose_pairs(store, Selection("mine", round=1)).key == first
+    named = choose_pairs(store, Selection("any", control[:16]))
     assert named.key == control
     assert named.ingests == (people,)
-    assert choose_pairs(store, Wanted("mine", dataset="mine", split="train", round=1)).key == first
-    for wanted in (
-        Wanted("none"),
-        Wanted("mine", round=3),
-        Wanted("mine", "abcdef"),
-        Wanted("mine", dataset="mine", split="test"),
+    assert choose_pairs(store, Selection("mine", dataset="mine", split="train", round=1)).key == first
+    for selection in (
+        Selection("none"),
+        Selection("mine", round=3),
+        Selection("mine", "abcdef"),
+        Selection("mine", dataset="mine", split="test"),
     ):
         with pytest.raises(DataError, match=r"The newest are: .*campaign other"):
-            choose_pairs(store, wanted)
+            choose_pairs(store, selection)
     with pytest.raises(DataError, match="5 sets of pairs have keys that begin with : give more"):
-        choose_pairs(store, Wanted("mine", ""))
+        choose_pairs(store, Selection("mine", ""))
 
 
 def test_random_pairs_alone_are_meant(store: Store, generated: tuple[str, str]) -> None:
     alone = pairs(store, (generated[1],), "random")
-    assert choose_pairs(store, Wanted("mine")).key == alone
+    assert choose_pairs(store, Selection("mine")).key == alone
 
 
 def test_rows_of_the_wanted_split(store: Store, generated: tuple[str, str]) -> None:
     pairs(store, (generated[1],), "top_bottom")
-    wanted = Wanted("mine", dataset="mine", split="train")
-    chosen = choose_pairs(store, wanted)
-    assert sum(map(len, pair_rows(store, chosen, wanted, COLUMNS))) == 4
-    assert len(people_rows(store, chosen, wanted, ["crop"])) == 2
+    selection = Selection("mine", dataset="mine", split="train")
+    chosen = choose_pairs(store, selection)
+    assert sum(map(len, pair_rows(store, chosen, selection, COLUMNS))) == 4
+    assert len(people_rows(store, chosen, selection, ["crop"])) == 2
     # a data set whose name begins like this one's is another
-    assert not len(people_rows(store, chosen, Wanted("mine", dataset="min"), ["crop"]))
+    assert not len(people_rows(store, chosen, Selection("mine", dataset="min"), ["crop"]))
 
 
 def test_labels_of_the_newest_cleaning_round_or_of_an_ingest(store: Store, generated: tuple[str, str]) -> None:
     people, _ = generated
     with pytest.raises(DataError, match="No cleaning round has kept labels in campaign mine"):
-        choose_labels(store, Wanted("mine"))
+        choose_labels(store, Selection("mine"))
     guessed = stage(store, "pseudo_label", (people,))
     kept = [stage(store, "keep", (guessed,), {"labels": tables.labels(PEOPLE)}, number=n, n=n) for n in (1, 2)]
-    assert choose_labels(store, Wanted("mine")).key == kept[1]
-    chosen = choose_labels(store, Wanted("mine", round=1))
+    assert choose_labels(store, Selection("mine")).key == kept[1]
+    chosen = choose_labels(store, Selection("mine", round=1))
     assert (chosen.key, chosen.ingests) == (kept[0], (people,))
-    assert choose_labels(store, Wanted("mine", dataset="mine", split="train")).key == people
+    assert choose_labels(store, Selection("mine", dataset="mine", split="train")).key == people
     with pytest.raises(DataError, match="ingested are: mine/train"):
-        choose_labels(store, Wanted("mine", dataset="mine", split="test"))
+        choose_labels(store, Selection("mine", dataset="mine", split="test"))
 
 
 def test_ingests_are_found_through_all_that_was_read(store: Store, generated: tuple[str, str]) -> None:
