@@ -1,6 +1,6 @@
 """Evaluate: the errors are those that a direct computation gives, and its samples are generate's own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -13,8 +13,9 @@ from models.bodies import load_body
 from models.cameras import camera_from_uvd
 from models.kinematics import solve_rotations
 from schemas.config.stages import EvaluateConfig
+from schemas.ids import Target
 from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_TRAIN, WILD_VALIDATION
-from tasks.evaluate import NO_LABEL, ErrorMeter
+from tasks.evaluate import NO_LABEL, ErrorMeter, Evaluate
 from tasks.generate import Generate
 from tasks.pair import read_scores
 from tasks.rows.hypotheses import Hypotheses, generated_ids, read_hypotheses
@@ -27,15 +28,18 @@ pytestmark = pytest.mark.slow
 
 CONFIG = micro.CONFIG.evaluate
 TARGETS = [WILD_VALIDATION, SOURCE_TEST]
-Evaluate = Callable[..., StageRecord]
+Run = Callable[..., StageRecord]
 
 
 @pytest.fixture
-def run(micro_store: MicroStore) -> Evaluate:
-    def evaluated(config: EvaluateConfig = CONFIG, temperature: float = 1.0, targets: object = TARGETS) -> StageRecord:
-        arguments = ([micro_store.ingest_key], targets, micro_store.policy, micro_store.scorer, config, temperature)
-        result = Evaluate(*arguments).run(micro_store.context)  # type: ignore[arg-type]
-        assert result.key == Evaluate(*arguments).spec(micro_store.context).key  # type: ignore[arg-type]
+def run(micro_store: MicroStore) -> Run:
+    def evaluated(
+        config: EvaluateConfig = CONFIG, temperature: float = 1.0, targets: Sequence[Target] = TARGETS
+    ) -> StageRecord:
+        ingests, policy, scorer = (micro_store.ingest_key,), micro_store.policy, micro_store.scorer
+        stage = Evaluate(ingests, tuple(targets), policy, scorer, config, temperature)
+        result = stage.run(micro_store.context)
+        assert result.key == stage.key(micro_store.context)
         return result.record
 
     return evaluated
@@ -48,7 +52,7 @@ def errors_of(micro_store: MicroStore, key: str, name: str, ids: list[str]) -> n
     return rows.column(name).to_numpy().reshape(len(ids), -1)
 
 
-def test_errors_equal_a_direct_computation(micro_store: MicroStore, run: Evaluate) -> None:
+def test_errors_equal_a_direct_computation(micro_store: MicroStore, run: Run) -> None:
     key = run().stage_key
     ids = generated_ids(micro_store.store, key)
     assert len(ids) == 24
@@ -110,7 +114,7 @@ def test_the_label_itself_has_no_error(micro_store: MicroStore) -> None:
     assert ErrorMeter(load_body("tiny"), "procrustes", 5)(found, worse, np.arange(12)).mpvpe.min() > 10
 
 
-def test_same_samples_and_scores_as_the_stages_of_a_round(micro_store: MicroStore, run: Evaluate) -> None:
+def test_same_samples_and_scores_as_the_stages_of_a_round(micro_store: MicroStore, run: Run) -> None:
     key, context, keys = run().stage_key, micro_store.context, [micro_store.ingest_key]
     made = Generate(keys, TARGETS, micro_store.policy, CONFIG.generate).run(context).key
     scored = Score(made, keys, micro_store.scorer).run(context).key
@@ -126,7 +130,7 @@ def test_same_samples_and_scores_as_the_stages_of_a_round(micro_store: MicroStor
     np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_without_a_scorer_all_but_the_scores_is_the_same(micro_store: MicroStore, run: Evaluate) -> None:
+def test_without_a_scorer_all_but_the_scores_is_the_same(micro_store: MicroStore, run: Run) -> None:
     with_scores = run()
     arguments = ([micro_store.ingest_key], TARGETS, micro_store.policy, None, CONFIG)
     bare = Evaluate(*arguments).run(micro_store.context)  # type: ignore[arg-type]
@@ -140,7 +144,7 @@ def test_without_a_scorer_all_but_the_scores_is_the_same(micro_store: MicroStore
     assert one.equals(other)
 
 
-def test_less_noise_draws_samples_towards_sample_zero(micro_store: MicroStore, run: Evaluate) -> None:
+def test_less_noise_draws_samples_towards_sample_zero(micro_store: MicroStore, run: Run) -> None:
     keys = [run(temperature=temperature).stage_key for temperature in (1.0, 0.4)]
     assert keys[0] != keys[1]
     ids = generated_ids(micro_store.store, keys[0])
@@ -150,7 +154,7 @@ def test_less_noise_draws_samples_towards_sample_zero(micro_store: MicroStore, r
     assert near < 0.6 * far
 
 
-def test_instances_without_label_are_filtered(micro_store: MicroStore, run: Evaluate) -> None:
+def test_instances_without_label_are_filtered(micro_store: MicroStore, run: Run) -> None:
     record = run(targets=[WILD_TRAIN, WILD_TEST])
     assert (record.tally.ok, record.tally.filtered, record.tally.failed) == (12, 24, 0)
     reasons = read(micro_store.store, "failures", stage_keys=[record.stage_key]).column("reason").to_pylist()

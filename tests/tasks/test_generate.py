@@ -24,7 +24,7 @@ from tasks import generate as module
 from tasks.engine.context import Context
 from tasks.engine.sharded import do_shard
 from tasks.engine.worker import microbatches
-from tasks.generate import Generate, GenerateWorker, HypothesisSampler
+from tasks.generate import Generate, HypothesisSampler
 from tasks.rows.hypotheses import Hypotheses, generated_ids, read_hypotheses
 from tasks.rows.instances import Instances, load_instances
 from tasks.rows.models import load_policy
@@ -149,9 +149,8 @@ def test_microbatches_have_one_size_and_cover_every_row_once() -> None:
 def test_a_shard_made_again_alone_has_the_same_bits(micro_store: MicroStore, tmp_path: Path) -> None:
     key = run(micro_store)
     store = micro_store.store
-    keys = [micro_store.ingest_key]
-    spec = Generate(keys, TARGETS, micro_store.policy, CONFIG).spec(micro_store.context)
-    worker = GenerateWorker(store, keys, micro_store.policy, CONFIG, "tiny", key, 0, "sample", 1, "cpu")
+    stage = Generate((micro_store.ingest_key,), tuple(TARGETS), micro_store.policy, CONFIG)
+    spec, worker = stage.spec(micro_store.context), stage.worker(micro_store.context)
     again = Store.open(tmp_path / "again")
     receipt = do_shard(again, spec, worker, cut(generated_ids(store, key), CONFIG.shard_size)[1], ["hypotheses"])
     path = f"tables/hypotheses/{receipt.files[0].path}"

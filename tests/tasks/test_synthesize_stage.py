@@ -60,9 +60,9 @@ def test_seed_and_numbers_make_another_key_and_ray_does_not(tmp_path: Path) -> N
 DRIVER = """
 import sys
 from pathlib import Path
-from tasks.synthesize.stage import synthesize
+from tasks.synthesize.stage import Synthesize
 from tests.tasks.ingest.pictures import context
-synthesize(context(Path(sys.argv[1])))
+Synthesize().run(context(Path(sys.argv[1])))
 """
 
 

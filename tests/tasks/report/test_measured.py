@@ -28,13 +28,13 @@ def found() -> dict[tuple[str, str, object], Metric]:
 
 
 def test_less_noise_says_nothing_of_zero_noise() -> None:
-    (group,) = headline(found(), DPO, tiny())
+    (group,) = headline(found(), tiny())
     controls = {row.name.split(" ")[0]: set(row.controls) for row in group.rows}
     assert controls == {"zero-noise": {"random pairs"}, "expected": {"random pairs", "less noise"}}
 
 
 def test_where_the_numbers_stand_the_depth_is_said_to_be_the_labels() -> None:
-    (group,) = headline(found(), DPO, tiny())
+    (group,) = headline(found(), tiny())
     assert DEPTH_NOTE in group.note
 
 

@@ -12,6 +12,7 @@ from schemas.digests import canonical_json
 from schemas.errors import DataError
 from schemas.ids import Target
 from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_TRAIN
+from tasks.clean.filtering import Keep
 from tasks.engine.context import Context
 from tasks.rows.instances import instance_ids, labelled_crops, load_instances
 from tasks.synthesize import domain_named, make_picture
@@ -120,8 +121,8 @@ def test_labels_that_lack_joints_are_not_trained_on(micro_store: MicroStore) -> 
 def test_the_round_is_recorded_and_does_not_count(shared_micro_store: MicroStore) -> None:
     outside = shared_micro_store.context
     inside = Context(outside.store, outside.config, round=3)
-    first, second = (context.spec("score", 1, {"a": 1}, reads=["x"], models=["y"]) for context in (outside, inside))
+    first, second = (Keep("x" * 64, "y" * 64, 0.5).spec(context) for context in (outside, inside))
     assert first.key == second.key
     assert (outside.partition, inside.partition) == (0, 3)
     assert (first.recorded_round, second.recorded_round) == (None, 3)
-    assert canonical_json(first.config) == '{"a":1}'
+    assert canonical_json(first.config) == '{"keep_share":0.5}'
