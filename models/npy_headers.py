@@ -24,7 +24,7 @@ class Header:
 
 
 def read_header(stream: BinaryIO, size: int) -> Header:
-    """The header at the beginning of a member of `size` bytes; the type of what stands there as a pickle is object.
+    """The header at the beginning of a member of `size` bytes; the type of what is a pickle there is object.
 
     Raises ValueError for what is no array, or one whose values take more or fewer bytes than there are: whatever a
     header speaks of would be set aside for it.

@@ -2,7 +2,7 @@
 
 The engine's own numbers (`models.metrics`) are over the 24 joints, and its best of M is a minimum over M samples. Here
 everything is over 14 of the 17 Human3.6M joints, and what is published as "Min" ranges over two averaged candidates
-more. All names begin with `published_`, so that nobody takes one for the other.
+more. All names begin with `published_`, so that one is not taken for the other.
 """
 
 import math
@@ -92,7 +92,7 @@ def published_candidates(uvd: Tensor, twists: Tensor, scores: Tensor | None = No
 
 
 class PublishedColumns(NamedTuple):
-    """The four columns of the published tables, (B,) each; there stand the means over instances."""
+    """The four columns of the published tables, (B,) each; published are the means over instances."""
 
     published_min: Tensor
     """Least error of all candidates, the two averages included."""

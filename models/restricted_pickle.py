@@ -3,7 +3,7 @@
 Official SMPL files are pickles, most of them written by Python 2 with chumpy, which no current Python can install. A
 pickle is a program: it may call whatever it names. Here it may name a few exact (module, name) pairs only, and each of
 them stands for a class of this module that keeps numbers and does nothing else; numpy's own rebuilding is not used
-either, because it trusts the type that it is told. Any other name is refused before it is looked up.
+either, because it trusts the type that the file names. Any other name is refused before it is looked up.
 """
 
 import math

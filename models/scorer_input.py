@@ -1,4 +1,4 @@
-"""How the published HMR-Scorer is shown a person: an upright picture of 384x512 pixels, and joints in its frame.
+"""What the published HMR-Scorer sees: an upright picture of 384x512 pixels, and joints in its frame.
 
 The engine's crops are square. The published scorer saw them, too, enlarged to the picture's width, between black bands
 above and below; this module makes that of a crop, and moves hypotheses along. u and v run from -1 to 1 over the picture

@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class EngineError(Exception):
-    """Something a person can act on. The message says what was wrong, where, and what to do."""
+    """Something that a user can act on. The message says what was wrong, where, and what to do."""
 
 
 class ConfigError(EngineError):
@@ -42,7 +42,7 @@ class SpoiledError(VanishedError):
 
 
 class DamagedError(StoreError, DataError):
-    """A file, of the store or brought by somebody, does not hold what was written into it."""
+    """A file, of the store or of a user, does not hold what was written into it."""
 
 
 def named(table: Mapping[str, T], name: str, what: str) -> T:

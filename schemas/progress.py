@@ -1,4 +1,4 @@
-"""The progress protocol: how a stage tells a person what it is doing, without knowing who listens.
+"""The progress protocol: how a stage reports what it is doing, without knowing who listens.
 
 Stages receive a `Progress`; flows pass one that writes to the terminal and to Prefect artifacts, tests pass `SILENT`.
 """

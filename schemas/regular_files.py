@@ -1,4 +1,4 @@
-"""Files that people name, opened only if they are files: nobody waits for a pipe, and no device is touched."""
+"""Files that people name, opened only if they are files: no pipe is waited for, and no device is touched."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ class NoFileError(OSError):
 
 
 def other_kind(mode: int) -> str | None:
-    """What an entry of a folder is, by the mode that `os.stat` tells ("a named pipe"); None for a file."""
+    """What an entry of a folder is, by the mode that `os.stat` gives ("a named pipe"); None for a file."""
     return None if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "something else")
 
 

@@ -9,7 +9,7 @@ random samples; 1 is perfect), and intervals of the figures themselves.
 Roles: before, after, first (the campaign's first policy) and each control by its name hold the figures themselves;
 change and change_<control> the relative change against before (%); change_minus_<control> the difference of the two
 (percentage points); share_of_first the diversity over the first policy's. On held-out source data the changes of
-zero_noise_mpvpe and expected_mpvpe stand a second time, as drift and drift_expected.
+zero_noise_mpvpe and expected_mpvpe are repeated as drift and drift_expected.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

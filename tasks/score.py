@@ -61,7 +61,10 @@ class HypothesisScorer:
 
 @dataclass(frozen=True)
 class Score(ShardedStage):
-    """Scores every hypothesis of a generation -> table `scores`."""
+    """Scores every hypothesis of a generation -> table `scores`.
+
+    `ingests` hold its people. An instance for which the scorer gives a number that is not finite ends in `failures`.
+    """
 
     generation: StageKey
     ingests: tuple[StageKey, ...]

@@ -1,6 +1,6 @@
 """Targets: poses to train on directly, without any preference. Controls of alignment, for `make evidence`.
 
-The pose of a person is the scorer's own estimate, or the label. It stands in `pairs` as its own winner and loser, so
+The pose of an instance is the scorer's own estimate, or the label. In `pairs` it is its own winner and loser, so
 that the same training takes it: DPO has nothing to learn from such a pair, the anchor, supervised training and the
 estimate term have. What a policy gains from them says what the scorer's knowledge is worth when it is given directly.
 """

@@ -14,7 +14,7 @@ from schemas.errors import ConfigError, DataError, StoreError
 
 
 class Progress(NamedTuple):
-    """What a published checkpoint tells of the training that made it."""
+    """What a published checkpoint says of the training that made it."""
 
     epoch: int = 0
     step: int = 0

@@ -48,7 +48,7 @@ class Loaded:
     fits: Mapping[str, Fit]
     """By part."""
     notes: tuple[str, ...] = ()
-    """What a person should know: parts left out, names that the published rules allow to differ."""
+    """What to know of it: parts left out, names that the published rules allow to differ."""
 
 
 def load_policy(policy: Policy, file: PublishedFile, weights: Weights = "ema") -> Loaded:

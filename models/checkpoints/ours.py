@@ -2,7 +2,7 @@
 
 The manifest (JSON in the file's metadata) says what the weights are: kind, configuration, the models that they were
 trained from, and the digest over weights and configuration by which the model is known everywhere. A digest of the
-manifest itself stands beside it, as parents and figures are no part of the model's.
+manifest itself is beside it, as parents and figures are no part of the model's.
 """
 
 import json
@@ -138,7 +138,7 @@ def _config(manifest: Manifest, where: str) -> PolicyConfig | ScorerConfig:
 
 
 def _manifest(text: str, where: str) -> Manifest:
-    """The manifest that stands in a file; those of older versions say no digest of themselves."""
+    """The manifest of a file; those of older versions have no digest of themselves."""
     try:
         raw = json.loads(text)
         seal = raw.pop(_SEAL, None)

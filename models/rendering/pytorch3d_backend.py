@@ -1,4 +1,4 @@
-"""The same z-buffer by pytorch3d, where somebody has installed it (worth it for large pictures on a GPU).
+"""The same z-buffer by pytorch3d, where it is installed (worth it for large pictures on a GPU).
 
 pytorch3d's screen has x to the left, y up, and the shorter side of the picture spanning [-1, 1].
 """

@@ -1,4 +1,4 @@
-"""Configuration of the networks: what `tiny` and `paper` have in common is the class, what differs stands here."""
+"""Configuration of the networks: what `tiny` and `paper` have in common is the class, what differs is here."""
 
 from typing import Literal
 

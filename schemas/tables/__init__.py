@@ -1,8 +1,8 @@
 """The tables' contracts: one Arrow schema each, with what every column means and in which unit.
 
-Numeric vectors are lists of fixed length (Delta has no fixed-size list type), so the length stands in the column's
+Numeric vectors are lists of fixed length (Delta has no fixed-size list type), so the length is in the column's
 metadata and `check` enforces it. Every table carries `stage_key`, the key of the stage that wrote the row; readers see
-a row only once that stage stands in `stages`.
+a row only once that stage is in `stages`.
 """
 
 from schemas.tables.checks import build, check, conform, matrix

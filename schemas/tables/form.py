@@ -26,7 +26,7 @@ class TableContract:
 
     @property
     def file_schema(self) -> pa.Schema:
-        """The schema of a data file: without the partition columns, whose values stand in the file's path."""
+        """The schema of a data file: without the partition columns, whose values are in the file's path."""
         return pa.schema([field for field in self.schema if field.name not in self.partition_by])
 
     def vector_length(self, column: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Pseudo-labels that somebody brings as a Parquet file, in the place of the policy's."""
+"""Pseudo-labels from a Parquet file, in the place of the policy's."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ _PLACE = ("instance_id", "dataset", "split")
 
 @dataclass(frozen=True)
 class GivenLabels(WholeStage):
-    """Takes somebody's pseudo-labels, a Parquet file with the columns of `labels` -> table `labels`.
+    """Takes pseudo-labels from a Parquet file with the columns of `labels` -> table `labels`.
 
     The file counts by its bytes, not by its name. Data set, split, label_set, label_kind and stage_key are filled in,
     whatever the file says of them. Rows of unknown instances fail, those for another body are filtered. DataError for a

@@ -5,7 +5,7 @@ OWN = "pseudo"
 SWAPPED = "pseudo-swapped"
 """`label_set` of one that was made from another picture on purpose."""
 GIVEN = "given"
-"""`label_set` of one that somebody brought."""
+"""`label_set` of one that was brought as a file."""
 KEPT = "kept"
 """`label_set` of those that passed the filter."""
 

@@ -1,7 +1,7 @@
 """Pseudo-labels: the policy's zero-noise hypotheses, as bodies in the camera frame.
 
 To measure the filter that comes after, a share of them can be exchanged between pictures on purpose; those have the
-label_set `pseudo-swapped`, so that the truth stands beside the label.
+label_set `pseudo-swapped`, so that the truth is known beside the label.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ def swaps(ids: Sequence[str], share: float, seed: int) -> dict[str, str]:
 class PseudoLabel(ShardedStage):
     """Takes a policy's zero-noise hypotheses as pseudo-labels -> table `labels`; gt labels are not looked at.
 
-    With `swap_share`, that share of the instances gets the hypothesis of another picture, as it stands in that one's
+    With `swap_share`, that share of the instances gets the hypothesis of another picture, as it is in that one's
     crop.
     """
 

@@ -101,7 +101,7 @@ def run_sharded(
     the worker makes the unit a row of `failures`; an EngineError other than that stops the stage.
 
     Raises GateError if more than `max_failed_share` of the units failed: they are committed first, so that they can be
-    looked at, and the verdict stands until the configuration or the input changes. Where exceptions had a part in it,
+    looked at, and the verdict holds until the configuration or the input changes. Where exceptions had a part in it,
     it is an EngineError: nothing is committed, and those shards are tried anew by the next run.
     """
     record = find_or_mend(store, spec, progress.say)

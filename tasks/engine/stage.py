@@ -32,7 +32,7 @@ from tasks.engine.worker import device_name
 
 @dataclass(frozen=True)
 class Intake(ABC):
-    """A stage that takes in what people bring. Its own reading tells its key, so no plan can look it up before."""
+    """A stage that takes in what people bring. Its key depends on what it reads, so no plan can look it up before."""
 
     name: ClassVar[str]
     version: ClassVar[int] = 1

@@ -49,7 +49,7 @@ def train_stage(
 ) -> StageResult:
     """Train what `build(run_folder, device)` makes, and commit the averaged weights and the curves.
 
-    `threads` is what torch may use in each training worker; it must stand in the key, as it reaches the last bits.
+    `threads` is what torch may use in each training worker; it must be part of the key, as it reaches the last bits.
     A run that was killed goes on from its last checkpoint and ends with the same bits. Raises EngineError for a loss
     that is no number, for bad data, and when a worker died more often than `ray.train_retries`; ConfigError if Ray
     has too little to give.
@@ -209,7 +209,7 @@ def _trainer(job: Job, settings: RayConfig, workers: int) -> ray.train.torch.Tor
 
 
 def _teller(run: RunFolder, stage: str, progress: Progress) -> Callable[[], None]:
-    """A function that tells what is new since its last call. A step that a resumed run repeats counts once."""
+    """A function that reports what is new since its last call. A step that a resumed run repeats counts once."""
     last: dict[str, Any] = {"step": 0, "note": "", "warnings": list(run.warnings)}
 
     def tell() -> None:

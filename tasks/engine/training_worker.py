@@ -1,7 +1,7 @@
 """What a training worker does: build the recipe, go on from the last checkpoint, train, leave the model in the store.
 
-Ray Train calls `on_ray` in each worker; `train` is the work itself, and knows nothing of Ray. Worker and driver tell
-each other what they must through files in the run's folder of the store, which outlives them both. The checkpoint is
+Ray Train calls `on_ray` in each worker; `train` is the work itself, and knows nothing of Ray. Worker and driver inform
+each other through files in the run's folder of the store, which outlives them both. The checkpoint is
 such a file too, and not one of Ray's: those hang on a list that Ray rewrites in place, and a kill in that moment would
 end the run.
 """
@@ -40,13 +40,13 @@ _ANEW = "the training begins anew."
 class RunFolder:
     """A run's own files in the store, beside Ray's: progress, checkpoint, result, error, and what builders keep.
 
-    Each tells by itself whether it is whole: JSON by a digest in it, other bytes by a line before them.
+    Each holds what shows whether it is whole: JSON a digest, other bytes a line before them.
     """
 
     store: Store
     name: str
     warnings: list[str] = field(default_factory=list, compare=False)
-    """What was found damaged and had to be made anew; told with every word of progress."""
+    """What was damaged and had to be made anew; part of every word of progress."""
 
     @property
     def ray_folder(self) -> str:
@@ -54,7 +54,7 @@ class RunFolder:
         return f"ray/{self.name}"
 
     def say(self, step: int, note: str) -> None:
-        """Tell the driver how far this is."""
+        """Let the driver know how far this is."""
         self.write_json("progress.json", {"step": step, "note": note, "warnings": self.warnings}, lasting=False)
 
     def load_or_make(self, file: str, make: Callable[[], bytes]) -> bytes:
@@ -204,7 +204,7 @@ def _train(job: Job, device: torch.device, tell: Callable[[], None]) -> Result |
 def _checkpoint(run: RunFolder) -> bytes | None:
     """The run's checkpoint, if there is one. DamagedError if it is no longer what was written."""
     data = run.read(CHECKPOINT)
-    try:  # of older versions nothing but the sums of the archive that torch writes tells
+    try:  # files of older versions have nothing but the sums of torch's archive to go by
         damaged = data is not None and zipfile.ZipFile(io.BytesIO(data)).testzip() is not None
     except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, zlib.error, EOFError):
         damaged = True
@@ -221,7 +221,7 @@ def on_ray(config: Mapping[str, Any]) -> None:
     try:
         train(job, device)
     except EngineError as error:
-        # told by a file: raised through Ray, it would be tried again to no avail and drown in tracebacks
+        # by a file: raised through Ray, it would be tried again to no avail and drown in tracebacks
         job.run.write_json("error.json", {"type": type(error).__name__, "text": str(error)})
         if context.get_world_size() > 1:
             raise  # the others wait for this one; only a failure ends them

@@ -57,7 +57,7 @@ class SmplWithJoints(NamedTuple):
         return f"{self.body.digest} {own}"
 
     def check(self, label: Mapping[str, Any]) -> None:
-        """Raises DataError for a label that was ingested with another body than this one, if this one stands alone.
+        """Raises DataError for a label that was ingested with another body than this one, if this one is alone.
 
         A folder may hold the label's own body beside this one: published evaluations pose all labels by the neutral.
         """

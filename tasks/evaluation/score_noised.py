@@ -1,6 +1,6 @@
 """Score noised labels: what a scorer says of hypotheses whose errors are known exactly.
 
-The hypotheses are those of `tasks.evaluation.noised_labels`; they stand in no table, because they can be drawn
+The hypotheses are those of `tasks.evaluation.noised_labels`; they are in no table, because they can be drawn
 again. Scores are without the mirrored picture, as published.
 """
 

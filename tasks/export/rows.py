@@ -55,5 +55,5 @@ def vectors(table: pa.Table, column: str, length: int) -> np.ndarray:
 
 
 def key_of_image(image_id: str) -> str:
-    """The picture's name within its split: what stands behind <dataset>/<split>/ in an image_id."""
+    """The picture's name within its split: what follows <dataset>/<split>/ in an image_id."""
     return image_id.split("/", 2)[-1]

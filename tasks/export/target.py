@@ -15,7 +15,7 @@ from tasks.ingest.source.files import open_url
 
 @contextmanager
 def whole_file(url: str) -> Iterator[Path]:
-    """A local path to write to; what stands there at the end becomes the file `url`, in one step.
+    """A local path to write to; what is there at the end becomes the file `url`, in one step.
 
     A file that was there is replaced. After an error, nothing has changed. Raises DataError where it can't be written.
     """
@@ -38,7 +38,7 @@ def whole_file(url: str) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(url: str) -> Iterator[Path]:
-    """A local folder to write to; what stands in it at the end becomes the folder `url`.
+    """A local folder to write to; what is in it at the end becomes the folder `url`.
 
     On a disk in one step; behind a URL file by file, in the order of their names. Raises DataError for a folder that
     has files already (those of another export would stay among the new ones) and where it can't be written.
@@ -56,7 +56,7 @@ def whole_folder(url: str) -> Iterator[Path]:
             temporary.mkdir()
             try:
                 yield temporary
-                # an empty folder is replaced; one that somebody filled meanwhile is not
+                # an empty folder is replaced; one that was filled meanwhile is not
                 os.replace(temporary, final)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)

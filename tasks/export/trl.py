@@ -2,7 +2,7 @@
 
 TRL's conversational preference form: `prompt`, `chosen` and `rejected` are lists of messages (role, content parts),
 `images` is a list of pictures. A hypothesis becomes a text that a language model can write: its joints and twists as
-JSON. The exact numbers stand beside it in columns of their own, which trainers that don't know them leave aside.
+JSON. The exact numbers are in columns of their own, which trainers that don't know them leave aside.
 """
 
 import json

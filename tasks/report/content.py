@@ -209,7 +209,7 @@ class RoundReport:
     """One word or two: "promoted", "kept the old policy"."""
     promoted: bool
     summary: str
-    """One or two sentences that stand alone: what happened and why."""
+    """One or two sentences without context: what happened and why."""
     headline: Sequence[HeadlineGroup]
     """Held-out errors first, then diversity, then drift on source; every round has all three."""
     controls: Sequence[Control]
@@ -228,7 +228,7 @@ class RoundReport:
     curves: Sequence[Curve] = ()
     overlays: Sequence[Overlay] = ()
     overlays_note: str = ""
-    """How the people were chosen, so that nobody takes a dozen for the best dozen."""
+    """How the people were chosen, so that a dozen is not taken for the best dozen."""
     models: Sequence[ModelRow] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Config digest, code digest, seed, store, device, ...: name -> text."""

@@ -33,7 +33,7 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
-    "text.parse_math": False,  # a "$" in somebody's name for a measure is no formula
+    "text.parse_math": False,  # a "$" in the name of a measure is no formula
     "axes.edgecolor": "#b9c3cb",
     "axes.labelcolor": MUTED,
     "axes.unicode_minus": True,

@@ -1,4 +1,4 @@
-"""Fill a round's page from the tables. Nothing is measured here: what stands on the page stands in the store."""
+"""Fill a round's page from the tables. Nothing is measured here: what is on the page is in the store."""
 
 from collections import Counter, defaultdict
 from dataclasses import replace

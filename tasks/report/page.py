@@ -93,7 +93,7 @@ def format_duration(seconds: float) -> str:
 
 
 def short_digest(digest: str) -> str:
-    """The first characters of a digest, enough to tell digests apart; the page has the whole ones under lineage."""
+    """The first characters of a digest, enough to distinguish them; the page has the whole ones under lineage."""
     return digest.removeprefix("sha256:")[:_SHORT]
 
 
@@ -104,7 +104,7 @@ def _figures(report: RoundReport) -> dict[str, str | list[str]]:
         (f"{row.name}\n{group.title}" if place else row.name, row.change, row.controls)
         for place, group in enumerate(report.headline)
         for row in group.rows
-        # Errors alone: diversity, of another size and with the better side on the right, stands in the table.
+        # Errors alone: diversity, of another size and with the better side on the right, is in the table.
         if row.change is not None and row.better == "lower"
     ]
     if rows:

@@ -28,7 +28,7 @@ _CONFIGURATION = "configuration"
 
 @dataclass(frozen=True)
 class Report(WholeStage):
-    """Writes `reports/<campaign>-round-<n>.html`; a page that somebody removed is written again."""
+    """Writes the page of a decided round -> `reports/<campaign>-round-<n>.html`; no rows. A page that was removed is written again."""
 
     facts: RoundFacts
 

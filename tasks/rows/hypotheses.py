@@ -129,7 +129,7 @@ def repeated(texts: Sequence[str], rows: np.ndarray, count: int) -> pa.Array:
 
 @dataclass(frozen=True)
 class StoredHypotheses:
-    """Hypotheses as they stand in the table, by instance and sample."""
+    """Hypotheses of the table, by instance and sample."""
 
     ids: tuple[str, ...]
     dataset: tuple[str, ...]

@@ -35,9 +35,9 @@ from tasks.synthesize.write import records_table, write_pictures, write_tables
 
 @dataclass(frozen=True)
 class Synthesize(ShardedStage):
-    """Makes all pictures; then sees to it that every folder has its tables.
+    """Makes the synthetic pictures -> folders with tables of boxes and labels, as a user's own; no rows.
 
-    A folder that somebody removed after the stage was finished is made again, bit for bit.
+    A folder that was removed after the stage was finished is made again, bit for bit.
     """
 
     name = "synthesize"

@@ -4,7 +4,7 @@ Policy and reference see the same crops, augmented alike, under the same batch-n
 errors apart is their weights. The anchor (the winner's own denoising error) keeps DPO from winning by making both
 worse; the replay (labelled source crops) keeps what the policy knew.
 
-Beside these stands a term that is no preference objective: `estimate` is a regression. It draws the encoder's own
+Beside these is a term that is no preference objective: `estimate` is a regression. It draws the encoder's own
 estimate of a crop's pose to winner + `estimate_push` * (winner - loser), a target that is made of the crop's pairs, and
 with it the encoder learns of the pairs from this alone, since the gradient that reaches it through the denoiser is
 mostly noise. The direction is DPO's: for a Gaussian policy around the estimate, DPO that is not saturated has, anchored
@@ -261,7 +261,7 @@ def _encode(
 
 @dataclass(frozen=True)
 class Align(TrainingStage):
-    """Moves a policy along pairs, measured against a reference.
+    """Moves a policy along pairs, measured against a reference -> tables `models`, `curves`.
 
     `ingest` holds the labelled crops of `target` that are replayed, `people` (by default the same) the crops of the
     pairs. DataError if there are no pairs.

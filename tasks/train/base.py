@@ -52,7 +52,10 @@ def policy_groups(policy: Policy) -> Mapping[str, list[nn.Parameter]]:
 
 @dataclass(frozen=True)
 class TrainBase(TrainingStage):
-    """Trains the base policy on the labelled crops of `target`. DataError where labels are missing."""
+    """Trains the base policy on the labelled crops of `target` -> tables `models`, `curves`.
+
+    `ingest` holds the crops. DataError where labels are missing.
+    """
 
     ingest: StageKey
     target: Target = SOURCE_TRAIN

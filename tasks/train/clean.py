@@ -69,7 +69,7 @@ class CleanRecipe:
 
 @dataclass(frozen=True)
 class TrainClean(TrainingStage):
-    """Trains a policy further on the labels that the stages `labels` wrote, beside labelled crops.
+    """Trains a policy further on what the stages `labels` wrote, beside labelled crops -> tables `models`, `curves`.
 
     `ingest` holds the labelled crops of `target`, `people` (by default the same) the pseudo-labelled ones. DataError if
     there are no pseudo-labels.

@@ -129,7 +129,11 @@ _CROPS_AT_ONCE = 50
 
 @dataclass(frozen=True)
 class TrainScorer(TrainingStage):
-    """Trains HMR-Scorer on the labelled crops of `target` and samples that a policy draws for them."""
+    """Trains HMR-Scorer on labelled crops and samples that a policy draws for them -> tables `models`, `curves`.
+
+    `ingest` holds the labelled crops of `target`. DataError where labels are missing; ConfigError for an encoder that
+    can't start from the policy's.
+    """
 
     ingest: StageKey
     policy: ModelDigest
