@@ -6,11 +6,13 @@ import-linter (pyproject.toml) forbids what it is told by name; these tests allo
 import subprocess
 import sys
 from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import grimp
 import pytest
 
+PACKAGES = ("schemas", "models", "infra", "tasks", "flows")
 # The longest matching name counts. Standard library apart.
 ALLOWED = {
     "schemas": {"pydantic"},
@@ -40,6 +42,21 @@ def test_third_party_packages_of_schemas_and_models() -> None:
     assert strangers == set()
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_and_no_room_imports_in_a_circle(package: str) -> None:
+    graph = grimp.build_graph(package, cache_dir=None)
+    modules = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    list(TopologicalSorter(modules).static_order())  # CycleError names the circle
+    for parent in modules:
+        rooms = graph.find_children(parent)
+        between = {room: {other for other in rooms - {room} if _imports(graph, room, other)} for room in rooms}
+        list(TopologicalSorter(between).static_order())
+
+
+def _imports(graph: grimp.ImportGraph, importer: str, imported: str) -> bool:
+    return graph.direct_import_exists(importer=importer, imported=imported, as_packages=True)
+
+
 @pytest.mark.slow
 def test_models_import_where_no_engine_is_installed() -> None:
     script = f"""
@@ -58,7 +75,7 @@ print(len(names))
     assert int(run.stdout) >= 10
 
 
-FOLDERS = [Path(package) for package in ("schemas", "models", "infra", "tasks", "flows")]
+FOLDERS = [Path(package) for package in PACKAGES]
 
 
 def modules() -> list[Path]:

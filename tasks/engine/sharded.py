@@ -12,7 +12,7 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -125,15 +125,15 @@ def run_sharded(
         done_before = sum(receipt.tally.total for receipt in earlier.values())
         progress.advance(spec.name, done_before, f"{len(earlier)} shards of an earlier run")
     faults.reach(f"begin:{spec.name}")
-    runner = _ShardRunner(store, spec, worker, tuple(tables))
-    _do(runner, todo, progress, settings, device, in_process)
+    work = _ShardWork(store, spec, worker, tuple(tables))
+    _do(work, todo, progress, settings, device, in_process)
     faults.reach(f"shards:{spec.name}")
     for left in reversed(range(_TIMES)):
         finished = receipts(store, spec.key, shards, say=say)
         lost = [shard for shard in shards if shard.index not in finished]
         if lost:
             say(f"{len(lost)} of {len(shards)} shards that were done are gone or damaged; they are made again")
-            _do(runner, lost, SILENT, settings, device, in_process)
+            _do(work, lost, SILENT, settings, device, in_process)
             continue
         other_code = _say_of_other_code(finished.values(), spec, progress)
         tally = sum((receipt.tally for receipt in finished.values()), Tally())
@@ -168,20 +168,15 @@ def run_sharded(
 
 
 def _do(
-    runner: "_ShardRunner",
-    todo: Sequence[Shard],
-    progress: Progress,
-    settings: RayConfig,
-    device: str,
-    in_process: bool,
+    work: "_ShardWork", todo: Sequence[Shard], progress: Progress, settings: RayConfig, device: str, in_process: bool
 ) -> None:
     """Do these shards, on Ray or in this process."""
     if in_process:
-        _follow((runner(_describe(shard)) for shard in todo), runner.spec, progress)
+        _follow((work(_describe(shard)) for shard in todo), work.spec, progress)
     elif todo:
-        with session_for(runner.store, settings, settings.threads_per_actor):
-            answers = _on_ray(runner, todo, settings, 0.0 if device == "cpu" else settings.gpus_per_actor)
-            _follow(answers, runner.spec, progress)
+        with session_for(work.store, settings, settings.threads_per_actor):
+            answers = _on_ray(work, todo, settings, 0.0 if device == "cpu" else settings.gpus_per_actor)
+            _follow(answers, work.spec, progress)
 
 
 def do_shard(store: Store, spec: StageSpec, worker: ShardWorker, shard: Shard, tables: Sequence[str]) -> Receipt:
@@ -232,20 +227,16 @@ def _crash(name: str, error: Exception, attempts: int) -> Failure:
     return Failure(name, f"exception {type(error).__name__}", str(error), attempts=attempts)
 
 
-class _ShardRunner:
+@dataclass(eq=False)
+class _ShardWork:
     """Builds the worker at the first shard and does shards; one lives in each process. Answers with plain values."""
 
-    def __init__(
-        self,
-        store: Store,
-        spec: StageSpec,
-        worker: Callable[[], ShardWorker],
-        tables: tuple[str, ...],
-    ) -> None:
-        self.store, self.spec, self.tables = store, spec, tables
-        self.worker = worker
-        self.built: ShardWorker | None = None
-        self.of_call = uuid.uuid4().hex
+    store: Store
+    spec: StageSpec
+    worker: Callable[[], ShardWorker]
+    tables: tuple[str, ...]
+    built: ShardWorker | None = None
+    of_call: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         shard = Shard(int(row["index"]), tuple(json.loads(row["ids"])))
@@ -263,7 +254,7 @@ def _describe(shard: Shard) -> dict[str, Any]:
     return {"index": shard.index, "ids": json.dumps(shard.ids)}
 
 
-def _on_ray(runner: _ShardRunner, todo: Sequence[Shard], settings: RayConfig, gpus: float) -> Iterator[dict[str, Any]]:
+def _on_ray(work: _ShardWork, todo: Sequence[Shard], settings: RayConfig, gpus: float) -> Iterator[dict[str, Any]]:
     cpus, actors = settings.cpus_per_actor, settings.actors
     each = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
     count = max(1, min(_as_many_as_fit(each, settings.threads_per_actor) if actors is None else actors, len(todo)))
@@ -274,16 +265,14 @@ def _on_ray(runner: _ShardRunner, todo: Sequence[Shard], settings: RayConfig, gp
     with warnings.catch_warnings():
         # Ray 2.60 calls this way of setting retries and restarts deprecated but has no other one yet
         warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
-        answers = (
-            _in_actors(described, runner, count, share, gpus) if gpus else _in_tasks(described, runner, count, share)
-        )
+        answers = _in_actors(described, work, count, share, gpus) if gpus else _in_tasks(described, work, count, share)
     try:
         yield from answers.iter_rows()
     except ray.exceptions.RayTaskError:
         raise
     except ray.exceptions.RayError as error:
         raise EngineError(
-            f"Stage {runner.spec.name}: a worker process died, likely for want of memory, or its node "
+            f"Stage {work.spec.name}: a worker process died, likely for want of memory, or its node "
             f"({type(error).__name__}). {no_room()} Run again to go on from the finished shards; if it dies again, "
             "lower actors or the microbatch."
         ) from error
@@ -294,23 +283,21 @@ def _as_many_as_fit(each: Mapping[str, float], threads: int) -> int:
     return room_for(each if "GPU" in each else {"CPU": max(each["CPU"], threads), "memory": _ACTOR_BYTES})
 
 
-def _in_tasks(described: ray.data.Dataset, runner: _ShardRunner, count: int, cpus: float) -> ray.data.Dataset:
+def _in_tasks(described: ray.data.Dataset, work: _ShardWork, count: int, cpus: float) -> ray.data.Dataset:
     """`count` shards at a time, in processes that Ray keeps: the next stage finds its libraries loaded."""
     return described.map(
-        partial(_in_kept_process, runner=runner),
+        partial(_in_kept_process, work=work),
         compute=ray.data.TaskPoolStrategy(size=count),
         num_cpus=cpus,
         max_retries=_SHARD_RETRIES,  # Ray's own default is without end
     )
 
 
-def _in_actors(
-    described: ray.data.Dataset, runner: _ShardRunner, count: int, cpus: float, gpus: float
-) -> ray.data.Dataset:
+def _in_actors(described: ray.data.Dataset, work: _ShardWork, count: int, cpus: float, gpus: float) -> ray.data.Dataset:
     """`count` actors that give their share of the GPU's memory back when the stage ends."""
     return described.map(
-        cast(Callable[[dict[str, Any]], dict[str, Any]], _ShardRunner),  # Ray builds it in each actor
-        fn_constructor_args=(runner.store, runner.spec, runner.worker, runner.tables),
+        cast(Callable[[dict[str, Any]], dict[str, Any]], _ShardWork),  # Ray builds it in each actor
+        fn_constructor_args=(work.store, work.spec, work.worker, work.tables),
         compute=ray.data.ActorPoolStrategy(size=count),
         num_cpus=cpus,
         num_gpus=gpus,
@@ -319,14 +306,14 @@ def _in_actors(
     )
 
 
-_kept: list[_ShardRunner] = []
+_kept: list[_ShardWork] = []
 """In a process of Ray: what did its last shard, with the worker that it built; at most one."""
 
 
-def _in_kept_process(row: dict[str, Any], runner: _ShardRunner) -> dict[str, Any]:
+def _in_kept_process(row: dict[str, Any], work: _ShardWork) -> dict[str, Any]:
     """Do a shard with the worker that this process built for an earlier shard of the same call, if there is one."""
-    if not _kept or _kept[0].of_call != runner.of_call:
-        _kept[:] = [runner]
+    if not _kept or _kept[0].of_call != work.of_call:
+        _kept[:] = [work]
     return _kept[0](row)
 
 

@@ -28,7 +28,10 @@ _CONFIGURATION = "configuration"
 
 @dataclass(frozen=True)
 class Report(WholeStage):
-    """Writes the page of a decided round -> `reports/<campaign>-round-<n>.html`; no rows. A page that was removed is written again."""
+    """Writes the page of a decided round -> `reports/<campaign>-round-<n>.html`, no rows.
+
+    A page that was removed is written again.
+    """
 
     facts: RoundFacts
 
