@@ -27,10 +27,6 @@ class Context(NamedTuple):
     centre_twists: Tensor
     """(B, 46) the encoder's own estimate of the twists (cos, sin); zeros where the encoder has none."""
 
-    def take(self, rows: Tensor) -> "Context":
-        """The context of the images `rows`."""
-        return Context(*(part[rows] for part in self))
-
     def first(self, count: int) -> "Context":
         """The context of the first `count` images."""
         return Context(*(part[:count] for part in self))

@@ -70,12 +70,6 @@ MIRROR_TWISTS: Final[tuple[int, ...]] = tuple(MIRROR_JOINTS[row + 1] - 1 for row
 """The same for the 23 twists; the angle changes its sign too (sine negated)."""
 
 
-def side(joint: int) -> str:
-    """ "left", "right" or "middle": where the joint sits on the body."""
-    first = JOINT_NAMES[joint].partition("_")[0]
-    return first if first in ("left", "right") else "middle"
-
-
 def levels() -> tuple[tuple[int, ...], ...]:
     """The 24 SMPL joints by their distance from the root: all joints of one level can be solved at once."""
     depth = [0] * SMPL_JOINTS

@@ -42,6 +42,7 @@ from schemas.tables import matrix
 from tasks.engine.context import Context
 from tasks.engine.stage import Rows, WholeStage
 from tasks.rows.hypotheses import BY_SAMPLE, generated_ids, read_hypotheses
+from tasks.rows.instances import in_order
 from tasks.rows.metrics import Metric, metrics_table
 
 ERRORS = ("mpvpe", "mpjpe", "pa_mpjpe")
@@ -247,9 +248,7 @@ def _diversity(store: Store, evaluate_key: StageKey, ingest_keys: Sequence[Stage
     """(N,) mm, of the random samples' own 29 joints, back-projected."""
     where = pc.field("dataset").isin(sorted({name.split("/", 1)[0] for name in ids}))
     columns = ["instance_id", "crop_intrinsics", "crop_size_px"]
-    cameras = read_standing(store, "instances", ingest_keys, where=where, columns=columns)
-    place = {name: row for row, name in enumerate(cameras.column("instance_id").to_pylist())}
-    cameras = cameras.take([place[name] for name in ids])
+    cameras = in_order(read_standing(store, "instances", ingest_keys, where=where, columns=columns), ids)
     stored = read_hypotheses(store, evaluate_key, ids)
     uvd, depth = (part[:, 1:] for part in (stored.hypotheses.uvd, stored.hypotheses.root_depth))
     count = uvd.shape[1]

@@ -237,51 +237,46 @@ class PairWorker:
         self, stored: StoredHypotheses, people: Instances, scores: np.ndarray, row: np.ndarray, loser: np.ndarray
     ) -> pa.Table:
         """Pairs whose winner is the label."""
-        count = len(row)
         rank = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)[row, loser]
         columns = {
-            "pair_set": self.pair_set,
-            "instance_id": repeated(stored.ids, row, 1),
-            "generation_id": self.stage.generation,
-            "winner": np.full(count, LABEL_AS_SAMPLE, np.int32),
-            "loser": stored.samples[loser],
-            "winner_score": [None] * count,
-            "loser_score": scores[row, loser],
-            "winner_rank": [None] * count,
-            "loser_rank": rank.astype(np.int32),
-            "margin": [None] * count,
+            **self._against(stored, scores, row, loser, rank),
+            "winner": np.full(len(row), LABEL_AS_SAMPLE, np.int32),
             "strategy": "label_wins",
             "winner_uvd": people.uvd[row].reshape(-1, JOINTS * 3),
             "winner_twist": people.twists[row].reshape(-1, TWISTS * 2),
             "winner_betas": people.betas[row],
-            **_payload("loser_", stored.hypotheses, row, loser),
-            "dataset": repeated(stored.dataset, row, 1),
-            "round": np.full(count, self.partition, np.int32),
-            "stage_key": self.pair_set,
         }
         return build("pairs", columns)
 
     def _table(self, stored: StoredHypotheses, scores: np.ndarray, chosen: ChosenPairs) -> pa.Table:
         won, lost = scores[chosen.row, chosen.winner], scores[chosen.row, chosen.loser]
         columns = {
-            "pair_set": self.pair_set,
-            "instance_id": repeated(stored.ids, chosen.row, 1),
-            "generation_id": self.stage.generation,
+            **self._against(stored, scores, chosen.row, chosen.loser, chosen.loser_rank),
             "winner": stored.samples[chosen.winner],
-            "loser": stored.samples[chosen.loser],
             "winner_score": won,
-            "loser_score": lost,
             "winner_rank": chosen.winner_rank.astype(np.int32),
-            "loser_rank": chosen.loser_rank.astype(np.int32),
             "margin": won - lost,
             "strategy": self.stage.config.strategy,
             **_payload("winner_", stored.hypotheses, chosen.row, chosen.winner),
-            **_payload("loser_", stored.hypotheses, chosen.row, chosen.loser),
-            "dataset": repeated(stored.dataset, chosen.row, 1),
-            "round": np.full(len(chosen.row), self.partition, np.int32),
-            "stage_key": self.pair_set,
         }
         return build("pairs", columns)
+
+    def _against(
+        self, stored: StoredHypotheses, scores: np.ndarray, row: np.ndarray, loser: np.ndarray, rank: np.ndarray
+    ) -> dict[str, Any]:
+        """What pairs have in common, whoever wins: the instances `row` (P,) and their losers, with `rank`."""
+        return {
+            "pair_set": self.pair_set,
+            "instance_id": repeated(stored.ids, row, 1),
+            "generation_id": self.stage.generation,
+            "loser": stored.samples[loser],
+            "loser_score": scores[row, loser],
+            "loser_rank": rank.astype(np.int32),
+            **_payload("loser_", stored.hypotheses, row, loser),
+            "dataset": repeated(stored.dataset, row, 1),
+            "round": np.full(len(row), self.partition, np.int32),
+            "stage_key": self.pair_set,
+        }
 
 
 def read_scores(store: Store, score_key: StageKey, ids: Sequence[str], samples: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The contracts themselves: per table its columns (description, unit, length), key and partitions."""
 
+from typing import Any
+
 import pyarrow as pa
 
 from schemas.errors import DataError
@@ -14,6 +16,14 @@ OUTSIDE_ROUNDS = 0
 """The value of a `round` column in rows that were made outside of any round (the bootstrap, say)."""
 LABEL_AS_SAMPLE = -1
 """The value of `winner` in a pair whose winner is the label itself and not a sample."""
+
+
+TABLES: dict[str, TableContract] = {}
+"""Every table of the store, by name."""
+
+
+def _table(name: str, doc: str, columns: list[pa.Field], **about: Any) -> None:
+    TABLES[name] = TableContract(name, doc, pa.schema(columns), **about)
 
 
 def _column(
@@ -59,324 +69,278 @@ def _payload(prefix: str = "") -> list[pa.Field]:
     ]
 
 
-_IMAGES = TableContract(
+_table(
     "images",
     "A picture.",
-    pa.schema(
-        [
-            _text("image_id", "<dataset>/<split>/<key>"),
-            _DATASET,
-            _SPLIT,
-            _text("key", "name of the picture within its split"),
-            _text("uri", "where the picture's file is"),
-            _count("width_px", "width of the upright picture", "px"),
-            _count("height_px", "height of the upright picture", "px"),
-            _text("content_sha256", "SHA-256 of the file's bytes"),
-            _text("perceptual_hash", "what near copies nearly share, 64 hex digits; null: not asked for", null=True),
-            _STAGE_KEY,
-        ]
-    ),
+    [
+        _text("image_id", "<dataset>/<split>/<key>"),
+        _DATASET,
+        _SPLIT,
+        _text("key", "name of the picture within its split"),
+        _text("uri", "where the picture's file is"),
+        _count("width_px", "width of the upright picture", "px"),
+        _count("height_px", "height of the upright picture", "px"),
+        _text("content_sha256", "SHA-256 of the file's bytes"),
+        _text("perceptual_hash", "what near copies nearly share, 64 hex digits; null: not asked for", null=True),
+        _STAGE_KEY,
+    ],
     key=("image_id",),
     partition_by=("dataset",),
 )
 
-_INSTANCES = TableContract(
+_table(
     "instances",
     "A person in a picture, with the crop that the models see.",
-    pa.schema(
-        [
-            _INSTANCE,
-            _text("image_id", "the picture"),
-            _DATASET,
-            _SPLIT,
-            _count("person", "which person of the picture", "index"),
-            _vector("box_xywh", 4, "box in the upright picture: left, top, width, height", "px"),
-            _column("crop", pa.binary(), "square crop, an encoded image file (PNG or JPEG)"),
-            _count("crop_size_px", "side of the crop", "px"),
-            _vector("crop_intrinsics", 4, "pinhole camera of the crop: fx, fy, cx, cy", "crop px"),
-            _vector("crop_affine", 6, "2x3 map, row by row, from picture pixels to crop pixels", "crop px"),
-            _text("crop_rule", "how the crop was chosen: box or joints"),
-            _vector("image_intrinsics", 4, "pinhole camera of the picture: fx, fy, cx, cy", "px"),
-            _text("intrinsics_source", "where the focal length came from: given, exif or diagonal"),
-            _text(
-                "source_digest",
-                "digest of the annotation and of the picture's state, by which a later ingest knows the row again",
-                null=True,
-            ),
-            _STAGE_KEY,
-        ]
-    ),
+    [
+        _INSTANCE,
+        _text("image_id", "the picture"),
+        _DATASET,
+        _SPLIT,
+        _count("person", "which person of the picture", "index"),
+        _vector("box_xywh", 4, "box in the upright picture: left, top, width, height", "px"),
+        _column("crop", pa.binary(), "square crop, an encoded image file (PNG or JPEG)"),
+        _count("crop_size_px", "side of the crop", "px"),
+        _vector("crop_intrinsics", 4, "pinhole camera of the crop: fx, fy, cx, cy", "crop px"),
+        _vector("crop_affine", 6, "2x3 map, row by row, from picture pixels to crop pixels", "crop px"),
+        _text("crop_rule", "how the crop was chosen: box or joints"),
+        _vector("image_intrinsics", 4, "pinhole camera of the picture: fx, fy, cx, cy", "px"),
+        _text("intrinsics_source", "where the focal length came from: given, exif or diagonal"),
+        _text(
+            "source_digest",
+            "digest of the annotation and of the picture's state, by which a later ingest knows the row again",
+            null=True,
+        ),
+        _STAGE_KEY,
+    ],
     key=("instance_id",),
     partition_by=("dataset",),
 )
 
-_LABELS = TableContract(
+_table(
     "labels",
     "What is known (gt) or guessed (pseudo) of an instance's body; camera frame: x right, y down, z forward.",
-    pa.schema(
-        [
-            _INSTANCE,
-            _text("label_set", "which labelling: a name, or the key of the stage that guessed"),
-            _DATASET,
-            _SPLIT,
-            _text("label_kind", "gt (known) or pseudo (guessed)"),
-            _text("body_model", "smpl or smplx; null: only joints are known, key-points of the same names", null=True),
-            _text("body_digest", "digest of the body file that the parameters belong to; may be null", null=True),
-            _text("gender", "neutral, female or male"),
-            _vector("global_orient", 3, "root rotation, axis-angle; null as body_model", "rad", null=True),
-            _vector("body_pose", 69, "23 joint rotations, axis-angle (SMPL-X: the last two 0)", "rad", null=True),
-            _vector("betas", 10, "body shape coefficients", "standard deviations", null=True),
-            _vector("transl", 3, "translation of the body model", "m", null=True),
-            _vector("left_hand_pose", 45, "15 finger joint rotations, axis-angle", "rad", null=True),
-            _vector("right_hand_pose", 45, "15 finger joint rotations, axis-angle", "rad", null=True),
-            _vector("jaw_pose", 3, "jaw rotation, axis-angle", "rad", null=True),
-            _vector("expression", 10, "face expression coefficients", "standard deviations", null=True),
-            _vector("joints", 87, "29 joints (x, y, z) in the camera frame; zeros where not valid", "m"),
-            _column("joints_valid", BOOL_VECTOR, "which of the 29 joints are known", length=29),
-            _vector("twist", 46, "23 twist angles as (cos, sin), row k for SMPL joint k + 1", "none", null=True),
-            _vector(
-                "human36m", 51, "17 joints (x, y, z) in the camera frame, right leg first, where given", "m", null=True
-            ),
-            _STAGE_KEY,
-        ]
-    ),
+    [
+        _INSTANCE,
+        _text("label_set", "which labelling: a name, or the key of the stage that guessed"),
+        _DATASET,
+        _SPLIT,
+        _text("label_kind", "gt (known) or pseudo (guessed)"),
+        _text("body_model", "smpl or smplx; null: only joints are known, key-points of the same names", null=True),
+        _text("body_digest", "digest of the body file that the parameters belong to; may be null", null=True),
+        _text("gender", "neutral, female or male"),
+        _vector("global_orient", 3, "root rotation, axis-angle; null as body_model", "rad", null=True),
+        _vector("body_pose", 69, "23 joint rotations, axis-angle (SMPL-X: the last two 0)", "rad", null=True),
+        _vector("betas", 10, "body shape coefficients", "standard deviations", null=True),
+        _vector("transl", 3, "translation of the body model", "m", null=True),
+        _vector("left_hand_pose", 45, "15 finger joint rotations, axis-angle", "rad", null=True),
+        _vector("right_hand_pose", 45, "15 finger joint rotations, axis-angle", "rad", null=True),
+        _vector("jaw_pose", 3, "jaw rotation, axis-angle", "rad", null=True),
+        _vector("expression", 10, "face expression coefficients", "standard deviations", null=True),
+        _vector("joints", 87, "29 joints (x, y, z) in the camera frame; zeros where not valid", "m"),
+        _column("joints_valid", BOOL_VECTOR, "which of the 29 joints are known", length=29),
+        _vector("twist", 46, "23 twist angles as (cos, sin), row k for SMPL joint k + 1", "none", null=True),
+        _vector(
+            "human36m", 51, "17 joints (x, y, z) in the camera frame, right leg first, where given", "m", null=True
+        ),
+        _STAGE_KEY,
+    ],
     key=("instance_id", "label_set"),
     partition_by=("dataset",),
 )
 
-_HYPOTHESES = TableContract(
+_table(
     "hypotheses",
     "A sample of the policy for one instance.",
-    pa.schema(
-        [
-            _GENERATION,
-            _INSTANCE,
-            _SAMPLE,
-            _DATASET,
-            _SPLIT,
-            _ROUND,
-            *_payload(),
-            _number("root_depth_m", "depth of the root joint in the camera frame", "m"),
-            _text("root_depth_source", "where that depth came from: label, or bones (lengths of the skeleton)"),
-            _STAGE_KEY,
-        ]
-    ),
+    [
+        _GENERATION,
+        _INSTANCE,
+        _SAMPLE,
+        _DATASET,
+        _SPLIT,
+        _ROUND,
+        *_payload(),
+        _number("root_depth_m", "depth of the root joint in the camera frame", "m"),
+        _text("root_depth_source", "where that depth came from: label, or bones (lengths of the skeleton)"),
+        _STAGE_KEY,
+    ],
     key=("generation_id", "instance_id", "sample_index"),
     partition_by=("round",),
 )
 
-_ERRORS = TableContract(
+_table(
     "errors",
     "Error of a hypothesis against a label, root-relative.",
-    pa.schema(
-        [
-            _GENERATION,
-            _INSTANCE,
-            _SAMPLE,
-            _text("label_set", "the labelling that the error was measured against"),
-            _number("mpvpe_mm", "mean distance of the vertices; null where not known", "mm", null=True),
-            _number("mpjpe_mm", "mean distance of the joints; null where not known", "mm", null=True),
-            _number("pa_mpjpe_mm", "mean distance of the joints after Procrustes alignment", "mm", null=True),
-            _number("pa_mpvpe_mm", "mean distance of the vertices after Procrustes alignment", "mm", null=True),
-            _DATASET,
-            _SPLIT,
-            _ROUND,
-            _STAGE_KEY,
-        ]
-    ),
+    [
+        _GENERATION,
+        _INSTANCE,
+        _SAMPLE,
+        _text("label_set", "the labelling that the error was measured against"),
+        _number("mpvpe_mm", "mean distance of the vertices; null where not known", "mm", null=True),
+        _number("mpjpe_mm", "mean distance of the joints; null where not known", "mm", null=True),
+        _number("pa_mpjpe_mm", "mean distance of the joints after Procrustes alignment", "mm", null=True),
+        _number("pa_mpvpe_mm", "mean distance of the vertices after Procrustes alignment", "mm", null=True),
+        _DATASET,
+        _SPLIT,
+        _ROUND,
+        _STAGE_KEY,
+    ],
     key=("generation_id", "instance_id", "sample_index", "label_set"),
     partition_by=("round",),
 )
 
-_SCORES = TableContract(
+_table(
     "scores",
     "What a scorer says of a hypothesis; higher is better.",
-    pa.schema(
-        [
-            _GENERATION,
-            _INSTANCE,
-            _SAMPLE,
-            _text("scorer", "digest of the scorer"),
-            _number("score", "the score; higher is better", "none"),
-            _ROUND,
-            _STAGE_KEY,
-        ]
-    ),
+    [
+        _GENERATION,
+        _INSTANCE,
+        _SAMPLE,
+        _text("scorer", "digest of the scorer"),
+        _number("score", "the score; higher is better", "none"),
+        _ROUND,
+        _STAGE_KEY,
+    ],
     key=("generation_id", "instance_id", "sample_index", "scorer"),
     partition_by=("round",),
 )
 
-_PAIRS = TableContract(
+_table(
     "pairs",
     "A winner and a loser for the same instance, with all that training needs.",
-    pa.schema(
-        [
-            _text("pair_set", "key of the stage that made the pairs"),
-            _INSTANCE,
-            _GENERATION,
-            _count("winner", "sample index of the winner; -1: the label", "index"),
-            _count("loser", "sample index of the loser", "index"),
-            _number("winner_score", "score of the winner; null for a label", "none", null=True),
-            _number("loser_score", "score of the loser; null where no scorer was asked", "none", null=True),
-            _count("winner_rank", "rank of the winner by score, 0 is best; null for a label", "index", null=True),
-            _count("loser_rank", "rank of the loser by score, 0 is best", "index", null=True),
-            _number("margin", "winner_score - loser_score; null where one is unknown", "none", null=True),
-            _text("strategy", "how the pair was chosen"),
-            *_payload("winner_"),
-            *_payload("loser_"),
-            _DATASET,
-            _ROUND,
-            _STAGE_KEY,
-        ]
-    ),
+    [
+        _text("pair_set", "key of the stage that made the pairs"),
+        _INSTANCE,
+        _GENERATION,
+        _count("winner", "sample index of the winner; -1: the label", "index"),
+        _count("loser", "sample index of the loser", "index"),
+        _number("winner_score", "score of the winner; null for a label", "none", null=True),
+        _number("loser_score", "score of the loser; null where no scorer was asked", "none", null=True),
+        _count("winner_rank", "rank of the winner by score, 0 is best; null for a label", "index", null=True),
+        _count("loser_rank", "rank of the loser by score, 0 is best", "index", null=True),
+        _number("margin", "winner_score - loser_score; null where one is unknown", "none", null=True),
+        _text("strategy", "how the pair was chosen"),
+        *_payload("winner_"),
+        *_payload("loser_"),
+        _DATASET,
+        _ROUND,
+        _STAGE_KEY,
+    ],
     key=("pair_set", "instance_id", "winner", "loser"),
     partition_by=("round",),
 )
 
-_METRICS = TableContract(
+_table(
     "metrics",
     "One number of one model on one split.",
-    pa.schema(
-        [
-            _STAGE_KEY,
-            _text("name", "what was measured"),
-            _text("unit", "unit of value, low and high"),
-            _number("value", "the number", "see unit"),
-            _number("low", "lower end of the 95 % interval", "see unit", null=True),
-            _number("high", "upper end of the 95 % interval", "see unit", null=True),
-            _column("n", pa.int64(), "how many instances (or pairs) it was taken over", "count"),
-            _text("model", "digest of the model", null=True),
-            _DATASET,
-            _SPLIT,
-            _text("role", "before, after, random_pairs, less_noise, change, ..."),
-            _ROUND_OR_NULL,
-        ]
-    ),
+    [
+        _STAGE_KEY,
+        _text("name", "what was measured"),
+        _text("unit", "unit of value, low and high"),
+        _number("value", "the number", "see unit"),
+        _number("low", "lower end of the 95 % interval", "see unit", null=True),
+        _number("high", "upper end of the 95 % interval", "see unit", null=True),
+        _column("n", pa.int64(), "how many instances (or pairs) it was taken over", "count"),
+        _text("model", "digest of the model", null=True),
+        _DATASET,
+        _SPLIT,
+        _text("role", "before, after, random_pairs, less_noise, change, ..."),
+        _ROUND_OR_NULL,
+    ],
     key=("stage_key", "name", "role", "dataset", "split"),
 )
 
-_CURVES = TableContract(
+_table(
     "curves",
     "A point of a training curve.",
-    pa.schema(
-        [
-            _STAGE_KEY,
-            _text("series", "which curve: winner_loss, loser_loss, ..."),
-            _count("step", "optimiser step", "steps"),
-            _number("value", "value of the curve", "none"),
-        ]
-    ),
+    [
+        _STAGE_KEY,
+        _text("series", "which curve: winner_loss, loser_loss, ..."),
+        _count("step", "optimiser step", "steps"),
+        _number("value", "value of the curve", "none"),
+    ],
     key=("stage_key", "series", "step"),
 )
 
-_FAILURES = TableContract(
+_table(
     "failures",
     "A unit that did not make it through a stage, and why.",
-    pa.schema(
-        [
-            _STAGE_KEY,
-            _text("id", "the unit: an image_id, an instance_id, a file name"),
-            _text("stage", "name of the stage"),
-            _text("outcome", "failed (could not be done) or filtered (left out on purpose)"),
-            _text("reason", "short reason, the same for all units that share it"),
-            _text("detail", "what exactly was seen"),
-            _count("attempts", "how often it was tried"),
-            _text("source_digest", "digest of an ingested row that would be refused again, as in instances", null=True),
-            _ROUND_OR_NULL,
-        ]
-    ),
+    [
+        _STAGE_KEY,
+        _text("id", "the unit: an image_id, an instance_id, a file name"),
+        _text("stage", "name of the stage"),
+        _text("outcome", "failed (could not be done) or filtered (left out on purpose)"),
+        _text("reason", "short reason, the same for all units that share it"),
+        _text("detail", "what exactly was seen"),
+        _count("attempts", "how often it was tried"),
+        _text("source_digest", "digest of an ingested row that would be refused again, as in instances", null=True),
+        _ROUND_OR_NULL,
+    ],
     key=("stage_key", "id"),
 )
 
-_MODELS = TableContract(
+_table(
     "models",
     "A checkpoint.",
-    pa.schema(
-        [
-            _text("digest", "digest of the model's weights and configuration"),
-            _text("kind", "policy or scorer"),
-            _text("uri", "where the checkpoint is"),
-            _column("parents", STRINGS, "digests of the models that it was trained from"),
-            _text("config_digest", "digest of the configuration"),
-            _text("config_json", "the configuration, canonical JSON"),
-            _STAGE_KEY,
-            _column("created_at", TIME, "when it was written", "UTC"),
-        ]
-    ),
+    [
+        _text("digest", "digest of the model's weights and configuration"),
+        _text("kind", "policy or scorer"),
+        _text("uri", "where the checkpoint is"),
+        _column("parents", STRINGS, "digests of the models that it was trained from"),
+        _text("config_digest", "digest of the configuration"),
+        _text("config_json", "the configuration, canonical JSON"),
+        _STAGE_KEY,
+        _column("created_at", TIME, "when it was written", "UTC"),
+    ],
     key=("digest",),
 )
 
-_ROUNDS = TableContract(
+_table(
     "rounds",
     "What happened to a round, and which policy is current: the campaign's log.",
-    pa.schema(
-        [
-            _text("campaign", "the campaign"),
-            _count("round", "number of the round; 0 before the first", "number"),
-            _count("sequence", "position of the event in the campaign's log", "index"),
-            _text("event", "opened, closed, promoted, kept or rolled_back"),
-            _text("policy", "digest of the policy that is current after the event", null=True),
-            _text("previous", "digest of the policy that was current before it", null=True),
-            _text("who", "user and machine"),
-            _column("at", TIME, "when", "UTC"),
-            _text("why", "reason, for people"),
-            _text("stage_key", "stage that gave the reason (an evaluation)", null=True),
-        ]
-    ),
+    [
+        _text("campaign", "the campaign"),
+        _count("round", "number of the round; 0 before the first", "number"),
+        _count("sequence", "position of the event in the campaign's log", "index"),
+        _text("event", "opened, closed, promoted, kept or rolled_back"),
+        _text("policy", "digest of the policy that is current after the event", null=True),
+        _text("previous", "digest of the policy that was current before it", null=True),
+        _text("who", "user and machine"),
+        _column("at", TIME, "when", "UTC"),
+        _text("why", "reason, for people"),
+        _text("stage_key", "stage that gave the reason (an evaluation)", null=True),
+    ],
     key=("campaign", "sequence"),
     fenced=False,
 )
 
-_STAGES = TableContract(
+_table(
     "stages",
     "A finished stage: what it read, counted and wrote.",
-    pa.schema(
-        [
-            _text("stage_key", "SHA-256 of name, version, configuration, inputs, models and seeding round"),
-            _text("stage", "name of the stage"),
-            _count("version", "version of the stage's meaning", "number"),
-            _text("config_digest", "digest of the configuration"),
-            _text("config_json", "the configuration, canonical JSON"),
-            _column("reads", STRINGS, "keys of the stages whose rows it read"),
-            _column("models", STRINGS, "digests of the models it used"),
-            _text("campaign", "the campaign it was run for", null=True),
-            _ROUND_OR_NULL,
-            _column("units_in", pa.int64(), "units of work", "count"),
-            _column("ok", pa.int64(), "units that made it", "count"),
-            _column("filtered", pa.int64(), "units left out on purpose", "count"),
-            _column("failed", pa.int64(), "units that could not be done", "count"),
-            _text("tables_json", 'rows and bytes per table: {"scores": {"rows": 10, "bytes": 900}}'),
-            _text("code_digest", "digest of the packages' sources"),
-            _text("versions_json", "versions of python and of the libraries that matter"),
-            _text("device", "what it ran on"),
-            _column("started_at", TIME, "when the run that finished it began", "UTC"),
-            _column("finished_at", TIME, "when it was finished", "UTC"),
-            _number("seconds", "time between the two", "s"),
-        ]
-    ),
+    [
+        _text("stage_key", "SHA-256 of name, version, configuration, inputs, models and seeding round"),
+        _text("stage", "name of the stage"),
+        _count("version", "version of the stage's meaning", "number"),
+        _text("config_digest", "digest of the configuration"),
+        _text("config_json", "the configuration, canonical JSON"),
+        _column("reads", STRINGS, "keys of the stages whose rows it read"),
+        _column("models", STRINGS, "digests of the models it used"),
+        _text("campaign", "the campaign it was run for", null=True),
+        _ROUND_OR_NULL,
+        _column("units_in", pa.int64(), "units of work", "count"),
+        _column("ok", pa.int64(), "units that made it", "count"),
+        _column("filtered", pa.int64(), "units left out on purpose", "count"),
+        _column("failed", pa.int64(), "units that could not be done", "count"),
+        _text("tables_json", 'rows and bytes per table: {"scores": {"rows": 10, "bytes": 900}}'),
+        _text("code_digest", "digest of the packages' sources"),
+        _text("versions_json", "versions of python and of the libraries that matter"),
+        _text("device", "what it ran on"),
+        _column("started_at", TIME, "when the run that finished it began", "UTC"),
+        _column("finished_at", TIME, "when it was finished", "UTC"),
+        _number("seconds", "time between the two", "s"),
+    ],
     key=("stage_key",),
     fenced=False,
 )
-
-TABLES: dict[str, TableContract] = {
-    table.name: table
-    for table in (
-        _IMAGES,
-        _INSTANCES,
-        _LABELS,
-        _HYPOTHESES,
-        _ERRORS,
-        _SCORES,
-        _PAIRS,
-        _METRICS,
-        _CURVES,
-        _FAILURES,
-        _MODELS,
-        _ROUNDS,
-        _STAGES,
-    )
-}
-"""Every table of the store, by name."""
 
 
 def contract(table_name: str) -> TableContract:

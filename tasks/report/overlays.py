@@ -27,7 +27,7 @@ from tasks.ingest.source.files import open_file, open_url
 from tasks.ingest.source.folder import RefusedError
 from tasks.report.content import Overlay
 from tasks.rows.hypotheses import read_hypotheses
-from tasks.rows.instances import Instances, among, instance_ids, load_instances
+from tasks.rows.instances import Instances, among, in_order, instance_ids, load_instances
 
 PEOPLE = 12
 NOTE = (
@@ -122,19 +122,16 @@ def photographs(store: Store, ingest_key: StageKey, people: Instances) -> list[_
     """(256, 256, 3) views of the crops, cut from the pictures where those still are, else the crops enlarged."""
     where = pc.field("instance_id").isin(list(people.ids))
     columns = ["instance_id", "image_id", "crop_affine"]
-    rows = read_standing(store, "instances", [ingest_key], where=where, columns=columns)
+    rows = in_order(read_standing(store, "instances", [ingest_key], where=where, columns=columns), people.ids)
     affines = matrix(rows, "crop_affine").reshape(-1, 2, 3).astype(np.float64)
-    places = zip(rows.column("image_id").to_pylist(), affines, strict=True)
-    place = dict(zip(rows.column("instance_id").to_pylist(), places, strict=True))
-    names = [name for name, _ in place.values()]
+    names = rows.column("image_id").to_pylist()
     where = pc.field("image_id").isin(names)
     images = read_standing(store, "images", [ingest_key], where=where, columns=["image_id", "uri"])
     uris = dict(zip(images.column("image_id").to_pylist(), images.column("uri").to_pylist(), strict=True))
     photos = []
-    for row, name in enumerate(people.ids):
-        image, affine = place[name]
-        sharp = _cut(uris[image], affine, people.crop_size)
-        photos.append(_enlarged(people.crops[row]) if sharp is None else sharp)
+    for crop, name, affine in zip(people.crops, names, affines, strict=True):
+        sharp = _cut(uris[name], affine, people.crop_size)
+        photos.append(_enlarged(crop) if sharp is None else sharp)
     return photos
 
 

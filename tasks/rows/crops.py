@@ -19,10 +19,6 @@ class LabelledCrops:
     """(N, 23, 2) (cos, sin)."""
     betas: np.ndarray
     """(N, 10)."""
-    crop_intrinsics: np.ndarray
-    """(N, 4) fx, fy, cx, cy of the crop camera, crop pixels."""
-    root_depth: np.ndarray
-    """(N,) depth of the pelvis, metres."""
 
     def __len__(self) -> int:
         return len(self.crops)

@@ -94,7 +94,7 @@ def load_instances(
     if not ids:
         raise DataError("No instance was asked for.")
     stored = read_standing(store, "instances", ingest_keys, where=_among(ids), columns=_CROP_COLUMNS)
-    rows = _in_order(stored, ids)
+    rows = in_order(stored, ids)
     crops = _decode(rows)
     intrinsics = matrix(rows, "crop_intrinsics").astype(np.float32)
     labels = _labels(store, list(ingest_keys), ids, label_keys)
@@ -141,9 +141,7 @@ def as_labelled_crops(people: Instances) -> LabelledCrops:
                 f"{int((~complete).sum())} of {len(people)} instances have {what} (the first: {first}); supervised "
                 "training needs complete labels."
             )
-    return LabelledCrops(
-        people.crops, people.uvd, people.twists, people.betas, people.crop_intrinsics, people.root_depth
-    )
+    return LabelledCrops(people.crops, people.uvd, people.twists, people.betas)
 
 
 def among(ids: Sequence[str]) -> pc.Expression:
@@ -162,7 +160,7 @@ def of_target(target: Target) -> pc.Expression:
     return (pc.field("dataset") == target.dataset) & (pc.field("split") == target.split)
 
 
-def _in_order(rows: pa.Table, ids: Sequence[str]) -> pa.Table:
+def in_order(rows: pa.Table, ids: Sequence[str]) -> pa.Table:
     """One row for each id, in the order of `ids`."""
     place = {name: row for row, name in enumerate(rows.column("instance_id").to_pylist())}
     if len(place) < len(rows):

@@ -1,7 +1,7 @@
 """Models in the store: `checkpoints/<digest>.safetensors`, and rows of `models` that say where they come from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -63,19 +63,8 @@ def save_model(
 
 def model_rows(saved: SavedModel, stage_key: StageKey) -> pa.Table:
     """The row of `models`."""
-    return build(
-        "models",
-        {
-            "digest": [saved.digest],
-            "kind": saved.kind,
-            "uri": saved.uri,
-            "parents": [list(saved.parents)],
-            "config_digest": saved.config_digest,
-            "config_json": saved.config_json,
-            "stage_key": stage_key,
-            "created_at": [now()],
-        },
-    )
+    row = {**asdict(saved), "parents": list(saved.parents), "stage_key": stage_key, "created_at": now()}
+    return build("models", {name: [value] for name, value in row.items()})
 
 
 def model_of(store: Store, stage_key: StageKey) -> ModelDigest:

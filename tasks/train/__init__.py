@@ -1,1 +1,1 @@
-"""Training: the loop that every training stage shares, and one recipe for each of them."""
+"""Training: for each training stage its recipe, which the loop of `tasks.engine` runs."""

@@ -23,3 +23,9 @@ def random_people(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     rotvec = axis * angle * torch.tensor(limit)[:, None] * math.pi / 180
     rotations: Tensor = roma.rotvec_to_rotmat(rotvec)
     return rotations, torch.randn(count, skeleton.BETAS, generator=generator)
+
+
+def side(joint: int) -> str:
+    """ "left", "right" or "middle": where the joint sits on the body."""
+    first = skeleton.JOINT_NAMES[joint].partition("_")[0]
+    return first if first in ("left", "right") else "middle"

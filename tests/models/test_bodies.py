@@ -13,7 +13,7 @@ from models import skeleton
 from models.bodies import BUILT_IN, SMPL_VERTICES, Body, load_body, read_arrays, smplx_model
 from models.cameras import mirror_joints
 from schemas.errors import DataError
-from tests.models.poses import random_people
+from tests.models.poses import random_people, side
 from tests.parity.published import mirror_rotations
 
 NAMES = sorted(BUILT_IN)
@@ -59,7 +59,7 @@ def test_sizes_are_those_of_a_person(body: Body) -> None:
 def test_left_is_left_and_the_person_looks_along_z(body: Body) -> None:
     rest = dict(zip(skeleton.JOINT_NAMES, body.rest_joints(torch.zeros(1, 10))[0], strict=True))
     for name, place in rest.items():
-        expected = {"left": 1, "right": -1, "middle": 0}[skeleton.side(skeleton.JOINT_NAMES.index(name))]
+        expected = {"left": 1, "right": -1, "middle": 0}[side(skeleton.JOINT_NAMES.index(name))]
         assert (place[0].sign() if place[0].abs() > 1e-4 else 0) == expected, name
     assert rest["left_big_toe"][2] > rest["left_ankle"][2] + 0.1
     assert rest["head_top"][1] > rest["head"][1] > rest["pelvis"][1] > rest["left_knee"][1]

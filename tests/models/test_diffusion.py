@@ -101,7 +101,7 @@ def test_policy_samples_are_the_same_alone_and_together() -> None:
     with torch.no_grad():
         context, _ = policy.encode(crops)
         uvd, twists = policy.sample(context, noise)
-        alone, _ = policy.sample(context.take(torch.tensor([1])), noise[1:, 2:])
+        alone, _ = policy.sample(Context(*(part[1:] for part in context)), noise[1:, 2:])
     assert uvd.shape == (2, 3, 29, 3)
     assert twists.shape == (2, 3, 23, 2)
     torch.testing.assert_close(twists.norm(dim=-1), torch.ones(2, 3, 23))

@@ -63,7 +63,10 @@ def test_many_hypotheses_equal_each_one_alone() -> None:
     together = network(joints, twists, time, context)
     for row in range(6):
         alone = network(
-            joints[row : row + 1], twists[row : row + 1], time[row : row + 1], context.take(torch.tensor([row // 3]))
+            joints[row : row + 1],
+            twists[row : row + 1],
+            time[row : row + 1],
+            Context(*(part[[row // 3]] for part in context)),
         )
         torch.testing.assert_close(alone[0][0], together[0][row], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(alone[1][0], together[1][row], atol=1e-5, rtol=1e-4)

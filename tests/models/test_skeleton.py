@@ -1,4 +1,5 @@
 from models import skeleton
+from tests.models.poses import side
 
 
 def test_the_tables_describe_one_tree() -> None:
@@ -15,5 +16,5 @@ def test_mirroring_swaps_sides_and_keeps_the_tree() -> None:
     for joint in range(1, skeleton.JOINTS):
         assert skeleton.PARENTS[mirror[joint]] == mirror[skeleton.PARENTS[joint]]
     opposite = {"left": "right", "right": "left", "middle": "middle"}
-    assert all(skeleton.side(mirror[joint]) == opposite[skeleton.side(joint)] for joint in range(skeleton.JOINTS))
+    assert all(side(mirror[joint]) == opposite[side(joint)] for joint in range(skeleton.JOINTS))
     assert [m + 1 for m in skeleton.MIRROR_TWISTS] == list(mirror[1 : skeleton.SMPL_JOINTS])

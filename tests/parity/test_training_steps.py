@@ -157,7 +157,7 @@ def aligning(networks: Networks) -> AlignRecipe:
             layer.weight._backward_hooks.clear()
     crops, poses = np.zeros((3, 8, 8, 3), np.uint8), np.zeros((3, 133), np.float32)
     none = np.zeros((0, 1), np.float32)
-    replay = LabelledCrops(np.zeros((0, 8, 8, 3), np.uint8), none, none, none, none, none)
+    replay = LabelledCrops(np.zeros((0, 8, 8, 3), np.uint8), none, none, none)
     return AlignRecipe(
         config, policy, reference, PreferencePairs(crops, np.arange(3), poses, poses), replay, torch.device("cpu")
     )

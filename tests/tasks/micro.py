@@ -26,7 +26,8 @@ from schemas.splits import SCORER_TRAIN, SOURCE_TEST, SOURCE_TRAIN, WILD_TEST, W
 from schemas.tables import build
 from tasks.ingest.image.crop import cut_crop
 from tasks.rows.models import model_rows, save_model
-from tasks.synthesize import Domain, Picture, domain_named, make_picture
+from tasks.synthesize.domains import Domain, domain_named
+from tasks.synthesize.picture import Picture, make_picture
 
 CONFIG = micro()
 COUNTS = {

@@ -15,11 +15,12 @@ from PIL import Image
 from models.bodies import load_body
 from models.kinematics import twist_from_rotations
 from schemas.errors import ConfigError, DataError
-from tasks.synthesize import domain_named, make_picture, records_table, source, wild, write_pictures, write_tables
+from tasks.synthesize.domains import domain_named, source, wild
 from tasks.synthesize.people import BLOCK, _block, person
+from tasks.synthesize.picture import make_picture
 from tasks.synthesize.placement import extent
 from tasks.synthesize.poses import BASE_POSES
-from tasks.synthesize.write import BOX_COLUMNS, LABEL_SCHEMA, Write
+from tasks.synthesize.write import BOX_COLUMNS, LABEL_SCHEMA, Write, records_table, write_pictures, write_tables
 
 NAMES = ("source", "scorer", "wild")
 

@@ -15,7 +15,8 @@ from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_TRAIN
 from tasks.clean.filtering import Keep
 from tasks.engine.context import Context
 from tasks.rows.instances import instance_ids, labelled_crops, load_instances
-from tasks.synthesize import domain_named, make_picture
+from tasks.synthesize.domains import domain_named
+from tasks.synthesize.picture import make_picture
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

@@ -37,8 +37,7 @@ def random_replay() -> LabelledCrops:
     uvd = draw.uniform(-0.5, 0.5, (CROPS, 29, 3)).astype(np.float32)
     twists = draw.uniform(-1, 1, (CROPS, 23, 2)).astype(np.float32)
     betas = draw.standard_normal((CROPS, 10), dtype=np.float32)
-    camera = np.tile(np.array([80, 80, 32, 32], np.float32), (CROPS, 1))
-    return LabelledCrops(crops(draw), uvd, twists, betas, camera, np.full(CROPS, 4, np.float32))
+    return LabelledCrops(crops(draw), uvd, twists, betas)
 
 
 def settings(encoder: float = 1.0, **changes: Any) -> AlignConfig:

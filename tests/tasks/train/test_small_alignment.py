@@ -88,7 +88,7 @@ def change_of(changes: Mapping[str, Any], *, swapped: bool, seed: int = 0) -> In
     pairs = PreferencePairs(crops("train"), held["train_row"], better, worse)
     replay = LabelledCrops(
         crops("replay"),
-        *(held[f"replay_{part}"] for part in ("uvd", "twists", "betas", "crop_intrinsics", "root_depth")),
+        *(held[f"replay_{part}"] for part in ("uvd", "twists", "betas")),
     )
     recipe = AlignRecipe(config, policy(), policy(), pairs, replay, CPU)
     training = Training(recipe, config.optimiser)
