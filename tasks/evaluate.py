@@ -34,7 +34,7 @@ NO_LABEL = "no label"
 
 
 class Errors(NamedTuple):
-    """Errors of M hypotheses of N instances, (N, M) mm each."""
+    """Errors of M hypotheses of N instances, (N, M) mm each; of one instance (M,)."""
 
     mpvpe: np.ndarray
     mpjpe: np.ndarray

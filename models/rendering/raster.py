@@ -92,10 +92,7 @@ def rasterise(
         depth, face, barycentric = _fill(
             np.ascontiguousarray(vertices, dtype=np.float64),
             np.ascontiguousarray(faces, dtype=np.int64),
-            float(intrinsics[0]),
-            float(intrinsics[1]),
-            float(intrinsics[2]),
-            float(intrinsics[3]),
+            *map(float, intrinsics),
             width,
             height,
             float(near),

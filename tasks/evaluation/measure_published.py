@@ -11,7 +11,7 @@ Without a scorer nothing is averaged.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +30,7 @@ from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput
 from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker
-from tasks.evaluate import NO_LABEL
+from tasks.evaluate import NO_LABEL, Errors
 from tasks.evaluation.bodies import SmplWithJoints, gt_labels, label_rotvec, smpl_with_joints
 from tasks.evaluation.score_noised import as_published
 from tasks.generate import HypothesisSampler, filtered, not_finite
@@ -44,15 +44,6 @@ MEAN_OF_BEST: Final = -2
 MEAN_OF_ALL: Final = -3
 OTHER_BODY: Final = "not an SMPL body"
 """Reason of instances whose label's mesh can't be compared with a hypothesis's."""
-ERRORS: Final = ("mpvpe", "mpjpe", "pa_mpjpe")
-
-
-class CandidateErrors(NamedTuple):
-    """Errors (C,) in mm of the candidates of one instance, in the published order."""
-
-    mpvpe: np.ndarray
-    mpjpe: np.ndarray
-    pa_mpjpe: np.ndarray
 
 
 class PublishedMeter:
@@ -69,10 +60,10 @@ class PublishedMeter:
         scores: np.ndarray | None,
         row: int,
         label: Mapping[str, Any],
-    ) -> CandidateErrors:
-        """Errors of the instance `row`, whose `label` is a row of the table and whose pelvis is known.
+    ) -> Errors:
+        """Errors (C,) in mm of the candidates of the instance `row`, in the published order.
 
-        `instances`, `hypotheses` and `scores` (N, M) go together, row by row.
+        Its `label` is a row of the table, its pelvis is known. `instances`, `hypotheses` and `scores` (N, M) go together, row by row.
         """
         self.body.check(label)
         candidates = published_candidates(
@@ -101,7 +92,7 @@ class PublishedMeter:
         mpvpe = published_mpvpe_mm(recovered.vertices, joints, labelled.vertices, of_mesh)
         errors = published_joint_errors_mm(joints, truth, self.order)
         means = (mpvpe, errors.mpjpe.mean(-1), errors.pa_mpjpe.mean(-1))
-        return CandidateErrors(*(mean.double().numpy() for mean in means))
+        return Errors(*(mean.double().numpy() for mean in means))
 
 
 @dataclass(frozen=True)
@@ -195,12 +186,12 @@ class PublishedWorker(ModelWorker):
             )
         return ShardOutput(tables, failures, ok=len(rows))
 
-    def _errors_table(self, instances: Instances, rows: np.ndarray, measured: Sequence[CandidateErrors]) -> pa.Table:
+    def _errors_table(self, instances: Instances, rows: np.ndarray, measured: Sequence[Errors]) -> pa.Table:
         samples = self.draw.samples
         # by rising number: the mean of all, which is the last candidate, comes first
         candidates = [MEAN_OF_ALL, MEAN_OF_BEST, *samples] if self.score else samples
         errors = {}
-        for name in ERRORS:
+        for name in Errors._fields:
             values = np.array([getattr(one, name) for one in measured]).reshape(len(rows), len(candidates))
             errors[name] = np.roll(values, 1, axis=1) if self.score else values
         label_set = f"published {self.stage.protocol}"
@@ -217,11 +208,11 @@ class PublishedWorker(ModelWorker):
 
 def candidate_errors(store: Store, measure_key: StageKey, scored: bool) -> dict[str, np.ndarray]:
     """(N, C) mm by name of error, candidates in the published order, instances by id. DataError where none is left."""
-    columns = ["instance_id", "sample_index", *(f"{name}_mm" for name in ERRORS)]
+    columns = ["instance_id", "sample_index", *(f"{name}_mm" for name in Errors._fields)]
     rows = read(store, "errors", stage_keys=[measure_key], columns=columns)
     rows = rows.sort_by(BY_SAMPLE)
     if not len(rows):
         raise DataError(f"No instance could be measured: the table failures says why (stage_key = '{measure_key}').")
     count = len(set(rows.column("sample_index").to_pylist()))
-    errors = {name: rows.column(f"{name}_mm").to_numpy().reshape(-1, count) for name in ERRORS}
+    errors = {name: rows.column(f"{name}_mm").to_numpy().reshape(-1, count) for name in Errors._fields}
     return {name: np.roll(values, -1, axis=1) for name, values in errors.items()} if scored else errors

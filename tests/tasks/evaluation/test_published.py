@@ -23,10 +23,9 @@ from schemas.errors import ConfigError, DataError, EngineError
 from schemas.splits import SOURCE_TEST, WILD_TRAIN
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
-from tasks.evaluate import NO_LABEL
+from tasks.evaluate import NO_LABEL, Errors
 from tasks.evaluation.bodies import gt_labels, smpl_with_joints
 from tasks.evaluation.measure_published import (
-    ERRORS,
     MEAN_OF_ALL,
     MEAN_OF_BEST,
     OTHER_BODY,
@@ -144,7 +143,7 @@ def test_without_a_scorer_nothing_is_selected(micro_store: MicroStore) -> None:
     )
     assert len(found) == 9
     assert not any("select" in name for name in found)
-    for error in ERRORS:
+    for error in Errors._fields:
         last = found[f"published_hypotheses_mean_{error}"].value
         assert last == pytest.approx(expected[error].published_hypotheses_mean, abs=0.02)
     assert len(read(micro_store.store, "scores", stage_keys=[measured])) == 0
