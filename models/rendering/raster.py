@@ -92,7 +92,10 @@ def rasterise(
         depth, face, barycentric = _fill(
             np.ascontiguousarray(vertices, dtype=np.float64),
             np.ascontiguousarray(faces, dtype=np.int64),
-            *map(float, intrinsics),
+            float(intrinsics[0]),
+            float(intrinsics[1]),
+            float(intrinsics[2]),
+            float(intrinsics[3]),
             width,
             height,
             float(near),

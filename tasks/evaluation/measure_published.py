@@ -63,7 +63,8 @@ class PublishedMeter:
     ) -> Errors:
         """Errors (C,) in mm of the candidates of the instance `row`, in the published order.
 
-        Its `label` is a row of the table, its pelvis is known. `instances`, `hypotheses` and `scores` (N, M) go together, row by row.
+        Its `label` is a row of the table, its pelvis is known. `instances`, `hypotheses` and `scores` (N, M) go
+        together, row by row.
         """
         self.body.check(label)
         candidates = published_candidates(

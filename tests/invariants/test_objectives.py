@@ -14,7 +14,7 @@ from torch import Tensor
 from schemas.config.training import AlignConfig
 from schemas.errors import ConfigError
 from tasks.engine.loop import Training
-from tasks.train import align as module
+from tasks.train import data as module
 from tasks.train.align import AlignRecipe, PreferencePairs
 from tasks.train.data import timesteps, unit_noise
 from tests.tasks.train.alignment import AS_THEY_ARE, CROPS, PAIRS, STEPS, random_pairs, recipe, settings
