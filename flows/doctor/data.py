@@ -56,12 +56,12 @@ def examine_data(
         if chosen is None:
             yield Finding("formats", "note", "; ".join(f"{each.name}: {each.title}" for each in FORMATS.values()))
             return
-        known = format_named(chosen.format)
-        yield Finding("format", "good", f"{known.name}: {chosen.why}")
+        kind = format_named(chosen.format)
+        yield Finding("format", "good", f"{kind.name}: {chosen.why}")
         for other in seen.candidates:
             if other != chosen and (other.format, other.url) != (chosen.format, chosen.url):
                 yield Finding("or", "note", f"{other.url} with --format {other.format}: {other.why}")
-        yield from _read(chosen, known, body, config or IngestConfig(), follow_links)
+        yield from _read(chosen, kind, body, config or IngestConfig(), follow_links)
     except EngineError as error:
         yield Finding("data", "problem", str(error))
     except OSError as error:
@@ -78,12 +78,12 @@ def _chosen(url: str, name: str | None, images: str | None, candidates: Sequence
 
 
 def _read(
-    chosen: Candidate, known: Format, body: str | None, config: IngestConfig, follow_links: str | None
+    chosen: Candidate, kind: Format, body: str | None, config: IngestConfig, follow_links: str | None
 ) -> Iterator[Finding]:
     dataset, split = _names(chosen)
     with tempfile.TemporaryDirectory(prefix="adhmr-doctor-") as work:
         source = AnnotationSource(
-            known.name,
+            kind.name,
             chosen.url,
             dataset,
             split,
@@ -100,25 +100,25 @@ def _read(
         files = ", ".join(survey.files[:5]) + (f" and {len(survey.files) - 5} more" if len(survey.files) > 5 else "")
         if files:
             yield Finding("files", "good", files)
-        each = ", one for each person" if known.brings == "pictures" else ""
+        each = ", one for each person" if kind.brings == "pictures" else ""
         yield Finding("rows", "good", "known once they are read" if survey.rows is None else f"{survey.rows:,}{each}")
         for name, text in survey.facts.items():
             yield Finding(name, "good", printable(text))
         for remark in survey.remarks:
             yield Finding("remark", "note", printable(remark))
-        if known.makes_pictures:
+        if kind.makes_pictures:
             yield Finding("rows", "note", "not looked at one by one: that would decode the frames")
         else:
             rows = _first(reader)
-            if known.brings == "people":
+            if kind.brings == "people":
                 body, findings = examine_labels(rows, survey, body, config)
                 yield from findings
             yield from _rows(rows)
             if survey.images:
                 yield from _pictures(rows, PicturePlace(survey.images, dataset, split), follow_links)
-            elif known.brings == "people":
+            elif kind.brings == "people":
                 yield Finding("pictures", "problem", "where they are isn't known: say it with --images")
-    if known.brings == "pairs":
+    if kind.brings == "pairs":
         yield Finding("next", "note", "ingest their people first, and name the data set and split of these here")
     yield _next(chosen, dataset, split, follow_links, body)
 

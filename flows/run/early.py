@@ -1,6 +1,6 @@
-"""What a person gives, looked over before anything slow begins and before a round opens.
+"""What a user brings, looked over before anything slow begins and before a round opens.
 
-The flows do it, as nobody else does for a deployment's run; and so do commands before they start a server.
+The flows do it, for the runs of deployments; and so do commands, before they start a server.
 """
 
 from pathlib import Path

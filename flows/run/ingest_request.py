@@ -1,4 +1,4 @@
-"""What a person asks `ingest` for, looked over before anything slow begins."""
+"""What a user asks `ingest` for, looked over before anything slow begins."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,40 +43,40 @@ def request(
     follow_links: str | None = None,
 ) -> Request:
     """The request in these words. Raises ConfigError for what doesn't go together, DataError for what isn't there."""
-    known = format_named(format)
+    kind = format_named(format)
     image_id(dataset, split, "any")
-    if every != 1 and known.brings == "pictures":
-        raise ConfigError(f"--every counts rows of files and frames of videos; the format {known.name} has neither.")
-    if allow_leakage and known.brings == "pairs":
-        raise ConfigError(f"--allow-leakage belongs to pictures; the format {known.name} is {known.title}.")
-    labelled = known.brings == "people" or "labels" in (options or {})
+    if every != 1 and kind.brings == "pictures":
+        raise ConfigError(f"--every counts rows of files and frames of videos; the format {kind.name} has neither.")
+    if allow_leakage and kind.brings == "pairs":
+        raise ConfigError(f"--allow-leakage belongs to pictures; the format {kind.name} is {kind.title}.")
+    labelled = kind.brings == "people" or "labels" in (options or {})
     if body is not None and not labelled:
-        raise ConfigError(f"--body belongs to annotations of people; the format {known.name} is {known.title}.")
-    if replace and known.brings not in ("people", "pictures"):
-        raise ConfigError(f"--replace belongs to people; the format {known.name} is {known.title}.")
-    if follow_links is not None and (known.brings == "pairs" or known.makes_pictures):
-        raise ConfigError(f"--follow-links belongs to folders of pictures; the format {known.name} is {known.title}.")
+        raise ConfigError(f"--body belongs to annotations of people; the format {kind.name} is {kind.title}.")
+    if replace and kind.brings not in ("people", "pictures"):
+        raise ConfigError(f"--replace belongs to people; the format {kind.name} is {kind.title}.")
+    if follow_links is not None and (kind.brings == "pairs" or kind.makes_pictures):
+        raise ConfigError(f"--follow-links belongs to folders of pictures; the format {kind.name} is {kind.title}.")
     if follow_links is not None and "://" in follow_links:
         raise ConfigError(f"--follow-links {follow_links}: give a folder of this machine; behind URLs are no links.")
     if every < 1:
         raise ConfigError(f"--every {every}: give a whole number from 1 on.")
-    if images is not None and known.brings == "pictures":
-        raise ConfigError(f"The format {known.name} has the pictures as its --source: leave --images out.")
-    if not known.makes_pictures:
+    if images is not None and kind.brings == "pictures":
+        raise ConfigError(f"The format {kind.name} has the pictures as its --source: leave --images out.")
+    if not kind.makes_pictures:
         check_there("folder of pictures", images)
     if body not in BUILT_IN:
         check_there("folder of body files", body)
         body = place(body) if body is not None else None
     check_there("folder that links may lead to", follow_links)
-    chosen = dict(checked_options(known, options or {}))
-    for name, what in known.places.items():
+    chosen = dict(checked_options(kind, options or {}))
+    for name, what in kind.places.items():
         if name in chosen:
             check_there(what, chosen[name])
             chosen[name] = place(chosen[name])
     if not _is_pattern(source):
-        check_there("folder of pictures" if known.brings == "pictures" else "source", source)
+        check_there("folder of pictures" if kind.brings == "pictures" else "source", source)
     asked = AnnotationSource(
-        known.name,
+        kind.name,
         ",".join(place(part.strip()) for part in source.split(",")) if _is_pattern(source) else place(source),
         dataset,
         split,
@@ -85,7 +85,7 @@ def request(
         chosen,
         place(follow_links) if follow_links is not None else None,
     )
-    return Request(known, asked, body, allow_leakage, replace)
+    return Request(kind, asked, body, allow_leakage, replace)
 
 
 def _is_pattern(source: str) -> bool:

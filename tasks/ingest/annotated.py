@@ -132,8 +132,8 @@ class IngestAnnotations(Stage):
         """A look at the source, whose reader is of use as long as it is open. On ingests that are `torn`, nothing
         builds."""
         store, config = context.store, context.config
-        known = format_named(self.source.format)
-        source = _with_pictures(store, self.source) if known.makes_pictures else self.source
+        kind = format_named(self.source.format)
+        source = _with_pictures(store, self.source) if kind.makes_pictures else self.source
         elsewhere = None if self.allow_leakage else pictures_elsewhere(store, source.dataset, source.split)
         with tempfile.TemporaryDirectory(prefix="adhmr-ingest-") as work:
             reader = self.open_reader(source, Path(work))
@@ -143,20 +143,20 @@ class IngestAnnotations(Stage):
             pictures = partial(picture_states, Folder(survey.images, source.follow_links), store)
             settings = {
                 "ingest": config.ingest,
-                "source": _described(source, known),
+                "source": _described(source, kind),
                 "bodies": Bodies(self._bodies(context)).digest(),
                 "allow_leakage": self.allow_leakage,
             }
             content = {
                 "url": source.url,
-                "source": content_digest(survey.files, None if known.makes_pictures else pictures()),
+                "source": content_digest(survey.files, None if kind.makes_pictures else pictures()),
                 "elsewhere": elsewhere_digest(elsewhere),
                 **({} if survey.others is None else {"others": survey.others}),
             }
-            earlier = _newest(store, known.version, settings, torn, context.progress.say)
+            earlier = _newest(store, kind.version, settings, torn, context.progress.say)
             spec = StageSpec(
                 self.name,
-                known.version,
+                kind.version,
                 {**settings, "url": source.url, "content": digest(content)},
                 reads=(earlier.stage_key,) if earlier else (),
                 campaign=config.campaign,
@@ -181,7 +181,7 @@ class _Look:
 
 
 def bodies_missing(url: str, kinds: Sequence[str]) -> str:
-    """What to do about labels that are parameters of bodies (smpl, smplx), where nobody said which body files."""
+    """What to do about labels that are parameters of bodies (smpl, smplx), where no body files were named."""
     named = " and ".join({"smpl": "SMPL", "smplx": "SMPL-X"}[kind] for kind in kinds)
     return (
         f"{url} has parameters of {named} bodies. Say which body files pose them: --body DIR, the folder of published "
@@ -226,10 +226,10 @@ def _newest(
     return None
 
 
-def _described(source: AnnotationSource, known: Format) -> dict[str, Any]:
+def _described(source: AnnotationSource, kind: Format) -> dict[str, Any]:
     """What of a source counts towards the stage's key beside its content."""
     followed = {} if source.follow_links is None else {"follow_links": source.follow_links}
-    options = {name: str(value) for name, value in sorted(source.options.items()) if name not in known.by_content}
+    options = {name: str(value) for name, value in sorted(source.options.items()) if name not in kind.by_content}
     return {
         "format": source.format,
         "dataset": source.dataset,

@@ -114,8 +114,8 @@ def _of_split(number: int, reader: FolderReader) -> pa.Table:
             return f"{source}/{path} (row {row})"
         return instance_id(image_id(source.dataset, source.split, path), person)
 
-    told = (rows.column(column).to_pylist() for column in ("path", "person", "reason", "row"))
-    ids = [name(*values) for values in zip(*told, strict=True)]
+    columns = (rows.column(column).to_pylist() for column in ("path", "person", "reason", "row"))
+    ids = [name(*values) for values in zip(*columns, strict=True)]
     return (
         rows.append_column("id", pa.array(ids, pa.string()))
         .append_column("key", rows.column("path"))
@@ -127,11 +127,11 @@ def _of_split(number: int, reader: FolderReader) -> pa.Table:
 
 def _are_first(pictures: Sequence[tuple[int, str | None, str | None]]) -> Iterator[bool]:
     """Whether each unit writes its picture's row: the first good one of it. Units: split, key, why it is refused."""
-    seen: set[tuple[int, str | None]] = set()
+    pictured: set[tuple[int, str | None]] = set()
     for number, key, reason in pictures:
-        yield reason is None and (number, key) not in seen
+        yield reason is None and (number, key) not in pictured
         if reason is None:
-            seen.add((number, key))
+            pictured.add((number, key))
 
 
 def _described(source: AnnotationSource) -> dict[str, Any]:

@@ -180,11 +180,11 @@ class FolderLook(Look):
     @cached_property
     def within(self) -> list[Candidate]:
         """The candidates in the first of these files."""
-        found = [each for url in self.annotations[:_FILES] for each in self.looker.at(url)]
+        candidates = [each for url in self.annotations[:_FILES] for each in self.looker.at(url)]
         count = len(self.annotations)
         if count > _FILES:
             self.say(f"{self.url} has {count} files of annotations; {_FILES} were looked at.")
-        return found
+        return candidates
 
     def tables(self) -> Iterator[TableLook]:
         """Those of the files that are tables, as far as they were looked at."""

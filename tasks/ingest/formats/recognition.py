@@ -75,8 +75,8 @@ class _Looker:
         if look is None:
             return []
         self._opened[url] = look
-        for known in FORMATS.values():
-            self._ask(known, look)
+        for kind in FORMATS.values():
+            self._ask(kind, look)
         if not look.settled:
             self.notes += look.doubts or _of_none(look)
         return _with_inner(look)
@@ -87,8 +87,8 @@ class _Looker:
     def apart(self, images: str) -> "_Looker":
         return _Looker(images, self.work, self.follow_links)
 
-    def _ask(self, known: Format, look: Look) -> None:
-        for candidate in self._noting(look.url, partial(known.recognise, look)):
+    def _ask(self, kind: Format, look: Look) -> None:
+        for candidate in self._noting(look.url, partial(kind.recognise, look)):
             look.candidates.append(candidate)
 
     def _noting(self, url: str, seen: Callable[[], Iterable[_Seen]]) -> Iterator[_Seen]:

@@ -23,13 +23,13 @@ def format_named(name: str) -> Format:
     return named(FORMATS, name, "format")
 
 
-def checked_options(known: Format, given: Mapping[str, Any]) -> dict[str, Any]:
+def checked_options(kind: Format, values: Mapping[str, Any]) -> dict[str, Any]:
     """The options as readers take them. Raises ConfigError for those that the format doesn't have."""
-    unknown = [name for name in given if name not in known.options]
+    unknown = [name for name in values if name not in kind.options]
     if unknown:
-        there = f"has the options {', '.join(known.options)}" if known.options else "has no options"
-        raise ConfigError(f"The format {known.name} has no option {unknown[0]!r}; it {there}.")
-    return {name: _whole(name, value) if name in known.whole else value for name, value in given.items()}
+        there = f"has the options {', '.join(kind.options)}" if kind.options else "has no options"
+        raise ConfigError(f"The format {kind.name} has no option {unknown[0]!r}; it {there}.")
+    return {name: _whole(name, value) if name in kind.whole else value for name, value in values.items()}
 
 
 def reader_of(source: AnnotationSource, work: Path) -> Reader:
@@ -38,8 +38,8 @@ def reader_of(source: AnnotationSource, work: Path) -> Reader:
     Raises ConfigError for a format that is unknown, and for options that it doesn't have; DataError, as readers do, for
     a source that can't be used as a whole.
     """
-    known = format_named(source.format)
-    return known.reader(replace(source, options=checked_options(known, source.options)), work)
+    kind = format_named(source.format)
+    return kind.reader(replace(source, options=checked_options(kind, source.options)), work)
 
 
 def _whole(name: str, value: Any) -> int:

@@ -31,7 +31,7 @@ _PNG: Final = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
-class Told:
+class Declared:
     """What a file says of its values, None where it says nothing."""
 
     bits: int | None = None
@@ -51,37 +51,37 @@ def to_rgb(image: Image.Image, data: bytes, name: str) -> Image.Image:
     Raises RefusedError where nothing tells how values are meant.
     """
     try:
-        return _converted(image, _told(image, data), name)
+        return _converted(image, _declared(image, data), name)
     except (ValueError, OSError, ImageCms.PyCMSError) as error:  # modes that Pillow has no way from
         raise RefusedError(UNKNOWN_MODE, f"{name} has the mode {image.mode}: {error}. Save it as RGB.") from error
 
 
-def _converted(image: Image.Image, told: Told, name: str) -> Image.Image:
+def _converted(image: Image.Image, declared: Declared, name: str) -> Image.Image:
     if image.mode in _DEEP:
-        return Image.fromarray(_scaled(np.asarray(image), image.mode, told, name)).convert("RGB")
+        return Image.fromarray(_scaled(np.asarray(image), image.mode, declared, name)).convert("RGB")
     if image.mode == "LAB":
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         seen = ImageCms.applyTransform(image, ImageCms.buildTransform(lab, rgb, "LAB", "RGB"))
         return seen if seen is not None else image.convert("RGB")
     if image.mode not in _PLAIN:
         raise RefusedError(UNKNOWN_MODE, f"{name} has the mode {image.mode}: save it as RGB.")
-    if told.bits == 16 and image.mode in ("RGB", "RGBA"):
-        _check_upper_bytes(image, told, name)
+    if declared.bits == 16 and image.mode in ("RGB", "RGBA"):
+        _check_upper_bytes(image, declared, name)
     if image.has_transparency_data:
         seen = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", seen.size, (0, 0, 0, _WHITE)), seen)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _scaled(values: NDArray[Any], mode: str, told: Told, name: str) -> NDArray[np.uint8]:
+def _scaled(values: NDArray[Any], mode: str, declared: Declared, name: str) -> NDArray[np.uint8]:
     """Grey values (H, W) with more than 8 bits as bytes."""
     smallest, largest = float(values.min()), float(values.max())
     if not (math.isfinite(smallest) and math.isfinite(largest)):
         raise RefusedError(UNKNOWN_DEPTH, f"{name} has the mode {mode}, with values that are NaN or infinite.")
-    high = told.high if told.high is not None else _white(values, mode, told)
-    if high is None or not told.low <= smallest <= largest <= high or told.low == high:
-        said = f", and the file says {told.low:g} to {told.high:g}" if told.high is not None else ""
-        bits = f" ({told.bits} bits a sample)" if told.bits else ""
+    high = declared.high if declared.high is not None else _white(values, mode, declared)
+    if high is None or not declared.low <= smallest <= largest <= high or declared.low == high:
+        said = f", and the file says {declared.low:g} to {declared.high:g}" if declared.high is not None else ""
+        bits = f" ({declared.bits} bits a sample)" if declared.bits else ""
         raise RefusedError(
             UNKNOWN_DEPTH,
             f"{name} has the mode {mode}{bits} and values from {smallest:g} to {largest:g}{said}: which value is white "
@@ -89,37 +89,41 @@ def _scaled(values: NDArray[Any], mode: str, told: Told, name: str) -> NDArray[n
         )
     made = np.empty(values.shape, np.uint8)
     for row in range(0, len(values), _ROWS_AT_ONCE):  # at once, they would take eight bytes a value
-        part = values[row : row + _ROWS_AT_ONCE].astype(np.float64) - told.low
+        part = values[row : row + _ROWS_AT_ONCE].astype(np.float64) - declared.low
         # floats to the nearest, whole numbers as if bits were shifted away
-        part = np.rint(part * (_WHITE / (high - told.low))) if mode == "F" else part * (256 / (high - told.low + 1))
+        part = (
+            np.rint(part * (_WHITE / (high - declared.low)))
+            if mode == "F"
+            else part * (256 / (high - declared.low + 1))
+        )
         made[row : row + _ROWS_AT_ONCE] = part
-    return _WHITE - made if told.inverted else made
+    return _WHITE - made if declared.inverted else made
 
 
-def _white(values: NDArray[Any], mode: str, told: Told) -> float | None:
+def _white(values: NDArray[Any], mode: str, declared: Declared) -> float | None:
     """The value of white, where the file doesn't name it: of a range that is full enough; None where none is."""
     largest = float(values.max())
-    if told.significant is not None:
-        few, all_of_them = 2**told.significant - 1, 2 ** (told.bits or 16) - 1
+    if declared.significant is not None:
+        few, all_of_them = 2**declared.significant - 1, 2 ** (declared.bits or 16) - 1
         return few if largest <= few else all_of_them
     if mode == "F":
         if largest <= 1:
             return 1.0
         return _WHITE if largest <= _WHITE and (values == np.rint(values)).all() else None
     if mode == "I":
-        signed = 2**15 if told.bits == 16 else None
+        signed = 2**15 if declared.bits == 16 else None
         if signed is not None and largest >= signed / _FILLED:
             return signed - 1
         return _WHITE if 1 < largest <= _WHITE else None
-    top = 2 ** (told.bits or 16)
+    top = 2 ** (declared.bits or 16)
     # of 12 bits that are stored as 12, the file has said it
     return top - 1 if top < 2**16 or largest >= top / _FILLED else None
 
 
-def _check_upper_bytes(image: Image.Image, told: Told, name: str) -> None:
+def _check_upper_bytes(image: Image.Image, declared: Declared, name: str) -> None:
     """RefusedError for 16-bit colours of which Pillow, which reads the upper byte alone, leaves next to nothing."""
     largest = int(np.asarray(image.convert("RGB")).max())
-    if largest < 256 / _FILLED and told.high != 2**16 - 1:
+    if largest < 256 / _FILLED and declared.high != 2**16 - 1:
         raise RefusedError(
             UNKNOWN_DEPTH,
             f"{name} has 16 bits a sample, and no value of more than {(largest + 1) * 256 - 1}: it is nearly black, or "
@@ -127,7 +131,7 @@ def _check_upper_bytes(image: Image.Image, told: Told, name: str) -> None:
         )
 
 
-def _told(image: Image.Image, data: bytes) -> Told:
+def _declared(image: Image.Image, data: bytes) -> Declared:
     tags = getattr(image, "tag_v2", None)
     if tags is not None:
         low, high = (
@@ -136,10 +140,10 @@ def _told(image: Image.Image, data: bytes) -> Told:
         )
         bits = _number(tags.get(_BITS))
         inverted = _number(tags.get(_PHOTOMETRIC)) == _WHITE_IS_ZERO
-        return Told(int(bits) if bits else None, None, low or 0.0, high, inverted)
+        return Declared(int(bits) if bits else None, None, low or 0.0, high, inverted)
     if data.startswith(_PNG) and len(data) > 24:
-        return Told(data[24], _significant(data))
-    return Told()
+        return Declared(data[24], _significant(data))
+    return Declared()
 
 
 def _number(value: Any) -> float | None:

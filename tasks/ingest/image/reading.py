@@ -79,13 +79,13 @@ def decode_picture(data: bytes, name: str, max_pixels: int) -> Photograph:
         return _decode(data, name, max_pixels)
 
 
-def check_size(told: tuple[int | None, int | None], photograph: Photograph, key: str) -> None:
+def check_size(stated: tuple[int | None, int | None], photograph: Photograph, key: str) -> None:
     """RefusedError where annotations say another width and height than the upright picture has; None: they don't."""
     width, height = photograph.size
-    if None in told or told == (width, height):
+    if None in stated or stated == (width, height):
         return
-    seen = f"the file says {told[0]} x {told[1]} px, the picture has {width} x {height}"
-    if told == (height, width):
+    seen = f"the file says {stated[0]} x {stated[1]} px, the picture has {width} x {height}"
+    if stated == (height, width):
         turned = "EXIF turns it upright, but the file seems to speak of it as it is stored"
         lies = "it seems to lie on its side (as BEDLAM's close-ups do): turn it upright"
         seen += f"; {turned if photograph.turned else lies}. Boxes and key-points are those of the upright picture"

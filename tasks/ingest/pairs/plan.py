@@ -66,21 +66,21 @@ class PairMatcher:
         ]
         added: list[dict[str, Any]] = []
         for place, number in enumerate(numbers):
-            told: dict[str, Any] = {"id": row_id(f"{self.target}/{self.reader.name}", number)}
+            row: dict[str, Any] = {"id": row_id(f"{self.target}/{self.reader.name}", number)}
             if reasons[place] is None:
                 try:
                     seen = self.people.find(paths[place], trans[place])
                     self.found += 1
-                    told.update(self._numbered(seen, number, *(pose[place].tobytes() for pose in poses)))
+                    row.update(self._numbered(seen, number, *(pose[place].tobytes() for pose in poses)))
                     self.by_suffix += seen.by_suffix
                 except RefusedError as refusal:
                     reasons[place], details[place] = refusal.reason, refusal.detail
                     self.first_refusal = self.first_refusal or str(refusal)
-            added.append(told)
+            added.append(row)
         for name, values in (("reason", reasons), ("detail", details)):
             rows = rows.set_column(rows.schema.get_field_index(name), PAIRS.field(name), pa.array(values, pa.string()))
         for column in _FOUND:
-            rows = rows.append_column(column, pa.array([told.get(column.name) for told in added], column.type))
+            rows = rows.append_column(column, pa.array([row.get(column.name) for row in added], column.type))
         return rows
 
     def _numbered(self, seen: Seen, row: int, winner: bytes, loser: bytes) -> dict[str, Any]:

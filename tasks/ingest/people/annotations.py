@@ -98,7 +98,7 @@ class Survey:
     images: str
     """The folder of pictures."""
     facts: Mapping[str, str]
-    """What a person wants to know: body model, units, camera, key-points, coverage; name to short text."""
+    """What a user wants to know: body model, units, camera, key-points, coverage; name to short text."""
     remarks: Sequence[str] = ()
     """What differs from what is expected, one sentence each: unknown keys, a guessed convention, what is cut."""
     bodies: Sequence[str] = ()

@@ -29,7 +29,7 @@ from tasks.ingest.source.folder import Folder, PicturePlace, RefusedError, is_pi
 from tasks.ingest.source.spellings import blanks_refused, spellings
 
 _PLACES = ("row", "origin", "counts_as")
-"""Columns that say where a row stands in its file, and nothing of the person."""
+"""Columns that say where a row is in its file, and nothing of who it is about."""
 _OURS = (("key", pa.string()), ("content", pa.string()))
 _ROWS_IN_GROUP = 5000
 _MEMORY = "1GB"
@@ -38,7 +38,7 @@ _MEMORY = "1GB"
 @dataclass(frozen=True)
 class Plan:
     """Ids of all units, sorted. `unchanged` counts rows that an earlier ingest did, which are not among them; `gone`
-    people that an earlier one had and the source has no more, who are. `remark`: what a person should hear."""
+    people that an earlier one had and the source has no more, who are. `remark`: what a user should know."""
 
     ids: list[str]
     unchanged: int
@@ -97,8 +97,8 @@ def plan(
             pq.write_table(table, buffer)
             write_planned(store, _file(folder, files), buffer.getvalue())
             files += 1
-    told = {"unchanged": unchanged, "gone": gone, "files": files, "remark": remark}
-    write_planned(store, summary_file(folder), canonical_json(told).encode())
+    summary = {"unchanged": unchanged, "gone": gone, "files": files, "remark": remark}
+    write_planned(store, summary_file(folder), canonical_json(summary).encode())
     return Plan(ids, unchanged, gone, remark)
 
 
@@ -179,19 +179,19 @@ def _register_spellings(database: duckdb.DuckDBPyConnection, rows: Path, states:
     """The table `spelled`: paths that mean a picture with another spelling, or none that is clear. Gives a remark."""
     missing = dict(database.execute(_NOT_THERE, {"rows": str(rows)}).fetchall())
     names = chain.from_iterable(chunk.to_pylist() for chunk in states.column("key").chunks)
-    found = spellings(missing.values(), names)
-    told: list[dict[str, str]] = []
+    alike = spellings(missing.values(), names)
+    respelled: list[dict[str, str]] = []
     for path, key in missing.items():
-        meant = found.of(key)
+        meant = alike.of(key)
         if isinstance(meant, RefusedError):
-            told.append({"path": path, "reason": meant.reason, "detail": meant.detail})
+            respelled.append({"path": path, "reason": meant.reason, "detail": meant.detail})
         elif meant != key:
-            told.append({"path": path, "meant": meant})
+            respelled.append({"path": path, "meant": meant})
     for (path,) in database.execute(_BLANKS, {"rows": str(rows)}).fetchall():
         refusal = blanks_refused(path)
-        told.append({"path": path, "reason": refusal.reason, "detail": refusal.detail})
-    database.register("spelled", pa.Table.from_pylist(told, _SPELLED))
-    return found.in_words()
+        respelled.append({"path": path, "reason": refusal.reason, "detail": refusal.detail})
+    database.register("spelled", pa.Table.from_pylist(respelled, _SPELLED))
+    return alike.in_words()
 
 
 def _write_rows(reader: Reader, path: Path, images: str) -> int:
@@ -214,8 +214,8 @@ def _write_rows(reader: Reader, path: Path, images: str) -> int:
 
 def _contents(table: pa.Table) -> list[str]:
     """A digest of each row's person: equal for rows that say the same of the same picture."""
-    told = table.drop_columns(list(_PLACES)).to_pylist()
-    return [hashlib.md5(repr(sorted(row.items())).encode(), usedforsecurity=False).hexdigest() for row in told]
+    people = table.drop_columns(list(_PLACES)).to_pylist()
+    return [hashlib.md5(repr(sorted(row.items())).encode(), usedforsecurity=False).hexdigest() for row in people]
 
 
 def _keys(source: PicturePlace, table: pa.Table) -> tuple[list[str | None], list[str | None], list[str | None]]:
@@ -249,15 +249,15 @@ def picture_states(images: Folder, store: Store) -> pa.Table:
 def _read_done(store: Store, folder: str) -> Plan | None:
     if not store.exists(summary_file(folder)):
         return None
-    told = json.loads(read_planned(store, summary_file(folder)))
+    summary = json.loads(read_planned(store, summary_file(folder)))
     ids = [
         name
-        for number in range(told["files"])
+        for number in range(summary["files"])
         for name in pq.read_table(io.BytesIO(read_planned(store, _file(folder, number))), columns=["id"])
         .column("id")
         .to_pylist()
     ]
-    return Plan(ids, told["unchanged"], told["gone"], told.get("remark"))
+    return Plan(ids, summary["unchanged"], summary["gone"], summary.get("remark"))
 
 
 def _table(batch: pa.RecordBatch) -> pa.Table:

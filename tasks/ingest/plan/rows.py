@@ -49,8 +49,8 @@ def plan_rows(
     `facts` (values of JSON) is asked when all is read. DataError where there is no row.
     """
     if store.exists(summary_file(folder)):
-        told = json.loads(read_planned(store, summary_file(folder)))
-        return RowPlan(told["ids"], told["facts"])
+        summary = json.loads(read_planned(store, summary_file(folder)))
+        return RowPlan(summary["ids"], summary["facts"])
     ids: list[str] = []
     for number, rows in enumerate(slices(read(), shard_size)):
         ids.extend(rows.column("id").to_pylist())

@@ -30,10 +30,10 @@ class Contents:
 
     def in_words(self) -> list[str]:
         """What is left out, a sentence for each reason, with numbers and first examples."""
-        told = []
+        sentences = []
         types = [each for each in self.left_out if each.reason == UNREAD_TYPE]
         if types:
-            told.append(
+            sentences.append(
                 f"{len(types)} {_plural(types, 'picture is of a type', 'pictures are of types')} not read here: "
                 f"{_by_type(types)}. Convert them to JPEG or PNG."
             )
@@ -41,11 +41,11 @@ class Contents:
             (LINKED_FOLDER, "linked folder is not followed", "linked folders are not followed"),
             (LOCKED_FOLDER, "folder can't be looked into", "folders can't be looked into"),
         ):
-            found = [each for each in self.left_out if each.reason == reason]
-            if found:
-                first = "" if len(found) == 1 else "; the first"
-                told.append(f"{len(found)} {_plural(found, one, many)}{first}: {printable(found[0].detail)}.")
-        return told
+            alike = [each for each in self.left_out if each.reason == reason]
+            if alike:
+                first = "" if len(alike) == 1 else "; the first"
+                sentences.append(f"{len(alike)} {_plural(alike, one, many)}{first}: {printable(alike[0].detail)}.")
+        return sentences
 
 
 def contents_of(folder: Folder) -> Contents:
@@ -63,20 +63,20 @@ def contents_of(folder: Folder) -> Contents:
 def table_within(folder: Folder) -> str | None:
     """The table of boxes that lies in a folder (boxes.csv, .parquet, .json). DataError where there are several."""
     names = (posixpath.basename(str(path).rstrip("/")) for path in folder.fs.ls(folder.base, detail=False))
-    found = sorted(name for name in names if _TABLE.fullmatch(name))
-    if len(found) > 1:
-        raise DataError(f"{folder.url} has several tables of boxes ({', '.join(found)}): say which with --boxes.")
-    return f"{folder.url.rstrip('/')}/{found[0]}" if found else None
+    tables = sorted(name for name in names if _TABLE.fullmatch(name))
+    if len(tables) > 1:
+        raise DataError(f"{folder.url} has several tables of boxes ({', '.join(tables)}): say which with --boxes.")
+    return f"{folder.url.rstrip('/')}/{tables[0]}" if tables else None
 
 
 def _by_type(pictures: Sequence[LeftOut]) -> str:
     def ending(each: LeftOut) -> str:
         return posixpath.splitext(each.name)[1].lower()
 
-    groups = [(kind, list(found)) for kind, found in groupby(sorted(pictures, key=ending), key=ending)]
+    groups = [(kind, list(alike)) for kind, alike in groupby(sorted(pictures, key=ending), key=ending)]
     groups.sort(key=lambda group: -len(group[1]))
-    return ", ".join(f"{len(found)} {kind} ({printable(found[0].name)})" for kind, found in groups)
+    return ", ".join(f"{len(alike)} {kind} ({printable(alike[0].name)})" for kind, alike in groups)
 
 
-def _plural(found: Sequence[LeftOut], one: str, many: str) -> str:
-    return one if len(found) == 1 else many
+def _plural(alike: Sequence[LeftOut], one: str, many: str) -> str:
+    return one if len(alike) == 1 else many

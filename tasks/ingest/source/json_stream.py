@@ -84,9 +84,9 @@ def _exact_where_needed(path: Path, parse: Callable[[Any, bool], Iterator[Any]])
             for value in islice(parse(plain, False), given, None):
                 yield _inexact(value)
         except _BROKEN as error:
-            told = " ".join(str(error).lstrip("b'\"").replace("\\n", " ").split())
+            cause = " ".join(str(error).lstrip("b'\"").replace("\\n", " ").split())
             raise DataError(
-                f"{path} is no readable JSON: {told[:300]} (in the {_CHUNK // 1024} kB before byte {plain.position}). "
+                f"{path} is no readable JSON: {cause[:300]} (in the {_CHUNK // 1024} kB before byte {plain.position}). "
                 "Is it complete? Get or write the file again."
             ) from error
 

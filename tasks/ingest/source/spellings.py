@@ -15,8 +15,8 @@ from tasks.ingest.source.folder import Folder, PicturePlace, RefusedError, is_pi
 
 def blanks_refused(path: str) -> RefusedError:
     """The refusal of a path that begins or ends with blanks, as the name of a picture does that is there."""
-    told = f"{path!r} is there, and no picture's name may begin or end with a blank. Rename the file"
-    return RefusedError("path not usable", told)
+    detail = f"{path!r} is there, and no picture's name may begin or end with a blank. Rename the file"
+    return RefusedError("path not usable", detail)
 
 
 def folded(path: str) -> str:

@@ -160,7 +160,7 @@ class CocoReader:
         with ImageTable(self.file, _IMAGE_KEYS, self.work) as table:
             for number, annotation in self._annotations():
                 empty = False
-                told: dict[str, Any] = {
+                row: dict[str, Any] = {
                     "row": number,
                     "counts_as": number,
                     "origin": f"{self.name}, annotations[{number}]",
@@ -170,11 +170,11 @@ class CocoReader:
                 try:
                     image = table.image(entry(_table(annotation), "image_id"))
                     name = json_rows.text(entry(image, "file_name"), "file_name")
-                    told["path"] = posixpath.join(self.folder, name)
-                    told |= json_rows.size(image) | self._person(annotation, image)
+                    row["path"] = posixpath.join(self.folder, name)
+                    row |= json_rows.size(image) | self._person(annotation, image)
                 except RefusedError as error:
-                    told |= json_rows.refused(error)
-                yield told
+                    row |= json_rows.refused(error)
+                yield row
         if empty:
             raise DataError(
                 f"{self.source.url} has no people: its list annotations has no entry of the category {self.category!r}."
@@ -194,16 +194,16 @@ class CocoReader:
         if annotation.get("iscrowd"):
             raise RefusedError("crowd", "iscrowd is set: the box is of several people")
         check_box_form(json_rows.numbers(entry(annotation, "bbox"), "bbox", 4), self.looked.corners)
-        told: dict[str, Any] = {"box": json_rows.box(annotation["bbox"])}
+        row: dict[str, Any] = {"box": json_rows.box(annotation["bbox"])}
         if annotation.get("keypoints"):
             points = self._points(annotation["keypoints"])
-            check_box_points(told["box"], points, _sides(image))
+            check_box_points(row["box"], points, _sides(image))
             slots = {at: SLOTS[name] for at, name in enumerate(self.skeleton) if name in SLOTS} if self.named else {}
             marked = {at: joint for at, joint in slots.items() if np.isfinite(points[at]).all()}
             if marked:
-                told["pixels"] = placed(points, marked, JOINTS)
-        check_box_points(told["box"], _outline(annotation), _sides(image), "corners of the mask")
-        return told
+                row["pixels"] = placed(points, marked, JOINTS)
+        check_box_points(row["box"], _outline(annotation), _sides(image), "corners of the mask")
+        return row
 
     def _points(self, value: Any) -> NDArray[np.float64]:
         """Key-points (K, 2), NaN where they are not marked."""
@@ -213,8 +213,8 @@ class CocoReader:
         except RefusedError as error:
             if error.reason == NOT_FINITE:
                 raise
-            told = f"{error.detail}; {count} times x, y and visibility are expected"
-            raise RefusedError(POINT_COUNT if error.reason == POINT_COUNT else UNREADABLE, told) from error
+            detail = f"{error.detail}; {count} times x, y and visibility are expected"
+            raise RefusedError(POINT_COUNT if error.reason == POINT_COUNT else UNREADABLE, detail) from error
         return _marked(found)
 
 

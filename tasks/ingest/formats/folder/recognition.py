@@ -39,21 +39,21 @@ def _table(look: TableLook) -> Iterator[Candidate]:
 
 
 def _folder(look: FolderLook) -> Iterator[Candidate]:
-    found = [each for each in look.within if each.format == NAME]
+    candidates = [each for each in look.within if each.format == NAME]
     if not look.within and not look.candidates and look.fs.isdir(posixpath.join(look.path, "images")):
         table = table_within(Folder(f"{look.url}/images"))
-        found = look.looker.at(table) if table is not None else []
+        candidates = look.looker.at(table) if table is not None else []
     labels = [table.url for table in look.tables() if _is_labels(table)]
     count, more = count_pictures(look.url, look.looker.follow_links)
-    if count and not found:
+    if count and not candidates:
         counted = f"a folder with {'at least ' if more else ''}{count} pictures"
-        found = [Candidate(NAME, look.url, counted, options=_beside(look))]
+        candidates = [Candidate(NAME, look.url, counted, options=_beside(look))]
     if len(labels) == 1:
-        found = [replace(each, options={**each.options, "labels": labels[0]}) for each in found]
-    yield from found
+        candidates = [replace(each, options={**each.options, "labels": labels[0]}) for each in candidates]
+    yield from candidates
     if not count:
-        told = contents_of(Folder(look.url, look.looker.follow_links)).in_words()
-        look.doubt(" ".join([f"{look.url} is a folder without pictures, videos and annotations.", *told]))
+        left_out = contents_of(Folder(look.url, look.looker.follow_links)).in_words()
+        look.doubt(" ".join([f"{look.url} is a folder without pictures, videos and annotations.", *left_out]))
 
 
 def _beside(look: FolderLook) -> Mapping[str, str]:

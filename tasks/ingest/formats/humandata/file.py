@@ -141,8 +141,8 @@ class HumanDataFile:
 
     def label_kinds(self) -> list[str] | None:
         """What files that this project exported say of each label: gt or pseudo. None for others."""
-        told = self.misc.get("label_kind")
-        kinds = told.tolist() if isinstance(told, np.ndarray) and told.ndim == 1 else told
+        kind = self.misc.get("label_kind")
+        kinds = kind.tolist() if isinstance(kind, np.ndarray) and kind.ndim == 1 else kind
         if not isinstance(kinds, list) or len(kinds) != self.count:
             return None
         return kinds if all(kind in ("gt", "pseudo") for kind in kinds) else None

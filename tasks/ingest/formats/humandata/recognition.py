@@ -14,7 +14,7 @@ def recognise(look: Look) -> Iterator[Candidate]:
     if isinstance(look, NpzLook) and {"image_path", "bbox_xywh"} <= set(look.npz.names):
         yield look.candidate(NAME, "an npz with image_path and bbox_xywh")
     elif isinstance(look, PatternLook):
-        found = look.looker.at(files_of(look.url)[0])
-        yield from (
-            replace(each, url=look.url, why=f"its first file is {each.why}") for each in found if each.format == NAME
-        )
+        candidates = look.looker.at(files_of(look.url)[0])
+        for each in candidates:
+            if each.format == NAME:
+                yield replace(each, url=look.url, why=f"its first file is {each.why}")
