@@ -48,9 +48,10 @@ def estimate_notice(config: EngineConfig) -> str:
     if not config.align.estimate or not config.align.optimiser.encoder_learning_rate:
         return ""
     return (
-        f"Beside DPO, alignment has the term `estimate` (weight {config.align.estimate:g}): a regression of the image "
-        "encoder's own pose estimate on the winners, pushed away from the losers. It is no preference objective. On "
-        "the embedded default nearly all of the gain is its, not DPO's: docs/evidence.md has each term trained alone."
+        f"Beside DPO, alignment has the term align.estimate (weight {config.align.estimate:g}): a regression of the "
+        "image encoder's own pose estimate on the winners, pushed away from the losers. It is no preference objective. "
+        "On the embedded default nearly all of the gain is its, not DPO's: docs/evidence.md has each term trained "
+        "alone."
     )
 
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from flows.process.errors import clear_errors
 from infra.stages import find
 from infra.store import Store
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, DataError
 from schemas.profiles import PROFILES
 from tasks.report.content import Overlay
 from tasks.report.fill import fill_round
@@ -80,8 +80,10 @@ def main(
         opened = Store.open(store, create=False)
         facts = read_facts(opened, campaign, number)
         config = read_configuration(opened, facts, PROFILES[profile](campaign=campaign))
-        compared = find(opened, facts.known("compare"))
-        assert compared is not None
+        key = facts.key("compare")
+        compared = find(opened, key) if key is not None else None
+        if compared is None:
+            raise DataError(f"Nothing was compared in {facts.title} of {campaign}: name another round.")
         report = fill_round(opened, config, facts, compared.finished_at)
         page = Path(work) / "report.html"
         page.write_text(report_html(report), "utf-8")
