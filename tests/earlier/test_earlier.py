@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 from zipfile import ZipFile
 
 import pyarrow as pa
@@ -68,7 +69,7 @@ def test_it_is_small_and_tells_of_no_other_place_user_or_machine() -> None:
 
 @pytest.mark.parametrize(("number", "kind"), [(1, "dpo"), (2, "clean")])
 def test_a_plan_reuses_every_finished_stage(
-    context: Context, monkeypatch: pytest.MonkeyPatch, number: int, kind: rounds.Any
+    context: Context, monkeypatch: pytest.MonkeyPatch, number: int, kind: Literal["dpo", "clean"]
 ) -> None:
     """In the state that a run is in which was killed before it closed the round."""
     state = replace(rounds.state(context.store, context.config.campaign), round=number, is_open=True)

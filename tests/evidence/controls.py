@@ -62,7 +62,7 @@ def train_controls(store: str, profile: str, campaign: str, seed: int) -> str:
         _refuse_other_training(runner.context, facts)
         runner.in_round(1)
         measured = {control.role: _measure(runner, facts, control) for control in CONTROLS}
-        before, after = facts.key("evaluate", "before"), facts.known("evaluate", "after")
+        before, after = facts.key("evaluate", "before"), facts.key("evaluate", "after")
         return runner.run(Compare(before, after, measured), role="controls")
 
 

@@ -99,8 +99,7 @@ def test_a_lease_of_a_clock_that_was_ahead_blocks_nobody_for_long(tmp_path: Path
 
 def hear_version(url: str, until: str, known: dict[str, str], version: int) -> tuple[str | None, list[str]]:
     """The walk, with code that has another version of the stage generate."""
-    spec_of = tasks.generate.generate_spec
-    tasks.generate.generate_spec = lambda *given, **more: replace(spec_of(*given, **more), version=version)
+    tasks.generate.Generate.version = version
     return hear(url, until, known)
 
 
