@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from infra.store import Store
 
 # of their folders alone: the formats themselves would take a second to load
-_FOLDERS = (module.name for module in pkgutil.iter_modules(formats.__path__) if module.ispkg)
+_FOLDERS = [module.name for module in pkgutil.iter_modules(formats.__path__) if module.ispkg]
 FORMATS = ", ".join(sorted(name.replace("_", "-") for name in _FOLDERS))
 
 

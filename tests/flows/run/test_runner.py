@@ -52,7 +52,7 @@ class Toy(TrainingStage):
         model = SavedModel(self.word * 4, "policy", f"models/{self.word}", (), "0" * 64, "{}")
         return StageResult(commit_rows(context.store, spec, {"models": model_rows(model, spec.key)}), reused=False)
 
-    network = optimiser = threads = recipe = None  # type: ignore[assignment]
+    settings = network = threads = recipe = None  # type: ignore[assignment]
 
 
 @pytest.fixture
