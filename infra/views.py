@@ -5,6 +5,9 @@ of what holds where several ingests speak of one person (`standing`) and of what
 statements that read are let through. `write_views_sql` writes the same views as a file for any DuckDB client.
 """
 
+# as text: DuckDB complains at the end of a process of types that an annotation holds
+from __future__ import annotations
+
 import re
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -5,6 +5,9 @@ DuckDB numbers, compares and sorts them there, and what comes out is written as 
 below `ingests/<stage key>/` of the store, where any worker finds it.
 """
 
+# as text: DuckDB complains at the end of a process of types that an annotation holds
+from __future__ import annotations
+
 import hashlib
 import io
 import json
