@@ -37,15 +37,14 @@ def test_folders_hold_what_the_configuration_says(tmp_path: Path) -> None:
     for target, source in zip(SYNTHETIC, synthetic_sources(ctx, result.key), strict=True):
         count = getattr(ctx.config.synthesize, f"{target.dataset}_{target.split}")
         folder = f"synthetic/{result.key[:12]}/{target.dataset}-{target.split}"
-        assert source.images == ctx.store.uri(folder, "images")
+        assert source.url == ctx.store.uri(folder, "images")
         pictures = ctx.store.list_files(f"{folder}/images")
         assert len(pictures) == count
-        assert source.boxes is not None
-        rows = list(csv.DictReader(io.StringIO(Path(source.boxes).read_text())))
+        rows = list(csv.DictReader(io.StringIO(Path(source.options["boxes"]).read_text())))
         assert [row["path"] for row in rows] == [f"{number:08d}.jpg" for number in range(count)]
-        assert (source.labels is None) == (str(target) == "wild/train")
-        if source.labels:
-            assert len(pq.read_table(source.labels)) == count
+        assert ("labels" in source.options) == (str(target) != "wild/train")
+        if "labels" in source.options:
+            assert len(pq.read_table(source.options["labels"])) == count
     assert Synthesize().run(ctx).reused
 
 
