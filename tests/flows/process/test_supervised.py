@@ -1,6 +1,7 @@
 """A command under its supervisor: every end has one line, an exit code, and leaves no process."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -217,6 +218,8 @@ def test_a_signal_while_ray_waits(sent: str) -> None:
     os.kill(child, getattr(signal, f"SIG{sent}"))
     code, text = command.end()
     by = "" if sent == "INT" else f" by SIG{sent}"
+    # what Ray's C++ code may write by itself of a task that it ends, where the machine is busy
+    text = re.sub(r"^\[[^]]*\] task_manager\.cc:\d+: Failed to push error to driver .*\n", "", text, flags=re.MULTILINE)
     assert (code, text) == (
         128 + getattr(signal, f"SIG{sent}"),
         f"adhmr: stopped{by}; run the same command again to go on\n",
