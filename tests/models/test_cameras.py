@@ -52,6 +52,13 @@ def test_boxes_of_several_pictures_have_each_a_square_of_their_own() -> None:
     assert torch.equal(cameras.square_box(boxes), one_by_one)
 
 
+def test_the_camera_of_an_enlarged_picture_sees_everything_at_enlarged_pixels() -> None:
+    joints, _, _ = people_before_a_camera(5)
+    camera = cameras.Intrinsics(900.0, 880.0, 300.0, 260.0)
+    small, large = (torch.tensor(seen).expand(5, 4) for seen in (camera, camera.scaled(2.5)))
+    torch.testing.assert_close(cameras.project(joints, large), 2.5 * cameras.project(joints, small), atol=1e-2, rtol=0)
+
+
 def test_projecting_by_the_crop_camera_is_projecting_and_then_cropping() -> None:
     joints, _, _ = people_before_a_camera(20)
     picture = torch.tensor([900.0, 880.0, 300.0, 260.0]).expand(20, 4)

@@ -74,6 +74,13 @@ def test_scaling_is_undone(seed: int, time: int) -> None:
     torch.testing.assert_close(back[1], twists)
 
 
+def test_sigma_is_the_noise_that_the_forward_process_adds_over_the_signal_that_it_keeps() -> None:
+    diffusion, time = Diffusion(DiffusionConfig()), torch.arange(0, 1000, 37)
+    one, none = torch.ones(len(time), 133), torch.zeros(len(time), 133)
+    added, kept = diffusion.add_noise(none, time, one), diffusion.add_noise(one, time, none)
+    torch.testing.assert_close(diffusion.sigma(time).expand_as(one), added / kept)
+
+
 @pytest.mark.parametrize("parameterisation", ["eps", "edm"])
 def test_a_perfect_network_gives_the_pose_from_any_noise(parameterisation: str) -> None:
     torch.manual_seed(0)

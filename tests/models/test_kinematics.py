@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models import skeleton
 from models.bodies import load_body
-from models.kinematics import Root, solve_rotations, twist_from_rotations
+from models.kinematics import Root, _swing, solve_rotations, twist_from_rotations
 from tests.models.poses import random_people
 from tests.parity.published import swing_and_twist
 
@@ -104,6 +104,22 @@ def test_degenerate_bones_give_finite_rotations_and_gradients(root: Root, case: 
     (solved * weights).sum().backward()
     assert solved.isfinite().all()
     assert all(value.grad is not None and value.grad.isfinite().all() for value in inputs)
+
+
+@pytest.mark.parametrize("miss", [4e-5, 1e-4, 9e-4])
+def test_bones_a_little_short_of_half_a_turn_are_turned_by_a_rotation(miss: float) -> None:
+    """What is half-way between them is then of few digits, and must not be divided by."""
+    generator = torch.Generator().manual_seed(0)
+    start, other = (torch.randn(2000, 3, generator=generator) for _ in range(2))
+    start = torch.nn.functional.normalize(start, dim=-1)
+    aside = torch.nn.functional.normalize(torch.linalg.cross(start, other), dim=-1)
+    end = torch.nn.functional.normalize(miss * aside - start, dim=-1).requires_grad_()
+    swing = _swing(start, end)
+    torch.testing.assert_close(swing @ swing.mT, torch.eye(3).expand_as(swing), atol=2.5e-3, rtol=0)
+    torch.testing.assert_close((swing @ start[..., None])[..., 0], end, atol=1e-3, rtol=0)
+    swing.abs().sum().backward()
+    assert end.grad is not None
+    assert end.grad.abs().max() < 100
 
 
 def test_gradients_are_those_of_finite_differences() -> None:

@@ -59,6 +59,11 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
         "for name, value, is_kept in zip(names, scores, kept, strict=True)",
         "True -> False",
     ): "scores are those of the names, and as many are judged",
+    (
+        "tasks/clean/pseudo.py",
+        "theta, transl, joints = (np.concatenate(column) for column in zip(*parts, strict=True))",
+        "True -> False",
+    ): "each part is made with three columns",
 }
 """Module, text of the line, change: why no test could tell it apart."""
 

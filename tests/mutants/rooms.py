@@ -10,7 +10,11 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
         "tests/models/test_kinematics.py",
     ),
     "models/kinematics.py": ("tests/models/test_kinematics.py", "tests/parity/test_kinematics.py"),
-    "tasks/train/align.py": ("tests/tasks/train/test_align.py", "tests/invariants"),
+    "tasks/train/align.py": (
+        "tests/tasks/train/test_align.py",
+        "tests/invariants",
+        "tests/tasks/train/test_align_stage.py",
+    ),
     "tasks/pair.py": ("tests/tasks/test_pair.py",),
     "tasks/score.py": ("tests/tasks/test_score.py",),
     "tasks/gates.py": ("tests/tasks/test_gates.py",),
