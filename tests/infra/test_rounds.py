@@ -48,9 +48,11 @@ def test_life_of_a_campaign(store: Store) -> None:
 
 def test_the_first_policy_stays_the_first_after_promotions(store: Store) -> None:
     rounds.begin(store, "c", "base")
+    assert rounds.state(store, "c").policies == ["base"]
     for number in (1, 2):
         rounds.open_round(store, "c", number)
         rounds.promote(store, "c", number, f"aligned-{number}", "")
+        assert rounds.state(store, "c").policies == ["base", *(f"aligned-{before}" for before in range(1, number + 1))]
         rounds.close_round(store, "c", number)
         seen = rounds.state(store, "c")
         assert (seen.policy, seen.first_policy) == (f"aligned-{number}", "base")

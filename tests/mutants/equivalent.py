@@ -64,6 +64,36 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
         "theta, transl, joints = (np.concatenate(column) for column in zip(*parts, strict=True))",
         "True -> False",
     ): "each part is made with three columns",
+    (
+        "models/cameras.py",
+        "return twist[..., list(skeleton.MIRROR_TWISTS), :] * flip",
+        "twist[..., list(skeleton.MIRROR_TWISTS), :] * flip -> twist[..., list(skeleton.MIRROR_TWISTS), :] / flip",
+    ): "the factors are 1 and -1",
+    (
+        "tasks/pair.py",
+        "return np.repeat(rows, worst.shape[1]), worst.reshape(-1)",
+        "1 -> 2",
+    ): "numpy takes any negative length for the one that it is to work out; another axis raises",
+    (
+        "tasks/compare.py",
+        "for name, row in zip(ids, firsts, strict=True):",
+        "True -> False",
+    ): "of each of the ids the first row is taken",
+    (
+        "tasks/clean/filtering.py",
+        'pairs = zip(labels.column("dataset").to_pylist(), labels.column("split").to_pylist(), strict=True)',
+        "True -> False",
+    ): "the columns of a table have one length",
+    (
+        "infra/stages.py",
+        "_ATTEMPTS = 30",
+        "30 -> 31",
+    ): "how often a commit is tried again against rivals; what it comes to is the same",
+    (
+        "infra/stages.py",
+        '"seconds": max(0.0, (finished_at - started_at).total_seconds()),  # the clock may have been set back',
+        "max(0.0, (finished_at - started_at).total_seconds()) -> max((finished_at - started_at).total_seconds(), 0.0)",
+    ): "the greater of two is the same whichever is named first",
 }
 """Module, text of the line, change: why no test could tell it apart."""
 
