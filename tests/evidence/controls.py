@@ -21,8 +21,8 @@ from tasks.evaluate import Evaluate
 from tasks.report.facts import RoundFacts
 from tasks.report.stage import read_facts
 from tasks.rows.models import model_of
-from tasks.targets import Targets
 from tasks.train.align import Align
+from tests.evidence.targets import Targets
 
 _NO_DPO: Mapping[str, Any] = MappingProxyType({"beta": 1e-9, "anchor": 0.0})
 

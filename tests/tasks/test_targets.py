@@ -11,7 +11,7 @@ from schemas.tables import LABEL_AS_SAMPLE, matrix
 from tasks.rows.crops import crop_tensor
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.models import load_scorer
-from tasks.targets import ESTIMATE, LABEL, Targets
+from tests.evidence.targets import ESTIMATE, LABEL, Targets
 from tests.tasks.conftest import MicroStore
 
 pytestmark = pytest.mark.slow

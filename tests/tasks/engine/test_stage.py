@@ -36,7 +36,6 @@ from tasks.report.facts import RoundFacts
 from tasks.report.stage import Report
 from tasks.score import Score
 from tasks.synthesize.stage import Synthesize
-from tasks.targets import Targets
 from tasks.train.align import Align
 from tasks.train.base import TrainBase
 from tasks.train.clean import TrainClean
@@ -56,7 +55,6 @@ STAGES: tuple[Stage, ...] = (
     Generate(A, (T,), P, GenerateConfig(), 1),
     Score(B, A, P),
     Pair(B, B, PairConfig(label_wins_share=0.5), A),
-    Targets(A, T, P),
     Align(B, B, P, Q, A),
     Evaluate(A, (T,), P, Q, EvaluateConfig()),
     MeasurePublished(A, T, P, Q, 3, "3dpw", "tiny"),
