@@ -16,10 +16,13 @@ from models.published_metrics import Order
 from schemas.errors import ConfigError, DataError
 from schemas.ids import ModelDigest, StageKey, Target
 from tasks.engine.context import Context
+from tasks.evaluation.measure_published import MeasurePublished
 from tasks.evaluation.published import EvaluatePublished
+from tasks.evaluation.score_noised import ScoreNoised
 from tasks.evaluation.scorer import EvaluateScorer, given_hypotheses
 from tasks.import_model import import_model
 from tasks.rows.models import find_model
+from tasks.score import Score
 
 PROTOCOLS: Final = ("published", "published-3dpw", "published-human36m")
 HYPOTHESES, NOISED_LABELS = 100, 10
@@ -63,7 +66,8 @@ def evaluate_published(
         chosen = model_named(context, policy, "policy") if policy else _current_policy(context)
         model = model_named(context, scorer, "scorer") if scorer else None
         bodies = body or context.config.body
-        return runner.run(EvaluatePublished((people,), target, chosen, model, hypotheses, order, _absolute(bodies)))
+        measurement = MeasurePublished((people,), target, chosen, model, hypotheses, order, _absolute(bodies))
+        return runner.run(EvaluatePublished(measurement))
 
 
 @flow(name="evaluate-scorer", flow_run_name="evaluate-scorer {data}, {profile}", persist_result=False)
@@ -96,13 +100,14 @@ def evaluate_scorer(
     with session("an evaluation", store, profile, campaign, seed, changes) as runner:
         context = runner.context
         target = target_of(data)
-        ingested_hypotheses = given_hypotheses(context.store, target)
-        people = ingested_hypotheses
-        if people is None:
+        given = given_hypotheses(context.store, target)
+        if given is None:
             target, people = ingested(context.store, target)
-        model = model_named(context, scorer, "scorer")
-        bodies = _absolute(body or context.config.body)
-        return runner.run(EvaluateScorer((people,), target, model, hypotheses, bodies, ingested_hypotheses))
+            model, bodies = model_named(context, scorer, "scorer"), _absolute(body or context.config.body)
+            scoring: ScoreNoised | Score = ScoreNoised((people,), target, model, hypotheses, bodies)
+        else:
+            scoring = Score(given, (given,), model_named(context, scorer, "scorer"))
+        return runner.run(EvaluateScorer(target, scoring))
 
 
 def target_of(data: str) -> Target:

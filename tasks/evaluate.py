@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import roma
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from infra.shards import Shard
 from models.bodies import Body, load_body
 from models.kinematics import Root
 from models.metrics import mpjpe_mm, mpvpe_mm, pa_mpjpe_mm
-from schemas.config.stages import EvaluateConfig
+from schemas.config.stages import EvaluateConfig, GenerateConfig
 from schemas.ids import ModelDigest, StageKey, Target
 from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput
@@ -116,42 +117,65 @@ class Evaluate(ShardedStage):
         return EvaluateWorker(self, context)
 
 
-class EvaluateWorker(ModelWorker):
+class DrawingWorker(ModelWorker):
+    """Draws hypotheses and has a scorer, where there is one, say what it thinks of them."""
+
+    def __init__(
+        self,
+        context: Context,
+        key: StageKey,
+        policy: ModelDigest,
+        scorer: ModelDigest | None,
+        generation: GenerateConfig,
+        body: Body,
+    ) -> None:
+        super().__init__(context)
+        self.key, self.scorer = key, scorer
+        self.draw = HypothesisSampler(load_policy(self.store, policy), generation, body, device=self.device)
+        self.score = None
+        if scorer:
+            self.score = HypothesisScorer(load_scorer(self.store, scorer), context.config.score, device=self.device)
+
+    def drawn(self, instances: Instances) -> tuple[Hypotheses, np.ndarray | None, np.ndarray]:
+        """Hypotheses of N instances, their scores (N, M), and whose numbers are all finite (N,)."""
+        hypotheses = self.draw(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
+        if self.score is None:
+            return hypotheses, None, hypotheses.finite()
+        scores = self.score(instances.crops, hypotheses.uvd, hypotheses.twists)
+        return hypotheses, scores, hypotheses.finite() & np.isfinite(scores).all(axis=1)
+
+    def tables(
+        self, instances: Instances, hypotheses: Hypotheses, scores: np.ndarray | None, rows: np.ndarray
+    ) -> dict[str, pa.Table]:
+        """Rows of `hypotheses`, and of `scores` where there are some, for the instances `rows`."""
+        samples = self.draw.samples
+        tables = {"hypotheses": hypotheses_table(self.key, instances, hypotheses, samples, self.partition, rows)}
+        if scores is not None and self.scorer is not None:
+            scored = scores_table(self.key, instances.ids, samples, scores, self.scorer, self.partition, rows)
+            tables["scores"] = scored
+        return tables
+
+
+class EvaluateWorker(DrawingWorker):
     """Draws, scores and measures the hypotheses of a shard's instances."""
 
     def __init__(self, stage: Evaluate, context: Context) -> None:
-        super().__init__(context)
-        self.stage, self.key = stage, stage.key(context)
+        self.ingests = stage.ingests
         body, generation = load_body(context.config.body), stage.config.generate
         noise = {"noise_temperature": generation.noise_temperature * stage.temperature}
-        policy = load_policy(self.store, stage.policy)
-        self.draw = HypothesisSampler(policy, generation.model_copy(update=noise), body, device=self.device)
-        self.score = None
-        if stage.scorer:
-            scorer = load_scorer(self.store, stage.scorer)
-            self.score = HypothesisScorer(scorer, context.config.score, device=self.device)
+        drawn = generation.model_copy(update=noise)
+        super().__init__(context, stage.key(context), stage.policy, stage.scorer, drawn, body)
         self.measure = ErrorMeter(body, context.config.root_solver, generation.microbatch)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of the tables, sorted by instance and sample."""
-        instances = load_instances(self.store, self.stage.ingests, list(shard.ids))
-        hypotheses = self.draw(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
+        instances = load_instances(self.store, self.ingests, list(shard.ids))
+        hypotheses, scores, good = self.drawn(instances)
         labelled = instances.measurable
-        good = hypotheses.finite()
-        scores = self.score(instances.crops, hypotheses.uvd, hypotheses.twists) if self.score else None
-        if scores is not None:
-            good &= np.isfinite(scores).all(axis=1)
         rows = np.flatnonzero(labelled & good)
-        samples = self.draw.samples
         failures = filtered(instances.ids, ~labelled, NO_LABEL, "an evaluation needs a gt label with its pelvis")
         failures += not_finite(instances.ids, good | ~labelled, "the policy's hypotheses or their scores")
-        errors = self.measure(instances, hypotheses, rows)
-        tables = {
-            "hypotheses": hypotheses_table(self.key, instances, hypotheses, samples, self.partition, rows),
-            "errors": errors_table(self.key, instances, errors._asdict(), "gt", samples, self.partition, rows),
-        }
-        if scores is not None and self.stage.scorer is not None:
-            tables["scores"] = scores_table(
-                self.key, instances.ids, samples, scores, self.stage.scorer, self.partition, rows
-            )
+        errors = self.measure(instances, hypotheses, rows)._asdict()
+        tables = self.tables(instances, hypotheses, scores, rows)
+        tables["errors"] = errors_table(self.key, instances, errors, "gt", self.draw.samples, self.partition, rows)
         return ShardOutput(tables, failures, ok=len(rows))

@@ -6,8 +6,7 @@ there the joints of the 29 with the same names, or the nearest, stand for the 17
 numbers compare with each other but not with published tables.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast
 
@@ -105,24 +104,10 @@ def smplx_with_joints(source: str, gender: Gender = "neutral") -> SmplxWithJoint
     return SmplxWithJoints(body, load_regressor(file, len(EVALUATION_JOINTS), SMPLX_VERTICES))
 
 
-class EvaluationBodies:
-    """The bodies of one source by model and gender, each read when it is first asked for."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self._kept = cache(self._load)
-
-    def of(self, kind: Kind) -> SmplWithJoints | SmplxWithJoints:
-        """The body of this kind. Raises DataError where the source lacks it."""
-        return self._kept(kind)
-
-    def digests(self, kinds: Iterable[Kind]) -> dict[str, str]:
-        """What the bodies of these kinds are."""
-        return {" ".join(kind): self.of(kind).digest for kind in sorted(kinds)}
-
-    def _load(self, kind: Kind) -> SmplWithJoints | SmplxWithJoints:
-        model, gender = kind
-        return smplx_with_joints(self.source, gender) if model == "smplx" else smpl_with_joints(self.source, gender)
+def body_of(source: str, kind: Kind) -> SmplWithJoints | SmplxWithJoints:
+    """The body of this kind in `source`. Raises DataError where the source lacks it."""
+    model, gender = kind
+    return smplx_with_joints(source, gender) if model == "smplx" else smpl_with_joints(source, gender)
 
 
 def kind_of(label: Mapping[str, Any]) -> Kind:

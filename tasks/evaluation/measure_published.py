@@ -29,15 +29,12 @@ from schemas.ids import ModelDigest, StageKey, Target
 from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput
 from tasks.engine.stage import ShardedStage
-from tasks.engine.worker import ModelWorker
-from tasks.evaluate import NO_LABEL, Errors
+from tasks.evaluate import NO_LABEL, DrawingWorker, Errors
 from tasks.evaluation.bodies import SmplWithJoints, gt_labels, label_rotvec, smpl_with_joints
 from tasks.evaluation.score_noised import as_published
-from tasks.generate import HypothesisSampler, filtered, not_finite
-from tasks.rows.hypotheses import BY_SAMPLE, Hypotheses, errors_table, hypotheses_table
+from tasks.generate import filtered, not_finite
+from tasks.rows.hypotheses import BY_SAMPLE, Hypotheses, errors_table
 from tasks.rows.instances import Instances, instance_ids, load_instances
-from tasks.rows.models import load_policy, load_scorer
-from tasks.score import HypothesisScorer, scores_table
 
 MEAN_OF_BEST: Final = -2
 """Sample of `errors` that is the mean of the five best-scored hypotheses."""
@@ -141,19 +138,13 @@ class MeasurePublished(ShardedStage):
         return PublishedWorker(self, context)
 
 
-class PublishedWorker(ModelWorker):
+class PublishedWorker(DrawingWorker):
     """Draws, scores and measures the hypotheses of a shard's instances."""
 
     def __init__(self, stage: MeasurePublished, context: Context) -> None:
-        super().__init__(context)
-        self.stage, self.key = stage, stage.key(context)
-        body = smpl_with_joints(stage.bodies)
-        policy = load_policy(self.store, stage.policy)
-        self.draw = HypothesisSampler(policy, stage.generation(context), body.body, device=self.device)
-        self.score = None
-        if stage.scorer:
-            scorer = load_scorer(self.store, stage.scorer)
-            self.score = HypothesisScorer(scorer, as_published(context).config.score, device=self.device)
+        self.stage, body, generation = stage, smpl_with_joints(stage.bodies), stage.generation(context)
+        key = stage.key(context)
+        super().__init__(as_published(context), key, stage.policy, stage.scorer, generation, body.body)
         self.measure = PublishedMeter(body, stage.protocol)
 
     def work(self, shard: Shard) -> ShardOutput:
@@ -163,11 +154,7 @@ class PublishedWorker(ModelWorker):
         labels = gt_labels(self.store, self.stage.ingests, shard.ids)
         labelled = instances.measurable
         smpl = np.array([name in labels and labels[name]["body_model"] == "smpl" for name in instances.ids])
-        hypotheses = self.draw(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
-        good = hypotheses.finite()
-        scores = self.score(instances.crops, hypotheses.uvd, hypotheses.twists) if self.score else None
-        if scores is not None:
-            good &= np.isfinite(scores).all(axis=1)
+        hypotheses, scores, good = self.drawn(instances)
         rows = np.flatnonzero(labelled & smpl & good)
         failures = filtered(instances.ids, ~labelled, NO_LABEL, "an evaluation needs a gt label with its pelvis")
         other_body = "the label is a body of SMPL-X, whose mesh has other vertices"
@@ -176,15 +163,8 @@ class PublishedWorker(ModelWorker):
         measured = [
             self.measure(instances, hypotheses, scores, row, labels[instances.ids[row]]) for row in rows.tolist()
         ]
-        samples = self.draw.samples
-        tables = {
-            "hypotheses": hypotheses_table(self.key, instances, hypotheses, samples, self.partition, rows),
-            "errors": self._errors_table(instances, rows, measured),
-        }
-        if scores is not None and self.stage.scorer is not None:
-            tables["scores"] = scores_table(
-                self.key, instances.ids, samples, scores, self.stage.scorer, self.partition, rows
-            )
+        tables = self.tables(instances, hypotheses, scores, rows)
+        tables["errors"] = self._errors_table(instances, rows, measured)
         return ShardOutput(tables, failures, ok=len(rows))
 
     def _errors_table(self, instances: Instances, rows: np.ndarray, measured: Sequence[Errors]) -> pa.Table:

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from models.published_metrics import Order, published_columns
+from models.published_metrics import published_columns
 from models.statistics import bootstrap_mean
-from schemas.ids import ModelDigest, StageKey, Target
+from schemas.ids import ModelDigest, StageKey
 from tasks.engine.context import Context
 from tasks.engine.stage import Rows, WholeStage
 from tasks.evaluation.measure_published import MeasurePublished, candidate_errors
@@ -23,22 +23,12 @@ from tasks.rows.metrics import Metric, metrics_table
 
 @dataclass(frozen=True)
 class EvaluatePublished(WholeStage):
-    """Measures a policy on a labelled split as published -> table `metrics`.
+    """The published figures of the errors that the stage `measurement` measures -> table `metrics`.
 
-    `scorer`: HMR-Scorer, ScoreHypo's ScoreNet, or None. `hypotheses`: M, sample 0 from zero noise. `bodies`: the folder
-    of published bodies, or any body (see `tasks.evaluation.bodies` for what differs).
-
-    An instance without a gt label, or with one of SMPL-X, is filtered; one for which a model gives a number that is
-    not finite fails. DataError where no instance is left. Run again, it goes on from the shards that are done.
+    DataError where it left no instance. Run again, it goes on from the shards that are done.
     """
 
-    ingests: tuple[StageKey, ...]
-    target: Target
-    policy: ModelDigest
-    scorer: ModelDigest | None
-    hypotheses: int
-    protocol: Order
-    bodies: str
+    measurement: MeasurePublished
 
     name = "evaluate_published"
     writes = ("metrics",)
@@ -49,23 +39,20 @@ class EvaluatePublished(WholeStage):
         return {"resamples": evaluation.resamples, "seed": evaluation.seed}
 
     def reads(self, context: Context) -> Sequence[StageKey]:
-        return (self._measurement.key(context),)
+        return (self.measurement.key(context),)
+
+    def models(self, context: Context) -> Sequence[ModelDigest]:
+        return self.measurement.models(context)
 
     def make(self, context: Context) -> Rows:
-        measured = self._measurement.run(context).key
+        measured = self.measurement.run(context).key
         return Rows({"metrics": metrics_table(list(self._figures(context, measured)), self.spec(context))})
 
-    @property
-    def _measurement(self) -> MeasurePublished:
-        return MeasurePublished(
-            self.ingests, self.target, self.policy, self.scorer, self.hypotheses, self.protocol, self.bodies
-        )
-
     def _figures(self, context: Context, measured: StageKey) -> Iterator[Metric]:
-        config = context.config.evaluate
-        for name, errors in candidate_errors(context.store, measured, scored=self.scorer is not None).items():
+        config, stage = context.config.evaluate, self.measurement
+        for name, errors in candidate_errors(context.store, measured, scored=stage.scorer is not None).items():
             preferred = None
-            if self.scorer is not None:  # the mean of the best is always preferred, whatever the scores are
+            if stage.scorer is not None:  # the mean of the best is always preferred, whatever the scores are
                 preferred = torch.zeros(errors.shape)
                 preferred[:, 0] = 1
             columns = published_columns(torch.from_numpy(errors.copy()), preferred)
@@ -73,4 +60,4 @@ class EvaluatePublished(WholeStage):
                 if bool(values.isnan().any()):
                     continue
                 mean = bootstrap_mean(values.numpy(), resamples=config.resamples, seed=config.seed)
-                yield Metric.of(f"{figure}_{name}", self.protocol, self.target, "mm", mean, len(errors), self.policy)
+                yield Metric.of(f"{figure}_{name}", stage.protocol, stage.target, "mm", mean, len(errors), stage.policy)

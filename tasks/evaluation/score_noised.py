@@ -6,6 +6,7 @@ again. Scores are without the mirrored picture, as published.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +20,7 @@ from tasks.engine.sharded import ShardOutput
 from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker
 from tasks.evaluate import NO_LABEL
-from tasks.evaluation.bodies import EvaluationBodies, gt_labels, kind_of, kinds_of
+from tasks.evaluation.bodies import body_of, gt_labels, kind_of, kinds_of
 from tasks.evaluation.noised_labels import BETAS, ROTATION, NoisedLabel, noised_label
 from tasks.generate import filtered, not_finite
 from tasks.rows.hypotheses import errors_table
@@ -34,7 +35,11 @@ ERRORS: Final = ("mpvpe", "pa_mpvpe", "mpjpe", "pa_mpjpe")
 
 @dataclass(frozen=True)
 class ScoreNoised(ShardedStage):
-    """Scores and measures noised labels -> tables `scores` and `errors`; the hypotheses can be drawn again."""
+    """Scores and measures `hypotheses` noised labels of each instance -> tables `scores`, `errors`.
+
+    `bodies` poses them: a folder of published bodies, or the name or file of an SMPL body. Instances without a gt label
+    are filtered. The hypotheses can be drawn again.
+    """
 
     ingests: tuple[StageKey, ...]
     target: Target
@@ -48,13 +53,14 @@ class ScoreNoised(ShardedStage):
     def key_config(self, context: Context) -> Mapping[str, Any]:
         if self.hypotheses < 2:
             raise ConfigError(f"{self.hypotheses} hypotheses: a correlation needs 2 or more.")
+        kinds = kinds_of(context.store, self.ingests, self.ids(context))
         return {
             "target": str(self.target),
             "hypotheses": self.hypotheses,
             "noise": [ROTATION, BETAS],
             "seed": context.config.seed,
             "score": as_published(context).config.score,
-            "bodies": EvaluationBodies(self.bodies).digests(kinds_of(context.store, self.ingests, self.ids(context))),
+            "bodies": {" ".join(kind): body_of(self.bodies, kind).digest for kind in sorted(kinds)},
             "threads": context.config.ray.threads_per_actor,
         }
 
@@ -77,7 +83,7 @@ class NoisedWorker(ModelWorker):
         scorer = load_scorer(self.store, stage.scorer)
         self.by_names = scorer.config.condition.is_vit
         self.score = HypothesisScorer(scorer, as_published(context).config.score, device=self.device)
-        self.bodies = EvaluationBodies(stage.bodies)
+        self.body_of = cache(partial(body_of, stage.bodies))
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of the tables, sorted by instance and sample."""
@@ -108,7 +114,7 @@ class NoisedWorker(ModelWorker):
         return noised_label(
             instances.ids[row],
             label,
-            self.bodies.of(kind_of(label)),
+            self.body_of(kind_of(label)),
             instances.crop_intrinsics[row],
             instances.crop_size,
             self.stage.hypotheses,

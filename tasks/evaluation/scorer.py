@@ -39,18 +39,12 @@ GIVEN: Final = "given hypotheses"
 class EvaluateScorer(WholeStage):
     """Correlates a scorer's scores with errors on a split -> table `metrics`.
 
-    On `hypotheses` noised labels of each instance, posed by `bodies`: a folder of published bodies, or the name or file
-    of an SMPL body; instances without a gt label are filtered. With `given`, an ingest of hypotheses that have errors,
-    on those instead, and `ingests`, `hypotheses` and `bodies` don't count. DataError where there is nothing to
-    correlate.
+    `scoring` says of which hypotheses: noised labels, or those of an ingest (`Score.generation`) that has their errors.
+    DataError where there is nothing to correlate.
     """
 
-    ingests: tuple[StageKey, ...]
     target: Target
-    scorer: ModelDigest
-    hypotheses: int
-    bodies: str
-    given: StageKey | None = None
+    scoring: ScoreNoised | Score
 
     name = "evaluate_scorer"
     writes = ("metrics",)
@@ -61,26 +55,23 @@ class EvaluateScorer(WholeStage):
         return {"target": str(self.target), "resamples": evaluation.resamples, "seed": evaluation.seed}
 
     def reads(self, context: Context) -> Sequence[StageKey]:
-        scored = self._scoring.key(as_published(context))
-        return (scored,) if self.given is None else (self.given, scored)
+        scored = self.scoring.key(as_published(context))
+        return (self.scoring.generation, scored) if isinstance(self.scoring, Score) else (scored,)
+
+    def models(self, context: Context) -> Sequence[ModelDigest]:
+        return self.scoring.models(context)
 
     def make(self, context: Context) -> Rows:
-        scored = self._scoring.run(as_published(context)).key
-        rows = _scored_errors(context.store, scored if self.given is None else self.given, scored)
-        role = NOISED if self.given is None else GIVEN
-        metrics = list(_figures(context, rows, self.target, self.scorer, role))
+        scored = self.scoring.run(as_published(context)).key
+        errors, role = (self.scoring.generation, GIVEN) if isinstance(self.scoring, Score) else (scored, NOISED)
+        rows = _scored_errors(context.store, errors, scored)
+        metrics = list(_figures(context, rows, self.target, self.scoring.scorer, role))
         if not metrics:
             raise DataError(
                 f"Nothing of {self.target} can be correlated: no kind of error is known of all hypotheses, or all "
                 "scores or errors are equal."
             )
         return Rows({"metrics": metrics_table(metrics, self.spec(context))})
-
-    @property
-    def _scoring(self) -> ScoreNoised | Score:
-        if self.given is None:
-            return ScoreNoised(self.ingests, self.target, self.scorer, self.hypotheses, self.bodies)
-        return Score(self.given, (self.given,), self.scorer)
 
 
 def given_hypotheses(store: Store, target: Target) -> StageKey | None:

@@ -29,6 +29,7 @@ from tasks.clean.given import GivenLabels
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
 from tasks.engine.stage import Stage, TrainingStage
+from tasks.evaluation.score_noised import ScoreNoised
 from tasks.evaluation.scorer import EvaluateScorer
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.hypotheses.stage import IngestHypotheses
@@ -137,8 +138,8 @@ def _brought(walk: Walk, people: str, scorer: str) -> None:
     walk.step("ingest_annotations", lambda: IngestAnnotations(coco).run(context))
     cache = AnnotationSource("multihypo-npz", str(sources / "cache/multihypo.npz"), "cached", "test")
     walk.step("ingest_hypotheses", lambda: IngestHypotheses(cache).run(context))
-    target = SOURCE_TEST
-    walk.step("evaluate_scorer", lambda: EvaluateScorer((people,), target, scorer, 3, "tiny").run(context))
+    noised = ScoreNoised((people,), SOURCE_TEST, scorer, 3, "tiny")
+    walk.step("evaluate_scorer", lambda: EvaluateScorer(SOURCE_TEST, noised).run(context))
 
 
 def sources_of(store: Store) -> Path:

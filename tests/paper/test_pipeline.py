@@ -24,6 +24,7 @@ from schemas.ids import Target
 from schemas.profiles import paper
 from schemas.progress import SilentProgress
 from tasks.engine.context import Context
+from tasks.evaluation.measure_published import MeasurePublished
 from tasks.evaluation.published import EvaluatePublished
 from tasks.generate import Generate
 from tasks.import_model import import_model
@@ -160,9 +161,10 @@ def test_from_published_files_to_published_files(tmp_path: Path) -> None:
 
     for name, protocol in (("3dpw", "3dpw"), ("human36m", "human36m")):
         for scorer in (models["scorenet"], models["hmr_scorer"]):
-            result = EvaluatePublished(
+            measurement = MeasurePublished(
                 (keys[f"{name} test"],), Target(name, "test"), aligned, scorer, HYPOTHESES, protocol, "tiny"
-            ).run(here)
+            )
+            result = EvaluatePublished(measurement).run(here)
             rows = read(here.store, "metrics", stage_keys=[result.key]).to_pylist()
             figures = {row["name"]: row["value"] for row in rows}
             assert figures["published_min_mpvpe"] <= figures["published_select_mpvpe"]

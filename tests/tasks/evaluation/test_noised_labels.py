@@ -12,7 +12,7 @@ import torch
 from models.joint_sets import EVALUATION_JOINTS, HUMAN36M_OF_29, HYBRIK29_OF_SMPLX, SMPLX_VERTICES
 from schemas.errors import DataError
 from schemas.splits import SOURCE_TEST
-from tasks.evaluation.bodies import EvaluationBodies, SmplxWithJoints, gt_labels, smpl_with_joints
+from tasks.evaluation.bodies import SmplxWithJoints, body_of, gt_labels, smpl_with_joints
 from tasks.evaluation.noised_labels import NoisedLabel, noised_label
 from tasks.rows.instances import load_instances
 from tests.models.smplx_file import smplx_arrays
@@ -92,14 +92,13 @@ def smplx_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_smplx_labels_and_their_two_sets_of_joints(smplx_folder: Path, labels: dict[str, dict[str, Any]]) -> None:
-    bodies = EvaluationBodies(str(smplx_folder))
     with pytest.raises(DataError, match=r"SMPLX_to_J14\.pkl"):
-        bodies.of(("smplx", "neutral"))
+        body_of(str(smplx_folder), ("smplx", "neutral"))
     regressor = np.zeros((14, SMPLX_VERTICES), np.float32)
     regressor[np.arange(SMPLX_VERTICES) % 14, np.arange(SMPLX_VERTICES)] = 14 / SMPLX_VERTICES
     file = smplx_folder / "smplx" / "SMPLX_to_J14.pkl"
     file.write_bytes(pickle.dumps(regressor))
-    body = bodies.of(("smplx", "neutral"))
+    body = body_of(str(smplx_folder), ("smplx", "neutral"))
     assert isinstance(body, SmplxWithJoints)
     label = {**labels[IDS[0]], "body_model": "smplx", "jaw_pose": [0.1, 0, 0]}
     names, places = (noised_label("x", label, body, CAMERA, 64, 4, 0, by_names=by_names) for by_names in (True, False))

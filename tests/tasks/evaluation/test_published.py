@@ -62,10 +62,11 @@ def evaluated(
     """The stage done, and the key of the one that measured."""
     context = Context(held.store, config, in_process=True)
     scorer = held.scorer if scored else None
-    arguments = (tuple(keys or [held.ingest_key]), target, held.policy, scorer, M, protocol, bodies)
-    result = EvaluatePublished(*arguments).run(context)
-    assert result.key == EvaluatePublished(*arguments).key(context)
-    return result, MeasurePublished(*arguments).key(context)
+    ingests = tuple(keys or [held.ingest_key])
+    measurement = MeasurePublished(ingests, target, held.policy, scorer, M, protocol, bodies)
+    result = EvaluatePublished(measurement).run(context)
+    assert result.key == EvaluatePublished(measurement).key(context)
+    return result, measurement.key(context)
 
 
 def directly(held: MicroStore, key: str, protocol: Order, scored: bool = True) -> dict[str, Aggregates]:
@@ -248,9 +249,9 @@ def test_crops_of_a_size_that_the_policy_does_not_take(micro_store: MicroStore) 
 
 
 def test_one_hypothesis_is_too_few(micro_store: MicroStore) -> None:
-    context, keys = micro_store.context, [micro_store.ingest_key]
+    measurement = MeasurePublished((micro_store.ingest_key,), TARGET, micro_store.policy, None, 1, "3dpw", "tiny")
     with pytest.raises(ConfigError, match="needs 2 or more"):
-        EvaluatePublished(keys, TARGET, micro_store.policy, None, 1, "3dpw", "tiny").run(context)
+        EvaluatePublished(measurement).run(micro_store.context)
 
 
 @pytest.fixture(scope="module")

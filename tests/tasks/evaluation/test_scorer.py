@@ -20,7 +20,7 @@ from tasks.evaluation.score_noised import ERRORS, NOISED, ScoreNoised
 from tasks.evaluation.scorer import GIVEN, EvaluateScorer, given_hypotheses
 from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.rows.metrics import Metric, read_metrics
-from tasks.score import HypothesisScorer
+from tasks.score import HypothesisScorer, Score
 from tests.models.smplx_file import smplx_arrays
 from tests.samples.preferences import write_hypothesis_cache, write_scorer_cache
 from tests.samples.truth import true_people
@@ -34,7 +34,8 @@ TARGET = SOURCE_TEST
 
 
 def evaluated(held: MicroStore, target: Target = TARGET, given: str | None = None) -> dict[str, Metric]:
-    stage = EvaluateScorer((held.ingest_key,), target, held.scorer, M, "tiny", given)
+    noised = ScoreNoised((held.ingest_key,), target, held.scorer, M, "tiny")
+    stage = EvaluateScorer(target, noised if given is None else Score(given, (given,), held.scorer))
     result = stage.run(held.context)
     assert result.key == stage.key(held.context)
     assert stage.run(held.context).reused
@@ -107,7 +108,7 @@ def test_scores_do_not_look_into_the_mirror(micro_store: MicroStore) -> None:
 
 def test_one_hypothesis_is_too_few(micro_store: MicroStore) -> None:
     with pytest.raises(ConfigError, match="needs 2 or more"):
-        EvaluateScorer((micro_store.ingest_key,), TARGET, micro_store.scorer, 1, "tiny").run(micro_store.context)
+        ScoreNoised((micro_store.ingest_key,), TARGET, micro_store.scorer, 1, "tiny").run(micro_store.context)
 
 
 def test_given_hypotheses_with_errors(micro_store: MicroStore, tmp_path: Path) -> None:
@@ -150,9 +151,9 @@ def test_labels_of_smplx(micro_store: MicroStore, tmp_path: Path) -> None:
     (folder / "SMPLX_to_J14.pkl").write_bytes(pickle.dumps(regressor))
     key = micro.reingested(micro_store.store, TARGET, as_smplx)
     context, bodies = micro_store.context, str(tmp_path)
-    result = EvaluateScorer((key,), TARGET, micro_store.scorer, M, bodies).run(context)
+    result = EvaluateScorer(TARGET, ScoreNoised((key,), TARGET, micro_store.scorer, M, bodies)).run(context)
     metrics = read_metrics(micro_store.store, result.key)
     assert len(metrics) == 24
     assert {metric.n for metric in metrics} == {3}
     with pytest.raises(DataError, match="SMPL-X"):
-        EvaluateScorer((key,), TARGET, micro_store.scorer, M, "tiny").run(context)
+        ScoreNoised((key,), TARGET, micro_store.scorer, M, "tiny").run(context)
