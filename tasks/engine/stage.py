@@ -194,13 +194,13 @@ class TrainingStage(Stage):
     beside_control: ClassVar[bool] = False
     """Whether a control is trained beside it, so that fewer threads are left for each."""
 
-    @abstractmethod
     def settings(self, context: Context) -> TrainBaseConfig | TrainScorerConfig | AlignConfig | TrainCleanConfig:
-        """The section of the configuration that says how it is trained."""
+        """How it is trained: the section of the configuration that has its name."""
+        return getattr(context.config, self.name)
 
-    @abstractmethod
     def network(self, context: Context) -> PolicyConfig | ScorerConfig:
-        """What is trained."""
+        """What is trained: the configuration's network of this kind, unless one goes on from a model's."""
+        return getattr(context.config, self.kind)
 
     def threads(self, context: Context) -> int:
         """What torch may use in each training worker; it reaches the last bits."""

@@ -27,7 +27,7 @@ from infra.tables import read
 from models import hyponet
 from models.condition import PoseEstimate
 from models.diffusion import POSE_SIZE
-from models.objectives import PREFERENCES, DenoisingError, PairErrors, denoising_error, edm_weight
+from models.objectives import PREFERENCES, DenoisingError, PairErrors
 from models.policy import Policy
 from schemas.config.networks import PolicyConfig
 from schemas.config.training import AlignConfig
@@ -42,8 +42,15 @@ from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.rows.instances import labelled_crops, load_instances
 from tasks.rows.models import load_policy
 from tasks.train.augment import Augmentation
-from tasks.train.base import policy_groups
-from tasks.train.data import LabelledBatch, check_estimate, draw_noise, encode_together, estimate_loss, supervised_loss
+from tasks.train.data import (
+    LabelledBatch,
+    PolicyRecipe,
+    check_estimate,
+    encode_together,
+    estimate_loss,
+    pose_error,
+    supervised_loss,
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ class AlignBatch:
     """(R, 133)"""
 
 
-class AlignRecipe:
+class AlignRecipe(PolicyRecipe):
     """One of the objectives of `models.objectives.PREFERENCES`, beside estimate and replay. ConfigError for another."""
 
     def __init__(
@@ -110,7 +117,7 @@ class AlignRecipe:
             pairs.crop_row[self.order], return_index=True, return_counts=True
         )
         self.preferred = self._preferred()
-        self.model: Policy = policy.to(device).train()
+        self.model = policy.to(device).train()
         self.train_encoder = config.optimiser.encoder_learning_rate > 0
         self.fixed = config.fixed_statistics or not self.train_encoder
         for module in self.model.modules():
@@ -122,10 +129,6 @@ class AlignRecipe:
                 module.train()
                 module.momentum = 0.0  # it normalises by the batch, as the policy does, and stays as it is
         self.model.condition.requires_grad_(self.train_encoder)
-
-    def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
-        """Encoder and denoiser."""
-        return policy_groups(self.model)
 
     def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Preference, anchor, estimate and replay of one batch."""
@@ -139,11 +142,11 @@ class AlignRecipe:
         plain = crop_tensor(self.pairs.crops[self.paired[chosen]], self.device)
         denoised = slice(config.denoised_crops)
         rows, alike = self._pairs_of(chosen[denoised], draw), change.of(denoised)
-        time, noise = self._noise(draw, config.denoised_crops * config.pairs_per_crop, config.antithetic)
+        time, noise = self.noise(draw, config.denoised_crops * config.pairs_per_crop, config.antithetic)
         replayed = None
         if config.replay and config.replay_images:
             replayed = LabelledBatch.drawn(self.replay, config.replay_images, config.augment, draw, self.device)
-        replay_time, replay_noise = self._noise(draw, len(replayed.crops)) if replayed else (None, None)
+        replay_time, replay_noise = self.noise(draw, len(replayed.crops)) if replayed else (None, None)
         return AlignBatch(
             change.crops(plain) if self.train_encoder else change.mirror(plain),
             self._poses(rows, alike),
@@ -234,19 +237,10 @@ class AlignRecipe:
 
     def _errors(self, policy: Policy, context: hyponet.Context, batch: AlignBatch) -> PairErrors:
         """Denoising errors of winners and losers under the same timestep and noise."""
-        diffusion = policy.diffusion
-        clean = diffusion.scale(batch.poses[:, :87], batch.poses[:, 87:])
+        clean = policy.diffusion.scale(batch.poses[:, :87], batch.poses[:, 87:])
         time, noise, weight = (part.repeat_interleave(2, dim=0) for part in (batch.time, batch.noise, batch.weight))
-        denoised = diffusion.denoise(policy.hyponet, diffusion.add_noise(clean, time, noise), time, context)
-        if diffusion.config.parameterisation == "edm":
-            weight = weight * edm_weight(diffusion.sigma(time), diffusion.config.sigma_data)
-            error = denoising_error(denoised.pose, clean, weight)
-        else:
-            error = denoising_error(denoised.noise, noise, weight)
+        error = pose_error(policy, clean, time, noise, context, weight)
         return PairErrors(*(DenoisingError(error.joints[side::2], error.twists[side::2]) for side in range(2)))
-
-    def _noise(self, draw: np.random.Generator, count: int, antithetic: bool = False) -> tuple[Tensor, Tensor]:
-        return draw_noise(draw, count, self.model.config.diffusion.timesteps, self.device, antithetic)
 
 
 def _encode(
@@ -290,9 +284,6 @@ class Align(TrainingStage):
 
     def network(self, context: Context) -> PolicyConfig:
         return load_policy(context.store, self.policy).config
-
-    def settings(self, context: Context) -> AlignConfig:
-        return context.config.align
 
     def recipe(self, context: Context, run: RunFolder, device: torch.device) -> AlignRecipe:
         store = run.store

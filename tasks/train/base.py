@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.policy import Policy
 from schemas.config.networks import PolicyConfig
@@ -18,10 +18,10 @@ from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
 from tasks.rows.crops import LabelledCrops
 from tasks.rows.instances import labelled_crops
-from tasks.train.data import LabelledBatch, check_estimate, draw_noise, supervised_loss
+from tasks.train.data import LabelledBatch, PolicyRecipe, check_estimate, supervised_loss
 
 
-class BaseRecipe:
+class BaseRecipe(PolicyRecipe):
     """Supervised training of a policy."""
 
     def __init__(
@@ -30,24 +30,14 @@ class BaseRecipe:
         check_estimate(config.losses, network.condition)
         self.config, self.data, self.device, self.seed = config, data, device, config.seed
         torch.manual_seed(config.seed)
-        self.model: Policy = Policy(network).to(device).train()
-
-    def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
-        """Encoder and denoiser."""
-        return policy_groups(self.model)
+        self.model = Policy(network).to(device).train()
 
     def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Denoising and estimate loss of one batch."""
         config = self.config
         batch = LabelledBatch.drawn(self.data, config.batch_images, config.augment, draw, self.device)
-        count = config.batch_images * config.noise_draws
-        noise = draw_noise(draw, count, self.model.config.diffusion.timesteps, self.device)
+        noise = self.noise(draw, config.batch_images * config.noise_draws)
         return supervised_loss(self.model, *self.model.encode(batch.crops), batch, *noise, config.losses)
-
-
-def policy_groups(policy: Policy) -> Mapping[str, list[nn.Parameter]]:
-    """A policy's parameters, by the learning rate that they follow."""
-    return {"encoder": list(policy.condition.parameters()), "rest": list(policy.hyponet.parameters())}
 
 
 @dataclass(frozen=True)
@@ -64,12 +54,6 @@ class TrainBase(TrainingStage):
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
         return {**super().key_config(context), "network": context.config.policy, "target": str(self.target)}
-
-    def network(self, context: Context) -> PolicyConfig:
-        return context.config.policy
-
-    def settings(self, context: Context) -> TrainBaseConfig:
-        return context.config.train_base
 
     def recipe(self, context: Context, run: RunFolder, device: torch.device) -> BaseRecipe:
         crops = labelled_crops(run.store, [self.ingest], self.target)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.policy import Policy
 from schemas.config.networks import PolicyConfig
@@ -19,11 +19,10 @@ from tasks.engine.training_worker import RunFolder
 from tasks.rows.crops import LabelledCrops
 from tasks.rows.instances import labelled_crops
 from tasks.rows.models import load_policy
-from tasks.train.base import policy_groups
-from tasks.train.data import LabelledBatch, check_estimate, draw_noise, encode_together, supervised_loss
+from tasks.train.data import LabelledBatch, PolicyRecipe, check_estimate, encode_together, supervised_loss
 
 
-class CleanRecipe:
+class CleanRecipe(PolicyRecipe):
     """Supervised training of a policy that exists, on two sets of crops."""
 
     def __init__(
@@ -36,13 +35,9 @@ class CleanRecipe:
     ) -> None:
         check_estimate(config.losses, policy.config.condition)
         self.config, self.labelled, self.pseudo, self.device, self.seed = config, labelled, pseudo, device, config.seed
-        self.model: Policy = policy.to(device).train()
+        self.model = policy.to(device).train()
         if config.optimiser.encoder_learning_rate == 0:
             self.model.condition.requires_grad_(False).eval()
-
-    def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
-        """Encoder and denoiser."""
-        return policy_groups(self.model)
 
     def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Supervised loss of labelled crops plus `pseudo_weight` times that of pseudo-labelled ones."""
@@ -59,8 +54,7 @@ class CleanRecipe:
         loss = torch.zeros((), device=self.device)
         figures: dict[str, float] = {}
         for (kind, batch), (context, estimate) in zip(kinds.items(), encoded, strict=True):
-            count = len(batch.crops) * config.noise_draws
-            noise = draw_noise(draw, count, self.model.config.diffusion.timesteps, self.device)
+            noise = self.noise(draw, len(batch.crops) * config.noise_draws)
             part, named = supervised_loss(self.model, context, estimate, batch, *noise, config.losses)
             loss = loss + (config.pseudo_weight if kind == "pseudo" else 1.0) * part
             figures |= {f"{kind}_{name}": value for name, value in named.items()}
@@ -92,9 +86,6 @@ class TrainClean(TrainingStage):
 
     def network(self, context: Context) -> PolicyConfig:
         return load_policy(context.store, self.policy).config
-
-    def settings(self, context: Context) -> TrainCleanConfig:
-        return context.config.train_clean
 
     def recipe(self, context: Context, run: RunFolder, device: torch.device) -> CleanRecipe:
         labelled = labelled_crops(run.store, [self.ingest], self.target)

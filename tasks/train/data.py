@@ -1,17 +1,17 @@
-"""Batches of labelled crops, and the supervised loss of a policy on them."""
+"""What the recipes of policies share: batches of labelled crops, noise, and the losses of a policy on them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.condition import PoseEstimate
 from models.diffusion import POSE_SIZE
 from models.hyponet import Context
-from models.objectives import denoising_error, edm_weight
+from models.objectives import DenoisingError, denoising_error, edm_weight
 from models.policy import Policy
 from schemas.config.networks import ConditionConfig
 from schemas.config.training import AugmentConfig, SupervisedLossConfig
@@ -49,12 +49,21 @@ class LabelledBatch:
         return LabelledBatch(change.crops(self.crops), change.uvd(self.uvd), change.twists(self.twists), self.betas)
 
 
-def draw_noise(
-    draw: np.random.Generator, count: int, total: int, device: torch.device, antithetic: bool = False
-) -> tuple[Tensor, Tensor]:
-    """`count` of `total` timesteps (count,), and as much unit noise (count, 133)."""
-    time = timesteps(draw, count, total, antithetic).to(device)
-    return time, unit_noise(draw, count).to(device)
+class PolicyRecipe:
+    """A recipe that trains the policy `model` on `device`."""
+
+    model: Policy
+    device: torch.device
+
+    def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
+        """Encoder and denoiser, by the learning rate that they follow."""
+        policy = self.model
+        return {"encoder": list(policy.condition.parameters()), "rest": list(policy.hyponet.parameters())}
+
+    def noise(self, draw: np.random.Generator, count: int, antithetic: bool = False) -> tuple[Tensor, Tensor]:
+        """Timesteps (count,), and as much unit noise (count, 133)."""
+        time = timesteps(draw, count, self.model.config.diffusion.timesteps, antithetic)
+        return time.to(self.device), unit_noise(draw, count).to(self.device)
 
 
 def timesteps(draw: np.random.Generator, count: int, total: int, antithetic: bool = False) -> Tensor:
@@ -129,6 +138,21 @@ def encode_together(policy: Policy, kinds: Sequence[Tensor]) -> list[tuple[Conte
     return [(Context(*one), PoseEstimate(*other)) for one, other in zip(contexts, estimates, strict=True)]
 
 
+def pose_error(
+    policy: Policy, clean: Tensor, time: Tensor, noise: Tensor, context: Context, weight: Tensor | float = 1.0
+) -> DenoisingError:
+    """Error (N,) of one denoising step of scaled poses (N, 133) under `noise` at `time`: of what the network predicts.
+
+    `weight` as of `denoising_error`.
+    """
+    diffusion = policy.diffusion
+    denoised = diffusion.denoise(policy.hyponet, diffusion.add_noise(clean, time, noise), time, context)
+    if diffusion.config.parameterisation == "eps":
+        return denoising_error(denoised.noise, noise, weight)
+    weight = weight * edm_weight(diffusion.sigma(time), diffusion.config.sigma_data)
+    return denoising_error(denoised.pose, clean, weight)
+
+
 def supervised_loss(
     policy: Policy,
     context: Context,
@@ -144,16 +168,9 @@ def supervised_loss(
         time: (B*D,) timesteps, D draws for each of the B crops, crop-major.
         noise: (B*D, 133) unit noise.
     """
-    diffusion = policy.diffusion
     draws = time.shape[0] // batch.crops.shape[0]
-    clean = diffusion.scale(batch.uvd, batch.twists).repeat_interleave(draws, dim=0)
-    noisy = diffusion.add_noise(clean, time, noise)
-    denoised = diffusion.denoise(policy.hyponet, noisy, time, context)
-    if diffusion.config.parameterisation == "edm":
-        weight = edm_weight(diffusion.sigma(time), diffusion.config.sigma_data)
-        error = denoising_error(denoised.pose, clean, weight)
-    else:
-        error = denoising_error(denoised.noise, noise)
+    clean = policy.diffusion.scale(batch.uvd, batch.twists).repeat_interleave(draws, dim=0)
+    error = pose_error(policy, clean, time, noise, context)
     denoising = error.joints.mean() + weights.twist_denoising * error.twists.mean()
     own = estimate_loss(estimate, batch, weights)
     figures = {"joints": error.joints.mean().item(), "twists": error.twists.mean().item(), "estimate": own.item()}

@@ -152,12 +152,6 @@ class TrainScorer(TrainingStage):
             "root_solver": config.root_solver,
         }
 
-    def network(self, context: Context) -> ScorerConfig:
-        return context.config.scorer
-
-    def settings(self, context: Context) -> TrainScorerConfig:
-        return context.config.train_scorer
-
     def recipe(self, context: Context, run: RunFolder, device: torch.device) -> ScorerRecipe:
         """The pool of hypotheses is made once in a run's life and kept with it."""
         config = context.config.train_scorer
