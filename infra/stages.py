@@ -28,7 +28,7 @@ from infra.store import Store
 from infra.tables import live_files, read
 from infra.versions import add_files, must_be_there, put_files
 from infra.whole import torn_stages, whole_keys
-from schemas.digests import canonical_json, code_digest, config_digest, digest
+from schemas.digests import canonical_json, code_digest, digest
 from schemas.errors import DataError, StoreError, VanishedError
 from schemas.ids import ModelDigest, StageKey
 from schemas.tables import build
@@ -59,7 +59,7 @@ class StageSpec:
 
     @cached_property
     def config_digest(self) -> str:
-        return config_digest(self.config)
+        return digest(self.config)
 
     @cached_property
     def key(self) -> StageKey:

@@ -21,14 +21,9 @@ def canonical_json(value: Any) -> str:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 (64 hex digits) of the canonical JSON of `value`; pydantic models count as their dumped fields, without
-    those that came later and have their default."""
+    """SHA-256 (64 hex digits) of the canonical JSON of `value`; pydantic models count as their dumped fields, defaults
+    included, without those that came later (`setting`) and have their default."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-def config_digest(config: BaseModel | Mapping[str, Any]) -> str:
-    """Digest of a configuration: every field, defaults included, but for those that came later (`setting`)."""
-    return digest(config)
 
 
 def state_digest(state: Mapping[str, np.ndarray], about: Any = None) -> str:

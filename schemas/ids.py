@@ -5,7 +5,6 @@ a file name may, slashes included, but no `#` and no control characters.
 """
 
 import re
-from dataclasses import dataclass
 from typing import NamedTuple, NewType
 
 from schemas.errors import DataError
@@ -30,8 +29,7 @@ class Target(NamedTuple):
         return f"{self.dataset}/{self.split}"
 
 
-@dataclass(frozen=True)
-class ImageName:
+class ImageName(NamedTuple):
     """The parts of an `image_id`."""
 
     dataset: str
@@ -39,8 +37,7 @@ class ImageName:
     key: str
 
 
-@dataclass(frozen=True)
-class InstanceName:
+class InstanceName(NamedTuple):
     """The parts of an `instance_id`."""
 
     image: ImageName

@@ -86,24 +86,20 @@ class ChosenPairs:
     """(P,) which of its M hypotheses."""
     loser: np.ndarray
     """(P,) likewise; never the winner."""
-    winner_rank: np.ndarray
-    """(P,) place of the winner by score, 0 is best."""
-    loser_rank: np.ndarray
-    """(P,) likewise."""
     refused: dict[int, str]
     """Instance -> reason, for each instance without a pair."""
 
     def without(self, instances: Collection[int]) -> "ChosenPairs":
         """The same but for some instances, which have pairs of another kind."""
         others = ~np.isin(self.row, sorted(instances))
-        return ChosenPairs(
-            self.row[others],
-            self.winner[others],
-            self.loser[others],
-            self.winner_rank[others],
-            self.loser_rank[others],
-            {row: why for row, why in self.refused.items() if row not in instances},
-        )
+        refused = {row: why for row, why in self.refused.items() if row not in instances}
+        return ChosenPairs(self.row[others], self.winner[others], self.loser[others], refused)
+
+
+def ranks(scores: np.ndarray) -> np.ndarray:
+    """The place (N, M) of each hypothesis by its score (N, M), 0 is best; of equal ones the earlier comes first."""
+    places: np.ndarray = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
+    return places
 
 
 def choose_pairs(ids: Sequence[str], scores: np.ndarray, poses: np.ndarray, config: PairConfig) -> ChosenPairs:
@@ -119,8 +115,6 @@ def choose_pairs(ids: Sequence[str], scores: np.ndarray, poses: np.ndarray, conf
     """
     strategy, count = strategy_named(config.strategy), scores.shape[1]
     order = np.argsort(-scores, axis=1, kind="stable")
-    rank = np.empty_like(order)
-    np.put_along_axis(rank, order, np.broadcast_to(np.arange(count), order.shape), axis=1)
     most = min(config.pairs_per_instance, count // 2)
     winners, losers = strategy.choose(Candidates(ids, scores, order), most, config.seed)
 
@@ -133,9 +127,8 @@ def choose_pairs(ids: Sequence[str], scores: np.ndarray, poses: np.ndarray, conf
         good &= (margin > 0) & (margin >= config.least_margin)
         refusal = np.where((scores == scores[:, :1]).all(axis=1), SCORES_EQUAL, refusal)
     at, place = np.nonzero(good)
-    winner, loser = winners[at, place], losers[at, place]
     refused = {int(lost): str(refusal[lost]) for lost in np.flatnonzero(~good.any(axis=1))}
-    return ChosenPairs(at, winner, loser, rank[at, winner], rank[at, loser], refused)
+    return ChosenPairs(at, winners[at, place], losers[at, place], refused)
 
 
 def labels_that_win(
@@ -237,9 +230,8 @@ class PairWorker:
         self, stored: StoredHypotheses, people: Instances, scores: np.ndarray, row: np.ndarray, loser: np.ndarray
     ) -> pa.Table:
         """Pairs whose winner is the label."""
-        rank = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)[row, loser]
         columns = {
-            **self._against(stored, scores, row, loser, rank),
+            **self._against(stored, scores, row, loser),
             "winner": np.full(len(row), LABEL_AS_SAMPLE, np.int32),
             "strategy": "label_wins",
             "winner_uvd": people.uvd[row].reshape(-1, JOINTS * 3),
@@ -251,10 +243,10 @@ class PairWorker:
     def _table(self, stored: StoredHypotheses, scores: np.ndarray, chosen: ChosenPairs) -> pa.Table:
         won, lost = scores[chosen.row, chosen.winner], scores[chosen.row, chosen.loser]
         columns = {
-            **self._against(stored, scores, chosen.row, chosen.loser, chosen.loser_rank),
+            **self._against(stored, scores, chosen.row, chosen.loser),
             "winner": stored.samples[chosen.winner],
             "winner_score": won,
-            "winner_rank": chosen.winner_rank.astype(np.int32),
+            "winner_rank": ranks(scores)[chosen.row, chosen.winner].astype(np.int32),
             "margin": won - lost,
             "strategy": self.stage.config.strategy,
             **_payload("winner_", stored.hypotheses, chosen.row, chosen.winner),
@@ -262,16 +254,16 @@ class PairWorker:
         return build("pairs", columns)
 
     def _against(
-        self, stored: StoredHypotheses, scores: np.ndarray, row: np.ndarray, loser: np.ndarray, rank: np.ndarray
+        self, stored: StoredHypotheses, scores: np.ndarray, row: np.ndarray, loser: np.ndarray
     ) -> dict[str, Any]:
-        """What pairs have in common, whoever wins: the instances `row` (P,) and their losers, with `rank`."""
+        """What pairs of either kind of winner have in common: the instances `row` (P,) and their losers."""
         return {
             "pair_set": self.pair_set,
             "instance_id": repeated(stored.ids, row, 1),
             "generation_id": self.stage.generation,
             "loser": stored.samples[loser],
             "loser_score": scores[row, loser],
-            "loser_rank": rank.astype(np.int32),
+            "loser_rank": ranks(scores)[row, loser].astype(np.int32),
             **_payload("loser_", stored.hypotheses, row, loser),
             "dataset": repeated(stored.dataset, row, 1),
             "round": np.full(len(row), self.partition, np.int32),

@@ -1,11 +1,11 @@
 """The tables' contracts: one Arrow schema each, with what every column means and in which unit.
 
 Numeric vectors are lists of fixed length (Delta has no fixed-size list type), so the length is in the column's
-metadata and `check` enforces it. Every table carries `stage_key`, the key of the stage that wrote the row; readers see
-a row only once that stage is in `stages`.
+metadata and `conform` enforces it. Every table carries `stage_key`, the key of the stage that wrote the row; readers
+see a row only once that stage is in `stages`.
 """
 
-from schemas.tables.checks import build, check, conform, matrix
+from schemas.tables.checks import build, conform, matrix
 from schemas.tables.contracts import (
     BOOL_VECTOR,
     FLOAT_VECTOR,
@@ -28,7 +28,6 @@ __all__ = [
     "TIME",
     "TableContract",
     "build",
-    "check",
     "conform",
     "contract",
     "matrix",

@@ -1,4 +1,4 @@
-"""Arrow tables against their contract: build one from columns, bring one into form, check one, read vectors back."""
+"""Arrow tables against their contract: build one from columns, bring one into form, read vectors back."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ def build(table_name: str, columns: Mapping[str, Any]) -> pa.Table:
     """A checked table from columns: lists, numpy arrays (N, or N x length for vectors), Arrow arrays, or one
     scalar or string that holds for all rows. Nullable columns may be left out.
 
-    Raises DataError as `check` does, and for columns of different lengths or unknown names.
+    Raises DataError as `conform` does, and for columns of different lengths or unknown names.
     """
     form = contract(table_name)
     lengths = {name: len(value) for name, value in columns.items() if not _is_constant(value)}
@@ -36,7 +36,10 @@ def build(table_name: str, columns: Mapping[str, Any]) -> pa.Table:
 
 
 def conform(table_name: str, table: pa.Table) -> pa.Table:
-    """`table` in the contract's column order and types (safe casts only), absent nullable columns as nulls; checked."""
+    """`table` in the contract's column order and types (safe casts only), absent nullable columns as nulls.
+
+    Raises DataError unless columns, types, nulls, vector lengths, finiteness and keys are as the contract says.
+    """
     form = contract(table_name)
     missing = [field.name for field in form.schema if field.name not in table.column_names and not field.nullable]
     unknown = [name for name in table.column_names if name not in form.schema.names]
@@ -59,27 +62,11 @@ def conform(table_name: str, table: pa.Table) -> pa.Table:
                 f"Table {table_name}, column {field.name}: {column.type} does not fit {field.type}: {error}"
             ) from error
     result = pa.Table.from_arrays(arrays, schema=form.schema)
-    check(table_name, result)
-    return result
-
-
-def check(table_name: str, table: pa.Table) -> None:
-    """Raise DataError unless columns, types, nulls, vector lengths, finiteness and keys are as the contract says."""
-    form = contract(table_name)
-    if table.column_names != form.schema.names:
-        raise DataError(
-            f"Table {table_name}: the columns are {', '.join(table.column_names)}; "
-            f"expected {', '.join(form.schema.names)}."
-        )
     for field in form.schema:
-        column = table.column(field.name)
-        if not _same_type(column.type, field.type):
-            raise DataError(f"Table {table_name}, column {field.name}: type {column.type}, expected {field.type}.")
-        if column.null_count and not field.nullable:
-            raise DataError(_null_message(form, table, field.name, column))
         if pa.types.is_list(field.type):
-            _check_vectors(form, table, field)
-    _check_key(form, table)
+            _check_vectors(form, result, field)
+    _check_key(form, result)
+    return result
 
 
 def matrix(table: pa.Table, column: str) -> np.ndarray:
@@ -112,12 +99,6 @@ def _array(value: Any, kind: pa.DataType) -> Any:
     if pa.types.is_integer(kind) and len(value):
         return pa.array(value).cast(kind)  # asked for an integer type at once, Arrow would cut 0.5 down to 0
     return pa.array([item.tolist() if isinstance(item, np.ndarray) else item for item in value], type=kind)
-
-
-def _same_type(type_: pa.DataType, declared: pa.DataType) -> bool:
-    if pa.types.is_list(declared):
-        return pa.types.is_list(type_) and bool(type_.value_type == declared.value_type)
-    return bool(type_ == declared)
 
 
 def _where(form: TableContract, table: pa.Table, row: int) -> str:

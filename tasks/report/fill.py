@@ -11,7 +11,7 @@ from infra.stages import StageRecord, find, versions
 from infra.store import Store
 from infra.tables import read
 from schemas.config.engine import EngineConfig
-from schemas.digests import code_digest, config_digest
+from schemas.digests import code_digest, digest
 from schemas.ids import StageKey
 from tasks.gates import margins_of
 from tasks.pair import strategy_named
@@ -152,7 +152,7 @@ def _stages(store: Store, facts: RoundFacts) -> list[StageRow]:
                 _UNITS.get(run.name, "instances"),
                 record.reads,
                 record.models,
-                config_digest(record.config),
+                digest(record.config),
             )
         )
     return rows
@@ -231,7 +231,7 @@ def _models(store: Store, facts: RoundFacts) -> list[ModelRow]:
 def _provenance(store: Store, config: EngineConfig, facts: RoundFacts) -> dict[str, str]:
     devices = {record.device for run in facts.runs if (record := find(store, run.key)) is not None}
     return {
-        "configuration": config_digest(config),
+        "configuration": digest(config),
         "profile": config.profile,
         "seed": str(config.seed),
         "code": code_digest(),

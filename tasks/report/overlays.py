@@ -1,6 +1,7 @@
 """The meshes of a dozen people over their pictures: before, after, label. No result decides who they are."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pyarrow.compute as pc
@@ -46,42 +47,49 @@ def draw_overlays(
     """`before` and `after` are keys of evaluations; without an `after` its pictures are the bare crops."""
     chosen = instance_ids(store, [ingest_key], [WILD_VALIDATION])[:PEOPLE]
     people = load_instances(store, [ingest_key], chosen)
-    body = load_body(config.body)
-    photos = photographs(store, ingest_key, people)
-    meshes = {
-        key: _policy_meshes(store, key, people, body, config.root_solver) for key in (before, after) if key is not None
+    body, photos = load_body(config.body), photographs(store, ingest_key, people)
+    evaluations = [key for key in (before, after) if key is not None]
+    errors: dict[StageKey | None, dict[str, float]] = {key: _errors(store, key, people.ids) for key in evaluations}
+    meshes: dict[StageKey | None, dict[str, NDArray[np.float32]]] = {
+        key: _policy_meshes(store, key, sorted(errors[key]), people, body, config.root_solver) for key in evaluations
     }
-    errors = {key: _errors(store, key, people.ids) for key in meshes}
     labels = _label_meshes(people, body)
     overlays = []
     for row, name in enumerate(people.ids):
-        camera = Intrinsics(*(float(value) for value in people.crop_intrinsics[row])).scaled(SIDE / people.crop_size)
-
-        def lay(vertices: NDArray[np.float32] | None, colour: tuple[float, float, float], row: int = row) -> _Picture:
-            if vertices is None:
-                return photos[row]
-            return overlay(photos[row], vertices, body.faces.numpy(), camera, colour=colour)  # noqa: B023 - called here
-
-        after_mesh = meshes[after].get(name) if after is not None else None
+        seen = partial(draw_over, photos[row], people, row, body)
         overlays.append(
             Overlay(
                 name,
-                lay(meshes[before].get(name), _POLICY_COLOUR),
-                lay(after_mesh, _POLICY_COLOUR),
-                lay(labels[name], _LABEL_COLOUR) if name in labels else None,
+                seen(_POLICY_COLOUR, meshes[before].get(name)),
+                seen(_POLICY_COLOUR, meshes.get(after, {}).get(name)),
+                seen(_LABEL_COLOUR, labels[name]) if name in labels else None,
                 errors[before].get(name),
-                errors[after].get(name) if after is not None else None,
+                errors.get(after, {}).get(name),
                 photos[row],
             )
         )
     return overlays
 
 
+def draw_over(
+    photo: _Picture,
+    people: Instances,
+    row: int,
+    body: Body,
+    colour: tuple[float, float, float],
+    mesh: NDArray[np.float32] | None,
+) -> _Picture:
+    """The mesh (V, 3), in metres of the camera frame, over the view of the person `row`; the bare view without one."""
+    if mesh is None:
+        return photo
+    camera = Intrinsics(*(float(value) for value in people.crop_intrinsics[row])).scaled(SIDE / people.crop_size)
+    return overlay(photo, mesh, body.faces.numpy(), camera, colour=colour)
+
+
 def _policy_meshes(
-    store: Store, key: StageKey, people: Instances, body: Body, root: Root
+    store: Store, key: StageKey, ids: Sequence[str], people: Instances, body: Body, root: Root
 ) -> dict[str, NDArray[np.float32]]:
-    """Camera-frame vertices (V, 3) in metres of sample 0, of everyone that the evaluation has hypotheses of."""
-    ids = _evaluated(store, key, people.ids)
+    """Camera-frame vertices (V, 3) in metres of sample 0 of the people `ids`, whom the evaluation has hypotheses of."""
     if not ids:
         return {}
     stored = read_hypotheses(store, key, ids)
@@ -106,13 +114,8 @@ def _label_meshes(people: Instances, body: Body) -> dict[str, NDArray[np.float32
     return {people.ids[row]: mesh for row, mesh in zip(rows, vertices.numpy(), strict=True)}
 
 
-def _evaluated(store: Store, key: StageKey, ids: Sequence[str]) -> list[str]:
-    where = (pc.field("sample_index") == 0) & among(ids)
-    rows = read(store, "hypotheses", stage_keys=[key], where=where, columns=["instance_id"])
-    return sorted(rows.column("instance_id").to_pylist())
-
-
 def _errors(store: Store, key: StageKey, ids: Sequence[str]) -> dict[str, float]:
+    """MPVPE (mm) of sample 0 of those of the people whom an evaluation has measured."""
     where = (pc.field("sample_index") == 0) & among(ids)
     rows = read(store, "errors", stage_keys=[key], where=where, columns=["instance_id", "mpvpe_mm"])
     return dict(zip(rows.column("instance_id").to_pylist(), rows.column("mpvpe_mm").to_pylist(), strict=True))

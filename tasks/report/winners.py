@@ -8,11 +8,10 @@ from PIL import Image
 from infra.store import Store
 from infra.tables import read
 from models.bodies import load_body
-from models.rendering import Intrinsics, overlay
 from schemas.config.engine import EngineConfig
 from schemas.ids import StageKey
 from schemas.tables import LABEL_AS_SAMPLE
-from tasks.report.overlays import SIDE, photographs
+from tasks.report.overlays import draw_over, photographs
 from tasks.rows.hypotheses import read_hypotheses
 from tasks.rows.instances import load_instances
 
@@ -45,12 +44,11 @@ def draw_pairs(
     strips = []
     for row in chosen:
         place = people.ids.index(row["instance_id"])
-        camera = Intrinsics(*(float(value) for value in people.crop_intrinsics[place])).scaled(SIDE / people.crop_size)
         samples = np.searchsorted(stored.samples, [row["winner"], row["loser"]])
         pair = stored.hypotheses.take(np.array([stored.ids.index(row["instance_id"])])).at(samples)
         meshes = pair.bodies(body, people, np.array([place]), config.root_solver).camera_vertices.numpy()
         overlays = [
-            overlay(photos[place], mesh, body.faces.numpy(), camera, colour=colour)
+            draw_over(photos[place], people, place, body, colour, mesh)
             for mesh, colour in zip(meshes, (_WINNER, _LOSER), strict=True)
         ]
         strips.append(np.concatenate([photos[place], *overlays], axis=1))

@@ -16,7 +16,8 @@ from infra.tables import read
 from models.checkpoints import Checkpoint, Kind, digest_of, from_bytes, policy_of, scorer_of, to_bytes
 from models.hmr_scorer import HMRScorer
 from models.policy import Policy
-from schemas.digests import canonical_json, config_digest
+from schemas import digests
+from schemas.digests import canonical_json
 from schemas.errors import DamagedError, DataError, EngineError, StoreError
 from schemas.ids import ModelDigest, StageKey
 from schemas.tables import build
@@ -57,7 +58,7 @@ def save_model(
     if not store.atomic_write(model_path(digest), data, replace=False) and damage_of_model(store, digest):
         store.atomic_write(model_path(digest), data)
     return SavedModel(
-        digest, kind, store.uri(model_path(digest)), tuple(parents), config_digest(config), canonical_json(config)
+        digest, kind, store.uri(model_path(digest)), tuple(parents), digests.digest(config), canonical_json(config)
     )
 
 

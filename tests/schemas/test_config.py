@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from schemas.config.base import Config
 from schemas.config.engine import EngineConfig
 from schemas.config.networks import HypoNetConfig
-from schemas.digests import config_digest
+from schemas.digests import digest
 from schemas.errors import ConfigError
 from schemas.profiles import PROFILES, load_profile, micro, tiny
 
@@ -41,8 +41,8 @@ def test_configurations_are_closed_and_frozen() -> None:
 def test_profiles_survive_json_and_have_one_digest_each(name: str) -> None:
     config = load_profile(name)
     again = EngineConfig.model_validate_json(config.model_dump_json())
-    assert config_digest(again) == config_digest(config)
-    assert config_digest(load_profile(name, seed=1)) != config_digest(config)
+    assert digest(again) == digest(config)
+    assert digest(load_profile(name, seed=1)) != digest(config)
 
 
 def test_changes_reach_nested_fields() -> None:

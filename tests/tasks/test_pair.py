@@ -14,7 +14,7 @@ from schemas.errors import ConfigError
 from schemas.splits import SOURCE_TRAIN, WILD_TRAIN
 from schemas.tables import LABEL_AS_SAMPLE, matrix
 from tasks.generate import Generate
-from tasks.pair import IDENTICAL, MARGIN, SCORES_EQUAL, STRATEGIES, Pair, Strategy, choose_pairs, read_scores
+from tasks.pair import IDENTICAL, MARGIN, SCORES_EQUAL, STRATEGIES, Pair, Strategy, choose_pairs, ranks, read_scores
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.score import Score
@@ -42,14 +42,13 @@ def test_pairs_keep_their_promises(
     assert set(chosen.row) | set(chosen.refused) == set(range(len(ids)))
     assert not set(chosen.row) & set(chosen.refused)
     used: set[tuple[int, int]] = set()
-    for row, winner, loser, first, last in zip(
-        chosen.row, chosen.winner, chosen.loser, chosen.winner_rank, chosen.loser_rank, strict=True
-    ):
+    places = ranks(scores)
+    for row, winner, loser in zip(chosen.row, chosen.winner, chosen.loser, strict=True):
         assert winner != loser
         assert (poses[row, winner] != poses[row, loser]).any()
         assert not {(row, winner), (row, loser)} & used
         used |= {(row, winner), (row, loser)}
-        for place, rank in ((winner, first), (loser, last)):
+        for place, rank in ((winner, places[row, winner]), (loser, places[row, loser])):
             better = (scores[row] > scores[row, place]).sum()
             assert better <= rank <= better + (scores[row] == scores[row, place]).sum() - 1
         if strategy == "top_bottom":
@@ -74,7 +73,8 @@ def test_reasons() -> None:
     assert choose_pairs(["x"], spread, poses, PairConfig(least_margin=0.6)).refused == {0: MARGIN}
     chosen = choose_pairs(["x"], spread, poses, PairConfig(pairs_per_instance=9, least_margin=0.3))
     assert list(zip(chosen.winner, chosen.loser, strict=True)) == [(5, 0), (4, 1)]
-    assert list(zip(chosen.winner_rank, chosen.loser_rank, strict=True)) == [(0, 5), (1, 4)]
+    assert ranks(spread).tolist() == [[5, 4, 3, 2, 1, 0]]
+    assert ranks(np.array([[0.5, 0.7, 0.5, 0.7]])).tolist() == [[2, 0, 3, 1]]
 
 
 def test_random_pairs_do_not_look_at_scores() -> None:
