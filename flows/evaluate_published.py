@@ -11,7 +11,7 @@ from flows.run.session import session
 from infra import rounds
 from infra.standing import newest_ingest
 from infra.store import Store
-from models.checkpoints import Kind
+from models.checkpoints.ours import Kind
 from models.published_metrics import Order
 from schemas.errors import ConfigError, DataError
 from schemas.ids import ModelDigest, StageKey, Target

@@ -9,7 +9,9 @@ from typing import Any
 
 from infra.repair import retire
 from infra.stages import find
-from models.checkpoints import TITLES, Weights, from_bytes, open_policy, open_scorer, read_published
+from models.checkpoints.opening import open_policy, open_scorer
+from models.checkpoints.ours import from_bytes
+from models.checkpoints.published import TITLES, Weights, read_published
 from models.lora import merged_state
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.digests import bytes_digest

@@ -12,7 +12,9 @@ from schemas.profiles import PROFILES, paper
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.checkpoints import Checkpoint, Loaded, PublishedFile
+    from models.checkpoints.loading import Loaded
+    from models.checkpoints.ours import Checkpoint
+    from models.checkpoints.published import PublishedFile
 
 _TITLES = {
     "hyponet": "HypoNet",
@@ -42,7 +44,7 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def _ours(path: Path) -> Iterator[Finding]:
-    from models.checkpoints import from_bytes, policy_of, scorer_of
+    from models.checkpoints.ours import from_bytes, policy_of, scorer_of
 
     checkpoint = from_bytes(path.read_bytes(), str(path))
     manifest = checkpoint.manifest
@@ -83,7 +85,7 @@ def _profile_of(checkpoint: "Checkpoint") -> Finding:
 
 
 def _published(path: Path) -> Iterator[Finding]:
-    from models.checkpoints import TITLES, read_published
+    from models.checkpoints.published import TITLES, read_published
 
     file = read_published(path)
     facts = ", ".join(f"{name} {value:g}" for name, value in file.facts.items())
@@ -113,7 +115,7 @@ def _published(path: Path) -> Iterator[Finding]:
 
 
 def _fitting(file: "PublishedFile") -> Finding:
-    from models.checkpoints import vit_kind
+    from models.checkpoints.opening import vit_kind
 
     kind, published = vit_kind(file), paper().scorer.condition.kind
     if kind in (None, published):
@@ -125,7 +127,8 @@ def _fitting(file: "PublishedFile") -> Finding:
 
 def _load(file: "PublishedFile") -> "Loaded":
     """Load into freshly made networks of the profile paper. DataError with the table if it does not fit."""
-    from models.checkpoints import open_policy, open_scorer, scorer_config, start_condition, start_encoder
+    from models.checkpoints.loading import start_condition, start_encoder
+    from models.checkpoints.opening import open_policy, open_scorer, scorer_config
     from models.policy import Policy
     from models.vit import VIT_SIZES, VisionTransformer
 

@@ -130,7 +130,7 @@ def _gpu() -> Finding:
 
 
 def _pytorch3d() -> Finding:
-    from models.rendering import pytorch3d_is_installed
+    from models.rendering.raster import pytorch3d_is_installed
 
     if pytorch3d_is_installed():
         return Finding("pytorch3d", "good", "installed; it draws the overlays")

@@ -3,18 +3,3 @@
 Pixel convention of the whole project: coordinates are continuous, pixel (row, column) covers [column, column + 1) ×
 [row, row + 1) and is sampled at its centre, so the left edge of a picture is x = 0 and the right one x = width.
 """
-
-from models.cameras import Intrinsics
-from models.rendering.raster import Raster, pytorch3d_is_installed, rasterise
-from models.rendering.shading import Light, Rendering, overlay, render
-
-__all__ = [
-    "Intrinsics",
-    "Light",
-    "Raster",
-    "Rendering",
-    "overlay",
-    "pytorch3d_is_installed",
-    "rasterise",
-    "render",
-]

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from infra.repair import find_or_mend
 from infra.stages import Failure, StageSpec, commit_rows, now
-from models.checkpoints import Kind
+from models.checkpoints.ours import Kind
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.config.training import AlignConfig, TrainBaseConfig, TrainCleanConfig, TrainScorerConfig
 from schemas.ids import ModelDigest, StageKey

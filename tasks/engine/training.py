@@ -19,7 +19,7 @@ from infra.repair import find_or_mend, retire
 from infra.shards import forget
 from infra.shared_store import ray_storage, session_for
 from infra.stages import StageSpec, commit_rows, find, now
-from models.checkpoints import Kind
+from models.checkpoints.ours import Kind
 from schemas import errors
 from schemas.config.engine import RayConfig
 from schemas.config.networks import PolicyConfig, ScorerConfig

@@ -20,7 +20,7 @@ import torch
 
 from infra import faults, sealed
 from infra.store import Store
-from models.checkpoints import Kind
+from models.checkpoints.ours import Kind
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.config.training import OptimiserConfig
 from schemas.errors import DamagedError, EngineError, StoreError

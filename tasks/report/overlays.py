@@ -14,9 +14,9 @@ from infra.standing import read_standing
 from infra.store import Store
 from infra.tables import read
 from models.bodies import Body, load_body
-from models.cameras import camera_from_uvd
+from models.cameras import Intrinsics, camera_from_uvd
 from models.kinematics import Root
-from models.rendering import Intrinsics, overlay
+from models.rendering.shading import overlay
 from schemas.config.engine import EngineConfig
 from schemas.config.stages import IngestConfig
 from schemas.errors import DataError

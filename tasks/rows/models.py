@@ -13,7 +13,7 @@ from infra.repair import Finding
 from infra.stages import now
 from infra.store import Store
 from infra.tables import read
-from models.checkpoints import Checkpoint, Kind, digest_of, from_bytes, policy_of, scorer_of, to_bytes
+from models.checkpoints.ours import Checkpoint, Kind, digest_of, from_bytes, policy_of, scorer_of, to_bytes
 from models.hmr_scorer import HMRScorer
 from models.policy import Policy
 from schemas import digests

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.bodies import load_body
-from models.rendering import Intrinsics, Light, render
+from models.cameras import Intrinsics
+from models.rendering.shading import Light, render
 from tasks.synthesize.domains import Domain
 from tasks.synthesize.looks import dress
 from tasks.synthesize.people import CAMERA, LOOK, SENSOR, person, stream

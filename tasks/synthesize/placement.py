@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.rendering import Intrinsics
+from models.cameras import Intrinsics
 from tasks.synthesize.domains import Domain
 
 

@@ -18,7 +18,7 @@ from infra.shards import receipts_left
 from infra.store import MARKER, Store
 from infra.tables import live_files, read
 from infra.views import query
-from models.checkpoints import digest_of
+from models.checkpoints.ours import digest_of
 from schemas.errors import EngineError
 from schemas.tables import TABLES
 from tasks.report.stage import read_facts

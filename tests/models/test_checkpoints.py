@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from models.checkpoints import digest_of, from_bytes, load_into, policy_of, scorer_of, to_bytes
+from models.checkpoints.fitting import load_into
+from models.checkpoints.ours import digest_of, from_bytes, policy_of, scorer_of, to_bytes
 from models.hmr_scorer import HMRScorer
 from models.policy import Policy
 from schemas.errors import DataError, EngineError

@@ -12,20 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.checkpoints import (
-    Progress,
-    averaged,
-    compare,
-    load_into,
-    load_policy,
-    published_content,
-    read_published,
-    read_torch,
-    recognise,
-    start_condition,
-    warm_start,
-    write_published,
-)
+from models.checkpoints.export import Progress, published_content, write_published
+from models.checkpoints.fitting import compare, load_into
+from models.checkpoints.loading import averaged, load_policy, start_condition, warm_start
+from models.checkpoints.published import read_published, recognise
+from models.checkpoints.torch_file import read_torch
 from models.item_graph import MaskedLinear
 from models.lora import add_low_rank
 from models.policy import Policy

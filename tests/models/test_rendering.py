@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.bodies import load_body
-from models.rendering import Intrinsics, Light, overlay, rasterise, render
-from models.rendering.shading import vertex_normals
+from models.cameras import Intrinsics
+from models.rendering.raster import rasterise
+from models.rendering.shading import Light, overlay, render, vertex_normals
 
 pytestmark = pytest.mark.filterwarnings("error")
 

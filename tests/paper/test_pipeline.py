@@ -17,7 +17,9 @@ import torch
 
 from infra.store import Store
 from infra.tables import read
-from models.checkpoints import Progress, load_policy, published_content, read_published, write_published
+from models.checkpoints.export import Progress, published_content, write_published
+from models.checkpoints.loading import load_policy
+from models.checkpoints.published import read_published
 from models.policy import Policy
 from schemas.config.engine import EngineConfig
 from schemas.ids import Target

@@ -11,20 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from infra.store import Store
-from models.checkpoints import (
-    Progress,
-    PublishedFile,
-    from_bytes,
+from models.checkpoints.export import Progress, write_published
+from models.checkpoints.loading import (
     load_hmr_scorer,
     load_policy,
     load_scorehypo,
-    read_published,
-    recognise,
     start_condition,
     start_encoder,
     warm_start,
-    write_published,
 )
+from models.checkpoints.ours import from_bytes
+from models.checkpoints.published import PublishedFile, read_published, recognise
 from models.diffusion import JOINT_SIZE
 from models.hmr_scorer import HMRScorer, ScoreNet
 from models.hrnet_condition import HRNetFeatures

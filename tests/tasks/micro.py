@@ -15,7 +15,7 @@ from infra.store import Store
 from infra.tables import read
 from models.bodies import load_body
 from models.cameras import affine_intrinsics, crop_affine, square_box
-from models.checkpoints import Kind
+from models.checkpoints.ours import Kind
 from models.hmr_scorer import HMRScorer
 from models.policy import Policy
 from schemas.config.engine import EngineConfig

@@ -11,7 +11,9 @@ from typer.testing import CliRunner, Result
 import flows.doctor.checkpoint
 from flows.cli.main import app
 from models.bodies import BUILT_IN
-from models.checkpoints import Progress, opening, published_content, to_bytes
+from models.checkpoints import opening
+from models.checkpoints.export import Progress, published_content
+from models.checkpoints.ours import to_bytes
 from models.policy import Policy
 from schemas.config.networks import HypoNetConfig
 from schemas.profiles import micro

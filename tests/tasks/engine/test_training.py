@@ -25,7 +25,7 @@ from infra.ray_session import ray_session
 from infra.stages import StageSpec, find
 from infra.store import Store
 from infra.tables import read
-from models.checkpoints import from_bytes
+from models.checkpoints.ours import from_bytes
 from schemas.config.engine import EngineConfig
 from schemas.config.networks import PolicyConfig
 from schemas.config.training import TrainBaseConfig

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from models.body_files import read_array, read_arrays_file
-from models.checkpoints import read_torch
+from models.checkpoints.torch_file import read_torch
 from models.restricted_pickle import load_restricted
 from schemas.errors import DataError
 from tasks.clean.given import _file_bytes
