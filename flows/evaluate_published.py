@@ -1,8 +1,9 @@
 """evaluate-published and evaluate-scorer: models of files or of the store, measured as the papers measure them."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Final, Literal, cast
+from typing import Annotated, Final, cast
 
 from prefect import flow
 
@@ -126,14 +127,9 @@ def ingested(store: Store, target: Target) -> tuple[Target, StageKey]:
     try:
         return target, newest_ingest(store, target)
     except DataError:
-        other = _OTHER_NAMES.get(target.dataset)
-        if other is None:
-            raise
-        renamed = Target(other, target.split)
-        try:
+        renamed = target._replace(dataset=_OTHER_NAMES.get(target.dataset, target.dataset))
+        with suppress(DataError):
             return renamed, newest_ingest(store, renamed)
-        except DataError:
-            pass
         raise
 
 
@@ -150,7 +146,7 @@ def order_of(protocol: str, dataset: str) -> Order:
     return cast(Order, protocol.removeprefix("published-"))
 
 
-def model_named(context: Context, text: str, kind: Literal["policy", "scorer"]) -> ModelDigest:
+def model_named(context: Context, text: str, kind: Kind) -> ModelDigest:
     """The digest of a model that is a file, which is imported first, or that the store has.
 
     Raises DataError where it is neither, or a model of the other kind.
@@ -159,17 +155,13 @@ def model_named(context: Context, text: str, kind: Literal["policy", "scorer"]) 
     if not path.is_file() and not (path.suffix or len(path.parts) > 1):
         return find_model(context.store, text, kind)
     digest = import_model(context, path)
-    if not _is(context.store, digest, kind):
-        other: Kind = "scorer" if kind == "policy" else "policy"
-        raise DataError(f"{path} holds a {other}, where a {kind} was asked for; `adhmr doctor --checkpoint` says more.")
-    return digest
-
-
-def _is(store: Store, digest: str, kind: Kind) -> bool:
     try:
-        return find_model(store, digest, kind) == digest
-    except DataError:
-        return False
+        return find_model(context.store, digest, kind)
+    except DataError as error:
+        other = "scorer" if kind == "policy" else "policy"
+        raise DataError(
+            f"{path} holds a {other}, where a {kind} was asked for; `adhmr doctor --checkpoint` says more."
+        ) from error
 
 
 def _current_policy(context: Context) -> ModelDigest:

@@ -7,6 +7,7 @@ bytes add up to what `stages` says; else the stage is done again by the run that
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from infra.data_files import DataFile, content_digits, holds_what_its_name_says
@@ -24,7 +25,6 @@ from infra.stages import StageRecord, StageSpec, find
 from infra.store import Store
 from infra.versions import put_files, write_version
 from infra.whole import CURE, Torn, stage_rows, torn_stages
-from schemas.digests import bytes_digest
 from schemas.errors import StoreError
 from schemas.tables import TABLES
 
@@ -162,7 +162,10 @@ def _torn(store: Store, dry_run: bool) -> Iterator[Finding]:
 def _flipped(store: Store, dry_run: bool) -> Iterator[Finding]:
     """Files in which a single bit has flipped: data files, and facts of reports, which nothing else can bring back."""
     live = [file for table in TABLES for file in newest(store, table).of()]
-    files = {file.name: _named_digest(file) for file in live if damage(store, file)}
+    named = [file for file in live if content_digits(file.path)]
+    files: dict[str, Callable[[bytes], bool]] = {
+        file.name: partial(holds_what_its_name_says, file.path) for file in named if damage(store, file)
+    }
     facts = [path for path in store.whole_files("reports") if path.endswith(".json")]
     files |= {path: keeps_seal for path in facts if not keeps_seal(store.read_bytes(path))}
     for name, fits in files.items():
@@ -172,11 +175,6 @@ def _flipped(store: Store, dry_run: bool) -> Iterator[Finding]:
                 store.atomic_write(name, whole)
                 store.remembered.clear()  # what was read of it
             yield Finding("done", f"{name} had a flipped bit: turned back, as its digest says.")
-
-
-def _named_digest(file: DataFile) -> Callable[[bytes], bool]:
-    digits = content_digits(file.path)
-    return lambda data: digits is not None and bytes_digest(data).startswith(digits)
 
 
 def _lost(store: Store, dry_run: bool) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ never be finished is closed as abandoned: an event `closed` whose reason begins 
 import getpass
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -66,13 +66,17 @@ class CampaignState:
         """The policies that were current at some time, oldest first."""
         return list(dict.fromkeys(event.policy for event in self.events if event.event in _CHANGES and event.policy))
 
+    def first(self, number: int, *kinds: str) -> Event | None:
+        """The first event of one of these kinds in a round, or None."""
+        return next((event for event in self.events if event.round == number and event.event in kinds), None)
+
     def decision(self, number: int) -> Event | None:
         """The event that decided the round (promoted or kept), or None."""
-        return next((e for e in self.events if e.round == number and e.event in ("promoted", "kept")), None)
+        return self.first(number, "promoted", "kept")
 
     def abandoned(self, number: int) -> str | None:
         """Why the round was abandoned, or None if it was not."""
-        closing = next((e for e in self.events if (e.round, e.event) == (number, "closed")), None)
+        closing = self.first(number, "closed")
         if closing is None or not closing.why.startswith(_ABANDONED):
             return None
         return closing.why.removeprefix(_ABANDONED)
@@ -147,7 +151,7 @@ def open_round(store: Store, campaign: str, number: int, why: str = "") -> bool:
     """
 
     def opening(before: CampaignState) -> _Next | None:
-        if any(event.round == number and event.event == "opened" for event in before.events):
+        if before.first(number, "opened"):
             return None
         if before.is_open:
             raise StoreError(
@@ -166,10 +170,9 @@ def close_round(store: Store, campaign: str, number: int, why: str = "") -> bool
     """Close an open round; False if it is closed already. StoreError if it was never opened."""
 
     def closing(before: CampaignState) -> _Next | None:
-        events = {event.event for event in before.events if event.round == number}
-        if "closed" in events:
+        if before.first(number, "closed"):
             return None
-        if "opened" not in events:
+        if not before.first(number, "opened"):
             raise StoreError(f"Round {number} of campaign {campaign} was never opened, so it can't be closed.")
         return _Next(number, "closed", before.policy, why, {f"closing:{campaign}": number})
 
@@ -267,20 +270,10 @@ def _append(store: Store, campaign: str, follow: Callable[[CampaignState], _Next
         if event is None:
             return None
         sequence = 1 + max((earlier.sequence for earlier in before.events), default=0)
-        row = {
-            "campaign": campaign,
-            "round": event.round,
-            "sequence": sequence,
-            "event": event.event,
-            "policy": event.policy,
-            "previous": before.policy,
-            "who": f"{_user()}@{socket.gethostname()}",
-            "at": now(),
-            "why": event.why,
-            "stage_key": event.stage_key,
-        }
+        who, what = f"{_user()}@{socket.gethostname()}", (event.event, event.policy, before.policy)
+        row = Event(campaign, event.round, sequence, *what, who, now(), event.why, event.stage_key)
         claims = {**event.claims, f"log:{campaign}": sequence}
-        if append_row(store, "rounds", row, claims, note=f"{campaign} {event.round} {event.event}"):
+        if append_row(store, "rounds", asdict(row), claims, note=f"{campaign} {event.round} {event.event}"):
             return event
     raise StoreError(f"Campaign {campaign}: other processes kept writing to its log; try again.")
 

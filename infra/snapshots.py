@@ -195,7 +195,8 @@ def _files(table: TableContract, opened: DeltaTable) -> pa.Table:
         files = pa.table(columns).sort_by("path")
     except (DeltaError, OSError, KeyError, pa.ArrowException) as error:
         raise _damaged(table, opened, f"what it says of files can't be read: {_first_words(error)}") from error
-    fits = pc.and_(pc.greater(files.column("rows"), 0), pc.equal(_folders(table, files), _folder_of(files)))
+    folders = pc.replace_substring_regex(files.column("path"), "[^/]*$", "")
+    fits = pc.and_(pc.greater(files.column("rows"), 0), pc.equal(_folders(table, files), folders))
     strange = pc.index(pc.fill_null(fits, False), False).as_py()
     if strange >= 0:
         raise _damaged(table, opened, f"what it says of {files.column('path')[strange]} does not go together.")
@@ -212,10 +213,6 @@ def _folders(table: TableContract, files: pa.Table) -> pa.ChunkedArray:
         for name, one in zip(table.partition_by, values, strict=True)
     ]
     return pc.binary_join_element_wise(*named, "")
-
-
-def _folder_of(files: pa.Table) -> pa.ChunkedArray:
-    return pc.replace_substring_regex(files.column("path"), "[^/]*$", "")
 
 
 def _damaged(table: TableContract, opened: DeltaTable, what: str) -> DamagedError:

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from infra import faults
 from infra.data_files import MANY, DataFile, fresh_file_name
 from infra.merging import merge_if_due, withdraw_row
-from infra.shards import Shard, Tally, parquet_bytes, write_shard
+from infra.shards import Receipt, Shard, Tally, parquet_bytes, write_shard
 from infra.store import Store
 from infra.tables import live_files, read
 from infra.versions import add_files, must_be_there, put_files
@@ -226,9 +226,7 @@ def commit_rows(
         # the whole stage is one shard: after a kill between the transactions, the files of the first attempt are the
         # ones that some tables have already taken, so the rerun must go on with exactly those
         receipt = write_shard(store, spec.key, Shard(0, (spec.key,)), all_tables, tally, stage=spec.name)
-        files: dict[str, list[DataFile]] = {table: [] for table in all_tables}
-        for file in receipt.files:
-            files.setdefault(file.table, []).append(file)
+        files = files_by_table([receipt], all_tables)
         others = [receipt.code] if receipt.is_of_other_code else []
         return commit(store, spec, files, units, receipt.tally, started_at=started_at, device=device, other_code=others)
 
@@ -285,22 +283,21 @@ def _withdraw(store: Store, key: str) -> None:
     raise StoreError(f"The row of stage {key[:12]} in {store.url} can't be taken back: others keep writing; run again.")
 
 
+def files_by_table(receipts: Iterable[Receipt], tables: Iterable[str]) -> dict[str, list[DataFile]]:
+    """The files of these receipts for each of the tables, in their order."""
+    files: dict[str, list[DataFile]] = {table: [] for table in tables}
+    for receipt in receipts:
+        for file in receipt.files:
+            files.setdefault(file.table, []).append(file)
+    return files
+
+
 def failures_table(spec: StageSpec, failures: Sequence[Failure]) -> pa.Table:
-    """The rows of `failures` for these units."""
-    return build(
-        "failures",
-        {
-            "stage_key": [spec.key] * len(failures),
-            "id": [failure.id for failure in failures],
-            "stage": [spec.name] * len(failures),
-            "outcome": [failure.outcome for failure in failures],
-            "reason": [failure.reason for failure in failures],
-            "detail": [failure.detail[:2000] for failure in failures],
-            "attempts": [failure.attempts for failure in failures],
-            "source_digest": [failure.source_digest for failure in failures],
-            "round": [spec.recorded_round] * len(failures),
-        },
-    )
+    """The rows of `failures` for these units; a field of `Failure` is a column."""
+    columns = {name: [getattr(failure, name) for failure in failures] for name in Failure.__dataclass_fields__}
+    columns["detail"] = [detail[:2000] for detail in columns["detail"]]
+    stage = {"stage_key": spec.key, "stage": spec.name, "round": spec.recorded_round}
+    return build("failures", {**columns, **stage})
 
 
 def count_failures(failures: Iterable[Failure]) -> Tally:
@@ -366,21 +363,13 @@ def _row(
 
 def _record(row: Mapping[str, Any]) -> StageRecord:
     tables = json.loads(row["tables_json"])
+    alike = ("stage_key", "stage", "version", "campaign", "round", "units_in", "device", "started_at", "finished_at")
     return StageRecord(
-        stage_key=row["stage_key"],
-        stage=row["stage"],
-        version=row["version"],
+        **{name: row[name] for name in (*alike, "seconds")},
         config=json.loads(row["config_json"]),
         reads=tuple(row["reads"]),
         models=tuple(row["models"]),
-        campaign=row["campaign"],
-        round=row["round"],
-        units_in=row["units_in"],
         tally=Tally(row["ok"], row["filtered"], row["failed"]),
         rows={table: numbers["rows"] for table, numbers in tables.items()},
         bytes={table: numbers["bytes"] for table, numbers in tables.items()},
-        device=row["device"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-        seconds=row["seconds"],
     )

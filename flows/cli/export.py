@@ -1,24 +1,9 @@
 """export: pairs and labels out of the store, in the published forms and in that of Hugging Face."""
 
-from dataclasses import dataclass
-
 from infra.store import Store
 from schemas.errors import ConfigError
 from tasks.export import dpo_json, humandata, trl
 from tasks.export.chosen import Selection, choose_labels, choose_pairs, label_rows, pair_rows, people_rows, picture_rows
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What was written."""
-
-    count: int
-    what: str
-    key: str
-    target: str
-
-    def __str__(self) -> str:
-        return f"{self.count:,} {self.what} of stage {self.key[:12]} written to {self.target}."
 
 
 def export(
@@ -30,8 +15,8 @@ def export(
     number: int | None = None,
     dataset: str | None = None,
     split: str | None = None,
-) -> Exported:
-    """Write pairs (dpo-json, trl) or labels (humandata) to `target`, a path or URL.
+) -> str:
+    """Write pairs (dpo-json, trl) or labels (humandata) to `target`, a path or URL; gives what was written, in words.
 
     Pairs: the set `pair_set`, else the newest of the campaign, or of its round `number`. Labels: those that the
     campaign's newest cleaning round kept, or its round `number`; with a data set and no round, the ingested ones.
@@ -43,12 +28,13 @@ def export(
     if form == "humandata" and pair_set is not None:
         raise ConfigError("--pair-set is about pairs, and humandata about labels: export --to dpo-json or trl.")
     selection = Selection(campaign, pair_set, number, dataset, split)
-    if form == "humandata":
-        return _labels(store, selection, target)
-    return _pairs(store, form, selection, target)
+    count, what, key = (
+        _labels(store, selection, target) if form == "humandata" else _pairs(store, form, selection, target)
+    )
+    return f"{count:,} {what} of stage {key[:12]} written to {target}."
 
 
-def _pairs(store: Store, form: str, selection: Selection, target: str) -> Exported:
+def _pairs(store: Store, form: str, selection: Selection, target: str) -> tuple[int, str, str]:
     chosen = choose_pairs(store, selection)
     module = {"dpo-json": dpo_json, "trl": trl}[form]
     pairs = pair_rows(store, chosen, selection, module.PAIR_COLUMNS)
@@ -57,12 +43,12 @@ def _pairs(store: Store, form: str, selection: Selection, target: str) -> Export
         count = trl.export_trl(pairs, people, target, selection.split or "train")
     else:
         count = dpo_json.export_dpo_json(pairs, people, target)
-    return Exported(count, "pairs", chosen.key, target)
+    return count, "pairs", chosen.key
 
 
-def _labels(store: Store, selection: Selection, target: str) -> Exported:
+def _labels(store: Store, selection: Selection, target: str) -> tuple[int, str, str]:
     chosen = choose_labels(store, selection)
     labels = label_rows(store, chosen, selection, humandata.LABEL_COLUMNS)
     people = people_rows(store, chosen, selection, humandata.INSTANCE_COLUMNS)
     pictures = picture_rows(store, chosen, humandata.IMAGE_COLUMNS)
-    return Exported(humandata.export_humandata(labels, people, pictures, target), "labels", chosen.key, target)
+    return humandata.export_humandata(labels, people, pictures, target), "labels", chosen.key

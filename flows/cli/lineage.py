@@ -1,6 +1,7 @@
 """What each decided round trained, from what, and how it measured: the history of a campaign's policies."""
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,13 +44,13 @@ def lineage(store: Store, campaign: str | None = None, newest: int | None = None
         if event.event in ("promoted", "kept") and (newest is None or event.round > state.round - newest)
     ]
     keys = sorted({event.stage_key for _, event in decided if event.stage_key})
-    metrics: dict[str, list[dict[str, Any]]] = {key: [] for key in keys}
+    metrics: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in read(store, "metrics", stage_keys=keys).to_pylist() if keys else ():
         metrics[row["stage_key"]].append(row)
     parents = _parents(store, sorted({event.round for _, event in decided}))
     steps = []
     for state, event in decided:
-        measured = metrics.get(event.stage_key or "", [])
+        measured = metrics[event.stage_key or ""]
         trained = event.policy if event.event == "promoted" else _rejected(measured)
         changes = {row["name"]: row["value"] for row in measured if _is_change(row)}
         drift = next((row["value"] for row in measured if (row["name"], row["role"]) == ("drift", "change")), None)

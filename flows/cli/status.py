@@ -21,14 +21,7 @@ _ACTIVE = ("RUNNING", "PENDING", "CANCELLING", "PAUSED")
 class Campaign:
     """Round and policy of a campaign, and the run that is at work on it, if one is."""
 
-    name: str
-    policy: str | None
-    round: int
-    is_open: bool
-    opened_why: str
-    opened_at: datetime | None
-    abandoned: str | None
-    """Why the round was abandoned, if it was."""
+    state: rounds.CampaignState
     holder: Holder | None
     silent: float
     """Seconds since the holder's last heartbeat."""
@@ -67,12 +60,8 @@ def status(store: Store, campaign: str | None = None) -> Status:
 
 
 def _campaign(store: Store, name: str) -> Campaign:
-    state, holder = rounds.state(store, name), holder_of(store, name)
-    opening = next((event for event in state.events if (event.round, event.event) == (state.round, "opened")), None)
-    silent = max(0.0, time.time() - holder.beat) if holder else 0.0
-    why, at = (opening.why, opening.at) if opening else ("", None)
-    abandoned = state.abandoned(state.round)
-    return Campaign(name, state.policy, state.round, state.is_open, why, at, abandoned, holder, silent)
+    holder = holder_of(store, name)
+    return Campaign(rounds.state(store, name), holder, max(0.0, time.time() - holder.beat) if holder else 0.0)
 
 
 def _prefect() -> tuple[str | None, tuple[FlowRun, ...], str]:

@@ -1,6 +1,7 @@
 """doctor for checkpoints: what a file is, its parts and averages, whether it loads, and the profile that it fits."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,13 +58,12 @@ def _ours(path: Path) -> Iterator[Finding]:
     if manifest.metrics:
         measured = ", ".join(f"{name} {value:g}" for name, value in manifest.metrics.items())
         yield Finding("measured", "good", measured)
-    for part in sorted({name.partition(".")[0] for name in checkpoint.state}):
-        inside = {
-            name.removeprefix(f"{part}."): value
-            for name, value in checkpoint.state.items()
-            if name.partition(".")[0] == part
-        }
-        yield Finding(_TITLES.get(part, part), "good", _sizes(inside))
+    parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for name, value in checkpoint.state.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = value
+    for part, state in sorted(parts.items()):
+        yield Finding(_TITLES.get(part, part), "good", _sizes(state))
     yield Finding(
         "moving average", "note", "none beside the weights: this engine saves the averaged weights themselves"
     )

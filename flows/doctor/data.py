@@ -214,12 +214,8 @@ def _next(chosen: Candidate, dataset: str, split: str, follow_links: str | None,
     """The command that ingests what was looked at."""
     words = ["adhmr", "ingest", "--format", chosen.format, "--source", chosen.url]
     words += ["--dataset", dataset, "--split", split]
-    if chosen.images is not None:
-        words += ["--images", chosen.images]
-    if body is not None:
-        words += ["--body", body]
-    if follow_links is not None:
-        words += ["--follow-links", follow_links]
+    for flag, value in (("--images", chosen.images), ("--body", body), ("--follow-links", follow_links)):
+        words += [] if value is None else [flag, value]
     for name, value in chosen.options.items():
         words += [f"--{name}", value] if name in _FLAGS else ["--option", f"{name}={value}"]
     return Finding("next", "good", shlex.join(words))

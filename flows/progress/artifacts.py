@@ -11,14 +11,18 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from uuid import UUID
 
 from flows.process.errors import without_passwords
 from flows.progress.pace import Pace
 from schemas.progress import Progress
 
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 REQUEST_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
@@ -40,26 +44,32 @@ class PrefectArtifacts:
     task_run: UUID | None
 
     def create(self, key: str, percent: float, text: str) -> UUID:
-        from prefect.client.orchestration import get_client
-        from prefect.client.schemas.actions import ArtifactCreate
-
-        artifact = ArtifactCreate(
-            key=key,
-            type="progress",
-            data=percent,
-            description=text,
-            flow_run_id=self.flow_run,
-            task_run_id=self.task_run,
-        )
-        with get_client(sync_client=True, httpx_settings={"timeout": REQUEST_SECONDS}) as client:
-            return client.create_artifact(artifact).id
+        return create_artifact(key, "progress", percent, text, self.flow_run, self.task_run)
 
     def update(self, artifact: UUID, percent: float, text: str) -> None:
-        from prefect.client.orchestration import get_client
         from prefect.client.schemas.actions import ArtifactUpdate
 
-        with get_client(sync_client=True, httpx_settings={"timeout": REQUEST_SECONDS}) as client:
-            client.update_artifact(artifact, ArtifactUpdate(data=percent, description=text))
+        ask(lambda client: client.update_artifact(artifact, ArtifactUpdate(data=percent, description=text)))
+
+
+def create_artifact(
+    key: str, kind: str, data: object, text: str, flow_run: UUID | None, task_run: UUID | None = None
+) -> UUID:
+    """Have Prefect's server keep an artifact of a run, of Prefect's type `kind`, under a line of description."""
+    from prefect.client.schemas.actions import ArtifactCreate
+
+    artifact = ArtifactCreate(
+        key=key, type=kind, data=data, description=text, flow_run_id=flow_run, task_run_id=task_run
+    )
+    return ask(lambda client: client.create_artifact(artifact).id)
+
+
+def ask(request: Callable[["SyncPrefectClient"], T]) -> T:
+    """What Prefect's server answers to a request, within some seconds."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True, httpx_settings={"timeout": REQUEST_SECONDS}) as client:
+        return request(client)
 
 
 def log_in_current_run(text: str) -> None:

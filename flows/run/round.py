@@ -48,7 +48,8 @@ def coming_round(state: rounds.CampaignState, kind: Kind, base: ModelDigest) -> 
     first = ModelDigest(state.first_policy or base)
     if not state.is_open:
         return Round(state.next_round, ModelDigest(state.policy or base), first), False
-    opening = next(event for event in state.events if event.round == state.round and event.event == "opened")
+    opening = state.first(state.round, "opened")
+    assert opening is not None
     if opening.why != _opening(kind):
         other: Kind = "clean" if kind == "dpo" else "dpo"
         raise EngineError(

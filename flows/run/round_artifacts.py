@@ -13,6 +13,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from flows.process.errors import without_passwords
+from flows.progress.artifacts import ask, create_artifact
 from infra.commits import commits_of
 from infra.stages import find
 from infra.store import Store
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 
 COUNTS, REPORT, PAIRS = "round-counts", "round-report", "winners-and-losers"
 """Keys of the artifacts: a table, a page of markdown, an image."""
-_REQUEST_SECONDS = 10.0
 _outcomes: list[RoundFacts] = []
 """The facts of the last round of this process."""
 
@@ -46,7 +46,7 @@ def name_run(kind: str, number: int, campaign: str, policy: str) -> None:
     run = _flow_run()
     if run is not None:
         name = f"{kind}-round {number} of {campaign}, policy {policy[:12]}"
-        _unharmed("the run's name", lambda: _client(lambda client: client.update_flow_run(run, name=name)))
+        _unharmed("the run's name", lambda: ask(lambda client: client.update_flow_run(run, name=name)))
 
 
 def outcome(facts: RoundFacts) -> RoundFacts:
@@ -158,24 +158,12 @@ def _make_and_write(
     facts: RoundFacts,
     run: UUID,
 ) -> None:
-    from prefect.client.schemas.actions import ArtifactCreate
-
     artifact = make(store, config, facts)
     if artifact is not None:
-        request = ArtifactCreate(
-            key=artifact.key, type=artifact.type, data=artifact.data, description=artifact.text, flow_run_id=run
-        )
-        _client(lambda client: client.create_artifact(request))
+        create_artifact(artifact.key, artifact.type, artifact.data, artifact.text, run)
 
 
-def _client(ask: Callable[[Any], Any]) -> None:
-    from prefect.client.orchestration import get_client
-
-    with get_client(sync_client=True, httpx_settings={"timeout": _REQUEST_SECONDS}) as client:
-        ask(client)
-
-
-def _unharmed(what: str, work: Callable[[], None]) -> None:
+def _unharmed(what: str, work: Callable[[], object]) -> None:
     try:
         work()
     except Exception as error:

@@ -54,7 +54,9 @@ def conform(table_name: str, table: pa.Table) -> pa.Table:
             continue
         column = table.column(field.name)
         if column.null_count and not field.nullable:
-            raise DataError(_null_message(form, table, field.name, column))
+            row = pc.index(pc.is_null(column), True).as_py()
+            where = _where(form, table, row)
+            raise DataError(f"Table {table_name}, column {field.name}: no value in {where}; one is required.")
         try:
             arrays.append(column if column.type == field.type else column.cast(field.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -104,11 +106,6 @@ def _array(value: Any, kind: pa.DataType) -> Any:
 def _where(form: TableContract, table: pa.Table, row: int) -> str:
     values = [f"{name}={table.column(name)[row].as_py()!r}" for name in form.key if name in table.column_names]
     return f"row {row} ({', '.join(values)})"
-
-
-def _null_message(form: TableContract, table: pa.Table, name: str, column: pa.ChunkedArray) -> str:
-    row = pc.index(pc.is_null(column), True).as_py()
-    return f"Table {form.name}, column {name}: no value in {_where(form, table, row)}; one is required."
 
 
 def _check_vectors(form: TableContract, table: pa.Table, field: pa.Field) -> None:

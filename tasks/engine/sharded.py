@@ -26,7 +26,17 @@ from infra.ray_session import check_resources, no_room, room_for
 from infra.repair import find_or_mend
 from infra.shards import Receipt, Shard, Tally, cut, forget, receipts, stamped, write_shard
 from infra.shared_store import session_for
-from infra.stages import Failure, StageRecord, StageSpec, commit, count_failures, failures_table, find, now
+from infra.stages import (
+    Failure,
+    StageRecord,
+    StageSpec,
+    commit,
+    count_failures,
+    failures_table,
+    files_by_table,
+    find,
+    now,
+)
 from infra.store import Store
 from infra.table_rows import read_files
 from schemas import errors
@@ -137,7 +147,7 @@ def run_sharded(
             continue
         other_code = _say_of_other_code(finished.values(), spec, progress)
         tally = sum((receipt.tally for receipt in finished.values()), Tally())
-        files = _files_by_table(finished.values(), tables)
+        files = files_by_table(finished.values(), (*tables, "failures"))
         if tally.crashed and units and tally.failed / units > max_failed_share:
             reasons = _reasons(store, files["failures"])
             for receipt in finished.values():
@@ -350,14 +360,6 @@ def _say_of_other_code(finished: Iterable[Receipt], spec: StageSpec, progress: P
             "workers that have another state of it. They count, as the stage's version is the same; stages records it"
         )
     return set(others)
-
-
-def _files_by_table(finished: Iterable[Receipt], tables: Sequence[str]) -> dict[str, list[DataFile]]:
-    files: dict[str, list[DataFile]] = {name: [] for name in (*tables, "failures")}
-    for receipt in finished:
-        for file in receipt.files:
-            files.setdefault(file.table, []).append(file)
-    return files
 
 
 def _gate(store: Store, spec: StageSpec, tally: Tally, units: int, limit: float, failures: Sequence[DataFile]) -> None:

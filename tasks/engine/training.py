@@ -185,17 +185,12 @@ def _fit(trainer: ray.train.torch.TorchTrainer, tell: Callable[[], None]) -> Non
 
 
 def _trainer(job: Job, settings: RayConfig, workers: int) -> ray.train.torch.TorchTrainer:
-    resources = {"CPU": settings.cpus_per_trainer}
-    if settings.gpus_per_trainer:
-        resources["GPU"] = settings.gpus_per_trainer
     path, filesystem = ray_storage(job.run.store)
     return ray.train.torch.TorchTrainer(
         on_ray,
         train_loop_config={"job": job},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=workers,
-            use_gpu=job.on_gpu,
-            resources_per_worker=resources,
+            num_workers=workers, use_gpu=job.on_gpu, resources_per_worker=needs(settings)
         ),
         run_config=ray.train.RunConfig(
             name=job.run.name,
@@ -231,10 +226,8 @@ def _teller(run: RunFolder, stage: str, progress: Progress) -> Callable[[], None
 
 def _curves(history: History, key: StageKey) -> pa.Table:
     points = [(name, step, value) for step, figures in history for name, value in sorted(figures.items())]
-    series, steps, values = zip(*points, strict=True) if points else ((), (), ())
-    return build_table(
-        "curves", {"stage_key": [key] * len(points), "series": list(series), "step": list(steps), "value": list(values)}
-    )
+    columns = {name: [point[place] for point in points] for place, name in enumerate(("series", "step", "value"))}
+    return build_table("curves", {**columns, "stage_key": key})
 
 
 def _ends(history: History) -> str:

@@ -177,17 +177,14 @@ def _train(job: Job, device: torch.device, tell: Callable[[], None]) -> Result |
 
     def report(step: int, figures: Mapping[str, float], state: Callable[[], dict[str, Any]] | None) -> None:
         if first_worker:
-            keep(step, figures, state)
-        faults.reach(f"train:step:{step}")
-
-    def keep(step: int, figures: Mapping[str, float], state: Callable[[], dict[str, Any]] | None) -> None:
-        history.append((step, dict(figures)))
-        job.run.say(step, f"loss {figures['loss']:.3f}")
-        if state is not None:
+            history.append((step, dict(figures)))
+            job.run.say(step, f"loss {figures['loss']:.3f}")
+        if first_worker and state is not None:
             tell()
             buffer = io.BytesIO()
             torch.save({**state(), "history": history}, buffer)
             job.run.write(CHECKPOINT, buffer.getvalue())
+        faults.reach(f"train:step:{step}")
 
     training.run(report)
     if not first_worker:

@@ -89,8 +89,7 @@ def _scored_errors(store: Store, errors_key: StageKey, scores_key: StageKey) -> 
     key = ["instance_id", "sample_index"]
     errors = read(store, "errors", stage_keys=[errors_key], columns=[*key, *(f"{name}_mm" for name in ERRORS)])
     scores = read(store, "scores", stage_keys=[scores_key], columns=[*key, "score"])
-    both = errors.join(scores, keys=key, join_type="inner")
-    return both.sort_by(BY_SAMPLE)
+    return errors.join(scores, keys=key, join_type="inner").sort_by(BY_SAMPLE)
 
 
 def _figures(context: Context, rows: pa.Table, target: Target, scorer: ModelDigest, role: str) -> Iterator[Metric]:

@@ -104,9 +104,7 @@ def error_by_score(scores: NDArray[np.floating], errors: NDArray[np.floating], m
             axes.legend(loc="best")
         axes.axhline(0, color=INK, linewidth=0.8)
         axes.set_xlim(0, 100)
-        axes.set_xlabel("score, as percentile within the instance (right: best)")
-        axes.set_ylabel("error against instance's mean, %")
-        axes.grid(axis="y", color=GRID, linewidth=0.8)
+        _label(axes, "score, as percentile within the instance (right: best)", "error against instance's mean, %")
         return _svg(figure)
 
 
@@ -120,9 +118,7 @@ def margin_histogram(margins: NDArray[np.floating], most_bins: int = 40) -> str:
         axes.hist(margins, bins=bins, range=(low, high), color=ACCENT, alpha=0.75, edgecolor="white", linewidth=0.6)
         mean = float(margins.mean())
         axes.axvline(mean, color=SECOND, linewidth=1.4, label=f"mean {mean:.3g}")
-        axes.set_xlabel("margin: winner's score − loser's score")
-        axes.set_ylabel("pairs")
-        axes.grid(axis="y", color=GRID, linewidth=0.8)
+        _label(axes, "margin: winner's score − loser's score", "pairs")
         axes.set_axisbelow(True)
         axes.legend(loc="best")
         return _svg(figure)
@@ -142,9 +138,7 @@ def training_curve(
             )
         if reference is not None:
             axes.axhline(reference, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
-        axes.set_xlabel("optimiser step")
-        axes.set_ylabel("" if unit == "none" else unit)
-        axes.grid(axis="y", color=GRID, linewidth=0.8)
+        _label(axes, "optimiser step", "" if unit == "none" else unit)
         axes.margins(x=0.02)
         if series:
             axes.legend(loc="best")
@@ -175,6 +169,12 @@ def _figure(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
         axes = figure.add_subplot(facecolor="none")
         axes.spines[["top", "right"]].set_visible(False)
         yield figure, axes
+
+
+def _label(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
 
 
 def _interval(axes: Axes, change: Interval, y: float, colour: str, mark: str, label: str) -> None:

@@ -133,5 +133,4 @@ def export(
     config = options.configured(profile, campaign, 0, {})
     from flows.cli.export import export as write
 
-    exported = write(opened, form.value, target, config.campaign, pair_set, number, dataset, split)
-    typer.echo(str(exported))
+    typer.echo(write(opened, form.value, target, config.campaign, pair_set, number, dataset, split))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import Any
 
 from flows.cli import options
 from flows.serve.temporary_server import begin_server
-
-if TYPE_CHECKING:
-    from infra.store import Store
-    from schemas.config.engine import EngineConfig
-    from tasks.report.facts import RoundFacts
 
 
 def run(
@@ -23,15 +19,7 @@ def run(
     boxes: options.Boxes = None,
 ) -> None:
     """A whole DPO round. What is missing is made first, a killed round goes on, else the next one begins."""
-    fields = options.changed_fields(changes)
-    opened, config = options.early_checks(store, profile, campaign, seed, fields, images, boxes)
-    server_is_ready = begin_server()
-    from flows.dpo_round import dpo_round
-    from flows.run.round_artifacts import facts_of
-
-    server_is_ready()
-    facts = facts_of(dpo_round, store, profile, campaign, seed, images, boxes, fields)
-    _summarise(opened, config, facts)
+    _do("dpo_round", options.changed_fields(changes), store, profile, campaign, seed, images, boxes)
 
 
 def clean(
@@ -47,19 +35,19 @@ def clean(
 ) -> None:
     """A cleaning round: pseudo-label, score, keep the best share, train on it, evaluate."""
     fields = options.changed_fields(changes, swap_share)
-    opened, config = options.early_checks(store, profile, campaign, seed, fields, images, boxes, labels)
+    _do("clean_round", fields, store, profile, campaign, seed, images, boxes, labels)
+
+
+def _do(name: str, fields: dict[str, str], *asked: Any) -> None:
+    """Do a round by the flow `name`, of the module of that name: it takes `asked`, in this order, and `fields`."""
+    opened, config = options.early_checks(*asked[:4], fields, *asked[4:])
     server_is_ready = begin_server()
-    from flows.clean_round import clean_round
-    from flows.run.round_artifacts import facts_of
-
-    server_is_ready()
-    facts = facts_of(clean_round, store, profile, campaign, seed, images, boxes, labels, fields)
-    _summarise(opened, config, facts)
-
-
-def _summarise(store: Store, config: EngineConfig, facts: RoundFacts) -> None:
+    round_flow = getattr(import_module(f"flows.{name}"), name)
     from flows.cli.show.summary import print_summary
+    from flows.run.round_artifacts import facts_of
     from infra.views import write_views_sql
 
-    write_views_sql(store)
-    print_summary(store, config, facts)
+    server_is_ready()
+    facts = facts_of(round_flow, *asked, fields)
+    write_views_sql(opened)
+    print_summary(opened, config, facts)

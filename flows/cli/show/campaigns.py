@@ -29,7 +29,7 @@ def print_status(status: Status) -> None:
     if not status.campaigns:
         out.print("No campaign has begun: `adhmr run` begins one.")
     for campaign in status.campaigns:
-        out.print(f"[bold]{escape(campaign.name)}[/bold]: {escape(_campaign(campaign))}", soft_wrap=True)
+        out.print(f"[bold]{escape(campaign.state.campaign)}[/bold]: {escape(_campaign(campaign))}", soft_wrap=True)
     if status.stages:
         table = plain_table("unfinished stage", "campaign", "round", "done", "begun", "last heard of", "key")
         for stage in status.stages:
@@ -104,20 +104,18 @@ def _change(value: float | None) -> str:
 
 
 def _campaign(campaign: Campaign) -> str:
-    parts = []
-    if campaign.is_open:
-        since = f" for {_age(campaign.opened_at)}" if campaign.opened_at else ""
-        parts.append(f"round {campaign.round} ({campaign.opened_why}) is open{since}")
-    elif campaign.abandoned is not None:
-        parts.append(f"round {campaign.round} was abandoned ({campaign.abandoned})")
-    elif campaign.round:
-        parts.append(f"round {campaign.round} is closed")
+    state, holder = campaign.state, campaign.holder
+    opening = state.first(state.round, "opened")
+    if opening is None:
+        parts = ["no round yet"]
+    elif state.is_open:
+        parts = [f"round {state.round} ({opening.why}) is open for {_age(opening.at)}"]
     else:
-        parts.append("no round yet")
-    parts.append(f"policy {campaign.policy[:12]} is current" if campaign.policy else "no policy yet")
-    holder = campaign.holder
+        abandoned = state.abandoned(state.round)
+        parts = [f"round {state.round} " + (f"was abandoned ({abandoned})" if abandoned is not None else "is closed")]
+    parts.append(f"policy {state.policy[:12]} is current" if state.policy else "no policy yet")
     if holder is None:
-        parts.append("no run is at work" + (", the next run goes on with it" if campaign.is_open else ""))
+        parts.append("no run is at work" + (", the next run goes on with it" if state.is_open else ""))
     else:
         now = time.time()
         parts.append(f"at work: {holder.described(now)}, heard of {campaign.silent:.0f} s ago")
