@@ -101,13 +101,13 @@ def evaluate_scorer(
     with session("an evaluation", store, profile, campaign, seed, changes) as runner:
         context = runner.context
         target = target_of(data)
-        given = given_hypotheses(context.store, target)
-        if given is None:
+        ingest = given_hypotheses(context.store, target)
+        if ingest is None:
             target, people = ingested(context.store, target)
             model, bodies = model_named(context, scorer, "scorer"), _absolute(body or context.config.body)
             scoring: ScoreNoised | Score = ScoreNoised((people,), target, model, hypotheses, bodies)
         else:
-            scoring = Score(given, (given,), model_named(context, scorer, "scorer"))
+            scoring = Score(ingest, (ingest,), model_named(context, scorer, "scorer"))
         return runner.run(EvaluateScorer(target, scoring))
 
 

@@ -1,4 +1,4 @@
-"""ingest: people, pairs or hypotheses that somebody brings, in any of the formats, into the tables of the store."""
+"""ingest: people, pairs or hypotheses of the user, in any of the formats, into the tables of the store."""
 
 from typing import Annotated
 

@@ -30,7 +30,7 @@ class AtWork:
     stages: frozenset[str]
 
     @property
-    def anybody(self) -> bool:
+    def is_any(self) -> bool:
         return bool(self.campaigns or self.stages)
 
 
@@ -77,7 +77,7 @@ def _lives(store: Store, path: str, listed: Sequence[str], now: datetime) -> boo
         here = lives_here(process) if process.get("pid") else False
         if here is not None:
             return here
-        # heartbeats may stand in a file beside it: <n>.<token>.beat
+        # heartbeats may be in a file beside it: <n>.<token>.beat
         signs = [one for one in listed if one.startswith(path.removesuffix("json"))]
         return any(now - store.modified(one) < SILENT for one in signs)
     except (StoreError, FileNotFoundError):  # given back meanwhile

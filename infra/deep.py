@@ -114,7 +114,7 @@ def _stages(store: Store) -> Iterator[Finding]:
                 "stages",
                 "problem",
                 f"{record.stage} {record.stage_key[:12]} has read stage {key[:12]}, which does not count as finished: "
-                f"nobody sees its rows. {_ANEW}",
+                f"no reader sees its rows. {_ANEW}",
             )
     yield Finding("stages", "good", f"{len(keys) - len(torn)} finished, with all the rows that they say")
 

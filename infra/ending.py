@@ -1,8 +1,8 @@
-"""How a process ends before its time: with a line for the person, an exit code, and a word to its supervisor.
+"""How a process ends before its time: with a line for the user, an exit code, and a word to its supervisor.
 
 Ray's own code ends the process that uses it, without a word of Python, when it has lost what it needs; a call into it
 may also never return. So the command line works in a process that another one supervises (`flows.process.supervised`),
-and which tells its supervisor, as its last word, that it has said all there is to say.
+and which tells its supervisor, as its last word, that it has said everything.
 """
 
 import os

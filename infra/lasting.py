@@ -34,7 +34,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folders(root: Path, folders: Iterable[Path]) -> None:
-    """Sync these folders and all between them and `root`: whoever made them may have died before that."""
+    """Sync these folders and all between them and `root`: their maker may have died before that."""
     every = {place for folder in folders for place in (folder, *folder.parents) if place.is_relative_to(root)}
     for place in sorted(every, key=lambda place: len(place.parts), reverse=True):
         sync_folder(place)

@@ -29,7 +29,7 @@ from schemas.tables import contract
 log = logging.getLogger(__name__)
 
 ORDER = {"stages": ("stage_key",), "rounds": ("campaign", "sequence")}
-"""The tables whose files are merged, and how rows stand in a merged file."""
+"""The tables whose files are merged, and how rows are sorted in a merged file."""
 MERGED_FROM = 8
 """Small files that are merged as soon as there are so many."""
 FULL_ROWS = 4096
@@ -53,7 +53,7 @@ def merge_if_due(store: Store, table: str) -> bool:
 def withdraw_row(store: Store, stage_key: str, file: DataFile) -> bool:
     """Take the row of a stage out of the file of `stages` that holds it, so that it can be committed again.
 
-    False if it doesn't stand in that file any more: look again.
+    False if it isn't in that file any more: look again.
     """
     if file.stage_key == MANY:
         rows = read_files(store, contract("stages"), [file])

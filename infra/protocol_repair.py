@@ -93,7 +93,7 @@ def _replace(store: Store, file: DataFile, entry: Entry, dry_run: bool) -> None:
 
 
 def _versions(store: Store, table: str) -> dict[str, _Version]:
-    """For each file that the log still tells of, the version that added it first."""
+    """For each file that the log still names, the version that added it first."""
     versions: dict[str, _Version] = {}
     for path in store.whole_files(log_folder(table)):
         if not path.endswith(".json"):

@@ -1,6 +1,6 @@
 """A Ray session: a local one, or the cluster that RAY_ADDRESS names. The code that runs on it is the same.
 
-A local session listens on the loopback only, for whoever has its token, keeps its files where no other user gets, has
+A local session listens on the loopback only, for clients with its token, keeps its files where no other user gets, has
 no dashboard and is gone when the block is left, also if this process is killed (Ray binds the life of its processes to
 ours); its workers import our packages from wherever we did. To a cluster the packages are sent, so that its workers run
 the code of this process whatever is installed there. Nothing else is: credentials would be for all to see in a runtime
@@ -41,14 +41,14 @@ _CONNECT_SECONDS = 5.0
 _TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file with the token that the cluster was started with."
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # no report to anybody
+    "RAY_USAGE_STATS_ENABLED": "0",  # no report to its makers
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",  # else Ray looks every 2 s whether a training is over
 }
 
-# Else whoever calls Ray without a session starts one: a thread of Ray Data that outlives ours by a moment did, in the
+# Else a call of Ray without a session starts one: a thread of Ray Data that outlives ours by a moment did, in the
 # middle of the start of our next, and both hung.
 auto_init_hook.enable_auto_connect = False
 
@@ -270,7 +270,7 @@ def _is_loopback(address: str) -> bool:
 
 
 def _bare(address: str) -> str:
-    """An address without the name and the password that may stand in it."""
+    """An address without the name and the password that it may have."""
     scheme, _, rest = address.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 

@@ -98,7 +98,7 @@ def watched(
         while not (lost or leaving.wait(_LOOK_SECONDS)):
             if ended := _ended(processes) or _gone_deaf(processes, gcs_address):
                 lost.append(
-                    f"Ray's {ended}: somebody killed it, or the system for want of memory, or its files have no room. "
+                    f"Ray's {ended}: killed by hand, or by the system for want of memory, or its files have no room. "
                     "Run the same command again to go on: what is finished stays."
                 )
         if lost:

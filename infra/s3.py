@@ -2,7 +2,7 @@
 
 Each by itself would look in other places. botocore looks at the environment, the profile (AWS_PROFILE), the files in
 ~/.aws, roles, and what the machine offers; with credentials come region and endpoint. Credentials that expire are
-renewed here. They never leave the process: whoever is sent a store finds its own.
+renewed here. They never leave the process: each that is sent a store finds its own.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Small files that tell by themselves whether they are whole: a flipped bit in them is noticed when they are read.
 
-JSON holds the digest of its other fields, under `sha256`; other bytes stand behind a line with theirs. Files of older
+JSON holds the digest of its other fields, under `sha256`; other bytes follow a line with theirs. Files of older
 versions have neither and are taken as they are.
 """
 

@@ -41,7 +41,7 @@ class ServiceError(EngineError):
 class Service:
     """A process that serves, as the folder's file has it. `port` is 0 for one that listens to nothing.
 
-    `note` is for whoever started it.
+    `note` is for the command that started it.
     """
 
     name: str
@@ -144,7 +144,7 @@ class Services:
         return True
 
     def end_strays(self) -> None:
-        """End by force what services have started, whoever is its parent now, unless it belongs to a living one."""
+        """End by force what services have started, whatever its parent now, unless it belongs to a living one."""
         end_all(self.strays())
 
     def strays(self) -> list[psutil.Process]:

@@ -1,7 +1,7 @@
 """Stages: the key that names a piece of work, and the commit that makes its rows count exactly once.
 
 Each table gets the stage's files in one Delta transaction marked `(stage key, 1)`; then the row in `stages` follows the
-same way. Whoever comes second with the same key finds them there and goes on with what is there; after a kill in
+same way. A second writer with the same key finds them there and goes on with what is there; after a kill in
 between, the next run skips the tables that have the files and does the rest. What `stages` says has survived a loss of
 power by then: each transaction is on the disk before the next one begins.
 """
@@ -128,7 +128,7 @@ def find(store: Store, key: str) -> StageRecord | None:
 
 
 def records(store: Store, *names: str) -> list[StageRecord]:
-    """All finished stages, of these names or all, oldest first; a stage stands after those that it reads, whatever the
+    """All finished stages, of these names or all, oldest first; a stage comes after those that it reads, whatever the
     clocks said."""
     rows = read(store, "stages", where=pc.field("stage").isin(names) if names else None).to_pylist()
     by_time = [_record(row) for row in sorted(rows, key=lambda row: (row["finished_at"], row["stage_key"]))]
@@ -160,7 +160,7 @@ def commit(
 ) -> StageRecord:
     """Make the stage's files count: one transaction for each table, then the row in `stages`. Harmless to repeat.
 
-    The record that stands at the end is the answer: this run's, or that of whoever was faster. `other_code` are the
+    The record that is there at the end is the answer: this run's, or that of a faster one. `other_code` are the
     digests of code other than this that made some of the files; they are recorded.
     Raises DataError unless ok + filtered + failed is the number of units that went in; VanishedError, with the stage
     unfinished, where one of the files is gone: it has to be made again.
@@ -181,7 +181,7 @@ def commit(
             put_files(store, table, spec.key, files, note=note)
     faults.reach("commit:stages")
     must_be_there(store, [file for files in files_by_table.values() for file in files if file.rows])
-    record = find(store, spec.key)  # a row that stood there without its rows has them again
+    record = find(store, spec.key)  # a record whose rows were lost has them again
     if record is None:
         _withdraw(store, spec.key)
         row = _row(spec, files_by_table, units_in, tally, started_at or now(), device, other_code)
@@ -252,7 +252,7 @@ def append_row(
     store.atomic_write(f"tables/{table}/{path}", data)
     faults.reach(f"append:{table}")
     mine = DataFile(table, path, (), 1, len(data))
-    # the second: ours stands, and only the word of it was lost on the way
+    # the second: ours was taken, and only the answer was lost on the way
     if not _add_row(store, mine, data, transactions, note) and mine not in live_files(store, table):
         store.remove(mine.name)
         return False
@@ -275,7 +275,7 @@ def _add_row(store: Store, file: DataFile, data: bytes, transactions: Mapping[st
 
 
 def _withdraw(store: Store, key: str) -> None:
-    """Take the row of a stage that isn't whole out of `stages`, if one stands there."""
+    """Take the row of a stage that isn't whole out of `stages`, if there is one."""
     for _ in range(_ATTEMPTS):
         torn = torn_stages(store, [key])
         if not torn or withdraw_row(store, key, torn[0].file):

@@ -1,7 +1,7 @@
 """Views of what ingests say that holds: `standing_images`, `standing_instances`, `standing_labels`.
 
 The tables keep the rows of every ingest. One that was done again holds only what was new, changed or gone, and names in
-`reads` the one that it builds on. Of a split the newest ingest stands, with those that it builds on; of a person, what
+`reads` the one that it builds on. Of a split the newest ingest holds, with those that it builds on; of a person, what
 the newest of these says: a row, or in `failures` that there is none. (In Python: `standing`.)
 """
 

@@ -313,7 +313,7 @@ def _write_once(target: Path, data: bytes, replace: bool, lasting: bool, point: 
         faults.reach(point)
         written = _name(temporary, target, replace)
         if lasting:
-            sync_folder(target.parent)  # also after another's link: whoever made it may have died before this
+            sync_folder(target.parent)  # also after another's link: its maker may have died before this
         return written
     finally:
         temporary.unlink(missing_ok=True)
@@ -335,5 +335,5 @@ def _reason(error: Exception) -> str:
         problem = "permission denied" if isinstance(error, PermissionError) else "a read-only file system"
         return f"it is not writable for this user ({problem}). Choose another place or change its rights."
     if isinstance(error, NotADirectoryError | FileExistsError):
-        return "a file stands where a folder should be. Choose another place."
+        return "there is a file where a folder should be. Choose another place."
     return f"{error}"

@@ -34,7 +34,7 @@ def _protocol_and_root(text: str) -> tuple[str, str]:
     if "://" not in text:
         try:
             return "file", str(Path(text).expanduser().absolute())
-        except RuntimeError as error:  # ~somebody who isn't there, or a user without a home
+        except RuntimeError as error:  # ~name of no user, or of one without a home
             raise StoreError(f"The store {text} can't be found: {error} Give its whole path instead of ~.") from error
     if "@" in text.partition("://")[2].partition("/")[0]:
         raise StoreError(
@@ -73,7 +73,7 @@ def _why_misread(name: str, protocol: str) -> str:
     misread = sorted(set(_MISREAD.findall(name)))
     if misread:
         signs = " ".join(_shown(sign) for sign in misread)
-        return f"in the name {_shown(name)} stands {signs}, which Delta or DuckDB would read as something else"
+        return f"the name {_shown(name)} holds {signs}, which Delta or DuckDB would read as something else"
     column, sign, _ = name.partition("=")
     if sign and column.lower() in _COLUMNS:
         return f"DuckDB would take the folder {_shown(name)} for the column {column} of every row"

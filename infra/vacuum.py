@@ -1,6 +1,6 @@
 """Vacuum: remove what no table refers to and no run is working on.
 
-Candidates are data files that stand in no version of their table, receipts of shards, plans of ingests, checkpoints of
+Candidates are data files that are in no version of their table, receipts of shards, plans of ingests, checkpoints of
 trainings, notes of begun stages, and temporary files of writers that died. All must be older than the grace period, by
 the store's own clock. Nothing is taken of an unfinished stage while a run works on it (`infra.at_work`), whatever
 the grace period; and as long as one of its files is younger, all of them stay, since a run may be about to go on with
@@ -58,8 +58,8 @@ class _Leftover:
 
 def vacuum(store: Store, *, grace: timedelta = timedelta(days=7), dry_run: bool = True) -> VacuumReport:
     """Find (and unless `dry_run` remove) leftovers older than `grace`."""
-    now = datetime.now(UTC) if dry_run else store.clock()  # whoever only looks writes nothing
-    # in this order: whoever wrote a file of the list is at work now, or has committed it by the time that the tables
+    now = datetime.now(UTC) if dry_run else store.clock()  # a look writes nothing
+    # in this order: the writer of a file of the list is at work now, or has committed it by the time that the tables
     # are read, or is gone
     listed = store.list_files("")
     working = at_work(store, now)
@@ -71,7 +71,7 @@ def vacuum(store: Store, *, grace: timedelta = timedelta(days=7), dry_run: bool 
     def may_go(one: _Leftover) -> bool:
         if one.owner:
             return one.owner not in spared
-        in_flight = working.anybody or _is_temporary(one.path)
+        in_flight = working.is_any or _is_temporary(one.path)
         return _is_older(store, one.path, now - (max(grace, _IN_FLIGHT) if in_flight else grace))
 
     removed = [one for one in leftovers if may_go(one)]
@@ -111,7 +111,7 @@ def _leftovers(store: Store, listed: list[str]) -> list[_Leftover]:
 
 def _worked_on(store: Store, leftovers: list[_Leftover], working: AtWork) -> set[str]:
     """The unfinished stages that a run may be working on: by their notes, or else any if a campaign is held."""
-    if not working.anybody:
+    if not working.is_any:
         return set()
     campaigns = {note.stage_key[:_BEGINNING]: note.campaign for note in notes(store)}
     begun = {key[:_BEGINNING] for key in working.stages}

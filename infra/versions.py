@@ -1,4 +1,4 @@
-"""New versions of tables: whoever wants one looks at the newest and says what should follow it; one writer makes it.
+"""New versions of tables: a writer looks at the newest and says what should follow it; one of several makes it.
 
 A writer that another was faster than looks again, for minutes if it must be, so that none is turned away because many
 write at once.

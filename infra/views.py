@@ -85,7 +85,7 @@ def write_views_sql(store: Store) -> str:
 def refresh_views_sql(store: Store) -> str:
     """`write_views_sql` for commands that only read: gives why it could not be written, or nothing.
 
-    Nor does it say anything where this user may not write: that is known, and whoever may writes it.
+    Nor does it say anything where this user may not write: that is known, and a user who may writes it.
     """
     try:
         write_views_sql(store)
@@ -117,7 +117,7 @@ def _private_folder() -> Iterator[str]:
 
 def _fenced(store: Store, spill: str = "") -> duckdb.DuckDBPyConnection:
     """A connection, in memory. `spill` is a folder for what doesn't fit there. Queries may read that as well, so it is
-    nobody else's; the default would be .tmp of the working folder."""
+    this one's alone; the default would be .tmp of the working folder."""
     connection = duckdb.connect(config={"temp_directory": spill})
     if not store.is_local:
         connection.register_filesystem(StoreFiles(store))
@@ -210,7 +210,7 @@ def _from_files(store: Store, table: TableContract, files: list[DataFile]) -> st
 
 
 def _from_torn(table: TableContract, reason: str) -> str:
-    """The columns, and `reason` as an error for whoever asks for a row, whatever DuckDB's optimizer leaves out."""
+    """The columns, and `reason` as an error for a query that asks for a row, whatever DuckDB's optimizer leaves out."""
     raised = f"error({_quoted(reason)})"
     columns = ", ".join(f'CAST({raised} AS {_sql_type(field.type)}) AS "{field.name}"' for field in table.schema)
     return f"SELECT {columns} WHERE {raised}"

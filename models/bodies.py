@@ -158,9 +158,9 @@ def load_body(name_or_path: str | Path = "tiny", gender: Gender = "neutral") -> 
     if path.is_dir():
         path = find_body(path, "smpl", gender)
     if not path.is_file():
-        known = ", ".join(BUILT_IN)
+        names = ", ".join(BUILT_IN)
         raise DataError(
-            f"no body called {str(name_or_path)!r}: give {known}, the path of a body file (.pkl or .npz) in SMPL's "
+            f"no body called {str(name_or_path)!r}: give {names}, the path of a body file (.pkl or .npz) in SMPL's "
             "format, or a folder of published bodies"
         )
     state = path.stat()

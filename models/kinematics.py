@@ -82,8 +82,8 @@ def solve_rotations(
             aim = _adapted(aim, reach, rest[:, bones_here])
             for place, joint in enumerate(level):
                 placed[joint] = here[:, place]
-        seen = (parent.mT @ aim[..., None])[..., 0]
-        swing = _rounded_swing(rest[:, bones_here], seen) if adaptive and rounded else _swing(axis, _unit(seen, axis))
+        towards = (parent.mT @ aim[..., None])[..., 0]
+        swing = _rounded_swing(rest[:, bones_here], towards) if adaptive and rounded else _swing(axis, _unit(towards, axis))
         turn = swing @ spin[:, rows]
         reached = parent @ turn
         for place, joint in enumerate(level):
@@ -119,12 +119,12 @@ def _adapted(bones: Tensor, reach: Tensor, rest: Tensor) -> Tensor:
     return torch.where(off > _ADAPTS**2, as_seen, reach)
 
 
-def _root_published(rest: Tensor, seen: Tensor, rounded: bool) -> Tensor:
+def _root_published(rest: Tensor, bones: Tensor, rounded: bool) -> Tensor:
     """(B, 3, 3) from the root's rest and seen bones (B, 3, 3): spine first, then the hips about it."""
     up = _unit(rest[:, 0], _up(rest[:, 0]))
-    spine = _unit(seen[:, 0], up)
-    swing = _rounded_swing(rest[:, 0], seen[:, 0]) if rounded else _swing(up, spine)
-    there = seen[:, 1:].mean(1)
+    spine = _unit(bones[:, 0], up)
+    swing = _rounded_swing(rest[:, 0], bones[:, 0]) if rounded else _swing(up, spine)
+    there = bones[:, 1:].mean(1)
     here = (swing @ rest[:, 1:].mean(1)[..., None])[..., 0]
     there, here = (v - (v * spine).sum(-1, keepdim=True) * spine for v in (there, here))
     if rounded:
@@ -134,9 +134,9 @@ def _root_published(rest: Tensor, seen: Tensor, rounded: bool) -> Tensor:
     return _turn_about(spine, torch.stack([cosine, sine], -1)) @ swing
 
 
-def _root_procrustes(rest: Tensor, seen: Tensor) -> Tensor:
+def _root_procrustes(rest: Tensor, bones: Tensor) -> Tensor:
     """(B, 3, 3): the rotation that takes the rest bones nearest to the seen ones (least squares over positions)."""
-    turn: Tensor = roma.special_procrustes(seen.mT @ rest)
+    turn: Tensor = roma.special_procrustes(bones.mT @ rest)
     return turn
 
 

@@ -166,9 +166,9 @@ class _Object(_Part):
     state: dict[str, Any]
 
     def __new__(cls, *_: Any) -> "_Object":
-        made = super().__new__(cls)
-        made.state = {}
-        return made
+        instance = super().__new__(cls)
+        instance.state = {}
+        return instance
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, dict):
@@ -259,8 +259,8 @@ ALLOWED: Final[dict[tuple[str, str], type]] = {
 class _Counted(dict[int, Callable[[Any], None]]):
     """What each step of a pickle does; each takes a byte and may make an object of a hundred, so not without end."""
 
-    def __init__(self, steps: int, known: dict[int, Callable[[Any], None]]) -> None:
-        super().__init__(known)
+    def __init__(self, steps: int, actions: dict[int, Callable[[Any], None]]) -> None:
+        super().__init__(actions)
         self.left = steps
 
     def __getitem__(self, step: int) -> Callable[[Any], None]:
@@ -365,14 +365,14 @@ class _Plain:
             flat[place] = self.of(inner, depth + 1)
         return flat.reshape(values.shape)
 
-    def _array_of(self, made: _Object, depth: int) -> Any:
-        state = {key: self.of(inner, depth + 1) for key, inner in made.state.items()}
-        if isinstance(made, _Chumpy):
+    def _array_of(self, instance: _Object, depth: int) -> Any:
+        state = {key: self.of(inner, depth + 1) for key, inner in instance.state.items()}
+        if isinstance(instance, _Chumpy):
             return state.get("x")
-        if isinstance(made, _ChumpySelect):
+        if isinstance(instance, _ChumpySelect):
             chosen = np.asarray(state["a"]).ravel()[np.asarray(state["idxs"], np.int64)]
             return chosen.reshape([int(side) for side in state["preferred_shape"]])
-        return _dense(state, columns=isinstance(made, _Columns))
+        return _dense(state, columns=isinstance(instance, _Columns))
 
 
 def _dense(state: dict[str, Any], columns: bool) -> NDArray[Any]:

@@ -100,4 +100,4 @@ def _plain(value: Any) -> Any:
         raise TypeError(f"canonical JSON has no {value}")
     if value is None or isinstance(value, str | bool | int | float):
         return value
-    raise TypeError(f"{type(value).__name__} can't stand in canonical JSON: {value!r}")
+    raise TypeError(f"{type(value).__name__} has no form in canonical JSON: {value!r}")

@@ -1,7 +1,7 @@
 """Evaluate: hypotheses of a policy on held-out labels, their scores and their errors, in one pass.
 
 The stage generates itself, so its key is the generation_id of all three tables. Sample 0 starts from zero noise;
-samples 1 to M are the random ones. Whoever wants figures takes them from `tasks.compare`.
+samples 1 to M are the random ones. `tasks.compare` makes figures of them.
 """
 
 from collections.abc import Mapping, Sequence

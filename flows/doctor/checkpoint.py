@@ -81,7 +81,7 @@ def _profile_of(checkpoint: "Checkpoint") -> Finding:
     ]
     if fitting:
         return Finding("profile", "good", ", ".join(fitting))
-    return Finding("profile", "note", "none as it stands: it has a configuration of its own, which the file carries")
+    return Finding("profile", "note", "none as it is: it has a configuration of its own, which the file carries")
 
 
 def _published(path: Path) -> Iterator[Finding]:
@@ -120,9 +120,7 @@ def _fitting(file: "PublishedFile") -> Finding:
     kind, published = vit_kind(file), paper().scorer.condition.kind
     if kind in (None, published):
         return Finding("profile", "good", "paper")
-    return Finding(
-        "profile", "good", f"paper with --set scorer.condition.kind={kind} (as it stands it has {published})"
-    )
+    return Finding("profile", "good", f"paper with --set scorer.condition.kind={kind} (without it, {published})")
 
 
 def _load(file: "PublishedFile") -> "Loaded":

@@ -48,17 +48,17 @@ def examine_data(
     Findings with the level problem say why nothing of it could be ingested.
     """
     try:
-        seen = recognise(url, images, follow_links)
-        chosen = _chosen(url, name, images, seen.candidates)
+        recognised = recognise(url, images, follow_links)
+        chosen = _chosen(url, name, images, recognised.candidates)
         level: Level = "problem" if chosen is None else "note"
-        for note in seen.notes:
+        for note in recognised.notes:
             yield Finding("data", level, note)
         if chosen is None:
             yield Finding("formats", "note", "; ".join(f"{each.name}: {each.title}" for each in FORMATS.values()))
             return
         kind = format_named(chosen.format)
         yield Finding("format", "good", f"{kind.name}: {chosen.why}")
-        for other in seen.candidates:
+        for other in recognised.candidates:
             if other != chosen and (other.format, other.url) != (chosen.format, chosen.url):
                 yield Finding("or", "note", f"{other.url} with --format {other.format}: {other.why}")
         yield from _read(chosen, kind, body, config or IngestConfig(), follow_links)
@@ -166,7 +166,7 @@ def _in_words(row: Mapping[str, Any]) -> str:
 
 
 def _pictures(rows: Sequence[Mapping[str, Any]], place: PicturePlace, follow_links: str | None) -> Iterator[Finding]:
-    """Whether pictures are where the rows say, and can be used; the first of them stand for all."""
+    """Whether pictures are where the rows say, and can be used; only the first of them are looked at."""
     good = [row for row in rows if row["reason"] is None]
     first: dict[str, Mapping[str, Any]] = {}
     for row in good:
@@ -177,9 +177,9 @@ def _pictures(rows: Sequence[Mapping[str, Any]], place: PicturePlace, follow_lin
         return
     folder = Folder(place.images, follow_links)
     keys = keys_in(folder, place, first)
-    seen = {path: _look(folder, key, first[path]) for path, key in keys.items()}
-    missing = [path for path, why in seen.items() if why and (why is keys[path] or why.reason == "picture missing")]
-    unusable = {path: why for path, why in seen.items() if why and path not in missing}
+    refusals = {path: _look(folder, key, first[path]) for path, key in keys.items()}
+    missing = [path for path, why in refusals.items() if why and (why is keys[path] or why.reason == "picture missing")]
+    unusable = {path: why for path, why in refusals.items() if why and path not in missing}
     respelled = {path: key for path, key in keys.items() if isinstance(key, str) and key != key_of(place, path)}
     count, where = len(first), place.images
     bad: Level = "problem" if len(missing) + len(unusable) == count else "note"

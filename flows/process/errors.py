@@ -25,7 +25,7 @@ SIGNALLED = 128
 """A command that a signal ended leaves with this and the signal's number, as shells have it: 130 after Ctrl-C."""
 TRACEBACK_VARIABLE = "ADHMR_TRACEBACK"
 WHERE_IT_STANDS = (
-    "Finished stages stay finished: `adhmr status` says where the round stands, and the same command goes on there."
+    "Finished stages stay finished: `adhmr status` says how far the round is, and the same command goes on there."
 )
 stopping = False
 """Whether this process was asked to end, so that what breaks off from then on is no news."""

@@ -58,7 +58,7 @@ MESSAGES = (
         "prefect.server.events.services.event_persister",
         r"^Max flush retries \(\d+\) reached, dropping \d+ events",
         "a temporary server that takes the place of a killed one hears of events twice, and Prefect 3.8 fails on a "
-        "batch of nothing else; what runs did stands in flow and task runs",
+        "batch of nothing else; what runs did is in flow and task runs",
     ),
 )
 

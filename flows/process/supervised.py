@@ -170,7 +170,7 @@ def _tell(ended: _Ended) -> int:
     elif ended.request is not None:
         text, code = stopped_text(ended.request), SIGNALLED + ended.request
     elif ended.status == -signal.SIGKILL:
-        text = "the process that did the work was killed (SIGKILL), by somebody or by the system for want of memory; "
+        text = "the process that did the work was killed (SIGKILL), by hand or by the system for want of memory; "
         text, code = f"{text}run the same command again to go on", SIGNALLED + signal.SIGKILL
     else:
         how = f"signal {signal.Signals(-ended.status).name}" if ended.status < 0 else f"code {ended.status}"

@@ -40,10 +40,10 @@ def check_evaluation(store: Store, policy: str | None, dataset: str, split: str)
     """Raise DataError for a policy that the store doesn't have, or a split that there is nothing to measure on."""
     if policy is not None:
         find_model(store, policy, "policy")
-    known = labelled_targets()
-    if Target(dataset, split) not in known:
+    targets = labelled_targets()
+    if Target(dataset, split) not in targets:
         raise DataError(
             f"There is no labelled split {dataset}/{split} of the engine's own data; there are: "
-            f"{', '.join(map(str, known))}. Ingested data is measured with --protocol published --data "
+            f"{', '.join(map(str, targets))}. Ingested data is measured with --protocol published --data "
             f"{dataset}/{split}."
         )

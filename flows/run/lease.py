@@ -3,9 +3,9 @@
 leases/<campaign>/<n>.json            who holds it; made once, by a link or a conditional put: of several, one wins
 leases/<campaign>/<n>.<token>.beat    when that holder was last alive, and what it last got done
 
-The highest n holds. To take over is to make n + 1; no lease is ever written over, so whoever lost one can't get it back
-by writing late: it finds a higher one, and stops before its next stage. The lease serves people, not correctness: two
-runs that overlook each other do no harm, because stages and rounds are committed once whoever runs them.
+The highest n holds. To take over is to make n + 1; no lease is ever written over, so a run that lost one can't get it
+back by writing late: it finds a higher one, and stops before its next stage. The lease serves people, not correctness:
+two runs that overlook each other do no harm, because stages and rounds are committed once, by whichever run.
 """
 
 import json

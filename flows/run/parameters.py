@@ -1,6 +1,6 @@
 """Types of the flows' parameters: what a form such as Prefect's shows of them, and its server refuses.
 
-Descriptions stand in the flows' docstrings, from where Prefect takes them. A choice is plain text in Python: the flows
+Descriptions are in the flows' docstrings, from where Prefect takes them. A choice is plain text in Python: the flows
 check it themselves, and say in their own words what is wrong with it.
 """
 

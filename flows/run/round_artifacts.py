@@ -50,7 +50,7 @@ def name_run(kind: str, number: int, campaign: str, policy: str) -> None:
 
 
 def outcome(facts: RoundFacts) -> RoundFacts:
-    """What a flow returns for its run to end in the state Promoted or Kept; whoever called the flow gets the facts."""
+    """What a flow returns for its run to end in the state Promoted or Kept; the flow's caller gets the facts."""
     from prefect.states import Completed
 
     _outcomes.append(facts)

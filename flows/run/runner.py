@@ -168,7 +168,7 @@ def _as_task(context: Context, stage: Intake, role: str) -> Task[[list[str]], St
             with as_raised():
                 return StageKey(stage.run(context).key)
         except Exception:
-            context.store.check_is_there()  # here too: Prefect tells of what it sees, and tries again
+            context.store.check_is_there()  # here too: Prefect reports what it sees, and tries again
             raise
 
     return staged

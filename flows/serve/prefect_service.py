@@ -1,4 +1,4 @@
-"""The Prefect server of `make serve`: started with a log-in, and asked by whoever has it."""
+"""The Prefect server of `make serve`: started with a log-in, and asked with it."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""The Ray of `make serve`: one node that listens on the loopback alone, for whoever has its token."""
+"""The Ray of `make serve`: one node that listens on the loopback alone, for clients with its token."""
 
 import os
 import secrets

@@ -33,7 +33,7 @@ def serve(
     """Serve until a signal ends the process."""
     with clear_errors():
         if ":" not in os.environ.get(LOGIN_VARIABLE, ""):
-            raise ConfigError(f"{LOGIN_VARIABLE} has to be name:password: without it anybody could have work run here.")
+            raise ConfigError(f"{LOGIN_VARIABLE} has to be name:password: without it all could have work run here.")
         hosts = (*own_hosts(port), *(host or ()))
         os.environ.setdefault(_ORIGINS_VARIABLE, ",".join(origins_of(hosts)))
         _run(listen, port, hosts)

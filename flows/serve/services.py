@@ -32,8 +32,8 @@ RUNS = 4
 """Flow runs that the worker takes at a time. One would not do: it would leave a round that is due while another one
 works to be begun late, where its deployment wants it cancelled."""
 _OPEN = (
-    "What runs here lets anybody in: an earlier version started it, or others could read its log-in. `make stop`, then "
-    "`make serve`. Rounds that are at work end with it; the next run goes on where they were."
+    "What runs here lets everyone in: an earlier version started it, or others could read its log-in. `make stop`, "
+    "then `make serve`. Rounds that are at work end with it; the next run goes on where they were."
 )
 
 
@@ -193,7 +193,7 @@ def _environment(services: Services, port: int, ray: str, own: bool, store: str)
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_WORKER_QUERY_SECONDS": "5",
     }
-    if own:  # whoever started another one knows how it authenticates
+    if own:  # another one authenticates as it was started
         defaults |= ray_token_variables(services)
     places = {API_VARIABLE: f"http://{LOOPBACK}:{port}/api", "RAY_ADDRESS": ray, STORE_VARIABLE: store}
     return {**defaults, **here, **past_proxies(here), **login_variables(services), **places}

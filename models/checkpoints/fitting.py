@@ -22,19 +22,19 @@ class Difference:
 
     kind: Literal["missing", "unknown", "shape"]
     name: str
-    found: tuple[int, ...] | None
+    in_file: tuple[int, ...] | None
     """Shape in the file."""
-    expected: tuple[int, ...] | None
+    in_network: tuple[int, ...] | None
     """Shape in the network."""
     optional: bool = False
     """The file need not have it, or the network has no use for it, by the rules of the published code."""
 
     def __str__(self) -> str:
         if self.kind == "missing":
-            return f"missing   {self.name} {self.expected}"
+            return f"missing   {self.name} {self.in_network}"
         if self.kind == "unknown":
-            return f"unknown   {self.name} {self.found}"
-        return f"shape     {self.name} is {self.found}, expected {self.expected}"
+            return f"unknown   {self.name} {self.in_file}"
+        return f"shape     {self.name} is {self.in_file}, expected {self.in_network}"
 
 
 @dataclass(frozen=True)

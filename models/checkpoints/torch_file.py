@@ -41,7 +41,7 @@ def read_torch(path: Path | str) -> Any:
         if refused:
             raise DataError(
                 f"{path} was refused: it is a pickle that asks for {', '.join(refused)}, which a file of weights has "
-                "no need of; nothing of it was run. If you trust whoever made it, let them save its state dicts alone; "
+                "no need of; nothing of it was run. If you trust its makers, let them save its state dicts alone; "
                 "otherwise delete it."
             ) from error
         kind = "is cut off or damaged" if start.startswith(_ZIP) or _is_pickle(start) else "is no torch checkpoint"

@@ -146,12 +146,12 @@ def vertex_normals(vertices, faces):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _shade(seen, barycentric, vertices, faces, normals, colours, per_vertex, towards, ambient):  # type: ignore[no-untyped-def]
-    height, width = seen.shape
+def _shade(face, barycentric, vertices, faces, normals, colours, per_vertex, towards, ambient):  # type: ignore[no-untyped-def]
+    height, width = face.shape
     out = np.zeros((height, width, 3), dtype=np.float32)
     for row in range(height):
         for column in range(width):
-            f = seen[row, column]
+            f = face[row, column]
             if f < 0:
                 continue
             nx = ny = nz = px = py = pz = red = green = blue = 0.0

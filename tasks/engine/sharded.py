@@ -289,7 +289,7 @@ def _on_ray(work: _ShardWork, todo: Sequence[Shard], settings: RayConfig, gpus: 
 
 
 def _as_many_as_fit(each: Mapping[str, float], threads: int) -> int:
-    """Actors that keep Ray's nodes busy without standing in each other's way."""
+    """Actors that keep Ray's nodes busy without being in each other's way."""
     return room_for(each if "GPU" in each else {"CPU": max(each["CPU"], threads), "memory": _ACTOR_BYTES})
 
 

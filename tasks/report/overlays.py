@@ -56,13 +56,13 @@ def draw_overlays(
     labels = _label_meshes(people, body)
     overlays = []
     for row, name in enumerate(people.ids):
-        seen = partial(draw_over, photos[row], people, row, body)
+        view = partial(draw_over, photos[row], people, row, body)
         overlays.append(
             Overlay(
                 name,
-                seen(_POLICY_COLOUR, meshes[before].get(name)),
-                seen(_POLICY_COLOUR, meshes.get(after, {}).get(name)),
-                seen(_LABEL_COLOUR, labels[name]) if name in labels else None,
+                view(_POLICY_COLOUR, meshes[before].get(name)),
+                view(_POLICY_COLOUR, meshes.get(after, {}).get(name)),
+                view(_LABEL_COLOUR, labels[name]) if name in labels else None,
                 errors[before].get(name),
                 errors.get(after, {}).get(name),
                 photos[row],

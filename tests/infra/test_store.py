@@ -44,7 +44,7 @@ def test_folder_of_others_is_refused(tmp_path: Path) -> None:
 
 def test_unusable_places(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="a file stands where a folder should be"):
+    with pytest.raises(StoreError, match="there is a file where a folder should be"):
         Store.open(tmp_path / "file" / "store")
     with pytest.raises(StoreError, match="/proc/store"):
         Store.open("/proc/store")

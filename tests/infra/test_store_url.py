@@ -132,5 +132,5 @@ def test_the_cure_cures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_commands_refuse_them_before_anything_else(command: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [command, "--store", str(tmp_path / "run[1]")])
     assert done.exit_code == (1 if command == "doctor" else 2)
-    assert "run[1] stands [ ], which Delta or DuckDB would read" in done.output.replace("\n", " ")
+    assert "run[1] holds [ ], which Delta or DuckDB would read" in done.output.replace("\n", " ")
     assert list(tmp_path.iterdir()) == []

@@ -33,7 +33,7 @@ def doctor(
         str | None, typer.Option("--data", metavar="URL", help="Look at this file or folder of data instead.")
     ] = None,
     format: Annotated[
-        str | None, typer.Option("--format", help="Of --data: the format that it is in.", show_default="told by it")
+        str | None, typer.Option("--format", help="Of --data: the format that it is in.", show_default="recognised")
     ] = None,
     images: Annotated[str | None, typer.Option("--images", help="Of --data: the folder of its pictures.")] = None,
     deep: Annotated[

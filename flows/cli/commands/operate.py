@@ -119,7 +119,7 @@ def close(
     number = abandon(opened, name, why.strip())
     after = state(opened, name)
     decision = after.decision(number)
-    decided = f"; that it was {decision.event} stands" if decision else ""
+    decided = f"; it stays {decision.event}" if decision else ""
     current = f"policy {after.policy[:12]} is current" if after.policy else "there is no policy yet"
     typer.echo(
         f"Round {number} of campaign {name} is closed as abandoned{decided}; {current}. Any kind of round may begin."

@@ -74,7 +74,7 @@ def _figures(title: str) -> Table:
 
 
 def _reasons(store: Store, key: str) -> list[tuple[str, str, int, str]]:
-    """Outcome, reason, count and an example, the most frequent first. `key` is a digest, so it can stand in SQL."""
+    """Outcome, reason, count and an example, the most frequent first. SQL may hold `key` as it is: a digest."""
     rows = query(
         store,
         "SELECT outcome, reason, count(*) AS count, min(id) AS example FROM failures "

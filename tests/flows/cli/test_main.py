@@ -88,7 +88,7 @@ def test_unwritable_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_file_where_the_store_should_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    assert "a file stands where a folder should be" in complaint(call("run", "--store", str(tmp_path / "file" / "s")))
+    assert "there is a file where a folder should be" in complaint(call("run", "--store", str(tmp_path / "file" / "s")))
 
 
 def test_pictures_that_are_not_there(tmp_path: Path) -> None:

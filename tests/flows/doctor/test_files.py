@@ -61,7 +61,7 @@ def test_our_own_checkpoint_with_a_configuration_of_its_own(tmp_path: Path) -> N
     path.write_bytes(to_bytes("policy", other.state_dict(), other.config))
     answer = call("--checkpoint", str(path))
     assert answer.exit_code == 0
-    assert "note profile: none as it stands" in answer.stdout.replace("    ", " ")
+    assert "note profile: none as it is" in answer.stdout.replace("    ", " ")
 
 
 @pytest.mark.slow

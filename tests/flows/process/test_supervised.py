@@ -78,7 +78,7 @@ class Command:
         ("raise DataError('no pictures')", 2, "adhmr: no pictures\n"),
         ("os._exit(1)", 2, "ended, with code 1, by a library that could not go on"),
         ("os.abort()", 2, "ended, with signal SIGABRT, by a library that could not go on"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", 137, "was killed (SIGKILL), by somebody or by the system"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 137, "was killed (SIGKILL), by hand or by the system"),
         ("import atexit; atexit.register(os.abort); sys.exit(4)", 4, ""),
         ("import atexit; atexit.register(time.sleep, 60); sys.exit(5)", 5, ""),
         ("subprocess.Popen(['sleep', '60'], start_new_session=True); sys.exit(0)", 0, ""),

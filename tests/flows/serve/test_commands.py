@@ -125,7 +125,7 @@ def test_services_of_an_earlier_version_are_told_from_ours(tmp_path: Path, monke
     monkeypatch.setenv("ADHMR_STORE", str(tmp_path / "store"))
     ended = CliRunner().invoke(app, ["start", "--folder", str(tmp_path)])
     assert ended.exit_code == 2
-    assert "What runs here lets anybody in: an earlier version started it" in ended.output
+    assert "What runs here lets everyone in: an earlier version started it" in ended.output
     assert login(Services(tmp_path)) is None
 
 

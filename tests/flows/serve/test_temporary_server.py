@@ -142,7 +142,7 @@ def test_it_is_killed_in_the_middle(tmp_path: Path, starts: int) -> None:
         assert (process.returncode, said) == (2, "stage 2 is done\nstage 3 is done\n")
         last = complained.splitlines()[-1]
         assert last.startswith("adhmr: The temporary Prefect server ended with code -9, and none takes its place.")
-        assert last.endswith("`adhmr status` says where the round stands, and the same command goes on there.")
+        assert last.endswith("`adhmr status` says how far the round is, and the same command goes on there.")
         assert "Traceback" not in complained
 
 
