@@ -5,11 +5,9 @@ from prefect import flow
 from flows.bootstrap import bootstrap
 from flows.run.early import check_evaluation
 from flows.run.parameters import OptionalChanges, OptionalText, ProfileName, Seed
-from flows.run.round import Foundations
+from flows.run.round import Foundations, current_policy
 from flows.run.session import session
-from infra import rounds
-from schemas.errors import DataError
-from schemas.ids import ModelDigest, Target
+from schemas.ids import Target
 from schemas.splits import WILD_TEST
 from tasks.evaluate import Evaluate
 from tasks.rows.models import find_model
@@ -42,9 +40,6 @@ def evaluate(
         check_evaluation(runner.context.store, policy, dataset, split)
         foundations: Foundations = bootstrap(store, profile, campaign, seed, changes)
         opened, config = runner.context.store, runner.context.config
-        chosen = find_model(opened, policy, "policy") if policy else rounds.current_policy(opened, config.campaign)
-        if chosen is None:
-            raise DataError(f"Campaign {config.campaign} has no policy yet: `adhmr run` makes one.")
-        target = Target(dataset, split)
+        chosen = find_model(opened, policy, "policy") if policy else current_policy(runner.context)
         people, scorer = foundations.people, foundations.scorer
-        return runner.run(Evaluate((people,), (target,), ModelDigest(chosen), scorer, config.evaluate))
+        return runner.run(Evaluate((people,), (Target(dataset, split),), chosen, scorer, config.evaluate))

@@ -1,20 +1,21 @@
 """evaluate-published and evaluate-scorer: models of files or of the store, measured as the papers measure them."""
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Final, cast
+from typing import Annotated, Final
 
 from prefect import flow
 
 from flows.run.parameters import Count, OptionalChanges, OptionalText, ProfileName, Seed, one_of
+from flows.run.round import current_policy
 from flows.run.session import session
-from infra import rounds
 from infra.standing import newest_ingest
 from infra.store import Store
 from models.checkpoints.ours import Kind
 from models.published_metrics import Order
-from schemas.errors import ConfigError, DataError
+from schemas.errors import ConfigError, DataError, named
 from schemas.ids import ModelDigest, StageKey, Target
 from tasks.engine.context import Context
 from tasks.evaluation.measure_published import MeasurePublished
@@ -25,7 +26,12 @@ from tasks.import_model import import_model
 from tasks.rows.models import find_model
 from tasks.score import Score
 
-PROTOCOLS: Final = ("published", "published-3dpw", "published-human36m")
+PROTOCOLS: Final[Mapping[str, Order | None]] = {
+    "published": None,
+    "published-3dpw": "3dpw",
+    "published-human36m": "human36m",
+}
+"""In which order each chooses and aligns joints; None: that goes by the data set."""
 HYPOTHESES, NOISED_LABELS = 100, 10
 _OTHER_NAMES: Final = {"h36m": "human36m", "pw3d": "3dpw", "human36m": "h36m", "3dpw": "pw3d"}
 _ALIGNED_BY_17: Final = ("h36m", "human36m")
@@ -64,7 +70,7 @@ def evaluate_published(
     with session("an evaluation", store, profile, campaign, seed, changes) as runner:
         context = runner.context
         target, people = ingested(context.store, target_of(data))
-        chosen = model_named(context, policy, "policy") if policy else _current_policy(context)
+        chosen = model_named(context, policy, "policy") if policy else current_policy(context)
         model = model_named(context, scorer, "scorer") if scorer else None
         bodies = body or context.config.body
         measurement = MeasurePublished((people,), target, chosen, model, hypotheses, order, _absolute(bodies))
@@ -138,12 +144,9 @@ def order_of(protocol: str, dataset: str) -> Order:
 
     Raises ConfigError for a protocol that there isn't.
     """
-    if protocol not in PROTOCOLS:
-        raise ConfigError(f"There is no protocol {protocol!r}; there are {', '.join(PROTOCOLS)}.")
-    if protocol == "published":
-        plain = re.sub(r"[^a-z0-9]", "", dataset.lower())
-        return "human36m" if plain.startswith(_ALIGNED_BY_17) else "3dpw"
-    return cast(Order, protocol.removeprefix("published-"))
+    plain = re.sub(r"[^a-z0-9]", "", dataset.lower())
+    by_data: Order = "human36m" if plain.startswith(_ALIGNED_BY_17) else "3dpw"
+    return named(PROTOCOLS, protocol, "protocol") or by_data
 
 
 def model_named(context: Context, text: str, kind: Kind) -> ModelDigest:
@@ -162,13 +165,6 @@ def model_named(context: Context, text: str, kind: Kind) -> ModelDigest:
         raise DataError(
             f"{path} holds a {other}, where a {kind} was asked for; `adhmr doctor --checkpoint` says more."
         ) from error
-
-
-def _current_policy(context: Context) -> ModelDigest:
-    current = rounds.current_policy(context.store, context.config.campaign)
-    if current is None:
-        raise DataError(f"Campaign {context.config.campaign} has no policy yet: name one with --policy.")
-    return ModelDigest(current)
 
 
 def _absolute(body: str) -> str:

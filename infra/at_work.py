@@ -80,7 +80,5 @@ def _lives(store: Store, path: str, listed: Sequence[str], now: datetime) -> boo
         # heartbeats may be in a file beside it: <n>.<token>.beat
         signs = [one for one in listed if one.startswith(path.removesuffix("json"))]
         return any(now - store.modified(one) < SILENT for one in signs)
-    except (StoreError, FileNotFoundError):  # given back meanwhile
-        return False
-    except (ValueError, TypeError, AttributeError, KeyError):  # none of ours
-        return False
+    except (StoreError, FileNotFoundError, ValueError, TypeError, AttributeError, KeyError):
+        return False  # given back meanwhile, or none of ours

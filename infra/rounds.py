@@ -46,8 +46,8 @@ class Event:
 
 @dataclass(frozen=True)
 class CampaignState:
-    """The events of a campaign and what follows from them. `round` is the newest one (0: none yet) and `is_open` says
-    whether it is unfinished."""
+    """The events of a campaign and what follows from them. `round` is the newest one (0: none yet), `is_open` says
+    whether it is unfinished, and `policy` is the digest of the current policy; None before the first."""
 
     campaign: str
     round: int
@@ -124,15 +124,8 @@ def campaigns(store: Store) -> list[str]:
 
 def history(store: Store, campaign: str | None = None) -> pa.Table:
     """The rows of `rounds` in order, of one campaign or of all."""
-    rows = read(store, "rounds").sort_by([("campaign", "ascending"), ("sequence", "ascending")])
-    if campaign is None:
-        return rows
-    return rows.filter(pc.equal(rows.column("campaign"), campaign))
-
-
-def current_policy(store: Store, campaign: str) -> str | None:
-    """Digest of the policy that the campaign holds to be its best; None before the first."""
-    return state(store, campaign).policy
+    where = None if campaign is None else pc.field("campaign") == campaign
+    return read(store, "rounds", where=where).sort_by([("campaign", "ascending"), ("sequence", "ascending")])
 
 
 def begin(store: Store, campaign: str, policy: str, why: str = "the campaign's first policy") -> bool:

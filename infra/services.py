@@ -125,7 +125,8 @@ class Services:
                 start_new_session=True,  # Ctrl-C is for the command that starts, not for what it has started
             )
         service = Service(name, process.pid, birth(process.pid) or "", port, str(log), note)
-        self._write({**self._known(), name: service})
+        services = {**self._known(), name: service}
+        self._store({"mark": self._mark(), "services": [asdict(one) for one in services.values()]})
         return service
 
     def end(self, name: str, seconds: float) -> bool:
@@ -182,9 +183,6 @@ class Services:
             return {one["name"]: Service(**one) for one in self._read().get("services", [])}
         except (KeyError, TypeError):  # written by another version
             return {}
-
-    def _write(self, services: Mapping[str, Service]) -> None:
-        self._store({"mark": self._mark(), "services": [asdict(one) for one in services.values()]})
 
     def _read(self) -> dict[str, Any]:
         try:

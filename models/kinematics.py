@@ -82,8 +82,8 @@ def solve_rotations(
             aim = _adapted(aim, reach, rest[:, bones_here])
             for place, joint in enumerate(level):
                 placed[joint] = here[:, place]
-        towards = (parent.mT @ aim[..., None])[..., 0]
-        swing = _rounded_swing(rest[:, bones_here], towards) if adaptive and rounded else _swing(axis, _unit(towards, axis))
+        goal = (parent.mT @ aim[..., None])[..., 0]
+        swing = _rounded_swing(rest[:, bones_here], goal) if adaptive and rounded else _swing(axis, _unit(goal, axis))
         turn = swing @ spin[:, rows]
         reached = parent @ turn
         for place, joint in enumerate(level):

@@ -210,10 +210,8 @@ def measure(
 def ranking(table: EvaluationTable, error: str, resamples: int, seed: int) -> tuple[Interval, int]:
     """Spearman of score and (negative) error within an instance, over the random samples, and how many instances it
     was taken over. All nan where no instance can be ranked."""
-    if table.scores is None:
-        return Interval(float("nan"), float("nan"), float("nan")), 0
-    within = within_spearman(table.scores[:, 1:], table.errors[error][:, 1:])
-    if not within.used:
+    within = None if table.scores is None else within_spearman(table.scores[:, 1:], table.errors[error][:, 1:])
+    if within is None or not within.used:
         return Interval(float("nan"), float("nan"), float("nan")), 0
     used = within.per_instance[~np.isnan(within.per_instance)]
     return bootstrap_mean(used, resamples=resamples, seed=seed), within.used

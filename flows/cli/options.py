@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +25,11 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _campaign(default: str) -> Any:
+    about = "Name of the campaign, which is a sequence of rounds."
+    return typer.Option("--campaign", envvar="ADHMR_CAMPAIGN", help=about, show_default=default)
+
+
 Version = Annotated[
     bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
 ]
@@ -33,24 +38,9 @@ StoreUrl = Annotated[
     typer.Option("--store", envvar="ADHMR_STORE", help="A path or s3:// URL.", show_default="./adhmr-store"),
 ]
 Profile = Annotated[str, typer.Option("--profile", envvar="ADHMR_PROFILE", help="tiny, micro or paper.")]
-Campaign = Annotated[
-    str | None,
-    typer.Option(
-        "--campaign",
-        envvar="ADHMR_CAMPAIGN",
-        help="Name of the sequence of rounds.",
-        show_default="the profile's",
-    ),
-]
-ReadCampaign = Annotated[
-    str | None,
-    typer.Option(
-        "--campaign",
-        envvar="ADHMR_CAMPAIGN",
-        help="Name of the campaign.",
-        show_default="the profile's, or the only one",
-    ),
-]
+Campaign = Annotated[str | None, _campaign("the profile's")]
+ReadCampaign = Annotated[str | None, _campaign("the profile's, or the only one")]
+OnlyCampaign = Annotated[str | None, _campaign("the only one")]
 Seed = Annotated[int, typer.Option("--seed", envvar="ADHMR_SEED", min=0, help="Seed of all stages.")]
 Changes = Annotated[
     list[str] | None,

@@ -83,10 +83,15 @@ def log_in_current_run(text: str) -> None:
 
 def artifacts_of_current_run() -> ArtifactWriter | None:
     """A writer for the Prefect flow or task run that calls this; None outside of any."""
+    task_run, flow_run = current_runs()
+    return PrefectArtifacts(flow_run, task_run) if flow_run or task_run else None
+
+
+def current_runs() -> tuple[UUID | None, UUID | None]:
+    """The Prefect task run and flow run that call this."""
     from prefect.utilities.context import get_task_and_flow_run_ids  # here: importing Prefect takes seconds
 
-    task_run, flow_run = get_task_and_flow_run_ids()
-    return PrefectArtifacts(flow_run, task_run) if flow_run or task_run else None
+    return get_task_and_flow_run_ids()
 
 
 @dataclass

@@ -77,7 +77,8 @@ class ConsoleProgress:
             self._bars.update(task.id, advance=count, note=note or task.fields["note"])
             if not self._live and self._clock() - self._printed[stage] >= self._interval:
                 self._printed[stage] = self._clock()
-                self.say(f"{stage}: {describe(task)}")
+                pace, note = task.fields["pace"], visible(task.fields["note"])
+                self.say(f"{stage}: {', '.join(filter(None, (_counted(task), pace.rate, pace.left, note)))}")
 
     def end(self, stage: str, note: str = "") -> None:
         with self._lock:
@@ -127,12 +128,6 @@ class _StateColumn(ProgressColumn):
         pace: Pace = task.fields["pace"]
         parts = (pace.left, _counted(task), pace.rate, visible(task.fields["note"]))
         return Text(", ".join(filter(None, parts)), overflow="ellipsis", no_wrap=True)
-
-
-def describe(task: Task) -> str:
-    """How far a stage is, in one line: "800 of 2,000 images (40 %), 52 images/s, 0:23 left, loss 0.31"."""
-    pace: Pace = task.fields["pace"]
-    return ", ".join(filter(None, (_counted(task), pace.rate, pace.left, visible(task.fields["note"]))))
 
 
 def _counted(task: Task) -> str:

@@ -165,7 +165,7 @@ def _take(store: Store, campaign: str, what: str) -> Lease:
         _refuse(campaign, _living(store, campaign, newest))
         number = 1 + (newest[0] if newest else 0)
         path = _path(campaign, number)
-        if not store.atomic_write(path, _bytes(mine), replace=False):
+        if not store.atomic_write(path, json.dumps(asdict(mine), indent=1).encode() + b"\n", replace=False):
             continue  # another run was faster: the next look finds it
         # this number may have been free because a still newer holder has cleaned up
         newest = _newest(store, campaign)
@@ -249,10 +249,6 @@ def _signs(store: Store, path: str) -> dict[str, Any]:
         return {name: plain[name] for name in ("beat", "stage", "progress")}
     except (StoreError, FileNotFoundError, ValueError, TypeError, KeyError):
         return {}
-
-
-def _bytes(holder: Holder) -> bytes:
-    return json.dumps(asdict(holder), indent=1).encode() + b"\n"
 
 
 def _read(store: Store, path: str) -> Holder | None:

@@ -6,9 +6,10 @@ from typing import Literal, NamedTuple
 from flows.run.round_artifacts import name_run, show_round
 from flows.run.runner import LiveRunner, Runner
 from infra import rounds
-from schemas.errors import EngineError, GateError
+from schemas.errors import DataError, EngineError, GateError
 from schemas.ids import ModelDigest, StageKey
 from tasks.compare import Compare
+from tasks.engine.context import Context
 from tasks.gates import GateVerdict, why_not
 from tasks.report.facts import RoundFacts
 from tasks.report.stage import Report
@@ -38,6 +39,15 @@ class Candidate(NamedTuple):
 
     policy: ModelDigest | None
     verdicts: tuple[GateVerdict, ...] = ()
+
+
+def current_policy(context: Context) -> ModelDigest:
+    """The campaign's current policy. DataError where it has none yet."""
+    campaign = context.config.campaign
+    policy = rounds.state(context.store, campaign).policy
+    if policy is None:
+        raise DataError(f"Campaign {campaign} has no policy yet: name one with --policy, or `adhmr run` makes one.")
+    return ModelDigest(policy)
 
 
 def coming_round(state: rounds.CampaignState, kind: Kind, base: ModelDigest) -> tuple[Round, bool]:

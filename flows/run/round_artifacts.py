@@ -7,13 +7,12 @@ nothing but a warning.
 import base64
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from flows.process.errors import without_passwords
-from flows.progress.artifacts import ask, create_artifact
+from flows.progress.artifacts import ask, create_artifact, current_runs
 from infra.commits import commits_of
 from infra.stages import find
 from infra.store import Store
@@ -31,8 +30,7 @@ _outcomes: list[RoundFacts] = []
 """The facts of the last round of this process."""
 
 
-@dataclass(frozen=True)
-class Artifact:
+class Artifact(NamedTuple):
     """An artifact: its key, its type in Prefect, its content and a line about it."""
 
     key: str
@@ -43,7 +41,7 @@ class Artifact:
 
 def name_run(kind: str, number: int, campaign: str, policy: str) -> None:
     """Give the flow run that calls this the name of its round, and of the policy that the round begins with."""
-    run = _flow_run()
+    _, run = current_runs()
     if run is not None:
         name = f"{kind}-round {number} of {campaign}, policy {policy[:12]}"
         _unharmed("the run's name", lambda: ask(lambda client: client.update_flow_run(run, name=name)))
@@ -82,7 +80,7 @@ def facts_of(round_flow: Callable[..., RoundFacts], *arguments: Any) -> RoundFac
 
 def show_round(store: Store, config: EngineConfig, facts: RoundFacts) -> None:
     """Write the round's artifacts, if this runs in a Prefect run."""
-    run = _flow_run()
+    _, run = current_runs()
     if run is None:
         return
     makers: tuple[Callable[[Store, EngineConfig, RoundFacts], Artifact | None], ...] = (counts, report, pairs)
@@ -145,12 +143,6 @@ def _link(text: str, uri: str) -> str:
     return f"[{text}]({uri if '://' in uri else f'file://{uri}'})"
 
 
-def _flow_run() -> UUID | None:
-    from prefect.utilities.context import get_task_and_flow_run_ids
-
-    return get_task_and_flow_run_ids()[1]
-
-
 def _make_and_write(
     make: Callable[[Store, EngineConfig, RoundFacts], Artifact | None],
     store: Store,
@@ -160,7 +152,7 @@ def _make_and_write(
 ) -> None:
     artifact = make(store, config, facts)
     if artifact is not None:
-        create_artifact(artifact.key, artifact.type, artifact.data, artifact.text, run)
+        create_artifact(*artifact, run)
 
 
 def _unharmed(what: str, work: Callable[[], object]) -> None:

@@ -14,7 +14,7 @@ import typer
 
 from flows.process.errors import clear_errors
 from flows.serve.place import DEFAULT_FOLDER, DEFAULT_PORT, FOLDER_VARIABLE, PREFECT, RAY, WORKER, login_file, page_url
-from flows.serve.services import RUNS, Wanted, bring_up, take_down, used_by
+from flows.serve.services import RUNS, bring_up, take_down, used_by
 from infra.services import LOOPBACK, Services
 
 FolderOption = Annotated[
@@ -41,7 +41,7 @@ def start(
     with clear_errors():
         services = Services(folder.expanduser().absolute())
         with services.alone():
-            serving = bring_up(Wanted(services, port, ray, runs))
+            serving = bring_up(services, port, ray, runs)
         started = f"started: {', '.join(serving.started)}" if serving.started else "it runs already"
         typer.echo(f"adhmr-engine serves ({started}; deployments registered)")
         _tell(services, serving.ray, serving.store, serving.new_login)

@@ -38,19 +38,6 @@ _OPEN = (
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What `start` is to have running. `ray` is the address of a cluster that is there; empty for one of our own.
-
-    `port` is the Prefect server's; 0 for the one that it had, or the usual one.
-    """
-
-    services: Services
-    port: int = 0
-    ray: str = ""
-    runs: int = RUNS
-
-
-@dataclass(frozen=True)
 class Serving:
     """What runs: the address of Ray, the URL of the store, and the names of what had to be started.
 
@@ -69,19 +56,20 @@ def used_by(worker: Service) -> tuple[str, str]:
     return ray, store
 
 
-def bring_up(wanted: Wanted) -> Serving:
+def bring_up(services: Services, port: int = 0, ray: str = "", runs: int = RUNS) -> Serving:
     """Start what doesn't run yet and register the deployments of the working directory's prefect.yaml.
 
+    `port` is the Prefect server's; 0 for the one that it had, or the usual one. `ray` is the address of a cluster that
+    is there; empty for one of our own.
     Raises ServiceError, with the end of a log, for what doesn't come up; what was started with it is ended again then.
     """
     if not Path("prefect.yaml").is_file():
         raise ConfigError(
             "There is no prefect.yaml here: run this in a clone, or in a folder that `adhmr init` has laid."
         )
-    services = wanted.services
     before = services.alive()
     try:
-        return _bring_up(wanted, before)
+        return _bring_up(services, before, port, ray, runs)
     except BaseException:
         if not before:
             take_down(services)
@@ -105,10 +93,9 @@ def take_down(services: Services) -> tuple[str, ...]:
     return tuple(name for name in (PREFECT, RAY, WORKER) if name in alive)
 
 
-def _bring_up(wanted: Wanted, before: Mapping[str, Service]) -> Serving:
-    services = wanted.services
-    port = _port_of_prefect(wanted, before)
-    ray, own = _ray_address(wanted, before)
+def _bring_up(services: Services, before: Mapping[str, Service], port: int, cluster: str, runs: int) -> Serving:
+    port = _port_of_prefect(services, before, port)
+    ray, own = _ray_address(services, before, cluster)
     store = _store(before)
     if before and login(services) is None:
         raise ConfigError(_OPEN)
@@ -128,7 +115,7 @@ def _bring_up(wanted: Wanted, before: Mapping[str, Service]) -> Serving:
         if not services.strays():
             tell_crashed(port, environment)  # what a worker that is gone had begun
         command = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", f"{POOL}-worker"]
-        limit = ["--limit", str(wanted.runs)]
+        limit = ["--limit", str(runs)]
         services.start(WORKER, [sys.executable, "-m", *command, *limit], environment, note=f"{ray} {store}")
     _until(services, WORKER, lambda: worker_is_online(port, environment))
     _register(services, environment)
@@ -136,27 +123,26 @@ def _bring_up(wanted: Wanted, before: Mapping[str, Service]) -> Serving:
     return Serving(ray, store, tuple(name for name in alive if name not in before), new_login)
 
 
-def _port_of_prefect(wanted: Wanted, before: Mapping[str, Service]) -> int:
+def _port_of_prefect(services: Services, before: Mapping[str, Service], wanted: int) -> int:
     if PREFECT in before:
         port = before[PREFECT].port
-        if wanted.port not in (0, port):
-            raise ConfigError(f"The Prefect server runs on port {port}: `make stop` first to have it on {wanted.port}.")
+        if wanted not in (0, port):
+            raise ConfigError(f"The Prefect server runs on port {port}: `make stop` first to have it on {wanted}.")
         return port
     try:
-        return free_port(wanted.port or wanted.services.last_port(PREFECT) or DEFAULT_PORT)
+        return free_port(wanted or services.last_port(PREFECT) or DEFAULT_PORT)
     except ServiceError as error:
         raise ServiceError(f'{error} For the Prefect server: make serve ARGS="--port 4201"') from error
 
 
-def _ray_address(wanted: Wanted, before: Mapping[str, Service]) -> tuple[str, bool]:
+def _ray_address(services: Services, before: Mapping[str, Service], cluster: str) -> tuple[str, bool]:
     """The address of Ray, and whether it is ours. A worker that runs keeps the one that it began with."""
-    services = wanted.services
     running = f"{LOOPBACK}:{before[RAY].port}" if RAY in before else ""
-    own = not wanted.ray or wanted.ray == running
+    own = cluster in ("", running)
     if own:
         address = running or f"{LOOPBACK}:{free_port(services.last_port(RAY))}"
     else:
-        address = wanted.ray
+        address = cluster
         host, _, port = address.rpartition(":")
         if not port.isdigit() or not answers(int(port), host):
             raise ConfigError(

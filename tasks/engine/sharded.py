@@ -120,13 +120,13 @@ def run_sharded(
         _gate(store, spec, record.tally, record.units_in, max_failed_share, ())
         return StageResult(record, reused=True)
     started_at = now()
-    _say_of_other_versions(store, spec, progress)
-    shards = cut(ids, shard_size)
-    units = sum(len(shard.ids) for shard in shards)
 
     def say(text: str) -> None:
         progress.say(f"{spec.name}: {text}")
 
+    _say_of_other_versions(store, spec, say)
+    shards = cut(ids, shard_size)
+    units = sum(len(shard.ids) for shard in shards)
     note_begin(store, spec, len(shards), "shards")  # first: from now on no vacuum takes what there is of the stage
     earlier = receipts(store, spec.key, shards, say=say)
     todo = [shard for shard in shards if shard.index not in earlier]
@@ -337,15 +337,15 @@ def _follow(answers: Iterator[dict[str, Any]], spec: StageSpec, progress: Progre
         faults.reach(f"shard:{spec.name}")
 
 
-def _say_of_other_versions(store: Store, spec: StageSpec, progress: Progress) -> None:
+def _say_of_other_versions(store: Store, spec: StageSpec, say: Callable[[str], None]) -> None:
     """Say that an unfinished attempt of other code can't be gone on with: another version has another key."""
     for version in (*range(1, spec.version), spec.version + 1):
         other = replace(spec, version=version)
         left = len(store.whole_files(f"shards/{other.key}"))
         if left and find(store, other.key) is None:
-            progress.say(
-                f"{spec.name}: an unfinished run left {left} shards of version {version} of this stage; they are not "
-                f"used, version {spec.version} makes its own"
+            say(
+                f"an unfinished run left {left} shards of version {version} of this stage; they are not used, version "
+                f"{spec.version} makes its own"
             )
 
 

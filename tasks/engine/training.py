@@ -82,7 +82,7 @@ def train_stage(
     record = commit_rows(store, spec, tables, started_at=started_at, device=device)
     note_end(store, spec)
     progress.end(spec.name, f"model {result.model.digest[:12]}{_ends(result.history)}")
-    _tidy(run)
+    store.remove_folder(run.ray_folder)
     return StageResult(record, reused=False)
 
 
@@ -110,13 +110,8 @@ def _reuse(context: Context, spec: StageSpec, run: RunFolder) -> StageResult:
     assert record is not None
     digest = model_of(context.store, spec.key)
     context.progress.say(f"{spec.name}: reused, model {digest[:12]} ({spec.key[:12]})")
-    _tidy(run)
+    context.store.remove_folder(run.ray_folder)  # a run may have been killed before it did
     return StageResult(record, reused=True)
-
-
-def _tidy(run: RunFolder) -> None:
-    """Remove the checkpoints of a run whose model is committed."""
-    run.store.remove_folder(run.ray_folder)
 
 
 def _on_ray(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Result | None:

@@ -12,7 +12,6 @@ from infra.store import Store
 from infra.tables import read
 from schemas.config.engine import EngineConfig
 from schemas.digests import code_digest, digest
-from schemas.ids import StageKey
 from tasks.gates import margins_of
 from tasks.pair import strategy_named
 from tasks.report import measured
@@ -201,15 +200,10 @@ def _curves(store: Store, facts: RoundFacts) -> list[Curve]:
 
 def _overlays(store: Store, config: EngineConfig, facts: RoundFacts) -> list[Overlay]:
     before = facts.key("evaluate", "before")
-    if before is None:
+    record = find(store, before) if before is not None else None
+    if before is None or record is None:
         return []
-    return draw_overlays(store, config, _ingest_key(store, before), before, facts.key("evaluate", "after"))
-
-
-def _ingest_key(store: Store, evaluate_key: StageKey) -> StageKey:
-    record = find(store, evaluate_key)
-    assert record is not None
-    return record.reads[0]
+    return draw_overlays(store, config, record.reads[0], before, facts.key("evaluate", "after"))
 
 
 def _models(store: Store, facts: RoundFacts) -> list[ModelRow]:

@@ -187,7 +187,7 @@ def test_documented_queries_answer(lived: Lived) -> None:
         row["people"] for row in people.values()
     )
     assert [row["policy"] for row in answers["Which policy is current in each campaign"]] == [
-        rounds.current_policy(lived.store, "micro")
+        rounds.state(lived.store, "micro").policy
     ]
 
 

@@ -17,7 +17,7 @@ def store(tmp_path: Path) -> Store:
 
 def test_life_of_a_campaign(store: Store) -> None:
     assert rounds.state(store, "c").next_round == 1
-    assert rounds.current_policy(store, "c") is None
+    assert rounds.state(store, "c").policy is None
     assert rounds.begin(store, "c", "base")
     assert not rounds.begin(store, "c", "another")
     assert rounds.open_round(store, "c", 1)
@@ -32,10 +32,10 @@ def test_life_of_a_campaign(store: Store) -> None:
     assert rounds.open_round(store, "c", 2)
     assert rounds.keep(store, "c", 2, "drift")
     assert rounds.close_round(store, "c", 2)
-    assert rounds.current_policy(store, "c") == "aligned-1"
+    assert rounds.state(store, "c").policy == "aligned-1"
     assert rounds.roll_back(store, "c", "base", "complaints")
     assert not rounds.roll_back(store, "c", "base", "again")
-    assert (rounds.current_policy(store, "c"), rounds.state(store, "c").first_policy) == ("base", "base")
+    assert (rounds.state(store, "c").policy, rounds.state(store, "c").first_policy) == ("base", "base")
     told = rounds.history(store, "c")
     assert told.column("event").to_pylist() == [
         *("promoted", "opened", "promoted", "closed", "opened", "kept", "closed", "rolled_back")
@@ -116,7 +116,7 @@ def test_what_a_round_has_decided_stands_when_it_is_abandoned(store: Store) -> N
     rounds.open_round(store, "c", 1)
     rounds.promote(store, "c", 1, "aligned", "all gates hold")
     rounds.abandon(store, "c", "its report can't be made")
-    assert rounds.current_policy(store, "c") == "aligned"
+    assert rounds.state(store, "c").policy == "aligned"
     assert not rounds.promote(store, "c", 1, "aligned", "a rerun"), "decided already"
 
 

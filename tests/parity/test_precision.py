@@ -96,7 +96,7 @@ def test_forward_passes_in_32_bits(device: str) -> None:
 def test_hypotheses_of_a_trained_policy_in_half_precision(device: str) -> None:
     """Mean distance of the vertices, over 32 people and 4 hypotheses each, between the two precisions."""
     store = Store.open(os.environ[PARITY_STORE], create=False)
-    digest = rounds.current_policy(store, tiny().campaign)
+    digest = rounds.state(store, tiny().campaign).policy
     assert digest is not None
     body = load_body("tiny")
     keys = read(store, "stages", where=pc.field("stage") == "ingest", columns=["stage_key"]).column(0).to_pylist()

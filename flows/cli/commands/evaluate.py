@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli import options
 from flows.serve.temporary_server import begin_server
-from schemas.errors import ConfigError, DataError
+from schemas.errors import ConfigError
 from schemas.splits import WILD_TEST
 
 if TYPE_CHECKING:
@@ -62,8 +61,11 @@ def evaluate(
         raise ConfigError("--protocol needs --data, such as --data 3dpw or --data 3dpw/test.")
     fields = options.changed_fields(changes)
     opened, _ = options.early_checks(store, profile, campaign, seed, fields)
+    from flows.run.early import check_evaluation
+    from flows.run.user_pictures import check_there
+
     if protocol is not None and data is not None:
-        _check_folder(body)
+        check_there("folder of body files", body)
         server_is_ready = begin_server()
         from flows.evaluate_published import HYPOTHESES, evaluate_published
 
@@ -72,8 +74,6 @@ def evaluate(
         key = evaluate_published(data, store, profile, campaign, seed, policy, scorer, m, protocol.value, body, fields)
         _show_published(opened, key)
         return
-    from flows.run.early import check_evaluation
-
     check_evaluation(opened, policy, dataset, split)
     server_is_ready = begin_server()
     from flows.evaluate import evaluate as evaluate_flow
@@ -104,18 +104,15 @@ def evaluate_scorer(
     """Correlate a scorer's scores with errors: of ingested hypotheses that have some, or of noised labels."""
     fields = options.changed_fields(changes)
     opened, _ = options.early_checks(store, profile, campaign, seed, fields)
-    _check_folder(body)
+    from flows.run.user_pictures import check_there
+
+    check_there("folder of body files", body)
     server_is_ready = begin_server()
     from flows.evaluate_published import evaluate_scorer as evaluate_scorer_flow
 
     server_is_ready()
     key = evaluate_scorer_flow(scorer, data, store, profile, campaign, seed, hypotheses, body, fields)
     _show_published(opened, key)
-
-
-def _check_folder(body: str | None) -> None:
-    if body is not None and not Path(body).expanduser().exists():
-        raise DataError(f"There is no folder of body files at {body}.")
 
 
 def _show_published(store: Store, key: str) -> None:

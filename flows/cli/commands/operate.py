@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 
 OneOrAll = Annotated[str | None, typer.Option("--campaign", help="Only this campaign.", show_default="all")]
 
-OnlyOption = Annotated[
-    str | None,
-    typer.Option("--campaign", envvar="ADHMR_CAMPAIGN", help="Name of the campaign.", show_default="the only one"),
-]
-
 
 def status(store: options.StoreUrl = None, campaign: OneOrAll = None) -> None:
     """What runs now: campaigns and who works on them, open rounds, unfinished stages, Prefect's flow runs."""
@@ -66,7 +61,7 @@ def history_of_newest(events: pa.Table, rounds: int) -> tuple[pa.Table, int]:
 def rollback(
     to: Annotated[str, typer.Option("--to", metavar="DIGEST", help="The policy, or the beginning of its digest.")],
     store: options.StoreUrl = None,
-    campaign: OnlyOption = None,
+    campaign: options.OnlyCampaign = None,
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the history.")] = "",
 ) -> None:
     """Make an earlier policy of the campaign current again: one more line in its history, nothing is removed."""
@@ -105,7 +100,7 @@ def repair(
 def close(
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the history.")],
     store: options.StoreUrl = None,
-    campaign: OnlyOption = None,
+    campaign: options.OnlyCampaign = None,
 ) -> None:
     """End the open round as abandoned: what it made stays, its policy does not become current, another may begin."""
     opened = options.writable_store(store)

@@ -126,7 +126,7 @@ def test_rollback_adds_to_the_history(lived: Store) -> None:
     assert "is current in campaign c already: nothing was written" in again.output
     assert rounds.history(lived, "c").num_rows == before + 1
     assert call("rollback", "--to", SECOND, "--campaign", "c", "--store", lived.url).exit_code == 0
-    assert rounds.current_policy(lived, "c") == SECOND
+    assert rounds.state(lived, "c").policy == SECOND
 
 
 def test_rollback_in_an_open_round_says_what_may_come(lived: Store) -> None:
@@ -244,7 +244,7 @@ def test_a_promotion_and_a_rollback_at_the_same_moment(lived: Store, tmp_path: P
     last, newest = told[-2:]
     assert {(row["event"], row["policy"]) for row in (last, newest)} == {("promoted", third), ("rolled_back", BASE)}
     assert (last["previous"], newest["previous"]) == (SECOND, last["policy"])
-    assert rounds.current_policy(lived, "c") == newest["policy"]
+    assert rounds.state(lived, "c").policy == newest["policy"]
     assert {SECOND, FIRST, BASE} <= set(read(lived, "rounds").column("policy").to_pylist())
 
 
