@@ -77,17 +77,17 @@ def _log(store: Store, table: str) -> Iterator[Finding]:
     for version in checkpoints:
         if checkpoint_is_broken(store, table, version, here):
             path, newer = checkpoint_file(table, version), version < checkpoints[-1]
-            yield Finding(table, *_broken(path, "a newer one holds what it said" if newer else ""))
+            yield _broken(table, path, "a newer one holds what it said" if newer else "")
     for version in versions_of(here, ".json"):
         if breaks_seal(store.read_bytes(log_entry(table, version))):
             spare = "a checkpoint holds what it said" if checkpoints and version <= checkpoints[-1] else ""
-            yield Finding(table, *_broken(log_entry(table, version), spare))
+            yield _broken(table, log_entry(table, version), spare)
 
 
-def _broken(path: str, spare: str) -> tuple[Level, str]:
+def _broken(table: str, path: str, spare: str) -> Finding:
     if spare:
-        return "note", f"{path} is not as it was written, but {spare}."
-    return "problem", f"{path} is not as it was written. {_REPAIR}"
+        return Finding(table, "note", f"{path} is not as it was written, but {spare}.")
+    return Finding(table, "problem", f"{path} is not as it was written. {_REPAIR}")
 
 
 def _data(store: Store, table: str) -> Iterator[Finding]:

@@ -194,21 +194,12 @@ def promote(store: Store, campaign: str, number: int, policy: str, why: str, sta
 
     StoreError if it was abandoned.
     """
-
-    def promotion(before: CampaignState) -> _Next | None:
-        claims = _promotion(before)
-        return None if _is_settled(before, number) else _Next(number, "promoted", policy, why, claims, stage_key)
-
-    return _append(store, campaign, promotion) is not None
+    return _decide(store, campaign, number, "promoted", policy, why, stage_key)
 
 
 def keep(store: Store, campaign: str, number: int, why: str, stage_key: str | None = None) -> bool:
     """Record that round `number` leaves the policy as it is; False and StoreError as `promote`."""
-
-    def keeping(before: CampaignState) -> _Next | None:
-        return None if _is_settled(before, number) else _Next(number, "kept", before.policy, why, {}, stage_key)
-
-    return _append(store, campaign, keeping) is not None
+    return _decide(store, campaign, number, "kept", None, why, stage_key)
 
 
 def roll_back(store: Store, campaign: str, policy: str, why: str) -> bool:
@@ -225,15 +216,22 @@ def roll_back(store: Store, campaign: str, policy: str, why: str) -> bool:
     return _append(store, campaign, rolling_back) is not None
 
 
-def _is_settled(before: CampaignState, number: int) -> bool:
-    if before.decision(number) is not None:
-        return True
-    why = before.abandoned(number)
-    if why is not None:
-        raise StoreError(
-            f"Round {number} of campaign {before.campaign} was abandoned meanwhile ({why}): it decides nothing."
-        )
-    return False
+def _decide(
+    store: Store, campaign: str, number: int, event: str, policy: str | None, why: str, stage_key: str | None
+) -> bool:
+    """Decide a round that isn't decided yet, for a new `policy` or for the one that it has."""
+
+    def decision(before: CampaignState) -> _Next | None:
+        if before.decision(number) is not None:
+            return None
+        if (abandoned := before.abandoned(number)) is not None:
+            raise StoreError(
+                f"Round {number} of campaign {campaign} was abandoned meanwhile ({abandoned}): it decides nothing."
+            )
+        claims = {} if policy is None else _promotion(before)
+        return _Next(number, event, policy or before.policy, why, claims, stage_key)
+
+    return _append(store, campaign, decision) is not None
 
 
 def _promotion(before: CampaignState) -> dict[str, int]:

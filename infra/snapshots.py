@@ -92,7 +92,9 @@ class OpenTable:
 def open_table(store: Store, table: str) -> DeltaTable | None:
     """The table at its newest version, or None if nothing was ever written to it."""
     try:
-        opened = _patiently(store, lambda: DeltaTable(store.table_uri(table), storage_options=store.storage_options()))
+        opened = _patiently(
+            store, lambda: DeltaTable(store.uri("tables", table), storage_options=store.storage_options())
+        )
     except TableNotFoundError:
         return None
     except (DeltaError, OSError) as error:

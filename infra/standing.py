@@ -90,13 +90,9 @@ def newest_ingest(store: Store, target: Target) -> StageKey:
     key = _newest(store, target, INGEST, ingests)
     if key is not None:
         return StageKey(key)
-    keys = [record.stage_key for record in ingests]
-    others = (
-        read(store, "instances", stage_keys=keys, columns=["dataset", "split"])
-        .group_by(["dataset", "split"])
-        .aggregate([])
-    )
-    listed = ", ".join(sorted(f"{row['dataset']}/{row['split']}" for row in others.to_pylist())) or "none yet"
+    keys, split = [record.stage_key for record in ingests], ["dataset", "split"]
+    others = read(store, "instances", stage_keys=keys, columns=split).group_by(split).aggregate([]).to_pylist()
+    listed = ", ".join(sorted(f"{row['dataset']}/{row['split']}" for row in others)) or "none yet"
     raise DataError(f"There is no ingest of {target} in {store.url}; ingested are: {listed}.")
 
 

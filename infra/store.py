@@ -118,9 +118,6 @@ class Store:
         """The same with the protocol before it: what Delta, DuckDB and Ray want."""
         return "/".join((self.url, *parts))
 
-    def table_uri(self, table: str) -> str:
-        return self.uri("tables", table)
-
     def report_uri(self, name: str) -> str:
         return self.uri("reports", name)
 

@@ -192,12 +192,6 @@ class PrefectProgress:
         if thread is not None:
             thread.join(CLOSE_SECONDS)
 
-    def __enter__(self) -> "PrefectProgress":
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
-
     def _mirror(self) -> None:
         while True:
             self._wake.wait(self._interval)

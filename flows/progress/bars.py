@@ -28,8 +28,8 @@ class ConsoleProgress:
     """A `Progress` on a console. Safe to call from several threads; methods return at once and don't raise.
 
     On a terminal every running stage has a live bar with rate, time left and its last note. Elsewhere (a log file, a
-    CI job) a stage prints a line when it begins, one at most every `interval` seconds, and one when it ends. Use it as
-    a context manager, so that the terminal is put in order again whatever happens.
+    CI job) a stage prints a line when it begins, one at most every `interval` seconds, and one when it ends. Close it
+    (`contextlib.closing`), so that the terminal is put in order again whatever happens.
     """
 
     def __init__(
@@ -105,12 +105,6 @@ class ConsoleProgress:
             if self._live:
                 self._bars.stop()
             atexit.unregister(self.close)
-
-    def __enter__(self) -> "ConsoleProgress":
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
 
     def _task(self, stage: str) -> Task:
         task_id = self._tasks[stage]

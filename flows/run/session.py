@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 from flows.process.quiet import plain_run_errors
 from flows.progress.artifacts import PrefectProgress
@@ -45,8 +45,8 @@ def session(
     plain_run_errors()
     with ExitStack() as resources:
         held = resources.enter_context(_turn(opened, config.campaign, what))
-        display = resources.enter_context(PrefectProgress(resources.enter_context(ConsoleProgress())))
-        progress = LeaseProgress(display, held)
+        console = resources.enter_context(closing(ConsoleProgress()))
+        progress = LeaseProgress(resources.enter_context(closing(PrefectProgress(console))), held)
         open_logs(opened, progress.say)
         runner = LiveRunner(Context(opened, config, progress, in_process=IN_PROCESS), resources, held.check)
         _open.append(runner)

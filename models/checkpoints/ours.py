@@ -125,9 +125,7 @@ def _of_kind(checkpoint: Checkpoint, kind: Kind, where: str) -> Manifest:
 
 def _config(manifest: Manifest, where: str) -> PolicyConfig | ScorerConfig:
     try:
-        if manifest.kind == "policy":
-            return PolicyConfig.model_validate(manifest.config)
-        return ScorerConfig.model_validate(manifest.config)
+        return (PolicyConfig if manifest.kind == "policy" else ScorerConfig).model_validate(manifest.config)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

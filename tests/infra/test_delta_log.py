@@ -131,7 +131,7 @@ def _of_what_was_read(store: Store) -> None:
     path = Path(store.path(log_entry("scores", 2)))
     whole = path.read_text()
     path.write_text("\n".join(line for line in whole.splitlines() if "unheard of" not in line) + "\n")
-    DeltaTable(store.table_uri("scores")).create_checkpoint()
+    DeltaTable(store.uri("tables", "scores")).create_checkpoint()
     path.write_text(whole)
 
 
@@ -218,7 +218,7 @@ def committed_by_delta(store: Store, number: int) -> None:
     """As the engine did it before it wrote its logs itself."""
     known, file = contract("scores"), a_file(store, number)
     table = DeltaTable.create(
-        store.table_uri("scores"),
+        store.uri("tables", "scores"),
         schema=Schema.from_arrow(known.schema),
         mode="ignore",
         partition_by=["round"],

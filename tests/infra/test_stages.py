@@ -118,7 +118,7 @@ def test_killed_and_run_again(tmp_path: Path, point: str) -> None:
     # the files that were there are the files that count: nothing finished was done twice
     assert all((Path(store.root) / path).stat().st_ino == inode for path, inode in kept.items())
     for table in ("scores", "failures"):
-        assert sum(1 for _ in Path(store.table_uri(table), "_delta_log").glob("*.json")) == 2
+        assert sum(1 for _ in Path(store.uri("tables", table), "_delta_log").glob("*.json")) == 2
 
 
 def test_readers_see_no_unfinished_stage(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_readers_see_no_unfinished_stage(tmp_path: Path) -> None:
     helpers.run(store, "done")
     process = start(store, "half", fault="commit:stages")
     process.communicate(timeout=60)
-    assert len(DeltaTable(store.table_uri("scores")).file_uris()) == 6  # both stages' files are in the table
+    assert len(DeltaTable(store.uri("tables", "scores")).file_uris()) == 6  # both stages' files are in the table
     assert finished_keys(store) == {helpers.spec("done").key}
     assert set(read(store, "scores").column("stage_key").to_pylist()) == {helpers.spec("done").key}
     assert len(read(store, "scores", stage_keys=[helpers.spec("half").key])) == 0

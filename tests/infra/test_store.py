@@ -17,7 +17,7 @@ def test_open_makes_and_finds(tmp_path: Path) -> None:
     made = Store.open(tmp_path / "new" / "store")
     assert Store.open(f"file://{tmp_path}/new/store", create=False) == made
     assert made.is_local
-    assert made.table_uri("scores") == f"{tmp_path}/new/store/tables/scores"
+    assert made.uri("tables", "scores") == f"{tmp_path}/new/store/tables/scores"
     assert pickle.loads(pickle.dumps(made)) == made  # noqa: S301 - our own bytes
 
 

@@ -4,6 +4,7 @@ import io
 import logging
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -72,7 +73,7 @@ def test_styles_and_bars_still_work() -> None:
     table.add_column(TITLE)
     table.add_row(f"[bold]{escape(f'[red]{TITLE}')}[/bold]")
     console.print(table)
-    with ConsoleProgress(console) as progress:
+    with closing(ConsoleProgress(console)) as progress:
         progress.begin(f"generate{TITLE}", 2, "images")
         progress.advance(f"generate{TITLE}", 1, f"of {TITLE}")
         progress.say(f"note {TITLE}")

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from contextlib import closing
 from uuid import UUID, uuid4
 
 import pytest
@@ -57,7 +58,7 @@ def test_a_stage_may_end_while_its_artifact_is_written() -> None:
         def update(self, artifact: UUID, percent: float, text: str) -> None:
             recorder.update(artifact, percent, text)
 
-    with PrefectProgress(recorder, 60.0, Slow, told.append) as progress:
+    with closing(PrefectProgress(recorder, 60.0, Slow, told.append)) as progress:
         progress.begin("short", 1, "crops")
         assert begun.wait(5)
         progress.end("short")
@@ -71,7 +72,7 @@ def test_a_stage_may_end_while_its_artifact_is_written() -> None:
 def test_passes_everything_on_and_writes_begin_and_end() -> None:
     recorder = Recorder()
     told: list[str] = []
-    with PrefectProgress(recorder, 60.0, lambda: recorder, told.append) as progress:
+    with closing(PrefectProgress(recorder, 60.0, lambda: recorder, told.append)) as progress:
         progress.begin("Train: Base", 10, "steps")
         assert recorder.wrote.wait(5)
         for _ in range(10):
@@ -88,7 +89,7 @@ def test_passes_everything_on_and_writes_begin_and_end() -> None:
 
 def test_updates_are_throttled() -> None:
     recorder = Recorder()
-    with PrefectProgress(SILENT, 0.1, lambda: recorder) as progress:
+    with closing(PrefectProgress(SILENT, 0.1, lambda: recorder)) as progress:
         progress.begin("score", 1000, "rows")
         began = time.monotonic()
         for _ in range(1000):
@@ -104,7 +105,7 @@ def test_updates_are_throttled() -> None:
 
 def test_a_broken_server_is_reported_once_and_hurts_nothing(caplog: pytest.LogCaptureFixture) -> None:
     recorder = Recorder(broken=True)
-    with caplog.at_level(logging.WARNING), PrefectProgress(recorder, 0.01, lambda: recorder) as progress:
+    with caplog.at_level(logging.WARNING), closing(PrefectProgress(recorder, 0.01, lambda: recorder)) as progress:
         for stage in ("a", "b"):
             progress.begin(stage, 2, "units")
             progress.advance(stage)
@@ -135,7 +136,7 @@ def test_rate_and_time_left_are_of_this_run(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_outside_of_a_run_nothing_is_written() -> None:
     recorder = Recorder()
-    with PrefectProgress(recorder, 0.01, lambda: None) as progress:
+    with closing(PrefectProgress(recorder, 0.01, lambda: None)) as progress:
         progress.begin("a", 2, "units")
         progress.advance("a")
         progress.end("a")

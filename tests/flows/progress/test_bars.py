@@ -2,6 +2,7 @@
 
 import io
 import threading
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -84,7 +85,7 @@ def test_on_a_terminal_bars_are_drawn_and_the_cursor_comes_back() -> None:
     console = Console(file=out, width=120, force_terminal=True)
 
     def broken_off() -> None:
-        with ConsoleProgress(console) as progress:
+        with closing(ConsoleProgress(console)) as progress:
             progress.begin("train base", 100, "steps")
             progress.advance("train base", 40, "loss 0.5")
             progress.say("a line above the bars")
