@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.statistics import Interval
 from schemas.ids import ModelDigest, StageKey
 from tasks.gates import GateVerdict
+from tasks.rows.metrics import Metric
 
 Better = Literal["lower", "higher", "neither"]
 Direction = Literal["better", "worse", "unclear", "neutral"]
@@ -79,6 +80,11 @@ class NumberRow:
     high: float | None = None
     n: int | None = None
     note: str = ""
+
+    @staticmethod
+    def of(name: str, unit: str, metric: Metric, note: str) -> "NumberRow":
+        """A metric under a name and unit of the page's."""
+        return NumberRow(name, unit, metric.value, metric.low, metric.high, metric.n, note)
 
 
 @dataclass(frozen=True)

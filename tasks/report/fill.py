@@ -120,11 +120,7 @@ def _counts(store: Store, facts: RoundFacts) -> list[NumberRow]:
     if keep is not None:
         for metric in read_metrics(store, keep):
             name = "AUC of the score for swapped labels" if metric.name == "auc" else metric.name.replace("_", " ")
-            rows.append(
-                NumberRow(
-                    name, _page_unit(metric.unit), metric.value, metric.low, metric.high, metric.n, str(metric.target)
-                )
-            )
+            rows.append(NumberRow.of(name, _page_unit(metric.unit), metric, str(metric.target)))
         record = find(store, keep)
         if record is not None:
             rows.append(NumberRow("pseudo-labels kept", "count", record.tally.ok, n=record.units_in))

@@ -77,14 +77,8 @@ def headline(metrics: Metrics, config: EngineConfig) -> list[HeadlineGroup]:
 def scorer_rows(facts: RoundFacts, metrics: Metrics) -> list[NumberRow]:
     """How well the scorer ranks real hypotheses."""
     rows = [
-        NumberRow(
-            f"scorer's Spearman within an instance, {target}",
-            "none",
-            metric.value,
-            metric.low,
-            metric.high,
-            metric.n,
-            "hypotheses of the policy before",
+        NumberRow.of(
+            f"scorer's Spearman within an instance, {target}", "none", metric, "hypotheses of the policy before"
         )
         for target in (WILD_VALIDATION, WILD_TEST)
         if (metric := metrics.get(("spearman_within_mpvpe", "before", target))) is not None
@@ -94,7 +88,7 @@ def scorer_rows(facts: RoundFacts, metrics: Metrics) -> list[NumberRow]:
     if apart is not None:
         name = f"change of zero-noise MPVPE minus that of {CONTROL_NAMES[control]}"
         note = f"percentage points, {WILD_TEST}; below 0: better than the control"
-        rows.append(NumberRow(name, "none", apart.value, apart.low, apart.high, apart.n, note))
+        rows.append(NumberRow.of(name, "none", apart, note))
     return rows
 
 

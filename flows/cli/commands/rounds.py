@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
 
 from flows.cli import options
 from flows.serve.temporary_server import begin_server
@@ -19,7 +18,7 @@ def run(
     boxes: options.Boxes = None,
 ) -> None:
     """A whole DPO round. What is missing is made first, a killed round goes on, else the next one begins."""
-    _do("dpo_round", options.changed_fields(changes), store, profile, campaign, seed, images, boxes)
+    _do("dpo_round", options.changed_fields(changes), (store, profile, campaign, seed), images, boxes)
 
 
 def clean(
@@ -35,12 +34,15 @@ def clean(
 ) -> None:
     """A cleaning round: pseudo-label, score, keep the best share, train on it, evaluate."""
     fields = options.changed_fields(changes, swap_share)
-    _do("clean_round", fields, store, profile, campaign, seed, images, boxes, labels)
+    _do("clean_round", fields, (store, profile, campaign, seed), images, boxes, labels)
 
 
-def _do(name: str, fields: dict[str, str], *asked: Any) -> None:
-    """Do a round by the flow `name`, of the module of that name: it takes `asked`, in this order, and `fields`."""
-    opened, config = options.early_checks(*asked[:4], fields, *asked[4:])
+def _do(name: str, fields: dict[str, str], run: tuple[str | None, str, str | None, int], *own: str | None) -> None:
+    """Do a round by the flow `name`, of the module of that name, which takes `run`, the user's `own` files and `fields`.
+
+    `run` is store, profile, campaign and seed.
+    """
+    opened, config = options.early_checks(*run, fields, *own)
     server_is_ready = begin_server()
     round_flow = getattr(import_module(f"flows.{name}"), name)
     from flows.cli.show.summary import print_summary
@@ -48,6 +50,6 @@ def _do(name: str, fields: dict[str, str], *asked: Any) -> None:
     from infra.views import write_views_sql
 
     server_is_ready()
-    facts = facts_of(round_flow, *asked, fields)
+    facts = facts_of(round_flow, *run, *own, fields)
     write_views_sql(opened)
     print_summary(opened, config, facts)
