@@ -73,15 +73,17 @@ def ingest(
     quiet_start()
     from flows.run.ingest_request import request
 
-    named, how = (format, source, dataset, split), (every, images, body, chosen, allow_leakage, replace)
-    request(*named, *how, follow_links)
+    named = (format, source, dataset, split)
+    request(*named, every, images, body, chosen, allow_leakage, replace, follow_links)
     opened, _ = options.early_checks(store, profile, campaign, 0, fields)
     server_is_ready = begin_server()
     from flows.ingest import ingest as ingest_flow
 
     server_is_ready()
     try:
-        key = ingest_flow(*named, store, profile, campaign, *how, fields, follow_links)
+        key = ingest_flow(
+            *named, store, profile, campaign, every, images, body, chosen, allow_leakage, replace, fields, follow_links
+        )
     except GateError as stop:
         if stop.stage_key is not None:
             _show(opened, stop.stage_key)

@@ -38,7 +38,7 @@ def clean(
 
 
 def _do(name: str, fields: dict[str, str], run: tuple[str | None, str, str | None, int], *own: str | None) -> None:
-    """Do a round by the flow `name`, of the module of that name, which takes `run`, the user's `own` files and `fields`.
+    """Do a round by the flow `name`, of the module of that name: it takes `run`, the user's `own` files and `fields`.
 
     `run` is store, profile, campaign and seed.
     """
