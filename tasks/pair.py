@@ -98,8 +98,7 @@ class ChosenPairs:
 
 def ranks(scores: np.ndarray) -> np.ndarray:
     """The place (N, M) of each hypothesis by its score (N, M), 0 is best; of equal ones the earlier comes first."""
-    places: np.ndarray = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
-    return places
+    return np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
 
 
 def choose_pairs(ids: Sequence[str], scores: np.ndarray, poses: np.ndarray, config: PairConfig) -> ChosenPairs:
