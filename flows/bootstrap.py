@@ -2,7 +2,15 @@
 
 from prefect import flow
 
-from flows.run.parameters import OptionalChanges, OptionalText, ProfileName, Seed
+from flows.run.configuration import Choices
+from flows.run.parameters import (
+    OptionalCampaignFile,
+    OptionalChanges,
+    OptionalProfile,
+    OptionalSeed,
+    OptionalText,
+    run_named,
+)
 from flows.run.round import Foundations
 from flows.run.runner import Runner
 from flows.run.session import session
@@ -26,24 +34,26 @@ def lay_foundations(runner: Runner) -> Foundations:
     return Foundations(people, base, scorer)
 
 
-@flow(name="bootstrap", flow_run_name="bootstrap, {profile}", persist_result=False)
+@flow(name="bootstrap", flow_run_name=run_named("bootstrap"), persist_result=False)
 def bootstrap(
     store: OptionalText = None,
-    profile: ProfileName = "tiny",
+    profile: OptionalProfile = None,
     campaign: OptionalText = None,
-    seed: Seed = 0,
+    seed: OptionalSeed = None,
     changes: OptionalChanges = None,
+    config: OptionalCampaignFile = None,
 ) -> Foundations:
     """Make what rounds are built on, as far as it isn't there yet, and give the campaign its first policy.
 
     Args:
         store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
-        profile: configuration to start from (tiny, micro, paper)
-        campaign: name of the sequence of rounds; the profile's own if not given
-        seed: seed of all stages
+        profile: configuration to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
+        campaign: name of the sequence of rounds; the campaign file's, or the profile's own, if not given
+        seed: seed of all stages; the campaign file's, or 0, if not given
         changes: configuration fields that differ from the profile, dotted name to value ("align.beta": "10")
+        config: campaign file: path or URL of YAML, or what it would hold; all else that is given here counts more
     """
-    with session("bootstrap", store, profile, campaign, seed, changes) as runner:
+    with session("bootstrap", store, Choices(profile, campaign, seed, changes, config)) as runner:
         foundations = lay_foundations(runner)
         context = runner.context
         if rounds.begin(context.store, context.config.campaign, foundations.base):

@@ -5,9 +5,17 @@ from functools import partial
 from prefect import flow
 
 from flows.bootstrap import bootstrap
+from flows.run.configuration import Choices
 from flows.run.early import check_round
 from flows.run.gates import before_promotion
-from flows.run.parameters import OptionalChanges, OptionalText, ProfileName, Seed
+from flows.run.parameters import (
+    OptionalCampaignFile,
+    OptionalChanges,
+    OptionalProfile,
+    OptionalSeed,
+    OptionalText,
+    run_named,
+)
 from flows.run.round import Candidate, Foundations, Round, work_through
 from flows.run.round_artifacts import outcome
 from flows.run.runner import Runner
@@ -64,33 +72,35 @@ def clean_and_measure(
     return Candidate(trained, runner.judge(before_promotion, compared))
 
 
-@flow(name="clean-round", flow_run_name="clean-round, {profile}", persist_result=False)
+@flow(name="clean-round", flow_run_name=run_named("clean-round"), persist_result=False)
 def clean_round(
     store: OptionalText = None,
-    profile: ProfileName = "tiny",
+    profile: OptionalProfile = None,
     campaign: OptionalText = None,
-    seed: Seed = 0,
+    seed: OptionalSeed = None,
     images: OptionalText = None,
     boxes: OptionalText = None,
     labels: OptionalText = None,
     changes: OptionalChanges = None,
+    config: OptionalCampaignFile = None,
 ) -> RoundFacts:
     """One cleaning round: pseudo-labelled in-the-wild people are scored, filtered and trained on.
 
     Args:
         store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
-        profile: configuration to start from (tiny, micro, paper)
-        campaign: name of the sequence of rounds; the profile's own if not given
-        seed: seed of all stages
+        profile: configuration to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
+        campaign: name of the sequence of rounds; the campaign file's, or the profile's own, if not given
+        seed: seed of all stages; the campaign file's, or 0, if not given
         images: folder of your own photographs, instead of the synthetic in-the-wild pictures
         boxes: table of people in them (CSV, Parquet or JSON; path, x, y, w, h); without it each picture is one person
         labels: Parquet table of pseudo-labels with the columns of the table labels; the current policy's if not given
         changes: configuration fields that differ from the profile, dotted name to value ("clean.keep_share": "0.7")
+        config: campaign file: path or URL of YAML, or what it would hold; all else that is given here counts more
     """
     own = user_pictures(images, boxes)
-    with session("a cleaning round", store, profile, campaign, seed, changes) as runner:
+    with session("a cleaning round", store, Choices(profile, campaign, seed, changes, config)) as runner:
         check_round(runner.context, own, labels)
-        foundations = bootstrap(store, profile, campaign, seed, changes)
+        foundations = bootstrap(store, profile, campaign, seed, changes, config)
         if labels is not None and own is None:
             check_given_labels(runner.context, labels, everybody=True)
         work = partial(clean_and_measure, own=own, labels=labels)

@@ -5,9 +5,17 @@ from functools import partial
 from prefect import flow
 
 from flows.bootstrap import bootstrap
+from flows.run.configuration import Choices
 from flows.run.early import check_round
 from flows.run.gates import before_promotion, before_training
-from flows.run.parameters import OptionalChanges, OptionalText, ProfileName, Seed
+from flows.run.parameters import (
+    OptionalCampaignFile,
+    OptionalChanges,
+    OptionalProfile,
+    OptionalSeed,
+    OptionalText,
+    run_named,
+)
 from flows.run.round import Candidate, Foundations, Round, work_through
 from flows.run.round_artifacts import outcome
 from flows.run.runner import Runner
@@ -63,15 +71,16 @@ def align_and_measure(
     return Candidate(aligned, ready + runner.judge(before_promotion, compared))
 
 
-@flow(name="dpo-round", flow_run_name="dpo-round, {profile}", persist_result=False)
+@flow(name="dpo-round", flow_run_name=run_named("dpo-round"), persist_result=False)
 def dpo_round(
     store: OptionalText = None,
-    profile: ProfileName = "tiny",
+    profile: OptionalProfile = None,
     campaign: OptionalText = None,
-    seed: Seed = 0,
+    seed: OptionalSeed = None,
     images: OptionalText = None,
     boxes: OptionalText = None,
     changes: OptionalChanges = None,
+    config: OptionalCampaignFile = None,
 ) -> RoundFacts:
     """One round of preference alignment; what it stands on is made first where it is missing.
 
@@ -79,17 +88,18 @@ def dpo_round(
 
     Args:
         store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
-        profile: configuration to start from (tiny, micro, paper)
-        campaign: name of the sequence of rounds; the profile's own if not given
-        seed: seed of all stages
+        profile: configuration to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
+        campaign: name of the sequence of rounds; the campaign file's, or the profile's own, if not given
+        seed: seed of all stages; the campaign file's, or 0, if not given
         images: folder of your own photographs to take pairs from, instead of the synthetic in-the-wild pictures
         boxes: table of people in them (CSV, Parquet or JSON; path, x, y, w, h); without it each picture is one person
         changes: configuration fields that differ from the profile, dotted name to value ("align.beta": "10")
+        config: campaign file: path or URL of YAML, or what it would hold; all else that is given here counts more
     """
     own = user_pictures(images, boxes)
-    with session("a DPO round", store, profile, campaign, seed, changes) as runner:
+    with session("a DPO round", store, Choices(profile, campaign, seed, changes, config)) as runner:
         check_round(runner.context, own)
-        foundations = bootstrap(store, profile, campaign, seed, changes)
+        foundations = bootstrap(store, profile, campaign, seed, changes, config)
         work = partial(align_and_measure, own=own)
         facts = work_through(runner, foundations, "dpo", work, [LABELS_NOTICE] if own else [])
     return outcome(facts)

@@ -64,7 +64,7 @@ def outcome(facts: RoundFacts) -> RoundFacts:
     )  # Prefect unpacks the facts from the state
 
 
-def facts_of(round_flow: Callable[..., RoundFacts], *arguments: Any) -> RoundFacts:
+def facts_of(round_flow: Callable[..., RoundFacts], *arguments: Any, **named: Any) -> RoundFacts:
     """Do a round; its facts, also where the server's answer to its end was lost.
 
     Prefect's client sends the end once more then, and the state that the server gives back has no facts in it.
@@ -73,7 +73,7 @@ def facts_of(round_flow: Callable[..., RoundFacts], *arguments: Any) -> RoundFac
 
     _outcomes.clear()
     try:
-        return round_flow(*arguments)
+        return round_flow(*arguments, **named)
     except MissingResult:
         if not _outcomes:
             raise

@@ -22,7 +22,6 @@ from infra import rounds
 from infra.store import Store
 from infra.tables import read
 from schemas.ids import ModelDigest, StageKey
-from schemas.profiles import load_profile
 from schemas.progress import SILENT, Progress, SilentProgress
 from schemas.splits import SOURCE_TEST
 from tasks.clean.given import GivenLabels
@@ -35,6 +34,7 @@ from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.report.facts import StageRun
 from tasks.rows.models import model_of
+from tests.profiles import load_profile
 from tests.samples.coco import write_coco
 from tests.samples.preferences import write_hypothesis_cache
 from tests.samples.truth import true_people

@@ -13,7 +13,6 @@ import tasks.score
 from infra.store import Store
 from infra.tables import read
 from schemas.ids import Target
-from schemas.profiles import load_profile
 from tasks.engine.context import Context
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
@@ -21,6 +20,7 @@ from tasks.pair import Pair
 from tasks.rows.hypotheses import Hypotheses
 from tasks.train.align import Align
 from tests.faults.nursery import Nursery
+from tests.profiles import load_profile
 from tests.tasks.conftest import MicroStore
 from tests.tasks.ingest.pictures import folder, jpeg, noise
 

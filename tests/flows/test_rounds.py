@@ -21,7 +21,6 @@ from flows.cli.main import app
 from flows.cli.plan import Plan, plan_round
 from flows.dpo_round import dpo_round
 from flows.evaluate import evaluate
-from flows.run.configuration import configuration
 from flows.run.round import Kind
 from flows.run.round_artifacts import COUNTS, PAIRS, REPORT
 from infra import rounds
@@ -39,6 +38,7 @@ from tests.evidence.__main__ import machine
 from tests.evidence.controls import CONTROLS, train_controls
 from tests.evidence.page import SeedEvidence, evidence_page
 from tests.flows.queries import QUERIES
+from tests.profiles import load_profile
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 PROFILE = "micro"
@@ -57,7 +57,7 @@ class Lived(NamedTuple):
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
     store = Store.open(tmp_path_factory.mktemp("rounds") / "store")
-    config = configuration(PROFILE)
+    config = load_profile(PROFILE)
     plans, facts = [], []
 
     def planned(kind: Kind, config: EngineConfig) -> None:
@@ -71,7 +71,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         patch.setattr(flows.run.session, "IN_PROCESS", True)
         planned("dpo", config)
         facts.append(dpo_round(store.url, PROFILE))
-        planned("clean", configuration(PROFILE, changes=swapped))
+        planned("clean", load_profile(PROFILE, changes=swapped))
         facts.append(clean_round(store.url, PROFILE, changes=swapped))
         yield Lived(store, config, tuple(plans), tuple(facts), dict(times))
 
@@ -197,7 +197,7 @@ def test_the_report_needs_no_words_where_there_is_one_campaign(lived: Lived) -> 
     assert answer.exit_code == 0, answer.output
     assert f"best of {lived.config.evaluate.generate.hypotheses - 1} MPVPE" in answer.output
     assert "best of 10" not in answer.output
-    assert read_configuration(lived.store, lived.facts[0], configuration("tiny")) == lived.config
+    assert read_configuration(lived.store, lived.facts[0], load_profile("tiny")) == lived.config
 
 
 def test_the_command_line_shows_rounds(lived: Lived) -> None:

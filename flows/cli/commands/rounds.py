@@ -15,30 +15,32 @@ if TYPE_CHECKING:
 
 def run(
     store: options.StoreUrl = None,
-    profile: options.Profile = "tiny",
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
     campaign: options.Campaign = None,
-    seed: options.Seed = 0,
+    seed: options.Seed = None,
     changes: options.Changes = None,
     images: options.Images = None,
     boxes: options.Boxes = None,
 ) -> None:
     """A whole DPO round. What is missing is made first, a killed round goes on, else the next one begins."""
-    fields = options.changed_fields(changes)
-    opened, config = options.early_checks(store, profile, campaign, seed, fields, images, boxes)
+    choices = options.choices(file, profile, campaign, seed, changes)
+    opened, config = options.early_checks(store, choices, images, boxes)
     server_is_ready = begin_server()
     from flows.dpo_round import dpo_round
     from flows.run.round_artifacts import facts_of
 
     server_is_ready()
-    facts = facts_of(dpo_round, store, profile, campaign, seed, images, boxes, fields)
+    facts = facts_of(dpo_round, store, **vars(choices), images=images, boxes=boxes)
     _summarise(opened, config, facts)
 
 
 def clean(
     store: options.StoreUrl = None,
-    profile: options.Profile = "tiny",
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
     campaign: options.Campaign = None,
-    seed: options.Seed = 0,
+    seed: options.Seed = None,
     changes: options.Changes = None,
     images: options.Images = None,
     boxes: options.Boxes = None,
@@ -46,14 +48,14 @@ def clean(
     swap_share: options.SwapShare = None,
 ) -> None:
     """A cleaning round: pseudo-label, score, keep the best share, train on it, evaluate."""
-    fields = options.changed_fields(changes, swap_share)
-    opened, config = options.early_checks(store, profile, campaign, seed, fields, images, boxes, labels)
+    choices = options.choices(file, profile, campaign, seed, changes, swap_share)
+    opened, config = options.early_checks(store, choices, images, boxes, labels)
     server_is_ready = begin_server()
     from flows.clean_round import clean_round
     from flows.run.round_artifacts import facts_of
 
     server_is_ready()
-    facts = facts_of(clean_round, store, profile, campaign, seed, images, boxes, labels, fields)
+    facts = facts_of(clean_round, store, **vars(choices), images=images, boxes=boxes, labels=labels)
     _summarise(opened, config, facts)
 
 
