@@ -3,6 +3,7 @@
 from prefect import flow
 
 from flows.run.configuration import Choices
+from flows.run.early import check_first_policy
 from flows.run.parameters import (
     OptionalCampaignFile,
     OptionalChanges,
@@ -11,26 +12,26 @@ from flows.run.parameters import (
     OptionalText,
     run_named,
 )
+from flows.run.people import find_people
 from flows.run.round import Foundations
 from flows.run.runner import Runner
 from flows.run.session import session
 from infra import rounds
-from schemas.splits import HELD_OUT
 from tasks.evaluate import Evaluate
-from tasks.ingest.stage import Ingest
-from tasks.synthesize.stage import Synthesize, synthetic_sources
 from tasks.train.base import TrainBase
 from tasks.train.scorer import TrainScorer
 
 
 def lay_foundations(runner: Runner) -> Foundations:
     """The stages of the bootstrap; those that a commit covers are found and not done again."""
-    evaluation = runner.context.config.evaluate
-    pictures = runner.run(Synthesize())
-    people = runner.run(Ingest(synthetic_sources(runner.context, pictures), made_by=pictures))
-    base = runner.train_one(TrainBase(people))
-    scorer = runner.train_one(TrainScorer(people, base))
-    runner.run(Evaluate((people,), HELD_OUT, base, scorer, evaluation), role="first policy")
+    config = runner.context.config
+    people = find_people(runner)
+    base = runner.start(config.start.policy, TrainBase(people.labelled))
+    scorer = runner.start(config.start.scorer, TrainScorer(people.scorer, base))
+    held_out = people.held_out
+    if held_out.targets:
+        evaluation = Evaluate(held_out.ingests, held_out.targets, base, scorer, config.evaluate)
+        runner.run(evaluation, role="first policy")
     return Foundations(people, base, scorer)
 
 
@@ -56,6 +57,7 @@ def bootstrap(
     with session("bootstrap", store, Choices(profile, campaign, seed, changes, config)) as runner:
         foundations = lay_foundations(runner)
         context = runner.context
+        check_first_policy(context, foundations.base)
         if rounds.begin(context.store, context.config.campaign, foundations.base):
             context.progress.say(f"campaign {context.config.campaign} begins with policy {foundations.base[:12]}")
         return foundations

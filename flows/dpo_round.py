@@ -7,7 +7,7 @@ from prefect import flow
 from flows.bootstrap import bootstrap
 from flows.run.configuration import Choices
 from flows.run.early import check_round
-from flows.run.gates import before_promotion, before_training
+from flows.run.gates import before_promotion, before_training, without_labels
 from flows.run.parameters import (
     OptionalCampaignFile,
     OptionalChanges,
@@ -22,7 +22,6 @@ from flows.run.runner import Runner
 from flows.run.session import session
 from flows.run.user_pictures import LABELS_NOTICE, UserPictures, user_pictures
 from schemas.config.stages import PairConfig
-from schemas.splits import HELD_OUT, WILD_TEST, WILD_TRAIN
 from tasks.compare import Compare
 from tasks.evaluate import Evaluate
 from tasks.gates import all_passed
@@ -30,6 +29,7 @@ from tasks.generate import Generate
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.pair import Pair
 from tasks.report.facts import RoundFacts
+from tasks.rows.mix import Mix
 from tasks.score import Score
 from tasks.train.align import Align
 
@@ -37,37 +37,40 @@ from tasks.train.align import Align
 def align_and_measure(
     runner: Runner, foundations: Foundations, opened: Round, own: UserPictures | None = None
 ) -> Candidate:
-    """The stages of a round, on the synthetic in-the-wild pictures or on the user's own."""
-    config = runner.context.config
-    people, target = foundations.people, WILD_TRAIN
+    """The stages of a round, on the campaign's in-the-wild people or on a folder of the user's own pictures."""
+    config, people = runner.context.config, foundations.people
+    wild = people.wild
     if own is not None:
         # of one data set, whatever folder it is: the newest counts
         ingest = IngestAnnotations(own.source, replace_source=True)
-        people, target = runner.run(ingest, role="your pictures"), own.target
+        wild = Mix((runner.run(ingest, role="your pictures"),), (own.target,))
 
-    hypotheses = runner.run(Generate((people,), (target,), opened.policy, config.generate, opened.number))
-    scores = runner.run(Score(hypotheses, (people,), foundations.scorer))
-    pairs = runner.run(Pair(hypotheses, scores, config.pair, (people,)))
+    hypotheses = runner.run(Generate(wild.ingests, wild.targets, opened.policy, config.generate, opened.number))
+    scores = runner.run(Score(hypotheses, wild.ingests, foundations.scorer))
+    pairs = runner.run(Pair(hypotheses, scores, config.pair, wild.ingests))
 
-    held_out = partial(Evaluate, (foundations.people,), HELD_OUT, scorer=foundations.scorer, config=config.evaluate)
-    before = runner.run(held_out(policy=opened.policy), role="before")
+    measured, reported = people.held_out, people.reported
+    held_out = partial(Evaluate, measured.ingests, measured.targets, scorer=foundations.scorer, config=config.evaluate)
+    before = runner.run(held_out(policy=opened.policy), role="before") if measured.targets else None
     ready = runner.judge(before_training, pairs, before, (hypotheses, scores))
     if not all_passed(ready):
         return Candidate(None, ready)
 
     at_random = runner.run(Pair(hypotheses, scores, _at_random(config.pair)), role="random pairs")
-    align = partial(Align, foundations.people, policy=opened.policy, reference=opened.reference, people=(people,))
+    align = partial(Align, people.labelled, policy=opened.policy, reference=opened.reference, people=wild)
     aligned, control = runner.train({"": align(pairs=pairs), "random pairs": align(pairs=at_random)})
 
+    if before is None:
+        return Candidate(aligned, ready + runner.judge(without_labels))
     after = runner.run(held_out(policy=aligned), role="after")
     first = runner.run(held_out(policy=opened.reference), role="first policy")
-    controlled = partial(Evaluate, (foundations.people,), (WILD_TEST,), scorer=None, config=config.evaluate)
+    controlled = partial(Evaluate, reported.ingests, reported.targets, scorer=None, config=config.evaluate)
     less_noise = controlled(policy=opened.policy, temperature=config.evaluate.less_noise)
     controls = {
         "random_pairs": runner.run(controlled(policy=control), role="random pairs"),
         "less_noise": runner.run(less_noise, role="less noise"),
     }
-    compared = runner.run(Compare(before, after, controls, first))
+    compared = runner.run(Compare(before, after, controls, first, people.drift.targets))
     return Candidate(aligned, ready + runner.judge(before_promotion, compared))
 
 

@@ -16,6 +16,7 @@ from flows.run.parameters import (
 from flows.run.round import Foundations
 from flows.run.session import session
 from infra import rounds
+from infra.standing import newest_ingest
 from schemas.errors import DataError
 from schemas.ids import ModelDigest, Target
 from schemas.splits import WILD_TEST
@@ -56,5 +57,6 @@ def evaluate(
         if chosen is None:
             raise DataError(f"Campaign {settings.campaign} has no policy yet: `adhmr run` makes one.")
         target = Target(dataset, split)
-        people, scorer = foundations.people, foundations.scorer
-        return runner.run(Evaluate((people,), (target,), ModelDigest(chosen), scorer, settings.evaluate))
+        people = foundations.people.ingests.get(target) or newest_ingest(opened, target)
+        measured = Evaluate((people,), (target,), ModelDigest(chosen), foundations.scorer, settings.evaluate)
+        return runner.run(measured)

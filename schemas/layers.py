@@ -30,6 +30,8 @@ class Configured(NamedTuple):
 
     config: EngineConfig
     origins: Mapping[str, str]
+    file: str = ""
+    """The campaign file that settings came from, if any did."""
 
 
 def settings(fields: Mapping[str, Any], origin: str, before: str = "") -> Iterator[Setting]:
@@ -88,8 +90,12 @@ def _no_value(error: ValidationError, origins: Mapping[str, str]) -> ConfigError
     """What to say of a value that a field does not take."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    origin = next((origins[name] for name in (where, *_above(where)) if name in origins), "")
-    return ConfigError(f"{_at(origin)}Configuration field {where}: {first['msg']} (got {first.get('input')!r}).")
+    inside = (name for name in origins if name.startswith(f"{where}."))
+    origin = next((origins[name] for name in (where, *_above(where), *inside) if name in origins), "")
+    value = first.get("input")
+    got = "" if isinstance(value, dict) else f" (got {value!r})"
+    message = first["msg"].removeprefix("Value error, ")
+    return ConfigError(f"{_at(origin)}Configuration field {where}: {message}{got}.")
 
 
 def _above(field: str) -> Iterator[str]:

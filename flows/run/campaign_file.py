@@ -39,7 +39,7 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"{name!r} is there twice", problem_mark=mark)
 
 
-class Read(NamedTuple):
+class CampaignText(NamedTuple):
     """What a campaign file holds."""
 
     settings: tuple[Setting, ...]
@@ -47,18 +47,18 @@ class Read(NamedTuple):
     """The file, or the mapping as YAML."""
 
 
-def read_campaign_file(file: CampaignFile) -> Read:
+def read_campaign_file(file: CampaignFile) -> CampaignText:
     """The settings of a campaign file, each with its line. ConfigError where it can't be read or is no such file."""
     if isinstance(file, dict):
         text = yaml.safe_dump(file, sort_keys=False, allow_unicode=True)
-        return Read(tuple(settings(file, "config")), text)
+        return CampaignText(tuple(settings(file, "config")), text)
     try:
         with as_utf8(io.BytesIO(read_url(file, "campaign file", _MOST_BYTES)), file) as stream:
             text = stream.read(_MOST_BYTES).decode()
     except (DataError, UnicodeDecodeError) as error:
         raise ConfigError(str(error) if isinstance(error, DataError) else f"{file} is no text: {error}.") from error
     try:
-        return Read(tuple(_read(text, file)), text)
+        return CampaignText(tuple(_read(text, file)), text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""

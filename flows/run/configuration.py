@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from flows.run.campaign_file import CampaignFile, read_campaign_file
+from flows.run.campaign_file import CampaignFile, CampaignText, read_campaign_file
 from flows.run.parameters import Changes
 from schemas.config.engine import EngineConfig
 from schemas.errors import ConfigError
@@ -37,13 +37,13 @@ class Choices:
 
     def configured(self) -> Configured:
         """The configuration, and where each field was said. ConfigError for what is wrong."""
-        file = self.config or os.environ.get(f"{PREFIX}CONFIG")
-        in_file = read_campaign_file(file).settings if file else ()
+        named = self.config or os.environ.get(f"{PREFIX}CONFIG")
+        file = read_campaign_file(named) if named else CampaignText((), "")
         options = asdict(self)
-        return assemble(
+        configured = assemble(
             [
                 *_of_environment(os.environ),
-                *in_file,
+                *file.settings,
                 *(Setting(name, _value(text), "--set") for name, text in (self.changes or {}).items()),
                 *(
                     Setting(name, options[name], f"--{name}")
@@ -52,6 +52,7 @@ class Choices:
                 ),
             ]
         )
+        return configured._replace(file=file.text)
 
 
 def _of_environment(environment: Mapping[str, str]) -> Iterator[Setting]:

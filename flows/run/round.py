@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from flows.run.opening import note_opening
+from flows.run.people import People
 from flows.run.round_artifacts import name_run, show_round
 from flows.run.runner import LiveRunner, Runner
 from infra import rounds
 from schemas.errors import EngineError, GateError
-from schemas.ids import ModelDigest, StageKey
+from schemas.ids import ModelDigest
 from tasks.compare import Compare
 from tasks.gates import GateVerdict, why_not
 from tasks.report.facts import RoundFacts
@@ -18,9 +20,9 @@ COMMANDS: dict[Kind, str] = {"dpo": "adhmr run", "clean": "adhmr clean"}
 
 
 class Foundations(NamedTuple):
-    """What rounds are built on: the ingested synthetic people, base policy and scorer."""
+    """What rounds are built on: the ingested people, the first policy and the scorer."""
 
-    people: StageKey
+    people: People
     base: ModelDigest
     scorer: ModelDigest
 
@@ -69,6 +71,8 @@ def work_through(
     """Open or resume the round, do its `work`, promote or keep, report, close. A gate that stops it ends it as well."""
     store, config, progress = runner.context.store, runner.context.config, runner.context.progress
     opened, resumed = coming_round(rounds.state(store, config.campaign), kind, foundations.base)
+    if not resumed:
+        note_opening(store, config.campaign, opened.number, runner.configured, foundations.people.ingests)
     rounds.open_round(store, config.campaign, opened.number, why=_opening(kind))
     progress.say(f"round {opened.number} of campaign {config.campaign} {'goes on' if resumed else 'begins'}")
     name_run(kind, opened.number, config.campaign, opened.policy)

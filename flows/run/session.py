@@ -32,7 +32,8 @@ def session(what: str, store: str | None = None, choices: Choices | None = None)
     if _open:
         yield _open[-1]
         return
-    config = (choices or Choices()).configured().config
+    configured = (choices or Choices()).configured()
+    config = configured.config
     opened = Store.open(store)
     plain_run_errors()
     with ExitStack() as resources:
@@ -40,7 +41,8 @@ def session(what: str, store: str | None = None, choices: Choices | None = None)
         display = resources.enter_context(PrefectProgress(resources.enter_context(ConsoleProgress())))
         progress = LeaseProgress(display, held)
         open_logs(opened, progress.say)
-        runner = LiveRunner(Context(opened, config, progress, in_process=IN_PROCESS), resources, held.check)
+        context = Context(opened, config, progress, in_process=IN_PROCESS)
+        runner = LiveRunner(context, resources, held.check, configured)
         _open.append(runner)
         try:
             yield runner

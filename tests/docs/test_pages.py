@@ -43,9 +43,13 @@ def test_the_readme_is_short_and_names_commands() -> None:
     lines = README.splitlines()
     assert len(lines) <= 120
     assert [line for line in lines if len(line) > 120] == []
-    assert {"make run", "make serve", "prefect deployment run dpo-round", "adhmr init campaign", "adhmr run --config campaign.yaml"} <= {
-        " ".join(words) for words in commands(PAGES[0])
-    }
+    assert {
+        "make run",
+        "make serve",
+        "prefect deployment run dpo-round",
+        "adhmr init campaign",
+        "adhmr run --config campaign.yaml",
+    } <= {" ".join(words) for words in commands(PAGES[0])}
 
 
 @each_page

@@ -127,7 +127,7 @@ def walk_on(walk: Walk) -> None:
     if rounds.state(walk.store, CONFIG.campaign).next_round == 2:
         runner = Walking(walk)
         work_through(runner, foundations, "clean", clean_and_measure, [])
-    _brought(walk, foundations.people, foundations.scorer)
+    _brought(walk, foundations.people.wild.ingests[0], foundations.scorer)
 
 
 def _brought(walk: Walk, people: str, scorer: str) -> None:
