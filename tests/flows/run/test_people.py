@@ -103,11 +103,11 @@ def test_data_that_can_not_be_meant(
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
-        ({"wild": "photographs"}, "sources.wild.0.data: .*DATASET/SPLIT"),
+        ({"wild": "photographs"}, ".wild.0.data: .*DATASET/SPLIT"),
         ({"wild": "wild/test"}, "wild/test is a source of test, and one that is trained on too"),
         ({"wild": ["a/train", "a/train"]}, "wild names a/train twice"),
-        ({"wild": []}, "sources.wild: .*at least 1 item"),
-        ({"wild": [{"data": "a/train", "weight": 0}]}, "sources.wild.0.weight: .*greater than 0"),
+        ({"wild": []}, ".wild: .*at least 1 item"),
+        ({"wild": [{"data": "a/train", "weight": 0}]}, ".wild.0.weight: .*greater than 0"),
     ],
 )
 def test_sources_that_can_not_be_meant(sources: dict[str, Any], message: str) -> None:
