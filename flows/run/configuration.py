@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from flows.run.campaign_file import CampaignFile, CampaignText, read_campaign_file
@@ -52,7 +53,17 @@ class Choices:
                 ),
             ]
         )
-        return configured._replace(file=file.text)
+        return configured._replace(config=_with_absolute_body(configured.config), file=file.text)
+
+
+def _with_absolute_body(config: EngineConfig) -> EngineConfig:
+    """The same, with a path of body files that holds in other processes too; a body's name stays."""
+    path = Path(config.body).expanduser()
+    if not path.exists():
+        return config
+    from models.bodies import BUILT_IN  # slow to import, and few configurations come here
+
+    return config if config.body in BUILT_IN else config.model_copy(update={"body": str(path.absolute())})
 
 
 def _of_environment(environment: Mapping[str, str]) -> Iterator[Setting]:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = PAGES[0].read_text("utf-8")
 CODE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FOLDERS = ("schemas", "models", "infra", "tasks", "flows", "tests", "docs")
+FOLDERS = ("schemas", "models", "infra", "tasks", "flows", "tests", "docs", "campaigns")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
