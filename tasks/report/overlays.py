@@ -36,7 +36,9 @@ _Picture = NDArray[np.uint8]
 
 
 def overlays_note(config: EngineConfig) -> str:
-    """Who is shown, and what of them."""
+    """Who is shown, and what of them; nothing where nobody is held out."""
+    if not config.sources.held_out:
+        return ""
     return (
         f"The first {PEOPLE} people of {_shown(config)} by name, whatever their results; the sample from zero noise, "
         "with its MPVPE. Meshes of the policies in blue, of the label in green."
