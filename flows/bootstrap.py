@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from flows.run.campaign.people import find_people
 from flows.run.configuration import Choices
 from flows.run.early import check_first_policy
 from flows.run.parameters import (
@@ -12,7 +13,6 @@ from flows.run.parameters import (
     OptionalText,
     run_named,
 )
-from flows.run.people import find_people
 from flows.run.round import Foundations
 from flows.run.runner import Runner
 from flows.run.session import session

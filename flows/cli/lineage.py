@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from flows.run.opening import opening_of
+from flows.run.campaign.opening import opening_of
 from infra import rounds
 from infra.store import Store
 from infra.tables import read

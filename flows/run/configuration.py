@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from flows.run.campaign_file import CampaignFile, CampaignText, read_campaign_file
+from flows.run.campaign.file import CampaignFile, CampaignText, read_campaign_file
 from flows.run.parameters import Changes
 from schemas.config.engine import EngineConfig
 from schemas.errors import ConfigError

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from flows.run.opening import note_opening
-from flows.run.people import People
+from flows.run.campaign.opening import note_opening
+from flows.run.campaign.people import People
 from flows.run.round_artifacts import name_run, show_round
 from flows.run.runner import LiveRunner, Runner
 from infra import rounds

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.run.campaign_file import read_campaign_file
+from flows.run.campaign.file import read_campaign_file
 from flows.run.configuration import Choices
 from schemas.config.sources import SourcesConfig
 from schemas.profiles import PROFILES

@@ -22,8 +22,8 @@ from flows.cli.main import app
 from flows.cli.plan import Plan, plan_round
 from flows.dpo_round import dpo_round
 from flows.evaluate import evaluate
+from flows.run.campaign.opening import opening_of
 from flows.run.configuration import Choices
-from flows.run.opening import opening_of
 from flows.run.round import Kind
 from flows.run.round_artifacts import COUNTS, PAIRS, REPORT
 from infra import rounds

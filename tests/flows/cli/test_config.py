@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from flows.cli.campaign_text import campaign_text
 from flows.cli.main import app
-from flows.run.campaign_file import read_campaign_file
+from flows.run.campaign.file import read_campaign_file
 from schemas.config.engine import EngineConfig
 from schemas.fields import fields
 from schemas.layers import assemble
@@ -47,7 +47,14 @@ def test_a_profile_as_a_file(profile: str, tmp_path: Path) -> None:
     text = (tmp_path / "campaign.yaml").read_text("utf-8")
     assert max(map(len, text.splitlines())) <= 120
     in_force = [line for line in text.splitlines() if re.match(r" *[a-z_0-9]+: .", line)]
-    assert [line.partition(":")[0] for line in in_force] == ["profile", "campaign", "seed", "body", "root_solver"]
+    assert [line.partition(":")[0] for line in in_force] == [
+        "profile",
+        "campaign",
+        "seed",
+        "body",
+        "root_solver",
+        "data",
+    ]
 
 
 def test_every_line_that_is_a_comment_can_be_put_in_force(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from flows.run.campaign.opening import ingests_of_open_round
 from flows.run.ingest_request import request
-from flows.run.opening import ingests_of_open_round
 from flows.run.runner import Runner
 from infra.standing import newest_ingest
 from schemas.config.sources import TRAIN, DataSetConfig, SourcesConfig

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from flows.run.campaign.opening import note_opening, opening_of
+from flows.run.campaign.people import People, find_people
 from flows.run.dry import DryRunner, Pending
-from flows.run.opening import note_opening, opening_of
-from flows.run.people import People, find_people
 from infra import rounds
 from infra.store import Store
 from schemas.config.engine import EngineConfig

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.run.campaign_file import read_campaign_file
+from flows.run.campaign.file import read_campaign_file
 from schemas.errors import ConfigError
 from schemas.layers import Setting, assemble
 
