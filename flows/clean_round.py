@@ -20,7 +20,7 @@ from flows.run.round import Candidate, Foundations, Round, work_through
 from flows.run.round_artifacts import outcome
 from flows.run.runner import Runner
 from flows.run.session import session
-from flows.run.user_pictures import LABELS_NOTICE, UserPictures, user_pictures
+from flows.run.user_pictures import UserPictures, user_pictures
 from tasks.clean.filtering import Keep, ScoreLabels
 from tasks.clean.given import GivenLabels, check_given_labels
 from tasks.clean.pseudo import PseudoLabel
@@ -107,5 +107,5 @@ def clean_round(
         if labels is not None and own is None:
             check_given_labels(runner.context, labels, everybody=True)
         work = partial(clean_and_measure, own=own, labels=labels)
-        facts = work_through(runner, foundations, "clean", work, [LABELS_NOTICE] if own else [])
+        facts = work_through(runner, foundations, "clean", work, own.target if own else None)
     return outcome(facts)

@@ -20,7 +20,7 @@ from flows.run.round import Candidate, Foundations, Round, work_through
 from flows.run.round_artifacts import outcome
 from flows.run.runner import Runner
 from flows.run.session import session
-from flows.run.user_pictures import LABELS_NOTICE, UserPictures, user_pictures
+from flows.run.user_pictures import UserPictures, user_pictures
 from schemas.config.stages import PairConfig
 from tasks.compare import Compare
 from tasks.evaluate import Evaluate
@@ -104,7 +104,7 @@ def dpo_round(
         check_round(runner.context, own)
         foundations = bootstrap(store, profile, campaign, seed, changes, config)
         work = partial(align_and_measure, own=own)
-        facts = work_through(runner, foundations, "dpo", work, [LABELS_NOTICE] if own else [])
+        facts = work_through(runner, foundations, "dpo", work, own.target if own else None)
     return outcome(facts)
 
 

@@ -8,8 +8,9 @@ from flows.run.campaign.people import People
 from flows.run.round_artifacts import name_run, show_round
 from flows.run.runner import LiveRunner, Runner
 from infra import rounds
+from schemas.config.sources import SourcesConfig
 from schemas.errors import EngineError, GateError
-from schemas.ids import ModelDigest
+from schemas.ids import ModelDigest, Target
 from tasks.compare import Compare
 from tasks.gates import GateVerdict, why_not
 from tasks.report.facts import RoundFacts
@@ -66,9 +67,12 @@ def work_through(
     foundations: Foundations,
     kind: Kind,
     work: Callable[[Runner, Foundations, Round], Candidate],
-    notices: list[str],
+    own: Target | None = None,
 ) -> RoundFacts:
-    """Open or resume the round, do its `work`, promote or keep, report, close. A gate that stops it ends it as well."""
+    """Open or resume the round, do its `work`, promote or keep, report, close. A gate that stops it ends it as well.
+
+    `own` is a split that is learned from in the place of `sources.wild`.
+    """
     store, config, progress = runner.context.store, runner.context.config, runner.context.progress
     opened, resumed = coming_round(rounds.state(store, config.campaign), kind, foundations.base)
     if not resumed:
@@ -105,12 +109,25 @@ def work_through(
         verdicts=candidate.verdicts,
         promoted=promoted,
         why=decision.why,
-        notices=tuple(notices),
+        notices=_notices(config.sources, own),
     )
     runner.run(Report(facts))
     rounds.close_round(store, config.campaign, opened.number, "promoted" if promoted else "kept")
     show_round(store, config, facts)
     return facts
+
+
+def _notices(sources: SourcesConfig, own: Target | None) -> tuple[str, ...]:
+    """What to say where errors are measured on people of other data sets than those that are learned from."""
+    wild = sources.targets("wild") if own is None else (own,)
+    measured = sources.held_out
+    unmeasured = [str(target) for target in wild if target.dataset not in {held_out.dataset for held_out in measured}]
+    if not unmeasured or not measured:
+        return ()
+    return (
+        f"This round learns from people of {', '.join(unmeasured)}. All errors on this page were measured on held-out "
+        f"people of other data sets ({', '.join(map(str, measured))}): they say nothing certain about the former.",
+    )
 
 
 def _opening(kind: Kind) -> str:

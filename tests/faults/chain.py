@@ -123,10 +123,10 @@ def walk_on(walk: Walk) -> None:
     rounds.begin(walk.store, CONFIG.campaign, foundations.base)
     seen = rounds.state(walk.store, CONFIG.campaign)
     if not seen.round or (seen.round == 1 and seen.is_open):
-        work_through(runner, foundations, "dpo", align_and_measure, [])
+        work_through(runner, foundations, "dpo", align_and_measure)
     if rounds.state(walk.store, CONFIG.campaign).next_round == 2:
         runner = Walking(walk)
-        work_through(runner, foundations, "clean", clean_and_measure, [])
+        work_through(runner, foundations, "clean", clean_and_measure)
     _brought(walk, foundations.people.wild.ingests[0], foundations.scorer)
 
 
