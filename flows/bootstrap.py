@@ -2,50 +2,62 @@
 
 from prefect import flow
 
-from flows.run.parameters import OptionalChanges, OptionalText, ProfileName, Seed
+from flows.run.campaign.people import find_people
+from flows.run.configuration import Choices
+from flows.run.early import check_first_policy
+from flows.run.parameters import (
+    OptionalCampaignFile,
+    OptionalChanges,
+    OptionalProfile,
+    OptionalSeed,
+    OptionalText,
+    run_named,
+)
 from flows.run.round import Foundations
 from flows.run.runner import Runner
 from flows.run.session import session
 from infra import rounds
-from schemas.splits import HELD_OUT
 from tasks.evaluate import Evaluate
-from tasks.ingest.stage import Ingest
-from tasks.synthesize.stage import Synthesize, synthetic_sources
 from tasks.train.base import TrainBase
 from tasks.train.scorer import TrainScorer
 
 
 def lay_foundations(runner: Runner) -> Foundations:
     """The stages of the bootstrap; those that a commit covers are found and not done again."""
-    evaluation = runner.context.config.evaluate
-    pictures = runner.run(Synthesize())
-    people = runner.run(Ingest(synthetic_sources(runner.context, pictures), made_by=pictures))
-    base = runner.train_one(TrainBase(people))
-    scorer = runner.train_one(TrainScorer(people, base))
-    runner.run(Evaluate((people,), HELD_OUT, base, scorer, evaluation), role="first policy")
+    config = runner.context.config
+    people = find_people(runner)
+    base = runner.start(config.start.policy, TrainBase(people.labelled))
+    scorer = runner.start(config.start.scorer, TrainScorer(people.scorer, base))
+    held_out = people.held_out
+    if held_out.targets:
+        evaluation = Evaluate(held_out.ingests, held_out.targets, base, scorer, config.evaluate)
+        runner.run(evaluation, role="first policy")
     return Foundations(people, base, scorer)
 
 
-@flow(name="bootstrap", flow_run_name="bootstrap, {profile}", persist_result=False)
+@flow(name="bootstrap", flow_run_name=run_named("bootstrap"), persist_result=False)
 def bootstrap(
     store: OptionalText = None,
-    profile: ProfileName = "tiny",
+    profile: OptionalProfile = None,
     campaign: OptionalText = None,
-    seed: Seed = 0,
+    seed: OptionalSeed = None,
     changes: OptionalChanges = None,
+    config: OptionalCampaignFile = None,
 ) -> Foundations:
     """Make what rounds are built on, as far as it isn't there yet, and give the campaign its first policy.
 
     Args:
         store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
-        profile: configuration to start from (tiny, micro, paper)
-        campaign: name of the sequence of rounds; the profile's own if not given
-        seed: seed of all stages
+        profile: configuration to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
+        campaign: name of the sequence of rounds; the campaign file's, or the profile's own, if not given
+        seed: seed of all stages; the campaign file's, or 0, if not given
         changes: configuration fields that differ from the profile, dotted name to value ("align.beta": "10")
+        config: campaign file: path or URL of YAML, or what it would hold; all else that is given here counts more
     """
-    with session("bootstrap", store, profile, campaign, seed, changes) as runner:
+    with session("bootstrap", store, Choices(profile, campaign, seed, changes, config)) as runner:
         foundations = lay_foundations(runner)
         context = runner.context
+        check_first_policy(context, foundations.base)
         if rounds.begin(context.store, context.config.campaign, foundations.base):
             context.progress.say(f"campaign {context.config.campaign} begins with policy {foundations.base[:12]}")
         return foundations

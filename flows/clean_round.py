@@ -5,15 +5,22 @@ from functools import partial
 from prefect import flow
 
 from flows.bootstrap import bootstrap
+from flows.run.configuration import Choices
 from flows.run.early import check_round
-from flows.run.gates import before_promotion
-from flows.run.parameters import OptionalChanges, OptionalText, ProfileName, Seed
+from flows.run.gates import before_promotion, without_labels
+from flows.run.parameters import (
+    OptionalCampaignFile,
+    OptionalChanges,
+    OptionalProfile,
+    OptionalSeed,
+    OptionalText,
+    run_named,
+)
 from flows.run.round import Candidate, Foundations, Round, work_through
 from flows.run.round_artifacts import outcome
 from flows.run.runner import Runner
 from flows.run.session import session
-from flows.run.user_pictures import LABELS_NOTICE, UserPictures, user_pictures
-from schemas.splits import HELD_OUT, WILD_TEST, WILD_TRAIN
+from flows.run.user_pictures import UserPictures, user_pictures
 from tasks.clean.filtering import Keep, ScoreLabels
 from tasks.clean.given import GivenLabels, check_given_labels
 from tasks.clean.pseudo import PseudoLabel
@@ -21,6 +28,7 @@ from tasks.compare import Compare
 from tasks.evaluate import Evaluate
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.report.facts import RoundFacts
+from tasks.rows.mix import Mix
 from tasks.train.clean import TrainClean
 
 
@@ -32,67 +40,72 @@ def clean_and_measure(
     labels: str | None = None,
 ) -> Candidate:
     """The stages of a cleaning round; `labels` names a table of pseudo-labels to use instead of the policy's own."""
-    config = runner.context.config
-    people, target = foundations.people, WILD_TRAIN
+    config, people = runner.context.config, foundations.people
+    wild = people.wild
     if own is not None:
         # of one data set, whatever folder it is: the newest counts
         ingest = IngestAnnotations(own.source, replace_source=True)
-        people, target = runner.run(ingest, role="your pictures"), own.target
+        wild = Mix((runner.run(ingest, role="your pictures"),), (own.target,))
 
     if labels is None:
         clean = config.clean
-        guessed = runner.run(PseudoLabel((people,), (target,), opened.policy, clean.swap_share, clean.seed))
+        guessed = runner.run(PseudoLabel(wild.ingests, wild.targets, opened.policy, clean.swap_share, clean.seed))
     else:
-        guessed = runner.run(GivenLabels((people,), labels))
-    scores = runner.run(ScoreLabels(guessed, (people,), foundations.scorer))
+        guessed = runner.run(GivenLabels(wild.ingests, labels))
+    scores = runner.run(ScoreLabels(guessed, wild.ingests, foundations.scorer))
     kept = runner.run(Keep(guessed, scores))
 
-    train = partial(TrainClean, foundations.people, policy=opened.policy, people=people)
+    train = partial(TrainClean, people.labelled, policy=opened.policy, people=wild)
     trained, unfiltered = runner.train({"": train(labels=(kept,)), "all labels": train(labels=(guessed,))})
 
-    held_out = partial(Evaluate, (foundations.people,), HELD_OUT, scorer=foundations.scorer, config=config.evaluate)
+    measured, reported = people.held_out, people.reported
+    if not measured.targets:
+        return Candidate(trained, runner.judge(without_labels))
+    held_out = partial(Evaluate, measured.ingests, measured.targets, scorer=foundations.scorer, config=config.evaluate)
     before = runner.run(held_out(policy=opened.policy), role="before")
     after = runner.run(held_out(policy=trained), role="after")
     first = runner.run(held_out(policy=opened.reference), role="first policy")
-    controlled = partial(Evaluate, (foundations.people,), (WILD_TEST,), scorer=None, config=config.evaluate)
+    controlled = partial(Evaluate, reported.ingests, reported.targets, scorer=None, config=config.evaluate)
     less_noise = controlled(policy=opened.policy, temperature=config.evaluate.less_noise)
     controls = {
         "all_labels": runner.run(controlled(policy=unfiltered), role="all labels"),
         "less_noise": runner.run(less_noise, role="less noise"),
     }
-    compared = runner.run(Compare(before, after, controls, first))
+    compared = runner.run(Compare(before, after, controls, first, people.drift.targets))
     return Candidate(trained, runner.judge(before_promotion, compared))
 
 
-@flow(name="clean-round", flow_run_name="clean-round, {profile}", persist_result=False)
+@flow(name="clean-round", flow_run_name=run_named("clean-round"), persist_result=False)
 def clean_round(
     store: OptionalText = None,
-    profile: ProfileName = "tiny",
+    profile: OptionalProfile = None,
     campaign: OptionalText = None,
-    seed: Seed = 0,
+    seed: OptionalSeed = None,
     images: OptionalText = None,
     boxes: OptionalText = None,
     labels: OptionalText = None,
     changes: OptionalChanges = None,
+    config: OptionalCampaignFile = None,
 ) -> RoundFacts:
     """One cleaning round: pseudo-labelled in-the-wild people are scored, filtered and trained on.
 
     Args:
         store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
-        profile: configuration to start from (tiny, micro, paper)
-        campaign: name of the sequence of rounds; the profile's own if not given
-        seed: seed of all stages
+        profile: configuration to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
+        campaign: name of the sequence of rounds; the campaign file's, or the profile's own, if not given
+        seed: seed of all stages; the campaign file's, or 0, if not given
         images: folder of your own photographs, instead of the synthetic in-the-wild pictures
         boxes: table of people in them (CSV, Parquet or JSON; path, x, y, w, h); without it each picture is one person
         labels: Parquet table of pseudo-labels with the columns of the table labels; the current policy's if not given
         changes: configuration fields that differ from the profile, dotted name to value ("clean.keep_share": "0.7")
+        config: campaign file: path or URL of YAML, or what it would hold; all else that is given here counts more
     """
     own = user_pictures(images, boxes)
-    with session("a cleaning round", store, profile, campaign, seed, changes) as runner:
+    with session("a cleaning round", store, Choices(profile, campaign, seed, changes, config)) as runner:
         check_round(runner.context, own, labels)
-        foundations = bootstrap(store, profile, campaign, seed, changes)
+        foundations = bootstrap(store, profile, campaign, seed, changes, config)
         if labels is not None and own is None:
             check_given_labels(runner.context, labels, everybody=True)
         work = partial(clean_and_measure, own=own, labels=labels)
-        facts = work_through(runner, foundations, "clean", work, [LABELS_NOTICE] if own else [])
+        facts = work_through(runner, foundations, "clean", work, own.target if own else None)
     return outcome(facts)

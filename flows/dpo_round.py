@@ -5,16 +5,23 @@ from functools import partial
 from prefect import flow
 
 from flows.bootstrap import bootstrap
+from flows.run.configuration import Choices
 from flows.run.early import check_round
-from flows.run.gates import before_promotion, before_training
-from flows.run.parameters import OptionalChanges, OptionalText, ProfileName, Seed
+from flows.run.gates import before_promotion, before_training, without_labels
+from flows.run.parameters import (
+    OptionalCampaignFile,
+    OptionalChanges,
+    OptionalProfile,
+    OptionalSeed,
+    OptionalText,
+    run_named,
+)
 from flows.run.round import Candidate, Foundations, Round, work_through
 from flows.run.round_artifacts import outcome
 from flows.run.runner import Runner
 from flows.run.session import session
-from flows.run.user_pictures import LABELS_NOTICE, UserPictures, user_pictures
+from flows.run.user_pictures import UserPictures, user_pictures
 from schemas.config.stages import PairConfig
-from schemas.splits import HELD_OUT, WILD_TEST, WILD_TRAIN
 from tasks.compare import Compare
 from tasks.evaluate import Evaluate
 from tasks.gates import all_passed
@@ -22,6 +29,7 @@ from tasks.generate import Generate
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.pair import Pair
 from tasks.report.facts import RoundFacts
+from tasks.rows.mix import Mix
 from tasks.score import Score
 from tasks.train.align import Align
 
@@ -29,49 +37,53 @@ from tasks.train.align import Align
 def align_and_measure(
     runner: Runner, foundations: Foundations, opened: Round, own: UserPictures | None = None
 ) -> Candidate:
-    """The stages of a round, on the synthetic in-the-wild pictures or on the user's own."""
-    config = runner.context.config
-    people, target = foundations.people, WILD_TRAIN
+    """The stages of a round, on the campaign's in-the-wild people or on a folder of the user's own pictures."""
+    config, people = runner.context.config, foundations.people
+    wild = people.wild
     if own is not None:
         # of one data set, whatever folder it is: the newest counts
         ingest = IngestAnnotations(own.source, replace_source=True)
-        people, target = runner.run(ingest, role="your pictures"), own.target
+        wild = Mix((runner.run(ingest, role="your pictures"),), (own.target,))
 
-    hypotheses = runner.run(Generate((people,), (target,), opened.policy, config.generate, opened.number))
-    scores = runner.run(Score(hypotheses, (people,), foundations.scorer))
-    pairs = runner.run(Pair(hypotheses, scores, config.pair, (people,)))
+    hypotheses = runner.run(Generate(wild.ingests, wild.targets, opened.policy, config.generate, opened.number))
+    scores = runner.run(Score(hypotheses, wild.ingests, foundations.scorer))
+    pairs = runner.run(Pair(hypotheses, scores, config.pair, wild.ingests))
 
-    held_out = partial(Evaluate, (foundations.people,), HELD_OUT, scorer=foundations.scorer, config=config.evaluate)
-    before = runner.run(held_out(policy=opened.policy), role="before")
+    measured, reported = people.held_out, people.reported
+    held_out = partial(Evaluate, measured.ingests, measured.targets, scorer=foundations.scorer, config=config.evaluate)
+    before = runner.run(held_out(policy=opened.policy), role="before") if measured.targets else None
     ready = runner.judge(before_training, pairs, before, (hypotheses, scores))
     if not all_passed(ready):
         return Candidate(None, ready)
 
     at_random = runner.run(Pair(hypotheses, scores, _at_random(config.pair)), role="random pairs")
-    align = partial(Align, foundations.people, policy=opened.policy, reference=opened.reference, people=(people,))
+    align = partial(Align, people.labelled, policy=opened.policy, reference=opened.reference, people=wild)
     aligned, control = runner.train({"": align(pairs=pairs), "random pairs": align(pairs=at_random)})
 
+    if before is None:
+        return Candidate(aligned, ready + runner.judge(without_labels))
     after = runner.run(held_out(policy=aligned), role="after")
     first = runner.run(held_out(policy=opened.reference), role="first policy")
-    controlled = partial(Evaluate, (foundations.people,), (WILD_TEST,), scorer=None, config=config.evaluate)
+    controlled = partial(Evaluate, reported.ingests, reported.targets, scorer=None, config=config.evaluate)
     less_noise = controlled(policy=opened.policy, temperature=config.evaluate.less_noise)
     controls = {
         "random_pairs": runner.run(controlled(policy=control), role="random pairs"),
         "less_noise": runner.run(less_noise, role="less noise"),
     }
-    compared = runner.run(Compare(before, after, controls, first))
+    compared = runner.run(Compare(before, after, controls, first, people.drift.targets))
     return Candidate(aligned, ready + runner.judge(before_promotion, compared))
 
 
-@flow(name="dpo-round", flow_run_name="dpo-round, {profile}", persist_result=False)
+@flow(name="dpo-round", flow_run_name=run_named("dpo-round"), persist_result=False)
 def dpo_round(
     store: OptionalText = None,
-    profile: ProfileName = "tiny",
+    profile: OptionalProfile = None,
     campaign: OptionalText = None,
-    seed: Seed = 0,
+    seed: OptionalSeed = None,
     images: OptionalText = None,
     boxes: OptionalText = None,
     changes: OptionalChanges = None,
+    config: OptionalCampaignFile = None,
 ) -> RoundFacts:
     """One round of preference alignment; what it stands on is made first where it is missing.
 
@@ -79,19 +91,20 @@ def dpo_round(
 
     Args:
         store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
-        profile: configuration to start from (tiny, micro, paper)
-        campaign: name of the sequence of rounds; the profile's own if not given
-        seed: seed of all stages
+        profile: configuration to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
+        campaign: name of the sequence of rounds; the campaign file's, or the profile's own, if not given
+        seed: seed of all stages; the campaign file's, or 0, if not given
         images: folder of your own photographs to take pairs from, instead of the synthetic in-the-wild pictures
         boxes: table of people in them (CSV, Parquet or JSON; path, x, y, w, h); without it each picture is one person
         changes: configuration fields that differ from the profile, dotted name to value ("align.beta": "10")
+        config: campaign file: path or URL of YAML, or what it would hold; all else that is given here counts more
     """
     own = user_pictures(images, boxes)
-    with session("a DPO round", store, profile, campaign, seed, changes) as runner:
+    with session("a DPO round", store, Choices(profile, campaign, seed, changes, config)) as runner:
         check_round(runner.context, own)
-        foundations = bootstrap(store, profile, campaign, seed, changes)
+        foundations = bootstrap(store, profile, campaign, seed, changes, config)
         work = partial(align_and_measure, own=own)
-        facts = work_through(runner, foundations, "dpo", work, [LABELS_NOTICE] if own else [])
+        facts = work_through(runner, foundations, "dpo", work, own.target if own else None)
     return outcome(facts)
 
 

@@ -8,22 +8,29 @@ from typing import Annotated, Final
 
 from prefect import flow
 
-from flows.run.parameters import Count, OptionalChanges, OptionalText, ProfileName, Seed, one_of
+from flows.run.configuration import Choices
+from flows.run.models import model_named
+from flows.run.parameters import (
+    Count,
+    OptionalCampaignFile,
+    OptionalChanges,
+    OptionalProfile,
+    OptionalSeed,
+    OptionalText,
+    one_of,
+    run_named,
+)
 from flows.run.round import current_policy
 from flows.run.session import session
 from infra.standing import newest_ingest
 from infra.store import Store
-from models.checkpoints.ours import Kind
 from models.published_metrics import Order
 from schemas.errors import ConfigError, DataError, named
-from schemas.ids import ModelDigest, StageKey, Target
-from tasks.engine.context import Context
+from schemas.ids import StageKey, Target
 from tasks.evaluation.measure_published import MeasurePublished
 from tasks.evaluation.published import EvaluatePublished
 from tasks.evaluation.score_noised import ScoreNoised
 from tasks.evaluation.scorer import EvaluateScorer, given_hypotheses
-from tasks.import_model import import_model
-from tasks.rows.models import find_model
 from tasks.score import Score
 
 PROTOCOLS: Final[Mapping[str, Order | None]] = {
@@ -37,37 +44,39 @@ _OTHER_NAMES: Final = {"h36m": "human36m", "pw3d": "3dpw", "human36m": "h36m", "
 _ALIGNED_BY_17: Final = ("h36m", "human36m")
 
 
-@flow(name="evaluate-published", flow_run_name="evaluate-published {data}, {profile}", persist_result=False)
+@flow(name="evaluate-published", flow_run_name=run_named("evaluate-published {data}"), persist_result=False)
 def evaluate_published(
     data: str,
     store: OptionalText = None,
-    profile: ProfileName = "tiny",
+    profile: OptionalProfile = None,
     campaign: OptionalText = None,
-    seed: Seed = 0,
+    seed: OptionalSeed = None,
     policy: OptionalText = None,
     scorer: OptionalText = None,
     hypotheses: Count = HYPOTHESES,
     protocol: Annotated[str, one_of(PROTOCOLS)] = "published",
     body: OptionalText = None,
     changes: OptionalChanges = None,
+    config: OptionalCampaignFile = None,
 ) -> str:
     """Measure a policy by a published protocol; gives the key of the evaluation, whose rows are in metrics.
 
     Args:
         data: data set that was ingested, or data set/split; the split is test if not given
         store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
-        profile: configuration to start from (tiny, micro, paper)
-        campaign: name of the sequence of rounds; the profile's own if not given
-        seed: seed of all stages
+        profile: configuration to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
+        campaign: name of the sequence of rounds; the campaign file's, or the profile's own, if not given
+        seed: seed of all stages; the campaign file's, or 0, if not given
         policy: checkpoint file, or digest in the store; the campaign's current policy if not given
         scorer: checkpoint file, or digest in the store; without one nothing is averaged or selected
         hypotheses: M, the zero-noise hypothesis among them
         protocol: published, whose alignment goes by the name of the data set; published-3dpw or published-human36m
         body: folder of published body files; the profile's body if not given
         changes: configuration fields that differ from the profile, dotted name to value
+        config: campaign file: path or URL of YAML, or what it would hold; all else that is given here counts more
     """
     order = order_of(protocol, target_of(data).dataset)
-    with session("an evaluation", store, profile, campaign, seed, changes) as runner:
+    with session("an evaluation", store, Choices(profile, campaign, seed, changes, config)) as runner:
         context = runner.context
         target, people = ingested(context.store, target_of(data))
         chosen = model_named(context, policy, "policy") if policy else current_policy(context)
@@ -77,17 +86,18 @@ def evaluate_published(
         return runner.run(EvaluatePublished(measurement))
 
 
-@flow(name="evaluate-scorer", flow_run_name="evaluate-scorer {data}, {profile}", persist_result=False)
+@flow(name="evaluate-scorer", flow_run_name=run_named("evaluate-scorer {data}"), persist_result=False)
 def evaluate_scorer(
     scorer: str,
     data: str,
     store: OptionalText = None,
-    profile: ProfileName = "tiny",
+    profile: OptionalProfile = None,
     campaign: OptionalText = None,
-    seed: Seed = 0,
+    seed: OptionalSeed = None,
     hypotheses: Count = NOISED_LABELS,
     body: OptionalText = None,
     changes: OptionalChanges = None,
+    config: OptionalCampaignFile = None,
 ) -> str:
     """Correlate a scorer's scores with errors; gives the key of the evaluation, whose rows are in metrics.
 
@@ -97,14 +107,15 @@ def evaluate_scorer(
         scorer: checkpoint file, or digest in the store
         data: data set that was ingested, or data set/split; the split is test if not given
         store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
-        profile: configuration to start from (tiny, micro, paper)
-        campaign: name of the sequence of rounds; the profile's own if not given
-        seed: seed of all stages, and of the noise
+        profile: configuration to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
+        campaign: name of the sequence of rounds; the campaign file's, or the profile's own, if not given
+        seed: seed of all stages, and of the noise; the campaign file's, or 0, if not given
         hypotheses: how often each label is noised; the first is the label itself
         body: folder of published body files that labels are posed with; the profile's body if not given
         changes: configuration fields that differ from the profile, dotted name to value
+        config: campaign file: path or URL of YAML, or what it would hold; all else that is given here counts more
     """
-    with session("an evaluation", store, profile, campaign, seed, changes) as runner:
+    with session("an evaluation", store, Choices(profile, campaign, seed, changes, config)) as runner:
         context = runner.context
         target = target_of(data)
         ingest = given_hypotheses(context.store, target)
@@ -147,24 +158,6 @@ def order_of(protocol: str, dataset: str) -> Order:
     plain = re.sub(r"[^a-z0-9]", "", dataset.lower())
     by_data: Order = "human36m" if plain.startswith(_ALIGNED_BY_17) else "3dpw"
     return named(PROTOCOLS, protocol, "protocol") or by_data
-
-
-def model_named(context: Context, text: str, kind: Kind) -> ModelDigest:
-    """The digest of a model that is a file, which is imported first, or that the store has.
-
-    Raises DataError where it is neither, or a model of the other kind.
-    """
-    path = Path(text).expanduser()
-    if not path.is_file() and not (path.suffix or len(path.parts) > 1):
-        return find_model(context.store, text, kind)
-    digest = import_model(context, path)
-    try:
-        return find_model(context.store, digest, kind)
-    except DataError as error:
-        other = "scorer" if kind == "policy" else "policy"
-        raise DataError(
-            f"{path} holds a {other}, where a {kind} was asked for; `adhmr doctor --checkpoint` says more."
-        ) from error
 
 
 def _absolute(body: str) -> str:

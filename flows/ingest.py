@@ -4,13 +4,15 @@ from typing import Annotated
 
 from prefect import flow
 
+from flows.run.configuration import Choices
 from flows.run.ingest_request import request
 from flows.run.parameters import (
     Count,
+    OptionalCampaignFile,
     OptionalChanges,
+    OptionalProfile,
     OptionalText,
     OptionalWords,
-    ProfileName,
     in_words,
     one_of,
     saying,
@@ -31,7 +33,7 @@ def ingest(
     dataset: str,
     split: str,
     store: OptionalText = None,
-    profile: ProfileName = "tiny",
+    profile: OptionalProfile = None,
     campaign: OptionalText = None,
     every: Count = 1,
     images: OptionalText = None,
@@ -41,6 +43,7 @@ def ingest(
     replace: bool = False,
     changes: OptionalChanges = None,
     follow_links: OptionalText = None,
+    config: OptionalCampaignFile = None,
 ) -> str:
     """Take a source into the store; gives the key of the ingest, whose rows are in images, instances, labels, failures.
 
@@ -52,8 +55,8 @@ def ingest(
         dataset: name that the data set gets; for dpo-json, the one that the pairs' people were ingested as
         split: train, validation, test, ...; for dpo-json as dataset
         store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
-        profile: configuration to start from (tiny, micro, paper)
-        campaign: name of the sequence of rounds that the ingest is noted under; the profile's own if not given
+        profile: configuration to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
+        campaign: name of the sequence of rounds that the ingest is noted under; the file's or profile's if not given
         every: take every N-th row of the file (of Human3.6M and videos, every N-th frame)
         images: folder of pictures that the file's paths start from; if not given, where the format has them. Of a
             video, the folder that its frames are written to
@@ -64,9 +67,10 @@ def ingest(
         replace: take the place of another source that was ingested as this split
         changes: configuration fields that differ from the profile, dotted name to value
         follow_links: follow links among the pictures, as far as they lead to this folder or below it
+        config: campaign file: path or URL of YAML, or what it would hold; all else that is given here counts more
     """
     asked = request(format, source, dataset, split, every, images, body, options, allow_leakage, replace, follow_links)
-    with session("an ingest", store, profile, campaign, changes=changes) as runner:
+    with session("an ingest", store, Choices(profile, campaign, changes=changes, config=config)) as runner:
         match asked.format.brings:
             case "pairs":
                 people = newest_ingest(runner.context.store, asked.target)

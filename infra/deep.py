@@ -152,7 +152,7 @@ def _receipts(store: Store) -> Iterator[Finding]:
 
 def _sealed_files(store: Store) -> Iterator[Finding]:
     """Whatever is written by `infra.sealed`, but for receipts."""
-    cures = {"begun/": _ANEW, "ingests/": _ANEW, "ray/": _ANEW, "reports/": _COPY}
+    cures = {"begun/": _ANEW, "ingests/": _ANEW, "openings/": _COPY, "ray/": _ANEW, "reports/": _COPY}
     count = 0
     for folder, cure in cures.items():
         for path in store.whole_files(folder.rstrip("/")):

@@ -75,10 +75,10 @@ def _dumped(model: BaseModel) -> dict[str, Any]:
     dumped = model.model_dump(mode="json")
     for name, field in type(model).model_fields.items():
         value, about = getattr(model, name), field.json_schema_extra
-        if isinstance(value, BaseModel):
-            dumped[name] = _dumped(value)
-        elif isinstance(about, dict) and about.get("later") and value == field.default:
+        if isinstance(about, dict) and about.get("later") and value == field.default:
             del dumped[name]
+        elif isinstance(value, BaseModel):
+            dumped[name] = _dumped(value)
     return dumped
 
 

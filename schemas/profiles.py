@@ -3,12 +3,6 @@
 `tiny` learns on two CPU cores, `micro` is for tests, `paper` is as published.
 """
 
-from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
-from typing import Any
-
-from pydantic import ValidationError
-
 from schemas.config.engine import EngineConfig, RayConfig
 from schemas.config.networks import ConditionConfig, DiffusionConfig, HypoNetConfig, PolicyConfig, ScorerConfig
 from schemas.config.stages import (
@@ -29,7 +23,6 @@ from schemas.config.training import (
     TrainCleanConfig,
     TrainScorerConfig,
 )
-from schemas.errors import ConfigError, named
 
 
 def tiny(seed: int = 0, campaign: str = "default") -> EngineConfig:
@@ -181,53 +174,3 @@ def _short(steps: int, learning_rate: float) -> OptimiserConfig:
 
 
 PROFILES = {"tiny": tiny, "micro": micro, "paper": paper}
-
-
-def load_profile(
-    name: str, seed: int = 0, campaign: str | None = None, changes: dict[str, Any] | None = None
-) -> EngineConfig:
-    """The profile `name` with `changes`, a mapping of dotted field names ("align.beta") to values.
-
-    Raises ConfigError for an unknown profile or field, and for a value that the field does not take.
-    """
-    plain = named(PROFILES, name, "profile")(seed=seed, **({"campaign": campaign} if campaign else {})).model_dump()
-    for dotted, value in (changes or {}).items():
-        *parents, leaf = dotted.split(".")
-        place: Any = plain
-        for parent in parents:
-            place = place.get(parent) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or leaf not in place:
-            raise _no_field(dotted, plain)
-        place[leaf] = value
-    try:
-        return EngineConfig.model_validate(plain)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"Configuration field {where}: {first['msg']} (got {first.get('input')!r}).") from error
-
-
-def _no_field(dotted: str, plain: Mapping[str, Any]) -> ConfigError:
-    """What to say of a field that isn't there: the one that was meant, perhaps, and what there is."""
-    every, leaf = list(_dotted(plain)), dotted.rsplit(".", 1)[-1]
-    close = get_close_matches(dotted, every, n=1) or [name for name in every if name.rsplit(".", 1)[-1] == leaf]
-    meant = f" Did you mean {' or '.join(close)}?" if 0 < len(close) < 4 else ""
-    where, place = "", plain
-    for part in dotted.split(".")[:-1]:
-        inner = place.get(part)
-        if not isinstance(inner, Mapping):
-            break
-        where, place = f"{where}{part}.", inner
-    sections = ", ".join(sorted(name for name in place if isinstance(place[name], Mapping)))
-    fields = ", ".join(sorted(name for name in place if not isinstance(place[name], Mapping)))
-    listed = [f"{word}: {names}" for word, names in (("sections", sections), ("fields", fields)) if names]
-    in_it = f"In {where.rstrip('.')} there are the " if where else "There are the "
-    return ConfigError(f"There is no configuration field {dotted!r}.{meant} {in_it}{'; '.join(listed)}.")
-
-
-def _dotted(plain: Mapping[str, Any], before: str = "") -> Iterator[str]:
-    for name, value in plain.items():
-        if isinstance(value, Mapping):
-            yield from _dotted(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}"

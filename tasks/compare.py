@@ -119,7 +119,7 @@ def evaluation_table(store: Store, evaluate_key: StageKey) -> dict[Target, Evalu
 class Compare(WholeStage):
     """Compares the evaluations `before` and `after`, with controls by name -> table `metrics`.
 
-    `first` is the evaluation of the campaign's first policy (default: `before`); `source` the data set whose change is
+    `first` is the evaluation of the campaign's first policy (default: `before`); the change on the splits `drift` is
     drift. Instances that one of the evaluations lacks are left out of all. A control is left out on splits that it was
     not measured on; DataError where another evaluation lacks a split.
     """
@@ -128,7 +128,7 @@ class Compare(WholeStage):
     after: StageKey
     controls: Mapping[str, StageKey]
     first: StageKey | None = None
-    source: str = SOURCE_TEST.dataset
+    drift: tuple[Target, ...] = (SOURCE_TEST,)
 
     name = "compare"
     writes = ("metrics",)
@@ -137,7 +137,7 @@ class Compare(WholeStage):
         evaluation = context.config.evaluate
         return {
             "controls": sorted(self.controls),
-            "source": self.source,
+            "source": SOURCE_TEST.dataset if self.drift == (SOURCE_TEST,) else [str(target) for target in self.drift],
             "resamples": evaluation.resamples,
             "seed": evaluation.seed,
         }
@@ -157,7 +157,7 @@ class Compare(WholeStage):
             by_role = {
                 role: by_key[key] for role, key in keys.items() if role not in self.controls or target in by_key[key]
             }
-            metrics.extend(measure(target, _common(target, by_role), models, context.config.evaluate, self.source))
+            metrics.extend(measure(target, _common(target, by_role), models, context.config.evaluate, self.drift))
         return Rows({"metrics": metrics_table(metrics, self.spec(context))})
 
 
@@ -166,7 +166,7 @@ def measure(
     tables: Mapping[str, EvaluationTable],
     models: Mapping[str, ModelDigest | None],
     config: EvaluateConfig,
-    source: str = SOURCE_TEST.dataset,
+    drift: Sequence[Target] = (SOURCE_TEST,),
 ) -> Iterator[Metric]:
     """All metrics of one split. `tables` and `models` by role: before, after, first and the controls; the tables hold
     the same instances."""
@@ -192,9 +192,9 @@ def measure(
                 continue
             change = paired_bootstrap_change(before[name], values, **options)
             yield Metric.of(name, change_role, target, "%", change, n, models.get(role))
-            if role == "after" and target.dataset == source:
-                for drift in (drift for drift, figure in DRIFTS.items() if figure == name):
-                    yield Metric.of(drift, "change", target, "%", change, n, models.get(role))
+            if role == "after" and target in drift:
+                for repeated in (repeated for repeated, figure in DRIFTS.items() if figure == name):
+                    yield Metric.of(repeated, "change", target, "%", change, n, models.get(role))
             if role != "after":
                 apart = bootstrap_difference_of_changes(before[name], figures["after"][name], values, **options)
                 yield Metric.of(

@@ -1,7 +1,7 @@
 """Gates: the conditions that a round must keep, each as a verdict. Not to pass is an outcome, not an error."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,14 +62,14 @@ def margins_of(store: Store, pair_key: StageKey) -> np.ndarray:
 
 
 def gates_before_training(
-    config: GateConfig, margins: np.ndarray, spearman: Interval, tallies: Mapping[str, Tally]
+    config: GateConfig, margins: np.ndarray, spearman: Interval | None, tallies: Mapping[str, Tally]
 ) -> tuple[GateVerdict, ...]:
     """Whether these pairs are worth training on.
 
     Args:
         margins: (P,) of the round's pairs, `margins_of`.
         spearman: the scorer's rank correlation within an instance on validation hypotheses of the current policy,
-            `compare.ranking`; nan counts as no correlation at all.
+            `compare.ranking`; nan counts as no correlation at all. None where nothing is held out for it: no gate then.
         tallies: how the units of the round's stages ended, by stage name.
     """
     scored = margins[~np.isnan(margins)]  # a label that wins has no score
@@ -85,16 +85,19 @@ def gates_before_training(
             BEFORE_TRAINING,
             note="" if sane else "some margins are unknown",
         ),
-        _at_least(
-            "scorer's Spearman within an instance",
-            spearman.value,
-            config.min_spearman,
-            "1",
-            BEFORE_TRAINING,
-            interval=spearman,
-            note="on validation hypotheses of the current policy",
-        ),
     ]
+    if spearman is not None:
+        verdicts.append(
+            _at_least(
+                "scorer's Spearman within an instance",
+                spearman.value,
+                config.min_spearman,
+                "1",
+                BEFORE_TRAINING,
+                interval=spearman,
+                note="on validation hypotheses of the current policy",
+            )
+        )
     for stage, tally in tallies.items():
         share = tally.failed / tally.total if tally.total else 0.0
         note = f"{tally.failed} of {tally.total} units"
@@ -105,55 +108,37 @@ def gates_before_training(
 
 
 def gates_before_promotion(
-    config: GateConfig, metrics: Sequence[Metric], validation: Target, source: Target
+    config: GateConfig, metrics: Sequence[Metric], validation: Sequence[Target], drift: Sequence[Target]
 ) -> tuple[GateVerdict, ...]:
-    """Whether the new policy may become current. Reads the split `validation` and, for drift alone, held-out `source`.
+    """Whether the new policy may become current, by the splits `validation` and, for drift alone, `drift`.
 
     `metrics` are those of a comparison (`metric.read_metrics`). DataError where one that a gate reads is not there.
     """
+    of_gain = (verdict for target in validation for verdict in _of_gain(config, metrics, target))
+    return (*of_gain, *(verdict for target in drift for verdict in _of_drift(config, metrics, target)))
+
+
+def _of_gain(config: GateConfig, metrics: Sequence[Metric], validation: Target) -> Iterator[GateVerdict]:
     zero = _find(metrics, "zero_noise_mpvpe", "change", validation)
     best = _find(metrics, "best_of_m_mpvpe", "change", validation)
     spread = _find(metrics, DIVERSITY, "share_of_first", validation)
     below = zero.high is not None and zero.high < 0
-    verdicts = [
-        GateVerdict(
-            "zero-noise MPVPE, change",
-            BEFORE_PROMOTION,
-            zero.value,
-            "%",
-            "interval wholly below 0 %",
-            below,
-            zero.low,
-            zero.high,
-            f"on {validation}",
-        ),
-        _at_most(
-            "best of M, MPVPE, change",
-            best.value,
-            config.best_of_m_change,
-            "%",
-            BEFORE_PROMOTION,
-            f"on {validation}",
-            best,
-        ),
-        _at_least(
-            "diversity over the first policy's",
-            spread.value,
-            config.min_diversity,
-            "1",
-            BEFORE_PROMOTION,
-            interval=spread,
-            note=f"on {validation}",
-        ),
-    ]
+    on = f"on {validation}"
+    limit = "interval wholly below 0 %"
+    yield GateVerdict(
+        "zero-noise MPVPE, change", BEFORE_PROMOTION, zero.value, "%", limit, below, zero.low, zero.high, on
+    )
+    yield _at_most("best of M, MPVPE, change", best.value, config.best_of_m_change, "%", BEFORE_PROMOTION, on, best)
+    yield _at_least(
+        "diversity over the first policy's", spread.value, config.min_diversity, "1", BEFORE_PROMOTION, spread, on
+    )
+
+
+def _of_drift(config: GateConfig, metrics: Sequence[Metric], source: Target) -> Iterator[GateVerdict]:
     for name, words in (("drift", "zero noise"), ("drift_expected", "expected")):
         drift = _find(metrics, name, "change", source)
-        verdicts.append(
-            _at_most(
-                f"drift on source, {words}", drift.value, config.max_drift, "%", BEFORE_PROMOTION, f"on {source}", drift
-            )
-        )
-    return tuple(verdicts)
+        title = f"drift on {source.dataset}, {words}"
+        yield _at_most(title, drift.value, config.max_drift, "%", BEFORE_PROMOTION, f"on {source}", drift)
 
 
 def _at_least(

@@ -8,9 +8,12 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from flows.run.campaign.opening import opening_of
 from infra import rounds
 from infra.store import Store
 from infra.tables import read
+from schemas.config.sources import SourcesConfig
+from schemas.ids import Target
 from schemas.splits import WILD_TEST
 
 FIGURES = ("zero_noise_mpvpe", "best_of_m_mpvpe", "diversity")
@@ -29,6 +32,8 @@ class Step:
     changes: Mapping[str, float]
     drift: float | None
     is_current: bool
+    test: Target
+    """The split that `changes` were measured on."""
 
 
 def lineage(store: Store, campaign: str | None = None, newest: int | None = None) -> list[Step]:
@@ -47,16 +52,18 @@ def lineage(store: Store, campaign: str | None = None, newest: int | None = None
     metrics: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in read(store, "metrics", stage_keys=keys).to_pylist() if keys else ():
         metrics[row["stage_key"]].append(row)
+    tests = {state.campaign: _test_of(store, state) for state in states}
     parents = _parents(store, sorted({event.round for _, event in decided}))
     steps = []
     for state, event in decided:
         measured = metrics[event.stage_key or ""]
         trained = event.policy if event.event == "promoted" else _rejected(measured)
-        changes = {row["name"]: row["value"] for row in measured if _is_change(row)}
+        test = tests[state.campaign]
+        changes = {row["name"]: row["value"] for row in measured if _is_change(row, test)}
         drift = next((row["value"] for row in measured if (row["name"], row["role"]) == ("drift", "change")), None)
         current = trained is not None and trained == state.policy
         ancestors = parents.get(trained or "", ())
-        steps.append(Step(state.campaign, event.round, event.event, trained, ancestors, changes, drift, current))
+        steps.append(Step(state.campaign, event.round, event.event, trained, ancestors, changes, drift, current, test))
     return steps
 
 
@@ -74,5 +81,12 @@ def _rejected(metrics: list[dict[str, Any]]) -> str | None:
     return next((row["model"] for row in metrics if row["role"] == "after" and row["model"]), None)
 
 
-def _is_change(row: Mapping[str, Any]) -> bool:
-    return row["role"] == "change" and row["name"] in FIGURES and (row["dataset"], row["split"]) == WILD_TEST
+def _test_of(store: Store, state: rounds.CampaignState) -> Target:
+    """The first split of `sources.test` in the campaign's newest round."""
+    noted = opening_of(store, state.campaign, state.round)
+    sources = SourcesConfig() if noted is None else noted.sources
+    return next(iter(sources.targets("test", "validation", "drift")), WILD_TEST)
+
+
+def _is_change(row: Mapping[str, Any], test: Target) -> bool:
+    return row["role"] == "change" and row["name"] in FIGURES and (row["dataset"], row["split"]) == test

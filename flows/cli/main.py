@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "report": "report:report",
     "import": "import_model:import_file",
     "doctor": "doctor:doctor",
+    "config": "config:config",
     "init": "init:init",
     "status": "operate:status",
     "rounds": "operate:rounds",

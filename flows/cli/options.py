@@ -13,8 +13,10 @@ from schemas.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from flows.run.configuration import Choices
     from infra.store import Store
     from schemas.config.engine import EngineConfig
+    from schemas.layers import Configured
 
 
 def _print_version(wanted: bool) -> None:
@@ -25,9 +27,9 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _campaign(default: str) -> Any:
+def _campaign(default: str, variable: str | None = None) -> Any:
     about = "Name of the campaign, which is a sequence of rounds."
-    return typer.Option("--campaign", envvar="ADHMR_CAMPAIGN", help=about, show_default=default)
+    return typer.Option("--campaign", envvar=variable, help=about, show_default=default)
 
 
 Version = Annotated[
@@ -37,14 +39,20 @@ StoreUrl = Annotated[
     str | None,
     typer.Option("--store", envvar="ADHMR_STORE", help="A path or s3:// URL.", show_default="./adhmr-store"),
 ]
-Profile = Annotated[str, typer.Option("--profile", envvar="ADHMR_PROFILE", help="tiny, micro or paper.")]
-Campaign = Annotated[str | None, _campaign("the profile's")]
-ReadCampaign = Annotated[str | None, _campaign("the profile's, or the only one")]
-OnlyCampaign = Annotated[str | None, _campaign("the only one")]
-Seed = Annotated[int, typer.Option("--seed", envvar="ADHMR_SEED", min=0, help="Seed of all stages.")]
+ConfigFile = Annotated[
+    str | None,
+    typer.Option("--config", metavar="FILE", help="Campaign file (YAML): a path or URL.", show_default="ADHMR_CONFIG"),
+]
+Profile = Annotated[
+    str | None, typer.Option("--profile", help="tiny, micro or paper.", show_default="the file's, or tiny")
+]
+Campaign = Annotated[str | None, _campaign("the file's, or the profile's")]
+ReadCampaign = Annotated[str | None, _campaign("the file's or profile's, or the only one")]
+OnlyCampaign = Annotated[str | None, _campaign("the only one", "ADHMR_CAMPAIGN")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all stages.", show_default="the file's, or 0")]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", envvar="ADHMR_SET", help="Change a configuration field: align.beta=10"),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a configuration field: align.beta=10"),
 ]
 Images = Annotated[str | None, typer.Option("--images", help="Folder of your own photographs.")]
 Boxes = Annotated[
@@ -83,19 +91,23 @@ def changed_fields(pairs: list[str] | None, swap_share: float | None = None) -> 
     return fields
 
 
-def configured(profile: str, campaign: str | None, seed: int, fields: dict[str, str]) -> EngineConfig:
-    """The configuration of a command."""
-    from flows.run.configuration import configuration
+def choices(
+    config: str | None,
+    profile: str | None,
+    campaign: str | None,
+    seed: int | None = None,
+    changes: list[str] | None = None,
+    swap_share: float | None = None,
+) -> Choices:
+    """What a command says of the configuration."""
+    from flows.run.configuration import Choices
 
-    return configuration(profile, campaign, seed, fields)
+    return Choices(profile, campaign, seed, changed_fields(changes, swap_share), config)
 
 
 def early_checks(
     store: str | None,
-    profile: str,
-    campaign: str | None,
-    seed: int,
-    fields: dict[str, str],
+    choices: Choices,
     images: str | None = None,
     boxes: str | None = None,
     labels: str | None = None,
@@ -105,7 +117,7 @@ def early_checks(
     Gives the store, which is made if it isn't there, and the configuration.
     """
     quiet_start()
-    config = configured(profile, campaign, seed, fields)
+    config = choices.configured().config
     from flows.run.lease import refuse_if_busy
     from flows.run.user_pictures import user_pictures
     from infra.store import Store as Opener
@@ -122,7 +134,7 @@ def early_checks(
     return opened, config
 
 
-def campaign_to_read(store: Store, named: str | None, usual: str) -> str:
+def campaign_to_read(store: Store, configured: Configured) -> str:
     """The campaign that a reading command is about: the one named, else the usual one, else the only one of the store.
 
     In a store without any it is the usual one. Raises DataError for a name that no campaign has, ConfigError where the
@@ -130,8 +142,9 @@ def campaign_to_read(store: Store, named: str | None, usual: str) -> str:
     """
     from infra.rounds import campaigns
 
-    names = campaigns(store)
-    return usual if named is None and (usual in names or not names) else named_or_only(named, names)
+    names, name = campaigns(store), configured.config.campaign
+    is_named = "campaign" in configured.origins
+    return name if not is_named and (name in names or not names) else named_or_only(name if is_named else None, names)
 
 
 def named_or_only(named: str | None, names: Sequence[str]) -> str:

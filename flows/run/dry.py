@@ -47,7 +47,7 @@ class DryRunner(Runner):
         return answer
 
     def train(self, stages: Mapping[str, TrainingStage]) -> tuple[ModelDigest, ...]:
-        return tuple(self._model(self.run(stage, role)) for role, stage in stages.items())
+        return tuple(self.model_made_by(self.run(stage, role)) for role, stage in stages.items())
 
     def judge(self, gates: Callable[..., Sequence[Any]], *inputs: Any) -> tuple[Any, ...]:
         if any(True for _ in _pending(inputs)):
@@ -55,7 +55,7 @@ class DryRunner(Runner):
             return ()
         return tuple(gates(self.context, *inputs))
 
-    def _model(self, key: StageKey) -> ModelDigest:
+    def model_made_by(self, key: StageKey) -> ModelDigest:
         return ModelDigest(key) if isinstance(key, Pending) else ModelDigest(model_of(self.context.store, key))
 
     def _look(self, stage: Stage, title: str) -> str:

@@ -7,9 +7,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from flows.run.user_pictures import UserPictures
+from infra import rounds
+from infra.standing import newest_ingest
 from infra.store import Store
+from schemas.config.sources import TRAIN
 from schemas.errors import ConfigError, DataError
-from schemas.ids import Target
+from schemas.ids import ModelDigest, Target
 from tasks.clean.given import check_given_labels
 from tasks.engine.context import Context
 from tasks.ingest.formats.registry import reader_of
@@ -36,14 +39,25 @@ def check_round(context: Context, own: UserPictures | None = None, labels: str |
         check_given_labels(context, labels, everybody=False)
 
 
+def check_first_policy(context: Context, policy: ModelDigest) -> None:
+    """Raise ConfigError where the campaign has begun with another policy than `start.policy` says."""
+    campaign, said = context.config.campaign, context.config.start.policy
+    first = rounds.state(context.store, campaign).first_policy
+    if said != TRAIN and first is not None and first != policy:
+        raise ConfigError(
+            f"start.policy is {policy[:12]} ({said}), and campaign {campaign} began with {first[:12]}: name another "
+            "campaign (--campaign, or `campaign` in the file)."
+        )
+
+
 def check_evaluation(store: Store, policy: str | None, dataset: str, split: str) -> None:
     """Raise DataError for a policy that the store doesn't have, or a split that there is nothing to measure on."""
     if policy is not None:
         find_model(store, policy, "policy")
-    targets = labelled_targets()
-    if Target(dataset, split) not in targets:
-        raise DataError(
-            f"There is no labelled split {dataset}/{split} of the engine's own data; there are: "
-            f"{', '.join(map(str, targets))}. Ingested data is measured with --protocol published --data "
-            f"{dataset}/{split}."
-        )
+    own, target = labelled_targets(), Target(dataset, split)
+    if target in own:
+        return
+    try:
+        newest_ingest(store, target)
+    except DataError as error:
+        raise DataError(f"{error} The engine's own labelled splits are {', '.join(map(str, own))}.") from error

@@ -1,25 +1,29 @@
 """The gates with their inputs fetched: a flow names stages, the rules of `tasks.gates` want numbers."""
 
+import math
+
 from infra.stages import find
 from schemas.errors import DataError
 from schemas.ids import StageKey
-from schemas.splits import SOURCE_TEST, WILD_VALIDATION
 from tasks.compare import evaluation_table, ranking
 from tasks.engine.context import Context
-from tasks.gates import GateVerdict, gates_before_promotion, gates_before_training, margins_of
+from tasks.gates import BEFORE_PROMOTION, GateVerdict, gates_before_promotion, gates_before_training, margins_of
 from tasks.rows.metrics import read_metrics
 
 RANKED_BY = "mpvpe"
 
 
 def before_training(
-    context: Context, pairs: StageKey, before: StageKey, made_from: tuple[StageKey, ...]
+    context: Context, pairs: StageKey, before: StageKey | None, made_from: tuple[StageKey, ...]
 ) -> tuple[GateVerdict, ...]:
-    """Whether the pairs are worth training on. `before`: the current policy's evaluation; `made_from`: the stages that
-    lead to the pairs, whose failed units are counted."""
+    """Whether the pairs are worth training on. `before`: the current policy's evaluation, if there is one; `made_from`:
+    the stages that lead to the pairs, whose failed units are counted."""
     store, evaluation = context.store, context.config.evaluate
-    table = evaluation_table(store, before)[WILD_VALIDATION]
-    spearman, _ = ranking(table, RANKED_BY, evaluation.resamples, evaluation.seed)
+    spearman = None
+    if before is not None and (validation := context.config.sources.targets("validation")):
+        tables = evaluation_table(store, before)
+        ranked = (ranking(tables[on], RANKED_BY, evaluation.resamples, evaluation.seed)[0] for on in validation)
+        spearman = min(ranked, key=lambda interval: -math.inf if math.isnan(interval.value) else interval.value)
     tallies = {}
     for key in (*made_from, pairs):
         record = find(store, key)
@@ -31,6 +35,14 @@ def before_training(
 
 def before_promotion(context: Context, compared: StageKey) -> tuple[GateVerdict, ...]:
     """Whether the new policy may become current, by the numbers of the comparison."""
-    return gates_before_promotion(
-        context.config.gates, read_metrics(context.store, compared), WILD_VALIDATION, SOURCE_TEST
-    )
+    sources = context.config.sources
+    validation, drift = sources.targets("validation"), sources.targets("drift")
+    if not validation:
+        return without_labels(context)
+    return gates_before_promotion(context.config.gates, read_metrics(context.store, compared), validation, drift)
+
+
+def without_labels(context: Context) -> tuple[GateVerdict, ...]:
+    """What is said where no labelled people are held out for gates: nothing is promoted."""
+    limit = "at least 1 data set under sources.validation"
+    return (GateVerdict("held-out labelled people", BEFORE_PROMOTION, 0, "data sets", limit, passed=False),)

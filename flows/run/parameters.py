@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from schemas.layers import USUAL_PROFILE
 from schemas.profiles import PROFILES
 
 _Flow = TypeVar("_Flow", bound=Callable[..., Any])
@@ -35,13 +36,37 @@ def saying(**words: str) -> Callable[[_Flow], _Flow]:
     return decorate
 
 
-ProfileName: TypeAlias = Annotated[str, one_of(PROFILES)]
-Seed: TypeAlias = Annotated[int, Field(ge=0)]
+def run_named(text: str) -> Callable[[], str]:
+    """What makes the name of a flow run: `text` with the run's parameters, and what its configuration begins with."""
+
+    def name() -> str:
+        from prefect.runtime import flow_run
+
+        given = flow_run.parameters
+        file = given.get("config")
+        begins_with = given.get("campaign") or given.get("profile") or (file if isinstance(file, str) else None)
+        return f"{text.format(**given)}, {str(begins_with or USUAL_PROFILE).rpartition('/')[2]}"
+
+    return name
+
+
 Count: TypeAlias = Annotated[int, Field(ge=1)]
-OptionalText: TypeAlias = Annotated[
-    str | None, BeforeValidator(lambda text: None if text == "" else text), Field(json_schema_extra={"default": ""})
-]
+_EMPTY_IS_NONE = BeforeValidator(lambda text: None if text == "" else text)
+OptionalText: TypeAlias = Annotated[str | None, _EMPTY_IS_NONE, Field(json_schema_extra={"default": ""})]
 """Text that may be left out. A form begins with an empty field, which means that; from None it would make no field."""
+OptionalProfile: TypeAlias = Annotated[
+    str | None, _EMPTY_IS_NONE, one_of(["", *PROFILES]), Field(json_schema_extra={"default": ""})
+]
+OptionalSeed: TypeAlias = Annotated[
+    Annotated[int, Field(ge=0)] | None,
+    _EMPTY_IS_NONE,
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"const": ""}, {"type": "null"}]}),
+    Field(json_schema_extra={"default": ""}),
+]
+OptionalCampaignFile: TypeAlias = Annotated[
+    str | dict[str, Any] | None, _EMPTY_IS_NONE, Field(json_schema_extra={"default": ""})
+]
+"""The path or URL of a campaign file, or what it would hold."""
 Changes: TypeAlias = Mapping[str, Any]
 """Dotted field -> value, as JSON has it, or as text that is read as JSON where it can be."""
 OptionalChanges: TypeAlias = Annotated[Changes | None, Field(json_schema_extra={"default": {}})]

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from flows.run.campaign.opening import note_opening
+from flows.run.campaign.people import People
 from flows.run.round_artifacts import name_run, show_round
 from flows.run.runner import LiveRunner, Runner
 from infra import rounds
+from schemas.config.sources import SourcesConfig
 from schemas.errors import DataError, EngineError, GateError
-from schemas.ids import ModelDigest, StageKey
+from schemas.ids import ModelDigest, Target
 from tasks.compare import Compare
 from tasks.engine.context import Context
 from tasks.gates import GateVerdict, why_not
@@ -19,9 +22,9 @@ COMMANDS: dict[Kind, str] = {"dpo": "adhmr run", "clean": "adhmr clean"}
 
 
 class Foundations(NamedTuple):
-    """What rounds are built on: the ingested synthetic people, base policy and scorer."""
+    """What rounds are built on: the ingested people, the first policy and the scorer."""
 
-    people: StageKey
+    people: People
     base: ModelDigest
     scorer: ModelDigest
 
@@ -75,11 +78,16 @@ def work_through(
     foundations: Foundations,
     kind: Kind,
     work: Callable[[Runner, Foundations, Round], Candidate],
-    notices: list[str],
+    own: Target | None = None,
 ) -> RoundFacts:
-    """Open or resume the round, do its `work`, promote or keep, report, close. A gate that stops it ends it as well."""
+    """Open or resume the round, do its `work`, promote or keep, report, close. A gate that stops it ends it as well.
+
+    `own` is a split that is learned from in the place of `sources.wild`.
+    """
     store, config, progress = runner.context.store, runner.context.config, runner.context.progress
     opened, resumed = coming_round(rounds.state(store, config.campaign), kind, foundations.base)
+    if not resumed:
+        note_opening(store, config.campaign, opened.number, runner.configured, foundations.people.ingests)
     rounds.open_round(store, config.campaign, opened.number, why=_opening(kind))
     progress.say(f"round {opened.number} of campaign {config.campaign} {'goes on' if resumed else 'begins'}")
     name_run(kind, opened.number, config.campaign, opened.policy)
@@ -112,12 +120,25 @@ def work_through(
         verdicts=candidate.verdicts,
         promoted=promoted,
         why=decision.why,
-        notices=tuple(notices),
+        notices=_notices(config.sources, own),
     )
     runner.run(Report(facts))
     rounds.close_round(store, config.campaign, opened.number, "promoted" if promoted else "kept")
     show_round(store, config, facts)
     return facts
+
+
+def _notices(sources: SourcesConfig, own: Target | None) -> tuple[str, ...]:
+    """What to say where errors are measured on people of other data sets than those that are learned from."""
+    wild = sources.targets("wild") if own is None else (own,)
+    measured = sources.held_out
+    unmeasured = [str(target) for target in wild if target.dataset not in {held_out.dataset for held_out in measured}]
+    if not unmeasured or not measured:
+        return ()
+    return (
+        f"This round learns from people of {', '.join(unmeasured)}. All errors on this page were measured on held-out "
+        f"people of other data sets ({', '.join(map(str, measured))}): they say nothing certain about the former.",
+    )
 
 
 def _opening(kind: Kind) -> str:

@@ -62,7 +62,7 @@ def outcome(facts: RoundFacts) -> RoundFacts:
     )  # Prefect unpacks the facts from the state
 
 
-def facts_of(round_flow: Callable[..., RoundFacts], *arguments: Any) -> RoundFacts:
+def facts_of(round_flow: Callable[..., RoundFacts], *arguments: Any, **named: Any) -> RoundFacts:
     """Do a round; its facts, also where the server's answer to its end was lost.
 
     Prefect's client sends the end once more then, and the state that the server gives back has no facts in it.
@@ -71,7 +71,7 @@ def facts_of(round_flow: Callable[..., RoundFacts], *arguments: Any) -> RoundFac
 
     _outcomes.clear()
     try:
-        return round_flow(*arguments)
+        return round_flow(*arguments, **named)
     except MissingResult:
         if not _outcomes:
             raise
@@ -129,11 +129,11 @@ def report(store: Store, config: EngineConfig, facts: RoundFacts) -> Artifact:
 
 def pairs(store: Store, config: EngineConfig, facts: RoundFacts) -> Artifact | None:
     """A few winners and losers, as a picture in a data URL: the user interface may see no store."""
-    pair_set = facts.key("pair")
-    people = facts.key("ingest", "your pictures") or facts.key("ingest")
-    if pair_set is None or people is None or find(store, pair_set) is None:
+    pair_set, hypotheses = (facts.key(name) for name in ("pair", "generate"))
+    generated = find(store, hypotheses) if hypotheses is not None else None
+    if pair_set is None or generated is None or find(store, pair_set) is None:
         return None
-    jpeg = draw_pairs(store, config, people, pair_set)
+    jpeg = draw_pairs(store, config, generated.reads, pair_set)
     if jpeg is None:
         return None
     return Artifact(PAIRS, "image", f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}", NOTE)

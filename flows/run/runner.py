@@ -15,21 +15,25 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import wait
 
+from flows.run.models import check_kind, file_of
 from infra.ray_session import room_for
 from infra.ray_watch import RayLostError, as_raised
 from infra.shared_store import session_for
 from infra.stages import StageSpec, find
 from infra.store import Store
 from infra.whole import finished_keys
+from schemas.config.sources import TRAIN
 from schemas.errors import ConfigError, DataError, GateError, StoreError
 from schemas.ids import ModelDigest, StageKey
+from schemas.layers import Configured
 from schemas.progress import InRole
 from tasks.engine.context import Context
 from tasks.engine.stage import Intake, Stage, TrainingStage
 from tasks.engine.training import needs
 from tasks.engine.training_worker import RunFolder
+from tasks.import_model import ImportModel
 from tasks.report.facts import StageRun
-from tasks.rows.models import model_of
+from tasks.rows.models import find_model, has_model, model_of
 
 RETRY_SECONDS = 3.0
 
@@ -56,6 +60,25 @@ class Runner(ABC):
         """The model that a stage makes."""
         return self.train({"": stage})[0]
 
+    @abstractmethod
+    def model_made_by(self, key: StageKey) -> ModelDigest:
+        """The model that a stage, which was run, has made."""
+
+    def start(self, said: str, stage: TrainingStage) -> ModelDigest:
+        """A model that a campaign begins with: what `stage` trains, or what is said in its place, a digest or a file.
+
+        Raises DataError where there is no such model, or it is of the other kind.
+        """
+        if said == TRAIN:
+            return self.train_one(stage)
+        path = file_of(said)
+        if path is None:
+            return find_model(self.context.store, said, stage.kind)
+        digest = self.model_made_by(self.run(ImportModel(path), role=stage.kind))
+        if has_model(self.context.store, digest):
+            check_kind(self.context.store, digest, stage.kind, path)
+        return digest
+
     def in_round(self, number: int) -> None:
         """What follows belongs to this round."""
         self.context = replace(self.context, round=number)
@@ -64,11 +87,19 @@ class Runner(ABC):
 class LiveRunner(Runner):
     """Runs every stage as a Prefect task; starts Ray, once, when the first stage needs it. `ran` lists all stages.
 
-    `may_go_on` is asked before each stage, and raises if the work isn't this run's any more.
+    `may_go_on` is asked before each stage, and raises if the work isn't this run's any more. `configured` says where
+    the context's configuration came from.
     """
 
-    def __init__(self, context: Context, resources: ExitStack, may_go_on: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        resources: ExitStack,
+        may_go_on: Callable[[], None] = lambda: None,
+        configured: Configured | None = None,
+    ) -> None:
         super().__init__(context)
+        self.configured = configured or Configured(context.config, {})
         self._resources = resources
         self.may_go_on = may_go_on
         self._ray_runs = False
@@ -109,6 +140,9 @@ class LiveRunner(Runner):
             future.result()  # raises what the training raised
         self.ran += [StageRun(stages[role].name, role, spec.key, before) for role, (spec, before) in looks.items()]
         return tuple(model_of(store, spec.key) for spec, _ in looks.values())
+
+    def model_made_by(self, key: StageKey) -> ModelDigest:
+        return model_of(self.context.store, key)
 
     def judge(self, gates: Callable[..., Sequence[Any]], *inputs: Any) -> tuple[Any, ...]:
         verdicts = tuple(gates(self.context, *inputs))

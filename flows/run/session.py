@@ -8,9 +8,8 @@ from contextlib import ExitStack, closing, contextmanager
 from flows.process.quiet import plain_run_errors
 from flows.progress.artifacts import PrefectProgress
 from flows.progress.bars import ConsoleProgress
-from flows.run.configuration import configuration
+from flows.run.configuration import Choices
 from flows.run.lease import BusyError, Lease, LeaseProgress, lease
-from flows.run.parameters import Changes
 from flows.run.runner import LiveRunner
 from infra.repair import open_logs
 from infra.store import Store
@@ -24,14 +23,7 @@ IN_PROCESS = False
 
 
 @contextmanager
-def session(
-    what: str,
-    store: str | None = None,
-    profile: str = "tiny",
-    campaign: str | None = None,
-    seed: int = 0,
-    changes: Changes | None = None,
-) -> Iterator[LiveRunner]:
+def session(what: str, store: str | None = None, choices: Choices | None = None) -> Iterator[LiveRunner]:
     """The runner of stages; `what` names the run to others that find the campaign busy. A flow inside a flow shares it.
 
     Raises ConfigError, StoreError, or BusyError if another process works on the campaign; a run of a deployment waits
@@ -40,7 +32,8 @@ def session(
     if _open:
         yield _open[-1]
         return
-    config = configuration(profile, campaign, seed, changes)
+    configured = (choices or Choices()).configured()
+    config = configured.config
     opened = Store.open(store)
     plain_run_errors()
     with ExitStack() as resources:
@@ -48,7 +41,8 @@ def session(
         console = resources.enter_context(closing(ConsoleProgress()))
         progress = LeaseProgress(resources.enter_context(closing(PrefectProgress(console))), held)
         open_logs(opened, progress.say)
-        runner = LiveRunner(Context(opened, config, progress, in_process=IN_PROCESS), resources, held.check)
+        context = Context(opened, config, progress, in_process=IN_PROCESS)
+        runner = LiveRunner(context, resources, held.check, configured)
         _open.append(runner)
         try:
             yield runner

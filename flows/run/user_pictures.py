@@ -6,17 +6,10 @@ from typing import NamedTuple
 
 from schemas.errors import ConfigError, DataError
 from schemas.ids import Target
-from schemas.splits import SOURCE_TEST, WILD_TEST
 from tasks.ingest.formats.folder.reader import NAME as FOLDER
 from tasks.ingest.people.annotations import AnnotationSource
 
 DATASET = "photographs"
-
-
-LABELS_NOTICE = (
-    "The pairs come from your pictures, which have no labels. All errors on this page were measured on the "
-    f"engine's own held-out synthetic pictures ({WILD_TEST}, {SOURCE_TEST}): they say nothing certain about yours."
-)
 
 
 class UserPictures(NamedTuple):

@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 class Config(BaseModel):
     """A frozen part of the configuration. Unknown fields are errors; the digest of its canonical JSON names it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, coerce_numbers_to_str=True
+    )
 
 
 def setting(default: Any, description: str, unit: str, *, later: bool = False, **constraints: Any) -> Any:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from schemas.config.base import Config, setting
 from schemas.config.networks import PolicyConfig, ScorerConfig
+from schemas.config.sources import DataSetConfig, SourcesConfig, StartConfig
 from schemas.config.stages import (
     CleanConfig,
     EvaluateConfig,
@@ -66,6 +67,11 @@ class EngineConfig(Config):
     body: str = setting("tiny", "body model: a name that ships with the engine, or the path of a model file", "-")
     root_solver: Literal["published", "procrustes"] = setting(
         "procrustes", "how inverse kinematics turns the pelvis: as published, or by least squares", "-"
+    )
+    start: StartConfig = setting(StartConfig(), "models that the campaign begins with", "-", later=True)
+    sources: SourcesConfig = setting(SourcesConfig(), "data sets by role", "-", later=True)
+    data: tuple[DataSetConfig, ...] = setting(
+        (), "how data sets get into a store that doesn't have them yet", "-", later=True
     )
     policy: PolicyConfig = setting(PolicyConfig(), "policy network", "-")
     scorer: ScorerConfig = setting(ScorerConfig(), "HMR-Scorer network", "-")

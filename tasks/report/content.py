@@ -67,6 +67,8 @@ class HeadlineGroup:
     rows: Sequence[HeadlineRow]
     note: str = ""
     """Which labels, which split, how many samples."""
+    role: Literal["test", "drift", "validation"] = "test"
+    """What the split is held out for."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from tasks.report.content import (
     StageRow,
 )
 from tasks.report.facts import RoundFacts
-from tasks.report.overlays import NOTE, draw_overlays
+from tasks.report.overlays import draw_overlays, overlays_note
 from tasks.rows.metrics import read_metrics
 
 _EXAMPLES = 5
@@ -57,14 +57,14 @@ _CURVES = (
 def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at: datetime) -> RoundReport:
     """The page of a decided round of either kind, overlays included."""
     metrics = measured.round_metrics(store, facts)
-    numbers = [*measured.scorer_rows(facts, metrics), *_counts(store, facts)]
+    numbers = [*measured.scorer_rows(facts, metrics, config), *_counts(store, facts)]
     return RoundReport(
         title=facts.title,
         campaign=facts.campaign,
         created_at=f"{created_at:%Y-%m-%d %H:%M} UTC",
         outcome="promoted" if facts.promoted else "kept the old policy",
         promoted=facts.promoted,
-        summary=summary(facts, measured.sentence(metrics)),
+        summary=summary(facts, measured.sentence(metrics, config)),
         headline=measured.headline(metrics, config),
         controls=measured.controls(facts, config),
         notices=notices(facts, config),
@@ -77,7 +77,7 @@ def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at
         margins=_margins(store, facts),
         curves=_curves(store, facts),
         overlays=_overlays(store, config, facts),
-        overlays_note=NOTE,
+        overlays_note=overlays_note(config),
         models=_models(store, facts),
         provenance=_provenance(store, config, facts),
         versions=versions(),
@@ -199,7 +199,7 @@ def _overlays(store: Store, config: EngineConfig, facts: RoundFacts) -> list[Ove
     record = find(store, before) if before is not None else None
     if before is None or record is None:
         return []
-    return draw_overlays(store, config, record.reads[0], before, facts.key("evaluate", "after"))
+    return draw_overlays(store, config, record.reads, before, facts.key("evaluate", "after"))
 
 
 def _models(store: Store, facts: RoundFacts) -> list[ModelRow]:

@@ -6,7 +6,6 @@ from infra.store import Store
 from models.statistics import Interval, overall_spearman
 from schemas.config.engine import EngineConfig
 from schemas.ids import Target
-from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_VALIDATION
 from tasks.compare import DIVERSITY, evaluation_table, ranking
 from tasks.report.content import Better, Control, HeadlineGroup, HeadlineRow, NumberRow, ScoreAgainstError
 from tasks.report.facts import RoundFacts
@@ -60,44 +59,52 @@ def headline(metrics: Metrics, config: EngineConfig) -> list[HeadlineGroup]:
     if not metrics:
         return []
     samples = config.evaluate.generate.hypotheses - 1
-    on_test = _rows(metrics, _FIGURES, WILD_TEST, samples, _ERRORS)
-    spread = _row(metrics, DIVERSITY, "diversity", WILD_TEST, "higher", _share_note(metrics))
-    on_source = _rows(metrics, _FIGURES[:2], SOURCE_TEST, samples)
-    on_validation = _rows(metrics, _FIGURES[:3], WILD_VALIDATION, samples)
     drawn = f"{samples} samples each and one from zero noise; for reports, no gate reads it. {DEPTH_NOTE}"
-    groups = [
-        HeadlineGroup(f"Held-out {WILD_TEST}", on_test, drawn),
-        HeadlineGroup("Diversity", [spread] if spread else [], f"on {WILD_TEST}"),
-        HeadlineGroup(f"Drift on held-out {SOURCE_TEST}", on_source, "the data that the first policy was trained for"),
-        HeadlineGroup(f"Held-out {WILD_VALIDATION}", on_validation, "what the gates read"),
-    ]
+    groups = []
+    for test in config.sources.targets("test"):
+        spread = _row(metrics, DIVERSITY, "diversity", test, "higher", _share_note(metrics, test))
+        groups += [
+            HeadlineGroup(f"Held-out {test}", _rows(metrics, _FIGURES, test, samples, _ERRORS), drawn),
+            HeadlineGroup("Diversity", [spread] if spread else [], f"on {test}"),
+        ]
+    learned = "the data that the first policy was trained for"
+    for drift in config.sources.targets("drift"):
+        groups.append(
+            HeadlineGroup(f"Drift on held-out {drift}", _rows(metrics, _FIGURES[:2], drift, samples), learned, "drift")
+        )
+    for validation in config.sources.targets("validation"):
+        on_validation = _rows(metrics, _FIGURES[:3], validation, samples)
+        groups.append(HeadlineGroup(f"Held-out {validation}", on_validation, "what the gates read", "validation"))
     return [group for group in groups if group.rows]
 
 
-def scorer_rows(facts: RoundFacts, metrics: Metrics) -> list[NumberRow]:
+def scorer_rows(facts: RoundFacts, metrics: Metrics, config: EngineConfig) -> list[NumberRow]:
     """How well the scorer ranks real hypotheses."""
+    tests = config.sources.targets("test")
     rows = [
         NumberRow.of(
             f"scorer's Spearman within an instance, {target}", "none", metric, "hypotheses of the policy before"
         )
-        for target in (WILD_VALIDATION, WILD_TEST)
+        for target in (*config.sources.targets("validation"), *tests)
         if (metric := metrics.get(("spearman_within_mpvpe", "before", target))) is not None
     ]
     control = "random_pairs" if facts.kind == "dpo" else "all_labels"
-    apart = metrics.get(("zero_noise_mpvpe", f"change_minus_{control}", WILD_TEST))
-    if apart is not None:
-        name = f"change of zero-noise MPVPE minus that of {CONTROL_NAMES[control]}"
-        note = f"percentage points, {WILD_TEST}; below 0: better than the control"
-        rows.append(NumberRow.of(name, "none", apart, note))
+    for test in tests:
+        apart = metrics.get(("zero_noise_mpvpe", f"change_minus_{control}", test))
+        if apart is not None:
+            name = f"change of zero-noise MPVPE minus that of {CONTROL_NAMES[control]}"
+            rows.append(
+                NumberRow.of(name, "none", apart, f"percentage points, {test}; below 0: better than the control")
+            )
     return rows
 
 
 def scores_against_errors(store: Store, facts: RoundFacts, config: EngineConfig) -> ScoreAgainstError | None:
-    """Scores and errors of the old policy's random samples on validation."""
-    key = facts.key("evaluate", "before")
-    if key is None:
+    """Scores and errors of the old policy's random samples on the first split of validation."""
+    key, validation = facts.key("evaluate", "before"), config.sources.targets("validation")
+    if key is None or not validation:
         return None
-    table = evaluation_table(store, key).get(WILD_VALIDATION)
+    table = evaluation_table(store, key).get(validation[0])
     if table is None or table.scores is None:
         return None
     within, used = ranking(table, "mpvpe", config.evaluate.resamples, config.evaluate.seed)
@@ -108,18 +115,20 @@ def scores_against_errors(store: Store, facts: RoundFacts, config: EngineConfig)
         within,
         overall_spearman(scores, errors),
         len(table.ids) - used,
-        f"MPVPE (mm) of the old policy's random samples on {WILD_VALIDATION}, scorer {facts.scorer[:12]}",
+        f"MPVPE (mm) of the old policy's random samples on {validation[0]}, scorer {facts.scorer[:12]}",
     )
 
 
-def sentence(metrics: Metrics) -> str:
-    """The headline in words; empty where nothing was compared."""
-    parts = []
+def sentence(metrics: Metrics, config: EngineConfig) -> str:
+    """The headline in words, of the first split of test; empty where nothing was compared on one."""
+    parts, test = [], next(iter(config.sources.targets("test")), None)
+    if test is None:
+        return ""
     for name, words in (("zero_noise_mpvpe", "zero-noise MPVPE"), ("best_of_m_mpvpe", "best of M")):
-        change = metrics.get((name, "change", WILD_TEST))
+        change = metrics.get((name, "change", test))
         if change is not None:
             parts.append(f"{words} {'fell' if change.value < 0 else 'rose'} by {abs(change.value):.1f} %")
-    return f"On held-out {WILD_TEST}, {' and '.join(parts)}." if parts else ""
+    return f"On held-out {test}, {' and '.join(parts)}." if parts else ""
 
 
 def _rows(
@@ -168,6 +177,6 @@ def _interval(metric: Metric | None) -> Interval | None:
     return Interval(metric.value, metric.low, metric.high)
 
 
-def _share_note(metrics: Metrics) -> str:
-    share = metrics.get((DIVERSITY, "share_of_first", WILD_TEST))
+def _share_note(metrics: Metrics, test: Target) -> str:
+    share = metrics.get((DIVERSITY, "share_of_first", test))
     return "" if share is None else f"after: {100 * share.value:.0f} % of the campaign's first policy"

@@ -20,8 +20,7 @@ from models.rendering.shading import overlay
 from schemas.config.engine import EngineConfig
 from schemas.config.stages import IngestConfig
 from schemas.errors import DataError
-from schemas.ids import StageKey
-from schemas.splits import WILD_VALIDATION
+from schemas.ids import StageKey, Target
 from schemas.tables import matrix
 from tasks.ingest.image.reading import decode_picture
 from tasks.ingest.source.files import open_file, open_url
@@ -31,23 +30,33 @@ from tasks.rows.hypotheses import read_hypotheses
 from tasks.rows.instances import Instances, among, in_order, instance_ids, load_instances
 
 PEOPLE = 12
-NOTE = (
-    f"The first {PEOPLE} people of {WILD_VALIDATION} by name, whatever their results; the sample from zero noise, with "
-    "its MPVPE. Meshes of the policies in blue, of the label in green."
-)
 SIDE = 256
 _POLICY_COLOUR = (0.35, 0.65, 0.95)
 _LABEL_COLOUR = (0.35, 0.75, 0.45)
 _Picture = NDArray[np.uint8]
 
 
+def overlays_note(config: EngineConfig) -> str:
+    """Who is shown, and what of them; nothing where nobody is held out."""
+    if not config.sources.held_out:
+        return ""
+    return (
+        f"The first {PEOPLE} people of {_shown(config)} by name, whatever their results; the sample from zero noise, "
+        "with its MPVPE. Meshes of the policies in blue, of the label in green."
+    )
+
+
 def draw_overlays(
-    store: Store, config: EngineConfig, ingest_key: StageKey, before: StageKey, after: StageKey | None
+    store: Store,
+    config: EngineConfig,
+    ingest_keys: Sequence[StageKey],
+    before: StageKey,
+    after: StageKey | None,
 ) -> list[Overlay]:
     """`before` and `after` are keys of evaluations; without an `after` its pictures are the bare crops."""
-    chosen = instance_ids(store, [ingest_key], [WILD_VALIDATION])[:PEOPLE]
-    people = load_instances(store, [ingest_key], chosen)
-    body, photos = load_body(config.body), photographs(store, ingest_key, people)
+    chosen = instance_ids(store, ingest_keys, [_shown(config)])[:PEOPLE]
+    people = load_instances(store, ingest_keys, chosen)
+    body, photos = load_body(config.body), photographs(store, ingest_keys, people)
     evaluations = [key for key in (before, after) if key is not None]
     errors: dict[StageKey | None, dict[str, float]] = {key: _errors(store, key, people.ids) for key in evaluations}
     meshes: dict[StageKey | None, dict[str, NDArray[np.float32]]] = {
@@ -86,6 +95,11 @@ def draw_over(
     return overlay(photo, mesh, body.faces.numpy(), camera, colour=colour)
 
 
+def _shown(config: EngineConfig) -> Target:
+    """The split whose people are shown; one is held out wherever something was evaluated."""
+    return config.sources.held_out[0]
+
+
 def _policy_meshes(
     store: Store, key: StageKey, ids: Sequence[str], people: Instances, body: Body, root: Root
 ) -> dict[str, NDArray[np.float32]]:
@@ -121,15 +135,15 @@ def _errors(store: Store, key: StageKey, ids: Sequence[str]) -> dict[str, float]
     return dict(zip(rows.column("instance_id").to_pylist(), rows.column("mpvpe_mm").to_pylist(), strict=True))
 
 
-def photographs(store: Store, ingest_key: StageKey, people: Instances) -> list[_Picture]:
+def photographs(store: Store, ingest_keys: Sequence[StageKey], people: Instances) -> list[_Picture]:
     """(256, 256, 3) views of the crops, cut from the pictures where those still are, else the crops enlarged."""
     where = pc.field("instance_id").isin(list(people.ids))
     columns = ["instance_id", "image_id", "crop_affine"]
-    rows = in_order(read_standing(store, "instances", [ingest_key], where=where, columns=columns), people.ids)
+    rows = in_order(read_standing(store, "instances", ingest_keys, where=where, columns=columns), people.ids)
     affines = matrix(rows, "crop_affine").reshape(-1, 2, 3).astype(np.float64)
     names = rows.column("image_id").to_pylist()
     where = pc.field("image_id").isin(names)
-    images = read_standing(store, "images", [ingest_key], where=where, columns=["image_id", "uri"])
+    images = read_standing(store, "images", ingest_keys, where=where, columns=["image_id", "uri"])
     uris = dict(zip(images.column("image_id").to_pylist(), images.column("uri").to_pylist(), strict=True))
     photos = []
     for crop, name, affine in zip(people.crops, names, affines, strict=True):

@@ -1,6 +1,7 @@
 """A few winners and losers of a round, side by side over their pictures: what preference alignment learns from."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -23,7 +24,7 @@ NOTE = "Each row is a person: the picture, the winner in green, the loser in red
 
 
 def draw_pairs(
-    store: Store, config: EngineConfig, ingest_key: StageKey, pair_key: StageKey, most: int = 4
+    store: Store, config: EngineConfig, ingest_keys: Sequence[StageKey], pair_key: StageKey, most: int = 4
 ) -> bytes | None:
     """A JPEG of up to `most` people, spread over the margins from the largest to the least; None without any pair.
 
@@ -38,9 +39,9 @@ def draw_pairs(
     places = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))
     chosen = [rows[place] for place in places]
     ids = sorted(row["instance_id"] for row in chosen)
-    people = load_instances(store, [ingest_key], ids)
+    people = load_instances(store, ingest_keys, ids)
     stored = read_hypotheses(store, chosen[0]["generation_id"], ids)
-    body, photos = load_body(config.body), photographs(store, ingest_key, people)
+    body, photos = load_body(config.body), photographs(store, ingest_keys, people)
     strips = []
     for row in chosen:
         place = people.ids.index(row["instance_id"])

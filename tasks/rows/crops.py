@@ -19,6 +19,8 @@ class LabelledCrops:
     """(N, 23, 2) (cos, sin)."""
     betas: np.ndarray
     """(N, 10)."""
+    chances: np.ndarray | None = None
+    """(N,) of each to be the next that is drawn; None: all alike."""
 
     def __len__(self) -> int:
         return len(self.crops)

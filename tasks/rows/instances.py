@@ -20,6 +20,7 @@ from schemas.errors import DataError
 from schemas.ids import StageKey, Target
 from schemas.tables import matrix
 from tasks.rows.crops import LabelledCrops
+from tasks.rows.mix import Mix
 
 _CROP_COLUMNS = ("instance_id", "dataset", "split", "crop", "crop_intrinsics")
 _LABEL_COLUMNS = (
@@ -60,6 +61,11 @@ class Instances:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def targets(self) -> list[Target]:
+        """The split of each."""
+        return [Target(*names) for names in zip(self.dataset, self.split, strict=True)]
 
     @property
     def measurable(self) -> np.ndarray:
@@ -108,32 +114,25 @@ def load_instances(
     )
 
 
-def labelled_crops(
-    store: Store,
-    ingest_keys: Sequence[StageKey],
-    target: Target | None = None,
-    label_keys: Sequence[StageKey] | None = None,
-) -> LabelledCrops:
-    """What supervised training needs of all instances of `target`, sorted by id.
+def labelled_crops(store: Store, mix: Mix) -> LabelledCrops:
+    """What supervised training needs of all instances of a mix, sorted by id.
 
-    With `label_keys`, the labels that those stages wrote, and the instances that have one (of `target`, if given).
     Raises DataError for instances without a label or with a label that lacks joints.
     """
-    if label_keys is None:
-        if target is None:
-            raise ValueError("labelled_crops needs a target, label_keys, or both")
-        ids = instance_ids(store, ingest_keys, [target])
-    else:
-        where = None if target is None else of_target(target)
-        named = read(store, "labels", stage_keys=list(label_keys), where=where, columns=["instance_id"])
-        ids = sorted(named.column("instance_id").to_pylist())
-        if not ids:
-            raise DataError(f"The stages {_short(label_keys)} left no label to train on.")
-    return as_labelled_crops(load_instances(store, ingest_keys, ids, label_keys))
+    return as_labelled_crops(load_instances(store, mix.ingests, instance_ids(store, mix.ingests, mix.targets)), mix)
 
 
-def as_labelled_crops(people: Instances) -> LabelledCrops:
-    """`people` as training data. DataError where an instance has no label or not all joints."""
+def pseudo_labelled_crops(store: Store, mix: Mix, label_keys: Sequence[StageKey]) -> LabelledCrops:
+    """The same of the instances that have a label of the stages `label_keys`, with that label, whatever their split."""
+    named = read(store, "labels", stage_keys=list(label_keys), columns=["instance_id"])
+    ids = sorted(named.column("instance_id").to_pylist())
+    if not ids:
+        raise DataError(f"The stages {_short(label_keys)} left no label to train on.")
+    return as_labelled_crops(load_instances(store, mix.ingests, ids, label_keys), mix)
+
+
+def as_labelled_crops(people: Instances, mix: Mix | None = None) -> LabelledCrops:
+    """`people` as training data, drawn as `mix` says. DataError where an instance has no label or not all joints."""
     for complete, what in ((people.labelled, "no label"), (np.isfinite(people.uvd).all((1, 2)), "not all 29 joints")):
         if not complete.all():
             first = people.ids[int(np.argmin(complete))]
@@ -141,7 +140,8 @@ def as_labelled_crops(people: Instances) -> LabelledCrops:
                 f"{int((~complete).sum())} of {len(people)} instances have {what} (the first: {first}); supervised "
                 "training needs complete labels."
             )
-    return LabelledCrops(people.crops, people.uvd, people.twists, people.betas)
+    chances = None if mix is None else mix.chances(people.targets)
+    return LabelledCrops(people.crops, people.uvd, people.twists, people.betas, chances)
 
 
 def among(ids: Sequence[str]) -> pc.Expression:

@@ -32,14 +32,14 @@ from models.policy import Policy
 from schemas.config.networks import PolicyConfig
 from schemas.config.training import AlignConfig
 from schemas.errors import DataError, named
-from schemas.ids import ModelDigest, StageKey, Target
-from schemas.splits import SOURCE_TRAIN
+from schemas.ids import ModelDigest, StageKey
 from schemas.tables import matrix
 from tasks.engine.context import Context
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
 from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.rows.instances import labelled_crops, load_instances
+from tasks.rows.mix import Mix, draw_rows
 from tasks.rows.models import load_policy
 from tasks.train.augment import Augmentation
 from tasks.train.data import (
@@ -67,6 +67,8 @@ class PreferencePairs:
     """(P, 133) likewise."""
     weight: np.ndarray | None = None
     """(P, 133) of the squared errors of winner and loser, for instance zeros at joints that were not seen; None: 1."""
+    chances: np.ndarray | None = None
+    """(N,) of each crop to be the next that is drawn, if it has pairs; None: all alike."""
 
     def __len__(self) -> int:
         return len(self.crop_row)
@@ -116,6 +118,9 @@ class AlignRecipe(PolicyRecipe):
         self.paired, self.first_pair, self.pair_count = np.unique(
             pairs.crop_row[self.order], return_index=True, return_counts=True
         )
+        self.chances = None
+        if pairs.chances is not None:
+            self.chances = pairs.chances[self.paired] / pairs.chances[self.paired].sum()
         self.preferred = self._preferred()
         self.model = policy.to(device).train()
         self.train_encoder = config.optimiser.encoder_learning_rate > 0
@@ -137,7 +142,7 @@ class AlignRecipe(PolicyRecipe):
     def batch(self, draw: np.random.Generator) -> AlignBatch:
         """The batch that `draw` draws."""
         config = self.config
-        chosen = draw.choice(len(self.paired), config.batch_crops, replace=len(self.paired) < config.batch_crops)
+        chosen = draw_rows(draw, config.batch_crops, len(self.paired), self.chances)
         change = Augmentation.draw(config.augment, draw, len(chosen), self.device)
         plain = crop_tensor(self.pairs.crops[self.paired[chosen]], self.device)
         denoised = slice(config.denoised_crops)
@@ -257,30 +262,30 @@ def _encode(
 class Align(TrainingStage):
     """Moves a policy along pairs, measured against a reference -> tables `models`, `curves`.
 
-    `ingest` holds the labelled crops of `target` that are replayed, `people` (by default the same) the crops of the
-    pairs. DataError if there are no pairs.
+    `labelled` are the people who are replayed, `people` (by default the same) those of the pairs. DataError if there
+    are no pairs.
     """
 
-    ingest: StageKey
+    labelled: Mix
     pairs: StageKey
     policy: ModelDigest
     reference: ModelDigest
-    people: tuple[StageKey, ...] = ()
-    target: Target = SOURCE_TRAIN
+    people: Mix | None = None
 
     name = "align"
     version = 2
     beside_control = True
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {**super().key_config(context), "replay": str(self.target)}
+        people = {} if self.people is None else self.people.named_if_several("people")
+        return {**super().key_config(context), "replay": self.labelled.key(), **people}
 
     def reads(self, context: Context) -> Sequence[StageKey]:
-        return (self.ingest, *self._people, self.pairs)
+        return (*self.labelled.ingests, *self._people.ingests, self.pairs)
 
     @property
-    def _people(self) -> tuple[StageKey, ...]:
-        return self.people or (self.ingest,)
+    def _people(self) -> Mix:
+        return self.people or self.labelled
 
     def network(self, context: Context) -> PolicyConfig:
         return load_policy(context.store, self.policy).config
@@ -289,13 +294,13 @@ class Align(TrainingStage):
         store = run.store
         run.say(0, "reading pairs")
         pairs = load_pairs(store, self.pairs, self._people)
-        replay = labelled_crops(store, [self.ingest], self.target)
+        replay = labelled_crops(store, self.labelled)
         policy, reference = load_policy(store, self.policy), load_policy(store, self.reference)
         return AlignRecipe(context.config.align, policy, reference, pairs, replay, device)
 
 
-def load_pairs(store: Store, pair_key: StageKey, data_keys: Sequence[StageKey]) -> PreferencePairs:
-    """The pairs of a pairing stage with their crops, sorted by instance, winner and loser."""
+def load_pairs(store: Store, pair_key: StageKey, people: Mix) -> PreferencePairs:
+    """The pairs of a pairing stage with their crops, sorted by instance, winner and loser; drawn as `people` says."""
     columns = ["instance_id", "winner", "loser", "winner_uvd", "winner_twist", "loser_uvd", "loser_twist"]
     rows = read(store, "pairs", stage_keys=[pair_key], columns=columns)
     if len(rows) == 0:
@@ -308,5 +313,6 @@ def load_pairs(store: Store, pair_key: StageKey, data_keys: Sequence[StageKey]) 
         np.concatenate([matrix(rows, f"{side}_uvd"), matrix(rows, f"{side}_twist")], axis=1)
         for side in ("winner", "loser")
     )
-    crops = load_instances(store, data_keys, ids).crops
-    return PreferencePairs(crops, np.array([place[name] for name in names]), winner, loser)
+    paired = load_instances(store, people.ingests, ids)
+    rows_of_crops = np.array([place[name] for name in names])
+    return PreferencePairs(paired.crops, rows_of_crops, winner, loser, chances=people.chances(paired.targets))

@@ -1,6 +1,6 @@
 """The base policy: encoder and denoiser trained from nothing on labelled source crops."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,13 @@ from torch import Tensor
 from models.policy import Policy
 from schemas.config.networks import PolicyConfig
 from schemas.config.training import TrainBaseConfig
-from schemas.ids import StageKey, Target
-from schemas.splits import SOURCE_TRAIN
+from schemas.ids import StageKey
 from tasks.engine.context import Context
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
 from tasks.rows.crops import LabelledCrops
 from tasks.rows.instances import labelled_crops
+from tasks.rows.mix import Mix
 from tasks.train.data import LabelledBatch, PolicyRecipe, check_estimate, supervised_loss
 
 
@@ -42,19 +42,18 @@ class BaseRecipe(PolicyRecipe):
 
 @dataclass(frozen=True)
 class TrainBase(TrainingStage):
-    """Trains the base policy on the labelled crops of `target` -> tables `models`, `curves`.
+    """Trains the base policy on labelled crops -> tables `models`, `curves`. DataError where labels are missing."""
 
-    `ingest` holds the crops. DataError where labels are missing.
-    """
-
-    ingest: StageKey
-    target: Target = SOURCE_TRAIN
+    labelled: Mix
 
     name = "train_base"
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {**super().key_config(context), "network": context.config.policy, "target": str(self.target)}
+        return {**super().key_config(context), "network": context.config.policy, "target": self.labelled.key()}
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return self.labelled.ingests
 
     def recipe(self, context: Context, run: RunFolder, device: torch.device) -> BaseRecipe:
-        crops = labelled_crops(run.store, [self.ingest], self.target)
+        crops = labelled_crops(run.store, self.labelled)
         return BaseRecipe(context.config.train_base, context.config.policy, crops, device)

@@ -11,13 +11,13 @@ from torch import Tensor
 from models.policy import Policy
 from schemas.config.networks import PolicyConfig
 from schemas.config.training import TrainCleanConfig
-from schemas.ids import ModelDigest, StageKey, Target
-from schemas.splits import SOURCE_TRAIN
+from schemas.ids import ModelDigest, StageKey
 from tasks.engine.context import Context
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
 from tasks.rows.crops import LabelledCrops
-from tasks.rows.instances import labelled_crops
+from tasks.rows.instances import labelled_crops, pseudo_labelled_crops
+from tasks.rows.mix import Mix
 from tasks.rows.models import load_policy
 from tasks.train.data import LabelledBatch, PolicyRecipe, check_estimate, encode_together, supervised_loss
 
@@ -65,29 +65,28 @@ class CleanRecipe(PolicyRecipe):
 class TrainClean(TrainingStage):
     """Trains a policy further on what the stages `labels` wrote, beside labelled crops -> tables `models`, `curves`.
 
-    `ingest` holds the labelled crops of `target`, `people` (by default the same) the pseudo-labelled ones. DataError if
-    there are no pseudo-labels.
+    `people` are those with pseudo-labels, by default of the same ingests as `labelled`. DataError if there are none.
     """
 
-    ingest: StageKey
+    labelled: Mix
     labels: tuple[StageKey, ...]
     policy: ModelDigest
-    people: StageKey | None = None
-    target: Target = SOURCE_TRAIN
+    people: Mix | None = None
 
     name = "train_clean"
     beside_control = True
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {**super().key_config(context), "labelled": str(self.target)}
+        people = {} if self.people is None else self.people.named_if_several("people")
+        return {**super().key_config(context), "labelled": self.labelled.key(), **people}
 
     def reads(self, context: Context) -> Sequence[StageKey]:
-        return (self.ingest, self.people or self.ingest, *self.labels)
+        return (*self.labelled.ingests, *(self.people or self.labelled).ingests, *self.labels)
 
     def network(self, context: Context) -> PolicyConfig:
         return load_policy(context.store, self.policy).config
 
     def recipe(self, context: Context, run: RunFolder, device: torch.device) -> CleanRecipe:
-        labelled = labelled_crops(run.store, [self.ingest], self.target)
-        pseudo = labelled_crops(run.store, [self.people or self.ingest], label_keys=self.labels)
+        labelled = labelled_crops(run.store, self.labelled)
+        pseudo = pseudo_labelled_crops(run.store, self.people or self.labelled, self.labels)
         return CleanRecipe(context.config.train_clean, load_policy(run.store, self.policy), labelled, pseudo, device)

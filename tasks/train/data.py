@@ -17,6 +17,7 @@ from schemas.config.networks import ConditionConfig
 from schemas.config.training import AugmentConfig, SupervisedLossConfig
 from schemas.errors import ConfigError
 from tasks.rows.crops import LabelledCrops, crop_tensor
+from tasks.rows.mix import draw_rows
 from tasks.train.augment import Augmentation
 
 
@@ -39,8 +40,8 @@ class LabelledBatch:
     def drawn(
         data: LabelledCrops, count: int, config: AugmentConfig, draw: np.random.Generator, device: torch.device
     ) -> "LabelledBatch":
-        """`count` crops that `draw` draws, different ones where there are that many, and changes."""
-        rows = draw.choice(len(data), count, replace=len(data) < count)
+        """`count` crops that `draw` draws, different ones where there are that many and all are alike, and changes."""
+        rows = draw_rows(draw, count, len(data), data.chances)
         change = Augmentation.draw(config, draw, count, device)
         return LabelledBatch.of(data, rows, device).augmented(change)
 

@@ -4,7 +4,7 @@ Hypotheses are samples of the base policy, drawn and measured once before traini
 truth plus noise alone, the published way, a scorer learns to tell noise, not errors that a policy really makes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -23,8 +23,7 @@ from models.policy import Policy
 from schemas.config.networks import ScorerConfig
 from schemas.config.training import TrainScorerConfig
 from schemas.errors import ConfigError
-from schemas.ids import ModelDigest, StageKey, Target
-from schemas.splits import SCORER_TRAIN
+from schemas.ids import ModelDigest, StageKey
 from tasks.engine.context import Context
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
@@ -32,6 +31,7 @@ from tasks.evaluate import ErrorMeter
 from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.rows.hypotheses import Hypotheses
 from tasks.rows.instances import Instances, as_labelled_crops, instance_ids, load_instances
+from tasks.rows.mix import Mix, draw_rows
 from tasks.rows.models import load_policy
 from tasks.train.augment import Augmentation
 from tasks.train.data import LabelledBatch, estimate_loss
@@ -88,7 +88,7 @@ class ScorerRecipe:
     def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """One batch: the encoder's own estimate, and after `encoder_steps` the ranking of hypotheses beside it."""
         config = self.config
-        rows = draw.choice(len(self.data), config.batch_images, replace=len(self.data) < config.batch_images)
+        rows = draw_rows(draw, config.batch_images, len(self.data), self.data.chances)
         change = Augmentation.draw(config.augment, draw, len(rows), self.device)
         batch = LabelledBatch.of(self.data, rows, self.device).augmented(change)
         if step < config.encoder_steps:
@@ -131,13 +131,11 @@ _CROPS_AT_ONCE = 50
 class TrainScorer(TrainingStage):
     """Trains HMR-Scorer on labelled crops and samples that a policy draws for them -> tables `models`, `curves`.
 
-    `ingest` holds the labelled crops of `target`. DataError where labels are missing; ConfigError for an encoder that
-    can't start from the policy's.
+    DataError where labels are missing; ConfigError for an encoder that can't start from the policy's.
     """
 
-    ingest: StageKey
+    labelled: Mix
     policy: ModelDigest
-    target: Target = SCORER_TRAIN
 
     name = "train_scorer"
     kind = "scorer"
@@ -147,16 +145,20 @@ class TrainScorer(TrainingStage):
         return {
             **super().key_config(context),
             "network": config.scorer,
-            "target": str(self.target),
+            "target": self.labelled.key(),
             "body": load_body(config.body).digest,
             "root_solver": config.root_solver,
         }
 
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return self.labelled.ingests
+
     def recipe(self, context: Context, run: RunFolder, device: torch.device) -> ScorerRecipe:
         """The pool of hypotheses is made once in a run's life and kept with it."""
         config = context.config.train_scorer
-        people = load_instances(run.store, [self.ingest], instance_ids(run.store, [self.ingest], [self.target]))
-        crops = as_labelled_crops(people)
+        ingests, targets = self.labelled.ingests, self.labelled.targets
+        people = load_instances(run.store, ingests, instance_ids(run.store, ingests, targets))
+        crops = as_labelled_crops(people, self.labelled)
         policy = load_policy(run.store, self.policy).to(device)
         measure = ErrorMeter(load_body(context.config.body), context.config.root_solver, _CROPS_AT_ONCE)
 

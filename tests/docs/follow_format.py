@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from infra.store import Store
 from infra.tables import read
-from schemas.profiles import load_profile
 from tasks.engine.context import Context
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.formats.recognition import recognise
 from tasks.ingest.people.annotations import AnnotationSource
+from tests.profiles import load_profile
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = PAGES[0].read_text("utf-8")
 CODE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FOLDERS = ("schemas", "models", "infra", "tasks", "flows", "tests", "docs")
+FOLDERS = ("schemas", "models", "infra", "tasks", "flows", "tests", "docs", "campaigns")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -43,9 +43,13 @@ def test_the_readme_is_short_and_names_commands() -> None:
     lines = README.splitlines()
     assert len(lines) <= 120
     assert [line for line in lines if len(line) > 120] == []
-    assert {"make run", "make serve", "prefect deployment run dpo-round", "adhmr init campaign", "adhmr run"} <= {
-        " ".join(words) for words in commands(PAGES[0])
-    }
+    assert {
+        "make run",
+        "make serve",
+        "prefect deployment run dpo-round",
+        "adhmr init campaign",
+        "adhmr run --config campaign.yaml",
+    } <= {" ".join(words) for words in commands(PAGES[0])}
 
 
 @each_page

@@ -11,15 +11,17 @@ from typing import Any, Literal
 
 from prefect import flow
 
+from flows.run.configuration import Choices
 from flows.run.runner import LiveRunner
 from flows.run.session import session
 from schemas.errors import ConfigError
-from schemas.splits import SCORER_TRAIN, WILD_TEST, WILD_TRAIN
+from schemas.splits import SCORER_TRAIN, SOURCE_TRAIN, WILD_TEST, WILD_TRAIN
 from tasks.compare import Compare
 from tasks.engine.context import Context
 from tasks.evaluate import Evaluate
 from tasks.report.facts import RoundFacts
 from tasks.report.stage import read_facts
+from tasks.rows.mix import Mix
 from tasks.rows.models import model_of
 from tasks.train.align import Align
 from tests.evidence.targets import Targets
@@ -57,7 +59,7 @@ def train_controls(store: str, profile: str, campaign: str, seed: int) -> str:
 
     The round must be finished, as the same configuration made it.
     """
-    with session("controls", store, profile, campaign, seed) as runner:
+    with session("controls", store, Choices(profile, campaign, seed)) as runner:
         facts = read_facts(runner.context.store, campaign, 1)
         _refuse_other_training(runner.context, facts)
         runner.in_round(1)
@@ -68,13 +70,16 @@ def train_controls(store: str, profile: str, campaign: str, seed: int) -> str:
 
 def _refuse_other_training(context: Context, facts: RoundFacts) -> None:
     """ConfigError where the round was trained in another way than this code and configuration would."""
-    people = facts.key("ingest")
-    align = Align(people, facts.key("pair"), facts.policy_before, facts.reference, (people,))
+    align = Align(_replayed(facts), facts.key("pair"), facts.policy_before, facts.reference)
     if align.key(context) != facts.key("align"):
         raise ConfigError(
             f"Round 1 of campaign {facts.campaign} in {context.store.url} was trained by another version or "
             "configuration of align than this one: its controls would compare nothing. Name a new folder."
         )
+
+
+def _replayed(facts: RoundFacts) -> Mix:
+    return Mix((facts.key("ingest"),), (SOURCE_TRAIN,))
 
 
 def _measure(runner: LiveRunner, facts: RoundFacts, control: AlignControl) -> str:
@@ -88,7 +93,7 @@ def _measure(runner: LiveRunner, facts: RoundFacts, control: AlignControl) -> st
     changed = config.align.model_copy(update=dict(control.changes))
     runner.context = replace(runner.context, config=config.model_copy(update={"align": changed}))
     try:
-        key = runner.run(Align(people, pairs, facts.policy_before, facts.reference), role=control.role)
+        key = runner.run(Align(_replayed(facts), pairs, facts.policy_before, facts.reference), role=control.role)
     finally:
         runner.context = replace(runner.context, config=config)
     policy = model_of(runner.context.store, key)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from statistics import fmean
 
-from flows.run.configuration import configuration
 from infra.stages import StageRecord, find
 from infra.store import Store
 from schemas.config.engine import EngineConfig
@@ -17,6 +16,7 @@ from tasks.report.measured import Metrics, round_metrics
 from tasks.report.stage import read_facts
 from tasks.rows.metrics import Metric, read_metrics
 from tests.evidence.controls import CONTROLS
+from tests.profiles import load_profile
 
 _Row = tuple[str, str, str, Target]
 """Title, metric, role, split."""
@@ -89,7 +89,7 @@ class SeedEvidence:
     def read(store: Store, profile: str, seed: int, aligning: str, cleaning: str, controls: str) -> "SeedEvidence":
         """The first rounds of the two campaigns, and the comparison `controls` (a stage key). StoreError where a round
         was not reported."""
-        config = configuration(profile, aligning, seed)
+        config = load_profile(profile, seed, aligning)
         return SeedEvidence.of(store, config, read_facts(store, aligning, 1), read_facts(store, cleaning, 1), controls)
 
     @staticmethod

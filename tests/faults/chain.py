@@ -22,7 +22,6 @@ from infra import rounds
 from infra.store import Store
 from infra.tables import read
 from schemas.ids import ModelDigest, StageKey
-from schemas.profiles import load_profile
 from schemas.progress import SILENT, Progress, SilentProgress
 from schemas.splits import SOURCE_TEST
 from tasks.clean.given import GivenLabels
@@ -36,6 +35,7 @@ from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.report.facts import StageRun
 from tasks.rows.models import model_of
+from tests.profiles import load_profile
 from tests.samples.coco import write_coco
 from tests.samples.preferences import write_hypothesis_cache
 from tests.samples.truth import true_people
@@ -124,11 +124,11 @@ def walk_on(walk: Walk) -> None:
     rounds.begin(walk.store, CONFIG.campaign, foundations.base)
     seen = rounds.state(walk.store, CONFIG.campaign)
     if not seen.round or (seen.round == 1 and seen.is_open):
-        work_through(runner, foundations, "dpo", align_and_measure, [])
+        work_through(runner, foundations, "dpo", align_and_measure)
     if rounds.state(walk.store, CONFIG.campaign).next_round == 2:
         runner = Walking(walk)
-        work_through(runner, foundations, "clean", clean_and_measure, [])
-    _brought(walk, foundations.people, foundations.scorer)
+        work_through(runner, foundations, "clean", clean_and_measure)
+    _brought(walk, foundations.people.wild.ingests[0], foundations.scorer)
 
 
 def _brought(walk: Walk, people: str, scorer: str) -> None:

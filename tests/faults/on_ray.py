@@ -36,5 +36,5 @@ def work(url: str, ingest_key: str, policy: str, scorer: str, in_process: bool =
 def _three(held: MicroStore, context: Context, pairs: str) -> list[str]:
     made = Generate((held.ingest_key,), (WILD_TRAIN,), held.policy, CONFIG.generate).run(context)
     scored = Score(made.key, (held.ingest_key,), held.scorer).run(context)
-    aligned = Align(held.ingest_key, pairs, held.policy, held.policy).run(context)
+    aligned = Align(micro.of(held.ingest_key), pairs, held.policy, held.policy).run(context)
     return [made.key, scored.key, aligned.key]

@@ -30,7 +30,7 @@ def work(url: str, ingest_key: str, policy: str, scorer: str) -> list[str]:
     made = Generate((ingest_key,), (WILD_TRAIN,), policy, config.generate).run(context)
     scored = Score(made.key, (ingest_key,), scorer).run(context)
     pairs = Pair(made.key, scored.key, config.pair).run(context)
-    trained = TrainBase(ingest_key).run(context)
+    trained = TrainBase(micro.of(ingest_key)).run(context)
     rounds.promote(held.store, "c", 1, trained.key, "a test")
     rounds.close_round(held.store, "c", 1)
     return [made.key, scored.key, pairs.key, trained.key]

@@ -13,6 +13,7 @@ from tasks.engine.sharded import StageResult
 from tasks.evaluate import Evaluate
 from tasks.generate import Generate
 from tasks.train.align import Align
+from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 from tests.tasks.train.test_align_stage import commit_pairs
 
@@ -25,7 +26,7 @@ def run(held: MicroStore, stage: str) -> StageResult:
     if stage == "evaluate":
         return Evaluate(keys, (WILD_VALIDATION,), held.policy, held.scorer, config.evaluate).run(here)
     pairs = commit_pairs(held.store, held.ingest_key)
-    return Align(held.ingest_key, pairs, held.policy, held.policy).run(here)
+    return Align(micro.of(held.ingest_key), pairs, held.policy, held.policy).run(here)
 
 
 if __name__ == "__main__":

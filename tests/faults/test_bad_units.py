@@ -13,7 +13,6 @@ import tasks.score
 from infra.store import Store
 from infra.tables import read
 from schemas.ids import Target
-from schemas.profiles import load_profile
 from tasks.engine.context import Context
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
@@ -21,6 +20,8 @@ from tasks.pair import Pair
 from tasks.rows.hypotheses import Hypotheses
 from tasks.train.align import Align
 from tests.faults.nursery import Nursery
+from tests.profiles import load_profile
+from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 from tests.tasks.ingest.pictures import folder, jpeg, noise
 
@@ -57,7 +58,7 @@ def work(url: str, images: str, ingest_key: str, policy: str, scorer: str, limit
     made = tasks.generate.Generate((people,), (TARGET,), policy, config.generate).run(context).key
     scored = tasks.score.Score(made, (people,), scorer).run(context).key
     pairs = Pair(made, scored, config.pair).run(context).key
-    return Align(ingest_key, pairs, policy, policy, people=(people,)).run(context).key
+    return Align(micro.of(ingest_key), pairs, policy, policy, people=micro.of(people, TARGET)).run(context).key
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
@@ -21,7 +22,8 @@ from flows.cli.main import app
 from flows.cli.plan import Plan, plan_round
 from flows.dpo_round import dpo_round
 from flows.evaluate import evaluate
-from flows.run.configuration import configuration
+from flows.run.campaign.opening import opening_of
+from flows.run.configuration import Choices
 from flows.run.round import Kind
 from flows.run.round_artifacts import COUNTS, PAIRS, REPORT
 from infra import rounds
@@ -31,17 +33,22 @@ from infra.tables import read
 from infra.views import query
 from schemas.config.engine import EngineConfig
 from schemas.errors import ConfigError
+from schemas.splits import SCORER_TRAIN, SYNTHETIC, WILD_TEST
 from tasks.engine.context import Context
 from tasks.report.facts import RoundFacts
 from tasks.report.fill import fill_round
+from tasks.report.measured import round_metrics
 from tasks.report.stage import read_configuration, read_facts
+from tasks.rows.models import model_path
 from tests.evidence.__main__ import machine
 from tests.evidence.controls import CONTROLS, train_controls
 from tests.evidence.page import SeedEvidence, evidence_page
 from tests.flows.queries import QUERIES
+from tests.profiles import load_profile
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 PROFILE = "micro"
+FOLDERS_TABLES = {"boxes": "boxes.csv", "labels": "labels.parquet"}
 
 
 class Lived(NamedTuple):
@@ -57,7 +64,7 @@ class Lived(NamedTuple):
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
     store = Store.open(tmp_path_factory.mktemp("rounds") / "store")
-    config = configuration(PROFILE)
+    config = load_profile(PROFILE)
     plans, facts = [], []
 
     def planned(kind: Kind, config: EngineConfig) -> None:
@@ -71,7 +78,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         patch.setattr(flows.run.session, "IN_PROCESS", True)
         planned("dpo", config)
         facts.append(dpo_round(store.url, PROFILE))
-        planned("clean", configuration(PROFILE, changes=swapped))
+        planned("clean", load_profile(PROFILE, changes=swapped))
         facts.append(clean_round(store.url, PROFILE, changes=swapped))
         yield Lived(store, config, tuple(plans), tuple(facts), dict(times))
 
@@ -197,7 +204,7 @@ def test_the_report_needs_no_words_where_there_is_one_campaign(lived: Lived) -> 
     assert answer.exit_code == 0, answer.output
     assert f"best of {lived.config.evaluate.generate.hypotheses - 1} MPVPE" in answer.output
     assert "best of 10" not in answer.output
-    assert read_configuration(lived.store, lived.facts[0], configuration("tiny")) == lived.config
+    assert read_configuration(lived.store, lived.facts[0], load_profile("tiny")) == lived.config
 
 
 def test_the_command_line_shows_rounds(lived: Lived) -> None:
@@ -289,12 +296,84 @@ def test_a_round_on_somebodys_photographs(lived: Lived, monkeypatch: pytest.Monk
     changes = {"gates.max_failed_share": "0.5"}
     facts = dpo_round(lived.store.url, PROFILE, campaign="own", images=str(photographs), changes=changes)
     assert facts.policy_after is not None
-    assert "no labels" in facts.notices[0]
+    assert facts.notices == (
+        "This round learns from people of photographs/train. All errors on this page were measured on held-out people "
+        "of other data sets (wild/validation, wild/test, source/test): they say nothing certain about the former.",
+    )
     pairs = read(lived.store, "pairs", stage_keys=[facts.key("pair")])
     assert set(pairs.column("dataset").to_pylist()) == {"photographs"}
     failed = read(lived.store, "failures", stage_keys=[facts.key("ingest", "your pictures")]).to_pylist()
     assert len(failed) == 1
     assert "empty.jpg" in failed[0]["id"]
+
+
+def test_the_engines_own_world_given_as_a_users_files(
+    lived: Lived, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An empty store, and a campaign file that names pictures, labels, policy and scorer: the same round."""
+    monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
+    first = lived.facts[0]
+    (made,) = Path(lived.store.root, "synthetic").glob("*")
+    data = []
+    for target in SYNTHETIC:
+        folder = made / f"{target.dataset}-{target.split}"
+        tables = {name: str(folder / file) for name, file in FOLDERS_TABLES.items() if (folder / file).exists()}
+        body = {"body": "tiny"} if "labels" in tables else {}
+        data.append(
+            {"name": str(target), "format": "folder", "source": str(folder / "images"), "options": tables, **body}
+        )
+    campaign = {
+        "profile": PROFILE,
+        "campaign": "files",
+        "start": {
+            "policy": lived.store.path(model_path(first.reference)),
+            "scorer": lived.store.path(model_path(first.scorer)),
+        },
+        "data": data,
+    }
+    (file := tmp_path / "mine.yaml").write_text(yaml.safe_dump(campaign), "utf-8")
+    store = Store.open(tmp_path / "store")
+    facts = dpo_round(store.url, config=str(file))
+    assert {run.name for run in facts.runs} >= {"import_model", "ingest"}
+    assert not {run.name for run in facts.runs} & {"synthesize", "train_base", "train_scorer"}
+    assert (facts.policy_before, facts.reference, facts.scorer) == (first.reference, first.reference, first.scorer)
+    changes = [
+        round_metrics(*of)[("zero_noise_mpvpe", "change", WILD_TEST)].value
+        for of in ((lived.store, first), (store, facts))
+    ]
+    assert abs(changes[0] - changes[1]) < 0.5
+    chosen = [
+        {
+            (row["instance_id"], row["winner"], row["loser"])
+            for row in read(of, "pairs", stage_keys=[key.key("pair")]).to_pylist()
+        }
+        for of, key in ((lived.store, first), (store, facts))
+    ]
+    assert len(chosen[0] & chosen[1]) >= 0.99 * len(chosen[0])
+    noted = opening_of(store, "files", 1)
+    assert noted is not None
+    assert set(noted.ingests) == {*SYNTHETIC} - {SCORER_TRAIN}
+    page = store.read_bytes(f"reports/{facts.report_name}").decode()
+    assert f"Held-out {WILD_TEST}" in page
+    again = plan_round(Context(store, Choices(config=str(file)).configured().config))
+    assert next(look.title for look in again.looks if look.verdict == "run") == "generate"
+    with pytest.raises(ConfigError, match=r"start.policy is .*campaign files began with .*name another campaign"):
+        dpo_round(store.url, config=str(file), changes={"start.policy": facts.policy_after})
+
+
+def test_without_held_out_labels_a_policy_is_trained_and_none_promoted(
+    lived: Lived, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
+    sources = {"sources.validation": [], "sources.test": [], "sources.drift": []}
+    for number, of_kind in enumerate((dpo_round, clean_round), 1):
+        facts = of_kind(lived.store.url, PROFILE, campaign="blind", changes=sources)
+        assert facts.number == number
+        assert facts.policy_after is not None
+        assert not facts.promoted
+        assert "held-out labelled people: 0 data sets" in facts.why
+        assert facts.key("evaluate", "before") is None
+        assert "held-out labelled people" in lived.store.read_bytes(f"reports/{facts.report_name}").decode()
 
 
 def test_a_gate_before_training_ends_in_a_report(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:

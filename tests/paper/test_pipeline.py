@@ -33,6 +33,7 @@ from tasks.import_model import import_model
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.pair import Pair
+from tasks.rows.mix import Mix
 from tasks.rows.models import load_policy as store_policy
 from tasks.rows.models import model_of
 from tasks.score import Score
@@ -143,8 +144,8 @@ def test_from_published_files_to_published_files(tmp_path: Path) -> None:
     keys = {name: IngestAnnotations(source, config.body).run(here).key for name, source in samples(tmp_path).items()}
     assert len(read(here.store, "failures")) == 0
     training = ("3dpw", "human36m", "insta")
-    targets = [Target(name, "train") for name in training]
-    ingests = [keys[name] for name in training]
+    targets = tuple(Target(name, "train") for name in training)
+    ingests = tuple(keys[name] for name in training)
     rules = Counter(read(here.store, "instances", stage_keys=ingests).column("crop_rule").to_pylist())
     print("crops by rule:", dict(rules))
 
@@ -156,9 +157,8 @@ def test_from_published_files_to_published_files(tmp_path: Path) -> None:
     assert set(strategies) == {"label_wins", "top_bottom"}
     assert sum(strategies.values()) == 3 * PEOPLE
 
-    aligned = model_of(
-        here.store, Align(keys["3dpw"], pairs, raw, raw, people=ingests, target=targets[0]).run(here).key
-    )
+    replayed, paired = Mix((keys["3dpw"],), targets[:1]), Mix(ingests, targets, (0.5, 0.25, 0.25))
+    aligned = model_of(here.store, Align(replayed, pairs, raw, raw, paired).run(here).key)
     assert aligned != raw
 
     for name, protocol in (("3dpw", "3dpw"), ("human36m", "human36m")):

@@ -10,7 +10,8 @@ from schemas.config.engine import EngineConfig
 from schemas.config.networks import HypoNetConfig
 from schemas.digests import digest
 from schemas.errors import ConfigError
-from schemas.profiles import PROFILES, load_profile, micro, tiny
+from schemas.profiles import PROFILES, micro, tiny
+from tests.profiles import load_profile
 
 
 def _every_field(model: type[BaseModel], path: str = "") -> list[tuple[str, Any]]:

@@ -20,16 +20,24 @@ from models.hmr_scorer import HMRScorer
 from models.policy import Policy
 from schemas.config.engine import EngineConfig
 from schemas.digests import bytes_digest
-from schemas.ids import Target, image_id, instance_id
+from schemas.ids import StageKey, Target, image_id, instance_id
 from schemas.profiles import micro
 from schemas.splits import SCORER_TRAIN, SOURCE_TEST, SOURCE_TRAIN, WILD_TEST, WILD_TRAIN, WILD_VALIDATION
 from schemas.tables import build
 from tasks.ingest.image.crop import cut_crop
+from tasks.rows.mix import Mix
 from tasks.rows.models import model_rows, save_model
 from tasks.synthesize.domains import Domain, domain_named
 from tasks.synthesize.picture import Picture, make_picture
 
 CONFIG = micro()
+
+
+def of(ingest: str, target: Target = SOURCE_TRAIN) -> Mix:
+    """The people of one split of an ingest."""
+    return Mix((StageKey(ingest),), (target,))
+
+
 COUNTS = {
     SOURCE_TRAIN: CONFIG.synthesize.source_train,
     SOURCE_TEST: CONFIG.synthesize.source_test,

@@ -25,7 +25,7 @@ from tasks.clean.names import INCOMPLETE
 from tasks.clean.pseudo import PseudoLabel, swaps
 from tasks.generate import Generate
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
-from tasks.rows.instances import labelled_crops, load_instances
+from tasks.rows.instances import load_instances, pseudo_labelled_crops
 from tasks.rows.metrics import read_metrics
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
@@ -159,7 +159,7 @@ def test_kept_and_dropped_are_all_and_can_be_trained_on(micro_store: MicroStore)
     assert sorted(kept + dropped) == sorted(rows.column("instance_id").to_pylist())
     assert len(kept) == round(micro.CONFIG.clean.keep_share * 24)
     assert not [metric for metric in read_metrics(micro_store.store, result.key) if metric.name == "auc"]
-    assert len(labelled_crops(micro_store.store, keys, label_keys=[result.key])) == len(kept)
+    assert len(pseudo_labelled_crops(micro_store.store, micro.of(keys[0], WILD_TRAIN), [result.key])) == len(kept)
     everything = Keep(key, scored, share=1.0).run(micro_store.context)
     assert everything.key != result.key
     assert everything.record.tally == Tally(ok=24)

@@ -42,7 +42,7 @@ def metrics(**changes: tuple[float, float, float]) -> list[Metric]:
 
 
 def test_a_good_round_is_promoted() -> None:
-    verdicts = gates_before_promotion(CONFIG, metrics(), WILD_VALIDATION, SOURCE_TEST)
+    verdicts = gates_before_promotion(CONFIG, metrics(), [WILD_VALIDATION], [SOURCE_TEST])
     assert all_passed(verdicts)
     assert why_not(verdicts) == ""
     assert len(verdicts) == 5
@@ -63,18 +63,18 @@ def test_a_good_round_is_promoted() -> None:
     ],
 )
 def test_each_limit_keeps_the_old_policy(name: str, values: tuple[float, float, float], word: str) -> None:
-    verdicts = gates_before_promotion(CONFIG, metrics(**{name: values}), WILD_VALIDATION, SOURCE_TEST)
+    verdicts = gates_before_promotion(CONFIG, metrics(**{name: values}), [WILD_VALIDATION], [SOURCE_TEST])
     assert why_not(verdicts) == word
 
 
 def test_the_limits_themselves_pass() -> None:
     edge = {"diversity": (0.75, 0.7, 0.8), "best_of_m_mpvpe": (1.0, 0.5, 1.5), "drift": (3.0, 2.0, 4.0)}
-    assert all_passed(gates_before_promotion(CONFIG, metrics(**edge), WILD_VALIDATION, SOURCE_TEST))
+    assert all_passed(gates_before_promotion(CONFIG, metrics(**edge), [WILD_VALIDATION], [SOURCE_TEST]))
 
 
 def test_a_missing_number_is_not_a_pass() -> None:
     with pytest.raises(DataError, match="No metric drift with role change on source/test"):
-        gates_before_promotion(CONFIG, [m for m in metrics() if m.name != "drift"], WILD_VALIDATION, SOURCE_TEST)
+        gates_before_promotion(CONFIG, [m for m in metrics() if m.name != "drift"], [WILD_VALIDATION], [SOURCE_TEST])
 
 
 GOOD = {

@@ -36,7 +36,8 @@ def ingest(
     dataset: Annotated[str, typer.Option("--dataset", metavar="NAME", help="Name that the data set gets.")],
     split: Annotated[str, typer.Option("--split", help="train, validation, test, ...")],
     store: options.StoreUrl = None,
-    profile: options.Profile = "tiny",
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
     campaign: options.Campaign = None,
     changes: options.Changes = None,
     every: Annotated[int, typer.Option("--every", min=1, help="Take every N-th row of the file (or frame).")] = 1,
@@ -67,7 +68,7 @@ def ingest(
     follow_links: options.FollowLinks = None,
 ) -> None:
     """Take your own data into the store: pictures, annotations, pairs or hypotheses."""
-    fields = options.changed_fields(changes)
+    choices = options.choices(file, profile, campaign, None, changes)
     chosen = options.pairs_of(option, "--option", "give an option and a value, such as --option zero_betas=true")
     chosen |= {name: value for name, value in (("boxes", boxes), ("labels", labels)) if value is not None}
     quiet_start()
@@ -75,14 +76,26 @@ def ingest(
 
     named = (format, source, dataset, split)
     request(*named, every, images, body, chosen, allow_leakage, replace, follow_links)
-    opened, _ = options.early_checks(store, profile, campaign, 0, fields)
+    opened, _ = options.early_checks(store, choices)
     server_is_ready = begin_server()
     from flows.ingest import ingest as ingest_flow
 
     server_is_ready()
     try:
         key = ingest_flow(
-            *named, store, profile, campaign, every, images, body, chosen, allow_leakage, replace, fields, follow_links
+            *named,
+            store,
+            choices.profile,
+            choices.campaign,
+            every,
+            images,
+            body,
+            chosen,
+            allow_leakage,
+            replace,
+            choices.changes,
+            follow_links,
+            choices.config,
         )
     except GateError as stop:
         if stop.stage_key is not None:
@@ -103,7 +116,8 @@ def export(
     form: Annotated[Form, typer.Option("--to", help="Pairs as dpo-json or trl, labels as humandata.")],
     target: Annotated[str, typer.Option("--target", metavar="PATH", help="File, or for trl new folder, to write.")],
     store: options.StoreUrl = None,
-    profile: options.Profile = "tiny",
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
     campaign: options.Campaign = None,
     pair_set: Annotated[
         str | None, typer.Option("--pair-set", metavar="KEY", help="These pairs: their stage's key or its beginning.")
@@ -117,7 +131,7 @@ def export(
     """Write pairs or labels in a form that others read; without more words, the campaign's newest."""
     quiet_start()
     opened = options.open_store(store)
-    config = options.configured(profile, campaign, 0, {})
+    config = options.choices(file, profile, campaign).configured().config
     from flows.cli.export import export as write
 
     typer.echo(write(opened, form.value, target, config.campaign, pair_set, number, dataset, split))

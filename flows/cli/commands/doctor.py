@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def doctor(
     store: options.StoreUrl = None,
-    profile: options.Profile = "tiny",
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", metavar="FILE", help="Look at this checkpoint instead.")
     ] = None,
@@ -47,7 +48,7 @@ def doctor(
     if deep and (data or checkpoint or body):
         raise ConfigError("--deep looks at the store, and --data, --checkpoint and --body at files: take one of them.")
     quiet_start()
-    config = options.configured(profile, None, 0, {})
+    config = options.choices(file, profile, None).configured().config
     from flows.cli.show.findings import print_finding
 
     if data is not None:

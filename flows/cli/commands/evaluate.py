@@ -26,9 +26,10 @@ class Protocol(StrEnum):
 
 def evaluate(
     store: options.StoreUrl = None,
-    profile: options.Profile = "tiny",
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
     campaign: options.Campaign = None,
-    seed: options.Seed = 0,
+    seed: options.Seed = None,
     changes: options.Changes = None,
     policy: Annotated[
         str | None, typer.Option("--policy", help="Digest, or its beginning.", show_default="the current policy")
@@ -59,8 +60,8 @@ def evaluate(
             raise ConfigError(f"{option} belongs to --protocol published; without it give --dataset and --split.")
     if protocol is not None and data is None:
         raise ConfigError("--protocol needs --data, such as --data 3dpw or --data 3dpw/test.")
-    fields = options.changed_fields(changes)
-    opened, _ = options.early_checks(store, profile, campaign, seed, fields)
+    choices = options.choices(file, profile, campaign, seed, changes)
+    opened, _ = options.early_checks(store, choices)
     from flows.run.early import check_evaluation
     from flows.run.user_pictures import check_there
 
@@ -71,7 +72,16 @@ def evaluate(
 
         server_is_ready()
         m = hypotheses or HYPOTHESES
-        key = evaluate_published(data, store, profile, campaign, seed, policy, scorer, m, protocol.value, body, fields)
+        key = evaluate_published(
+            data,
+            store,
+            **vars(choices),
+            policy=policy,
+            scorer=scorer,
+            hypotheses=m,
+            protocol=protocol.value,
+            body=body,
+        )
         _show_published(opened, key)
         return
     check_evaluation(opened, policy, dataset, split)
@@ -79,7 +89,7 @@ def evaluate(
     from flows.evaluate import evaluate as evaluate_flow
 
     server_is_ready()
-    key = evaluate_flow(store, profile, campaign, seed, policy, dataset, split, fields)
+    key = evaluate_flow(store, **vars(choices), policy=policy, dataset=dataset, split=split)
     from flows.cli.show.stages import print_evaluation
 
     print_evaluation(opened, key)
@@ -89,9 +99,10 @@ def evaluate_scorer(
     scorer: Annotated[str, typer.Option("--scorer", metavar="FILE_OR_DIGEST", help="A file, or of the store.")],
     data: Annotated[str, typer.Option("--data", metavar="DATASET[/SPLIT]", help="Data set to measure on.")],
     store: options.StoreUrl = None,
-    profile: options.Profile = "tiny",
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
     campaign: options.Campaign = None,
-    seed: options.Seed = 0,
+    seed: options.Seed = None,
     changes: options.Changes = None,
     hypotheses: Annotated[
         int, typer.Option("--m", min=2, help="How often each label is noised; the first is the label itself.")
@@ -102,8 +113,8 @@ def evaluate_scorer(
     ] = None,
 ) -> None:
     """Correlate a scorer's scores with errors: of ingested hypotheses that have some, or of noised labels."""
-    fields = options.changed_fields(changes)
-    opened, _ = options.early_checks(store, profile, campaign, seed, fields)
+    choices = options.choices(file, profile, campaign, seed, changes)
+    opened, _ = options.early_checks(store, choices)
     from flows.run.user_pictures import check_there
 
     check_there("folder of body files", body)
@@ -111,7 +122,7 @@ def evaluate_scorer(
     from flows.evaluate_published import evaluate_scorer as evaluate_scorer_flow
 
     server_is_ready()
-    key = evaluate_scorer_flow(scorer, data, store, profile, campaign, seed, hypotheses, body, fields)
+    key = evaluate_scorer_flow(scorer, data, store, **vars(choices), hypotheses=hypotheses, body=body)
     _show_published(opened, key)
 
 

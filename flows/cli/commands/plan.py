@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 def plan(
     store: options.StoreUrl = None,
-    profile: options.Profile = "tiny",
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
     campaign: options.Campaign = None,
-    seed: options.Seed = 0,
+    seed: options.Seed = None,
     changes: options.Changes = None,
     images: options.Images = None,
     boxes: options.Boxes = None,
@@ -31,8 +32,7 @@ def plan(
     if not cleaning and (labels is not None or swap_share is not None):
         raise ConfigError("--labels and --swap-share belong to cleaning rounds: add --clean.")
     quiet_start()
-    fields = options.changed_fields(changes, swap_share)
-    config = options.configured(profile, campaign, seed, fields)
+    config = options.choices(file, profile, campaign, seed, changes, swap_share).configured().config
     from flows.cli.plan import plan_round
     from flows.cli.show.findings import print_plan
     from flows.run.user_pictures import user_pictures

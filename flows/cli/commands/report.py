@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 def report(
     number: Annotated[int | None, typer.Option("--round", min=1, show_default="the newest")] = None,
     store: options.StoreUrl = None,
-    profile: options.Profile = "tiny",
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
     campaign: options.ReadCampaign = None,
-    seed: options.Seed = 0,
+    seed: options.Seed = None,
     changes: options.Changes = None,
 ) -> None:
     """The summary of a round and where its page is."""
     quiet_start()
     opened = options.open_store(store)
-    config = options.configured(profile, campaign, seed, options.changed_fields(changes))
-    name = options.campaign_to_read(opened, campaign, config.campaign)
+    configured = options.choices(file, profile, campaign, seed, changes).configured()
+    name = options.campaign_to_read(opened, configured)
     from flows.cli.show.summary import print_summary
     from infra import rounds
     from tasks.report.stage import read_configuration, read_facts
@@ -40,7 +41,7 @@ def report(
     if (why := state.abandoned(chosen)) is not None:
         raise DataError(f"Round {chosen} of campaign {name} was abandoned and has no report: {why}")
     facts = read_facts(opened, name, chosen)
-    config = read_configuration(opened, facts, config)
+    config = read_configuration(opened, facts, configured.config)
     print_summary(opened, config, facts)
     _restore_page(opened, config, facts)
 

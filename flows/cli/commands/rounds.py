@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from typing import TYPE_CHECKING
 
 from flows.cli import options
 from flows.serve.temporary_server import begin_server
 
+if TYPE_CHECKING:
+    from infra.store import Store
+    from schemas.config.engine import EngineConfig
+    from tasks.report.facts import RoundFacts
+
 
 def run(
     store: options.StoreUrl = None,
-    profile: options.Profile = "tiny",
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
     campaign: options.Campaign = None,
-    seed: options.Seed = 0,
+    seed: options.Seed = None,
     changes: options.Changes = None,
     images: options.Images = None,
     boxes: options.Boxes = None,
 ) -> None:
     """A whole DPO round. What is missing is made first, a killed round goes on, else the next one begins."""
-    _do("dpo_round", options.changed_fields(changes), (store, profile, campaign, seed), images, boxes)
+    choices = options.choices(file, profile, campaign, seed, changes)
+    opened, config = options.early_checks(store, choices, images, boxes)
+    server_is_ready = begin_server()
+    from flows.dpo_round import dpo_round
+    from flows.run.round_artifacts import facts_of
+
+    server_is_ready()
+    facts = facts_of(dpo_round, store, **vars(choices), images=images, boxes=boxes)
+    _summarise(opened, config, facts)
 
 
 def clean(
     store: options.StoreUrl = None,
-    profile: options.Profile = "tiny",
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
     campaign: options.Campaign = None,
-    seed: options.Seed = 0,
+    seed: options.Seed = None,
     changes: options.Changes = None,
     images: options.Images = None,
     boxes: options.Boxes = None,
@@ -33,23 +48,20 @@ def clean(
     swap_share: options.SwapShare = None,
 ) -> None:
     """A cleaning round: pseudo-label, score, keep the best share, train on it, evaluate."""
-    fields = options.changed_fields(changes, swap_share)
-    _do("clean_round", fields, (store, profile, campaign, seed), images, boxes, labels)
-
-
-def _do(name: str, fields: dict[str, str], run: tuple[str | None, str, str | None, int], *own: str | None) -> None:
-    """Do a round by the flow `name`, of the module of that name: it takes `run`, the user's `own` files and `fields`.
-
-    `run` is store, profile, campaign and seed.
-    """
-    opened, config = options.early_checks(*run, fields, *own)
+    choices = options.choices(file, profile, campaign, seed, changes, swap_share)
+    opened, config = options.early_checks(store, choices, images, boxes, labels)
     server_is_ready = begin_server()
-    round_flow = getattr(import_module(f"flows.{name}"), name)
-    from flows.cli.show.summary import print_summary
+    from flows.clean_round import clean_round
     from flows.run.round_artifacts import facts_of
-    from infra.views import write_views_sql
 
     server_is_ready()
-    facts = facts_of(round_flow, *run, *own, fields)
-    write_views_sql(opened)
-    print_summary(opened, config, facts)
+    facts = facts_of(clean_round, store, **vars(choices), images=images, boxes=boxes, labels=labels)
+    _summarise(opened, config, facts)
+
+
+def _summarise(store: Store, config: EngineConfig, facts: RoundFacts) -> None:
+    from flows.cli.show.summary import print_summary
+    from infra.views import write_views_sql
+
+    write_views_sql(store)
+    print_summary(store, config, facts)

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from flows.process.terminal import TextConsole, escape, plain_table
 from flows.progress.pace import clock_time
-from schemas.splits import SOURCE_TEST, WILD_TEST
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,8 +71,7 @@ def print_lineage(steps: list[Step]) -> None:
     if not steps:
         return
     out = TextConsole()
-    measured_on = f"MPVPE and diversity on {WILD_TEST}, drift on {SOURCE_TEST}"
-    out.print(f"\nChanges against the policy before, in % ({measured_on}):")
+    out.print("\nChanges against the policy before, in %, on held-out people:")
     for campaign, rounds in groupby(steps, key=lambda step: step.campaign):
         table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
         for title in ("round", "outcome", "policy trained", "from"):
@@ -81,9 +79,10 @@ def print_lineage(steps: list[Step]) -> None:
         for title in (*_TITLES.values(), "drift"):
             table.add_column(title, justify="right", no_wrap=True)
         table.add_column("", no_wrap=True)
-        for step in rounds:
+        steps_of_campaign = list(rounds)
+        for step in steps_of_campaign:
             table.add_row(*_round(step))
-        out.print(f"[bold]{escape(campaign)}[/bold]", soft_wrap=True)
+        out.print(f"[bold]{escape(campaign)}[/bold], {steps_of_campaign[0].test}", soft_wrap=True)
         out.print(table)
 
 

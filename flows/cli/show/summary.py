@@ -6,7 +6,6 @@ from flows.process.terminal import TextConsole
 from infra.store import Store
 from models.statistics import Interval
 from schemas.config.engine import EngineConfig
-from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_VALIDATION
 from tasks.report import measured
 from tasks.report.content import HeadlineGroup, HeadlineRow
 from tasks.report.facts import RoundFacts
@@ -26,11 +25,11 @@ def print_summary(store: Store, config: EngineConfig, facts: RoundFacts) -> None
     console.print(f"[bold]{facts.title}[/bold] of campaign {facts.campaign}: {_outcome(facts)}")
     if groups:
         console.print(
-            f"On held-out {WILD_TEST}, {groups[0].rows[0].n:,} people, depth of the pelvis from the label:",
+            f"{groups[0].title}, {groups[0].rows[0].n:,} people, depth of the pelvis from the label:",
             markup=False,
         )
         console.print(_table(groups, [control.name for control in measured.controls(facts, config)]))
-    for row in measured.scorer_rows(facts, metrics):
+    for row in measured.scorer_rows(facts, metrics, config):
         spread = format_span(row.low, row.high, row.unit)
         console.print(f"{row.name}: {format_quantity(row.value, row.unit)} {spread}", markup=False, soft_wrap=True)
     broken = [verdict for verdict in facts.verdicts if not verdict.passed]
@@ -57,16 +56,15 @@ def _outcome(facts: RoundFacts) -> str:
 
 
 def _table(groups: list[HeadlineGroup], controls: list[str]) -> Table:
-    """At most 80 characters wide. Held-out test and source rows; the page has all."""
+    """At most 80 characters wide. Held-out test and drift rows; the page has all."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("mm; changes in %", no_wrap=True)
     for title in ("before", "after", "change", *controls):
         table.add_column(title, justify="right", no_wrap=True)
     for group in groups:
-        for row in group.rows:
-            prefix = "source " if str(SOURCE_TEST) in group.title else ""
-            if str(WILD_VALIDATION) not in group.title and not row.name.endswith(_LEFT_OUT):
-                table.add_row(f"{prefix}{row.name}", *_cells(row, controls))
+        for row in group.rows if group.role != "validation" else ():
+            if not row.name.endswith(_LEFT_OUT):
+                table.add_row(f"{'drift, ' if group.role == 'drift' else ''}{row.name}", *_cells(row, controls))
     return table
 
 

@@ -1,7 +1,6 @@
 """`adhmr init` and `adhmr --version`: what whoever has a wheel alone begins with."""
 
-import os
-import subprocess
+import re
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,8 +19,10 @@ def test_a_folder_gets_all_files_as_they_are_shipped(tmp_path: Path) -> None:
     assert ended.exit_code == 0, ended.output
     assert len(ended.output.splitlines()) == 1
     laid = {file.name: file.read_bytes() for file in there.iterdir()}
+    campaign = laid.pop("campaign.yaml").decode()
     assert laid == {file.name: file.read_bytes() for file in DEPLOY.iterdir()}
-    assert {"prefect.yaml", "prefect.toml", "campaign.env", "compose.yaml", "Dockerfile", "kuberay.yaml"} <= set(laid)
+    assert "\nprofile: tiny\n" in campaign
+    assert {"prefect.yaml", "prefect.toml", "compose.yaml", "Dockerfile", "kuberay.yaml"} <= set(laid)
     for one in yaml.safe_load(laid["prefect.yaml"])["deployments"]:
         assert "/" not in one["entrypoint"], "the path of a file, which an installed package doesn't have"
 
@@ -46,33 +47,26 @@ def test_what_is_no_folder(tmp_path: Path) -> None:
         assert f"{place} can't take the files" in ended.output
 
 
-def test_the_campaign_file_stands_for_the_options_of_a_command(tmp_path: Path) -> None:
-    """As a shell takes it: a plan of the campaign that the file names, changed fields included."""
+def test_the_campaign_file_says_what_a_command_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is the default; and changed, its fields with their lines."""
     CliRunner().invoke(app, ["init", str(tmp_path)])
-    file = tmp_path / "campaign.env"
-    changed = {"ADHMR_SET=": 'ADHMR_SET="align.beta=30 alig.anchor=1"', "ADHMR_SEED=0": "ADHMR_SEED=3"}
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, ["config", "--config", "campaign.yaml", "align", "--changed"]).output == ""
+    file = tmp_path / "campaign.yaml"
     text = file.read_text("utf-8")
-    for old, new in changed.items():
-        assert text.count(f"\n{old}\n") == 1
-        text = text.replace(f"\n{old}\n", f"\n{new}\n")
-    file.write_text(text, "utf-8")
-    script = "set -a; . ./campaign.env; set +a; env"
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("ADHMR")}
-    done = subprocess.run(["sh", "-ec", script], cwd=tmp_path, env=plain, capture_output=True, text=True, check=True)
-    given = dict(line.split("=", 1) for line in done.stdout.splitlines() if line.startswith("ADHMR_"))
-    assert given == {
-        "ADHMR_STORE": "./adhmr-store",
-        "ADHMR_PROFILE": "tiny",
-        "ADHMR_SET": "align.beta=30 alig.anchor=1",
-        "ADHMR_CAMPAIGN": "default",
-        "ADHMR_SEED": "3",
-    }
-    ended = CliRunner().invoke(app, ["plan"], env={**given, "ADHMR_STORE": str(tmp_path / "store")})
-    assert ended.exit_code == 2
-    assert "There is no configuration field 'alig.anchor'" in ended.output
-    ended = CliRunner().invoke(app, ["plan"], env={**given, "ADHMR_SET": "", "ADHMR_CAMPAIGN": "No name"})
-    assert "campaign" in ended.output
-    assert ended.exit_code == 2
+    assert text.count("\n  # beta: 10.0\n") == 1
+    file.write_text(text.replace("\n  # beta: 10.0\n", "\n  beta: 30\n"), "utf-8")
+    assert (
+        "align.beta = 30.0  campaign.yaml line "
+        in CliRunner().invoke(app, ["config", "align.beta"], env={"ADHMR_CONFIG": "campaign.yaml"}).output
+    )
+    file.write_text(text.replace("\n  # beta: 10.0\n", "\n  betta: 30\n"), "utf-8")
+    for command in ("plan", "run", "clean", "evaluate", "report"):
+        ended = CliRunner().invoke(app, [command, "--config", "campaign.yaml"])
+        assert ended.exit_code == 2, command
+        assert re.search(r"campaign.yaml line \d+: There is no configuration field 'align.betta'", ended.output) or (
+            command == "report" and "There is no store" in ended.output
+        )
 
 
 @pytest.mark.parametrize("words", [["--version"], ["--version", "run"]])

@@ -109,8 +109,8 @@ def test_what_is_given_is_read_before_anything_begins(tmp_path: Path) -> None:
         (("clean", "--labels", "nowhere.parquet"), "nowhere.parquet can't be opened"),
         (("clean", "--labels", "bad.parquet", "--swap-share", "0.3"), "leave either it or --labels out"),
         (("evaluate", "--policy", "abc"), "no model begins with 'abc'; there are: none"),
-        (("evaluate", "--split", "tset"), "There is no labelled split wild/tset"),
-        (("evaluate", "--dataset", "3dpw"), "measured with --protocol published --data 3dpw/test"),
+        (("evaluate", "--split", "tset"), "There is no ingest of wild/tset"),
+        (("evaluate", "--dataset", "3dpw"), "There is no ingest of 3dpw/test"),
     ):
         assert told in complaint(call(*words, "--profile", "micro", "--store", str(tmp_path / "s"))), words
     store = Store.open(tmp_path / "s")

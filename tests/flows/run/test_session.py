@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import flows.run.session
+from flows.run.configuration import Choices
 from flows.run.holder import this_process
 from flows.run.lease import BusyError, LostLeaseError, holder_of, lease
 from flows.run.session import session
@@ -29,7 +30,7 @@ def test_a_command_is_refused(store: Store) -> None:
     with (
         lease(store, CAMPAIGN, "a DPO round"),
         pytest.raises(BusyError, match="being worked on: a DPO round"),
-        session("an evaluation", store.url, "micro"),
+        session("an evaluation", store.url, Choices(profile="micro")),
     ):
         raise AssertionError("two worked on one campaign")
 
@@ -40,15 +41,18 @@ def test_a_store_that_is_removed_meanwhile_is_named_whatever_is_missed_first(sto
         raise FileNotFoundError(f"{store.root}/tables/stages/part-0.parquet")
 
     gone = f"The store at {store.url} is gone"
-    with pytest.raises(StoreError, match=gone) as told, session("a DPO round", store.url, "micro"):
+    with pytest.raises(StoreError, match=gone) as told, session("a DPO round", store.url, Choices(profile="micro")):
         fail()
     assert isinstance(told.value.__context__, FileNotFoundError)
-    with pytest.raises(FileNotFoundError), session("a DPO round", store.url, "micro"):  # it is another's fault
+    with (
+        pytest.raises(FileNotFoundError),
+        session("a DPO round", store.url, Choices(profile="micro")),
+    ):  # it is another's fault
         raise FileNotFoundError("boxes.csv")
 
 
 def test_a_run_that_has_lost_its_campaign_stops_before_its_next_stage(store: Store) -> None:
-    with session("a DPO round", store.url, "micro") as line:
+    with session("a DPO round", store.url, Choices(profile="micro")) as line:
         line.may_go_on()
         heir = replace(this_process("an heir"), token="heir")
         store.atomic_write(f"leases/{CAMPAIGN}/2.json", json.dumps(asdict(heir)).encode())
@@ -67,7 +71,7 @@ def test_a_run_of_a_deployment_waits(
     ended, worked = threading.Event(), threading.Event()
 
     def wait_and_work() -> None:
-        with session("an evaluation", store.url, "micro"):
+        with session("an evaluation", store.url, Choices(profile="micro")):
             assert ended.is_set()
             holder = holder_of(store, CAMPAIGN)
             assert holder is not None

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 import tasks
 from schemas.config.stages import EvaluateConfig, GenerateConfig, PairConfig
 from schemas.ids import Target
-from schemas.splits import SOURCE_TEST, WILD_VALIDATION
+from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_VALIDATION
 from tasks.clean.filtering import Keep, ScoreLabels
 from tasks.clean.given import GivenLabels
 from tasks.clean.pseudo import PseudoLabel
@@ -34,6 +34,7 @@ from tasks.ingest.stage import Ingest
 from tasks.pair import Pair
 from tasks.report.facts import RoundFacts
 from tasks.report.stage import Report
+from tasks.rows.mix import Mix
 from tasks.score import Score
 from tasks.synthesize.stage import Synthesize
 from tasks.train.align import Align
@@ -45,27 +46,29 @@ from tests.tasks.conftest import MicroStore
 
 A, B, P, Q = ("a" * 64,), "b" * 64, "e" * 64, "f" * 64
 T = SOURCE_TEST
+MIX = Mix(A, (T,))
 FOLDER = AnnotationSource("folder", "pictures", "mine", "test", options={"boxes": "boxes.csv"})
 FACTS = RoundFacts("dpo", "c", 1, P, Q, P, Q, ())
 STAGES: tuple[Stage, ...] = (
     Synthesize(),
     Ingest((FOLDER,), made_by=B),
-    TrainBase(B),
-    TrainScorer(B, P),
+    TrainBase(MIX),
+    TrainScorer(MIX, P),
+    TrainBase(Mix(A, (T, WILD_TEST), (1.0, 2.0))),
     Generate(A, (T,), P, GenerateConfig(), 1),
     Score(B, A, P),
     Pair(B, B, PairConfig(label_wins_share=0.5), A),
-    Align(B, B, P, Q, A),
+    Align(MIX, B, P, Q, Mix(A, (T, WILD_TEST), (1.0, 2.0))),
     Evaluate(A, (T,), P, Q, EvaluateConfig()),
     MeasurePublished(A, T, P, Q, 3, "3dpw", "tiny"),
     EvaluatePublished(MeasurePublished(A, T, P, Q, 3, "3dpw", "tiny")),
     ScoreNoised(A, T, P, 3, "tiny"),
     EvaluateScorer(T, Score(B, A, P)),
-    Compare(B, B, {"less_noise": B}, B),
+    Compare(B, B, {"less_noise": B}, B, (T,)),
     PseudoLabel(A, (T,), P, 0.3, 1),
     ScoreLabels(B, A, P),
     Keep(B, B, 0.5),
-    TrainClean(B, A, P, B),
+    TrainClean(MIX, A, P, Mix(A, (T, WILD_TEST), (1.0, 2.0))),
     Report(FACTS),
     # these count a file by its bytes: see `files`
     GivenLabels(A, "one.bin"),
@@ -121,6 +124,9 @@ def other(value: Any) -> Any:
             return value.model_copy(update={name: other(getattr(value, name))})
         case dict():
             return {name: other(one) for name, one in value.items()}
+        case Mix():
+            # of one split a weight says nothing
+            return Mix(other(value.ingests), *((other(value.targets[:1]) + value.targets[1:],)), other(value.weights))
         case tuple():
             return tuple(other(one) for one in value)
         case AnnotationSource():

@@ -31,7 +31,7 @@ from schemas.config.networks import PolicyConfig
 from schemas.config.training import TrainBaseConfig
 from schemas.errors import DataError, EngineError
 from schemas.progress import SilentProgress
-from schemas.splits import SCORER_TRAIN, SOURCE_TRAIN, WILD_TRAIN
+from schemas.splits import SCORER_TRAIN, WILD_TRAIN
 from tasks.engine import training as stage
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
@@ -74,7 +74,7 @@ def context(store: Store, heard: Heard | None = None, in_process: bool = True, *
 
 def job(held: MicroStore, folder: str, **changes: Any) -> Job:
     settings, here = config(**changes), context(held.store, **changes)
-    build, run = partial(TrainBase(held.ingest_key).recipe, here), RunFolder(held.store, folder)
+    build, run = partial(TrainBase(micro.of(held.ingest_key)).recipe, here), RunFolder(held.store, folder)
     return Job("train_base", run, build, settings.train_base.optimiser, "policy", settings.policy)
 
 
@@ -82,10 +82,10 @@ def test_trained_once_and_found_again(micro_store: MicroStore) -> None:
     store, key, heard = micro_store.store, micro_store.ingest_key, Heard()
     here = context(store, heard)
     threads = torch.get_num_threads()
-    first = TrainBase(key).run(here)
+    first = TrainBase(micro.of(key)).run(here)
     assert torch.get_num_threads() == threads
     assert not first.reused
-    assert first.key == TrainBase(key).spec(here).key
+    assert first.key == TrainBase(micro.of(key)).spec(here).key
     assert heard.steps == 6
     digest = model_of(store, first.key)
     assert heard.lines[-1].startswith(f"model {digest[:12]}, loss ")
@@ -97,7 +97,7 @@ def test_trained_once_and_found_again(micro_store: MicroStore) -> None:
     manifest = from_bytes(store.read_bytes(f"checkpoints/{digest}.safetensors")).manifest
     last = {row["series"]: row["value"] for row in curves if row["step"] == 6}
     assert manifest.metrics == {"training_steps": 6, **{f"training_{name}": value for name, value in last.items()}}
-    again = TrainBase(key).run(here)
+    again = TrainBase(micro.of(key)).run(here)
     assert again.reused
     assert again.record == first.record
     assert heard.lines[-1] == f"train_base: reused, model {digest[:12]} ({first.key[:12]})"
@@ -105,17 +105,19 @@ def test_trained_once_and_found_again(micro_store: MicroStore) -> None:
 
 def test_what_decides_the_key(shared_micro_store: MicroStore) -> None:
     store, key = shared_micro_store.store, shared_micro_store.ingest_key
-    plain = TrainBase(key).spec(context(store)).key
-    assert TrainBase(key).spec(Context(store, config(), round=4)).key == plain
-    assert TrainBase(key).spec(context(store, steps=7)).key != plain
-    assert TrainBase("0" * 64).spec(context(store)).key != plain
-    assert TrainBase(key, SCORER_TRAIN).spec(context(store)).key != plain
+    plain = TrainBase(micro.of(key)).spec(context(store)).key
+    assert TrainBase(micro.of(key)).spec(Context(store, config(), round=4)).key == plain
+    assert TrainBase(micro.of(key)).spec(context(store, steps=7)).key != plain
+    assert TrainBase(micro.of("0" * 64)).spec(context(store)).key != plain
+    assert TrainBase(micro.of(key, SCORER_TRAIN)).spec(context(store)).key != plain
     more_threads = config().ray.model_copy(update={"threads_per_trainer": 2})
-    assert TrainBase(key).spec(Context(store, config().model_copy(update={"ray": more_threads}))).key != plain
+    assert TrainBase(micro.of(key)).spec(Context(store, config().model_copy(update={"ray": more_threads}))).key != plain
     more_actors = config().ray.model_copy(update={"actors": 9})
-    assert TrainBase(key).spec(Context(store, config().model_copy(update={"ray": more_actors}))).key == plain
+    assert TrainBase(micro.of(key)).spec(Context(store, config().model_copy(update={"ray": more_actors}))).key == plain
     more_trainers = config().ray.model_copy(update={"trainers": 2})
-    assert TrainBase(key).spec(Context(store, config().model_copy(update={"ray": more_trainers}))).key != plain
+    assert (
+        TrainBase(micro.of(key)).spec(Context(store, config().model_copy(update={"ray": more_trainers}))).key != plain
+    )
 
 
 def test_resumed_from_each_checkpoint_it_is_the_same_model_with_the_same_curves(micro_store: MicroStore) -> None:
@@ -168,10 +170,10 @@ def test_a_group_goes_on_from_one_checkpoint_and_leaves_one_result(micro_store: 
 
 def test_a_training_that_was_over_before_the_kill_is_only_committed(micro_store: MicroStore) -> None:
     store, key = micro_store.store, micro_store.ingest_key
-    spec = TrainBase(key).spec(context(store))
+    spec = TrainBase(micro.of(key)).spec(context(store))
     result = train(job(micro_store, f"train_base-{spec.key[:16]}"), torch.device("cpu"))
     heard = Heard()
-    done = TrainBase(key).run(context(store, heard))
+    done = TrainBase(micro.of(key)).run(context(store, heard))
     assert model_of(store, done.key) == result.model.digest
     assert heard.steps == 0
 
@@ -189,7 +191,7 @@ def test_a_damaged_file_of_an_earlier_run_is_said_and_made_anew(
     micro_store: MicroStore, file: str, sealed: bool
 ) -> None:
     store, key, heard = micro_store.store, micro_store.ingest_key, Heard()
-    spec = TrainBase(key).spec(context(store))
+    spec = TrainBase(micro.of(key)).spec(context(store))
     run = RunFolder(store, f"train_base-{spec.key[:16]}")
     result = train(job(micro_store, run.name), torch.device("cpu"))
     if file == "checkpoint.pt":
@@ -199,7 +201,7 @@ def test_a_damaged_file_of_an_earlier_run_is_said_and_made_anew(
     elif not sealed:
         store.atomic_write(f"{run.ray_folder}/engine/{file}", b'{"model": ')
     flip(store, f"{run.ray_folder}/engine/{file}")
-    done = TrainBase(key).run(context(store, heard))
+    done = TrainBase(micro.of(key)).run(context(store, heard))
     assert model_of(store, done.key) == result.model.digest
     instead = "the training begins anew" if file == "checkpoint.pt" else "the training goes on from its last checkpoint"
     (warning,) = [line for line in heard.lines if "is damaged: " in line]
@@ -211,13 +213,13 @@ def test_a_damaged_file_of_an_earlier_run_is_said_and_made_anew(
 def test_a_loss_that_is_no_number_is_told(micro_store: MicroStore) -> None:
     here = context(micro_store.store, learning_rate=1e30, warmup_steps=0, gradient_clip=1e30)
     with pytest.raises(EngineError, match=r"The loss became (nan|inf) at step \d.*Lower the learning rate"):
-        TrainBase(micro_store.ingest_key).run(here)
-    assert find(micro_store.store, TrainBase(micro_store.ingest_key).spec(here).key) is None
+        TrainBase(micro.of(micro_store.ingest_key)).run(here)
+    assert find(micro_store.store, TrainBase(micro.of(micro_store.ingest_key)).spec(here).key) is None
 
 
 def test_missing_labels_are_told(micro_store: MicroStore) -> None:
     with pytest.raises(DataError, match="24 of 24 instances have no label"):
-        TrainBase(micro_store.ingest_key, WILD_TRAIN).run(context(micro_store.store))
+        TrainBase(micro.of(micro_store.ingest_key, WILD_TRAIN)).run(context(micro_store.store))
 
 
 def without_ray(monkeypatch: pytest.MonkeyPatch, training: Callable[[], Exception | None]) -> None:
@@ -231,13 +233,13 @@ def test_a_worker_that_died_too_often_is_told(micro_store: MicroStore, monkeypat
     without_ray(monkeypatch, lambda: WorkerGroupError(text, {}))
     words = "2 more tries .* The last error: The worker process has died. Run again to go on from the last checkpoint"
     with pytest.raises(EngineError, match=words):
-        TrainBase(micro_store.ingest_key).run(context(micro_store.store, in_process=False))
+        TrainBase(micro.of(micro_store.ingest_key)).run(context(micro_store.store, in_process=False))
 
 
 def test_a_run_that_ended_with_nothing_is_told(micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch) -> None:
     without_ray(monkeypatch, lambda: None)
     with pytest.raises(EngineError, match="training ended without a model"):
-        TrainBase(micro_store.ingest_key).run(context(micro_store.store, in_process=False))
+        TrainBase(micro.of(micro_store.ingest_key)).run(context(micro_store.store, in_process=False))
 
 
 def test_the_one_that_was_first_counts(micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,10 +247,10 @@ def test_the_one_that_was_first_counts(micro_store: MicroStore, monkeypatch: pyt
     store, key, heard = micro_store.store, micro_store.ingest_key, Heard()
 
     def overtaken() -> None:
-        TrainBase(key).run(context(store))
+        TrainBase(micro.of(key)).run(context(store))
 
     without_ray(monkeypatch, overtaken)
-    done = TrainBase(key).run(context(store, heard, in_process=False))
+    done = TrainBase(micro.of(key)).run(context(store, heard, in_process=False))
     assert done.reused
     assert len(read(store, "models", stage_keys=[done.key])) == 1
 
@@ -259,7 +261,7 @@ import sys
 from infra.store import Store
 from tests.tasks.engine.test_training import *
 here = context(Store.open(sys.argv[1]), in_process=False, **LONG)
-train_on(here, TrainBase(sys.argv[2]).spec(here), build_killer, ingest_key=sys.argv[2], driver=os.getpid())
+train_on(here, TrainBase(micro.of(sys.argv[2])).spec(here), build_killer, ingest_key=sys.argv[2], driver=os.getpid())
 """
 
 
@@ -306,7 +308,7 @@ def build_killer(run: RunFolder, device: torch.device, ingest_key: str, driver: 
 
 def parts(run: RunFolder, ingest_key: str) -> tuple[TrainBaseConfig, PolicyConfig, LabelledCrops]:
     settings = config(**LONG)
-    return settings.train_base, settings.policy, labelled_crops(run.store, [ingest_key], SOURCE_TRAIN)
+    return settings.train_base, settings.policy, labelled_crops(run.store, micro.of(ingest_key))
 
 
 @pytest.fixture
@@ -333,7 +335,7 @@ def train_fragile(here: Context, key: str) -> StageResult:
     """First a training that refuses its data, then the one whose processes are killed."""
     with pytest.raises(DataError, match="Stage refused: no such thing"):
         train_on(here, StageSpec("refused", 1, {}), refuse, text="no such thing")
-    return train_on(here, TrainBase(key).spec(here), build_fragile, ingest_key=key)
+    return train_on(here, TrainBase(micro.of(key)).spec(here), build_fragile, ingest_key=key)
 
 
 def assert_same(store: Store, done: StageResult, undisturbed: Store) -> None:
@@ -347,8 +349,8 @@ def assert_same(store: Store, done: StageResult, undisturbed: Store) -> None:
 @pytest.mark.slow
 def test_killed_with_its_driver_and_once_more(micro_store: MicroStore, undisturbed: Store) -> None:
     store, key = micro_store.store, micro_store.ingest_key
-    TrainBase(key).run(context(undisturbed, **LONG))
-    spec = TrainBase(key).spec(context(store, **LONG))
+    TrainBase(micro.of(key)).run(context(undisturbed, **LONG))
+    spec = TrainBase(micro.of(key)).spec(context(store, **LONG))
     run = RunFolder(store, f"train_base-{spec.key[:16]}")
     command = [sys.executable, "-c", DRIVER, store.url, key]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
@@ -369,9 +371,9 @@ def test_killed_with_its_driver_and_once_more(micro_store: MicroStore, undisturb
 def test_killed_in_a_group(micro_store: MicroStore, undisturbed: Store) -> None:
     store, key = micro_store.store, micro_store.ingest_key
     with ray_session(cpus=2):
-        whole = TrainBase(key).run(in_group(undisturbed))
+        whole = TrainBase(micro.of(key)).run(in_group(undisturbed))
         assert_same(store, train_fragile(in_group(store), key), undisturbed)
     assert store.read_bytes("killed") == b""
     # the second worker had batches of its own, or two would be one with twice the work
-    TrainBase(key).run(context(store, **LONG))
-    assert model_of(store, whole.key) != model_of(store, TrainBase(key).spec(context(store, **LONG)).key)
+    TrainBase(micro.of(key)).run(context(store, **LONG))
+    assert model_of(store, whole.key) != model_of(store, TrainBase(micro.of(key)).spec(context(store, **LONG)).key)

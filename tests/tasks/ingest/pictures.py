@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 
 from infra.store import Store
-from schemas.profiles import load_profile
 from schemas.progress import SilentProgress
 from tasks.engine.context import Context
 from tasks.ingest.formats.folder.reader import FolderReader
 from tasks.ingest.people.annotations import AnnotationSource
+from tests.profiles import load_profile
 
 
 def noise(width: int = 60, height: int = 80, seed: int = 0) -> Image.Image:

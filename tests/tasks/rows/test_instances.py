@@ -14,7 +14,7 @@ from schemas.ids import Target
 from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_TRAIN
 from tasks.clean.filtering import Keep
 from tasks.engine.context import Context
-from tasks.rows.instances import instance_ids, labelled_crops, load_instances
+from tasks.rows.instances import instance_ids, labelled_crops, load_instances, pseudo_labelled_crops
 from tasks.synthesize.domains import domain_named
 from tasks.synthesize.picture import make_picture
 from tests.tasks import micro
@@ -77,9 +77,9 @@ def test_what_is_not_there_is_named(shared_micro_store: MicroStore) -> None:
     with pytest.raises(DataError, match="No instance was asked for"):
         load_instances(store, keys, [])
     with pytest.raises(DataError, match=r"24 of 24 instances have no label \(the first: wild/train/00000000#0\)"):
-        labelled_crops(store, keys, WILD_TRAIN)
+        labelled_crops(store, micro.of(keys[0], WILD_TRAIN))
     with pytest.raises(DataError, match="left no label to train on"):
-        labelled_crops(store, keys, label_keys=["0" * 64])
+        pseudo_labelled_crops(store, micro.of(keys[0], WILD_TRAIN), ["0" * 64])
 
 
 def test_labels_of_another_stage(micro_store: MicroStore) -> None:
@@ -94,12 +94,12 @@ def test_labels_of_another_stage(micro_store: MicroStore) -> None:
         for row in guessed
     ]
     commit_rows(store, spec, {"labels": pa.Table.from_pylist(rows, schema=schema)})
-    found = labelled_crops(store, [key], label_keys=[spec.key])
+    found = pseudo_labelled_crops(store, micro.of(key, WILD_TEST), [spec.key])
     assert len(found) == 5
     assert (found.betas == 9.0).all()
-    assert not (labelled_crops(store, [key], WILD_TEST).betas == 9.0).any()
+    assert not (labelled_crops(store, micro.of(key, WILD_TEST)).betas == 9.0).any()
     with pytest.raises(DataError, match="has more than one label in the stages"):
-        labelled_crops(store, [key], label_keys=[spec.key, key])
+        pseudo_labelled_crops(store, micro.of(key, WILD_TEST), [spec.key, key])
 
 
 def test_labels_that_lack_joints_are_not_trained_on(micro_store: MicroStore) -> None:
@@ -116,7 +116,7 @@ def test_labels_that_lack_joints_are_not_trained_on(micro_store: MicroStore) -> 
     with pytest.raises(
         DataError, match=f"1 of 3 instances have not all 29 joints .the first: {rows[1]['instance_id']}"
     ):
-        labelled_crops(store, [key], label_keys=[spec.key])
+        pseudo_labelled_crops(store, micro.of(key, WILD_TEST), [spec.key])
 
 
 def test_the_round_is_recorded_and_does_not_count(shared_micro_store: MicroStore) -> None:

@@ -18,6 +18,7 @@ from infra.tables import read
 from schemas.splits import SOURCE_TRAIN, WILD_TRAIN, WILD_VALIDATION
 from tasks.report.stage import read_facts
 from tasks.rows.instances import Instances, instance_ids, load_instances
+from tasks.rows.mix import Mix
 from tasks.rows.models import load_policy
 from tasks.train.align import load_pairs
 
@@ -36,7 +37,7 @@ def main(url: str) -> None:
         target: instance_ids(store, [ingest], [target])[:count]
         for target, count in ((WILD_TRAIN, PEOPLE), (WILD_VALIDATION, TESTED), (SOURCE_TRAIN, REPLAYED))
     }
-    pairs = load_pairs(store, facts.key("pair"), [ingest])
+    pairs = load_pairs(store, facts.key("pair"), Mix((ingest,), (WILD_TRAIN,)))
     every = sorted(set(read(store, "pairs", stage_keys=[facts.key("pair")]).column("instance_id").to_pylist()))
     chosen = np.isin(pairs.crop_row, [every.index(name) for name in ids[WILD_TRAIN] if name in set(every)])
     rows = np.unique(pairs.crop_row[chosen])

@@ -47,7 +47,7 @@ def commit_pairs(store: Store, ingest_key: str, count: int = 2) -> str:
 
 def test_pairs_come_sorted_with_their_crops(micro_store: MicroStore) -> None:
     store, key = micro_store.store, micro_store.ingest_key
-    pairs = load_pairs(store, commit_pairs(store, key), [key])
+    pairs = load_pairs(store, commit_pairs(store, key), micro.of(key, WILD_TRAIN))
     rows = sorted(read(store, "pairs").to_pylist(), key=lambda row: (row["instance_id"], row["winner"]))
     assert len(pairs) == len(rows) == 48
     assert len(pairs.crops) == 24
@@ -58,13 +58,13 @@ def test_pairs_come_sorted_with_their_crops(micro_store: MicroStore) -> None:
         np.testing.assert_array_equal(pairs.winner[place], np.float32(row["winner_uvd"] + row["winner_twist"]))
         np.testing.assert_array_equal(pairs.loser[place], np.float32(row["loser_uvd"] + row["loser_twist"]))
     with pytest.raises(DataError, match="left no pair to train on"):
-        load_pairs(store, "0" * 64, [key])
+        load_pairs(store, "0" * 64, micro.of(key, WILD_TRAIN))
 
 
 def test_the_policy_is_moved_and_says_from_where(micro_store: MicroStore) -> None:
     store, key, here = micro_store.store, micro_store.ingest_key, micro_store.context
     pair_key, reference = commit_pairs(store, key), micro.untrained(store, "policy", seed=2)
-    done = Align(key, pair_key, micro_store.policy, reference).run(here)
+    done = Align(micro.of(key), pair_key, micro_store.policy, reference).run(here)
     digest = model_of(store, done.key)
     assert digest not in (micro_store.policy, reference)
     row = next(row for row in read(store, "models").to_pylist() if row["digest"] == digest)
@@ -74,16 +74,16 @@ def test_the_policy_is_moved_and_says_from_where(micro_store: MicroStore) -> Non
     before, after = (load_policy(store, name).state_dict() for name in (micro_store.policy, digest))
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"condition", "hyponet"}
-    assert Align(key, pair_key, micro_store.policy, reference).run(here).reused
+    assert Align(micro.of(key), pair_key, micro_store.policy, reference).run(here).reused
 
 
 def test_what_decides_the_key(shared_micro_store: MicroStore) -> None:
     here, key = shared_micro_store.context, shared_micro_store.ingest_key
     keys = [
-        Align(key, "p", "a", "b").spec(here).key,
-        Align(key, "p", "b", "a").spec(here).key,
-        Align(key, "q", "a", "b").spec(here).key,
-        Align(key, "p", "a", "b", people=("d",)).spec(here).key,
+        Align(micro.of(key), "p", "a", "b").spec(here).key,
+        Align(micro.of(key), "p", "b", "a").spec(here).key,
+        Align(micro.of(key), "q", "a", "b").spec(here).key,
+        Align(micro.of(key), "p", "a", "b", people=micro.of("d", WILD_TRAIN)).spec(here).key,
     ]
     assert len(set(keys)) == 4
-    assert Align(key, "p", "a", "b", people=(key,)).spec(here).key == keys[0]
+    assert Align(micro.of(key), "p", "a", "b", people=micro.of(key, WILD_TRAIN)).spec(here).key == keys[0]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from schemas.config.training import TrainCleanConfig
-from schemas.splits import SCORER_TRAIN, SOURCE_TRAIN
+from schemas.splits import SCORER_TRAIN
 from tasks.engine.loop import Training
 from tasks.rows.crops import LabelledCrops
 from tasks.rows.instances import labelled_crops
@@ -24,8 +24,8 @@ def config(encoder: float = 1.0, steps: int = 40, **changes: object) -> TrainCle
 
 
 def crops(held: MicroStore) -> tuple[LabelledCrops, LabelledCrops]:
-    keys = [held.ingest_key]
-    return labelled_crops(held.store, keys, SOURCE_TRAIN), labelled_crops(held.store, keys, SCORER_TRAIN)
+    key = held.ingest_key
+    return labelled_crops(held.store, micro.of(key)), labelled_crops(held.store, micro.of(key, SCORER_TRAIN))
 
 
 def trained(held: MicroStore, settings: TrainCleanConfig) -> tuple[CleanRecipe, list[dict[str, float]]]:

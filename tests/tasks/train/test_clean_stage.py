@@ -7,8 +7,10 @@ import torch
 from infra.stages import StageSpec, commit_rows
 from infra.tables import read
 from schemas.errors import DataError
+from schemas.splits import WILD_TRAIN
 from tasks.rows.models import load_policy, model_of
 from tasks.train.clean import TrainClean
+from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
 
@@ -26,30 +28,30 @@ def commit_kept(held: MicroStore, count: int) -> str:
 def test_a_policy_is_trained_further(micro_store: MicroStore) -> None:
     here, key = micro_store.context, micro_store.ingest_key
     some, all_of_them = commit_kept(micro_store, 6), commit_kept(micro_store, 12)
-    done = [TrainClean(key, (kept,), micro_store.policy).run(here) for kept in (some, all_of_them)]
+    done = [TrainClean(micro.of(key), (kept,), micro_store.policy).run(here) for kept in (some, all_of_them)]
     digests = [model_of(here.store, result.key) for result in done]
     assert len({micro_store.policy, *digests}) == 3
     row = next(row for row in read(here.store, "models").to_pylist() if row["digest"] == digests[0])
     assert (row["kind"], row["parents"]) == ("policy", [micro_store.policy])
     before, after = (load_policy(here.store, name).state_dict() for name in (micro_store.policy, digests[0]))
     assert any(not torch.equal(value, after[name]) for name, value in before.items())
-    assert TrainClean(key, (some,), micro_store.policy).run(here).reused
+    assert TrainClean(micro.of(key), (some,), micro_store.policy).run(here).reused
     assert done[0].record.reads == (key, key, some)
 
 
 def test_no_label_kept(micro_store: MicroStore) -> None:
     here = micro_store.context
     with pytest.raises(DataError, match="left no label to train on"):
-        TrainClean(micro_store.ingest_key, (commit_kept(micro_store, 0),), micro_store.policy).run(here)
+        TrainClean(micro.of(micro_store.ingest_key), (commit_kept(micro_store, 0),), micro_store.policy).run(here)
 
 
 def test_what_decides_the_key(shared_micro_store: MicroStore) -> None:
     here = shared_micro_store.context
     keys = {
-        TrainClean("i", ("l",), "p").spec(here).key,
-        TrainClean("i", ("m",), "p").spec(here).key,
-        TrainClean("i", ("l", "m"), "p").spec(here).key,
-        TrainClean("i", ("l",), "q").spec(here).key,
-        TrainClean("i", ("l",), "p", people="d").spec(here).key,
+        TrainClean(micro.of("i"), ("l",), "p").spec(here).key,
+        TrainClean(micro.of("i"), ("m",), "p").spec(here).key,
+        TrainClean(micro.of("i"), ("l", "m"), "p").spec(here).key,
+        TrainClean(micro.of("i"), ("l",), "q").spec(here).key,
+        TrainClean(micro.of("i"), ("l",), "p", people=micro.of("d", WILD_TRAIN)).spec(here).key,
     }
     assert len(keys) == 5

@@ -25,13 +25,13 @@ CPU = torch.device("cpu")
 
 def test_a_scorer_is_trained(micro_store: MicroStore) -> None:
     here = micro_store.context
-    done = TrainScorer(micro_store.ingest_key, micro_store.policy).run(here)
+    done = TrainScorer(micro.of(micro_store.ingest_key, SCORER_TRAIN), micro_store.policy).run(here)
     digest = model_of(here.store, done.key)
     assert load_scorer(here.store, digest).config == micro.CONFIG.scorer
     row = next(row for row in read(here.store, "models").to_pylist() if row["digest"] == digest)
     assert (row["kind"], row["parents"]) == ("scorer", [micro_store.policy])
-    assert TrainScorer(micro_store.ingest_key, micro_store.policy).run(here).reused
-    assert TrainScorer(micro_store.ingest_key, "0" * 64).spec(here).key != done.key
+    assert TrainScorer(micro.of(micro_store.ingest_key, SCORER_TRAIN), micro_store.policy).run(here).reused
+    assert TrainScorer(micro.of(micro_store.ingest_key, SCORER_TRAIN), "0" * 64).spec(here).key != done.key
 
 
 def pool_of(held: MicroStore, ids: list[str], seed: int = 0) -> HypothesisPool:
@@ -121,7 +121,9 @@ def test_the_pool_is_drawn_again_only_if_it_is_damaged(
     run = RunFolder(micro_store.store, "train_scorer-x")
 
     def built() -> ScorerRecipe:
-        return TrainScorer(micro_store.ingest_key, micro_store.policy).recipe(micro_store.context, run, CPU)
+        return TrainScorer(micro.of(micro_store.ingest_key, SCORER_TRAIN), micro_store.policy).recipe(
+            micro_store.context, run, CPU
+        )
 
     first = built()
     assert "48 of 48" in (run.read_json("progress.json") or {})["note"]

@@ -1,0 +1,101 @@
+"""The people of a campaign: the ingest that each split of `sources` comes from, made first where it is missing."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from flows.run.campaign.opening import ingests_of_open_round
+from flows.run.ingest_request import request
+from flows.run.runner import Runner
+from infra.standing import newest_ingest
+from schemas.config.sources import TRAIN, DataSetConfig, SourcesConfig
+from schemas.errors import ConfigError, DataError
+from schemas.ids import StageKey, Target
+from schemas.splits import SYNTHETIC
+from tasks.ingest.annotated import IngestAnnotations
+from tasks.ingest.stage import Ingest
+from tasks.rows.mix import Mix
+from tasks.synthesize.stage import Synthesize, synthetic_sources
+
+
+class People(NamedTuple):
+    """The people of each role (`schemas.config.sources`), as stages take them; no `scorer` where none is trained."""
+
+    labelled: Mix
+    scorer: Mix
+    wild: Mix
+    validation: Mix
+    test: Mix
+    drift: Mix
+    ingests: Mapping[Target, StageKey]
+    """Of every split."""
+
+    @property
+    def held_out(self) -> Mix:
+        """All that a policy is measured on."""
+        return _union(self.validation, self.test, self.drift)
+
+    @property
+    def reported(self) -> Mix:
+        """What controls are measured on: for reports alone, or for want of that whatever is held out."""
+        return self.test if self.test.targets else self.held_out
+
+
+def find_people(runner: Runner) -> People:
+    """The people of the campaign. An open round goes on with the ingests that it began with.
+
+    Raises DataError, which names the command, for a data set that the store doesn't have and the configuration doesn't
+    say how to get; ConfigError for one that is called as one of the engine's own.
+    """
+    config = runner.context.config
+    sources = config.sources
+    roles = [role for role in SourcesConfig.model_fields if role != "scorer" or config.start.scorer == TRAIN]
+    names = sources.targets(*roles)
+    given = {data.target: data for data in config.data}
+    own = [target for target in names if target in SYNTHETIC and target not in given]
+    for target in given:
+        if own and target in SYNTHETIC:
+            raise ConfigError(
+                f"data gives {target}, which the engine makes too, and {own[0]} is to be the engine's: give yours "
+                "another name, or give that one too."
+            )
+    ingests = ingests_of_open_round(runner.context, names)
+    if own:
+        pictures = runner.run(Synthesize())
+        synthetic = runner.run(Ingest(synthetic_sources(runner.context, pictures), made_by=pictures))
+        ingests |= dict.fromkeys(own, synthetic)
+    for target in names:
+        if target not in ingests:
+            ingests[target] = _taken_in(runner, target, given.get(target))
+    mixes = {role: _mix(sources, role, ingests) for role in roles}
+    return People(**{"scorer": Mix((), ()), **mixes}, ingests={target: ingests[target] for target in names})
+
+
+def _taken_in(runner: Runner, target: Target, data: DataSetConfig | None) -> StageKey:
+    """The newest ingest of a split; where there is none, one of what the configuration says."""
+    store = runner.context.store
+    try:
+        return newest_ingest(store, target)
+    except DataError as error:
+        if data is None:
+            command = f"adhmr ingest --format FORMAT --source FILE --dataset {target.dataset} --split {target.split}"
+            raise DataError(
+                f"{error} `{command}` takes it in; or let the campaign file say how, under `data`."
+            ) from error
+    asked = request(data.format, data.source, *target, data.every, data.images, data.body, data.options)
+    if asked.format.brings not in ("people", "pictures"):
+        raise ConfigError(f"data: {target} comes from the format {data.format}, which brings {asked.format.brings}.")
+    return runner.run(IngestAnnotations(asked.source, asked.bodies), role=str(target))
+
+
+def _union(*parts: Mix) -> Mix:
+    return Mix(
+        tuple(dict.fromkeys(key for part in parts for key in part.ingests)),
+        tuple(dict.fromkeys(target for part in parts for target in part.targets)),
+    )
+
+
+def _mix(sources: SourcesConfig, role: str, ingests: Mapping[Target, StageKey]) -> Mix:
+    chosen = getattr(sources, role)
+    targets = tuple(source.target for source in chosen)
+    keys = tuple(dict.fromkeys(ingests[target] for target in targets))
+    return Mix(keys, targets, tuple(source.weight for source in chosen))

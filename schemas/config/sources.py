@@ -1,0 +1,137 @@
+"""Where a campaign's people and models come from: data sets by role, how each is taken in, and what it starts with."""
+
+from typing import Any, Final, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from schemas.config.base import Config, setting
+from schemas.errors import DataError
+from schemas.ids import Target, image_id
+from schemas.splits import SCORER_TRAIN, SOURCE_TEST, SOURCE_TRAIN, WILD_TEST, WILD_TRAIN, WILD_VALIDATION
+
+
+def _checked_target(text: str) -> str:
+    """A name like dataset/split. ValueError for another."""
+    dataset, _, split = text.partition("/")
+    try:
+        image_id(dataset, split, "x")
+    except DataError as error:
+        raise ValueError(f"a source is called DATASET/SPLIT, such as 3dpw/train: {error}") from error
+    return text
+
+
+class Source(Config):
+    """A split of a data set, and how much of a batch comes from it. In a file the name alone is enough."""
+
+    data: str = Field(..., description="data set and split, such as 3dpw/train", json_schema_extra={"unit": "-"})
+    weight: float = setting(
+        1.0, "share of the people that training draws, against the other sources' weights", "1", gt=0
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"data": value} if isinstance(value, str) else value
+
+    @field_validator("data")
+    @classmethod
+    def _is_a_target(cls, text: str) -> str:
+        return _checked_target(text)
+
+    @property
+    def target(self) -> Target:
+        """The split."""
+        dataset, _, split = self.data.partition("/")
+        return Target(dataset, split)
+
+
+def _sources(target: Target, description: str, least: int = 1) -> Any:
+    return setting((Source(data=str(target)),), description, "-", later=True, min_length=least)
+
+
+class SourcesConfig(Config):
+    """The data sets of a campaign, by role. The default is the world that the engine makes itself."""
+
+    labelled: tuple[Source, ...] = _sources(
+        SOURCE_TRAIN, "labelled people: train the base policy, and are replayed by later trainings"
+    )
+    scorer: tuple[Source, ...] = _sources(SCORER_TRAIN, "labelled people that train HMR-Scorer")
+    wild: tuple[Source, ...] = _sources(
+        WILD_TRAIN, "people who give hypotheses and pairs, or pseudo-labels; no label of theirs is read"
+    )
+    validation: tuple[Source, ...] = _sources(
+        WILD_VALIDATION, "held-out labelled people that gates read; none: nothing is promoted", 0
+    )
+    test: tuple[Source, ...] = _sources(
+        WILD_TEST, "held-out labelled people that reports alone read; the first is the headline", 0
+    )
+    drift: tuple[Source, ...] = _sources(
+        SOURCE_TEST, "held-out labelled people of the kind that the first policy learned: drift", 0
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _nothing_is_held_out_and_learned(self) -> Self:
+        learned = {source.data for role in ("labelled", "scorer", "wild") for source in getattr(self, role)}
+        for role in ("validation", "test", "drift"):
+            for source in getattr(self, role):
+                if source.data in learned:
+                    raise ValueError(f"{source.data} is a source of {role}, and one that is trained on too")
+        for role in type(self).model_fields:
+            names = [source.data for source in getattr(self, role)]
+            if len(set(names)) < len(names):
+                raise ValueError(f"{role} names {max(names, key=names.count)} twice")
+        return self
+
+    def targets(self, *roles: str) -> tuple[Target, ...]:
+        """The splits of these roles, in their order, each once."""
+        return tuple(dict.fromkeys(source.target for role in roles for source in getattr(self, role)))
+
+    @property
+    def held_out(self) -> tuple[Target, ...]:
+        """What a policy is measured on."""
+        return self.targets("validation", "test", "drift")
+
+
+class DataSetConfig(Config):
+    """How a split gets into a store that doesn't have it: what `adhmr ingest` is told."""
+
+    name: str = Field(..., description="data set and split, such as 3dpw/train", json_schema_extra={"unit": "-"})
+    format: str = Field(..., description="format of the source", json_schema_extra={"unit": "-"})
+    source: str = Field(
+        ..., description="path or URL of the file, or of the folder that the format is", json_schema_extra={"unit": "-"}
+    )
+    images: str | None = setting(None, "folder of pictures that the file's paths start from", "-")
+    body: str | None = setting(None, "folder of body files that pose the labels", "-")
+    every: int = setting(1, "take every N-th row of the file", "rows", ge=1)
+    options: dict[str, str] = setting({}, "the format's own options", "-")
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_target(cls, text: str) -> str:
+        return _checked_target(text)
+
+    @property
+    def target(self) -> Target:
+        """The split."""
+        dataset, _, split = self.name.partition("/")
+        return Target(dataset, split)
+
+
+TRAIN: Final = "train"
+"""In place of a model: the campaign trains one."""
+
+
+class StartConfig(Config):
+    """The models that a campaign begins with."""
+
+    policy: str = setting(
+        "train", "first policy: train, a digest (or its beginning), or a checkpoint file", "-", later=True
+    )
+    scorer: str = setting(
+        "train", "HMR-Scorer: train, a digest (or its beginning), or a checkpoint file", "-", later=True
+    )

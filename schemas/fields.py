@@ -1,0 +1,68 @@
+"""Every field of a configuration with its value, description, unit and limits, for listings and files with comments."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from pydantic import BaseModel
+
+_LIMITS: Final = (
+    ("minimum", "at least {}"),
+    ("exclusiveMinimum", "more than {}"),
+    ("maximum", "at most {}"),
+    ("exclusiveMaximum", "less than {}"),
+    ("minItems", "at least {} of them"),
+    ("maxItems", "at most {} of them"),
+    ("pattern", "matches {}"),
+)
+
+
+class Field(NamedTuple):
+    """A field that holds a value, not further fields."""
+
+    name: str
+    """Dotted, such as "align.beta"."""
+    value: Any
+    """As JSON has it."""
+    description: str
+    unit: str
+    limits: str
+    """In words; empty where the type alone limits it."""
+
+    @property
+    def section(self) -> str:
+        """What it is in, dotted; empty for a field at the top."""
+        return self.name.rpartition(".")[0]
+
+
+def fields(config: BaseModel, before: str = "") -> Iterator[Field]:
+    """The fields of a configuration and of its sections, those at the top first, else in their order."""
+    schema = type(config).model_json_schema()
+    sections, plain = [], config.model_dump(mode="json")
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            sections.append(fields(value, f"{before}{name}."))
+            continue
+        about = schema["properties"][name]
+        yield Field(f"{before}{name}", plain[name], about["description"], about["unit"], _limits(about))
+    for section in sections:
+        yield from section
+
+
+def sections(config: BaseModel, before: str = "") -> Iterator[tuple[str, str]]:
+    """The dotted names of a configuration's sections and of those in them, with their descriptions."""
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            yield f"{before}{name}", field.description or ""
+            yield from sections(value, f"{before}{name}.")
+
+
+def _limits(about: Mapping[str, Any]) -> str:
+    """What JSON's schema says of the values of a field, in words."""
+    choices = [about, *about.get("anyOf", ())]
+    words = [f"one of {', '.join(map(str, part['enum']))}" for part in choices if "enum" in part]
+    words += [phrase.format(part[name]) for part in choices for name, phrase in _LIMITS if name in part]
+    if any(part.get("type") == "null" for part in choices):
+        words.append("or null")
+    return ", ".join(words)

@@ -1,0 +1,48 @@
+"""The campaign files that come with the project: each is one, is explained, and names data that can be taken in."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.run.campaign.file import read_campaign_file
+from flows.run.configuration import Choices
+from schemas.config.sources import SourcesConfig
+from schemas.profiles import PROFILES
+from schemas.splits import SYNTHETIC
+from tasks.ingest.formats.registry import checked_options, format_named
+
+FOLDER = Path(__file__).resolve().parents[2] / "campaigns"
+FILES = sorted(FOLDER.glob("*.yaml"))
+
+each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+
+
+@pytest.fixture(autouse=True)
+def _quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("PROFILE", "CAMPAIGN", "SEED", "SET", "CONFIG"):
+        monkeypatch.delenv(f"ADHMR_{name}", raising=False)
+
+
+def test_they_are_there() -> None:
+    assert {file.stem for file in FILES} >= {"tiny", "photographs", "paper-3dpw", "paper-h36m"}
+
+
+@each_file
+def test_it_is_a_campaign_and_says_how_it_is_used(file: Path) -> None:
+    config = Choices(config=str(file)).configured().config
+    lines = file.read_text("utf-8").splitlines()
+    assert lines[0].startswith("# ")
+    assert max(map(len, lines)) <= 120
+    assert f"#   adhmr run --config campaigns/{file.name}" in lines
+    assert len(read_campaign_file(str(file)).settings) >= 3
+    wanted = set(config.sources.targets(*SourcesConfig.model_fields)) - set(SYNTHETIC)
+    assert wanted == {data.target for data in config.data}, "a run from nothing has all that it needs"
+    for data in config.data:
+        kind = format_named(data.format)
+        assert kind.brings in ("people", "pictures")
+        checked_options(kind, data.options)
+
+
+def test_the_default_is_written_out_as_it_is() -> None:
+    assert Choices(config=str(FOLDER / "tiny.yaml")).configured().config == PROFILES["tiny"]()
