@@ -27,7 +27,7 @@ def _quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"ADHMR_{name}", raising=False)
 
 
-@pytest.mark.parametrize("places", combinations(PLACES, 2), ids=" against ".join)
+@pytest.mark.parametrize("places", list(combinations(PLACES, 2)), ids=" against ".join)
 def test_what_counts_more(places: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     words: dict[str, Any] = {}
     for place in places:
