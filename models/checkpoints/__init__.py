@@ -1,7 +1,8 @@
 """Checkpoints: our own (weights and a manifest), and those that the published code reads and writes."""
 
-from models.checkpoints.export import Progress, published_content, write_published
+from models.checkpoints.export import Progress, not_published, published_content, write_published
 from models.checkpoints.fitting import compare, load_into
+from models.checkpoints.folder import read_folder, read_ours, write_folder
 from models.checkpoints.loading import (
     Loaded,
     averaged,
@@ -33,10 +34,13 @@ __all__ = [
     "load_into",
     "load_policy",
     "load_scorehypo",
+    "not_published",
     "open_policy",
     "open_scorer",
     "policy_of",
     "published_content",
+    "read_folder",
+    "read_ours",
     "read_published",
     "read_torch",
     "recognise",
@@ -47,5 +51,6 @@ __all__ = [
     "to_bytes",
     "vit_kind",
     "warm_start",
+    "write_folder",
     "write_published",
 ]
