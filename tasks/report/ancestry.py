@@ -1,5 +1,6 @@
 """How a model came about, as far as its store knows: the models before it, and the people that each was trained on."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -92,7 +93,7 @@ def _labelled(store: Store, record: StageRecord, inputs: list[StageRecord]) -> I
     if not targets or not keys:
         return
     with_body = (pc.field("label_kind") == "gt") & pc.field("body_model").is_valid()
-    rows = read_standing(store, "labels", keys, where=with_body, columns=["instance_id", "dataset", "split"])
+    rows = read_standing(store, "labels", keys, where=with_body, columns=["instance_id"])
     made_here = _of_the_engine(store, inputs)
     for split, count in _counts(rows).items():
         if split in targets:
@@ -103,18 +104,15 @@ def _given(store: Store, source: StageRecord, inputs: list[StageRecord]) -> Iter
     """The people whose pairs or pseudo-labels a training read."""
     made_here = _of_the_engine(store, inputs)
     table, role = ("pairs", "pairs") if source.rows.get("pairs") else ("labels", "pseudo-labels")
-    rows = read(store, table, stage_keys=[source.stage_key], columns=["instance_id", "dataset", "split"])
+    rows = read(store, table, stage_keys=[source.stage_key], columns=["instance_id"])
     for split, count in _counts(rows).items():
         yield People(split, count, role, split.partition("/")[0] in made_here)
 
 
 def _counts(rows: pa.Table) -> dict[str, int]:
     """Different people by split, in the order of the names."""
-    counted = rows.group_by(["dataset", "split"]).aggregate([("instance_id", "count_distinct")]).to_pylist()
-    return {
-        f"{row['dataset']}/{row['split']}": row["instance_id_count_distinct"]
-        for row in sorted(counted, key=lambda row: (row["dataset"], row["split"]))
-    }
+    names = pc.unique(rows.column("instance_id")).to_pylist()
+    return dict(sorted(Counter("/".join(name.split("/", 2)[:2]) for name in names).items()))
 
 
 def _targets(said: Any) -> set[str]:

@@ -68,15 +68,21 @@ DEFINITIONS: Final = (
     Definition(
         "dropped", "not trained on, as their score is below the least that is kept.", "(pseudo-labels )?dropped"
     ),
-    Definition("pairs", "a winner and a loser each, both of the same person."),
+    Definition("pairs", "a winner and a loser each, both of the same person.", "(?<!random )pairs"),
+    Definition("random pairs", "a control: the same training, on hypotheses that were paired whatever their scores."),
+    Definition(
+        "less noise", "a control: the policy before, whose samples start from smaller noise; nothing is trained."
+    ),
+    Definition("all labels", "a control: the same training, on all pseudo-labels."),
     Definition("failed share", "units of a stage that could not be done, of all that went in."),
     Definition(
         "denoising error",
         "squared error of what the denoiser makes of a pose with noise; against the reference's: less that of the "
-        "campaign's first policy on the same.",
+        "frozen policy that alignment measures against.",
     ),
     Definition(
-        "preference accuracy", "share of the pairs whose winner gained more on the reference than the loser did."
+        "preference accuracy",
+        "share of the pairs whose winner's denoising error, against the reference's, is less than its loser's.",
     ),
     Definition("replay", "denoising error on labelled people who are trained on again beside the pairs."),
     Definition("loss", "what a training makes small: the weighted sum of its terms."),

@@ -1,6 +1,6 @@
 """A model card: what a store knows of a model, as the README of a folder for a hub. Nothing else is claimed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,10 +14,10 @@ from infra.store import Store
 from infra.tables import read
 from models.checkpoints import Checkpoint
 from models.statistics import Interval
-from schemas.ids import ModelDigest, StageKey
+from schemas.ids import ModelDigest, StageKey, Target
 from tasks.report.ancestry import Made, ancestry
 from tasks.report.definitions import Definition, defined, in_words
-from tasks.report.measured import CONTROL_NAMES
+from tasks.report.measured import CONTROL_NAMES, Metrics
 from tasks.report.page import format_percent, format_quantity, format_span
 from tasks.rows.metrics import Metric, read_metrics
 from tasks.rows.models import read_model
@@ -25,6 +25,7 @@ from tasks.rows.models import read_model
 _TEMPLATE: Final = "model_card.md.j2"
 _SPEARMAN: Final = "spearman_within_"
 _PUBLISHED: Final = "published_"
+_CHANGE: Final = "change against the policy before"
 _HOW: Final[Mapping[str, str]] = {
     "train_base": "trained from nothing on labelled people",
     "train_scorer": "trained to put hypotheses of labelled people into the order of their errors",
@@ -42,7 +43,7 @@ class MeasuredRow:
     title: str
     value: str
     changes: tuple[str, ...]
-    """Of the round, then of its controls; empty where there is none."""
+    """By the table's columns; empty where there is none."""
     n: int
 
 
@@ -52,8 +53,8 @@ class MeasuredTable:
 
     title: str
     rows: tuple[MeasuredRow, ...]
-    controls: tuple[str, ...] = ()
-    has_changes: bool = False
+    columns: tuple[str, ...] = ()
+    """Of changes: the round's own, and those of its controls."""
 
 
 def model_card(store: Store, digest: ModelDigest) -> str:
@@ -130,31 +131,37 @@ def _is_after(store: Store, digest: ModelDigest, comparison: StageRecord) -> boo
 
 def _of_comparison(store: Store, digest: ModelDigest, kind: str, comparison: StageRecord) -> Iterator[MeasuredTable]:
     """The figures of a comparison that are the model's, a table for each split."""
-    metrics = {(one.name, one.role, one.target): one for one in read_metrics(store, comparison.stage_key)}
-    role = "after" if kind == "policy" and _is_after(store, digest, comparison) else "before"
-    names = {
-        name: None for name, owner, _ in metrics if owner == role and name.startswith(_SPEARMAN) == (kind == "scorer")
-    }
-    controls = {name: words for name, words in CONTROL_NAMES.items() if name in comparison.config.get("controls", ())}
+    trained_it = kind == "policy" and _is_after(store, digest, comparison)
+    role = "after" if trained_it else "before"
     samples = _samples(store, comparison)
+    metrics = {(one.name, one.role, one.target): one for one in read_metrics(store, comparison.stage_key)}
     for target in dict.fromkeys(target for _, owner, target in metrics if owner == role):
-        rows = []
-        for name in names:
-            figure = metrics.get((name, role, target))
-            if figure is None or figure.low is None:
-                continue
-            changes = ("change", *(f"change_{control}" for control in controls)) if role == "after" else ()
-            rows.append(
-                MeasuredRow(
-                    in_words(name, samples),
-                    _with_span(figure),
-                    tuple(_change(metrics.get((name, changed, target))) for changed in changes),
-                    figure.n,
-                )
+        figures = [
+            one
+            for (name, owner, where), one in metrics.items()
+            if (owner, where) == (role, target) and one.low is not None
+            if name.startswith(_SPEARMAN) == (kind == "scorer")
+        ]
+        changes = {words: _changes(metrics, control, figures, target) for control, words in CONTROL_NAMES.items()}
+        changes = {_CHANGE: _changes(metrics, "", figures, target), **changes} if trained_it else {}
+        changes = {words: column for words, column in changes.items() if any(column)}
+        rows = (
+            MeasuredRow(
+                in_words(one.name, samples), _with_span(one), tuple(column[place] for column in changes.values()), one.n
             )
-        if rows:
-            of_controls = tuple(controls.values()) if role == "after" else ()
-            yield MeasuredTable(str(target), tuple(rows), of_controls, role == "after")
+            for place, one in enumerate(figures)
+        )
+        yield MeasuredTable(str(target), tuple(rows), tuple(changes))
+
+
+def _changes(metrics: Metrics, control: str, figures: Sequence[Metric], target: Target) -> list[str]:
+    """What became of the figures in the round, or by one of its controls; empty where that was not measured."""
+    role = f"change_{control}" if control else "change"
+    fixed = "zero_noise" if control == "less_noise" else None  # 0 by construction: no noise can be less
+    return [
+        "" if fixed and one.name.startswith(fixed) else _change(metrics.get((one.name, role, target)))
+        for one in figures
+    ]
 
 
 def _as_published(store: Store, digest: ModelDigest) -> Iterator[MeasuredTable]:
@@ -179,13 +186,14 @@ def _samples(store: Store, comparison: StageRecord) -> int:
 
 
 def _protocol(store: Store, comparison: StageRecord) -> str:
-    scorers = ", ".join(f"`{digest[:12]}`" for digest in _models_of(store, comparison.reads[0])[1:])
-    selected = f" scorer {scorers} selects;" if scorers else ""
+    policy, *scorers = (f"`{digest[:12]}`" for digest in _models_of(store, comparison.reads[0]))
+    selected = f" scorer {', '.join(scorers)} selects;" if scorers else ""
     resamples = comparison.config["resamples"]
     return (
-        f"{_samples(store, comparison)} hypotheses of each person start from random noise and one from noise of size "
-        "zero; errors are in mm and relative to the pelvis, whose depth is the label's, on held-out labelled people;"
-        f"{selected} the spans are 95 % intervals, by a paired bootstrap over people ({resamples:,} resamples)."
+        f"The policy before is {policy}. {_samples(store, comparison)} hypotheses of each person start from random "
+        "noise and one from noise of size zero; errors are in mm and relative to the pelvis, whose depth is the "
+        f"label's, on held-out labelled people;{selected} the spans are 95 % intervals, by a paired bootstrap over "
+        f"people ({resamples:,} resamples)."
     )
 
 
@@ -202,7 +210,7 @@ def _outcome(store: Store, comparison: StageRecord) -> str:
 
 def _definitions(tables: list[MeasuredTable]) -> list[Definition]:
     titles = [row.title for table in tables for row in table.rows]
-    return defined([*titles, *("change" for table in tables if table.has_changes)])
+    return defined([*titles, *(column for table in tables for column in table.columns)])
 
 
 def _with_span(metric: Metric) -> str:
