@@ -9,8 +9,9 @@ from typing import Any
 
 from infra.repair import retire
 from infra.stages import find
+from models.checkpoints.folder import read_folder
 from models.checkpoints.opening import open_policy, open_scorer
-from models.checkpoints.ours import from_bytes
+from models.checkpoints.ours import Checkpoint, from_bytes
 from models.checkpoints.published import TITLES, Weights, read_published
 from models.lora import merged_state
 from schemas.config.networks import PolicyConfig, ScorerConfig
@@ -24,10 +25,11 @@ from tasks.rows.models import SavedModel, has_model, model_of, model_rows, save_
 
 @dataclass(frozen=True)
 class ImportModel(WholeStage):
-    """Takes the model in the file `path` into the store -> table `models`. The file counts by its bytes.
+    """Takes the model in the file or folder `path` into the store -> table `models`. Files count by their bytes.
 
-    Published checkpoints come with their moving averages unless `weights` is "raw" (published DPO starts from those);
-    low-rank additions are added to the weights that they belong to. DataError for files that hold no whole model.
+    A folder is one that `adhmr export --to hub` writes. Published checkpoints come with their moving averages unless
+    `weights` is "raw" (published DPO starts from those); low-rank additions are added to the weights that they belong
+    to. DataError for files that hold no whole model.
     """
 
     path: Path
@@ -37,7 +39,9 @@ class ImportModel(WholeStage):
     writes = ("models",)
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {"file": bytes_digest(self._data), "weights": self.weights}
+        data, manifest = self._files
+        named = {} if manifest is None else {"manifest": bytes_digest(manifest.encode())}
+        return {"file": bytes_digest(data), "weights": self.weights, **named}
 
     def is_kept(self, context: Context) -> bool:
         return has_model(context.store, model_of(context.store, self.key(context)))
@@ -47,17 +51,23 @@ class ImportModel(WholeStage):
         if find(context.store, key) is not None:
             retire(context.store, key)  # its file is gone
         context.progress.begin(self.name, 1, "models")
-        ours = self._data[8:9] == b"{"
-        saved = _ours(context, self._data, self.path) if ours else _published(context, self.path, self.weights)
+        data, manifest = self._files
+        if manifest is not None or data[8:9] == b"{":
+            saved = _ours(context, from_bytes(data, str(self.path), manifest))
+        else:
+            saved = _published(context, self.path, self.weights)
         context.progress.advance(self.name)
         context.progress.end(self.name, f"{saved.kind} {saved.digest[:12]} from {self.path.name}")
         return Rows({"models": model_rows(saved, key)})
 
     @cached_property
-    def _data(self) -> bytes:
+    def _files(self) -> tuple[bytes, str | None]:
+        """What was given, and of a folder what says what it holds."""
+        if self.path.is_dir():
+            return read_folder(self.path)
         if not self.path.is_file():
             raise DataError(f"There is no checkpoint {self.path}: give the path of a file.")
-        return self.path.read_bytes()
+        return self.path.read_bytes(), None
 
 
 def import_model(context: Context, path: Path, weights: Weights | None = None) -> ModelDigest:
@@ -65,8 +75,7 @@ def import_model(context: Context, path: Path, weights: Weights | None = None) -
     return model_of(context.store, ImportModel(path, weights).run(context).key)
 
 
-def _ours(context: Context, data: bytes, path: Path) -> SavedModel:
-    checkpoint = from_bytes(data, str(path))
+def _ours(context: Context, checkpoint: Checkpoint) -> SavedModel:
     manifest = checkpoint.manifest
     config = (PolicyConfig if manifest.kind == "policy" else ScorerConfig).model_validate(manifest.config)
     return save_model(

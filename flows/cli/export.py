@@ -1,9 +1,14 @@
-"""export: pairs and labels out of the store, in the published forms and in that of Hugging Face."""
+"""export: pairs, labels and models out of the store, in the published forms and in those of Hugging Face."""
 
+from infra import rounds
 from infra.store import Store
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, DataError
+from schemas.ids import ModelDigest
 from tasks.export import dpo_json, humandata, trl
 from tasks.export.chosen import Selection, choose_labels, choose_pairs, label_rows, pair_rows, people_rows, picture_rows
+from tasks.export.model import export_checkpoint, export_hub
+from tasks.report.model_card import model_card
+from tasks.rows.models import find_model
 
 
 def export(
@@ -32,6 +37,30 @@ def export(
         _labels(store, selection, target) if form == "humandata" else _pairs(store, form, selection, target)
     )
     return f"{count:,} {what} of stage {key[:12]} written to {target}."
+
+
+def export_model(store: Store, form: str, target: str, campaign: str, named: str | None = None) -> str:
+    """Write a model to `target`, a path or URL: a file (checkpoint) or a folder (hub). Gives what to say of it.
+
+    It is the one whose digest begins with `named`, else the campaign's current policy. Raises DataError where there is
+    no such model, or something is at `target` already.
+    """
+    digest = _current(store, campaign) if named is None else find_model(store, named)
+    if form == "hub":
+        export_hub(store, digest, target, model_card(store, digest))
+        how = "with config.json and a card"
+    else:
+        how = export_checkpoint(store, digest, target)
+    return f"Model {digest[:12]} written to {target}, {how}. `adhmr import {target}` takes it into a store."
+
+
+def _current(store: Store, campaign: str) -> ModelDigest:
+    digest = rounds.state(store, campaign).policy
+    if digest is None:
+        raise DataError(
+            f"Campaign {campaign} has no policy yet: name a model of the store with --model, or begin with `adhmr run`."
+        )
+    return ModelDigest(digest)
 
 
 def _pairs(store: Store, form: str, selection: Selection, target: str) -> tuple[int, str, str]:

@@ -28,7 +28,7 @@ _TITLES = {
 def examine_checkpoint(path: Path) -> Iterator[Finding]:
     """What the file is, its parts and their sizes, its moving averages, and whether it loads into a profile."""
     try:
-        if _is_safetensors(path):
+        if path.is_dir() or _is_safetensors(path):
             yield from _ours(path)
         else:
             yield from _published(path)
@@ -45,9 +45,10 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def _ours(path: Path) -> Iterator[Finding]:
-    from models.checkpoints.ours import from_bytes, policy_of, scorer_of
+    from models.checkpoints.folder import read_ours
+    from models.checkpoints.ours import policy_of, scorer_of
 
-    checkpoint = from_bytes(path.read_bytes(), str(path))
+    checkpoint = read_ours(path)
     manifest = checkpoint.manifest
     parents = ", ".join(digest[:12] for digest in manifest.parents) or "none"
     yield Finding(
@@ -142,8 +143,9 @@ def _load(file: "PublishedFile") -> "Loaded":
 
 
 def file_size(path: Path) -> str:
-    """In megabytes."""
-    return f"{path.stat().st_size / 1e6:,.1f} MB"
+    """In megabytes; of a folder, of the files in it."""
+    files = [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
+    return f"{sum(file.stat().st_size for file in files) / 1e6:,.1f} MB"
 
 
 def _sizes(state: Mapping[str, "Tensor"]) -> str:

@@ -1,4 +1,4 @@
-"""Models as a user names them: a checkpoint file, or a digest of the store or its beginning."""
+"""Models as a user names them: a checkpoint file or folder, or a digest of the store or its beginning."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from tasks.rows.models import find_model
 
 
 def file_of(text: str) -> Path | None:
-    """The path of a model that is named as a file; None for a digest."""
+    """The path of a model that is named as a file or folder; None for a digest."""
     path = Path(text).expanduser()
-    return path if path.is_file() or path.suffix or len(path.parts) > 1 else None
+    return path if path.exists() or path.suffix or len(path.parts) > 1 else None
 
 
 def model_named(context: Context, text: str, kind: Kind) -> ModelDigest:

@@ -121,6 +121,7 @@ def work_through(
         promoted=promoted,
         why=decision.why,
         notices=_notices(config.sources, own),
+        said=dict(runner.configured.origins),
     )
     runner.run(Report(facts))
     rounds.close_round(store, config.campaign, opened.number, "promoted" if promoted else "kept")

@@ -102,6 +102,7 @@ class LiveRunner(Runner):
         self.configured = configured or Configured(context.config, {})
         self._resources = resources
         self.may_go_on = may_go_on
+        self.configured = configured or Configured(context.config, {})
         self._ray_runs = False
         self.ran: list[StageRun] = []
 

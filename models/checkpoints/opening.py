@@ -36,9 +36,16 @@ def open_scorer(file: PublishedFile, weights: Weights | None = None) -> tuple[HM
 
 def scorer_config(file: PublishedFile) -> ScorerConfig:
     """HMR-Scorer as published, with an encoder of the file's size."""
+    return scorer_like(vit_kind(file))
+
+
+def scorer_like(kind: str | None) -> ScorerConfig:
+    """The published scorer with this image encoder; the paper's own where none is published with it."""
+    if kind == scorehypo_scorer().condition.kind:
+        return scorehypo_scorer()
     config = paper().scorer
-    kind = vit_kind(file) or config.condition.kind
-    return config.model_copy(update={"condition": config.condition.model_copy(update={"kind": kind})})
+    condition = config.condition.model_copy(update={"kind": kind if kind in VIT_SIZES else config.condition.kind})
+    return config.model_copy(update={"condition": condition})
 
 
 def vit_kind(file: PublishedFile) -> str | None:

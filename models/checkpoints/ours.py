@@ -81,26 +81,26 @@ def to_bytes(
     return save(tensors, {_METADATA: canonical_json({**about, _SEAL: digest(about)})})
 
 
-def from_bytes(data: bytes, where: str = "the checkpoint") -> Checkpoint:
-    """Read a checkpoint's file. `where` names it in errors.
+def from_bytes(data: bytes, where: str = "the checkpoint", manifest: str | None = None) -> Checkpoint:
+    """Read a checkpoint's file. `where` names it in errors, `manifest` is its manifest where that is not in it.
 
     Raises DamagedError if it is no checkpoint of this engine, or not as it was written; DataError if it holds NaN, or
     if this version can't read its format or configuration.
     """
     try:
-        text = _metadata(data)
+        text = manifest_of(data) if manifest is None else manifest
         state = load(data)
     except (SafetensorError, ValueError, AttributeError, struct.error) as error:
         raise DamagedError(f"{where} is no safetensors file, or it is damaged: {error}.") from error
     if text is None:
         raise DamagedError(f"{where} is a safetensors file without a manifest of this engine.")
-    manifest = _manifest(text, where)
-    actual = digest_of(state, manifest.config)
-    if actual != manifest.digest:
-        raise DamagedError(f"{where} is damaged: its weights have digest {actual[:12]}, not {manifest.digest[:12]}.")
+    about = _manifest(text, where)
+    actual = digest_of(state, about.config)
+    if actual != about.digest:
+        raise DamagedError(f"{where} is damaged: its weights have digest {actual[:12]}, not {about.digest[:12]}.")
     check_finite(state, where)
-    _config(manifest, where)
-    return Checkpoint(manifest, state)
+    _config(about, where)
+    return Checkpoint(about, state)
 
 
 def policy_of(checkpoint: Checkpoint, where: str = "the checkpoint") -> Policy:
@@ -151,8 +151,11 @@ def _manifest(text: str, where: str) -> Manifest:
     )
 
 
-def _metadata(data: bytes) -> str | None:
-    """Our entry in the header: safetensors' own reader of bytes hands back tensors alone."""
+def manifest_of(data: bytes) -> str | None:
+    """The manifest in a checkpoint's file, as it stands there; None where there is none.
+
+    safetensors' own reader of bytes hands back tensors alone.
+    """
     (length,) = struct.unpack("<Q", data[:8])
     header: dict[str, Any] = json.loads(data[8 : 8 + length])
     text: str | None = header.get("__metadata__", {}).get(_METADATA)

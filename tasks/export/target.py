@@ -14,19 +14,25 @@ from tasks.ingest.source.files import open_url
 
 
 @contextmanager
-def whole_file(url: str) -> Iterator[Path]:
+def whole_file(url: str, *, replace: bool = True) -> Iterator[Path]:
     """A local path to write to; what is there at the end becomes the file `url`, in one step.
 
-    A file that was there is replaced. After an error, nothing has changed. Raises DataError where it can't be written.
+    A file that was there is replaced, or refused with DataError. After an error, nothing has changed. Raises DataError
+    where it can't be written.
     """
     fs, target = open_url(url)
     with _said(url):
+        if not replace and fs.exists(target):
+            raise _taken(url)
         if _is_local(fs):
             Path(target).parent.mkdir(parents=True, exist_ok=True)
             temporary = Path(target).with_name(f".{Path(target).name}.{uuid.uuid4().hex[:12]}")
             try:
                 yield temporary
-                os.replace(temporary, target)
+                if replace:
+                    os.replace(temporary, target)
+                else:
+                    _link(temporary, target, url)
             finally:
                 temporary.unlink(missing_ok=True)
         else:
@@ -65,6 +71,18 @@ def whole_folder(url: str) -> Iterator[Path]:
                 yield Path(folder)
                 for file in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
                     fs.put_file(str(file), f"{target.rstrip('/')}/{file.relative_to(folder).as_posix()}")
+
+
+def _link(file: Path, target: str, url: str) -> None:
+    """Give a file its second name. DataError where that came to be meanwhile, which a rename would replace."""
+    try:
+        os.link(file, target)
+    except FileExistsError as error:
+        raise _taken(url) from error
+
+
+def _taken(url: str) -> DataError:
+    return DataError(f"{url} is there already, and nothing is overwritten: name another file.")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.statistics import Interval
 from schemas.ids import ModelDigest, StageKey
 from tasks.gates import GateVerdict
+from tasks.report.settings import SettingRow
 from tasks.rows.metrics import Metric
 
 Better = Literal["lower", "higher", "neither"]
@@ -238,6 +239,9 @@ class RoundReport:
     overlays_note: str = ""
     """How the people were chosen, so that a dozen is not taken for the best dozen."""
     models: Sequence[ModelRow] = ()
+    profile: str = ""
+    settings: Sequence[SettingRow] = ()
+    """The fields of the configuration that differ from the profile."""
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Config digest, code digest, seed, store, device, ...: name -> text."""
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 """What a flow knows of its round when it comes to report it: keys, digests, verdicts. Numbers are in the tables."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from schemas.ids import ModelDigest, StageKey
@@ -40,6 +41,8 @@ class RoundFacts:
     promoted: bool = False
     why: str = ""
     notices: tuple[str, ...] = ()
+    said: Mapping[str, str] = field(default_factory=dict)
+    """Where fields of the configuration were said, by dotted name; the others are the profile's."""
 
     @property
     def title(self) -> str:

@@ -20,6 +20,7 @@ from PIL import Image
 from scipy import stats
 
 from models.statistics import Interval
+from tasks.report.windows import windows
 
 INK, MUTED, GRID = "#26323d", "#6b7885", "#e3e8ec"
 ACCENT, SECOND = "#1f7a8c", "#c8772e"
@@ -127,15 +128,19 @@ def margin_histogram(margins: NDArray[np.floating], most_bins: int = 40) -> str:
 def training_curve(
     series: Sequence[tuple[str, NDArray[np.number], NDArray[np.floating]]], unit: str, reference: float | None = None
 ) -> str:
-    """Lines over optimiser steps. series: (name, steps (S,), values (S,)); values that are not finite leave gaps."""
+    """Running medians over optimiser steps, with the middle half of each window.
+
+    series: (name, steps (S,), values (S,)); windows without a finite value leave gaps.
+    """
     with _figure(_WIDTH, _HEIGHT) as (figure, axes):
         others = iter(_OTHERS * (1 + len(series) // len(_OTHERS)))
         for name, steps, values in series:
             colour = COLOURS[name] if name in COLOURS else next(others)
-            many = len(steps) > 60
-            axes.plot(
-                steps, values, color=colour, linewidth=1.6, marker="" if many else "o", markersize=2.6, label=name
-            )
+            curve = windows(steps, values)
+            if curve.points > 1:
+                axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+            mark = "o" if curve.points == 1 else ""
+            axes.plot(curve.steps, curve.median, color=colour, linewidth=1.6, marker=mark, markersize=2.6, label=name)
         if reference is not None:
             axes.axhline(reference, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
         _label(axes, "optimiser step", "" if unit == "none" else unit)

@@ -28,6 +28,7 @@ from tasks.report.content import (
 )
 from tasks.report.facts import RoundFacts
 from tasks.report.overlays import draw_overlays, overlays_note
+from tasks.report.settings import changed_settings
 from tasks.rows.metrics import read_metrics
 
 _EXAMPLES = 5
@@ -79,6 +80,8 @@ def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at
         overlays=_overlays(store, config, facts),
         overlays_note=overlays_note(config),
         models=_models(store, facts),
+        profile=config.profile,
+        settings=changed_settings(config, facts.said),
         provenance=_provenance(store, config, facts),
         versions=versions(),
     )

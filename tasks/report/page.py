@@ -1,7 +1,7 @@
 """From a `RoundReport` to one HTML page that needs nothing else: no network, no scripts, no other file."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -9,6 +9,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from models.statistics import Interval
 from tasks.report import figures
 from tasks.report.content import RoundReport, direction_of
+from tasks.report.definitions import defined
+from tasks.report.windows import windows
 
 _TEMPLATE = "report.html.j2"
 _DECIMALS = {"mm": 1, "%": 1, "s": 1, "none": 3}
@@ -35,10 +37,11 @@ def report_html(report: RoundReport) -> str:
         "png": figures.png_uri,
         "svg": figures.svg_uri,
     }
-    environment.globals |= {"direction_of": direction_of, "direction_words": _DIRECTION_WORDS}
+    environment.globals |= {"direction_of": direction_of, "direction_words": _DIRECTION_WORDS, "windows": windows}
     return environment.get_template(_TEMPLATE).render(
         report=report,
         pictures=_figures(report),
+        definitions=defined(_titles(report)),
         stage_names={stage.stage_key: stage.name for stage in report.stages},
         run_seconds=sum(stage.seconds for stage in report.stages if stage.state != "reused"),
         reused=sum(stage.state == "reused" for stage in report.stages),
@@ -95,6 +98,18 @@ def format_duration(seconds: float) -> str:
 def short_digest(digest: str) -> str:
     """The first characters of a digest, enough to distinguish them; the page has the whole ones under lineage."""
     return digest.removeprefix("sha256:")[:_SHORT]
+
+
+def _titles(report: RoundReport) -> Iterator[str]:
+    """Of every measure on the page."""
+    for group in report.headline:
+        yield from (group.title, *(row.name for row in group.rows))
+        yield from ("change" for row in group.rows if row.change is not None)
+    for rows in (report.numbers, report.gates):
+        yield from (row.name for row in rows)
+    yield from (curve.title for curve in report.curves)
+    yield from ("Spearman", "score") if report.score_against_error is not None else ()
+    yield from ("margin",) if report.margins is not None else ()
 
 
 def _figures(report: RoundReport) -> dict[str, str | list[str]]:

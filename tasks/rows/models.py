@@ -99,12 +99,26 @@ def load_policy(store: Store, digest: ModelDigest) -> Policy:
 
     StoreError if it isn't there, if its file is damaged or holds another model; DataError if it is a scorer.
     """
-    return policy_of(_read(store, digest), _name(digest))
+    return policy_of(read_model(store, digest), _name(digest))
 
 
 def load_scorer(store: Store, digest: ModelDigest) -> HMRScorer:
     """The scorer with this digest, in eval mode on the CPU. Raises as `load_policy`."""
-    return scorer_of(_read(store, digest), _name(digest))
+    return scorer_of(read_model(store, digest), _name(digest))
+
+
+def read_model(store: Store, digest: ModelDigest) -> Checkpoint:
+    """The model with this digest. StoreError where it isn't there, DamagedError where its file is not as it was."""
+    path = model_path(digest)
+    if not has_model(store, digest):
+        raise StoreError(f"There is no model {digest[:12]} in {store.url}: {store.uri(path)} is not there. {_CURE}")
+    try:
+        checkpoint = from_bytes(store.read_bytes(path), store.uri(path))
+    except DamagedError as error:
+        raise DamagedError(f"{error} {_CURE}") from error
+    if checkpoint.manifest.digest != digest:
+        raise DamagedError(f"{store.uri(path)} holds another model, {checkpoint.manifest.digest[:12]}. {_CURE}")
+    return checkpoint
 
 
 def model_path(digest: ModelDigest) -> str:
@@ -115,7 +129,7 @@ def model_path(digest: ModelDigest) -> str:
 def damage_of_model(store: Store, digest: ModelDigest) -> str:
     """What is wrong with a model's file, in one line; empty if it holds the model whose digest it is called by."""
     try:
-        _read(store, digest)
+        read_model(store, digest)
     except EngineError as error:
         return str(error)
     return ""
@@ -131,19 +145,6 @@ def put_damaged_aside(store: Store, *, dry_run: bool = False) -> list[Finding]:
                 put_aside(store, model_path(digest))
             findings.append(Finding("left", problem))
     return findings
-
-
-def _read(store: Store, digest: ModelDigest) -> Checkpoint:
-    path = model_path(digest)
-    if not has_model(store, digest):
-        raise StoreError(f"There is no model {digest[:12]} in {store.url}: {store.uri(path)} is not there. {_CURE}")
-    try:
-        checkpoint = from_bytes(store.read_bytes(path), store.uri(path))
-    except DamagedError as error:
-        raise DamagedError(f"{error} {_CURE}") from error
-    if checkpoint.manifest.digest != digest:
-        raise DamagedError(f"{store.uri(path)} holds another model, {checkpoint.manifest.digest[:12]}. {_CURE}")
-    return checkpoint
 
 
 def _name(digest: ModelDigest) -> str:

@@ -301,7 +301,10 @@ def test_a_warm_start_copies_what_has_the_same_shape() -> None:
 
 
 def test_other_networks_are_not_written_in_the_published_layout(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no image encoder 'compact'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"No published layout: the published code has no policy with the image encoder compact\. Use",
+    ):
         write_published(policy(0), tmp_path / "policy.pth")
     assert not list(tmp_path.iterdir())
 

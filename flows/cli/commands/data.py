@@ -11,7 +11,7 @@ import typer
 from flows.cli import options
 from flows.process.quiet import quiet_start
 from flows.serve.temporary_server import begin_server
-from schemas.errors import GateError
+from schemas.errors import ConfigError, GateError
 from tasks.ingest import formats
 
 if TYPE_CHECKING:
@@ -28,6 +28,13 @@ class Form(StrEnum):
     dpo_json = "dpo-json"
     humandata = "humandata"
     trl = "trl"
+    checkpoint = "checkpoint"
+    hub = "hub"
+
+    @property
+    def is_of_models(self) -> bool:
+        """Whether it is a model that has this form, not rows of tables."""
+        return self in (Form.checkpoint, Form.hub)
 
 
 def ingest(
@@ -113,8 +120,12 @@ def _show(store: Store, key: str) -> None:
 
 
 def export(
-    form: Annotated[Form, typer.Option("--to", help="Pairs as dpo-json or trl, labels as humandata.")],
-    target: Annotated[str, typer.Option("--target", metavar="PATH", help="File, or for trl new folder, to write.")],
+    form: Annotated[
+        Form, typer.Option("--to", help="Pairs as dpo-json or trl, labels as humandata, a model as checkpoint or hub.")
+    ],
+    target: Annotated[
+        str, typer.Option("--target", metavar="PATH", help="File, or for trl and hub new folder, to write.")
+    ],
     store: options.StoreUrl = None,
     file: options.ConfigFile = None,
     profile: options.Profile = None,
@@ -127,11 +138,27 @@ def export(
     ] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="Only people of this data set.")] = None,
     split: Annotated[str | None, typer.Option("--split", help="And of this split of it.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="DIGEST", help="This policy or scorer.", show_default="the campaign's current policy"
+        ),
+    ] = None,
 ) -> None:
-    """Write pairs or labels in a form that others read; without more words, the campaign's newest."""
+    """Write pairs, labels or a model in a form that others read; without more words, the campaign's newest."""
     quiet_start()
+    if form.is_of_models and (pair_set, number, dataset, split) != (None, None, None, None):
+        raise ConfigError(
+            f"--pair-set, --round, --dataset and --split choose rows; --to {form} writes a model: --model."
+        )
+    if model is not None and not form.is_of_models:
+        raise ConfigError(f"--model belongs to --to checkpoint and --to hub; --to {form} writes rows.")
     opened = options.open_store(store)
-    config = options.choices(file, profile, campaign).configured().config
-    from flows.cli.export import export as write
+    configured = options.choices(file, profile, campaign).configured()
+    from flows.cli import export as out
 
-    typer.echo(write(opened, form.value, target, config.campaign, pair_set, number, dataset, split))
+    if form.is_of_models:
+        name = configured.config.campaign if model else options.campaign_to_read(opened, configured)
+        typer.echo(out.export_model(opened, form, target, name, model))
+        return
+    typer.echo(out.export(opened, form, target, configured.config.campaign, pair_set, number, dataset, split))

@@ -112,7 +112,9 @@ def test_a_checkpoint_that_runs_programs(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize(("name", "said"), [("nowhere.pth", "is not there"), (".", "is a folder, not a file")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("nowhere.pth", "is not there"), (".", "is a folder without model.safetensors")]
+)
 def test_no_checkpoint_at_all(name: str, said: str, tmp_path: Path) -> None:
     answer = call("--checkpoint", str(tmp_path / name))
     assert answer.exit_code == 1
