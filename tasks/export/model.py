@@ -1,5 +1,7 @@
 """Models out of the store: a checkpoint's file, or a folder as hubs keep models."""
 
+import math
+
 from infra.store import Store
 from models.checkpoints.export import Progress, not_published, write_published
 from models.checkpoints.folder import write_folder
@@ -44,5 +46,5 @@ def _progress(checkpoint: Checkpoint) -> Progress:
     """What is known of the training: figures of the file that the model came from, or the steps that it took here."""
     figures = checkpoint.manifest.metrics
     steps = figures.get("step", figures.get("training_steps", 0))
-    progress = Progress(epoch=int(figures.get("epoch", 0)), step=int(steps))
-    return progress._replace(**{name: figures[name] for name in _FIGURES if name in figures})
+    h36m, pw3d = (figures.get(name, math.inf) for name in _FIGURES)
+    return Progress(int(figures.get("epoch", 0)), int(steps), min_mpjpe_h36m=h36m, min_mpjpe_pw3d=pw3d)
