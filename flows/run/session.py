@@ -13,6 +13,8 @@ from flows.run.lease import BusyError, Lease, LeaseProgress, lease
 from flows.run.runner import LiveRunner
 from infra.repair import open_logs
 from infra.store import Store
+from schemas.config.engine import EngineConfig
+from schemas.tables import OUTSIDE_ROUNDS
 from tasks.engine.context import Context
 
 TURN_SECONDS = 10.0
@@ -35,17 +37,39 @@ def session(what: str, store: str | None = None, choices: Choices | None = None)
     config = (choices or Choices()).configured().config
     opened = Store.open(store)
     plain_run_errors()
+    with _turn(opened, config.campaign, what) as held, _runner(opened, config, held) as runner:
+        yield runner
+
+
+@contextmanager
+def single_step(store: str | None = None, choices: Choices | None = None) -> Iterator[LiveRunner]:
+    """The runner of a stage or two that belong to no campaign: they are recorded for none, in round 0.
+
+    It holds no lease. Two equal steps at once do no harm: a stage is committed once, whoever does it. Raises
+    ConfigError, and StoreError as where there is no store.
+    """
+    config = (choices or Choices()).configured().config
+    Store.open(store, create=False)  # what a step works on is there already
+    opened = Store.open(store)
+    plain_run_errors()
+    with _runner(opened, config) as runner:
+        runner.in_round(OUTSIDE_ROUNDS)
+        yield runner
+
+
+@contextmanager
+def _runner(store: Store, config: EngineConfig, held: Lease | None = None) -> Iterator[LiveRunner]:
     with ExitStack() as resources:
-        held = resources.enter_context(_turn(opened, config.campaign, what))
         display = resources.enter_context(PrefectProgress(resources.enter_context(ConsoleProgress())))
-        progress = LeaseProgress(display, held)
-        open_logs(opened, progress.say)
-        runner = LiveRunner(Context(opened, config, progress, in_process=IN_PROCESS), resources, held.check)
+        progress = LeaseProgress(display, held) if held else display
+        open_logs(store, progress.say)
+        may_go_on = held.check if held else store.check_is_there
+        runner = LiveRunner(Context(store, config, progress, in_process=IN_PROCESS), resources, may_go_on)
         _open.append(runner)
         try:
             yield runner
         except Exception:
-            opened.check_is_there()  # what is missing is all of it, whatever was missed first
+            store.check_is_there()  # what is missing is all of it, whatever was missed first
             raise
         finally:
             _open.pop()

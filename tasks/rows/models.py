@@ -16,6 +16,7 @@ from infra.tables import read
 from models.checkpoints import Checkpoint, Kind, digest_of, from_bytes, policy_of, scorer_of, to_bytes
 from models.hmr_scorer import HMRScorer
 from models.policy import Policy
+from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.digests import canonical_json, config_digest
 from schemas.errors import DamagedError, DataError, EngineError, StoreError
 from schemas.ids import ModelDigest, StageKey
@@ -91,6 +92,13 @@ def find_model(store: Store, text: str, kind: Kind | None = None) -> ModelDigest
         problem = f"{len(matches)} models begin" if matches else "no model begins"
         raise DataError(f"In this store {problem} with {text!r}; there are: {listed}.")
     return ModelDigest(matches[0])
+
+
+def network_of(store: Store, digest: ModelDigest) -> PolicyConfig | ScorerConfig:
+    """The configuration of a model's network, by the table `models`: its file is not read."""
+    (row,) = read(store, "models", where=pc.field("digest") == digest, columns=["kind", "config_json"]).to_pylist()[:1]
+    network = PolicyConfig if row["kind"] == "policy" else ScorerConfig
+    return network.model_validate_json(row["config_json"])
 
 
 def load_policy(store: Store, digest: ModelDigest) -> Policy:

@@ -31,7 +31,7 @@ from models.objectives import PREFERENCES, DenoisingError, PairErrors, denoising
 from models.policy import Policy
 from schemas.config.networks import PolicyConfig
 from schemas.config.training import AlignConfig
-from schemas.errors import DataError, named
+from schemas.errors import ConfigError, DataError, named
 from schemas.ids import ModelDigest, StageKey, Target
 from schemas.splits import SOURCE_TRAIN
 from schemas.tables import matrix
@@ -98,10 +98,15 @@ class AlignRecipe:
         policy: Policy,
         reference: Policy,
         pairs: PreferencePairs,
-        replay: LabelledCrops,
+        replay: LabelledCrops | None,
         device: torch.device,
     ) -> None:
-        if config.estimate or (config.replay and config.replay_images):
+        if config.replays and replay is None:
+            raise ConfigError(
+                "Alignment replays labelled people, to keep what the policy knew: say which (--replay), or set "
+                "align.replay=0."
+            )
+        if config.estimate or config.replays:
             check_estimate(config.losses, policy.config.condition)
         self.config, self.pairs, self.replay, self.device, self.seed = config, pairs, replay, device, config.seed
         self.objective = named(PREFERENCES, config.objective, "objective")
@@ -141,7 +146,7 @@ class AlignRecipe:
         rows, alike = self._pairs_of(chosen[denoised], draw), change.of(denoised)
         time, noise = self._noise(draw, config.denoised_crops * config.pairs_per_crop, config.antithetic)
         replayed = None
-        if config.replay and config.replay_images:
+        if config.replays and self.replay is not None:
             replayed = LabelledBatch.drawn(self.replay, config.replay_images, config.augment, draw, self.device)
         replay_time, replay_noise = self._noise(draw, len(replayed.crops)) if replayed else (None, None)
         return AlignBatch(
@@ -264,7 +269,8 @@ class Align(TrainingStage):
     """Moves a policy along pairs, measured against a reference -> tables `models`, `curves`.
 
     `ingest` holds the labelled crops of `target` that are replayed, `people` (by default the same) the crops of the
-    pairs. DataError if there are no pairs.
+    pairs. Without a target nothing is replayed: ConfigError if `align.replay` says otherwise. DataError if there are no
+    pairs.
     """
 
     ingest: StageKey
@@ -272,14 +278,14 @@ class Align(TrainingStage):
     policy: ModelDigest
     reference: ModelDigest
     people: tuple[StageKey, ...] = ()
-    target: Target = SOURCE_TRAIN
+    target: Target | None = SOURCE_TRAIN
 
     name = "align"
     version = 2
     beside_control = True
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {**super().key_config(context), "replay": str(self.target)}
+        return {**super().key_config(context), "replay": self.target and str(self.target)}
 
     def reads(self, context: Context) -> Sequence[StageKey]:
         return (self.ingest, *self._people, self.pairs)
@@ -298,7 +304,7 @@ class Align(TrainingStage):
         store = run.store
         run.say(0, "reading pairs")
         pairs = load_pairs(store, self.pairs, self._people)
-        replay = labelled_crops(store, [self.ingest], self.target)
+        replay = labelled_crops(store, [self.ingest], self.target) if self.target else None
         policy, reference = load_policy(store, self.policy), load_policy(store, self.reference)
         return AlignRecipe(context.config.align, policy, reference, pairs, replay, device)
 

@@ -124,6 +124,9 @@ def export(
     pair_set: Annotated[
         str | None, typer.Option("--pair-set", metavar="KEY", help="These pairs: their stage's key or its beginning.")
     ] = None,
+    label_set: Annotated[
+        str | None, typer.Option("--label-set", metavar="KEY", help="These labels: their stage's key or its beginning.")
+    ] = None,
     number: Annotated[
         int | None, typer.Option("--round", min=1, help="What this round made: its pairs, or the labels that it kept.")
     ] = None,
@@ -136,5 +139,5 @@ def export(
     config = options.choices(file, profile, campaign).configured().config
     from flows.cli.export import export as write
 
-    exported = write(opened, form.value, target, config.campaign, pair_set, number, dataset, split)
+    exported = write(opened, form.value, target, config.campaign, pair_set, number, dataset, split, label_set)
     typer.echo(str(exported))
