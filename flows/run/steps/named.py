@@ -91,7 +91,7 @@ def stage_named(store: Store, text: str, kind: Kind) -> StageRecord:
 
 
 def check_crops(store: Store, people: Sequence[StageKey], model: ModelDigest, targets: Sequence[Target] = ()) -> None:
-    """Raise DataError where crops of these ingests (of these splits, or all) aren't of the size that the model takes."""
+    """Raise DataError where crops of these ingests (of these splits, or all) are not of the size that a model takes."""
     takes = network_of(store, model).condition.image_size
     for where in [of_target(target) for target in targets] or [None]:
         rows = read_standing(store, "instances", people, where=where, columns=["instance_id", "crop_size_px"])
