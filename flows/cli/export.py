@@ -20,11 +20,13 @@ def export(
     number: int | None = None,
     dataset: str | None = None,
     split: str | None = None,
+    label_set: str | None = None,
 ) -> str:
     """Write pairs (dpo-json, trl) or labels (humandata) to `target`, a path or URL; gives what was written, in words.
 
-    Pairs: the set `pair_set`, else the newest of the campaign, or of its round `number`. Labels: those that the
-    campaign's newest cleaning round kept, or its round `number`; with a data set and no round, the ingested ones.
+    Pairs: the set `pair_set`, else the newest of the campaign, or of its round `number`. Labels: those of the stage
+    `label_set`, else those that the campaign's newest cleaning round kept, or its round `number`; with a data set and
+    no round, the ingested ones.
     `dataset` and `split` narrow both to their people. Raises ConfigError for words that don't go together, DataError
     where there is nothing to export or the target can't be written.
     """
@@ -32,7 +34,9 @@ def export(
         raise ConfigError("--split belongs to a data set: name it with --dataset.")
     if form == "humandata" and pair_set is not None:
         raise ConfigError("--pair-set is about pairs, and humandata about labels: export --to dpo-json or trl.")
-    selection = Selection(campaign, pair_set, number, dataset, split)
+    if form != "humandata" and label_set is not None:
+        raise ConfigError(f"--label-set is about labels, and {form} about pairs: export --to humandata.")
+    selection = Selection(campaign, label_set or pair_set, number, dataset, split)
     count, what, key = (
         _labels(store, selection, target) if form == "humandata" else _pairs(store, form, selection, target)
     )

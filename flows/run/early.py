@@ -25,7 +25,7 @@ def check_round(context: Context, own: UserPictures | None = None, labels: str |
     """Raise ConfigError or DataError for pictures, boxes, labels or a configuration that would end the round."""
     config = context.config
     encoder, align = config.policy.condition, config.align
-    if align.estimate or (align.replay and align.replay_images):
+    if align.estimate or align.replays:
         check_estimate(align.losses, encoder)
     check_estimate(config.train_clean.losses, encoder)
     if own is not None:

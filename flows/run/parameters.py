@@ -63,6 +63,14 @@ OptionalSeed: TypeAlias = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"const": ""}, {"type": "null"}]}),
     Field(json_schema_extra={"default": ""}),
 ]
+OptionalRound: TypeAlias = Annotated[
+    Count | None,
+    _EMPTY_IS_NONE,
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": ""}, {"type": "null"}]}),
+    Field(json_schema_extra={"default": ""}),
+]
+SomeText: TypeAlias = Annotated[list[str], Field(min_length=1)]
+"""One text or more."""
 OptionalCampaignFile: TypeAlias = Annotated[
     str | dict[str, Any] | None, _EMPTY_IS_NONE, Field(json_schema_extra={"default": ""})
 ]

@@ -13,6 +13,7 @@ from flows.run.lease import BusyError, Lease, LeaseProgress, lease
 from flows.run.runner import LiveRunner
 from infra.repair import open_logs
 from infra.store import Store
+from schemas.tables import OUTSIDE_ROUNDS
 from tasks.engine.context import Context
 
 TURN_SECONDS = 10.0
@@ -33,21 +34,43 @@ def session(what: str, store: str | None = None, choices: Choices | None = None)
         yield _open[-1]
         return
     configured = (choices or Choices()).configured()
-    config = configured.config
     opened = Store.open(store)
     plain_run_errors()
+    with _turn(opened, configured.config.campaign, what) as held, _runner(opened, configured, held) as runner:
+        yield runner
+
+
+@contextmanager
+def single_step(store: str | None = None, choices: Choices | None = None) -> Iterator[LiveRunner]:
+    """The runner of a stage or two that belong to no campaign: they are recorded for none, in round 0.
+
+    It holds no lease. Two equal steps at once do no harm: a stage is committed once, whoever does it. Raises
+    ConfigError, and StoreError as where there is no store.
+    """
+    configured = (choices or Choices()).configured()
+    Store.open(store, create=False)  # what a step works on is there already
+    opened = Store.open(store)
+    plain_run_errors()
+    with _runner(opened, configured) as runner:
+        runner.in_round(OUTSIDE_ROUNDS)
+        yield runner
+
+
+@contextmanager
+def _runner(store: Store, configured: Configured, held: Lease | None = None) -> Iterator[LiveRunner]:
     with ExitStack() as resources:
-        held = resources.enter_context(_turn(opened, config.campaign, what))
         console = resources.enter_context(closing(ConsoleProgress()))
-        progress = LeaseProgress(resources.enter_context(closing(PrefectProgress(console))), held)
-        open_logs(opened, progress.say)
-        context = Context(opened, config, progress, in_process=IN_PROCESS)
-        runner = LiveRunner(context, resources, held.check, configured)
+        display = resources.enter_context(closing(PrefectProgress(console)))
+        progress = LeaseProgress(display, held) if held else display
+        open_logs(store, progress.say)
+        may_go_on = held.check if held else store.check_is_there
+        context = Context(store, configured.config, progress, in_process=IN_PROCESS)
+        runner = LiveRunner(context, resources, may_go_on, configured)
         _open.append(runner)
         try:
             yield runner
         except Exception:
-            opened.check_is_there()  # what is missing is all of it, whatever was missed first
+            store.check_is_there()  # what is missing is all of it, whatever was missed first
             raise
         finally:
             _open.pop()

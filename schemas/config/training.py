@@ -154,6 +154,11 @@ class AlignConfig(Config):
     augment: AugmentConfig = setting(AugmentConfig(), "random changes to the crops", "-")
     seed: int = setting(0, "seed of batches and noise", "1", ge=0)
 
+    @property
+    def replays(self) -> bool:
+        """Whether labelled crops are replayed at all."""
+        return bool(self.replay and self.replay_images)
+
     @model_validator(mode="after")
     def _denoised_are_among_the_crops(self) -> "AlignConfig":
         if self.denoised_crops > self.batch_crops:

@@ -79,10 +79,15 @@ def choose_pairs(store: Store, selection: Selection) -> Chosen:
 
 
 def choose_labels(store: Store, selection: Selection) -> Chosen:
-    """The labels that are selected: what a cleaning round kept, or with a data set and no round, what was ingested.
+    """The labels that are selected: those of a stage, or what a cleaning round kept, or with a data set and no round,
+    what was ingested.
 
     Raises DataError where there is none.
     """
+    if selection.key is not None:
+        labelling = [record for record in records(store) if record.rows.get("labels", 0)]
+        record = _of_key(store, labelling, selection.key, "labels")
+        return Chosen(record.stage_key, tuple(ingests_of(store, record.stage_key)))
     if selection.round is None and selection.dataset is not None:
         if selection.split is None:
             raise DataError(f"Which split of {selection.dataset} shall be exported? Name it with --split.")
@@ -97,6 +102,15 @@ def choose_labels(store: Store, selection: Selection) -> Chosen:
             "labels shall be exported, or clean first with `adhmr clean`."
         )
     return Chosen(keeps[-1].stage_key, tuple(ingests_of(store, keeps[-1].stage_key)))
+
+
+def _of_key(store: Store, ones: Sequence[StageRecord], key: str, what: str) -> StageRecord:
+    matching = [record for record in ones if record.stage_key.startswith(key)]
+    if len(matching) == 1:
+        return matching[0]
+    found = f"{len(matching)} sets of {what} have keys like" if matching else f"No set of {what} has a key like"
+    newest = ", ".join(f"{record.stage_key[:12]} ({record.stage})" for record in reversed(ones[-5:])) or "none"
+    raise DataError(f"{found} {key!r} in {store.url}; the newest are: {newest}.")
 
 
 def ingests_of(store: Store, key: StageKey) -> list[StageKey]:

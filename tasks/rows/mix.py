@@ -9,8 +9,8 @@ from schemas.ids import StageKey, Target
 
 
 class Mix(NamedTuple):
-    """Splits of ingests. A draw takes each in proportion to its weight, whatever its size; without weights, and of one
-    split, every person alike."""
+    """Splits of ingests. A draw takes each in proportion to its weight, whatever its size; of one split, and of ingests
+    without a split named, every person alike."""
 
     ingests: tuple[StageKey, ...]
     targets: tuple[Target, ...]
@@ -28,7 +28,7 @@ class Mix(NamedTuple):
 
     def chances(self, people: Sequence[Target]) -> np.ndarray | None:
         """(N,) the chance of each of the people, who are of these splits, to be the next that is drawn; None: alike."""
-        if len(self.targets) == 1:
+        if len(self.targets) < 2:
             return None
         weights = dict(zip(self.targets, self.weights, strict=True))
         counts = {target: people.count(target) for target in self.targets}

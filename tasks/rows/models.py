@@ -17,6 +17,7 @@ from models.checkpoints.ours import Checkpoint, Kind, digest_of, from_bytes, pol
 from models.hmr_scorer import HMRScorer
 from models.policy import Policy
 from schemas import digests
+from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.digests import canonical_json
 from schemas.errors import DamagedError, DataError, EngineError, StoreError
 from schemas.ids import ModelDigest, StageKey
@@ -92,6 +93,13 @@ def find_model(store: Store, text: str, kind: Kind | None = None) -> ModelDigest
         problem = f"{len(matches)} models begin" if matches else "no model begins"
         raise DataError(f"In this store {problem} with {text!r}; there are: {listed}.")
     return ModelDigest(matches[0])
+
+
+def network_of(store: Store, digest: ModelDigest) -> PolicyConfig | ScorerConfig:
+    """The configuration of a model's network, by the table `models`: its file is not read."""
+    (row,) = read(store, "models", where=pc.field("digest") == digest, columns=["kind", "config_json"]).to_pylist()[:1]
+    network = PolicyConfig if row["kind"] == "policy" else ScorerConfig
+    return network.model_validate_json(row["config_json"])
 
 
 def load_policy(store: Store, digest: ModelDigest) -> Policy:

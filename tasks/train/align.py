@@ -31,7 +31,7 @@ from models.objectives import PREFERENCES, DenoisingError, PairErrors
 from models.policy import Policy
 from schemas.config.networks import PolicyConfig
 from schemas.config.training import AlignConfig
-from schemas.errors import DataError, named
+from schemas.errors import ConfigError, DataError, named
 from schemas.ids import ModelDigest, StageKey
 from schemas.tables import matrix
 from tasks.engine.context import Context
@@ -107,10 +107,15 @@ class AlignRecipe(PolicyRecipe):
         policy: Policy,
         reference: Policy,
         pairs: PreferencePairs,
-        replay: LabelledCrops,
+        replay: LabelledCrops | None,
         device: torch.device,
     ) -> None:
-        if config.estimate or (config.replay and config.replay_images):
+        if config.replays and replay is None:
+            raise ConfigError(
+                "Alignment replays labelled people, to keep what the policy knew: say which (--replay), or set "
+                "align.replay=0."
+            )
+        if config.estimate or config.replays:
             check_estimate(config.losses, policy.config.condition)
         self.config, self.pairs, self.replay, self.device, self.seed = config, pairs, replay, device, config.seed
         self.objective = named(PREFERENCES, config.objective, "objective")
@@ -149,7 +154,7 @@ class AlignRecipe(PolicyRecipe):
         rows, alike = self._pairs_of(chosen[denoised], draw), change.of(denoised)
         time, noise = self.noise(draw, config.denoised_crops * config.pairs_per_crop, config.antithetic)
         replayed = None
-        if config.replay and config.replay_images:
+        if config.replays and self.replay is not None:
             replayed = LabelledBatch.drawn(self.replay, config.replay_images, config.augment, draw, self.device)
         replay_time, replay_noise = self.noise(draw, len(replayed.crops)) if replayed else (None, None)
         return AlignBatch(
@@ -262,11 +267,11 @@ def _encode(
 class Align(TrainingStage):
     """Moves a policy along pairs, measured against a reference -> tables `models`, `curves`.
 
-    `labelled` are the people who are replayed, `people` (by default the same) those of the pairs. DataError if there
-    are no pairs.
+    `labelled` are the people who are replayed, `people` (by default the same) those of the pairs. With nobody to replay
+    ConfigError if `align.replay` says otherwise. DataError if there are no pairs.
     """
 
-    labelled: Mix
+    labelled: Mix | None
     pairs: StageKey
     policy: ModelDigest
     reference: ModelDigest
@@ -278,14 +283,17 @@ class Align(TrainingStage):
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
         people = {} if self.people is None else self.people.named_if_several("people")
-        return {**super().key_config(context), "replay": self.labelled.key(), **people}
+        return {**super().key_config(context), "replay": self.labelled.key() if self.labelled else None, **people}
 
     def reads(self, context: Context) -> Sequence[StageKey]:
-        return (*self.labelled.ingests, *self._people.ingests, self.pairs)
+        return (*(self.labelled.ingests if self.labelled else ()), *self._people.ingests, self.pairs)
 
     @property
     def _people(self) -> Mix:
-        return self.people or self.labelled
+        people = self.people or self.labelled
+        if people is None:
+            raise ConfigError("align needs the people of its pairs: name them, or people to replay.")
+        return people
 
     def network(self, context: Context) -> PolicyConfig:
         return load_policy(context.store, self.policy).config
@@ -294,7 +302,7 @@ class Align(TrainingStage):
         store = run.store
         run.say(0, "reading pairs")
         pairs = load_pairs(store, self.pairs, self._people)
-        replay = labelled_crops(store, self.labelled)
+        replay = labelled_crops(store, self.labelled) if self.labelled else None
         policy, reference = load_policy(store, self.policy), load_policy(store, self.reference)
         return AlignRecipe(context.config.align, policy, reference, pairs, replay, device)
 

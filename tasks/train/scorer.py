@@ -20,7 +20,7 @@ from models.diffusion import POSE_SIZE
 from models.hmr_scorer import HMRScorer
 from models.objectives import error_to_score, rank_loss
 from models.policy import Policy
-from schemas.config.networks import ScorerConfig
+from schemas.config.networks import ConditionConfig, ScorerConfig
 from schemas.config.training import TrainScorerConfig
 from schemas.errors import ConfigError
 from schemas.ids import ModelDigest, StageKey
@@ -64,19 +64,11 @@ class ScorerRecipe:
         device: torch.device,
     ) -> None:
         self.config, self.data, self.pool, self.device, self.seed = config, data, pool, device, config.seed
-        if network.condition.kind != "compact" and (config.start_from_policy or config.encoder_steps):
-            raise ConfigError(
-                f"scorer.condition.kind={network.condition.kind} does not start from the policy's encoder and makes no "
-                "pose estimate of its own: set train_scorer.start_from_policy=False and train_scorer.encoder_steps=0."
-            )
+        check_start(config, network, policy.config.condition)
         torch.manual_seed(config.seed)
         self.model: HMRScorer = HMRScorer(network).to(device).train()
         if config.start_from_policy:
-            if not isinstance(policy.condition, ConditionNetwork):
-                raise ConfigError(
-                    f"The scorer's encoder can't start from the policy's, which has condition.kind="
-                    f"{policy.config.condition.kind}: set train_scorer.start_from_policy=False."
-                )
+            assert isinstance(policy.condition, ConditionNetwork)
             self.model.encoder.load_state_dict(policy.condition.backbone.state_dict())
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
@@ -122,6 +114,21 @@ class ScorerRecipe:
         blends = np.arange(pool.samples, pool.uvd.shape[1])
         blended = draw.permuted(np.tile(blends, (images, 1)), axis=1)[:, : config.blends]
         return np.concatenate([samples, blended], axis=1)
+
+
+def check_start(config: TrainScorerConfig, network: ScorerConfig, encoder: ConditionConfig) -> None:
+    """Raise ConfigError where the scorer can't start as `config` says from a policy that has this encoder."""
+    kind = network.condition.kind
+    if kind != "compact" and (config.start_from_policy or config.encoder_steps):
+        raise ConfigError(
+            f"scorer.condition.kind={kind} does not start from the policy's encoder and makes no pose estimate of its "
+            "own: set train_scorer.start_from_policy=False and train_scorer.encoder_steps=0."
+        )
+    if config.start_from_policy and encoder.kind != "compact":
+        raise ConfigError(
+            f"The scorer's encoder can't start from the policy's, which has condition.kind={encoder.kind}: set "
+            "train_scorer.start_from_policy=False."
+        )
 
 
 _CROPS_AT_ONCE = 50

@@ -17,6 +17,7 @@ from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
 import flows.run.session
+from flows import steps
 from flows.clean_round import clean_round
 from flows.cli.main import app
 from flows.cli.plan import Plan, plan_round
@@ -271,6 +272,24 @@ def test_each_control_differs_from_the_round_by_what_it_names(lived: Lived) -> N
         ]
         assert same_pairs, control.role
         assert (control.learns_from == "pairs") in same_pairs
+
+
+def test_single_steps_find_what_a_round_did(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Step by step, by the same words, every key is that of a stage of the rounds: nothing is done twice."""
+    monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
+    dpo, clean = lived.facts[0], lived.facts[2]
+    before, where = len(records(lived.store)), (lived.store.url, PROFILE)
+    scorer = steps.train_scorer("scorer/train", dpo.policy_before, *where)
+    hypotheses = steps.generate(["wild/train"], dpo.policy_before, *where, noise_of_round=1)
+    scores = steps.score(hypotheses[:12], dpo.scorer, *where)
+    pairs = steps.pair(scores[:12], *where)
+    aligned = steps.align(pairs[:12], dpo.policy_before, *where, reference=dpo.reference, replay="source/train")
+    names = ("train_scorer", "generate", "score", "pair", "align")
+    assert [scorer, hypotheses, scores, pairs, aligned] == [dpo.key(name) for name in names]
+    swapped = {"clean.swap_share": "0.3"}
+    kept = steps.keep(["wild/train"], clean.scorer, *where, policy=clean.policy_before, changes=swapped)
+    assert kept == clean.key("keep")
+    assert len(records(lived.store)) == before
 
 
 def test_any_policy_is_evaluated_by_the_beginning_of_its_digest(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,6 +133,9 @@ def export(
     pair_set: Annotated[
         str | None, typer.Option("--pair-set", metavar="KEY", help="These pairs: their stage's key or its beginning.")
     ] = None,
+    label_set: Annotated[
+        str | None, typer.Option("--label-set", metavar="KEY", help="These labels: their stage's key or its beginning.")
+    ] = None,
     number: Annotated[
         int | None, typer.Option("--round", min=1, help="What this round made: its pairs, or the labels that it kept.")
     ] = None,
@@ -161,4 +164,5 @@ def export(
         name = configured.config.campaign if model else options.campaign_to_read(opened, configured)
         typer.echo(out.export_model(opened, form, target, name, model))
         return
-    typer.echo(out.export(opened, form, target, configured.config.campaign, pair_set, number, dataset, split))
+    campaign_of_rows = configured.config.campaign
+    typer.echo(out.export(opened, form, target, campaign_of_rows, pair_set, number, dataset, split, label_set))

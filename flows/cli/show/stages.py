@@ -1,9 +1,11 @@
 """What commands print of one stage: counts and failures of an ingest, figures of an evaluation."""
 
+from collections.abc import Iterator
+
 from rich.table import Table
 
 from flows.process.terminal import TextConsole, escape
-from infra.stages import find
+from infra.stages import StageRecord, find
 from infra.store import Store
 from infra.views import query
 from models.statistics import bootstrap_mean
@@ -35,8 +37,19 @@ def print_ingest(store: Store, key: str) -> None:
     out.print(table)
     out.print(f"stage {record.stage} {key} of {escape(store.url)}", soft_wrap=True)
     if record.tally.failed or record.tally.filtered:
-        sql = f"SELECT id, reason, detail FROM failures WHERE stage_key = '{key}'"
-        out.print(f'adhmr query "{sql}"', soft_wrap=True)
+        out.print(_query_of_failures(key), soft_wrap=True)
+
+
+def failed_units(store: Store, record: StageRecord) -> Iterator[str]:
+    """The units of a stage that did not make it, by reason, and the query that lists them; as rich's markup."""
+    if record.tally.failed or record.tally.filtered:
+        for outcome, reason, count, example in _reasons(store, record.stage_key):
+            yield escape(f"{record.stage}: {outcome} {count:,}: {reason}, such as {example}")
+        yield escape(_query_of_failures(record.stage_key))
+
+
+def _query_of_failures(key: str) -> str:
+    return f"adhmr query \"SELECT id, reason, detail FROM failures WHERE stage_key = '{key}'\""
 
 
 def print_evaluation(store: Store, key: str) -> None:

@@ -1,0 +1,188 @@
+"""The commands that do a single step of a round, on anything in the store: train-scorer to align."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from flows.cli import options
+from flows.process import surroundings
+from flows.process.quiet import quiet_start
+from flows.serve.temporary_server import begin_server
+from schemas.errors import GateError
+
+_MODEL = "FILE_OR_DIGEST"
+Split = Annotated[str, typer.Option("--data", metavar="DATASET/SPLIT", help="Labelled people that were ingested.")]
+Splits = Annotated[
+    list[str], typer.Option("--data", metavar="DATASET/SPLIT", help="People that were ingested; may be given again.")
+]
+Policy = Annotated[str, typer.Option("--policy", metavar=_MODEL, help="Policy: a file, or of the store.")]
+Scorer = Annotated[str, typer.Option("--scorer", metavar=_MODEL, help="Scorer: a file, or of the store.")]
+
+
+def train_scorer(
+    data: Split,
+    policy: Policy,
+    store: options.StoreUrl = None,
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
+    seed: options.Seed = None,
+    changes: options.Changes = None,
+) -> None:
+    """Train HMR-Scorer on labelled people, and on the hypotheses that a policy draws for them."""
+    step = _Step(store, file, profile, seed, changes)
+    from flows.run.steps import asked
+
+    asked.scorer_training(step.context, data, policy)
+    step.run("train_scorer", data=data, policy=policy)
+
+
+def generate(
+    data: Splits,
+    policy: Policy,
+    store: options.StoreUrl = None,
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
+    seed: options.Seed = None,
+    changes: options.Changes = None,
+    noise_of_round: Annotated[
+        int | None,
+        typer.Option("--noise-of-round", min=1, metavar="N", help="Draw the noise of this round of a campaign."),
+    ] = None,
+) -> None:
+    """Draw hypotheses of a policy for people of the store."""
+    step = _Step(store, file, profile, seed, changes)
+    from flows.run.steps import asked
+
+    asked.generation(step.context, data, policy, noise_of_round)
+    step.run("generate", data=data, policy=policy, noise_of_round=noise_of_round)
+
+
+def score(
+    hypotheses: Annotated[
+        str, typer.Option("--hypotheses", metavar="KEY", help="Hypotheses: key of their stage, or its beginning.")
+    ],
+    scorer: Scorer,
+    store: options.StoreUrl = None,
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
+    seed: options.Seed = None,
+    changes: options.Changes = None,
+) -> None:
+    """Score hypotheses, generated or ingested."""
+    step = _Step(store, file, profile, seed, changes)
+    from flows.run.steps import asked
+
+    asked.scoring(step.context, hypotheses, scorer)
+    step.run("score", hypotheses=hypotheses, scorer=scorer)
+
+
+def pair(
+    scores: Annotated[
+        str, typer.Option("--scores", metavar="KEY", help="Scores: key of their stage, or its beginning.")
+    ],
+    store: options.StoreUrl = None,
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
+    seed: options.Seed = None,
+    changes: options.Changes = None,
+) -> None:
+    """Choose winners and losers among scored hypotheses."""
+    step = _Step(store, file, profile, seed, changes)
+    from flows.run.steps import asked
+
+    asked.pairing(step.context, scores)
+    step.run("pair", scores=scores)
+
+
+def keep(
+    data: Splits,
+    scorer: Scorer,
+    policy: Annotated[
+        str | None, typer.Option("--policy", metavar=_MODEL, help="Make pseudo-labels by this policy, and filter them.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", metavar="FILE", help="Filter the labels of this Parquet table instead.")
+    ] = None,
+    store: options.StoreUrl = None,
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
+    seed: options.Seed = None,
+    changes: options.Changes = None,
+) -> None:
+    """Keep the best-scored share of labels (clean.keep_share)."""
+    step = _Step(store, file, profile, seed, changes)
+    from flows.run.steps import asked
+
+    asked.keeping(step.context, data, scorer, policy, labels)
+    step.run("keep", data=data, scorer=scorer, policy=policy, labels=labels)
+
+
+def align(
+    pairs: Annotated[str, typer.Option("--pairs", metavar="KEY", help="Pairs: key of their stage, or its beginning.")],
+    policy: Policy,
+    reference: Annotated[
+        str | None,
+        typer.Option("--reference", metavar=_MODEL, help="What it is measured against.", show_default="the policy"),
+    ] = None,
+    replay: Annotated[
+        str | None, typer.Option("--replay", metavar="DATASET/SPLIT", help="Labelled people that are replayed.")
+    ] = None,
+    store: options.StoreUrl = None,
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
+    seed: options.Seed = None,
+    changes: options.Changes = None,
+) -> None:
+    """Train a policy on pairs. Promotes nothing."""
+    step = _Step(store, file, profile, seed, changes)
+    from flows.run.steps import asked
+
+    asked.alignment(step.context, pairs, policy, reference, replay)
+    step.run("align", pairs=pairs, policy=policy, reference=reference, replay=replay)
+
+
+class _Step:
+    """What the commands have in common: a look at machine, configuration and store, then the flow, then what it did."""
+
+    def __init__(
+        self, store: str | None, file: str | None, profile: str | None, seed: int | None, changes: list[str] | None
+    ) -> None:
+        quiet_start()
+        self.store, self.choices = store, options.choices(file, profile, None, seed, changes)
+        config = self.choices.configured().config
+        surroundings.refuse()
+        opened = options.writable_store(store)
+        from schemas.tables import OUTSIDE_ROUNDS
+        from tasks.engine.context import Context
+
+        self.context = Context(opened, config, round=OUTSIDE_ROUNDS)
+        said = (
+            ("--config", file),
+            ("--profile", profile),
+            ("--seed", seed),
+            *(("--set", one) for one in changes or ()),
+        )
+        self.said = [str(word) for option, value in said if value is not None for word in (option, value)]
+
+    def run(self, flow: str, **parameters: object) -> None:
+        """Run the flow of this name in `flows.steps`, and print how it ended."""
+        server_is_ready = begin_server()
+        from flows import steps
+        from flows.cli.show.steps import print_step
+
+        server_is_ready()
+        of_store = [] if self.store in (None, os.environ.get("ADHMR_STORE")) else ["--store", str(self.store)]
+        chosen = {name: value for name, value in vars(self.choices).items() if name != "campaign"}
+        try:
+            key = getattr(steps, flow)(**parameters, store=self.store, **chosen)
+        except GateError as stop:
+            if stop.stage_key is not None:
+                print_step(self.context, stop.stage_key, of_store, self.said)
+            raise  # so that what stopped it is said last
+        from infra.views import write_views_sql
+
+        write_views_sql(self.context.store)
+        print_step(self.context, key, of_store, self.said)

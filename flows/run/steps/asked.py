@@ -1,0 +1,115 @@
+"""The stages that a single step asks for: what its words name is found, and what would end it is refused, before that.
+
+Commands ask before they start a server, flows before they start Ray. A model that is a file is taken into the store.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from flows.run.models import model_named
+from flows.run.steps.named import (
+    HYPOTHESES,
+    PAIRS,
+    SCORES,
+    check_crops,
+    check_labelled,
+    people_named,
+    stage_named,
+)
+from schemas.errors import ConfigError
+from schemas.ids import ModelDigest
+from tasks.clean.given import GivenLabels, check_given_labels
+from tasks.clean.pseudo import PseudoLabel
+from tasks.engine.context import Context
+from tasks.export.chosen import ingests_of
+from tasks.generate import Generate
+from tasks.pair import Pair
+from tasks.rows.mix import Mix
+from tasks.rows.models import network_of
+from tasks.score import Score
+from tasks.train.align import Align
+from tasks.train.data import check_estimate
+from tasks.train.scorer import TrainScorer, check_start
+
+
+class ToKeep(NamedTuple):
+    """What `keep` keeps the best of: labels that are still to be made, and the scorer that judges them."""
+
+    labels: PseudoLabel | GivenLabels
+    scorer: ModelDigest
+
+
+def scorer_training(context: Context, data: str, policy: str) -> TrainScorer:
+    """HMR-Scorer on the labelled people of a split, and on what the policy draws for them."""
+    store, config = context.store, context.config
+    people = people_named(store, [data])
+    drawing = model_named(context, policy, "policy")
+    check_start(config.train_scorer, config.scorer, network_of(store, drawing).condition)
+    check_crops(store, people.ingests, drawing, people.targets)
+    check_labelled(store, people)
+    return TrainScorer(people, drawing)
+
+
+def generation(context: Context, data: Sequence[str], policy: str, number: int | None = None) -> Generate:
+    """Hypotheses of a policy for people of some splits; with the number of a round, from the noise of that round."""
+    people = people_named(context.store, data)
+    drawing = model_named(context, policy, "policy")
+    check_crops(context.store, people.ingests, drawing, people.targets)
+    return Generate(people.ingests, people.targets, drawing, context.config.generate, number)
+
+
+def scoring(context: Context, hypotheses: str, scorer: str) -> Score:
+    """The scores of hypotheses, generated or ingested."""
+    generated = stage_named(context.store, hypotheses, HYPOTHESES).stage_key
+    judge = model_named(context, scorer, "scorer")
+    people = tuple(ingests_of(context.store, generated))
+    check_crops(context.store, people, judge)
+    return Score(generated, people, judge)
+
+
+def pairing(context: Context, scores: str) -> Pair:
+    """Pairs among the hypotheses that were scored; scores that were ingested belong to the hypotheses beside them."""
+    scored = stage_named(context.store, scores, SCORES)
+    generated = scored.reads[0] if scored.stage == Score.name else scored.stage_key
+    return Pair(generated, scored.stage_key, context.config.pair, tuple(ingests_of(context.store, generated)))
+
+
+def keeping(context: Context, data: Sequence[str], scorer: str, policy: str | None, labels: str | None) -> ToKeep:
+    """The labels of the table `labels`, or pseudo-labels by the policy, for the people of some splits."""
+    if (policy is None) == (labels is None):
+        raise ConfigError("Keep what? Give --labels FILE to filter those, or --policy P to make pseudo-labels by it.")
+    store, clean = context.store, context.config.clean
+    people = people_named(store, data)
+    judge = model_named(context, scorer, "scorer")
+    check_crops(store, people.ingests, judge, people.targets)
+    if labels is not None:
+        check_given_labels(context, labels, everybody=True)
+        return ToKeep(GivenLabels(people.ingests, labels), judge)
+    assert policy is not None
+    drawing = model_named(context, policy, "policy")
+    check_crops(store, people.ingests, drawing, people.targets)
+    return ToKeep(PseudoLabel(people.ingests, people.targets, drawing, clean.swap_share, clean.seed), judge)
+
+
+def alignment(
+    context: Context, pairs: str, policy: str, reference: str | None = None, replay: str | None = None
+) -> Align:
+    """The policy, moved along pairs; measured against itself unless another reference is named."""
+    store, settings = context.store, context.config.align
+    paired = stage_named(store, pairs, PAIRS).stage_key
+    if settings.replays and replay is None:
+        raise ConfigError(
+            "--replay is missing: name labelled people who keep the policy what it is, such as --replay h36m/train; or "
+            "train on the pairs alone, with --set align.replay=0."
+        )
+    replayed = people_named(store, [replay], "--replay") if replay is not None else None
+    moved = model_named(context, policy, "policy")
+    held = model_named(context, reference, "policy") if reference is not None else moved
+    if settings.estimate or settings.replays:
+        check_estimate(settings.losses, network_of(store, moved).condition)
+    people = Mix(tuple(ingests_of(store, paired)), ())
+    check_crops(store, people.ingests, moved)
+    if replayed is not None:
+        check_crops(store, replayed.ingests, moved, replayed.targets)
+        check_labelled(store, replayed, "--replay")
+    return Align(replayed, paired, moved, held, people)

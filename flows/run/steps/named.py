@@ -1,0 +1,146 @@
+"""What a step works on, as people name it: splits as DATASET/SPLIT, and stages by the beginning of their keys."""
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import pyarrow.compute as pc
+
+from infra.stages import StageRecord, records
+from infra.standing import HYPOTHESES as INGEST_HYPOTHESES
+from infra.standing import INGEST, newest_of_each, read_standing
+from infra.store import Store
+from infra.tables import read
+from schemas.errors import ConfigError, DataError
+from schemas.ids import ModelDigest, StageKey, Target
+from tasks.rows.instances import of_target
+from tasks.rows.mix import Mix
+from tasks.rows.models import network_of
+from tasks.score import Score
+
+_LISTED: Final = 6
+"""Stages that an error names."""
+
+
+class Kind(NamedTuple):
+    """A kind of stage that an option takes the key of."""
+
+    option: str
+    what: str
+    is_one: Callable[[StageRecord], bool]
+    cure: str
+    """What makes one, where there is none."""
+
+
+HYPOTHESES: Final = Kind(
+    "--hypotheses",
+    "hypotheses",
+    lambda record: bool(record.rows.get("hypotheses")),
+    "`adhmr generate` draws some, `adhmr ingest` takes in those of others",
+)
+SCORES: Final = Kind(
+    "--scores",
+    "scores of hypotheses",
+    lambda record: bool(record.rows.get("scores")) and (record.stage == Score.name or HYPOTHESES.is_one(record)),
+    "`adhmr score` gives some",
+)
+PAIRS: Final = Kind(
+    "--pairs",
+    "pairs",
+    lambda record: bool(record.rows.get("pairs")),
+    "`adhmr pair` makes some, `adhmr ingest --format dpo-json` takes in those of others",
+)
+
+
+def people_named(store: Store, data: Sequence[str], option: str = "--data") -> Mix:
+    """The people of the splits that these texts name, in any order, by the newest ingest of each.
+
+    Raises ConfigError for a text that isn't DATASET/SPLIT, DataError, which lists all splits, for one that isn't there.
+    """
+    targets = tuple(sorted({_target(text, option) for text in data}))
+    if not targets:
+        raise ConfigError(f"{option} is missing: name a split that was ingested, such as {option} 3dpw/train.")
+    newest = [(target, newest_of_each(store, target)) for target in targets]
+    absent = [str(target) for target, keys in newest if not keys]
+    if absent:
+        raise DataError(f"{option}: there is no {', no '.join(absent)} in {store.url}; there are: {_splits(store)}.")
+    ingests = tuple(StageKey(key) for key in dict.fromkeys(keys[0] for _, keys in newest))
+    return Mix(ingests, targets, (1.0,) * len(targets))
+
+
+def stage_named(store: Store, text: str, kind: Kind) -> StageRecord:
+    """The finished stage of this kind whose key begins with `text`. DataError, which lists what there is, for another
+    text."""
+    every = records(store)
+    ones = [record for record in every if kind.is_one(record)]
+    matching = [record for record in ones if text and record.stage_key.startswith(text)]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        problem = f"{len(matching)} keys of {kind.what} begin so: give more digits."
+    else:
+        others = [record.stage for record in every if text and record.stage_key.startswith(text)]
+        problem = (
+            f"that is a stage {others[0]}, which left no {kind.what}." if others else f"no {kind.what} are called so."
+        )
+    raise DataError(f"{kind.option} {text}: {problem} {_listed(matching or ones, kind)}")
+
+
+def check_crops(store: Store, people: Sequence[StageKey], model: ModelDigest, targets: Sequence[Target] = ()) -> None:
+    """Raise DataError where crops of these ingests (of these splits, or all) are not of the size that a model takes."""
+    takes = network_of(store, model).condition.image_size
+    for where in [of_target(target) for target in targets] or [None]:
+        rows = read_standing(store, "instances", people, where=where, columns=["instance_id", "crop_size_px"])
+        wrong = rows.filter(pc.not_equal(rows.column("crop_size_px"), takes))
+        if len(wrong):
+            name, size = (wrong.column(column)[0].as_py() for column in wrong.column_names)
+            raise DataError(
+                f"The crops of {name} and others are {size} px wide, but model {model[:12]} takes {takes} px: ingest "
+                f"the data again with --set ingest.crop_size_px={takes}."
+            )
+
+
+def check_labelled(store: Store, people: Mix, option: str = "--data") -> None:
+    """Raise DataError where a person of these splits has no label of a body, without which nobody is trained on."""
+    for target in people.targets:
+        where = of_target(target)
+        embodied = where & (pc.field("label_kind") == "gt") & pc.field("body_model").is_valid()
+        every = read_standing(store, "instances", people.ingests, where=where, columns=["instance_id"])
+        labels = read_standing(store, "labels", people.ingests, where=embodied, columns=["instance_id"])
+        without = sorted({*every.column(0).to_pylist()} - {*labels.column(0).to_pylist()})
+        if without:
+            raise DataError(
+                f"{option} {target}: {len(without)} of {len(every)} people have no label of a body, such as "
+                f"{without[0]}; training needs one of each."
+            )
+
+
+def _target(text: str, option: str) -> Target:
+    dataset, _, split = text.partition("/")
+    if not dataset or not split or "/" in split:
+        raise ConfigError(f"{option} {text}: give data set and split, such as 3dpw/train.")
+    return Target(dataset, split)
+
+
+def _splits(store: Store) -> str:
+    """All splits that an ingest of people, or of hypotheses with their people, holds."""
+    keys = [record.stage_key for record in records(store, INGEST, INGEST_HYPOTHESES)]
+    rows = read(store, "instances", stage_keys=keys, columns=["dataset", "split"])
+    found = rows.group_by(["dataset", "split"]).aggregate([]).to_pylist()
+    return ", ".join(sorted(str(Target(**row)) for row in found)) or "none yet, `adhmr ingest` takes them in"
+
+
+def _listed(ones: Sequence[StageRecord], kind: Kind) -> str:
+    """The newest of these stages."""
+    if not ones:
+        return f"There are none yet: {kind.cure}."
+    newest = ", ".join(f"{record.stage_key[:12]} ({_said(record)})" for record in reversed(ones[-_LISTED:]))
+    return f"There are: {newest}{f', and {len(ones) - _LISTED} older ones' if len(ones) > _LISTED else ''}."
+
+
+def _said(record: StageRecord) -> str:
+    """What a stage is, in a few words."""
+    config = record.config
+    splits = config.get("targets") or ([f"{config['dataset']}/{config['split']}"] if "split" in config else [])
+    about = f" of {', '.join(splits)}" if splits else ""
+    of_others = f" of {record.reads[0][:12]}" if record.reads and not splits else ""
+    return f"{record.stage}{about}{of_others}, {record.finished_at:%Y-%m-%d %H:%M}"

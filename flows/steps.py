@@ -1,0 +1,185 @@
+"""Single steps, each a flow of its own: train-scorer, generate, score, pair, keep and align, on anything in the store.
+
+They run the stages of the rounds, under the same keys, so that what a round has done is found and not done again. They
+belong to no campaign, and promote nothing.
+"""
+
+from prefect import flow
+
+from flows.progress.artifacts import log_in_current_run
+from flows.run.configuration import Choices
+from flows.run.parameters import (
+    OptionalCampaignFile,
+    OptionalChanges,
+    OptionalProfile,
+    OptionalRound,
+    OptionalSeed,
+    OptionalText,
+    SomeText,
+    run_named,
+    saying,
+)
+from flows.run.runner import LiveRunner
+from flows.run.session import single_step
+from flows.run.steps import asked
+from flows.run.steps.ended import ended
+from tasks.clean.filtering import Keep, ScoreLabels
+from tasks.engine.stage import Stage
+
+_EVERYWHERE = """store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
+        profile: configuration to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
+        seed: seed of all stages; the campaign file's, or 0, if not given
+        changes: configuration fields that differ from the profile, dotted name to value
+        config: campaign file: path or URL of YAML, or what it would hold; all else that is given here counts more"""
+_FILE_OR_DIGEST = "checkpoint file, or digest in the store, or its beginning"
+
+
+@flow(name="train-scorer", flow_run_name=run_named("train-scorer {data}"), persist_result=False)
+@saying(everywhere=_EVERYWHERE, model=_FILE_OR_DIGEST)
+def train_scorer(
+    data: str,
+    policy: str,
+    store: OptionalText = None,
+    profile: OptionalProfile = None,
+    seed: OptionalSeed = None,
+    changes: OptionalChanges = None,
+    config: OptionalCampaignFile = None,
+) -> str:
+    """Train HMR-Scorer on labelled people and on what a policy draws for them; gives the key of the training.
+
+    Args:
+        data: labelled split that was ingested, such as 3dpw/train
+        policy: {model}
+        {everywhere}
+    """
+    with single_step(store, Choices(profile, None, seed, changes, config)) as runner:
+        return _one(runner, asked.scorer_training(runner.context, data, policy))
+
+
+@flow(name="generate", flow_run_name=run_named("generate"), persist_result=False)
+@saying(everywhere=_EVERYWHERE, model=_FILE_OR_DIGEST)
+def generate(
+    data: SomeText,
+    policy: str,
+    store: OptionalText = None,
+    profile: OptionalProfile = None,
+    seed: OptionalSeed = None,
+    noise_of_round: OptionalRound = None,
+    changes: OptionalChanges = None,
+    config: OptionalCampaignFile = None,
+) -> str:
+    """Draw hypotheses of a policy; gives the key of the stage, whose rows are in hypotheses.
+
+    Args:
+        data: splits that were ingested, such as 3dpw/train
+        policy: {model}
+        noise_of_round: number of a round of a campaign whose noise is drawn; noise of no round if not given
+        {everywhere}
+    """
+    with single_step(store, Choices(profile, None, seed, changes, config)) as runner:
+        return _one(runner, asked.generation(runner.context, data, policy, noise_of_round))
+
+
+@flow(name="score", flow_run_name=run_named("score {hypotheses}"), persist_result=False)
+@saying(everywhere=_EVERYWHERE, model=_FILE_OR_DIGEST)
+def score(
+    hypotheses: str,
+    scorer: str,
+    store: OptionalText = None,
+    profile: OptionalProfile = None,
+    seed: OptionalSeed = None,
+    changes: OptionalChanges = None,
+    config: OptionalCampaignFile = None,
+) -> str:
+    """Score hypotheses that were generated or ingested; gives the key of the stage, whose rows are in scores.
+
+    Args:
+        hypotheses: key of the stage that left them, or its beginning
+        scorer: {model}
+        {everywhere}
+    """
+    with single_step(store, Choices(profile, None, seed, changes, config)) as runner:
+        return _one(runner, asked.scoring(runner.context, hypotheses, scorer))
+
+
+@flow(name="pair", flow_run_name=run_named("pair {scores}"), persist_result=False)
+@saying(everywhere=_EVERYWHERE)
+def pair(
+    scores: str,
+    store: OptionalText = None,
+    profile: OptionalProfile = None,
+    seed: OptionalSeed = None,
+    changes: OptionalChanges = None,
+    config: OptionalCampaignFile = None,
+) -> str:
+    """Choose winners and losers among scored hypotheses; gives the key of the stage, whose rows are in pairs.
+
+    Args:
+        scores: key of the stage that left them, or its beginning
+        {everywhere}
+    """
+    with single_step(store, Choices(profile, None, seed, changes, config)) as runner:
+        return _one(runner, asked.pairing(runner.context, scores))
+
+
+@flow(name="keep", flow_run_name=run_named("keep"), persist_result=False)
+@saying(everywhere=_EVERYWHERE, model=_FILE_OR_DIGEST)
+def keep(
+    data: SomeText,
+    scorer: str,
+    store: OptionalText = None,
+    profile: OptionalProfile = None,
+    seed: OptionalSeed = None,
+    policy: OptionalText = None,
+    labels: OptionalText = None,
+    changes: OptionalChanges = None,
+    config: OptionalCampaignFile = None,
+) -> str:
+    """Keep the best-scored share of labels; gives the key of the stage, whose rows are in labels.
+
+    Args:
+        data: splits that were ingested, such as photographs/train
+        scorer: {model}
+        policy: {model}; its zero-noise bodies are the labels
+        labels: Parquet table of labels with the columns of the table labels, in the place of a policy's
+        {everywhere}
+    """
+    with single_step(store, Choices(profile, None, seed, changes, config)) as runner:
+        wanted = asked.keeping(runner.context, data, scorer, policy, labels)
+        guessed = runner.run(wanted.labels)
+        scores = runner.run(ScoreLabels(guessed, wanted.labels.ingests, wanted.scorer))
+        return _one(runner, Keep(guessed, scores))
+
+
+@flow(name="align", flow_run_name=run_named("align {pairs}"), persist_result=False)
+@saying(everywhere=_EVERYWHERE, model=_FILE_OR_DIGEST)
+def align(
+    pairs: str,
+    policy: str,
+    store: OptionalText = None,
+    profile: OptionalProfile = None,
+    seed: OptionalSeed = None,
+    reference: OptionalText = None,
+    replay: OptionalText = None,
+    changes: OptionalChanges = None,
+    config: OptionalCampaignFile = None,
+) -> str:
+    """Train a policy on pairs; gives the key of the training. No campaign has the new policy, and nothing is promoted.
+
+    Args:
+        pairs: key of the stage that left them, or its beginning
+        policy: {model}
+        reference: policy that the new one is measured against, named likewise; the policy itself if not given
+        replay: labelled split that is replayed, so that the policy keeps what it knows; align.replay=0 needs none
+        {everywhere}
+    """
+    with single_step(store, Choices(profile, None, seed, changes, config)) as runner:
+        return _one(runner, asked.alignment(runner.context, pairs, policy, reference, replay))
+
+
+def _one(runner: LiveRunner, stage: Stage) -> str:
+    """The key of the last stage of a step, done and told of."""
+    key = runner.run(stage)
+    for line in ended(runner.context, key).lines():
+        log_in_current_run(line)
+    return key
