@@ -13,6 +13,7 @@ from flows.run.lease import BusyError, Lease, LeaseProgress, lease
 from flows.run.runner import LiveRunner
 from infra.repair import open_logs
 from infra.store import Store
+from schemas.layers import Configured
 from schemas.tables import OUTSIDE_ROUNDS
 from tasks.engine.context import Context
 
