@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Final, Literal, cast
+from typing import Annotated, Final, cast
 
 from prefect import flow
 
 from flows.run.configuration import Choices
+from flows.run.models import model_named
 from flows.run.parameters import (
     Count,
     OptionalCampaignFile,
@@ -21,15 +22,12 @@ from flows.run.session import session
 from infra import rounds
 from infra.standing import newest_ingest
 from infra.store import Store
-from models.checkpoints import Kind
 from models.published_metrics import Order
 from schemas.errors import ConfigError, DataError
 from schemas.ids import ModelDigest, StageKey, Target
 from tasks.engine.context import Context
 from tasks.evaluation.published import EvaluatePublished
 from tasks.evaluation.scorer import EvaluateScorer, given_hypotheses
-from tasks.import_model import import_model
-from tasks.rows.models import find_model
 
 PROTOCOLS: Final = ("published", "published-3dpw", "published-human36m")
 HYPOTHESES, NOISED_LABELS = 100, 10
@@ -157,28 +155,6 @@ def order_of(protocol: str, dataset: str) -> Order:
         plain = re.sub(r"[^a-z0-9]", "", dataset.lower())
         return "human36m" if plain.startswith(_ALIGNED_BY_17) else "3dpw"
     return cast(Order, protocol.removeprefix("published-"))
-
-
-def model_named(context: Context, text: str, kind: Literal["policy", "scorer"]) -> ModelDigest:
-    """The digest of a model that is a file, which is imported first, or that the store has.
-
-    Raises DataError where it is neither, or a model of the other kind.
-    """
-    path = Path(text).expanduser()
-    if not path.is_file() and not (path.suffix or len(path.parts) > 1):
-        return find_model(context.store, text, kind)
-    digest = import_model(context, path)
-    if not _is(context.store, digest, kind):
-        other: Kind = "scorer" if kind == "policy" else "policy"
-        raise DataError(f"{path} holds a {other}, where a {kind} was asked for; `adhmr doctor --checkpoint` says more.")
-    return digest
-
-
-def _is(store: Store, digest: str, kind: Kind) -> bool:
-    try:
-        return find_model(store, digest, kind) == digest
-    except DataError:
-        return False
 
 
 def _current_policy(context: Context) -> ModelDigest:

@@ -10,7 +10,10 @@ from schemas.tables.contracts import OUTSIDE_ROUNDS
 
 @dataclass(frozen=True)
 class Context:
-    """Store, configuration and listener of a run. `round` is recorded and never part of a stage's key."""
+    """Store, configuration and listener of a run. `round` is recorded and never part of a stage's key.
+
+    Round 0 is no round of a campaign: what is done in it are single steps.
+    """
 
     store: Store
     config: EngineConfig
@@ -23,3 +26,8 @@ class Context:
     def partition(self) -> int:
         """The value of the `round` column of rows that are written now."""
         return OUTSIDE_ROUNDS if self.round is None else self.round
+
+    @property
+    def campaign(self) -> str | None:
+        """The campaign that a stage is recorded for; None for a single step."""
+        return None if self.round == OUTSIDE_ROUNDS else self.config.campaign

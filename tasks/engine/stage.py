@@ -82,7 +82,7 @@ class Stage(Intake):
             self.key_config(context),
             reads=tuple(self.reads(context)),
             models=tuple(self.models(context)),
-            campaign=context.config.campaign,
+            campaign=context.campaign,
             in_round=context.round,
         )
 
