@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "run": "rounds:run",
     "clean": "rounds:clean",
     "evaluate": "evaluate:evaluate",
+    "predict": "predict:predict",
     "plan": "plan:plan",
     "query": "query:query",
     "report": "report:report",

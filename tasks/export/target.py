@@ -43,12 +43,9 @@ def whole_folder(url: str) -> Iterator[Path]:
     On a disk in one step; behind a URL file by file, in the order of their names. Raises DataError for a folder that
     has files already (those of another export would stay among the new ones) and where it can't be written.
     """
+    check_new_folder(url)
     fs, target = open_url(url)
     with _said(url):
-        if fs.exists(target) and (not fs.isdir(target) or fs.ls(target, detail=False)):
-            raise DataError(
-                f"There is something at {url} already. Name a new folder for the export, or empty this one."
-            )
         if _is_local(fs):
             final = Path(target)
             final.parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +62,16 @@ def whole_folder(url: str) -> Iterator[Path]:
                 yield Path(folder)
                 for file in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
                     fs.put_file(str(file), f"{target.rstrip('/')}/{file.relative_to(folder).as_posix()}")
+
+
+def check_new_folder(url: str) -> None:
+    """Raise DataError for a folder that has files already, or is a file."""
+    fs, target = open_url(url)
+    with _said(url):
+        if fs.exists(target) and (not fs.isdir(target) or fs.ls(target, detail=False)):
+            raise DataError(
+                f"There is something at {url} already. Name a new folder for the export, or empty this one."
+            )
 
 
 @contextmanager
