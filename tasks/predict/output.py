@@ -169,7 +169,7 @@ def _draw(
         return [Unused(about["image_id"], None, f"no overlay: {refusal.reason}", refusal.detail)]
     camera = Intrinsics(*(float(value) for value in bodies.cameras[rows[0]]))
     drawn = draw_people(photograph.image, [bodies.vertices[row] for row in shown.values()], faces, camera)
-    drawn.save(file, "JPEG", quality=QUALITY)
+    drawn.save(file, "JPEG", quality=QUALITY, subsampling=0)
     return []
 
 
