@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "run": "rounds:run",
     "clean": "rounds:clean",
     "evaluate": "evaluate:evaluate",
+    "predict": "predict:predict",
     "train-scorer": "steps:train_scorer",
     "generate": "steps:generate",
     "score": "steps:score",

@@ -57,7 +57,10 @@ Changes = Annotated[
 Images = Annotated[str | None, typer.Option("--images", help="Folder of your own photographs.")]
 Boxes = Annotated[
     str | None,
-    typer.Option("--boxes", help="Table of the people in them: path, x, y, w, h (CSV, Parquet, JSON)."),
+    typer.Option(
+        "--boxes",
+        help="Table of the people in them: path, x, y, w, h (CSV, Parquet, JSON); or what a detector wrote.",
+    ),
 ]
 Labels = Annotated[
     str | None, typer.Option("--labels", help="Parquet table of pseudo-labels to clean, instead of the policy's own.")

@@ -1,5 +1,6 @@
 """Labels as HumanData: the npz files that HMR-Scorer and much of the field read."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,7 +28,10 @@ LABEL_COLUMNS: Final = (
     *("transl", "left_hand_pose", "right_hand_pose", "jaw_pose", "expression", "joints", "joints_valid"),
 )
 INSTANCE_COLUMNS: Final = ("image_id", "box_xywh", "image_intrinsics")
+SAMPLE_COLUMNS: Final = ("sample_index", "score")
+"""Further columns of labels that are hypotheses."""
 IMAGE_COLUMNS: Final = ("width_px", "height_px")
+_MISC: Final = ("label_kind", "label_set", *SAMPLE_COLUMNS)
 _OF_SMPLX: Final = {
     "left_hand_pose": (15, 3),
     "right_hand_pose": (15, 3),
@@ -36,38 +40,43 @@ _OF_SMPLX: Final = {
 }
 
 
-def export_humandata(labels: Rows, instances: Rows, images: Rows, target: str, compressed: bool = True) -> int:
+def export_humandata(
+    labels: Rows, instances: Rows, images: Rows, target: str, compressed: bool = True, hypotheses: bool = False
+) -> int:
     """Write rows of `labels` as the HumanData npz file `target` (path or URL); returns how many people it holds.
 
     Keys: image_path (the picture's key, relative to its folder), bbox_xywh (N, 5) with confidence 1, `smpl` or `smplx`
     (a dictionary: global_orient (N, 3), body_pose (N, 23 or 21, 3), betas (N, 10), transl (N, 3), gender, and for
     SMPL-X hands, jaw and expression where any label has them), keypoints2d_<model> (N, K, 3) px and confidence,
     keypoints3d_<model> (N, K, 4) metres in the camera frame and confidence, their masks (190,), meta (height, width,
-    focal_length (N, 2), principal_point (N, 2)), misc (label_kind, label_set, hands). Rows are sorted by
-    picture and person.
+    focal_length (N, 2), principal_point (N, 2)), misc (label_kind, label_set, hands; of hypotheses sample_index and
+    score, NaN where there is none). Rows are sorted by picture, person and sample.
 
     Args:
         labels: rows of the table labels with LABEL_COLUMNS: gt labels, or those that the filter kept. One body model.
         instances: rows of instances (instance_id, INSTANCE_COLUMNS) that has all people of the labels.
         images: rows of images (image_id, IMAGE_COLUMNS) that has their pictures.
         compressed: keep only the columns of key-points that are known, as the published files do.
+        hypotheses: the labels have SAMPLE_COLUMNS, too, and a person may have several.
 
     Raises DataError for labels of unknown people, of two body models, two labels of one person, no label, or a target
     that can't be written. All numbers are held in memory (1.3 kB a person).
     """
     people = Lookup(instances, "instance_id", INSTANCE_COLUMNS, "instances")
     pictures = Lookup(images, "image_id", IMAGE_COLUMNS, "images")
-    parts = [_part(part, people, pictures) for part in batches_of(labels, LABEL_COLUMNS, "labels", at_once=10_000)]
+    columns_read = (*LABEL_COLUMNS, *(SAMPLE_COLUMNS if hypotheses else ()))
+    parts = [_part(part, people, pictures) for part in batches_of(labels, columns_read, "labels", at_once=10_000)]
     if not parts:
         raise DataError("There is no label to export.")
     models = sorted({part.body_model for part in parts} - {"mixed"})
     if len(models) != 1 or any(part.body_model == "mixed" for part in parts):
         raise DataError("The labels speak of SMPL and of SMPL-X bodies; export those of one body model at a time.")
     columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
-    names = [name for part in parts for name in part.names]
+    samples = columns["sample_index"].tolist() if hypotheses else itertools.repeat(0)
+    names = list(zip((name for part in parts for name in part.names), samples, strict=False))
     if len(set(names)) < len(names):
         raise DataError("Two labels of one person can't be exported into one file; choose one label_set.")
-    order = sorted(range(len(names)), key=lambda row: _sorted_by(names[row]))
+    order = sorted(range(len(names)), key=lambda row: _sorted_by(*names[row]))
     members = _members({name: values[order] for name, values in columns.items()}, models[0], compressed)
     with whole_file(target) as file, file.open("wb") as stream:
         np.savez_compressed(stream, **members)
@@ -110,6 +119,8 @@ def _part(labels: pa.Table, people: Lookup, pictures: Lookup) -> _Part:
         "label_set": np.array(labels.column("label_set").to_pylist()),
         **{name: _or_zeros(labels, name, shape) for name, shape in _OF_SMPLX.items()},
         **{f"has {name}": labels.column(name).is_valid().to_numpy() for name in _OF_SMPLX},
+        # null becomes NaN
+        **{name: labels.column(name).to_numpy() for name in SAMPLE_COLUMNS if name in labels.column_names},
     }
     return _Part(names, bodies.pop() if len(bodies) == 1 else "mixed", columns)
 
@@ -137,7 +148,7 @@ def _members(columns: dict[str, NDArray[Any]], model: str, compressed: bool) -> 
         model: _boxed({**body, "gender": columns["gender"]}),
         "meta": _boxed(meta),
         # hands are relative to the mean hand, whatever the data set's own files had
-        "misc": _boxed({"hands": RELATIVE_HANDS, **{name: columns[name] for name in ("label_kind", "label_set")}}),
+        "misc": _boxed({"hands": RELATIVE_HANDS, **{name: columns[name] for name in _MISC if name in columns}}),
         "__keypoints_compressed__": np.array(compressed),
     }
     for name in ("keypoints2d", "keypoints3d"):
@@ -157,6 +168,6 @@ def _boxed(values: dict[str, Any]) -> NDArray[Any]:
     return box
 
 
-def _sorted_by(instance: str) -> tuple[str, int]:
+def _sorted_by(instance: str, sample: int) -> tuple[str, int, int]:
     name = parse_instance_id(instance)
-    return f"{name.image.dataset}/{name.image.split}/{name.image.key}", name.person
+    return f"{name.image.dataset}/{name.image.split}/{name.image.key}", name.person, sample

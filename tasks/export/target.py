@@ -49,12 +49,9 @@ def whole_folder(url: str) -> Iterator[Path]:
     On a disk in one step; behind a URL file by file, in the order of their names. Raises DataError for a folder that
     has files already (those of another export would stay among the new ones) and where it can't be written.
     """
+    check_new_folder(url)
     fs, target = open_url(url)
     with _said(url):
-        if fs.exists(target) and (not fs.isdir(target) or fs.ls(target, detail=False)):
-            raise DataError(
-                f"There is something at {url} already. Name a new folder for the export, or empty this one."
-            )
         if _is_local(fs):
             final = Path(target)
             final.parent.mkdir(parents=True, exist_ok=True)
@@ -83,6 +80,16 @@ def _link(file: Path, target: str, url: str) -> None:
 
 def _taken(url: str) -> DataError:
     return DataError(f"{url} is there already, and nothing is overwritten: name another file.")
+
+
+def check_new_folder(url: str) -> None:
+    """Raise DataError for a folder that has files already, or is a file."""
+    fs, target = open_url(url)
+    with _said(url):
+        if fs.exists(target) and (not fs.isdir(target) or fs.ls(target, detail=False)):
+            raise DataError(
+                f"There is something at {url} already. Name a new folder for the export, or empty this one."
+            )
 
 
 @contextmanager

@@ -159,7 +159,7 @@ class IngestAnnotations(Stage):
                 kind.version,
                 {**settings, "url": source.url, "content": digest(content)},
                 reads=(earlier.stage_key,) if earlier else (),
-                campaign=config.campaign,
+                campaign=context.campaign,
                 in_round=context.round,
             )
             if earlier is not None and earlier.config["content"] == digest(content):

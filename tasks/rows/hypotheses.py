@@ -53,6 +53,11 @@ class Hypotheses:
         """Of each instance the hypotheses at these places among the M."""
         return Hypotheses(*(getattr(self, part.name)[:, samples] for part in fields(self)))
 
+    def pick(self, samples: np.ndarray) -> "Hypotheses":
+        """Of each instance the hypotheses at its own places `samples` (N, K) among the M."""
+        rows = np.arange(len(self))[:, None]
+        return Hypotheses(*(getattr(self, part.name)[rows, samples] for part in fields(self)))
+
     def bodies(self, body: Body, people: Instances, rows: np.ndarray, root: Root) -> RecoveredBody:
         """The N * M bodies, instance by instance; `rows` (N,) says which of the `people` the instances are."""
         uvd, twists, betas, depth = (

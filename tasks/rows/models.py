@@ -1,5 +1,6 @@
 """Models in the store: `checkpoints/<digest>.safetensors`, and rows of `models` that say where they come from."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -80,6 +81,14 @@ def model_of(store: Store, stage_key: StageKey) -> ModelDigest:
 def has_model(store: Store, digest: ModelDigest) -> bool:
     """Whether the file of the model with this digest is in the store."""
     return store.exists(model_path(digest))
+
+
+def image_size_of(store: Store, digest: ModelDigest) -> int:
+    """The side in pixels of the crops that a model takes. DataError for one that the store doesn't have."""
+    rows = read(store, "models", where=pc.field("digest") == digest, columns=["config_json"])
+    if not len(rows):
+        raise DataError(f"There is no model {digest[:12]} in {store.url}.")
+    return int(json.loads(rows.column("config_json")[0].as_py())["condition"]["image_size"])
 
 
 def find_model(store: Store, text: str, kind: Kind | None = None) -> ModelDigest:

@@ -31,6 +31,7 @@ ANNOTATIONS = pa.schema([
     _field("path", pa.string(), "the picture, relative to the folder of pictures"),
     _field("person", pa.int32(), "which person of the picture; null: counted in the order of rows"),
     _field("box", pa.list_(pa.float64(), 4), "x, y, w, h in the upright picture; null: the whole picture", "px"),
+    _field("box_relative", pa.bool_(), "true: x and w are parts of the picture's width, y and h of its height, not px"),
     _field("width_px", pa.int32(), "what the file says that the picture's width is", "px"),
     _field("height_px", pa.int32(), "what the file says that the picture's height is", "px"),
     _field("fx", pa.float64(), "focal length; null: from EXIF or the diagonal", "px"),

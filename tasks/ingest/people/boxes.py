@@ -4,8 +4,9 @@ A bad row costs that row alone; a table that can't be read at all, or lacks a co
 """
 
 import math
+import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.errors import DataError
@@ -16,6 +17,8 @@ REQUIRED = ("path", "x", "y", "w", "h")
 OPTIONAL = ("person", "focal_px", "cx", "cy")
 LARGEST = 1e7
 """Pixels: no box, focal length or principal point is larger."""
+_LARGEST_PART = 2.0
+"""Of a picture's sides: a larger box that should be in such parts is in something else."""
 _ABSENT = ("", "nan", "none", "null", "na")
 
 
@@ -37,6 +40,20 @@ class BoxTable:
     rows: tuple[Mapping[str, Any], ...]
     columns: frozenset[str]
     ignored: tuple[str, ...]
+    files: tuple[str, ...]
+    """Where they stand."""
+    refused: Mapping[int, RefusedError] = field(default_factory=dict)
+    """What speaks against rows, by their places from 0, before their values are looked at."""
+    origins: tuple[str, ...] = ()
+    """File and row of each row; empty where it is the row's place in the one file."""
+    relative: bool = False
+    """Boxes are in parts of the picture's width and height, not in pixels."""
+    remarks: tuple[str, ...] = ()
+    """What to say of it, one sentence each."""
+
+    def origin(self, place: int) -> str:
+        """File and row of the row at a place from 0."""
+        return self.origins[place] if self.origins else f"{posixpath.basename(self.files[0])}: row {place + 1}"
 
 
 def read_boxes(url: str, required: Sequence[str] = REQUIRED) -> BoxTable:
@@ -56,7 +73,7 @@ def read_boxes(url: str, required: Sequence[str] = REQUIRED) -> BoxTable:
             f"{_advice(read.names)}"
         )
     ignored = tuple(name for name in read.names if name not in read.columns.values())
-    return BoxTable(read.rows, frozenset(read.columns), ignored)
+    return BoxTable(read.rows, frozenset(read.columns), ignored, (url,))
 
 
 def _advice(names: Sequence[str]) -> str:
@@ -67,8 +84,11 @@ def _advice(names: Sequence[str]) -> str:
     return ""
 
 
-def parse_row(row: Mapping[str, Any]) -> BoxRow:
-    """A row's box and camera. Raises RefusedError for values that can't be used: a box without area, say."""
+def parse_row(row: Mapping[str, Any], relative: bool = False) -> BoxRow:
+    """A row's box and camera. Raises RefusedError for values that can't be used: a box without area, say.
+
+    A `relative` box is in parts of the picture's width and height.
+    """
     if row.get(SURPLUS):
         raise RefusedError("row not readable", f"{SURPLUS}: does a path with a comma lack its quotes?")
     values = [_number(row.get(name)) for name in "xywh"]
@@ -76,7 +96,9 @@ def parse_row(row: Mapping[str, Any]) -> BoxRow:
     if not all(math.isfinite(value) for value in values):
         raise RefusedError("box not finite", shown)
     x, y, w, h = values
-    if w < 1 or h < 1:
+    if relative and not (0 < w <= _LARGEST_PART and 0 < h <= _LARGEST_PART):
+        raise RefusedError("box not in parts", f"{shown}: parts of the picture's width and height are expected")
+    if not relative and (w < 1 or h < 1):
         parts = " (they look like parts of the picture's width and height)" if 0 < w <= 1 and 0 < h <= 1 else ""
         raise RefusedError("box without area", f"{shown}: w and h must be at least one pixel{parts}")
     if max(abs(value) for value in values) > LARGEST:

@@ -67,6 +67,8 @@ def see(
     centre = (width / 2 if unit["cx"] is None else unit["cx"], height / 2 if unit["cy"] is None else unit["cy"])
     intrinsics = (focal, focal if unit["fy"] is None else unit["fy"], *centre)
     box: Box = tuple(unit["box"] or (0.0, 0.0, float(width), float(height)))
+    if unit.get("box_relative"):
+        box = (box[0] * width, box[1] * height, box[2] * width, box[3] * height)
     check_box(box, width, height)
     pixels = None if unit["pixels"] is None else np.reshape(unit["pixels"], (29, 2))
     label, camera = None, (intrinsics, focal_source)

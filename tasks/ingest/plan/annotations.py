@@ -33,6 +33,8 @@ from tasks.ingest.source.spellings import blanks_refused, spellings
 
 _PLACES = ("row", "origin", "counts_as")
 """Columns that say where a row is in its file, and nothing of who it is about."""
+_LATER = frozenset({"box_relative"})
+"""Columns that came later: rows in which they are null are the same as before."""
 _OURS = (("key", pa.string()), ("content", pa.string()))
 _ROWS_IN_GROUP = 5000
 _MEMORY = "1GB"
@@ -217,8 +219,11 @@ def _write_rows(reader: Reader, path: Path, images: str) -> int:
 
 def _contents(table: pa.Table) -> list[str]:
     """A digest of each row's person: equal for rows that say the same of the same picture."""
-    people = table.drop_columns(list(_PLACES)).to_pylist()
-    return [hashlib.md5(repr(sorted(row.items())).encode(), usedforsecurity=False).hexdigest() for row in people]
+    people = (
+        sorted(item for item in row.items() if item[1] is not None or item[0] not in _LATER)
+        for row in table.drop_columns(list(_PLACES)).to_pylist()
+    )
+    return [hashlib.md5(repr(row).encode(), usedforsecurity=False).hexdigest() for row in people]
 
 
 def _keys(source: PicturePlace, table: pa.Table) -> tuple[list[str | None], list[str | None], list[str | None]]:

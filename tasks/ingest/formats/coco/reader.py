@@ -58,7 +58,7 @@ class CocoReader:
         if begins_with(self.file) != "{":
             raise DataError(
                 f"{source.url} is a list; a COCO file is an object with images and annotations. A list of detections "
-                "names no pictures: give the file that they were made from, or a table of boxes."
+                "is for a folder of pictures: --format folder --source DIR --boxes FILE."
             )
         self.category = str(source.options.get("category", "person"))
 

@@ -11,7 +11,10 @@ FORMAT = Format(
     FolderReader,
     recognise,
     {
-        "boxes": "table of the people: path, x, y, w, h (CSV, Parquet, JSON)",
+        "boxes": "table of the people: path, x, y, w, h (CSV, Parquet, JSON); or what a detector wrote (COCO results, "
+        "folder of YOLO's texts, MOT)",
+        "least_score": "of a detector's boxes, those that count (0.5)",
+        "person_class": "of a detector's boxes, the class of people (0 for YOLO, else 1)",
         "labels": "Parquet table of their bodies",
     },
     places={"boxes": "table of boxes", "labels": "table of labels"},

@@ -3,7 +3,6 @@
 The table is in memory as a whole, so that paths, persons and boxes are compared with each other and with what is there.
 """
 
-import posixpath
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from schemas.errors import DataError
 from tasks.ingest.formats.folder.labels import FolderLabels
 from tasks.ingest.formats.json_rows import in_batches, refused
 from tasks.ingest.people.annotations import AnnotationSource, Survey
-from tasks.ingest.people.boxes import BoxTable, parse_row, person_of, read_boxes
+from tasks.ingest.people.boxes import BoxTable, parse_row, person_of
+from tasks.ingest.people.detections import Limits, read_people
 from tasks.ingest.source.contents import contents_of, table_within
 from tasks.ingest.source.folder import Folder, PicturePlace, RefusedError, key_of, printable
 from tasks.ingest.source.spellings import blanks_refused, spellings
@@ -30,7 +30,8 @@ class FolderReader:
     """Reads a folder of pictures, which is the source's `url` (a `tasks.ingest.people.annotations.Reader`).
 
     Options: `boxes`, a table of boxes (.csv, .parquet, .json; without it the one that lies in the folder, else each
-    whole picture is one person's box), and `labels`, a Parquet table as tasks/synthesize/write describes it.
+    whole picture is one person's box) or what a detector wrote, of which `least_score` and `person_class` say which
+    boxes count; and `labels`, a Parquet table as tasks/synthesize/write describes it.
     """
 
     def __init__(self, source: AnnotationSource, work: Path) -> None:
@@ -39,7 +40,9 @@ class FolderReader:
         self.contents = contents_of(self.folder)
         self.pictures = frozenset(self.contents.pictures)
         self.boxes: str | None = source.options.get("boxes") or table_within(self.folder)
-        self.table: BoxTable | None = None if self.boxes is None else read_boxes(self.boxes)
+        self.table: BoxTable | None = None
+        if self.boxes is not None:
+            self.table = read_people(self.boxes, self.contents.pictures, Limits.of(source.options))
         labels = source.options.get("labels")
         self.labels = None if labels is None else FolderLabels(labels, self.pictures)
         if self.table is None and not self.pictures:
@@ -50,7 +53,8 @@ class FolderReader:
         """Pictures and tables. Opens no picture."""
         rows = len(self.pictures if self.table is None else self.table.rows)
         facts = {} if self.labels is None else {"labels": f"{len(self.labels.rows):,} bodies (SMPL)"}
-        files = [url for url in (self.boxes, self.source.options.get("labels")) if url is not None]
+        labels = self.source.options.get("labels")
+        files = [*(self.table.files if self.table else ()), *([labels] if labels is not None else [])]
         others = sorted((each.name, each.reason) for each in self.contents.left_out)
         return Survey(NAME, files, rows, self.source.url, facts, list(self._remarks()), others=digest(others))
 
@@ -68,6 +72,7 @@ class FolderReader:
             return
         if "boxes" not in self.source.options:
             yield f"THE BOXES of {self.boxes} are taken, because that lies among the pictures."
+        yield from self.table.remarks
         if self.table.ignored:
             yield f"columns of {self.boxes} that mean nothing here: {', '.join(self.table.ignored)}."
         if self._paths.respelled is not None:
@@ -108,13 +113,14 @@ class FolderReader:
 
     def _of_table(self, table: BoxTable) -> Iterator[dict[str, Any]]:
         """The rows in order. Persons without a number are counted within their picture, good or bad."""
-        name = posixpath.basename(str(self.boxes))
         numbered = "person" in table.columns
         counted: defaultdict[str, int] = defaultdict(int)
         first: dict[tuple[str, object], int] = {}
         for line, (values, key) in enumerate(zip(table.rows, self._paths.keys, strict=True), start=1):
-            row = _row(line, f"{name}: row {line}", key if isinstance(key, str) else values.get("path"), None)
+            row = _row(line, table.origin(line - 1), key if isinstance(key, str) else values.get("path"), None)
             try:
+                if line - 1 in table.refused:
+                    raise table.refused[line - 1]
                 if isinstance(key, RefusedError):
                     raise key
                 if numbered:
@@ -122,7 +128,7 @@ class FolderReader:
                 else:
                     row["person"] = counted[key]
                     counted[key] += 1
-                parsed = parse_row(values)
+                parsed = parse_row(values, table.relative)
                 # where persons have no number, only the same person has the very same box
                 earlier = first.setdefault((key, row["person"] if numbered else parsed.box), line)
                 if earlier != line:
@@ -131,6 +137,7 @@ class FolderReader:
                         "duplicate id", f"row {line} has the path and {what} of row {earlier}, which stands"
                     )
                 row |= {"box": list(parsed.box), "fx": parsed.focal_px, "cx": parsed.cx, "cy": parsed.cy}
+                row |= {"box_relative": True} if table.relative else {}
                 row |= self._label(key, row["person"])
             except RefusedError as refusal:
                 row |= refused(refusal)

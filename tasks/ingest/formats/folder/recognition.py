@@ -8,7 +8,7 @@ from typing import Final
 
 from tasks.ingest.formats.folder.labels import NEEDED
 from tasks.ingest.formats.folder.reader import NAME
-from tasks.ingest.formats.look import ROWS, Candidate, FolderLook, Look, TableLook, count_pictures, names_in
+from tasks.ingest.formats.look import ROWS, Candidate, FolderLook, JsonLook, Look, TableLook, count_pictures, names_in
 from tasks.ingest.people.boxes import REQUIRED, read_boxes
 from tasks.ingest.source.contents import contents_of, table_within
 from tasks.ingest.source.folder import Folder, PicturePlace
@@ -22,20 +22,25 @@ def recognise(look: Look) -> Iterator[Candidate]:
     """A table of boxes is no source by itself: it goes with its pictures."""
     if isinstance(look, TableLook):
         yield from _table(look)
+    elif isinstance(look, JsonLook) and not look.container and {"image_id", "bbox"} <= look.keys:
+        yield from _of_pictures(look, "a list of a detector's boxes (COCO results)")
     elif isinstance(look, FolderLook):
         yield from _folder(look)
 
 
 def _table(look: TableLook) -> Iterator[Candidate]:
-    what = f"{look.url} is {look.what}"
     if look.meant >= {*REQUIRED}:
-        pictures = look.looker.images or _with_pictures(look)
-        if pictures:
-            yield Candidate(NAME, pictures, f"{look.what} of boxes by path: {look.url}", options={"boxes": look.url})
-        else:
-            look.say(f"{what} of boxes by path: say with --images where the pictures are.")
+        yield from _of_pictures(look, f"{look.what} of boxes by path")
     elif _is_labels(look):
-        look.say(f"{what} of labels: name the folder of pictures, and this with --labels.")
+        look.say(f"{look.url} is {look.what} of labels: name the folder of pictures, and this with --labels.")
+
+
+def _of_pictures(look: Look, what: str) -> Iterator[Candidate]:
+    pictures = look.looker.images or _with_pictures(look)
+    if pictures:
+        yield Candidate(NAME, pictures, f"{what}: {look.url}", options={"boxes": look.url})
+    else:
+        look.say(f"{look.url} is {what}: say with --images where the pictures are.")
 
 
 def _folder(look: FolderLook) -> Iterator[Candidate]:
@@ -67,12 +72,12 @@ def _beside(look: FolderLook) -> Mapping[str, str]:
     return {}
 
 
-def _with_pictures(look: TableLook) -> str | None:
-    """The folder that the paths of a table of boxes start from, as far as its place tells."""
+def _with_pictures(look: Look) -> str | None:
+    """The folder that the paths of boxes start from, as far as their place tells."""
     links = look.looker.follow_links
     around = (posixpath.join(look.folder, "images"), look.folder)
     places = [place for place in around if count_pictures(place, links)[0]]
-    if len(places) > 1:
+    if len(places) > 1 and isinstance(look, TableLook):
         paths = (row.get("path") for row in islice(read_boxes(look.url).rows, ROWS))
         named = [path for path in paths if isinstance(path, str)]
         for place in places:
