@@ -92,9 +92,8 @@ class OpenTable:
 def open_table(store: Store, table: str) -> DeltaTable | None:
     """The table at its newest version, or None if nothing was ever written to it."""
     try:
-        opened = _patiently(
-            store, lambda: DeltaTable(store.uri("tables", table), storage_options=store.storage_options())
-        )
+        uri = store.uri("tables", table)
+        opened = _patiently(store, lambda: DeltaTable(uri, storage_options=store.storage_options()))
     except TableNotFoundError:
         return None
     except (DeltaError, OSError) as error:

@@ -177,8 +177,7 @@ class Pair(ShardedStage):
 
     def ids(self, context: Context) -> Sequence[str]:
         rows = read(context.store, "scores", stage_keys=[self.scores], columns=["instance_id"])
-        names: list[str] = pc.unique(rows.column("instance_id")).to_pylist()
-        return names
+        return list(pc.unique(rows.column("instance_id")).to_pylist())
 
     def shard_size(self, context: Context) -> int:
         return context.config.score.shard_size
