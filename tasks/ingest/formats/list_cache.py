@@ -1,6 +1,6 @@
 """The list caches that published pipelines keep: an npz with one pickled dictionary for each key "0" to "n-1".
 
-Beside them stand data_len (n) and, depending on who wrote the cache, data_strategy: n + 1 or n + 2 members are met.
+Beside these it has data_len (n) and, depending on who wrote it, data_strategy: n + 1 or n + 2 members.
 """
 
 from collections.abc import Iterator
@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from schemas.errors import DataError
-from tasks.ingest.formats.preferences import UNREADABLE, shown
+from tasks.ingest.formats.json_rows import UNREADABLE
+from tasks.ingest.formats.preferences import plain, shown, whole_number
 from tasks.ingest.source.files import local_file
 from tasks.ingest.source.folder import RefusedError, printable
 from tasks.ingest.source.npz_columns import Npz
@@ -60,11 +59,8 @@ class ListCache:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __contains__(self, number: object) -> bool:
-        return number in self._member
-
     def entry(self, number: int) -> Entry:
-        """The entry of that number; large arrays in it stand in files until the next one is read."""
+        """The entry of that number; large arrays in it are in files, which are gone when the next one is read."""
         for file in self.spool.glob("*.bytes"):
             file.unlink()
         if number not in self._member:
@@ -86,38 +82,28 @@ class ListCache:
 
     def facts(self) -> dict[str, str]:
         """What the members beside the entries say."""
-        said = {"entries": str(len(self._member))}
+        facts = {"entries": str(len(self._member))}
         if _STRATEGY in self.others:
-            said["strategy"] = self._said(_STRATEGY)
-        return said
+            try:
+                facts["strategy"] = shown(plain(self._npz.value(_STRATEGY)))
+            except DataError:
+                facts["strategy"] = "not readable"
+        return facts
 
     def remarks(self) -> list[str]:
         """What differs from what such a cache should have."""
-        made = []
+        remarks = []
         unknown = [printable(name) for name in self.others if name not in (_COUNT, _STRATEGY)]
         if self.declared is None:
-            made.append(f"{_COUNT} is missing or no number; the entries were counted.")
+            remarks.append(f"{_COUNT} is missing or no number; the entries were counted.")
         elif self.declared != len(self._member):
-            made.append(f"{_COUNT} says {self.declared}, but {len(self._member)} entries are there.")
+            remarks.append(f"{_COUNT} says {self.declared}, but {len(self._member)} entries are there.")
         if unknown:
-            made.append(f"Members that mean nothing here: {', '.join(unknown[:8])}.")
-        return made
+            remarks.append(f"Members that mean nothing here: {', '.join(unknown[:8])}.")
+        return remarks
 
     def _declared(self) -> int | None:
-        if _COUNT not in self._npz:
-            return None
         try:
-            value = self._npz.value(_COUNT)
-        except DataError:
+            return whole_number(self._npz.value(_COUNT), _COUNT) if _COUNT in self._npz else None
+        except (DataError, RefusedError):
             return None
-        if isinstance(value, np.ndarray):
-            value = value.item() if value.size == 1 else None
-        fitting = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
-        return int(value) if fitting and int(value) == value else None
-
-    def _said(self, name: str) -> str:
-        try:
-            value = self._npz.value(name)
-        except DataError:
-            return "not readable"
-        return shown(value.item() if isinstance(value, np.ndarray) and value.size == 1 else value)

@@ -1,11 +1,11 @@
-"""What lies at a path or URL, opened once for all formats: each says of it whether it can read it.
+"""What is at a path or URL, opened once for all formats: each says of it whether it can read it.
 
-Of what kind it is, its content tells: a folder, an npz, json, a table, or a file of another kind. A look reads
+Its content decides of what kind it is: a folder, an npz, json, a table, or a file of another kind. A look reads
 beginnings, headers and a few rows; it may raise an EngineError, which becomes a note.
 """
 
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -13,19 +13,17 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from tasks.ingest.formats.list_cache import ListCache
-from tasks.ingest.source.files import is_local, open_url
-from tasks.ingest.source.folder import Folder, is_picture
+from tasks.ingest.source.files import open_url
 from tasks.ingest.source.npz_columns import Npz
 
 ROWS: Final = 20
-"""Rows of a file that are looked at."""
+"""Rows of a file that a look reads."""
 _FILES: Final = 12
-_PICTURES: Final = 2000
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way to read what was looked at: a format, and what `adhmr ingest` takes with it."""
+    """A way to read a file or folder: a format, and what `adhmr ingest` takes with it."""
 
     format: str
     url: str
@@ -33,11 +31,11 @@ class Candidate:
     images: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     split: str | None = None
-    """The split that it is, where the content tells."""
+    """The split that it is, where the content shows it."""
 
 
 class Looker(Protocol):
-    """Who looks: what it was asked, and how it looks at something else."""
+    """What opens looks: its settings, and how it looks at something else."""
 
     images: str | None
     """The folder of the pictures, if it is known."""
@@ -47,12 +45,8 @@ class Looker(Protocol):
     """A folder for what has to be copied or unpacked."""
     notes: list[str]
 
-    def at(self, url: str) -> list[Candidate]:
-        """The candidates there; what goes wrong becomes a note."""
-        ...
-
-    def opened(self, url: str) -> "Look | None":
-        """What `at` has met there."""
+    def at(self, url: str) -> "Look":
+        """What is there, with all candidates; what goes wrong becomes a note."""
         ...
 
     def apart(self, images: str) -> "Looker":
@@ -61,12 +55,12 @@ class Looker(Protocol):
 
 
 class Look:
-    """What lies at `url`. The kinds of it are the classes below."""
+    """What is at `url`: one of the kinds below, or nothing that can be read."""
 
     def __init__(self, looker: Looker, url: str) -> None:
         self.looker, self.url = looker, url
         self.candidates: list[Candidate] = []
-        """Of the formats that were asked before: the more particular."""
+        """While formats are asked, those of the more particular ones, which come before."""
         self.doubts: list[str] = []
         self._notes_before = len(looker.notes)
 
@@ -93,7 +87,7 @@ class Look:
         self.looker.notes.append(text)
 
     def doubt(self, text: str) -> None:
-        """As `say`, if in the end it is settled in no other way."""
+        """As `say`, unless a format can read it or says what it is."""
         self.doubts.append(text)
 
 
@@ -120,7 +114,7 @@ class NpzLook(Look):
 
 @dataclass(frozen=True)
 class Entries:
-    """How many entries a list cache has, and the keys of its first one."""
+    """The count of a list cache's entries, and the keys of its first one."""
 
     count: int
     keys: frozenset[Any]
@@ -156,7 +150,7 @@ class FolderLook(Look):
     """A folder: its files, and what is in those that look like annotations."""
 
     def __init__(self, looker: Looker, url: str, annotations: Sequence[str]) -> None:
-        """`annotations` are the endings of files that are looked at."""
+        """`annotations` are the endings of files to look at."""
         super().__init__(looker, url.rstrip("/"))
         self.fs, self.path = open_url(url)
         self.names = names_in(self.fs, self.path)
@@ -170,26 +164,21 @@ class FolderLook(Look):
         below = posixpath.join(self.path, "annotations")
         return names_in(self.fs, below) if self.fs.isdir(below) else frozenset()
 
-    @property
-    def annotations(self) -> list[str]:
-        """URLs of its files that may be annotations, but for those that are `taken`."""
-        files = [f"{self.url}/{name}" for name in sorted(self.names)]
-        files += [f"{self.url}/annotations/{name}" for name in sorted(self.inner)]
-        return [url for url in files if url.lower().endswith(self._endings) and url not in self.taken]
-
     @cached_property
-    def within(self) -> list[Candidate]:
-        """The candidates in the first of these files."""
-        candidates = [each for url in self.annotations[:_FILES] for each in self.looker.at(url)]
-        count = len(self.annotations)
-        if count > _FILES:
-            self.say(f"{self.url} has {count} files of annotations; {_FILES} were looked at.")
-        return candidates
+    def files(self) -> list[Look]:
+        """Looks at the first of its files that may be annotations, but for those that are `taken`."""
+        names = [*sorted(self.names), *(f"annotations/{name}" for name in sorted(self.inner))]
+        urls = [f"{self.url}/{name}" for name in names if name.lower().endswith(self._endings)]
+        urls = [url for url in urls if url not in self.taken]
+        looks = [self.looker.at(url) for url in urls[:_FILES]]
+        if len(urls) > _FILES:
+            self.say(f"{self.url} has {len(urls)} files of annotations; {_FILES} were looked at.")
+        return looks
 
-    def tables(self) -> Iterator[TableLook]:
-        """Those of the files that are tables, as far as they were looked at."""
-        looks = map(self.looker.opened, self.annotations[:_FILES])
-        return (look for look in looks if isinstance(look, TableLook))
+    @property
+    def within(self) -> list[Candidate]:
+        """The candidates in these files."""
+        return [each for look in self.files for each in look.candidates]
 
 
 def names_in(fs: Any, path: str) -> frozenset[str]:
@@ -201,18 +190,3 @@ def names_in(fs: Any, path: str) -> frozenset[str]:
 def lowered(names: Sequence[Any] | frozenset[Any]) -> frozenset[str]:
     """Names as tables of boxes take them: without blanks around them, in small letters."""
     return frozenset(str(name).strip().lower() for name in names)
-
-
-def count_pictures(url: str, follow_links: str | None) -> tuple[int, bool]:
-    """How many pictures there are below a folder, and whether there are more than were counted."""
-    fs, path = open_url(url)
-    if not fs.isdir(path):
-        return 0, False
-    # behind a URL, a folder is listed bit by bit, because it may be large
-    names = (
-        (name for name, _ in Folder(url, follow_links).files())
-        if is_local(fs)
-        else (str(name) for _, _, files in fs.walk(path) for name in files)
-    )
-    count = sum(1 for _ in islice(filter(is_picture, names), _PICTURES))
-    return count, count == _PICTURES

@@ -1,18 +1,17 @@
-"""What formats a path or URL could be in, told by its content. A look that never raises: what can't be read is said."""
+"""What formats a path or URL could be in, by its content. This never raises: what can't be read becomes a note."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import DataError, EngineError
-from tasks.ingest.formats.format import Format
 from tasks.ingest.formats.look import (
     ROWS,
     Candidate,
@@ -35,7 +34,6 @@ from tasks.ingest.source.npz_columns import Npz
 from tasks.ingest.source.signatures import Stranger, stranger, tar_in_words
 from tasks.ingest.source.text_files import as_utf8, without_gz
 
-_Seen = TypeVar("_Seen")
 _HEAD: Final = 4096
 _PICTURES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"II*\x00", b"MM\x00*")
 _PICKLES: Final = (".pkl", ".pickle", ".pt", ".pth", ".npy")
@@ -58,43 +56,38 @@ def recognise(url: str, images: str | None = None, follow_links: str | None = No
     """
     with tempfile.TemporaryDirectory(prefix="adhmr-look-") as work:
         looker = _Looker(images, Path(work), follow_links)
-        candidates = looker.at(url)
+        candidates = looker.at(url).candidates
     return Recognition(tuple(candidates), tuple(dict.fromkeys(looker.notes)))
 
 
 class _Looker:
-    """Opens what lies at URLs, and gives it to the formats, the more particular first."""
+    """Opens what is at URLs, and hands it to the formats, the more particular first."""
 
     def __init__(self, images: str | None, work: Path, follow_links: str | None) -> None:
         self.images, self.work, self.follow_links = images, work, follow_links
         self.notes: list[str] = []
-        self._opened: dict[str, Look] = {}
 
-    def at(self, url: str) -> list[Candidate]:
-        look = next(self._noting(url, partial(self._open, url)), None)
-        if look is None:
-            return []
-        self._opened[url] = look
+    def at(self, url: str) -> Look:
+        look = Look(self, url)
+        with self._noting(url):
+            look = self._open(url)
         for kind in FORMATS.values():
-            self._ask(kind, look)
+            with self._noting(look.url):
+                for candidate in kind.recognise(look):
+                    look.candidates.append(candidate)
         if not look.settled:
             self.notes += look.doubts or _of_none(look)
-        return _with_inner(look)
-
-    def opened(self, url: str) -> Look | None:
-        return self._opened.get(url)
+        look.candidates = _with_inner(look)
+        return look
 
     def apart(self, images: str) -> "_Looker":
         return _Looker(images, self.work, self.follow_links)
 
-    def _ask(self, kind: Format, look: Look) -> None:
-        for candidate in self._noting(look.url, partial(kind.recognise, look)):
-            look.candidates.append(candidate)
-
-    def _noting(self, url: str, seen: Callable[[], Iterable[_Seen]]) -> Iterator[_Seen]:
-        """What is seen of a URL; what goes wrong meanwhile becomes a note."""
+    @contextmanager
+    def _noting(self, url: str) -> Iterator[None]:
+        """What goes wrong in looking at a URL becomes a note."""
         try:
-            yield from seen()
+            yield
         except EngineError as error:
             self.notes.append(str(error))
         except Exception as error:
@@ -103,43 +96,41 @@ class _Looker:
                 raise
             self.notes.append(f"{url} can't be read: {error}")
 
-    def _open(self, url: str) -> Iterator[Look]:
-        """What lies there; nothing where that is said already."""
+    def _open(self, url: str) -> Look:
+        """What is there. Raises DataError, which says what it is, where no format could read it."""
         fs, path = open_url(url)
         if fs.isdir(path):
-            yield FolderLook(self, url, _ANNOTATIONS)
-        elif fs.isfile(path):
-            yield from self._file(url, fs, path)
-        elif fs.exists(path):
-            self.notes.append(f"{url} is neither a file nor a folder: nothing was read from it.")
-        elif any(sign in url for sign in "*?[,"):
-            yield PatternLook(self, url)
-        else:
-            self.notes.append(f"There is nothing at {url}.")
+            return FolderLook(self, url, _ANNOTATIONS)
+        if fs.isfile(path):
+            return self._file(url, fs, path)
+        if fs.exists(path):
+            raise DataError(f"{url} is neither a file nor a folder: nothing was read from it.")
+        if any(sign in url for sign in "*?[,"):
+            return PatternLook(self, url)
+        raise DataError(f"There is nothing at {url}.")
 
-    def _file(self, url: str, fs: Any, path: str) -> Iterator[Look]:
+    def _file(self, url: str, fs: Any, path: str) -> Look:
         with open_file(fs, path) as file:
             head = file.read(_HEAD)
             other = stranger(head)
             archive = tar_in_words(file, url) if other is not None and other.is_tar else None
         if not head:
-            self.notes.append(f"{url} is empty.")
-        elif archive is not None:
-            self.notes.append(archive)
-        elif head.startswith(b"PK"):
-            yield NpzLook(self, url, Npz(local_file(url, self.work, "file"), self.work / "npz", url))
-        elif head.startswith(b"PAR1"):
+            raise DataError(f"{url} is empty.")
+        if archive is not None:
+            raise DataError(archive)
+        if head.startswith(b"PK"):
+            return NpzLook(self, url, Npz(local_file(url, self.work, "file"), self.work / "npz", url))
+        if head.startswith(b"PAR1"):
             with open_file(fs, path) as file:
-                yield TableLook(self, url, _parquet_columns(file, url), "a Parquet table")
-        elif head.startswith(_PICTURES):
+                return TableLook(self, url, _parquet_columns(file, url), "a Parquet table")
+        if head.startswith(_PICTURES):
             folder = url.rpartition("/")[0] or "."
-            self.notes.append(f"{url} is one picture: name the folder that it is in ({folder}).")
-        elif head.startswith(b"\x80") and url.lower().endswith(_PICKLES):
-            self.notes.append(f"{url} is a pickle, which no format here is; save what it holds as npz or json.")
-        else:
-            yield from self._text(url, fs, path, other)
+            raise DataError(f"{url} is one picture: name the folder that it is in ({folder}).")
+        if head.startswith(b"\x80") and url.lower().endswith(_PICKLES):
+            raise DataError(f"{url} is a pickle, which no format here is; save what it holds as npz or json.")
+        return self._text(url, fs, path, other)
 
-    def _text(self, url: str, fs: Any, path: str, other: Stranger | None) -> Iterator[Look]:
+    def _text(self, url: str, fs: Any, path: str, other: Stranger | None) -> Look:
         """JSON and CSV, whatever they are written in."""
         with open_file(fs, path) as file, as_utf8(file, url) as plain:
             try:
@@ -147,15 +138,13 @@ class _Looker:
             except UnicodeDecodeError:
                 text = b""
         if text[:1] in (b"[", b"{"):
-            yield self._json(url)
-        elif without_gz(url).lower().endswith(".csv"):
-            yield TableLook(
-                self, url, csv_columns(text.decode("utf-8", "replace").partition("\n")[0])[0], "a CSV table"
-            )
-        elif other is not None:
-            self.notes.append(f"{url} is {other}.")
-        else:
-            yield FileLook(self, url)
+            return self._json(url)
+        if without_gz(url).lower().endswith(".csv"):
+            names, _ = csv_columns(text.decode("utf-8", "replace").partition("\n")[0])
+            return TableLook(self, url, names, "a CSV table")
+        if other is not None:
+            raise DataError(f"{url} is {other}.")
+        return FileLook(self, url)
 
     def _json(self, url: str) -> Look:
         file = local_file(url, self.work, "file")
@@ -180,7 +169,7 @@ def _with_inner(look: Look) -> list[Candidate]:
 
 
 def _of_none(look: Look) -> list[str]:
-    """What to say of something that no format knows."""
+    """What to say of something that no format reads."""
     url = look.url
     match look:
         case NpzLook():
@@ -196,19 +185,18 @@ def _of_none(look: Look) -> list[str]:
     return []
 
 
-def _archive(url: str, names: Iterable[str]) -> str:
-    members = list(names)
+def _archive(url: str, members: tuple[str, ...]) -> str:
     name = printable(url.rpartition("/")[2])
-    held = ", ".join(printable(member) for member in members[:12]) or "nothing"
+    first = ", ".join(printable(member) for member in members[:12]) or "nothing"
     pictures = sum(map(is_picture, members))
     if any(member.endswith("data.pkl") for member in members):
         return f"{url} is a file of PyTorch's: `adhmr doctor --checkpoint` says what is in it."
     if pictures:
         return (
-            f"{url} is a zip archive with {pictures} pictures ({held}), which is not read as it is: unpack it "
+            f"{url} is a zip archive with {pictures} pictures ({first}), which is not read as it is: unpack it "
             f"(unzip {name} -d {name.removesuffix('.zip') or 'pictures'}), and ingest that folder."
         )
-    return f"{url} is an npz of none of the formats here; it holds {held}."
+    return f"{url} is an npz of none of the formats here; it holds {first}."
 
 
 def _parquet_columns(file: Any, url: str) -> list[str]:

@@ -1,8 +1,8 @@
 """Human3.6M as OSX has it."""
 
 from tasks.ingest.formats.format import Format
-from tasks.ingest.formats.osx_h36m.reader import OsxHuman36mReader
-from tasks.ingest.formats.osx_h36m.recognition import NAME, recognise
+from tasks.ingest.formats.osx_h36m.reader import NAME, OsxHuman36mReader
+from tasks.ingest.formats.osx_h36m.recognition import recognise
 
 FORMAT = Format(
     NAME,

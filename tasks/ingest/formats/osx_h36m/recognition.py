@@ -1,23 +1,18 @@
-"""What tells Human3.6M as OSX has it: the names of its files, four for each subject."""
+"""How to recognise Human3.6M as OSX has it: by the names of its files, four for each subject."""
 
 import posixpath
-import re
 from collections.abc import Iterator, Set
 from dataclasses import replace
-from typing import Final
 
 from tasks.ingest.formats.look import Candidate, FolderLook, JsonLook, Look
-from tasks.ingest.formats.osx_h36m.reader import SUBJECTS, SUFFIXES
+from tasks.ingest.formats.osx_h36m.reader import DATA_FILE, NAME, SUBJECTS, SUFFIXES, file_name
 from tasks.ingest.source.files import open_url
 from tasks.ingest.source.text_files import without_gz
-
-NAME: Final = "osx-h36m"
-_SUBJECT = re.compile(r"Human36M_subject(\d{1,4})_data\.json")
 
 
 def recognise(look: Look) -> Iterator[Candidate]:
     """Of a folder, and of one with such files in its folder annotations; or the subject of one file."""
-    if isinstance(look, JsonLook) and _SUBJECT.fullmatch(look.name):
+    if isinstance(look, JsonLook) and DATA_FILE.fullmatch(look.name):
         subjects = _whole(look, look.folder, {without_gz(look.name)})
         if subjects:
             yield replace(look.candidate(NAME, _why(subjects)), split=_split(subjects))
@@ -35,9 +30,9 @@ def recognise(look: Look) -> Iterator[Candidate]:
 def _whole(look: Look, folder: str, names: Set[str]) -> list[int]:
     """The subjects in a folder that have all four files."""
     subjects = []
-    for subject in sorted({int(match[1]) for name in names if (match := _SUBJECT.fullmatch(name))}):
+    for subject in sorted({int(match[2]) for name in names if (match := DATA_FILE.fullmatch(name))}):
         fs, path = open_url(folder)
-        wanted = [f"Human36M_subject{subject}_{ending}.json" for ending in SUFFIXES.values()]
+        wanted = [file_name(subject, kind) for kind in SUFFIXES]
         missing = [name for name in wanted if not fs.exists(posixpath.join(path, name))]
         if missing:
             look.say(f"Subject {subject} of Human3.6M lacks {', '.join(missing)} in {folder}.")

@@ -1,4 +1,4 @@
-"""What tells a video: that it can be opened as one."""
+"""How to recognise a video: it can be opened as one."""
 
 import posixpath
 from collections.abc import Iterator
