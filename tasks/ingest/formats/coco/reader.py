@@ -2,11 +2,11 @@
 
 import posixpath
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from statistics import mode
 from typing import Any, Final
 
 import numpy as np
@@ -17,21 +17,7 @@ from models.skeleton import JOINTS
 from schemas.errors import DataError
 from tasks.ingest.formats import json_rows
 from tasks.ingest.formats.disk_table import ImageTable
-from tasks.ingest.formats.json_rows import (
-    NOT_FINITE,
-    POINT_COUNT,
-    UNREADABLE,
-    beyond,
-    entry,
-    in_batches,
-    new_row,
-    numbers,
-    placed,
-    refusal_in,
-    shown,
-    sides,
-    unless_refused,
-)
+from tasks.ingest.formats.json_rows import UNREADABLE, beyond, entry, numbers, shown, sides, unless_refused
 from tasks.ingest.formats.scorehypo.reader import COUNTED_UP_TO, root_of
 from tasks.ingest.people.annotations import AnnotationSource, Survey
 from tasks.ingest.people.box_checks import are_corners, check_box_form, check_box_points, extent
@@ -124,8 +110,8 @@ class CocoReader:
     def point_count(self) -> int:
         """Key-points of most people."""
         flat = (beyond(each.get("keypoints"), 0) for each in self.first)
-        counts = Counter(len(values) // 3 for values in flat if values is not None and len(values) % 3 == 0)
-        return counts.most_common(1)[0][0] if counts else len(self.skeleton)
+        counts = [len(values) // 3 for values in flat if values is not None and len(values) % 3 == 0]
+        return mode(counts) if counts else len(self.skeleton)
 
     @property
     def named(self) -> bool:
@@ -176,15 +162,15 @@ class CocoReader:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All people in the order of the file."""
-        return in_batches(self._rows())
+        return json_rows.in_batches(self._rows())
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         empty = True
         with ImageTable(self.file, _IMAGE_KEYS, self.work) as table:
             for number, annotation in self._annotations():
                 empty = False
-                row = new_row(number, f"{self.name}, annotations[{number}]", "box", CROP_SCALE)
-                with refusal_in(row):
+                row = json_rows.new_row(number, f"{self.name}, annotations[{number}]", "box", CROP_SCALE)
+                with json_rows.refusal_in(row):
                     image = table.image(entry(json_rows.table(annotation, "the annotation"), "image_id"))
                     name = json_rows.text(entry(image, "file_name"), "file_name")
                     row["path"] = posixpath.join(self.folder, name)
@@ -217,7 +203,7 @@ class CocoReader:
             slots = {at: SLOTS[name] for at, name in enumerate(self.skeleton) if name in SLOTS} if self.named else {}
             marked = {at: joint for at, joint in slots.items() if np.isfinite(points[at]).all()}
             if marked:
-                row["pixels"] = placed(points, marked, JOINTS)
+                row["pixels"] = json_rows.placed(points, marked, JOINTS)
         check_box_points(row["box"], _outline(annotation), size, "corners of the mask")
         return row
 
@@ -227,10 +213,11 @@ class CocoReader:
         try:
             return _marked(json_rows.points(value, "keypoints", (count,), (3,)))
         except RefusedError as error:
-            if error.reason == NOT_FINITE:
+            if error.reason == json_rows.NOT_FINITE:
                 raise
             detail = f"{error.detail}; {count} times x, y and visibility are expected"
-            raise RefusedError(POINT_COUNT if error.reason == POINT_COUNT else UNREADABLE, detail) from error
+            reason = error.reason if error.reason == json_rows.POINT_COUNT else UNREADABLE
+            raise RefusedError(reason, detail) from error
 
 
 def _marked(points: NDArray[np.float64]) -> NDArray[np.float64]:

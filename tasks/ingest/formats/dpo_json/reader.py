@@ -15,23 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.errors import DataError
+from tasks.ingest.formats import preferences
 from tasks.ingest.formats.json_rows import UNREADABLE, in_batches
-from tasks.ingest.formats.preferences import (
-    JUDGEMENT,
-    PLACE,
-    check_units,
-    crop_map,
-    field,
-    joints_uvd,
-    needed,
-    read_row,
-    shown,
-    text,
-    unit_twist,
-    vector,
-    whole_number,
-    with_checked_units,
-)
+from tasks.ingest.formats.preferences import crop_map, joints_uvd, needed, shown, text, unit_twist, whole_number
 from tasks.ingest.people.annotations import AnnotationSource, Survey
 from tasks.ingest.source.files import local_file
 from tasks.ingest.source.folder import RefusedError
@@ -40,13 +26,13 @@ from tasks.ingest.source.json_stream import begins_with, items
 NAME: Final = "dpo-json"
 KEYS: Final = ("img_path", "img_idx", "l_joints", "w_joints", "l_twist", "w_twist", "trans", "trans_inv")
 PAIRS: Final = pa.schema([
-    *PLACE,
-    field("nth", pa.int32(), "which pair of its img_idx, counted from 0 in the order of the file"),
-    vector("winner_uvd", 87, "29 joints (u, v, d)", "crop, crop, m"),
-    vector("winner_twist", 46, "23 unit (cos, sin)", "none"),
-    vector("loser_uvd", 87, "29 joints (u, v, d)", "crop, crop, m"),
-    vector("loser_twist", 46, "23 unit (cos, sin)", "none"),
-    *JUDGEMENT,
+    *preferences.PLACE,
+    preferences.field("nth", pa.int32(), "which pair of its img_idx, counted from 0 in the order of the file"),
+    preferences.vector("winner_uvd", 87, "29 joints (u, v, d)", "crop, crop, m"),
+    preferences.vector("winner_twist", 46, "23 unit (cos, sin)", "none"),
+    preferences.vector("loser_uvd", 87, "29 joints (u, v, d)", "crop, crop, m"),
+    preferences.vector("loser_twist", 46, "23 unit (cos, sin)", "none"),
+    *preferences.JUDGEMENT,
 ])  # fmt: skip
 """The columns of a batch: a row is a pair of the file."""
 
@@ -74,7 +60,7 @@ class PairJsonReader:
         if not entries:
             raise DataError(f"{self.source.url} is an empty list: it has no pair.")
         rows = [self._row(number, entry) for number, entry in enumerate(entries)]
-        check_units(rows, _UVD, self.source.url)
+        preferences.check_units(rows, _UVD, self.source.url)
         usable = [row for row in rows if row["reason"] is None]
         unknown = {key for entry in entries if isinstance(entry, Mapping) for key in entry} - set(KEYS)
         count = len(entries) if len(entries) < _LOOKED_AT else None
@@ -94,14 +80,14 @@ class PairJsonReader:
     def _rows(self) -> Iterator[dict[str, Any]]:
         rows = (self._row(number, entry) for number, entry in enumerate(items(self._path, "item")))
         pairs_of: Counter[int] = Counter()
-        for row in with_checked_units(rows, _LOOKED_AT, _UVD, self.source.url):
+        for row in preferences.with_checked_units(rows, _LOOKED_AT, _UVD, self.source.url):
             if row.get("img_idx") is not None:
                 row["nth"] = pairs_of[row["img_idx"]]
                 pairs_of[row["img_idx"]] += 1
             yield row
 
     def _row(self, number: int, entry: Any) -> dict[str, Any]:
-        return read_row(number, f"{self.name}: pair {number}", _columns(entry))
+        return preferences.read_row(number, f"{self.name}: pair {number}", _columns(entry))
 
 
 def _columns(entry: Any) -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,6 @@
 """Body parameters of a HumanData file, a dictionary of arrays, as ours: SMPL, SMPL-H or SMPL-X."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ IMPOSSIBLE_POSE: Final = "impossible pose"
 class _Parameter:
     """An array of the body's dictionary."""
 
+    name: str
     where: str
     """What errors and remarks call it: smpl[betas]."""
     column: Column
@@ -79,7 +80,7 @@ class HumanDataBody:
         """Betas of the neutral body are taken in place of those of the person's gender."""
         self.zero_betas = options.zero_betas and self.kind != "smplx"
         self.hands_absolute = options.variant.hands_absolute and not file.hands_relative
-        self.vectors = self._vectors()
+        self.vectors = list(self._vectors())
         self.genders = None if self.neutral_betas else file.genders()
         if self.kind == "smplh":
             self.remarks.append(
@@ -134,37 +135,36 @@ class HumanDataBody:
         """The body is the one that the file's parameters speak of, with their shape."""
         return not (self.zero_betas or self.neutral_betas or self.kind == "smplh")
 
-    def _vectors(self) -> list[_Vector]:
-        pose = _BODY_POSE[self.kind]
-        vectors = [
-            self._rotations("global_orient", (3,)),
-            # of more joints than the model has, the first; SMPL with 21 joints has hands that don't turn
-            self._rotations("body_pose", (63, 69), taken=pose, length=69),
-            self._coefficients("betas", BETAS, theirs="betas_neutral" if self.neutral_betas else "betas"),
-            self._translation(),
-        ]
+    def _vectors(self) -> Iterator[_Vector]:
+        yield self._rotations(self._needed("global_orient"), (3,))
+        # of more joints than the model has, the first; SMPL with 21 joints has hands that don't turn
+        yield self._rotations(self._needed("body_pose"), (63, 69), _BODY_POSE[self.kind])
+        yield self._coefficients(self._needed("betas_neutral" if self.neutral_betas else "betas"), "betas", BETAS)
+        if transl := self._parameter("transl"):
+            yield self._translation(transl)
         if self.kind == "smplx":
-            vectors += [
-                self._hand("left_hand_pose"),
-                self._hand("right_hand_pose"),
-                self._rotations("jaw_pose", (3,), needed=False),
-                self._coefficients("expression", _EXPRESSION, needed=False),
-            ]
-        return [vector for vector in vectors if vector is not None]
+            for name in ("left_hand_pose", "right_hand_pose"):
+                if (hand := self._parameter(name)) and self._is_hand(hand):
+                    yield self._rotations(hand, (_FINGERS,))
+            if jaw := self._parameter("jaw_pose"):
+                yield self._rotations(jaw, (3,))
+            if face := self._parameter("expression"):
+                yield self._coefficients(face, "expression", _EXPRESSION)
 
-    def _rotations(
-        self,
-        name: str,
-        counts: Sequence[int],
-        *,
-        taken: int | None = None,
-        length: int | None = None,
-        needed: bool = True,
-    ) -> _Vector | None:
+    def _parameter(self, name: str) -> _Parameter | None:
+        column = self.file.parameter(name)
+        return None if column is None else _Parameter(name, f"{self.kind}[{name}]", column)
+
+    def _needed(self, name: str) -> _Parameter:
+        parameter = self._parameter(name)
+        if parameter is None:
+            raise DataError(
+                f"{self.file.name}, {self.kind}: its dictionary lacks {name}, without which there is no body."
+            )
+        return parameter
+
+    def _rotations(self, source: _Parameter, counts: Sequence[int], taken: int | None = None) -> _Vector:
         """Rotations as axis-angles, `counts` numbers a person, or as matrices, three times as many."""
-        source = self._parameter(name, needed)
-        if source is None:
-            return None
         matrices = source.count in [_IN_MATRIX * count for count in counts]
         if source.count not in counts and not matrices:
             expected = " or ".join(map(str, counts))
@@ -176,36 +176,29 @@ class HumanDataBody:
             )
         if matrices:
             self._remark(source, "has rotation matrices, read as what they are.")
-        return _Vector(name, source, taken or counts[0], length or counts[0], matrices)
+        return _Vector(source.name, source, taken or counts[0], counts[-1], matrices)
 
-    def _hand(self, name: str) -> _Vector | None:
-        """A hand's 15 rotations. What is no such thing leaves the hand unknown, and the body as it is."""
-        source = self._parameter(name, needed=False)
-        if source is None or source.count in (_FINGERS, _IN_MATRIX * _FINGERS):
-            return self._rotations(name, (_FINGERS,), needed=False)
+    def _is_hand(self, source: _Parameter) -> bool:
+        """Whether it is a hand's 15 rotations. What is no such thing leaves the hand unknown, and the body as it is."""
+        if source.count in (_FINGERS, _IN_MATRIX * _FINGERS):
+            return True
         what = "components of a hand's PCA" if source.count < _FINGERS else "no rotations of 15 joints"
         self._remark(
             source,
             f"has {source.count} numbers a hand, which are {what}: they are NOT read, and the hands count as unknown. "
             f"Write {_FINGERS} numbers (axis-angles) to have them.",
         )
-        return None
+        return False
 
-    def _coefficients(self, name: str, count: int, *, theirs: str | None = None, needed: bool = True) -> _Vector | None:
+    def _coefficients(self, source: _Parameter, name: str, count: int) -> _Vector:
         """The first `count` coefficients of shape or face; what a file leaves out is zero."""
-        source = self._parameter(theirs or name, needed)
-        if source is None:
-            return None
         if source.count > count and not (name == "betas" and self.zero_betas):
             self._remark(source, _cut(source, count))
         elif source.count < count:
             self._remark(source, f"has {source.count} numbers a person; the others are 0.")
         return _Vector(name, source, min(source.count, count), count)
 
-    def _translation(self) -> _Vector | None:
-        source = self._parameter("transl", needed=False)
-        if source is None:
-            return None
+    def _translation(self, source: _Parameter) -> _Vector:
         if source.count != 3:
             raise self._error(source, "3 numbers")
         with np.errstate(over="ignore", invalid="ignore"):
@@ -217,14 +210,6 @@ class HumanDataBody:
                 "are in metres. Convert it from millimetres to metres."
             )
         return _Vector("transl", source, 3, 3)
-
-    def _parameter(self, name: str, needed: bool) -> _Parameter | None:
-        column = self.file.parameter(name)
-        if column is None and needed:
-            raise DataError(
-                f"{self.file.name}, {self.kind}: its dictionary lacks {name}, without which there is no body."
-            )
-        return None if column is None else _Parameter(f"{self.kind}[{name}]", column)
 
     def _remark(self, source: _Parameter, words: str) -> None:
         self.remarks.append(f"{self.file.name}: {source.where} {words}")

@@ -140,9 +140,8 @@ class HumanDataFile:
         """What files that this project exported say of each label: gt or pseudo. None for others."""
         kind = self.misc.get("label_kind")
         kinds = kind.tolist() if isinstance(kind, np.ndarray) and kind.ndim == 1 else kind
-        if not isinstance(kinds, list) or len(kinds) != self.count:
-            return None
-        return kinds if all(kind in ("gt", "pseudo") for kind in kinds) else None
+        usable = isinstance(kinds, list) and len(kinds) == self.count and all(one in ("gt", "pseudo") for one in kinds)
+        return kinds if usable else None
 
     @property
     def hands_relative(self) -> bool:

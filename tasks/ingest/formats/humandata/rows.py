@@ -94,27 +94,24 @@ class HumanDataRows:
 
     def _put_camera(self, block: Block) -> None:
         variant = self.options.variant
-        size = self.options.image_size or variant.size
-        for place, name in enumerate(("width", "height")):
+        width, height = self.options.image_size or variant.size or (None, None)
+        cx, cy = variant.centre or (None, None)
+        usual = {"width_px": width, "height_px": height, "fx": variant.focal_px, "cx": cx, "cy": cy}
+        for name, value in usual.items():
+            block.fill(name, value)
+        for name in ("width", "height"):
             column = self.camera[name]
             if column is not None and self.options.image_size is None:
                 block.put(f"{name}_px", block.positive(column, f"meta[{name}]")[:, 0].astype(int))
-            elif size is not None:
-                block.fill(f"{name}_px", size[place])
         focal, centre = self.camera["focal_length"], self.camera["principal_point"]
         if focal is not None:
             lengths = block.positive(focal, "meta[focal_length]")
             block.put("fx", lengths[:, 0])
             block.put("fy", lengths[:, min(1, lengths.shape[1] - 1)])
-        elif variant.focal_px is not None:
-            block.fill("fx", variant.focal_px)
         if centre is not None:
             points = block.numbers(centre, "meta[principal_point]")
             block.put("cx", points[:, 0])
             block.put("cy", points[:, 1])
-        elif variant.centre is not None:
-            block.fill("cx", variant.centre[0])
-            block.fill("cy", variant.centre[1])
 
     def _put_keypoints(self, block: Block) -> None:
         flat, solid = self.file.keypoints_2d, self.file.keypoints_3d

@@ -16,41 +16,24 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.errors import DataError
+from tasks.ingest.formats import preferences
 from tasks.ingest.formats.json_rows import UNREADABLE, in_batches, unless_refused
 from tasks.ingest.formats.list_cache import Entry, ListCache
-from tasks.ingest.formats.preferences import (
-    JOINTS_SHAPE,
-    JUDGEMENT,
-    PLACE,
-    TWIST_SHAPE,
-    check_units,
-    crop_map,
-    field,
-    joints_uvd,
-    needed,
-    numbers,
-    read_row,
-    shown,
-    text,
-    unit_twist,
-    vector,
-    whole_number,
-    with_checked_units,
-)
+from tasks.ingest.formats.preferences import JOINTS_SHAPE, TWIST_SHAPE, needed, numbers, shown, text, whole_number
 from tasks.ingest.people.annotations import AnnotationSource, Survey
 from tasks.ingest.source.files import open_url
 from tasks.ingest.source.folder import RefusedError
 
 NAME: Final = "multihypo-npz"
 HYPOTHESES: Final = pa.schema([
-    *PLACE,
-    field("crop", pa.string(), "file of the 256 px crop, relative to the folder of crops"),
-    field("count", pa.int32(), "M, how many hypotheses there are"),
-    field("uvd", pa.list_(pa.float32()), "M x 29 joints (u, v, d), one after the other", "crop, crop, m"),
-    field("twist", pa.list_(pa.float32()), "M x 23 unit (cos, sin)"),
-    vector("gt_uvd", 87, "the label's joints, where the entry has them", "crop, crop, m"),
-    vector("gt_twist", 46, "the label's twists; NaN where it marks them as invalid", "none"),
-    *JUDGEMENT,
+    *preferences.PLACE,
+    preferences.field("crop", pa.string(), "file of the 256 px crop, relative to the folder of crops"),
+    preferences.field("count", pa.int32(), "M, how many hypotheses there are"),
+    preferences.field("uvd", pa.list_(pa.float32()), "M x 29 joints (u, v, d), one after the other", "crop, crop, m"),
+    preferences.field("twist", pa.list_(pa.float32()), "M x 23 unit (cos, sin)"),
+    preferences.vector("gt_uvd", 87, "the label's joints, where the entry has them", "crop, crop, m"),
+    preferences.vector("gt_twist", 46, "the label's twists; NaN where it marks them as invalid", "none"),
+    *preferences.JUDGEMENT,
 ])  # fmt: skip
 """The columns of a batch: a row is an entry of the cache."""
 
@@ -83,7 +66,7 @@ class HypothesisCacheReader:
         entries = [entry for entry in islice(self._cache.entries(), _LOOKED_AT) if entry.refusal is None]
         values = [entry.value for entry in entries if isinstance(entry.value, Mapping)]
         rows = list(map(self._row, entries))
-        check_units(rows, ("uvd",), self.source.url)
+        preferences.check_units(rows, ("uvd",), self.source.url)
         counts = sorted({row["count"] for row in rows if row["reason"] is None})
         facts["hypotheses"] = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(*counts) or "unknown"
         labelled = sum("gt_uvd" in row for row in rows if row["reason"] is None)
@@ -99,11 +82,12 @@ class HypothesisCacheReader:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All entries in the order of their numbers, with the schema HYPOTHESES."""
-        rows = with_checked_units(map(self._row, self._cache.entries()), _LOOKED_AT, ("uvd",), self.source.url)
-        return in_batches(rows, HYPOTHESES, numbers_at_once=_NUMBERS_AT_ONCE)
+        rows = map(self._row, self._cache.entries())
+        checked = preferences.with_checked_units(rows, _LOOKED_AT, ("uvd",), self.source.url)
+        return in_batches(checked, HYPOTHESES, numbers_at_once=_NUMBERS_AT_ONCE)
 
     def _row(self, entry: Entry) -> dict[str, Any]:
-        return read_row(entry.number, f"{self._cache.name}: key {entry.number}", self._columns(entry))
+        return preferences.read_row(entry.number, f"{self._cache.name}: key {entry.number}", self._columns(entry))
 
     def _columns(self, entry: Entry) -> Iterator[tuple[str, Any]]:
         if entry.refusal is not None:
@@ -125,7 +109,7 @@ class HypothesisCacheReader:
         if value.get("img_path") is not None:
             place["img_path"] = text(value["img_path"], "img_path")
         needed(value, ["output_joints", "output_twists", "trans"])
-        return {**place, "trans": crop_map(value["trans"], value.get("trans_inv"))}
+        return {**place, "trans": preferences.crop_map(value["trans"], value.get("trans_inv"))}
 
     def _listed(self, number: int) -> int | None:
         """The img_idx of an entry by the second cache, if there is one."""
@@ -146,13 +130,13 @@ class HypothesisCacheReader:
 
 
 def _hypotheses(value: Mapping[str, Any]) -> dict[str, Any]:
-    joints = joints_uvd(value["output_joints"], "output_joints", (None, *JOINTS_SHAPE))
-    twist = unit_twist(value["output_twists"], "output_twists", (None, *TWIST_SHAPE))
+    joints = preferences.joints_uvd(value["output_joints"], "output_joints", (None, *JOINTS_SHAPE))
+    twist = preferences.unit_twist(value["output_twists"], "output_twists", (None, *TWIST_SHAPE))
     if len(joints) != len(twist):
         raise RefusedError(UNREADABLE, f"{len(joints)} hypotheses have joints, but {len(twist)} have twists")
     columns: dict[str, Any] = {"count": len(joints), "uvd": joints, "twist": twist}
     if value.get("gt_joints") is not None:
-        columns["gt_uvd"] = joints_uvd(value["gt_joints"], "gt_joints")
+        columns["gt_uvd"] = preferences.joints_uvd(value["gt_joints"], "gt_joints")
     if value.get("gt_twists") is not None:
         label = numbers(value["gt_twists"], "gt_twists", TWIST_SHAPE)
         length = np.linalg.norm(label, axis=-1, keepdims=True)
@@ -164,7 +148,7 @@ def _hypotheses(value: Mapping[str, Any]) -> dict[str, Any]:
 def _disagreement(value: Mapping[str, Any]) -> str:
     """A remark where score_joints are not output_joints in other units, as they are published."""
     try:
-        joints = joints_uvd(value.get("output_joints"), "output_joints", (None, *JOINTS_SHAPE))
+        joints = preferences.joints_uvd(value.get("output_joints"), "output_joints", (None, *JOINTS_SHAPE))
         scored = numbers(value.get("score_joints"), "score_joints", (len(joints), 87)).reshape(joints.shape)
     except RefusedError as refusal:
         return f"score_joints can't be compared with output_joints ({refusal.detail})."

@@ -7,12 +7,12 @@ rows have trans as it is, with R and t as `extrinsics`.
 
 import posixpath
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, islice
 from pathlib import Path
+from statistics import mode
 from typing import Any, Final
 
 import numpy as np
@@ -24,23 +24,7 @@ from models.skeleton import BETAS
 from schemas.errors import ConfigError, DataError
 from tasks.ingest.formats import json_rows
 from tasks.ingest.formats.disk_table import DiskTable, ImageTable
-from tasks.ingest.formats.json_rows import (
-    MISSING,
-    beyond,
-    cut_words,
-    entry,
-    in_batches,
-    new_row,
-    numbers,
-    or_refusal,
-    points,
-    refusal_in,
-    shown,
-    sides,
-    unless_refused,
-    vector,
-    whole,
-)
+from tasks.ingest.formats.json_rows import MISSING, beyond, entry, numbers, points, shown, vector, whole
 from tasks.ingest.formats.scorehypo.reader import COUNTED_UP_TO, root_of
 from tasks.ingest.people.annotations import AnnotationSource, Survey
 from tasks.ingest.people.lengths import unit_of
@@ -120,7 +104,7 @@ class OsxHuman36mReader:
         units = {}
         for subject in self.subjects:
             frames = (joints for _, joints in _frames(self._files[subject, "joints"]))
-            readable = (unless_refused(None, points, joints, "", (17,), (3,)) for joints in frames)
+            readable = (json_rows.unless_refused(None, points, joints, "", (17,), (3,)) for joints in frames)
             first = list(islice((joints for joints in readable if joints is not None), _FRAMES_LOOKED_AT))
             units[subject] = unit_of(np.stack(first), self._url(subject, "joints")) if first else 1.0
         return units
@@ -128,20 +112,16 @@ class OsxHuman36mReader:
     @cached_property
     def hand_numbers(self) -> int:
         """Numbers of most hands: 45 are read, as axis-angles of 15 joints."""
-        counts = Counter(
-            len(hand)
-            for body in self._first_bodies()
-            for key in _HANDS
-            if (hand := beyond(body.get(key), 0)) is not None
-        )
-        return counts.most_common(1)[0][0] if counts else _FINGERS
+        hands = (beyond(body.get(key), 0) for body in self._first_bodies() for key in _HANDS)
+        counts = [len(hand) for hand in hands if hand is not None]
+        return mode(counts) if counts else _FINGERS
 
     def _left_out(self) -> list[str]:
         """What of the first bodies is not taken: shapes and faces beyond ten numbers, hands that are no 15 joints."""
         remarks = []
         for what, key, most in (("shapes", "shape", BETAS), ("faces", "expr", _EXPRESSION)):
             rest = [more for body in self._first_bodies() if (more := beyond(body.get(key), most)) is not None]
-            remarks.append(cut_words(what, rest))
+            remarks.append(json_rows.cut_words(what, rest))
         if self.hand_numbers != _FINGERS:
             remarks.append(
                 f"Hands have {self.hand_numbers} numbers, where 15 joints' axis-angles have {_FINGERS}; 6 to 24 are "
@@ -157,7 +137,7 @@ class OsxHuman36mReader:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All people in the order of the files."""
-        return in_batches(self._rows())
+        return json_rows.in_batches(self._rows())
 
     def _url(self, subject: int, kind: str) -> str:
         return posixpath.join(self.folder, file_name(subject, kind))
@@ -181,8 +161,8 @@ class OsxHuman36mReader:
         ):
             annotations = zip(items(files["data"], "annotations.item"), numbers, strict=False)
             for place, (annotation, number) in enumerate(annotations):
-                row = new_row(number, f"{name}, annotations[{place}]", "joints", CROP_SCALE)
-                with refusal_in(row):
+                row = json_rows.new_row(number, f"{name}, annotations[{place}]", "joints", CROP_SCALE)
+                with json_rows.refusal_in(row):
                     image = images.image(entry(json_rows.table(annotation, "the annotation"), "image_id"))
                     camera_name = _index(entry(image, "cam_idx"), "cam_idx")
                     if self.cameras and camera_name not in self.cameras:
@@ -190,7 +170,7 @@ class OsxHuman36mReader:
                     row["counts_as"] = whole(entry(image, "frame_idx"), "frame_idx", 0, 2**31 - 1)
                     row["path"] = json_rows.text(entry(image, "file_name"), "file_name")
                     row["box"] = json_rows.box(entry(annotation, "bbox"))
-                    row["width_px"], row["height_px"] = sides(image)
+                    row["width_px"], row["height_px"] = json_rows.sides(image)
                     camera = cameras.get(camera_name) or RefusedError(MISSING, f"there is no camera {camera_name}")
                     if isinstance(camera, RefusedError):
                         raise camera
@@ -206,7 +186,7 @@ class OsxHuman36mReader:
     def _cameras(self, subject: int) -> dict[str, _Camera | RefusedError]:
         """Cameras by name, or why one can't be used."""
         first = islice(pairs(self._files[subject, "camera"]), _MOST_CAMERAS)
-        return {name: or_refusal(_camera, value, f"camera {name} of subject {subject}") for name, value in first}
+        return {key: json_rows.or_refusal(_camera, value, f"camera {key} of subject {subject}") for key, value in first}
 
 
 def file_name(subject: int, kind: str) -> str:

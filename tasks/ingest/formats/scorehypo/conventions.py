@@ -3,9 +3,9 @@ training file is in mm, its test file in metres), the form of boxes, whether `tr
 pictures are.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from statistics import mode
 from typing import Any, Final
 
 import numpy as np
@@ -81,7 +81,7 @@ def _unit(
     readable = _readable(rows, lambda row: points(row[key], "", counts, (3,)))
     if not readable:
         return 1.0
-    count = Counter(map(len, readable)).most_common(1)[0][0]
+    count = mode(map(len, readable))
     alike = np.stack([joints for joints in readable if len(joints) == count])
     return unit_of(alike, f"{where}, key {key}", bones_of_17 if count == HUMAN36M_COUNT else None)
 

@@ -12,19 +12,9 @@ from typing import Any, Final
 import pyarrow as pa
 
 from schemas.errors import DataError, named
+from tasks.ingest.formats import json_rows
 from tasks.ingest.formats.disk_table import ImageTable
-from tasks.ingest.formats.json_rows import (
-    MISSING,
-    UNREADABLE,
-    entry,
-    in_batches,
-    new_row,
-    or_refusal,
-    refusal_in,
-    shown,
-    table,
-    unless_refused,
-)
+from tasks.ingest.formats.json_rows import MISSING, UNREADABLE, entry, or_refusal, shown, table
 from tasks.ingest.formats.scorehypo.conventions import ROWS_LOOKED_AT, agree
 from tasks.ingest.formats.scorehypo.rows import Agreed, frame_of, joints_of, person, picture_path
 from tasks.ingest.formats.scorehypo.sets import SETS, PublishedSet, recognise
@@ -110,15 +100,13 @@ class ScoreHypoReader:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All people in the order of the file."""
-        published, agreed = self.set, self.agreed
-        return in_batches(self._columns(number, row, published, agreed) for number, row in enumerate(self._rows()))
+        return json_rows.in_batches(self._columns(number, row) for number, row in enumerate(self._rows()))
 
-    def _columns(
-        self, number: int, row: Mapping[str, Any] | RefusedError, published: PublishedSet, agreed: Agreed
-    ) -> dict[str, Any]:
+    def _columns(self, number: int, row: Mapping[str, Any] | RefusedError) -> dict[str, Any]:
+        published, agreed = self.set, self.agreed
         place = f"annotations[{number}]" if self.container else f"[{number}]"
-        columns = new_row(number, f"{self.name}, {place}", "joints", published.crop_scale)
-        with refusal_in(columns):
+        columns = json_rows.new_row(number, f"{self.name}, {place}", "joints", published.crop_scale)
+        with json_rows.refusal_in(columns):
             if isinstance(row, RefusedError):
                 raise row
             columns["counts_as"] = frame_of(row, published, number)
@@ -127,7 +115,7 @@ class ScoreHypoReader:
         return columns
 
     def _has_joints(self, row: Mapping[str, Any]) -> bool:
-        return unless_refused(None, joints_of, row, self.set.joints) is not None
+        return json_rows.unless_refused(None, joints_of, row, self.set.joints) is not None
 
     def _rows(self) -> Iterator[Mapping[str, Any] | RefusedError]:
         """Each person's row, of a container with the keys of its image; or why it has none."""

@@ -2,9 +2,9 @@
 what. From the public description of the files that HybrIK and ScoreHypo distribute.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mode
 from typing import Any, Final
 
 from schemas.errors import DataError
@@ -84,15 +84,15 @@ def recognise(container: bool, rows: Sequence[Mapping[str, Any]], file_name: str
 
     Raises DataError for rows of none of the sets.
     """
-    votes = Counter(name for row in rows if (name := _set_of(container, row, file_name)))
-    if not votes:
+    names = [name for row in rows if (name := _set_of(container, row, file_name))]
+    if not names:
         keys = shown(sorted({key for row in rows[:20] for key in row})[:40])
         what = "an object with images and annotations" if container else "a list"
         raise DataError(
             f"{where} is {what}, but its rows are those of none of {', '.join(each.title for each in SETS.values())}; "
             f"their keys are {keys}. Check the file, or name the set with the option set."
         )
-    return SETS[votes.most_common(1)[0][0]]
+    return SETS[mode(names)]
 
 
 def _set_of(container: bool, row: Mapping[str, Any], file_name: str) -> str | None:
