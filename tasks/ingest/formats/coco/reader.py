@@ -198,7 +198,8 @@ class CocoReader:
         check_box_form(numbers(entry(annotation, "bbox"), "bbox", 4), self.corners)
         row: dict[str, Any] = {"box": json_rows.box(annotation["bbox"]), "width_px": width, "height_px": height}
         if annotation.get("keypoints"):
-            points = self._points(annotation["keypoints"])
+            what, counts = "keypoints (x, y and visibility of each)", (self.point_count,)
+            points = _marked(json_rows.points(annotation["keypoints"], what, counts, (3,)))
             check_box_points(row["box"], points, size)
             slots = {at: SLOTS[name] for at, name in enumerate(self.skeleton) if name in SLOTS} if self.named else {}
             marked = {at: joint for at, joint in slots.items() if np.isfinite(points[at]).all()}
@@ -206,18 +207,6 @@ class CocoReader:
                 row["pixels"] = json_rows.placed(points, marked, JOINTS)
         check_box_points(row["box"], _outline(annotation), size, "corners of the mask")
         return row
-
-    def _points(self, value: Any) -> NDArray[np.float64]:
-        """Key-points (K, 2), NaN where they are not marked."""
-        count = self.point_count
-        try:
-            return _marked(json_rows.points(value, "keypoints", (count,), (3,)))
-        except RefusedError as error:
-            if error.reason == json_rows.NOT_FINITE:
-                raise
-            detail = f"{error.detail}; {count} times x, y and visibility are expected"
-            reason = error.reason if error.reason == json_rows.POINT_COUNT else UNREADABLE
-            raise RefusedError(reason, detail) from error
 
 
 def _marked(points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -47,15 +47,10 @@ class HumanData:
         parts, variant = self._parts, self.options.variant
         facts = {name: "; ".join(dict.fromkeys(part.facts[name] for part in parts)) for name in parts[0].facts}
         remarks = [*self.options.remarks, *(remark for part in parts for remark in part.remarks), *self._unused()]
-        return Survey(
-            NAME if variant is PLAIN else f"{NAME} ({variant.name})",
-            self.urls,
-            sum(part.file.count for part in parts),
-            self.images,
-            facts,
-            remarks,
-            list(dict.fromkeys(part.body.model for part in parts if part.body)),
-        )
+        name = NAME if variant is PLAIN else f"{NAME} ({variant.name})"
+        rows = sum(part.file.count for part in parts)
+        bodies = list(dict.fromkeys(part.body.model for part in parts if part.body))
+        return Survey(name, self.urls, rows, self.images, facts, remarks, bodies)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows, file after file."""

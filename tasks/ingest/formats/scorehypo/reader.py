@@ -88,15 +88,8 @@ class ScoreHypoReader:
             facts["every N"] = "counts frames, by frame_idx or the number that ends the file's name"
         optional = (published.joints, published.human36m)
         remarks = [f"There is no {key}." for key in optional if key and key not in agreed.present]
-        return Survey(
-            f"scorehypo ({published.title})",
-            [self.source.url],
-            rows,
-            self.images,
-            facts,
-            [*remarks, *agreed.remarks],
-            [] if published.name == "mpi-inf-3dhp" else ["smpl"],
-        )
+        name, bodies = f"{NAME} ({published.title})", [] if published.name == "mpi-inf-3dhp" else ["smpl"]
+        return Survey(name, [self.source.url], rows, self.images, facts, [*remarks, *agreed.remarks], bodies)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All people in the order of the file."""
