@@ -19,6 +19,9 @@ MISSING: Final = "key missing"
 UNREADABLE: Final = "row not readable"
 NOT_FINITE: Final = "not finite"
 POINT_COUNT: Final = "key-point count"
+UNITS: Final = {1.0: "metres", 0.001: "millimetres"}
+"""Names of the units, by their factor to metres."""
+_NUMBERS_AT_ONCE: Final = 4_000_000
 T = TypeVar("T")
 _SHOWN = reprlib.Repr()
 _SHOWN.maxlevel, _SHOWN.maxlist, _SHOWN.maxdict, _SHOWN.maxstring, _SHOWN.maxlong = 2, 4, 4, 60, 30
@@ -184,18 +187,15 @@ def or_refusal(read: Callable[..., T], *arguments: Any) -> T | RefusedError:
 
 
 def in_batches(
-    rows: Iterator[dict[str, Any]],
-    schema: pa.Schema = ANNOTATIONS,
-    at_once: int = ROWS_AT_ONCE,
-    numbers_at_once: int | None = None,
+    rows: Iterator[dict[str, Any]], schema: pa.Schema = ANNOTATIONS, at_once: int = ROWS_AT_ONCE
 ) -> Iterator[pa.RecordBatch]:
-    """Rows in batches of at most `at_once`; sooner, where their vectors have more than `numbers_at_once` numbers."""
+    """Rows in batches of at most `at_once`; of fewer, where their vectors have millions of numbers."""
     waiting: list[dict[str, Any]] = []
     size = 0
     for row in rows:
         waiting.append(row)
         size += sum(value.size for value in row.values() if isinstance(value, np.ndarray))
-        if len(waiting) == at_once or (numbers_at_once is not None and size >= numbers_at_once):
+        if len(waiting) == at_once or size >= _NUMBERS_AT_ONCE:
             yield as_batch(waiting, schema)
             waiting, size = [], 0
     if waiting:
@@ -218,20 +218,10 @@ def _array(value: Any, what: str) -> NDArray[np.float64]:
         try:
             return np.array(value, np.float64)
         except OverflowError:  # an integer that is larger than any double
-            flat = np.array(value, object)
-            return np.array([_number(item) for item in flat.reshape(-1).tolist()]).reshape(flat.shape)
+            return np.full(np.array(value, object).shape, np.inf)
         except (ValueError, TypeError):
             pass
     raise RefusedError(UNREADABLE, f"{what} is {shown(value)}, numbers are expected")
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return np.inf
-    except (ValueError, TypeError):
-        return np.nan
 
 
 def _finite(values: NDArray[np.float64], what: str) -> NDArray[np.float64]:

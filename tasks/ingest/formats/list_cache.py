@@ -72,10 +72,10 @@ class ListCache:
 
     def entries(self) -> Iterator[Entry]:
         """All entries by number. Raises DataError where none of the first ten can be read: then it is the file."""
-        tried, refused = 0, 0
-        for number in self.numbers:
+        refused = 0
+        for tried, number in enumerate(self.numbers, start=1):
             entry = self.entry(number)
-            tried, refused = tried + 1, refused + (entry.refusal is not None)
+            refused += entry.refusal is not None
             if entry.refusal is not None and refused == tried == min(_UNREADABLE_IN_A_ROW, len(self)):
                 raise DataError(f"None of the first {tried} entries can be read. {entry.refusal.detail}")
             yield entry

@@ -217,7 +217,8 @@ class Looker:
             self.notes.append(str(error))
         except Exception as error:
             # s3fs lets errors of botocore through, which is there only where s3fs is
-            if not isinstance(error, OSError | ValueError) and not type(error).__module__.startswith("botocore."):
+            of_botocore = type(error).__module__.startswith("botocore.")
+            if not isinstance(error, OSError | ValueError | pa.ArrowException) and not of_botocore:
                 raise
             self.notes.append(f"{url} can't be read: {error}")
 
@@ -247,7 +248,7 @@ class Looker:
             return NpzLook(self, url, Npz(local_file(url, self.work, "file"), self.work / "npz", url))
         if head.startswith(b"PAR1"):
             with open_file(fs, path) as file:
-                return TableLook(self, url, _parquet_columns(file, url), "a Parquet table")
+                return TableLook(self, url, list(map(str, pq.read_schema(file).names)), "a Parquet table")
         if head.startswith(_PICTURES):
             folder = url.rpartition("/")[0] or "."
             raise DataError(f"{url} is one picture: name the folder that it is in ({folder}).")
@@ -281,10 +282,3 @@ class Looker:
         if not container and {*REQUIRED[1:]} <= names and names & {"path", "frame"}:
             return TableLook(self, url, sorted(look.keys), "a list of boxes")
         return look
-
-
-def _parquet_columns(file: Any, url: str) -> list[str]:
-    try:
-        return [str(name) for name in pq.read_schema(file).names]
-    except pa.ArrowException as error:
-        raise DataError(f"{url} is no readable Parquet file: {error}") from error

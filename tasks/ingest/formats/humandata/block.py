@@ -5,9 +5,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.ingest.formats.json_rows import NOT_FINITE, UNREADABLE
 from tasks.ingest.source.column import Column
 
-NOT_FINITE, NOT_READABLE, WRONG_COUNT = "not finite", "row not readable", "key-point count"
 _LARGEST: Final = 1e6
 """Pixels: no picture is wider."""
 _SAMPLE, _BLOCKS = 100, 10
@@ -27,7 +27,7 @@ class Block:
         """Note what speaks against the row `number` of the block."""
         self.against.setdefault(number, (reason, detail))
 
-    def numbers(self, column: Column, where: str, reason: str = NOT_READABLE) -> Values:
+    def numbers(self, column: Column, where: str, reason: str = UNREADABLE) -> Values:
         """A column's numbers (n, count); rows that are not readable or not finite are refused."""
         with np.errstate(over="ignore", invalid="ignore"):
             values = column.rows(self.start, self.stop).astype(np.float64).reshape(self.stop - self.start, -1)
@@ -48,10 +48,10 @@ class Block:
                 text = text.decode() if isinstance(text, bytes) else text
                 text.encode()
             except ValueError as error:  # half of a pair of surrogates, or beyond what Unicode has
-                self.refuse(number, NOT_READABLE, f"{where}: a text that is no Unicode ({type(error).__name__})")
+                self.refuse(number, UNREADABLE, f"{where}: a text that is no Unicode ({type(error).__name__})")
                 text = ""
             texts.append(text)
-        self._refuse_unreadable(column, where, NOT_READABLE)
+        self._refuse_unreadable(column, where, UNREADABLE)
         return texts
 
     def _refuse_unreadable(self, column: Column, where: str, reason: str) -> None:
@@ -75,7 +75,7 @@ class Block:
             good = (values > 0) & (values < _LARGEST)
         for number in np.flatnonzero(~good.all(1)):
             first = values[number][~good[number]][0]
-            self.refuse(int(number), NOT_READABLE, f"{where}: {first:g} is no number of pixels")
+            self.refuse(int(number), UNREADABLE, f"{where}: {first:g} is no number of pixels")
         return np.where(good, values, 1.0)
 
 

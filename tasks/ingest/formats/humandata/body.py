@@ -9,9 +9,10 @@ from scipy.spatial.transform import Rotation
 
 from models.skeleton import BETAS
 from schemas.errors import DataError
-from tasks.ingest.formats.humandata.block import NOT_READABLE, Block, Values, sampled
+from tasks.ingest.formats.humandata.block import Block, Values, sampled
 from tasks.ingest.formats.humandata.file import HumanDataFile
 from tasks.ingest.formats.humandata.variants import Options
+from tasks.ingest.formats.json_rows import UNREADABLE
 from tasks.ingest.source.column import Column
 from tasks.ingest.source.folder import printable
 
@@ -117,7 +118,7 @@ class HumanDataBody:
         for number, (value, gender) in enumerate(zip(values, genders, strict=True)):
             if gender is None:
                 word = printable(str(value))[:40]
-                block.refuse(number, NOT_READABLE, f"gender: {word!r} is none of neutral, male, female")
+                block.refuse(number, UNREADABLE, f"gender: {word!r} is none of neutral, male, female")
         block.put("gender", genders)
 
     @property

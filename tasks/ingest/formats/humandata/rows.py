@@ -5,10 +5,11 @@ from typing import Any, Final
 import numpy as np
 
 from schemas.errors import DataError
-from tasks.ingest.formats.humandata.block import NOT_FINITE, WRONG_COUNT, Block, Values, sampled
+from tasks.ingest.formats.humandata.block import Block, Values, sampled
 from tasks.ingest.formats.humandata.body import HumanDataBody
 from tasks.ingest.formats.humandata.file import HumanDataFile, KeyPoints
 from tasks.ingest.formats.humandata.variants import CAMERA, ROOT, UNUSED, Options
+from tasks.ingest.formats.json_rows import NOT_FINITE, POINT_COUNT
 from tasks.ingest.people.agreement import root_relative
 from tasks.ingest.people.box_checks import are_corners, check_box_form, check_box_points, extent
 from tasks.ingest.people.keypoints import BY_MODEL, BY_NAMES, HUMAN36M, JOINTS_29
@@ -154,7 +155,7 @@ class HumanDataRows:
         flat = self.file.keypoints_2d
         if flat is not None:
             stored = sampled(self.file.column(flat.name)).reshape(len(boxes), flat.count, -1)
-            extents = np.stack([extent(points) for points in flat.valid(stored)]) if len(boxes) else extents
+            extents = np.array([extent(points) for points in flat.valid(stored)]).reshape(-1, 4)
         if self.options.image_size is None:
             for side, name in enumerate(("width", "height")):
                 column = self.camera[name]
@@ -165,7 +166,7 @@ class HumanDataRows:
     def _stored(self, block: Block, points: KeyPoints) -> Values:
         """Key-points (n, K, D) as the file has them. Columns that the mask calls invalid may hold anything."""
         part = Block(block.start, block.stop)
-        numbers = part.numbers(self.file.column(points.name), points.name, WRONG_COUNT)
+        numbers = part.numbers(self.file.column(points.name), points.name, POINT_COUNT)
         stored = numbers.reshape(len(block.rows), points.count, -1)
         with np.errstate(over="ignore", invalid="ignore"):
             finite = np.asarray(np.isfinite(stored[:, points.used].astype(np.float32)).all((1, 2)))

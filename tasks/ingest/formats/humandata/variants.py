@@ -30,7 +30,7 @@ class Variant:
     label_kind: str = "gt"
     hands_absolute: bool = False
     keypoints3d: str | None = None
-    remarks: tuple[str, ...] = ()
+    remark: str | None = None
 
 
 PLAIN: Final = Variant("plain", "")
@@ -40,24 +40,22 @@ VARIANTS: Final = (
         r"hi4d",
         body="smpl",
         size=(940, 1280),
-        remarks=("HI4D: the published loader drops people without any pixel in the person masks; masks are not read.",),
+        remark="HI4D: the published loader drops people without any pixel in the person masks; masks are not read.",
     ),
     Variant(
         "BEDLAM",
         r"bedlam",
         body="smplx",
         hands_absolute=True,
-        remarks=("BEDLAM: hand poses are absolute; the body's mean hand is subtracted from them.",),
+        remark="BEDLAM: hand poses are absolute; the body's mean hand is subtracted from them.",
     ),
     Variant(
         "RenBody",
         r"renbody|dna[-_ ]?rendering",
         body="smplx",
         keypoints3d=UNUSED,
-        remarks=(
-            "RenBody: joints are those of the posed body, and not the file's 3D key-points, which the published loader "
-            "replaces and nothing here uses (the option keypoints3d=camera compares them).",
-        ),
+        remark="RenBody: joints are those of the posed body, and not the file's 3D key-points, which the published "
+        "loader replaces and nothing here uses (the option keypoints3d=camera compares them).",
     ),
     Variant(
         "GTA-Human II", r"gta[-_]?human", body="smplx", size=(1920, 1080), focal_px=1158.0337, centre=(960.0, 540.0)
@@ -70,16 +68,14 @@ VARIANTS: Final = (
         size=(224, 224),
         crop_scale=1.0,
         label_kind="pseudo",
-        remarks=("InstaVariety: its labels are guesses of NeuralAnnot, and count as pseudo.",),
+        remark="InstaVariety: its labels are guesses of NeuralAnnot, and count as pseudo.",
     ),
     Variant(
         "CHI3D",
         r"chi3d",
         body="smplx",
-        remarks=(
-            "CHI3D: nothing is published of its HumanData file, so it is read as plain HumanData with SMPL-X: camera "
-            "and picture size from `meta`, hands relative to the mean hand, every joint as the body poses it.",
-        ),
+        remark="CHI3D: nothing is published of its HumanData file, so it is read as plain HumanData with SMPL-X: "
+        "camera and picture size from `meta`, hands relative to the mean hand, every joint as the body poses it.",
     ),
 )
 """The data sets that HMR-Scorer and ADHMR read as HumanData."""
@@ -87,17 +83,7 @@ VARIANTS: Final = (
 
 @dataclass(frozen=True)
 class Options:
-    """A HumanData source's flags, read from `AnnotationSource.options`.
-
-    variant: one of VARIANTS by name, or plain; by default guessed from the names of file and data set.
-    zero_betas: betas of SMPL and SMPL-H bodies are zero, as the published loaders read them.
-    gendered: the file's gender and `betas`, also where it has `betas_neutral`.
-    body: smplx, smpl or smplh, where a file has several.
-    image_size: WIDTHxHEIGHT, in place of the file's and the data set's.
-    label_kind: gt or pseudo, in place of the variant's.
-    keypoints3d: how 3D key-points beside a body are compared with it: in the camera frame, from the root on, or unused;
-        by default in the camera frame, but where a row's root is at the origin from there on.
-    """
+    """The options of a HumanData source (`FORMAT` says what each means), with its variant's where it has none."""
 
     variant: Variant
     zero_betas: bool = False
@@ -107,6 +93,7 @@ class Options:
     label_kind: str = "gt"
     label_kind_given: bool = False
     keypoints3d: str | None = None
+    """None: in the camera frame, but where a row's root is at the origin from there on."""
     remarks: list[str] = field(default_factory=list)
 
 
@@ -129,7 +116,7 @@ def options_of(source: AnnotationSource) -> Options:
         _choice(options, "label_kind", ("gt", "pseudo")) or variant.label_kind,
         "label_kind" in options,
         _choice(options, "keypoints3d", (CAMERA, ROOT, UNUSED)) or variant.keypoints3d,
-        [*remarks, *variant.remarks],
+        [*remarks, *([variant.remark] if variant.remark else [])],
     )
 
 

@@ -37,7 +37,6 @@ HYPOTHESES: Final = pa.schema([
 ])  # fmt: skip
 """The columns of a batch: a row is an entry of the cache."""
 
-_NUMBERS_AT_ONCE = 4_000_000
 _LOOKED_AT = 20
 _INVALID_TWIST = 1e-6
 _KEYS: Final = (
@@ -84,7 +83,7 @@ class HypothesisCacheReader:
         """All entries in the order of their numbers, with the schema HYPOTHESES."""
         rows = map(self._row, self._cache.entries())
         checked = preferences.with_checked_units(rows, _LOOKED_AT, ("uvd",), self.source.url)
-        return in_batches(checked, HYPOTHESES, numbers_at_once=_NUMBERS_AT_ONCE)
+        return in_batches(checked, HYPOTHESES)
 
     def _row(self, entry: Entry) -> dict[str, Any]:
         return preferences.read_row(entry.number, f"{self._cache.name}: key {entry.number}", self._columns(entry))

@@ -39,7 +39,9 @@ SUFFIXES: Final = {"data": "data", "camera": "camera", "joints": "joint_3d", "bo
 DATA_FILE: Final = re.compile(r"(?:(.*)/)?Human36M_subject(\d{1,4})_data\.json")
 """Path of a subject's annotations: the folder, and the subject's number."""
 CROP_SCALE: Final = 1.0
-_IMAGE_KEYS: Final = ("file_name", "width", "height", "action_idx", "subaction_idx", "frame_idx", "cam_idx")
+_FRAME: Final = ("action_idx", "subaction_idx", "frame_idx")
+"""Keys of an image that name its frame."""
+_IMAGE_KEYS: Final = ("file_name", "width", "height", *_FRAME, "cam_idx")
 _FRAMES_LOOKED_AT: Final = 200
 _MOST_CAMERAS: Final = 1000
 _BODY_JOINTS: Final = 21
@@ -47,7 +49,6 @@ _BODY_POSE: Final = 69
 _HANDS: Final = {"lhand_pose": "left_hand_pose", "rhand_pose": "right_hand_pose"}
 _FINGERS: Final = 45
 _EXPRESSION: Final = 10
-_UNITS: Final = {1.0: "metres", 0.001: "millimetres"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class OsxHuman36mReader:
             "body model": "smplx, neutral; placed in the world frame",
             "subjects": ", ".join(map(str, self.subjects)),
             "cameras": ", ".join(self.cameras) if self.cameras else "all",
-            "units": "3D joints in " + ", ".join(sorted({_UNITS[unit] for unit in self.units.values()})),
+            "units": "3D joints in " + ", ".join(sorted({json_rows.UNITS[unit] for unit in self.units.values()})),
             "camera": "given; x_cam = R x + t",
             "every N": "counts frames, by frame_idx",
             "crop": f"joints x {CROP_SCALE:g}",
@@ -174,7 +175,7 @@ class OsxHuman36mReader:
                     camera = cameras.get(camera_name) or RefusedError(MISSING, f"there is no camera {camera_name}")
                     if isinstance(camera, RefusedError):
                         raise camera
-                    frame = _frame_name(image)
+                    frame = "/".join(_index(entry(image, key), key) for key in _FRAME)
                     try:
                         world, body = joints.find(frame), bodies.find(frame)
                     except KeyError:
@@ -235,10 +236,6 @@ def _camera(value: Any, what: str) -> _Camera:
         raise RefusedError("camera not usable", f"R of {what} is no rotation")
     shift = numbers(entry(camera, "t"), f"t of {what}", 3) / 1000
     return _Camera(turn, shift, json_rows.camera(entry(camera, "f"), entry(camera, "c")))
-
-
-def _frame_name(image: Mapping[str, Any]) -> str:
-    return "/".join(_index(entry(image, key), key) for key in ("action_idx", "subaction_idx", "frame_idx"))
 
 
 def _frames(path: Path) -> Iterator[tuple[str, Any]]:

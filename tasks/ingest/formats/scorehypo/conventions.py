@@ -13,15 +13,8 @@ from numpy.typing import NDArray
 
 from models.skeleton import BETAS, JOINTS, SMPL_JOINTS
 from tasks.ingest.formats.json_rows import beyond, cut_words, numbers, points, sides
-from tasks.ingest.formats.scorehypo.rows import (
-    HUMAN36M_COUNT,
-    MPI_INF_3DHP,
-    Agreed,
-    joints_of,
-    parameters_of,
-    picture_path,
-)
-from tasks.ingest.formats.scorehypo.sets import PublishedSet
+from tasks.ingest.formats.scorehypo.rows import Agreed, joints_of, parameters_of, picture_path
+from tasks.ingest.formats.scorehypo.sets import HUMAN36M_COUNT, MPI_INF_3DHP, PublishedSet
 from tasks.ingest.people.agreement import root_relative
 from tasks.ingest.people.box_checks import are_corners, extent
 from tasks.ingest.people.lengths import Bone, limbs, unit_of

@@ -74,12 +74,11 @@ class ScoreHypoReader:
         """What the first rows show; people are counted in files of up to COUNTED_UP_TO bytes."""
         published, agreed = self.set, self.agreed
         rows = sum(1 for _ in self._rows()) if self.file.stat().st_size <= COUNTED_UP_TO else None
-        units = {1.0: "metres", 0.001: "millimetres"}
         facts = {
             "set": published.title,
             "labels": published.label_kind,
             "body model": "none (joints by equal names)" if published.name == "mpi-inf-3dhp" else "smpl",
-            "units": ", ".join(f"{key} in {units[factor]}" for key, factor in agreed.units.items()),
+            "units": ", ".join(f"{key} in {json_rows.UNITS[factor]}" for key, factor in agreed.units.items()),
             "camera": "given",
             "pictures": posixpath.join(self.images, agreed.folder),
             "crop": "box x 1.25" if published.name == "mpi-inf-3dhp" else f"joints x {published.crop_scale:g}",

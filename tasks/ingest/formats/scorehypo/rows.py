@@ -12,21 +12,16 @@ from numpy.typing import NDArray
 from models.skeleton import BETAS, JOINTS, SMPL_JOINTS, TWISTS
 from tasks.ingest.formats import json_rows
 from tasks.ingest.formats.json_rows import UNREADABLE, entry, numbers, placed, points, shown, sides, table, vector
-from tasks.ingest.formats.scorehypo.sets import PublishedSet
+from tasks.ingest.formats.scorehypo.sets import HUMAN36M_COUNT, MPI_INF_3DHP, PublishedSet
 from tasks.ingest.people.agreement import root_relative
 from tasks.ingest.people.box_checks import check_box_points
 from tasks.ingest.people.keypoints import BY_BODY, BY_NAMES, HUMAN36M, JOINTS_29, converted
 from tasks.ingest.source.folder import RefusedError
 
-HUMAN36M_COUNT: Final = 17
 NO_TWIST_BELOW: Final = -10.0
 """An angle up to this marks an unknown twist."""
 EXCLUDED: Final = ("s_09_act_05_subact_02_ca", "s_09_act_10_subact_02_ca", "s_09_act_13_subact_01_ca")
 """Sequences of Human3.6M whose labels are known to be wrong; published evaluations leave them out."""
-
-# The conventions of MPI-INF-3DHP's points, by their count: for the 29 joints, and for the 17, whose hips and pelvis
-# are those of the markers. The published conversion calls the same points by both names.
-MPI_INF_3DHP: Final = {28: ("hybrik_hp3d", "mpi_inf_3dhp"), 17: ("mpi_inf_3dhp_test", "mpi_inf_3dhp_test")}
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,9 @@ class Agreed:
 
 def person(row: Mapping[str, Any], published: PublishedSet, agreed: Agreed) -> dict[str, Any]:
     """The columns of a row, without place and path. Raises RefusedError for one that can't be used."""
-    _refuse_excluded(row, published)
+    excluded = [name for name in EXCLUDED if published.name == "human36m" and name in row["file_name"]]
+    if excluded:
+        raise RefusedError("excluded sequence", f"published evaluations leave {excluded[0]} out: its labels err")
     box = json_rows.box(entry(row, "bbox"), agreed.corners)
     width, height = sides(row)
     columns: dict[str, Any] = {"box": box, "width_px": width, "height_px": height, **camera_of(row, published)}
@@ -120,13 +117,6 @@ def frame_of(row: Mapping[str, Any], published: PublishedSet, number: int) -> in
     name = row.get("file_name")
     digits = re.search(r"(\d{1,9})\D*$", name.rsplit("/", 1)[-1][-200:]) if isinstance(name, str) else None
     return int(digits[1]) if digits else number
-
-
-def _refuse_excluded(row: Mapping[str, Any], published: PublishedSet) -> None:
-    if published.name == "human36m":
-        for sequence in EXCLUDED:
-            if sequence in row["file_name"]:
-                raise RefusedError("excluded sequence", f"published evaluations leave {sequence} out: its labels err")
 
 
 def _dig(row: Mapping[str, Any], keys: tuple[str, ...]) -> Any:

@@ -10,6 +10,11 @@ from typing import Any, Final
 from schemas.errors import DataError
 from tasks.ingest.formats.json_rows import shown
 
+HUMAN36M_COUNT: Final = 17
+MPI_INF_3DHP: Final = {28: ("hybrik_hp3d", "mpi_inf_3dhp"), 17: ("mpi_inf_3dhp_test", "mpi_inf_3dhp_test")}
+"""The conventions of MPI-INF-3DHP's points, by their count: for the 29 joints, and for the 17, whose hips and pelvis
+are those of the markers. The published conversion calls the same points by both names."""
+
 
 @dataclass(frozen=True)
 class PublishedSet:

@@ -50,7 +50,7 @@ _ALIGNED: Final = re.compile(r"(?:^|[^a-z])pa(?:[^a-z]|mp|$)")
 _SCORES: Final = ("score",)
 _LABELS: Final = ("gt", "label", "target")
 _LOOKED_AT = 20
-_ROWS_AT_ONCE, _NUMBERS_AT_ONCE = 200, 4_000_000
+_ROWS_AT_ONCE = 200
 _LARGEST_PICTURE = 100_000_000
 _NORMALISED_UP_TO, _METRES_UP_TO, _ERRORS_IN_METRES_UP_TO = 3.0, 5.0, 3.0
 
@@ -108,7 +108,7 @@ class ScorerCacheReader:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All entries in the order of their numbers, with the schema SCORED."""
-        return in_batches(map(self._row, self._cache.entries()), SCORED, _ROWS_AT_ONCE, _NUMBERS_AT_ONCE)
+        return in_batches(map(self._row, self._cache.entries()), SCORED, _ROWS_AT_ONCE)
 
     def _find_meaning(self) -> _Meaning:
         met: set[str] = set()
