@@ -80,7 +80,7 @@ class ImageTable(DiskTable):
 
 
 def _digest(name: Any) -> int | None:
-    """64 bits that stand for an id; None for what can be none."""
+    """64 bits in place of an id; None for what can be none."""
     if isinstance(name, float) and name.is_integer():
         name = int(name)
     if isinstance(name, bool) or not isinstance(name, int | str):

@@ -3,6 +3,7 @@
 Beside these it has data_len (n) and, depending on who wrote it, data_strategy: n + 1 or n + 2 members.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +38,7 @@ class ListCache:
         self.url, self.name = url, url.rstrip("/").rsplit("/", 1)[-1]
         self.spool = work / "entries"
         self._npz = Npz(local_file(url, work, what), self.spool, url)
-        self._member = {
-            int(name): name for name in self._npz.names if name.isascii() and name.isdigit() and len(name) < 12
-        }
+        self._member = {int(name): name for name in self._npz.names if re.fullmatch("[0-9]{1,11}", name)}
         self.others = tuple(name for name in self._npz.names if name not in self._member.values())
         self.declared = self._declared()
         if not self._member:

@@ -98,21 +98,17 @@ class NpzLook(Look):
         self.npz = npz
 
     @cached_property
-    def entries(self) -> "Entries | None":
-        """Of a list cache; None for any other npz. DataError for one that is damaged."""
-        if not any(name.isdigit() for name in self.npz.names):
-            return None
-        cache = ListCache(self.url, self.looker.work / "cache", "list cache")
-        first = next((entry.value for entry in islice(cache.entries(), ROWS) if entry.refusal is None), None)
-        return Entries(len(cache), frozenset(first) if isinstance(first, Mapping) else frozenset())
+    def cache(self) -> ListCache | None:
+        """The list cache that it is; None for any other npz. DataError for one that is damaged."""
+        numbered = any(name.isdigit() for name in self.npz.names)
+        return ListCache(self.url, self.looker.work / "cache", "list cache") if numbered else None
 
-
-@dataclass(frozen=True)
-class Entries:
-    """The count of a list cache's entries, and the keys of its first one."""
-
-    count: int
-    keys: frozenset[Any]
+    @cached_property
+    def entry_keys(self) -> frozenset[Any]:
+        """The keys of the cache's first entry that can be read; none where there is no such thing."""
+        entries = islice(self.cache.entries(), ROWS) if self.cache else ()
+        first = next((entry.value for entry in entries if entry.refusal is None), None)
+        return frozenset(first) if isinstance(first, Mapping) else frozenset()
 
 
 class JsonLook(Look):
@@ -217,8 +213,7 @@ class Looker:
             self.notes.append(str(error))
         except Exception as error:
             # s3fs lets errors of botocore through, which is there only where s3fs is
-            of_botocore = type(error).__module__.startswith("botocore.")
-            if not isinstance(error, OSError | ValueError | pa.ArrowException) and not of_botocore:
+            if not isinstance(error, OSError | ValueError) and not type(error).__module__.startswith("botocore."):
                 raise
             self.notes.append(f"{url} can't be read: {error}")
 
@@ -247,8 +242,11 @@ class Looker:
         if head.startswith(b"PK"):
             return NpzLook(self, url, Npz(local_file(url, self.work, "file"), self.work / "npz", url))
         if head.startswith(b"PAR1"):
-            with open_file(fs, path) as file:
-                return TableLook(self, url, list(map(str, pq.read_schema(file).names)), "a Parquet table")
+            try:
+                with open_file(fs, path) as file:
+                    return TableLook(self, url, list(map(str, pq.read_schema(file).names)), "a Parquet table")
+            except pa.ArrowException as error:
+                raise DataError(f"{url} is no readable Parquet file: {error}") from error
         if head.startswith(_PICTURES):
             folder = url.rpartition("/")[0] or "."
             raise DataError(f"{url} is one picture: name the folder that it is in ({folder}).")

@@ -1,4 +1,4 @@
-"""Some rows of a HumanData file on their way: values as numbers and texts, and what speaks against a row."""
+"""Some rows of a HumanData file on their way: values as numbers and texts, and why rows are refused."""
 
 from typing import Any, Final
 
@@ -16,16 +16,16 @@ Values = NDArray[np.float64]
 
 
 class Block:
-    """Some rows of a file on their way. Of what speaks against a row, the first is kept."""
+    """Some rows of a file on their way. Of the reasons to refuse a row, the first is kept."""
 
     def __init__(self, start: int, stop: int) -> None:
         self.start, self.stop = start, stop
         self.rows: list[dict[str, Any]] = [{} for _ in range(stop - start)]
-        self.against: dict[int, tuple[str, str]] = {}
+        self.refusals: dict[int, tuple[str, str]] = {}
 
     def refuse(self, number: int, reason: str, detail: str) -> None:
-        """Note what speaks against the row `number` of the block."""
-        self.against.setdefault(number, (reason, detail))
+        """Refuse the row `number` of the block, unless it is refused already."""
+        self.refusals.setdefault(number, (reason, detail))
 
     def numbers(self, column: Column, where: str, reason: str = UNREADABLE) -> Values:
         """A column's numbers (n, count); rows that are not readable or not finite are refused."""
@@ -69,7 +69,7 @@ class Block:
         self.put(name, [value] * len(self.rows))
 
     def positive(self, column: Column, where: str) -> Values:
-        """Pixels, from more than 0 up; 1 stands for those that are refused."""
+        """Pixels above 0; those that are refused are 1."""
         values = self.numbers(column, where)
         with np.errstate(invalid="ignore"):
             good = (values > 0) & (values < _LARGEST)

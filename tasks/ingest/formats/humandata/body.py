@@ -133,7 +133,7 @@ class HumanDataBody:
 
     @property
     def as_given(self) -> bool:
-        """The body is the one that the file's parameters speak of, with their shape."""
+        """The body is the one that the file's parameters describe, with their shape."""
         return not (self.zero_betas or self.neutral_betas or self.kind == "smplh")
 
     def _vectors(self) -> Iterator[_Vector]:

@@ -69,7 +69,7 @@ class HumanDataFile:
     def __init__(self, npz: Npz, body: str | None) -> None:
         self.npz, self.name = npz, npz.name
         self.remarks: list[str] = []
-        self.given_once: list[str] = []
+        self.shared: list[str] = []
         """Camera and body parameters of which there is one for all people."""
         self._columns: dict[str, Column] = {}
         missing = [key for key in ("image_path", "bbox_xywh") if key not in npz]
@@ -168,7 +168,7 @@ class HumanDataFile:
         """Values as a column; one value for all people is noted."""
         column = column_of(values, self.count, f"{self.name}, {where}", self.npz.work)
         if column.shared:
-            self.given_once.append(where)
+            self.shared.append(where)
         return column
 
     def _dictionary(self, name: str) -> dict[str, Any]:
@@ -204,7 +204,7 @@ class HumanDataFile:
         mask = np.ones(shape[1], bool) if member is None else self._mask(member, where)
         if shape[1] not in (mask.size, int(mask.sum())):
             raise DataError(
-                f"{where} has {shape[1]} key-points, where its mask speaks of {int(mask.sum())} of {mask.size}."
+                f"{where} has {shape[1]} key-points, where its mask has {int(mask.sum())} of {mask.size}."
             )
         place = np.full(_COUNTS[0], -1)
         place[: mask.size][mask] = np.flatnonzero(mask) if shape[1] == mask.size else np.arange(mask.sum())

@@ -92,7 +92,7 @@ class HumanData:
 
 
 def files_of(url: str) -> list[str]:
-    """The files that a path, a pattern, or several of them with commas between stand for. DataError where none is."""
+    """The files that a path, a pattern, or several of them with commas between mean. DataError where none is."""
     fs, path = open_url(url)
     try:
         if fs.isfile(path):

@@ -41,8 +41,8 @@ class HumanDataRows:
             self.unit = self._unit(file.keypoints_3d)
         if self.body and not self.body.placed:
             self.remarks.append(f"{file.name}: {_BY_PELVIS if self._takes_pelvis else NO_PLACE}.")
-        if file.given_once:
-            once = ", ".join(file.given_once)
+        if file.shared:
+            once = ", ".join(file.shared)
             self.remarks.append(f"{file.name}: given once, for all {file.count:,} people: {once}.")
         self.corners = self._are_corners()
         if self.corners:
@@ -87,7 +87,7 @@ class HumanDataRows:
         self._put_keypoints(block)
         if self.body:
             self.body.put(block)
-        for number, (reason, detail) in block.against.items():
+        for number, (reason, detail) in block.refusals.items():
             row = block.rows[number]
             place = {name: row[name] for name in ("row", "counts_as", "origin", "crop_rule", "crop_scale")}
             block.rows[number] = {**place, "path": row["path"] or None, "reason": reason, "detail": detail}
@@ -170,7 +170,7 @@ class HumanDataRows:
         stored = numbers.reshape(len(block.rows), points.count, -1)
         with np.errstate(over="ignore", invalid="ignore"):
             finite = np.asarray(np.isfinite(stored[:, points.used].astype(np.float32)).all((1, 2)))
-        for number, (reason, detail) in part.against.items():
+        for number, (reason, detail) in part.refusals.items():
             if reason != NOT_FINITE or not finite[number]:
                 block.refuse(number, reason, detail)
         return stored

@@ -9,12 +9,11 @@ from tasks.ingest.formats.multihypo_npz.reader import NAME, HypothesisCacheReade
 
 def recognise(look: Look) -> Iterator[Candidate]:
     """By the keys of its entries."""
-    if not isinstance(look, NpzLook) or look.entries is None:
+    if not isinstance(look, NpzLook) or look.cache is None:
         return
-    keys = look.entries.keys
-    if {"output_joints", "output_twists"} <= keys:
-        yield look.candidate(NAME, f"a list cache of {look.entries.count} entries with output_joints and output_twists")
-    elif look.url.endswith("_id.npz") and keys <= {"img_idx"}:
+    if {"output_joints", "output_twists"} <= look.entry_keys:
+        yield look.candidate(NAME, f"a list cache of {len(look.cache)} entries with output_joints and output_twists")
+    elif look.url.endswith("_id.npz") and look.entry_keys <= {"img_idx"}:
         whole = f"{look.url.removesuffix('_id.npz')}.npz"
         look.say(f"{look.url} holds numbers of pictures; the hypotheses are in {whole}.")
 

@@ -154,7 +154,6 @@ class OsxHuman36mReader:
         """The people of a subject, each with one of the numbers, but for those of other cameras."""
         files = {kind: self._files[subject, kind] for kind in SUFFIXES}
         cameras = self._cameras(subject)
-        name = file_name(subject, "data")
         with (
             ImageTable(files["data"], _IMAGE_KEYS, self.work) as images,
             DiskTable(_frames(files["joints"]), self.work) as joints,
@@ -162,7 +161,8 @@ class OsxHuman36mReader:
         ):
             annotations = zip(items(files["data"], "annotations.item"), numbers, strict=False)
             for place, (annotation, number) in enumerate(annotations):
-                row = json_rows.new_row(number, f"{name}, annotations[{place}]", "joints", CROP_SCALE)
+                origin = f"{file_name(subject, 'data')}, annotations[{place}]"
+                row = json_rows.new_row(number, origin, "joints", CROP_SCALE)
                 with json_rows.refusal_in(row):
                     image = images.image(entry(json_rows.table(annotation, "the annotation"), "image_id"))
                     camera_name = _index(entry(image, "cam_idx"), "cam_idx")

@@ -10,10 +10,10 @@ from tasks.ingest.people.annotations import AnnotationSource
 
 def recognise(look: Look) -> Iterator[Candidate]:
     """By entries of no other format, with hypotheses by their shapes."""
-    if isinstance(look, NpzLook) and not look.settled and look.entries is not None:
+    if isinstance(look, NpzLook) and not look.settled and look.cache is not None:
         # the reader recognises hypotheses by shapes, and raises DataError where it finds none
         ScorerCacheReader(AnnotationSource(NAME, look.url, "any", "any"), look.looker.work / "scorer")
-        yield look.candidate(NAME, f"a list cache of {look.entries.count} entries with hypotheses")
+        yield look.candidate(NAME, f"a list cache of {len(look.cache)} entries with hypotheses")
 
 
 FORMAT = Format(

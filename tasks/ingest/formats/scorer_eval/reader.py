@@ -111,17 +111,17 @@ class ScorerCacheReader:
         return in_batches(map(self._row, self._cache.entries()), SCORED, _ROWS_AT_ONCE)
 
     def _find_meaning(self) -> _Meaning:
-        met: set[str] = set()
+        keys: set[str] = set()
         for entry in islice(self._cache.entries(), _LOOKED_AT):
             if entry.refusal is None:
                 values = _named(entry.value)
                 meaning = _meaning_of(values)
                 if "joints" in meaning.keys:
                     return _with_units(meaning, values)
-                met |= meaning.words.keys()
+                keys |= meaning.words.keys()
         raise DataError(
             f"{self.source.url}: no key of the first entries holds hypotheses (M x K x 3 or M x 3K numbers). "
-            f"The keys are: {shown(', '.join(sorted(met)) or 'none')}."
+            f"The keys are: {shown(', '.join(sorted(keys)) or 'none')}."
         )
 
     def _row(self, entry: Entry) -> dict[str, Any]:

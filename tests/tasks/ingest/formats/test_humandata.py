@@ -438,7 +438,7 @@ def test_a_file_behind_a_url(people: list[TruePerson], tmp_path: Path) -> None:
         ({"smpl": {"betas": np.zeros((COUNT, 10))}}, "lacks global_orient"),
         ({"meta": {"height": [1, 2]}}, r"meta\[height\]: has 2 rows where the file has 6"),
         ({"meta": {"height": {"a": 1}}}, r"meta\[height\]"),
-        ({"keypoints2d_smpl": np.zeros((COUNT, 17, 3))}, "has 17 key-points, where its mask speaks of 36 of 190"),
+        ({"keypoints2d_smpl": np.zeros((COUNT, 17, 3))}, "has 17 key-points, where its mask has 36 of 190"),
         ({"keypoints2d": np.zeros((COUNT, 17, 3))}, "no keypoints2d_mask"),
         ({"keypoints3d_smpl": np.zeros((COUNT, 36))}, "is expected, with 3 coordinates"),
         ({"keypoints2d_smpl_mask": np.array(["a"] * 190)}, "190 zeros and ones"),
