@@ -1,4 +1,4 @@
-"""Values of a JSON file by their ids, kept on disk: what people refer to may stand anywhere in it, or in another."""
+"""Values of a JSON file by their ids, kept on disk: what people refer to may be anywhere in it, or in another."""
 
 import json
 import tempfile
@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class DiskTable:
     """Values by id, as JSON has them, in a file in `folder` that is gone after `with`; in memory are 24 bytes a value.
 
     An id counts as the same whether it is written as a number or as a text; of two values with one id the first
-    stands. What can be no id (null, a list) is left out, and so nobody finds it.
+    counts. What can be no id (null, a list) is left out, and so is never found.
     """
 
     def __init__(self, values: Iterable[tuple[Any, Any]], folder: Path) -> None:
@@ -37,19 +37,16 @@ class DiskTable:
         except BaseException:
             self._file.close()
             raise
-        known = np.array(ids, np.int64)
-        self._order = np.argsort(known, kind="stable")
-        self._ids = known[self._order]
+        unsorted = np.array(ids, np.int64)
+        self._order = np.argsort(unsorted, kind="stable")
+        self._ids = unsorted[self._order]
         self._places = np.array(places, np.int64)
-
-    def __len__(self) -> int:
-        return len(self._ids)
 
     def find(self, name: Any) -> Any:
         """The value of an id. Raises KeyError where there is none."""
         digested = _digest(name)
-        at = int(np.searchsorted(self._ids, digested)) if digested is not None else len(self)
-        if at == len(self) or self._ids[at] != digested:
+        at = len(self._ids) if digested is None else int(np.searchsorted(self._ids, digested))
+        if at == len(self._ids) or self._ids[at] != digested:
             raise KeyError(shown(name))
         number = int(self._order[at])
         start, end = self._places[number : number + 2].tolist()
@@ -77,14 +74,13 @@ class ImageTable(DiskTable):
     def image(self, image_id: Any) -> Mapping[str, Any]:
         """The kept keys of an image. Raises RefusedError where the list has none of this id."""
         try:
-            found: Mapping[str, Any] = self.find(image_id)
+            return cast(Mapping[str, Any], self.find(image_id))
         except KeyError:
             raise RefusedError(NOT_LISTED, f"the list images has no image with the id {shown(image_id)}") from None
-        return found
 
 
 def _digest(name: Any) -> int | None:
-    """64 bits that stand for an id; None for what can be none."""
+    """64 bits in place of an id; None for what can be none."""
     if isinstance(name, float) and name.is_integer():
         name = int(name)
     if isinstance(name, bool) or not isinstance(name, int | str):

@@ -10,15 +10,15 @@ from tasks.ingest.people.annotations import AnnotationSource, Reader
 
 Brings: TypeAlias = Literal["pictures", "people", "pairs", "hypotheses"]
 """pictures: a folder and tables. people: rows of ANNOTATIONS. pairs: of people who are in the tables. hypotheses: with
-the people whom they are of."""
+the people that they are of."""
 
 
 @dataclass(frozen=True)
 class Format:
     """A format. `title` says in a few words what it is, `documentation` in docs/data.md, where that is more.
 
-    `recognise` gives the ways to read what somebody looks at. `options` are the format's own, name to what it says;
-    those among `whole` are whole numbers, those among `places` paths or URLs (and what is there), and of those among
+    `recognise` yields the ways to read what a `Look` shows. `options` are the format's own, name to meaning; those
+    among `whole` are whole numbers, those among `places` paths or URLs (and what is there), and of those among
     `by_content` what they hold counts, wherever they are.
     """
 
@@ -35,9 +35,9 @@ class Format:
     dataset: str | None = None
     """The usual name of the data set, where the format is of one."""
     makes_pictures: bool = False
-    """Its pictures are made of the source, in the folder --images, and not found there."""
+    """The ingest makes its pictures from the source, in the folder --images."""
     rank: int = 0
     """Among all. Where several could read a file, the more particular comes first."""
     version: int = 2
     """Of ingests: rises where the same source comes out otherwise. 2 since deep and transparent pictures are read as
-    they are meant, and paths of other systems find their pictures."""
+    they are meant, and paths of other systems lead to their pictures."""

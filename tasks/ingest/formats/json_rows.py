@@ -3,15 +3,15 @@ is not what it should be. Shared by the formats that are JSON.
 """
 
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tasks.ingest.people.annotations import ROWS_AT_ONCE, batch
+from tasks.ingest.people.annotations import ANNOTATIONS, ROWS_AT_ONCE
 from tasks.ingest.people.boxes import LARGEST
 from tasks.ingest.source.folder import RefusedError, printable
 
@@ -19,13 +19,17 @@ MISSING: Final = "key missing"
 UNREADABLE: Final = "row not readable"
 NOT_FINITE: Final = "not finite"
 POINT_COUNT: Final = "key-point count"
+UNITS: Final = {1.0: "metres", 0.001: "millimetres"}
+"""Names of the units, by their factor to metres."""
+_NUMBERS_AT_ONCE: Final = 4_000_000
+T = TypeVar("T")
 _SHOWN = reprlib.Repr()
 _SHOWN.maxlevel, _SHOWN.maxlist, _SHOWN.maxdict, _SHOWN.maxstring, _SHOWN.maxlong = 2, 4, 4, 60, 30
 _GENDERS: Final = {"n": "neutral", "f": "female", "m": "male"}
 
 
 def shown(value: Any) -> str:
-    """A value, shortened, so that it can be said in an error whatever it is."""
+    """A value for a message, whatever it is: shortened and printable."""
     return printable(_SHOWN.repr(value))
 
 
@@ -102,14 +106,15 @@ def whole(value: Any, what: str, low: int, high: int) -> int:
     return int(value)
 
 
-def size(row: Mapping[str, Any]) -> dict[str, int]:
-    """width_px and height_px from `width` and `height`, as far as the row has them."""
-    given = {f"{key}_px": row.get(key) for key in ("width", "height")}
-    return {name: whole(value, name[:-3], 1, int(LARGEST)) for name, value in given.items() if value is not None}
+def sides(row: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """`width` and `height` in pixels, None for one that the row doesn't have. RefusedError for no number of pixels."""
+    values = ((key, row.get(key)) for key in ("width", "height"))
+    width, height = (None if value is None else whole(value, key, 1, int(LARGEST)) for key, value in values)
+    return width, height
 
 
 def box(value: Any, corners: bool = False) -> list[float]:
-    """x, y, w, h of a box that is given so, or (`corners`) as x0, y0, x1, y1. Raises RefusedError for no usable box."""
+    """x, y, w, h of a box that is written so, or (`corners`) as x0, y0, x1, y1. RefusedError for no usable box."""
     x, y, w, h = numbers(value, "bbox", 4).tolist()
     if corners:
         w, h = w - x, h - y
@@ -125,8 +130,8 @@ def camera(focal: Any, centre: Any) -> dict[str, float]:
     fx, fy = numbers(focal, "the focal length", 2).tolist()
     cx, cy = numbers(centre, "the principal point", 2).tolist()
     if min(fx, fy) <= 0 or max(fx, fy, abs(cx), abs(cy)) > LARGEST:
-        told = f"focal lengths {fx:g}, {fy:g} and principal point {cx:g}, {cy:g}"
-        raise RefusedError("camera not usable", f"{told}: positive focal lengths in pixels are expected")
+        numbers_read = f"focal lengths {fx:g}, {fy:g} and principal point {cx:g}, {cy:g}"
+        raise RefusedError("camera not usable", f"{numbers_read}: positive focal lengths in pixels are expected")
     return {"fx": fx, "fy": fy, "cx": cx, "cy": cy}
 
 
@@ -151,16 +156,60 @@ def placed(values: NDArray[np.float64], slots: Mapping[int, int], count: int) ->
     return vector(there)
 
 
-def refused(error: RefusedError) -> dict[str, str]:
-    """What a refused row says."""
-    return {"reason": error.reason, "detail": error.detail}
+def new_row(number: int, origin: str, crop_rule: str, crop_scale: float | None = None) -> dict[str, Any]:
+    """A row of ANNOTATIONS that has its place and its rule for crops; it counts as itself."""
+    return {"row": number, "counts_as": number, "origin": origin, "crop_rule": crop_rule, "crop_scale": crop_scale}
 
 
-def in_batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[pa.RecordBatch]:
-    """Rows as batches of at most ROWS_AT_ONCE."""
-    stream = iter(rows)
-    while taken := list(islice(stream, ROWS_AT_ONCE)):
-        yield batch(taken)
+@contextmanager
+def refusal_in(row: dict[str, Any]) -> Iterator[None]:
+    """What refuses the row meanwhile becomes its reason and detail; the row keeps what it has till then."""
+    try:
+        yield
+    except RefusedError as refusal:
+        row |= {"reason": refusal.reason, "detail": refusal.detail}
+
+
+def unless_refused(otherwise: T, read: Callable[..., T], *arguments: Any) -> T:
+    """What `read` makes of its arguments; `otherwise` where it refuses them."""
+    try:
+        return read(*arguments)
+    except RefusedError:
+        return otherwise
+
+
+def or_refusal(read: Callable[..., T], *arguments: Any) -> T | RefusedError:
+    """What `read` makes of its arguments, or why it refuses them."""
+    try:
+        return read(*arguments)
+    except RefusedError as refusal:
+        return refusal
+
+
+def in_batches(
+    rows: Iterator[dict[str, Any]], schema: pa.Schema = ANNOTATIONS, at_once: int = ROWS_AT_ONCE
+) -> Iterator[pa.RecordBatch]:
+    """Rows in batches of at most `at_once`; of fewer, where their vectors have millions of numbers."""
+    waiting: list[dict[str, Any]] = []
+    size = 0
+    for row in rows:
+        waiting.append(row)
+        size += sum(value.size for value in row.values() if isinstance(value, np.ndarray))
+        if len(waiting) == at_once or size >= _NUMBERS_AT_ONCE:
+            yield as_batch(waiting, schema)
+            waiting, size = [], 0
+    if waiting:
+        yield as_batch(waiting, schema)
+
+
+def as_batch(rows: Sequence[Mapping[str, Any]], schema: pa.Schema = ANNOTATIONS) -> pa.RecordBatch:
+    """Rows as a batch; what a row leaves out is null. Vectors may be arrays of any shape with the right count."""
+    columns = []
+    for column in schema:
+        values = [row.get(column.name) for row in rows]
+        flat = [value.reshape(-1) if isinstance(value, np.ndarray) else value for value in values]
+        columns.append(pa.array(flat, column.type))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _array(value: Any, what: str) -> NDArray[np.float64]:
@@ -169,20 +218,10 @@ def _array(value: Any, what: str) -> NDArray[np.float64]:
         try:
             return np.array(value, np.float64)
         except OverflowError:  # an integer that is larger than any double
-            flat = np.array(value, object)
-            return np.array([_number(item) for item in flat.reshape(-1).tolist()]).reshape(flat.shape)
+            return np.full(np.array(value, object).shape, np.inf)
         except (ValueError, TypeError):
             pass
     raise RefusedError(UNREADABLE, f"{what} is {shown(value)}, numbers are expected")
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return np.inf
-    except (ValueError, TypeError):
-        return np.nan
 
 
 def _finite(values: NDArray[np.float64], what: str) -> NDArray[np.float64]:

@@ -1,17 +1,17 @@
 """The list caches that published pipelines keep: an npz with one pickled dictionary for each key "0" to "n-1".
 
-Beside them stand data_len (n) and, depending on who wrote the cache, data_strategy: n + 1 or n + 2 members are met.
+Beside these it has data_len (n) and, depending on who wrote it, data_strategy: n + 1 or n + 2 members.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from schemas.errors import DataError
-from tasks.ingest.formats.preferences import UNREADABLE, shown
+from tasks.ingest.formats.json_rows import UNREADABLE
+from tasks.ingest.formats.preferences import plain, shown, whole_number
 from tasks.ingest.source.files import local_file
 from tasks.ingest.source.folder import RefusedError, printable
 from tasks.ingest.source.npz_columns import Npz
@@ -38,9 +38,7 @@ class ListCache:
         self.url, self.name = url, url.rstrip("/").rsplit("/", 1)[-1]
         self.spool = work / "entries"
         self._npz = Npz(local_file(url, work, what), self.spool, url)
-        self._member = {
-            int(name): name for name in self._npz.names if name.isascii() and name.isdigit() and len(name) < 12
-        }
+        self._member = {int(name): name for name in self._npz.names if re.fullmatch("[0-9]{1,11}", name)}
         self.others = tuple(name for name in self._npz.names if name not in self._member.values())
         self.declared = self._declared()
         if not self._member:
@@ -60,11 +58,8 @@ class ListCache:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __contains__(self, number: object) -> bool:
-        return number in self._member
-
     def entry(self, number: int) -> Entry:
-        """The entry of that number; large arrays in it stand in files until the next one is read."""
+        """The entry of that number; large arrays in it are in files, which are gone when the next one is read."""
         for file in self.spool.glob("*.bytes"):
             file.unlink()
         if number not in self._member:
@@ -76,48 +71,38 @@ class ListCache:
 
     def entries(self) -> Iterator[Entry]:
         """All entries by number. Raises DataError where none of the first ten can be read: then it is the file."""
-        tried, refused = 0, 0
-        for number in self.numbers:
+        refused = 0
+        for tried, number in enumerate(self.numbers, start=1):
             entry = self.entry(number)
-            tried, refused = tried + 1, refused + (entry.refusal is not None)
+            refused += entry.refusal is not None
             if entry.refusal is not None and refused == tried == min(_UNREADABLE_IN_A_ROW, len(self)):
                 raise DataError(f"None of the first {tried} entries can be read. {entry.refusal.detail}")
             yield entry
 
     def facts(self) -> dict[str, str]:
         """What the members beside the entries say."""
-        said = {"entries": str(len(self._member))}
+        facts = {"entries": str(len(self._member))}
         if _STRATEGY in self.others:
-            said["strategy"] = self._said(_STRATEGY)
-        return said
+            try:
+                facts["strategy"] = shown(plain(self._npz.value(_STRATEGY)))
+            except DataError:
+                facts["strategy"] = "not readable"
+        return facts
 
     def remarks(self) -> list[str]:
         """What differs from what such a cache should have."""
-        made = []
+        remarks = []
         unknown = [printable(name) for name in self.others if name not in (_COUNT, _STRATEGY)]
         if self.declared is None:
-            made.append(f"{_COUNT} is missing or no number; the entries were counted.")
+            remarks.append(f"{_COUNT} is missing or no number; the entries were counted.")
         elif self.declared != len(self._member):
-            made.append(f"{_COUNT} says {self.declared}, but {len(self._member)} entries are there.")
+            remarks.append(f"{_COUNT} says {self.declared}, but {len(self._member)} entries are there.")
         if unknown:
-            made.append(f"Members that mean nothing here: {', '.join(unknown[:8])}.")
-        return made
+            remarks.append(f"Members that mean nothing here: {', '.join(unknown[:8])}.")
+        return remarks
 
     def _declared(self) -> int | None:
-        if _COUNT not in self._npz:
-            return None
         try:
-            value = self._npz.value(_COUNT)
-        except DataError:
+            return whole_number(self._npz.value(_COUNT), _COUNT) if _COUNT in self._npz else None
+        except (DataError, RefusedError):
             return None
-        if isinstance(value, np.ndarray):
-            value = value.item() if value.size == 1 else None
-        fitting = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
-        return int(value) if fitting and int(value) == value else None
-
-    def _said(self, name: str) -> str:
-        try:
-            value = self._npz.value(name)
-        except DataError:
-            return "not readable"
-        return shown(value.item() if isinstance(value, np.ndarray) and value.size == 1 else value)

@@ -1,12 +1,13 @@
-"""What published preference data says, in the units of our tables: rows of its readers, and checks on their values.
+"""Published preference data in the units of our tables: the columns of its readers' rows, and checks on their values.
 
 Published files store joints as u, v in pixels of the 256 px test crop and d in mm behind the root, and twists as the
-network gave them, of any length. The rows hold normalised uvd and unit twists. They don't name instances: `img_path`,
-`img_idx` and `trans` say which picture, which row of its annotation file, and which crop is meant.
+network put them out, of any length. The rows hold normalised uvd and unit twists. They don't name instances:
+`img_path`, `img_idx` and `trans` say which picture, which row of its annotation file, and which crop is meant.
 """
 
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any, Final
 
 import numpy as np
@@ -16,12 +17,12 @@ from numpy.typing import NDArray
 
 from models.published_crops import CROP_PX, normalised_joints
 from schemas.errors import DataError
+from tasks.ingest.formats.json_rows import NOT_FINITE, UNREADABLE, refusal_in
+from tasks.ingest.people.annotations import ANNOTATIONS
 from tasks.ingest.source.folder import RefusedError, printable
 
 JOINTS_SHAPE: Final = (29, 3)
 TWIST_SHAPE: Final = (23, 2)
-UNREADABLE: Final = "row not readable"
-NOT_FINITE: Final = "not finite"
 MAPS_DISAGREE: Final = "crop maps disagree"
 NO_TWIST: Final = "twist of length zero"
 
@@ -31,7 +32,7 @@ _HUGE = 1e300
 _MAP_TOLERANCE_PX = 0.1
 _LEAST_TWIST = 1e-6
 _LEAST_EXTENT_PX, _LEAST_DEPTH_MM = 4.0, 5.0
-"""A person in a test crop is larger, whatever the pose: smaller joints are in another unit."""
+"""Whatever the pose, a person in a test crop is larger: smaller joints are in another unit."""
 _SHOWN = 80
 
 
@@ -54,20 +55,7 @@ PLACE: Final = (
 )
 """The columns that say what a row is about."""
 
-JUDGEMENT: Final = (
-    field("reason", pa.string(), "why the row can't be used; null: nothing is known against it"),
-    field("detail", pa.string(), "what was seen"),
-)
-
-
-def as_batch(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
-    """Rows as a batch of `schema`; what a row leaves out is null. Vectors may be arrays of any shape."""
-    columns = []
-    for column in schema:
-        values = [row.get(column.name) for row in rows]
-        flat = [value.reshape(-1) if isinstance(value, np.ndarray) else value for value in values]
-        columns.append(pa.array(flat, column.type))
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+JUDGEMENT: Final = (ANNOTATIONS.field("reason"), ANNOTATIONS.field("detail"))
 
 
 def numbers(value: Any, name: str, shape: tuple[int | None, ...], limit: float = _LARGEST) -> NDArray[np.float64]:
@@ -76,24 +64,23 @@ def numbers(value: Any, name: str, shape: tuple[int | None, ...], limit: float =
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError, RecursionError, MemoryError):
         raise RefusedError(UNREADABLE, f"{name} is no array of numbers, or its rows differ in length") from None
-    wanted = "x".join("M" if side is None else str(side) for side in shape)
+    expected = "x".join("M" if side is None else str(side) for side in shape)
     if array.dtype.kind == "O":
         array = _with_nan(array)
     if array.dtype.kind not in "fiu":
-        raise RefusedError(UNREADABLE, f"{name} holds other things than numbers; {wanted} numbers are expected")
-    fitting = len(array.shape) == len(shape) and all(
-        seen > 0 if side is None else seen == side for seen, side in zip(array.shape, shape, strict=True)
+        raise RefusedError(UNREADABLE, f"{name} holds other things than numbers; {expected} numbers are expected")
+    fitting = array.ndim == len(shape) and all(
+        side > 0 if wanted is None else side == wanted for side, wanted in zip(array.shape, shape, strict=True)
     )
     if not fitting:
-        seen = "x".join(map(str, array.shape)) or "one number"
+        actual = "x".join(map(str, array.shape)) or "one number"
         joints = shape[-2:] == JOINTS_SHAPE and array.ndim == len(shape) and array.shape[-1] == 3
-        raise RefusedError("key-point count" if joints else UNREADABLE, f"{name} is {seen}, expected {wanted}")
+        raise RefusedError("key-point count" if joints else UNREADABLE, f"{name} is {actual}, expected {expected}")
     values = array.astype(np.float64)
-    if not np.isfinite(values).all():
-        raise RefusedError(
-            NOT_FINITE, f"{name} has {int((~np.isfinite(values)).sum())} values that are NaN or infinite"
-        )
-    if np.abs(values).max() > limit:
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise RefusedError(NOT_FINITE, f"{name} has {bad} values that are NaN or infinite")
+    if np.abs(values).max(initial=0) > limit:
         raise RefusedError("value out of range", f"{name} has {values.flat[np.abs(values).argmax()]:g}")
     return values
 
@@ -103,36 +90,38 @@ def _with_nan(array: NDArray[Any]) -> NDArray[Any]:
     flat = array.ravel().tolist()
     if not all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in flat):
         return array
-    held = [np.nan if value is None else np.inf if abs(value) > _HUGE else float(value) for value in flat]
-    return np.array(held).reshape(array.shape)
+    floats = [np.nan if value is None else np.inf if abs(value) > _HUGE else float(value) for value in flat]
+    return np.array(floats).reshape(array.shape)
+
+
+def plain(value: Any) -> Any:
+    """A value without the array or scalar that numpy wraps it in; an array of several as it is."""
+    return value.item() if isinstance(value, np.generic | np.ndarray) and np.size(value) == 1 else value
 
 
 def whole_number(value: Any, name: str) -> int:
     """A whole number from 0 on, also one that numpy wrapped. Raises RefusedError for everything else."""
-    if isinstance(value, np.generic | np.ndarray) and np.size(value) == 1:
-        value = value.item()
-    fitting = isinstance(value, int | float) and not isinstance(value, bool) and value == value
-    if not fitting or not 0 <= value < 2**62 or int(value) != value:
-        raise RefusedError(UNREADABLE, f"{name} is {shown(value)}, a whole number from 0 is expected")
-    return int(value)
+    number = plain(value)
+    is_number = isinstance(number, int | float) and not isinstance(number, bool) and number == number
+    if not is_number or not 0 <= number < 2**62 or int(number) != number:
+        raise RefusedError(UNREADABLE, f"{name} is {shown(number)}, a whole number from 0 is expected")
+    return int(number)
 
 
 def text(value: Any, name: str) -> str:
     """A path, also one that numpy wrapped. Raises RefusedError for everything else."""
-    if isinstance(value, np.generic | np.ndarray) and np.size(value) == 1:
-        value = value.item()
-    if not isinstance(value, str) or not value.strip():
-        raise RefusedError(UNREADABLE, f"{name} is {shown(value)}, a text is expected")
-    return printable(value)
+    path = plain(value)
+    if not isinstance(path, str) or not path.strip():
+        raise RefusedError(UNREADABLE, f"{name} is {shown(path)}, a text is expected")
+    return printable(path)
 
 
 def needed(row: Mapping[str, Any], names: Sequence[str]) -> None:
     """Raises RefusedError where one of these keys is missing."""
     missing = [name for name in names if row.get(name) is None]
     if missing:
-        raise RefusedError(
-            "keys missing", f"{', '.join(missing)}; there are {shown(', '.join(map(str, row)) or 'none')}"
-        )
+        present = shown(", ".join(map(str, row)) or "none")
+        raise RefusedError("keys missing", f"{', '.join(missing)}; there are {present}")
 
 
 def joints_uvd(value: Any, name: str, shape: tuple[int | None, ...] = JOINTS_SHAPE) -> NDArray[np.float32]:
@@ -160,20 +149,39 @@ def crop_map(trans: Any, trans_inv: Any = None) -> NDArray[np.float64]:
     if trans_inv is not None:
         back = numbers(trans_inv, "trans_inv", (2, 3), limit=1e9)
         corners = np.array([[0.0, 0.0], [CROP_PX, 0.0], [0.0, CROP_PX]])
-        there = corners @ back[:, :2].T + back[:, 2]
-        miss = np.abs(there @ affine[:, :2].T + affine[:, 2] - corners).max()
+        in_picture = corners @ back[:, :2].T + back[:, 2]
+        miss = np.abs(in_picture @ affine[:, :2].T + affine[:, 2] - corners).max()
         if not miss < _MAP_TOLERANCE_PX:
-            raise RefusedError(
-                MAPS_DISAGREE, f"trans and trans_inv are not inverse: {miss:.3g} px off at a crop corner"
-            )
+            detail = f"trans and trans_inv are not inverse: {miss:.3g} px off at a crop corner"
+            raise RefusedError(MAPS_DISAGREE, detail)
     return affine
 
 
-def check_units(uvd: Sequence[NDArray[np.float32]], where: str) -> None:
-    """DataError where the joints of most rows can't be crop pixels and mm. Each (29, 3), as `joints_uvd` made them."""
-    if not uvd:
+def read_row(number: int, origin: str, columns: Iterator[tuple[str, Any]]) -> dict[str, Any]:
+    """A row of columns that are read one after the other: a refused row has those before what refused it."""
+    row: dict[str, Any] = {"row": number, "origin": origin, "reason": None}
+    with refusal_in(row):
+        for name, value in columns:
+            row[name] = value
+    return row
+
+
+def with_checked_units(
+    rows: Iterator[dict[str, Any]], at_first: int, columns: Sequence[str], where: str
+) -> Iterator[dict[str, Any]]:
+    """The rows, after a look at the units of the first ones (`check_units`)."""
+    first = list(islice(rows, at_first))
+    check_units(first, columns, where)
+    yield from chain(first, rows)
+
+
+def check_units(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], where: str) -> None:
+    """DataError where the joints of most usable rows, normalised uvd in these columns, can't be crop pixels and mm."""
+    good = [row for row in rows if row["reason"] is None]
+    if not good:
         return
-    extent = np.median([np.ptp(joints, axis=0) for joints in uvd], axis=0)
+    joints = [np.ptp(row[column].reshape(-1, *JOINTS_SHAPE)[0], axis=0) for row in good for column in columns]
+    extent = np.median(joints, axis=0)
     in_plane, depth = max(extent[:2]) / 2 * CROP_PX, extent[2] * 1000
     if in_plane < _LEAST_EXTENT_PX:
         raise DataError(
@@ -189,21 +197,5 @@ def check_units(uvd: Sequence[NDArray[np.float32]], where: str) -> None:
 
 def shown(value: Any) -> str:
     """A value for a message: short, and printable."""
-    said = printable(value[: 2 * _SHOWN] if isinstance(value, str) else reprlib.repr(value))
-    return said if len(said) <= _SHOWN else said[:_SHOWN] + "..."
-
-
-def batched(
-    rows: Iterator[dict[str, Any]], schema: pa.Schema, at_once: int, numbers_at_once: int | None = None
-) -> Iterator[pa.RecordBatch]:
-    """Rows in batches of at most `at_once`; sooner, where their vectors have more than `numbers_at_once` numbers."""
-    waiting: list[dict[str, Any]] = []
-    size = 0
-    for row in rows:
-        waiting.append(row)
-        size += sum(value.size for value in row.values() if isinstance(value, np.ndarray))
-        if len(waiting) == at_once or (numbers_at_once is not None and size >= numbers_at_once):
-            yield as_batch(waiting, schema)
-            waiting, size = [], 0
-    if waiting:
-        yield as_batch(waiting, schema)
+    words = printable(value[: 2 * _SHOWN] if isinstance(value, str) else reprlib.repr(value))
+    return words if len(words) <= _SHOWN else words[:_SHOWN] + "..."

@@ -13,8 +13,8 @@ from tasks.ingest.formats.format import Format
 from tasks.ingest.people.annotations import AnnotationSource, Reader
 
 _FOLDERS = [module.name for module in pkgutil.iter_modules(formats.__path__, f"{formats.__name__}.") if module.ispkg]
-_KNOWN: list[Format] = [importlib.import_module(name).FORMAT for name in _FOLDERS]
-FORMATS: Final[Mapping[str, Format]] = {one.name: one for one in sorted(_KNOWN, key=lambda one: one.rank)}
+_ALL: list[Format] = [importlib.import_module(name).FORMAT for name in _FOLDERS]
+FORMATS: Final[Mapping[str, Format]] = {one.name: one for one in sorted(_ALL, key=lambda one: one.rank)}
 """By name, the more particular first."""
 
 
@@ -27,8 +27,8 @@ def checked_options(kind: Format, values: Mapping[str, Any]) -> dict[str, Any]:
     """The options as readers take them. Raises ConfigError for those that the format doesn't have."""
     unknown = [name for name in values if name not in kind.options]
     if unknown:
-        there = f"has the options {', '.join(kind.options)}" if kind.options else "has no options"
-        raise ConfigError(f"The format {kind.name} has no option {unknown[0]!r}; it {there}.")
+        options = f"the options {', '.join(kind.options)}" if kind.options else "no options"
+        raise ConfigError(f"The format {kind.name} has no option {unknown[0]!r}; it has {options}.")
     return {name: _whole(name, value) if name in kind.whole else value for name, value in values.items()}
 
 

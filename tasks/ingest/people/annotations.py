@@ -123,18 +123,3 @@ class Reader(Protocol):
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows in the order of the source, in batches of at most ROWS_AT_ONCE, with the schema ANNOTATIONS."""
         ...
-
-
-def batch(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
-    """Rows as a batch; what a row leaves out is null. Vectors may be arrays of any shape with the right count."""
-    columns = []
-    for column in ANNOTATIONS:
-        values = [row.get(column.name) for row in rows]
-        if pa.types.is_fixed_size_list(column.type):
-            values = [None if value is None else _flat(value) for value in values]
-        columns.append(pa.array(values, column.type))
-    return pa.RecordBatch.from_arrays(columns, schema=ANNOTATIONS)
-
-
-def _flat(value: Any) -> Any:
-    return value.reshape(-1) if hasattr(value, "reshape") else value

@@ -2,22 +2,22 @@
 
 import posixpath
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from statistics import mode
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.skeleton import JOINTS
-from schemas.errors import ConfigError, DataError
+from schemas.errors import DataError
 from tasks.ingest.formats import json_rows
 from tasks.ingest.formats.disk_table import ImageTable
-from tasks.ingest.formats.json_rows import NOT_FINITE, POINT_COUNT, UNREADABLE, entry, in_batches, placed, shown
+from tasks.ingest.formats.json_rows import UNREADABLE, beyond, entry, numbers, shown, sides, unless_refused
 from tasks.ingest.formats.scorehypo.reader import COUNTED_UP_TO, root_of
 from tasks.ingest.people.annotations import AnnotationSource, Survey
 from tasks.ingest.people.box_checks import are_corners, check_box_form, check_box_points, extent
@@ -27,14 +27,17 @@ from tasks.ingest.source.folder import RefusedError
 from tasks.ingest.source.json_stream import begins_with, items
 from tasks.ingest.source.spellings import is_spelled
 
+NAME: Final = "coco"
 SKELETON: Final = names_of("coco")
 """COCO's 17 key-points, which count where the file's category names none."""
 SLOTS: Final = {name: names_of(JOINTS_29).index(name) for name in SKELETON if name in names_of(JOINTS_29)}
-"""Those that are one of the 29 joints. COCO's hips lie where they are seen, a body model's further in."""
+"""Those that are one of the 29 joints. COCO's hips are on the visible body, a body model's further in."""
 CROP_SCALE: Final = 1.25
 _IMAGE_KEYS: Final = ("file_name", "width", "height")
 _MOST_CATEGORIES: Final = 10_000
 ROWS_LOOKED_AT: Final = 200
+_NO_BOX: Final = np.full(4, np.nan)
+_NO_SIZE: Final[tuple[int | None, int | None]] = (None, None)
 _COUNTS: Final = {14: "CrowdPose", 26: "Halpe", 133: "COCO-WholeBody", 136: "Halpe"}
 """Data sets in COCO's form by their key-points a person."""
 
@@ -48,9 +51,6 @@ class CocoReader:
     """
 
     def __init__(self, source: AnnotationSource, work: Path) -> None:
-        unknown = set(source.options) - {"category"}
-        if unknown:
-            raise ConfigError(f"The format coco has the option category, not {', '.join(sorted(unknown))}.")
         self.source, self.work = source, work
         self.name = posixpath.basename(source.url)
         self.images = source.images or root_of(source.url)
@@ -65,8 +65,8 @@ class CocoReader:
     @cached_property
     def categories(self) -> Mapping[str, Mapping[str, Any]]:
         """The file's categories by id as text."""
-        found = islice(items(self.file, "categories.item"), _MOST_CATEGORIES)
-        return {shown(each.get("id")): each for each in found if isinstance(each, dict)}
+        first = islice(items(self.file, "categories.item"), _MOST_CATEGORIES)
+        return {shown(each.get("id")): each for each in first if isinstance(each, dict)}
 
     @cached_property
     def people(self) -> frozenset[str]:
@@ -84,41 +84,50 @@ class CocoReader:
     def skeleton(self) -> tuple[str, ...]:
         """Names of the key-points, in order."""
         for name in sorted(self.people):
-            given = self.categories[name].get("keypoints")
-            if isinstance(given, list) and given:
-                return tuple(str(point) if isinstance(point, str) else "" for point in given)
+            points = self.categories[name].get("keypoints")
+            if isinstance(points, list) and points:
+                return tuple(str(point) if isinstance(point, str) else "" for point in points)
         return SKELETON
 
     @cached_property
-    def looked(self) -> "_Looked":
-        """What the first people show of the whole file."""
-        first = [each for _, each in islice(self._annotations(), ROWS_LOOKED_AT) if _is_table(each)]
-        boxes = [_box(each) for each in first]
-        extents = np.array([extent(_evidence(each)) for each in first]).reshape(-1, 4)
-        sizes = np.full((len(first), 2), np.nan)
+    def first(self) -> list[Mapping[str, Any]]:
+        """The first annotations, which show what is true of the whole file."""
+        return [each for _, each in islice(self._annotations(), ROWS_LOOKED_AT) if isinstance(each, dict)]
+
+    @cached_property
+    def corners(self) -> bool:
+        """Whether most boxes are two corners."""
+        boxes = [unless_refused(_NO_BOX, numbers, each.get("bbox"), "bbox", 4) for each in self.first]
+        extents = np.array([extent(_evidence(each)) for each in self.first]).reshape(-1, 4)
+        images: list[Mapping[str, Any]] = [{}] * len(self.first)
         if not np.isfinite(extents).all(1).any():
             with ImageTable(self.file, _IMAGE_KEYS, self.work) as table:
-                sizes = np.array([_size(table, each) for each in first]).reshape(-1, 2)
-        flat = (json_rows.beyond(each.get("keypoints"), 0) for each in first)
-        counts = Counter(len(numbers) // 3 for numbers in flat if numbers is not None and len(numbers) % 3 == 0)
-        points = counts.most_common(1)[0][0] if counts else len(self.skeleton)
-        return _Looked(are_corners(np.array(boxes).reshape(-1, 4), extents, sizes), points)
+                images = [unless_refused({}, table.image, each.get("image_id")) for each in self.first]
+        sizes = np.array([unless_refused(_NO_SIZE, sides, image) for image in images], np.float64)
+        return are_corners(np.array(boxes).reshape(-1, 4), extents, sizes.reshape(-1, 2))
+
+    @cached_property
+    def point_count(self) -> int:
+        """Key-points of most people."""
+        flat = (beyond(each.get("keypoints"), 0) for each in self.first)
+        counts = [len(values) // 3 for values in flat if values is not None and len(values) % 3 == 0]
+        return mode(counts) if counts else len(self.skeleton)
 
     @property
     def named(self) -> bool:
         """The key-points have the count that the category, or else COCO, names."""
-        return self.looked.points == len(self.skeleton)
+        return self.point_count == len(self.skeleton)
 
     @cached_property
     def folder(self) -> str:
         """Where below `images` the pictures are: the first of the usual places that has one of the first three."""
-        names = [image.get("file_name") for image in islice(items(self.file, "images.item"), 3) if _is_table(image)]
+        images = (image for image in islice(items(self.file, "images.item"), 3) if isinstance(image, dict))
         ending = re.search(r"(?:train|val|test)\d{4}", self.name)
         places = ["", "images", *([ending[0], f"images/{ending[0]}"] if ending else [])]
         fs, base = open_url(self.images)
-        for name in names:
-            for place in places if isinstance(name, str) else []:
-                if is_spelled(fs, posixpath.join(base, place), name):
+        for name in (image.get("file_name") for image in images):
+            for place in places:
+                if isinstance(name, str) and is_spelled(fs, posixpath.join(base, place), name):
                     return place
         return ""
 
@@ -126,11 +135,11 @@ class CocoReader:
         """Categories and key-points; people are counted in files of up to COUNTED_UP_TO bytes."""
         small = self.file.stat().st_size <= COUNTED_UP_TO
         rows = sum(1 for _ in self._annotations()) if small else None
-        known = [name for name in self.skeleton if name in SLOTS]
-        named = f"{len(self.skeleton)}, of which {len(known)} are among the 29 joints"
+        among_29 = sum(name in SLOTS for name in self.skeleton)
+        named = f"{len(self.skeleton)}, of which {among_29} are among the 29 joints"
         facts = {
             "body model": "none: boxes and key-points only",
-            "key-points": named if self.named else f"{self.looked.points}, without names: compared with the boxes only",
+            "key-points": named if self.named else f"{self.point_count}, without names: compared with the boxes only",
             "camera": "not given: from EXIF or the picture's diagonal",
             "pictures": posixpath.join(self.images, self.folder),
             "crop": f"box x {CROP_SCALE:g}",
@@ -139,41 +148,33 @@ class CocoReader:
         if len(self.categories) > 1:
             remarks.append(f"Only the category {self.category!r} of {len(self.categories)} is taken.")
         if not self.named:
-            whose = _COUNTS.get(self.looked.points)
+            whose = _COUNTS.get(self.point_count)
             remarks.append(
-                f"Most people have {self.looked.points} key-points{f' (as {whose} has)' if whose else ''}, where the "
+                f"Most people have {self.point_count} key-points{f' (as {whose} has)' if whose else ''}, where the "
                 f"category names {len(self.skeleton)}: nothing says what they are, so that people are taken without "
                 "them. Write their names into the category's keypoints to have them."
             )
-        if self.looked.corners:
+        if self.corners:
             remarks.append(
                 "Most boxes look like corners (x1, y1, x2, y2), so none is taken: write bbox as x, y, width, height."
             )
-        return Survey("coco", [self.source.url], rows, self.images, facts, remarks)
+        return Survey(NAME, [self.source.url], rows, self.images, facts, remarks)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All people in the order of the file."""
-        return in_batches(self._rows())
+        return json_rows.in_batches(self._rows())
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         empty = True
         with ImageTable(self.file, _IMAGE_KEYS, self.work) as table:
             for number, annotation in self._annotations():
                 empty = False
-                row: dict[str, Any] = {
-                    "row": number,
-                    "counts_as": number,
-                    "origin": f"{self.name}, annotations[{number}]",
-                    "crop_rule": "box",
-                    "crop_scale": CROP_SCALE,
-                }
-                try:
-                    image = table.image(entry(_table(annotation), "image_id"))
+                row = json_rows.new_row(number, f"{self.name}, annotations[{number}]", "box", CROP_SCALE)
+                with json_rows.refusal_in(row):
+                    image = table.image(entry(json_rows.table(annotation, "the annotation"), "image_id"))
                     name = json_rows.text(entry(image, "file_name"), "file_name")
                     row["path"] = posixpath.join(self.folder, name)
-                    row |= json_rows.size(image) | self._person(annotation, image)
-                except RefusedError as error:
-                    row |= json_rows.refused(error)
+                    row |= self._person(annotation, image)
                 yield row
         if empty:
             raise DataError(
@@ -184,47 +185,28 @@ class CocoReader:
         """Annotations with their place in the list, without those that the file counts to another category."""
         others = frozenset(self.categories) - self.people
         for number, annotation in enumerate(items(self.file, "annotations.item")):
-            if not (_is_table(annotation) and shown(annotation.get("category_id")) in others):
+            if not (isinstance(annotation, dict) and shown(annotation.get("category_id")) in others):
                 yield number, annotation
 
     def _person(self, annotation: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
+        width, height = size = sides(image)
         category = annotation.get("category_id")
         if self.people and category is not None and shown(category) not in self.people:
             raise RefusedError(UNREADABLE, f"category_id is {shown(category)}, which is none of the file's categories")
         if annotation.get("iscrowd"):
             raise RefusedError("crowd", "iscrowd is set: the box is of several people")
-        check_box_form(json_rows.numbers(entry(annotation, "bbox"), "bbox", 4), self.looked.corners)
-        row: dict[str, Any] = {"box": json_rows.box(annotation["bbox"])}
+        check_box_form(numbers(entry(annotation, "bbox"), "bbox", 4), self.corners)
+        row: dict[str, Any] = {"box": json_rows.box(annotation["bbox"]), "width_px": width, "height_px": height}
         if annotation.get("keypoints"):
-            points = self._points(annotation["keypoints"])
-            check_box_points(row["box"], points, _sides(image))
+            what, counts = "keypoints (x, y and visibility of each)", (self.point_count,)
+            points = _marked(json_rows.points(annotation["keypoints"], what, counts, (3,)))
+            check_box_points(row["box"], points, size)
             slots = {at: SLOTS[name] for at, name in enumerate(self.skeleton) if name in SLOTS} if self.named else {}
             marked = {at: joint for at, joint in slots.items() if np.isfinite(points[at]).all()}
             if marked:
-                row["pixels"] = placed(points, marked, JOINTS)
-        check_box_points(row["box"], _outline(annotation), _sides(image), "corners of the mask")
+                row["pixels"] = json_rows.placed(points, marked, JOINTS)
+        check_box_points(row["box"], _outline(annotation), size, "corners of the mask")
         return row
-
-    def _points(self, value: Any) -> NDArray[np.float64]:
-        """Key-points (K, 2), NaN where they are not marked."""
-        count = self.looked.points
-        try:
-            found = json_rows.points(value, "keypoints", (count,), (3,))
-        except RefusedError as error:
-            if error.reason == NOT_FINITE:
-                raise
-            detail = f"{error.detail}; {count} times x, y and visibility are expected"
-            raise RefusedError(POINT_COUNT if error.reason == POINT_COUNT else UNREADABLE, detail) from error
-        return _marked(found)
-
-
-class _Looked(NamedTuple):
-    """What most people of a file have."""
-
-    corners: bool
-    """Boxes are two corners."""
-    points: int
-    """Key-points a person."""
 
 
 def _marked(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -237,11 +219,8 @@ def _evidence(annotation: Mapping[str, Any]) -> NDArray[np.float64]:
     outline = _outline(annotation)
     if len(outline):
         return outline
-    try:
-        flat = json_rows.numbers(annotation.get("keypoints"), "keypoints", 3, at_least=True, whole=True)
-        return _marked(flat.reshape(-1, 3))
-    except (RefusedError, ValueError):
-        return np.empty((0, 2))
+    flat = unless_refused(np.empty(0), numbers, annotation.get("keypoints"), "keypoints", 3, True, True)
+    return _marked(flat.reshape(-1, 3)) if len(flat) % 3 == 0 else np.empty((0, 2))
 
 
 def _outline(annotation: Mapping[str, Any]) -> NDArray[np.float64]:
@@ -250,37 +229,6 @@ def _outline(annotation: Mapping[str, Any]) -> NDArray[np.float64]:
     if not isinstance(polygons, list) or not all(isinstance(each, list) for each in polygons):
         return np.empty((0, 2))
     try:
-        flat = np.array([number for polygon in polygons for number in polygon], np.float64)
-        return flat.reshape(-1, 2)
+        return np.array([number for polygon in polygons for number in polygon], np.float64).reshape(-1, 2)
     except (TypeError, ValueError, OverflowError):
         return np.empty((0, 2))
-
-
-def _box(annotation: Mapping[str, Any]) -> NDArray[np.float64]:
-    """(4,) as it stands; NaN for one that can't be read."""
-    try:
-        return json_rows.numbers(annotation.get("bbox"), "bbox", 4)
-    except RefusedError:
-        return np.full(4, np.nan)
-
-
-def _size(table: ImageTable, annotation: Mapping[str, Any]) -> tuple[float, float]:
-    try:
-        width, height = _sides(table.image(annotation.get("image_id")))
-    except RefusedError:
-        return np.nan, np.nan
-    return np.nan if width is None else width, np.nan if height is None else height
-
-
-def _sides(image: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """Width and height, as far as the image has them."""
-    found = json_rows.size(image)
-    return found.get("width_px"), found.get("height_px")
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-def _table(value: Any) -> Mapping[str, Any]:
-    return json_rows.table(value, "the annotation")

@@ -5,9 +5,9 @@ One json list of {img_path, img_idx, l_joints 29x3, w_joints 29x3, l_twist 23x2,
 label is the winner of each pair; nothing in them says so, but then all pairs of a person have the same winner.
 """
 
-import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,23 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.errors import DataError
-from tasks.ingest.formats.preferences import (
-    JUDGEMENT,
-    PLACE,
-    UNREADABLE,
-    batched,
-    check_units,
-    crop_map,
-    field,
-    joints_uvd,
-    needed,
-    shown,
-    text,
-    unit_twist,
-    vector,
-    whole_number,
-)
-from tasks.ingest.people.annotations import ROWS_AT_ONCE, AnnotationSource, Survey
+from tasks.ingest.formats import preferences
+from tasks.ingest.formats.json_rows import UNREADABLE, in_batches
+from tasks.ingest.formats.preferences import crop_map, joints_uvd, needed, shown, text, unit_twist, whole_number
+from tasks.ingest.people.annotations import AnnotationSource, Survey
 from tasks.ingest.source.files import local_file
 from tasks.ingest.source.folder import RefusedError
 from tasks.ingest.source.json_stream import begins_with, items
@@ -39,17 +26,19 @@ from tasks.ingest.source.json_stream import begins_with, items
 NAME: Final = "dpo-json"
 KEYS: Final = ("img_path", "img_idx", "l_joints", "w_joints", "l_twist", "w_twist", "trans", "trans_inv")
 PAIRS: Final = pa.schema([
-    *PLACE,
-    field("nth", pa.int32(), "which pair of its img_idx, counted from 0 in the order of the file"),
-    vector("winner_uvd", 87, "29 joints (u, v, d)", "crop, crop, m"),
-    vector("winner_twist", 46, "23 unit (cos, sin)", "none"),
-    vector("loser_uvd", 87, "29 joints (u, v, d)", "crop, crop, m"),
-    vector("loser_twist", 46, "23 unit (cos, sin)", "none"),
-    *JUDGEMENT,
+    *preferences.PLACE,
+    preferences.field("nth", pa.int32(), "which pair of its img_idx, counted from 0 in the order of the file"),
+    preferences.vector("winner_uvd", 87, "29 joints (u, v, d)", "crop, crop, m"),
+    preferences.vector("winner_twist", 46, "23 unit (cos, sin)", "none"),
+    preferences.vector("loser_uvd", 87, "29 joints (u, v, d)", "crop, crop, m"),
+    preferences.vector("loser_twist", 46, "23 unit (cos, sin)", "none"),
+    *preferences.JUDGEMENT,
 ])  # fmt: skip
 """The columns of a batch: a row is a pair of the file."""
 
 _LOOKED_AT = 100
+_SIDES: Final = {"winner": "w", "loser": "l"}
+_UVD: Final = tuple(f"{side}_uvd" for side in _SIDES)
 
 
 class PairJsonReader:
@@ -67,60 +56,58 @@ class PairJsonReader:
 
     def survey(self) -> Survey:
         """Reads the first pairs. Raises DataError where their numbers are in other units than published."""
-        entries = list(itertools.islice(items(self._path, "item"), _LOOKED_AT))
+        entries = list(islice(items(self._path, "item"), _LOOKED_AT))
         if not entries:
             raise DataError(f"{self.source.url} is an empty list: it has no pair.")
-        good = [row for number, entry in enumerate(entries) if (row := self._row(number, entry))["reason"] is None]
-        self._check_units(good)
+        rows = [self._row(number, entry) for number, entry in enumerate(entries)]
+        preferences.check_units(rows, _UVD, self.source.url)
+        usable = [row for row in rows if row["reason"] is None]
         unknown = {key for entry in entries if isinstance(entry, Mapping) for key in entry} - set(KEYS)
+        count = len(entries) if len(entries) < _LOOKED_AT else None
         facts = {
-            "pairs": f"{len(entries)}" if len(entries) < _LOOKED_AT else "counted while they are read",
-            "usable": f"{len(good)} of the first {len(entries)}",
-            "winners": _winners(good),
+            "pairs": "counted while they are read" if count is None else str(count),
+            "usable": f"{len(usable)} of the first {len(entries)}",
+            "winners": _winners(usable),
             "units": "crop pixels and mm -> normalised u, v and metres; twists made unit length",
         }
         remarks = [f"Keys that mean nothing here: {shown(', '.join(sorted(unknown)))}."] if unknown else []
-        rows = len(entries) if len(entries) < _LOOKED_AT else None
-        return Survey(NAME, [self.source.url], rows, self.source.images or "", facts, remarks)
+        return Survey(NAME, [self.source.url], count, self.source.images or "", facts, remarks)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All pairs in the order of the file, with the schema PAIRS."""
-        return batched(self._rows(), PAIRS, ROWS_AT_ONCE)
+        return in_batches(self._rows(), PAIRS)
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        entries = enumerate(items(self._path, "item"))
-        first = [self._row(number, entry) for number, entry in itertools.islice(entries, _LOOKED_AT)]
-        self._check_units([row for row in first if row["reason"] is None])
-        times: Counter[int] = Counter()
-        for row in itertools.chain(first, (self._row(number, entry) for number, entry in entries)):
+        rows = (self._row(number, entry) for number, entry in enumerate(items(self._path, "item")))
+        pairs_of: Counter[int] = Counter()
+        for row in preferences.with_checked_units(rows, _LOOKED_AT, _UVD, self.source.url):
             if row.get("img_idx") is not None:
-                row["nth"] = times[row["img_idx"]]
-                times[row["img_idx"]] += 1
+                row["nth"] = pairs_of[row["img_idx"]]
+                pairs_of[row["img_idx"]] += 1
             yield row
 
     def _row(self, number: int, entry: Any) -> dict[str, Any]:
-        row: dict[str, Any] = {"row": number, "origin": f"{self.name}: pair {number}", "reason": None}
-        try:
-            if not isinstance(entry, Mapping):
-                raise RefusedError(UNREADABLE, f"a pair is expected, not {shown(entry)}")
-            needed(entry, KEYS)
-            # what says where the pair belongs comes first, so that a refused row has it too
-            row["img_path"] = text(entry["img_path"], "img_path")
-            row["img_idx"] = whole_number(entry["img_idx"], "img_idx")
-            row["trans"] = crop_map(entry["trans"], entry["trans_inv"])
-            for side, prefix in (("winner", "w"), ("loser", "l")):
-                row[f"{side}_uvd"] = joints_uvd(entry[f"{prefix}_joints"], f"{prefix}_joints")
-                row[f"{side}_twist"] = unit_twist(entry[f"{prefix}_twist"], f"{prefix}_twist")
-            if np.array_equal(row["winner_uvd"], row["loser_uvd"]) and np.array_equal(
-                row["winner_twist"], row["loser_twist"]
-            ):
-                raise RefusedError("hypotheses identical", "winner and loser are the same")
-        except RefusedError as refusal:
-            row.update(reason=refusal.reason, detail=refusal.detail)
-        return row
+        return preferences.read_row(number, f"{self.name}: pair {number}", _columns(entry))
 
-    def _check_units(self, rows: list[dict[str, Any]]) -> None:
-        check_units([row[f"{side}_uvd"] for row in rows for side in ("winner", "loser")], self.source.url)
+
+def _columns(entry: Any) -> Iterator[tuple[str, Any]]:
+    """What says where the pair belongs comes first, so that a refused row has it too."""
+    if not isinstance(entry, Mapping):
+        raise RefusedError(UNREADABLE, f"a pair is expected, not {shown(entry)}")
+    needed(entry, KEYS)
+    yield "img_path", text(entry["img_path"], "img_path")
+    yield "img_idx", whole_number(entry["img_idx"], "img_idx")
+    yield "trans", crop_map(entry["trans"], entry["trans_inv"])
+    hypotheses = []
+    for side, prefix in _SIDES.items():
+        uvd = joints_uvd(entry[f"{prefix}_joints"], f"{prefix}_joints")
+        yield f"{side}_uvd", uvd
+        twist = unit_twist(entry[f"{prefix}_twist"], f"{prefix}_twist")
+        yield f"{side}_twist", twist
+        hypotheses.append(np.concatenate([uvd.reshape(-1), twist.reshape(-1)]))
+    winner, loser = hypotheses
+    if np.array_equal(winner, loser):
+        raise RefusedError("hypotheses identical", "winner and loser are the same")
 
 
 def _winners(rows: list[dict[str, Any]]) -> str:
@@ -130,6 +117,6 @@ def _winners(rows: list[dict[str, Any]]) -> str:
         winners.setdefault(row["img_idx"], set()).add(row["winner_uvd"].tobytes())
     if len(rows) == len(winners):
         return "one pair a person, as far as was looked; labels or samples"
-    if all(len(seen) == 1 for seen in winners.values()):
+    if all(len(different) == 1 for different in winners.values()):
         return "one for all pairs of a person: probably the label"
     return "several a person: samples"

@@ -67,7 +67,7 @@ class FolderLabels:
         return row
 
     def annotation(self, key: str, person: int) -> Mapping[str, Any]:
-        """A person's columns of ANNOTATIONS that speak of the body; none without a label. Raises as `row`."""
+        """A person's columns of ANNOTATIONS that describe the body; none without a label. Raises as `row`."""
         row = self.row(key, person)
         if row is None:
             return {}

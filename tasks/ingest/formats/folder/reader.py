@@ -1,11 +1,11 @@
 """A folder of pictures (format folder): the rows of its table of boxes, or one for each picture where there is none.
 
-The table is in memory as a whole, so that paths, persons and boxes are compared with each other and with what is there.
+The table is in memory as a whole, so that its paths, persons and boxes can be compared with each other and with the
+pictures.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,7 @@ import pyarrow as pa
 from schemas.digests import digest
 from schemas.errors import DataError
 from tasks.ingest.formats.folder.labels import FolderLabels
-from tasks.ingest.formats.json_rows import in_batches, refused
+from tasks.ingest.formats.json_rows import in_batches, new_row, or_refusal, refusal_in
 from tasks.ingest.people.annotations import AnnotationSource, Survey
 from tasks.ingest.people.boxes import BoxTable, parse_row, person_of
 from tasks.ingest.people.detections import Limits, read_people
@@ -29,7 +29,7 @@ NAME: Final = "folder"
 class FolderReader:
     """Reads a folder of pictures, which is the source's `url` (a `tasks.ingest.people.annotations.Reader`).
 
-    Options: `boxes`, a table of boxes (.csv, .parquet, .json; without it the one that lies in the folder, else each
+    Options: `boxes`, a table of boxes (.csv, .parquet, .json; without it the one that is in the folder, else each
     whole picture is one person's box) or what a detector wrote, of which `least_score` and `person_class` say which
     boxes count; and `labels`, a Parquet table as tasks/synthesize/write describes it.
     """
@@ -75,50 +75,45 @@ class FolderReader:
         yield from self.table.remarks
         if self.table.ignored:
             yield f"columns of {self.boxes} that mean nothing here: {', '.join(self.table.ignored)}."
-        if self._paths.respelled is not None:
-            yield self._paths.respelled
-        without = len(self.pictures - {key for key in self._paths.keys if isinstance(key, str)})
+        keys, respelled = self._keys
+        if respelled is not None:
+            yield respelled
+        without = len(self.pictures - {key for key in keys if isinstance(key, str)})
         if without:
             yield f"{without} of {len(self.pictures)} pictures have no row in {self.boxes} and are left out."
 
     @cached_property
-    def _paths(self) -> "_Paths":
-        """What the paths of the table mean."""
+    def _keys(self) -> tuple[Sequence[str | RefusedError], str | None]:
+        """For each row of the table the picture that its path means, or why it can mean none; and what to say of paths
+        that are another spelling of a picture's."""
         assert self.table is not None
-        keys: list[str | RefusedError] = []
-        for path in (row.get("path") for row in self.table.rows):
-            try:
-                key = self._key_of(path)
-                if path != key and path in self.pictures:
-                    raise blanks_refused(str(path))
-                keys.append(key)
-            except RefusedError as refusal:
-                keys.append(refusal)
+        keys = [or_refusal(self._key_of_row, row.get("path")) for row in self.table.rows]
         missing = (key for key in keys if isinstance(key, str) and key not in self.pictures)
         alike = spellings(missing, self.contents.pictures)
-        return _Paths([alike.of(key) if isinstance(key, str) else key for key in keys], alike.in_words())
+        return [alike.of(key) if isinstance(key, str) else key for key in keys], alike.in_words()
 
     def _of_pictures(self) -> Iterator[dict[str, Any]]:
         for number, name in enumerate(self.contents.pictures, start=1):
-            row = _row(number, "", name, 0)
-            try:
+            row = new_row(number, "", "box") | {"path": printable(name), "person": 0}
+            with refusal_in(row):
                 if name != name.strip():
                     raise blanks_refused(name)
                 row |= self._label(self._key_of(name), 0)
-            except RefusedError as refusal:
-                row |= refused(refusal)
             yield row
         for number, each in enumerate(self.contents.left_out, start=len(self.pictures) + 1):
-            yield {**_row(number, "", each.name, None), "reason": each.reason, "detail": each.detail}
+            about = {"path": printable(each.name), "reason": each.reason, "detail": each.detail}
+            yield new_row(number, "", "box") | about
 
     def _of_table(self, table: BoxTable) -> Iterator[dict[str, Any]]:
         """The rows in order. Persons without a number are counted within their picture, good or bad."""
         numbered = "person" in table.columns
         counted: defaultdict[str, int] = defaultdict(int)
         first: dict[tuple[str, object], int] = {}
-        for line, (values, key) in enumerate(zip(table.rows, self._paths.keys, strict=True), start=1):
-            row = _row(line, table.origin(line - 1), key if isinstance(key, str) else values.get("path"), None)
-            try:
+        for line, (values, key) in enumerate(zip(table.rows, self._keys[0], strict=True), start=1):
+            path = key if isinstance(key, str) else values.get("path")
+            row = new_row(line, table.origin(line - 1), "box")
+            row["path"] = None if path is None else printable(str(path))
+            with refusal_in(row):
                 if line - 1 in table.refused:
                     raise table.refused[line - 1]
                 if isinstance(key, RefusedError):
@@ -133,38 +128,21 @@ class FolderReader:
                 earlier = first.setdefault((key, row["person"] if numbered else parsed.box), line)
                 if earlier != line:
                     what = f"person {row['person']}" if numbered else "box"
-                    raise RefusedError(
-                        "duplicate id", f"row {line} has the path and {what} of row {earlier}, which stands"
-                    )
+                    detail = f"row {line} has the path and {what} of row {earlier}, which counts"
+                    raise RefusedError("duplicate id", detail)
                 row |= {"box": list(parsed.box), "fx": parsed.focal_px, "cx": parsed.cx, "cy": parsed.cy}
                 row |= {"box_relative": True} if table.relative else {}
                 row |= self._label(key, row["person"])
-            except RefusedError as refusal:
-                row |= refused(refusal)
             yield row
 
     def _key_of(self, path: object) -> str:
         return key_of(PicturePlace(self.source.url, self.source.dataset, self.source.split), path)
 
+    def _key_of_row(self, path: object) -> str:
+        key = self._key_of(path)
+        if path != key and path in self.pictures:
+            raise blanks_refused(str(path))
+        return key
+
     def _label(self, key: str, person: int) -> Mapping[str, Any]:
         return {} if self.labels is None else self.labels.annotation(key, person)
-
-
-@dataclass(frozen=True)
-class _Paths:
-    """For each row of a table the picture that its path means, or why it can mean none."""
-
-    keys: Sequence[str | RefusedError]
-    respelled: str | None
-    """What to say of paths that were taken for another spelling."""
-
-
-def _row(number: int, origin: str, path: object, person: int | None) -> dict[str, Any]:
-    return {
-        "row": number,
-        "counts_as": number,
-        "origin": origin,
-        "path": None if path is None else printable(str(path)),
-        "person": person,
-        "crop_rule": "box",
-    }

@@ -1,4 +1,4 @@
-"""What tells a folder of pictures: the pictures; and what tells the tables that go with one: their columns."""
+"""How to recognise a folder of pictures, by these, and the tables that go with one, by their columns."""
 
 import posixpath
 from collections.abc import Iterator, Mapping
@@ -8,14 +8,16 @@ from typing import Final
 
 from tasks.ingest.formats.folder.labels import NEEDED
 from tasks.ingest.formats.folder.reader import NAME
-from tasks.ingest.formats.look import ROWS, Candidate, FolderLook, JsonLook, Look, TableLook, count_pictures, names_in
+from tasks.ingest.formats.look import ROWS, Candidate, FolderLook, JsonLook, Look, TableLook, names_in
 from tasks.ingest.people.boxes import REQUIRED, read_boxes
 from tasks.ingest.source.contents import contents_of, table_within
-from tasks.ingest.source.folder import Folder, PicturePlace
+from tasks.ingest.source.files import is_local, open_url
+from tasks.ingest.source.folder import Folder, PicturePlace, is_picture
 from tasks.ingest.source.spellings import keys_in
 
 _LABELS: Final = frozenset(NEEDED[:4])
 _TABLES: Final = (".csv", ".parquet", ".json", ".csv.gz", ".json.gz")
+_MOST_PICTURES: Final = 2000
 
 
 def recognise(look: Look) -> Iterator[Candidate]:
@@ -47,9 +49,9 @@ def _folder(look: FolderLook) -> Iterator[Candidate]:
     candidates = [each for each in look.within if each.format == NAME]
     if not look.within and not look.candidates and look.fs.isdir(posixpath.join(look.path, "images")):
         table = table_within(Folder(f"{look.url}/images"))
-        candidates = look.looker.at(table) if table is not None else []
-    labels = [table.url for table in look.tables() if _is_labels(table)]
-    count, more = count_pictures(look.url, look.looker.follow_links)
+        candidates = look.looker.at(table).candidates if table is not None else []
+    labels = [file.url for file in look.files if isinstance(file, TableLook) and _is_labels(file)]
+    count, more = _count_pictures(look.url, look.looker.follow_links)
     if count and not candidates:
         counted = f"a folder with {'at least ' if more else ''}{count} pictures"
         candidates = [Candidate(NAME, look.url, counted, options=_beside(look))]
@@ -67,16 +69,17 @@ def _beside(look: FolderLook) -> Mapping[str, str]:
     for name in sorted(names_in(look.fs, parent)) if parent else ():
         if "box" in name.lower() and name.lower().endswith(_TABLES):
             table = posixpath.join(look.folder, name)
-            if any(each.options.get("boxes") == table for each in look.looker.apart(look.url).at(table)):
+            candidates = look.looker.apart(look.url).at(table).candidates
+            if any(each.options.get("boxes") == table for each in candidates):
                 return {"boxes": table}
     return {}
 
 
 def _with_pictures(look: Look) -> str | None:
-    """The folder that the paths of boxes start from, as far as their place tells."""
+    """The folder that the paths of boxes start from, as far as their place shows it."""
     links = look.looker.follow_links
     around = (posixpath.join(look.folder, "images"), look.folder)
-    places = [place for place in around if count_pictures(place, links)[0]]
+    places = [place for place in around if _count_pictures(place, links)[0]]
     if len(places) > 1 and isinstance(look, TableLook):
         paths = (row.get("path") for row in islice(read_boxes(look.url).rows, ROWS))
         named = [path for path in paths if isinstance(path, str)]
@@ -90,3 +93,18 @@ def _with_pictures(look: Look) -> str | None:
 
 def _is_labels(look: TableLook) -> bool:
     return set(look.columns) >= _LABELS
+
+
+def _count_pictures(url: str, follow_links: str | None) -> tuple[int, bool]:
+    """The count of pictures below a folder, of up to _MOST_PICTURES, and whether that limit was met."""
+    fs, path = open_url(url)
+    if not fs.isdir(path):
+        return 0, False
+    # behind a URL, a folder is listed bit by bit, because it may be large
+    names = (
+        (name for name, _ in Folder(url, follow_links).files())
+        if is_local(fs)
+        else (str(name) for _, _, files in fs.walk(path) for name in files)
+    )
+    count = sum(1 for _ in islice(filter(is_picture, names), _MOST_PICTURES))
+    return count, count == _MOST_PICTURES

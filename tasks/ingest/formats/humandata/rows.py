@@ -1,14 +1,15 @@
 """Rows of a HumanData file as rows of `tasks.ingest.people.annotations`, a block at a time."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from schemas.errors import DataError
-from tasks.ingest.formats.humandata.block import NOT_FINITE, WRONG_COUNT, Block, Values, sampled
+from tasks.ingest.formats.humandata.block import Block, Values, sampled
 from tasks.ingest.formats.humandata.body import HumanDataBody
 from tasks.ingest.formats.humandata.file import HumanDataFile, KeyPoints
 from tasks.ingest.formats.humandata.variants import CAMERA, ROOT, UNUSED, Options
+from tasks.ingest.formats.json_rows import NOT_FINITE, POINT_COUNT
 from tasks.ingest.people.agreement import root_relative
 from tasks.ingest.people.box_checks import are_corners, check_box_form, check_box_points, extent
 from tasks.ingest.people.keypoints import BY_MODEL, BY_NAMES, HUMAN36M, JOINTS_29
@@ -16,11 +17,16 @@ from tasks.ingest.people.lengths import SMPL_BONES, unit_of
 from tasks.ingest.people.posed import NO_PLACE
 from tasks.ingest.source.folder import RefusedError
 
+_BY_PELVIS: Final = (
+    "there is no transl; bodies are where the pelvis of the 3D key-points is, and people whose key-points are relative "
+    "to it have no place"
+)
+
 
 class HumanDataRows:
     """The rows of one file. Raises DataError for a file that can't be used as a whole.
 
-    `remarks` says what a person should know, `facts` what was found.
+    `facts` say what the file has, `remarks` what a user should know of it.
     """
 
     def __init__(self, file: HumanDataFile, options: Options) -> None:
@@ -34,11 +40,10 @@ class HumanDataRows:
         if file.keypoints_3d and self.compared != UNUSED:
             self.unit = self._unit(file.keypoints_3d)
         if self.body and not self.body.placed:
-            self.remarks.append(self._placed_by())
-        if file.given_once:
-            self.remarks.append(
-                f"{file.name}: given once, for all {file.count:,} people: {', '.join(file.given_once)}."
-            )
+            self.remarks.append(f"{file.name}: {_BY_PELVIS if self._takes_pelvis else NO_PLACE}.")
+        if file.shared:
+            once = ", ".join(file.shared)
+            self.remarks.append(f"{file.name}: given once, for all {file.count:,} people: {once}.")
         self.corners = self._are_corners()
         if self.corners:
             self.remarks.append(
@@ -53,10 +58,15 @@ class HumanDataRows:
         return (self.options.keypoints3d or CAMERA) if self.body else CAMERA
 
     @property
-    def made_by_body(self) -> bool:
+    def by_body(self) -> bool:
         """The 3D key-points are those of the body beside them, and not only of about the same places."""
         points = self.file.keypoints_3d
         return bool(self.body and points and self.body.as_given and points.name == f"keypoints3d_{self.body.kind}")
+
+    @property
+    def _takes_pelvis(self) -> bool:
+        """The 3D key-points' pelvis is that of a body in the camera frame, and so says where the body is."""
+        return self.by_body and self.compared == CAMERA
 
     def rows(self, start: int, stop: int, first: int) -> list[dict[str, Any]]:
         """Rows `start` to before `stop`; `first` is the number of the file's first row in the source."""
@@ -67,9 +77,9 @@ class HumanDataRows:
         block.put("origin", [f"{self.file.name}, row {row}" for row in range(start, stop)])
         block.put("path", block.texts(self.file.column("image_path"), "image_path"))
         block.put("box", block.numbers(self.file.column("bbox_xywh"), "bbox_xywh")[:, :4])
-        block.put("crop_scale", [self.options.variant.crop_scale] * len(block.rows))
+        block.fill("crop_scale", self.options.variant.crop_scale)
         labelled = bool(self.file.body_name or self.file.keypoints_3d)
-        block.put("crop_rule", ["joints" if labelled else "box"] * len(block.rows))
+        block.fill("crop_rule", "joints" if labelled else "box")
         if labelled:
             kinds = None if self.options.label_kind_given else self.file.label_kinds()
             block.put("label_kind", kinds[start:stop] if kinds else [self.options.label_kind] * len(block.rows))
@@ -77,43 +87,38 @@ class HumanDataRows:
         self._put_keypoints(block)
         if self.body:
             self.body.put(block)
-        return [self._judged(row, block.against.get(number)) for number, row in enumerate(block.rows)]
-
-    def _judged(self, row: dict[str, Any], against: tuple[str, str] | None) -> dict[str, Any]:
-        if against is None:
-            return row
-        kept = {name: row[name] for name in ("row", "counts_as", "origin", "path", "crop_rule", "crop_scale")}
-        return {**kept, "path": row["path"] or None, "reason": against[0], "detail": against[1]}
+        for number, (reason, detail) in block.refusals.items():
+            row = block.rows[number]
+            place = {name: row[name] for name in ("row", "counts_as", "origin", "crop_rule", "crop_scale")}
+            block.rows[number] = {**place, "path": row["path"] or None, "reason": reason, "detail": detail}
+        return block.rows
 
     def _put_camera(self, block: Block) -> None:
         variant = self.options.variant
-        size = self.options.image_size or variant.size
-        for place, (name, column) in enumerate((("width", self.camera["width"]), ("height", self.camera["height"]))):
+        width, height = self.options.image_size or variant.size or (None, None)
+        cx, cy = variant.centre or (None, None)
+        usual = {"width_px": width, "height_px": height, "fx": variant.focal_px, "cx": cx, "cy": cy}
+        for name, value in usual.items():
+            block.fill(name, value)
+        for name in ("width", "height"):
+            column = self.camera[name]
             if column is not None and self.options.image_size is None:
-                found = block.positive(column, f"meta[{name}]")[:, 0]
-                block.put(f"{name}_px", [int(value) for value in found])
-            elif size is not None:
-                block.put(f"{name}_px", [size[place]] * len(block.rows))
+                block.put(f"{name}_px", block.positive(column, f"meta[{name}]")[:, 0].astype(int))
         focal, centre = self.camera["focal_length"], self.camera["principal_point"]
         if focal is not None:
             lengths = block.positive(focal, "meta[focal_length]")
             block.put("fx", lengths[:, 0])
             block.put("fy", lengths[:, min(1, lengths.shape[1] - 1)])
-        elif variant.focal_px is not None:
-            block.put("fx", [variant.focal_px] * len(block.rows))
         if centre is not None:
             points = block.numbers(centre, "meta[principal_point]")
             block.put("cx", points[:, 0])
             block.put("cy", points[:, 1])
-        elif variant.centre is not None:
-            block.put("cx", [variant.centre[0]] * len(block.rows))
-            block.put("cy", [variant.centre[1]] * len(block.rows))
 
     def _put_keypoints(self, block: Block) -> None:
         flat, solid = self.file.keypoints_2d, self.file.keypoints_3d
         if flat is not None:
             stored = self._stored(block, flat)
-            self._check_boxes(block, flat.known(stored))
+            self._check_boxes(block, flat.valid(stored))
             block.put("pixels", flat.of(stored, JOINTS_29))
         elif self.corners:
             self._check_boxes(block, None)
@@ -124,12 +129,12 @@ class HumanDataRows:
             return
         values[..., :3] *= self.unit
         joints = solid.of(values, JOINTS_29)
-        if self.body and not self.body.placed and self.made_by_body and self.compared == CAMERA:
+        if self.body and not self.body.placed and self._takes_pelvis:
             block.put("root", [None if _unplaced(each) else each[0].astype(np.float32) for each in joints])
         if self.compared == ROOT:
             joints = joints - joints[:, :1]
         block.put("joints", joints)
-        block.put("joints_by", [BY_MODEL if self.made_by_body else BY_NAMES] * len(block.rows))
+        block.fill("joints_by", BY_MODEL if self.by_body else BY_NAMES)
         if not self.body:
             block.put("human36m", solid.of(values, HUMAN36M))
 
@@ -150,7 +155,7 @@ class HumanDataRows:
         flat = self.file.keypoints_2d
         if flat is not None:
             stored = sampled(self.file.column(flat.name)).reshape(len(boxes), flat.count, -1)
-            extents = np.stack([extent(points) for points in flat.known(stored)]) if len(boxes) else extents
+            extents = np.array([extent(points) for points in flat.valid(stored)]).reshape(-1, 4)
         if self.options.image_size is None:
             for side, name in enumerate(("width", "height")):
                 column = self.camera[name]
@@ -158,26 +163,17 @@ class HumanDataRows:
                     sizes[:, side] = sampled(column).reshape(len(boxes), -1)[:, 0]
         return are_corners(boxes, extents, sizes)
 
-    def _placed_by(self) -> str:
-        if self.made_by_body and self.compared == CAMERA:
-            return (
-                f"{self.file.name}: there is no transl; bodies stand where the pelvis of the 3D key-points is, and "
-                "people whose key-points are relative to it have no place."
-            )
-        return f"{self.file.name}: {NO_PLACE}."
-
     def _stored(self, block: Block, points: KeyPoints) -> Values:
-        """Key-points (n, K, D) as they stand. Columns that the mask calls invalid may hold anything."""
-        column = self.file.column(points.name)
-        shape = (points.count, -1)
+        """Key-points (n, K, D) as the file has them. Columns that the mask calls invalid may hold anything."""
         part = Block(block.start, block.stop)
-        held = part.numbers(column, points.name, WRONG_COUNT).reshape(len(block.rows), *shape)
+        numbers = part.numbers(self.file.column(points.name), points.name, POINT_COUNT)
+        stored = numbers.reshape(len(block.rows), points.count, -1)
         with np.errstate(over="ignore", invalid="ignore"):
-            finite = np.all(np.isfinite(held[:, points.used].astype(np.float32)), axis=(1, 2), keepdims=True)
-        for number, (reason, detail) in part.against.items():
-            if reason != NOT_FINITE or not finite[number, 0, 0]:
+            finite = np.asarray(np.isfinite(stored[:, points.used].astype(np.float32)).all((1, 2)))
+        for number, (reason, detail) in part.refusals.items():
+            if reason != NOT_FINITE or not finite[number]:
                 block.refuse(number, reason, detail)
-        return held
+        return stored
 
     def _unit(self, points: KeyPoints) -> float:
         sample = sampled(self.file.column(points.name))
@@ -195,13 +191,12 @@ class HumanDataRows:
             return 1.0
 
     def _facts(self) -> dict[str, str]:
-        file, variant = self.file, self.options.variant
-        size = self.options.image_size or variant.size
-        stated = self.camera["width"] is not None and self.camera["height"] is not None
-        given = f"{size[0]} x {size[1]}" if size else "as the pictures have it"
-        camera = self.camera["focal_length"] is not None
+        file, variant, image_size = self.file, self.options.variant, self.options.image_size
+        size = image_size or variant.size
+        stated = self.camera["width"] is not None and self.camera["height"] is not None and image_size is None
+        published = f"{size[0]} x {size[1]}" if size else "as the pictures have it"
         fixed = f"focal length {variant.focal_px:g} px" if variant.focal_px else "none: from EXIF or the diagonal"
-        if stated and self.options.image_size is None and size is not None:
+        if stated and size is not None:
             self._compare_sizes(size)
         return {
             "body": self.body.described if self.body else "none, key-points alone",
@@ -209,8 +204,8 @@ class HumanDataRows:
             "3D key-points": _described(file.keypoints_3d),
             **({"compared with bodies": self._comparison()} if self.body else {}),
             "unit": "metres" if self.unit == 1.0 else "millimetres, turned into metres",
-            "picture size": "meta" if stated and self.options.image_size is None else given,
-            "camera": "meta" if camera else fixed,
+            "picture size": "meta" if stated else published,
+            "camera": fixed if self.camera["focal_length"] is None else "meta",
             "labels": self.options.label_kind,
         }
 
@@ -218,13 +213,12 @@ class HumanDataRows:
         if not self.file.keypoints_3d or self.compared == UNUSED:
             return "no 3D key-points"
         where = {CAMERA: "in the camera frame", ROOT: "from the root on"}[self.compared]
-        makers = "of the same body" if self.made_by_body else "of equal names, some cm away"
+        makers = "of the same body" if self.by_body else "of equal names, some cm away"
         return f"3D key-points {makers}, {where}"
 
     def _compare_sizes(self, size: tuple[int, int]) -> None:
-        width, height = (
-            sampled(column) for column in (self.camera["width"], self.camera["height"]) if column is not None
-        )
+        columns = (self.camera["width"], self.camera["height"])
+        width, height = (sampled(column) for column in columns if column is not None)
         if len(width) and (np.any(width != size[0]) or np.any(height != size[1])):
             self.remarks.append(
                 f"{self.file.name}: {self.options.variant.name}'s pictures are published as {size[0]} x {size[1]}; "

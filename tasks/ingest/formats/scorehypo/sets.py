@@ -1,14 +1,19 @@
-"""The seven data sets whose annotations ScoreHypo and ADHMR read as json files: what tells them apart, and where each
-has what. From the public description of the files that HybrIK and ScoreHypo distribute.
+"""The seven data sets whose annotations ScoreHypo and ADHMR read as json files: how they differ, and where each has
+what. From the public description of the files that HybrIK and ScoreHypo distribute.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mode
 from typing import Any, Final
 
-from schemas.errors import ConfigError, DataError
+from schemas.errors import DataError
 from tasks.ingest.formats.json_rows import shown
+
+HUMAN36M_COUNT: Final = 17
+MPI_INF_3DHP: Final = {28: ("hybrik_hp3d", "mpi_inf_3dhp"), 17: ("mpi_inf_3dhp_test", "mpi_inf_3dhp_test")}
+"""The conventions of MPI-INF-3DHP's points, by their count: for the 29 joints, and for the 17, whose hips and pelvis
+are those of the markers. The published conversion calls the same points by both names."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,8 @@ _LIST: Final[dict[str, Any]] = {
     "container": False,
 }
 SETS: Final = {
-    made.name: made
-    for made in (
+    published.name: published
+    for published in (
         PublishedSet(
             "3dpw", "3DPW", "gt", "smpl_joint_cam", "h36m_joints", ("smpl_joint_img", "joint_2d"),
             ("cam_param", "focal"), ("cam_param", "princpt"), ("imageFiles", ""), ("sequence", "file_name"),
@@ -84,23 +89,15 @@ def recognise(container: bool, rows: Sequence[Mapping[str, Any]], file_name: str
 
     Raises DataError for rows of none of the sets.
     """
-    votes = Counter(name for row in rows if (name := _set_of(container, row, file_name)))
-    if not votes:
+    names = [name for row in rows if (name := _set_of(container, row, file_name))]
+    if not names:
         keys = shown(sorted({key for row in rows[:20] for key in row})[:40])
         what = "an object with images and annotations" if container else "a list"
         raise DataError(
-            f"{where} is {what}, but its rows are those of none of {', '.join(made.title for made in SETS.values())}; "
+            f"{where} is {what}, but its rows are those of none of {', '.join(each.title for each in SETS.values())}; "
             f"their keys are {keys}. Check the file, or name the set with the option set."
         )
-    return SETS[votes.most_common(1)[0][0]]
-
-
-def named(name: Any) -> PublishedSet:
-    """The set of the option `set`. Raises ConfigError for another name."""
-    made = SETS.get(name) if isinstance(name, str) else None
-    if made is None:
-        raise ConfigError(f"set is {shown(name)}; it is one of {', '.join(SETS)}.")
-    return made
+    return SETS[mode(names)]
 
 
 def _set_of(container: bool, row: Mapping[str, Any], file_name: str) -> str | None:

@@ -1,17 +1,16 @@
 """The published test files of HMR-Scorer (format scorer-eval): list caches of a picture, hypotheses of its person that
-were made by noise, and the errors of these.
+are the label with noise, and the errors of these.
 
-The files themselves are not public any more, so their keys are not known for sure. Keys are told by their names and by
-the shapes of what they hold, in the first entry that can be read; the survey says what became of each. Units are told
-by the size of the numbers.
+The files themselves are not public any more, so their keys are not certain. What a key means follows from its name and
+from the shape of what it holds, in the first entry that can be read; the survey says what became of each. Units follow
+from the size of the numbers.
 """
 
 import io
-import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from dataclasses import field as attribute
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,9 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from schemas.errors import DataError
+from tasks.ingest.formats.json_rows import UNREADABLE, in_batches
 from tasks.ingest.formats.list_cache import Entry, ListCache
-from tasks.ingest.formats.preferences import JUDGEMENT, PLACE, UNREADABLE, batched, field, needed, numbers, shown, text
-from tasks.ingest.people.annotations import ROWS_AT_ONCE, AnnotationSource, Survey
+from tasks.ingest.formats.preferences import JUDGEMENT, PLACE, field, needed, numbers, read_row, shown, text
+from tasks.ingest.people.annotations import AnnotationSource, Survey
 from tasks.ingest.source.folder import RefusedError
 
 NAME: Final = "scorer-eval"
@@ -50,26 +50,23 @@ _ALIGNED: Final = re.compile(r"(?:^|[^a-z])pa(?:[^a-z]|mp|$)")
 _SCORES: Final = ("score",)
 _LABELS: Final = ("gt", "label", "target")
 _LOOKED_AT = 20
-_NUMBERS_AT_ONCE = 4_000_000
+_ROWS_AT_ONCE = 200
 _LARGEST_PICTURE = 100_000_000
 _NORMALISED_UP_TO, _METRES_UP_TO, _ERRORS_IN_METRES_UP_TO = 3.0, 5.0, 3.0
 
 
 @dataclass(frozen=True)
 class _Meaning:
-    """What the keys of an entry were taken for."""
+    """What the keys of an entry mean."""
 
-    path: str | None = None
-    picture: str | None = None
-    joints: str | None = None
-    errors: str | None = None
-    scores: str | None = None
+    keys: Mapping[str, str]
+    """Role (path, picture, joints, errors, scores) -> key; without the roles that no key has."""
+    words: Mapping[str, str]
+    """Key -> role and shape, or that it is not used."""
     pixels: bool = False
     """u, v count pixels of the picture; otherwise they are normalised."""
     depth_factor: float = 1.0
     error_factor: float = 1.0
-    said: Mapping[str, str] = attribute(default_factory=dict)
-    """Key -> what was made of it."""
 
 
 class ScorerCacheReader:
@@ -82,17 +79,18 @@ class ScorerCacheReader:
 
     def survey(self) -> Survey:
         """Says what became of each key."""
-        meaning = self._meaning
-        facts = self._cache.facts() | {f"key {key}": what for key, what in meaning.said.items()}
+        meaning, keys = self._meaning, self._meaning.keys
+        facts = self._cache.facts() | {f"key {key}": words for key, words in meaning.words.items()}
         facts["joints"] = "pixels of the picture" if meaning.pixels else "normalised"
         facts["depth"] = "mm" if meaning.depth_factor != 1 else "m"
         facts["errors"] = self.error_column or "none"
         remarks = self._cache.remarks()
-        remarks.append("The published files could not be looked at: what each key means was told by names and shapes.")
-        for what, found in (("errors", meaning.errors), ("picture", meaning.picture or meaning.path)):
-            if found is None:
-                remarks.append(f"No key was found that holds the {what}.")
-        if meaning.picture is not None:
+        remarks.append("The published files could not be looked at: names and shapes decided what each key means.")
+        if "errors" not in keys:
+            remarks.append("No key was found that holds the errors.")
+        if not keys.keys() & {"picture", "path"}:
+            remarks.append("No key was found that holds the picture.")
+        if "picture" in keys:
             remarks.append("The pictures' colours are taken to be in the order red, green, blue.")
         return Survey(NAME, [self.source.url], len(self._cache), self.source.images or "", facts, remarks)
 
@@ -102,41 +100,32 @@ class ScorerCacheReader:
 
         A name that says no more than "error" is taken for the mesh error, which HMR-Scorer is trained on.
         """
-        if self._meaning.errors is None:
+        if "errors" not in self._meaning.keys:
             return None
-        name = self._meaning.errors.lower()
+        name = self._meaning.keys["errors"].lower()
         what = "mpjpe" if any(word in name for word in _OF_JOINTS) else "mpvpe"
         return f"{'pa_' if _ALIGNED.search(name) else ''}{what}_mm"
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All entries in the order of their numbers, with the schema SCORED."""
-        return batched(map(self._row, self._cache.entries()), SCORED, min(ROWS_AT_ONCE, 200), _NUMBERS_AT_ONCE)
+        return in_batches(map(self._row, self._cache.entries()), SCORED, _ROWS_AT_ONCE)
 
     def _find_meaning(self) -> _Meaning:
-        found: list[str] = []
-        for entry in itertools.islice(self._cache.entries(), _LOOKED_AT):
+        keys: set[str] = set()
+        for entry in islice(self._cache.entries(), _LOOKED_AT):
             if entry.refusal is None:
                 values = _named(entry.value)
                 meaning = _meaning_of(values)
-                if meaning.joints is not None:
+                if "joints" in meaning.keys:
                     return _with_units(meaning, values)
-                found.extend(meaning.said)
-        keys = shown(", ".join(sorted(set(found))) or "none")
+                keys |= meaning.words.keys()
         raise DataError(
             f"{self.source.url}: no key of the first entries holds hypotheses (M x K x 3 or M x 3K numbers). "
-            f"The keys are: {keys}."
+            f"The keys are: {shown(', '.join(sorted(keys)) or 'none')}."
         )
 
     def _row(self, entry: Entry) -> dict[str, Any]:
-        row: dict[str, Any] = {"row": entry.number, "origin": f"{self._cache.name}: key {entry.number}", "reason": None}
-        try:
-            if entry.refusal is not None:
-                raise entry.refusal
-            for name, value in _values(_named(entry.value), self._meaning):
-                row[name] = value
-        except RefusedError as refusal:
-            row.update(reason=refusal.reason, detail=refusal.detail)
-        return row
+        return read_row(entry.number, f"{self._cache.name}: key {entry.number}", _columns(entry, self._meaning))
 
 
 def _named(value: Any) -> dict[str, Any]:
@@ -150,12 +139,12 @@ def _named(value: Any) -> dict[str, Any]:
 
 def _meaning_of(values: Mapping[str, Any]) -> _Meaning:
     shapes = {key: _shape(value) for key, value in values.items()}
-    taken: dict[str, str] = {}
+    key_of: dict[str, str] = {}
 
     def take(role: str, keys: Iterable[str], fits: Callable[[str], bool]) -> None:
-        chosen = next((key for key in keys if key not in taken and fits(key)), None)
-        if chosen is not None and role not in taken.values():
-            taken[chosen] = role
+        chosen = next((key for key in keys if key not in key_of.values() and fits(key)), None)
+        if chosen is not None:
+            key_of.setdefault(role, chosen)
 
     def named(words: Sequence[str]) -> list[str]:
         return [key for word in words for key in values if word in key.lower()]
@@ -165,28 +154,23 @@ def _meaning_of(values: Mapping[str, Any]) -> _Meaning:
 
     take("path", named(_PATHS), lambda key: isinstance(values[key], str))
     take("picture", named(_PICTURES), lambda key: _is_picture(shapes[key]))
-    take("joints", named(_JOINTS), of_hypotheses)
     # where no name says it, shapes do
-    take("joints", values, of_hypotheses)
+    take("joints", [*named(_JOINTS), *values], of_hypotheses)
     take("picture", values, lambda key: _is_picture(shapes[key]))
-    count = next((_count(shapes[key]) for key, role in taken.items() if role == "joints"), None)
+    count = _count(shapes[key_of["joints"]]) if "joints" in key_of else None
     take("errors", named(_ERRORS), lambda key: _is_per_hypothesis(shapes[key], count))
-    take("scores", named(_SCORES), lambda key: _is_per_hypothesis(shapes[key], count) and len(shapes[key] or ()) < 3)
-
-    said = {}
-    for key, value in values.items():
-        seen = "x".join(map(str, shapes[key] or ())) or type(value).__name__
-        said[shown(key)] = f"{taken.get(key, 'not used')} ({seen})"
-    of = {role: key for key, role in taken.items()}
-    return _Meaning(of.get("path"), of.get("picture"), of.get("joints"), of.get("errors"), of.get("scores"), said=said)
+    take("scores", named(_SCORES), lambda key: _is_per_hypothesis(shapes[key], count) and len(shapes[key]) < 3)
+    roles = {key: role for role, key in key_of.items()}
+    kinds = {key: _words(shapes[key]) or type(value).__name__ for key, value in values.items()}
+    return _Meaning(key_of, {shown(key): f"{roles.get(key, 'not used')} ({kind})" for key, kind in kinds.items()})
 
 
 def _with_units(meaning: _Meaning, values: Mapping[str, Any]) -> _Meaning:
-    """The units of an entry, told by the size of its numbers."""
-    assert meaning.joints is not None
+    """The units of an entry, by the size of its numbers."""
+    keys = meaning.keys
     try:
-        joints = _hypotheses(values[meaning.joints], meaning.joints)
-        errors = None if meaning.errors is None else _per_hypothesis(values, meaning.errors, len(joints))
+        joints = _hypotheses(values, keys["joints"])
+        errors = _per_hypothesis(values, keys["errors"], len(joints)) if "errors" in keys else None
     except RefusedError:
         return meaning
     in_mm = np.median(np.ptp(joints[..., 2], axis=-1)) > _METRES_UP_TO
@@ -199,60 +183,63 @@ def _with_units(meaning: _Meaning, values: Mapping[str, Any]) -> _Meaning:
     )
 
 
-def _values(values: Mapping[str, Any], meaning: _Meaning) -> Iterator[tuple[str, Any]]:
-    """The columns of a row, one after the other, so that a refused row has those before what refused it."""
-    if meaning.path is not None:
-        needed(values, [meaning.path])
-        yield "img_path", text(values[meaning.path], meaning.path)
+def _columns(entry: Entry, meaning: _Meaning) -> Iterator[tuple[str, Any]]:
+    if entry.refusal is not None:
+        raise entry.refusal
+    values, keys = _named(entry.value), meaning.keys
+    if "path" in keys:
+        needed(values, [keys["path"]])
+        yield "img_path", text(values[keys["path"]], keys["path"])
     size: tuple[int, int] | None = None
-    if meaning.picture is not None:
-        needed(values, [meaning.picture])
-        picture = _picture(values[meaning.picture], meaning.picture)
+    if "picture" in keys:
+        needed(values, [keys["picture"]])
+        picture = _picture(values[keys["picture"]], keys["picture"])
         size = picture.shape[1], picture.shape[0]
         yield "picture", _png(picture)
         yield "width_px", size[0]
         yield "height_px", size[1]
-    assert meaning.joints is not None
-    needed(values, [meaning.joints])
-    uvd = _hypotheses(values[meaning.joints], meaning.joints)
+    needed(values, [keys["joints"]])
+    uvd = _hypotheses(values, keys["joints"])
     if meaning.pixels:
         if size is None:
-            raise RefusedError(
-                UNREADABLE, f"{meaning.joints} is in pixels, but there is no picture to say of which size"
-            )
+            detail = f"{keys['joints']} is in pixels, but there is no picture to say of which size"
+            raise RefusedError(UNREADABLE, detail)
         uvd[..., :2] = 2 * (uvd[..., :2] / size - 0.5)
     uvd[..., 2] *= meaning.depth_factor
     yield "count", len(uvd)
     yield "joints", uvd.shape[1]
-    for name, key, factor in (("errors", meaning.errors, meaning.error_factor), ("scores", meaning.scores, 1.0)):
-        if key is not None:
-            needed(values, [key])
-            yield name, _per_hypothesis(values, key, len(uvd)) * factor
+    for column, factor in (("errors", meaning.error_factor), ("scores", 1.0)):
+        if column in keys:
+            needed(values, [keys[column]])
+            yield column, _per_hypothesis(values, keys[column], len(uvd)) * factor
     yield "uvd", uvd.astype(np.float32)
 
 
-def _hypotheses(value: Any, name: str) -> NDArray[np.float64]:
+def _hypotheses(values: Mapping[str, Any], key: str) -> NDArray[np.float64]:
     """(M, K, 3) of an array of that shape or (M, 3K), also behind an axis of length 1."""
-    shape = _shape(value)
-    if shape is None or not _is_joints(shape):
-        seen = "no array of numbers" if shape is None else "x".join(map(str, shape))
-        raise RefusedError(UNREADABLE, f"{name} is {seen}, M x K x 3 numbers are expected")
-    return numbers(value, name, shape).reshape(_count(shape), -1, 3)
+    shape = _shape(values[key])
+    if not _is_joints(shape):
+        actual = _words(shape) or "no array of numbers"
+        raise RefusedError(UNREADABLE, f"{key} is {actual}, M x K x 3 numbers are expected")
+    return numbers(values[key], key, shape).reshape(_count(shape), -1, 3)
 
 
 def _per_hypothesis(values: Mapping[str, Any], key: str, count: int) -> NDArray[np.float64]:
-    found = numbers(values[key], key, _shape_of(values, key))
-    if found.size == 0 or count not in (found.shape[0], found.size):
-        raise RefusedError(UNREADABLE, f"{key} has {found.size} numbers for {count} hypotheses")
-    # one number for each joint or vertex: their mean
-    return found.reshape(count, -1).mean(1)
+    """(M,) of an array of M values, or of M times as many, one for each joint or vertex: then their mean."""
+    shape = _shape(values[key])
+    if not shape:
+        raise RefusedError(UNREADABLE, f"{key} is no array of numbers")
+    array = numbers(values[key], key, shape)
+    if array.size == 0 or count not in (array.shape[0], array.size):
+        raise RefusedError(UNREADABLE, f"{key} has {array.size} numbers for {count} hypotheses")
+    return array.reshape(count, -1).mean(1)
 
 
 def _picture(value: Any, name: str) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 of an array with the colours first or last, 0 to 1 or 0 to 255."""
-    shape = _shape(value) or ()
+    shape = _shape(value)
     if not _is_picture(shape) or np.prod(shape) > 3 * _LARGEST_PICTURE:
-        raise RefusedError("picture damaged", f"{name} is {'x'.join(map(str, shape))}, no picture")
+        raise RefusedError("picture damaged", f"{name} is {_words(shape)}, no picture")
     array = numbers(value, name, shape)
     array = array[0] if array.ndim == 4 else array
     array = array.transpose(1, 2, 0) if array.shape[0] == 3 else array
@@ -270,33 +257,30 @@ def _png(picture: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _shape(value: Any) -> tuple[int, ...] | None:
-    """The shape of numbers; None for anything else."""
+def _shape(value: Any) -> tuple[int, ...]:
+    """The shape of an array of numbers; () for anything else."""
     if not isinstance(value, np.ndarray | list):
-        return None
+        return ()
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError, RecursionError):
-        return None
-    return array.shape if array.dtype.kind in "fiu" else None
+        return ()
+    return array.shape if array.dtype.kind in "fiu" else ()
 
 
-def _shape_of(values: Mapping[str, Any], key: str) -> tuple[int, ...]:
-    shape = _shape(values[key])
-    if shape is None:
-        raise RefusedError(UNREADABLE, f"{key} is no array of numbers")
-    return shape
+def _words(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
-def _is_picture(shape: tuple[int, ...] | None) -> bool:
-    if shape is None or len(shape) not in (3, 4) or min(shape) < 1:
+def _is_picture(shape: tuple[int, ...]) -> bool:
+    if len(shape) not in (3, 4) or min(shape) < 1:
         return False
     inner = shape[-3:]
     return (inner[0] == 3 and min(inner[1:]) > 31) or (inner[2] == 3 and min(inner[:2]) > 31)
 
 
-def _is_joints(shape: tuple[int, ...] | None) -> bool:
-    if shape is None or len(shape) not in (2, 3, 4) or min(shape) < 1:
+def _is_joints(shape: tuple[int, ...]) -> bool:
+    if len(shape) not in (2, 3, 4) or min(shape) < 1:
         return False
     if len(shape) == 2:
         # 3 columns alone would be the joints of one person, not hypotheses
@@ -304,11 +288,10 @@ def _is_joints(shape: tuple[int, ...] | None) -> bool:
     return shape[-1] == 3 and 14 <= shape[-2] <= 200 and (len(shape) == 3 or shape[0] == 1)
 
 
-def _count(shape: tuple[int, ...] | None) -> int:
+def _count(shape: tuple[int, ...]) -> int:
     """M of the shape of hypotheses."""
-    assert shape is not None
     return shape[1] if len(shape) == 4 else shape[0]
 
 
-def _is_per_hypothesis(shape: tuple[int, ...] | None, count: int | None) -> bool:
-    return shape is not None and count is not None and len(shape) > 0 and (shape[0] == count or np.prod(shape) == count)
+def _is_per_hypothesis(shape: tuple[int, ...], count: int | None) -> bool:
+    return bool(shape) and count is not None and (shape[0] == count or np.prod(shape) == count)

@@ -6,7 +6,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -27,7 +27,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class VideoFile:
-    """A local video's header. `url` stands in errors. Raises DataError for what is no video or has too large frames."""
+    """A local video's header; errors call it `url`. Raises DataError for what is no video or has too large frames."""
 
     def __init__(self, path: Path, url: str, max_pixels: int) -> None:
         self.path, self.url, self.max_pixels = path, url, max_pixels
@@ -39,31 +39,26 @@ class VideoFile:
             self.frames = max(0, int(stream.frames or 0))
             """How many there are by the header; 0 where it doesn't say."""
             self.rate = float(stream.average_rate or 0)
-            length = stream.duration * stream.time_base if stream.duration and stream.time_base else 0
-            self.seconds = float(length)
+            self.seconds = float(stream.duration * stream.time_base if stream.duration and stream.time_base else 0)
 
     def _check_kind(self) -> None:
         """DataError for archives and the like: FFmpeg finds a video wherever pictures follow each other."""
         try:
             with open_regular(self.path) as file:
-                known = stranger(file.read(HEAD))
-                archive = tar_in_words(file, self.url) if known is not None and known.is_tar else None
+                other = stranger(file.read(HEAD))
+                archive = tar_in_words(file, self.url) if other is not None and other.is_tar else None
         except OSError as error:
             raise DataError(f"{self.url} can't be read as a video: {error}") from error
-        if known is not None:
-            raise DataError(archive or f"{self.url} is {known}.")
+        if other is not None:
+            raise DataError(archive or f"{self.url} is {other}.")
 
     @contextmanager
     def opened(self) -> Iterator[tuple[Any, Any]]:
         """The container and its video stream. DataError for whatever PyAV raises meanwhile."""
         av = _pyav()
-        options = {
-            "protocol_whitelist": "file",
-            "format_whitelist": _CONTAINERS,
-            "max_pixels": str(self.max_pixels),
-        }
+        allowed = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS, "max_pixels": str(self.max_pixels)}
         try:
-            with av.open(str(self.path), options=options, metadata_errors="replace") as container:
+            with av.open(str(self.path), options=allowed, metadata_errors="replace") as container:
                 if not container.streams.video:
                     raise DataError(f"{self.url} has no pictures in it (no video stream).")
                 stream = container.streams.video[0]
@@ -91,7 +86,7 @@ class VideoFile:
 
 @dataclass(frozen=True)
 class Done:
-    """What decoding came to."""
+    """The result of decoding."""
 
     count: int = 0
     """Frames that could be decoded, at least as far as was asked."""
@@ -149,19 +144,19 @@ class Frames:
         return self.done
 
     def _begin(self) -> Done:
-        """What an earlier reading of the same file came to."""
+        """The result of an earlier reading of the same file."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            noted = json.loads((self.folder / _ABOUT).read_text()) if (self.folder / _ABOUT).exists() else {}
-            if noted.get("video") == self._identity():
-                damaged = frozenset(int(number) for number in noted["damaged"])
-                return Done(int(noted["count"]), damaged, noted["broken"], bool(noted["complete"]))
-            if noted and noted["video"][0] != self.video.url:
+            about = json.loads((self.folder / _ABOUT).read_text()) if (self.folder / _ABOUT).exists() else {}
+            if about.get("video") == self._identity():
+                damaged = frozenset(map(int, about["damaged"]))
+                return Done(int(about["count"]), damaged, about["broken"], bool(about["complete"]))
+            if about and about["video"][0] != self.video.url:
                 raise DataError(
-                    f"{self.folder} holds frames of {noted['video'][0]}, a video of the same name. Name another folder "
+                    f"{self.folder} holds frames of {about['video'][0]}, a video of the same name. Name another folder "
                     f"for the frames of {self.video.url}."
                 )
-            if not noted and any(self.folder.glob("frame_*")):
+            if not about and any(self.folder.glob("frame_*")):
                 raise DataError(
                     f"{self.folder} holds frames that this engine did not write. Name another folder for the frames of "
                     f"{self.video.url} (--images), or remove them."
@@ -181,8 +176,8 @@ class Frames:
         if not before.complete and (until is None or before.count <= until):
             return False
         last = before.count if until is None else min(before.count, until + 1)
-        there = {entry.name for entry in os.scandir(self.folder)}
-        return all(self.path(number).rsplit("/", 1)[-1] in there for number in range(last) if wanted(number))
+        present = {f"{self.subfolder}/{name}" for name in os.listdir(self.folder)}
+        return all(self.path(number) in present for number in range(last) if wanted(number))
 
     def _write(self, frame: Any, number: int) -> None:
         file = self.folder.parent / self.path(number)
@@ -192,40 +187,35 @@ class Frames:
             raise DataError(f"Frame {number} of {self.video.url} has more than {self.video.max_pixels} pixels.")
         quarters = round((frame.rotation or 0) / 90)
         upright = np.rot90(frame.to_ndarray(format="rgb24"), quarters)
-        temporary = file.with_name(f".{uuid.uuid4().hex}")
         options = {"quality": JPEG_QUALITY, "subsampling": 0} if self.ending == "jpg" else {"compress_level": 1}
-        try:
+        with _written_whole(file, f"Frame {number} of {self.video.url}") as temporary:
             picture = Image.fromarray(np.ascontiguousarray(upright))
             picture.save(temporary, format="JPEG" if self.ending == "jpg" else "PNG", **options)
-            os.replace(temporary, file)
-        except OSError as error:
-            raise DataError(f"Frame {number} of {self.video.url} can't be written to {file}: {error}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _note(self, done: Done) -> None:
-        about = {
-            "video": self._identity(),
-            "count": done.count,
-            "damaged": sorted(done.damaged),
-            "broken": done.broken,
-            "complete": done.complete,
-        }
-        temporary = self.folder / f".{uuid.uuid4().hex}"
-        try:
+        about = {"video": self._identity(), **asdict(done), "damaged": sorted(done.damaged)}
+        with _written_whole(self.folder / _ABOUT, "The list of frames") as temporary:
             temporary.write_text(json.dumps(about))
             os.sync()  # what says which frames are there must not outlive them when the power fails
-            os.replace(temporary, self.folder / _ABOUT)
-        except OSError as error:
-            raise DataError(f"Frames can't be written to {self.folder}: {error}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _identity(self) -> list[Any]:
         about = self.video.path.stat()
         # a copy of a remote file is made anew each time, so that its time says nothing
         remote = "://" in self.video.url
         return [self.video.url, about.st_size, 0 if remote else about.st_mtime_ns, self.ending]
+
+
+@contextmanager
+def _written_whole(target: Path, what: str) -> Iterator[Path]:
+    """A temporary path, which becomes the target once it is written. Raises DataError where that can't be."""
+    temporary = target.with_name(f".{uuid.uuid4().hex}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    except OSError as error:
+        raise DataError(f"{what} can't be written to {target}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _pyav() -> ModuleType:
@@ -241,5 +231,5 @@ def _pyav() -> ModuleType:
 
 
 def _reason(error: Exception) -> str:
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return printable(" ".join(str(said).split()))
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return printable(" ".join(str(words).split()))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.errors import ConfigError, DataError
+from schemas.errors import DataError
 from tasks.ingest.formats.coco.reader import SLOTS, CocoReader
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.samples.coco import write_coco
@@ -194,9 +194,9 @@ def test_key_points_that_nobody_names_are_not_used_and_said(
 
 
 def test_files_that_can_not_be_used(people: list[TruePerson], tmp_path: Path) -> None:
-    def reader(content: Any, **options: Any) -> CocoReader:
+    def reader(content: Any) -> CocoReader:
         (tmp_path / "file.json").write_text(json.dumps(content))
-        source = AnnotationSource("coco", str(tmp_path / "file.json"), "any", "train", options=options)
+        source = AnnotationSource("coco", str(tmp_path / "file.json"), "any", "train")
         return CocoReader(source, tmp_path / "work")
 
     with pytest.raises(DataError, match="is a list"):
@@ -205,8 +205,6 @@ def test_files_that_can_not_be_used(people: list[TruePerson], tmp_path: Path) ->
         reader({"categories": [{"id": 1, "name": "dog"}]}).survey()
     with pytest.raises(DataError, match="has no people"):
         list(reader({"images": []}).batches())
-    with pytest.raises(ConfigError, match="option category"):
-        reader({}, categories="x")
 
 
 def test_mutated_files_end_as_rows_or_as_one_error(people: list[TruePerson], tmp_path: Path) -> None:

@@ -126,6 +126,8 @@ def test_labels_may_be_left_out_and_invalid_twists_are_nan(source: AnnotationSou
     rows = rows_of(source, tmp_path / "work")
     assert [row["reason"] for row in rows] == [None] * 3
     assert (rows[0]["gt_uvd"], rows[0]["gt_twist"], rows[0]["img_path"]) == (None, None, None)
+    survey = HypothesisCacheReader(source, tmp_path / "work").survey()
+    assert survey.facts["labels"] == "in 2 of the first 3 entries"
     assert np.isnan(np.reshape(rows[1]["gt_twist"], (23, 2))).any(1).nonzero()[0].tolist() == [5]
 
 

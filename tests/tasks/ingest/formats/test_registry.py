@@ -30,8 +30,10 @@ def test_readers_are_found_by_name(people: list[TruePerson], tmp_path: Path) -> 
     assert isinstance(reader_of(source, tmp_path / "work"), HumanData)
     with pytest.raises(ConfigError, match="there are humandata, scorehypo"):
         reader_of(AnnotationSource("cocoa", "x", "mine", "train"), tmp_path)
-    with pytest.raises(ConfigError, match="no option 'set'; it has the options variant"):
-        reader_of(AnnotationSource("humandata", source.url, "mine", "train", options={"set": "x"}), tmp_path)
+    others = {"humandata": "the options variant", "coco": "the options category", "dpo-json": "no options"}
+    for name, options in others.items():
+        with pytest.raises(ConfigError, match=f"no option 'sets'; it has {options}"):
+            reader_of(AnnotationSource(name, source.url, "mine", "train", options={"sets": "x"}), tmp_path)
 
 
 def test_options_are_checked_by_name_and_number() -> None:

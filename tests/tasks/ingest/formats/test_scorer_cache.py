@@ -97,6 +97,7 @@ def test_other_names_shapes_and_units(tmp_path: Path) -> None:
         ("joints", np.zeros(7), "row not readable"),
         ("joints", None, "keys missing"),
         ("mpjpe", np.zeros(3), "row not readable"),
+        ("mpjpe", np.zeros(0), "row not readable"),
         ("mpjpe", "low", "row not readable"),
         ("img", np.full((3, 64, 64), -2.0), "picture damaged"),
         ("img", np.zeros((5, 5)), "picture damaged"),
