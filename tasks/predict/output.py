@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from infra.standing import read_standing
 from infra.tables import read
 from models.bodies import load_body
-from models.cameras import Intrinsics
 from schemas.errors import DataError
 from schemas.ids import StageKey, Target
 from schemas.tables import FLOAT_VECTOR
@@ -167,8 +166,8 @@ def _draw(
             raise RefusedError("picture changed", f"{key} is not what it was when it was ingested")
     except RefusedError as refusal:
         return [Unused(about["image_id"], None, f"no overlay: {refusal.reason}", refusal.detail)]
-    camera = Intrinsics(*(float(value) for value in bodies.cameras[rows[0]]))
-    drawn = draw_people(photograph.image, [bodies.vertices[row] for row in shown.values()], faces, camera)
+    people = list(shown.values())
+    drawn = draw_people(photograph.image, [bodies.vertices[row] for row in people], faces, bodies.cameras[people])
     drawn.save(file, "JPEG", quality=QUALITY, subsampling=0)
     return []
 

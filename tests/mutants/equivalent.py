@@ -19,11 +19,6 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
         "1 -> 2",
     ): "numpy takes any negative length for the one that it is to work out; another axis fits no pose and raises",
     (
-        "infra/rounds.py",
-        'return rows.filter(pc.equal(rows.column("campaign"), campaign))',
-        "pc.equal(rows.column(\"campaign\"), campaign) -> pc.equal(campaign, rows.column('campaign'))",
-    ): "two things are equal whichever is named first",
-    (
         "models/cameras.py",
         "start = (in_plane * spread).sum(-1) / spread.square().sum(-1).clamp_min(1e-12)",
         "-1 -> 1",

@@ -43,7 +43,7 @@ SURVIVORS = (
     ),
     Survivor(
         "EDM weight dropped",
-        _ALIGN,
+        "tasks/train/data.py",
         "weight = weight * edm_weight(diffusion.sigma(time), diffusion.config.sigma_data)",
         "weight = weight * 1.0",
         _ALIGN_TESTS,

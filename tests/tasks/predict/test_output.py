@@ -14,15 +14,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from infra.stages import StageSpec, commit_rows
 from infra.store import Store
 from infra.tables import read
 from models.bodies import BodyOutput, load_body
-from models.cameras import Intrinsics
+from models.cameras import Intrinsics, project, uvd_from_camera
 from models.rendering.raster import rasterise
 from schemas.errors import DataError
-from schemas.ids import ModelDigest, Target
+from schemas.ids import ModelDigest, StageKey, Target
 from tasks.engine.context import Context
-from tasks.generate import Generate
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.source.folder import Folder
@@ -30,22 +30,22 @@ from tasks.predict import output
 from tasks.predict.bodies import Predicted, Take
 from tasks.predict.meshes import read_glb
 from tasks.predict.output import Written, write_prediction
+from tasks.rows.hypotheses import Hypotheses, hypotheses_table
+from tasks.rows.instances import instance_ids, load_instances
 from tasks.score import Score
+from tests.samples.truth import TruePerson, true_people
 from tests.tasks.conftest import MicroStore
 from tests.tasks.micro import CONFIG
 
 SIDE = 240
 TARGET = Target("predict", "photos")
-BOXES = (
-    ("a.jpg", 60, 50, 90, 140),
-    ("sub/b.jpg", 20, 40, 80, 120),
-    ("sub/b.jpg", 110, 60, 90, 150),
-    ("sub/b.png", 70, 60, 100, 120),
-)
+PATHS = ("a.jpg", "sub/b.jpg", "sub/b.jpg", "sub/b.png")
+SAMPLES = 3
 
 
 class Predictions(NamedTuple):
-    """The stages of a prediction on black pictures, on which a body is easily told."""
+    """The stages of a prediction on black pictures, on which a body is easily told. Hypotheses are known poses: an
+    untrained policy's bodies are specks at the horizon."""
 
     context: Context
     folder: Folder
@@ -59,18 +59,46 @@ class Predictions(NamedTuple):
 def made(shared_micro_store: MicroStore, tmp_path_factory: pytest.TempPathFactory) -> Predictions:
     root = tmp_path_factory.mktemp("predict")
     photos = root / "photos"
-    for name in dict.fromkeys(row[0] for row in BOXES):
-        (photos / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (SIDE, SIDE)).save(photos / name)
-    (root / "boxes.csv").write_text("path,x,y,w,h\n" + "".join(f"{','.join(map(str, row))}\n" for row in BOXES))
+    truth = true_people(len(PATHS), "wild", "test")
+    joints = torch.from_numpy(np.stack([person.label.joints for person in truth])).float()
+    lines = ["path,x,y,w,h,focal_px,cx,cy\n"]
+    for number, (path, person) in enumerate(zip(PATHS, truth, strict=True)):
+        (photos / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (SIDE, SIDE)).save(photos / path)
+        # two people of one picture may have cameras of their own: each row says one
+        camera = torch.from_numpy(person.intrinsics * SIDE / 128).float() + torch.tensor([0, 0, 5.0 * number, 0])
+        pixels = project(joints[number], camera)
+        low, high = pixels.amin(0), pixels.amax(0)
+        values = [*low.tolist(), *(high - low).tolist(), *camera[[0, 2, 3]].tolist()]
+        lines.append(f"{path},{','.join(map(str, values))}\n")
+    (root / "boxes.csv").write_text("".join(lines))
     shutil.copytree(shared_micro_store.store.root, root / "store")
     context = Context(Store.open(root / "store"), CONFIG, in_process=True)
     source = AnnotationSource("folder", str(photos), *TARGET, options={"boxes": str(root / "boxes.csv")})
     people = IngestAnnotations(source).run(context).key
     policy, scorer = ModelDigest(shared_micro_store.policy), ModelDigest(shared_micro_store.scorer)
-    generation = Generate((people,), (TARGET,), policy, CONFIG.generate).run(context).key
+    generation = _known_poses(context, people, truth, joints)
     scores = Score(generation, (people,), scorer).run(context).key
     return Predictions(context, Folder(str(photos)), Predicted(TARGET, people, generation, policy, scores, scorer))
+
+
+def _known_poses(context: Context, people: StageKey, truth: list[TruePerson], joints: torch.Tensor) -> StageKey:
+    """The people's own poses, and the same with joints that are off by some cm."""
+    instances = load_instances(context.store, [people], instance_ids(context.store, [people], [TARGET]))
+    uvd, depth = uvd_from_camera(joints, torch.from_numpy(instances.crop_intrinsics), instances.crop_size)
+    shifts = 0.02 * np.random.default_rng(0).standard_normal((len(truth), SAMPLES, 29, 3))
+    shifts[:, 0] = 0
+    every = (1, SAMPLES, 1)
+    hypotheses = Hypotheses(
+        (uvd.numpy()[:, None] + shifts).astype(np.float32),
+        np.tile(np.stack([person.label.twist for person in truth]).reshape(-1, 1, 23, 2), (*every, 1)),
+        np.tile(np.stack([person.label.betas for person in truth])[:, None], every),
+        np.tile(depth.numpy()[:, None], (1, SAMPLES)),
+    )
+    spec = StageSpec("generate", 1, {"known": "poses"}, reads=(people,))
+    rows = hypotheses_table(spec.key, instances, hypotheses, range(SAMPLES), 0, np.arange(len(truth)))
+    commit_rows(context.store, spec, {"hypotheses": rows.drop_columns(["stage_key"])})
+    return spec.key
 
 
 def posed(rows: list[dict[str, Any]]) -> BodyOutput:
@@ -85,9 +113,9 @@ def table(out: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def silhouette(meshes: list[tuple[NDArray[Any], NDArray[Any]]], row: dict[str, Any]) -> NDArray[np.bool_]:
+def silhouette(mesh: tuple[NDArray[Any], NDArray[Any]], row: dict[str, Any]) -> NDArray[np.bool_]:
     camera = Intrinsics(row["fx"], row["fy"], row["cx"], row["cy"])
-    return np.any([rasterise(*mesh, camera, SIDE, SIDE).mask for mesh in meshes], axis=0)
+    return rasterise(*mesh, camera, SIDE, SIDE).mask
 
 
 def test_meshes_read_back_are_the_overlays_and_the_parameters(made: Predictions, tmp_path: Path) -> None:
@@ -109,8 +137,8 @@ def test_meshes_read_back_are_the_overlays_and_the_parameters(made: Predictions,
             np.testing.assert_allclose(vertices, bodies.vertices[place].numpy(), atol=1e-4)
             assert np.array_equal(faces, load_body(CONFIG.body).faces.numpy())
         drawn = np.asarray(Image.open(tmp_path / "out" / "overlays" / f"{name}.jpg")).max(-1) > 40
-        seen = silhouette(list(meshes.values()), rows[places[0]])
-        assert seen.sum() > 200
+        seen = np.any([silhouette(mesh, rows[row]) for mesh, row in zip(meshes.values(), places, strict=True)], axis=0)
+        assert seen.sum() > 1000
         assert (drawn & seen).sum() / (drawn | seen).sum() >= 0.97
     joints = np.array([row["joints"] for row in rows]).reshape(-1, 29, 3)
     np.testing.assert_allclose(joints, bodies.joints.numpy(), atol=1e-4)
@@ -133,7 +161,7 @@ def test_meshes_have_y_up_and_lie_before_a_camera_of_gltf(made: Predictions, tmp
 def test_all_hypotheses_have_their_scores_and_one_of_them_is_preferred(made: Predictions, tmp_path: Path) -> None:
     made.write(tmp_path / "all", "all", overlays=False)
     rows = table(tmp_path / "all")
-    count = CONFIG.generate.hypotheses
+    count = SAMPLES
     assert len(rows) == 4 * count
     said = read(made.context.store, "scores", stage_keys=[made.predicted.scores or ""])
     by_sample = {

@@ -6,7 +6,7 @@ from tasks.ingest.formats.format import Format
 
 FORMAT = Format(
     NAME,
-    "a folder of pictures, with a table of boxes or without",
+    "a folder of pictures, with a table of boxes, with what a detector wrote, or without",
     "pictures",
     FolderReader,
     recognise,
