@@ -44,7 +44,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for person in true_people(COUNT, "wild", "test"):
         (tmp_path / "photos" / f"{person.index:06d}.jpg").write_bytes(person.jpeg)
         rows.append({"image_id": person.index, "category_id": 1, "bbox": person.box.tolist(), "score": 0.9})
-    (tmp_path / "photos" / "900000.jpg").write_bytes(person.jpeg[:500])
+    (tmp_path / "photos" / "900000.jpg").write_bytes(b"")
     rows.append({"image_id": 900000, "category_id": 1, "bbox": [1, 1, 20, 20], "score": 0.9})
     (tmp_path / "results.json").write_text(json.dumps(rows))
     _checkpoint("policy", tmp_path, micro.CONFIG)
@@ -73,7 +73,7 @@ def test_twelve_photographs_and_what_is_reused(here: Path) -> None:
     done = call(f"{typed} --scorer scorer.safetensors --out first --meshes")
     assert done.exit_code == 0, done.output
     assert "12 people in 12 pictures: 12 bodies, the body that the scorer prefers" in " ".join(done.output.split())
-    assert "picture truncated" in done.output
+    assert "picture empty" in done.output
     assert {path.name for path in (here / "first").iterdir()} == {
         "bodies.parquet",
         "humandata.npz",
@@ -89,7 +89,7 @@ def test_twelve_photographs_and_what_is_reused(here: Path) -> None:
     assert list(stages) == ["import_model", "ingest", "generate", "score"]
     assert {(record.campaign, record.round) for record in stages.values()} == {(None, 0)}
     assert len(history(store)) == 0
-    assert read(store, "failures").column("reason").to_pylist() == ["picture truncated"]
+    assert read(store, "failures").column("reason").to_pylist() == ["picture empty"]
     assert f"'{stages['ingest'].stage_key}'" in done.output
 
     before = len(records(store))
