@@ -10,8 +10,6 @@ from schemas.ids import ModelDigest
 from tasks.export.target import whole_file, whole_folder
 from tasks.rows.models import model_path, read_model
 
-_FIGURES = ("min_mpjpe_h36m", "min_mpjpe_pw3d")
-
 
 def export_checkpoint(store: Store, digest: ModelDigest, target: str) -> str:
     """Write a model as the new file `target` (path or URL); says in which layout.

@@ -15,7 +15,8 @@ class Definition(NamedTuple):
 
     def stands_in(self, title: str) -> bool:
         """Whether the title of a row speaks of it."""
-        return re.search(rf"(?<![\w-])({self.told_by or re.escape(self.measure)})", title, re.IGNORECASE) is not None
+        words = self.told_by or re.escape(self.measure)
+        return re.search(rf"(?<![\w-])(?:{words})(?!\w)", title, re.IGNORECASE) is not None
 
 
 DEFINITIONS: Final = (

@@ -36,9 +36,11 @@ from schemas.config.engine import EngineConfig
 from schemas.errors import ConfigError
 from schemas.splits import SCORER_TRAIN, SYNTHETIC, WILD_TEST
 from tasks.engine.context import Context
+from tasks.report.definitions import defined
 from tasks.report.facts import RoundFacts
 from tasks.report.fill import fill_round
 from tasks.report.measured import round_metrics
+from tasks.report.page import format_percent, format_span
 from tasks.report.stage import read_configuration, read_facts
 from tasks.rows.models import model_path
 from tests.evidence.__main__ import machine
@@ -206,6 +208,58 @@ def test_the_report_needs_no_words_where_there_is_one_campaign(lived: Lived) -> 
     assert f"best of {lived.config.evaluate.generate.hypotheses - 1} MPVPE" in answer.output
     assert "best of 10" not in answer.output
     assert read_configuration(lived.store, lived.facts[0], load_profile("tiny")) == lived.config
+
+
+def test_pages_say_what_was_changed_and_what_every_measure_means(lived: Lived) -> None:
+    for facts in lived.facts:
+        config = read_configuration(lived.store, facts, lived.config)
+        page = fill_round(lived.store, config, facts, datetime(2026, 3, 14, tzinfo=UTC))
+        for title in [row.name for group in page.headline for row in group.rows]:
+            assert defined([title]), title
+        for title in (*(row.name for row in page.numbers), *(curve.title for curve in page.curves)):
+            assert defined([title]), title
+        said = {row.name: (row.value, row.usual, row.origin) for row in page.settings}
+        if facts.kind == "clean":
+            assert said == {
+                "clean.swap_share": ("0.3", "0.0", "--set"),
+                "gates.best_of_m_change": ("0.0", "1.0", "--set"),
+                "gates.max_drift": ("0.0", "100.0", "--set"),
+            }
+        else:
+            assert said == {}
+
+
+def test_a_model_goes_out_and_comes_back_with_its_story(lived: Lived, tmp_path: Path) -> None:
+    facts = lived.facts[0]
+    assert facts.policy_after is not None
+
+    def call(*words: str) -> str:
+        answer = CliRunner().invoke(app, [*words])
+        assert answer.exit_code == 0, answer.output
+        return " ".join(answer.output.split())
+
+    hub, file = str(tmp_path / "hub"), str(tmp_path / "policy.pth")
+    said = call(
+        "export", "--to", "hub", "--model", facts.policy_after[:10], "--target", hub, "--store", lived.store.url
+    )
+    assert f"Model {facts.policy_after[:12]} written to" in said
+    card = (tmp_path / "hub" / "README.md").read_text().replace("\u00a0", " ")
+    assert "- source/train: 48 people, labelled, pictures that the engine made" in card
+    assert "- wild/train: 24 people, pairs, pictures that the engine made" in card
+    assert f"- chosen by the scores of `{facts.scorer[:12]}`" in card
+    assert f"- from `{facts.policy_before[:12]}`" in card
+    page = fill_round(lived.store, lived.config, facts, datetime(2026, 3, 14, tzinfo=UTC))
+    (test,) = (group for group in page.headline if group.title == "Held-out wild/test")
+    for row in test.rows:
+        assert row.change is not None
+        value = f"{format_percent(row.change.value)} {format_span(row.change.low, row.change.high, '%')}"
+        assert any(row.name in line and value.replace("\u00a0", " ") in line for line in card.splitlines()), row.name
+    call("export", "--to", "checkpoint", "--target", file, "--store", lived.store.url)
+    other = str(tmp_path / "other")
+    current = rounds.current_policy(lived.store, "micro")
+    for given, digest in ((hub, facts.policy_after), (file, current), (file, current)):
+        assert f"is model {(digest or '')[:12]} of this store" in call("import", given, "--store", other)
+    assert "this engine's own policy" in call("doctor", "--checkpoint", hub)
 
 
 def test_the_command_line_shows_rounds(lived: Lived) -> None:

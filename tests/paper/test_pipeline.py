@@ -17,7 +17,7 @@ import torch
 
 from infra.store import Store
 from infra.tables import read
-from models.checkpoints.export import Progress, published_content, write_published
+from models.checkpoints.export import published_content
 from models.checkpoints.loading import load_policy
 from models.checkpoints.published import read_published
 from models.policy import Policy
@@ -28,17 +28,19 @@ from schemas.progress import SilentProgress
 from tasks.engine.context import Context
 from tasks.evaluation.measure_published import MeasurePublished
 from tasks.evaluation.published import EvaluatePublished
+from tasks.export.model import export_checkpoint, export_hub
 from tasks.generate import Generate
 from tasks.import_model import import_model
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.pair import Pair
+from tasks.report.model_card import model_card
 from tasks.rows.mix import Mix
 from tasks.rows.models import load_policy as store_policy
 from tasks.rows.models import model_of
 from tasks.score import Score
 from tasks.train.align import Align
-from tests.parity.rules import HRNET_GAINS, published_order, state
+from tests.parity.rules import HRNET_GAINS, manifest, published_order, state
 from tests.samples.humandata import write_humandata
 from tests.samples.scorehypo import write_scorehypo
 from tests.samples.truth import true_people
@@ -173,10 +175,21 @@ def test_from_published_files_to_published_files(tmp_path: Path) -> None:
             print(name, {key: round(value, 1) for key, value in sorted(figures.items())})
 
     policy, path = store_policy(here.store, aligned), tmp_path / "aligned.pth"
-    write_published(policy, path, progress=Progress(epoch=51, step=3152))
-    assert sorted(torch.load(path, weights_only=True, mmap=True)) == sorted(published_content(policy))
+    assert export_checkpoint(here.store, aligned, str(path)) == "in the published layout"
+    written = torch.load(path, weights_only=True, mmap=True)
+    assert sorted(written) == sorted(published_content(policy))
+    assert written["step"] == 2
+    for part, name in (("model", "hyponet"), ("model_cond", "hrnet_cond")):
+        assert list(written[part]) == list(manifest(name))
     again = Policy(config.policy)
     load_policy(again, read_published(path))
     for name, value in again.eval().state_dict().items():
         assert torch.equal(value, policy.state_dict()[name]), name
     assert import_model(here, path) == aligned
+    for name in ("scorenet", "hmr_scorer"):
+        path = tmp_path / f"{name}-again.pth"
+        assert export_checkpoint(here.store, models[name], str(path)) == "in the published layout"
+        assert import_model(here, path) == models[name]
+    export_hub(here.store, aligned, str(tmp_path / "hub"), model_card(here.store, aligned))
+    assert import_model(here, tmp_path / "hub") == aligned
+    print((tmp_path / "hub" / "README.md").read_text())

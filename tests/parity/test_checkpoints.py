@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from infra.store import Store
-from models.checkpoints.export import Progress, write_published
+from models.checkpoints.export import Progress, published_content
 from models.checkpoints.loading import (
     load_hmr_scorer,
     load_policy,
@@ -20,7 +20,8 @@ from models.checkpoints.loading import (
     start_encoder,
     warm_start,
 )
-from models.checkpoints.ours import from_bytes
+from models.checkpoints.opening import open_scorer
+from models.checkpoints.ours import digest_of, from_bytes
 from models.checkpoints.published import PublishedFile, read_published, recognise
 from models.diffusion import JOINT_SIZE
 from models.hmr_scorer import HMRScorer, ScoreNet
@@ -30,7 +31,7 @@ from models.item_graph import MaskedLinear
 from models.lora import add_low_rank
 from models.policy import Policy
 from schemas.errors import DataError
-from schemas.profiles import paper
+from schemas.profiles import paper, scorehypo_scorer
 from tasks.engine.context import Context as StageContext
 from tasks.import_model import import_model
 from tasks.rows.models import load_policy as store_policy
@@ -254,6 +255,31 @@ def test_hmr_scorer_loads() -> None:
     assert loaded.notes == ("left out, as published: smplx_layer (1)",)
     assert_weights(scorer().encoder, part_of(content, "encoder"))
     assert_weights(scorer().score_net, part_of(content, "score_net"))
+
+
+def test_scorers_go_back_into_the_published_layout() -> None:
+    """Key for key in the published order; the averages in that of the parameters."""
+    load_hmr_scorer(scorer(), recognise({"network": network_of("encoder", "score_net"), "optimizer": {}, "epoch": 3}))
+    content = published_content(scorer(), progress=Progress(epoch=3))
+    assert sorted(content) == ["epoch", "network", "optimizer"]
+    assert list(content["network"]) == list(manifest("hmr_scorer_checkpoint_network"))
+    again, _ = open_scorer(recognise(content))
+    assert digest_of(again.state_dict(), again.config) == digest_of(scorer().state_dict(), CONFIG.scorer)
+
+    network, condition = score_net(), HRNetFeatures(512, 256)
+    given = HMRScorer(scorehypo_scorer())
+    given.score_net, given.encoder = network, condition
+    content = published_content(given.eval(), progress=Progress(epoch=1, step=2))
+    ends = ("_score", "_score_cond")
+    named = [f"{part}{end}" for part in ("model", "ema", "optimizer") for end in ends]
+    assert sorted(content) == sorted([*named, "epoch", "step"])
+    for end, name in zip(ends, ("scorehypo_scorenet", "hrnet_cond_score"), strict=True):
+        state_dict, shadow = content[f"model{end}"], content[f"ema{end}"]["shadow_params"]
+        assert list(state_dict) == list(manifest(name))
+        order = published_order(name)
+        assert len(shadow) == len(order)
+        assert all(torch.equal(state_dict[key], value) for key, value in zip(order, shadow, strict=True))
+    assert recognise(content).kind == "scorehypo_scorenet"
 
 
 def test_encoders_start_from_smplerx_and_vitpose() -> None:

@@ -22,7 +22,8 @@ def doctor(
     file: options.ConfigFile = None,
     profile: options.Profile = None,
     checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", metavar="FILE", help="Look at this checkpoint instead.")
+        Path | None,
+        typer.Option("--checkpoint", metavar="FILE", help="Look at this checkpoint, or folder of a hub, instead."),
     ] = None,
     body: Annotated[
         Path | None,

@@ -1,4 +1,4 @@
-"""The command import: a model from a file into the store."""
+"""The command import: a model from a file or folder into the store."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +10,15 @@ from flows.process.quiet import quiet_start
 
 
 def import_file(
-    checkpoint: Annotated[Path, typer.Argument(help="A published checkpoint, or one of another store.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A published checkpoint, one of another store, or a folder of a hub.")
+    ],
     store: options.StoreUrl = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Published files: the weights that training goes on from, not the averages.")
     ] = False,
 ) -> None:
-    """Take a policy or a scorer from a file into the store; `adhmr doctor --checkpoint` says what a file is."""
+    """Take a policy or a scorer from a file or folder into the store; `adhmr doctor --checkpoint` says what it is."""
     quiet_start()
     from infra.store import Store
     from schemas.profiles import paper

@@ -309,6 +309,13 @@ def test_exports_that_make_no_sense(store: Store) -> None:
     assert "--pair-set is about pairs" in complaint("export --to humandata --target x --pair-set abc")
     assert "It has no pairs yet" in complaint("export --to trl --target x")
     assert "No cleaning round has kept labels" in complaint("export --to humandata --target x")
+    assert "--model belongs to --to checkpoint and --to hub" in complaint("export --to trl --target x --model abc")
+    for word in ("--pair-set abc", "--round 1", "--dataset mine", "--dataset mine --split train"):
+        assert "choose rows; --to hub writes a model" in complaint(f"export --to hub --target x {word}")
+    assert "Campaign default has no policy yet" in complaint("export --to checkpoint --target x")
+    assert "There is no campaign absent" in complaint("export --to checkpoint --target x --campaign absent")
+    assert "no model begins with 'abc'" in complaint("export --to checkpoint --target x --model abc")
+    assert not Path("x").exists()
     assert "Which split of mine" in complaint("export --to humandata --target x --dataset mine")
     assert "There is no ingest of mine/test" in complaint(
         "export --to humandata --target x --dataset mine --split test"

@@ -13,6 +13,7 @@ from flows.cli.main import app
 from models.bodies import BUILT_IN
 from models.checkpoints import opening
 from models.checkpoints.export import Progress, published_content
+from models.checkpoints.folder import write_folder
 from models.checkpoints.ours import to_bytes
 from models.policy import Policy
 from schemas.config.networks import HypoNetConfig
@@ -53,6 +54,17 @@ def test_our_own_checkpoint(tmp_path: Path) -> None:
     assert any(line.startswith("good HypoNet: 34 weights") and "1 blocks of width 16" in line for line in said)
     assert "good profile: micro" in said
     assert "good loads: all weights, names and shapes fit its configuration; no NaN" in said
+
+
+def test_a_folder_of_a_hub(tmp_path: Path) -> None:
+    write_folder(tmp_path, to_bytes("policy", policy().state_dict(), micro().policy, parents=["a" * 64]))
+    answer = call("--checkpoint", str(tmp_path))
+    assert answer.exit_code == 0, answer.output
+    assert lines(answer)[0].startswith("good checkpoint: this engine's own policy ")
+    (tmp_path / "config.json").unlink()
+    answer = call("--checkpoint", str(tmp_path))
+    assert answer.exit_code == 1
+    assert "is a folder without config.json" in answer.stdout
 
 
 def test_our_own_checkpoint_with_a_configuration_of_its_own(tmp_path: Path) -> None:

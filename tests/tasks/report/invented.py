@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from models.statistics import Interval, within_spearman
 from tasks.gates import GateVerdict
 from tasks.report import content as page
+from tasks.report.settings import SettingRow
 
 
 def digest(name: str) -> str:
@@ -173,6 +174,11 @@ def dpo_round() -> page.RoundReport:
                 "policy after", digest("aligned"), [digest("base"), digest("scorer")], digest("align config")
             ),
             page.ModelRow("scorer", digest("scorer"), [digest("base")], digest("scorer config")),
+        ],
+        profile="tiny",
+        settings=[
+            SettingRow("align.beta", "5.0", "10.0", "", "strength of the preference term", "campaign.yaml line 3"),
+            SettingRow("align.optimiser.steps", "400", "160", "steps", "optimiser steps"),
         ],
         provenance={"configuration": digest("config"), "code": digest("code"), "seed": "0", "device": "cpu, 2 threads"},
         versions={"python": "3.11.2", "torch": "2.13.0", "ray": "2.60.0", "deltalake": "1.6.6"},

@@ -11,6 +11,7 @@ import pytest
 from models.statistics import Interval
 from tasks.report import content as page
 from tasks.report.content import direction_of
+from tasks.report.definitions import DEFINITIONS
 from tasks.report.page import (
     format_duration,
     format_number,
@@ -19,6 +20,7 @@ from tasks.report.page import (
     format_span,
     report_html,
 )
+from tasks.report.settings import SettingRow
 from tests.tasks.report.invented import clean_round, dpo_round
 
 _VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -114,6 +116,8 @@ def test_every_number_given_is_on_the_page(html: str) -> None:
         wanted += [overlay.instance_id, f"{overlay.before_error_mm:.1f}", f"{overlay.after_error_mm:.1f}"]
     for model in report.models:
         wanted += [model.role, model.digest, model.config_digest[:12], *(parent[:12] for parent in model.parents)]
+    for setting in report.settings:
+        wanted += [setting.name, setting.value, setting.usual, setting.description, setting.origin or "not known"]
     wanted += [*report.provenance, *report.provenance.values(), *report.versions, *report.versions.values()]
     assert report.score_against_error is not None
     wanted += [format_number(report.score_against_error.spearman_within.value), "0.512", "400 × 20"]
@@ -156,6 +160,8 @@ def test_text_is_escaped_wherever_it_comes_from() -> None:
         overlays=[replace(report.overlays[0], instance_id=evil)],
         overlays_note=evil,
         models=[page.ModelRow(evil, evil, [evil], evil)],
+        profile=evil,
+        settings=[SettingRow(evil, evil, evil, evil, evil, evil)],
         provenance={evil: evil},
         versions={evil: evil},
     )
@@ -182,6 +188,32 @@ def test_an_empty_report_is_still_a_page_and_warns() -> None:
     assert "No controls were measured" in text
     assert "No error was measured" in text
     assert "No gate was reached" in text
+
+
+def test_the_page_says_what_its_measures_mean_and_no_others() -> None:
+    meant = {one.measure: one.text for one in DEFINITIONS}
+    said = _text(dpo_round())
+    listed = ("MPVPE", "MPJPE", "zero-noise", "expected", "best of M", "selected", "diversity", "drift", "change")
+    for measure in (*listed, "Spearman", "margin", "preference accuracy"):
+        assert f"{measure} {meant[measure]}" in said, measure
+    assert meant["AUC"] not in said
+    assert meant["AUC"] in _text(clean_round())
+    assert meant["margin"] not in _text(clean_round())
+
+
+def test_a_round_as_its_profile_has_it_says_so() -> None:
+    assert "All fields are as the profile tiny has them" in _text(replace(dpo_round(), settings=[]))
+    assert "No configuration was recorded" in _text(clean_round())
+
+
+def test_curves_are_told_by_their_windows() -> None:
+    text = _text(dpo_round())
+    assert "Medians over windows of 5 batches each" in text
+    (first, last) = (np.median(dpo_round().curves[1].series[0].values[part]) for part in (slice(5), slice(-5, None)))
+    assert f"accuracy: {first:.3f} → {last:.3f}" in text
+    few = dpo_round().curves[1]
+    few = replace(few, series=[replace(few.series[0], steps=np.arange(4), values=np.arange(4.0))])
+    assert "Single batches, as they are too few" in _text(replace(dpo_round(), curves=[few]))
 
 
 def test_a_control_that_was_not_measured_is_said_and_one_that_is_unknown_is_refused() -> None:
