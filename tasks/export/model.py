@@ -44,5 +44,5 @@ def _progress(checkpoint: Checkpoint) -> Progress:
     """What is known of the training: figures of the file that the model came from, or the steps that it took here."""
     figures = checkpoint.manifest.metrics
     steps = figures.get("step", figures.get("training_steps", 0))
-    h36m, pw3d = (figures.get(name, math.inf) for name in _FIGURES)
+    h36m, pw3d = (figures.get(name, math.inf) for name in ("min_mpjpe_h36m", "min_mpjpe_pw3d"))
     return Progress(int(figures.get("epoch", 0)), int(steps), min_mpjpe_h36m=h36m, min_mpjpe_pw3d=pw3d)

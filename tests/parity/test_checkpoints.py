@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from infra.store import Store
-from models.checkpoints.export import Progress, published_content
+from models.checkpoints.export import Progress, published_content, write_published
 from models.checkpoints.loading import (
     load_hmr_scorer,
     load_policy,
