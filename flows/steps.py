@@ -15,6 +15,7 @@ from flows.run.parameters import (
     OptionalRound,
     OptionalSeed,
     OptionalText,
+    OptionalTexts,
     SomeText,
     run_named,
     saying,
@@ -34,10 +35,10 @@ _EVERYWHERE = """store: URL of the store; ADHMR_STORE or ./adhmr-store if not gi
 _FILE_OR_DIGEST = "checkpoint file, or digest in the store, or its beginning"
 
 
-@flow(name="train-scorer", flow_run_name=run_named("train-scorer {data}"), persist_result=False)
+@flow(name="train-scorer", flow_run_name=run_named("train-scorer"), persist_result=False)
 @saying(everywhere=_EVERYWHERE, model=_FILE_OR_DIGEST)
 def train_scorer(
-    data: str,
+    data: SomeText,
     policy: str,
     store: OptionalText = None,
     profile: OptionalProfile = None,
@@ -48,7 +49,7 @@ def train_scorer(
     """Train HMR-Scorer on labelled people and on what a policy draws for them; gives the key of the training.
 
     Args:
-        data: labelled split that was ingested, such as 3dpw/train
+        data: labelled splits that were ingested, such as gta-human2/train; each has the same share in every batch
         policy: {model}
         {everywhere}
     """
@@ -160,7 +161,7 @@ def align(
     profile: OptionalProfile = None,
     seed: OptionalSeed = None,
     reference: OptionalText = None,
-    replay: OptionalText = None,
+    replay: OptionalTexts = None,
     changes: OptionalChanges = None,
     config: OptionalCampaignFile = None,
 ) -> str:
@@ -170,11 +171,11 @@ def align(
         pairs: key of the stage that left them, or its beginning
         policy: {model}
         reference: policy that the new one is measured against, named likewise; the policy itself if not given
-        replay: labelled split that is replayed, so that the policy keeps what it knows; align.replay=0 needs none
+        replay: labelled splits that are replayed, so that the policy keeps what it knows; align.replay=0 needs none
         {everywhere}
     """
     with single_step(store, Choices(profile, None, seed, changes, config)) as runner:
-        return _one(runner, asked.alignment(runner.context, pairs, policy, reference, replay))
+        return _one(runner, asked.alignment(runner.context, pairs, policy, reference, replay or ()))
 
 
 def _one(runner: LiveRunner, stage: Stage) -> str:

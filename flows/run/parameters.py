@@ -71,6 +71,8 @@ OptionalRound: TypeAlias = Annotated[
 ]
 SomeText: TypeAlias = Annotated[list[str], Field(min_length=1)]
 """One text or more."""
+OptionalTexts: TypeAlias = Annotated[list[str] | None, Field(json_schema_extra={"default": []})]
+"""Texts, or none."""
 OptionalCampaignFile: TypeAlias = Annotated[
     str | dict[str, Any] | None, _EMPTY_IS_NONE, Field(json_schema_extra={"default": ""})
 ]

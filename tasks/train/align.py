@@ -267,11 +267,11 @@ def _encode(
 class Align(TrainingStage):
     """Moves a policy along pairs, measured against a reference -> tables `models`, `curves`.
 
-    `labelled` are the people who are replayed, `people` (by default the same) those of the pairs. With nobody to replay
-    ConfigError if `align.replay` says otherwise. DataError if there are no pairs.
+    `labelled` are the people who are replayed, `people` (by default the same) those of the pairs. Where `labelled`
+    names nobody nothing is replayed: ConfigError if `align.replay` says otherwise. DataError if there are no pairs.
     """
 
-    labelled: Mix | None
+    labelled: Mix
     pairs: StageKey
     policy: ModelDigest
     reference: ModelDigest
@@ -283,17 +283,14 @@ class Align(TrainingStage):
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
         people = {} if self.people is None else self.people.named_if_several("people")
-        return {**super().key_config(context), "replay": self.labelled.key() if self.labelled else None, **people}
+        return {**super().key_config(context), "replay": self.labelled.key(), **people}
 
     def reads(self, context: Context) -> Sequence[StageKey]:
-        return (*(self.labelled.ingests if self.labelled else ()), *self._people.ingests, self.pairs)
+        return (*self.labelled.ingests, *self._people.ingests, self.pairs)
 
     @property
     def _people(self) -> Mix:
-        people = self.people or self.labelled
-        if people is None:
-            raise ConfigError("align needs the people of its pairs: name them, or people to replay.")
-        return people
+        return self.people or self.labelled
 
     def network(self, context: Context) -> PolicyConfig:
         return load_policy(context.store, self.policy).config
@@ -302,7 +299,7 @@ class Align(TrainingStage):
         store = run.store
         run.say(0, "reading pairs")
         pairs = load_pairs(store, self.pairs, self._people)
-        replay = labelled_crops(store, self.labelled) if self.labelled else None
+        replay = labelled_crops(store, self.labelled) if self.labelled.targets else None
         policy, reference = load_policy(store, self.policy), load_policy(store, self.reference)
         return AlignRecipe(context.config.align, policy, reference, pairs, replay, device)
 

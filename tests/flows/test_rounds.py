@@ -333,11 +333,11 @@ def test_single_steps_find_what_a_round_did(lived: Lived, monkeypatch: pytest.Mo
     monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
     dpo, clean = lived.facts[0], lived.facts[2]
     before, where = len(records(lived.store)), (lived.store.url, PROFILE)
-    scorer = steps.train_scorer("scorer/train", dpo.policy_before, *where)
+    scorer = steps.train_scorer(["scorer/train"], dpo.policy_before, *where)
     hypotheses = steps.generate(["wild/train"], dpo.policy_before, *where, noise_of_round=1)
     scores = steps.score(hypotheses[:12], dpo.scorer, *where)
     pairs = steps.pair(scores[:12], *where)
-    aligned = steps.align(pairs[:12], dpo.policy_before, *where, reference=dpo.reference, replay="source/train")
+    aligned = steps.align(pairs[:12], dpo.policy_before, *where, reference=dpo.reference, replay=["source/train"])
     names = ("train_scorer", "generate", "score", "pair", "align")
     assert [scorer, hypotheses, scores, pairs, aligned] == [dpo.key(name) for name in names]
     swapped = {"clean.swap_share": "0.3"}

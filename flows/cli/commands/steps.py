@@ -14,7 +14,6 @@ from flows.serve.temporary_server import begin_server
 from schemas.errors import GateError
 
 _MODEL = "FILE_OR_DIGEST"
-Split = Annotated[str, typer.Option("--data", metavar="DATASET/SPLIT", help="Labelled people that were ingested.")]
 Splits = Annotated[
     list[str], typer.Option("--data", metavar="DATASET/SPLIT", help="People that were ingested; may be given again.")
 ]
@@ -23,7 +22,7 @@ Scorer = Annotated[str, typer.Option("--scorer", metavar=_MODEL, help="Scorer: a
 
 
 def train_scorer(
-    data: Split,
+    data: Splits,
     policy: Policy,
     store: options.StoreUrl = None,
     file: options.ConfigFile = None,
@@ -128,7 +127,10 @@ def align(
         typer.Option("--reference", metavar=_MODEL, help="What it is measured against.", show_default="the policy"),
     ] = None,
     replay: Annotated[
-        str | None, typer.Option("--replay", metavar="DATASET/SPLIT", help="Labelled people that are replayed.")
+        list[str] | None,
+        typer.Option(
+            "--replay", metavar="DATASET/SPLIT", help="Labelled people that are replayed; may be given again."
+        ),
     ] = None,
     store: options.StoreUrl = None,
     file: options.ConfigFile = None,
@@ -140,7 +142,7 @@ def align(
     step = _Step(store, file, profile, seed, changes)
     from flows.run.steps import asked
 
-    asked.alignment(step.context, pairs, policy, reference, replay)
+    asked.alignment(step.context, pairs, policy, reference, replay or ())
     step.run("align", pairs=pairs, policy=policy, reference=reference, replay=replay)
 
 

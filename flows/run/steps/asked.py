@@ -14,10 +14,11 @@ from flows.run.steps.named import (
     check_crops,
     check_labelled,
     people_named,
+    people_of,
     stage_named,
 )
 from schemas.errors import ConfigError
-from schemas.ids import ModelDigest
+from schemas.ids import ModelDigest, StageKey
 from tasks.clean.given import GivenLabels, check_given_labels
 from tasks.clean.pseudo import PseudoLabel
 from tasks.engine.context import Context
@@ -39,13 +40,13 @@ class ToKeep(NamedTuple):
     scorer: ModelDigest
 
 
-def scorer_training(context: Context, data: str, policy: str) -> TrainScorer:
-    """HMR-Scorer on the labelled people of a split, and on what the policy draws for them."""
+def scorer_training(context: Context, data: Sequence[str], policy: str) -> TrainScorer:
+    """HMR-Scorer on the labelled people of some splits, and on what the policy draws for them."""
     store, config = context.store, context.config
-    people = people_named(store, [data])
+    people = people_named(store, data)
     drawing = model_named(context, policy, "policy")
     check_start(config.train_scorer, config.scorer, network_of(store, drawing).condition)
-    check_crops(store, people.ingests, drawing, people.targets)
+    check_crops(store, people, drawing)
     check_labelled(store, people)
     return TrainScorer(people, drawing)
 
@@ -54,24 +55,25 @@ def generation(context: Context, data: Sequence[str], policy: str, number: int |
     """Hypotheses of a policy for people of some splits; with the number of a round, from the noise of that round."""
     people = people_named(context.store, data)
     drawing = model_named(context, policy, "policy")
-    check_crops(context.store, people.ingests, drawing, people.targets)
+    check_crops(context.store, people, drawing)
     return Generate(people.ingests, people.targets, drawing, context.config.generate, number)
 
 
 def scoring(context: Context, hypotheses: str, scorer: str) -> Score:
     """The scores of hypotheses, generated or ingested."""
-    generated = stage_named(context.store, hypotheses, HYPOTHESES).stage_key
+    drawn = stage_named(context.store, hypotheses, HYPOTHESES)
     judge = model_named(context, scorer, "scorer")
-    people = tuple(ingests_of(context.store, generated))
+    people = people_of(context.store, drawn)
     check_crops(context.store, people, judge)
-    return Score(generated, people, judge)
+    return Score(drawn.stage_key, people.ingests, judge)
 
 
 def pairing(context: Context, scores: str) -> Pair:
     """Pairs among the hypotheses that were scored; scores that were ingested belong to the hypotheses beside them."""
     scored = stage_named(context.store, scores, SCORES)
-    generated = scored.reads[0] if scored.stage == Score.name else scored.stage_key
-    return Pair(generated, scored.stage_key, context.config.pair, tuple(ingests_of(context.store, generated)))
+    drawn = scored.reads[0] if scored.stage == Score.name else scored.stage_key
+    people = tuple(map(StageKey, ingests_of(context.store, drawn)))
+    return Pair(drawn, scored.stage_key, context.config.pair, people)
 
 
 def keeping(context: Context, data: Sequence[str], scorer: str, policy: str | None, labels: str | None) -> ToKeep:
@@ -81,35 +83,34 @@ def keeping(context: Context, data: Sequence[str], scorer: str, policy: str | No
     store, clean = context.store, context.config.clean
     people = people_named(store, data)
     judge = model_named(context, scorer, "scorer")
-    check_crops(store, people.ingests, judge, people.targets)
+    check_crops(store, people, judge)
     if labels is not None:
         check_given_labels(context, labels, everybody=True)
         return ToKeep(GivenLabels(people.ingests, labels), judge)
     assert policy is not None
     drawing = model_named(context, policy, "policy")
-    check_crops(store, people.ingests, drawing, people.targets)
+    check_crops(store, people, drawing)
     return ToKeep(PseudoLabel(people.ingests, people.targets, drawing, clean.swap_share, clean.seed), judge)
 
 
 def alignment(
-    context: Context, pairs: str, policy: str, reference: str | None = None, replay: str | None = None
+    context: Context, pairs: str, policy: str, reference: str | None = None, replay: Sequence[str] = ()
 ) -> Align:
     """The policy, moved along pairs; measured against itself unless another reference is named."""
     store, settings = context.store, context.config.align
-    paired = stage_named(store, pairs, PAIRS).stage_key
-    if settings.replays and replay is None:
+    paired = stage_named(store, pairs, PAIRS)
+    if settings.replays and not replay:
         raise ConfigError(
             "--replay is missing: name labelled people who keep the policy what it is, such as --replay h36m/train; or "
             "train on the pairs alone, with --set align.replay=0."
         )
-    replayed = people_named(store, [replay], "--replay") if replay is not None else None
+    replayed = people_named(store, replay, "--replay") if replay else Mix((), ())
     moved = model_named(context, policy, "policy")
     held = model_named(context, reference, "policy") if reference is not None else moved
     if settings.estimate or settings.replays:
         check_estimate(settings.losses, network_of(store, moved).condition)
-    people = Mix(tuple(ingests_of(store, paired)), ())
-    check_crops(store, people.ingests, moved)
-    if replayed is not None:
-        check_crops(store, replayed.ingests, moved, replayed.targets)
-        check_labelled(store, replayed, "--replay")
-    return Align(replayed, paired, moved, held, people)
+    people = people_of(store, paired)
+    check_crops(store, people, moved)
+    check_crops(store, replayed, moved)
+    check_labelled(store, replayed, "--replay")
+    return Align(replayed, paired.stage_key, moved, held, people)

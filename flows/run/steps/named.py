@@ -1,17 +1,19 @@
 """What a step works on, as people name it: splits as DATASET/SPLIT, and stages by the beginning of their keys."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import pyarrow.compute as pc
 
-from infra.stages import StageRecord, records
+from infra.stages import StageRecord, find, records
 from infra.standing import HYPOTHESES as INGEST_HYPOTHESES
 from infra.standing import INGEST, newest_of_each, read_standing
 from infra.store import Store
 from infra.tables import read
 from schemas.errors import ConfigError, DataError
 from schemas.ids import ModelDigest, StageKey, Target
+from tasks.export.chosen import ingests_of
+from tasks.pair import Pair
 from tasks.rows.instances import of_target
 from tasks.rows.mix import Mix
 from tasks.rows.models import network_of
@@ -52,19 +54,36 @@ PAIRS: Final = Kind(
 
 
 def people_named(store: Store, data: Sequence[str], option: str = "--data") -> Mix:
-    """The people of the splits that these texts name, in any order, by the newest ingest of each.
+    """The people of the splits that these texts name, by the newest ingest of each; all splits have the same weight.
 
     Raises ConfigError for a text that isn't DATASET/SPLIT, DataError, which lists all splits, for one that isn't there.
     """
-    targets = tuple(sorted({_target(text, option) for text in data}))
+    targets = tuple(dict.fromkeys(_target(text, option) for text in data))
     if not targets:
         raise ConfigError(f"{option} is missing: name a split that was ingested, such as {option} 3dpw/train.")
     newest = [(target, newest_of_each(store, target)) for target in targets]
     absent = [str(target) for target, keys in newest if not keys]
     if absent:
         raise DataError(f"{option}: there is no {', no '.join(absent)} in {store.url}; there are: {_splits(store)}.")
-    ingests = tuple(StageKey(key) for key in dict.fromkeys(keys[0] for _, keys in newest))
-    return Mix(ingests, targets, (1.0,) * len(targets))
+    return evenly((StageKey(keys[0]) for _, keys in newest), targets)
+
+
+def people_of(store: Store, record: StageRecord) -> Mix:
+    """The people of the hypotheses or pairs that a stage has left."""
+    drawn = find(store, record.reads[0]) if record.stage == Pair.name else record
+    names = _splits_of(drawn) if drawn is not None else []
+    if not names:
+        table = "pairs" if PAIRS.is_one(record) else "hypotheses"
+        ids = pc.unique(
+            read(store, table, stage_keys=[record.stage_key], columns=["instance_id"]).column(0)
+        ).to_pylist()
+        names = sorted({"/".join(name.split("/", 2)[:2]) for name in ids})
+    return evenly(map(StageKey, ingests_of(store, record.stage_key)), [Target(*name.split("/")) for name in names])
+
+
+def evenly(ingests: Iterable[StageKey], targets: Sequence[Target]) -> Mix:
+    """These splits, each with the weight that a campaign's sources have where it says none."""
+    return Mix(tuple(dict.fromkeys(ingests)), tuple(targets), (1.0,) * len(targets))
 
 
 def stage_named(store: Store, text: str, kind: Kind) -> StageRecord:
@@ -85,14 +104,15 @@ def stage_named(store: Store, text: str, kind: Kind) -> StageRecord:
     raise DataError(f"{kind.option} {text}: {problem} {_listed(matching or ones, kind)}")
 
 
-def check_crops(store: Store, people: Sequence[StageKey], model: ModelDigest, targets: Sequence[Target] = ()) -> None:
-    """Raise DataError where crops of these ingests (of these splits, or all) are not of the size that a model takes."""
+def check_crops(store: Store, people: Mix, model: ModelDigest) -> None:
+    """Raise DataError where crops of these people are not of the size that a model takes."""
     takes = network_of(store, model).condition.image_size
-    for where in [of_target(target) for target in targets] or [None]:
-        rows = read_standing(store, "instances", people, where=where, columns=["instance_id", "crop_size_px"])
+    for target in people.targets:
+        columns = ["instance_id", "crop_size_px"]
+        rows = read_standing(store, "instances", people.ingests, where=of_target(target), columns=columns)
         wrong = rows.filter(pc.not_equal(rows.column("crop_size_px"), takes))
         if len(wrong):
-            name, size = (wrong.column(column)[0].as_py() for column in wrong.column_names)
+            name, size = (wrong.column(column)[0].as_py() for column in columns)
             raise DataError(
                 f"The crops of {name} and others are {size} px wide, but model {model[:12]} takes {takes} px: ingest "
                 f"the data again with --set ingest.crop_size_px={takes}."
@@ -139,8 +159,14 @@ def _listed(ones: Sequence[StageRecord], kind: Kind) -> str:
 
 def _said(record: StageRecord) -> str:
     """What a stage is, in a few words."""
+    of_others = [key[:12] for key in record.reads[:1]]
+    about = f" of {', '.join(_splits_of(record) or of_others)}"
+    return f"{record.stage}{about.removesuffix(' of ')}, {record.finished_at:%Y-%m-%d %H:%M}"
+
+
+def _splits_of(record: StageRecord) -> list[str]:
+    """The splits that a stage was for, as far as its configuration says."""
     config = record.config
-    splits = config.get("targets") or ([f"{config['dataset']}/{config['split']}"] if "split" in config else [])
-    about = f" of {', '.join(splits)}" if splits else ""
-    of_others = f" of {record.reads[0][:12]}" if record.reads and not splits else ""
-    return f"{record.stage}{about}{of_others}, {record.finished_at:%Y-%m-%d %H:%M}"
+    if "split" in config:
+        return [f"{config['dataset']}/{config['split']}"]
+    return [config["target"]] if "target" in config else list(config.get("targets", ()))

@@ -1,4 +1,4 @@
-"""adhmr train-scorer, generate, score, pair, keep and align, as they are typed, each from the last one's answer."""
+"""adhmr train-scorer, generate, score, pair, keep and align, as a person types them, from each answer to the next."""
 
 import shlex
 import shutil
@@ -158,14 +158,18 @@ def test_hypotheses_of_others_are_scored_and_paired(store: Store) -> None:
 
 
 def test_a_scorer_and_an_aligned_policy_of_no_campaign(store: Store) -> None:
-    trained = done("train-scorer --data scorer/train --policy policy.safetensors")
-    generated = done(following(trained, "generate").replace("DATASET/SPLIT", "wild/train"))
+    trained = done("train-scorer --data scorer/train --data source/train --policy policy.safetensors")
+    generated = done(following(trained, "generate").replace("DATASET/SPLIT", "wild/train --data wild/test"))
     scored = done(following(generated, "score"))
     (scorer,) = models_of(store, of_stage(store, "train_scorer"))
     assert of_stage(store, "score").models == (scorer["digest"],)
     align = following(done(following(scored, "pair")), "align")
     alone = done(f"{align.partition(' --replay')[0]} --set align.replay=0")
-    replayed = done(align.replace("DATASET/SPLIT", "source/train"))
+    replayed = done(align.replace("DATASET/SPLIT", "source/train --replay scorer/train"))
+    evenly = [["scorer/train", 1.0], ["source/train", 1.0]]
+    assert of_stage(store, "train_scorer").config["target"] == evenly
+    mixes = [(record.config["replay"], record.config["people"]) for record in records(store, "align")]
+    assert mixes == [(mix, [["wild/train", 1.0], ["wild/test", 1.0]]) for mix in ([], evenly[::-1])]
     policies = [row["digest"] for record in records(store, "align") for row in models_of(store, record)]
     assert len(set(policies)) == 2
     for lines, policy in zip((alone, replayed), policies, strict=True):
