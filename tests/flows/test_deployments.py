@@ -51,7 +51,7 @@ def test_a_form_has_a_field_for_whatever_may_be_left_out(given: dict[str, Any]) 
     optional = {name: field["default"] for name, field in schema["properties"].items() if "anyOf" in field}
     of_campaign = set() if "step" in given["tags"] else {"campaign"}
     assert set(optional) >= {"store", "changes"} | of_campaign
-    assert all(default in ("", {}) for default in optional.values())
+    assert all(default in ("", {}, []) for default in optional.values())
     needed = {name: _filled_in(schema["properties"][name]) for name in schema["required"]}
     flow = load_flow_from_entrypoint(given["entrypoint"], use_placeholder_flow=False)
     for begun in (optional, dict.fromkeys(optional)):
