@@ -170,20 +170,18 @@ def refusal_in(row: dict[str, Any]) -> Iterator[None]:
         row |= {"reason": refusal.reason, "detail": refusal.detail}
 
 
-def unless_refused(otherwise: T, read: Callable[..., T], *arguments: Any) -> T:
-    """What `read` makes of its arguments; `otherwise` where it refuses them."""
-    try:
-        return read(*arguments)
-    except RefusedError:
-        return otherwise
-
-
 def or_refusal(read: Callable[..., T], *arguments: Any) -> T | RefusedError:
     """What `read` makes of its arguments, or why it refuses them."""
     try:
         return read(*arguments)
     except RefusedError as refusal:
         return refusal
+
+
+def unless_refused(otherwise: T, read: Callable[..., T], *arguments: Any) -> T:
+    """What `read` makes of its arguments; `otherwise` where it refuses them."""
+    value = or_refusal(read, *arguments)
+    return otherwise if isinstance(value, RefusedError) else value
 
 
 def in_batches(

@@ -43,10 +43,8 @@ def reader_of(source: AnnotationSource, work: Path) -> Reader:
 
 
 def _whole(name: str, value: Any) -> int:
-    try:
-        number = int(str(value).strip())
-    except ValueError:
-        number = 0
+    digits = str(value).strip()
+    number = int(digits) if digits.isdecimal() and len(digits) < 19 else 0
     if number < 1:
         raise ConfigError(f"The option {name} is a whole number from 1 on, not {value!r}.")
     return number

@@ -40,8 +40,7 @@ class FolderLabels:
             raise DataError(f"The table of labels {url} lacks the columns {', '.join(missing)}.")
         self.vectors = {name: self._vector(table, name) for name in VECTORS}
         self.finite = np.logical_and.reduce([np.isfinite(vector).all(1) for vector in self.vectors.values()])
-        unset = ["neutral"] * len(table)
-        self.genders: list[str] = table.column("gender").to_pylist() if "gender" in table.column_names else unset
+        self.genders = table.column("gender").to_pylist() if "gender" in table.column_names else [None] * len(table)
         places = zip(table.column("path").to_pylist(), table.column("person").to_pylist(), strict=True)
         self.rows: dict[tuple[str, int], int] = {}
         for row, place in enumerate(places):

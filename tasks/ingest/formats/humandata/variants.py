@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from schemas.errors import DataError
+from schemas.errors import DataError, named
 from tasks.ingest.people.annotations import AnnotationSource
 
 CAMERA, ROOT, UNUSED = "camera", "root", "unused"
@@ -98,12 +98,13 @@ class Options:
 
 
 def options_of(source: AnnotationSource) -> Options:
-    """The options of a source. Raises DataError for values that mean nothing."""
+    """The options of a source. Raises ConfigError for an unknown variant, DataError for values that mean nothing."""
     options = source.options
     variant = PLAIN
     remarks: list[str] = []
     if options.get("variant") is not None:
-        variant = _variant_named(str(options["variant"]))
+        variants = {_plain(each.name): each for each in (PLAIN, *VARIANTS)}
+        variant = named(variants, _plain(str(options["variant"])), "variant of HumanData")
     elif guess := _guess(source):
         variant = guess
         remarks = [f"Taken for {variant.name} by its name; the option variant=plain (or another) overrules that."]
@@ -118,14 +119,6 @@ def options_of(source: AnnotationSource) -> Options:
         _choice(options, "keypoints3d", (CAMERA, ROOT, UNUSED)) or variant.keypoints3d,
         [*remarks, *([variant.remark] if variant.remark else [])],
     )
-
-
-def _variant_named(name: str) -> Variant:
-    variant = next((each for each in (PLAIN, *VARIANTS) if _plain(each.name) == _plain(name)), None)
-    if variant is None:
-        names = ", ".join(each.name for each in (PLAIN, *VARIANTS))
-        raise DataError(f"HumanData has no variant {name!r}. Choose one of: {names}.")
-    return variant
 
 
 def _guess(source: AnnotationSource) -> Variant | None:

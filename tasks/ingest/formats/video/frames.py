@@ -116,11 +116,10 @@ class Frames:
 
         Raises DataError where no frame can be decoded or a picture can't be written.
         """
-        before = self._begin()
-        if before.count and self._all_there(before, wanted, until):
-            self.done = before
-            return before
-        count, damaged, broken, complete = 0, set(before.damaged), None, False
+        self.done = self._begin()
+        if self.done.count and self._all_there(self.done, wanted, until):
+            return self.done
+        count, damaged, broken, complete = 0, set(self.done.damaged), None, False
         with self.video.opened() as (container, stream):
             try:
                 for frame in container.decode(stream):

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from schemas.errors import DataError
+from schemas.errors import DataError, EngineError
 from tasks.ingest.formats.humandata.reader import HumanData
 from tasks.ingest.people.annotations import ANNOTATIONS, AnnotationSource
 from tasks.ingest.people.keypoints import HUMAN36M, HUMAN_DATA, places
@@ -465,14 +465,14 @@ def test_lengths_in_the_wrong_unit_are_one_message(people: list[TruePerson], tmp
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"variant": "3dpw"}, "no variant '3dpw'.*BEDLAM"),
+        ({"variant": "3DPW"}, "no variant of HumanData '3dpw'; there are plain, hi4d, bedlam"),
         ({"zero_betas": "perhaps"}, "true or false"),
         ({"body": "mano"}, "one of smplx, smpl, smplh"),
         ({"image_size": "large"}, "WIDTHxHEIGHT"),
     ],
 )
 def test_options_that_mean_nothing_are_said(tmp_path: Path, options: dict[str, Any], words: str) -> None:
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(EngineError, match=words):
         reader(tmp_path / "own.npz", **options)
 
 
