@@ -55,7 +55,8 @@ def export_model(store: Store, form: str, target: str, campaign: str, named: str
         how = "with config.json and a card"
     else:
         how = export_checkpoint(store, digest, target)
-    return f"Model {digest[:12]} written to {target}, {how}. `adhmr import {target}` takes it into a store."
+    back = "" if "://" in target else f" `adhmr import {target}` takes it into a store."
+    return f"Model {digest[:12]} written to {target}, {how}.{back}"
 
 
 def _current(store: Store, campaign: str) -> ModelDigest:

@@ -26,6 +26,14 @@ _TEMPLATE: Final = "model_card.md.j2"
 _SPEARMAN: Final = "spearman_within_"
 _PUBLISHED: Final = "published_"
 _CHANGE: Final = "change against the policy before"
+_OF_POLICIES: Final = (
+    "By the papers' protocol, not to be compared with other tables: `min` is the least over the hypotheses and two "
+    "averages of them, `select` the mean of the five best-scored, and joints are the protocol's."
+)
+_OF_SCORERS: Final = (
+    "By the papers' protocol: correlations of score and error, so that a good scorer has negative ones; `within` is "
+    "the mean over pictures, without it all hypotheses are taken together."
+)
 _HOW: Final[Mapping[str, str]] = {
     "train_base": "trained from nothing on labelled people",
     "train_scorer": "trained to put hypotheses of labelled people into the order of their errors",
@@ -55,6 +63,8 @@ class MeasuredTable:
     rows: tuple[MeasuredRow, ...]
     columns: tuple[str, ...] = ()
     """Of changes: the round's own, and those of its controls."""
+    note: str = ""
+    """What its measures mean, if they are not the engine's own."""
 
 
 def model_card(store: Store, digest: ModelDigest) -> str:
@@ -175,7 +185,8 @@ def _as_published(store: Store, digest: ModelDigest) -> Iterator[MeasuredTable]:
             newest[metrics[0].role, str(metrics[0].target)] = metrics
     for (role, target), metrics in newest.items():
         rows = (MeasuredRow(one.name.replace("_", " "), _with_span(one), (), one.n) for one in metrics)
-        yield MeasuredTable(f"{target}, as published ({role})", tuple(rows))
+        note = _OF_POLICIES if any(one.unit == "mm" for one in metrics) else _OF_SCORERS
+        yield MeasuredTable(f"{target}, as published ({role})", tuple(rows), note=note)
 
 
 def _samples(store: Store, comparison: StageRecord) -> int:
@@ -209,7 +220,7 @@ def _outcome(store: Store, comparison: StageRecord) -> str:
 
 
 def _definitions(tables: list[MeasuredTable]) -> list[Definition]:
-    titles = [row.title for table in tables for row in table.rows]
+    titles = [row.title for table in tables if not table.note for row in table.rows]
     return defined([*titles, *(column for table in tables for column in table.columns)])
 
 
