@@ -1,5 +1,7 @@
 """align: pairs out of the table, in a fixed order and with their crops, and a policy that has moved."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,11 @@ import torch
 from infra.stages import StageSpec, commit_rows
 from infra.store import Store
 from infra.tables import read
-from schemas.errors import DataError
+from schemas.errors import ConfigError, DataError
 from schemas.splits import WILD_TRAIN
 from schemas.tables import build
 from tasks.rows.instances import instance_ids, load_instances
+from tasks.rows.mix import Mix
 from tasks.rows.models import load_policy, model_of
 from tasks.train.align import Align, load_pairs
 from tests.tasks import micro
@@ -75,6 +78,20 @@ def test_the_policy_is_moved_and_says_from_where(micro_store: MicroStore) -> Non
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"condition", "hyponet"}
     assert Align(micro.of(key), pair_key, micro_store.policy, reference).run(here).reused
+
+
+def test_nobody_is_replayed_only_where_that_is_said(micro_store: MicroStore) -> None:
+    store, key, here = micro_store.store, micro_store.ingest_key, micro_store.context
+    alone = Align(
+        Mix((), ()), commit_pairs(store, key), micro_store.policy, micro_store.policy, micro.of(key, WILD_TRAIN)
+    )
+    with pytest.raises(ConfigError, match=r"say which \(--replay\), or set align.replay=0"):
+        alone.run(here)
+    align = here.config.align.model_copy(update={"replay": 0.0})
+    done = alone.run(replace(here, config=here.config.model_copy(update={"align": align})))
+    series = set(read(store, "curves", stage_keys=[done.key]).column("series").to_pylist())
+    assert "replay" not in series
+    assert "winner_change" in series
 
 
 def test_what_decides_the_key(shared_micro_store: MicroStore) -> None:
