@@ -102,7 +102,6 @@ class LiveRunner(Runner):
         self.configured = configured or Configured(context.config, {})
         self._resources = resources
         self.may_go_on = may_go_on
-        self.configured = configured or Configured(context.config, {})
         self._ray_runs = False
         self.ran: list[StageRun] = []
 

@@ -79,7 +79,12 @@ def _read(text: str, file: str) -> Iterator[Setting]:
         raise ConfigError(f"{file} is no campaign file: it begins with sections such as `align:`.")
     if _values(node, _MOST_VALUES) <= 0:
         raise ConfigError(f"{file} holds more than {_MOST_VALUES} values, which is no campaign file.")
-    yield from _settings(loader, node, file.rsplit("/", 1)[-1])
+    yield from _settings(loader, node, _named(file))
+
+
+def _named(file: str) -> str:
+    """The last part of a path or URL, without what a URL may ask with (a token, say): the page of a round shows it."""
+    return (file.partition("?")[0] if "://" in file else file).rsplit("/", 1)[-1]
 
 
 def _settings(loader: _Loader, node: yaml.MappingNode, name: str, before: str = "") -> Iterator[Setting]:

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.run.campaign.file import read_campaign_file
+from flows.run.campaign.file import _named, read_campaign_file
 from schemas.errors import ConfigError
 from schemas.layers import Setting, assemble
 
@@ -47,6 +47,7 @@ def test_by_url_in_another_encoding_and_as_a_mapping(tmp_path: Path) -> None:
     with fsspec.open("memory://campaigns/mine.yaml", "wb") as file:
         file.write(TEXT.encode("utf-16"))
     values = [setting[:2] for setting in read_campaign_file("memory://campaigns/mine.yaml").settings]
+    assert _named("https://place/mine.yaml?token=secret") == "mine.yaml"
     mapping: dict[str, Any] = yaml.safe_load(TEXT)
     read = read_campaign_file(mapping)
     assert [setting[:2] for setting in read.settings] == values
