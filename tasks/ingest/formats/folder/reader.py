@@ -18,7 +18,8 @@ from schemas.errors import DataError
 from tasks.ingest.formats.folder.labels import FolderLabels
 from tasks.ingest.formats.json_rows import in_batches, refused
 from tasks.ingest.people.annotations import AnnotationSource, Survey
-from tasks.ingest.people.boxes import BoxTable, parse_row, person_of, read_boxes
+from tasks.ingest.people.box_tables import BoxTable
+from tasks.ingest.people.boxes import parse_row, person_of, read_boxes
 from tasks.ingest.source.contents import contents_of, table_within
 from tasks.ingest.source.folder import Folder, PicturePlace, RefusedError, key_of, printable
 from tasks.ingest.source.spellings import blanks_refused, spellings

@@ -17,7 +17,8 @@ from schemas.errors import DataError
 from tasks.ingest.formats.preferences import UNREADABLE, shown
 from tasks.ingest.formats.video.frames import Frames, VideoFile
 from tasks.ingest.people.annotations import ROWS_AT_ONCE, AnnotationSource, Survey, batch
-from tasks.ingest.people.boxes import BoxTable, parse_row, person_of, read_boxes
+from tasks.ingest.people.box_tables import BoxTable
+from tasks.ingest.people.boxes import parse_row, person_of, read_boxes
 from tasks.ingest.source.files import local_file
 from tasks.ingest.source.folder import RefusedError
 
