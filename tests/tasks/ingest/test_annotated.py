@@ -26,7 +26,6 @@ from schemas.ids import Target
 from schemas.tables import matrix
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
-from tasks.ingest import annotated
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.image.hashes import perceptual_hash
 from tasks.ingest.image.leakage import Apart
@@ -34,6 +33,7 @@ from tasks.ingest.image.published_crop import cut_published_crop
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.people.worker import GONE
 from tasks.ingest.plan import annotations as planning
+from tasks.ingest.plan import files
 from tasks.ingest.source.folder import RefusedError
 from tasks.rows.instances import instance_ids, load_instances
 from tests.samples.coco import write_coco
@@ -225,7 +225,7 @@ def test_killed_after_the_plan(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(annotated, "run_sharded", killed)
+        patched.setattr(files, "run_sharded", killed)
         with pytest.raises(KeyboardInterrupt):
             ingest(here, source)
     planned = here.store.list_files("ingests")
