@@ -5,75 +5,54 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 from schemas.errors import DataError
-from tasks.ingest.source.files import open_url
+from tasks.ingest.source.files import is_local, open_url
 
 
-@contextmanager
-def whole_file(url: str) -> Iterator[Path]:
+def whole_file(url: str) -> AbstractContextManager[Path]:
     """A local path to write to; what is there at the end becomes the file `url`, in one step.
 
     A file that was there is replaced. After an error, nothing has changed. Raises DataError where it can't be written.
     """
-    fs, target = open_url(url)
-    with _said(url):
-        if _is_local(fs):
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(target).with_name(f".{Path(target).name}.{uuid.uuid4().hex[:12]}")
-            try:
-                yield temporary
-                os.replace(temporary, target)
-            finally:
-                temporary.unlink(missing_ok=True)
-        else:
-            with tempfile.TemporaryDirectory(prefix="adhmr-export-") as folder:
-                temporary = Path(folder) / "file"
-                yield temporary
-                fs.put_file(str(temporary), target)
+    return _whole(url, is_folder=False)
 
 
-@contextmanager
-def whole_folder(url: str) -> Iterator[Path]:
+def whole_folder(url: str) -> AbstractContextManager[Path]:
     """A local folder to write to; what is in it at the end becomes the folder `url`.
 
     On a disk in one step; behind a URL file by file, in the order of their names. Raises DataError for a folder that
     has files already (those of another export would stay among the new ones) and where it can't be written.
     """
-    fs, target = open_url(url)
-    with _said(url):
-        if fs.exists(target) and (not fs.isdir(target) or fs.ls(target, detail=False)):
-            raise DataError(
-                f"There is something at {url} already. Name a new folder for the export, or empty this one."
-            )
-        if _is_local(fs):
-            final = Path(target)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:12]}")
-            temporary.mkdir()
-            try:
-                yield temporary
-                # an empty folder is replaced; one that was filled meanwhile is not
-                os.replace(temporary, final)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            with tempfile.TemporaryDirectory(prefix="adhmr-export-") as folder:
-                yield Path(folder)
-                for file in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
-                    fs.put_file(str(file), f"{target.rstrip('/')}/{file.relative_to(folder).as_posix()}")
+    return _whole(url, is_folder=True)
 
 
 @contextmanager
-def _said(url: str) -> Iterator[None]:
+def _whole(url: str, is_folder: bool) -> Iterator[Path]:
+    fs, target = open_url(url)
     try:
-        yield
+        if is_folder and fs.exists(target) and (not fs.isdir(target) or fs.ls(target, detail=False)):
+            raise DataError(
+                f"There is something at {url} already. Name a new folder for the export, or empty this one."
+            )
+        with tempfile.TemporaryDirectory(prefix="adhmr-export-") as elsewhere:
+            new = Path(elsewhere) / "new"
+            if is_local(fs):
+                new = Path(target).with_name(f".{Path(target).name}.{uuid.uuid4().hex[:12]}")
+                new.parent.mkdir(parents=True, exist_ok=True)
+            if is_folder:
+                new.mkdir()
+            try:
+                yield new
+                if is_local(fs):
+                    os.replace(new, target)  # of folders, an empty one is replaced, and one filled meanwhile is not
+                else:
+                    for file in sorted(path for path in (new, *new.rglob("*")) if path.is_file()):
+                        fs.put_file(str(file), (Path(target) / file.relative_to(new)).as_posix())
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
+                new.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"The export to {url} could not be written: {error}") from error
-
-
-def _is_local(fs: Any) -> bool:
-    return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol))
