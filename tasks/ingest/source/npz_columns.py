@@ -107,10 +107,10 @@ class Npz:
                 return data.reshape(header.shape, order="F" if header.fortran else "C")
             # by its packed size: a list of equal numbers shrinks to nothing, and each would be an object in memory
             most = max(_VALUES, self._members[name].compress_size)
-            found = load_restricted(cast(BinaryIO, stream), where, self.work, most)
-        if not isinstance(found, np.ndarray) or found.shape != header.shape:
+            value = load_restricted(cast(BinaryIO, stream), where, self.work, most)
+        if not isinstance(value, np.ndarray) or value.shape != header.shape:
             raise DataError(f"{where} is damaged: its {len(start)} bytes of header and its pickle don't agree.")
-        return found.item() if found.ndim == 0 else found
+        return value.item() if value.ndim == 0 else value
 
     def _unpacked(self, name: str) -> Path:
         member = self._members[name]
