@@ -98,12 +98,12 @@ def load_policy(store: Store, digest: ModelDigest) -> Policy:
 
     StoreError if it isn't there, if its file is damaged or holds another model; DataError if it is a scorer.
     """
-    return policy_of(_read(store, digest), _name(digest))
+    return policy_of(_read(store, digest), f"Model {digest[:12]}")
 
 
 def load_scorer(store: Store, digest: ModelDigest) -> HMRScorer:
     """The scorer with this digest, in eval mode on the CPU. Raises as `load_policy`."""
-    return scorer_of(_read(store, digest), _name(digest))
+    return scorer_of(_read(store, digest), f"Model {digest[:12]}")
 
 
 def model_path(digest: ModelDigest) -> str:
@@ -143,7 +143,3 @@ def _read(store: Store, digest: ModelDigest) -> Checkpoint:
     if checkpoint.manifest.digest != digest:
         raise DamagedError(f"{store.uri(path)} holds another model, {checkpoint.manifest.digest[:12]}. {_CURE}")
     return checkpoint
-
-
-def _name(digest: ModelDigest) -> str:
-    return f"Model {digest[:12]}"
