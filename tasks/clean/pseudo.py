@@ -134,8 +134,8 @@ class PseudoLabelWorker(ModelWorker):
         parts = [[np.empty((0, *shape), np.float32) for shape in ((24, 3), (3,), (29, 3))]]
         for places, used in microbatches(len(rows), self.microbatch):
             recovered = hypotheses.take(rows[places]).bodies(self.body, instances, rows[places], self.root)
-            transl = recovered.camera_joints[:, 0] - recovered.joints[:, 0]
-            solved = (roma.rotmat_to_rotvec(recovered.rotations), transl, recovered.joints + transl[:, None])
+            shift = recovered.camera_joints[:, 0] - recovered.joints[:, 0]
+            solved = (roma.rotmat_to_rotvec(recovered.rotations), shift, recovered.joints + shift[:, None])
             parts.append([part.numpy()[:used] for part in solved])
         theta, transl, joints = (np.concatenate(column) for column in zip(*parts, strict=True))
         return theta, transl, joints

@@ -113,18 +113,13 @@ def _of_key(store: Store, ones: Sequence[StageRecord], key: str, what: str) -> S
 def ingests_of(store: Store, key: StageKey) -> list[StageKey]:
     """The stages that brought the people of a stage's rows: ingests among all that it reads, near and far."""
     ingests: list[StageKey] = []
-    visited: set[StageKey] = set()
-    waiting = [key]
-    while waiting:
-        current = waiting.pop(0)
-        record = find(store, current) if current not in visited else None
-        visited.add(current)
-        if record is None:
-            continue
-        if record.stage == INGEST or record.rows.get("instances", 0):
+    keys = [key]
+    for current in keys:  # which grows meanwhile
+        record = find(store, current)
+        if record is not None and (record.stage == INGEST or record.rows.get("instances", 0)):
             ingests.append(current)
-        else:
-            waiting.extend(record.reads)
+        elif record is not None:
+            keys += [read for read in dict.fromkeys(record.reads) if read not in keys]
     return ingests
 
 

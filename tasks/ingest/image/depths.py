@@ -6,7 +6,6 @@ where it says nothing, values must fill their range. Else the picture is refused
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -159,17 +158,10 @@ def _number(value: Any) -> float | None:
 
 def _significant(data: bytes) -> int | None:
     """Bits of the first sample by PNG's sBIT, where it says that they are fewer than those that are stored."""
-    for kind, content in _chunks(data):
-        if kind == b"IDAT":
-            break
-        if kind == b"sBIT" and content and 0 < content[0] < data[24]:
-            return content[0]
-    return None
-
-
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     place = len(_PNG)
-    while place + 8 <= len(data):
-        length = int.from_bytes(data[place : place + 4], "big")
-        yield data[place + 4 : place + 8], data[place + 8 : place + 8 + min(length, 8)]
+    while place + 8 < len(data) and data[place + 4 : place + 8] != b"IDAT":
+        length, bits = int.from_bytes(data[place : place + 4], "big"), data[place + 8]
+        if data[place + 4 : place + 8] == b"sBIT" and length and 0 < bits < data[24]:
+            return bits
         place += 12 + length
+    return None

@@ -195,7 +195,7 @@ def _label(unit: Mapping[str, Any], source: AnnotationSource, body: Posed | None
     }
     if body is None:
         joints = np.reshape(unit["joints"], (29, 3))
-        valid = np.isfinite(joints).all(axis=1)
+        valid = np.logical_and.reduce(np.isfinite(joints), axis=1)
         return {
             **label,
             **dict.fromkeys((*_OF_BODIES, "body_digest")),

@@ -21,6 +21,8 @@ _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
 """Those of UTF-32 first, because one of them begins as that of UTF-16."""
+_ZEROS: Final = (("1000", "utf-32-le"), ("0001", "utf-32-be"), ("10", "utf-16-le"), ("01", "utf-16-be"))
+"""Which of the first bytes are zero in each (0), where there is no mark; JSON and CSV begin with ASCII."""
 _PIECE: Final = 1 << 16
 
 
@@ -53,16 +55,12 @@ def _begins(file: BinaryIO) -> bytes:
 
 
 def _encoding(begins: bytes) -> str | None:
-    """What a file is in by its first four bytes; None: UTF-8 without a mark. JSON and CSV begin with ASCII."""
+    """What a file is in by its first four bytes; None: UTF-8 without a mark."""
     for mark, encoding in _MARKS:
         if begins.startswith(mark):
             return encoding
-    zeros = [byte == 0 for byte in begins]
-    if zeros[:2] == [False, True]:
-        return "utf-32-le" if zeros == [False, True, True, True] else "utf-16-le"
-    if zeros[:2] == [True, False]:
-        return "utf-16-be"
-    return "utf-32-be" if zeros == [True, True, True, False] else None
+    zeros = "".join("1" if byte else "0" for byte in begins)
+    return next((encoding for pattern, encoding in _ZEROS if zeros.startswith(pattern)), None)
 
 
 class _Stream(io.RawIOBase):
