@@ -109,10 +109,10 @@ class Keep(WholeStage):
         score_of = dict(zip(rows.column("instance_id").to_pylist(), rows.column("score").to_pylist(), strict=True))
         every = labels.column("instance_id").to_pylist()
         unscored = [name for name in every if name not in score_of]
-        names = [name for name in every if name in score_of]
+        labels = labels.filter(pa.array([name in score_of for name in every], pa.bool_()))
+        names = labels.column("instance_id").to_pylist()
         if not names:
             raise DataError(f"None of the labels of stage {self.labels[:12]} has a score by stage {self.scores[:12]}.")
-        labels = labels.filter(pa.array([name in score_of for name in every], pa.bool_()))
         scores = np.array([score_of[name] for name in names])
         kept = best_share(scores, self._share(context))
         least = float(scores[kept].min()) if kept.any() else 1.0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from infra.stages import Failure
 from infra.standing import read_standing
@@ -18,7 +19,7 @@ from schemas.tables import conform
 from tasks.clean.names import GIVEN, OTHER_BODY, UNKNOWN_INSTANCE
 from tasks.engine.context import Context
 from tasks.engine.stage import Rows, WholeStage
-from tasks.ingest.source.files import open_file, open_url
+from tasks.ingest.source.files import read_url
 from tasks.ingest.source.parquet_files import parquet_table
 
 _PLACE = ("instance_id", "dataset", "split")
@@ -40,7 +41,8 @@ class GivenLabels(WholeStage):
     writes = ("labels",)
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {"file": bytes_digest(_file_bytes(self.url)), "body": load_body(context.config.body).digest}
+        file, body = read_url(self.url, "table of labels"), load_body(context.config.body)
+        return {"file": bytes_digest(file), "body": body.digest}
 
     def make(self, context: Context) -> Rows:
         people = read_standing(context.store, "instances", self.ingests, columns=_PLACE)
@@ -62,18 +64,16 @@ def check_given_labels(context: Context, url: str, everybody: bool) -> None:
 
 def _usable(context: Context, people: pa.Table, url: str, key: StageKey) -> tuple[pa.Table, list[Failure]]:
     """The rows of `labels` that the table of `url` gives for these people, and what becomes of its other rows."""
-    brought, names = _read(url)
+    rows, names = _read(url)
     place = {row["instance_id"]: row for row in people.to_pylist()}
-    labels = _completed(brought, names, place, key)
-    body = load_body(context.config.body).digest
-    fits = [digest == body for digest in labels.column("body_digest").to_pylist()]
-    others = [name for name, fit in zip(labels.column("instance_id").to_pylist(), fits, strict=True) if not fit]
+    labels = _completed(rows, names, place, key)
+    fits = pc.equal(labels.column("body_digest"), load_body(context.config.body).digest)
     failures = [Failure(name, UNKNOWN_INSTANCE, f"a label in {url}") for name in names if name not in place]
     failures += [
         Failure(name, OTHER_BODY, f"{url} has it for another body than {context.config.body}", outcome="filtered")
-        for name in others
+        for name in labels.filter(pc.invert(fits)).column("instance_id").to_pylist()
     ]
-    return labels.filter(pa.array(fits, pa.bool_())), failures
+    return labels.filter(fits), failures
 
 
 def _nothing(url: str, failures: Sequence[Failure]) -> DataError:
@@ -84,12 +84,12 @@ def _nothing(url: str, failures: Sequence[Failure]) -> DataError:
 def _read(url: str) -> tuple[pa.Table, list[str]]:
     """The table, and the instances that its rows speak of."""
     try:
-        brought = parquet_table(_file_bytes(url), url)
+        rows = parquet_table(read_url(url, "table of labels"), url)
     except pa.ArrowException as error:
         raise DataError(f"{url} is no Parquet file that can be read: {error}") from error
-    if "instance_id" not in brought.column_names:
+    if "instance_id" not in rows.column_names:
         raise DataError(f"{url} has no column instance_id; a table of labels needs it.")
-    return brought, [str(name) for name in brought.column("instance_id").to_pylist()]
+    return rows, [str(name) for name in rows.column("instance_id").to_pylist()]
 
 
 OF_BODIES = ("body_model", "body_digest", "global_orient", "body_pose", "betas", "transl", "twist")
@@ -97,34 +97,20 @@ OF_BODIES = ("body_model", "body_digest", "global_orient", "body_pose", "betas",
 
 
 def _completed(
-    brought: pa.Table, names: Sequence[str], place: Mapping[str, Mapping[str, str]], stage_key: StageKey
+    rows: pa.Table, names: Sequence[str], place: Mapping[str, Mapping[str, str]], stage_key: StageKey
 ) -> pa.Table:
     """The rows of known people as rows of `labels`: what the file can't know, or may not decide, is filled in."""
-    where = [place[name] for name in names if name in place]
-    brought = brought.filter(pa.array([name in place for name in names], pa.bool_()))
-    fixed = {
-        "dataset": [row["dataset"] for row in where],
-        "split": [row["split"] for row in where],
-        "label_set": [GIVEN] * len(where),
-        "label_kind": ["pseudo"] * len(where),
-        "stage_key": [stage_key] * len(where),
-    }
-    brought = brought.drop_columns([name for name in fixed if name in brought.column_names])
-    for name, texts in fixed.items():
-        brought = brought.append_column(name, pa.array(texts, pa.string()))
-    labels = conform("labels", brought)
+    rows = rows.filter(pa.array([name in place for name in names], pa.bool_()))
+    decided = {"label_set": GIVEN, "label_kind": "pseudo", "stage_key": stage_key}
+    filled = [{**place[name], **decided} for name in names if name in place]
+    columns = ("dataset", "split", *decided)
+    rows = rows.drop_columns([name for name in columns if name in rows.column_names])
+    for name in columns:
+        rows = rows.append_column(name, pa.array([row[name] for row in filled], pa.string()))
+    labels = conform("labels", rows)
     empty = [name for name in OF_BODIES if labels.column(name).null_count]
     if empty:
         raise DataError(
             f"The given labels have no {', '.join(empty)} in some rows or all; labels that are cleaned need a body."
         )
     return labels
-
-
-def _file_bytes(url: str) -> bytes:
-    fs, path = open_url(url)
-    try:
-        with open_file(fs, path) as file:
-            return file.read()
-    except OSError as error:
-        raise DataError(f"The table of labels {url} can't be opened: {error}") from error

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import roma
-from torch import Tensor
 
 from infra.shards import Shard
 from models.bodies import load_body
@@ -86,11 +85,8 @@ class PseudoLabelWorker(ModelWorker):
         config = context.config.generate
         self.ingests = stage.ingests
         self.donors = swaps(stage.ids(context), stage.swap_share, stage.seed) if stage.swap_share else {}
-        self.body, self.root, self.microbatch = (
-            load_body(context.config.body),
-            context.config.root_solver,
-            config.microbatch,
-        )
+        self.body, self.root = load_body(context.config.body), context.config.root_solver
+        self.microbatch = config.microbatch
         policy = load_policy(self.store, stage.policy)
         self.draw = HypothesisSampler(policy, config, self.body, samples=(0,), device=self.device)
 
@@ -137,12 +133,9 @@ class PseudoLabelWorker(ModelWorker):
         """Theta (N, 24, 3) rad, translation (N, 3) m and camera joints (N, 29, 3) m of the bodies of `rows`."""
         parts = [[np.empty((0, *shape), np.float32) for shape in ((24, 3), (3,), (29, 3))]]
         for places, used in microbatches(len(rows), self.microbatch):
-            solved = self._solve(instances, hypotheses, rows[places])
+            recovered = hypotheses.take(rows[places]).bodies(self.body, instances, rows[places], self.root)
+            shift = recovered.camera_joints[:, 0] - recovered.joints[:, 0]
+            solved = (roma.rotmat_to_rotvec(recovered.rotations), shift, recovered.joints + shift[:, None])
             parts.append([part.numpy()[:used] for part in solved])
         theta, transl, joints = (np.concatenate(column) for column in zip(*parts, strict=True))
         return theta, transl, joints
-
-    def _solve(self, instances: Instances, hypotheses: Hypotheses, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        recovered = hypotheses.take(rows).bodies(self.body, instances, rows, self.root)
-        transl = recovered.camera_joints[:, 0] - recovered.joints[:, 0]
-        return roma.rotmat_to_rotvec(recovered.rotations), transl, recovered.joints + transl[:, None]

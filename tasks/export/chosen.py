@@ -58,19 +58,17 @@ def choose_pairs(store: Store, selection: Selection) -> Chosen:
     Raises DataError where there is none.
     """
     pairings = [record for record in records(store) if record.rows.get("pairs", 0)]
-    if selection.key is not None:
+    if selection.key is None:
+        matching = [record for record in pairings if record.campaign == selection.campaign]
+    else:
         matching = [record for record in pairings if record.stage_key.startswith(selection.key)]
         if len(matching) > 1:
             raise DataError(
                 f"{len(matching)} sets of pairs have keys that begin with {selection.key}: give more of it."
             )
-    else:
-        matching = [record for record in pairings if record.campaign == selection.campaign]
-    if selection.round is not None:
-        matching = [record for record in matching if record.round == selection.round]
-    matching = [
-        record for record in matching if selection.dataset is None or _has_any(store, record.stage_key, selection)
-    ]
+    matching = [record for record in matching if selection.round in (None, record.round)]
+    if selection.dataset is not None:
+        matching = [record for record in matching if _has_any(store, record.stage_key, selection)]
     if not matching:
         raise DataError(f"There is no set of pairs of {selection} in {store.url}. {_listed(pairings)}")
     # a round's control is made after its pairs, and is not what is meant by its pairs
@@ -94,8 +92,7 @@ def choose_labels(store: Store, selection: Selection) -> Chosen:
         key = newest_ingest(store, Target(selection.dataset, selection.split))
         return Chosen(key, (key,))
     keeps = [record for record in records(store, KEEP) if record.campaign == selection.campaign]
-    if selection.round is not None:
-        keeps = [record for record in keeps if record.round == selection.round]
+    keeps = [record for record in keeps if selection.round in (None, record.round)]
     if not keeps:
         raise DataError(
             f"No cleaning round has kept labels in {selection} of {store.url}. Name a data set and split whose own "
@@ -116,18 +113,13 @@ def _of_key(store: Store, ones: Sequence[StageRecord], key: str, what: str) -> S
 def ingests_of(store: Store, key: StageKey) -> list[StageKey]:
     """The stages that brought the people of a stage's rows: ingests among all that it reads, near and far."""
     ingests: list[StageKey] = []
-    visited: set[StageKey] = set()
-    waiting = [key]
-    while waiting:
-        current = waiting.pop(0)
-        record = find(store, current) if current not in visited else None
-        visited.add(current)
-        if record is None:
-            continue
-        if record.stage == INGEST or record.rows.get("instances", 0):
+    keys = [key]
+    for current in keys:  # which grows meanwhile
+        record = find(store, current)
+        if record is not None and (record.stage == INGEST or record.rows.get("instances", 0)):
             ingests.append(current)
-        else:
-            waiting.extend(record.reads)
+        elif record is not None:
+            keys += [read for read in dict.fromkeys(record.reads) if read not in keys]
     return ingests
 
 
@@ -138,19 +130,19 @@ def pair_rows(store: Store, chosen: Chosen, selection: Selection, columns: Seque
 
 
 def label_rows(store: Store, chosen: Chosen, selection: Selection, columns: Sequence[str]) -> pa.Table:
-    """The labels of bodies, as they stand."""
+    """The labels of bodies that hold now."""
     embodied = pc.field("body_model").is_valid()
     where = embodied if selection.where is None else selection.where & embodied
     return read_standing(store, "labels", [chosen.key], where=where, columns=columns)
 
 
 def people_rows(store: Store, chosen: Chosen, selection: Selection, columns: Sequence[str]) -> pa.Table:
-    """The instances of the ingests that the rows may speak of, as they stand."""
+    """The instances of the ingests that the rows may speak of, those that hold now."""
     return read_standing(store, "instances", chosen.ingests, where=selection.where, columns=["instance_id", *columns])
 
 
 def picture_rows(store: Store, chosen: Chosen, columns: Sequence[str]) -> pa.Table:
-    """The pictures of the ingests, as they stand."""
+    """The pictures of the ingests that hold now."""
     return read_standing(store, "images", chosen.ingests, columns=["image_id", *columns])
 
 

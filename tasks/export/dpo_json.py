@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -46,7 +46,8 @@ def export_dpo_json(
     with whole_file(target) as file, file.open("w", encoding="utf-8") as stream:
         for part in batches_of(pairs, PAIR_COLUMNS, "pairs"):
             for entry in _entries(part, people, path_of, index_of):
-                _write(stream, entry, first=count == 0)
+                stream.write(",\n" if count else "[\n")
+                json.dump(entry, stream, allow_nan=False)
                 count += 1
         if not count:
             raise DataError("There is no pair to export.")
@@ -81,8 +82,3 @@ def _joints(pairs: pa.Table, column: str) -> list[Any]:
     uvd = torch.from_numpy(vectors(pairs, column, 87).reshape(-1, 29, 3))
     joints: list[Any] = crop_joints(uvd).tolist()
     return joints
-
-
-def _write(stream: IO[str], entry: Mapping[str, Any], first: bool) -> None:
-    stream.write("[\n" if first else ",\n")
-    json.dump(entry, stream, allow_nan=False)

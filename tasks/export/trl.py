@@ -6,7 +6,7 @@ JSON. The exact numbers are in columns of their own, which trainers that don't k
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,40 +33,40 @@ PROMPT: Final = (
     "twist_degrees: for each of the 23 joints after the pelvis the turn of its bone about its own axis."
 )
 
-_MESSAGES: Final = pa.list_(
-    pa.struct([("role", pa.string()), ("content", pa.list_(pa.struct([("type", pa.string()), ("text", pa.string())])))])
+_TEXT: Final = pa.string(), {"dtype": "string", "_type": "Value"}
+_MESSAGES: Final = (
+    pa.list_(pa.struct({"role": _TEXT[0], "content": pa.list_(pa.struct({"type": _TEXT[0], "text": _TEXT[0]}))})),
+    [{"role": _TEXT[1], "content": [{"type": _TEXT[1], "text": _TEXT[1]}]}],
 )
-_PICTURES: Final = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
-_TEXT: Final = {"dtype": "string", "_type": "Value"}
-_MESSAGE_FEATURES: Final = [{"role": _TEXT, "content": [{"type": _TEXT, "text": _TEXT}]}]
-
-
-def _column(name: str) -> tuple[pa.DataType, Any]:
-    """Arrow type of a column, and how `datasets` spells it."""
-    if name in ("prompt", "chosen", "rejected"):
-        return _MESSAGES, _MESSAGE_FEATURES
-    if name == "images":
-        # versions of `datasets` before 4 know lists as Sequence only, and later ones still read that
-        return _PICTURES, {"feature": {"_type": "Image"}, "_type": "Sequence"}
-    if name in ("instance_id", "strategy"):
-        return pa.string(), _TEXT
-    if name in ("winner", "loser"):
-        return pa.int32(), {"dtype": "int32", "_type": "Value"}
-    if name in _MEASURES:
-        return pa.float64(), {"dtype": "float64", "_type": "Value"}
-    return pa.list_(pa.float32()), {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "Sequence"}
-
-
-COLUMNS: Final = (
-    *("prompt", "images", "chosen", "rejected", "instance_id", *_MEASURES),
-    *(f"{side}_{name}" for side in _SIDES for name in PAYLOAD),
+# versions of `datasets` before 4 know lists as Sequence only, and later ones still read that
+_PICTURES: Final = (
+    pa.list_(pa.struct({"bytes": pa.binary(), "path": pa.string()})),
+    {"feature": {"_type": "Image"}, "_type": "Sequence"},
 )
+_NUMBERS: Final = (
+    pa.list_(pa.float32()),
+    {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "Sequence"},
+)
+_PLACE: Final = pa.int32(), {"dtype": "int32", "_type": "Value"}
+_MEASURE: Final = pa.float64(), {"dtype": "float64", "_type": "Value"}
+_COLUMNS: Final[Mapping[str, tuple[pa.DataType, Any]]] = {
+    "prompt": _MESSAGES,
+    "images": _PICTURES,
+    "chosen": _MESSAGES,
+    "rejected": _MESSAGES,
+    "instance_id": _TEXT,
+    **dict.fromkeys(("winner", "loser"), _PLACE),
+    **dict.fromkeys(("winner_score", "loser_score", "margin"), _MEASURE),
+    "strategy": _TEXT,
+    **{f"{side}_{name}": _NUMBERS for side in _SIDES for name in PAYLOAD},
+}
+"""Arrow type of each column, and how `datasets` spells it."""
 
 
 def trl_schema() -> pa.Schema:
     """The Arrow schema of the files; `datasets` finds its features in the metadata."""
-    info = {"info": {"features": {name: _column(name)[1] for name in COLUMNS}}}
-    return pa.schema([(name, _column(name)[0]) for name in COLUMNS], {"huggingface": json.dumps(info)})
+    info = {"info": {"features": {name: spelling for name, (_, spelling) in _COLUMNS.items()}}}
+    return pa.schema({name: kind for name, (kind, _) in _COLUMNS.items()}, {"huggingface": json.dumps(info)})
 
 
 def export_trl(pairs: Rows, instances: Rows, target: str, split: str = "train", rows_per_file: int = 5000) -> int:
@@ -127,14 +127,10 @@ def _table(pairs: pa.Table, people: Lookup, schema: pa.Schema) -> pa.Table:
     }
     for side, stored in _SIDES.items():
         payload = {name: vectors(pairs, f"{stored}_{name}", length) for name, length in PAYLOAD.items()}
-        columns[side] = list(_answers(payload))
+        answers = map(hypothesis_text, payload["uvd"].reshape(-1, 29, 3), payload["twist"].reshape(-1, 23, 2))
+        columns[side] = [[{"role": "assistant", "content": [{"type": "text", "text": text}]}] for text in answers]
         columns.update({f"{side}_{name}": values.astype(np.float32).tolist() for name, values in payload.items()})
-    return pa.table({name: pa.array(columns[name], schema.field(name).type) for name in COLUMNS}, schema=schema)
-
-
-def _answers(payload: dict[str, np.ndarray]) -> Iterator[list[dict[str, Any]]]:
-    for uvd, twist in zip(payload["uvd"].reshape(-1, 29, 3), payload["twist"].reshape(-1, 23, 2), strict=True):
-        yield [{"role": "assistant", "content": [{"type": "text", "text": hypothesis_text(uvd, twist)}]}]
+    return pa.table(columns, schema=schema)
 
 
 def _write_card(folder: Path, split: str) -> None:

@@ -26,9 +26,8 @@ from infra.whole import torn_stages
 from models.bodies import BUILT_IN
 from schemas.digests import canonical_json, digest
 from schemas.errors import ConfigError, DataError, GateError
-from schemas.progress import SILENT
 from tasks.engine.context import Context
-from tasks.engine.sharded import StageResult, run_sharded
+from tasks.engine.sharded import StageResult
 from tasks.engine.stage import Stage
 from tasks.ingest.formats.format import Format
 from tasks.ingest.formats.registry import format_named, reader_of
@@ -36,8 +35,9 @@ from tasks.ingest.image.leakage import elsewhere_digest, pictures_elsewhere
 from tasks.ingest.people.annotations import AnnotationSource, Reader, Survey
 from tasks.ingest.people.posed import Bodies
 from tasks.ingest.people.worker import PeopleWorker, SplitPictures
-from tasks.ingest.plan.annotations import Before, picture_states, plan, units_of
-from tasks.ingest.plan.files import forget_plan, plan_folder, shares_plan
+from tasks.ingest.plan.annotations import picture_states, plan
+from tasks.ingest.plan.files import forget_plan, plan_folder, run_planned, shares_plan
+from tasks.ingest.plan.rows import units_of
 from tasks.ingest.source.files import content_digest
 from tasks.ingest.source.folder import LEFT_OUT, Folder, printable
 
@@ -90,37 +90,27 @@ class IngestAnnotations(Stage):
             say(f"{INGEST}: reading {source.url}")
             for remark in look.survey.remarks:
                 say(f"{INGEST}: {printable(remark)}")
-            before = _before(store, spec.reads, source)
+            before = _before(store, spec.reads)
             images = look.survey.images
             planned = plan(store, folder, look.reader, look.pictures, before, config.ingest.shard_size, images)
-        if planned.remark:
-            say(f"{INGEST}: {source}: {planned.remark}")
-        if planned.unchanged:
-            say(f"{INGEST}: {planned.unchanged} rows of {source} are as they were, and stay")
-        if planned.gone:
-            say(f"{INGEST}: {planned.gone} people of {source} are no longer in {source.url}, and go")
+        remark, unchanged, gone = (planned.facts[name] for name in ("remark", "unchanged", "gone"))
+        if remark:
+            say(f"{INGEST}: {source}: {remark}")
+        if unchanged:
+            say(f"{INGEST}: {unchanged} rows of {source} are as they were, and stay")
+        if gone:
+            say(f"{INGEST}: {gone} people of {source} are no longer in {source.url}, and go")
             if earlier is not None and earlier.config["url"] != source.url and not self.replace_source:
                 forget_plan(store, folder)
                 raise DataError(
-                    f"{source} was ingested from {earlier.config['url']}, and {planned.gone} of its people are not in "
+                    f"{source} was ingested from {earlier.config['url']}, and {gone} of its people are not in "
                     f"{source.url}. If this source is to take the other's place, say so (--replace); else give it a "
                     "data set or split of its own, or all sources at once where the format takes several."
                 )
-        quiet = replace(context, progress=SILENT)
-        split = SplitPictures(look.reader.source, images, look.elsewhere)
-        result = run_sharded(
-            store,
-            spec,
-            planned.ids,
-            config.ingest.shard_size,
-            partial(PeopleWorker, quiet, partial(units_of, store, folder), (split,), Bodies(self._bodies(context))),
-            tables=self.writes,
-            progress=context.progress,
-            unit="people",
-            settings=config.ray,
-            in_process=context.in_process,
-        )
-        forget_plan(store, folder)
+        splits = (SplitPictures(look.reader.source, images, look.elsewhere),)
+        units, bodies = partial(units_of, store, folder), Bodies(self._bodies(context))
+        worker = partial(PeopleWorker, units_of=units, splits=splits, bodies=bodies)
+        result = run_planned(self, context, spec, planned.ids, worker, max_failed_share=1.0)  # see `_gate`
         _gate(context, result.key)
         return result
 
@@ -244,8 +234,8 @@ def _settings_digest(config: Mapping[str, Any]) -> str:
     return digest({name: value for name, value in config.items() if name not in ("url", "content")})
 
 
-def _before(store: Store, reads: Sequence[str], source: AnnotationSource) -> Before:
-    """What holds of earlier ingests. Failures that something else than the row brought about have no digest."""
+def _before(store: Store, reads: Sequence[str]) -> pa.Table:
+    """What holds of earlier ingests, as `plan` takes it. A failure with another cause than the row has no digest."""
     people = read_standing(store, "instances", reads, columns=["instance_id", "source_digest"])
     once_and_for_all = (pc.field("outcome") == "failed") | pc.field("reason").isin(sorted(LEFT_OUT))
     refused = read_standing(store, "failures", reads, where=once_and_for_all, columns=["id", "source_digest"])
@@ -254,7 +244,7 @@ def _before(store: Store, reads: Sequence[str], source: AnnotationSource) -> Bef
         pa.table([rows.column(0), rows.column(1), pa.array([good] * len(rows), pa.bool_())], names=names)
         for rows, good in ((people, True), (refused, False))
     ]
-    return Before(pa.concat_tables(parts))
+    return pa.concat_tables(parts)
 
 
 def _gate(context: Context, key: str) -> None:

@@ -28,20 +28,17 @@ class Looked:
 
 def look(rows: Sequence[Row], bodies: Bodies | None, config: IngestConfig) -> Looked:
     """The labelled ones among good rows of ANNOTATIONS. Without `bodies`, those with parameters are left out; a row
-    whose camera nobody knows before its picture is seen is not projected."""
-    found = Looked()
-    labelled = [row for row in rows if row["label_kind"] and (row["joints"] is not None or row["body_model"])]
-    with_body = [row for row in labelled if row["body_model"]] if bodies else []
-    posed = bodies.pose(with_body) if bodies else []
-    for row, body in zip(with_body, posed, strict=True):
-        _judge(row, body, config, found)
-    for row in labelled:
-        if not row["body_model"]:
-            _judge(row, None, config, found)
-    return found
+    whose camera is unknown before its picture is read is not projected."""
+    looked = Looked()
+    embodied = [row for row in rows if row["label_kind"] and row["body_model"]] if bodies else []
+    posed = bodies.pose(embodied) if bodies else []
+    plain = [row for row in rows if row["label_kind"] and not row["body_model"] and row["joints"] is not None]
+    for row, body in (*zip(embodied, posed, strict=True), *((row, None) for row in plain)):
+        _judge(row, body, config, looked)
+    return looked
 
 
-def _judge(row: Row, body: Posed | RefusedError | None, config: IngestConfig, found: Looked) -> None:
+def _judge(row: Row, body: Posed | RefusedError | None, config: IngestConfig, looked: Looked) -> None:
     try:
         if isinstance(body, RefusedError):
             raise body
@@ -50,17 +47,17 @@ def _judge(row: Row, body: Posed | RefusedError | None, config: IngestConfig, fo
         camera = _camera(row)
         if body is not None:
             for each in agreements(row, joints):
-                found.errors_mm.setdefault(each.what, []).append(each.mean_mm)
+                looked.errors_mm.setdefault(each.what, []).append(each.mean_mm)
         if camera is not None and row["box"] is not None:
             measured = reprojection(seen_at(joints, camera[0]), pixels, tuple(row["box"]))
-            found.reprojections += [measured] if measured and np.isfinite(measured.mean_px) else []
+            looked.reprojections += [measured] if measured and np.isfinite(measured.mean_px) else []
         check_label(row, joints, body is not None, pixels, camera, config)
     except RefusedError as refusal:
-        found.refused.append((row, refusal))
+        looked.refused.append((row, refusal))
 
 
 def _camera(row: Row) -> tuple[tuple[float, float, float, float], str] | None:
-    """fx, fy, cx, cy and where the focal length is from, as far as the file tells."""
+    """fx, fy, cx, cy and where the focal length is from, as far as the file says."""
     size = (row["width_px"], row["height_px"])
     if None in size and None in (row["fx"], row["cx"], row["cy"]):
         return None

@@ -6,27 +6,28 @@ whenever the folders are made again.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from infra.repair import find_or_mend
 from infra.shards import Shard
 from infra.standing import INGEST
 from models.bodies import load_body
 from schemas.ids import StageKey, image_id, instance_id
-from schemas.progress import SILENT
 from tasks.engine.context import Context
-from tasks.engine.sharded import StageResult, run_sharded
+from tasks.engine.sharded import StageResult
 from tasks.engine.stage import Stage
 from tasks.ingest.formats.folder.reader import FolderReader
 from tasks.ingest.people.annotations import ANNOTATIONS, AnnotationSource
 from tasks.ingest.people.posed import AsWritten
 from tasks.ingest.people.worker import PeopleWorker, SplitPictures, Unit
+from tasks.ingest.plan.files import run_planned
 
 _NO_UNITS = pa.table({"id": pa.array([], pa.string())})
 
@@ -51,25 +52,13 @@ class Ingest(Stage):
         return {"ingest": context.config.ingest, "sources": described, "body": self.body_digest(context)}
 
     def run(self, context: Context) -> StageResult:
-        spec, config = self.spec(context), context.config
-        done = find_or_mend(context.store, spec, context.progress.say) is not None
-        units = _NO_UNITS if done else _planned(self.ordered, context.progress.say)
+        spec, units = self.spec(context), _NO_UNITS
+        if find_or_mend(context.store, spec, context.progress.say) is None:
+            units = _planned(self.ordered, context.progress.say)
         splits = [SplitPictures(source, source.url, compared=False) for source in self.ordered]
         bodies = AsWritten(self.body_digest(context))
-        quiet = replace(context, progress=SILENT)
-        return run_sharded(
-            context.store,
-            spec,
-            units.column("id").to_pylist(),
-            config.ingest.shard_size,
-            partial(PeopleWorker, quiet, _UnitsOf(units), splits, bodies),
-            tables=self.writes,
-            progress=context.progress,
-            unit="people",
-            settings=config.ray,
-            max_failed_share=config.gates.max_failed_share,
-            in_process=context.in_process,
-        )
+        worker = partial(PeopleWorker, units_of=partial(_units_of, units), splits=splits, bodies=bodies)
+        return run_planned(self, context, spec, units.column("id").to_pylist(), worker)
 
     @property
     def ordered(self) -> tuple[AnnotationSource, ...]:
@@ -82,15 +71,10 @@ class Ingest(Stage):
         return load_body(context.config.body).digest if labelled else None
 
 
-class _UnitsOf:
-    """The units of a shard, out of all."""
-
-    def __init__(self, units: pa.Table) -> None:
-        self._units = units
-        self._places = {name: place for place, name in enumerate(units.column("id").to_pylist())}
-
-    def __call__(self, shard: Shard) -> list[Unit]:
-        return [dict(unit) for unit in self._units.take([self._places[name] for name in shard.ids]).to_pylist()]
+def _units_of(units: pa.Table, shard: Shard) -> list[Unit]:
+    """The units of a shard, out of all, which are sorted as its ids are."""
+    rows: list[Unit] = units.filter(pc.is_in(units.column("id"), value_set=pa.array(shard.ids))).to_pylist()
+    return rows
 
 
 def _planned(sources: Sequence[AnnotationSource], say: Callable[[str], None]) -> pa.Table:

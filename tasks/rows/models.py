@@ -116,12 +116,12 @@ def load_policy(store: Store, digest: ModelDigest) -> Policy:
 
     StoreError if it isn't there, if its file is damaged or holds another model; DataError if it is a scorer.
     """
-    return policy_of(read_model(store, digest), _name(digest))
+    return policy_of(read_model(store, digest), f"Model {digest[:12]}")
 
 
 def load_scorer(store: Store, digest: ModelDigest) -> HMRScorer:
     """The scorer with this digest, in eval mode on the CPU. Raises as `load_policy`."""
-    return scorer_of(read_model(store, digest), _name(digest))
+    return scorer_of(read_model(store, digest), f"Model {digest[:12]}")
 
 
 def read_model(store: Store, digest: ModelDigest) -> Checkpoint:
@@ -162,7 +162,3 @@ def put_damaged_aside(store: Store, *, dry_run: bool = False) -> list[Finding]:
                 put_aside(store, model_path(digest))
             findings.append(Finding("left", problem))
     return findings
-
-
-def _name(digest: ModelDigest) -> str:
-    return f"Model {digest[:12]}"

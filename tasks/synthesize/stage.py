@@ -14,7 +14,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
@@ -30,7 +29,7 @@ from tasks.engine.stage import ShardedStage
 from tasks.ingest.formats.folder.reader import NAME as FOLDER
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.synthesize.domains import domain_named
-from tasks.synthesize.write import records_table, write_pictures, write_tables
+from tasks.synthesize.write import write_pictures, write_tables
 
 
 @dataclass(frozen=True)
@@ -102,39 +101,31 @@ class SyntheticPictureWorker:
 
     def __call__(self, shard: Shard) -> ShardOutput:
         for target, indices in _by_target(shard.ids):
-            records = write_pictures(
-                domain_named(target.dataset), target.split, indices, self.seed, self._writer(target), self.body
-            )
+            write = partial(_write_picture, self.store, f"{self.folder}/{_name(target)}")
+            domain = domain_named(target.dataset)
+            records = write_pictures(domain, target.split, indices, self.seed, write, self.body)
             buffer = io.BytesIO()
-            pq.write_table(records_table(records), buffer)
+            pq.write_table(records, buffer)
             name = f"{indices[0]:08d}-{indices[-1]:08d}.parquet"
             self.store.atomic_write(f"{_records(self.folder, target)}/{name}", buffer.getvalue())
         if self.store.is_local:
             os.sync()  # the receipt that follows must not outlive the pictures when the power fails
         return ShardOutput({}, ok=len(shard.ids))
 
-    def _writer(self, target: Target) -> "_PictureWriter":
-        return _PictureWriter(self.store, f"{self.folder}/{_name(target)}")
 
-
-class _PictureWriter:
-    """Writes pictures whole or not at all; to wait for the disk after each would take half as long as making it."""
-
-    def __init__(self, store: Store, folder: str) -> None:
-        self.store, self.folder = store, folder
-
-    def __call__(self, name: str, data: bytes) -> None:
-        path = PurePosixPath(self.store.path(self.folder, name))
-        if not self.store.is_local:
-            self.store.fs.pipe_file(str(path), data)
-            return
-        unfinished = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-        with naming_full_disks(path):
-            os.makedirs(path.parent, exist_ok=True)
-            with open(unfinished, "wb") as file:
-                file.write(data)
-        faults.reach("file:pictures")
-        os.replace(unfinished, path)
+def _write_picture(store: Store, folder: str, name: str, data: bytes) -> None:
+    """Write a picture whole or not at all; to wait for the disk after each would take half as long as making it."""
+    path = PurePosixPath(store.path(folder, name))
+    if not store.is_local:
+        store.fs.pipe_file(str(path), data)
+        return
+    unfinished = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    with naming_full_disks(path):
+        os.makedirs(path.parent, exist_ok=True)
+        with open(unfinished, "wb") as file:
+            file.write(data)
+    faults.reach("file:pictures")
+    os.replace(unfinished, path)
 
 
 def _complete(context: Context, folder: str, target: Target) -> None:
@@ -168,8 +159,7 @@ def _read_records(store: Store, folder: str, target: Target) -> pa.Table | None:
         return None
     records = pa.concat_tables(parts).combine_chunks()
     first = {path: row for row, path in reversed(list(enumerate(records.column("path").to_pylist())))}
-    rows = pa.array(sorted(first.values()), pa.int64())
-    return records.take(rows) if pc.count(rows).as_py() < len(records) else records
+    return records.take(sorted(first.values()))
 
 
 def _ids(context: Context) -> list[str]:

@@ -127,7 +127,8 @@ def expose(canvas: Image.Image, domain: Domain, generator: np.random.Generator) 
     exposed = (values - 128) * np.float32(contrast) + np.float32(128 + brightness) + np.float32(strength) * noise
     image = np.clip(exposed + 0.5, 0, 255).astype(np.uint8)
     if generator.random() < domain.recompressed:
-        image = decode(encode(image, int(generator.integers(35, 75))))
+        poor = encode(image, int(generator.integers(35, 75)))
+        image = np.asarray(Image.open(io.BytesIO(poor)).convert("RGB"))
     return image
 
 
@@ -136,8 +137,3 @@ def encode(image: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="JPEG", quality=quality)
     return buffer.getvalue()
-
-
-def decode(file: bytes) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8: the picture in a JPEG file."""
-    return np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))

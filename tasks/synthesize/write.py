@@ -4,22 +4,22 @@
     <folder>/boxes.csv              path,x,y,w,h,person,focal_px,cx,cy   (pixels; `path` relative to images/)
     <folder>/labels.parquet         path, person and the columns of `LABEL_SCHEMA`, for labelled splits alone
 
-Shards write pictures and hand back records; whoever has all records writes the two tables once. Where the folder is,
-on a disk or on S3, is the business of the `Write` that they are given.
+Shards write pictures and hand back records; from all of them, the two tables are written once. Where the folder is,
+on a disk or on S3, is the business of the `Write` that they get.
 """
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from itertools import pairwise
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import DataError
 from tasks.synthesize.domains import Domain
-from tasks.synthesize.picture import Label, make_picture
+from tasks.synthesize.picture import make_picture
 from tasks.synthesize.surroundings import encode
 
 Write = Callable[[str, bytes], object]
@@ -47,66 +47,32 @@ LABEL_SCHEMA = pa.schema([
 ])  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Record:
-    """What the tables say of one picture."""
-
-    path: str
-    """File name below images/."""
-    box: tuple[float, float, float, float]
-    """x, y, w, h, pixels."""
-    focal_px: float
-    cx: float
-    cy: float
-    label: Label | None
-    """None in splits without labels."""
-    person: int = 0
+_LABELLED_SCHEMA = pa.schema([*_BOX_SCHEMA, *(field for field in LABEL_SCHEMA if field.name not in BOX_COLUMNS)])
 
 
 def write_pictures(
     domain: Domain, split: str, indices: Iterable[int], seed: int, write: Write, body: str = "tiny"
-) -> list[Record]:
+) -> pa.Table:
     """Make and write the pictures `indices` of a split as images/<index>.jpg; one record each, in that order.
 
-    The same bytes whenever it is done, so a shard that was killed can simply be made again. Neighbouring indices are
-    cheaper: their bodies are computed together.
+    A record has the columns of boxes.csv and, in splits with labels, those of labels.parquet. The same bytes whenever
+    it is done, so a shard that was killed can simply be made again. Neighbouring indices are cheaper: their bodies are
+    computed together.
     """
-    records = []
+    records: list[dict[str, Any]] = []
     for index in indices:
         picture = make_picture(domain, split, index, seed, body)
-        path = f"{index:08d}.jpg"
+        path, camera = f"{index:08d}.jpg", picture.intrinsics
         write(f"images/{path}", encode(picture.image))
-        x, y, w, h = (round(float(value), 2) for value in picture.box)
-        camera = picture.intrinsics
-        label = picture.label if domain.labelled(split) else None
-        records.append(Record(path, (x, y, w, h), round(camera.fx, 3), camera.cx, camera.cy, label))
-    return records
-
-
-def records_table(records: Sequence[Record]) -> pa.Table:
-    """The records as one table: the columns of boxes.csv and, if they have labels, those of labels.parquet.
-
-    Raises:
-        DataError: if only some of the records have labels.
-    """
-    columns = list(zip(*[_box_row(record) for record in records], strict=True)) or [()] * len(BOX_COLUMNS)
-    boxes = pa.table(
-        {field.name: pa.array(column, field.type) for field, column in zip(_BOX_SCHEMA, columns, strict=True)}
-    )
-    labels = [_label_row(record, record.label) for record in records if record.label is not None]
-    if not labels:
-        return boxes
-    if len(labels) != len(records):
-        raise DataError(f"Only {len(labels)} of {len(records)} pictures have labels; write splits apart.")
-    of_labels = pa.Table.from_pylist(labels, LABEL_SCHEMA)
-    for field in LABEL_SCHEMA:
-        if field.name not in BOX_COLUMNS:
-            boxes = boxes.append_column(field, of_labels.column(field.name))
-    return boxes
+        record = {"path": path, "person": 0, "focal_px": round(camera.fx, 3), "cx": camera.cx, "cy": camera.cy}
+        record |= {name: round(float(value), 2) for name, value in zip("xywh", picture.box, strict=True)}
+        label = vars(picture.label).items()
+        records.append(record | {name: value if name == "gender" else value.reshape(-1) for name, value in label})
+    return pa.Table.from_pylist(records, _LABELLED_SCHEMA if domain.labelled(split) else _BOX_SCHEMA)
 
 
 def write_tables(records: pa.Table, write: Write) -> None:
-    """Write boxes.csv, and labels.parquet if the records (a `records_table`) have labels, sorted by path and person.
+    """Write boxes.csv, and labels.parquet if the records (of `write_pictures`) have labels, sorted by path and person.
 
     Raises:
         DataError: if a picture comes twice.
@@ -127,21 +93,3 @@ def write_tables(records: pa.Table, write: Write) -> None:
         write("labels.parquet", buffer.getvalue())
     # last, because who finds the boxes takes the folder as complete
     write("boxes.csv", text.getvalue().encode())
-
-
-def _box_row(record: Record) -> tuple[object, ...]:
-    return (record.path, *record.box, record.person, record.focal_px, record.cx, record.cy)
-
-
-def _label_row(record: Record, label: Label) -> dict[str, object]:
-    return {
-        "path": record.path,
-        "person": record.person,
-        "global_orient": label.global_orient,
-        "body_pose": label.body_pose,
-        "betas": label.betas,
-        "transl": label.transl,
-        "gender": label.gender,
-        "joints": label.joints.reshape(-1),
-        "twist": label.twist.reshape(-1),
-    }

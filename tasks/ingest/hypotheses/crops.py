@@ -19,13 +19,14 @@ from models.cameras import default_focal_px
 from models.published_crops import CROP_PX
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.digests import bytes_digest
-from tasks.ingest.hypotheses.given import Given, GivenWorker
+from tasks.engine.context import Context
+from tasks.ingest.hypotheses.given import CachedPerson, CacheNames, GivenWorker
 from tasks.ingest.hypotheses.people import square_of
 from tasks.ingest.image.crop import encode_crop
 from tasks.ingest.image.leakage import Pictures
 from tasks.ingest.image.reading import read_picture
-from tasks.ingest.people.annotations import AnnotationSource
-from tasks.ingest.people.person_rows import uri_of
+from tasks.ingest.people.annotations import Reader
+from tasks.ingest.people.person_rows import image_row, uri_of
 from tasks.ingest.source.folder import Folder, PicturePlace, RefusedError, key_of
 
 PICTURES: Final = "pictures"
@@ -34,17 +35,19 @@ _FARTHEST_PX: Final = 1e6
 _TURNED: Final = 1e-3
 
 
-class CropNames:
-    """Goes through the rows of a cache in their order: which picture and person each is, and what stands twice."""
+class CropNames(CacheNames):
+    """Names the rows of a hypothesis cache, whose pictures are those that its crops were cut from."""
 
-    def __init__(self, source: AnnotationSource, crops: Folder) -> None:
-        self.source = source
-        self.crops = {name for name, _ in crops.files()}
+    def __init__(self, reader: Reader, pictures: Folder | None) -> None:
+        super().__init__(reader, pictures)
+        assert pictures is not None
+        self.source = reader.source
+        self.crops = {name for name, _ in pictures.files()}
         self.indices: set[int] = set()
         self.people: Counter[str] = Counter()
 
-    def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """`key`, `person` and `first` of a row (without its long columns). RefusedError for one that can't be used."""
+    def name(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """As the base class says."""
         if row["img_idx"] in self.indices:
             raise RefusedError("duplicate id", f"an earlier row has img_idx {row['img_idx']}, too, and stands")
         check_crop_map(np.reshape(row["trans"], (2, 3)))
@@ -56,18 +59,17 @@ class CropNames:
         return {"key": key, "person": self.people[key] - 1, "first": self.people[key] == 1}
 
     def _key(self, row: Mapping[str, Any]) -> str:
-        pictures = str(self.source.options.get(PICTURES, ""))
-        shown = PicturePlace(pictures, self.source.dataset, self.source.split)
+        place = PicturePlace(str(self.source.options.get(PICTURES, "")), self.source.dataset, self.source.split)
         if PICTURES in self.source.options:
-            return key_of(shown, row["img_path"])
-        return key_of(shown, plain_name(row["img_path"] or row["crop"]))
+            return key_of(place, row["img_path"])
+        return key_of(place, plain_name(row["img_path"] or row["crop"]))
 
 
 class CropWorker(GivenWorker):
     """Makes the rows of a shard of a hypothesis cache; `source.images` is the folder of crops."""
 
-    def __init__(self, *of_all: Any) -> None:
-        super().__init__(*of_all)
+    def __init__(self, context: Context, **of_all: Any) -> None:
+        super().__init__(context, **of_all)
         assert self.source.images is not None
         self.crops = Folder(self.source.images, self.source.follow_links)
         pictures = self.source.options.get(PICTURES)
@@ -77,7 +79,7 @@ class CropWorker(GivenWorker):
             else None
         )
 
-    def see(self, unit: Mapping[str, Any], images: list[dict[str, Any]]) -> Given:
+    def see(self, unit: Mapping[str, Any], images: list[dict[str, Any]]) -> CachedPerson:
         """As the base class says."""
         trans = np.reshape(unit["trans"], (2, 3)).astype(np.float64)
         centres, sides = square_of(trans[None])
@@ -93,8 +95,8 @@ class CropWorker(GivenWorker):
             uri, sha256 = unit["key"], bytes_digest(self.crops.read(unit["crop"]))
             code = None  # of the crop, it would resemble no picture that the crop may come from
         if unit["first"]:
-            images.append(self.image_row(unit, uri, (width, height), sha256, code))
-        return Given(
+            images.append(image_row(self.source, unit["key"], uri, (width, height), sha256, code))
+        return CachedPerson(
             unit,
             self._crop(unit["crop"]),
             trans * (self.config.crop_size_px / CROP_PX),

@@ -1,14 +1,15 @@
-"""Hypotheses that somebody else made, as rows of our tables: what both forms of published caches have in common.
+"""Hypotheses of others, as rows of our tables: what both forms of published caches have in common.
 
-What such caches leave out: the shape (the mean shape stands for it: betas are zero) and the depth of the root, which is
+What such caches leave out: the shape (betas are zero, the mean shape) and the depth of the root, which is
 the one that fits the bones. Samples are numbered as the file has them; that number 0 came from zero noise, as with our
 own hypotheses, is not known of them.
 """
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,24 +21,24 @@ from infra.stages import Failure
 from models.bodies import load_body
 from models.cameras import affine_intrinsics
 from models.recovery import root_depth_of
-from schemas.config.networks import JOINTS, TWISTS
-from schemas.ids import image_id, instance_id
-from schemas.tables import build
+from schemas.errors import DataError
+from schemas.ids import ModelDigest, StageKey, image_id, instance_id
 from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import NOT_FINITE
 from tasks.ingest.image.leakage import Apart
-from tasks.ingest.people.annotations import AnnotationSource
+from tasks.ingest.people.annotations import AnnotationSource, Reader
 from tasks.ingest.people.person_rows import rows_of
-from tasks.ingest.plan.rows import planned_rows
-from tasks.ingest.source.folder import RefusedError
-from tasks.rows.hypotheses import repeated
+from tasks.ingest.plan.rows import RowMatcher, planned_rows
+from tasks.ingest.source.folder import Folder, RefusedError
+from tasks.rows.hypotheses import Hypotheses, errors_table, hypotheses_table
+from tasks.score import scores_table
 
 TABLES: Final = ("images", "instances", "hypotheses", "errors", "scores")
 LABEL_SET: Final = "gt"
 """The labelling that a file's errors were measured against is not ours, but it is the truth."""
-GIVEN_SCORER: Final = "given"
+GIVEN_SCORER: Final = ModelDigest("given")
 """Stands for the digest of a scorer whose scores came with the file."""
 _BETAS: Final = 10
 _TOGETHER: Final = 16
@@ -45,8 +46,8 @@ _TOGETHER: Final = 16
 
 
 @dataclass(frozen=True)
-class Given:
-    """A person with M hypotheses, as a row of a cache tells."""
+class CachedPerson:
+    """A person with M hypotheses, as a row of a cache has them."""
 
     unit: Mapping[str, Any]
     """The row: id, key, person and what the reader read."""
@@ -65,15 +66,56 @@ class Given:
     twists: NDArray[np.float32]
     """(M, 23, 2)."""
 
+    @property
+    def crop_camera(self) -> NDArray[np.float64]:
+        """(4,) fx, fy, cx, cy of the crop, pixels."""
+        intrinsics, affine = torch.from_numpy(self.intrinsics), torch.from_numpy(self.affine)
+        return np.asarray(affine_intrinsics(intrinsics, affine).numpy())
 
-@dataclass(frozen=True)
-class Facts:
-    """What the whole file was found to have."""
 
-    count: int
-    """M of most rows; others can't stand beside them."""
+class CacheNames(RowMatcher):
+    """Names the rows of a cache: which picture and person each is, and what comes twice."""
+
+    columns = pa.schema([("key", pa.string()), ("person", pa.int32()), ("first", pa.bool_())])
+    long = ("uvd", "twist", "errors", "scores", "picture")
+    unused = ("gt_uvd", "gt_twist")  # labels without a pose, which no table takes
     error_column: str | None = None
     """The column of `errors` that the file's errors belong to."""
+
+    def __init__(self, reader: Reader, pictures: Folder | None) -> None:
+        """`pictures`: the folder of crops of a hypothesis cache; of a test cache that of its pictures, if any."""
+        source = reader.source
+        super().__init__(reader, f"{source}/{source.url.rstrip('/').rsplit('/', 1)[-1]}")
+        self.pictures = pictures
+        self.counts: Counter[int] = Counter()
+
+    def match(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """`key`, `person` and `first` of a row. RefusedError for one that can't be used."""
+        columns = self.name(row)
+        self.counts[row["count"]] += 1
+        return columns
+
+    @abstractmethod
+    def name(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """As `match`."""
+
+    def facts(self) -> dict[str, Any]:
+        """The number of hypotheses that most rows have, and what the errors are. DataError where no row is good: then
+        it is the file, or the folder of crops."""
+        first = self.unreadable or self.unmatched
+        if not self.matched and first:
+            raise DataError(f"No entry of {self.reader.source.url} can be used. The first: {first}")
+        count = min(self.counts or (0,), key=lambda many: (-self.counts[many], many))
+        return {"count": count, "error_column": self.error_column}
+
+
+class _People(NamedTuple):
+    """People as tables of samples name them."""
+
+    ids: Sequence[str]
+    dataset: Sequence[str]
+    split: Sequence[str]
+    root_depth: NDArray[np.float64]
 
 
 class GivenWorker(ModelWorker):
@@ -84,20 +126,23 @@ class GivenWorker(ModelWorker):
         context: Context,
         folder: str,
         source: AnnotationSource,
-        facts: Facts,
-        generation_id: str,
+        facts: Mapping[str, Any],
+        generation_id: StageKey,
         elsewhere: pa.Table | None,
     ) -> None:
-        """`elsewhere`: pictures that this split must not have (`leakage.pictures_elsewhere`)."""
+        """`facts` of the plan: what `CacheNames` has counted. `elsewhere`: pictures that this split must not have
+        (`leakage.pictures_elsewhere`)."""
         super().__init__(context)
-        self.folder, self.source, self.facts, self.config = folder, source, facts, context.config.ingest
+        self.folder, self.source, self.config = folder, source, context.config.ingest
+        self.count: int = facts["count"]
+        self.error_column: str | None = facts["error_column"]
         self.body = load_body(context.config.body)
         self.apart = Apart(elsewhere)
         self.generation_id = generation_id
 
     @abstractmethod
-    def see(self, unit: Mapping[str, Any], images: list[dict[str, Any]]) -> Given:
-        """What a row tells; adds a row to `images` where the unit is the `first` of its picture.
+    def see(self, unit: Mapping[str, Any], images: list[dict[str, Any]]) -> CachedPerson:
+        """What a row has; adds a row to `images` where the unit is the `first` of its picture.
 
         Raises RefusedError for a row that can't be used.
         """
@@ -105,18 +150,17 @@ class GivenWorker(ModelWorker):
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of the tables, in the order of the file."""
         images: list[dict[str, Any]] = []
-        people: list[Given] = []
+        people: list[CachedPerson] = []
         failures: list[Failure] = []
         for unit in _units(planned_rows(self.store, self.folder, shard)):
             try:
                 if unit["reason"] is not None:
                     raise RefusedError(unit["reason"], unit["detail"] or "")
-                seen = self.see(unit, images)  # first, because another person of the picture may count on its row
-                if unit["count"] != self.facts.count:
-                    raise RefusedError(
-                        "hypothesis count", f"{unit['count']} hypotheses, where most rows have {self.facts.count}"
-                    )
-                people.append(seen)
+                person = self.see(unit, images)  # first, because another person of the picture may count on its row
+                if unit["count"] != self.count:
+                    detail = f"{unit['count']} hypotheses, where most rows have {self.count}"
+                    raise RefusedError("hypothesis count", detail)
+                people.append(person)
             except RefusedError as refusal:
                 failures.append(Failure(unit["id"], refusal.reason, f"{unit['origin']}: {refusal.detail}"))
         depth = self._root_depth(people)
@@ -128,43 +172,24 @@ class GivenWorker(ModelWorker):
         kept = [people[row] for row in np.flatnonzero(good)]
         tables = {"images": rows_of("images", images), "instances": self._instances(kept)}
         if kept:
-            tables |= self._judged(kept, depth[good])
+            tables |= self._samples(kept, depth[good])
         return ShardOutput(tables, failures, ok=len(kept))
 
-    def image_row(
-        self, unit: Mapping[str, Any], uri: str, size: tuple[int, int], sha256: str, code: str | None
-    ) -> dict[str, Any]:
-        """A row of `images`; `code` is the perceptual hash."""
-        return {
-            "image_id": self._image_id(unit),
-            "dataset": self.source.dataset,
-            "split": self.source.split,
-            "key": unit["key"],
-            "uri": uri,
-            "width_px": size[0],
-            "height_px": size[1],
-            "content_sha256": sha256,
-            "perceptual_hash": code,
-        }
+    def _image_id(self, person: CachedPerson) -> str:
+        return image_id(self.source.dataset, self.source.split, person.unit["key"])
 
-    def _image_id(self, unit: Mapping[str, Any]) -> str:
-        return image_id(self.source.dataset, self.source.split, unit["key"])
-
-    def _name(self, person: Given) -> str:
-        return instance_id(self._image_id(person.unit), person.unit["person"])
-
-    def _instances(self, people: Sequence[Given]) -> pa.Table:
-        told = [
+    def _instances(self, people: Sequence[CachedPerson]) -> pa.Table:
+        rows = [
             {
-                "instance_id": self._name(person),
-                "image_id": self._image_id(person.unit),
+                "instance_id": instance_id(self._image_id(person), person.unit["person"]),
+                "image_id": self._image_id(person),
                 "dataset": self.source.dataset,
                 "split": self.source.split,
                 "person": person.unit["person"],
                 "box_xywh": person.box,
                 "crop": person.crop,
                 "crop_size_px": self.config.crop_size_px,
-                "crop_intrinsics": _crop_camera(person),
+                "crop_intrinsics": person.crop_camera,
                 "crop_affine": person.affine.reshape(-1),
                 "crop_rule": person.crop_rule,
                 "image_intrinsics": person.intrinsics,
@@ -172,61 +197,37 @@ class GivenWorker(ModelWorker):
             }
             for person in people
         ]
-        return rows_of("instances", told)
+        return rows_of("instances", rows)
 
     @torch.no_grad()
-    def _root_depth(self, people: Sequence[Given]) -> NDArray[np.float64]:
+    def _root_depth(self, people: Sequence[CachedPerson]) -> NDArray[np.float64]:
         """(N, M) metres."""
-        count = self.facts.count
-        depth = np.empty((len(people), count))
+        depth, size = np.empty((len(people), self.count)), self.config.crop_size_px
         for rows, used in microbatches(len(people), _TOGETHER):
             uvd = torch.from_numpy(np.concatenate([people[row].uvd for row in rows]))
-            cameras = torch.from_numpy(np.stack([_crop_camera(people[row]) for row in rows]).astype(np.float32))
-            found = root_depth_of(
-                self.body,
-                uvd,
-                torch.zeros(len(uvd), _BETAS),
-                cameras.repeat_interleave(count, 0),
-                self.config.crop_size_px,
-            )
-            depth[rows[:used]] = found.view(-1, count).numpy()[:used]
+            cameras = torch.from_numpy(np.stack([people[row].crop_camera for row in rows]).astype(np.float32))
+            cameras = cameras.repeat_interleave(self.count, 0)
+            fitted = root_depth_of(self.body, uvd, torch.zeros(len(uvd), _BETAS), cameras, size)
+            depth[rows[:used]] = fitted.view(-1, self.count).numpy()[:used]
         return depth
 
-    def _judged(self, people: Sequence[Given], depth: NDArray[np.float64]) -> dict[str, pa.Table]:
-        """Rows of `hypotheses`, and of `errors` and `scores` where the file has them."""
-        count, total = self.facts.count, depth.size
-        names = [self._name(person) for person in people]
-        shared: dict[str, Any] = {
-            "generation_id": self.generation_id,
-            "instance_id": repeated(names, np.arange(len(people)), count),
-            "sample_index": np.tile(np.arange(count, dtype=np.int32), len(people)),
-            "round": np.full(total, self.partition, np.int32),
-            "stage_key": self.generation_id,
-        }
-        where = {"dataset": self.source.dataset, "split": self.source.split}
-        payload = {
-            "uvd": np.concatenate([person.uvd for person in people]).reshape(total, JOINTS * 3),
-            "twist": np.concatenate([person.twists for person in people]).reshape(total, TWISTS * 2),
-            "betas": np.zeros((total, _BETAS), np.float32),
-            "root_depth_m": depth.reshape(total),
-            "root_depth_source": "bones",
-        }
-        tables = {"hypotheses": build("hypotheses", {**shared, **where, **payload})}
+    def _samples(self, people: Sequence[CachedPerson], depth: NDArray[np.float64]) -> dict[str, pa.Table]:
+        """Rows of `hypotheses`, and of `errors` and `scores` where the file has them; depth (N, M) metres."""
+        key, samples, rows = self.generation_id, range(self.count), np.arange(len(people))
+        ids = [instance_id(self._image_id(person), person.unit["person"]) for person in people]
+        dataset, split = ([name] * len(people) for name in (self.source.dataset, self.source.split))
+        named = _People(ids, dataset, split, np.full(len(people), np.nan))
+        uvd, twists = np.stack([person.uvd for person in people]), np.stack([person.twists for person in people])
+        hypotheses = Hypotheses(uvd, twists, np.zeros((*depth.shape, _BETAS), np.float32), depth)
+        tables = {"hypotheses": hypotheses_table(key, named, hypotheses, samples, self.partition, rows)}
         errors, scores = ([person.unit.get(name) for person in people] for name in ("errors", "scores"))
-        if self.facts.error_column is not None and all(value is not None for value in errors):
-            told = {self.facts.error_column: np.array(errors, np.float64).reshape(total)}
-            tables["errors"] = build("errors", {**shared, **where, "label_set": LABEL_SET, **told})
+        if self.error_column is not None and all(value is not None for value in errors):
+            columns = {self.error_column.removesuffix("_mm"): np.array(errors, np.float64)}
+            tables["errors"] = errors_table(key, named, columns, LABEL_SET, samples, self.partition, rows)
         if all(value is not None for value in scores):
-            told = {"score": np.array(scores, np.float64).reshape(total)}
-            tables["scores"] = build("scores", {**shared, "scorer": GIVEN_SCORER, **told})
+            values = np.array(scores, np.float64).reshape(depth.shape)
+            tables["scores"] = scores_table(key, ids, samples, values, GIVEN_SCORER, self.partition, rows)
         return tables
-
-
-def _crop_camera(person: Given) -> NDArray[np.float64]:
-    camera: NDArray[np.float64] = affine_intrinsics(
-        torch.from_numpy(person.intrinsics), torch.from_numpy(person.affine)
-    ).numpy()
-    return camera
 
 
 def _units(rows: pa.Table) -> list[dict[str, Any]]:

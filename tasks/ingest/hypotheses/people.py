@@ -1,6 +1,6 @@
-"""Whom a published crop shows: the person of an earlier ingest, by the picture's path and the place in the picture.
+"""The person whom a published crop shows: one of an earlier ingest, by the picture's path and the place in the picture.
 
-Preference files name people by the row of an annotation file, which nothing in our tables remembers. But they say which
+Preference files name people by the row of an annotation file, which is not in our tables. But they say which
 picture a crop was cut from, and by which map.
 """
 
@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from infra.standing import read_standing
@@ -21,7 +20,7 @@ from models.published_crops import CROP_PX
 from schemas.ids import StageKey, Target
 from tasks.ingest.plan.rows import rows_matrix
 from tasks.ingest.source.folder import RefusedError
-from tasks.rows.instances import instance_ids
+from tasks.rows.instances import instance_ids, of_target
 
 NOT_INGESTED: Final = "picture not ingested"
 NO_SUCH_INSTANCE: Final = "no such instance"
@@ -36,7 +35,7 @@ _APART: Final = 0.01
 
 
 @dataclass(frozen=True)
-class Seen:
+class Match:
     """The instance that a crop shows, and its own crop."""
 
     instance_id: str
@@ -53,10 +52,9 @@ COLUMNS: Final = ("instance_id", "image_id", "crop_affine", "crop_size_px", "cro
 
 def people_of_crops(store: Store, ingest_keys: Sequence[StageKey], target: Target) -> "PeopleOfCrops":
     """The people of `target` in these ingests. DataError where there are none."""
-    where = (pc.field("dataset") == target.dataset) & (pc.field("split") == target.split)
-    rows = read_standing(store, "instances", ingest_keys, where=where, columns=COLUMNS)
+    rows = read_standing(store, "instances", ingest_keys, where=of_target(target), columns=COLUMNS)
     if len(rows) == 0:
-        instance_ids(store, ingest_keys, [target])  # it knows how to say what there is instead
+        instance_ids(store, ingest_keys, [target])  # which says what there is instead
     return PeopleOfCrops(rows, target)
 
 
@@ -78,10 +76,10 @@ class PeopleOfCrops:
         for key in self.of_picture:
             self.by_name[posixpath.basename(key)].append(key)
 
-    def find(self, path: str, trans: NDArray[np.float64]) -> Seen:
-        """Whom the crop with the map `trans` (2, 3), from the picture `path` to CROP_PX pixels, shows.
+    def find(self, path: str, trans: NDArray[np.float64]) -> Match:
+        """The person whom the crop with the map `trans` (2, 3), from the picture `path` to CROP_PX pixels, shows.
 
-        RefusedError where the picture is not among the ingested, or nobody's crop is near, or two are alike.
+        RefusedError where the picture is not among the ingested, or no person's crop is near, or two are alike.
         """
         key, exact = self._picture(path)
         people = np.array(self.of_picture[key])
@@ -100,7 +98,7 @@ class PeopleOfCrops:
             first, second = (self.ids[int(people[place])].as_py() for place in order[:2])
             raise RefusedError(AMBIGUOUS_PERSON, f"{path}: the crop may show {first} or {second}")
         row = int(people[order[0]])
-        return Seen(self.ids[row].as_py(), self.affine[row], self.intrinsics[row], not exact)
+        return Match(self.ids[row].as_py(), self.affine[row], self.intrinsics[row], not exact)
 
     def _picture(self, path: str) -> tuple[str, bool]:
         """The key of a picture, and whether it is the very path: else one is the end of the other."""

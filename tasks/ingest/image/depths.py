@@ -1,12 +1,11 @@
 """From the values that a picture's file holds to RGB with 8 bits, as the file says how they are meant.
 
-Files keep more than 8 bits in ways that they don't always tell: 12-bit values lie in 16 bits as they are, floats go
+Files keep more than 8 bits in ways that they don't always name: 12-bit values lie in 16 bits as they are, floats go
 from 0 to 1, or to 255. What the file says counts (TIFF's sample values, PNG's significant bits, the bits of a sample);
 where it says nothing, values must fill their range. Else the picture is refused: it would come out black, or cut off.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -48,7 +47,7 @@ class Declared:
 def to_rgb(image: Image.Image, data: bytes, name: str) -> Image.Image:
     """A decoded picture in RGB; `data` is its file. What is transparent becomes black, as what is outside of a picture.
 
-    Raises RefusedError where nothing tells how values are meant.
+    Raises RefusedError where nothing says how values are meant.
     """
     try:
         return _converted(image, _declared(image, data), name)
@@ -61,15 +60,15 @@ def _converted(image: Image.Image, declared: Declared, name: str) -> Image.Image
         return Image.fromarray(_scaled(np.asarray(image), image.mode, declared, name)).convert("RGB")
     if image.mode == "LAB":
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        seen = ImageCms.applyTransform(image, ImageCms.buildTransform(lab, rgb, "LAB", "RGB"))
-        return seen if seen is not None else image.convert("RGB")
+        converted = ImageCms.applyTransform(image, ImageCms.buildTransform(lab, rgb, "LAB", "RGB"))
+        return converted if converted is not None else image.convert("RGB")
     if image.mode not in _PLAIN:
         raise RefusedError(UNKNOWN_MODE, f"{name} has the mode {image.mode}: save it as RGB.")
     if declared.bits == 16 and image.mode in ("RGB", "RGBA"):
         _check_upper_bytes(image, declared, name)
     if image.has_transparency_data:
-        seen = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", seen.size, (0, 0, 0, _WHITE)), seen)
+        black = Image.new("RGBA", image.size, (0, 0, 0, _WHITE))
+        image = Image.alpha_composite(black, image.convert("RGBA"))
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -80,14 +79,14 @@ def _scaled(values: NDArray[Any], mode: str, declared: Declared, name: str) -> N
         raise RefusedError(UNKNOWN_DEPTH, f"{name} has the mode {mode}, with values that are NaN or infinite.")
     high = declared.high if declared.high is not None else _white(values, mode, declared)
     if high is None or not declared.low <= smallest <= largest <= high or declared.low == high:
-        said = f", and the file says {declared.low:g} to {declared.high:g}" if declared.high is not None else ""
+        limits = f", and the file says {declared.low:g} to {declared.high:g}" if declared.high is not None else ""
         bits = f" ({declared.bits} bits a sample)" if declared.bits else ""
         raise RefusedError(
             UNKNOWN_DEPTH,
-            f"{name} has the mode {mode}{bits} and values from {smallest:g} to {largest:g}{said}: which value is white "
-            "isn't known. Save it with 8 bits, or say it in the file (TIFF: SMaxSampleValue; PNG: sBIT).",
+            f"{name} has the mode {mode}{bits} and values from {smallest:g} to {largest:g}{limits}: which value is "
+            "white isn't known. Save it with 8 bits, or say it in the file (TIFF: SMaxSampleValue; PNG: sBIT).",
         )
-    made = np.empty(values.shape, np.uint8)
+    grey = np.empty(values.shape, np.uint8)
     for row in range(0, len(values), _ROWS_AT_ONCE):  # at once, they would take eight bytes a value
         part = values[row : row + _ROWS_AT_ONCE].astype(np.float64) - declared.low
         # floats to the nearest, whole numbers as if bits were shifted away
@@ -96,16 +95,16 @@ def _scaled(values: NDArray[Any], mode: str, declared: Declared, name: str) -> N
             if mode == "F"
             else part * (256 / (high - declared.low + 1))
         )
-        made[row : row + _ROWS_AT_ONCE] = part
-    return _WHITE - made if declared.inverted else made
+        grey[row : row + _ROWS_AT_ONCE] = part
+    return _WHITE - grey if declared.inverted else grey
 
 
 def _white(values: NDArray[Any], mode: str, declared: Declared) -> float | None:
     """The value of white, where the file doesn't name it: of a range that is full enough; None where none is."""
     largest = float(values.max())
     if declared.significant is not None:
-        few, all_of_them = 2**declared.significant - 1, 2 ** (declared.bits or 16) - 1
-        return few if largest <= few else all_of_them
+        few = 2**declared.significant - 1
+        return few if largest <= few else 2 ** (declared.bits or 16) - 1
     if mode == "F":
         if largest <= 1:
             return 1.0
@@ -151,25 +150,18 @@ def _number(value: Any) -> float | None:
     if isinstance(value, tuple) and value:
         value = value[0]
     try:
-        found = float(value)
+        number = float(value)
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         return None
-    return found if math.isfinite(found) else None
+    return number if math.isfinite(number) else None
 
 
 def _significant(data: bytes) -> int | None:
     """Bits of the first sample by PNG's sBIT, where it says that they are fewer than those that are stored."""
-    for kind, content in _chunks(data):
-        if kind == b"IDAT":
-            break
-        if kind == b"sBIT" and content and 0 < content[0] < data[24]:
-            return content[0]
-    return None
-
-
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     place = len(_PNG)
-    while place + 8 <= len(data):
-        length = int.from_bytes(data[place : place + 4], "big")
-        yield data[place + 4 : place + 8], data[place + 8 : place + 8 + min(length, 8)]
+    while place + 8 < len(data) and data[place + 4 : place + 8] != b"IDAT":
+        length, bits = int.from_bytes(data[place : place + 4], "big"), data[place + 8]
+        if data[place + 4 : place + 8] == b"sBIT" and length and 0 < bits < data[24]:
+            return bits
         place += 12 + length
+    return None

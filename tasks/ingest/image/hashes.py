@@ -5,13 +5,10 @@ a wall changes more bits than a copy's compression does; with the usual 64 they 
 """
 
 import numpy as np
-import pyarrow as pa
 from PIL import Image
 from scipy.fft import dctn
 
 _SIDE, _KEPT = 64, 16
-COPY_BITS = 10
-"""Pictures whose hashes differ in no more of the 256 bits count as copies."""
 _FLAT = 2.0
 """Grey levels of standard deviation below which a picture shows nothing, and is like any other such picture."""
 
@@ -28,24 +25,6 @@ def perceptual_hash(picture: Image.Image) -> str | None:
     return np.packbits(low > np.median(low[1:])).tobytes().hex()  # the first is the mean brightness
 
 
-class Known:
-    """Pictures with their hashes, for looking up whether one resembles any of them."""
-
-    def __init__(self, rows: pa.Table) -> None:
-        """`rows`: image_id and perceptual_hash, which may be null."""
-        known = rows.filter(rows.column("perceptual_hash").is_valid()).combine_chunks()
-        self.names = known.column("image_id")
-        self.codes = _words("".join(known.column("perceptual_hash").to_pylist()))
-
-    def resembling(self, code: str | None) -> str | None:
-        """The `image_id` of one that `code` is a near copy of, if there is one."""
-        if code is None or not len(self.codes):
-            return None
-        differing = np.bitwise_count(self.codes ^ _words(code)).sum(1)
-        nearest = int(differing.argmin())
-        return str(self.names[nearest]) if differing[nearest] <= COPY_BITS else None
-
-
-def _words(codes: str) -> np.ndarray:
+def hash_words(codes: str) -> np.ndarray:
     """(N, 4) 64-bit words of hashes that were joined to one text."""
     return np.frombuffer(bytes.fromhex(codes), np.uint64).reshape(-1, 4)

@@ -1,11 +1,12 @@
 """Leakage: pictures that are in the train split of a data set and, as near copies, in another split of it.
 
-A test on them would tell nothing. They are refused where they come second, unless the ingest is told otherwise.
+A test on them would say nothing. They are refused where they come second, unless the ingest allows them.
 """
 
 from functools import lru_cache
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
@@ -15,11 +16,13 @@ from infra.store import Store
 from infra.tables import read
 from schemas.digests import digest
 from schemas.ids import Target
-from tasks.ingest.image.hashes import Known, perceptual_hash
+from tasks.ingest.image.hashes import hash_words, perceptual_hash
 from tasks.ingest.image.reading import Photograph, read_picture
 from tasks.ingest.source.folder import Folder, RefusedError
 
 LEAKED: Final = "picture of another split"
+COPY_BITS: Final = 10
+"""Pictures whose hashes differ in no more of the 256 bits count as copies."""
 TRAIN: Final = "train"
 """The split whose pictures no other split of the data set may have."""
 
@@ -35,11 +38,11 @@ def pictures_elsewhere(store: Store, dataset: str, split: str) -> pa.Table | Non
         keys = newest_of_each(store, Target(dataset, other))
         there = (pc.field("dataset") == dataset) & (pc.field("split") == other)
         people = read_standing(store, "instances", keys, where=there, columns=["image_id"])
-        found = read_standing(store, "images", keys, where=there, columns=["image_id", "perceptual_hash"])
-        shown = pc.is_in(found.column(0), value_set=people.column(0).combine_chunks())
-        parts.append(found.filter(pc.and_(shown, pc.is_valid(found.column(1)))))
-    whole = pa.concat_tables(parts) if parts else None
-    return whole if whole else None
+        images = read_standing(store, "images", keys, where=there, columns=["image_id", "perceptual_hash"])
+        with_people = pc.is_in(images.column(0), value_set=people.column(0).combine_chunks())
+        parts.append(images.filter(pc.and_(with_people, pc.is_valid(images.column(1)))))
+    elsewhere = pa.concat_tables(parts) if parts else None
+    return elsewhere if elsewhere else None
 
 
 def elsewhere_digest(elsewhere: pa.Table | None) -> str | None:
@@ -51,17 +54,22 @@ class Apart:
     """Looks whether a picture is in another split, too."""
 
     def __init__(self, elsewhere: pa.Table | None) -> None:
-        """`elsewhere` as `pictures_elsewhere` tells it; None: nothing is refused."""
-        self._known = Known(elsewhere) if elsewhere is not None else None
+        """`elsewhere` as `pictures_elsewhere` gives it; None: nothing is refused."""
+        self._names = elsewhere.column("image_id") if elsewhere is not None else ()
+        self._codes = hash_words("".join(elsewhere.column("perceptual_hash").to_pylist()) if elsewhere else "")
 
     def hash_of(self, picture: Image.Image, name: str) -> str | None:
         """The picture's perceptual hash. RefusedError where it is a near copy of one of another split."""
         code = perceptual_hash(picture)
-        other = self._known.resembling(code) if self._known is not None else None
-        if other:
-            raise RefusedError(
-                LEAKED, f"{name} shows what {other} shows: a test on it would tell nothing (--allow-leakage takes it)"
-            )
+        if code is not None and len(self._codes):
+            differing = np.bitwise_count(self._codes ^ hash_words(code)).sum(1)
+            nearest = int(differing.argmin())
+            if differing[nearest] <= COPY_BITS:
+                raise RefusedError(
+                    LEAKED,
+                    f"{name} shows what {self._names[nearest]} shows: a test on it would say nothing "
+                    "(--allow-leakage takes it)",
+                )
         return code
 
 
@@ -69,16 +77,16 @@ class Pictures:
     """The pictures of a folder with their hashes. The last one is kept: people of one picture follow each other."""
 
     def __init__(self, folder: Folder, max_pixels: int, apart: Apart | None) -> None:
-        """Without `apart`, pictures get no hash: nobody will ask whether they are copies."""
+        """Without `apart`, pictures get no hash: nothing asks whether they are copies."""
         self.folder, self._max_pixels, self._apart = folder, max_pixels, apart
         self._last = lru_cache(maxsize=1)(self._looked_at)
 
     def __call__(self, key: str) -> tuple[Photograph, str | None]:
         """The picture `key` and its hash. RefusedError for one that can't be used (`read_picture`, `Apart`)."""
-        found = self._last(key)
-        if isinstance(found, RefusedError):
-            raise RefusedError(found.reason, found.detail)
-        return found
+        answer = self._last(key)
+        if isinstance(answer, RefusedError):
+            raise RefusedError(answer.reason, answer.detail)
+        return answer
 
     def _looked_at(self, key: str) -> tuple[Photograph, str | None] | RefusedError:
         """Refusals are handed back, because a cache keeps what is returned and not what is raised."""

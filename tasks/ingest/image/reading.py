@@ -18,7 +18,7 @@ FILM_DIAGONAL_MM = 43.27
 """Diagonal of the 36 x 24 mm frame that EXIF's 35-mm equivalent speaks of."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 """What is read, by content, whatever a file's name ends in. Of a file with several pictures, the first is its picture.
-HEIC isn't here because Pillow has no reader for it, JPEG 2000 because hardly anybody has it and its decoder has had
+HEIC isn't here because Pillow has no reader for it, JPEG 2000 because it is rare and its decoder has had
 more holes than others."""
 MOST_PIXELS = 178_956_970
 """More than any `max_pixels` allows: Pillow's own limit, also where a program has switched that off."""
@@ -74,7 +74,7 @@ def decode_picture(data: bytes, name: str, max_pixels: int) -> Photograph:
     if not data:
         raise RefusedError("picture empty", f"{name} has 0 bytes")
     with warnings.catch_warnings():
-        # PIL warns of sizes (ours are checked), odd EXIF and odd palettes: nothing that anybody need do something about
+        # PIL warns of sizes (ours are checked), odd EXIF and odd palettes: nothing that needs to be done about it
         warnings.simplefilter("ignore")
         return _decode(data, name, max_pixels)
 
@@ -84,12 +84,13 @@ def check_size(stated: tuple[int | None, int | None], photograph: Photograph, ke
     width, height = photograph.size
     if None in stated or stated == (width, height):
         return
-    seen = f"the file says {stated[0]} x {stated[1]} px, the picture has {width} x {height}"
+    difference = f"the file says {stated[0]} x {stated[1]} px, the picture has {width} x {height}"
     if stated == (height, width):
-        turned = "EXIF turns it upright, but the file seems to speak of it as it is stored"
-        lies = "it seems to lie on its side (as BEDLAM's close-ups do): turn it upright"
-        seen += f"; {turned if photograph.turned else lies}. Boxes and key-points are those of the upright picture"
-    raise RefusedError("picture size differs", f"{key}: {seen}")
+        cause = "it seems to lie on its side (as BEDLAM's close-ups do): turn it upright"
+        if photograph.turned:
+            cause = "EXIF turns it upright, but the file seems to speak of it as it is stored"
+        difference += f"; {cause}. Boxes and key-points are those of the upright picture"
+    raise RefusedError("picture size differs", f"{key}: {difference}")
 
 
 def _decode(data: bytes, key: str, max_pixels: int) -> Photograph:
@@ -114,11 +115,9 @@ def _open(data: bytes, key: str, max_pixels: int) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise RefusedError("picture too large", f"{key}: {error}") from error
     except UnidentifiedImageError:
-        known = stranger(data[:HEAD])
-        seen = (
-            f"it begins with {data[:16].decode('latin-1')!r}" if known is None else f"it is {known.what}: {known.cure}"
-        )
-        raise RefusedError("not a picture", f"{key} is none of {', '.join(FORMATS)}; {seen}") from None
+        kind = stranger(data[:HEAD])
+        what = f"begins with {data[:16].decode('latin-1')!r}" if kind is None else f"is {kind.what}: {kind.cure}"
+        raise RefusedError("not a picture", f"{key} is none of {', '.join(FORMATS)}; it {what}") from None
     except _DECODING as error:
         raise RefusedError("picture damaged", f"{key}: {error}") from error
     width, height = image.size

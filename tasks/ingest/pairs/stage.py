@@ -9,7 +9,7 @@ before losers; a winner that is the gt label gets -1, as elsewhere.
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -28,22 +28,22 @@ from models.cameras import uvd_from_camera
 from models.published_crops import CROP_PX, crop_joints, joints_between_crops, normalised_joints
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.ids import StageKey, Target
-from schemas.progress import SILENT
 from schemas.tables import build, contract
 from schemas.tables.contracts import LABEL_AS_SAMPLE
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput, StageResult, run_sharded
+from tasks.engine.sharded import ShardOutput, StageResult
 from tasks.engine.stage import Stage
 from tasks.ingest.formats.dpo_json.reader import PairJsonReader
 from tasks.ingest.hypotheses.people import NO_SUCH_INSTANCE, NOT_INGESTED, people_of_crops
 from tasks.ingest.pairs.plan import PairMatcher
 from tasks.ingest.people.annotations import AnnotationSource
-from tasks.ingest.plan.files import forget_plan, plan_folder, shares_plan
+from tasks.ingest.plan.files import plan_folder, run_planned, shares_plan
 from tasks.ingest.plan.rows import plan_rows, planned_rows, rows_matrix
 from tasks.ingest.source.files import content_digest
+from tasks.rows.instances import among
 
 STRATEGY: Final = "given"
-"""The strategy of pairs that somebody else chose."""
+"""The strategy of pairs that were chosen elsewhere."""
 _BETAS: Final = 10
 _LABEL_PX, _LABEL_M = 2.0, 0.02
 """A winner this near to the label on average (pixels of the 256 px crop, depth) is the label: bodies differ a little
@@ -82,39 +82,26 @@ class IngestPairs(Stage):
 
     @shares_plan
     def run(self, context: Context) -> StageResult:
-        spec, store, config = self.spec(context), context.store, context.config
-        folder, say = plan_folder(spec.key), context.progress.say
-        ids: list[str] = []
+        spec, store, say = self.spec(context), context.store, context.progress.say
+        folder, ids = plan_folder(spec.key), list[str]()
         if find_or_mend(store, spec, say) is None:
             with tempfile.TemporaryDirectory(prefix="adhmr-pairs-") as work:
                 reader = PairJsonReader(self.source, Path(work))
                 say(f"{self.name}: reading {self.source.url}")
                 matcher = PairMatcher(reader, people_of_crops(store, self.ingests, self.target), self.target)
-                planned = plan_rows(store, folder, config.ingest.shard_size, matcher.tables, matcher.facts)
+                planned = plan_rows(store, folder, context.config.ingest.shard_size, matcher.tables, matcher.facts)
             ids = planned.ids
             if planned.facts["by_suffix"]:
                 count = planned.facts["by_suffix"]
-                say(f"{self.name}: {count} pairs know their picture by the end of its path alone")
-        result = run_sharded(
-            store,
-            spec,
-            ids,
-            config.ingest.shard_size,
-            partial(GivenPairWorker, self, replace(context, progress=SILENT), folder, spec.key),
-            tables=self.writes,
-            progress=context.progress,
-            unit="pairs",
-            max_failed_share=config.gates.max_failed_share,
-            in_process=True,
-        )
-        forget_plan(store, folder)
-        return result
+                say(f"{self.name}: {count} pairs name their picture by the end of its path alone")
+        worker = partial(GivenPairWorker, self, folder, spec.key)
+        return run_planned(self, context, spec, ids, worker, unit="pairs", in_process=True)
 
 
 class GivenPairWorker:
     """Makes the rows of a shard's pairs."""
 
-    def __init__(self, stage: IngestPairs, context: Context, folder: str, pair_set: str) -> None:
+    def __init__(self, stage: IngestPairs, folder: str, pair_set: str, context: Context) -> None:
         self.store, self.partition, self.folder, self.pair_set = context.store, context.partition, folder, pair_set
         self.ingests, self.target = stage.ingests, stage.target
 
@@ -160,25 +147,22 @@ class GivenPairWorker:
 
     def _labels(self, ids: Sequence[str]) -> Mapping[str, "_Label"]:
         """The gt labels of these instances; of several, the first by label_set."""
-        name = pc.field("instance_id")
         where = (
             (pc.field("dataset") == self.target.dataset)
-            & (name >= ids[0])
-            & (name <= ids[-1])
-            & name.isin(list(ids))
+            & among(ids)
             & (pc.field("label_kind") == "gt")
             & pc.field("body_model").is_valid()
         )
         columns = ["instance_id", "label_set", "betas", "joints", "joints_valid"]
         rows = read_standing(self.store, "labels", self.ingests, where=where, columns=columns)
-        found: dict[str, _Label] = {}
+        labels: dict[str, _Label] = {}
         for row in rows.sort_by([("instance_id", "ascending"), ("label_set", "ascending")]).to_pylist():
-            found.setdefault(row["instance_id"], _Label(row))
-        return found
+            labels.setdefault(row["instance_id"], _Label(row))
+        return labels
 
 
 class _Label:
-    """What a gt label says of an instance."""
+    """What a gt label has of an instance."""
 
     def __init__(self, row: Mapping[str, Any]) -> None:
         self.betas = np.array(row["betas"] or [0.0] * _BETAS)

@@ -1,12 +1,12 @@
-"""Whether a posed body stands where the file's own 3D joints are: what tells the right body from another one.
+"""Whether a posed body is where the file's own 3D joints are: what tells the right body from another one.
 
 Joints that the same body gave (those of HybrIK's style, HumanData's `keypoints3d_smpl` beside `smpl`) agree with it
 within rounding. Those of another make don't: Human3.6M's are regressed or marked elsewhere in the flesh, key-points of
 equal names are a few cm away. So there are two limits (`IngestConfig`).
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from tasks.ingest.source.folder import RefusedError
 
 DISAGREE: Final = "joints disagree"
 AT_ORIGIN_M: Final = 0.1
-"""A root that is nearer to the camera's centre than this is nobody's: such joints are relative to the root."""
+"""A root that is nearer to the camera's centre than this is no person's: such joints are relative to the root."""
 _FEWEST = 4
 """Joints that are needed to compare anything."""
 _TRUNK_AND_HEAD: Final = (7, 8, 9, 10)
@@ -41,19 +41,19 @@ class Agreement:
     mirror: tuple[int, ...]
     hips: tuple[int, int]
     posed: NDArray[np.float64]
-    given: NDArray[np.float64]
+    written: NDArray[np.float64]
     same_body: bool
     """The file's joints are of this very body, and not only of about the same places."""
 
     @cached_property
     def relative(self) -> bool:
-        """The file's joints are relative to the root: nothing but the root itself stands at the camera's centre."""
-        return root_relative(self.given, self.hips)
+        """The file's joints are relative to the root: nothing but the root itself is at the camera's centre."""
+        return root_relative(self.written, self.hips)
 
     @cached_property
     def errors_mm(self) -> NDArray[np.float64]:
         """(J,) distances; NaN where a joint is not compared. Of joints relative to the root, from the roots on."""
-        return np.asarray(1000 * np.linalg.norm(self._aligned(self.given) - self._aligned(self.posed), axis=1))
+        return np.asarray(1000 * np.linalg.norm(self._aligned(self.written) - self._aligned(self.posed), axis=1))
 
     @property
     def mean_mm(self) -> float:
@@ -74,20 +74,17 @@ class Agreement:
 
     def _cause(self, limit_mm: float) -> str:
         """What the difference looks like."""
-        known = np.isfinite(self.given).all(1) & np.isfinite(self.posed).all(1)
-        given, posed = self.given[known], self.posed[known]
-        shift = given.mean(0) - posed.mean(0)
-        theirs, ours = given - given.mean(0), posed - posed.mean(0)
+        compared = np.isfinite(self.written).all(1) & np.isfinite(self.posed).all(1)
+        written, posed = self.written[compared], self.posed[compared]
+        shift = written.mean(0) - posed.mean(0)
+        theirs, ours = written - written.mean(0), posed - posed.mean(0)
         longer = float(np.linalg.norm(theirs)) / max(float(np.linalg.norm(ours)), 1e-9)
         if not 1 / _ANOTHER_UNIT < longer < _ANOTHER_UNIT:
             return f"they are {longer:.3g} times as far apart as the body's; another unit?"
         if 1000 * np.linalg.norm(theirs - ours, axis=1).mean() <= limit_mm:
             x, y, z = 1000 * shift
             return f"all are shifted by ({x:.0f}, {y:.0f}, {z:.0f}) mm; another translation, or another frame?"
-        swapped = Agreement(
-            self.what, self.names, self.mirror, self.hips, self.posed, self.given[list(self.mirror)], self.same_body
-        )
-        if swapped.mean_mm <= limit_mm:
+        if replace(self, written=self.written[list(self.mirror)]).mean_mm <= limit_mm:
             return "left and right are swapped"
         turn, _ = Rotation.align_vectors(theirs, ours)
         if 1000 * np.linalg.norm(theirs - turn.apply(ours), axis=1).mean() <= limit_mm:
@@ -98,36 +95,29 @@ class Agreement:
 def agreements(row: Mapping[str, Any], posed: NDArray[np.floating]) -> Iterator[Agreement]:
     """What a row has beside its posed joints (29, 3), as far as it has enough to compare."""
     body = np.asarray(posed, np.float64)
+    pairs: list[Agreement] = []
     if row["joints"] is not None:
-        given = np.reshape(np.asarray(row["joints"], np.float64), (29, 3))
-        if row["joints_by"] != BY_BODY:
-            given = given.copy()
-            given[list(OTHER_PLACE)] = np.nan
-        found = Agreement(
-            "the file's 3D joints", JOINT_NAMES, MIRROR_JOINTS, _HIPS, body, given, row["joints_by"] != BY_NAMES
-        )
-        if np.isfinite(found.errors_mm).sum() >= _FEWEST:
-            yield found
+        joints = _without(row["joints"], () if row["joints_by"] == BY_BODY else OTHER_PLACE)
+        same_body = row["joints_by"] != BY_NAMES
+        pairs.append(Agreement("the file's 3D joints", JOINT_NAMES, MIRROR_JOINTS, _HIPS, body, joints, same_body))
     if row["human36m"] is not None:
-        given = np.reshape(np.asarray(row["human36m"], np.float64), (17, 3)).copy()
-        given[list(_TRUNK_AND_HEAD)] = np.nan
-        found = Agreement(
-            "Human3.6M's 17 joints",
-            HUMAN36M_JOINTS,
-            MIRROR_HUMAN36M,
-            _HIPS_17,
-            body[list(HUMAN36M_OF_29)],
-            given,
-            same_body=False,
-        )
-        if np.isfinite(found.errors_mm).sum() >= _FEWEST:
-            yield found
+        joints, places = _without(row["human36m"], _TRUNK_AND_HEAD), body[list(HUMAN36M_OF_29)]
+        what = "Human3.6M's 17 joints"
+        pairs.append(Agreement(what, HUMAN36M_JOINTS, MIRROR_HUMAN36M, _HIPS_17, places, joints, same_body=False))
+    yield from (pair for pair in pairs if np.isfinite(pair.errors_mm).sum() >= _FEWEST)
+
+
+def _without(joints: Any, elsewhere: Sequence[int]) -> NDArray[np.float64]:
+    """A file's joints (J, 3), NaN for those that have no joint of a body near enough."""
+    written = np.array(joints, np.float64).reshape(-1, 3)
+    written[list(elsewhere)] = np.nan
+    return written
 
 
 def check_agreement(row: Mapping[str, Any], posed: NDArray[np.floating], config: IngestConfig) -> None:
     """RefusedError "joints disagree" where joints of the file are elsewhere than the posed ones (29, 3), metres."""
-    for found in agreements(row, posed):
-        found.check(config.max_joint_error_mm if found.same_body else config.max_other_joint_error_mm)
+    for pair in agreements(row, posed):
+        pair.check(config.max_joint_error_mm if pair.same_body else config.max_other_joint_error_mm)
 
 
 def root_relative(joints: NDArray[np.float64], hips: tuple[int, int] = _HIPS) -> bool:

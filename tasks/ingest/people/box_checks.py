@@ -1,7 +1,7 @@
 """A box beside the row's own key-points and mask, and beside its picture: another form of box, or another person's.
 
-A box is x, y, w, h here. Files that write two corners instead (x1, y1, x2, y2) are told by most of their rows, because
-one alone may be a loose box.
+A box is x, y, w, h here. Most rows of a file say whether it has two corners (x1, y1, x2, y2) instead: one alone may be
+a loose box.
 """
 
 from typing import Any, Final
@@ -14,9 +14,9 @@ from tasks.ingest.source.folder import RefusedError
 BESIDE: Final = "box disagrees"
 CORNERS: Final = "box looks like corners"
 _MARGIN: Final = 0.15
-"""Of the longer side: key-points may lie so far outside of a box that is tight, or around what is seen only."""
+"""Of the longer side: key-points may lie so far outside of a box that is tight, or around what is visible."""
 _INSIDE: Final = 0.5
-"""Share of the key-points that a box must have: of somebody half hidden, boxes show what is seen."""
+"""Share of the key-points that a box must have: of somebody half hidden, boxes show what is visible."""
 _FEWEST: Final = 3
 _BEYOND: Final = 0.02
 """Share of the picture's side by which a box that is none leaves it; detectors' boxes end at its edge."""
@@ -29,10 +29,10 @@ Values = NDArray[np.float64]
 
 def extent(points: NDArray[Any]) -> Values:
     """(4,) x0, y0, x1, y1 around points (K, 2); NaN points don't count, and with less than three all are NaN."""
-    known = points[np.isfinite(points).all(1)]
-    if len(known) < _FEWEST:
+    finite = points[np.isfinite(points).all(1)]
+    if len(finite) < _FEWEST:
         return np.full(4, np.nan)
-    return np.array([*known.min(0), *known.max(0)], np.float64)
+    return np.array([*finite.min(0), *finite.max(0)], np.float64)
 
 
 def overlap(one: Values, other: Values) -> float:
@@ -51,12 +51,12 @@ def are_corners(boxes: NDArray[Any], extents: NDArray[Any], sizes: NDArray[Any])
     clearly better, or, where nothing is known of that, if the box leaves the picture and the corners don't; it speaks
     against them the other way round. People near the picture's first pixel speak for neither.
     """
-    given, corners = _forms(np.asarray(boxes, np.float64))
-    known = np.isfinite(given).all(1)
+    corners = np.asarray(boxes, np.float64)
+    finite = np.isfinite(corners).all(1)
+    corners = corners[finite]
+    as_written = np.concatenate([corners[:, :2], corners[:, :2] + corners[:, 2:]], 1)
     in_favour, against, leaving = 0, 0, 0
-    for x0y0x1y1, as_corners, inner, size in zip(
-        given[known], corners[known], extents[known], sizes[known], strict=True
-    ):
+    for x0y0x1y1, as_corners, inner, size in zip(as_written, corners, extents[finite], sizes[finite], strict=True):
         with np.errstate(invalid="ignore"):
             leaves = bool((x0y0x1y1[2:] > size * (1 + _BEYOND)).any())
             fits = bool((as_corners[2:] > as_corners[:2]).all() and not (as_corners[2:] > size * (1 + _BEYOND)).any())
@@ -69,7 +69,7 @@ def are_corners(boxes: NDArray[Any], extents: NDArray[Any], sizes: NDArray[Any])
             speaks_for, speaks_against = leaves and fits, not fits
         in_favour, against = in_favour + speaks_for, against + speaks_against
         leaving += speaks_for and leaves
-    most = in_favour > _MANY_TIMES * against and in_favour >= _SHARE * known.sum()
+    most = in_favour > _MANY_TIMES * against and in_favour >= _SHARE * len(corners)
     return bool(most and (in_favour >= _FEWEST or in_favour == leaving))
 
 
@@ -88,9 +88,9 @@ def check_box_points(
 ) -> None:
     """RefusedError for a box with less than half of the points (K, 2) that are in the picture; NaN: unknown. A box
     outside of the picture is another check's."""
-    known = points[np.isfinite(points).all(1)]
     width, height = (np.inf if side is None else side for side in size)
-    shown = known[(known >= 0).all(1) & (known[:, 0] <= width) & (known[:, 1] <= height)]
+    with np.errstate(invalid="ignore"):
+        shown = points[(points >= 0).all(1) & (points <= (width, height)).all(1) & np.isfinite(points).all(1)]
     x, y, w, h = np.asarray(box, np.float64)
     if len(shown) < _FEWEST or x >= width or y >= height:
         return
@@ -103,11 +103,6 @@ def check_box_points(
             f"{int(inside.sum())} of {len(shown)} {what} lie in the box {_words(box)}; they reach from ({x0:.0f}, "
             f"{y0:.0f}) to ({x1:.0f}, {y1:.0f}): another person's box, or that of the picture in another size?",
         )
-
-
-def _forms(boxes: Values) -> tuple[Values, Values]:
-    """x0, y0, x1, y1 of boxes (N, 4) that are x, y, w, h, and of boxes that are two corners."""
-    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1), boxes
 
 
 def _words(box: NDArray[Any]) -> str:

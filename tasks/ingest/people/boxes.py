@@ -1,16 +1,15 @@
-"""Tables of boxes: one row a person, as CSV, Parquet or JSON, each value as it stands until a row is judged.
+"""Tables of boxes: one row a person, as CSV, Parquet or JSON, each value as the table has it until a row is judged.
 
 A bad row costs that row alone; a table that can't be read at all, or lacks a column, is a DataError.
 """
 
 import math
-import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from schemas.errors import DataError
-from tasks.ingest.people.box_tables import SURPLUS, read_rows
+from tasks.ingest.people.box_tables import SURPLUS, BoxTable, read_rows
 from tasks.ingest.source.folder import RefusedError
 
 REQUIRED = ("path", "x", "y", "w", "h")
@@ -33,53 +32,29 @@ class BoxRow:
     cy: float | None
 
 
-@dataclass(frozen=True)
-class BoxTable:
-    """Rows as they stand in a table. `columns` are those that mean something to us, `ignored` the others."""
-
-    rows: tuple[Mapping[str, Any], ...]
-    columns: frozenset[str]
-    ignored: tuple[str, ...]
-    files: tuple[str, ...]
-    """Where they stand."""
-    refused: Mapping[int, RefusedError] = field(default_factory=dict)
-    """What speaks against rows, by their places from 0, before their values are looked at."""
-    origins: tuple[str, ...] = ()
-    """File and row of each row; empty where it is the row's place in the one file."""
-    relative: bool = False
-    """Boxes are in parts of the picture's width and height, not in pixels."""
-    remarks: tuple[str, ...] = ()
-    """What to say of it, one sentence each."""
-
-    def origin(self, place: int) -> str:
-        """File and row of the row at a place from 0."""
-        return self.origins[place] if self.origins else f"{posixpath.basename(self.files[0])}: row {place + 1}"
-
-
 def read_boxes(url: str, required: Sequence[str] = REQUIRED) -> BoxTable:
     """The rows of a table of boxes. Raises DataError if it can't be read, lacks a column, or has no row.
 
     `required`: the columns that it must have; those of a video name a frame in place of a path. Names count whatever
     their case is, and blanks around them don't.
     """
-    read = read_rows(url, (*required, *OPTIONAL))
-    missing = [name for name in required if name not in read.columns]
-    if not read.rows:
+    table = read_rows(url, (*required, *OPTIONAL))
+    missing = [name for name in required if name not in table.columns]
+    if not table.rows:
         raise DataError(f"The table of boxes {url} has no row; it needs one for each person.")
     if missing:
         raise DataError(
             f"The table of boxes {url} lacks the columns {', '.join(missing)}; it has "
-            f"{', '.join(read.names) or 'none'}. Needed: {', '.join(required)}; optional: {', '.join(OPTIONAL)}."
-            f"{_advice(read.names)}"
+            f"{', '.join(table.names) or 'none'}. Needed: {', '.join(required)}; optional: {', '.join(OPTIONAL)}."
+            f"{_advice(table.names)}"
         )
-    ignored = tuple(name for name in read.names if name not in read.columns.values())
-    return BoxTable(read.rows, frozenset(read.columns), ignored, (url,))
+    return table
 
 
 def _advice(names: Sequence[str]) -> str:
     """What to do about columns that say the same in another way."""
-    known = {name.strip().lower() for name in names}
-    if {"x1", "y1", "x2", "y2"} <= known or {"xmin", "ymin", "xmax", "ymax"} <= known:
+    plain = {name.strip().lower() for name in names}
+    if {"x1", "y1", "x2", "y2"} <= plain or {"xmin", "ymin", "xmax", "ymax"} <= plain:
         return " From two corners: x, y are the upper left one, w, h the lower right one less that."
     return ""
 
@@ -118,16 +93,13 @@ def person_of(row: Mapping[str, Any]) -> int:
 
 
 def _optional(row: Mapping[str, Any], name: str) -> float | None:
-    if _absent(row.get(name)):
+    written = row.get(name)
+    if written is None or str(written).strip().lower() in _ABSENT:
         return None
-    value = _number(row[name])
+    value = _number(written)
     if not math.isfinite(value) or abs(value) > LARGEST:
-        raise RefusedError("camera not usable", f"{name}={row[name]}: a number of pixels is expected, or nothing")
+        raise RefusedError("camera not usable", f"{name}={written}: a number of pixels is expected, or nothing")
     return value
-
-
-def _absent(value: Any) -> bool:
-    return value is None or value != value or (isinstance(value, str) and value.strip().lower() in _ABSENT)
 
 
 def _number(value: Any) -> float:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from schemas.errors import ConfigError, DataError
-from tasks.ingest.people.boxes import REQUIRED, BoxTable, read_boxes
+from tasks.ingest.people.box_tables import BoxTable
+from tasks.ingest.people.boxes import REQUIRED, read_boxes
 from tasks.ingest.people.picture_names import PictureNames
 from tasks.ingest.source.files import local_file, open_file, open_url
 from tasks.ingest.source.folder import LOW_SCORE, OTHER_CLASS, RefusedError
@@ -146,10 +147,11 @@ def _table(
             f"{left_out[LOW_SCORE]} of its {len(boxes)} boxes have a score below {limits.least_score:g} and are left "
             "out (option least_score)."
         )
+    columns = (*REQUIRED, *(["person"] if tracked else []))
     return BoxTable(
         tuple(rows),
-        frozenset({*REQUIRED, *(["person"] if tracked else [])}),
-        (),
+        {name: name for name in columns},
+        columns,
         tuple(files),
         refused,
         tuple(box.origin for box in boxes),

@@ -27,24 +27,15 @@ key-points of equal names that the body beside them gave."""
 
 
 @functools.cache
-def _lists() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((Path(__file__).parent / "keypoints.json").read_text())
-    return found
-
-
-def conventions() -> tuple[str, ...]:
-    """The names of all conventions."""
-    return tuple(_lists()["conventions"])
+def conventions() -> dict[str, list[str]]:
+    """The key-points of each convention, by its name."""
+    lists: dict[str, dict[str, list[str]]] = json.loads((Path(__file__).parent / "keypoints.json").read_text())
+    return lists["conventions"]
 
 
 def names_of(convention: str) -> tuple[str, ...]:
     """The key-points of a convention, in its order. KeyError for one that isn't known."""
-    return tuple(_lists()["conventions"][convention])
-
-
-def smplx_137() -> tuple[int, ...]:
-    """The 137 columns of HumanData (or of its first 144) that HMR-Scorer reads."""
-    return tuple(_lists()["smplx_137_from_human_data"])
+    return tuple(conventions()[convention])
 
 
 @functools.cache
@@ -57,6 +48,6 @@ def places(source: str, wanted: str) -> tuple[int, ...]:
 def converted(points: NDArray[Any], source: str, wanted: str) -> NDArray[np.float64]:
     """Points (..., K, D) of one convention in another (..., J, D); NaN for those that no name gives."""
     chosen = np.array(places(source, wanted))
-    made = np.asarray(points, np.float64)[..., chosen, :]
-    made[..., chosen < 0, :] = np.nan
-    return made
+    points = np.asarray(points, np.float64)[..., chosen, :]
+    points[..., chosen < 0, :] = np.nan
+    return points

@@ -1,7 +1,7 @@
-"""Bone lengths of labelled joints: they tell metres from millimetres, and a person from numbers that are none.
+"""Bone lengths of labelled joints: they distinguish metres from millimetres, and a person from numbers that are none.
 
-Projection can't tell the two units apart where joints are absolute in the camera frame (x/z is the same), and published
-files of one data set differ in it. Nobody's thigh is 400 m long, though, or 0.4 mm.
+Projection can't do that where joints are absolute in the camera frame (x/z is the same in both units), and published
+files of one data set differ in it. No thigh is 400 m long, though, or 0.4 mm.
 """
 
 from collections.abc import Sequence
@@ -51,20 +51,20 @@ def unit_of(joints: NDArray[Any], where: str, bones: Sequence[Bone] | None = Non
     no row has a bone; `where` names the file and the key there.
     """
     ratios = _ratios(joints, bones)
-    known = ratios[np.isfinite(ratios) & (ratios > 0)]
-    if not known.size:
+    usable = ratios[np.isfinite(ratios) & (ratios > 0)]
+    if not usable.size:
         raise DataError(
-            f"{where}: no row has both ends of an arm's or leg's bone, so that nothing tells whether lengths are in "
+            f"{where}: no row has both ends of an arm's or leg's bone, so that nothing says whether lengths are in "
             "metres or millimetres. Check that the key holds 3D joints in the expected order."
         )
-    middle = float(np.median(known))
+    middle = float(np.median(usable))
     for factor in (1.0, 0.001):
         if _SHORTEST <= middle * factor <= _LONGEST:
             return factor
     raise DataError(
         f"{where}: arms and legs are {middle:.3g} times as long as a person's if lengths are in metres, and "
         f"{middle / 1000:.3g} times if they are in millimetres. Convert the file to one of the two (and check that the "
-        "joints stand in the expected order)."
+        "joints are in the expected order)."
     )
 
 

@@ -102,7 +102,7 @@ def see(
 
 
 def check_box(box: Box, width: int, height: int) -> None:
-    """RefusedError for a box that shows nobody. Partly outside of the picture is no fault."""
+    """RefusedError for a box that shows no person. Partly outside of the picture is no fault."""
     x, y, w, h = box
     shown = f"x={x:g}, y={y:g}, w={w:g}, h={h:g} in a picture of {width} x {height} pixels"
     if not (w > 0 and h > 0):
@@ -140,8 +140,25 @@ def rows_of(table: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str,
     """A table without stage_key, which is filled in when the shard is written; no rows, no columns to check."""
     if not rows:
         return contract(table).schema.empty_table().drop_columns(["stage_key"])
-    given = {name: [row[name] for row in rows] for name in rows[0]}
-    return build(table, {**given, **(columns or {}), "stage_key": [""] * len(rows)}).drop_columns(["stage_key"])
+    gathered = {name: [row[name] for row in rows] for name in rows[0]}
+    return build(table, {**gathered, **(columns or {}), "stage_key": ""}).drop_columns(["stage_key"])
+
+
+def image_row(
+    source: AnnotationSource, key: str, uri: str, size: tuple[int, int], sha256: str, code: str | None
+) -> dict[str, Any]:
+    """A row of `images`, without stage_key; `size` is width and height in pixels, `code` the perceptual hash."""
+    return {
+        "image_id": image_id(source.dataset, source.split, key),
+        "dataset": source.dataset,
+        "split": source.split,
+        "key": key,
+        "uri": uri,
+        "width_px": size[0],
+        "height_px": size[1],
+        "content_sha256": sha256,
+        "perceptual_hash": code,
+    }
 
 
 def uri_of(store: Store, folder: Folder, key: str) -> str:
@@ -178,12 +195,12 @@ def _label(unit: Mapping[str, Any], source: AnnotationSource, body: Posed | None
     }
     if body is None:
         joints = np.reshape(unit["joints"], (29, 3))
-        known = np.logical_and.reduce(np.isfinite(joints), axis=1)
+        valid = np.logical_and.reduce(np.isfinite(joints), axis=1)
         return {
             **label,
             **dict.fromkeys((*_OF_BODIES, "body_digest")),
-            "joints": np.where(known[:, None], joints, 0).reshape(-1),
-            "joints_valid": known.tolist(),
+            "joints": np.where(valid[:, None], joints, 0).reshape(-1),
+            "joints_valid": valid.tolist(),
         }
     left, right = body.hands
     return {

@@ -1,4 +1,4 @@
-"""The bodies that annotations speak of: joints, twists and places, from parameters, by the body of that gender.
+"""The bodies that annotations describe: joints, twists and places, from parameters, by the body of that gender.
 
 Joints of labels come from the body wherever there is one, because key-points of equal names mean other points in some
 places (the hands, the head); files of one data set also disagree about them.
@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -55,10 +56,10 @@ class Bodies:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self._kept = cache(self._load)
+        self._loaded = cache(self._load)
 
     def __reduce__(self) -> tuple[type["Bodies"], tuple[str]]:
-        return Bodies, (self.source,)  # what is kept stays in its process
+        return Bodies, (self.source,)  # what is loaded stays in its process
 
     def pose(self, rows: Rows) -> list[Posed | RefusedError]:
         """Each row's body, or why there is none. Rows of one body are computed together."""
@@ -73,7 +74,7 @@ class Bodies:
             else:
                 kinds[row["body_model"], row["gender"] or "neutral"].append(place)
         for (model, gender), places in kinds.items():
-            body = self._kept(model, gender)
+            body = self._loaded(model, gender)
             for start in range(0, len(places), _TOGETHER):
                 block = places[start : start + _TOGETHER]
                 chosen = [rows[place] for place in block]
@@ -85,34 +86,31 @@ class Bodies:
         return answers
 
     def digest(self) -> str:
-        """What the bodies are, as far as that can be told beforehand: the file's digest, or those in the folder."""
+        """What the bodies are, as far as that is known beforehand: the file's digest, or those in the folder."""
         folder = Path(self.source)
         if not folder.is_dir():
             return load_body(self.source).digest
-        found = {}
-        for model, gender in ((m, g) for m in ("smpl", "smplx") for g in ("neutral", "male", "female")):
-            body = self._kept(model, gender)
-            found[f"{model} {gender}"] = None if isinstance(body, RefusedError) else body.digest
-        return str(sorted(found.items(), key=str))
+        digests = {}
+        for model, gender in product(("smpl", "smplx"), ("neutral", "male", "female")):
+            body = self._loaded(model, gender)
+            digests[f"{model} {gender}"] = None if isinstance(body, RefusedError) else body.digest
+        return str(sorted(digests.items(), key=str))
 
     def _load(self, model: str, gender: str) -> Body | SMPLXBody | RefusedError:
-        folder = Path(self.source)
+        folder, of_gender = Path(self.source), cast(Literal["neutral", "male", "female"], gender)
         try:
-            if model == "smplx":
-                if not folder.is_dir():
-                    raise DataError(
-                        f"the body here is {self.source}, of SMPL's kind; give a folder of published bodies with "
-                        "smplx/SMPLX_NEUTRAL.npz (--body DIR)"
-                    )
-                return load_smplx_body(folder, cast(Literal["neutral", "male", "female"], gender))
-            if not folder.is_dir() and gender != "neutral":
-                raise DataError(
-                    f"the body here is {self.source}, which is neutral; give a folder of published bodies with "
-                    f"smpl/SMPL_{gender.upper()}.pkl (--body DIR)"
-                )
-            return load_body(self.source, cast(Literal["neutral", "male", "female"], gender))
+            if folder.is_dir() or (model, gender) == ("smpl", "neutral"):
+                return load_smplx_body(folder, of_gender) if model == "smplx" else load_body(self.source, of_gender)
         except DataError as error:
             return RefusedError("body missing", f"{model}, {gender}: {error}")
+        kind, file = "neutral", f"smpl/SMPL_{gender.upper()}.pkl"
+        if model == "smplx":
+            kind, file = ("of SMPL's kind", "smplx/SMPLX_NEUTRAL.npz")
+        return RefusedError(
+            "body missing",
+            f"{model}, {gender}: the body here is {self.source}, which is {kind}; give a folder of published bodies "
+            f"with {file} (--body DIR)",
+        )
 
 
 class AsWritten:
@@ -126,12 +124,12 @@ class AsWritten:
 
     def pose(self, rows: Rows) -> list[Posed | RefusedError]:
         """Each row's own joints, twists and place."""
-        return [self._as_written(row) for row in rows]
-
-    def _as_written(self, row: Mapping[str, Any]) -> Posed:
-        assert self._digest is not None
-        joints, twist, transl = (np.asarray(row[name], np.float32) for name in ("joints", "twist", "transl"))
-        return Posed(joints.reshape(29, 3), twist.reshape(23, 2), transl, (None, None), self._digest)
+        posed: list[Posed | RefusedError] = []
+        for row in rows:
+            assert self._digest is not None
+            joints, twist, transl = (np.asarray(row[name], np.float32) for name in ("joints", "twist", "transl"))
+            posed.append(Posed(joints.reshape(29, 3), twist.reshape(23, 2), transl, (None, None), self._digest))
+        return posed
 
 
 def _posed(body: Body | SMPLXBody, rows: Rows) -> list[Posed | RefusedError]:
@@ -158,18 +156,18 @@ def _posed(body: Body | SMPLXBody, rows: Rows) -> list[Posed | RefusedError]:
     answers: list[Posed | RefusedError] = []
     for place, row in enumerate(rows):
         transl = _translation(row, joints_at_origin[place, 0], root_at_rest[place])
-        told = tuple(
+        left, right = (
             hand[place].numpy() if hand is not None and row[name] is not None else None
             for hand, name in zip(hands, _HANDS, strict=True)
         )
-        answers.append(Posed(joints_at_origin[place] + transl, twist[place], transl, (told[0], told[1]), body.digest))
+        answers.append(Posed(joints_at_origin[place] + transl, twist[place], transl, (left, right), body.digest))
     return answers
 
 
 def _translation(
     row: Mapping[str, Any], root: NDArray[np.float32], root_at_rest: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """(3,) what has to be added to a body whose root stands at `root`."""
+    """(3,) what has to be added to a body whose root is at `root`."""
     if row["transl"] is None:
         return np.asarray(row["root"], np.float32) - root
     transl = np.asarray(row["transl"], np.float64)
@@ -181,9 +179,9 @@ def _translation(
 
 def _relative(rows: Rows, name: str, mean: torch.Tensor) -> torch.Tensor:
     """(B, 45): the file's hands, relative to the mean hand also where they were absolute."""
-    given = _stack(rows, name, 45)
+    hands = _stack(rows, name, 45)
     absolute = torch.tensor([bool(row["hands_absolute"]) and row[name] is not None for row in rows])
-    return torch.where(absolute[:, None], given - mean, given)
+    return torch.where(absolute[:, None], hands - mean, hands)
 
 
 def _stack(rows: Rows, name: str, size: int = 0) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """What can be wrong with a labelled row: each check raises RefusedError with a reason that is counted.
 
-The limits are generous: they are there for wrong units, wrong cameras and broken files, not to judge poses.
+The limits are generous: they catch wrong units, wrong cameras and broken files, and judge no poses.
 """
 
 import math
@@ -96,18 +96,18 @@ class Reprojection(NamedTuple):
 
 
 def reprojection(
-    seen: NDArray[np.float64], pixels: NDArray[np.floating] | None, box: tuple[float, float, float, float]
+    projected: NDArray[np.float64], pixels: NDArray[np.floating] | None, box: tuple[float, float, float, float]
 ) -> Reprojection | None:
     """What separates the label's joints (29, 2) from the file's key-points (29, 2; NaN where unknown), if there are
     any. Points whose names mean other places on a body don't count."""
     if pixels is None:
         return None
-    off = np.linalg.norm(seen - pixels, axis=1)[_COMPARED]
+    off = np.linalg.norm(projected - pixels, axis=1)[_COMPARED]
     off = off[np.isfinite(off)]
     if not len(off):
         return None
-    # a loose box says little of the person's size, a box around half of one is too small: joints tell, if all are known
-    reach = np.ptp(seen, axis=0) if np.isfinite(seen).all() else np.array(box[2:])
+    # a loose box says little of a person's size, one around half of one is too small: joints count, if all are known
+    reach = np.ptp(projected, axis=0) if np.isfinite(projected).all() else np.array(box[2:])
     shorter, longer = np.sort(np.minimum(reach, 2 * np.array(box[2:])))
     area = _FILLED * max(shorter, longer / _NARROWEST) * longer
     return Reprojection(float(off.mean()), float(np.sqrt(area)), float(max(box[2:])))
@@ -122,39 +122,31 @@ def check_projection(
     limit: float,
 ) -> NDArray[np.float64]:
     """The joints (29, 3) in the picture (29, 2); "reprojection error" if they are not where the file sees them, or
-    "no focal length" if only the picture's diagonal stands for one (`focal_source`).
+    "no focal length" if only the picture's diagonal was taken for one (`focal_source`).
 
     The mean distance to `pixels` (29, 2; NaN where unknown) may be `limit` of the person's scale. Without pixels, the
     middle of the joints must lie within the box made twice as large.
     """
-    seen = seen_at(joints, intrinsics)
-    found = reprojection(seen, pixels, box)
+    projected = seen_at(joints, intrinsics)
+    distance = reprojection(projected, pixels, box)
     x, y, w, h = box
-    if found is not None:
-        if found.mean_px > limit * found.scale_px:
-            raise _elsewhere(
-                f"the label's joints lie {found.mean_px:.1f} px from the file's key-points "
-                f"({limit * found.scale_px:.1f} are allowed), in a box of {w:.0f} x {h:.0f} px",
-                intrinsics[0],
-                focal_source,
-            )
-        return seen
-    middle = np.nanmean(seen, axis=0)
-    if not (np.abs(middle - (x + w / 2, y + h / 2)) <= (w, h)).all():
-        raise _elsewhere(
+    middle = np.nanmean(projected, axis=0)
+    if distance is not None and distance.mean_px > limit * distance.scale_px:
+        what = (
+            f"the label's joints lie {distance.mean_px:.1f} px from the file's key-points "
+            f"({limit * distance.scale_px:.1f} are allowed), in a box of {w:.0f} x {h:.0f} px"
+        )
+    elif distance is None and not (np.abs(middle - (x + w / 2, y + h / 2)) <= (w, h)).all():
+        what = (
             f"the label's joints lie around ({middle[0]:.0f}, {middle[1]:.0f}), far from the box x={x:.0f}, y={y:.0f}, "
-            f"w={w:.0f}, h={h:.0f}",
-            intrinsics[0],
-            focal_source,
+            f"w={w:.0f}, h={h:.0f}"
         )
-    return seen
-
-
-def _elsewhere(what: str, focal_px: float, focal_source: str) -> RefusedError:
-    if focal_source == "diagonal":
-        return RefusedError(
-            "no focal length",
-            f"the file gives no focal length and the picture none in its EXIF; the picture's diagonal ({focal_px:.0f} "
-            f"px) was assumed, and with it {what}: write the focal lengths into the file",
-        )
-    return RefusedError("reprojection error", f"{what}: another camera?")
+    else:
+        return projected
+    if focal_source != "diagonal":
+        raise RefusedError("reprojection error", f"{what}: another camera?")
+    raise RefusedError(
+        "no focal length",
+        f"the file gives no focal length and the picture none in its EXIF; the picture's diagonal ({intrinsics[0]:.0f} "
+        f"px) was assumed, and with it {what}: write the focal lengths into the file",
+    )

@@ -9,13 +9,11 @@ import torch
 
 from infra.shards import Shard
 from infra.stages import Failure
-from schemas.ids import image_id
 from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput
 from tasks.ingest.image.leakage import LEAKED, Apart, Pictures
-from tasks.ingest.image.reading import Photograph
 from tasks.ingest.people.annotations import AnnotationSource
-from tasks.ingest.people.person_rows import Person, instance_rows, label_rows, rows_of, see, uri_of
+from tasks.ingest.people.person_rows import Person, image_row, instance_rows, label_rows, rows_of, see, uri_of
 from tasks.ingest.people.posed import AsWritten, Bodies
 from tasks.ingest.source.folder import LEFT_OUT, Folder, RefusedError
 
@@ -34,7 +32,7 @@ class SplitPictures:
     images: str
     elsewhere: pa.Table | None = None
     compared: bool = True
-    """False: pictures get no hash, because nothing will ask whether they are copies."""
+    """False: pictures get no hash, because nothing asks whether they are copies."""
 
 
 class PeopleWorker:
@@ -73,12 +71,13 @@ class PeopleWorker:
                 if unit["reason"] is not None:
                     raise RefusedError(unit["reason"], unit["detail"] or "")
                 photograph, code = self.pictures[number](unit["key"])
+                source, folder = self.splits[number].source, self.pictures[number].folder
                 if unit["first"]:
-                    images.append(self._image(number, unit["key"], photograph, code))
+                    uri = uri_of(self.store, folder, unit["key"])
+                    images.append(image_row(source, unit["key"], uri, photograph.size, photograph.sha256, code))
                 body = posed.get(unit["id"])
                 if isinstance(body, RefusedError):
                     raise body
-                source = self.splits[number].source
                 people.append(see(unit, source, photograph, body, self.config, self.bodies.checked))
             except RefusedError as refusal:
                 failures.append(_failure(unit, refusal))
@@ -88,21 +87,6 @@ class PeopleWorker:
             "labels": label_rows(people),
         }
         return ShardOutput(tables, failures, ok=len(people))
-
-    def _image(self, number: int, key: str, photograph: Photograph, code: str | None) -> dict[str, Any]:
-        source, folder = self.splits[number].source, self.pictures[number].folder
-        width, height = photograph.size
-        return {
-            "image_id": image_id(source.dataset, source.split, key),
-            "dataset": source.dataset,
-            "split": source.split,
-            "key": key,
-            "uri": uri_of(self.store, folder, key),
-            "width_px": width,
-            "height_px": height,
-            "content_sha256": photograph.sha256,
-            "perceptual_hash": code,
-        }
 
 
 def _failure(unit: Unit, refusal: RefusedError) -> Failure:

@@ -1,38 +1,34 @@
 """The plan of an ingest of annotations: which rows become which units, cut into files that workers read one at a time.
 
 A source may have a million people, so nothing here holds them all but as ids: readers' rows go to a file on disk,
-DuckDB numbers, compares and sorts them there, and what comes out is written as one small file for each shard,
-below `ingests/<stage key>/` of the store, where any worker finds it.
+DuckDB numbers, compares and sorts them there, and what comes out is written as one small file for each shard
+(`plan.rows`).
 """
 
 # as text: DuckDB complains at the end of a process of types that an annotation holds
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.shards import Shard
 from infra.store import Store
-from schemas.digests import canonical_json
 from schemas.errors import DataError
 from tasks.ingest.people.annotations import ANNOTATIONS, Reader
-from tasks.ingest.people.worker import GONE, Unit
-from tasks.ingest.plan.files import read_planned, slices, summary_file, write_planned
+from tasks.ingest.people.worker import GONE
+from tasks.ingest.plan.rows import Plan, plan_rows
 from tasks.ingest.source.folder import Folder, PicturePlace, RefusedError, is_picture, key_of
 from tasks.ingest.source.spellings import blanks_refused, spellings
 
 _PLACES = ("row", "origin", "counts_as")
-"""Columns that say where a row is in its file, and nothing of who it is about."""
+"""Columns that say where a row is in its file, and nothing of the person in it."""
 _LATER = frozenset({"box_relative"})
 """Columns that came later: rows in which they are null are the same as before."""
 _OURS = (("key", pa.string()), ("content", pa.string()))
@@ -40,78 +36,52 @@ _ROWS_IN_GROUP = 5000
 _MEMORY = "1GB"
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Ids of all units, sorted. `unchanged` counts rows that an earlier ingest did, which are not among them; `gone`
-    people that an earlier one had and the source has no more, who are. `remark`: what a user should know."""
-
-    ids: list[str]
-    unchanged: int
-    gone: int
-    remark: str | None = None
-
-
-@dataclass(frozen=True)
-class Before:
-    """What earlier ingests of the same split left, as it holds: `id`, `source_digest` and `was_good` of people who
-    became instances and of rows that were refused (those without a digest are tried again)."""
-
-    standing: pa.Table
-
-
 def plan(
     store: Store,
     folder: str,
     reader: Reader,
     pictures: Callable[[], pa.Table],
-    before: Before,
+    before: pa.Table,
     shard_size: int,
     images: str = "",
 ) -> Plan:
-    """Write the units of a source to `folder` of the store, or find them written. `before` is what needs no work again.
-    `pictures` is asked after the rows were read, because reading may make them (`picture_states`). `images` is their
-    folder, which paths may begin with.
+    """Write the units of a source to `folder` of the store, or find them written.
 
-    DataError for a source that can't be used as a whole, and for one without a row.
+    `before` is what needs no work again, of earlier ingests of the same split: `id`, `source_digest` and `was_good` of
+    people who became instances and of rows that were refused (those without a digest are tried again). `pictures` is
+    asked after the rows were read, because reading may make them (`picture_states`). `images` is their folder, which
+    paths may begin with.
+
+    The facts: `unchanged` counts rows that an earlier ingest did, which are not among the units; `gone` people that an
+    earlier one had and the source has no more, who are; `remark` is what a user should know, or None. DataError for a
+    source that can't be used as a whole, and for one without a row.
     """
-    done = _read_done(store, folder)
-    if done is not None:
-        return done
-    source = reader.source
-    rows = _write_rows(reader, reader.work / "rows.parquet", images)
-    if not rows:
-        raise DataError(f"{source.url} has no row: there is nobody to ingest.")
-    units = reader.work / "units.parquet"
+    facts: dict[str, Any] = {}
+    read = partial(_units, reader, pictures, before, images, facts)
+    return plan_rows(store, folder, shard_size, read, facts.copy)
+
+
+def _units(
+    reader: Reader, pictures: Callable[[], pa.Table], before: pa.Table, images: str, facts: dict[str, Any]
+) -> Iterator[pa.Table]:
+    """The units sorted by their ids, and what there is to say of them in `facts`."""
+    source, rows, units = reader.source, reader.work / "rows.parquet", reader.work / "units.parquet"
+    if not _write_rows(reader, rows, images):
+        raise DataError(f"{source.url} has no row: it holds no person to ingest.")
     with duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": str(reader.work), "threads": 2}) as database:
         states = pictures()
         database.register("states", states)
-        database.register("before", before.standing)
-        remark = _register_spellings(database, reader.work / "rows.parquet", states)
+        database.register("before", before)
+        facts["remark"] = _register_spellings(database, rows, states)
         prefix = f"{source.dataset}/{source.split}/"
-        database.execute(_NAMED, {"rows": str(reader.work / "rows.parquet"), "every": source.every, "prefix": prefix})
-        unchanged = _count(database, "SELECT count(*) FROM named WHERE unchanged")
-        gone = _count(database, "SELECT count(*) FROM before ANTI JOIN named ON before.id = named.id WHERE was_good")
+        database.execute(_NAMED, {"rows": str(rows), "every": source.every, "prefix": prefix})
+        facts["unchanged"] = _count(database, "SELECT count(*) FROM named WHERE unchanged")
+        gone = "SELECT count(*) FROM before ANTI JOIN named ON before.id = named.id WHERE was_good"
+        facts["gone"] = _count(database, gone)
         to = str(units).replace("'", "''")
         database.execute(f"COPY ({_UNITS}) TO '{to}' (FORMAT parquet, ROW_GROUP_SIZE {_ROWS_IN_GROUP})")
-    ids: list[str] = []
-    files = 0
     with pq.ParquetFile(units) as file:
-        for table in slices(map(_table, file.iter_batches(batch_size=shard_size)), shard_size):
-            ids.extend(table.column("id").to_pylist())
-            buffer = io.BytesIO()
-            pq.write_table(table, buffer)
-            write_planned(store, _file(folder, files), buffer.getvalue())
-            files += 1
-    summary = {"unchanged": unchanged, "gone": gone, "files": files, "remark": remark}
-    write_planned(store, summary_file(folder), canonical_json(summary).encode())
-    return Plan(ids, unchanged, gone, remark)
-
-
-def units_of(store: Store, folder: str, shard: Shard) -> list[Unit]:
-    """The units of a shard, in their order."""
-    table = pq.read_table(io.BytesIO(read_planned(store, _file(folder, shard.index))))
-    wanted = set(shard.ids)
-    return [row for row in table.to_pylist() if row["id"] in wanted]
+        yield from (pa.Table.from_batches([batch]) for batch in file.iter_batches(batch_size=_ROWS_IN_GROUP))
 
 
 _NAMED = """
@@ -200,7 +170,7 @@ def _register_spellings(database: duckdb.DuckDBPyConnection, rows: Path, states:
 
 
 def _write_rows(reader: Reader, path: Path, images: str) -> int:
-    """The reader's rows with their keys and what tells them apart; gives their number."""
+    """Writes the reader's rows with their keys and what distinguishes them; gives their number."""
     schema = pa.schema([*ANNOTATIONS, *(pa.field(name, kind) for name, kind in _OURS)])
     shown = PicturePlace(images, reader.source.dataset, reader.source.split)
     rows = 0
@@ -246,31 +216,9 @@ def _count(database: duckdb.DuckDBPyConnection, query: str) -> int:
 
 
 def picture_states(images: Folder, store: Store) -> pa.Table:
-    """The pictures of a folder, as `Folder.listing` tells them.
+    """The pictures of a folder, as `Folder.listing` gives them.
 
     Nothing of the store counts, where that lies in the same folder.
     """
     own = f"{store.root}/" if images.is_local == store.is_local else None
     return images.listing(lambda name: is_picture(name) and not (own and images.path(name).startswith(own)))
-
-
-def _read_done(store: Store, folder: str) -> Plan | None:
-    if not store.exists(summary_file(folder)):
-        return None
-    summary = json.loads(read_planned(store, summary_file(folder)))
-    ids = [
-        name
-        for number in range(summary["files"])
-        for name in pq.read_table(io.BytesIO(read_planned(store, _file(folder, number))), columns=["id"])
-        .column("id")
-        .to_pylist()
-    ]
-    return Plan(ids, summary["unchanged"], summary["gone"], summary.get("remark"))
-
-
-def _table(batch: pa.RecordBatch) -> pa.Table:
-    return pa.Table.from_batches([batch])
-
-
-def _file(folder: str, number: int) -> str:
-    return f"{folder}/{number:06d}.parquet"

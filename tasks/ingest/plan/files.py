@@ -5,16 +5,21 @@ VanishedError, looks again (`shares_plan`), and finds the stage done. Of a plan 
 made again.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import wraps
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial, wraps
 from typing import Final, TypeVar
 
 import pyarrow as pa
 
 from infra.sealed import read_bytes, sealed_bytes
+from infra.stages import StageSpec
 from infra.store import Store
 from schemas.errors import DamagedError, SpoiledError, StoreError, VanishedError
+from schemas.progress import SILENT
 from tasks.engine.context import Context
+from tasks.engine.sharded import ShardWorker, StageResult, run_sharded
+from tasks.engine.stage import Intake
 
 _TIMES: Final = 3
 """A plan may vanish of an unfinished stage too, where a run of it was refused; hardly more than once."""
@@ -55,6 +60,39 @@ def forget_plan(store: Store, folder: str) -> None:
     """Remove the plan of a stage that is committed, or was refused, if it is there."""
     store.remove(summary_file(folder))
     store.remove_folder(folder)
+
+
+def run_planned(
+    stage: Intake,
+    context: Context,
+    spec: StageSpec,
+    ids: Sequence[str],
+    worker: Callable[[Context], ShardWorker],
+    *,
+    unit: str = "people",
+    max_failed_share: float | None = None,
+    in_process: bool = False,
+) -> StageResult:
+    """Do the units `ids` of a stage as `run_sharded` does, and forget their plan. `worker` gets a quiet context.
+
+    The gates of the configuration say how many may fail, unless `max_failed_share` does.
+    """
+    config = context.config
+    result = run_sharded(
+        context.store,
+        spec,
+        ids,
+        config.ingest.shard_size,
+        partial(worker, replace(context, progress=SILENT)),
+        tables=stage.writes,
+        progress=context.progress,
+        unit=unit,
+        settings=config.ray,
+        max_failed_share=config.gates.max_failed_share if max_failed_share is None else max_failed_share,
+        in_process=context.in_process or in_process,
+    )
+    forget_plan(context.store, plan_folder(spec.key))
+    return result
 
 
 def shares_plan(run: Callable[[_Stage, Context], _Result]) -> Callable[[_Stage, Context], _Result]:

@@ -26,8 +26,8 @@ class Column:
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    held: NDArray[Any] | None = None
-    """The values, where they are in memory."""
+    values: NDArray[Any] | None = None
+    """Where they are in memory."""
     path: Path | None = None
     start: int = 0
     fortran: bool = False
@@ -46,8 +46,8 @@ class Column:
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
         """A copy of the rows from `start` to before `stop`."""
-        if self.held is not None:
-            return np.array(self.held[start:stop])
+        if self.values is not None:
+            return np.array(self.values[start:stop])
         assert self.path is not None
         # Mapped anew each time: pages that were looked at would count as this process's memory as long as it stands.
         mapped = np.memmap(self.path, self.dtype, "r", self.start, self.shape, "F" if self.fortran else "C")
@@ -68,18 +68,15 @@ def column_of(values: Any, count: int, where: str, work: Path) -> Column:
     a list (or an array of objects), rows that have another shape or type than most are noted in `unreadable`. Raises
     DataError that begins with `where` for anything else than numbers or texts, or another number of rows.
     """
-    alone = isinstance(values, int | float | str | np.generic) or (isinstance(values, np.ndarray) and values.ndim == 0)
-    shared = count > 1 and (alone or (isinstance(values, list | np.ndarray) and len(values) == 1))
-    if isinstance(values, int | float | str):
-        values = np.asarray(values) if not isinstance(values, int) else np.float64(_number(values))
-    if isinstance(values, np.generic) or (isinstance(values, np.ndarray) and values.ndim == 0):
-        values = np.broadcast_to(np.asarray(values), (count,))
-    if isinstance(values, list | np.ndarray) and len(values) == 1 and count > 1:
-        values = (
-            [values[0]] * count if isinstance(values, list) else np.broadcast_to(values, (count, *values.shape[1:]))
-        )
+    if isinstance(values, int):
+        values = np.float64(_number(values))
+    if isinstance(values, float | str | np.generic) or (isinstance(values, np.ndarray) and values.ndim == 0):
+        values = np.asarray(values)[None][:count]
     if not isinstance(values, list | np.ndarray):
         raise DataError(f"{where}: a value for each of the {count} rows is expected, not {_shown(values)}.")
+    shared = len(values) == 1 and count > 1
+    if shared:
+        values = values * count if isinstance(values, list) else np.broadcast_to(values, (count, *values.shape[1:]))
     if len(values) != count:
         raise DataError(f"{where}: has {len(values)} rows where the file has {count}; each person needs one.")
     if isinstance(values, np.memmap) and values.dtype.kind in "biufSU":
@@ -98,42 +95,42 @@ def _texts(rows: Sequence[Any], work: Path) -> Column:
     unreadable: dict[int, str] = {}
 
     def text(number: int, row: Any) -> str:
-        found = row.decode("utf-8", "replace") if isinstance(row, bytes) else row
+        decoded = row.decode("utf-8", "replace") if isinstance(row, bytes) else row
         # one very long text would make all rows as wide, and is no path
-        if isinstance(found, str) and len(found) <= _LONGEST_TEXT:
-            return found
+        if isinstance(decoded, str) and len(decoded) <= _LONGEST_TEXT:
+            return decoded
         unreadable[number] = f"a text is expected, not {_shown(row)}"
         return ""
 
     texts = [text(number, row) for number, row in enumerate(rows)]
     dtype = np.dtype((np.str_, max(1, *map(len, texts))))
     parts = (np.array(texts[at : at + _AT_ONCE], dtype) for at in range(0, len(texts), _AT_ONCE))
-    return _kept(parts, (len(rows),), dtype, unreadable, work)
+    return _column(parts, (len(rows),), dtype, unreadable, work)
 
 
 def _numbers(rows: Sequence[Any], where: str, work: Path) -> Column:
-    shapes = Counter(made.shape for made in map(_array, rows[:_AT_ONCE]) if made is not None)
+    shapes = Counter(array.shape for array in map(_array, rows[:_AT_ONCE]) if array is not None)
     if rows and not shapes:
         raise DataError(f"{where}: numbers are expected, not {_shown(rows[0])}.")
     shape = shapes.most_common(1)[0][0] if shapes else ()
     unreadable: dict[int, str] = {}
 
     def part(at: int) -> NDArray[np.float64]:
-        held = np.full((min(_AT_ONCE, len(rows) - at), *shape), np.nan)
+        numbers = np.full((min(_AT_ONCE, len(rows) - at), *shape), np.nan)
         for number, row in enumerate(rows[at : at + _AT_ONCE], start=at):
-            made = _array(row)
-            if made is not None and made.shape == shape:
-                held[number - at] = made
+            array = _array(row)
+            if array is not None and array.shape == shape:
+                numbers[number - at] = array
             else:
-                seen = _shown(row) if made is None else shape_words(made.shape)
-                unreadable[number] = f"{shape_words(shape)} expected, not {seen}"
-        return held
+                value = _shown(row) if array is None else shape_words(array.shape)
+                unreadable[number] = f"{shape_words(shape)} expected, not {value}"
+        return numbers
 
     parts = (part(at) for at in range(0, len(rows), _AT_ONCE))
-    return _kept(parts, (len(rows), *shape), np.dtype(np.float64), unreadable, work)
+    return _column(parts, (len(rows), *shape), np.dtype(np.float64), unreadable, work)
 
 
-def _kept(
+def _column(
     parts: Iterable[NDArray[Any]],
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
@@ -142,8 +139,8 @@ def _kept(
 ) -> Column:
     """A column of parts that follow each other: in memory if it is small, else in a file."""
     if math.prod(shape) * dtype.itemsize < _IN_MEMORY:
-        held = np.concatenate([np.empty((0, *shape[1:]), dtype), *parts])
-        return Column(shape, dtype, held, unreadable=unreadable)
+        values = np.concatenate([np.empty((0, *shape[1:]), dtype), *parts])
+        return Column(shape, dtype, values, unreadable=unreadable)
     with tempfile.NamedTemporaryFile(dir=work, suffix=".bytes", delete=False) as file:
         for part in parts:
             file.write(part.tobytes())

@@ -83,7 +83,7 @@ class Folder:
     def __init__(self, url: str, follow_links: str | None = None) -> None:
         self.url = url
         self.fs, base = open_url(url)
-        self.base = str(base).rstrip("/")
+        self.base = base.rstrip("/")
         self.is_local = is_local(self.fs)
         if follow_links is not None and not self.is_local:
             raise ConfigError(f"There are no links to follow behind a URL such as {url}: leave --follow-links out.")
@@ -132,8 +132,8 @@ class Folder:
         """Those of the folder itself, then those behind links to folders, each folder under one name alone: so a link
         to a folder above comes to an end, and many that lead to each other do, too."""
         links: list[str] = []
-        seen: set[tuple[int, int]] = set()
-        yield from self._below("", links, seen, left_out)
+        visited: set[tuple[int, int]] = set()
+        yield from self._below("", links, visited, left_out)
         while links:
             now, links = sorted(links), []
             for name in now:
@@ -141,20 +141,20 @@ class Folder:
                 if not self._holds(real):
                     left_out(LeftOut(name, LINKED_FOLDER, f"{name} is {self._leads_out(real)}"))
                 elif self._root is not None:
-                    yield from self._below(f"{name}/", links, seen, left_out)
+                    yield from self._below(f"{name}/", links, visited, left_out)
 
     def _below(
-        self, start: str, links: list[str], seen: set[tuple[int, int]], left_out: Callable[[LeftOut], None]
+        self, start: str, links: list[str], visited: set[tuple[int, int]], left_out: Callable[[LeftOut], None]
     ) -> Iterator[tuple[str, str]]:
-        """The files of the folder `start` and those below, unless it was `seen`; links to folders go into `links`."""
+        """The files of the folder `start` and those below, unless it was `visited`; links to folders into `links`."""
         place, inner = self.path(start), []
         if start and not os.access(place, os.R_OK | os.X_OK):  # a disk's lost+found is no reason to stop
             left_out(LeftOut(start[:-1], LOCKED_FOLDER, f"{start[:-1]} may not be read by this user"))
             return
         about = os.stat(place)
-        if (about.st_dev, about.st_ino) in seen:
+        if (about.st_dev, about.st_ino) in visited:
             return
-        seen.add((about.st_dev, about.st_ino))
+        visited.add((about.st_dev, about.st_ino))
         with os.scandir(place) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
@@ -164,7 +164,7 @@ class Folder:
                 else:
                     yield start + entry.name, _state(entry)
         for name in inner:
-            yield from self._below(f"{start}{name}/", links, seen, left_out)
+            yield from self._below(f"{start}{name}/", links, visited, left_out)
 
     def _holds(self, real: str) -> bool:
         """Whether a path without links is in the folder, or where links may lead."""
@@ -177,11 +177,10 @@ class Folder:
 
     def listing(self, counts: Callable[[str], bool]) -> pa.Table:
         """The files whose name `counts`, sorted: `key` (the name, printable) and `state` as `files` tells it."""
-        found = ((printable(name), state) for name, state in self.files() if counts(name))
+        files = ((printable(name), state) for name, state in self.files() if counts(name))
         parts = [LISTED.empty_table()]
-        while some := list(islice(found, _AT_ONCE)):
-            keys, states = zip(*some, strict=True)
-            parts.append(pa.table([pa.array(keys, pa.string()), pa.array(states, pa.string())], schema=LISTED))
+        while some := list(islice(files, _AT_ONCE)):
+            parts.append(pa.table(list(zip(*some, strict=True)), schema=LISTED))
         return pa.concat_tables(parts).sort_by("key")
 
 

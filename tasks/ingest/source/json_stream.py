@@ -69,19 +69,19 @@ def pairs(path: Path, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _exact_where_needed(path: Path, parse: Callable[[Any, bool], Iterator[Any]]) -> Iterator[Any]:
     """Parse with numbers as C doubles, which is fast; from the first error on again with exact numbers, which are slow
     and can be of any size. What is an error then is one."""
-    given = 0
+    count = 0
     with _opened(path) as file:
         try:
             for value in parse(_Plain(file, path), True):
                 yield value
-                given += 1
+                count += 1
             return
         except _BROKEN:
             pass
     with _opened(path) as file:
         plain = _Plain(file, path, exact=True)
         try:
-            for value in islice(parse(plain, False), given, None):
+            for value in islice(parse(plain, False), count, None):
                 yield _inexact(value)
         except _BROKEN as error:
             cause = " ".join(str(error).lstrip("b'\"").replace("\\n", " ").split())

@@ -71,7 +71,7 @@ class Npz:
 
     def header(self, name: str) -> Header:
         """Shape and type of a member; for a pickle, the type is object. Reads a few bytes."""
-        with self._guarded(f"member {printable(name)}"), self._zip.open(self._members[name]) as stream:
+        with self._guarded(_member(name)), self._zip.open(self._members[name]) as stream:
             return self._header(io.BytesIO(stream.read(_HEADER)), self._members[name].file_size)
 
     def is_pickle(self, name: str) -> bool:
@@ -84,7 +84,7 @@ class Npz:
             header = self.header(name)
             if header.dtype.hasobject or not header.shape:
                 raise DataError(
-                    f"{self.name}, member {printable(name)}: an array of numbers or texts with a row for each person "
+                    f"{self.name}, {_member(name)}: an array of numbers or texts with a row for each person "
                     f"is needed, not {header.dtype} of shape {header.shape}."
                 )
             self._columns[name] = stored_column(
@@ -99,31 +99,31 @@ class Npz:
         after the other in bounded memory. Plain members are read into memory: use `column` for those with many rows.
         """
         header = self.header(name)
-        where = f"{self.name}, member {printable(name)}"
-        with self._guarded(f"member {printable(name)}"), self._zip.open(self._members[name]) as stream:
+        where = f"{self.name}, {_member(name)}"
+        with self._guarded(_member(name)), self._zip.open(self._members[name]) as stream:
             start = stream.read(header.start)
             if not header.dtype.hasobject:
                 data = np.frombuffer(stream.read(), header.dtype)
                 return data.reshape(header.shape, order="F" if header.fortran else "C")
             # by its packed size: a list of equal numbers shrinks to nothing, and each would be an object in memory
             most = max(_VALUES, self._members[name].compress_size)
-            found = load_restricted(cast(BinaryIO, stream), where, self.work, most)
-        if not isinstance(found, np.ndarray) or found.shape != header.shape:
+            value = load_restricted(cast(BinaryIO, stream), where, self.work, most)
+        if not isinstance(value, np.ndarray) or value.shape != header.shape:
             raise DataError(f"{where} is damaged: its {len(start)} bytes of header and its pickle don't agree.")
-        return found.item() if found.ndim == 0 else found
+        return value.item() if value.ndim == 0 else value
 
     def _unpacked(self, name: str) -> Path:
         member = self._members[name]
         if shutil.disk_usage(self.work).free < member.file_size:
             raise DataError(
-                f"{self.name}, member {printable(name)} needs {member.file_size} bytes in {self.work}, which has fewer "
+                f"{self.name}, {_member(name)} needs {member.file_size} bytes in {self.work}, which has fewer "
                 "left. Make room there."
             )
         path = self.work / f"member-{list(self._members).index(name)}.npy"
-        with self._guarded(f"member {printable(name)}"), self._zip.open(member) as stream, path.open("wb") as file:
+        with self._guarded(_member(name)), self._zip.open(member) as stream, path.open("wb") as file:
             shutil.copyfileobj(stream, file, _PIECE)
         if path.stat().st_size != member.file_size:
-            raise DataError(f"{self.name}, member {printable(name)} is truncated: copy the file again.")
+            raise DataError(f"{self.name}, {_member(name)} is truncated: copy the file again.")
         return path
 
     def _key(self, member: zipfile.ZipInfo) -> str:
@@ -157,3 +157,7 @@ class Npz:
                 f"{self.name} is no readable npz: {what} is truncated, damaged or not as numpy.savez writes it "
                 f"({reason}). Copy it again, or save it again with numpy.savez."
             ) from error
+
+
+def _member(name: str) -> str:
+    return f"member {printable(name)}"

@@ -33,12 +33,13 @@ def parquet_table(data: bytes, what: str, columns: Sequence[str] | None = None) 
     more than MOST_ROWS or MOST_BYTES.
     """
     schema = pq.read_schema(io.BytesIO(data))
-    known = [each for each in schema if columns is None or each.name in columns]
-    texts = [each.name for each in known if _is_text(each.type)]
+    fields = [field for field in schema if columns is None or field.name in columns]
+    names = [field.name for field in fields]
+    texts = [field.name for field in fields if _is_text(field.type)]
     with pq.ParquetFile(io.BytesIO(data), read_dictionary=texts) as file:
-        _check_sizes(file.metadata, {each.name for each in known}, texts, what)
-        parts = list(_plain(file.iter_batches(_AT_ONCE, columns=[each.name for each in known]), what))
-    plain = pa.schema([pa.field(each.name, _value_type(each.type), each.nullable) for each in known])
+        _check_sizes(file.metadata, set(names), texts, what)
+        parts = list(_plain(file.iter_batches(_AT_ONCE, columns=names), what))
+    plain = pa.schema([field.with_type(_value_type(field.type)).remove_metadata() for field in fields])
     return pa.concat_tables([plain.empty_table(), *(part.cast(plain) for part in parts)])
 
 
@@ -77,10 +78,7 @@ def _check_size(size: int, what: str) -> None:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return any(
-        test(_value_type(kind))
-        for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
-    )
+    return _value_type(kind) in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:

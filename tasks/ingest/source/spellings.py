@@ -39,26 +39,18 @@ class Spellings:
 
     alike: Mapping[str, tuple[str, ...]]
 
-    def meant(self, key: str) -> str:
-        """The picture that a key of the list means: itself, where none is spelled alike. RefusedError for several."""
-        found = self.alike.get(key, ())
-        if len(found) > 1:
-            listed = " and ".join(repr(name) for name in found[:3])
-            raise RefusedError(
-                "picture missing", f"there is no {key!r}; {listed} are there, and nothing says which it is"
-            )
-        return found[0] if found else key
-
     def of(self, key: str) -> str | RefusedError:
-        """As `meant`, with the refusal handed back."""
-        try:
-            return self.meant(key)
-        except RefusedError as refusal:
-            return refusal
+        """The picture that a key of the list means: itself, where none is spelled alike; a refusal for several."""
+        names = self.alike.get(key, ())
+        if len(names) > 1:
+            listed = " and ".join(map(repr, names[:3]))
+            detail = f"there is no {key!r}; {listed} are there, and nothing says which it is"
+            return RefusedError("picture missing", detail)
+        return names[0] if names else key
 
     def in_words(self) -> str | None:
         """What to say of paths that were taken for another spelling, None where none was."""
-        taken = [(key, found[0]) for key, found in self.alike.items() if len(found) == 1]
+        taken = [(key, names[0]) for key, names in self.alike.items() if len(names) == 1]
         if not taken:
             return None
         key, name = min(taken)
@@ -78,7 +70,7 @@ def spellings(missing: Iterable[str], names: Iterable[str]) -> Spellings:
         same = folded(name)
         if same in wanted:
             alike.setdefault(same, []).append(name)
-    return Spellings({key: tuple(sorted(found)) for same, found in alike.items() for key in wanted[same]})
+    return Spellings({key: tuple(sorted(spelled)) for same, spelled in alike.items() for key in wanted[same]})
 
 
 def keys_in(folder: Folder, place: PicturePlace, paths: Iterable[str]) -> dict[str, str | RefusedError]:
@@ -90,5 +82,5 @@ def keys_in(folder: Folder, place: PicturePlace, paths: Iterable[str]) -> dict[s
         except RefusedError as refusal:
             keys[path] = refusal
     missing = [key for key in keys.values() if isinstance(key, str) and not folder.fs.exists(folder.path(key))]
-    found = spellings(missing, (name for name, _ in folder.files() if is_picture(name)) if missing else ())
-    return {path: key if isinstance(key, RefusedError) else found.of(key) for path, key in keys.items()}
+    alike = spellings(missing, (name for name, _ in folder.files() if is_picture(name)) if missing else ())
+    return {path: key if isinstance(key, RefusedError) else alike.of(key) for path, key in keys.items()}

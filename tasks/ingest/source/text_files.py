@@ -5,6 +5,8 @@ import gzip
 import io
 import os
 import zlib
+from collections.abc import Iterator
+from functools import partial
 from typing import Any, BinaryIO, Final, cast
 
 from schemas.errors import DataError
@@ -19,6 +21,8 @@ _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
 """Those of UTF-32 first, because one of them begins as that of UTF-16."""
+_ZEROS: Final = (("1000", "utf-32-le"), ("0001", "utf-32-be"), ("10", "utf-16-le"), ("01", "utf-16-be"))
+"""Which of the first bytes are zero in each (0), where there is no mark; JSON and CSV begin with ASCII."""
 _PIECE: Final = 1 << 16
 
 
@@ -29,12 +33,14 @@ def as_utf8(file: BinaryIO, name: str) -> BinaryIO:
     annotations do, and UnicodeDecodeError where it is not in the encoding that its beginning speaks of.
     """
     if _begins(file).startswith(GZIP):
-        unpacked = io.BufferedReader(_Unpacked(file, name), _PIECE)
+        unpacked = io.BufferedReader(_Stream(file, _unpacked(file, name)), _PIECE)
         begins, file = unpacked.peek(4)[:4], cast(BinaryIO, unpacked)
     else:
         begins = _begins(file)
     encoding = _encoding(begins)
-    return file if encoding is None else cast(BinaryIO, io.BufferedReader(_Recoded(file, encoding), _PIECE))
+    if encoding is None:
+        return file
+    return cast(BinaryIO, io.BufferedReader(_Stream(file, _recoded(file, encoding)), _PIECE))
 
 
 def without_gz(name: str) -> str:
@@ -49,27 +55,20 @@ def _begins(file: BinaryIO) -> bytes:
 
 
 def _encoding(begins: bytes) -> str | None:
-    """What a file is in by its first four bytes; None: UTF-8 without a mark. JSON and CSV begin with ASCII."""
+    """What a file is in by its first four bytes; None: UTF-8 without a mark."""
     for mark, encoding in _MARKS:
         if begins.startswith(mark):
             return encoding
-    zeros = [byte == 0 for byte in begins]
-    if zeros[:2] == [False, True]:
-        return "utf-32-le" if zeros == [False, True, True, True] else "utf-16-le"
-    if zeros[:2] == [True, False]:
-        return "utf-16-be"
-    return "utf-32-be" if zeros == [True, True, True, False] else None
+    zeros = "".join("1" if byte else "0" for byte in begins)
+    return next((encoding for pattern, encoding in _ZEROS if zeros.startswith(pattern)), None)
 
 
-class _Unpacked(io.RawIOBase):
-    """What a gzip file holds, as far as that is in proportion."""
+class _Stream(io.RawIOBase):
+    """The bytes of `pieces`, one after the other; whoever closes it closes `file`, which they are made from."""
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    def __init__(self, file: BinaryIO, pieces: Iterator[bytes]) -> None:
         super().__init__()
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        self._file, self._gzip = file, gzip.GzipFile(fileobj=file)
-        self._name, self._left = name, most_unpacked(size)
+        self._file, self._pieces, self._rest = file, pieces, b""
 
     def readable(self) -> bool:
         return True
@@ -79,37 +78,27 @@ class _Unpacked(io.RawIOBase):
         super().close()
 
     def readinto(self, buffer: Any) -> int:
-        try:
-            piece = self._gzip.read(len(buffer))
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{self._name} is packed with gzip, and truncated or damaged: {error}.") from error
-        self._left -= len(piece)
-        if self._left < 0:
-            raise DataError(f"{self._name} unpacks to far more than annotations do. If you trust it, unpack it first.")
+        self._rest = self._rest or next(filter(None, self._pieces), b"")
+        piece, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
         buffer[: len(piece)] = piece
         return len(piece)
 
 
-class _Recoded(io.RawIOBase):
+def _unpacked(file: BinaryIO, name: str) -> Iterator[bytes]:
+    """What a gzip file holds, as far as that is in proportion."""
+    left = most_unpacked(file.seek(0, os.SEEK_END))
+    file.seek(0)
+    packed = gzip.GzipFile(fileobj=file)
+    try:
+        while piece := packed.read(_PIECE):
+            left -= len(piece)
+            if left < 0:
+                raise DataError(f"{name} unpacks to far more than annotations do. If you trust it, unpack it first.")
+            yield piece
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{name} is packed with gzip, and truncated or damaged: {error}.") from error
+
+
+def _recoded(file: BinaryIO, encoding: str) -> Iterator[bytes]:
     """A text in another encoding as UTF-8."""
-
-    def __init__(self, file: BinaryIO, encoding: str) -> None:
-        super().__init__()
-        self._file, self._decoder, self._rest = file, codecs.getincrementaldecoder(encoding)(), b""
-
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._rest:
-            piece = self._file.read(_PIECE)
-            self._rest = self._decoder.decode(piece, final=not piece).encode()
-            if not piece:
-                break
-        taken, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
-        buffer[: len(taken)] = taken
-        return len(taken)
+    return (text.encode() for text in codecs.iterdecode(iter(partial(file.read, _PIECE), b""), encoding))

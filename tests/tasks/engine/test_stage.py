@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import shutil
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from tasks.clean.filtering import Keep, ScoreLabels
 from tasks.clean.given import GivenLabels
 from tasks.clean.pseudo import PseudoLabel
 from tasks.compare import Compare
-from tasks.engine.stage import Stage
+from tasks.engine.stage import Intake, Stage
 from tasks.evaluate import Evaluate
 from tasks.evaluation.measure_published import MeasurePublished
 from tasks.evaluation.published import EvaluatePublished
@@ -28,6 +29,7 @@ from tasks.evaluation.scorer import EvaluateScorer
 from tasks.generate import Generate
 from tasks.import_model import ImportModel
 from tasks.ingest.annotated import IngestAnnotations
+from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.pairs.stage import IngestPairs
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.stage import Ingest
@@ -41,6 +43,9 @@ from tasks.train.align import Align
 from tasks.train.base import TrainBase
 from tasks.train.clean import TrainClean
 from tasks.train.scorer import TrainScorer
+from tests.samples.coco import write_coco
+from tests.samples.preferences import write_hypothesis_cache
+from tests.samples.truth import true_people
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -48,6 +53,9 @@ A, B, P, Q = ("a" * 64,), "b" * 64, "e" * 64, "f" * 64
 T = SOURCE_TEST
 MIX = Mix(A, (T,))
 FOLDER = AnnotationSource("folder", "pictures", "mine", "test", options={"boxes": "boxes.csv"})
+COCO = AnnotationSource("coco", "one/coco/annotations/person_keypoints_train2017.json", "coco", "train")
+CACHE = AnnotationSource("multihypo-npz", "one/cache/multihypo.npz", "sample", "train")
+PAIRS = AnnotationSource("dpo-json", "one.bin", "mine", "test")
 FACTS = RoundFacts("dpo", "c", 1, P, Q, P, Q, ())
 STAGES: tuple[Stage, ...] = (
     Synthesize(),
@@ -70,13 +78,59 @@ STAGES: tuple[Stage, ...] = (
     Keep(B, B, 0.5),
     TrainClean(MIX, A, P, Mix(A, (T, WILD_TEST), (1.0, 2.0))),
     Report(FACTS),
-    # these count a file by its bytes: see `files`
+    # these count files by what they hold: see `files`
     GivenLabels(A, "one.bin"),
     ImportModel(Path("one.bin"), "raw"),
-    IngestPairs(AnnotationSource("dpo-json", "one.bin", "mine", "test"), A, T),
+    IngestPairs(PAIRS, A, T),
+    IngestAnnotations(COCO, "tiny"),
+    IngestHypotheses(CACHE),
 )
-ELSEWHERE = {IngestAnnotations: "counts its source by what that holds: tests/tasks/ingest/test_ingest.py"}
-OTHERS = {"tiny": "full", "3dpw": "human36m", "source": "wild", "raw": "ema", "one.bin": "two.bin"}
+INTAKES = tuple(
+    stage for stage in STAGES if isinstance(stage, Ingest | IngestPairs | IngestAnnotations | IngestHypotheses)
+)
+NO_MATTER = {
+    (IngestAnnotations, "replace_source"): "whether the ingest may be done, and not what it makes",
+    (IngestAnnotations, "open_reader"): "the readers of the formats, but for tests",
+    # fields of their sources
+    (Ingest, "format"): "stages make folders of pictures alone",
+    (Ingest, "url"): "the stage that made the folder decides what it holds",
+    (Ingest, "images"): "url names the folder of pictures",
+    (Ingest, "every"): "what a stage made is taken as a whole",
+    (IngestPairs, "dataset"): "target names the people whose pairs they are",
+    (IngestPairs, "split"): "target names the people whose pairs they are",
+    (IngestPairs, "images"): "no picture is read",
+    (IngestPairs, "options"): "the format has none",
+    (IngestPairs, "follow_links"): "no picture is read",
+    (IngestAnnotations, "format"): "a file is of one format: the others can't read it",
+    (IngestHypotheses, "format"): "a file is of one format: the others can't read it",
+}
+"""Fields that don't count, and why not."""
+OTHER_VALUES: dict[str, Any] = {"dataset": "theirs", "split": "validation", "every": 2, "follow_links": "."}
+"""Of the fields of a source."""
+OF_STAGES: dict[tuple[type[Stage], str], Any] = {
+    (IngestPairs, "format"): "another",
+    (IngestAnnotations, "images"): "two/coco",
+    (IngestHypotheses, "images"): "two/cache",
+    (Ingest, "options"): {**FOLDER.options, "labels": "labels.parquet"},
+    (IngestAnnotations, "options"): {"category": "person"},
+    (IngestHypotheses, "options"): {"pictures": "one/cache/images"},
+}
+"""The same, where each stage has its own."""
+HELD = (
+    (IngestAnnotations(COCO, "tiny"), COCO.url),
+    (IngestAnnotations(COCO, "tiny"), "one/coco/train2017/000000000001.jpg"),
+    (IngestHypotheses(CACHE), CACHE.url),
+    (IngestHypotheses(CACHE), "one/cache/multihypo_id.npz"),
+    (IngestHypotheses(CACHE), "one/cache/00000001.png"),
+    (IngestHypotheses(replace(CACHE, options={"pictures": "one/cache/images"})), "one/cache/images/00001.jpg"),
+    (IngestPairs(PAIRS, A, T), "one.bin"),
+    (GivenLabels(A, "one.bin"), "one.bin"),
+    (ImportModel(Path("one.bin"), "raw"), "one.bin"),
+)
+"""Stages that take files in, and one of those files."""
+
+OTHERS = {"tiny": "full", "3dpw": "human36m", "source": "wild", "raw": "ema"}
+OTHERS |= {url: url.replace("one", "two") for url in ("one.bin", COCO.url, CACHE.url)}
 
 
 def with_people(stage: Stage, held: MicroStore) -> Stage:
@@ -84,18 +138,29 @@ def with_people(stage: Stage, held: MicroStore) -> Stage:
     return replace(stage, ingests=(held.ingest_key,)) if isinstance(stage, ScoreNoised) else stage
 
 
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two of each: files of a few bytes, and annotations and hypotheses of two people."""
+    folder = tmp_path_factory.mktemp("samples")
+    for name, domain, strategy in (("one", "source", "sample"), ("two", "scorer", None)):
+        (folder / f"{name}.bin").write_text(name, encoding="utf-8")
+        people = true_people(2, domain)
+        write_coco(people, folder / name / "coco", "train")
+        write_hypothesis_cache(people, folder / name / "cache", strategy=strategy)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def files(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(samples, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    for name in ("one", "two"):
-        Path(f"{name}.bin").write_text(name, encoding="utf-8")
 
 
 def as_they_are(labels: list[dict[str, Any]]) -> None:
     """No change."""
 
 
-def every_class(of: type[Stage] = Stage) -> Iterator[type[Stage]]:
+def every_class(of: type[Intake] = Intake) -> Iterator[type[Intake]]:
     for module in pkgutil.walk_packages(tasks.__path__, "tasks."):
         importlib.import_module(module.name)
     for one in of.__subclasses__():
@@ -130,7 +195,7 @@ def other(value: Any) -> Any:
         case tuple():
             return tuple(other(one) for one in value)
         case AnnotationSource():
-            return replace(value, split="train") if value.format == "folder" else replace(value, url="two.bin")
+            return replace(value, split="other") if value.format == "folder" else replace(value, url=OTHERS[value.url])
         case Stage():  # whose key counts, and so do all of its fields
             return replace(value, **{fields(value)[-1].name: other(getattr(value, fields(value)[-1].name))})
         case RoundFacts():
@@ -139,7 +204,7 @@ def other(value: Any) -> Any:
 
 
 def test_every_stage_is_here() -> None:
-    assert set(every_class()) == {type(stage) for stage in STAGES} | set(ELSEWHERE)
+    assert set(every_class()) == {type(stage) for stage in STAGES}
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
@@ -149,6 +214,8 @@ def test_every_field_counts(stage: Stage, micro_store: MicroStore) -> None:
     assert key == replace(stage).key(micro_store.context)
     for field in fields(stage):
         value = getattr(stage, field.name)
+        if (type(stage), field.name) in NO_MATTER:
+            continue
         assert value is not None, f"{field.name} is left open: nothing would be changed"
         if field.name == "ingests" and isinstance(stage, ScoreNoised):
             another: Any = (micro.reingested(micro_store.store, T, as_they_are),)
@@ -164,3 +231,38 @@ def test_what_it_reads_and_uses_is_what_its_fields_name(stage: Stage, micro_stor
     assert all(isinstance(key, str) and len(key) == 64 for key in (*spec.reads, *spec.models))
     assert set(stage.writes) <= {"hypotheses", "scores", "errors", "pairs", "labels", "metrics", "models", "curves",
                                  "images", "instances"}  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", INTAKES, ids=lambda stage: type(stage).__name__)
+def test_every_field_of_a_source_counts(stage: Any, micro_store: MicroStore) -> None:
+    (source,) = stage.sources if isinstance(stage, Ingest) else (stage.source,)
+    key = stage.key(micro_store.context)
+    for field in fields(source):
+        if (type(stage), field.name) in NO_MATTER:
+            continue
+        if field.name == "url":
+            another = other(source)
+        else:
+            value = OF_STAGES.get((type(stage), field.name), OTHER_VALUES.get(field.name))
+            assert value is not None, field.name
+            another = replace(source, **{field.name: value})
+        changed = {"sources": (another,)} if isinstance(stage, Ingest) else {"source": another}
+        assert replace(stage, **changed).key(micro_store.context) != key, field.name
+
+
+@pytest.mark.parametrize(("stage", "file"), HELD, ids=lambda value: getattr(value, "name", value))
+def test_what_files_hold_counts(stage: Stage, file: str, micro_store: MicroStore) -> None:
+    key = stage.key(micro_store.context)
+    assert replace(stage).key(micro_store.context) == key
+    shutil.copy(file.replace("one", "two"), file)
+    assert replace(stage).key(micro_store.context) != key
+
+
+def test_pictures_of_another_split_count_where_they_are_refused(micro_store: MicroStore) -> None:
+    context = micro_store.context
+    stages: list[Any] = [IngestAnnotations(COCO, "tiny"), IngestHypotheses(replace(CACHE, dataset="coco"))]
+    allowing = [replace(stage, allow_leakage=True) for stage in stages]
+    before = [stage.key(context) for stage in (*stages, *allowing)]
+    IngestAnnotations(replace(COCO, split="test", url=OTHERS[COCO.url]), "tiny").run(context)
+    after = [stage.key(context) for stage in (*stages, *allowing)]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [False, False, True, True]

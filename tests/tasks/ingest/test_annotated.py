@@ -26,13 +26,15 @@ from schemas.ids import Target
 from schemas.tables import matrix
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
-from tasks.ingest import annotated
 from tasks.ingest.annotated import IngestAnnotations
-from tasks.ingest.image.hashes import Known, perceptual_hash
+from tasks.ingest.image.hashes import perceptual_hash
+from tasks.ingest.image.leakage import Apart
 from tasks.ingest.image.published_crop import cut_published_crop
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.people.worker import GONE
 from tasks.ingest.plan import annotations as planning
+from tasks.ingest.plan import files
+from tasks.ingest.source.folder import RefusedError
 from tasks.rows.instances import instance_ids, load_instances
 from tests.samples.coco import write_coco
 from tests.samples.humandata import members, write_humandata
@@ -223,7 +225,7 @@ def test_killed_after_the_plan(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(annotated, "run_sharded", killed)
+        patched.setattr(files, "run_sharded", killed)
         with pytest.raises(KeyboardInterrupt):
             ingest(here, source)
     planned = here.store.list_files("ingests")
@@ -427,11 +429,12 @@ def test_pictures_of_one_fixed_camera_are_no_copies() -> None:
         x, y = int(rng.integers(0, 440)), int(rng.integers(0, 300))
         picture[y : y + 200, x : x + 60] = rng.integers(0, 255)
         pictures.append(Image.fromarray(picture))
-    known = Known(pa.table({"image_id": ["a"], "perceptual_hash": [perceptual_hash(pictures[0])]}))
-    assert [known.resembling(perceptual_hash(other)) for other in pictures[1:]] == [None] * 29
+    apart = Apart(pa.table({"image_id": ["a"], "perceptual_hash": [perceptual_hash(pictures[0])]}))
+    assert [apart.hash_of(other, "b") for other in pictures[1:]] == [perceptual_hash(other) for other in pictures[1:]]
     buffer = io.BytesIO()
     pictures[0].resize((250, 250)).save(buffer, "JPEG", quality=60)
-    assert known.resembling(perceptual_hash(Image.open(buffer))) == "a"
+    with pytest.raises(RefusedError, match="b shows what a shows"):
+        apart.hash_of(Image.open(buffer), "b")
     assert perceptual_hash(Image.new("RGB", (50, 50))) is None
 
 

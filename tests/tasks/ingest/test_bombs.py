@@ -13,7 +13,6 @@ from models.body_files import read_array, read_arrays_file
 from models.checkpoints.torch_file import read_torch
 from models.restricted_pickle import load_restricted
 from schemas.errors import DataError
-from tasks.clean.given import _file_bytes
 from tasks.ingest.people.boxes import read_boxes
 from tasks.ingest.source import parquet_files, text_files
 from tasks.ingest.source.files import content_digest, local_file, read_url
@@ -120,7 +119,7 @@ def test_pipes_are_refused_and_not_waited_for(tmp_path: Path) -> None:
         local_file(str(tmp_path / "boxes.csv"), tmp_path, "file")
     with pytest.raises(DataError, match=r"The checkpoint .*boxes\.csv is a named pipe, not a file"):
         read_torch(tmp_path / "boxes.csv")
-    for opens in (lambda url: content_digest([url]), _file_bytes):
+    for opens in (lambda url: content_digest([url]), lambda url: read_url(url, "file")):
         with pytest.raises(DataError, match=r"it is a named pipe, not a file"):
             opens(str(tmp_path / "boxes.csv"))
 

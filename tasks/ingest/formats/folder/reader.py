@@ -17,7 +17,8 @@ from schemas.errors import DataError
 from tasks.ingest.formats.folder.labels import FolderLabels
 from tasks.ingest.formats.json_rows import in_batches, new_row, or_refusal, refusal_in
 from tasks.ingest.people.annotations import AnnotationSource, Survey
-from tasks.ingest.people.boxes import BoxTable, parse_row, person_of
+from tasks.ingest.people.box_tables import BoxTable
+from tasks.ingest.people.boxes import parse_row, person_of
 from tasks.ingest.people.detections import Limits, read_people
 from tasks.ingest.source.contents import contents_of, table_within
 from tasks.ingest.source.folder import Folder, PicturePlace, RefusedError, key_of, printable

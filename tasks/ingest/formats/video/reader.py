@@ -16,7 +16,8 @@ from tasks.ingest.formats.json_rows import UNREADABLE, in_batches, new_row, or_r
 from tasks.ingest.formats.preferences import shown
 from tasks.ingest.formats.video.frames import Frames, VideoFile
 from tasks.ingest.people.annotations import AnnotationSource, Survey
-from tasks.ingest.people.boxes import BoxTable, parse_row, person_of, read_boxes
+from tasks.ingest.people.box_tables import BoxTable
+from tasks.ingest.people.boxes import parse_row, person_of, read_boxes
 from tasks.ingest.source.files import local_file
 from tasks.ingest.source.folder import RefusedError
 

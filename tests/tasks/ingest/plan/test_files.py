@@ -27,7 +27,8 @@ from tasks.ingest.hypotheses import given as given_hypotheses
 from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.pairs import stage as pair_stage
 from tasks.ingest.pairs.stage import IngestPairs
-from tasks.ingest.plan import annotations as planned
+from tasks.ingest.plan import files
+from tasks.ingest.plan import rows as planned
 from tasks.ingest.plan.files import forget_plan, shares_plan, slices, write_planned
 from tests.samples.coco import write_coco
 from tests.samples.preferences import write_hypothesis_cache, write_pair_json
@@ -65,7 +66,7 @@ def overtaken(
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(annotated, "units_of"), (annotated, "run_sharded"), (planned, "summary_file"), (planned, "write_planned")],
+    [(annotated, "units_of"), (files, "run_sharded"), (planned, "summary_file"), (planned, "write_planned")],
 )
 def test_annotations_that_another_run_finished(
     here: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
@@ -107,7 +108,7 @@ def test_a_plan_that_vanishes_while_it_is_read_is_made_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(annotated, "run_sharded", killed)
+        patched.setattr(files, "run_sharded", killed)
         with pytest.raises(KeyboardInterrupt):
             IngestAnnotations(source).run(here)
     assert here.store.list_files("ingests") != []
@@ -131,24 +132,24 @@ def test_a_plan_that_a_refused_run_removes_is_made_again(
     assert (result.reused, result.record.tally.ok) == (False, 3)
 
 
-@pytest.mark.parametrize("file", ["plan.json", "000000.parquet"])
+@pytest.mark.parametrize("file", ["plan.json", "000000.arrow"])
 def test_a_damaged_plan_is_said_and_made_again(
     here: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     source = write_coco(true_people(3), tmp_path / "coco", "train")
-    plain, heard = annotated.run_sharded, Heard()
+    plain, heard = files.run_sharded, Heard()
 
     def damaged(*given: Any, **more: Any) -> Any:
         (path,) = Path(here.store.path("ingests")).glob(f"*/{file}")
         data = bytearray(path.read_bytes())
         data[-1] ^= 2
         path.write_bytes(data)
-        monkeypatch.setattr(annotated, "run_sharded", plain)
+        monkeypatch.setattr(files, "run_sharded", plain)
         if file == "plan.json":
             raise VanishedError("another run has most likely finished it")  # so that it is read again
         return plain(*given, **more)
 
-    monkeypatch.setattr(annotated, "run_sharded", damaged)
+    monkeypatch.setattr(files, "run_sharded", damaged)
     result = IngestAnnotations(source).run(replace(here, progress=heard))
     assert (result.reused, result.record.tally.ok) == (False, 3)
     (said,) = [line for line in heard.lines if "is damaged: " in line]
