@@ -30,8 +30,8 @@ class Lookup:
     def __init__(self, rows: Rows, key: str, columns: Sequence[str], what: str) -> None:
         self.what = what
         parts = list(batches_of(rows, [key, *columns], what, at_once=100_000))
-        self.table = pa.concat_tables(parts) if parts else None
-        keys = self.table.column(key).to_pylist() if self.table is not None else []
+        self.table = pa.concat_tables(parts) if parts else pa.table({key: pa.array([], pa.string())})
+        keys = self.table.column(key).to_pylist()
         self.place = {name: row for row, name in enumerate(keys)}
         if len(self.place) < len(keys):
             raise DataError(f"The {what} have two rows for one {key}; give those of one ingest or stage.")
@@ -39,8 +39,8 @@ class Lookup:
     def rows(self, keys: Sequence[str]) -> pa.Table:
         """A row for each key. DataError for a key that has none."""
         absent = next((name for name in keys if name not in self.place), None)
-        if absent is not None or self.table is None:
-            raise DataError(f"The {self.what} have no row for {absent or 'anything'}; give those that belong together.")
+        if absent is not None:
+            raise DataError(f"The {self.what} have no row for {absent}; give those that belong together.")
         return self.table.take(pa.array([self.place[name] for name in keys], pa.int64()))
 
 

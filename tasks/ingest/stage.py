@@ -1,17 +1,18 @@
 """The stage that takes in the folders of pictures that another stage made: several splits at once, labels as they are.
 
-Folders that people bring go through `tasks.ingest.annotated`, as all formats do. This one has a key that is known
+Folders of users go through `tasks.ingest.annotated`, as all formats do. This one has a key that is known
 before the folders are looked at, and shards that go over all of them: what the tables hold is the same to the last bit
 whenever the folders are made again.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -66,7 +67,7 @@ class Ingest(Stage):
         return tuple(sorted(self.sources, key=str))
 
     def body_digest(self, context: Context) -> str | None:
-        """The body that labels are taken to speak of; of no weight where no folder has labels."""
+        """The body that labels are taken to be of; None where no folder has labels."""
         labelled = any("labels" in source.options for source in self.sources)
         return load_body(context.config.body).digest if labelled else None
 
@@ -78,15 +79,20 @@ def _units_of(units: pa.Table, shard: Shard) -> list[Unit]:
 
 
 def _planned(sources: Sequence[AnnotationSource], say: Callable[[str], None]) -> pa.Table:
-    """All units, sorted by id. `say` hears what a user should know of the folders."""
+    """All units, sorted by id. `say` gets what a user should know of the folders."""
     with TemporaryDirectory(prefix="adhmr-ingest-") as work:
         readers = [FolderReader(source, Path(work)) for source in sources]
         for reader in readers:
             for remark in reader.survey().remarks:
                 say(f"{reader.source}: {remark}")
         units = pa.concat_tables([_of_split(number, reader) for number, reader in enumerate(readers)]).sort_by("id")
-    pictures = list(zip(*(units.column(name).to_pylist() for name in ("split", "key", "reason")), strict=True))
-    return units.append_column("first", pa.array(_are_first(pictures), pa.bool_()))
+    first: dict[tuple[int, str], int] = {}
+    columns = (units.column(name).to_pylist() for name in ("split", "key", "reason"))
+    for place, (split, key, reason) in enumerate(zip(*columns, strict=True)):
+        if reason is None:
+            first.setdefault((split, key), place)  # the first good unit of a picture writes its row
+    are_first = np.isin(np.arange(len(units)), list(first.values()))
+    return units.append_column("first", pa.array(are_first, pa.bool_()))
 
 
 def _of_split(number: int, reader: FolderReader) -> pa.Table:
@@ -107,15 +113,6 @@ def _of_split(number: int, reader: FolderReader) -> pa.Table:
         .append_column("source_digest", pa.nulls(len(rows), pa.string()))
         .append_column("split", pa.array([number] * len(rows), pa.int32()))
     )
-
-
-def _are_first(pictures: Sequence[tuple[int, str | None, str | None]]) -> Iterator[bool]:
-    """Whether each unit writes its picture's row: the first good one of it. Units: split, key, why it is refused."""
-    pictured: set[tuple[int, str | None]] = set()
-    for number, key, reason in pictures:
-        yield reason is None and (number, key) not in pictured
-        if reason is None:
-            pictured.add((number, key))
 
 
 def _described(source: AnnotationSource) -> dict[str, Any]:

@@ -27,19 +27,32 @@ PERSON, CAMERA, LOOK, SENSOR = range(4)
 
 
 @dataclass(frozen=True)
-class Person:
-    """One person before a camera stands anywhere: the pelvis near the origin, camera axes (y down, facing −z)."""
+class Label:
+    """What is known of the person; lengths in metres, angles in radians, all in the picture's camera frame."""
 
-    rotations: NDArray[np.float32]
-    """(24, 3) axis-angle, radians; row 0 is the global orientation in the camera frame."""
+    global_orient: NDArray[np.float32]
+    """(3,) axis-angle of the root in the camera frame (y down), so about pi around x for a person who stands."""
+    body_pose: NDArray[np.float32]
+    """(69,) axis-angle of joints 1 to 23."""
     betas: NDArray[np.float32]
     """(10,) shape coefficients."""
-    vertices: NDArray[np.float32]
-    """(V, 3) metres."""
+    transl: NDArray[np.float32]
+    """(3,) metres."""
+    gender: str
     joints: NDArray[np.float32]
     """(29, 3) metres."""
     twist: NDArray[np.float32]
-    """(23, 2) cosine and sine of the twists."""
+    """(23, 2) cosine and sine."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person before a camera is placed: the pelvis near the origin, camera axes (y down, facing −z)."""
+
+    label: Label
+    """Where the body is without translation."""
+    vertices: NDArray[np.float32]
+    """(V, 3) metres."""
 
 
 def stream(seed: int, domain: str, split: str, index: int, concern: int) -> np.random.Generator:
@@ -85,4 +98,6 @@ def _block(domain: Domain, split: str, block: int, seed: int, body: str) -> tupl
         output = model(rotations, torch.from_numpy(shape), None)
         twist = twist_from_rotations(rotations, model.rest_joints(torch.from_numpy(shape)))
         vertices, joints, twists = output.vertices.numpy(), output.joints.numpy(), twist.numpy()
-    return tuple(Person(axis_angle[i], shape[i], vertices[i], joints[i], twists[i]) for i in range(BLOCK))
+    pose, origin = axis_angle[:, 1:].reshape(BLOCK, 69), np.zeros(3, np.float32)
+    labels = (Label(axis_angle[i, 0], pose[i], shape[i], origin, "neutral", joints[i], twists[i]) for i in range(BLOCK))
+    return tuple(map(Person, labels, vertices))

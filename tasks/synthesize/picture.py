@@ -1,6 +1,6 @@
 """One picture from start to end: a person, a camera, surroundings, and the label that belongs to them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,31 +11,12 @@ from models.cameras import Intrinsics
 from models.rendering.shading import Light, render
 from tasks.synthesize.domains import Domain
 from tasks.synthesize.looks import dress
-from tasks.synthesize.people import CAMERA, LOOK, SENSOR, person, stream
+from tasks.synthesize.people import CAMERA, LOOK, SENSOR, Label, person, stream
 from tasks.synthesize.placement import extent, place
 from tasks.synthesize.surroundings import background, expose, occlude
 
 #: A detector's box ends where the picture ends, or a little later: how far, as a share of the picture's side.
 BOX_BEYOND_PICTURE = 0.25
-
-
-@dataclass(frozen=True)
-class Label:
-    """What is known of the person; lengths in metres, angles in radians, all in the picture's camera frame."""
-
-    global_orient: NDArray[np.float32]
-    """(3,) axis-angle of the root in the camera frame (y down), so about pi around x for a person who stands."""
-    body_pose: NDArray[np.float32]
-    """(69,) axis-angle of joints 1 to 23."""
-    betas: NDArray[np.float32]
-    """(10,) shape coefficients."""
-    transl: NDArray[np.float32]
-    """(3,) metres."""
-    gender: str
-    joints: NDArray[np.float32]
-    """(29, 3) metres."""
-    twist: NDArray[np.float32]
-    """(23, 2) cosine and sine."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +37,13 @@ def make_picture(domain: Domain, split: str, index: int, seed: int, body: str = 
     """Picture number `index` of a split: the same bits whenever, wherever and beside whatever it is made."""
     who = person(domain, split, index, seed, body)
     where = place(who.vertices, domain, stream(seed, domain.name, split, index, CAMERA))
-    vertices, joints = who.vertices + where.transl, who.joints + where.transl
+    vertices = who.vertices + where.transl
     left, top, right, bottom = extent(vertices, where.intrinsics)
     image = _draw(domain, vertices, where.intrinsics, (where.width, where.height), body, split, index, seed)
     slack_x, slack_y = BOX_BEYOND_PICTURE * where.width, BOX_BEYOND_PICTURE * where.height
     left, right = np.clip([left, right], -slack_x, where.width + slack_x)
     top, bottom = np.clip([top, bottom], -slack_y, where.height + slack_y)
-    label = Label(
-        global_orient=who.rotations[0],
-        body_pose=who.rotations[1:].reshape(-1),
-        betas=who.betas,
-        transl=where.transl,
-        gender="neutral",
-        joints=joints,
-        twist=who.twist,
-    )
+    label = replace(who.label, transl=where.transl, joints=who.label.joints + where.transl)
     return Picture(image, np.array([left, top, right - left, bottom - top]), where.intrinsics, label, vertices)
 
 

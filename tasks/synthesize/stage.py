@@ -51,7 +51,10 @@ class Synthesize(ShardedStage):
         }
 
     def ids(self, context: Context) -> Sequence[str]:
-        return _ids(context)
+        counts = {
+            target: getattr(context.config.synthesize, f"{target.dataset}_{target.split}") for target in SYNTHETIC
+        }
+        return [f"{target}/{index:08d}" for target, count in counts.items() for index in range(count)]
 
     def shard_size(self, context: Context) -> int:
         return context.config.synthesize.shard_size
@@ -131,7 +134,7 @@ def _write_picture(store: Store, folder: str, name: str, data: bytes) -> None:
 def _complete(context: Context, folder: str, target: Target) -> None:
     """Write a folder's tables from the records of its pictures; pictures without a record are made (again) first."""
     store, name = context.store, Synthesize.name
-    pictures = [picture for picture in _ids(context) if picture.startswith(f"{target}/")]
+    pictures = [picture for picture in Synthesize().ids(context) if picture.startswith(f"{target}/")]
     records = _read_records(store, folder, target)
     present = set(records.column("path").to_pylist()) if records is not None else set()
     absent = [picture for picture in pictures if f"{picture.rsplit('/', 1)[1]}.jpg" not in present]
@@ -160,11 +163,6 @@ def _read_records(store: Store, folder: str, target: Target) -> pa.Table | None:
     records = pa.concat_tables(parts).combine_chunks()
     first = {path: row for row, path in reversed(list(enumerate(records.column("path").to_pylist())))}
     return records.take(sorted(first.values()))
-
-
-def _ids(context: Context) -> list[str]:
-    config = context.config.synthesize
-    return [f"{t}/{index:08d}" for t in SYNTHETIC for index in range(getattr(config, f"{t.dataset}_{t.split}"))]
 
 
 def _by_target(ids: tuple[str, ...]) -> Iterator[tuple[Target, list[int]]]:

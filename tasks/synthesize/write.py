@@ -27,7 +27,7 @@ Write = Callable[[str, bytes], object]
 
 BOX_COLUMNS = ("path", "x", "y", "w", "h", "person", "focal_px", "cx", "cy")
 _KINDS = {"path": pa.string(), "person": pa.int32()}
-_BOX_SCHEMA = pa.schema([pa.field(name, _KINDS.get(name, pa.float64()), False) for name in BOX_COLUMNS])
+_BOX_SCHEMA = pa.schema([(name, _KINDS.get(name, pa.float64())) for name in BOX_COLUMNS])
 
 
 def _vector(name: str, length: int, unit: str, description: str) -> pa.Field:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from models.cameras import project
 from tasks.synthesize.domains import domain_named
-from tasks.synthesize.picture import Label, make_picture
+from tasks.synthesize.people import Label
+from tasks.synthesize.picture import make_picture
 from tasks.synthesize.surroundings import encode
 
 

@@ -124,7 +124,7 @@ def test_the_person_is_drawn_where_the_label_says() -> None:
 
 def test_people_stand_upright_and_face_the_camera() -> None:
     for index in range(40):
-        joints = person(source(), "train", index, 0).joints
+        joints = person(source(), "train", index, 0).label.joints
         # y is down: head, pelvis, the foot that is stood on (the other may be kicking)
         assert joints[24, 1] < joints[0, 1] < max(joints[7, 1], joints[8, 1])
         # Facing the camera means: the left hip is on the right of the picture, the toes before the heels.
@@ -137,8 +137,10 @@ def test_the_wild_does_what_the_source_does_not() -> None:
     bend, height = {}, {}
     for name in NAMES:
         people = [person(domain_named(name), "train", index, 0) for index in range(160)]
-        bend[name] = np.array([np.degrees(np.linalg.norm(who.rotations[[4, 5]], axis=-1)).max() for who in people])
-        height[name] = np.array([(who.joints[[7, 8], 1].max() - who.joints[0, 1]) for who in people])
+        poses = [who.label.body_pose.reshape(23, 3) for who in people]
+        bend[name] = np.array([np.degrees(np.linalg.norm(pose[[3, 4]], axis=-1)).max() for pose in poses])
+        joints = [who.label.joints for who in people]
+        height[name] = np.array([places[[7, 8], 1].max() - places[0, 1] for places in joints])
     assert np.median(bend["wild"]) > np.median(bend["source"]) + 20
     assert np.median(height["wild"]) < np.median(height["source"]) - 0.05
     assert np.quantile(height["wild"], 0.1) < np.quantile(height["source"], 0.1) - 0.05

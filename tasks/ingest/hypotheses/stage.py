@@ -87,13 +87,8 @@ class IngestHypotheses(Stage):
                 names = names_of(reader, pictures)
                 planned = plan_rows(store, folder, config.ingest.shard_size, names.tables, names.facts)
         source = replace(source, images=pictures.url if pictures else None)
-        of_all: dict[str, Any] = {
-            "source": source,
-            "facts": planned.facts,
-            "generation_id": spec.key,
-            "elsewhere": elsewhere,
-        }
-        return run_planned(self, context, spec, planned.ids, partial(worker, folder=folder, **of_all))
+        make = partial(worker, folder=folder, source=source, facts=planned.facts, elsewhere=elsewhere)
+        return run_planned(self, context, spec, planned.ids, partial(make, generation_id=spec.key))
 
     def _reader(self, work: Path) -> Reader:
         source = self.source

@@ -116,9 +116,10 @@ class GivenPairWorker:
 
     def _table(self, rows: pa.Table) -> pa.Table:
         trans, affine = (torch.from_numpy(rows_matrix(rows, name, (2, 3))) for name in ("trans", "crop_affine"))
-        moved = {
-            side: _moved(rows_matrix(rows, f"{side}_uvd", (JOINTS, 3)), trans, affine) for side in ("winner", "loser")
-        }
+        moved: dict[str, NDArray[np.float64]] = {}
+        for side in ("winner", "loser"):
+            uvd = torch.from_numpy(rows_matrix(rows, f"{side}_uvd", (JOINTS, 3)).astype(np.float64))
+            moved[side] = normalised_joints(joints_between_crops(crop_joints(uvd), trans, affine)).numpy()
         names = rows.column("instance_id").to_pylist()
         labels = self._labels(sorted(set(names)))
         betas = np.array([labels[name].betas if name in labels else np.zeros(_BETAS) for name in names])
@@ -177,13 +178,6 @@ class _Label:
         off = (own.numpy() - uvd)[self.valid]
         in_plane = np.linalg.norm(off[:, :2], axis=-1).mean() / 2 * CROP_PX
         return bool(in_plane < _LABEL_PX and np.abs(off[:, 2]).mean() < _LABEL_M)
-
-
-def _moved(uvd: NDArray[np.float32], trans: torch.Tensor, affine: torch.Tensor) -> NDArray[np.float64]:
-    """Normalised joints (N, 29, 3) of the published crops -> of the instances' crops; both maps (N, 2, 3)."""
-    published = crop_joints(torch.from_numpy(uvd.astype(np.float64)))
-    own: NDArray[np.float64] = normalised_joints(joints_between_crops(published, trans, affine)).numpy()
-    return own
 
 
 def _failure(row: Mapping[str, Any]) -> Failure:

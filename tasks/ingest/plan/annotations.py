@@ -95,14 +95,9 @@ WITH taken AS (
     ) FROM read_parquet($rows) AS listed LEFT JOIN spelled ON listed.path = spelled.path
     WHERE counts_as % $every = 0
 ), ranked AS (
-    SELECT *, reason IS NULL AS good,
-        row_number() OVER (
-            PARTITION BY reason IS NULL, key, person, CASE WHEN person IS NULL THEN content END ORDER BY row
-        ) AS time,
-        first_value(origin) OVER (
-            PARTITION BY reason IS NULL, key, person, CASE WHEN person IS NULL THEN content END ORDER BY row
-        ) AS original
+    SELECT *, reason IS NULL AS good, row_number() OVER alike AS time, first_value(origin) OVER alike AS original
     FROM taken
+    WINDOW alike AS (PARTITION BY reason IS NULL, key, person, CASE WHEN person IS NULL THEN content END ORDER BY row)
 ), judged AS (
     SELECT * REPLACE (
         good AND time = 1 AS good,

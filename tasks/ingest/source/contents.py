@@ -2,9 +2,9 @@
 
 import posixpath
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from schemas.errors import DataError
 from tasks.ingest.source.folder import (
@@ -31,20 +31,20 @@ class Contents:
     def in_words(self) -> list[str]:
         """What is left out, a sentence for each reason, with numbers and first examples."""
         sentences = []
-        types = [each for each in self.left_out if each.reason == UNREAD_TYPE]
-        if types:
-            sentences.append(
-                f"{len(types)} {_plural(types, 'picture is of a type', 'pictures are of types')} not read here: "
-                f"{_by_type(types)}. Convert them to JPEG or PNG."
-            )
         for reason, one, many in (
+            (UNREAD_TYPE, "picture is of a type not read here", "pictures are of types not read here"),
             (LINKED_FOLDER, "linked folder is not followed", "linked folders are not followed"),
             (LOCKED_FOLDER, "folder can't be looked into", "folders can't be looked into"),
         ):
-            alike = [each for each in self.left_out if each.reason == reason]
+            alike = [left_out for left_out in self.left_out if left_out.reason == reason]
             if alike:
+                what = f"{len(alike)} {one if len(alike) == 1 else many}"
                 first = "" if len(alike) == 1 else "; the first"
-                sentences.append(f"{len(alike)} {_plural(alike, one, many)}{first}: {printable(alike[0].detail)}.")
+                sentences.append(
+                    f"{what}: {_by_type(alike)}. Convert them to JPEG or PNG."
+                    if reason == UNREAD_TYPE
+                    else f"{what}{first}: {printable(alike[0].detail)}."
+                )
         return sentences
 
 
@@ -70,13 +70,8 @@ def table_within(folder: Folder) -> str | None:
 
 
 def _by_type(pictures: Sequence[LeftOut]) -> str:
-    def ending(each: LeftOut) -> str:
-        return posixpath.splitext(each.name)[1].lower()
-
-    groups = [(kind, list(alike)) for kind, alike in groupby(sorted(pictures, key=ending), key=ending)]
-    groups.sort(key=lambda group: -len(group[1]))
-    return ", ".join(f"{len(alike)} {kind} ({printable(alike[0].name)})" for kind, alike in groups)
-
-
-def _plural(alike: Sequence[LeftOut], one: str, many: str) -> str:
-    return one if len(alike) == 1 else many
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for picture in pictures:
+        names[posixpath.splitext(picture.name)[1].lower()].append(picture.name)
+    kinds = sorted(names, key=lambda kind: (-len(names[kind]), kind))
+    return ", ".join(f"{len(names[kind])} {kind} ({printable(names[kind][0])})" for kind in kinds)
