@@ -82,7 +82,7 @@ def _nothing(url: str, failures: Sequence[Failure]) -> DataError:
 
 
 def _read(url: str) -> tuple[pa.Table, list[str]]:
-    """The table, and the instances that its rows speak of."""
+    """The table, and the instances that its rows name."""
     try:
         rows = parquet_table(read_url(url, "table of labels"), url)
     except pa.ArrowException as error:

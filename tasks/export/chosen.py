@@ -137,7 +137,7 @@ def label_rows(store: Store, chosen: Chosen, selection: Selection, columns: Sequ
 
 
 def people_rows(store: Store, chosen: Chosen, selection: Selection, columns: Sequence[str]) -> pa.Table:
-    """The instances of the ingests that the rows may speak of, those that hold now."""
+    """The instances of the ingests that the rows may name, those that hold now."""
     return read_standing(store, "instances", chosen.ingests, where=selection.where, columns=["instance_id", *columns])
 
 

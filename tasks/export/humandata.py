@@ -69,7 +69,7 @@ def export_humandata(
     table = pa.concat_tables(parts)
     models = table.column("body_model").unique().to_pylist()
     if len(models) != 1:
-        raise DataError("The labels speak of SMPL and of SMPL-X bodies; export those of one body model at a time.")
+        raise DataError("The labels are of SMPL and of SMPL-X bodies; export those of one body model at a time.")
     samples = table.column("sample_index").to_pylist() if hypotheses else [0] * len(table)
     names = list(zip(table.column("instance_id").to_pylist(), samples, strict=True))
     if len(set(names)) < len(names):

@@ -142,7 +142,7 @@ def _write_card(folder: Path, split: str) -> None:
         "---\n\n"
         "# Preferences between human pose hypotheses\n\n"
         "Each row is a person's square crop with a better (`chosen`) and a worse (`rejected`) hypothesis of the pose, "
-        "in TRL's\nconversational preference form. The exact numbers stand in `chosen_uvd`, `chosen_twist`, "
+        "in TRL's\nconversational preference form. The exact numbers are in `chosen_uvd`, `chosen_twist`, "
         "`chosen_betas` and likewise for\n`rejected`: 29 joints (u, v in -1 to 1 over the crop, d in metres behind the "
         "pelvis), 23 twists as (cos, sin), 10 betas.\n",
         encoding="utf-8",

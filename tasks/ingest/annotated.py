@@ -48,7 +48,7 @@ class IngestAnnotations(Stage):
 
     `bodies` is a folder of published bodies (or one body's name or file) that labels are posed with: no file says which
     body its parameters are of, and posed by another one they are other labels. Rows that can't be used end in
-    `failures`; if those are more of the whole source than the gates allow, GateError tells it each time, after the
+    `failures`; if those are more of the whole source than the gates allow, GateError says so each time, after the
     commit. Pictures that another split of the data set has too, train against the others, are failures unless
     `allow_leakage`.
 

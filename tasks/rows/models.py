@@ -153,7 +153,7 @@ def damage_of_model(store: Store, digest: ModelDigest) -> str:
 
 
 def put_damaged_aside(store: Store, *, dry_run: bool = False) -> list[Finding]:
-    """Move the files of damaged models away, so that whoever makes them sees that they are gone."""
+    """Move the files of damaged models away, so that the stages that made them see that they are gone."""
     findings = []
     for digest in sorted(set(read(store, "models", columns=["digest"]).column("digest").to_pylist())):
         problem = damage_of_model(store, digest) if has_model(store, digest) else ""

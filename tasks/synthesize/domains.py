@@ -1,4 +1,4 @@
-"""The three domains, as data: who stands where, doing what, looking how.
+"""The three domains, as data: people, their poses and their looks.
 
 *source* is what a lab can label: mostly upright poses, plain clothes, quiet backgrounds. *wild* is what the world
 looks like: sitting, squatting, kicking, clutter, things in front, people half out of the picture. *scorer* is
@@ -8,7 +8,7 @@ looks.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -90,9 +90,9 @@ class Domain(BaseModel):
         return split not in self.unlabelled_splits
 
 
-def source() -> Domain:
-    """Labelled, mostly upright, in quiet surroundings: what the base policy learns from."""
-    return Domain(
+_DOMAINS: Final = (
+    # labelled, mostly upright, in quiet surroundings: what the base policy learns from
+    Domain(
         name="source",
         unlabelled_splits=frozenset(),
         poses={**_UPRIGHT, **{name: 0.12 * share for name, share in _UNUSUAL.items()}},
@@ -109,12 +109,9 @@ def source() -> Domain:
         blur=Range(0.0, 0.6),
         noise=Range(0.0, 6.0),
         recompressed=0.0,
-    )
-
-
-def scorer() -> Domain:
-    """Labelled and varied: covers the wild's poses, clutter and occluders, in colours that are partly others."""
-    return Domain(
+    ),
+    # labelled and varied: covers the wild's poses, clutter and occluders, in colours that are partly others
+    Domain(
         name="scorer",
         unlabelled_splits=frozenset(),
         poses={**_UPRIGHT, **{name: 1.2 * share**0.5 for name, share in _UNUSUAL.items()}},
@@ -131,12 +128,9 @@ def scorer() -> Domain:
         blur=Range(0.0, 0.8),
         noise=Range(0.0, 9.0),
         recompressed=0.25,
-    )
-
-
-def wild() -> Domain:
-    """In the wild: no labels for training; the labels of `validation` and `test` serve evaluation alone."""
-    return Domain(
+    ),
+    # in the wild: no labels for training; the labels of `validation` and `test` serve evaluation alone
+    Domain(
         name="wild",
         unlabelled_splits=frozenset({"train"}),
         poses={**{name: 0.3 * share for name, share in _UPRIGHT.items()}, **_UNUSUAL},
@@ -153,9 +147,10 @@ def wild() -> Domain:
         blur=Range(0.0, 0.8),
         noise=Range(0.0, 9.0),
         recompressed=0.3,
-    )
+    ),
+)
 
 
 def domain_named(name: str) -> Domain:
     """The domain "source", "scorer" or "wild"; a ConfigError names the choices."""
-    return named({"source": source, "scorer": scorer, "wild": wild}, name, "synthetic domain")()
+    return named({domain.name: domain for domain in _DOMAINS}, name, "synthetic domain")

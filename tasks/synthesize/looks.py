@@ -31,7 +31,7 @@ def skin(generator: np.random.Generator) -> NDArray[np.float64]:
 def _with_bands(
     colours: NDArray[np.float64], template: NDArray[np.floating], hue_spread: float, generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Training clothes: sleeves, gloves, leggings and socks whose colours tell arms from legs and upper from lower.
+    """Training clothes: sleeves, gloves, leggings and socks whose colours distinguish arms, legs, upper and lower.
 
     At 64 px a plain sleeve is hardly a clue to which limb it is; with these, what stays ambiguous is depth and side, as
     in real pictures of many more pixels. Left and right are dressed alike: a mirrored picture is a possible one.

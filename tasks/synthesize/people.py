@@ -31,7 +31,7 @@ class Label:
     """What is known of the person; lengths in metres, angles in radians, all in the picture's camera frame."""
 
     global_orient: NDArray[np.float32]
-    """(3,) axis-angle of the root in the camera frame (y down), so about pi around x for a person who stands."""
+    """(3,) axis-angle of the root in the camera frame (y down), so about pi around x for upright people."""
     body_pose: NDArray[np.float32]
     """(69,) axis-angle of joints 1 to 23."""
     betas: NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""Where the camera stands: picture size, focal length, and the distance at which the person fills the picture."""
+"""Where the camera is: picture size, focal length, and the distance at which the person fills the picture."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from tasks.synthesize.domains import Domain
 
 @dataclass(frozen=True)
 class Placement:
-    """A picture's size and camera, and where the person stands in that camera's frame."""
+    """A picture's size and camera, and where the person is in that camera's frame."""
 
     width: int
     height: int

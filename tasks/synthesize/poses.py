@@ -54,7 +54,7 @@ LOWEST, HIGHEST, DEVIATION = _per_angle(0), _per_angle(1), _per_angle(2)
 
 
 def pose(**angles: float) -> NDArray[np.float64]:
-    """A pose vector; a name without a side stands for both sides. Everything that is not named is zero."""
+    """A pose vector; a name without a side means both sides. Everything that is not named is zero."""
     vector = np.zeros(len(NAMES))
     for name, degrees in angles.items():
         for full_name in (f"left_{name}", f"right_{name}") if name in SIDE_ANGLES else (name,):

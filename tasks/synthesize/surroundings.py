@@ -1,4 +1,4 @@
-"""Everything in a picture that is not the person: background, clutter, what stands in front, and the sensor.
+"""Everything in a picture that is not the person: background, clutter, occluders, and the sensor.
 
 Drawn by Pillow on a canvas twice as large as the picture, which is then halved: clean edges at little cost.
 """

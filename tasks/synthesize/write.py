@@ -91,5 +91,5 @@ def write_tables(records: pa.Table, write: Write) -> None:
         buffer = io.BytesIO()
         pq.write_table(ordered.select(LABEL_SCHEMA.names).cast(LABEL_SCHEMA).combine_chunks(), buffer)
         write("labels.parquet", buffer.getvalue())
-    # last, because who finds the boxes takes the folder as complete
+    # last, because a folder with boxes counts as complete
     write("boxes.csv", text.getvalue().encode())

@@ -16,7 +16,7 @@ from PIL import Image
 from models.bodies import load_body
 from models.kinematics import twist_from_rotations
 from schemas.errors import ConfigError, DataError
-from tasks.synthesize.domains import domain_named, source, wild
+from tasks.synthesize.domains import domain_named
 from tasks.synthesize.people import BLOCK, _block, person
 from tasks.synthesize.picture import make_picture
 from tasks.synthesize.placement import extent
@@ -24,6 +24,7 @@ from tasks.synthesize.poses import BASE_POSES
 from tasks.synthesize.write import BOX_COLUMNS, LABEL_SCHEMA, Write, write_pictures, write_tables
 
 NAMES = ("source", "scorer", "wild")
+SOURCE, WILD = domain_named("source"), domain_named("wild")
 
 
 def into(folder: Path) -> Write:
@@ -52,11 +53,11 @@ def test_a_picture_made_alone_has_the_bits_that_it_has_in_its_shard(name: str, t
 
 def test_seed_split_domain_and_index_each_make_another_picture() -> None:
     bases = [
-        make_picture(source(), "train", 0, 0),
-        make_picture(source(), "train", 0, 1),
-        make_picture(source(), "test", 0, 0),
-        make_picture(wild(), "train", 0, 0),
-        make_picture(source(), "train", BLOCK, 0),
+        make_picture(SOURCE, "train", 0, 0),
+        make_picture(SOURCE, "train", 0, 1),
+        make_picture(SOURCE, "test", 0, 0),
+        make_picture(WILD, "train", 0, 0),
+        make_picture(SOURCE, "train", BLOCK, 0),
     ]
     poses = {picture.label.body_pose.tobytes() for picture in bases}
     assert len(poses) == len(bases)
@@ -105,7 +106,7 @@ def test_boxes_hold_the_projected_joints_and_people_fill_the_picture(name: str) 
 
 def test_the_person_is_drawn_where_the_label_says() -> None:
     """The same person before two backgrounds: the pictures differ at the joints' pixels far less than elsewhere."""
-    plain = source().model_copy(
+    plain = SOURCE.model_copy(
         update={"noise": (0.0, 0.0), "blur": (0.0, 0.0), "texture": (0.0, 0.0), "clutter": (0, 0), "name": "plain"}
     )
     inside, around = [], []
@@ -124,7 +125,7 @@ def test_the_person_is_drawn_where_the_label_says() -> None:
 
 def test_people_stand_upright_and_face_the_camera() -> None:
     for index in range(40):
-        joints = person(source(), "train", index, 0).label.joints
+        joints = person(SOURCE, "train", index, 0).label.joints
         # y is down: head, pelvis, the foot that is stood on (the other may be kicking)
         assert joints[24, 1] < joints[0, 1] < max(joints[7, 1], joints[8, 1])
         # Facing the camera means: the left hip is on the right of the picture, the toes before the heels.
@@ -146,13 +147,13 @@ def test_the_wild_does_what_the_source_does_not() -> None:
     assert np.quantile(height["wild"], 0.1) < np.quantile(height["source"], 0.1) - 0.05
     assert np.quantile(bend["scorer"], 0.9) > np.quantile(bend["wild"], 0.75)
     assert np.quantile(height["scorer"], 0.1) < np.quantile(height["source"], 0.1) - 0.05
-    assert set(wild().poses) <= set(domain_named("scorer").poses) <= set(BASE_POSES)
+    assert set(WILD.poses) <= set(domain_named("scorer").poses) <= set(BASE_POSES)
 
 
 def test_the_source_knows_one_kit_and_the_others_many() -> None:
-    assert source().kit_hues < 0.05
-    assert wild().kit_hues <= domain_named("scorer").kit_hues
-    assert wild().kit_hues > 4 * source().kit_hues
+    assert SOURCE.kit_hues < 0.05
+    assert WILD.kit_hues <= domain_named("scorer").kit_hues
+    assert WILD.kit_hues > 4 * SOURCE.kit_hues
 
 
 @pytest.mark.slow
@@ -168,7 +169,7 @@ def test_cameras_and_bodies_are_alike_in_all_domains() -> None:
 
 
 def test_tables_can_be_read_as_a_users_own(tmp_path: Path) -> None:
-    records = [write_pictures(source(), "train", indices, 0, into(tmp_path)) for indices in ([3, 1], [2])]
+    records = [write_pictures(SOURCE, "train", indices, 0, into(tmp_path)) for indices in ([3, 1], [2])]
     write_tables(pa.concat_tables(records), into(tmp_path))
     with (tmp_path / "boxes.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -178,7 +179,7 @@ def test_tables_can_be_read_as_a_users_own(tmp_path: Path) -> None:
     assert table.schema.equals(LABEL_SCHEMA)
     assert table.column("path").to_pylist() == [row["path"] for row in rows]
     for row in rows:
-        picture = make_picture(source(), "train", int(row["path"][:8]), 0)
+        picture = make_picture(SOURCE, "train", int(row["path"][:8]), 0)
         with Image.open(tmp_path / "images" / row["path"]) as file_image:
             assert file_image.size == (picture.image.shape[1], picture.image.shape[0])
             assert np.abs(np.asarray(file_image, float) - picture.image).mean() < 6
@@ -188,7 +189,7 @@ def test_tables_can_be_read_as_a_users_own(tmp_path: Path) -> None:
 
 
 def test_tables_do_not_depend_on_the_order_of_shards(tmp_path: Path) -> None:
-    records = write_pictures(source(), "train", range(4), 0, into(tmp_path))
+    records = write_pictures(SOURCE, "train", range(4), 0, into(tmp_path))
     written = []
     for order in (records, records.take([3, 2, 1, 0])):
         write_tables(order, into(tmp_path))
@@ -199,20 +200,20 @@ def test_tables_do_not_depend_on_the_order_of_shards(tmp_path: Path) -> None:
 def test_wild_pictures_for_training_have_no_labels(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write = into(tmp_path / split)
-        write_tables(write_pictures(wild(), split, [0], 0, write), write)
+        write_tables(write_pictures(WILD, split, [0], 0, write), write)
     assert not (tmp_path / "train" / "labels.parquet").exists()
     assert (tmp_path / "test" / "labels.parquet").exists()
 
 
 def test_overlapping_shards_are_refused(tmp_path: Path) -> None:
-    records = write_pictures(source(), "train", [0], 0, into(tmp_path))
+    records = write_pictures(SOURCE, "train", [0], 0, into(tmp_path))
     with pytest.raises(DataError, match="made twice"):
         write_tables(pa.concat_tables([records, records]), into(tmp_path))
 
 
 def test_domains_travel_between_processes() -> None:
-    assert pickle.loads(pickle.dumps(wild())) == wild()  # noqa: S301 - our own bytes
-    assert hash(pickle.loads(pickle.dumps(wild()))) == hash(wild())  # noqa: S301 - our own bytes
+    assert pickle.loads(pickle.dumps(WILD)) == WILD  # noqa: S301 - our own bytes
+    assert hash(pickle.loads(pickle.dumps(WILD))) == hash(WILD)  # noqa: S301 - our own bytes
 
 
 def test_unknown_domain_names_the_known_ones() -> None:
@@ -221,7 +222,7 @@ def test_unknown_domain_names_the_known_ones() -> None:
 
 
 def test_files_are_ordinary_jpegs(tmp_path: Path) -> None:
-    (path,) = write_pictures(wild(), "train", [5], 0, into(tmp_path)).column("path").to_pylist()
+    (path,) = write_pictures(WILD, "train", [5], 0, into(tmp_path)).column("path").to_pylist()
     content = (tmp_path / "images" / path).read_bytes()
     with Image.open(io.BytesIO(content)) as image:
         assert image.format == "JPEG"

@@ -1,1 +1,1 @@
-"""Takes in hypotheses that somebody else made."""
+"""Takes in hypotheses of others."""

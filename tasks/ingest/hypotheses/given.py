@@ -39,7 +39,7 @@ TABLES: Final = ("images", "instances", "hypotheses", "errors", "scores")
 LABEL_SET: Final = "gt"
 """The labelling that a file's errors were measured against is not ours, but it is the truth."""
 GIVEN_SCORER: Final = ModelDigest("given")
-"""Stands for the digest of a scorer whose scores came with the file."""
+"""In the place of a digest, for the scorer whose scores came with the file."""
 _BETAS: Final = 10
 _TOGETHER: Final = 16
 """Instances whose root depths are fitted in one go; fixed, as results may round differently for another number."""

@@ -15,7 +15,7 @@ from tasks.ingest.source.folder import Folder, RefusedError
 from tasks.ingest.source.signatures import HEAD, stranger
 
 FILM_DIAGONAL_MM = 43.27
-"""Diagonal of the 36 x 24 mm frame that EXIF's 35-mm equivalent speaks of."""
+"""Diagonal of the 36 x 24 mm frame that EXIF's 35-mm equivalent refers to."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 """What is read, by content, whatever a file's name ends in. Of a file with several pictures, the first is its picture.
 HEIC isn't here because Pillow has no reader for it, JPEG 2000 because it is rare and its decoder has had
@@ -88,7 +88,7 @@ def check_size(stated: tuple[int | None, int | None], photograph: Photograph, ke
     if stated == (height, width):
         cause = "it seems to lie on its side (as BEDLAM's close-ups do): turn it upright"
         if photograph.turned:
-            cause = "EXIF turns it upright, but the file seems to speak of it as it is stored"
+            cause = "EXIF turns it upright, but the file seems to describe it as it is stored"
         difference += f"; {cause}. Boxes and key-points are those of the upright picture"
     raise RefusedError("picture size differs", f"{key}: {difference}")
 

@@ -1,1 +1,1 @@
-"""Takes in preference pairs that somebody else made."""
+"""Takes in preference pairs of others."""

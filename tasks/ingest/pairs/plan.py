@@ -68,6 +68,6 @@ class PairMatcher(RowMatcher):
         if not self.matched and self.unmatched:
             raise DataError(
                 f"None of the pairs of {self.reader.source.url} belongs to a person of {self.target}. The first: "
-                f"{self.unmatched}. Ingest the pictures that the pairs speak of first, under paths that end alike."
+                f"{self.unmatched}. First ingest the pictures that the pairs name, under paths that end alike."
             )
         return {"by_suffix": self.by_suffix}

@@ -1,1 +1,1 @@
-"""The people that a source speaks of: boxes, key-points and labels, and what can be wrong with them."""
+"""The people of a source: boxes, key-points and labels, and what can be wrong with them."""

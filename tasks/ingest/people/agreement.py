@@ -1,4 +1,4 @@
-"""Whether a posed body is where the file's own 3D joints are: what tells the right body from another one.
+"""Whether a posed body is where the file's own 3D joints are: what distinguishes the right body from others.
 
 Joints that the same body gave (those of HybrIK's style, HumanData's `keypoints3d_smpl` beside `smpl`) agree with it
 within rounding. Those of another make don't: Human3.6M's are regressed or marked elsewhere in the flesh, key-points of

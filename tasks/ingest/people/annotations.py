@@ -69,7 +69,7 @@ ANNOTATIONS = pa.schema([
 class AnnotationSource:
     """Annotations to ingest as one split of a data set.
 
-    `url` is the file or folder that the format speaks of, `images` the folder that its paths are relative to (None: as
+    `url` is the file or folder that the format describes, `images` the folder that its paths are relative to (None: as
     the format has it). `options` are the format's own flags, such as zero_betas for HumanData's published reading;
     `follow_links` is of pictures, as `Folder` takes it.
     """
@@ -89,13 +89,13 @@ class AnnotationSource:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a look at a source tells, before anything is ingested."""
+    """What a look at a source gives, before anything is ingested."""
 
     format: str
     """As in `AnnotationSource`; with the variant, where there is one: "humandata (BEDLAM)"."""
     files: Sequence[str]
     rows: int | None
-    """People; None where only a whole reading would tell."""
+    """People; None where only a whole reading would count them."""
     images: str
     """The folder of pictures."""
     facts: Mapping[str, str]

@@ -23,7 +23,7 @@ _BEYOND: Final = 0.02
 _CLEARLY: Final = 0.1
 """Of intersection over union: so much better one form must fit than the other."""
 _MANY_TIMES, _SHARE = 3, 0.3
-"""Rows that speak for corners, over those against them and over all."""
+"""Rows that count for corners, over those against them and over all."""
 Values = NDArray[np.float64]
 
 
@@ -47,9 +47,9 @@ def are_corners(boxes: NDArray[Any], extents: NDArray[Any], sizes: NDArray[Any])
     """Whether most of boxes (N, 4) are two corners, by what they should be around.
 
     extents: (N, 4) x0, y0, x1, y1 of each row's key-points or mask, NaN where it has none; sizes: (N, 2) width and
-    height of its picture, NaN where unknown. A row speaks for corners if they hold what is in the box and fit it
-    clearly better, or, where nothing is known of that, if the box leaves the picture and the corners don't; it speaks
-    against them the other way round. People near the picture's first pixel speak for neither.
+    height of its picture, NaN where unknown. A row counts for corners if they hold what is in the box and fit it
+    clearly better, or, where nothing is known of that, if the box leaves the picture and the corners don't; it counts
+    against them the other way round. People near the picture's first pixel count for neither.
     """
     corners = np.asarray(boxes, np.float64)
     finite = np.isfinite(corners).all(1)

@@ -1,4 +1,4 @@
-"""Tables of boxes: one row a person, as CSV, Parquet or JSON, each value as the table has it until a row is judged.
+"""Tables of boxes: one row per person, as CSV, Parquet or JSON, each value as the table has it until a row is judged.
 
 A bad row costs that row alone; a table that can't be read at all, or lacks a column, is a DataError.
 """

@@ -64,7 +64,7 @@ def plan(
 def _units(
     reader: Reader, pictures: Callable[[], pa.Table], before: pa.Table, images: str, facts: dict[str, Any]
 ) -> Iterator[pa.Table]:
-    """The units sorted by their ids, and what there is to say of them in `facts`."""
+    """The units sorted by their ids; the facts of the plan go into `facts`."""
     source, rows, units = reader.source, reader.work / "rows.parquet", reader.work / "units.parquet"
     if not _write_rows(reader, rows, images):
         raise DataError(f"{source.url} has no row: it holds no person to ingest.")

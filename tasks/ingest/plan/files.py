@@ -1,6 +1,6 @@
 """Plans of ingests as files of the store: `ingests/<stage key>/`, shared by all runs of a stage until one is done.
 
-Two runs of one stage make the same plan, and the first to finish removes it. Whoever still works from it then meets a
+Two runs of one stage make the same plan, and the first to finish removes it. A run that still works from it meets a
 VanishedError, looks again (`shares_plan`), and finds the stage done. Of a plan that is damaged nothing is used: it is
 made again.
 """

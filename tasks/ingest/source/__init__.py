@@ -1,1 +1,1 @@
-"""Files, folders and URLs that somebody else wrote: what they are, and how they are read with bounded memory."""
+"""Files, folders and URLs of others: what they are, and how they are read with bounded memory."""

@@ -49,13 +49,13 @@ class Column:
         if self.values is not None:
             return np.array(self.values[start:stop])
         assert self.path is not None
-        # Mapped anew each time: pages that were looked at would count as this process's memory as long as it stands.
+        # Mapped anew each time: pages that were looked at would count as this process's memory as long as the map does.
         mapped = np.memmap(self.path, self.dtype, "r", self.start, self.shape, "F" if self.fortran else "C")
         return np.array(mapped[start:stop])
 
 
 def stored_column(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], start: int, fortran: bool) -> Column:
-    """A column of values that stand in a file, from byte `start` on."""
+    """A column of values in a file, from byte `start` on."""
     if 0 in shape:  # nothing that could be mapped
         return Column(shape, dtype, np.empty(shape, dtype))
     return Column(shape, dtype, path=path, start=start, fortran=fortran)

@@ -1,4 +1,4 @@
-"""Files on a disk or behind a URL, whatever they hold: opened, read, copied here, and told apart by their content."""
+"""Files on a disk or behind a URL, whatever they hold: opened, read, copied here, and digested."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ from schemas.errors import DataError
 from schemas.regular_files import open_regular, other_kind
 
 LARGEST_TABLE: Final = 1 << 31
-"""Bytes of a table that stands in memory as a whole; the labels of a million people have half of that."""
+"""Bytes of a table that is in memory as a whole; the labels of a million people have half of that."""
 _UNPACKED_FREELY, _UNPACKED_TIMES = 1 << 30, 200
 _PIECE: Final = 1 << 20
 _AT_ONCE: Final = 10_000

@@ -1,7 +1,7 @@
 """A folder of pictures, on a disk or behind a URL: what lies in it, and which paths may be read from it.
 
 It may have a million pictures, so what is known of them goes into Arrow's columns while it is listed (about 60 bytes a
-picture with a short name). Of a folder behind a URL, the file system's own listing stands in memory meanwhile, too.
+picture with a short name). Of a folder behind a URL, the file system's own listing is in memory meanwhile, too.
 """
 
 import os
@@ -116,8 +116,8 @@ class Folder:
             raise RefusedError("picture unreadable", f"{key}: {error.strerror or error}") from error
 
     def files(self, left_out: Callable[[LeftOut], None] | None = None) -> Iterator[tuple[str, str]]:
-        """All files below the folder, in no order: name, and what tells without reading that one was replaced (size
-        and time). `left_out` hears of folders that are not looked into."""
+        """All files below the folder, in no order: name, and a state that changes when one is replaced (size and
+        time), known without reading. `left_out` gets the folders that are not looked into."""
         try:
             if self.is_local:
                 yield from self._local_files(left_out or (lambda _: None))
@@ -176,7 +176,7 @@ class Folder:
         return f"a link to {real}, outside of {self.url}: --follow-links DIR takes those that stay within DIR"
 
     def listing(self, counts: Callable[[str], bool]) -> pa.Table:
-        """The files whose name `counts`, sorted: `key` (the name, printable) and `state` as `files` tells it."""
+        """The files whose name `counts`, sorted: `key` (the name, printable) and `state` as `files` gives it."""
         files = ((printable(name), state) for name, state in self.files() if counts(name))
         parts = [LISTED.empty_table()]
         while some := list(islice(files, _AT_ONCE)):

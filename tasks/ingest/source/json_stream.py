@@ -1,4 +1,4 @@
-"""JSON files of any size, read item by item, with every way in which they can be broken told as one DataError.
+"""JSON files of any size, read item by item, with one DataError for every way in which they can be broken.
 
 ijson does the parsing, of UTF-8; what is in another encoding, or packed with gzip, is turned into that. Two things that
 it refuses are read here, because programs write them for single bad rows, whose neighbours shall not be lost: NaN and

@@ -35,7 +35,7 @@ _DAMAGED = (
 
 
 class Npz:
-    """The members of a local .npz. `work` is a folder of its own for what is unpacked; `name` stands in errors.
+    """The members of a local .npz. `work` is a folder of its own for what is unpacked; `name` is how errors call it.
 
     Raises DataError, here and in all methods, for a file that is no npz, is damaged, or is made to do harm.
     """

@@ -1,6 +1,6 @@
-"""Parquet files that people bring: what they say of themselves is looked at before anything is unpacked.
+"""Parquet files of users: what they say of themselves is looked at before anything is unpacked.
 
-A column of equal values takes no room in a file, however long it is, and so does a long text that stands in every row.
+A column of equal values takes no room in a file, however long it is, and so does a long text that is in every row.
 """
 
 import io

@@ -17,7 +17,7 @@ _CONVERT: Final = "convert it to JPEG or PNG"
 _UNPACK: Final = "unpack it, and name the folder or file that comes out"
 _EXPORT: Final = "write what it holds as npz, json or pictures"
 _HEIC: Final = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
-"""Brands; of the last two also AVIF makes use, which is known before anybody looks here."""
+"""Brands; AVIF uses the last two as well, and is recognised before."""
 _BEGINNINGS: Final = (
     (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "a JPEG 2000 picture", _CONVERT),
     (b"\xff\x4f\xff\x51", "a JPEG 2000 picture", _CONVERT),

@@ -27,10 +27,10 @@ _PIECE: Final = 1 << 16
 
 
 def as_utf8(file: BinaryIO, name: str) -> BinaryIO:
-    """What a text file holds as UTF-8 without a mark, in a stream; `file` can be rewound, `name` stands in errors.
+    """What a text file holds as UTF-8 without a mark, in a stream; `file` can be rewound, `name` is how errors call it.
 
     To be closed instead of `file`. The stream raises DataError where the file is damaged, or unpacks to far more than
-    annotations do, and UnicodeDecodeError where it is not in the encoding that its beginning speaks of.
+    annotations do, and UnicodeDecodeError where it is not in the encoding that its beginning announces.
     """
     if _begins(file).startswith(GZIP):
         unpacked = io.BufferedReader(_Stream(file, _unpacked(file, name)), _PIECE)
@@ -64,7 +64,7 @@ def _encoding(begins: bytes) -> str | None:
 
 
 class _Stream(io.RawIOBase):
-    """The bytes of `pieces`, one after the other; whoever closes it closes `file`, which they are made from."""
+    """The bytes of `pieces`, one after the other; it closes `file`, which they are made from, with itself."""
 
     def __init__(self, file: BinaryIO, pieces: Iterator[bytes]) -> None:
         super().__init__()
