@@ -256,7 +256,7 @@ def test_a_model_goes_out_and_comes_back_with_its_story(lived: Lived, tmp_path: 
         assert any(row.name in line and value.replace("\u00a0", " ") in line for line in card.splitlines()), row.name
     call("export", "--to", "checkpoint", "--target", file, "--store", lived.store.url)
     other = str(tmp_path / "other")
-    current = rounds.current_policy(lived.store, "micro")
+    current = rounds.state(lived.store, "micro").policy
     for given, digest in ((hub, facts.policy_after), (file, current), (file, current)):
         assert f"is model {(digest or '')[:12]} of this store" in call("import", given, "--store", other)
     assert "this engine's own policy" in call("doctor", "--checkpoint", hub)
