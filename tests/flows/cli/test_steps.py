@@ -198,7 +198,7 @@ SPLITS = "there are: scorer/train, source/test, source/train, wild/test, wild/tr
         ("pair --scores abc", "--scores abc: no scores of hypotheses are called so. There are none yet: `adhmr score`"),
         ("align --pairs abc --policy policy.safetensors", "--pairs abc: no pairs are called so. There are none yet"),
         ("keep --data wild/train --scorer scorer.safetensors", "Keep what? Give --labels FILE"),
-        ("keep --data wild/train --scorer scorer.safetensors --labels x.parquet", "x.parquet can't be opened"),
+        ("keep --data wild/train --scorer scorer.safetensors --labels x.parquet", "x.parquet is not there"),
         ("train-scorer --data wild/train --policy policy.safetensors", "24 of 24 people have no label of a body"),
         ("export --to humandata --target x.npz --label-set abc", "No set of labels has a key like 'abc'"),
         ("export --to trl --target x --label-set abc", "--label-set is about labels, and trl about pairs"),
