@@ -72,6 +72,16 @@ def test_the_limits_themselves_pass() -> None:
     assert all_passed(gates_before_promotion(CONFIG, metrics(**edge), [WILD_VALIDATION], [SOURCE_TEST]))
 
 
+def test_every_split_that_is_held_out_for_gates_counts_whatever_their_order() -> None:
+    """The test split of these metrics says the opposite: named as one that gates read, it keeps the old policy."""
+    for validation in ([WILD_VALIDATION, WILD_TEST], [WILD_TEST, WILD_VALIDATION]):
+        verdicts = gates_before_promotion(CONFIG, metrics(diversity=(0.85, 0.8, 0.9)), validation, [SOURCE_TEST])
+        assert len(verdicts) == 8
+        missed = [(verdict.name, verdict.note) for verdict in verdicts if not verdict.passed]
+        assert missed == [(f"{name}, change", f"on {WILD_TEST}") for name in ("zero-noise MPVPE", "best of M, MPVPE")]
+    assert all_passed(gates_before_promotion(CONFIG, metrics(), [WILD_VALIDATION], []))
+
+
 def test_a_missing_number_is_not_a_pass() -> None:
     with pytest.raises(DataError, match="No metric drift with role change on source/test"):
         gates_before_promotion(CONFIG, [m for m in metrics() if m.name != "drift"], [WILD_VALIDATION], [SOURCE_TEST])
