@@ -21,8 +21,8 @@ from flows.run.round_artifacts import outcome
 from flows.run.runner import Runner
 from flows.run.session import session
 from flows.run.user_pictures import UserPictures, user_pictures
+from tasks.clean.brought import brought_labels, check_brought
 from tasks.clean.filtering import Keep, ScoreLabels
-from tasks.clean.given import GivenLabels, check_given_labels
 from tasks.clean.pseudo import PseudoLabel
 from tasks.compare import Compare
 from tasks.evaluate import Evaluate
@@ -39,7 +39,7 @@ def clean_and_measure(
     own: UserPictures | None = None,
     labels: str | None = None,
 ) -> Candidate:
-    """The stages of a cleaning round; `labels` names a table of pseudo-labels to use instead of the policy's own."""
+    """The stages of a cleaning round; `labels` are used instead of the policy's own pseudo-labels."""
     config, people = runner.context.config, foundations.people
     wild = people.wild
     if own is not None:
@@ -51,7 +51,7 @@ def clean_and_measure(
         clean = config.clean
         guessed = runner.run(PseudoLabel(wild.ingests, wild.targets, opened.policy, clean.swap_share, clean.seed))
     else:
-        guessed = runner.run(GivenLabels(wild.ingests, labels))
+        guessed = runner.run(brought_labels(labels, wild))
     scores = runner.run(ScoreLabels(guessed, wild.ingests, foundations.scorer))
     kept = runner.run(Keep(guessed, scores))
 
@@ -96,7 +96,8 @@ def clean_round(
         seed: seed of all stages; the campaign file's, or 0, if not given
         images: folder of your own photographs, instead of the synthetic in-the-wild pictures
         boxes: table of people in them (CSV, Parquet or JSON; path, x, y, w, h); without it each picture is one person
-        labels: Parquet table of pseudo-labels with the columns of the table labels; the current policy's if not given
+        labels: Parquet table of pseudo-labels with the columns of the table labels, or "ingested", those that people of
+            sources.wild were ingested with; the current policy's if not given
         changes: configuration fields that differ from the profile, dotted name to value ("clean.keep_share": "0.7")
         config: campaign file: path or URL of YAML, or what it would hold; all else that is given here counts more
     """
@@ -105,7 +106,7 @@ def clean_round(
         check_round(runner.context, own, labels)
         foundations = bootstrap(store, profile, campaign, seed, changes, config)
         if labels is not None and own is None:
-            check_given_labels(runner.context, labels, everybody=True)
+            check_brought(runner.context, labels, foundations.people.wild)
         work = partial(clean_and_measure, own=own, labels=labels)
         facts = work_through(runner, foundations, "clean", work, own.target if own else None)
     return outcome(facts)

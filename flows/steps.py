@@ -142,7 +142,8 @@ def keep(
         data: splits that were ingested, such as photographs/train
         scorer: {model}
         policy: {model}; its zero-noise bodies are the labels
-        labels: Parquet table of labels with the columns of the table labels, in the place of a policy's
+        labels: Parquet table of labels with the columns of the table labels, or "ingested", those that the people were
+            ingested with, in the place of a policy's
         {everywhere}
     """
     with single_step(store, Choices(profile, None, seed, changes, config)) as runner:

@@ -63,7 +63,8 @@ Boxes = Annotated[
     ),
 ]
 Labels = Annotated[
-    str | None, typer.Option("--labels", help="Parquet table of pseudo-labels to clean, instead of the policy's own.")
+    str | None,
+    typer.Option("--labels", metavar="FILE|ingested", help="Clean this table of labels, or what people have."),
 ]
 SwapShare = Annotated[
     float | None,

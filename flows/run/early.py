@@ -13,7 +13,7 @@ from infra.store import Store
 from schemas.config.sources import TRAIN
 from schemas.errors import ConfigError, DataError
 from schemas.ids import ModelDigest, Target
-from tasks.clean.given import check_given_labels
+from tasks.clean.brought import check_brought
 from tasks.engine.context import Context
 from tasks.ingest.formats.registry import reader_of
 from tasks.rows.models import find_model
@@ -36,7 +36,7 @@ def check_round(context: Context, own: UserPictures | None = None, labels: str |
             raise ConfigError(
                 "--swap-share (clean.swap_share) swaps the policy's own pseudo-labels: leave either it or --labels out."
             )
-        check_given_labels(context, labels, everybody=False)
+        check_brought(context, labels, None, own is not None)
 
 
 def check_first_policy(context: Context, policy: ModelDigest) -> None:

@@ -1,6 +1,7 @@
 """Clean: pseudo-labels are bodies that fit their hypotheses, swaps are told apart, and the filter loses nothing."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,17 +17,21 @@ from infra.shards import Tally
 from infra.stages import StageSpec, commit_rows
 from infra.tables import read
 from models.bodies import load_body
-from schemas.errors import DataError
-from schemas.splits import WILD_TRAIN
+from schemas.errors import ConfigError, DataError
+from schemas.ids import StageKey
+from schemas.splits import WILD_TRAIN, WILD_VALIDATION
 from schemas.tables import LABEL_AS_SAMPLE, build, matrix
+from tasks.clean.brought import brought_labels, check_brought
 from tasks.clean.filtering import Keep, ScoreLabels, best_share
 from tasks.clean.given import GivenLabels
+from tasks.clean.ingested import IngestedLabels
 from tasks.clean.names import INCOMPLETE
 from tasks.clean.pseudo import PseudoLabel, swaps
 from tasks.generate import Generate
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
-from tasks.rows.instances import load_instances, pseudo_labelled_crops
+from tasks.rows.instances import instance_ids, load_instances, pseudo_labelled_crops
 from tasks.rows.metrics import read_metrics
+from tasks.rows.mix import Mix
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -208,6 +213,55 @@ def test_somebodys_own_labels_go_the_same_way(micro_store: MicroStore, tmp_path:
     (left_out,) = read(micro_store.store, "failures", stage_keys=[scored.key]).to_pylist()
     assert (left_out["id"], left_out["reason"]) == (names[2], INCOMPLETE)
     assert Keep(result.key, scored.key).run(micro_store.context).record.tally.total == 22
+
+
+def partly_labelled(rows: list[dict[str, Any]]) -> None:
+    """The first has joints alone, the second nothing."""
+    rows.sort(key=lambda row: str(row["instance_id"]))
+    rows[0] |= dict.fromkeys(("body_model", "body_digest", "global_orient", "body_pose", "betas", "transl", "twist"))
+    del rows[1]
+
+
+def unlabelled(rows: list[dict[str, Any]]) -> None:
+    rows.clear()
+
+
+def test_labels_that_people_were_ingested_with(micro_store: MicroStore) -> None:
+    """They are judged as they were ingested; who has none, or joints alone, is left out with the reason."""
+    context, store = micro_store.context, micro_store.store
+    ingests = (StageKey(micro.reingested(store, WILD_VALIDATION, partly_labelled)),)
+    bare, without, *people = instance_ids(store, ingests, (WILD_VALIDATION,))
+    result = IngestedLabels(ingests, (WILD_VALIDATION,)).run(context)
+    assert result.record.tally == Tally(ok=len(people), filtered=2)
+    failures = read(store, "failures", stage_keys=[result.key]).to_pylist()
+    assert {row["id"]: row["reason"] for row in failures} == {bare: "label without a body", without: "no label"}
+    labels = read(store, "labels", stage_keys=[result.key]).sort_by("instance_id")
+    assert labels.column("instance_id").to_pylist() == people
+    assert {(row["label_set"], row["label_kind"]) for row in labels.to_pylist()} == {("ingested", "pseudo")}
+    before = read(store, "labels", stage_keys=ingests).sort_by("instance_id").slice(1)
+    same = ["instance_id", "body_digest", "betas", "body_pose", "transl", "joints", "twist"]
+    assert labels.select(same).equals(before.select(same))
+    scored = ScoreLabels(result.key, ingests, micro_store.scorer).run(context)
+    kept = len(people) // 2
+    assert Keep(result.key, scored.key, share=0.5).run(context).record.tally == Tally(ok=kept, filtered=kept)
+
+
+def test_nobody_was_ingested_with_a_label(micro_store: MicroStore) -> None:
+    ingests = (StageKey(micro.reingested(micro_store.store, WILD_TRAIN, unlabelled)),)
+    people = Mix(ingests, (WILD_TRAIN,))
+    with pytest.raises(DataError, match="Nobody of wild/train was ingested with a label that has a body"):
+        check_brought(micro_store.context, "ingested", people)
+    with pytest.raises(DataError, match="Nobody of wild/train"):
+        IngestedLabels(ingests, (WILD_TRAIN,)).run(micro_store.context)
+
+
+def test_labels_of_pictures_that_are_still_to_come(micro_store: MicroStore) -> None:
+    with pytest.raises(ConfigError, match="a folder of photographs has no labels"):
+        check_brought(micro_store.context, "ingested", None, own_pictures=True)
+    check_brought(micro_store.context, "ingested", None)
+    people = micro.of(micro_store.ingest_key, WILD_TRAIN)
+    assert brought_labels("ingested", people) == IngestedLabels(people.ingests, people.targets)
+    assert brought_labels("./ingested", people) == GivenLabels(people.ingests, "./ingested")
 
 
 def test_a_file_that_is_no_table_of_labels(micro_store: MicroStore, tmp_path: Path) -> None:

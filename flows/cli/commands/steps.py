@@ -103,7 +103,8 @@ def keep(
         str | None, typer.Option("--policy", metavar=_MODEL, help="Make pseudo-labels by this policy, and filter them.")
     ] = None,
     labels: Annotated[
-        str | None, typer.Option("--labels", metavar="FILE", help="Filter the labels of this Parquet table instead.")
+        str | None,
+        typer.Option("--labels", metavar="FILE|ingested", help="Filter this table of labels, or what people have."),
     ] = None,
     store: options.StoreUrl = None,
     file: options.ConfigFile = None,

@@ -19,7 +19,9 @@ from flows.run.steps.named import (
 )
 from schemas.errors import ConfigError
 from schemas.ids import ModelDigest, StageKey
-from tasks.clean.given import GivenLabels, check_given_labels
+from tasks.clean.brought import brought_labels, check_brought
+from tasks.clean.given import GivenLabels
+from tasks.clean.ingested import IngestedLabels
 from tasks.clean.pseudo import PseudoLabel
 from tasks.engine.context import Context
 from tasks.export.chosen import ingests_of
@@ -36,7 +38,7 @@ from tasks.train.scorer import TrainScorer, check_start
 class ToKeep(NamedTuple):
     """What `keep` keeps the best of: labels that are still to be made, and the scorer that judges them."""
 
-    labels: PseudoLabel | GivenLabels
+    labels: PseudoLabel | GivenLabels | IngestedLabels
     scorer: ModelDigest
 
 
@@ -77,16 +79,19 @@ def pairing(context: Context, scores: str) -> Pair:
 
 
 def keeping(context: Context, data: Sequence[str], scorer: str, policy: str | None, labels: str | None) -> ToKeep:
-    """The labels of the table `labels`, or pseudo-labels by the policy, for the people of some splits."""
+    """The labels that `labels` says, or pseudo-labels by the policy, for the people of some splits."""
     if (policy is None) == (labels is None):
-        raise ConfigError("Keep what? Give --labels FILE to filter those, or --policy P to make pseudo-labels by it.")
+        raise ConfigError(
+            "Keep what? Give --labels FILE to filter those, --labels ingested for those that the people have, or "
+            "--policy P to make pseudo-labels by it."
+        )
     store, clean = context.store, context.config.clean
     people = people_named(store, data)
     judge = model_named(context, scorer, "scorer")
     check_crops(store, people, judge)
     if labels is not None:
-        check_given_labels(context, labels, everybody=True)
-        return ToKeep(GivenLabels(people.ingests, labels), judge)
+        check_brought(context, labels, people)
+        return ToKeep(brought_labels(labels, people), judge)
     assert policy is not None
     drawing = model_named(context, policy, "policy")
     check_crops(store, people, drawing)

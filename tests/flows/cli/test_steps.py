@@ -139,6 +139,13 @@ def test_labels_to_kept_ones_for_others(store: Store) -> None:
     given = done("keep --data wild/train --labels labels.parquet --scorer scorer.safetensors")
     assert [line.split()[:2] for line in given[1:4]] == [["given_labels", "10"], ["score_labels", "10"], ["keep", "7"]]
     assert done(f"{following(given, 'export')} --dataset wild --split train")[0].startswith("7 labels of stage")
+    theirs = done("keep --data wild/validation --labels ingested --scorer scorer.safetensors")
+    assert [line.split()[:2] for line in theirs[1:4]] == [
+        ["ingested_labels", "24"],
+        ["score_labels", "24"],
+        ["keep", "17"],
+    ]
+    assert done(following(theirs, "export"))[0].startswith("8 labels of stage")
     asked = f"export --to humandata --target x.npz --label-set {pseudo.stage_key[:8]}"
     assert done(asked)[0].startswith("36 labels of stage")
 

@@ -18,6 +18,7 @@ from schemas.ids import Target
 from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_VALIDATION
 from tasks.clean.filtering import Keep, ScoreLabels
 from tasks.clean.given import GivenLabels
+from tasks.clean.ingested import IngestedLabels
 from tasks.clean.pseudo import PseudoLabel
 from tasks.compare import Compare
 from tasks.engine.stage import Intake, Stage
@@ -74,6 +75,7 @@ STAGES: tuple[Stage, ...] = (
     EvaluateScorer(T, Score(B, A, P)),
     Compare(B, B, {"less_noise": B}, B, (T,)),
     PseudoLabel(A, (T,), P, 0.3, 1),
+    IngestedLabels(A, (T,)),
     ScoreLabels(B, A, P),
     Keep(B, B, 0.5),
     TrainClean(MIX, A, P, Mix(A, (T, WILD_TEST), (1.0, 2.0))),
