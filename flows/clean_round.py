@@ -16,6 +16,7 @@ from flows.run.parameters import (
     OptionalText,
     run_named,
 )
+from flows.run.published import compare_as_published
 from flows.run.round import Candidate, Foundations, Round, work_through
 from flows.run.round_artifacts import outcome
 from flows.run.runner import Runner
@@ -71,6 +72,7 @@ def clean_and_measure(
         "all_labels": runner.run(controlled(policy=unfiltered), role="all labels"),
         "less_noise": runner.run(less_noise, role="less noise"),
     }
+    compare_as_published(runner, people, opened.policy, trained, foundations.scorer)
     compared = runner.run(Compare(before, after, controls, first, people.drift.targets))
     return Candidate(trained, runner.judge(before_promotion, compared))
 

@@ -16,6 +16,7 @@ from flows.run.parameters import (
     OptionalText,
     run_named,
 )
+from flows.run.published import compare_as_published
 from flows.run.round import Candidate, Foundations, Round, work_through
 from flows.run.round_artifacts import outcome
 from flows.run.runner import Runner
@@ -70,6 +71,7 @@ def align_and_measure(
         "random_pairs": runner.run(controlled(policy=control), role="random pairs"),
         "less_noise": runner.run(less_noise, role="less noise"),
     }
+    compare_as_published(runner, people, opened.policy, aligned, foundations.scorer)
     compared = runner.run(Compare(before, after, controls, first, people.drift.targets))
     return Candidate(aligned, ready + runner.judge(before_promotion, compared))
 

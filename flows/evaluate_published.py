@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated, Final
 
 from prefect import flow
@@ -20,6 +19,7 @@ from flows.run.parameters import (
     one_of,
     run_named,
 )
+from flows.run.published import absolute_body
 from flows.run.round import current_policy
 from flows.run.session import session
 from infra.standing import newest_ingest
@@ -82,7 +82,7 @@ def evaluate_published(
         chosen = model_named(context, policy, "policy") if policy else current_policy(context)
         model = model_named(context, scorer, "scorer") if scorer else None
         bodies = body or context.config.body
-        measurement = MeasurePublished((people,), target, chosen, model, hypotheses, order, _absolute(bodies))
+        measurement = MeasurePublished((people,), target, chosen, model, hypotheses, order, absolute_body(bodies))
         return runner.run(EvaluatePublished(measurement))
 
 
@@ -121,7 +121,7 @@ def evaluate_scorer(
         ingest = given_hypotheses(context.store, target)
         if ingest is None:
             target, people = ingested(context.store, target)
-            model, bodies = model_named(context, scorer, "scorer"), _absolute(body or context.config.body)
+            model, bodies = model_named(context, scorer, "scorer"), absolute_body(body or context.config.body)
             scoring: ScoreNoised | Score = ScoreNoised((people,), target, model, hypotheses, bodies)
         else:
             scoring = Score(ingest, (ingest,), model_named(context, scorer, "scorer"))
@@ -158,9 +158,3 @@ def order_of(protocol: str, dataset: str) -> Order:
     plain = re.sub(r"[^a-z0-9]", "", dataset.lower())
     by_data: Order = "human36m" if plain.startswith(_ALIGNED_BY_17) else "3dpw"
     return named(PROTOCOLS, protocol, "protocol") or by_data
-
-
-def _absolute(body: str) -> str:
-    """A path that holds in other processes too; a body's name stays."""
-    path = Path(body).expanduser()
-    return str(path.absolute()) if path.exists() else body

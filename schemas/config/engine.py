@@ -12,6 +12,7 @@ from schemas.config.stages import (
     GenerateConfig,
     IngestConfig,
     PairConfig,
+    PublishedConfig,
     ScoreConfig,
     SynthesizeConfig,
 )
@@ -84,6 +85,9 @@ class EngineConfig(Config):
     pair: PairConfig = setting(PairConfig(), "pairs", "-")
     align: AlignConfig = setting(AlignConfig(), "alignment", "-")
     evaluate: EvaluateConfig = setting(EvaluateConfig(), "evaluation", "-")
+    published: PublishedConfig = setting(
+        PublishedConfig(), "measurement by published protocols within a round", "-", later=True
+    )
     gates: GateConfig = setting(GateConfig(), "gates", "-")
     clean: CleanConfig = setting(CleanConfig(), "cleaning", "-")
     train_clean: TrainCleanConfig = setting(TrainCleanConfig(), "further training on cleaned data", "-")

@@ -1,6 +1,6 @@
 """Where a campaign's people and models come from: data sets by role, how each is taken in, and what it starts with."""
 
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -26,6 +26,9 @@ class Source(Config):
     data: str = Field(..., description="data set and split, such as 3dpw/train", json_schema_extra={"unit": "-"})
     weight: float = setting(
         1.0, "share of the people that training draws, against the other sources' weights", "1", gt=0
+    )
+    protocol: Literal["3dpw", "human36m"] | None = setting(
+        None, "of test: a published protocol by which rounds measure it too, beside the engine's own measures", "-"
     )
 
     @model_validator(mode="before")
@@ -82,6 +85,9 @@ class SourcesConfig(Config):
                 if source.data in learned:
                     raise ValueError(f"{source.data} is a source of {role}, and one that is trained on too")
         for role in type(self).model_fields:
+            measured = [source.data for source in getattr(self, role) if source.protocol]
+            if measured and role != "test":
+                raise ValueError(f"{role}: {measured[0]} has a protocol; those are for sources of test")
             names = [source.data for source in getattr(self, role)]
             if len(set(names)) < len(names):
                 raise ValueError(f"{role} names {max(names, key=names.count)} twice")

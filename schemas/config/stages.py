@@ -110,6 +110,12 @@ class EvaluateConfig(Config):
     seed: int = setting(0, "seed of the bootstrap", "1", ge=0)
 
 
+class PublishedConfig(Config):
+    """How rounds measure sources of test that name a published protocol."""
+
+    hypotheses: int = setting(100, "M, the zero-noise hypothesis among them", "hypotheses", ge=2, later=True)
+
+
 class GateConfig(Config):
     """Limits that a round must keep, read on wild/validation; drift is read on held-out source people (source/test)."""
 

@@ -187,8 +187,11 @@ class PublishedWorker(DrawingWorker):
             )
 
 
-def candidate_errors(store: Store, measure_key: StageKey, scored: bool) -> dict[str, np.ndarray]:
-    """(N, C) mm by name of error, candidates in the published order, instances by id. DataError where none is left."""
+def candidate_errors(store: Store, measure_key: StageKey, scored: bool) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The N instances, sorted, and by name of error (N, C) mm, candidates in the published order.
+
+    DataError where no instance is left.
+    """
     columns = ["instance_id", "sample_index", *(f"{name}_mm" for name in Errors._fields)]
     rows = read(store, "errors", stage_keys=[measure_key], columns=columns)
     rows = rows.sort_by(BY_SAMPLE)
@@ -196,4 +199,5 @@ def candidate_errors(store: Store, measure_key: StageKey, scored: bool) -> dict[
         raise DataError(f"No instance could be measured: the table failures says why (stage_key = '{measure_key}').")
     count = len(set(rows.column("sample_index").to_pylist()))
     errors = {name: rows.column(f"{name}_mm").to_numpy().reshape(-1, count) for name in Errors._fields}
-    return {name: np.roll(values, -1, axis=1) for name, values in errors.items()} if scored else errors
+    ids: list[str] = rows.column("instance_id").to_pylist()[::count]
+    return ids, {name: np.roll(values, -1, axis=1) for name, values in errors.items()} if scored else errors

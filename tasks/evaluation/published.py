@@ -6,12 +6,14 @@ five best-scored hypotheses, and "min" ranges over it and the mean of all too. W
 selected, and "hypotheses_mean" is the last hypothesis, as published.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
+from infra.store import Store
 from models.published_metrics import published_columns
 from models.statistics import bootstrap_mean
 from schemas.ids import ModelDigest, StageKey
@@ -45,19 +47,38 @@ class EvaluatePublished(WholeStage):
         return self.measurement.models(context)
 
     def make(self, context: Context) -> Rows:
-        measured = self.measurement.run(context).key
-        return Rows({"metrics": metrics_table(list(self._figures(context, measured)), self.spec(context))})
+        stage, config = self.measurement, context.config.evaluate
+        table = published_table(context.store, stage.run(context).key, stage.scorer is not None)
+        metrics = []
+        for name, values in table.figures.items():
+            mean = bootstrap_mean(values, resamples=config.resamples, seed=config.seed)
+            metrics.append(Metric.of(name, stage.protocol, stage.target, "mm", mean, len(values), stage.policy))
+        return Rows({"metrics": metrics_table(metrics, self.spec(context))})
 
-    def _figures(self, context: Context, measured: StageKey) -> Iterator[Metric]:
-        config, stage = context.config.evaluate, self.measurement
-        for name, errors in candidate_errors(context.store, measured, scored=stage.scorer is not None).items():
-            preferred = None
-            if stage.scorer is not None:  # the mean of the best is always preferred, whatever the scores are
-                preferred = torch.zeros(errors.shape)
-                preferred[:, 0] = 1
-            columns = published_columns(torch.from_numpy(errors.copy()), preferred)
-            for figure, values in columns._asdict().items():
-                if bool(values.isnan().any()):
-                    continue
-                mean = bootstrap_mean(values.numpy(), resamples=config.resamples, seed=config.seed)
-                yield Metric.of(f"{figure}_{name}", stage.protocol, stage.target, "mm", mean, len(errors), stage.policy)
+
+class PublishedTable(NamedTuple):
+    """The published figures of every instance."""
+
+    ids: list[str]
+    """N instances, sorted."""
+    figures: dict[str, np.ndarray]
+    """(N,) mm by name, such as published_min_mpvpe."""
+
+    def among(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """The figures of `ids`, which are sorted and all here."""
+        rows = np.searchsorted(np.array(self.ids), np.array(ids))
+        return {name: values[rows] for name, values in self.figures.items()}
+
+
+def published_table(store: Store, measured: StageKey, scored: bool) -> PublishedTable:
+    """The published figures of what a stage `measure_published` has measured. DataError where that left no instance."""
+    ids, candidates = candidate_errors(store, measured, scored)
+    figures: dict[str, np.ndarray] = {}
+    for name, errors in candidates.items():
+        preferred = None
+        if scored:  # the mean of the best is always preferred, whatever the scores are
+            preferred = torch.zeros(errors.shape)
+            preferred[:, 0] = 1
+        columns = published_columns(torch.from_numpy(errors.copy()), preferred)._asdict()
+        figures |= {f"{figure}_{name}": values.numpy() for figure, values in columns.items()}
+    return PublishedTable(ids, {name: values for name, values in figures.items() if not np.isnan(values).any()})

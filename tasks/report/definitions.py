@@ -40,6 +40,13 @@ DEFINITIONS: Final = (
         "least error among these samples, found with the label: what a choice without mistakes would give.",
         "best of",
     ),
+    Definition(
+        "least of M",
+        "by a published protocol: least error, found with the label, among the M hypotheses, their mean, and the mean "
+        "of the best-scored.",
+    ),
+    Definition("mean of the best-scored", "by a published protocol: error of the mean of the five best-scored."),
+    Definition("mean of M", "by a published protocol: error of the mean of all M hypotheses."),
     Definition("selected", "error of that one of these samples which the scorer prefers."),
     Definition(
         "diversity",

@@ -15,6 +15,7 @@ from schemas.digests import code_digest, digest
 from tasks.gates import margins_of
 from tasks.pair import strategy_named
 from tasks.report import measured
+from tasks.report.as_published import published_groups
 from tasks.report.content import (
     Curve,
     FailureRow,
@@ -66,7 +67,7 @@ def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at
         outcome="promoted" if facts.promoted else "kept the old policy",
         promoted=facts.promoted,
         summary=summary(facts, measured.sentence(metrics, config)),
-        headline=measured.headline(metrics, config),
+        headline=[*measured.headline(metrics, config), *published_groups(store, facts)],
         controls=measured.controls(facts, config),
         notices=notices(facts, config),
         numbers=numbers,

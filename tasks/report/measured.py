@@ -20,7 +20,7 @@ _FIGURES = (
     ("best_of_m", "best of {samples}"),
     ("selected", "selected"),
 )
-_ERRORS = (("mpvpe", "MPVPE"), ("mpjpe", "MPJPE"), ("pa_mpjpe", "PA-MPJPE"))
+ERROR_NAMES = (("mpvpe", "MPVPE"), ("mpjpe", "MPJPE"), ("pa_mpjpe", "PA-MPJPE"))
 
 Metrics = Mapping[tuple[str, str, Target], Metric]
 """By name, role and split."""
@@ -64,16 +64,18 @@ def headline(metrics: Metrics, config: EngineConfig) -> list[HeadlineGroup]:
     for test in config.sources.targets("test"):
         spread = _row(metrics, DIVERSITY, "diversity", test, "higher", _share_note(metrics, test))
         groups += [
-            HeadlineGroup(f"Held-out {test}", _rows(metrics, _FIGURES, test, samples, _ERRORS), drawn),
+            HeadlineGroup(f"Held-out {test}", figure_rows(metrics, _FIGURES, test, samples, ERROR_NAMES), drawn),
             HeadlineGroup("Diversity", [spread] if spread else [], f"on {test}"),
         ]
     learned = "the data that the first policy was trained for"
     for drift in config.sources.targets("drift"):
         groups.append(
-            HeadlineGroup(f"Drift on held-out {drift}", _rows(metrics, _FIGURES[:2], drift, samples), learned, "drift")
+            HeadlineGroup(
+                f"Drift on held-out {drift}", figure_rows(metrics, _FIGURES[:2], drift, samples), learned, "drift"
+            )
         )
     for validation in config.sources.targets("validation"):
-        on_validation = _rows(metrics, _FIGURES[:3], validation, samples)
+        on_validation = figure_rows(metrics, _FIGURES[:3], validation, samples)
         groups.append(HeadlineGroup(f"Held-out {validation}", on_validation, "what the gates read", "validation"))
     return [group for group in groups if group.rows]
 
@@ -131,13 +133,15 @@ def sentence(metrics: Metrics, config: EngineConfig) -> str:
     return f"On held-out {test}, {' and '.join(parts)}." if parts else ""
 
 
-def _rows(
+def figure_rows(
     metrics: Metrics,
     figures: Sequence[tuple[str, str]],
     target: Target,
     samples: int,
-    errors: Sequence[tuple[str, str]] = _ERRORS[:1],
+    errors: Sequence[tuple[str, str]] = ERROR_NAMES[:1],
 ) -> list[HeadlineRow]:
+    """A row for each figure and error that was measured on a split before and after. `figures` and `errors` are names
+    of metrics and what the page calls them."""
     rows = (
         _row(metrics, f"{figure}_{error}", f"{words.format(samples=samples)} {spelled}", target)
         for figure, words in figures

@@ -42,6 +42,7 @@ from tasks.report.fill import fill_round
 from tasks.report.measured import round_metrics
 from tasks.report.page import format_percent, format_span
 from tasks.report.stage import read_configuration, read_facts
+from tasks.rows.metrics import read_metrics
 from tasks.rows.models import model_path
 from tests.evidence.__main__ import machine
 from tests.evidence.controls import CONTROLS, train_controls
@@ -73,7 +74,8 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
     def planned(kind: Kind, config: EngineConfig) -> None:
         plans.append(plan_round(Context(store, config), kind))
 
-    swapped = {"clean.swap_share": "0.3", "gates.best_of_m_change": "0", "gates.max_drift": "0"}
+    by_protocol = {"sources.test": '[{"data": "wild/test", "protocol": "3dpw"}]', "published.hypotheses": "4"}
+    swapped = by_protocol | {"clean.swap_share": "0.3", "gates.best_of_m_change": "0", "gates.max_drift": "0"}
     with prefect_test_harness(server_startup_timeout=180), pytest.MonkeyPatch.context() as patch:
         planned("dpo", config)
         facts.append(dpo_round(store.url, PROFILE))
@@ -146,6 +148,21 @@ def test_controls_diversity_and_drift_stand_in_every_report(lived: Lived) -> Non
             assert words in page, (facts.title, words)
         assert page.count("<figcaption>") == 12
         assert read_facts(lived.store, facts.campaign, facts.number) == facts
+
+
+def test_a_source_of_test_is_measured_by_the_protocol_that_it_names(lived: Lived) -> None:
+    facts, store = lived.facts[2], lived.store
+    (run,) = (run for run in facts.runs if run.name == "compare_published")
+    before, after = (find(store, key) for key in find(store, run.key).reads)  # type: ignore[union-attr]
+    assert [record.models[0] for record in (before, after) if record] == [facts.policy_before, facts.policy_after]
+    metrics = {(one.name, one.role): one for one in read_metrics(store, run.key)}
+    assert {one.target for one in metrics.values()} == {WILD_TEST}
+    page = store.read_bytes(f"reports/{facts.report_name}").decode()
+    assert "Held-out wild/test, by the published protocol" in page
+    for role in ("before", "after"):
+        assert f"{metrics['published_min_mpvpe', role].value:.1f}" in page
+    assert "by a published protocol: least error" in page
+    assert not [run for facts in lived.facts[:2] for run in facts.runs if run.name == "compare_published"]
 
 
 def test_swapped_labels_are_measured_and_dropped_ones_named(lived: Lived) -> None:

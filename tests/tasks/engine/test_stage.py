@@ -25,6 +25,7 @@ from tasks.engine.stage import Intake, Stage
 from tasks.evaluate import Evaluate
 from tasks.evaluation.measure_published import MeasurePublished
 from tasks.evaluation.published import EvaluatePublished
+from tasks.evaluation.published_change import ComparePublished
 from tasks.evaluation.score_noised import ScoreNoised
 from tasks.evaluation.scorer import EvaluateScorer
 from tasks.generate import Generate
@@ -71,6 +72,7 @@ STAGES: tuple[Stage, ...] = (
     Evaluate(A, (T,), P, Q, EvaluateConfig()),
     MeasurePublished(A, T, P, Q, 3, "3dpw", "tiny"),
     EvaluatePublished(MeasurePublished(A, T, P, Q, 3, "3dpw", "tiny")),
+    ComparePublished(MeasurePublished(A, T, P, Q, 3, "3dpw", "tiny"), MeasurePublished(A, T, Q, P, 3, "3dpw", "tiny")),
     ScoreNoised(A, T, P, 3, "tiny"),
     EvaluateScorer(T, Score(B, A, P)),
     Compare(B, B, {"less_noise": B}, B, (T,)),

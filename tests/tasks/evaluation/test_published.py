@@ -1,5 +1,6 @@
 """Evaluations as published: what stands in the tables is what the published definitions say of the same arrays."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ from tasks.evaluation.measure_published import (
     PublishedMeter,
     PublishedWorker,
 )
-from tasks.evaluation.published import EvaluatePublished
+from tasks.evaluation.published import EvaluatePublished, published_table
+from tasks.evaluation.published_change import ComparePublished
 from tasks.pair import read_scores
 from tasks.rows.hypotheses import Hypotheses, generated_ids, read_hypotheses
 from tasks.rows.instances import load_instances
@@ -124,6 +126,47 @@ def test_metrics_are_the_published_aggregates(micro_store: MicroStore, protocol:
             assert metric.high is not None
             assert metric.low <= metric.value <= metric.high
     assert found["published_min_mpvpe"].value < found["published_zero_noise_mpvpe"].value
+
+
+def test_two_policies_are_compared_on_the_same_people(micro_store: MicroStore) -> None:
+    """Figures are those that either policy has alone; the change is of the people whom both have."""
+    store, context = micro_store.store, micro_store.context
+    other = micro.untrained(store, "policy", seed=5)
+    before, after = (
+        MeasurePublished((micro_store.ingest_key,), TARGET, policy, micro_store.scorer, M, "3dpw", "tiny")
+        for policy in (micro_store.policy, other)
+    )
+    compared = ComparePublished(before, after)
+    result = compared.run(context)
+    assert result.key == compared.key(context)
+    rows = {(one.name, one.role): one for one in read_metrics(store, result.key)}
+    for role, measurement in (("before", before), ("after", after)):
+        alone = by_name(read_metrics(store, EvaluatePublished(measurement).run(context).key))
+        assert {name for name, one in rows if one == role} == set(alone)
+        for name, metric in alone.items():
+            assert replace(rows[name, role], role="3dpw") == metric
+    for name, metric in ((name, one) for (name, role), one in rows.items() if role == "change"):
+        percent = 100 * (rows[name, "after"].value / rows[name, "before"].value - 1)
+        assert (metric.value, metric.unit, metric.model) == (pytest.approx(percent), "%", other)
+
+
+def without_the_first(rows: list[dict[str, Any]]) -> None:
+    rows.sort(key=lambda row: str(row["instance_id"]))
+    del rows[0]
+
+
+def test_people_whom_one_measurement_lacks_are_left_out_of_both(micro_store: MicroStore) -> None:
+    store, context = micro_store.store, micro_store.context
+    fewer = micro.reingested(store, TARGET, without_the_first)
+    before, after = (
+        MeasurePublished((ingest,), TARGET, micro_store.policy, micro_store.scorer, M, "3dpw", "tiny")
+        for ingest in (micro_store.ingest_key, fewer)
+    )
+    rows = {(one.name, one.role): one for one in read_metrics(store, ComparePublished(before, after).run(context).key)}
+    assert {one.n for one in rows.values()} == {PEOPLE - 1}
+    everybody = published_table(store, before.key(context), scored=True)
+    for name, values in everybody.figures.items():
+        assert rows[name, "before"].value == pytest.approx(values[1:].mean())
 
 
 def test_the_protocols_differ_in_the_alignment_alone(micro_store: MicroStore) -> None:

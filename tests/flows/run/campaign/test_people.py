@@ -104,6 +104,10 @@ def test_data_that_can_not_be_meant(
     ("sources", "message"),
     [
         ({"wild": "photographs"}, ".wild.0.data: .*DATASET/SPLIT"),
+        (
+            {"drift": [{"data": "source/test", "protocol": "3dpw"}]},
+            "source/test has a protocol; those are for sources of test",
+        ),
         ({"wild": "wild/test"}, "wild/test is a source of test, and one that is trained on too"),
         ({"wild": ["a/train", "a/train"]}, "wild names a/train twice"),
         ({"wild": []}, ".wild: .*at least 1 item"),

@@ -1,0 +1,32 @@
+"""The published protocols within a round: sources of test that name one are measured by it, before and after."""
+
+from pathlib import Path
+
+from flows.run.campaign.people import People
+from flows.run.runner import Runner
+from schemas.ids import ModelDigest
+from tasks.evaluation.measure_published import MeasurePublished
+from tasks.evaluation.published_change import ComparePublished
+
+
+def compare_as_published(
+    runner: Runner, people: People, before: ModelDigest, after: ModelDigest, scorer: ModelDigest
+) -> None:
+    """Both policies on each of those sources; the numbers are for the report, no gate reads them."""
+    config = runner.context.config
+    bodies = absolute_body(config.body)
+    for source in config.sources.test:
+        if source.protocol is None:
+            continue
+        ingests, hypotheses = (people.ingests[source.target],), config.published.hypotheses
+        measured = (
+            MeasurePublished(ingests, source.target, policy, scorer, hypotheses, source.protocol, bodies)
+            for policy in (before, after)
+        )
+        runner.run(ComparePublished(*measured), role=source.data)
+
+
+def absolute_body(body: str) -> str:
+    """A path that holds in other processes too; a body's name stays."""
+    path = Path(body).expanduser()
+    return str(path.absolute()) if path.exists() else body
