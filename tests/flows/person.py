@@ -1,4 +1,4 @@
-"""Somebody at a terminal in the project's folder, who serves from a folder of their own; and what their server has."""
+"""Somebody at a terminal, who serves from a folder of their own; and what their server has."""
 
 import os
 import subprocess
@@ -25,6 +25,7 @@ class Person:
     folder: Path
     store: str
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+    works_in: Path = ROOT
 
     def __post_init__(self) -> None:
         own = {name: value for name, value in self.environment.items() if not name.startswith("PREFECT")}
@@ -54,13 +55,13 @@ class Person:
         """What they read after `python -m WORDS`, which has to go well."""
         done = subprocess.run(
             [sys.executable, "-m", *words],
-            cwd=ROOT,
+            cwd=self.works_in,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=600,
+            timeout=1200,
             check=False,
         )
         assert done.returncode == 0, done.stdout
