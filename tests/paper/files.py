@@ -62,7 +62,7 @@ def write_checkpoints(folder: Path) -> None:
 
 
 def write_bodies(folder: Path) -> None:
-    """The free body as SMPL's, with a regressor of Human3.6M's joints that reads each off one vertex; one as SMPL-X's."""
+    """The free body as SMPL's, with a regressor that reads each joint of Human3.6M off one vertex; one as SMPL-X's."""
     smpl, smplx = folder / "smpl", folder / "smplx"
     for place in (smpl, smplx):
         place.mkdir(parents=True)
