@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -74,23 +74,19 @@ class Hypotheses:
         return np.isfinite(np.concatenate(parts, axis=1)).all(axis=1)
 
 
-class Sampled(Protocol):
-    """Instances that have samples, such as `Instances`."""
+class Sampled(NamedTuple):
+    """People with samples, as far as tables of samples name them."""
 
-    @property
-    def ids(self) -> Sequence[str]: ...
-    @property
-    def dataset(self) -> Sequence[str]: ...
-    @property
-    def split(self) -> Sequence[str]: ...
-    @property
-    def root_depth(self) -> np.ndarray:
-        """(N,) metres by the label, NaN where there is none."""
+    ids: Sequence[str]
+    dataset: Sequence[str]
+    split: Sequence[str]
+    root_depth: np.ndarray
+    """(N,) metres by the label, NaN where there is none."""
 
 
 def hypotheses_table(
     generation_id: StageKey,
-    instances: Sampled,
+    instances: Instances | Sampled,
     hypotheses: Hypotheses,
     samples: Sequence[int],
     partition: int,
@@ -112,7 +108,7 @@ def hypotheses_table(
 
 def errors_table(
     generation_id: StageKey,
-    instances: Sampled,
+    instances: Instances | Sampled,
     errors: Mapping[str, np.ndarray],
     label_set: str,
     samples: Sequence[int],
@@ -126,7 +122,7 @@ def errors_table(
 
 
 def _sample_columns(
-    generation_id: StageKey, instances: Sampled, samples: Sequence[int], partition: int, rows: np.ndarray
+    generation_id: StageKey, instances: Instances | Sampled, samples: Sequence[int], partition: int, rows: np.ndarray
 ) -> dict[str, Any]:
     """What tables with a row for each sample of each of the instances `rows` have in common."""
     count = len(samples)

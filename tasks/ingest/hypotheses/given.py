@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +32,7 @@ from tasks.ingest.people.annotations import AnnotationSource, Reader
 from tasks.ingest.people.person_rows import rows_of
 from tasks.ingest.plan.rows import RowMatcher, planned_rows
 from tasks.ingest.source.folder import Folder, RefusedError
-from tasks.rows.hypotheses import Hypotheses, errors_table, hypotheses_table
+from tasks.rows.hypotheses import Hypotheses, Sampled, errors_table, hypotheses_table
 from tasks.score import scores_table
 
 TABLES: Final = ("images", "instances", "hypotheses", "errors", "scores")
@@ -107,15 +107,6 @@ class CacheNames(RowMatcher):
             raise DataError(f"No entry of {self.reader.source.url} can be used. The first: {first}")
         count = min(self.counts or (0,), key=lambda many: (-self.counts[many], many))
         return {"count": count, "error_column": self.error_column}
-
-
-class _People(NamedTuple):
-    """People as tables of samples name them."""
-
-    ids: Sequence[str]
-    dataset: Sequence[str]
-    split: Sequence[str]
-    root_depth: NDArray[np.float64]
 
 
 class GivenWorker(ModelWorker):
@@ -216,7 +207,7 @@ class GivenWorker(ModelWorker):
         key, samples, rows = self.generation_id, range(self.count), np.arange(len(people))
         ids = [instance_id(self._image_id(person), person.unit["person"]) for person in people]
         dataset, split = ([name] * len(people) for name in (self.source.dataset, self.source.split))
-        named = _People(ids, dataset, split, np.full(len(people), np.nan))
+        named = Sampled(ids, dataset, split, np.full(len(people), np.nan))
         uvd, twists = np.stack([person.uvd for person in people]), np.stack([person.twists for person in people])
         hypotheses = Hypotheses(uvd, twists, np.zeros((*depth.shape, _BETAS), np.float32), depth)
         tables = {"hypotheses": hypotheses_table(key, named, hypotheses, samples, self.partition, rows)}

@@ -74,7 +74,7 @@ class IngestHypotheses(Stage):
             reader = self._reader(Path(work))
             survey = reader.survey()
             key_config = self._key_config(context, survey, elsewhere)
-            spec = StageSpec(self.name, self.version, key_config, campaign=config.campaign, in_round=context.round)
+            spec = StageSpec(self.name, self.version, key_config, campaign=context.campaign, in_round=context.round)
             folder, pictures = plan_folder(spec.key), self._pictures(survey)
             _, names_of, worker = _FORMATS[source.format]
             if find_or_mend(store, spec, say) is None:

@@ -158,6 +158,14 @@ def test_a_damaged_plan_is_said_and_made_again(
     )
 
 
+def test_a_plan_that_a_release_before_left_is_made_again(here: Context, tmp_path: Path) -> None:
+    stage = IngestAnnotations(write_coco(true_people(3), tmp_path / "coco", "train"))
+    summary = json.dumps({"unchanged": 0, "gone": 0, "files": 1, "remark": None}).encode()
+    write_planned(here.store, files.summary_file(files.plan_folder(stage.key(here))), summary)
+    assert stage.run(here).record.tally.ok == 3
+    assert here.store.list_files("ingests") == []
+
+
 class Heard(SilentProgress):
     def __init__(self) -> None:
         self.lines: list[str] = []
