@@ -28,7 +28,7 @@ from schemas.ids import ModelDigest, StageKey
 from schemas.layers import Configured
 from schemas.progress import InRole
 from tasks.engine.context import Context
-from tasks.engine.stage import Intake, Stage, TrainingStage
+from tasks.engine.stage import Stage, TrainingStage
 from tasks.engine.training import needs
 from tasks.engine.training_worker import RunFolder
 from tasks.import_model import ImportModel
@@ -117,7 +117,7 @@ class LiveRunner(Runner):
         self.ran.append(StageRun(stage.name, role, key, before))
         return key
 
-    def take_in(self, intake: Intake) -> StageKey:
+    def take_in(self, intake: Stage) -> StageKey:
         """The key of what was ingested."""
         self.may_go_on()
         before = finished_keys(self.context.store)
@@ -182,7 +182,7 @@ def begun(store: Store, spec: StageSpec) -> str:
     return "an earlier run has begun the training" if store.exists(training.ray_folder) else ""
 
 
-def _as_task(context: Context, stage: Intake, role: str) -> Task[[list[str]], StageKey]:
+def _as_task(context: Context, stage: Stage, role: str) -> Task[[list[str]], StageKey]:
     """The Prefect task of one stage of one run. Prefect sees the keys of what it reads; the rest stays in here."""
     if role:
         context = replace(context, progress=InRole(context.progress, stage.name, role))

@@ -31,8 +31,8 @@ from tasks.engine.worker import device_name
 
 
 @dataclass(frozen=True)
-class Intake(ABC):
-    """A stage that takes in what people bring. Its key depends on what it reads, so no plan can look it up before."""
+class Stage(ABC):
+    """A stage with its inputs. Its key is known before it is run; that of what people bring needs a look at it."""
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
@@ -41,17 +41,11 @@ class Intake(ABC):
     """The tables that get rows of it, beside `failures`."""
     retries: ClassVar[int] = 1
     """How often Prefect starts it again."""
+    on_ray: ClassVar[bool] = True
 
     @abstractmethod
     def run(self, context: Context) -> StageResult:
         """Do the work, or find it done."""
-
-
-@dataclass(frozen=True)
-class Stage(Intake):
-    """A stage with its inputs, whose key is known before it is run."""
-
-    on_ray: ClassVar[bool] = True
 
     @abstractmethod
     def key_config(self, context: Context) -> BaseModel | Mapping[str, Any]:

@@ -19,7 +19,7 @@ from schemas.errors import DamagedError, SpoiledError, StoreError, VanishedError
 from schemas.progress import SILENT
 from tasks.engine.context import Context
 from tasks.engine.sharded import ShardWorker, StageResult, run_sharded
-from tasks.engine.stage import Intake
+from tasks.engine.stage import Stage
 
 _TIMES: Final = 3
 """A plan may vanish of an unfinished stage too, where a run of it was refused; hardly more than once."""
@@ -63,7 +63,7 @@ def forget_plan(store: Store, folder: str) -> None:
 
 
 def run_planned(
-    stage: Intake,
+    stage: Stage,
     context: Context,
     spec: StageSpec,
     ids: Sequence[str],

@@ -21,7 +21,7 @@ from tasks.clean.given import GivenLabels
 from tasks.clean.ingested import IngestedLabels
 from tasks.clean.pseudo import PseudoLabel
 from tasks.compare import Compare
-from tasks.engine.stage import Intake, Stage
+from tasks.engine.stage import Stage
 from tasks.evaluate import Evaluate
 from tasks.evaluation.measure_published import MeasurePublished
 from tasks.evaluation.published import EvaluatePublished
@@ -164,7 +164,7 @@ def as_they_are(labels: list[dict[str, Any]]) -> None:
     """No change."""
 
 
-def every_class(of: type[Intake] = Intake) -> Iterator[type[Intake]]:
+def every_class(of: type[Stage] = Stage) -> Iterator[type[Stage]]:
     for module in pkgutil.walk_packages(tasks.__path__, "tasks."):
         importlib.import_module(module.name)
     for one in of.__subclasses__():
