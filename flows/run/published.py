@@ -20,10 +20,13 @@ def compare_as_published(
             continue
         ingests, hypotheses = (people.ingests[source.target],), config.published.hypotheses
         measured = (
-            MeasurePublished(ingests, source.target, policy, scorer, hypotheses, source.protocol, bodies)
-            for policy in (before, after)
+            runner.run(
+                MeasurePublished(ingests, source.target, policy, scorer, hypotheses, source.protocol, bodies),
+                role=f"{source.data}, {role}",
+            )
+            for role, policy in (("before", before), ("after", after))
         )
-        runner.run(ComparePublished(*measured), role=source.data)
+        runner.run(ComparePublished(*measured, source.target), role=source.data)
 
 
 def absolute_body(body: str) -> str:

@@ -21,6 +21,7 @@ from models.published_metrics import (
 from models.recovery import recover_body
 from schemas.config.engine import EngineConfig
 from schemas.errors import ConfigError, DataError, EngineError
+from schemas.ids import StageKey
 from schemas.splits import SOURCE_TEST, WILD_TRAIN
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
@@ -136,7 +137,7 @@ def test_two_policies_are_compared_on_the_same_people(micro_store: MicroStore) -
         MeasurePublished((micro_store.ingest_key,), TARGET, policy, micro_store.scorer, M, "3dpw", "tiny")
         for policy in (micro_store.policy, other)
     )
-    compared = ComparePublished(before, after)
+    compared = ComparePublished(before.run(context).key, after.run(context).key, TARGET)
     result = compared.run(context)
     assert result.key == compared.key(context)
     rows = {(one.name, one.role): one for one in read_metrics(store, result.key)}
@@ -162,11 +163,18 @@ def test_people_whom_one_measurement_lacks_are_left_out_of_both(micro_store: Mic
         MeasurePublished((ingest,), TARGET, micro_store.policy, micro_store.scorer, M, "3dpw", "tiny")
         for ingest in (micro_store.ingest_key, fewer)
     )
-    rows = {(one.name, one.role): one for one in read_metrics(store, ComparePublished(before, after).run(context).key)}
+    compared = ComparePublished(before.run(context).key, after.run(context).key, TARGET).run(context)
+    rows = {(one.name, one.role): one for one in read_metrics(store, compared.key)}
     assert {one.n for one in rows.values()} == {PEOPLE - 1}
     everybody = published_table(store, before.key(context), scored=True)
     for name, values in everybody.figures.items():
         assert rows[name, "before"].value == pytest.approx(values[1:].mean())
+
+
+def test_a_measurement_that_is_none(micro_store: MicroStore) -> None:
+    key = StageKey(micro_store.ingest_key)
+    with pytest.raises(DataError, match="There is no finished measurement"):
+        ComparePublished(key, key, TARGET).run(micro_store.context)
 
 
 def test_the_protocols_differ_in_the_alignment_alone(micro_store: MicroStore) -> None:
