@@ -13,7 +13,17 @@ from typing import Annotated
 import typer
 
 from flows.process.errors import clear_errors
-from flows.serve.place import DEFAULT_FOLDER, DEFAULT_PORT, FOLDER_VARIABLE, PREFECT, RAY, WORKER, login_file, page_url
+from flows.serve.place import (
+    DEFAULT_FOLDER,
+    DEFAULT_PORT,
+    FOLDER_VARIABLE,
+    PREFECT,
+    RAY,
+    WORKER,
+    login_file,
+    page_url,
+    stop_command,
+)
 from flows.serve.services import RUNS, bring_up, take_down, used_by
 from infra.services import LOOPBACK, Services
 
@@ -83,7 +93,7 @@ def _tell(services: Services, ray: str, store: str, new_login: str = "") -> None
     typer.echo(f"  Ray       {ray}")
     typer.echo(f"  store     {store}")
     typer.echo(f"  logs      {services.folder}")
-    typer.echo("A round now: prefect deployment run dpo-round   End all of it: make stop")
+    typer.echo(f"A round now: prefect deployment run dpo-round   End all of it: {stop_command()}")
 
 
 if __name__ == "__main__":

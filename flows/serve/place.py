@@ -20,6 +20,22 @@ def services_here() -> Services:
     return Services(Path(os.environ.get(FOLDER_VARIABLE) or DEFAULT_FOLDER))
 
 
+def start_command(options: str = "") -> str:
+    """What a person types here to start the services: a clone has a Makefile, a folder of `adhmr init` has none."""
+    if _has_makefile():
+        return f'make serve ARGS="{options}"' if options else "make serve"
+    return f"python -m flows.serve.commands start {options}".rstrip()
+
+
+def stop_command() -> str:
+    """What a person types here to end them."""
+    return "make stop" if _has_makefile() else "python -m flows.serve.commands stop"
+
+
+def _has_makefile() -> bool:
+    return Path("Makefile").is_file()
+
+
 def login_file(services: Services) -> Path:
     """The file with name:password of the folder's Prefect server. Its owner alone can read it."""
     return services.folder / "prefect-login"

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
 
-from flows.serve.place import RAY
+from flows.serve.place import RAY, start_command, stop_command
 from infra.private import read_secret, secret_of
 from infra.services import LOOPBACK, ServiceError, Services
 
@@ -28,7 +28,9 @@ def ray_token_variables(services: Services) -> dict[str, str]:
         return {_MODE: "token"}
     file = Path(os.environ.get(_TOKEN_FILE) or services.folder / "ray-token").absolute()
     if RAY in services.alive() and read_secret(file) is None:
-        raise ServiceError(f"Others could read {file}, the token of the Ray that runs: `make stop`, then `make serve`.")
+        raise ServiceError(
+            f"Others could read {file}, the token of the Ray that runs: `{stop_command()}`, then `{start_command()}`."
+        )
     try:
         secret_of(file, lambda: secrets.token_hex(_TOKEN_BYTES))
     except OSError as error:

@@ -11,7 +11,7 @@ from shutil import rmtree
 
 from flows.process.errors import without_passwords
 from flows.process.quiet import SETTINGS
-from flows.serve.place import API_VARIABLE, DEFAULT_PORT, POOL, PREFECT, RAY, WORKER, login
+from flows.serve.place import API_VARIABLE, DEFAULT_PORT, POOL, PREFECT, RAY, WORKER, login, start_command, stop_command
 from flows.serve.prefect_service import (
     is_well,
     keep_login,
@@ -31,10 +31,6 @@ _START_SECONDS, _END_SECONDS, _POLL_SECONDS = 120.0, 15.0, 0.3
 RUNS = 4
 """Flow runs that the worker takes at a time. One would not do: it would leave a round that is due while another one
 works to be begun late, where its deployment wants it cancelled."""
-_OPEN = (
-    "What runs here lets everyone in: an earlier version started it, or others could read its log-in. `make stop`, "
-    "then `make serve`. Rounds that are at work end with it; the next run goes on where they were."
-)
 
 
 @dataclass(frozen=True)
@@ -98,7 +94,7 @@ def _bring_up(services: Services, before: Mapping[str, Service], port: int, clus
     ray, own = _ray_address(services, before, cluster)
     store = _store(before)
     if before and login(services) is None:
-        raise ConfigError(_OPEN)
+        raise ConfigError(_open_to_everyone())
     new_login = keep_login(services)
     environment = _environment(services, port, ray, own, store)
     if own and RAY not in before:
@@ -108,7 +104,7 @@ def _bring_up(services: Services, before: Mapping[str, Service], port: int, clus
         start_prefect(services, environment, port)
     _until(services, PREFECT, lambda: is_well(port))
     if lets_strangers_in(port):
-        raise ServiceError(_OPEN)
+        raise ServiceError(_open_to_everyone())
     if own:
         _until(services, RAY, lambda: answers(int(ray.rpartition(":")[2])))
     if WORKER not in before:
@@ -123,16 +119,26 @@ def _bring_up(services: Services, before: Mapping[str, Service], port: int, clus
     return Serving(ray, store, tuple(name for name in alive if name not in before), new_login)
 
 
+def _open_to_everyone() -> str:
+    return (
+        "What runs here lets everyone in: an earlier version started it, or others could read its log-in. "
+        f"`{stop_command()}`, then `{start_command()}`. Rounds that are at work end with it; the next run goes on "
+        "where they were."
+    )
+
+
 def _port_of_prefect(services: Services, before: Mapping[str, Service], wanted: int) -> int:
     if PREFECT in before:
         port = before[PREFECT].port
         if wanted not in (0, port):
-            raise ConfigError(f"The Prefect server runs on port {port}: `make stop` first to have it on {wanted}.")
+            raise ConfigError(
+                f"The Prefect server runs on port {port}: `{stop_command()}` first to have it on {wanted}."
+            )
         return port
     try:
         return free_port(wanted or services.last_port(PREFECT) or DEFAULT_PORT)
     except ServiceError as error:
-        raise ServiceError(f'{error} For the Prefect server: make serve ARGS="--port 4201"') from error
+        raise ServiceError(f"{error} For the Prefect server: {start_command('--port 4201')}") from error
 
 
 def _ray_address(services: Services, before: Mapping[str, Service], cluster: str) -> tuple[str, bool]:
@@ -149,7 +155,7 @@ def _ray_address(services: Services, before: Mapping[str, Service], cluster: str
                 f"No Ray cluster answers at {address}, which RAY_ADDRESS or --ray names. Without it, one is started."
             )
     if WORKER in before and (used := used_by(before[WORKER])[0]) != address:
-        raise ConfigError(f"The worker that runs uses Ray at {used}: `make stop` first.")
+        raise ConfigError(f"The worker that runs uses Ray at {used}: `{stop_command()}` first.")
     return address, own
 
 
@@ -161,7 +167,7 @@ def _store(before: Mapping[str, Service]) -> str:
         raise ConfigError(f"{STORE_VARIABLE} can't hold a name and a password: see AWS_ACCESS_KEY_ID.")
     if WORKER in before and (used := used_by(before[WORKER])[1]) != store:
         raise ConfigError(
-            f"The worker that runs uses the store {used}: `make stop` first to have it use {store}, or set "
+            f"The worker that runs uses the store {used}: `{stop_command()}` first to have it use {store}, or set "
             f"{STORE_VARIABLE} to what it uses."
         )
     return store

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from flows.serve import services as serving
 from flows.serve.commands import app
-from flows.serve.place import PREFECT, RAY, WORKER, login, login_file, page_url
+from flows.serve.place import PREFECT, RAY, WORKER, login, login_file, page_url, start_command, stop_command
 from flows.serve.prefect_service import keep_login
 from flows.serve.ray_service import ray_folder, ray_token_variables
 from infra.services import Service, ServiceError, Services, free_port
@@ -71,6 +71,15 @@ def test_a_port_that_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ended = CliRunner().invoke(app, ["start", "--folder", str(tmp_path), "--port", str(taken.getsockname()[1])])
     assert ended.exit_code == 2
     assert 'make serve ARGS="--port 4201"' in ended.output
+
+
+def test_what_is_typed_depends_on_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that `adhmr init` has laid has no Makefile."""
+    monkeypatch.chdir(ROOT)
+    assert [start_command(), stop_command()] == ["make serve", "make stop"]
+    monkeypatch.chdir(tmp_path)
+    assert stop_command() == "python -m flows.serve.commands stop"
+    assert start_command("--port 4201") == "python -m flows.serve.commands start --port 4201"
 
 
 @pytest.mark.parametrize(("ray", "missing"), [("127.0.0.1:4321", RAY), ("10.0.0.1:6379", ""), ("127.0.0.1:4321", "")])
