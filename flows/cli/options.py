@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -107,6 +108,25 @@ def choices(
     from flows.run.configuration import Choices
 
     return Choices(profile, campaign, seed, changed_fields(changes, swap_share), config)
+
+
+def of_store(store: str | None) -> list[str]:
+    """The option that the next command needs as well, to be about the same store."""
+    return [] if store in (None, os.environ.get("ADHMR_STORE")) else ["--store", str(store)]
+
+
+def of_configuration(
+    file: str | None, profile: str | None, campaign: str | None, seed: int | None, changes: list[str] | None
+) -> list[str]:
+    """The options that the next command needs as well, to have the same configuration."""
+    said = (
+        ("--config", file),
+        ("--profile", profile),
+        ("--campaign", campaign),
+        ("--seed", seed),
+        *(("--set", one) for one in changes or ()),
+    )
+    return [str(word) for option, value in said if value is not None for word in (option, value)]
 
 
 def early_checks(

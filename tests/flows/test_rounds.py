@@ -284,6 +284,8 @@ def test_the_command_line_shows_rounds(lived: Lived) -> None:
     assert answer.exit_code == 0, answer.output
     for words in ("DPO round 1", "zero-noise MPVPE", "random pairs", "less noise", "micro-round-1.html", "next:"):
         assert words in answer.output
+    again = f"`adhmr run --store {lived.store.url} --profile {PROFILE}` or `adhmr clean --store"
+    assert again in answer.output, "what comes next is of another store or campaign"
 
 
 def test_prefect_shows_what_happened(lived: Lived) -> None:

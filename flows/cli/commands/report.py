@@ -42,7 +42,8 @@ def report(
         raise DataError(f"Round {chosen} of campaign {name} was abandoned and has no report: {why}")
     facts = read_facts(opened, name, chosen)
     config = read_configuration(opened, facts, configured.config)
-    print_summary(opened, config, facts)
+    again = options.of_store(store) + options.of_configuration(file, profile, campaign, seed, changes)
+    print_summary(opened, config, facts, again)
     _restore_page(opened, config, facts)
 
 

@@ -32,7 +32,8 @@ def run(
 
     server_is_ready()
     facts = facts_of(dpo_round, store, **vars(choices), images=images, boxes=boxes)
-    _summarise(opened, config, facts)
+    again = options.of_store(store) + options.of_configuration(file, profile, campaign, seed, changes)
+    _summarise(opened, config, facts, again)
 
 
 def clean(
@@ -56,12 +57,13 @@ def clean(
 
     server_is_ready()
     facts = facts_of(clean_round, store, **vars(choices), images=images, boxes=boxes, labels=labels)
-    _summarise(opened, config, facts)
+    again = options.of_store(store) + options.of_configuration(file, profile, campaign, seed, changes)
+    _summarise(opened, config, facts, again)
 
 
-def _summarise(store: Store, config: EngineConfig, facts: RoundFacts) -> None:
+def _summarise(store: Store, config: EngineConfig, facts: RoundFacts, said: list[str]) -> None:
     from flows.cli.show.summary import print_summary
     from infra.views import write_views_sql
 
     write_views_sql(store)
-    print_summary(store, config, facts)
+    print_summary(store, config, facts, said)

@@ -1,5 +1,8 @@
 """What commands print at the end of a round: headline with controls, verdict, where things are, what next."""
 
+import shlex
+from collections.abc import Sequence
+
 from rich.table import Table
 
 from flows.process.terminal import TextConsole
@@ -16,8 +19,11 @@ _LEFT_OUT = ("PA-MPJPE", "expected MPJPE", "selected MPJPE")
 """Endings of headline rows that only the page shows."""
 
 
-def print_summary(store: Store, config: EngineConfig, facts: RoundFacts) -> None:
-    """The round in one screen, from the tables. Errors and diversity in mm."""
+def print_summary(store: Store, config: EngineConfig, facts: RoundFacts, said: Sequence[str] = ()) -> None:
+    """The round in one screen, from the tables. Errors and diversity in mm.
+
+    `said` are the options of store and configuration that were typed; the next commands get them.
+    """
     console = TextConsole()
     metrics = measured.round_metrics(store, facts)
     groups = measured.headline(metrics, config)
@@ -38,15 +44,16 @@ def print_summary(store: Store, config: EngineConfig, facts: RoundFacts) -> None
         console.print(f"  {verdict}", style="red", markup=False, soft_wrap=True)
     for notice in notices(facts, config):
         console.print(f"note: {notice}", markup=False, soft_wrap=True)
-    places = (("report", store.report_uri(facts.report_name)), ("store", store.url), ("next", what_next(facts)))
+    places = (("report", store.report_uri(facts.report_name)), ("store", store.url), ("next", _what_next(facts, said)))
     for name, text in places:
         console.print(f"{name + ':':<8}{text}", markup=False, soft_wrap=True)
 
 
-def what_next(facts: RoundFacts) -> str:
+def _what_next(facts: RoundFacts, said: Sequence[str]) -> str:
     """The commands that may come next."""
     why = "" if facts.policy_after is not None else "see above and in the report why nothing was trained; then "
-    return f"{why}`adhmr run` or `adhmr clean` for round {facts.number + 1}; `adhmr plan` says what it would reuse"
+    run, clean, plan = (shlex.join(["adhmr", command, *said]) for command in ("run", "clean", "plan"))
+    return f"{why}`{run}` or `{clean}` for round {facts.number + 1}; `{plan}` says what it would reuse"
 
 
 def _outcome(facts: RoundFacts) -> str:
