@@ -19,14 +19,14 @@ def compare_as_published(
         if source.protocol is None:
             continue
         ingests, hypotheses = (people.ingests[source.target],), config.published.hypotheses
-        measured = (
+        measured_before, measured_after = (
             runner.run(
                 MeasurePublished(ingests, source.target, policy, scorer, hypotheses, source.protocol, bodies),
                 role=f"{source.data}, {role}",
             )
             for role, policy in (("before", before), ("after", after))
         )
-        runner.run(ComparePublished(*measured, source.target), role=source.data)
+        runner.run(ComparePublished(measured_before, measured_after, source.target), role=source.data)
 
 
 def absolute_body(body: str) -> str:
