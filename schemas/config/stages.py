@@ -122,6 +122,40 @@ class GateConfig(Config):
     best_of_m_change: float = setting(1.0, "largest rise of the best of M", "%", ge=0)
     min_diversity: float = setting(0.75, "smallest diversity over that of the campaign's first policy", "1", ge=0, le=1)
     max_drift: float = setting(3.0, "largest rise of the error on held-out source data", "%", ge=0)
+    without_labels: Literal["nothing", "judge"] = setting(
+        "nothing",
+        "what may be promoted where sources.validation is empty: nothing, or what start.judge finds better and nothing "
+        "below finds less plausible",
+        "-",
+        later=True,
+    )
+    judged_share: float = setting(
+        0.2,
+        "share of the in-the-wild pictures that a judge sees and nothing is learned from; from a campaign's first round "
+        "on, or earlier ones have learned from them",
+        "1",
+        later=True,
+        gt=0,
+        le=0.5,
+    )
+    min_judged: int = setting(30, "fewest people of a split that a judge may decide by", "people", later=True, ge=1)
+    min_judge_change: float = setting(
+        0.0, "above this the whole interval of the judge's change must lie", "score", later=True, ge=0, lt=1
+    )
+    max_beyond_limits: float = setting(
+        1.0,
+        "largest rise of the share of bodies with a joint beyond what a joint can do",
+        "percentage points",
+        later=True,
+        ge=0,
+    )
+    max_bone_miss: float = setting(
+        0.5,
+        "largest rise of what bones miss of the length that the body's shape gives them",
+        "percentage points",
+        later=True,
+        ge=0,
+    )
 
 
 class CleanConfig(Config):

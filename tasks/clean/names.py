@@ -14,6 +14,7 @@ NO_SCORE = "no score"
 INCOMPLETE = "not all joints known"
 UNKNOWN_INSTANCE = "no such instance"
 OTHER_BODY = "label of another body"
+SET_ASIDE = "set aside"
 
 FILTER = "filter"
 """The role of the metrics that `keep` writes."""
