@@ -72,7 +72,5 @@ def bone_miss(joints: Tensor, rest_joints: Tensor) -> Tensor:
     joints, rest_joints: (N, 29, 3) in the same unit; how the joints are turned or moved does not count.
     """
     parents = list(skeleton.PARENTS[1:])
-    length, rest = (
-        torch.linalg.vector_norm(part[:, 1:] - part[:, parents], dim=-1) for part in (joints, rest_joints)
-    )
+    length, rest = (torch.linalg.vector_norm(part[:, 1:] - part[:, parents], dim=-1) for part in (joints, rest_joints))
     return (length - rest).abs().sum(-1) / rest.sum(-1)

@@ -137,7 +137,7 @@ class StartConfig(Config):
     )
     judge: str | None = setting(
         None,
-        "second scorer, that chooses no pair, for gates.without_labels=judge: train (on the half of sources.scorer that "
+        "second scorer that chooses no pair, for gates.without_labels=judge: train (on half of sources.scorer, which "
         "HMR-Scorer then doesn't see), a digest (or its beginning), or a checkpoint file",
         "-",
         later=True,

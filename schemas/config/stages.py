@@ -131,8 +131,8 @@ class GateConfig(Config):
     )
     judged_share: float = setting(
         0.2,
-        "share of the in-the-wild pictures that a judge sees and nothing is learned from; from a campaign's first round "
-        "on, or earlier ones have learned from them",
+        "share of the in-the-wild pictures that a judge sees and nothing is learned from; where it grows between "
+        "rounds, a judge sees people whom earlier ones have learned from",
         "1",
         later=True,
         gt=0,
@@ -143,7 +143,7 @@ class GateConfig(Config):
         0.0, "above this the whole interval of the judge's change must lie", "score", later=True, ge=0, lt=1
     )
     max_beyond_limits: float = setting(
-        1.0,
+        2.0,
         "largest rise of the share of bodies with a joint beyond what a joint can do",
         "percentage points",
         later=True,

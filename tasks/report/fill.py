@@ -88,7 +88,10 @@ def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at
 
 
 def summary(facts: RoundFacts, sentence: str) -> str:
-    """What happened and why, in one or two sentences."""
+    """What happened and why, in one or two sentences; first that no error was measured, if a judge decided."""
+    if facts.judge is not None:
+        current = "new policy is" if facts.promoted else "old policy stays"
+        return f"{facts.why[:1].upper()}{facts.why[1:]}. The {current} current. {sentence}".strip()
     if facts.promoted:
         return f"{sentence} All gates hold, so the new policy is current.".strip()
     if facts.policy_after is None:
@@ -211,6 +214,7 @@ def _models(store: Store, facts: RoundFacts) -> list[ModelRow]:
         "policy before": facts.policy_before,
         "policy after": facts.policy_after,
         "scorer": facts.scorer,
+        "judge": facts.judge,
     }
     rows = read(store, "models", columns=["digest", "parents", "config_digest"]).to_pylist()
     by_digest = {row["digest"]: row for row in rows}

@@ -51,7 +51,8 @@ def what_next(facts: RoundFacts) -> str:
 
 def _outcome(facts: RoundFacts) -> str:
     if facts.promoted and facts.policy_after is not None:
-        return f"policy {facts.policy_after[:12]} is current now"
+        because = f" ({facts.why})" if facts.judge is not None else ""
+        return f"policy {facts.policy_after[:12]} is current now{because}"
     return f"policy {facts.policy_before[:12]} stays current ({facts.why})"
 
 
