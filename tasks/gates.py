@@ -155,14 +155,14 @@ def gates_of_a_judge(
 
 def _of_judge(config: GateConfig, metrics: Sequence[Metric], target: Target) -> Iterator[GateVerdict]:
     score, beyond, bones = (_find(metrics, name, "change", target) for name in (SCORE, BEYOND, BONES))
-    least, on = config.min_judge_change, f"on {target}, people set aside"
+    least, on = config.min_judge_rise, f"on {target}, people set aside"
     above = score.low is not None and score.low > least
     limit = f"interval wholly above {least:g}"
-    name = "judge's score, zero noise, change"
+    name = "judge's score, zero noise, rise"
     yield GateVerdict(name, BEFORE_PROMOTION, score.value, "score", limit, above, score.low, score.high, on)
     for name, change, most in (
-        ("bodies beyond joint limits, change", beyond, config.max_beyond_limits),
-        ("miss of bone lengths, change", bones, config.max_bone_miss),
+        ("bodies beyond joint limits, rise", beyond, config.max_beyond_limits),
+        ("miss of bone lengths, rise", bones, config.max_bone_miss),
     ):
         yield _at_most(name, change.value, most, "percentage points", BEFORE_PROMOTION, on, change)
 

@@ -37,9 +37,9 @@ from tasks.rows.instances import in_order
 from tasks.rows.metrics import Metric, metrics_table
 from tasks.score import read_scores
 
-SCORE, PREFERS = "judge_zero_noise", "judge_prefers"
+SCORE, EXPECTED, PREFERS = "judge_zero_noise", "judge_expected", "judge_prefers"
 BEYOND, BONES = "beyond_limits", "bone_miss"
-UNITS = {SCORE: "score", "judge_expected": "score", BEYOND: "%", BONES: "%"}
+UNITS = {SCORE: "score", EXPECTED: "score", BEYOND: "%", BONES: "%"}
 """Of the figures that both policies have."""
 _AT_ONCE = 500
 
@@ -127,7 +127,7 @@ class Judge(WholeStage):
         rotations = solve_rotations(joints, rest, twists, context.config.root_solver)
         return {
             SCORE: scores[:, 0],
-            "judge_expected": scores[:, 1:].mean(axis=1),
+            EXPECTED: scores[:, 1:].mean(axis=1),
             BEYOND: 100 * beyond_limits(rotations, rest).any(1).double().numpy(),
             BONES: 100 * bone_miss(joints, rest).double().numpy(),
         }

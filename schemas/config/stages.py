@@ -139,8 +139,8 @@ class GateConfig(Config):
         le=0.5,
     )
     min_judged: int = setting(30, "fewest people of a split that a judge may decide by", "people", later=True, ge=1)
-    min_judge_change: float = setting(
-        0.0, "above this the whole interval of the judge's change must lie", "score", later=True, ge=0, lt=1
+    min_judge_rise: float = setting(
+        0.0, "above this the whole interval of the rise of the judge's score must lie", "score", later=True, ge=0, lt=1
     )
     max_beyond_limits: float = setting(
         2.0,

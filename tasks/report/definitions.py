@@ -29,11 +29,12 @@ DEFINITIONS: Final = (
     ),
     Definition(
         "zero-noise",
-        "error of the sample that starts from noise of size zero: the policy's one answer.",
+        "error, or score, of the sample that starts from noise of size zero: the policy's one answer.",
         "zero[- ]noise",
     ),
     Definition(
-        "expected", "mean error of a person's M samples that start from random noise: what one of them is worth."
+        "expected",
+        "mean error, or score, of a person's M samples that start from random noise: what one of them is worth.",
     ),
     Definition(
         "best of M",
@@ -69,7 +70,7 @@ DEFINITIONS: Final = (
         "judge",
         "a second scorer that chose no pair, and decides where nobody has labels: by its scores of people who were set "
         "aside, whose pictures nothing was learned from. It measures no error, and shares what the scorer has wrong.",
-        "(?:judge's|for the judge)",
+        "(?:the )?judge(?:'s)?",
     ),
     Definition("joint limits", "how far a joint can be turned from the T-pose at most, by swing and twist."),
     Definition(

@@ -27,6 +27,7 @@ from tasks.report.content import (
     StageRow,
 )
 from tasks.report.facts import RoundFacts
+from tasks.report.judged import judge_rows
 from tasks.report.overlays import draw_overlays, overlays_note
 from tasks.report.settings import changed_settings
 from tasks.rows.metrics import read_metrics
@@ -58,7 +59,7 @@ _CURVES = (
 def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at: datetime) -> RoundReport:
     """The page of a decided round of either kind, overlays included."""
     metrics = measured.round_metrics(store, facts)
-    numbers = [*measured.scorer_rows(facts, metrics, config), *_counts(store, facts)]
+    numbers = [*judge_rows(store, facts), *measured.scorer_rows(facts, metrics, config), *_counts(store, facts)]
     return RoundReport(
         title=facts.title,
         campaign=facts.campaign,
@@ -107,7 +108,7 @@ def notices(facts: RoundFacts, config: EngineConfig) -> tuple[str, ...]:
 
 def _page_unit(unit: str) -> str:
     """The page's word for a unit of gates and metrics."""
-    return {"1": "none", "score": "none", "pairs": "count"}.get(unit, unit)
+    return {"1": "none", "score": "none", "pairs": "count", "people": "count"}.get(unit, unit)
 
 
 def _counts(store: Store, facts: RoundFacts) -> list[NumberRow]:
