@@ -34,7 +34,7 @@ DEFINITIONS: Final = (
     ),
     Definition(
         "expected",
-        "mean error, or score, of a person's M samples that start from random noise: what one of them is worth.",
+        "mean error, or score, of a person's M samples from random noise: what one of them is worth.",
     ),
     Definition(
         "best of M",
