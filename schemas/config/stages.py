@@ -111,7 +111,7 @@ class EvaluateConfig(Config):
 
 
 class GateConfig(Config):
-    """Limits that a round must keep, read on `sources.validation`; drift on `sources.drift`; or what a judge decides by."""
+    """Limits that a round must keep, read on `sources.validation`, those of drift on `sources.drift`, or by a judge."""
 
     max_failed_share: float = setting(0.05, "largest share of failed units in a stage", "1", ge=0, le=1)
     min_pairs: int = setting(200, "fewest pairs worth training on", "pairs", ge=1)

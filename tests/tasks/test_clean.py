@@ -25,8 +25,9 @@ from tasks.clean.names import INCOMPLETE
 from tasks.clean.pseudo import PseudoLabel, swaps
 from tasks.generate import Generate
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
-from tasks.rows.instances import load_instances, pseudo_labelled_crops
+from tasks.rows.instances import instance_ids, load_instances, pseudo_labelled_crops
 from tasks.rows.metrics import read_metrics
+from tasks.rows.part import Part
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -208,6 +209,21 @@ def test_somebodys_own_labels_go_the_same_way(micro_store: MicroStore, tmp_path:
     (left_out,) = read(micro_store.store, "failures", stage_keys=[scored.key]).to_pylist()
     assert (left_out["id"], left_out["reason"]) == (names[2], INCOMPLETE)
     assert Keep(result.key, scored.key).run(micro_store.context).record.tally.total == 22
+
+
+def test_labels_of_people_whom_a_judge_sees_are_set_aside_by_name(micro_store: MicroStore, tmp_path: Path) -> None:
+    _, path = given_table(micro_store, tmp_path)
+    everybody = instance_ids(micro_store.store, [micro_store.ingest_key], TARGETS)
+    learned = Part(0.3, 1.0).of(everybody)
+    result = GivenLabels((micro_store.ingest_key,), str(path), Part(0.3, 1.0)).run(micro_store.context)
+    labels = read(micro_store.store, "labels", stage_keys=[result.key]).column("instance_id").to_pylist()
+    assert sorted(labels) == learned
+    assert 0 < len(learned) < 24
+    failed = read(micro_store.store, "failures", stage_keys=[result.key]).to_pylist()
+    assert {row["id"] for row in failed} == set(everybody) - set(learned)
+    assert {(row["reason"], row["outcome"]) for row in failed} == {("set aside", "filtered")}
+    own = PseudoLabel((micro_store.ingest_key,), TARGETS, micro_store.policy, part=Part(0.3, 1.0))
+    assert list(own.ids(micro_store.context)) == learned
 
 
 def test_a_file_that_is_no_table_of_labels(micro_store: MicroStore, tmp_path: Path) -> None:
