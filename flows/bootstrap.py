@@ -5,6 +5,7 @@ from prefect import flow
 from flows.run.campaign.people import find_people
 from flows.run.configuration import Choices
 from flows.run.early import check_first_policy
+from flows.run.judgement import find_judge, scorers_people
 from flows.run.parameters import (
     OptionalCampaignFile,
     OptionalChanges,
@@ -27,12 +28,14 @@ def lay_foundations(runner: Runner) -> Foundations:
     config = runner.context.config
     people = find_people(runner)
     base = runner.start(config.start.policy, TrainBase(people.labelled))
-    scorer = runner.start(config.start.scorer, TrainScorer(people.scorer, base))
+    trained = scorers_people(config, people.scorer)
+    scorer = runner.start(config.start.scorer, TrainScorer(trained.scorer, base))
+    judge = find_judge(runner, trained.judge, base, scorer)
     held_out = people.held_out
     if held_out.targets:
         evaluation = Evaluate(held_out.ingests, held_out.targets, base, scorer, config.evaluate)
         runner.run(evaluation, role="first policy")
-    return Foundations(people, base, scorer)
+    return Foundations(people, base, scorer, judge)
 
 
 @flow(name="bootstrap", flow_run_name=run_named("bootstrap"), persist_result=False)

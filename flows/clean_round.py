@@ -8,6 +8,7 @@ from flows.bootstrap import bootstrap
 from flows.run.configuration import Choices
 from flows.run.early import check_round
 from flows.run.gates import before_promotion, without_labels
+from flows.run.judgement import set_aside
 from flows.run.parameters import (
     OptionalCampaignFile,
     OptionalChanges,
@@ -27,6 +28,7 @@ from tasks.clean.filtering import Keep, ScoreLabels
 from tasks.clean.pseudo import PseudoLabel
 from tasks.compare import Compare
 from tasks.evaluate import Evaluate
+from tasks.gates import all_passed
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.report.facts import RoundFacts
 from tasks.rows.mix import Mix
@@ -47,10 +49,15 @@ def clean_and_measure(
         # of one data set, whatever folder it is: the newest counts
         ingest = IngestAnnotations(own.source, replace_source=True)
         wild = Mix((runner.run(ingest, role="your pictures"),), (own.target,))
+    wild, hearing = set_aside(runner, foundations.judge, wild, opened.policy)
+    ready = hearing.is_worth_it(runner) if hearing else ()
+    if not all_passed(ready):
+        return Candidate(None, ready)
 
     if labels is None:
         clean = config.clean
-        guessed = runner.run(PseudoLabel(wild.ingests, wild.targets, opened.policy, clean.swap_share, clean.seed))
+        label = PseudoLabel(wild.ingests, wild.targets, opened.policy, clean.swap_share, clean.seed, wild.part)
+        guessed = runner.run(label)
     else:
         guessed = runner.run(brought_labels(labels, wild))
     scores = runner.run(ScoreLabels(guessed, wild.ingests, foundations.scorer))
@@ -59,9 +66,10 @@ def clean_and_measure(
     train = partial(TrainClean, people.labelled, policy=opened.policy, people=wild)
     trained, unfiltered = runner.train({"": train(labels=(kept,)), "all labels": train(labels=(guessed,))})
 
+    ready += hearing.decide(runner, trained) if hearing else ()
     measured, reported = people.held_out, people.reported
     if not measured.targets:
-        return Candidate(trained, runner.judge(without_labels))
+        return Candidate(trained, ready if hearing else runner.judge(without_labels))
     held_out = partial(Evaluate, measured.ingests, measured.targets, scorer=foundations.scorer, config=config.evaluate)
     before = runner.run(held_out(policy=opened.policy), role="before")
     after = runner.run(held_out(policy=trained), role="after")
@@ -74,7 +82,7 @@ def clean_and_measure(
     }
     compare_as_published(runner, people, opened.policy, trained, foundations.scorer)
     compared = runner.run(Compare(before, after, controls, first, people.drift.targets))
-    return Candidate(trained, runner.judge(before_promotion, compared))
+    return Candidate(trained, ready + runner.judge(before_promotion, compared))
 
 
 @flow(name="clean-round", flow_run_name=run_named("clean-round"), persist_result=False)

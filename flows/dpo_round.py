@@ -8,6 +8,7 @@ from flows.bootstrap import bootstrap
 from flows.run.configuration import Choices
 from flows.run.early import check_round
 from flows.run.gates import before_promotion, before_training, without_labels
+from flows.run.judgement import set_aside
 from flows.run.parameters import (
     OptionalCampaignFile,
     OptionalChanges,
@@ -46,7 +47,10 @@ def align_and_measure(
         ingest = IngestAnnotations(own.source, replace_source=True)
         wild = Mix((runner.run(ingest, role="your pictures"),), (own.target,))
 
-    hypotheses = runner.run(Generate(wild.ingests, wild.targets, opened.policy, config.generate, opened.number))
+    wild, hearing = set_aside(runner, foundations.judge, wild, opened.policy)
+
+    generate = Generate(wild.ingests, wild.targets, opened.policy, config.generate, opened.number, wild.part)
+    hypotheses = runner.run(generate)
     scores = runner.run(Score(hypotheses, wild.ingests, foundations.scorer))
     pairs = runner.run(Pair(hypotheses, scores, config.pair, wild.ingests))
 
@@ -54,6 +58,7 @@ def align_and_measure(
     held_out = partial(Evaluate, measured.ingests, measured.targets, scorer=foundations.scorer, config=config.evaluate)
     before = runner.run(held_out(policy=opened.policy), role="before") if measured.targets else None
     ready = runner.judge(before_training, pairs, before, (hypotheses, scores))
+    ready += hearing.is_worth_it(runner) if hearing else ()
     if not all_passed(ready):
         return Candidate(None, ready)
 
@@ -61,8 +66,9 @@ def align_and_measure(
     align = partial(Align, people.labelled, policy=opened.policy, reference=opened.reference, people=wild)
     aligned, control = runner.train({"": align(pairs=pairs), "random pairs": align(pairs=at_random)})
 
+    ready += hearing.decide(runner, aligned) if hearing else ()
     if before is None:
-        return Candidate(aligned, ready + runner.judge(without_labels))
+        return Candidate(aligned, ready if hearing else ready + runner.judge(without_labels))
     after = runner.run(held_out(policy=aligned), role="after")
     first = runner.run(held_out(policy=opened.reference), role="first policy")
     controlled = partial(Evaluate, reported.ingests, reported.targets, scorer=None, config=config.evaluate)

@@ -26,6 +26,8 @@ from schemas.tables import contract
 _ATTEMPTS = 30
 _CHANGES = ("promoted", "rolled_back")
 _ABANDONED = "abandoned: "
+WITHOUT_ERRORS = "no error was measured"
+"""How the reason of a decision begins that was taken by no labels."""
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,8 @@ def _no_value(error: ValidationError, origins: Mapping[str, str]) -> ConfigError
     value = first.get("input")
     got = "" if isinstance(value, dict) else f" (got {value!r})"
     message = first["msg"].removeprefix("Value error, ")
-    return ConfigError(f"{_at(origin)}Configuration field {where}: {message}{got}.")
+    of = f"Configuration field {where}" if where else "Configuration"  # some fields go with others
+    return ConfigError(f"{_at(origin)}{of}: {message}{got}.")
 
 
 def _above(field: str) -> Iterator[str]:

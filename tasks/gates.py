@@ -16,6 +16,7 @@ from schemas.config.stages import GateConfig
 from schemas.errors import DataError
 from schemas.ids import StageKey, Target
 from tasks.compare import DIVERSITY
+from tasks.judge import BEYOND, BONES, SCORE
 from tasks.rows.metrics import Metric
 
 When = Literal["before training", "before promotion"]
@@ -134,6 +135,38 @@ def _of_gain(config: GateConfig, metrics: Sequence[Metric], validation: Target) 
     )
 
 
+def gates_for_a_judge(config: GateConfig, people: Mapping[Target, int]) -> tuple[GateVerdict, ...]:
+    """Whether of every split that is learned from enough `people` are set aside for a judge to decide by."""
+    return tuple(
+        _at_least("people for the judge", count, config.min_judged, "people", BEFORE_TRAINING, note=f"of {target}")
+        for target, count in people.items()
+    )
+
+
+def gates_of_a_judge(
+    config: GateConfig, metrics: Sequence[Metric], targets: Sequence[Target]
+) -> tuple[GateVerdict, ...]:
+    """Whether the new policy may become current where no labels say it: by what a judge says of each of these splits.
+
+    `metrics` are those of the stage `judge`. DataError where one that a gate reads is not there.
+    """
+    return tuple(verdict for target in targets for verdict in _of_judge(config, metrics, target))
+
+
+def _of_judge(config: GateConfig, metrics: Sequence[Metric], target: Target) -> Iterator[GateVerdict]:
+    score, beyond, bones = (_find(metrics, name, "change", target) for name in (SCORE, BEYOND, BONES))
+    least, on = config.min_judge_rise, f"on {target}, people set aside"
+    above = score.low is not None and score.low > least
+    limit = f"interval wholly above {least:g}"
+    name = "judge's score, zero noise, rise"
+    yield GateVerdict(name, BEFORE_PROMOTION, score.value, "score", limit, above, score.low, score.high, on)
+    for name, change, most in (
+        ("bodies beyond joint limits, rise", beyond, config.max_beyond_limits),
+        ("miss of bone lengths, rise", bones, config.max_bone_miss),
+    ):
+        yield _at_most(name, change.value, most, "percentage points", BEFORE_PROMOTION, on, change)
+
+
 def _of_drift(config: GateConfig, metrics: Sequence[Metric], source: Target) -> Iterator[GateVerdict]:
     for name, words in (("drift", "zero noise"), ("drift_expected", "expected")):
         drift = _find(metrics, name, "change", source)
@@ -172,6 +205,4 @@ def _find(metrics: Sequence[Metric], name: str, role: str, target: Target) -> Me
     for metric in metrics:
         if (metric.name, metric.role, metric.target) == (name, role, target):
             return metric
-    raise DataError(
-        f"No metric {name} with role {role} on {target}: the comparison must hold both policies' evaluations on it."
-    )
+    raise DataError(f"No metric {name} with role {role} on {target}: what was compared must hold both policies on it.")

@@ -25,6 +25,7 @@ from tasks.rows.crops import crop_tensor
 from tasks.rows.hypotheses import Hypotheses, hypotheses_table
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.models import load_policy
+from tasks.rows.part import Part, counting
 
 NOT_FINITE = "not finite"
 """Reason of instances for which a model gave NaN or infinity."""
@@ -111,6 +112,7 @@ class HypothesisSampler:
 class Generate(ShardedStage):
     """Draws `config.hypotheses` samples of the policy for every instance of `targets` -> table `hypotheses`.
 
+    With a `part`, for those in that part alone.
     With `round_seed`, the number of a round, that round has noise of its own. An instance for which the model gives a
     number that is not finite ends in `failures`.
     """
@@ -120,6 +122,7 @@ class Generate(ShardedStage):
     policy: ModelDigest
     config: GenerateConfig
     round_seed: int | None = None
+    part: Part | None = None
 
     name = "generate"
     writes = ("hypotheses",)
@@ -131,10 +134,11 @@ class Generate(ShardedStage):
             "round_seed": self.round_seed,
             "body": load_body(context.config.body).digest,
             "threads": context.config.ray.threads_per_actor,
+            **counting(self.part),
         }
 
     def ids(self, context: Context) -> Sequence[str]:
-        return instance_ids(context.store, self.ingests, self.targets)
+        return instance_ids(context.store, self.ingests, self.targets, self.part)
 
     def shard_size(self, context: Context) -> int:
         return self.config.shard_size

@@ -11,18 +11,18 @@ import pyarrow.compute as pc
 from infra.noise import generator
 from infra.shards import Shard
 from infra.stages import Failure
-from infra.store import Store
 from infra.tables import read
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.config.stages import PairConfig
-from schemas.errors import ConfigError, DataError, named
+from schemas.errors import ConfigError, named
 from schemas.ids import StageKey
 from schemas.tables import LABEL_AS_SAMPLE, build
 from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput, StageResult
 from tasks.engine.stage import ShardedStage
-from tasks.rows.hypotheses import BY_SAMPLE, Hypotheses, StoredHypotheses, read_hypotheses, repeated
-from tasks.rows.instances import Instances, among, load_instances
+from tasks.rows.hypotheses import Hypotheses, StoredHypotheses, read_hypotheses, repeated
+from tasks.rows.instances import Instances, load_instances
+from tasks.score import read_scores
 
 SCORES_EQUAL = "scores all equal"
 IDENTICAL = "hypotheses identical"
@@ -267,24 +267,6 @@ class PairWorker:
             "round": np.full(len(row), self.partition, np.int32),
             "stage_key": self.pair_set,
         }
-
-
-def read_scores(store: Store, score_key: StageKey, ids: Sequence[str], samples: np.ndarray) -> np.ndarray:
-    """The scores (N, M) that a stage gave to samples (M,) of the instances `ids`, which are sorted.
-
-    DataError where one is missing.
-    """
-    columns = ["instance_id", "sample_index", "score"]
-    rows = read(store, "scores", stage_keys=[score_key], where=among(ids), columns=columns)
-    rows = rows.sort_by(BY_SAMPLE)
-    expected = np.tile(samples, len(ids))
-    if not np.array_equal(rows.column("sample_index").to_numpy(), expected):
-        raise DataError(
-            f"The stage {score_key[:12]} scored other hypotheses than those of the {len(ids)} instances from {ids[0]} "
-            "on: give the scores that belong to the generation."
-        )
-    scores: np.ndarray = rows.column("score").to_numpy().reshape(len(ids), len(samples))
-    return scores
 
 
 def _payload(prefix: str, hypotheses: Hypotheses, row: np.ndarray, place: np.ndarray) -> dict[str, np.ndarray]:

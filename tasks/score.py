@@ -10,9 +10,12 @@ import torch
 from scipy.special import expit
 
 from infra.shards import Shard
+from infra.store import Store
+from infra.tables import read
 from models.cameras import mirror_joints, mirror_twist
 from models.hmr_scorer import HMRScorer
 from schemas.config.stages import ScoreConfig
+from schemas.errors import DataError
 from schemas.ids import ModelDigest, StageKey
 from schemas.tables import build
 from tasks.engine.context import Context
@@ -21,8 +24,8 @@ from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import not_finite
 from tasks.rows.crops import crop_tensor
-from tasks.rows.hypotheses import generated_ids, read_hypotheses, repeated
-from tasks.rows.instances import load_instances
+from tasks.rows.hypotheses import BY_SAMPLE, generated_ids, read_hypotheses, repeated
+from tasks.rows.instances import among, load_instances
 from tasks.rows.models import load_scorer
 
 
@@ -128,3 +131,21 @@ def scores_table(
         "stage_key": "",
     }
     return build("scores", columns).drop_columns(["stage_key"])
+
+
+def read_scores(store: Store, score_key: StageKey, ids: Sequence[str], samples: np.ndarray) -> np.ndarray:
+    """The scores (N, M) that a stage gave to samples (M,) of the instances `ids`, which are sorted.
+
+    DataError where one is missing.
+    """
+    columns = ["instance_id", "sample_index", "score"]
+    rows = read(store, "scores", stage_keys=[score_key], where=among(ids), columns=columns)
+    rows = rows.sort_by(BY_SAMPLE)
+    expected = np.tile(samples, len(ids))
+    if not np.array_equal(rows.column("sample_index").to_numpy(), expected):
+        raise DataError(
+            f"The stage {score_key[:12]} scored other hypotheses than those of the {len(ids)} instances from {ids[0]} "
+            "on: give the scores that belong to the generation."
+        )
+    scores: np.ndarray = rows.column("score").to_numpy().reshape(len(ids), len(samples))
+    return scores

@@ -9,6 +9,7 @@ from flows.bootstrap import lay_foundations
 from flows.clean_round import clean_and_measure
 from flows.dpo_round import align_and_measure
 from flows.run.dry import DryRunner, Look
+from flows.run.judgement import about_judge
 from flows.run.round import Foundations, Kind, coming_round
 from flows.run.runner import Runner
 from flows.run.user_pictures import UserPictures
@@ -39,6 +40,7 @@ def plan_round(
         partial(align_and_measure, own=own) if kind == "dpo" else partial(clean_and_measure, own=own, labels=labels)
     )
     candidate = work(runner, foundations, opened)
+    runner.notes += about_judge(context.config)
     if kind == "dpo" and candidate.policy is None:
         runner.notes.append("a gate before training does not hold: the round will end there and keep its policy.")
     runner.looks["report"] = Look("report", "run", "every round ends with it", None)

@@ -1,13 +1,25 @@
 """The gates with their inputs fetched: a flow names stages, the rules of `tasks.gates` want numbers."""
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 
 from infra.stages import find
 from schemas.errors import DataError
-from schemas.ids import StageKey
+from schemas.ids import StageKey, Target
 from tasks.compare import evaluation_table, ranking
 from tasks.engine.context import Context
-from tasks.gates import BEFORE_PROMOTION, GateVerdict, gates_before_promotion, gates_before_training, margins_of
+from tasks.gates import (
+    BEFORE_PROMOTION,
+    GateVerdict,
+    gates_before_promotion,
+    gates_before_training,
+    gates_for_a_judge,
+    gates_of_a_judge,
+    margins_of,
+)
+from tasks.judge import split_of
+from tasks.rows.hypotheses import generated_ids
 from tasks.rows.metrics import read_metrics
 
 RANKED_BY = "mpvpe"
@@ -37,9 +49,20 @@ def before_promotion(context: Context, compared: StageKey) -> tuple[GateVerdict,
     """Whether the new policy may become current, by the numbers of the comparison."""
     sources = context.config.sources
     validation, drift = sources.targets("validation"), sources.targets("drift")
-    if not validation:
+    if not validation and not context.config.is_judged:
         return without_labels(context)
     return gates_before_promotion(context.config.gates, read_metrics(context.store, compared), validation, drift)
+
+
+def for_a_judge(context: Context, shown: StageKey, targets: Sequence[Target]) -> tuple[GateVerdict, ...]:
+    """Whether a judge sees enough people of these splits; `shown`: hypotheses of those who are set aside for it."""
+    people = Counter(map(split_of, generated_ids(context.store, shown)))
+    return gates_for_a_judge(context.config.gates, {target: people[target] for target in targets})
+
+
+def of_the_judge(context: Context, judged: StageKey, targets: Sequence[Target]) -> tuple[GateVerdict, ...]:
+    """Whether the new policy may become current, by what a judge found on people of these splits."""
+    return gates_of_a_judge(context.config.gates, read_metrics(context.store, judged), targets)
 
 
 def without_labels(context: Context) -> tuple[GateVerdict, ...]:

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 from flows.run.campaign.opening import note_opening
 from flows.run.campaign.people import People
+from flows.run.judgement import about_judge, decided_by
 from flows.run.round_artifacts import name_run, show_round
 from flows.run.runner import LiveRunner, Runner
 from infra import rounds
@@ -14,6 +15,7 @@ from schemas.ids import ModelDigest, Target
 from tasks.compare import Compare
 from tasks.engine.context import Context
 from tasks.gates import GateVerdict, why_not
+from tasks.judge import Judge
 from tasks.report.facts import RoundFacts
 from tasks.report.stage import Report
 
@@ -27,6 +29,8 @@ class Foundations(NamedTuple):
     people: People
     base: ModelDigest
     scorer: ModelDigest
+    judge: ModelDigest | None = None
+    """Who decides about promotions where no labels do."""
 
 
 class Round(NamedTuple):
@@ -98,10 +102,14 @@ def work_through(
     except GateError as stop:
         candidate, why = Candidate(None), str(stop)
     runner.may_go_on()
-    compared = next((run.key for run in runner.ran if run.name == Compare.name), None)
+    judge = foundations.judge if candidate.policy is not None else None
+    by = decided_by(config, judge) if judge is not None else ""
+    keys = {run.name: run.key for run in runner.ran}
+    compared = keys.get(Compare.name) or keys.get(Judge.name)
     if candidate.policy is not None and not why:
-        rounds.promote(store, config.campaign, opened.number, candidate.policy, "all gates hold", compared)
+        rounds.promote(store, config.campaign, opened.number, candidate.policy, f"{by}all gates hold", compared)
     else:
+        why = f"{by}{why}"
         rounds.keep(store, config.campaign, opened.number, why, compared)
     # the log counts: an earlier run may have decided, and been killed before it could report
     decision = rounds.state(store, config.campaign).decision(opened.number)
@@ -116,11 +124,12 @@ def work_through(
         policy_after=candidate.policy,
         reference=opened.reference,
         scorer=foundations.scorer,
+        judge=judge,
         runs=tuple(runner.ran),
         verdicts=candidate.verdicts,
         promoted=promoted,
         why=decision.why,
-        notices=_notices(config.sources, own),
+        notices=(*about_judge(config), *_notices(config.sources, own)),
         said=dict(runner.configured.origins),
     )
     runner.run(Report(facts))

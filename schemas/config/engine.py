@@ -1,6 +1,8 @@
 """The whole configuration of an engine: one object, one digest."""
 
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from schemas.config.base import Config, setting
 from schemas.config.networks import PolicyConfig, ScorerConfig
@@ -92,3 +94,16 @@ class EngineConfig(Config):
     clean: CleanConfig = setting(CleanConfig(), "cleaning", "-")
     train_clean: TrainCleanConfig = setting(TrainCleanConfig(), "further training on cleaned data", "-")
     ray: RayConfig = setting(RayConfig(), "what stages ask Ray for", "-")
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether a judge decides: labels would, but none are held out for gates."""
+        return self.gates.without_labels == "judge" and not self.sources.validation
+
+    @model_validator(mode="after")
+    def _judge_is_there_and_asked(self) -> Self:
+        if self.gates.without_labels == "judge" and self.start.judge is None:
+            raise ValueError("gates.without_labels=judge needs a second scorer: say start.judge as well")
+        if self.gates.without_labels != "judge" and self.start.judge is not None:
+            raise ValueError("start.judge is said, but not gates.without_labels=judge: without it no judge is asked")
+        return self

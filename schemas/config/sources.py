@@ -141,3 +141,10 @@ class StartConfig(Config):
     scorer: str = setting(
         "train", "HMR-Scorer: train, a digest (or its beginning), or a checkpoint file", "-", later=True
     )
+    judge: str | None = setting(
+        None,
+        "second scorer that chooses no pair, for gates.without_labels=judge: train (on half of sources.scorer, which "
+        "HMR-Scorer then doesn't see), a digest (or its beginning), or a checkpoint file",
+        "-",
+        later=True,
+    )

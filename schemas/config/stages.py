@@ -117,7 +117,7 @@ class PublishedConfig(Config):
 
 
 class GateConfig(Config):
-    """Limits that a round must keep, read on wild/validation; drift is read on held-out source people (source/test)."""
+    """Limits that a round must keep, read on `sources.validation`, those of drift on `sources.drift`, or by a judge."""
 
     max_failed_share: float = setting(0.05, "largest share of failed units in a stage", "1", ge=0, le=1)
     min_pairs: int = setting(200, "fewest pairs worth training on", "pairs", ge=1)
@@ -128,6 +128,40 @@ class GateConfig(Config):
     best_of_m_change: float = setting(1.0, "largest rise of the best of M", "%", ge=0)
     min_diversity: float = setting(0.75, "smallest diversity over that of the campaign's first policy", "1", ge=0, le=1)
     max_drift: float = setting(3.0, "largest rise of the error on held-out source data", "%", ge=0)
+    without_labels: Literal["nothing", "judge"] = setting(
+        "nothing",
+        "what may be promoted where sources.validation is empty: nothing, or what start.judge finds better and nothing "
+        "below finds less plausible",
+        "-",
+        later=True,
+    )
+    judged_share: float = setting(
+        0.2,
+        "share of the in-the-wild pictures that a judge sees and nothing is learned from; where it grows between "
+        "rounds, a judge sees people whom earlier ones have learned from",
+        "1",
+        later=True,
+        gt=0,
+        le=0.5,
+    )
+    min_judged: int = setting(30, "fewest people of a split that a judge may decide by", "people", later=True, ge=1)
+    min_judge_rise: float = setting(
+        0.0, "above this the whole interval of the rise of the judge's score must lie", "score", later=True, ge=0, lt=1
+    )
+    max_beyond_limits: float = setting(
+        2.0,
+        "largest rise of the share of bodies with a joint beyond what a joint can do",
+        "percentage points",
+        later=True,
+        ge=0,
+    )
+    max_bone_miss: float = setting(
+        0.5,
+        "largest rise of what bones miss of the length that the body's shape gives them",
+        "percentage points",
+        later=True,
+        ge=0,
+    )
 
 
 class CleanConfig(Config):

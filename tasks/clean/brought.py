@@ -11,8 +11,8 @@ from tasks.rows.mix import Mix
 def brought_labels(labels: str, people: Mix) -> GivenLabels | IngestedLabels:
     """The stage that takes in the labels `labels`, a file or the word INGESTED, of these people."""
     if labels == INGESTED:
-        return IngestedLabels(people.ingests, people.targets)
-    return GivenLabels(people.ingests, labels)
+        return IngestedLabels(people.ingests, people.targets, people.part)
+    return GivenLabels(people.ingests, labels, people.part)
 
 
 def check_brought(context: Context, labels: str, people: Mix | None, own_pictures: bool = False) -> None:

@@ -16,11 +16,12 @@ from schemas.digests import bytes_digest
 from schemas.errors import DataError
 from schemas.ids import StageKey
 from schemas.tables import conform
-from tasks.clean.names import GIVEN, OTHER_BODY, UNKNOWN_INSTANCE
+from tasks.clean.names import GIVEN, OTHER_BODY, SET_ASIDE, UNKNOWN_INSTANCE
 from tasks.engine.context import Context
 from tasks.engine.stage import Rows, WholeStage
 from tasks.ingest.source.files import read_url
 from tasks.ingest.source.parquet_files import parquet_table
+from tasks.rows.part import Part, counting
 
 _PLACE = ("instance_id", "dataset", "split")
 
@@ -30,23 +31,27 @@ class GivenLabels(WholeStage):
     """Takes pseudo-labels from a Parquet file with the columns of `labels` -> table `labels`.
 
     The file counts by its bytes, not by its name. Data set, split, label_set, label_kind and stage_key are filled in,
-    whatever the file says of them. Rows of unknown instances fail, those for another body are filtered. DataError for a
-    file that can't be read, lacks columns, or has no row that can be used.
+    whatever the file says of them. Rows of unknown instances fail, those for another body, or of people who are not in
+    the `part`, are filtered. DataError for a file that can't be read, lacks columns, or has no row that can be used.
     """
 
     ingests: tuple[StageKey, ...]
     url: str
+    part: Part | None = None
 
     name = "given_labels"
     writes = ("labels",)
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
         file, body = read_url(self.url, "table of labels"), load_body(context.config.body)
-        return {"file": bytes_digest(file), "body": body.digest}
+        return {"file": bytes_digest(file), "body": body.digest, **counting(self.part)}
 
     def make(self, context: Context) -> Rows:
         people = read_standing(context.store, "instances", self.ingests, columns=_PLACE)
         labels, failures = _usable(context, people, self.url, self.key(context))
+        if self.part is not None:
+            labels, aside = _of_part(labels, self.part)
+            failures += [Failure(name, SET_ASIDE, "for the judge of the round", outcome="filtered") for name in aside]
         if not len(labels):
             raise _nothing(self.url, failures)
         return Rows({"labels": labels}, failures, units=len(labels) + len(failures))
@@ -74,6 +79,14 @@ def _usable(context: Context, people: pa.Table, url: str, key: StageKey) -> tupl
         for name in labels.filter(pc.invert(fits)).column("instance_id").to_pylist()
     ]
     return labels.filter(fits), failures
+
+
+def _of_part(labels: pa.Table, part: Part) -> tuple[pa.Table, list[str]]:
+    """The labels of people who are in it, and the names of the others."""
+    names = labels.column("instance_id").to_pylist()
+    inside = set(part.of(names))
+    held = pa.array([name in inside for name in names], pa.bool_())
+    return labels.filter(held), [name for name in names if name not in inside]
 
 
 def _nothing(url: str, failures: Sequence[Failure]) -> DataError:

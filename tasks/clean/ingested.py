@@ -16,6 +16,7 @@ from tasks.engine.context import Context
 from tasks.engine.stage import Rows, WholeStage
 from tasks.evaluate import NO_LABEL
 from tasks.rows.instances import instance_ids, of_target
+from tasks.rows.part import Part, counting
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,19 @@ class IngestedLabels(WholeStage):
 
     ingests: tuple[StageKey, ...]
     targets: tuple[Target, ...]
+    part: Part | None = None
+    """Those of the people who are asked for; everybody if not given."""
 
     name = "ingested_labels"
     writes = ("labels",)
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {"targets": [str(target) for target in self.targets]}
+        return {"targets": [str(target) for target in self.targets], **counting(self.part)}
 
     def make(self, context: Context) -> Rows:
-        people = instance_ids(context.store, self.ingests, self.targets)
+        people = instance_ids(context.store, self.ingests, self.targets, self.part)
         labels = self._labels(context, None)
+        labels = labels.filter(pc.is_in(labels.column("instance_id"), value_set=pa.array(people, pa.string())))
         bare = labels.filter(pc.invert(_with_body(labels))).column("instance_id").to_pylist()
         unlabelled = sorted(set(people) - set(labels.column("instance_id").to_pylist()))
         failures = [Failure(name, NO_LABEL, "it was ingested without one", outcome="filtered") for name in unlabelled]

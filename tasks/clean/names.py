@@ -17,6 +17,7 @@ INCOMPLETE = "not all joints known"
 NO_BODY = "label without a body"
 UNKNOWN_INSTANCE = "no such instance"
 OTHER_BODY = "label of another body"
+SET_ASIDE = "set aside"
 
 FILTER = "filter"
 """The role of the metrics that `keep` writes."""

@@ -25,6 +25,7 @@ from tasks.generate import HypothesisSampler, not_finite
 from tasks.rows.hypotheses import Hypotheses
 from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.models import load_policy
+from tasks.rows.part import Part, counting
 
 
 def swaps(ids: Sequence[str], share: float, seed: int) -> dict[str, str]:
@@ -42,7 +43,7 @@ class PseudoLabel(ShardedStage):
     """Takes a policy's zero-noise hypotheses as pseudo-labels -> table `labels`; gt labels are not looked at.
 
     With `swap_share`, that share of the instances gets the hypothesis of another picture, as it is in that one's
-    crop.
+    crop. With a `part`, the people in that part alone get labels.
     """
 
     ingests: tuple[StageKey, ...]
@@ -50,6 +51,7 @@ class PseudoLabel(ShardedStage):
     policy: ModelDigest
     swap_share: float = 0.0
     seed: int = 0
+    part: Part | None = None
 
     name = "pseudo_label"
     writes = ("labels",)
@@ -65,10 +67,11 @@ class PseudoLabel(ShardedStage):
             "root_solver": context.config.root_solver,
             "body": load_body(context.config.body).digest,
             "threads": context.config.ray.threads_per_actor,
+            **counting(self.part),
         }
 
     def ids(self, context: Context) -> Sequence[str]:
-        return instance_ids(context.store, self.ingests, self.targets)
+        return instance_ids(context.store, self.ingests, self.targets, self.part)
 
     def shard_size(self, context: Context) -> int:
         return context.config.generate.shard_size

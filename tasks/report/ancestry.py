@@ -1,11 +1,10 @@
 """How a model came about, as far as its store knows: the models before it, and the people that each was trained on."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.stages import StageRecord, find
@@ -13,6 +12,7 @@ from infra.standing import INGEST, read_standing
 from infra.store import Store
 from infra.tables import read
 from schemas.ids import ModelDigest
+from tasks.rows.part import Part
 
 _LABELLED: Final[Mapping[str, str]] = {
     "train_base": "target",
@@ -85,7 +85,11 @@ def _made(store: Store, digest: ModelDigest, row: Mapping[str, Any]) -> Made:
 
 def _labelled(store: Store, record: StageRecord, inputs: list[StageRecord]) -> Iterator[People]:
     """The people whose own labels a training read."""
-    targets = _targets(record.config.get(_LABELLED.get(record.stage, "")))
+    said = record.config.get(_LABELLED.get(record.stage, ""))
+    part = None
+    if isinstance(said, Mapping):  # of some of the people (`Mix.key`)
+        said, part = said["of"], Part(*said["part"])
+    targets = _targets(said)
     train = record.config.get("train", {})
     if record.stage == "align" and not (train.get("replay") and train.get("replay_images")):
         return
@@ -94,8 +98,8 @@ def _labelled(store: Store, record: StageRecord, inputs: list[StageRecord]) -> I
         return
     with_body = (pc.field("label_kind") == "gt") & pc.field("body_model").is_valid()
     rows = read_standing(store, "labels", keys, where=with_body, columns=["instance_id"])
-    made_here = _of_the_engine(store, inputs)
-    for split, count in _counts(rows).items():
+    made_here, names = _of_the_engine(store, inputs), rows.column("instance_id").to_pylist()
+    for split, count in _counts(names if part is None else part.of(names)).items():
         if split in targets:
             yield People(split, count, "labelled", split.partition("/")[0] in made_here)
 
@@ -105,14 +109,13 @@ def _given(store: Store, source: StageRecord, inputs: list[StageRecord]) -> Iter
     made_here = _of_the_engine(store, inputs)
     table, role = ("pairs", "pairs") if source.rows.get("pairs") else ("labels", "pseudo-labels")
     rows = read(store, table, stage_keys=[source.stage_key], columns=["instance_id"])
-    for split, count in _counts(rows).items():
+    for split, count in _counts(rows.column("instance_id").to_pylist()).items():
         yield People(split, count, role, split.partition("/")[0] in made_here)
 
 
-def _counts(rows: pa.Table) -> dict[str, int]:
+def _counts(names: Iterable[str]) -> dict[str, int]:
     """Different people by split, in the order of the names."""
-    names = pc.unique(rows.column("instance_id")).to_pylist()
-    return dict(sorted(Counter("/".join(name.split("/", 2)[:2]) for name in names).items()))
+    return dict(sorted(Counter("/".join(name.split("/", 2)[:2]) for name in set(names)).items()))
 
 
 def _targets(said: Any) -> set[str]:

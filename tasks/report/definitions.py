@@ -29,11 +29,12 @@ DEFINITIONS: Final = (
     ),
     Definition(
         "zero-noise",
-        "error of the sample that starts from noise of size zero: the policy's one answer.",
+        "error, or score, of the sample that starts from noise of size zero: the policy's one answer.",
         "zero[- ]noise",
     ),
     Definition(
-        "expected", "mean error of a person's M samples that start from random noise: what one of them is worth."
+        "expected",
+        "mean error, or score, of a person's M samples from random noise: what one of them is worth.",
     ),
     Definition(
         "best of M",
@@ -72,6 +73,17 @@ DEFINITIONS: Final = (
     ),
     Definition("swapped", "given to another person on purpose, to see whether the filter notices."),
     Definition("score", "what HMR-Scorer gives a body in a picture: between 0 and 1, higher is better.", "scores?"),
+    Definition(
+        "judge",
+        "a second scorer that chose no pair, and decides where nobody has labels: by its scores of people who were set "
+        "aside, whose pictures nothing was learned from. It measures no error, and shares what the scorer has wrong.",
+        "(?:the )?judge(?:'s)?",
+    ),
+    Definition("joint limits", "how far a joint can be turned from the T-pose at most, by swing and twist."),
+    Definition(
+        "bone lengths",
+        "those of the body that a hypothesis's betas give; its own joints in space miss them by so much of their sum.",
+    ),
     Definition("kept share", "pseudo-labels that are trained on, of all that were scored.", "(pseudo-labels )?kept"),
     Definition(
         "dropped", "not trained on, as their score is below the least that is kept.", "(pseudo-labels )?dropped"

@@ -41,6 +41,8 @@ class RoundFacts:
     promoted: bool = False
     why: str = ""
     notices: tuple[str, ...] = ()
+    judge: ModelDigest | None = None
+    """The second scorer that decided, for want of labels; None where labels did, or nothing was to be decided."""
     said: Mapping[str, str] = field(default_factory=dict)
     """Where fields of the configuration were said, by dotted name; the others are the profile's."""
 

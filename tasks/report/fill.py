@@ -28,6 +28,7 @@ from tasks.report.content import (
     StageRow,
 )
 from tasks.report.facts import RoundFacts
+from tasks.report.judged import judge_rows
 from tasks.report.overlays import draw_overlays, overlays_note
 from tasks.report.settings import changed_settings
 from tasks.rows.metrics import read_metrics
@@ -59,7 +60,7 @@ _CURVES = (
 def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at: datetime) -> RoundReport:
     """The page of a decided round of either kind, overlays included."""
     metrics = measured.round_metrics(store, facts)
-    numbers = [*measured.scorer_rows(facts, metrics, config), *_counts(store, facts)]
+    numbers = [*judge_rows(store, facts), *measured.scorer_rows(facts, metrics, config), *_counts(store, facts)]
     return RoundReport(
         title=facts.title,
         campaign=facts.campaign,
@@ -89,7 +90,10 @@ def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at
 
 
 def summary(facts: RoundFacts, sentence: str) -> str:
-    """What happened and why, in one or two sentences."""
+    """What happened and why, in one or two sentences; first that no error was measured, if a judge decided."""
+    if facts.judge is not None:
+        current = "new policy is" if facts.promoted else "old policy stays"
+        return f"{facts.why[:1].upper()}{facts.why[1:]}. The {current} current. {sentence}".strip()
     if facts.promoted:
         return f"{sentence} All gates hold, so the new policy is current.".strip()
     if facts.policy_after is None:
@@ -105,7 +109,7 @@ def notices(facts: RoundFacts, config: EngineConfig) -> tuple[str, ...]:
 
 def _page_unit(unit: str) -> str:
     """The page's word for a unit of gates and metrics."""
-    return {"1": "none", "score": "none", "pairs": "count"}.get(unit, unit)
+    return {"1": "none", "score": "none", "pairs": "count", "people": "count"}.get(unit, unit)
 
 
 def _counts(store: Store, facts: RoundFacts) -> list[NumberRow]:
@@ -212,6 +216,7 @@ def _models(store: Store, facts: RoundFacts) -> list[ModelRow]:
         "policy before": facts.policy_before,
         "policy after": facts.policy_after,
         "scorer": facts.scorer,
+        "judge": facts.judge,
     }
     rows = read(store, "models", columns=["digest", "parents", "config_digest"]).to_pylist()
     by_digest = {row["digest"]: row for row in rows}

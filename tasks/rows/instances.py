@@ -21,6 +21,7 @@ from schemas.ids import StageKey, Target
 from schemas.tables import matrix
 from tasks.rows.crops import LabelledCrops
 from tasks.rows.mix import Mix
+from tasks.rows.part import Part
 
 _CROP_COLUMNS = ("instance_id", "dataset", "split", "crop", "crop_intrinsics")
 _LABEL_COLUMNS = (
@@ -78,14 +79,20 @@ class Instances:
         return int(self.crops.shape[1])
 
 
-def instance_ids(store: Store, ingest_keys: Sequence[StageKey], targets: Sequence[Target]) -> list[str]:
-    """The instances of these splits, sorted. Raises DataError for a split that those ingests have no instance of."""
+def instance_ids(
+    store: Store, ingest_keys: Sequence[StageKey], targets: Sequence[Target], part: Part | None = None
+) -> list[str]:
+    """The instances of these splits, or those in a `part` of them, sorted.
+
+    Raises DataError for a split that those ingests have no instance of, or none in the part.
+    """
     ids: list[str] = []
     for target in targets:
         rows = read_standing(store, "instances", ingest_keys, where=of_target(target), columns=["instance_id"])
         if len(rows) == 0:
             raise DataError(_nothing_of(store, ingest_keys, Target(*target)))
-        ids.extend(rows.column("instance_id").to_pylist())
+        everybody = rows.column("instance_id").to_pylist()
+        ids.extend(everybody if part is None else _in_part(everybody, part, Target(*target)))
     return sorted(ids)
 
 
@@ -119,7 +126,8 @@ def labelled_crops(store: Store, mix: Mix) -> LabelledCrops:
 
     Raises DataError for instances without a label or with a label that lacks joints.
     """
-    return as_labelled_crops(load_instances(store, mix.ingests, instance_ids(store, mix.ingests, mix.targets)), mix)
+    ids = instance_ids(store, mix.ingests, mix.targets, mix.part)
+    return as_labelled_crops(load_instances(store, mix.ingests, ids), mix)
 
 
 def pseudo_labelled_crops(store: Store, mix: Mix, label_keys: Sequence[StageKey]) -> LabelledCrops:
@@ -233,6 +241,16 @@ def _label_arrays(labels: pa.Table, ids: Sequence[str], intrinsics: np.ndarray, 
         "twists": spread(matrix(labels, "twist").reshape(-1, TWISTS, 2)),
         "root_depth": spread(placed_depth),
     }
+
+
+def _in_part(everybody: Sequence[str], part: Part, target: Target) -> list[str]:
+    ids = part.of(everybody)
+    if not ids:
+        raise DataError(
+            f"Of the {len(everybody)} people of {target} nobody is in the part from {part} of its pictures, which is "
+            "asked for: it needs more pictures."
+        )
+    return ids
 
 
 def _nothing_of(store: Store, ingest_keys: Sequence[StageKey], target: Target) -> str:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from schemas.ids import StageKey, Target
+from tasks.rows.part import Part
 
 
 class Mix(NamedTuple):
@@ -15,16 +16,20 @@ class Mix(NamedTuple):
     ingests: tuple[StageKey, ...]
     targets: tuple[Target, ...]
     weights: tuple[float, ...] = ()
+    part: Part | None = None
+    """Of these splits; all of them if None."""
 
     def key(self) -> Any:
         """What counts towards the key of a stage that draws from it."""
+        if self.part is not None:
+            return {"of": self._replace(part=None).key(), "part": self.part}
         if len(self.targets) == 1:
             return str(self.targets[0])
         return [[str(target), weight] for target, weight in zip(self.targets, self.weights, strict=True)]
 
     def named_if_several(self, name: str) -> dict[str, Any]:
         """The same by a name, for a stage whose inputs decide what it draws from, but not in which proportions."""
-        return {name: self.key()} if len(self.targets) > 1 else {}
+        return {name: self._replace(part=None).key()} if len(self.targets) > 1 else {}
 
     def chances(self, people: Sequence[Target]) -> np.ndarray | None:
         """(N,) the chance of each of the people, who are of these splits, to be the next that is drawn; None: alike."""

@@ -163,8 +163,8 @@ class TrainScorer(TrainingStage):
     def recipe(self, context: Context, run: RunFolder, device: torch.device) -> ScorerRecipe:
         """The pool of hypotheses is made once in a run's life and kept with it."""
         config = context.config.train_scorer
-        ingests, targets = self.labelled.ingests, self.labelled.targets
-        people = load_instances(run.store, ingests, instance_ids(run.store, ingests, targets))
+        ingests, targets, part = self.labelled.ingests, self.labelled.targets, self.labelled.part
+        people = load_instances(run.store, ingests, instance_ids(run.store, ingests, targets, part))
         crops = as_labelled_crops(people, self.labelled)
         policy = load_policy(run.store, self.policy).to(device)
         measure = ErrorMeter(load_body(context.config.body), context.config.root_solver, _CROPS_AT_ONCE)

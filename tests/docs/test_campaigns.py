@@ -44,5 +44,14 @@ def test_it_is_a_campaign_and_says_how_it_is_used(file: Path) -> None:
         checked_options(kind, data.options)
 
 
+def test_the_lines_for_a_judge_are_a_campaign_without_labels(tmp_path: Path) -> None:
+    text = (FOLDER / "photographs.yaml").read_text("utf-8")
+    for line in ("  # validation: []", "# start: {judge: train}", "  # without_labels: judge"):
+        assert f"\n{line}\n" in text
+        text = text.replace(line, line.replace("# ", "", 1))
+    (file := tmp_path / "judged.yaml").write_text(text, "utf-8")
+    assert Choices(config=str(file)).configured().config.is_judged
+
+
 def test_the_default_is_written_out_as_it_is() -> None:
     assert Choices(config=str(FOLDER / "tiny.yaml")).configured().config == PROFILES["tiny"]()

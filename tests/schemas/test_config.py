@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from schemas.config.base import Config
 from schemas.config.engine import EngineConfig
 from schemas.config.networks import HypoNetConfig
-from schemas.digests import digest
+from schemas.digests import canonical_json, digest
 from schemas.errors import ConfigError
 from schemas.profiles import PROFILES, micro, tiny
 from tests.profiles import load_profile
@@ -52,6 +52,19 @@ def test_changes_reach_nested_fields() -> None:
     assert micro().campaign == "micro"
 
 
+def test_a_judge_is_asked_where_no_labels_are_held_out_for_gates_and_its_fields_change_no_other_digest() -> None:
+    judge = {"gates.without_labels": "judge", "start.judge": "train"}
+    assert not load_profile("tiny").is_judged
+    assert not load_profile("tiny", changes=judge).is_judged, "the default has labelled people for validation"
+    assert not load_profile("tiny", changes={"sources.validation": []}).is_judged
+    assert load_profile("tiny", changes={**judge, "sources.validation": []}).is_judged
+    plain = tiny()
+    for section in (plain.gates, plain.start):
+        told = {name for name in section.model_dump() if f'"{name}":' in canonical_json(section)}
+        assert not told & {"without_labels", "judged_share", "min_judged", "min_judge_rise", "max_beyond_limits"}
+        assert not told & {"max_bone_miss", "judge"}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -69,6 +82,8 @@ def test_changes_reach_nested_fields() -> None:
         ({"align.beta.x": 3}, r"no configuration field 'align.beta.x'.*In align there are the sections: .*optimiser"),
         ({"qqq": 3}, r"no configuration field 'qqq'. There are the sections: align"),
         ({"align.beta": -3}, r"align\.beta: Input should be greater than 0"),
+        ({"gates.without_labels": "judge"}, "^Configuration: .*needs a second scorer: say start.judge as well"),
+        ({"start.judge": "train"}, "^Configuration: start.judge is said, but not gates.without_labels=judge"),
         ({"policy.hyponet.heads": 5}, r"policy\.hyponet.*heads=5 does not divide"),
     ],
 )

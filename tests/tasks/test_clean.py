@@ -32,6 +32,7 @@ from tasks.rows.hypotheses import generated_ids, read_hypotheses
 from tasks.rows.instances import instance_ids, load_instances, pseudo_labelled_crops
 from tasks.rows.metrics import read_metrics
 from tasks.rows.mix import Mix
+from tasks.rows.part import Part
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -262,6 +263,21 @@ def test_labels_of_pictures_that_are_still_to_come(micro_store: MicroStore) -> N
     people = micro.of(micro_store.ingest_key, WILD_TRAIN)
     assert brought_labels("ingested", people) == IngestedLabels(people.ingests, people.targets)
     assert brought_labels("./ingested", people) == GivenLabels(people.ingests, "./ingested")
+
+
+def test_labels_of_people_whom_a_judge_sees_are_set_aside_by_name(micro_store: MicroStore, tmp_path: Path) -> None:
+    _, path = given_table(micro_store, tmp_path)
+    everybody = instance_ids(micro_store.store, [micro_store.ingest_key], TARGETS)
+    learned = Part(0.3, 1.0).of(everybody)
+    result = GivenLabels((micro_store.ingest_key,), str(path), Part(0.3, 1.0)).run(micro_store.context)
+    labels = read(micro_store.store, "labels", stage_keys=[result.key]).column("instance_id").to_pylist()
+    assert sorted(labels) == learned
+    assert 0 < len(learned) < 24
+    failed = read(micro_store.store, "failures", stage_keys=[result.key]).to_pylist()
+    assert {row["id"] for row in failed} == set(everybody) - set(learned)
+    assert {(row["reason"], row["outcome"]) for row in failed} == {("set aside", "filtered")}
+    own = PseudoLabel((micro_store.ingest_key,), TARGETS, micro_store.policy, part=Part(0.3, 1.0))
+    assert list(own.ids(micro_store.context)) == learned
 
 
 def test_a_file_that_is_no_table_of_labels(micro_store: MicroStore, tmp_path: Path) -> None:

@@ -9,8 +9,17 @@ from infra.shards import Tally
 from models.statistics import Interval
 from schemas.config.stages import GateConfig
 from schemas.errors import DataError
+from schemas.ids import Target
 from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_TRAIN, WILD_VALIDATION
-from tasks.gates import all_passed, gates_before_promotion, gates_before_training, margins_of, why_not
+from tasks.gates import (
+    all_passed,
+    gates_before_promotion,
+    gates_before_training,
+    gates_for_a_judge,
+    gates_of_a_judge,
+    margins_of,
+    why_not,
+)
 from tasks.generate import Generate
 from tasks.pair import Pair
 from tasks.rows.metrics import Metric
@@ -85,6 +94,74 @@ def test_every_split_that_is_held_out_for_gates_counts_whatever_their_order() ->
 def test_a_missing_number_is_not_a_pass() -> None:
     with pytest.raises(DataError, match="No metric drift with role change on source/test"):
         gates_before_promotion(CONFIG, [m for m in metrics() if m.name != "drift"], [WILD_VALIDATION], [SOURCE_TEST])
+
+
+def judged(target: Target = WILD_TRAIN, **rises: tuple[float, float, float]) -> list[Metric]:
+    """What a judge likes, but for the rises that are given; the levels before and after say the opposite."""
+    good = {
+        "judge_zero_noise": (0.05, 0.02, 0.08),
+        "beyond_limits": (-1.0, -2.0, 0.0),
+        "bone_miss": (-0.1, -0.2, 0.0),
+    }
+    found = []
+    for name, (value, low, high) in {**good, **rises}.items():
+        unit = "score" if name == "judge_zero_noise" else "percentage points"
+        found.append(Metric(name, "before", target, unit, -99.0, 90, -99.0, -99.0))
+        found.append(Metric(name, "change", target, unit, value, 90, low, high))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("rises", "word"),
+    [
+        ({}, ""),
+        ({"judge_zero_noise": (0.0001, 0.00001, 0.0002)}, ""),
+        (
+            {"judge_zero_noise": (-0.05, -0.08, -0.02)},
+            "judge's score, zero noise, rise: -0.05, interval wholly above 0: NOT passed",
+        ),
+        (
+            {"judge_zero_noise": (0.05, 0.0, 0.1)},
+            "judge's score, zero noise, rise: 0.05, interval wholly above 0: NOT passed",
+        ),
+        ({"beyond_limits": (2.0, 1.0, 3.0)}, ""),
+        (
+            {"beyond_limits": (2.1, 1.0, 3.0)},
+            "bodies beyond joint limits, rise: 2.1 percentage points, at most 2: NOT passed",
+        ),
+        ({"bone_miss": (0.5, 0.4, 0.6)}, ""),
+        ({"bone_miss": (0.6, 0.4, 0.8)}, "miss of bone lengths, rise: 0.6 percentage points, at most 0.5: NOT passed"),
+        (
+            {"bone_miss": (math.nan, math.nan, math.nan)},
+            "miss of bone lengths, rise: nan percentage points, at most 0.5: NOT passed",
+        ),
+    ],
+)
+def test_a_judge_decides_by_what_it_likes_and_by_what_can_be(
+    rises: dict[str, tuple[float, float, float]], word: str
+) -> None:
+    verdicts = gates_of_a_judge(CONFIG, judged(**rises), [WILD_TRAIN])
+    assert why_not(verdicts) == word
+    assert len(verdicts) == 3
+    assert {verdict.when for verdict in verdicts} == {"before promotion"}
+
+
+def test_a_judge_has_to_like_every_split_by_as_much_as_is_asked_for() -> None:
+    both = [*judged(), *judged(WILD_TEST, judge_zero_noise=(0.01, -0.01, 0.03))]
+    missed = [verdict.note for verdict in gates_of_a_judge(CONFIG, both, [WILD_TRAIN, WILD_TEST]) if not verdict.passed]
+    assert missed == [f"on {WILD_TEST}, people set aside"]
+    strict = CONFIG.model_copy(update={"min_judge_rise": 0.02})
+    assert not all_passed(gates_of_a_judge(strict, judged(), [WILD_TRAIN]))
+    with pytest.raises(DataError, match="No metric judge_zero_noise with role change on wild/test"):
+        gates_of_a_judge(CONFIG, judged(), [WILD_TRAIN, WILD_TEST])
+
+
+def test_a_judge_has_to_see_enough_people_of_every_split() -> None:
+    verdicts = gates_for_a_judge(CONFIG, {WILD_TRAIN: 30, WILD_TEST: 29})
+    assert why_not(verdicts) == "people for the judge: 29 people, at least 30: NOT passed"
+    assert [(verdict.note, verdict.when) for verdict in verdicts] == [
+        (f"of {target}", "before training") for target in (WILD_TRAIN, WILD_TEST)
+    ]
 
 
 GOOD = {

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from flows.process.terminal import TextConsole, escape, plain_table
 from flows.progress.pace import clock_time
+from infra.rounds import WITHOUT_ERRORS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,6 +114,9 @@ def _campaign(campaign: Campaign) -> str:
         abandoned = state.abandoned(state.round)
         parts = [f"round {state.round} " + (f"was abandoned ({abandoned})" if abandoned is not None else "is closed")]
     parts.append(f"policy {state.policy[:12]} is current" if state.policy else "no policy yet")
+    decision = state.decision(state.round)
+    if decision is not None and decision.why.startswith(WITHOUT_ERRORS):
+        parts.append(decision.why)
     if holder is None:
         parts.append("no run is at work" + (", the next run goes on with it" if state.is_open else ""))
     else:

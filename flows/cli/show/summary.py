@@ -9,6 +9,7 @@ from flows.process.terminal import TextConsole
 from infra.store import Store
 from models.statistics import Interval
 from schemas.config.engine import EngineConfig
+from tasks.gates import BEFORE_PROMOTION
 from tasks.report import measured
 from tasks.report.content import HeadlineGroup, HeadlineRow
 from tasks.report.facts import RoundFacts
@@ -38,6 +39,11 @@ def print_summary(store: Store, config: EngineConfig, facts: RoundFacts, said: S
     for row in measured.scorer_rows(facts, metrics, config):
         spread = format_span(row.low, row.high, row.unit)
         console.print(f"{row.name}: {format_quantity(row.value, row.unit)} {spread}", markup=False, soft_wrap=True)
+    if facts.judge is not None:
+        for verdict in facts.verdicts:
+            if verdict.when == BEFORE_PROMOTION:
+                span = format_span(verdict.low, verdict.high, verdict.unit)
+                console.print(f"{verdict} {span}".strip(), markup=False, soft_wrap=True)
     broken = [verdict for verdict in facts.verdicts if not verdict.passed]
     console.print(f"gates: {len(facts.verdicts) - len(broken)} of {len(facts.verdicts)} hold", markup=False)
     for verdict in broken:
@@ -58,7 +64,8 @@ def _what_next(facts: RoundFacts, said: Sequence[str]) -> str:
 
 def _outcome(facts: RoundFacts) -> str:
     if facts.promoted and facts.policy_after is not None:
-        return f"policy {facts.policy_after[:12]} is current now"
+        because = f" ({facts.why})" if facts.judge is not None else ""
+        return f"policy {facts.policy_after[:12]} is current now{because}"
     return f"policy {facts.policy_before[:12]} stays current ({facts.why})"
 
 

@@ -48,7 +48,8 @@ def find_people(runner: Runner) -> People:
     """
     config = runner.context.config
     sources = config.sources
-    roles = [role for role in SourcesConfig.model_fields if role != "scorer" or config.start.scorer == TRAIN]
+    trains = config.start.scorer == TRAIN or (config.is_judged and config.start.judge == TRAIN)
+    roles = [role for role in SourcesConfig.model_fields if role != "scorer" or trains]
     names = sources.targets(*roles)
     given = {data.target: data for data in config.data}
     own = [target for target in names if target in SYNTHETIC and target not in given]

@@ -35,10 +35,12 @@ from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.pairs.stage import IngestPairs
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.stage import Ingest
+from tasks.judge import Judge
 from tasks.pair import Pair
 from tasks.report.facts import RoundFacts
 from tasks.report.stage import Report
 from tasks.rows.mix import Mix
+from tasks.rows.part import Part
 from tasks.score import Score
 from tasks.synthesize.stage import Synthesize
 from tasks.train.align import Align
@@ -54,6 +56,7 @@ from tests.tasks.conftest import MicroStore
 A, B, P, Q = ("a" * 64,), "b" * 64, "e" * 64, "f" * 64
 T = SOURCE_TEST
 MIX = Mix(A, (T,))
+PART = Part(0.2, 1.0)
 FOLDER = AnnotationSource("folder", "pictures", "mine", "test", options={"boxes": "boxes.csv"})
 COCO = AnnotationSource("coco", "one/coco/annotations/person_keypoints_train2017.json", "coco", "train")
 CACHE = AnnotationSource("multihypo-npz", "one/cache/multihypo.npz", "sample", "train")
@@ -65,7 +68,8 @@ STAGES: tuple[Stage, ...] = (
     TrainBase(MIX),
     TrainScorer(MIX, P),
     TrainBase(Mix(A, (T, WILD_TEST), (1.0, 2.0))),
-    Generate(A, (T,), P, GenerateConfig(), 1),
+    TrainScorer(MIX._replace(part=PART), P),
+    Generate(A, (T,), P, GenerateConfig(), 1, PART),
     Score(B, A, P),
     Pair(B, B, PairConfig(label_wins_share=0.5), A),
     Align(MIX, B, P, Q, Mix(A, (T, WILD_TEST), (1.0, 2.0))),
@@ -76,14 +80,15 @@ STAGES: tuple[Stage, ...] = (
     ScoreNoised(A, T, P, 3, "tiny"),
     EvaluateScorer(T, Score(B, A, P)),
     Compare(B, B, {"less_noise": B}, B, (T,)),
-    PseudoLabel(A, (T,), P, 0.3, 1),
-    IngestedLabels(A, (T,)),
+    Judge(B, P, Q, B, A),
+    PseudoLabel(A, (T,), P, 0.3, 1, PART),
+    IngestedLabels(A, (T,), PART),
     ScoreLabels(B, A, P),
     Keep(B, B, 0.5),
     TrainClean(MIX, A, P, Mix(A, (T, WILD_TEST), (1.0, 2.0))),
     Report(FACTS),
     # these count files by what they hold: see `files`
-    GivenLabels(A, "one.bin"),
+    GivenLabels(A, "one.bin", PART),
     ImportModel(Path("one.bin"), "raw"),
     IngestPairs(PAIRS, A, T),
     IngestAnnotations(COCO, "tiny"),
@@ -227,6 +232,13 @@ def test_every_field_counts(stage: Stage, micro_store: MicroStore) -> None:
             another = other(value)
         changed = replace(stage, **{field.name: another})
         assert changed.key(micro_store.context) != key, field.name
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if getattr(stage, "part", None)], ids=lambda one: one.name)
+def test_of_all_people_the_key_is_as_it_was_before_there_were_parts(stage: Any, micro_store: MicroStore) -> None:
+    everybody = replace(stage, part=None)
+    assert "part" not in everybody.key_config(micro_store.context)
+    assert everybody.key(micro_store.context) != stage.key(micro_store.context)
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)

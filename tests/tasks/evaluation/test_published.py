@@ -37,10 +37,10 @@ from tasks.evaluation.measure_published import (
 )
 from tasks.evaluation.published import EvaluatePublished, published_table
 from tasks.evaluation.published_change import ComparePublished
-from tasks.pair import read_scores
 from tasks.rows.hypotheses import Hypotheses, generated_ids, read_hypotheses
 from tasks.rows.instances import load_instances
 from tasks.rows.metrics import Metric, read_metrics
+from tasks.score import read_scores
 from tests.parity.body import arrays, human36m_regressor
 from tests.parity.published import Aggregates, aggregates
 from tests.tasks import micro

@@ -7,7 +7,8 @@ from infra.shards import Tally
 from models.statistics import Interval
 from schemas.config.stages import GateConfig
 from schemas.ids import Target
-from tasks.gates import gates_before_promotion, gates_before_training
+from tasks.gates import gates_before_promotion, gates_before_training, gates_for_a_judge, gates_of_a_judge
+from tasks.judge import BEYOND, BONES, SCORE
 from tasks.report.definitions import DEFINITIONS, defined, in_words
 from tasks.report.fill import _CURVES
 from tasks.rows.metrics import Metric
@@ -53,9 +54,12 @@ def test_every_gate_and_every_curve_is_defined() -> None:
     names = ("zero_noise_mpvpe", "best_of_m_mpvpe", "drift", "drift_expected")
     metrics = [Metric.of(name, "change", HERE, "%", interval, 9) for name in names]
     metrics.append(Metric.of("diversity", "share_of_first", HERE, "1", interval, 9))
+    judged = [Metric.of(name, "change", HERE, "%", interval, 9) for name in (SCORE, BEYOND, BONES)]
     gates = [
         *gates_before_training(GateConfig(), np.ones(3), interval, {"ingest": Tally(ok=1)}),
         *gates_before_promotion(GateConfig(), metrics, (HERE,), (HERE,)),
+        *gates_for_a_judge(GateConfig(), {HERE: 9}),
+        *gates_of_a_judge(GateConfig(), judged, (HERE,)),
     ]
     for title in [*(gate.name for gate in gates), *(title for title, *_ in _CURVES)]:
         assert measures(title), title
