@@ -42,14 +42,17 @@ def session(what: str, store: str | None = None, choices: Choices | None = None)
 
 
 @contextmanager
-def single_step(store: str | None = None, choices: Choices | None = None) -> Iterator[LiveRunner]:
+def single_step(
+    store: str | None = None, choices: Choices | None = None, *, create: bool = False
+) -> Iterator[LiveRunner]:
     """The runner of a stage or two that belong to no campaign: they are recorded for none, in round 0.
 
     It holds no lease. Two equal steps at once do no harm: a stage is committed once, whoever does it. Raises
-    ConfigError, and StoreError as where there is no store.
+    ConfigError, and StoreError as where there is no store, unless it is to `create` one.
     """
     configured = (choices or Choices()).configured()
-    Store.open(store, create=False)  # what a step works on is there already
+    if not create:
+        Store.open(store, create=False)  # what a step works on is there already
     opened = Store.open(store)
     plain_run_errors()
     with _runner(opened, configured) as runner:
