@@ -55,7 +55,7 @@ def _find_split(context: Context, role: str, target: Target, models: dict[str, K
     if target not in opened and target in _own(config):
         _crops_fit(f"sources.{role}: {target}", (config.ingest.crop_size_px,), policy)
         return
-    origin = opened.get(target) or origin_of(context, target)
+    origin = opened.get(target) or in_place(f"sources.{role}", partial(origin_of, context, target))
     if isinstance(origin, Request):
         _crops_fit(f"sources.{role}: {target}", (config.ingest.crop_size_px,), policy)
         if "://" not in origin.source.url:  # else it would be fetched twice
@@ -100,7 +100,7 @@ def _open_source(source: AnnotationSource) -> None:
 @lru_cache(maxsize=64)
 def _open(source: str, changed: int) -> None:
     with TemporaryDirectory(prefix="adhmr-look-") as work:
-        reader_of(AnnotationSource(**json.loads(source)), Path(work))
+        reader_of(AnnotationSource(**json.loads(source)), Path(work)).survey()
 
 
 def _split(store: Store, target: Target, ingest: StageKey) -> Split:

@@ -84,4 +84,4 @@ def _at_most(name: str, asked: float, there: int, unit: str) -> None:
 
 
 def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB"
+    return f"{count / 1e9:,.3g} GB"

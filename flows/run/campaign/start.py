@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from flows.run.models import file_of
 from infra import rounds
@@ -19,6 +19,8 @@ from tasks.rows.models import find_model, model_path, network_of
 from tasks.train.data import check_estimate
 from tasks.train.scorer import check_start
 
+Answer = TypeVar("Answer")
+
 
 class Known(NamedTuple):
     """A model that a campaign starts with, as far as it can be known before it is there."""
@@ -28,10 +30,10 @@ class Known(NamedTuple):
     bytes: int = 0
 
 
-def in_place(place: str, check: Callable[[], object]) -> None:
-    """Make a check whose words don't say which field they are about."""
+def in_place(place: str, check: Callable[[], Answer]) -> Answer:
+    """What a check gives, whose words don't say which field they are about: they get it before them."""
     try:
-        check()
+        return check()
     except EngineError as error:
         raise type(error)(f"{place}: {error}") from error
 
