@@ -52,10 +52,8 @@ def print_status(status: Status) -> None:
         out.print(f"Prefect at {escape(status.server)}: {counted}", soft_wrap=True)
         for run in status.runs:
             since = f", for {_age(run.since)}" if run.since else ""
-            waits = f", waits for {run.waits_for}" if run.waits_for else ""
-            out.print(
-                f"  {escape(run.flow)}: {escape(run.name)}, {escape(run.state)}{since}{escape(waits)}", soft_wrap=True
-            )
+            waits = f"; waits for {run.waits_for}" if run.waits_for else ""
+            out.print(f"  {escape(f'{run.flow}: {run.name}, {run.state}{since}{waits}')}", soft_wrap=True)
 
 
 def print_history(rows: pa.Table, earlier: int = 0) -> None:
