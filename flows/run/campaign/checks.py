@@ -55,7 +55,9 @@ def _find_split(context: Context, role: str, target: Target, models: dict[str, K
     if target not in opened and target in _own(config):
         _crops_fit(f"sources.{role}: {target}", (config.ingest.crop_size_px,), policy)
         return
-    origin = opened.get(target) or in_place(f"sources.{role}", partial(origin_of, context, target))
+    find = partial(origin_of, context, target)
+    given = any(data.target == target for data in config.data)
+    origin = opened.get(target) or (find() if given else in_place(f"sources.{role}", find))
     if isinstance(origin, Request):
         _crops_fit(f"sources.{role}: {target}", (config.ingest.crop_size_px,), policy)
         if "://" not in origin.source.url:  # else it would be fetched twice

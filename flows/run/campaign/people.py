@@ -1,9 +1,11 @@
 """The people of a campaign: the ingest that each split of `sources` comes from, made first where it is missing."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 from flows.run.campaign.opening import ingests_of_open_round
+from flows.run.campaign.start import in_place
 from flows.run.ingest_request import Request, request
 from flows.run.runner import Runner
 from infra.standing import newest_ingest
@@ -102,7 +104,8 @@ def origin_of(context: Context, target: Target) -> StageKey | Request:
             raise DataError(
                 f"{error} `{command}` takes it in; or let the campaign file say how, under `data`."
             ) from error
-    asked = request(data.format, data.source, *target, data.every, data.images, data.body, data.options)
+    words = data.format, data.source, *target, data.every, data.images, data.body, data.options
+    asked = in_place(f"data: {target}", partial(request, *words))
     if asked.format.brings not in ("people", "pictures"):
         raise ConfigError(f"data: {target} comes from the format {data.format}, which brings {asked.format.brings}.")
     return asked

@@ -108,8 +108,8 @@ def test_all_that_is_wrong_is_said_at_once(place: Place, tmp_path: Path, monkeyp
             "- sources.labelled: 3 of 3 people of photographs/train have no label of a body",
             "- sources.wild: There is no ingest of insta/train in ",
             "- data: broken/train: ",
-            "- sources.validation: There is no source at absent.npz",
-            "- sources.test: data: dpo/test comes from the format dpo-json, which brings pairs.",
+            "- data: absent/val: There is no source at absent.npz",
+            "- data: dpo/test comes from the format dpo-json, which brings pairs.",
         )
         assert len(lines) == len(wanted)
         for line, words in zip(lines, wanted, strict=True):
