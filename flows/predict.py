@@ -20,11 +20,10 @@ from flows.run.parameters import (
 from flows.run.prediction import TAKES, prediction
 from flows.run.round import current_policy
 from flows.run.runner import Runner
-from flows.run.session import session
+from flows.run.session import single_step
 from schemas.config.stages import GenerateConfig
 from schemas.errors import DataError
 from schemas.ids import ModelDigest
-from schemas.tables.contracts import OUTSIDE_ROUNDS
 from tasks.engine.context import Context
 from tasks.generate import Generate
 from tasks.ingest.annotated import IngestAnnotations
@@ -80,8 +79,7 @@ def predict(
     """
     asked = prediction(images, out, scorer, boxes, take, options, meshes)
     changed = {**(changes or {}), **({"body": body} if body else {})}
-    with session("a prediction", store, Choices(profile, campaign, seed, changed, config)) as runner:
-        runner.in_round(OUTSIDE_ROUNDS)
+    with single_step(store, Choices(profile, campaign, seed, changed, config), create=True) as runner:
         policy_digest = model_named(runner.context, policy, "policy") if policy else current_policy(runner.context)
         scorer_digest = model_named(runner.context, scorer, "scorer") if scorer else None
         runner.context = _as_the_models_see(runner, policy_digest, scorer_digest)

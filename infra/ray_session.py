@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
@@ -38,6 +39,7 @@ _LEAST_BYTES = 16 * 1024**2
 _NOT_SENT = ["__pycache__", "*.pyc"]  # beside stores and environments, which lie in none of our packages
 _ADDRESS = "RAY_ADDRESS"
 _CONNECT_SECONDS = 5.0
+_SETTLE_SECONDS, _LOOK_SECONDS = 5.0, 0.2
 _TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file with the token that the cluster was started with."
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _SETTINGS = {
@@ -130,6 +132,23 @@ def check_resources(needed: Mapping[str, float], count: int = 1) -> None:
         f"No node of Ray can ever host a worker of this stage, which needs {amounts}: {nodes or 'there is no node'}. "
         "Lower ray.cpus_per_actor, ray.gpus_per_actor, ray.cpus_per_trainer or ray.gpus_per_trainer, or add a node."
     )
+
+
+def lacking(needed: Mapping[str, float], seconds: float = _SETTLE_SECONDS) -> str:
+    """What others on the cluster hold of what a worker needs, in words; empty once it is free within some `seconds`.
+
+    Ray lets work wait for it without a word. What a stage before has held is given back within a moment.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        free, every = ray.available_resources(), ray.cluster_resources()
+        short = [name for name, amount in needed.items() if free.get(name, 0.0) + 1e-9 < amount]
+        if not short:
+            return ""
+        if time.monotonic() > deadline:
+            held = ", ".join(f"{free.get(name, 0.0):g} of {every.get(name, 0.0):g} {name} free" for name in short)
+            return f"{_amounts(needed)} needed, {held}"
+        time.sleep(_LOOK_SECONDS)
 
 
 def _nodes() -> dict[str, dict[str, float]]:

@@ -1,6 +1,6 @@
 """Errors that a user can cause or cure; the command line prints their text alone, without a traceback."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -12,6 +12,15 @@ class EngineError(Exception):
 
 class ConfigError(EngineError):
     """A configuration value is unknown, of the wrong type or out of range."""
+
+
+class ProblemsError(ConfigError):
+    """Several things are wrong, each of which would end what was asked for; a line each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(" ".join(problem.split()) for problem in problems)
+        lines = [f"- {problem}" for problem in self.problems]
+        super().__init__("\n".join([f"{len(lines)} things are in the way; nothing was begun.", *lines]))
 
 
 class StoreError(EngineError):
@@ -53,3 +62,20 @@ def named(table: Mapping[str, T], name: str, what: str) -> T:
     if name not in table:
         raise ConfigError(f"There is no {what} {name!r}; there are {', '.join(table)}.")
     return table[name]
+
+
+def check_all(checks: Iterable[Callable[[], object]]) -> None:
+    """Make all checks, whatever the others say. Raises what one of them raised; of several, ProblemsError with all."""
+    errors: list[EngineError] = []
+    for check in checks:
+        try:
+            check()
+        except ProblemsError as error:
+            errors += map(ConfigError, error.problems)
+        except EngineError as error:
+            errors.append(error)
+    distinct = {str(error): error for error in errors}
+    if len(distinct) == 1:
+        raise errors[0]
+    if distinct:
+        raise ProblemsError(list(distinct))

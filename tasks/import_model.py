@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from infra.repair import retire
 from infra.stages import find
 from models.checkpoints.folder import read_folder
 from models.checkpoints.opening import open_policy, open_scorer
-from models.checkpoints.ours import Checkpoint, from_bytes
+from models.checkpoints.ours import Checkpoint, Kind, from_bytes
 from models.checkpoints.published import TITLES, Weights, read_published
 from models.lora import merged_state
 from schemas.config.networks import PolicyConfig, ScorerConfig
@@ -20,7 +22,17 @@ from schemas.errors import DataError
 from schemas.ids import ModelDigest
 from tasks.engine.context import Context
 from tasks.engine.stage import Rows, WholeStage
-from tasks.rows.models import SavedModel, has_model, model_of, model_rows, save_model
+from tasks.rows.models import has_model, model_of, model_rows, save_model
+
+
+class ModelInFile(NamedTuple):
+    """A whole model, as `save_model` takes it."""
+
+    kind: Kind
+    state: Mapping[str, Tensor]
+    config: PolicyConfig | ScorerConfig
+    parents: tuple[ModelDigest, ...]
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -51,14 +63,17 @@ class ImportModel(WholeStage):
         if find(context.store, key) is not None:
             retire(context.store, key)  # its file is gone
         context.progress.begin(self.name, 1, "models")
-        data, manifest = self._files
-        if manifest is not None or data[8:9] == b"{":
-            saved = _ours(context, from_bytes(data, str(self.path), manifest))
-        else:
-            saved = _published(context, self.path, self.weights)
+        saved = save_model(context.store, *self.read())
         context.progress.advance(self.name)
         context.progress.end(self.name, f"{saved.kind} {saved.digest[:12]} from {self.path.name}")
         return Rows({"models": model_rows(saved, key)})
+
+    def read(self) -> ModelInFile:
+        """The model that was given."""
+        data, manifest = self._files
+        if manifest is not None or data[8:9] == b"{":
+            return _ours(from_bytes(data, str(self.path), manifest))
+        return _published(self.path, self.weights)
 
     @cached_property
     def _files(self) -> tuple[bytes, str | None]:
@@ -75,23 +90,21 @@ def import_model(context: Context, path: Path, weights: Weights | None = None) -
     return model_of(context.store, ImportModel(path, weights).run(context).key)
 
 
-def _ours(context: Context, checkpoint: Checkpoint) -> SavedModel:
+def _ours(checkpoint: Checkpoint) -> ModelInFile:
     manifest = checkpoint.manifest
     config = (PolicyConfig if manifest.kind == "policy" else ScorerConfig).model_validate(manifest.config)
-    return save_model(
-        context.store, manifest.kind, checkpoint.state, config, manifest.parents, metrics=manifest.metrics
-    )
+    return ModelInFile(manifest.kind, checkpoint.state, config, manifest.parents, manifest.metrics)
 
 
-def _published(context: Context, path: Path, weights: Weights | None) -> SavedModel:
+def _published(path: Path, weights: Weights | None) -> ModelInFile:
     file = read_published(path)
     facts = {name: value for name, value in file.facts.items() if math.isfinite(value)}  # infinite: not yet measured
     if file.kind == "hyponet":
         policy, _ = open_policy(file, weights)
         state = {f"hyponet.{name}": value for name, value in merged_state(policy.hyponet).items()}
         state |= {f"condition.{name}": value for name, value in policy.condition.state_dict().items()}
-        return save_model(context.store, "policy", state, policy.config, metrics=facts)
+        return ModelInFile("policy", state, policy.config, (), facts)
     if file.kind in ("scorehypo_scorenet", "hmr_scorer"):
         scorer, _ = open_scorer(file, weights)
-        return save_model(context.store, "scorer", scorer.state_dict(), scorer.config, metrics=facts)
+        return ModelInFile("scorer", scorer.state_dict(), scorer.config, (), facts)
     raise DataError(f"{path} holds an encoder alone, no policy and no scorer. Found: {TITLES[file.kind]}.")

@@ -135,10 +135,14 @@ def early_checks(
     images: str | None = None,
     boxes: str | None = None,
     labels: str | None = None,
+    *,
+    a_round: bool = False,
+    of_campaign: bool = True,
 ) -> tuple[Store, EngineConfig]:
     """Check configuration, machine, store, lease and the user's files before anything slow begins.
 
-    Gives the store, which is made if it isn't there, and the configuration.
+    Gives the store, which is made if it isn't there, and the configuration. For `a_round` all that the configuration
+    names is looked at. What is not `of_campaign` waits for no run.
     """
     quiet_start()
     config = choices.configured().config
@@ -149,13 +153,21 @@ def early_checks(
     own = user_pictures(images, boxes)
     surroundings.refuse()
     opened = Opener.open(store)
-    refuse_if_busy(opened, config.campaign)
-    if own is not None or labels is not None:
+    if of_campaign:
+        refuse_if_busy(opened, config.campaign)
+    if own is not None or labels is not None or (a_round and _names_something(config)):
         from flows.run.early import check_round
         from tasks.engine.context import Context
 
         check_round(Context(opened, config), own, labels)
     return opened, config
+
+
+def _names_something(config: EngineConfig) -> bool:
+    """Whether there is more to be looked at than the engine's own world and models, which the flow looks at soon."""
+    from schemas.config.sources import SourcesConfig, StartConfig
+
+    return (config.start, config.sources, config.data) != (StartConfig(), SourcesConfig(), ())
 
 
 def campaign_to_read(store: Store, configured: Configured) -> str:

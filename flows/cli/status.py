@@ -1,20 +1,29 @@
-"""What runs now: who holds campaigns, which rounds are open, which stages are not finished, what Prefect runs."""
+"""What runs now, and what waits for whom: who holds campaigns, open rounds, unfinished stages, Prefect's runs."""
+
+from __future__ import annotations
 
 import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from flows.cli.options import check_campaign
 from flows.process.errors import without_passwords
 from flows.run.holder import Holder
 from flows.run.lease import holder_of, leased_campaigns
+from flows.run.waiting import waiting_for
 from infra import rounds
 from infra.begun import Unfinished, unfinished
 from infra.store import Store
 
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun as PrefectRun
+
 _SECONDS = 5.0
 _ACTIVE = ("RUNNING", "PENDING", "CANCELLING", "PAUSED")
+_WAITING = ("Late", "AwaitingRetry", "AwaitingConcurrencySlot")
+"""Names of states of type SCHEDULED whose runs should have begun."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +34,19 @@ class Campaign:
     holder: Holder | None
     silent: float
     """Seconds since the holder's last heartbeat."""
+    waiting: tuple[Holder, ...] = ()
+    """Runs of deployments that wait for the holder to end."""
 
 
 @dataclass(frozen=True)
 class FlowRun:
-    """A flow run that Prefect has at work."""
+    """A flow run that Prefect has at work, or that should have begun; `waits_for` says what for."""
 
     name: str
     flow: str
     state: str
     since: datetime | None
+    waits_for: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +73,8 @@ def status(store: Store, campaign: str | None = None) -> Status:
 
 def _campaign(store: Store, name: str) -> Campaign:
     holder = holder_of(store, name)
-    return Campaign(rounds.state(store, name), holder, max(0.0, time.time() - holder.beat) if holder else 0.0)
+    silent = max(0.0, time.time() - holder.beat) if holder else 0.0
+    return Campaign(rounds.state(store, name), holder, silent, waiting_for(store, name))
 
 
 def _prefect() -> tuple[str | None, tuple[FlowRun, ...], str]:
@@ -84,12 +97,31 @@ def _runs() -> tuple[FlowRun, ...]:
     from prefect.client.schemas.objects import StateType
 
     active = [StateType(name) for name in _ACTIVE]
-    wanted = FlowRunFilter.model_validate({"state": {"type": {"any_": active}}})
+    states = {"operator": "or_", "type": {"any_": active}, "name": {"any_": list(_WAITING)}}
+    wanted = FlowRunFilter.model_validate({"state": states})
     with get_client(sync_client=True, httpx_settings={"timeout": _SECONDS}) as client:
         flow_runs = client.read_flow_runs(flow_run_filter=wanted, limit=50)
         flows = {run.flow_id: client.read_flow(run.flow_id).name for run in flow_runs}
     starts = [run.start_time or run.expected_start_time for run in flow_runs]
     return tuple(
-        FlowRun(run.name, flows[run.flow_id], run.state_name or "?", at and at.astimezone(UTC))
+        FlowRun(run.name, flows[run.flow_id], run.state_name or "?", at and at.astimezone(UTC), _waits_for(run))
         for run, at in zip(flow_runs, starts, strict=True)
     )
+
+
+def _waits_for(run: PrefectRun) -> str:
+    """What a run that has not begun waits for; empty for one that has."""
+    pool = f"pool {run.work_pool_name}" if run.work_pool_name else "its deployment"
+    match run.state_name:
+        case "Late":
+            return f"a worker of {pool}: none has taken it (`make serve`, or `prefect worker start`, starts one)"
+        case "Pending":
+            return "its process, which a worker is starting" if run.work_pool_name else "its process to begin"
+        case "AwaitingConcurrencySlot":
+            return f"other runs of {pool} to end, as no more may be at work at once"
+        case "AwaitingRetry":
+            return "its next try"
+        case "Paused" | "Suspended":
+            return "somebody to resume it"
+        case _:
+            return ""

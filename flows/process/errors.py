@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from flows.process.visible import visible
 from infra import ending
 from schemas.config.base import Config
-from schemas.errors import EngineError
+from schemas.errors import EngineError, ProblemsError
 
 CURABLE = ending.CURABLE
 SIGNALLED = 128
@@ -82,10 +82,12 @@ def without_passwords(text: str) -> str:
 
 
 def curable_text(error: BaseException) -> str | None:
-    """The line for an error that the user can cure; None for a defect of ours."""
+    """The line for an error that the user can cure, or the lines of several; None for a defect of ours."""
     # Ray raises a worker's error as a mixture of its own class and the original one, which it keeps in `cause`.
     cause = getattr(error, "cause", None)
     original = cause if isinstance(cause, EngineError | ValidationError) else error
+    if isinstance(original, ProblemsError):
+        return str(original)
     if isinstance(original, EngineError):
         return " ".join(str(original).split()) or type(original).__name__
     if _comes_from(original, "httpx"):  # which Prefect's client speaks; it has tried again as often as it may
@@ -145,4 +147,4 @@ def _end_at_once(text: str) -> None:
 
 def _say(text: str) -> None:
     sys.stdout.flush()
-    print(f"adhmr: {visible(text)}", file=sys.stderr)
+    print(f"adhmr: {visible(text, keep=chr(10))}", file=sys.stderr)

@@ -1,10 +1,15 @@
 """Who holds a lease: what tells it apart from others, whether it lives and gets on, and its description in words."""
 
+import shlex
+import sys
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
+from flows.process.errors import without_passwords
 from flows.progress.pace import clock_time
 from infra import at_work
 
@@ -32,6 +37,12 @@ class Holder:
     what: str
     stage: str = ""
     progress: float = 0.0
+    since: float = 0.0
+    """When it began; 0 where older code, which did not record this nor what follows, wrote the lease."""
+    command: str = ""
+    """What was typed, if it was typed."""
+    flow_run: str = ""
+    """The name of its run on a Prefect server that others see, if it is one."""
 
     def is_alive(self, now: float) -> bool:
         """Whether it must be respected: by its process where that can be seen from here, else by its heartbeat."""
@@ -45,7 +56,7 @@ class Holder:
 
     def described(self, now: float) -> str:
         """What it is, and how it gets on, for messages."""
-        who = f"{self.what}, process {self.pid} on {self.host}"
+        who = f"{self.what}, process {self.pid} on {self.host}{self.origin(now)}"
         if not self.progress:
             return who
         ago, at = clock_time(max(0.0, now - self.progress)), f" in {self.stage}" if self.stage else ""
@@ -54,13 +65,31 @@ class Holder:
             return f"{who}, no progress since {since:%Y-%m-%d %H:%M} UTC ({ago} ago{at})"
         return f"{who}, last progress {ago} ago{at}"
 
+    def origin(self, now: float) -> str:
+        """How it came about, and for how long it has been there, as the end of a description."""
+        parts = [f"flow run {self.flow_run}"] if self.flow_run else []
+        parts += [f"`{self.command}`"] if self.command else []
+        parts += [f"for {clock_time(max(0.0, now - self.since))}"] if self.since else []
+        return "".join(f", {part}" for part in parts)
+
     def cure(self) -> str:
         """How to end it, where it hangs."""
         where = f" on {self.host}" if at_work.lives_here(asdict(self)) is None else ""
         return f"If it hangs, end it with `kill {self.pid}`{where} and run again: what is finished stays."
 
 
-def this_process(what: str) -> Holder:
+def this_process(what: str, flow_run: str = "") -> Holder:
     """This process as a holder, from now on."""
-    now = time.time()
-    return Holder(token=uuid.uuid4().hex, beat=now, what=what, progress=now, **at_work.this_process())
+    now, command = time.time(), "" if flow_run else typed(sys.argv)
+    signs = {"beat": now, "progress": now, "since": now}
+    return Holder(
+        token=uuid.uuid4().hex, what=what, command=command, flow_run=flow_run, **signs, **at_work.this_process()
+    )
+
+
+def typed(words: Sequence[str]) -> str:
+    """The command that a process was started with, if it was one of ours, without what a URL says of who asks."""
+    if Path(words[0]).name not in ("adhmr", "adhmr.exe"):
+        return ""
+    shown = (without_passwords(word).partition("?")[0] if "://" in word else word for word in words[1:])
+    return shlex.join(["adhmr", *shown])

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS = 10.0
 LOST_SECONDS = 1800.0
 """After so long without progress the heart stops, too: other machines need not wait for a run that hangs."""
+_TOLD = ("since", "command", "flow_run")
+"""What the heartbeat tells beside: a lease that named them would be none to a run of older code."""
 _NUMBERED = re.compile(r"(\d+)\.json")
 _LOOKS = 20
 """Times that the newest lease is looked up, where others come and go."""
@@ -77,12 +79,18 @@ class Lease:
             self.check()
         except EngineError:
             return False
-        stage, done_at = self._done
         now = time.time()
-        if now - done_at < LOST_SECONDS:
-            signs = {"beat": now, "stage": stage, "progress": done_at}
-            self._store.atomic_write(_beat_path(self._path, self.holder.token), json.dumps(signs).encode() + b"\n")
+        if now - self._done[1] < LOST_SECONDS:
+            self.show(now)
         return True
+
+    def show(self, now: float) -> None:
+        """Write what others are to know of the holder: that it lives, how it gets on, and how it came about."""
+        stage, done_at = self._done
+        signs = {"beat": now, "stage": stage, "progress": done_at}
+        told = {name: getattr(self.holder, name) for name in _TOLD}
+        path = _beat_path(self._path, self.holder.token)
+        self._store.atomic_write(path, json.dumps({**signs, **told}).encode() + b"\n")
 
     def give_back(self) -> None:
         """Remove it. Work that is done stays done, whatever keeps the store from it."""
@@ -102,16 +110,19 @@ class Lease:
 
 
 @contextmanager
-def lease(store: Store, campaign: str, what: str, beat_seconds: float = BEAT_SECONDS) -> Iterator[Lease]:
-    """Hold the campaign's lease for the length of the block; `what` names the work in messages.
+def lease(
+    store: Store, campaign: str, what: str, beat_seconds: float = BEAT_SECONDS, flow_run: str = ""
+) -> Iterator[Lease]:
+    """Hold the campaign's lease for the length of the block; `what` names the work in messages, `flow_run` its run.
 
     A lease whose holder is gone is taken over. Raises BusyError, which names the holder, if there is one.
     """
-    mine = _take(store, campaign, what)
+    mine = _take(store, campaign, this_process(what, flow_run))
     ended = threading.Event()
     beating = threading.Thread(target=_beat, args=(mine, ended, beat_seconds), name="lease", daemon=True)
     beating.start()
     try:
+        mine.show(mine.holder.beat)
         yield mine
     finally:
         ended.set()
@@ -157,15 +168,15 @@ def leased_campaigns(store: Store) -> set[str]:
     return {path.split("/")[1].removesuffix(".json") for path in store.whole_files(LEASES)}
 
 
-def _take(store: Store, campaign: str, what: str) -> Lease:
+def _take(store: Store, campaign: str, mine: Holder) -> Lease:
     """Make the next lease, unless the newest one's holder lives."""
-    mine = this_process(what)
+    named = {name: value for name, value in asdict(mine).items() if name not in _TOLD}
     while True:
         newest = _newest(store, campaign)  # one look for both: whose lease it is, and the number after it
         _refuse(campaign, _living(store, campaign, newest))
         number = 1 + (newest[0] if newest else 0)
         path = _path(campaign, number)
-        if not store.atomic_write(path, json.dumps(asdict(mine), indent=1).encode() + b"\n", replace=False):
+        if not store.atomic_write(path, json.dumps(named, indent=1).encode() + b"\n", replace=False):
             continue  # another run was faster: the next look finds it
         # this number may have been free because a still newer holder has cleaned up
         newest = _newest(store, campaign)
@@ -246,7 +257,8 @@ def _signs(store: Store, path: str) -> dict[str, Any]:
     """What a holder last showed of itself; nothing if it hasn't yet."""
     try:
         plain = json.loads(store.read_bytes(path))
-        return {name: plain[name] for name in ("beat", "stage", "progress")}
+        told = {name: plain[name] for name in _TOLD if name in plain}
+        return {name: plain[name] for name in ("beat", "stage", "progress")} | told
     except (StoreError, FileNotFoundError, ValueError, TypeError, KeyError):
         return {}
 

@@ -11,6 +11,7 @@ from flows.progress.bars import ConsoleProgress
 from flows.run.configuration import Choices
 from flows.run.lease import BusyError, Lease, LeaseProgress, lease
 from flows.run.runner import LiveRunner
+from flows.run.waiting import WaitingNote
 from infra.repair import open_logs
 from infra.store import Store
 from schemas.layers import Configured
@@ -42,14 +43,17 @@ def session(what: str, store: str | None = None, choices: Choices | None = None)
 
 
 @contextmanager
-def single_step(store: str | None = None, choices: Choices | None = None) -> Iterator[LiveRunner]:
+def single_step(
+    store: str | None = None, choices: Choices | None = None, *, create: bool = False
+) -> Iterator[LiveRunner]:
     """The runner of a stage or two that belong to no campaign: they are recorded for none, in round 0.
 
     It holds no lease. Two equal steps at once do no harm: a stage is committed once, whoever does it. Raises
-    ConfigError, and StoreError as where there is no store.
+    ConfigError, and StoreError as where there is no store, unless it is to `create` one.
     """
     configured = (choices or Choices()).configured()
-    Store.open(store, create=False)  # what a step works on is there already
+    if not create:
+        Store.open(store, create=False)  # what a step works on is there already
     opened = Store.open(store)
     plain_run_errors()
     with _runner(opened, configured) as runner:
@@ -80,22 +84,29 @@ def _runner(store: Store, configured: Configured, held: Lease | None = None) -> 
 @contextmanager
 def _turn(store: Store, campaign: str, what: str) -> Iterator[Lease]:
     """The campaign's lease. A deployment's run waits for it, as no user is there to try again."""
+    logger, run = _logger_of_deployment(), _run_of_deployment()
     news: object = None
-    while True:
-        with ExitStack() as held:
-            try:
-                mine = held.enter_context(lease(store, campaign, what))
-            except BusyError as busy:
-                logger = _logger_of_deployment()
-                if logger is None:
-                    raise
-                if news != busy.news:
-                    news = busy.news
-                    logger.info("%s This run waits for that.", busy)
-                time.sleep(TURN_SECONDS)
-                continue
-            yield mine
-            return
+    with ExitStack() as notes:
+        note: WaitingNote | None = None
+        while True:
+            with ExitStack() as held:
+                try:
+                    mine = held.enter_context(lease(store, campaign, what, flow_run=run))
+                except BusyError as busy:
+                    if logger is None:
+                        raise
+                    if news != busy.news:
+                        news = busy.news
+                        logger.info("%s This run waits for that.", busy)
+                    if note is None:
+                        note = WaitingNote(store, campaign, what, run)
+                        notes.callback(note.remove)
+                    note.write()
+                    time.sleep(TURN_SECONDS)
+                    continue
+                notes.close()
+                yield mine
+                return
 
 
 def _logger_of_deployment() -> logging.Logger | logging.LoggerAdapter[logging.Logger] | None:
@@ -104,3 +115,10 @@ def _logger_of_deployment() -> logging.Logger | logging.LoggerAdapter[logging.Lo
     from prefect.runtime import deployment
 
     return get_run_logger() if deployment.id else None
+
+
+def _run_of_deployment() -> str:
+    """The name of the current Prefect run, if a deployment started it; a run of a command is on no server for long."""
+    from prefect.runtime import deployment, flow_run
+
+    return str(flow_run.name or "") if deployment.id else ""

@@ -61,8 +61,8 @@ class Training:
         """Train to the end, calling `report` every `report_every` steps, at checkpoints and at the last step."""
         recipe, config = self.recipe, self.config
         while self.step < config.steps:
-            draw = np.random.Generator(np.random.Philox(key=[recipe.seed, self.step], counter=[0, 0, 0, rank()]))
-            torch.manual_seed(int(draw.integers(2**62)))  # dropout, where a recipe has any
+            draw, of_torch = step_draw(recipe.seed, self.step, rank())
+            torch.manual_seed(of_torch)  # dropout, where a recipe has any
             factor = self._rate_factor(self.step)
             for group in self.optimiser.param_groups:
                 group["lr"] = self.rates[group["name"]] * factor
@@ -128,6 +128,12 @@ class Training:
                 average.lerp_(value, 1 - decay)
             else:
                 average.copy_(value)
+
+
+def step_draw(seed: int, step: int, worker: int) -> tuple[np.random.Generator, int]:
+    """What a worker's recipe draws from in a step, and the seed of torch's own numbers in it."""
+    draw = np.random.Generator(np.random.Philox(key=[seed, step], counter=[0, 0, 0, worker]))
+    return draw, int(draw.integers(2**62))
 
 
 def _in_group() -> bool:

@@ -22,7 +22,7 @@ import ray
 from infra import faults
 from infra.begun import note_begin, note_end
 from infra.data_files import DataFile
-from infra.ray_session import check_resources, no_room, room_for
+from infra.ray_session import check_resources, lacking, no_room, room_for
 from infra.repair import find_or_mend
 from infra.shards import Receipt, Shard, Tally, cut, forget, receipts, stamped, write_shard
 from infra.shared_store import session_for
@@ -185,7 +185,8 @@ def _do(
         _follow((work(_describe(shard)) for shard in todo), work.spec, progress)
     elif todo:
         with session_for(work.store, settings, settings.threads_per_actor):
-            answers = _on_ray(work, todo, settings, 0.0 if device == "cpu" else settings.gpus_per_actor)
+            gpus = 0.0 if device == "cpu" else settings.gpus_per_actor
+            answers = _on_ray(work, todo, settings, gpus, progress.say)
             _follow(answers, work.spec, progress)
 
 
@@ -264,11 +265,15 @@ def _describe(shard: Shard) -> dict[str, Any]:
     return {"index": shard.index, "ids": json.dumps(shard.ids)}
 
 
-def _on_ray(work: _ShardWork, todo: Sequence[Shard], settings: RayConfig, gpus: float) -> Iterator[dict[str, Any]]:
+def _on_ray(
+    work: _ShardWork, todo: Sequence[Shard], settings: RayConfig, gpus: float, say: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
     cpus, actors = settings.cpus_per_actor, settings.actors
     each = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
     count = max(1, min(_as_many_as_fit(each, settings.threads_per_actor) if actors is None else actors, len(todo)))
     check_resources(each, count)
+    if held := lacking(each):
+        say(f"{work.spec.name}, waiting for Ray: {held} ...")
     # Ray Data's own tasks need some CPU beside the actors, or all wait for ever
     share = min(cpus, 0.9 * ray.cluster_resources().get("CPU", 1.0) / count)
     described = ray.data.from_items([_describe(shard) for shard in todo], override_num_blocks=len(todo))

@@ -14,7 +14,7 @@ from ray.train.v2.api.config import FailureConfig  # ray.train has it as well, b
 
 from infra import faults
 from infra.begun import note_begin, note_end
-from infra.ray_session import check_resources
+from infra.ray_session import check_resources, lacking
 from infra.repair import find_or_mend, retire
 from infra.shards import forget
 from infra.shared_store import ray_storage, session_for
@@ -69,7 +69,11 @@ def train_stage(
     if result is None:
         run.remove("progress.json")
         tell = _teller(run, spec.name, progress)
-        result = train(job, torch.device("cpu"), tell=tell) if context.in_process else _on_ray(job, settings, tell)
+        result = (
+            train(job, torch.device("cpu"), tell=tell)
+            if context.in_process
+            else _on_ray(job, settings, tell, progress.say)
+        )
     if result is None:
         if find(store, spec.key) is not None:  # another process did the same training, and was first
             return _reuse(context, spec, run)
@@ -114,12 +118,14 @@ def _reuse(context: Context, spec: StageSpec, run: RunFolder) -> StageResult:
     return StageResult(record, reused=True)
 
 
-def _on_ray(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Result | None:
+def _on_ray(job: Job, settings: RayConfig, tell: Callable[[], None], say: Callable[[str], None]) -> Result | None:
     run = job.run
     run.remove("error.json")
     alone = settings.trainers == 1 and not job.on_gpu
     with session_for(run.store, settings, job.threads):
         check_resources(needs(settings), settings.trainers)
+        if held := lacking(needs(settings)):
+            say(f"{job.stage}, waiting for Ray: {held} ...")
         failure = (_in_kept_process if alone else _in_group)(job, settings, tell)
     problem = run.read_json("error.json")
     if problem is not None:

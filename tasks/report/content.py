@@ -195,6 +195,62 @@ class Overlay:
 
 
 @dataclass(frozen=True)
+class View:
+    """One picture of a person, and what it shows."""
+
+    picture: NDArray[np.uint8]
+    """(H, W, 3) RGB"""
+    title: str
+    """"photograph", "winner", "before"."""
+    number: str = ""
+    """What was measured of it: "score 0.412"."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A person, seen several times side by side."""
+
+    instance_id: str
+    views: Sequence[View]
+    note: str = ""
+    """What sets this person apart from those beside: "largest margin, 0.41"."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """A few of the people that a round learned from."""
+
+    title: str
+    note: str
+    """How they were chosen, and what colours mean."""
+    strips: Sequence[Strip] = ()
+    missing: str = ""
+    """Why there is none."""
+
+
+@dataclass(frozen=True)
+class MixRow:
+    """What a data set of several gave to a round."""
+
+    data: str
+    """dataset/split."""
+    share: float
+    """Of the people that training draws, by the weights, 0 to 1."""
+    counts: Sequence[int]
+    """One for each of `MixTable.counted`."""
+
+
+@dataclass(frozen=True)
+class MixTable:
+    """Several data sets that a round learned from."""
+
+    counted: Sequence[str]
+    """Heads of columns: "people", "hypotheses", "pairs", "drawn in training"."""
+    rows: Sequence[MixRow]
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class ModelRow:
     """A model of the round and where it came from."""
 
@@ -238,6 +294,10 @@ class RoundReport:
     overlays: Sequence[Overlay] = ()
     overlays_note: str = ""
     """How the people were chosen, so that a dozen is not taken for the best dozen."""
+    galleries: Sequence[Gallery] = ()
+    """People that the round learned from."""
+    mix: MixTable | None = None
+    """Where these come from, if they are of several data sets."""
     models: Sequence[ModelRow] = ()
     profile: str = ""
     settings: Sequence[SettingRow] = ()

@@ -28,6 +28,7 @@ COLOURS = {"winner": ACCENT, "loser": SECOND, "before": "#93a1ad", "after": ACCE
 _OTHERS = ("#1f7a8c", "#c8772e", "#5b6abf", "#7d8b3a", "#a14f7c")
 _CONTROL_MARKS = ("s", "^", "D", "v", "P")
 _WIDTH, _HEIGHT = 5.2, 3.1
+_QUALITY = 88
 
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "adhmr-engine",
@@ -155,13 +156,13 @@ def svg_uri(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
-def png_uri(picture: NDArray[np.uint8]) -> str:
-    """An RGB picture (H, W, 3) uint8 as a PNG data URI."""
+def jpeg_uri(picture: NDArray[np.uint8]) -> str:
+    """An RGB picture (H, W, 3) uint8 as a JPEG data URI."""
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise ValueError(f"a picture must be (H, W, 3) uint8, not {picture.shape} {picture.dtype}")
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 @contextmanager

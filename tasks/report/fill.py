@@ -12,6 +12,7 @@ from infra.store import Store
 from infra.tables import read
 from schemas.config.engine import EngineConfig
 from schemas.digests import code_digest, digest
+from schemas.errors import EngineError
 from tasks.gates import margins_of
 from tasks.pair import strategy_named
 from tasks.report import measured
@@ -29,7 +30,9 @@ from tasks.report.content import (
 )
 from tasks.report.facts import RoundFacts
 from tasks.report.judged import judge_rows
+from tasks.report.mix import mix_table
 from tasks.report.overlays import draw_overlays, overlays_note
+from tasks.report.own_people import own_people
 from tasks.report.settings import changed_settings
 from tasks.rows.metrics import read_metrics
 
@@ -61,6 +64,7 @@ def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at
     """The page of a decided round of either kind, overlays included."""
     metrics = measured.round_metrics(store, facts)
     numbers = [*judge_rows(store, facts), *measured.scorer_rows(facts, metrics, config), *_counts(store, facts)]
+    overlays, overlays_missing = _overlays(store, config, facts)
     return RoundReport(
         title=facts.title,
         campaign=facts.campaign,
@@ -79,8 +83,10 @@ def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at
         score_against_error=measured.scores_against_errors(store, facts, config),
         margins=_margins(store, facts),
         curves=_curves(store, facts),
-        overlays=_overlays(store, config, facts),
-        overlays_note=overlays_note(config),
+        overlays=overlays,
+        overlays_note=overlays_missing or overlays_note(config),
+        galleries=own_people(store, config, facts),
+        mix=mix_table(store, config, facts),
         models=_models(store, facts),
         profile=config.profile,
         settings=changed_settings(config, facts.said),
@@ -202,12 +208,17 @@ def _curves(store: Store, facts: RoundFacts) -> list[Curve]:
     ]
 
 
-def _overlays(store: Store, config: EngineConfig, facts: RoundFacts) -> list[Overlay]:
+def _overlays(store: Store, config: EngineConfig, facts: RoundFacts) -> tuple[list[Overlay], str]:
+    """The held-out people; or, where the store no longer has what it takes, why there are none."""
     before = facts.key("evaluate", "before")
     record = find(store, before) if before is not None else None
     if before is None or record is None:
-        return []
-    return draw_overlays(store, config, record.reads, before, facts.key("evaluate", "after"))
+        return [], ""
+    after = facts.key("evaluate", "after")
+    try:
+        return draw_overlays(store, config, record.reads, before, after), ""
+    except EngineError as error:
+        return [], f"These people can't be shown any more: {error}"
 
 
 def _models(store: Store, facts: RoundFacts) -> list[ModelRow]:

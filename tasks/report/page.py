@@ -34,7 +34,7 @@ def report_html(report: RoundReport) -> str:
         "span": format_span,
         "duration": format_duration,
         "short": short_digest,
-        "png": figures.png_uri,
+        "jpeg": figures.jpeg_uri,
         "svg": figures.svg_uri,
     }
     environment.globals |= {"direction_of": direction_of, "direction_words": _DIRECTION_WORDS, "windows": windows}

@@ -2,8 +2,11 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+import pyarrow.compute as pc
 from PIL import Image
 
 from infra.store import Store
@@ -12,47 +15,76 @@ from models.bodies import load_body
 from schemas.config.engine import EngineConfig
 from schemas.ids import StageKey
 from schemas.tables import LABEL_AS_SAMPLE
-from tasks.report.overlays import draw_over, photographs
+from tasks.report.photographs import Picture, draw_over, photographs
 from tasks.rows.hypotheses import read_hypotheses
 from tasks.rows.instances import load_instances
 
 _WINNER, _LOSER = (0.35, 0.75, 0.45), (0.9, 0.4, 0.35)
 _SHOWN_SIDE = 160
 _QUALITY = 80
-_COLUMNS = ["instance_id", "generation_id", "winner", "loser", "margin"]
-NOTE = "Each row is a person: the picture, the winner in green, the loser in red; from the largest margin to the least."
+_COLUMNS = ["instance_id", "generation_id", "winner", "loser", "winner_score", "loser_score", "margin"]
+ORDER: Final = "from the largest margin to the smallest"
+NOTE = f"Each row is a pair: the picture, the winner in green, the loser in red; {ORDER}."
+
+
+@dataclass(frozen=True)
+class ShownPair:
+    """A pair as it is shown: views of the person, bare and with either hypothesis over it."""
+
+    instance_id: str
+    photo: Picture
+    winner: Picture
+    loser: Picture
+    winner_score: float | None
+    loser_score: float | None
+    margin: float
+
+
+def shown_pairs(
+    store: Store, config: EngineConfig, ingest_keys: Sequence[StageKey], pair_key: StageKey, most: int
+) -> list[ShownPair]:
+    """Up to `most` pairs, evenly spread from the largest margin to the smallest: an odd number has the median.
+
+    Pairs whose winner is a label are left out: no policy drew it, and it has no score.
+    """
+    by_score = (pc.field("winner") != LABEL_AS_SAMPLE) & pc.field("margin").is_valid()
+    rows = read(store, "pairs", stage_keys=[pair_key], where=by_score, columns=_COLUMNS).to_pylist()
+    if not rows:
+        return []
+    rows.sort(key=lambda row: (-row["margin"], row["instance_id"], row["winner"], row["loser"]))
+    chosen = [rows[place] for place in spread(len(rows), most)]
+    ids = sorted({row["instance_id"] for row in chosen})
+    people = load_instances(store, ingest_keys, ids)
+    stored = read_hypotheses(store, chosen[0]["generation_id"], ids)
+    body, photos = load_body(config.body), photographs(store, ingest_keys, people)
+    pairs = []
+    for row in chosen:
+        place = ids.index(row["instance_id"])
+        samples = np.searchsorted(stored.samples, [row["winner"], row["loser"]])
+        both = stored.hypotheses.take(np.array([place])).at(samples)
+        meshes = both.bodies(body, people, np.array([place]), config.root_solver).camera_vertices.numpy()
+        winner, loser = (
+            draw_over(photos[place], people, place, body, colour, mesh)
+            for mesh, colour in zip(meshes, (_WINNER, _LOSER), strict=True)
+        )
+        scores = row["winner_score"], row["loser_score"]
+        pairs.append(ShownPair(row["instance_id"], photos[place], winner, loser, *scores, row["margin"]))
+    return pairs
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Up to `most` of `count` places, evenly apart, the first and the last among them."""
+    return sorted({*np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()})
 
 
 def draw_pairs(
     store: Store, config: EngineConfig, ingest_keys: Sequence[StageKey], pair_key: StageKey, most: int = 4
 ) -> bytes | None:
-    """A JPEG of up to `most` people, spread over the margins from the largest to the least; None without any pair.
-
-    Pairs whose winner is a label are left out: no policy drew them.
-    """
-    rows = read(store, "pairs", stage_keys=[pair_key], columns=_COLUMNS).to_pylist()
-    rows = [row for row in rows if row["winner"] != LABEL_AS_SAMPLE and row["margin"] is not None]
-    if not rows:
+    """A JPEG of `shown_pairs`, a row each; None without any."""
+    pairs = shown_pairs(store, config, ingest_keys, pair_key, most)
+    if not pairs:
         return None
-    widest = {row["instance_id"]: row for row in sorted(rows, key=lambda row: (row["margin"], row["winner"]))}
-    rows = sorted(widest.values(), key=lambda row: (-row["margin"], row["instance_id"]))
-    places = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))
-    chosen = [rows[place] for place in places]
-    ids = sorted(row["instance_id"] for row in chosen)
-    people = load_instances(store, ingest_keys, ids)
-    stored = read_hypotheses(store, chosen[0]["generation_id"], ids)
-    body, photos = load_body(config.body), photographs(store, ingest_keys, people)
-    strips = []
-    for row in chosen:
-        place = people.ids.index(row["instance_id"])
-        samples = np.searchsorted(stored.samples, [row["winner"], row["loser"]])
-        pair = stored.hypotheses.take(np.array([stored.ids.index(row["instance_id"])])).at(samples)
-        meshes = pair.bodies(body, people, np.array([place]), config.root_solver).camera_vertices.numpy()
-        overlays = [
-            draw_over(photos[place], people, place, body, colour, mesh)
-            for mesh, colour in zip(meshes, (_WINNER, _LOSER), strict=True)
-        ]
-        strips.append(np.concatenate([photos[place], *overlays], axis=1))
+    strips = [np.concatenate([pair.photo, pair.winner, pair.loser], axis=1) for pair in pairs]
     picture = Image.fromarray(np.concatenate(strips, axis=0))
     picture = picture.resize((3 * _SHOWN_SIDE, len(strips) * _SHOWN_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

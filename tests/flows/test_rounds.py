@@ -39,6 +39,7 @@ from tasks.engine.context import Context
 from tasks.report.definitions import defined
 from tasks.report.facts import RoundFacts
 from tasks.report.fill import fill_round
+from tasks.report.own_people import NO_LABEL
 from tasks.report.page import format_percent, format_span
 from tasks.report.stage import read_configuration, read_facts
 from tasks.rows.metrics import read_metrics
@@ -145,7 +146,14 @@ def test_controls_diversity_and_drift_stand_in_every_report(lived: Lived) -> Non
         control = "random pairs" if facts.kind == "dpo" else "all labels"
         for words in (control, "less noise", "diversity", "Drift on held-out source", "zero-noise MPVPE", "best of 3"):
             assert words in page, (facts.title, words)
-        assert page.count("<figcaption>") == 12
+        own = {
+            "Winners and losers": 5 if facts.kind == "dpo" else 0,
+            "Best and worst by score": 6,
+            "Before and after": 6,
+        }
+        assert page.count("<figcaption>") == 12 + sum(own.values())
+        assert all((f"<h3>{title}</h3>" in page) is bool(count) for title, count in own.items())
+        assert NO_LABEL in page
         assert read_facts(lived.store, facts.campaign, facts.number) == facts
 
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import ray
 
-from infra.ray_session import check_resources, ray_session
+from infra.ray_session import check_resources, lacking, ray_session
 from infra.services import free_port
 from schemas.errors import ConfigError
 from tests.infra.two_nodes import Cluster, two_nodes
@@ -216,3 +216,13 @@ def test_limits_of_a_local_session(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not files.exists()
     assert list(spill.iterdir()) == []
     assert "RAY_AUTH_TOKEN" not in os.environ
+
+
+def test_what_others_hold_is_told_once_it_is_not_given_back_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first look finds what the stage before is just giving back; later ones what another program keeps."""
+    looks = iter([{"CPU": 0.5}, {"CPU": 2.0}])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "GPU": 2.0})
+    monkeypatch.setattr(ray, "available_resources", lambda: next(looks))
+    assert lacking({"CPU": 1.0}) == ""
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 4.0})  # Ray leaves out what is all in use
+    assert lacking({"CPU": 1.0, "GPU": 1.0}, seconds=0.0) == "1 CPU, 1 GPU needed, 0 of 2 GPU free"

@@ -35,11 +35,13 @@ def plan(
     config = options.choices(file, profile, campaign, seed, changes, swap_share).configured().config
     from flows.cli.plan import plan_round
     from flows.cli.show.findings import print_plan
+    from flows.run.early import check_round
     from flows.run.user_pictures import user_pictures
     from tasks.engine.context import Context
 
-    context = Context(_open_or_imagine(store), config)
-    print_plan(plan_round(context, "clean" if cleaning else "dpo", user_pictures(images, boxes), labels))
+    context, own = Context(_open_or_imagine(store), config), user_pictures(images, boxes)
+    check_round(context, own, labels, machine=False)
+    print_plan(plan_round(context, "clean" if cleaning else "dpo", own, labels))
 
 
 def _open_or_imagine(store: str | None) -> Store:

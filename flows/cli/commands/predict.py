@@ -64,7 +64,7 @@ def predict(
 
     taken = take.value if take else None
     prediction(images, out, scorer, boxes, taken, chosen, meshes)
-    opened, _ = options.early_checks(store, choices)
+    opened, _ = options.early_checks(store, choices, of_campaign=False)
     server_is_ready = begin_server()
     from flows.predict import predict as predict_flow
 

@@ -25,7 +25,7 @@ def run(
 ) -> None:
     """A whole DPO round. What is missing is made first, a killed round goes on, else the next one begins."""
     choices = options.choices(file, profile, campaign, seed, changes)
-    opened, config = options.early_checks(store, choices, images, boxes)
+    opened, config = options.early_checks(store, choices, images, boxes, a_round=True)
     server_is_ready = begin_server()
     from flows.dpo_round import dpo_round
     from flows.run.round_artifacts import facts_of
@@ -50,7 +50,7 @@ def clean(
 ) -> None:
     """A cleaning round: pseudo-label, score, keep the best share, train on it, evaluate."""
     choices = options.choices(file, profile, campaign, seed, changes, swap_share)
-    opened, config = options.early_checks(store, choices, images, boxes, labels)
+    opened, config = options.early_checks(store, choices, images, boxes, labels, a_round=True)
     server_is_ready = begin_server()
     from flows.clean_round import clean_round
     from flows.run.round_artifacts import facts_of

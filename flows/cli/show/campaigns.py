@@ -30,6 +30,10 @@ def print_status(status: Status) -> None:
         out.print("No campaign has begun: `adhmr run` begins one.")
     for campaign in status.campaigns:
         out.print(f"[bold]{escape(campaign.state.campaign)}[/bold]: {escape(_campaign(campaign))}", soft_wrap=True)
+        for waiting in campaign.waiting:
+            for_whom = "waits for that" if campaign.holder else "waits for its turn"
+            who = f"{waiting.what}, process {waiting.pid} on {waiting.host}{waiting.origin(time.time())}"
+            out.print(f"  {for_whom}: {escape(who)}", soft_wrap=True)
     if status.stages:
         table = plain_table("unfinished stage", "campaign", "round", "done", "begun", "last heard of", "key")
         for stage in status.stages:
@@ -44,10 +48,13 @@ def print_status(status: Status) -> None:
     elif status.problem:
         out.print(f"Prefect at {escape(status.server)} does not answer: {escape(status.problem)}", soft_wrap=True)
     else:
-        out.print(f"Prefect at {escape(status.server)}: {len(status.runs) or 'no'} flow runs at work", soft_wrap=True)
+        idle = sum(bool(run.waits_for) for run in status.runs)
+        counted = f"{len(status.runs) - idle or 'no'} flow runs at work" + (f", {idle} waiting" if idle else "")
+        out.print(f"Prefect at {escape(status.server)}: {counted}", soft_wrap=True)
         for run in status.runs:
             since = f", for {_age(run.since)}" if run.since else ""
-            out.print(f"  {escape(run.flow)}: {escape(run.name)}, {escape(run.state)}{since}", soft_wrap=True)
+            waits = f"; waits for {run.waits_for}" if run.waits_for else ""
+            out.print(f"  {escape(f'{run.flow}: {run.name}, {run.state}{since}{waits}')}", soft_wrap=True)
 
 
 def print_history(rows: pa.Table, earlier: int = 0) -> None:

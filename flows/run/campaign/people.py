@@ -1,16 +1,20 @@
 """The people of a campaign: the ingest that each split of `sources` comes from, made first where it is missing."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 from flows.run.campaign.opening import ingests_of_open_round
-from flows.run.ingest_request import request
+from flows.run.campaign.start import in_place
+from flows.run.ingest_request import Request, request
 from flows.run.runner import Runner
 from infra.standing import newest_ingest
-from schemas.config.sources import TRAIN, DataSetConfig, SourcesConfig
+from schemas.config.engine import EngineConfig
+from schemas.config.sources import TRAIN, SourcesConfig
 from schemas.errors import ConfigError, DataError
 from schemas.ids import StageKey, Target
 from schemas.splits import SYNTHETIC
+from tasks.engine.context import Context
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.stage import Ingest
 from tasks.rows.mix import Mix
@@ -48,17 +52,9 @@ def find_people(runner: Runner) -> People:
     """
     config = runner.context.config
     sources = config.sources
-    trains = config.start.scorer == TRAIN or (config.is_judged and config.start.judge == TRAIN)
-    roles = [role for role in SourcesConfig.model_fields if role != "scorer" or trains]
+    roles = roles_of(config)
     names = sources.targets(*roles)
-    given = {data.target: data for data in config.data}
-    own = [target for target in names if target in SYNTHETIC and target not in given]
-    for target in given:
-        if own and target in SYNTHETIC:
-            raise ConfigError(
-                f"data gives {target}, which the engine makes too, and {own[0]} is to be the engine's: give yours "
-                "another name, or give that one too."
-            )
+    own = made_here(config)
     ingests = ingests_of_open_round(runner.context, names)
     if own:
         pictures = runner.run(Synthesize())
@@ -66,26 +62,54 @@ def find_people(runner: Runner) -> People:
         ingests |= dict.fromkeys(own, synthetic)
     for target in names:
         if target not in ingests:
-            ingests[target] = _taken_in(runner, target, given.get(target))
+            origin = origin_of(runner.context, target)
+            if isinstance(origin, Request):
+                origin = runner.run(IngestAnnotations(origin.source, origin.bodies), role=str(target))
+            ingests[target] = origin
     mixes = {role: _mix(sources, role, ingests) for role in roles}
     return People(**{"scorer": Mix((), ()), **mixes}, ingests={target: ingests[target] for target in names})
 
 
-def _taken_in(runner: Runner, target: Target, data: DataSetConfig | None) -> StageKey:
-    """The newest ingest of a split; where there is none, one of what the configuration says."""
-    store = runner.context.store
+def roles_of(config: EngineConfig) -> list[str]:
+    """The roles whose people a campaign needs."""
+    trains = config.start.scorer == TRAIN or (config.is_judged and config.start.judge == TRAIN)
+    return [role for role in SourcesConfig.model_fields if role != "scorer" or trains]
+
+
+def made_here(config: EngineConfig) -> list[Target]:
+    """The splits that the engine makes itself. ConfigError where a data set is called as one that it would make too."""
+    given = {data.target for data in config.data}
+    own = [
+        target for target in config.sources.targets(*roles_of(config)) if target in SYNTHETIC and target not in given
+    ]
+    for data in config.data:
+        if own and data.target in SYNTHETIC:
+            raise ConfigError(
+                f"data gives {data.target}, which the engine makes too, and {own[0]} is to be the engine's: give yours "
+                "another name, or give that one too."
+            )
+    return own
+
+
+def origin_of(context: Context, target: Target) -> StageKey | Request:
+    """The newest ingest of a split; where there is none, what the configuration says to ingest.
+
+    Raises DataError, which names the command, where it says nothing; ConfigError and DataError for what it can't mean.
+    """
+    data = next((data for data in context.config.data if data.target == target), None)
     try:
-        return newest_ingest(store, target)
+        return newest_ingest(context.store, target)
     except DataError as error:
         if data is None:
             command = f"adhmr ingest --format FORMAT --source FILE --dataset {target.dataset} --split {target.split}"
             raise DataError(
                 f"{error} `{command}` takes it in; or let the campaign file say how, under `data`."
             ) from error
-    asked = request(data.format, data.source, *target, data.every, data.images, data.body, data.options)
+    words = data.format, data.source, *target, data.every, data.images, data.body, data.options
+    asked = in_place(f"data: {target}", partial(request, *words))
     if asked.format.brings not in ("people", "pictures"):
         raise ConfigError(f"data: {target} comes from the format {data.format}, which brings {asked.format.brings}.")
-    return runner.run(IngestAnnotations(asked.source, asked.bodies), role=str(target))
+    return asked
 
 
 def _union(*parts: Mix) -> Mix:

@@ -1,8 +1,10 @@
 """status, rounds and rollback, on stores whose history was written by hand; and two processes that decide at once."""
 
+import re
 import subprocess
 import sys
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from typer.testing import CliRunner, Result
 from flows.cli.main import app
 from flows.run.lease import lease
 from flows.run.round import coming_round
+from flows.run.waiting import WaitingNote
 from infra import rounds
 from infra.begun import note_begin, note_end, unfinished
 from infra.delta_log import log_entry
@@ -291,6 +294,21 @@ def test_status_of_a_round_at_work(lived: Store) -> None:
     assert "No run is at work on them" in left
 
 
+def test_status_says_who_waits_for_whom(lived: Store) -> None:
+    note = WaitingNote(lived, "c", "a cleaning round", "brave-otter")
+    note.write()
+    assert "waits for its turn: a cleaning round, process" in call("status", "--store", lived.url).output
+    with lease(lived, "c", "a DPO round", flow_run="calm-crane") as held:
+        held.progress("generate, waiting for Ray: 1 GPU needed, 0 of 2 GPU free")
+        held.show(time.time())
+        holding, waiting = call("status", "--store", lived.url).output.splitlines()[:2]
+    assert re.search(r"at work: a DPO round, process \d+ on \S+, flow run calm-crane, for 0:0\d", holding)
+    assert "ago in generate, waiting for Ray: 1 GPU needed, 0 of 2 GPU free" in holding
+    assert re.match(r"  waits for that: a cleaning round, process \d+ on \S+, flow run brave-otter, for 0:0\d", waiting)
+    note.remove()
+    assert "waits" not in call("status", "--store", lived.url).output
+
+
 def test_status_counts_the_steps_of_a_training(lived: Store) -> None:
     spec = StageSpec("align", 1, {}, campaign="c", in_round=3)
     note_begin(lived, spec, 600, "steps")
@@ -314,16 +332,29 @@ def test_a_server_that_is_named_and_gone(lived: Store, monkeypatch: pytest.Monke
 
 @pytest.mark.slow
 def test_flow_runs_of_a_server_are_listed(lived: Store) -> None:
-    from prefect import flow
+    from prefect import flow, get_client
+    from prefect.states import Late, Scheduled
     from prefect.testing.utilities import prefect_test_harness
 
     heard: list[str] = []
 
+    @flow(name="clean-round")
+    def clean_round() -> None:
+        pass
+
     @flow(name="dpo-round", flow_run_name="round three")
     def at_work() -> None:
+        with get_client(sync_client=True) as client:
+            when = datetime.now(UTC) - timedelta(minutes=5)
+            client.create_flow_run(clean_round, name="round four", state=Late(scheduled_time=when))
+            client.create_flow_run(clean_round, name="round five", state=Scheduled(scheduled_time=when))
         heard.append(call("status", "--store", lived.url).output)
 
     with prefect_test_harness(server_startup_timeout=180):
         at_work()
-    assert "1 flow runs at work" in heard[0]
+    assert "1 flow runs at work, 1 waiting" in heard[0]
     assert "dpo-round: round three, Running, for 0:0" in heard[0]
+    assert re.search(
+        r"clean-round: round four, Late, for 5:0\d; waits for a worker of its deployment: none has", heard[0]
+    )
+    assert "round five" not in heard[0]

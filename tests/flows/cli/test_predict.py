@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 import flows.cli.commands.predict
 import flows.run.session
 from flows.cli.main import app
+from flows.run.lease import lease
 from infra.rounds import history
 from infra.stages import records
 from infra.store import Store
@@ -70,7 +71,8 @@ def rows_of(out: Path) -> list[dict[str, object]]:
 
 def test_twelve_photographs_and_what_is_reused(here: Path) -> None:
     typed = "predict --policy policy.safetensors --images photos --boxes results.json"
-    done = call(f"{typed} --scorer scorer.safetensors --out first --meshes")
+    with lease(Store.open(here / "store"), "micro", "a DPO round"):  # which it doesn't wait for
+        done = call(f"{typed} --scorer scorer.safetensors --out first --meshes")
     assert done.exit_code == 0, done.output
     assert "12 people in 12 pictures: 12 bodies, the body that the scorer prefers" in " ".join(done.output.split())
     assert "picture empty" in done.output

@@ -58,6 +58,26 @@ def test_a_second_run_is_told_who_the_first_is(store: Store) -> None:
     assert store.list_files("leases") == []
 
 
+def test_the_holder_is_named_by_what_was_typed_and_since_when(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "s3://name:planted@bucket/store?token=planted"
+    monkeypatch.setattr(sys, "argv", ["/bin/adhmr", "run", "--store", url, "--set", "align.beta=3 "])
+    with lease(store, "default", "a DPO round"):
+        with pytest.raises(BusyError) as busy, lease(store, "default", "another"):
+            pass
+        assert set(json.loads(store.read_bytes(FIRST))).isdisjoint({"since", "command", "flow_run"}), (
+            "older code would take a lease with fields that it does not know for nobody's"
+        )
+    told = (
+        f"process {os.getpid()} on {os.uname().nodename}, `adhmr run --store s3://bucket/store --set 'align.beta=3 '`"
+    )
+    assert re.search(re.escape(told) + ", for 0:0[0-9], last progress", str(busy.value))
+    with lease(store, "default", "a DPO round", flow_run="brave-otter"):
+        holder = holder_of(store, "default")
+    assert holder is not None
+    assert (holder.flow_run, holder.command) == ("brave-otter", "")
+    assert ", flow run brave-otter, for 0:0" in holder.described(time.time())
+
+
 def test_campaigns_do_not_disturb_each_other(store: Store) -> None:
     with lease(store, "one", "x"), lease(store, "two", "y"):
         assert {holder_of(store, "one").what, holder_of(store, "two").what} == {"x", "y"}  # type: ignore[union-attr]

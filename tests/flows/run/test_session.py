@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import shutil
 import threading
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from flows.run.configuration import Choices
 from flows.run.holder import this_process
 from flows.run.lease import BusyError, LostLeaseError, holder_of, lease
 from flows.run.session import session
+from flows.run.waiting import WaitingNote, waiting_for
 from infra.store import Store
 from schemas.errors import StoreError
 from tasks.synthesize.stage import Synthesize
@@ -67,6 +70,7 @@ def test_a_run_of_a_deployment_waits(
 ) -> None:
     logger = logging.getLogger("of-the-run")
     monkeypatch.setattr(flows.run.session, "_logger_of_deployment", lambda: logger)
+    monkeypatch.setattr(flows.run.session, "_run_of_deployment", lambda: "brave-otter")
     monkeypatch.setattr(flows.run.session, "TURN_SECONDS", 0.02)
     ended, worked = threading.Event(), threading.Event()
 
@@ -84,6 +88,9 @@ def test_a_run_of_a_deployment_waits(
             waiting.start()
             waiting.join(0.5)
             assert waiting.is_alive()
+            (waiter,) = waiting_for(store, CAMPAIGN)
+            assert (waiter.what, waiter.pid, waiter.flow_run) == ("an evaluation", os.getpid(), "brave-otter")
+            assert 0 < waiter.since <= waiter.beat
             ended.set()
         waiting.join(60)
     assert worked.is_set()
@@ -91,3 +98,18 @@ def test_a_run_of_a_deployment_waits(
     assert "a DPO round" in said
     assert "This run waits for that" in said
     assert holder_of(store, CAMPAIGN) is None
+    assert store.list_files("waiting") == []
+
+
+def test_a_run_that_died_while_it_waited_waits_no_more(store: Store) -> None:
+    dead = replace(this_process("a round that was killed"), token="dead", born="long ago")
+    elsewhere = replace(dead, token="other", host="another-machine", beat=time.time())
+    for note in (dead, elsewhere):
+        store.atomic_write(f"waiting/{CAMPAIGN}/{note.token}.json", json.dumps(asdict(note)).encode())
+    store.atomic_write(f"waiting/{CAMPAIGN}/torn.json", b"{")
+    assert [holder.token for holder in waiting_for(store, CAMPAIGN)] == ["other"]
+    note = WaitingNote(store, CAMPAIGN, "an evaluation")
+    note.write()
+    assert len(store.list_files("waiting")) == 2
+    note.remove()
+    assert store.list_files("waiting") == [f"waiting/{CAMPAIGN}/other.json"]

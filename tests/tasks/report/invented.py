@@ -168,6 +168,30 @@ def dpo_round() -> page.RoundReport:
             for index in range(12)
         ],
         overlays_note="Every 83rd person of the test split, zero-noise sample; the number is its MPVPE.",
+        galleries=[
+            page.Gallery(
+                "Winners and losers",
+                "Pairs of this round from the largest margin to the smallest.",
+                [
+                    page.Strip(
+                        f"wild/train/{index:06d}#0",
+                        [
+                            page.View(_picture(rng, grey), "photograph"),
+                            page.View(_picture(rng, teal), "winner", f"score {0.9 - 0.1 * index:.3f}"),
+                            page.View(_picture(rng, ochre), "loser", "score 0.112"),
+                        ],
+                        "largest margin, 0.788" if not index else "",
+                    )
+                    for index in range(3)
+                ],
+            ),
+            page.Gallery("Before and after", "", missing="These people can't be shown any more: the policy is gone."),
+        ],
+        mix=page.MixTable(
+            ["people", "pairs", "drawn in training"],
+            [page.MixRow("insta/train", 0.5, [1500, 1490, 10110]), page.MixRow("3dpw/train", 0.5, [500, 497, 9890])],
+            "The share of each is its weight's.",
+        ),
         models=[
             page.ModelRow("policy before, reference", digest("base"), [], digest("base config")),
             page.ModelRow(

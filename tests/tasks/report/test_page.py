@@ -114,6 +114,15 @@ def test_every_number_given_is_on_the_page(html: str) -> None:
         assert overlay.before_error_mm is not None
         assert overlay.after_error_mm is not None
         wanted += [overlay.instance_id, f"{overlay.before_error_mm:.1f}", f"{overlay.after_error_mm:.1f}"]
+    assert report.mix is not None
+    wanted += [*report.mix.counted, report.mix.note]
+    for row_of_mix in report.mix.rows:
+        wanted += [row_of_mix.data, f"{100 * row_of_mix.share:.1f}\u00a0%", *(f"{c:,}" for c in row_of_mix.counts)]
+    for gallery in report.galleries:
+        wanted += [gallery.title, gallery.note if gallery.strips else gallery.missing]
+        for person in gallery.strips:
+            wanted += [person.instance_id, person.note]
+            wanted += [text for view in person.views for text in (view.title, view.number)]
     for model in report.models:
         wanted += [model.role, model.digest, model.config_digest[:12], *(parent[:12] for parent in model.parents)]
     for setting in report.settings:
@@ -129,7 +138,8 @@ def test_every_number_given_is_on_the_page(html: str) -> None:
 
 def test_pictures_and_figures_are_all_there(html: str) -> None:
     report = dpo_round()
-    assert html.count("data:image/png") == 3 * len(report.overlays)
+    views = sum(len(person.views) for gallery in report.galleries for person in gallery.strips)
+    assert html.count("data:image/jpeg") == 3 * len(report.overlays) + views
     assert html.count("data:image/svg+xml") == 3 + len(report.curves)
 
 
@@ -137,6 +147,7 @@ def test_text_is_escaped_wherever_it_comes_from() -> None:
     evil = "<script>alert('x')</script>&\"'"
     report = dpo_round()
     row = replace(report.headline[0].rows[0], name=evil, note=evil, controls={evil: Interval(1, 0, 2)})
+    row_of_people = report.galleries[0].strips[0]
     report = replace(
         report,
         title=evil,
@@ -159,6 +170,11 @@ def test_text_is_escaped_wherever_it_comes_from() -> None:
         curves=[replace(report.curves[0], title=evil, note=evil)],
         overlays=[replace(report.overlays[0], instance_id=evil)],
         overlays_note=evil,
+        galleries=[
+            page.Gallery(evil, evil, [page.Strip(evil, [page.View(row_of_people.views[0].picture, evil, evil)], evil)]),
+            page.Gallery(evil, evil, missing=evil),
+        ],
+        mix=page.MixTable([evil], [page.MixRow(evil, 1.0, [1])], evil),
         models=[page.ModelRow(evil, evil, [evil], evil)],
         profile=evil,
         settings=[SettingRow(evil, evil, evil, evil, evil, evil)],
@@ -177,7 +193,14 @@ def test_a_cleaning_round_says_what_it_lacks() -> None:
     assert "kept the old policy" in text
     assert "not passed" in text
     assert "AUC of the score for swapped labels 0.893 [0.881, 0.905] 2,000" in text
-    for missing in ("No overlays", "No pairs", "Nothing was trained", "Nothing failed", "Scores were not held"):
+    for missing in (
+        "No overlays",
+        "to no hypotheses and to no pseudo-labels",
+        "No pairs",
+        "Nothing was trained",
+        "Nothing failed",
+        "Scores were not held",
+    ):
         assert missing in text
     assert "10 unaccounted for" in text
 
@@ -229,7 +252,7 @@ def test_overlays_may_lack_a_label_and_have_a_photo() -> None:
     overlay = dpo_round().overlays[0]
     bare = replace(overlay, label=None, photo=np.zeros((8, 8, 3), np.uint8), before_error_mm=None, after_error_mm=None)
     html = report_html(replace(clean_round(), overlays=[bare]))
-    assert html.count("data:image/png") == 3
+    assert html.count("data:image/jpeg") == 3
     assert 'alt="the crop"' in html
     assert "mesh of the label" not in html
 

@@ -1,0 +1,115 @@
+"""What a campaign's configuration names, looked at before a round opens: models, data sets, bodies, room on the disk.
+
+What would end the round hours later, when its stage is reached, is said here: all of it at once (`check_all`).
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import lru_cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow.compute as pc
+
+from flows.run.campaign.opening import ingests_of_open_round
+from flows.run.campaign.people import made_here, origin_of, roles_of
+from flows.run.campaign.room import Split, disk_has_room, machine_has_resources
+from flows.run.campaign.start import Known, fitting, in_place, look_at_model
+from flows.run.ingest_request import Request
+from infra.standing import read_standing
+from infra.store import Store
+from models.bodies import load_body
+from schemas.config.engine import EngineConfig
+from schemas.config.sources import StartConfig
+from schemas.errors import ConfigError, DataError
+from schemas.ids import StageKey, Target
+from tasks.engine.context import Context
+from tasks.ingest.formats.registry import reader_of
+from tasks.ingest.people.annotations import AnnotationSource
+from tasks.rows.instances import of_target
+
+
+def campaign_checks(context: Context, machine: bool = True) -> Iterator[Callable[[], object]]:
+    """The checks of a campaign's configuration; those of this `machine` only where the work is to be done on it."""
+    config = context.config
+    yield partial(in_place, "body", lambda: load_body(config.body))
+    models: dict[str, Known] = {}
+    for name in StartConfig.model_fields:
+        yield partial(look_at_model, context, name, models)
+    yield from fitting(context, models)
+    yield partial(made_here, config)
+    splits: list[Split] = []
+    for role in roles_of(config):
+        for target in config.sources.targets(role):
+            yield partial(_find_split, context, role, target, models, splits)
+    if machine:
+        yield partial(disk_has_room, context, models, splits)
+        yield partial(machine_has_resources, context)
+
+
+def _find_split(context: Context, role: str, target: Target, models: dict[str, Known], splits: list[Split]) -> None:
+    """Look at the people of a split: where they come from, and whether they can play this role."""
+    config, policy = context.config, models.get("policy")
+    opened = ingests_of_open_round(context, config.sources.targets(*roles_of(config)))
+    if target not in opened and target in _own(config):
+        _crops_fit(f"sources.{role}: {target}", (config.ingest.crop_size_px,), policy)
+        return
+    find = partial(origin_of, context, target)
+    given = any(data.target == target for data in config.data)
+    origin = opened.get(target) or (find() if given else in_place(f"sources.{role}", find))
+    if isinstance(origin, Request):
+        _crops_fit(f"sources.{role}: {target}", (config.ingest.crop_size_px,), policy)
+        if "://" not in origin.source.url:  # else it would be fetched twice
+            in_place(f"data: {target}", partial(_open_source, origin.source))
+        return
+    split = _split(context.store, target, origin)
+    splits.append(split)
+    _crops_fit(f"sources.{role}: {target}", split.crop_sizes, policy)
+    if role in ("labelled", "scorer") and split.embodied < split.people:
+        raise DataError(
+            f"sources.{role}: {split.people - split.embodied} of {split.people} people of {target} have no label of a "
+            "body, and training needs one of each."
+        )
+    if role in ("validation", "test", "drift") and not split.embodied:
+        raise DataError(f"sources.{role}: nobody of {target} has a label of a body, so nothing can be measured.")
+
+
+def _own(config: EngineConfig) -> list[Target]:
+    try:
+        return made_here(config)
+    except ConfigError:  # which is said already
+        return []
+
+
+def _crops_fit(place: str, sizes: tuple[int, ...], policy: Known | None) -> None:
+    takes = policy.config.condition.image_size if policy is not None else None
+    wrong = [size for size in sizes if takes not in (None, size)]
+    if wrong:
+        raise ConfigError(
+            f"{place} has crops of {wrong[0]} px, and the policy takes {takes} px: ingest it with --set "
+            f"ingest.crop_size_px={takes}, or begin with the profile of that size."
+        )
+
+
+def _open_source(source: AnnotationSource) -> None:
+    """Raise what would end the ingest of a source as a whole."""
+    path = Path(source.url)
+    changed = path.stat().st_mtime_ns if path.exists() else 0
+    _open(json.dumps(asdict(source), sort_keys=True), changed)
+
+
+@lru_cache(maxsize=64)
+def _open(source: str, changed: int) -> None:
+    with TemporaryDirectory(prefix="adhmr-look-") as work:
+        reader_of(AnnotationSource(**json.loads(source)), Path(work)).survey()
+
+
+def _split(store: Store, target: Target, ingest: StageKey) -> Split:
+    where = of_target(target)
+    people = read_standing(store, "instances", [ingest], where=where, columns=["instance_id", "crop_size_px"])
+    embodied = where & (pc.field("label_kind") == "gt") & pc.field("body_model").is_valid()
+    labels = read_standing(store, "labels", [ingest], where=embodied, columns=["instance_id"])
+    named = pc.is_in(people.column("instance_id"), value_set=labels.column("instance_id").combine_chunks())
+    sizes = tuple(sorted(pc.unique(people.column("crop_size_px")).to_pylist()))
+    return Split(target, len(people), sizes, pc.sum(named).as_py() or 0)

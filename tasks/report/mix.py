@@ -1,0 +1,84 @@
+"""What each data set of a mix gave to a round: people, hypotheses, pairs, and how often training drew its people."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow.compute as pc
+
+from infra.stages import StageRecord, find
+from infra.store import Store
+from infra.tables import read
+from schemas.config.engine import EngineConfig
+from schemas.ids import StageKey, Target
+from tasks.engine.loop import step_draw
+from tasks.report.content import MixRow, MixTable
+from tasks.report.facts import RoundFacts
+from tasks.rows.mix import Mix, draw_rows
+
+
+def mix_table(store: Store, config: EngineConfig, facts: RoundFacts) -> MixTable | None:
+    """The counts by data set; None where a round learned from one alone, or its rows are gone."""
+    sources = config.sources.wild
+    mix = Mix((), tuple(source.target for source in sources), tuple(source.weight for source in sources))
+    dpo = facts.kind == "dpo"
+    table = "hypotheses" if dpo else "labels"
+    drawn = next(filter(None, map(facts.key, ("generate", "pseudo_label", "given_labels"))), None)
+    rows = _rows_by_person(store, table, drawn)
+    people = _by_split(dict.fromkeys(rows, 1))
+    if len(mix.targets) < 2 or not rows or set(people) - {str(target) for target in mix.targets}:
+        return None  # one data set, or pictures that were named beside the sources
+    chosen = _rows_by_person(store, "pairs" if dpo else "labels", facts.key("pair" if dpo else "keep"))
+    key = facts.key("align" if dpo else "train_clean")
+    trained = find(store, key) if key is not None else None
+    columns = [people, *([_by_split(rows)] if dpo else []), _by_split(chosen)]
+    names = ["people", *(["hypotheses", "pairs"] if dpo else ["kept"])]
+    note = "The share of each in what training draws is its weight's."
+    if trained is not None and chosen:
+        columns.append(times_drawn(trained, mix, sorted(chosen)))
+        names.append("drawn in training")
+        note += f" {sum(columns[-1].values()):,} crops were drawn for the batches of {trained.stage}."
+    total = sum(mix.weights)
+    return MixTable(
+        tuple(names),
+        tuple(
+            MixRow(str(target), weight / total, tuple(column[str(target)] for column in columns))
+            for target, weight in zip(mix.targets, mix.weights, strict=True)
+        ),
+        note,
+    )
+
+
+def times_drawn(trained: StageRecord, mix: Mix, ids: Sequence[str]) -> Counter[str]:
+    """How often `align` or `train_clean` drew people of each split: its draws, made once more.
+
+    Both draw the people of the round before anything else of a step, so that a step's first draw tells who they were.
+    `ids` are those who have pairs or kept labels, sorted.
+    """
+    train, workers = trained.config["train"], trained.config.get("trainers", 1)
+    targets = [Target(*name.split("/", 2)[:2]) for name in ids]
+    chances = mix.chances(targets)
+    if trained.stage == "align" and chances is not None:
+        chances = chances / chances.sum()  # as it does, for those of whom there are pairs
+    each = train["batch_crops"] if trained.stage == "align" else train["pseudo_images"]
+    drawn = np.zeros(len(ids), np.int64)
+    for step in range(train["optimiser"]["steps"] if each else 0):
+        for worker in range(workers):
+            draw, _ = step_draw(train["seed"], step, worker)
+            drawn += np.bincount(draw_rows(draw, each, len(ids), chances), minlength=len(ids))
+    return _by_split(dict(zip(ids, drawn.tolist(), strict=True)))
+
+
+def _rows_by_person(store: Store, table: str, key: StageKey | None) -> dict[str, int]:
+    """How many rows of a table a finished stage has of each person; nothing where it isn't there."""
+    if key is None or find(store, key) is None:
+        return {}
+    names = read(store, table, stage_keys=[key], columns=["instance_id"]).column("instance_id")
+    return {row["values"]: row["counts"] for row in pc.value_counts(names).to_pylist()}
+
+
+def _by_split(counts: dict[str, int]) -> Counter[str]:
+    summed: Counter[str] = Counter()
+    for name, count in counts.items():
+        summed["/".join(name.split("/", 2)[:2])] += count
+    return summed

@@ -1,0 +1,88 @@
+"""Views of people for pages: their crops once more, as sharp as the pictures have them, with bodies over them."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from PIL import Image
+
+from infra.standing import read_standing
+from infra.store import Store
+from models.bodies import Body
+from models.cameras import Intrinsics
+from models.rendering.shading import overlay
+from schemas.config.stages import IngestConfig
+from schemas.errors import DataError, StoreError
+from schemas.ids import StageKey
+from schemas.tables import matrix
+from tasks.ingest.image.reading import decode_picture
+from tasks.ingest.source.files import open_file, open_url
+from tasks.ingest.source.folder import RefusedError
+from tasks.rows.instances import Instances, in_order
+
+SIDE: Final = 256
+"""Pixels of a view."""
+Picture = NDArray[np.uint8]
+_IMAGE_COLUMNS = ("image_id", "uri", "content_sha256")
+
+
+def photographs(store: Store, ingest_keys: Sequence[StageKey], people: Instances) -> list[Picture]:
+    """(256, 256, 3) views of the crops, cut from the pictures where those still are as they were ingested, else the
+    stored crops enlarged."""
+    where = pc.field("instance_id").isin(list(people.ids))
+    columns = ["instance_id", "image_id", "crop_affine"]
+    rows = in_order(read_standing(store, "instances", ingest_keys, where=where, columns=columns), people.ids)
+    affines = matrix(rows, "crop_affine").reshape(-1, 2, 3).astype(np.float64)
+    names = rows.column("image_id").to_pylist()
+    where = pc.field("image_id").isin(names)
+    images = read_standing(store, "images", ingest_keys, where=where, columns=_IMAGE_COLUMNS)
+    pictures = {image["image_id"]: image for image in images.to_pylist()}
+    photos = []
+    for crop, name, affine in zip(people.crops, names, affines, strict=True):
+        sharp = _cut(store, pictures[name], affine, people.crop_size)
+        photos.append(_enlarged(crop) if sharp is None else sharp)
+    return photos
+
+
+def draw_over(
+    photo: Picture,
+    people: Instances,
+    row: int,
+    body: Body,
+    colour: tuple[float, float, float],
+    mesh: NDArray[np.float32] | None,
+) -> Picture:
+    """The mesh (V, 3), in metres of the camera frame, over the view of the person `row`; the bare view without one."""
+    if mesh is None:
+        return photo
+    camera = Intrinsics(*(float(value) for value in people.crop_intrinsics[row])).scaled(SIDE / people.crop_size)
+    return overlay(photo, mesh, body.faces.numpy(), camera, colour=colour)
+
+
+def _cut(store: Store, image: dict[str, Any], affine: NDArray[np.float64], crop_size: int) -> Picture | None:
+    """The crop once more, at a higher resolution; None where the picture is gone, or another one by now."""
+    try:
+        photograph = decode_picture(_read(store, image["uri"]), image["uri"], IngestConfig().max_pixels)
+    except (OSError, DataError, StoreError, RefusedError):
+        return None
+    if photograph.sha256 != image["content_sha256"]:
+        return None
+    scale = affine[0, 0] * SIDE / crop_size  # of picture pixels to pixels of the view
+    shift = affine[:, 2] * SIDE / crop_size
+    back = (1 / scale, 0.0, -shift[0] / scale, 0.0, 1 / scale, -shift[1] / scale)
+    view = photograph.image.transform((SIDE, SIDE), Image.Transform.AFFINE, back, Image.Resampling.BICUBIC)
+    return np.asarray(view)
+
+
+def _read(store: Store, uri: str) -> bytes:
+    """The bytes of a picture. A path that begins nowhere is one of the store, wherever that is by now (`uri_of`)."""
+    if "://" not in uri and not uri.startswith("/"):
+        return store.read_bytes(uri)
+    with open_file(*open_url(uri)) as file:
+        return file.read()
+
+
+def _enlarged(crop: NDArray[np.uint8]) -> Picture:
+    return np.asarray(Image.fromarray(crop).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
