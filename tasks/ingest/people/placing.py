@@ -16,7 +16,7 @@ from models.skeleton import SMPL_JOINTS
 from tasks.ingest.people.agreement import HIPS_17, root_relative
 from tasks.ingest.people.keypoints import OTHER_PLACE
 from tasks.ingest.people.posed import Posed
-from tasks.ingest.people.row_checks import FITTED, NEAREST_M, seen_at
+from tasks.ingest.people.row_checks import FITTED, NEAREST_M, check_parameters, seen_at
 from tasks.ingest.source.folder import RefusedError
 
 JOINTS: Final = "joints"
@@ -55,7 +55,7 @@ def seen(
     """A row (its box in pixels) with its body, if it has one, with key-points (29, 2), NaN where unknown, and the
     camera as far as it is known: what is missing is fitted if the row lets it be (`box_per_joints`).
 
-    RefusedError "no depth" where nothing fits.
+    RefusedError "no depth" where nothing fits, and as `check_parameters`.
     """
     own = None if row["joints"] is None else np.reshape(row["joints"], (29, 3))
     joints = own if body is None else body.joints
@@ -64,6 +64,7 @@ def seen(
     if row.get("box_per_joints") is None:
         return found
     if body is not None and not body.placed:
+        check_parameters(row)  # which would be the reason that nothing fits
         found = _moved(found, *_shift(found, own, pixels))
     elif body is None and _at_the_root(found):
         found = _moved(found, *_shift(found, None, pixels))

@@ -104,11 +104,7 @@ class HumanDataRows:
             block.fill("box_per_joints", BOX_PER_JOINTS)
         if self.body:
             self.body.put(block)
-        for number, (reason, detail) in block.refusals.items():
-            row = block.rows[number]
-            place = {name: row[name] for name in ("row", "counts_as", "origin", "crop_rule", "crop_scale")}
-            block.rows[number] = {**place, "path": row["path"] or None, "reason": reason, "detail": detail}
-        return block.rows
+        return block.finished()
 
     def _put_camera(self, block: Block) -> None:
         variant = self.options.variant
