@@ -24,6 +24,8 @@ BOX: Final = "box"
 _FEWEST: Final = 4
 """Joints that have to be known on both sides: fewer may lie in a line."""
 _STEPS: Final = 20
+_WILD: Final = 3.0
+"""Over the usual distance: points that are farther off count little."""
 _SHORTEST, _LONGEST = 0.2, 20.0
 """Of focal lengths, over the picture's diagonal."""
 _COMPARED: Final = np.array([joint not in OTHER_PLACE for joint in range(29)])
@@ -68,7 +70,7 @@ def seen(
         found = _moved(found, *_shift(found, own, pixels))
     elif body is None and _at_the_root(found):
         found = _moved(found, *_shift(found, None, pixels))
-    elif camera[1] == "diagonal":
+    if camera[1] == "diagonal" and found.placed_by in (None, JOINTS):
         found = replace(found, camera=_with_focal(found, pixels))
     return _with_seventeen(found)
 
@@ -113,10 +115,8 @@ def _by_points(joints: NDArray[np.float64], pixels: NDArray[np.float64], camera:
     lines[:, 0, 0] = lines[:, 1, 1] = 1
     lines[:, :, 2] = -rays
     across = rays * joints[:, 2:] - joints[:, :2]
-    weights = np.ones(len(joints))
+    shift = _about(joints, rays)
     for _ in range(_STEPS):
-        heavy = (weights[:, None] * focal)[..., None]
-        shift = np.linalg.lstsq((heavy * lines).reshape(-1, 3), (heavy[..., 0] * across).reshape(-1), rcond=None)[0]
         depth = joints[:, 2] + shift[2]
         if depth.min() < NEAREST_M:
             raise RefusedError(
@@ -125,9 +125,20 @@ def _by_points(joints: NDArray[np.float64], pixels: NDArray[np.float64], camera:
                 "another person, or a root rotation in another frame?",
             )
         off = np.linalg.norm(seen_at(joints + shift, camera) - pixels, axis=1)
-        usual = max(float(np.median(off)), 1e-6)
-        weights = np.sqrt(np.minimum(1, 2 * usual / np.maximum(off, 1e-12))) / depth
+        weights = 1 / (1 + (off / max(_WILD * float(np.median(off)), 1.0)) ** 2) / depth
+        heavy = (weights[:, None] * focal)[..., None]
+        shift = np.linalg.lstsq((heavy * lines).reshape(-1, 3), (heavy[..., 0] * across).reshape(-1), rcond=None)[0]
     return np.asarray(shift)
+
+
+def _about(joints: NDArray[np.float64], rays: NDArray[np.float64]) -> NDArray[np.float64]:
+    """About the shift: the depth by the middle one of all distances between two joints, and of the places then."""
+    first, second = np.triu_indices(len(joints), 1)
+    apart, seen_apart = (
+        float(np.median(np.linalg.norm(points[first] - points[second], axis=1))) for points in (joints[:, :2], rays)
+    )
+    depth = max(apart / max(seen_apart, 1e-9), 2 * NEAREST_M - float(joints[:, 2].min()))
+    return np.append(np.median(rays * depth - joints[:, :2], axis=0), depth)
 
 
 def _by_box(joints: NDArray[np.float64], found: Seen) -> NDArray[np.float64]:

@@ -88,7 +88,8 @@ def _flat(people: list[TruePerson], folder: Path, rng: np.random.Generator) -> A
         if how == 0 or not isinstance(values, np.ndarray) or values.dtype.kind != "f":
             values = copy.deepcopy(ODD[int(rng.integers(len(ODD)))])
         elif how == 1:
-            values = values * (0.0, -1.0, 1e6, np.nan)[int(rng.integers(4))]
+            with np.errstate(invalid="ignore"):
+                values = values * (0.0, -1.0, 1e6, np.nan)[int(rng.integers(4))]
         else:
             values = values.copy()
             values.reshape(-1)[int(rng.integers(values.size))] = (np.nan, np.inf, -1e30, 1e30)[int(rng.integers(4))]

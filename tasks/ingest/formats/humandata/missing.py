@@ -36,8 +36,8 @@ class Missing:
 
     @property
     def finds_lens(self) -> bool:
-        """Focal lengths are fitted to the 2D key-points."""
-        return self.fitted and self.lens and self.points
+        """Focal lengths are fitted to the 2D key-points: not where these have to tell the place."""
+        return self.fitted and self.lens and self.points and (not self.place or self.joints == "camera")
 
     def words(self) -> Iterator[str]:
         """All of it for people, a sentence each."""

@@ -318,9 +318,16 @@ def test_what_changes_nothing_is_no_new_source(people: list[TruePerson], tmp_pat
     assert reader(file_of(people, tmp_path, body="none")).survey().others is None
     smpl = body_of(people, transl=None)
     assert reader(file_of(people, tmp_path, smpl=smpl)).survey().others is None, "the pelvis says it"
-    for changes in ({"meta": None}, {"smpl": smpl, "keypoints3d_smpl": None}):
+    for changes, words in (
+        ({"meta": None}, "none: from EXIF, else fitted to 2D key-points"),
+        ({"smpl": smpl, "keypoints3d_smpl": None, "meta": None}, "none: from EXIF, else the diagonal"),
+        ({"smpl": smpl, "keypoints3d_smpl": None}, "meta"),
+    ):
         path = file_of(people, tmp_path, **changes)
-        assert reader(path).survey().others is not None
+        survey = reader(path).survey()
+        assert survey.facts["camera"] == words
+        assert survey.others is not None
+        assert any("no focal length" in remark for remark in survey.remarks) == ("fitted" in words)
         assert reader(path, place="refused").survey().others is None
 
 
