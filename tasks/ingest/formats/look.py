@@ -7,7 +7,7 @@ beginnings, headers and a few rows; it may raise an EngineError, which becomes a
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -88,6 +88,12 @@ class Look:
 
 class PatternLook(Look):
     """Several files: a pattern, or names with commas between."""
+
+    def as_first(self, url: str, name: str) -> Iterator[Candidate]:
+        """They are of the format `name` if the first, which is at `url`, is."""
+        for each in self.looker.at(url).candidates:
+            if each.format == name:
+                yield replace(each, url=self.url, why=f"its first file is {each.why}")
 
 
 class NpzLook(Look):

@@ -1,7 +1,6 @@
 """HumanData: npz files of many data sets, each with conventions of its own."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from tasks.ingest.formats.format import Format
 from tasks.ingest.formats.humandata.reader import NAME, HumanData, files_of
@@ -13,9 +12,7 @@ def recognise(look: Look) -> Iterator[Candidate]:
     if isinstance(look, NpzLook) and {"image_path", "bbox_xywh"} <= set(look.npz.names):
         yield look.candidate(NAME, "an npz with image_path and bbox_xywh")
     elif isinstance(look, PatternLook):
-        for each in look.looker.at(files_of(look.url)[0]).candidates:
-            if each.format == NAME:
-                yield replace(each, url=look.url, why=f"its first file is {each.why}")
+        yield from look.as_first(files_of(look.url)[0], NAME)
 
 
 FORMAT = Format(
@@ -32,6 +29,7 @@ FORMAT = Format(
         "image_size": "WIDTHxHEIGHT of all pictures, in place of what the file says",
         "label_kind": "gt or pseudo",
         "keypoints3d": "camera, root or unused: how 3D key-points beside a body are compared with it",
+        "place": "found or refused: people of whom the file doesn't say where they are, or without a focal length",
     },
     documentation="HumanData `.npz` (mmhuman3d), key-points compressed or not, SMPL, SMPL-H or SMPL-X: HI4D, BEDLAM, "
     "RenBody, GTA-Human II, SPEC, InstaVariety, CHI3D, or your own",

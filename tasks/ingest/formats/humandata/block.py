@@ -1,4 +1,4 @@
-"""Some rows of a HumanData file on their way: values as numbers and texts, and why rows are refused."""
+"""Some rows of an npz on their way: values as numbers and texts, and why rows are refused."""
 
 from typing import Any, Final
 
@@ -67,6 +67,14 @@ class Block:
     def fill(self, name: str, value: Any) -> None:
         """The same value for all rows."""
         self.put(name, [value] * len(self.rows))
+
+    def finished(self) -> list[dict[str, Any]]:
+        """The rows; of those that are refused, where they are and why."""
+        for number, (reason, detail) in self.refusals.items():
+            row = self.rows[number]
+            place = {name: row[name] for name in ("row", "counts_as", "origin", "crop_rule", "crop_scale")}
+            self.rows[number] = {**place, "path": row["path"] or None, "reason": reason, "detail": detail}
+        return self.rows
 
     def positive(self, column: Column, where: str) -> Values:
         """Pixels above 0; those that are refused are 1."""

@@ -1,16 +1,18 @@
 """The options of HumanData, and the conventions that each published data set has of its own."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from schemas.errors import DataError, named
+from tasks.ingest.formats.option_values import KINDS, choice, flag
 from tasks.ingest.people.annotations import AnnotationSource
 
 CAMERA, ROOT, UNUSED = "camera", "root", "unused"
 """Values of the option keypoints3d: what 3D key-points beside a body are relative to, or that they are not used."""
-_YES, _NO = ("true", "yes", "1", "on"), ("false", "no", "0", "off", "")
+FOUND, REFUSED = "found", "refused"
+"""Values of the option place: of people without one, whether it is fitted to what is seen, or they fail."""
+_NAME: Final = "HumanData"
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Options:
     keypoints3d: str | None = None
     """None: in the camera frame, but where a row's root is at the origin from there on."""
     remarks: list[str] = field(default_factory=list)
+    place: str = FOUND
 
 
 def options_of(source: AnnotationSource) -> Options:
@@ -110,14 +113,15 @@ def options_of(source: AnnotationSource) -> Options:
         remarks = [f"Taken for {variant.name} by its name; the option variant=plain (or another) overrules that."]
     return Options(
         variant,
-        _flag(options, "zero_betas"),
-        _flag(options, "gendered"),
-        _choice(options, "body", ("smplx", "smpl", "smplh")) or variant.body,
+        flag(options, "zero_betas", _NAME),
+        flag(options, "gendered", _NAME),
+        choice(options, "body", ("smplx", "smpl", "smplh"), _NAME) or variant.body,
         _size(options.get("image_size")),
-        _choice(options, "label_kind", ("gt", "pseudo")) or variant.label_kind,
+        choice(options, "label_kind", KINDS, _NAME) or variant.label_kind,
         "label_kind" in options,
-        _choice(options, "keypoints3d", (CAMERA, ROOT, UNUSED)) or variant.keypoints3d,
+        choice(options, "keypoints3d", (CAMERA, ROOT, UNUSED), _NAME) or variant.keypoints3d,
         [*remarks, *([variant.remark] if variant.remark else [])],
+        choice(options, "place", (FOUND, REFUSED), _NAME) or FOUND,
     )
 
 
@@ -129,20 +133,6 @@ def _guess(source: AnnotationSource) -> Variant | None:
 
 def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def _flag(options: Mapping[str, Any], name: str) -> bool:
-    text = str(options.get(name, False)).strip().lower()
-    if text not in (*_YES, *_NO):
-        raise DataError(f"The option {name} of HumanData is true or false, not {options[name]!r}.")
-    return text in _YES
-
-
-def _choice(options: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> str | None:
-    value: str | None = options.get(name)
-    if value is not None and value not in choices:
-        raise DataError(f"The option {name} of HumanData is one of {', '.join(choices)}, not {value!r}.")
-    return value
 
 
 def _size(value: Any) -> tuple[int, int] | None:

@@ -46,7 +46,7 @@ _FRAMES_LOOKED_AT: Final = 200
 _MOST_CAMERAS: Final = 1000
 _BODY_JOINTS: Final = 21
 _BODY_POSE: Final = 69
-_HANDS: Final = {"lhand_pose": "left_hand_pose", "rhand_pose": "right_hand_pose"}
+_HANDS: Final = {"lhand_pose": "left_hand", "rhand_pose": "right_hand"}
 _FINGERS: Final = 45
 _EXPRESSION: Final = 10
 
@@ -97,7 +97,9 @@ class OsxHuman36mReader:
         }
         remarks = [f"Rows of other cameras than {', '.join(self.cameras)} are left out."] if self.cameras else []
         remarks += self._left_out()
-        return Survey(NAME, files, rows, self.images, facts, remarks, ["smplx"])
+        # once they were left out, so that finished ingests are looked at again
+        others = "hands are components" if self.hand_numbers < _FINGERS else None
+        return Survey(NAME, files, rows, self.images, facts, remarks, ["smplx"], others)
 
     @cached_property
     def units(self) -> Mapping[int, float]:
@@ -112,7 +114,7 @@ class OsxHuman36mReader:
 
     @cached_property
     def hand_numbers(self) -> int:
-        """Numbers of most hands: 45 are read, as axis-angles of 15 joints."""
+        """Numbers of most hands: 45 are axis-angles of 15 joints, fewer are components of a PCA, more are not read."""
         hands = (beyond(body.get(key), 0) for body in self._first_bodies() for key in _HANDS)
         counts = [len(hand) for hand in hands if hand is not None]
         return mode(counts) if counts else _FINGERS
@@ -123,10 +125,14 @@ class OsxHuman36mReader:
         for what, key, most in (("shapes", "shape", BETAS), ("faces", "expr", _EXPRESSION)):
             rest = [more for body in self._first_bodies() if (more := beyond(body.get(key), most)) is not None]
             remarks.append(json_rows.cut_words(what, rest))
-        if self.hand_numbers != _FINGERS:
+        if self.hand_numbers < _FINGERS:
             remarks.append(
-                f"Hands have {self.hand_numbers} numbers, where 15 joints' axis-angles have {_FINGERS}; 6 to 24 are "
-                "components of a hand's PCA. They are NOT read, and the hands count as unknown."
+                f"Hands have {self.hand_numbers} numbers, read as the first components of the body file's hand PCA."
+            )
+        elif self.hand_numbers > _FINGERS:
+            remarks.append(
+                f"Hands have {self.hand_numbers} numbers, where 15 joints' axis-angles have {_FINGERS}. They are NOT "
+                "read, and the hands count as unknown."
             )
         return [remark for remark in remarks if remark]
 
@@ -219,8 +225,9 @@ def _label(world: Any, body: Any, camera: _Camera, unit: float, hand_numbers: in
         **camera.pixels,
     }
     for key, column in _HANDS.items():
-        if body.get(key) is not None and hand_numbers == _FINGERS:  # others are not read, as the survey says
-            label[column] = vector(numbers(body[key], key, _FINGERS))
+        if body.get(key) is not None and 0 < hand_numbers <= _FINGERS:  # others are not read, as the survey says
+            kind = "pose" if hand_numbers == _FINGERS else "pca"
+            label[f"{column}_{kind}"] = vector(numbers(body[key], key, hand_numbers))
     if body.get("jaw_pose") is not None:
         label["jaw_pose"] = vector(numbers(body["jaw_pose"], "jaw_pose", 3))
     if body.get("expr") is not None:

@@ -87,7 +87,8 @@ def test_what_no_table_takes_is_said_and_the_body_is_read(people: list[TruePerso
     shapes, faces, hands = OsxHuman36mReader(source, tmp_path / "work").survey().remarks
     assert shapes.startswith("3 of the first shapes have up to 11 numbers; 10 are taken and the rest is CUT, up to 2.5")
     assert "faces have up to 50 numbers" in faces
-    assert "Hands have 12 numbers" in hands
+    assert "Hands have 12 numbers, read as the first components of the body file's hand PCA" in hands
+    assert {tuple(row["left_hand_pca"]) for row in rows} == {tuple([np.float32(0.1)] * 12)}
     short = _edit("bodies", lambda content: _body(content).update(expr=[0.5] * 4))
     source = write_osx_h36m(people[:3], tmp_path, subjects=[1], edit=short)
     assert _rows(source, tmp_path / "work")[1]["expression"] == [0.5] * 4 + [0.0] * 6
