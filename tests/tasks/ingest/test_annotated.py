@@ -37,8 +37,10 @@ from tasks.ingest.plan import files
 from tasks.ingest.source.folder import RefusedError
 from tasks.rows.instances import instance_ids, load_instances
 from tests.samples.coco import write_coco
+from tests.samples.emdb_pkl import write_emdb_pkl
 from tests.samples.humandata import members, write_humandata
 from tests.samples.osx_h36m import write_osx_h36m
+from tests.samples.pw3d_pkl import write_pw3d_pkl
 from tests.samples.scorehypo import write_scorehypo
 from tests.samples.truth import TruePerson, write_pictures
 from tests.samples.video import write_video
@@ -76,6 +78,24 @@ def test_scorehypo(here: Context, people: Sequence[TruePerson], tmp_path: Path, 
 def test_humandata(here: Context, people: Sequence[TruePerson], tmp_path: Path, compressed: bool) -> None:
     source = write_humandata(people, tmp_path / "hd", body="smpl", compressed=compressed, dataset="spec", split="train")
     assert_truth(here, ingest(here, source), source, people)
+
+
+@pytest.mark.parametrize("write", [write_pw3d_pkl, write_emdb_pkl])
+def test_sequences(here: Context, people: Sequence[TruePerson], tmp_path: Path, write: Callable[..., Any]) -> None:
+    source = write(people, tmp_path / "sequences")
+    result = ingest(here, source)
+    assert_truth(here, result, source, people)
+    assert {row["crop_rule"] for row in of_people(here, result, "instances").values()} == {"joints"}
+
+
+def test_frames_that_do_not_count_are_no_failures(here: Context, people: Sequence[TruePerson], tmp_path: Path) -> None:
+    def hidden(number: int, content: dict[str, Any]) -> dict[str, Any]:
+        content["campose_valid"][0][1] = 0
+        return content
+
+    result = ingest(here, write_pw3d_pkl(people[:2], tmp_path, frames=2, edit=hidden))
+    assert (result.record.tally.ok, result.record.tally.filtered, result.record.tally.failed) == (2, 2, 0)
+    assert failed(here, result) == {"frame left out": 2}
 
 
 def test_coco_gives_people_without_labels(here: Context, people: Sequence[TruePerson], tmp_path: Path) -> None:
