@@ -22,6 +22,7 @@ from tests.models.hostile import Hostile
 from tests.samples.coco import write_coco
 from tests.samples.emdb_pkl import write_emdb_pkl
 from tests.samples.humandata import write_humandata
+from tests.samples.neuralannot import write_neuralannot
 from tests.samples.osx_h36m import write_osx_h36m
 from tests.samples.preferences import write_hypothesis_cache, write_pair_json, write_scorer_cache
 from tests.samples.pw3d_pkl import write_pw3d_pkl
@@ -59,6 +60,7 @@ WRITERS: dict[str, Callable[[list[TruePerson], Path], AnnotationSource]] = {
     "osx-h36m": write_osx_h36m,
     "3dpw-pkl": write_pw3d_pkl,
     "emdb-pkl": write_emdb_pkl,
+    "neuralannot": write_neuralannot,
     "coco": write_coco,
     "video": write_video,
     "dpo-json": write_pair_json,
@@ -84,7 +86,7 @@ def test_each_format_is_recognised_by_its_content(name: str, people: list[TruePe
     # what it proposes is what ingest takes
     given = dict(zip(words[2::2], words[3::2], strict=True))
     bodies = dict.fromkeys(("humandata", "scorehypo", "3dpw-pkl"), "tiny")
-    bodies |= dict.fromkeys(("osx-h36m", "emdb-pkl"), "human_model_files")
+    bodies |= dict.fromkeys(("osx-h36m", "emdb-pkl", "neuralannot"), "human_model_files")
     assert given.get("--body") == bodies.get(name)
     asked = request(given["--format"], given["--source"], given["--dataset"], given["--split"])
     assert asked.source.url == source.url

@@ -39,6 +39,7 @@ from tasks.rows.instances import instance_ids, load_instances
 from tests.samples.coco import write_coco
 from tests.samples.emdb_pkl import write_emdb_pkl
 from tests.samples.humandata import members, write_humandata
+from tests.samples.neuralannot import write_neuralannot
 from tests.samples.osx_h36m import write_osx_h36m
 from tests.samples.pw3d_pkl import write_pw3d_pkl
 from tests.samples.scorehypo import write_scorehypo
@@ -86,6 +87,18 @@ def test_sequences(here: Context, people: Sequence[TruePerson], tmp_path: Path, 
     result = ingest(here, source)
     assert_truth(here, result, source, people)
     assert {row["crop_rule"] for row in of_people(here, result, "instances").values()} == {"joints"}
+
+
+def test_neuralannot(here: Context, people: Sequence[TruePerson], tmp_path: Path) -> None:
+    source = write_neuralannot(people, tmp_path / "coco")
+    result = ingest(here, source)
+    assert_truth(here, result, source, people)
+    assert {row["label_kind"] for row in of_people(here, result, "labels").values()} == {"pseudo"}
+    # the COCO file counts by what it holds, as the other does
+    moved = tmp_path / "elsewhere.json"
+    Path(source.options["annotations"]).rename(moved)
+    again = dataclasses.replace(source, options={"annotations": str(moved)}, images=str(tmp_path / "coco"))
+    assert ingest(here, again).reused
 
 
 def test_frames_that_do_not_count_are_no_failures(here: Context, people: Sequence[TruePerson], tmp_path: Path) -> None:

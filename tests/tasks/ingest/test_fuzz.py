@@ -19,6 +19,7 @@ from tasks.ingest.people.annotations import AnnotationSource
 from tests.samples.coco import write_coco
 from tests.samples.emdb_pkl import write_emdb_pkl
 from tests.samples.humandata import members
+from tests.samples.neuralannot import write_neuralannot
 from tests.samples.pw3d_pkl import write_pw3d_pkl
 from tests.samples.scorehypo import write_scorehypo
 from tests.samples.truth import TruePerson, true_people, write_pictures
@@ -107,7 +108,19 @@ def _sequences(people: list[TruePerson], folder: Path, rng: np.random.Generator)
     return source
 
 
-OTHERS = (_sequences,)
+def _neuralannot(people: list[TruePerson], folder: Path, rng: np.random.Generator) -> AnnotationSource:
+    def edit(content: Any) -> Any:
+        return mutated(content, rng)[1]
+
+    body = ("smpl", "smplx")[int(rng.integers(2))]
+    return write_neuralannot(people, folder, body=body, edit=edit, edit_coco=edit if rng.random() < 0.3 else _as_it_is)
+
+
+def _as_it_is(content: Any) -> Any:
+    return content
+
+
+OTHERS = (_sequences, _neuralannot)
 
 
 def survives(

@@ -148,7 +148,7 @@ class CocoReader:
     @property
     def _expected(self) -> str:
         """What a reason calls the key-points of a row that has another count than most."""
-        names = f"the category names {len(self.skeleton)}" if self.categories else "no category names any"
+        names = "no category names any" if self.skeleton is SKELETON else f"the category names {len(self.skeleton)}"
         return f"keypoints (x, y and visibility of each; {names})"
 
     def survey(self) -> Survey:
@@ -182,9 +182,10 @@ class CocoReader:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All people in the order of the file."""
-        return json_rows.in_batches(self._rows())
+        return json_rows.in_batches(row for _, row in self.rows_by_id())
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
+    def rows_by_id(self) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """All people in the order of the file, with their ids as the file has them."""
         empty = True
         with ImageTable(self.file, _IMAGE_KEYS, self.work) as table:
             for number, annotation in self._annotations():
@@ -195,7 +196,7 @@ class CocoReader:
                     name = json_rows.text(entry(image, "file_name"), "file_name")
                     row["path"] = posixpath.join(self.folder, name)
                     row |= self._person(annotation, image)
-                yield row
+                yield annotation.get("id") if isinstance(annotation, dict) else None, row
         if empty:
             raise DataError(
                 f"{self.source.url} has no people: its list annotations has no entry of the category {self.category!r}."
