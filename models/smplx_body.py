@@ -79,6 +79,10 @@ class SMPLXBody(nn.Module):
         """The highest vertex at rest, which stands for the policy's head top."""
         self.mean_hands = tuple(torch.from_numpy(np.array(arrays[f"hands_mean{side}"], np.float32)) for side in "lr")
         """(45,) axis-angle of each hand, left first."""
+        self.hand_components = tuple(
+            torch.from_numpy(np.array(arrays[f"hands_components{side}"], np.float32)) for side in "lr"
+        )
+        """(45, 45) for each hand: row k is what component k of its PCA adds to the mean hand, axis-angle."""
 
     def joints29(self, posed: SMPLXOutput) -> Tensor:
         """(B, 29, 3): the policy's joints in a body of SMPL-X.

@@ -104,7 +104,10 @@ _table(
         _vector("crop_affine", 6, "2x3 map, row by row, from picture pixels to crop pixels", "crop px"),
         _text("crop_rule", "how the crop was chosen: box or joints"),
         _vector("image_intrinsics", 4, "pinhole camera of the picture: fx, fy, cx, cy", "px"),
-        _text("intrinsics_source", "where the focal length came from: given, exif or diagonal"),
+        _text(
+            "intrinsics_source",
+            "where the focal length came from: given, exif, points (fitted to key-points), diagonal",
+        ),
         _text(
             "source_digest",
             "digest of the annotation and of the picture's state, by which a later ingest knows the row again",
@@ -142,6 +145,7 @@ _table(
         _vector(
             "human36m", 51, "17 joints (x, y, z) in the camera frame, right leg first, where given", "m", null=True
         ),
+        _text("placed_by", "what the place was fitted to: joints, points or box; null: it is known", null=True),
         _STAGE_KEY,
     ],
     key=("instance_id", "label_set"),

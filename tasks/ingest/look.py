@@ -8,9 +8,10 @@ import numpy as np
 
 from models.cameras import default_focal_px
 from schemas.config.stages import IngestConfig
-from tasks.ingest.people.agreement import agreements
+from tasks.ingest.people.agreement import agreements, check_agreement
+from tasks.ingest.people.placing import seen
 from tasks.ingest.people.posed import Bodies, Posed
-from tasks.ingest.people.row_checks import Reprojection, check_label, reprojection, seen_at
+from tasks.ingest.people.row_checks import Reprojection, check_label, check_parameters, reprojection, seen_at
 from tasks.ingest.source.folder import RefusedError
 
 Row = dict[str, Any]
@@ -42,18 +43,36 @@ def _judge(row: Row, body: Posed | RefusedError | None, config: IngestConfig, lo
     try:
         if isinstance(body, RefusedError):
             raise body
-        joints = np.reshape(row["joints"], (29, 3)) if body is None else body.joints
         pixels = None if row["pixels"] is None else np.reshape(row["pixels"], (29, 2))
         camera = _camera(row)
-        if body is not None:
-            for each in agreements(row, joints):
-                looked.errors_mm.setdefault(each.what, []).append(each.mean_mm)
+        if camera is None and row["box_per_joints"] is not None:
+            _judge_anywhere(row, body, config, looked)
+            return
+        found: Row = row
+        joints = np.reshape(row["joints"], (29, 3)) if body is None else body.joints
         if camera is not None and row["box"] is not None:
+            placed = seen(row, body, pixels, camera)
+            found, joints, camera = dict(placed.row), placed.joints, (placed.camera[0], placed.fitted_to)
             measured = reprojection(seen_at(joints, camera[0]), pixels, tuple(row["box"]))
             looked.reprojections += [measured] if measured and np.isfinite(measured.mean_px) else []
-        check_label(row, joints, body is not None, pixels, camera, config)
+        if body is not None:
+            for each in agreements(found, joints):
+                looked.errors_mm.setdefault(each.what, []).append(each.mean_mm)
+        check_label(found, joints, body is not None, pixels, camera, config)
     except RefusedError as refusal:
         looked.refused.append((row, refusal))
+
+
+def _judge_anywhere(row: Row, body: Posed | None, config: IngestConfig, looked: Looked) -> None:
+    """A row whose place, or focal length, is known only with its picture: what doesn't depend on it."""
+    if body is None:
+        return
+    check_parameters(row)
+    compared = list(agreements(row, body.joints))
+    if body.placed or all(each.relative for each in compared):
+        for each in compared:
+            looked.errors_mm.setdefault(each.what, []).append(each.mean_mm)
+        check_agreement(row, body.joints, config)
 
 
 def _camera(row: Row) -> tuple[tuple[float, float, float, float], str] | None:

@@ -29,7 +29,7 @@ _TRUNK_AND_HEAD: Final = (7, 8, 9, 10)
 """Of Human3.6M's 17: spine, neck, nose and head top have no joint of a body near enough."""
 _ANOTHER_UNIT: Final = 1.5
 _HIPS: Final = (1, 2)
-_HIPS_17: Final = (1, 4)
+HIPS_17: Final = (1, 4)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def agreements(row: Mapping[str, Any], posed: NDArray[np.floating]) -> Iterator[
     if row["human36m"] is not None:
         joints, places = _without(row["human36m"], _TRUNK_AND_HEAD), body[list(HUMAN36M_OF_29)]
         what = "Human3.6M's 17 joints"
-        pairs.append(Agreement(what, HUMAN36M_JOINTS, MIRROR_HUMAN36M, _HIPS_17, places, joints, same_body=False))
+        pairs.append(Agreement(what, HUMAN36M_JOINTS, MIRROR_HUMAN36M, HIPS_17, places, joints, same_body=False))
     yield from (pair for pair in pairs if np.isfinite(pair.errors_mm).sum() >= _FEWEST)
 
 

@@ -19,6 +19,7 @@ from tasks.ingest.image.crop import cut_crop, encode_crop
 from tasks.ingest.image.published_crop import cut_published_crop
 from tasks.ingest.image.reading import Photograph, check_size
 from tasks.ingest.people.annotations import AnnotationSource
+from tasks.ingest.people.placing import Seen, seen
 from tasks.ingest.people.posed import Posed
 from tasks.ingest.people.row_checks import check_label
 from tasks.ingest.source.folder import Folder, RefusedError
@@ -71,14 +72,16 @@ def see(
         box = (box[0] * width, box[1] * height, box[2] * width, box[3] * height)
     check_box(box, width, height)
     pixels = None if unit["pixels"] is None else np.reshape(unit["pixels"], (29, 2))
-    label, camera = None, (intrinsics, focal_source)
-    row = {**unit, "box": box}
-    if body is not None:
-        pixels = check_label(row, body.joints, True, pixels, camera, config) if checked else pixels
-        label = _label(unit, source, body)
-    elif unit["label_kind"] and unit["joints"] is not None:
-        check_label(row, np.reshape(unit["joints"], (29, 3)), False, pixels, camera, config)
-        label = _label(unit, source, None)
+    label = None
+    if body is not None or (unit["label_kind"] and unit["joints"] is not None):
+        found = seen({**unit, "box": box}, body, pixels, (intrinsics, focal_source))
+        intrinsics, focal_source = found.camera
+        if checked or body is None:
+            projected = check_label(
+                found.row, found.joints, body is not None, pixels, (intrinsics, found.fitted_to), config
+            )
+            pixels = pixels if body is None else projected
+        label = _label(found, source)
     rule, square = _square(unit, box, pixels, config.box_padding)
     side = (float(square[0]), float(square[1]), float(square[2]))
     size = config.crop_size_px
@@ -182,8 +185,9 @@ def _square(
     return "box", np.asarray(square_box(torch.tensor(box, dtype=torch.float64), scale).numpy())
 
 
-def _label(unit: Mapping[str, Any], source: AnnotationSource, body: Posed | None) -> dict[str, Any]:
+def _label(found: Seen, source: AnnotationSource) -> dict[str, Any]:
     """Columns of `labels`. Without a body there are joints alone, those of which the file has a point of the name."""
+    unit, body = found.row, found.body
     label: dict[str, Any] = {
         "instance_id": unit["id"],
         "label_set": LABEL_SET if unit["label_kind"] == "gt" else source.format,
@@ -192,9 +196,10 @@ def _label(unit: Mapping[str, Any], source: AnnotationSource, body: Posed | None
         "label_kind": unit["label_kind"],
         "gender": unit["gender"] or "neutral",
         "human36m": _finite(unit["human36m"]),
+        "placed_by": found.placed_by,
     }
     if body is None:
-        joints = np.reshape(unit["joints"], (29, 3))
+        joints = found.joints
         valid = np.logical_and.reduce(np.isfinite(joints), axis=1)
         return {
             **label,
@@ -216,5 +221,5 @@ def _label(unit: Mapping[str, Any], source: AnnotationSource, body: Posed | None
     }
 
 
-def _finite(vector: Sequence[float] | None) -> Sequence[float] | None:
-    return vector if vector is not None and np.isfinite(vector).all() else None
+def _finite(vector: Any) -> NDArray[np.floating] | None:
+    return np.reshape(vector, -1) if vector is not None and np.isfinite(vector).all() else None

@@ -30,6 +30,7 @@ NO_PLACE = (
 )
 _TOGETHER = 16
 _HANDS = ("left_hand_pose", "right_hand_pose")
+_PCA = {"left_hand_pose": "left_hand_pca", "right_hand_pose": "right_hand_pca"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Posed:
     """(45,) each, relative to the mean hand, left first."""
     digest: str
     """Of the body."""
+    placed: bool = True
+    """False: its row says nothing of its place, and joints are as the body model has them without translation."""
 
 
 class Bodies:
@@ -69,7 +72,7 @@ class Bodies:
             absent = [name for name in ("global_orient", "body_pose", "betas") if row[name] is None]
             if absent:
                 answers[place] = RefusedError("label incomplete", f"it has no {', '.join(absent)}")
-            elif row["transl"] is None and row["root"] is None:
+            elif not _has_place(row) and row.get("box_per_joints") is None:
                 answers[place] = RefusedError("no depth", NO_PLACE)
             else:
                 kinds[row["body_model"], row["gender"] or "neutral"].append(place)
@@ -132,6 +135,10 @@ class AsWritten:
         return posed
 
 
+def _has_place(row: Mapping[str, Any]) -> bool:
+    return row["transl"] is not None or row["root"] is not None
+
+
 def _posed(body: Body | SMPLXBody, rows: Rows) -> list[Posed | RefusedError]:
     betas, orient, pose = (_stack(rows, name) for name in ("betas", "global_orient", "body_pose"))
     with torch.no_grad():
@@ -141,7 +148,7 @@ def _posed(body: Body | SMPLXBody, rows: Rows) -> list[Posed | RefusedError]:
             rotations = roma.rotvec_to_rotmat(axis_angles)
             joints, rest = body.joints(rotations, betas), body.rest_joints(betas)
         else:
-            hands = [_relative(rows, name, mean) for name, mean in zip(_HANDS, body.mean_hands, strict=True)]
+            hands = [_relative(rows, *hand) for hand in zip(_HANDS, body.mean_hands, body.hand_components, strict=True)]
             jaw, expression = (_stack(rows, name, size) for name, size in (("jaw_pose", 3), ("expression", 10)))
             axis_angles = axis_angles.clone()
             axis_angles[:, BODY_JOINTS + 1 :] = 0
@@ -157,10 +164,11 @@ def _posed(body: Body | SMPLXBody, rows: Rows) -> list[Posed | RefusedError]:
     for place, row in enumerate(rows):
         transl = _translation(row, joints_at_origin[place, 0], root_at_rest[place])
         left, right = (
-            hand[place].numpy() if hand is not None and row[name] is not None else None
+            hand[place].numpy() if hand is not None and _has_hand(row, name) else None
             for hand, name in zip(hands, _HANDS, strict=True)
         )
-        answers.append(Posed(joints_at_origin[place] + transl, twist[place], transl, (left, right), body.digest))
+        joints = joints_at_origin[place] + transl
+        answers.append(Posed(joints, twist[place], transl, (left, right), body.digest, _has_place(row)))
     return answers
 
 
@@ -168,6 +176,8 @@ def _translation(
     row: Mapping[str, Any], root: NDArray[np.float32], root_at_rest: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """(3,) what has to be added to a body whose root is at `root`."""
+    if not _has_place(row):
+        return np.zeros(3, np.float32)
     if row["transl"] is None:
         return np.asarray(row["root"], np.float32) - root
     transl = np.asarray(row["transl"], np.float64)
@@ -177,11 +187,19 @@ def _translation(
     return transl.astype(np.float32)
 
 
-def _relative(rows: Rows, name: str, mean: torch.Tensor) -> torch.Tensor:
-    """(B, 45): the file's hands, relative to the mean hand also where they were absolute."""
+def _relative(rows: Rows, name: str, mean: torch.Tensor, components: torch.Tensor) -> torch.Tensor:
+    """(B, 45): the file's hands, relative to the mean hand also where they were absolute, or components of its PCA."""
     hands = _stack(rows, name, 45)
-    absolute = torch.tensor([bool(row["hands_absolute"]) and row[name] is not None for row in rows])
+    for place, row in enumerate(rows):
+        if row.get(_PCA[name]) is not None:
+            coefficients = torch.tensor(row[_PCA[name]], dtype=torch.float32)
+            hands[place] = coefficients @ components[: len(coefficients)]
+    absolute = torch.tensor([bool(row["hands_absolute"]) and _has_hand(row, name) for row in rows])
     return torch.where(absolute[:, None], hands - mean, hands)
+
+
+def _has_hand(row: Mapping[str, Any], name: str) -> bool:
+    return row[name] is not None or row.get(_PCA[name]) is not None
 
 
 def _stack(rows: Rows, name: str, size: int = 0) -> torch.Tensor:

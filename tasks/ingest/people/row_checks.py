@@ -5,7 +5,7 @@ The limits are generous: they catch wrong units, wrong cameras and broken files,
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ LARGEST_TURN = 2 * math.pi + 0.01
 LARGEST_BETA = 20.0
 NEAREST_M, FARTHEST_M = 0.1, 200.0
 """Depths of joints between which a camera sees a person."""
+FITTED: Final = "points"
+"""The source of a camera that was fitted to the very key-points."""
 _FILLED = 0.53
 """Share of its box that a person fills in COCO."""
 _NARROWEST = 3.0
@@ -122,7 +124,7 @@ def check_projection(
     limit: float,
 ) -> NDArray[np.float64]:
     """The joints (29, 3) in the picture (29, 2); "reprojection error" if they are not where the file sees them, or
-    "no focal length" if only the picture's diagonal was taken for one (`focal_source`).
+    "no focal length" if only the picture's diagonal was taken for one (`focal_source`; FITTED: to `pixels`).
 
     The mean distance to `pixels` (29, 2; NaN where unknown) may be `limit` of the person's scale. Without pixels, the
     middle of the joints must lie within the box made twice as large.
@@ -143,6 +145,10 @@ def check_projection(
         )
     else:
         return projected
+    if focal_source == FITTED:
+        raise RefusedError(
+            "reprojection error", f"{what}, though the camera was fitted to them: another person, pose or frame?"
+        )
     if focal_source != "diagonal":
         raise RefusedError("reprojection error", f"{what}: another camera?")
     raise RefusedError(

@@ -29,7 +29,7 @@ from tasks.ingest.source.spellings import blanks_refused, spellings
 
 _PLACES = ("row", "origin", "counts_as")
 """Columns that say where a row is in its file, and nothing of the person in it."""
-_LATER = frozenset({"box_relative"})
+_LATER = frozenset({"box_relative", "box_per_joints", "left_hand_pca", "right_hand_pca"})
 """Columns that came later: rows in which they are null are the same as before."""
 _OURS = (("key", pa.string()), ("content", pa.string()))
 _ROWS_IN_GROUP = 5000

@@ -160,7 +160,8 @@ def test_what_is_missing_is_the_reason(here: Context, people: Sequence[TruePerso
             (made["smpl"] if key == "transl" else made).pop(key)
             made |= {} if value is None else {key: value}
         np.savez(tmp_path / f"{name}.npz", **made)
-        return AnnotationSource("humandata", str(tmp_path / f"{name}.npz"), name, "train")
+        options = {"place": "refused"}
+        return AnnotationSource("humandata", str(tmp_path / f"{name}.npz"), name, "train", options=options)
 
     write_pictures(people, tmp_path, [f"{person.index}.jpg" for person in people])
     placed = ingest(here, source("placed", transl=None))
@@ -190,7 +191,16 @@ def test_joints_relative_to_the_root_alone_have_no_depth(
         made = dict(file)
     made["keypoints3d"][..., :3] -= made["keypoints3d"][:, :1, :3]
     np.savez(source.url, **made)
-    assert failed(here, ingest(here, source)) == {"no depth": len(people)}
+    refused = dataclasses.replace(source, options={"place": "refused"})
+    assert failed(here, ingest(here, refused)) == {"no depth": len(people)}
+    placed = ingest(here, source)
+    assert failed(here, placed) == {}
+    labels = of_people(here, placed, "labels")
+    for name, person in zip(sorted(labels), people, strict=True):
+        known = np.array(labels[name]["joints_valid"])
+        joints = np.reshape(labels[name]["joints"], (29, 3))[known]
+        np.testing.assert_allclose(joints, person.label.joints[known], atol=1e-4)
+        assert labels[name]["placed_by"] == "points"
 
 
 def test_an_ingest_says_what_it_does_not_take(here: Context, people: Sequence[TruePerson], tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ FORMAT = Format(
         "image_size": "WIDTHxHEIGHT of all pictures, in place of what the file says",
         "label_kind": "gt or pseudo",
         "keypoints3d": "camera, root or unused: how 3D key-points beside a body are compared with it",
+        "place": "found or refused: people of whom the file doesn't say where they are, or without a focal length",
     },
     documentation="HumanData `.npz` (mmhuman3d), key-points compressed or not, SMPL, SMPL-H or SMPL-X: HI4D, BEDLAM, "
     "RenBody, GTA-Human II, SPEC, InstaVariety, CHI3D, or your own",

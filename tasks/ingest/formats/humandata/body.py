@@ -99,7 +99,7 @@ class HumanDataBody:
                 block.put(vector.name, vector.values(block).astype(np.float32))
         if self.zero_betas:
             block.fill("betas", np.zeros(BETAS, np.float32))
-        if any(vector.name.endswith("hand_pose") for vector in self.vectors):
+        if any("_hand_" in vector.name for vector in self.vectors):
             block.fill("hands_absolute", self.hands_absolute)
         self._put_genders(block)
 
@@ -145,8 +145,8 @@ class HumanDataBody:
             yield self._translation(transl)
         if self.kind == "smplx":
             for name in ("left_hand_pose", "right_hand_pose"):
-                if (hand := self._parameter(name)) and self._is_hand(hand):
-                    yield self._rotations(hand, (_FINGERS,))
+                if hand := self._parameter(name):
+                    yield from self._hand(hand)
             if jaw := self._parameter("jaw_pose"):
                 yield self._rotations(jaw, (3,))
             if face := self._parameter("expression"):
@@ -179,17 +179,23 @@ class HumanDataBody:
             self._remark(source, "has rotation matrices, read as what they are.")
         return _Vector(source.name, source, taken or counts[0], counts[-1], matrices)
 
-    def _is_hand(self, source: _Parameter) -> bool:
-        """Whether it is a hand's 15 rotations. What is no such thing leaves the hand unknown, and the body as it is."""
+    def _hand(self, source: _Parameter) -> Iterator[_Vector]:
+        """A hand's 15 rotations, or the first components of its PCA. What is neither leaves the hand unknown, and the
+        body as it is."""
         if source.count in (_FINGERS, _IN_MATRIX * _FINGERS):
-            return True
-        what = "components of a hand's PCA" if source.count < _FINGERS else "no rotations of 15 joints"
-        self._remark(
-            source,
-            f"has {source.count} numbers a hand, which are {what}: they are NOT read, and the hands count as unknown. "
-            f"Write {_FINGERS} numbers (axis-angles) to have them.",
-        )
-        return False
+            yield self._rotations(source, (_FINGERS,))
+        elif source.count < _FINGERS:
+            self._remark(
+                source, f"has {source.count} numbers a hand, read as the first components of the body file's hand PCA."
+            )
+            name = source.name.replace("_pose", "_pca")
+            yield _Vector(name, source, source.count, source.count)
+        else:
+            self._remark(
+                source,
+                f"has {source.count} numbers a hand, which are no rotations of 15 joints: they are NOT read, and the "
+                f"hands count as unknown. Write {_FINGERS} numbers (axis-angles) to have them.",
+            )
 
     def _coefficients(self, source: _Parameter, name: str, count: int) -> _Vector:
         """The first `count` coefficients of shape or face; what a file leaves out is zero."""

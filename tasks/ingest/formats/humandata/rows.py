@@ -1,6 +1,6 @@
 """Rows of a HumanData file as rows of `tasks.ingest.people.annotations`, a block at a time."""
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -8,19 +8,14 @@ from schemas.errors import DataError
 from tasks.ingest.formats.humandata.block import Block, Values, sampled
 from tasks.ingest.formats.humandata.body import HumanDataBody
 from tasks.ingest.formats.humandata.file import HumanDataFile, KeyPoints
-from tasks.ingest.formats.humandata.variants import CAMERA, ROOT, UNUSED, Options
+from tasks.ingest.formats.humandata.missing import BOX_PER_JOINTS, Missing
+from tasks.ingest.formats.humandata.variants import CAMERA, FOUND, ROOT, UNUSED, Options
 from tasks.ingest.formats.json_rows import NOT_FINITE, POINT_COUNT
 from tasks.ingest.people.agreement import root_relative
 from tasks.ingest.people.box_checks import are_corners, check_box_form, check_box_points, extent
 from tasks.ingest.people.keypoints import BY_MODEL, BY_NAMES, HUMAN36M, JOINTS_29
 from tasks.ingest.people.lengths import SMPL_BONES, unit_of
-from tasks.ingest.people.posed import NO_PLACE
 from tasks.ingest.source.folder import RefusedError
-
-_BY_PELVIS: Final = (
-    "there is no transl; bodies are where the pelvis of the 3D key-points is, and people whose key-points are relative "
-    "to it have no place"
-)
 
 
 class HumanDataRows:
@@ -39,8 +34,8 @@ class HumanDataRows:
             self.remarks += self.body.remarks
         if file.keypoints_3d and self.compared != UNUSED:
             self.unit = self._unit(file.keypoints_3d)
-        if self.body and not self.body.placed:
-            self.remarks.append(f"{file.name}: {_BY_PELVIS if self._takes_pelvis else NO_PLACE}.")
+        self.missing = self._missing()
+        self.remarks += [f"{file.name}: {words}." for words in self.missing.words()]
         if file.shared:
             once = ", ".join(file.shared)
             self.remarks.append(f"{file.name}: given once, for all {file.count:,} people: {once}.")
@@ -68,6 +63,26 @@ class HumanDataRows:
         """The 3D key-points' pelvis is that of a body in the camera frame, and so says where the body is."""
         return self.by_body and self.compared == CAMERA
 
+    def _missing(self) -> Missing:
+        points, given = self.file.keypoints_3d, self.camera["focal_length"] is not None or self.options.variant.focal_px
+        joints = "none"
+        if points and self.compared != UNUSED:
+            joints = "root" if self._relative(points) else "own" if self._takes_pelvis else "camera"
+        return Missing(
+            self.options.place == FOUND,
+            bool(self.body and not self.body.placed),
+            joints,
+            self.file.keypoints_2d is not None,
+            not given and bool(self.body or points),
+        )
+
+    def _relative(self, points: KeyPoints) -> bool:
+        """Whether 3D key-points are relative to the root, in most rows that are looked at."""
+        sample = sampled(self.file.column(points.name))
+        joints = points.of(sample.reshape(len(sample), points.count, -1), JOINTS_29) * self.unit
+        known = [root_relative(each) for each in joints if np.isfinite(each[0]).all()]
+        return self.compared == ROOT or 2 * sum(known) > len(known)
+
     def rows(self, start: int, stop: int, first: int) -> list[dict[str, Any]]:
         """Rows `start` to before `stop`; `first` is the number of the file's first row in the source."""
         block = Block(start, stop)
@@ -85,6 +100,8 @@ class HumanDataRows:
             block.put("label_kind", kinds[start:stop] if kinds else [self.options.label_kind] * len(block.rows))
         self._put_camera(block)
         self._put_keypoints(block)
+        if self.missing.fits:
+            block.fill("box_per_joints", BOX_PER_JOINTS)
         if self.body:
             self.body.put(block)
         for number, (reason, detail) in block.refusals.items():
@@ -195,7 +212,8 @@ class HumanDataRows:
         size = image_size or variant.size
         stated = self.camera["width"] is not None and self.camera["height"] is not None and image_size is None
         published = f"{size[0]} x {size[1]}" if size else "as the pictures have it"
-        fixed = f"focal length {variant.focal_px:g} px" if variant.focal_px else "none: from EXIF or the diagonal"
+        otherwise = "fitted to 2D key-points" if self.missing.finds_lens else "the diagonal"
+        fixed = f"focal length {variant.focal_px:g} px" if variant.focal_px else f"none: from EXIF, else {otherwise}"
         if stated and size is not None:
             self._compare_sizes(size)
         return {

@@ -10,6 +10,8 @@ from tasks.ingest.people.annotations import AnnotationSource
 
 CAMERA, ROOT, UNUSED = "camera", "root", "unused"
 """Values of the option keypoints3d: what 3D key-points beside a body are relative to, or that they are not used."""
+FOUND, REFUSED = "found", "refused"
+"""Values of the option place: of people without one, whether it is fitted to what is seen, or they fail."""
 _YES, _NO = ("true", "yes", "1", "on"), ("false", "no", "0", "off", "")
 
 
@@ -95,6 +97,7 @@ class Options:
     keypoints3d: str | None = None
     """None: in the camera frame, but where a row's root is at the origin from there on."""
     remarks: list[str] = field(default_factory=list)
+    place: str = FOUND
 
 
 def options_of(source: AnnotationSource) -> Options:
@@ -118,6 +121,7 @@ def options_of(source: AnnotationSource) -> Options:
         "label_kind" in options,
         _choice(options, "keypoints3d", (CAMERA, ROOT, UNUSED)) or variant.keypoints3d,
         [*remarks, *([variant.remark] if variant.remark else [])],
+        _choice(options, "place", (FOUND, REFUSED)) or FOUND,
     )
 
 

@@ -218,16 +218,23 @@ def test_faces_of_any_length_are_read(people: list[TruePerson], tmp_path: Path, 
 
 
 @pytest.mark.parametrize("count", [6, 12, 24, 90])
-def test_hands_that_are_no_rotations_leave_the_body(people: list[TruePerson], tmp_path: Path, count: int) -> None:
-    body = body_of(people, "smplx", left_hand_pose=np.ones((COUNT, count)), right_hand_pose=np.ones((COUNT, count)))
+def test_hands_of_other_lengths_are_components_or_leave_the_body(
+    people: list[TruePerson], tmp_path: Path, count: int
+) -> None:
+    hands = np.random.default_rng(0).normal(size=(2, COUNT, count)).astype(np.float32)
+    body = body_of(people, "smplx", left_hand_pose=hands[0], right_hand_pose=hands[1])
     found = reader(file_of(people, tmp_path, body="smplx", smplx=body))
     rows = rows_of(found)
     assert [row["reason"] for row in rows] == [None] * COUNT
     assert {row[f"{side}_hand_pose"] for row in rows for side in ("left", "right")} == {None}
     assert all(row["body_pose"] is not None for row in rows)
+    for side, given in zip(("left", "right"), hands, strict=True):
+        components = [row[f"{side}_hand_pca"] for row in rows]
+        assert components == (given.tolist() if count < 45 else [None] * COUNT)
     said = remarks_of(found)
     assert f"smplx[left_hand_pose] has {count} numbers a hand" in said
-    assert ("components of a hand's PCA" in said) == (count < 45)
+    assert ("first components of the body file's hand PCA" in said) == (count < 45)
+    assert ("NOT read" in said) == (count > 45)
 
 
 @pytest.mark.parametrize("body", ["smpl", "smplx"])
@@ -286,11 +293,35 @@ def test_without_transl_the_pelvis_of_its_own_joints_places_a_body(people: list[
     points = members(people, ["a"] * COUNT, "smpl", True, True)["keypoints3d_smpl"]
     relative = points.copy()
     relative[..., :3] -= points[:, :1, :3]
-    for changes in ({"keypoints3d_smpl": relative}, {"keypoints3d_smpl": None, "keypoints3d_smpl_mask": None}):
-        found = reader(file_of(people, tmp_path, smpl=smpl, **changes))
-        assert {row["root"] for row in rows_of(found)} == {None}
-    assert "nothing says how far away the person is" in remarks_of(found)
-    assert {row["root"] for row in rows_of(reader(file_of(people, tmp_path)))} == {None}, "where transl says it"
+    none = {"keypoints3d_smpl": None, "keypoints3d_smpl_mask": None}
+    boxes = {"keypoints2d_smpl": None, "keypoints2d_smpl_mask": None}
+    for changes, seen in (
+        ({"keypoints3d_smpl": relative}, "2D key-points"),
+        (none, "2D key-points"),
+        (boxes | none, "box"),
+    ):
+        path = file_of(people, tmp_path, smpl=smpl, **changes)
+        found = reader(path)
+        assert {(row["root"], row["box_per_joints"]) for row in rows_of(found)} == {(None, 1.2)}
+        said = remarks_of(found)
+        assert f"nothing says where people are. Each is put where the label fits its {seen} best" in said
+        found = reader(path, place="refused")
+        assert {(row["root"], row["box_per_joints"]) for row in rows_of(found)} == {(None, None)}
+        assert "nothing says how far away the person is" in remarks_of(found)
+    whole = {(row["root"], row["box_per_joints"]) for row in rows_of(reader(file_of(people, tmp_path)))}
+    assert whole == {(None, None)}, "where transl and camera say it"
+
+
+def test_what_changes_nothing_is_no_new_source(people: list[TruePerson], tmp_path: Path) -> None:
+    """Finished ingests of files that say all stay; the others are read again."""
+    assert reader(file_of(people, tmp_path)).survey().others is None
+    assert reader(file_of(people, tmp_path, body="none")).survey().others is None
+    smpl = body_of(people, transl=None)
+    assert reader(file_of(people, tmp_path, smpl=smpl)).survey().others is None, "the pelvis says it"
+    for changes in ({"meta": None}, {"smpl": smpl, "keypoints3d_smpl": None}):
+        path = file_of(people, tmp_path, **changes)
+        assert reader(path).survey().others is not None
+        assert reader(path, place="refused").survey().others is None
 
 
 @pytest.mark.parametrize(
