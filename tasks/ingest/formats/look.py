@@ -146,6 +146,14 @@ class PickleLook(Look):
             return frozenset(read_pickle(self.url, Path(spool), "file"))
 
 
+class TarLook(Look):
+    """A tar archive, not compressed; `words` say what it holds, and what to do with it if no format reads it."""
+
+    def __init__(self, looker: "Looker", url: str, words: str) -> None:
+        super().__init__(looker, url)
+        self.words = words
+
+
 class FileLook(Look):
     """A file of another kind."""
 
@@ -262,7 +270,7 @@ class Looker:
         if not head:
             raise DataError(f"{url} is empty.")
         if archive is not None:
-            raise DataError(archive)
+            return TarLook(self, url, archive)
         if head.startswith(b"PK"):
             return NpzLook(self, url, Npz(local_file(url, self.work, "file"), self.work / "npz", url))
         if head.startswith(b"PAR1"):

@@ -14,6 +14,7 @@ from tasks.ingest.formats.look import (
     NpzLook,
     PickleLook,
     TableLook,
+    TarLook,
 )
 from tasks.ingest.formats.registry import FORMATS
 from tasks.ingest.people.boxes import REQUIRED
@@ -73,6 +74,8 @@ def _of_none(look: Look) -> list[str]:
         case TableLook():
             shown = printable(", ".join(look.columns[:20])) or "none"
             return [f"{url} is {look.what} with the columns {shown}; one of boxes has {', '.join(REQUIRED)}."]
+        case TarLook():
+            return [look.words]
         case PickleLook():
             shown = printable(", ".join(sorted(look.keys)[:12])) or "nothing"
             return [f"{url} is a pickle of none of the formats here; it holds {shown}. Save it as npz or json."]

@@ -29,6 +29,7 @@ from tests.samples.pw3d_pkl import write_pw3d_pkl
 from tests.samples.scorehypo import write_scorehypo
 from tests.samples.truth import TruePerson, true_people
 from tests.samples.video import write_video
+from tests.samples.webdataset import write_webdataset
 from tests.tasks.ingest import pictures
 
 
@@ -61,6 +62,7 @@ WRITERS: dict[str, Callable[[list[TruePerson], Path], AnnotationSource]] = {
     "3dpw-pkl": write_pw3d_pkl,
     "emdb-pkl": write_emdb_pkl,
     "neuralannot": write_neuralannot,
+    "webdataset": write_webdataset,
     "coco": write_coco,
     "video": write_video,
     "dpo-json": write_pair_json,
@@ -80,7 +82,7 @@ def test_each_format_is_recognised_by_its_content(name: str, people: list[TruePe
     assert said(answer, "format")[0].startswith(f"{name}: ")
     words = next_command(answer)
     assert words[:6] == ["adhmr", "ingest", "--format", name, "--source", source.url]
-    if name != "video":
+    if name not in ("video", "webdataset"):
         assert said(answer, "usable")[0].startswith("4 of the first 4" if name != "dpo-json" else "8 of the first 8")
         assert len(said(answer, "row")) == 3
     # what it proposes is what ingest takes

@@ -45,6 +45,7 @@ from tests.samples.pw3d_pkl import write_pw3d_pkl
 from tests.samples.scorehypo import write_scorehypo
 from tests.samples.truth import TruePerson, write_pictures
 from tests.samples.video import write_video
+from tests.samples.webdataset import write_webdataset
 from tests.tasks.ingest.conftest import CONFIG, GATES
 
 pytestmark = pytest.mark.slow
@@ -87,6 +88,30 @@ def test_sequences(here: Context, people: Sequence[TruePerson], tmp_path: Path, 
     result = ingest(here, source)
     assert_truth(here, result, source, people)
     assert {row["crop_rule"] for row in of_people(here, result, "instances").values()} == {"joints"}
+
+
+@pytest.mark.parametrize("form", ["json", "npz"])
+def test_tars(here: Context, people: Sequence[TruePerson], tmp_path: Path, form: Any) -> None:
+    source = write_webdataset(people, tmp_path / "shards", form=form, images=False)
+    result = ingest(here, source)
+    assert_truth(here, result, source, people)
+    uris = {row["uri"] for row in read(here.store, "images").to_pylist()}
+    assert uris == {f"frames/tars/train/000000/{number:06d}.jpg" for number in range(len(people))}
+    assert ingest(here, source).reused
+
+
+def test_bodies_of_tars_without_a_place_are_put_where_they_are_seen(
+    here: Context, people: Sequence[TruePerson], tmp_path: Path
+) -> None:
+    result = ingest(here, write_webdataset(people, tmp_path))
+    assert (failed(here, result), result.record.tally.ok) == ({}, len(people))
+    for name, label in of_people(here, result, "labels").items():
+        truth = people[int(name.split("/")[-1].split(".")[0])].label
+        joints = np.reshape(label["joints"], (29, 3))
+        np.testing.assert_allclose(joints - joints[0], truth.joints - truth.joints[0], atol=1e-4)
+        assert label["placed_by"] == "points"
+    refused = dataclasses.replace(write_webdataset(people, tmp_path, "test"), options={"place": "refused"})
+    assert failed(here, ingest(here, refused, allow_leakage=True)) == {"no depth": len(people)}
 
 
 def test_neuralannot(here: Context, people: Sequence[TruePerson], tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from tests.samples.neuralannot import write_neuralannot
 from tests.samples.pw3d_pkl import write_pw3d_pkl
 from tests.samples.scorehypo import write_scorehypo
 from tests.samples.truth import TruePerson, true_people, write_pictures
+from tests.samples.webdataset import Form, write_webdataset
 from tests.tasks.ingest.formats.mutations import broken, mutated, places
 from tests.tasks.ingest.formats.test_humandata import ODD
 from tests.tasks.ingest.npz_files import saved
@@ -90,7 +91,7 @@ def _worse_values(content: Any, rng: np.random.Generator) -> Any:
             holder = holder[key]
         held = holder[last]
         if isinstance(held, np.ndarray) and held.size and held.dtype.kind == "f" and rng.random() < 0.5:
-            held.flat[int(rng.integers(held.size))] = (np.nan, 1e300, -7.0)[int(rng.integers(3))]
+            held.flat[int(rng.integers(held.size))] = (np.nan, 1e30, -7.0)[int(rng.integers(3))]
         elif isinstance(holder, dict) and rng.random() < 0.2:
             del holder[last]
         else:
@@ -120,7 +121,22 @@ def _as_it_is(content: Any) -> Any:
     return content
 
 
-OTHERS = (_sequences, _neuralannot)
+def _tars(people: list[TruePerson], folder: Path, rng: np.random.Generator) -> AnnotationSource:
+    forms: tuple[Form, ...] = ("data.pyd", "json", "npz")
+    form = forms[int(rng.integers(3))]
+
+    def edit(number: int, label: Any) -> Any:
+        if number != 1:
+            return label
+        return mutated(label, rng)[1] if form == "json" else _worse_values(label, rng)
+
+    source = write_webdataset(people, folder, form=form, edit=edit)
+    if rng.random() < 0.3:
+        Path(source.url).write_bytes(broken(Path(source.url).read_bytes(), rng))
+    return source
+
+
+OTHERS = (_sequences, _neuralannot, _tars)
 
 
 def survives(

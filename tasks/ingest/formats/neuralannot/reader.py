@@ -60,7 +60,7 @@ class NeuralAnnotReader:
     def first(self) -> list[Mapping[str, Any]]:
         """The first entries. DataError where none of them is one of NeuralAnnot's."""
         entries = [value for _, value in islice(pairs(self.file), ROWS_LOOKED_AT) if isinstance(value, dict)]
-        found = [each for each in entries if parameters_key(each)]
+        found: list[Mapping[str, Any]] = [each for each in entries if parameters_key(each)]
         if not found:
             keys = shown(sorted({key for each in entries for key in each})[:20])
             raise DataError(
