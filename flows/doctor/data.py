@@ -107,7 +107,7 @@ def _read(
         for remark in survey.remarks:
             yield Finding("remark", "note", printable(remark))
         if kind.makes_pictures:
-            yield Finding("rows", "note", "not looked at one by one: that would decode the frames")
+            yield Finding("rows", "note", "not looked at one by one: that would write its pictures")
         else:
             rows = _first(reader)
             if kind.brings == "people":

@@ -12,7 +12,7 @@ from tasks.ingest.people.keypoints import names_of
 from tests.samples.truth import TruePerson, write_pictures
 
 # The joint among the 29 for each of COCO's 17; the face's five are put at the head.
-_NEAREST: Final = (15, 15, 15, 15, 15, 16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8)
+NEAREST: Final = (15, 15, 15, 15, 15, 16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8)
 
 
 def write_coco(
@@ -29,7 +29,7 @@ def write_coco(
     images, annotations = [], []
     for person, name in zip(people, names, strict=True):
         images.append({"id": person.index, "file_name": name, "width": person.width, "height": person.height})
-        marked = np.concatenate([person.pixels[list(_NEAREST)], np.full((len(_NEAREST), 1), 2.0)], 1)
+        marked = np.concatenate([person.pixels[list(NEAREST)], np.full((len(NEAREST), 1), 2.0)], 1)
         annotations.append(
             {
                 "id": 1000 + person.index,
@@ -38,7 +38,7 @@ def write_coco(
                 "iscrowd": 0,
                 "area": float(person.box[2] * person.box[3]),
                 "bbox": person.box.tolist(),
-                "num_keypoints": len(_NEAREST),
+                "num_keypoints": len(NEAREST),
                 "keypoints": marked.reshape(-1).tolist(),
             }
         )

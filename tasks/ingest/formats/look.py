@@ -5,6 +5,7 @@ beginnings, headers and a few rows; it may raise an EngineError, which becomes a
 """
 
 import posixpath
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from tasks.ingest.people.boxes import REQUIRED
 from tasks.ingest.source.files import local_file, open_file, open_url
 from tasks.ingest.source.json_stream import begins_with, items
 from tasks.ingest.source.npz_columns import Npz
+from tasks.ingest.source.pickles import read_pickle
 from tasks.ingest.source.signatures import Stranger, stranger, tar_in_words
 from tasks.ingest.source.text_files import as_utf8, without_gz
 
@@ -31,7 +33,8 @@ ROWS: Final = 20
 _FILES: Final = 12
 _HEAD: Final = 4096
 _PICTURES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"II*\x00", b"MM\x00*")
-_PICKLES: Final = (".pkl", ".pickle", ".pt", ".pth", ".npy")
+_PICKLES: Final = (".pkl", ".pickle")
+_OTHER_PICKLES: Final = (".pt", ".pth", ".npy")
 _ANNOTATIONS: Final = (".npz", ".json", ".csv", ".parquet", ".json.gz", ".csv.gz")
 """Endings of files in a folder that a look opens."""
 
@@ -139,6 +142,24 @@ class TableLook(Look):
         return lowered(self.columns)
 
 
+class PickleLook(Look):
+    """A pickle, which is read as a whole, without trusting it."""
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """The keys of its dictionary. DataError for one that can't be read."""
+        with tempfile.TemporaryDirectory(dir=self.looker.work) as spool:
+            return frozenset(read_pickle(self.url, Path(spool), "file"))
+
+
+class TarLook(Look):
+    """A tar archive, not compressed; `words` say what it holds, and what to do with it if no format reads it."""
+
+    def __init__(self, looker: "Looker", url: str, words: str) -> None:
+        super().__init__(looker, url)
+        self.words = words
+
+
 class FileLook(Look):
     """A file of another kind."""
 
@@ -149,9 +170,13 @@ class FolderLook(Look):
     def __init__(self, looker: "Looker", url: str) -> None:
         super().__init__(looker, url.rstrip("/"))
         self.fs, self.path = open_url(url)
-        self.names = names_in(self.fs, self.path)
+        self.names, self.folders = _listed(self.fs, self.path)
         self.taken: set[str] = set()
         """Files that a format takes for its own as a set, so that they are not looked at one by one."""
+
+    def named(self, suffix: str) -> list[str]:
+        """The names of its files that end so, sorted."""
+        return sorted(name for name in self.names if name.lower().endswith(suffix))
 
     @cached_property
     def inner(self) -> frozenset[str]:
@@ -178,8 +203,15 @@ class FolderLook(Look):
 
 def names_in(fs: Any, path: str) -> frozenset[str]:
     """The names of the files in a folder, without those in folders below."""
-    listed = fs.ls(path, detail=True)
-    return frozenset(posixpath.basename(str(each["name"]).rstrip("/")) for each in listed if each["type"] == "file")
+    return _listed(fs, path)[0]
+
+
+def _listed(fs: Any, path: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of the files in a folder, and those of the folders."""
+    names: dict[str, list[str]] = {"file": [], "directory": []}
+    for each in fs.ls(path, detail=True):
+        names.get(each["type"], []).append(posixpath.basename(str(each["name"]).rstrip("/")))
+    return frozenset(names["file"]), frozenset(names["directory"])
 
 
 def lowered(names: Iterable[Any]) -> frozenset[str]:
@@ -244,7 +276,7 @@ class Looker:
         if not head:
             raise DataError(f"{url} is empty.")
         if archive is not None:
-            raise DataError(archive)
+            return TarLook(self, url, archive)
         if head.startswith(b"PK"):
             return NpzLook(self, url, Npz(local_file(url, self.work, "file"), self.work / "npz", url))
         if head.startswith(b"PAR1"):
@@ -256,7 +288,9 @@ class Looker:
         if head.startswith(_PICTURES):
             folder = url.rpartition("/")[0] or "."
             raise DataError(f"{url} is one picture: name the folder that it is in ({folder}).")
-        if head.startswith(b"\x80") and url.lower().endswith(_PICKLES):
+        if other is None and url.lower().endswith(_PICKLES):
+            return PickleLook(self, url)
+        if head.startswith(b"\x80") and url.lower().endswith(_OTHER_PICKLES):
             raise DataError(f"{url} is a pickle, which no format here is; save what it holds as npz or json.")
         return self._text(url, fs, path, other)
 

@@ -4,7 +4,18 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.ingest.formats.look import Candidate, FileLook, FolderLook, JsonLook, Look, Looker, NpzLook, TableLook
+from tasks.ingest.formats.look import (
+    Candidate,
+    FileLook,
+    FolderLook,
+    JsonLook,
+    Look,
+    Looker,
+    NpzLook,
+    PickleLook,
+    TableLook,
+    TarLook,
+)
 from tasks.ingest.formats.registry import FORMATS
 from tasks.ingest.people.boxes import REQUIRED
 from tasks.ingest.source.folder import is_picture, printable
@@ -63,6 +74,11 @@ def _of_none(look: Look) -> list[str]:
         case TableLook():
             shown = printable(", ".join(look.columns[:20])) or "none"
             return [f"{url} is {look.what} with the columns {shown}; one of boxes has {', '.join(REQUIRED)}."]
+        case TarLook():
+            return [look.words]
+        case PickleLook():
+            shown = printable(", ".join(sorted(look.keys)[:12])) or "nothing"
+            return [f"{url} is a pickle of none of the formats here; it holds {shown}. Save it as npz or json."]
         case FileLook():
             return [f"{url} is no npz, json, table, picture or video."]
     return []

@@ -39,8 +39,12 @@ OTHER_SUFFIXES: Final = frozenset(
 LISTED: Final = pa.schema([("key", pa.string()), ("state", pa.string())])
 UNREAD_TYPE, LINKED_FOLDER, LOCKED_FOLDER = "picture type not read", "linked folder", "folder not readable"
 OTHER_CLASS, LOW_SCORE = "not a person", "score too low"
-LEFT_OUT: Final = frozenset({UNREAD_TYPE, LINKED_FOLDER, LOCKED_FOLDER, OTHER_CLASS, LOW_SCORE})
-"""Reasons (outcome filtered) of what is not looked at: things in a folder of pictures, boxes of a detector."""
+LEFT_OUT_FRAME, NO_PARAMETERS = "frame left out", "no parameters"
+LEFT_OUT: Final = frozenset(
+    {UNREAD_TYPE, LINKED_FOLDER, LOCKED_FOLDER, OTHER_CLASS, LOW_SCORE, LEFT_OUT_FRAME, NO_PARAMETERS}
+)
+"""Reasons (outcome filtered) of what is not looked at: things in a folder of pictures, boxes of a detector,
+frames that a file itself calls bad, people of whom it says nothing."""
 _AT_ONCE: Final = 10_000
 _LARGEST: Final = 1 << 30
 """Bytes of a picture's file; one of 100 million pixels has 300 million without any packing."""

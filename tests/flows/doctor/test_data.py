@@ -20,12 +20,16 @@ from tasks.ingest.formats.recognition import recognise
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.models.hostile import Hostile
 from tests.samples.coco import write_coco
+from tests.samples.emdb_pkl import write_emdb_pkl
 from tests.samples.humandata import write_humandata
+from tests.samples.neuralannot import write_neuralannot
 from tests.samples.osx_h36m import write_osx_h36m
 from tests.samples.preferences import write_hypothesis_cache, write_pair_json, write_scorer_cache
+from tests.samples.pw3d_pkl import write_pw3d_pkl
 from tests.samples.scorehypo import write_scorehypo
 from tests.samples.truth import TruePerson, true_people
 from tests.samples.video import write_video
+from tests.samples.webdataset import write_webdataset
 from tests.tasks.ingest import pictures
 
 
@@ -55,6 +59,10 @@ WRITERS: dict[str, Callable[[list[TruePerson], Path], AnnotationSource]] = {
     "humandata": write_humandata,
     "scorehypo": lambda people, folder: write_scorehypo(people, folder, "3dpw"),
     "osx-h36m": write_osx_h36m,
+    "3dpw-pkl": write_pw3d_pkl,
+    "emdb-pkl": write_emdb_pkl,
+    "neuralannot": write_neuralannot,
+    "webdataset": write_webdataset,
     "coco": write_coco,
     "video": write_video,
     "dpo-json": write_pair_json,
@@ -67,19 +75,21 @@ WRITERS: dict[str, Callable[[list[TruePerson], Path], AnnotationSource]] = {
 def test_each_format_is_recognised_by_its_content(name: str, people: list[TruePerson], tmp_path: Path) -> None:
     source = WRITERS[name](people, tmp_path / "data")
     seen = recognise(source.url)
-    assert [each.format for each in seen.candidates] == [name]
+    # EMDB's pictures lie in the same folder, which may be read as such, too
+    assert [each.format for each in seen.candidates] == [name, *(["folder"] if name == "emdb-pkl" else [])]
     answer = call(source.url)
     assert answer.exit_code == 0, answer.output
     assert said(answer, "format")[0].startswith(f"{name}: ")
     words = next_command(answer)
     assert words[:6] == ["adhmr", "ingest", "--format", name, "--source", source.url]
-    if name != "video":
+    if name not in ("video", "webdataset"):
         assert said(answer, "usable")[0].startswith("4 of the first 4" if name != "dpo-json" else "8 of the first 8")
         assert len(said(answer, "row")) == 3
     # what it proposes is what ingest takes
     given = dict(zip(words[2::2], words[3::2], strict=True))
-    body = "tiny" if name in ("humandata", "scorehypo") else "human_model_files" if name == "osx-h36m" else None
-    assert given.get("--body") == body
+    bodies = dict.fromkeys(("humandata", "scorehypo", "3dpw-pkl"), "tiny")
+    bodies |= dict.fromkeys(("osx-h36m", "emdb-pkl", "neuralannot"), "human_model_files")
+    assert given.get("--body") == bodies.get(name)
     asked = request(given["--format"], given["--source"], given["--dataset"], given["--split"])
     assert asked.source.url == source.url
 

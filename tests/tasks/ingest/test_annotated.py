@@ -37,11 +37,15 @@ from tasks.ingest.plan import files
 from tasks.ingest.source.folder import RefusedError
 from tasks.rows.instances import instance_ids, load_instances
 from tests.samples.coco import write_coco
+from tests.samples.emdb_pkl import write_emdb_pkl
 from tests.samples.humandata import members, write_humandata
+from tests.samples.neuralannot import write_neuralannot
 from tests.samples.osx_h36m import write_osx_h36m
+from tests.samples.pw3d_pkl import write_pw3d_pkl
 from tests.samples.scorehypo import write_scorehypo
 from tests.samples.truth import TruePerson, write_pictures
 from tests.samples.video import write_video
+from tests.samples.webdataset import write_webdataset
 from tests.tasks.ingest.conftest import CONFIG, GATES
 
 pytestmark = pytest.mark.slow
@@ -76,6 +80,60 @@ def test_scorehypo(here: Context, people: Sequence[TruePerson], tmp_path: Path, 
 def test_humandata(here: Context, people: Sequence[TruePerson], tmp_path: Path, compressed: bool) -> None:
     source = write_humandata(people, tmp_path / "hd", body="smpl", compressed=compressed, dataset="spec", split="train")
     assert_truth(here, ingest(here, source), source, people)
+
+
+@pytest.mark.parametrize("write", [write_pw3d_pkl, write_emdb_pkl])
+def test_sequences(here: Context, people: Sequence[TruePerson], tmp_path: Path, write: Callable[..., Any]) -> None:
+    source = write(people, tmp_path / "sequences")
+    result = ingest(here, source)
+    assert_truth(here, result, source, people)
+    assert {row["crop_rule"] for row in of_people(here, result, "instances").values()} == {"joints"}
+
+
+@pytest.mark.parametrize("form", ["json", "npz"])
+def test_tars(here: Context, people: Sequence[TruePerson], tmp_path: Path, form: Any) -> None:
+    source = write_webdataset(people, tmp_path / "shards", form=form, images=False)
+    result = ingest(here, source)
+    assert_truth(here, result, source, people)
+    uris = {row["uri"] for row in read(here.store, "images").to_pylist()}
+    assert uris == {f"frames/tars/train/000000/{number:06d}.jpg" for number in range(len(people))}
+    assert ingest(here, source).reused
+
+
+def test_bodies_of_tars_without_a_place_are_put_where_they_are_seen(
+    here: Context, people: Sequence[TruePerson], tmp_path: Path
+) -> None:
+    result = ingest(here, write_webdataset(people, tmp_path))
+    assert (failed(here, result), result.record.tally.ok) == ({}, len(people))
+    for name, label in of_people(here, result, "labels").items():
+        truth = people[int(name.split("/")[-1].split(".")[0])].label
+        joints = np.reshape(label["joints"], (29, 3))
+        np.testing.assert_allclose(joints - joints[0], truth.joints - truth.joints[0], atol=1e-4)
+        assert label["placed_by"] == "points"
+    refused = dataclasses.replace(write_webdataset(people, tmp_path, "test"), options={"place": "refused"})
+    assert failed(here, ingest(here, refused, allow_leakage=True)) == {"no depth": len(people)}
+
+
+def test_neuralannot(here: Context, people: Sequence[TruePerson], tmp_path: Path) -> None:
+    source = write_neuralannot(people, tmp_path / "coco")
+    result = ingest(here, source)
+    assert_truth(here, result, source, people)
+    assert {row["label_kind"] for row in of_people(here, result, "labels").values()} == {"pseudo"}
+    # the COCO file counts by what it holds, as the other does
+    moved = tmp_path / "elsewhere.json"
+    Path(source.options["annotations"]).rename(moved)
+    again = dataclasses.replace(source, options={"annotations": str(moved)}, images=str(tmp_path / "coco"))
+    assert ingest(here, again).reused
+
+
+def test_frames_that_do_not_count_are_no_failures(here: Context, people: Sequence[TruePerson], tmp_path: Path) -> None:
+    def hidden(number: int, content: dict[str, Any]) -> dict[str, Any]:
+        content["campose_valid"][0][1] = 0
+        return content
+
+    result = ingest(here, write_pw3d_pkl(people[:2], tmp_path, frames=2, edit=hidden))
+    assert (result.record.tally.ok, result.record.tally.filtered, result.record.tally.failed) == (2, 2, 0)
+    assert failed(here, result) == {"frame left out": 2}
 
 
 def test_coco_gives_people_without_labels(here: Context, people: Sequence[TruePerson], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,14 @@ from tasks.ingest.formats.registry import reader_of
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.samples import bedlam, spin_npz
 from tests.samples.coco import write_coco
+from tests.samples.emdb_pkl import write_emdb_pkl
 from tests.samples.humandata import members
+from tests.samples.neuralannot import write_neuralannot
+from tests.samples.pw3d_pkl import write_pw3d_pkl
 from tests.samples.scorehypo import write_scorehypo
 from tests.samples.truth import TruePerson, true_people, write_pictures
-from tests.tasks.ingest.formats.mutations import broken, mutated
+from tests.samples.webdataset import Form, write_webdataset
+from tests.tasks.ingest.formats.mutations import broken, mutated, places
 from tests.tasks.ingest.formats.test_humandata import ODD
 from tests.tasks.ingest.npz_files import saved
 from tests.tasks.ingest.test_annotated import CONFIG
@@ -110,9 +115,74 @@ def _saved(name: str, arrays: dict[str, Any], folder: Path, rng: np.random.Gener
     return AnnotationSource(name, str(folder / "own.npz"), "own", "train")
 
 
-def survives(people: list[TruePerson], folder: Path, seed: int, flat: bool = False) -> None:
+def _worse_values(content: Any, rng: np.random.Generator) -> Any:
+    """Some values, however deep, replaced, removed, or with one number gone wrong."""
+    for _ in range(int(rng.integers(1, 4))):
+        found = list(places(content))
+        if not found:
+            break
+        *path, last = found[int(rng.integers(len(found)))]
+        holder = content
+        for key in path:
+            holder = holder[key]
+        held = holder[last]
+        if isinstance(held, np.ndarray) and held.size and held.dtype.kind == "f" and rng.random() < 0.5:
+            held.flat[int(rng.integers(held.size))] = (np.nan, 1e30, -7.0)[int(rng.integers(3))]
+        elif isinstance(holder, dict) and rng.random() < 0.2:
+            del holder[last]
+        else:
+            holder[last] = copy.deepcopy(ODD[int(rng.integers(len(ODD)))])
+    return content
+
+
+def _sequences(people: list[TruePerson], folder: Path, rng: np.random.Generator) -> AnnotationSource:
+    write = (write_pw3d_pkl, write_emdb_pkl)[int(rng.integers(2))]
+    spoilt = int(rng.integers(COUNT))
+    source = write(people, folder, edit=lambda at, content: _worse_values(content, rng) if at == spoilt else content)
+    if rng.random() < 0.3:
+        file = sorted(Path(source.url).rglob("*.pkl"))[spoilt]
+        file.write_bytes(broken(file.read_bytes(), rng))
+    return source
+
+
+def _neuralannot(people: list[TruePerson], folder: Path, rng: np.random.Generator) -> AnnotationSource:
+    def edit(content: Any) -> Any:
+        return mutated(content, rng)[1]
+
+    body = ("smpl", "smplx")[int(rng.integers(2))]
+    return write_neuralannot(people, folder, body=body, edit=edit, edit_coco=edit if rng.random() < 0.3 else _as_it_is)
+
+
+def _as_it_is(content: Any) -> Any:
+    return content
+
+
+def _tars(people: list[TruePerson], folder: Path, rng: np.random.Generator) -> AnnotationSource:
+    forms: tuple[Form, ...] = ("data.pyd", "json", "npz")
+    form = forms[int(rng.integers(3))]
+
+    def edit(number: int, label: Any) -> Any:
+        if number != 1:
+            return label
+        return mutated(label, rng)[1] if form == "json" else _worse_values(label, rng)
+
+    source = write_webdataset(people, folder, form=form, edit=edit)
+    if rng.random() < 0.3:
+        Path(source.url).write_bytes(broken(Path(source.url).read_bytes(), rng))
+    return source
+
+
+OTHERS = (_sequences, _neuralannot, _tars, _flat)
+
+
+def survives(
+    people: list[TruePerson],
+    folder: Path,
+    seed: int,
+    makers: Sequence[Callable[[list[TruePerson], Path, np.random.Generator], AnnotationSource]] = (_json, _humandata),
+) -> None:
     rng = np.random.default_rng(seed)
-    source = (_flat if flat else _humandata if seed % 2 else _json)(people, folder, rng)
+    source = makers[seed % len(makers)](people, folder, rng)
     here = Context(Store.open(str(folder / "store")), CONFIG, in_process=True)
     try:
         result = IngestAnnotations(source, CONFIG.body).run(here)
@@ -148,11 +218,11 @@ def test_mutated_files(people: list[TruePerson], tmp_path: Path, tens: int) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tens", range(6))
-def test_mutated_flat_files(people: list[TruePerson], tmp_path: Path, tens: int) -> None:
+def test_mutated_files_of_other_forms(people: list[TruePerson], tmp_path: Path, tens: int) -> None:
     for seed in range(10 * tens, 10 * tens + 10):
         folder = tmp_path / str(seed)
         folder.mkdir()
-        survives(people, folder, seed, flat=True)
+        survives(people, folder, seed, OTHERS)
 
 
 @pytest.mark.nightly
@@ -162,4 +232,4 @@ def test_many_mutated_files(people: list[TruePerson], tmp_path: Path, hundreds: 
     for seed in range(100 * hundreds, 100 * hundreds + 100):
         folder = tmp_path / str(seed)
         folder.mkdir()
-        survives(people, folder, seed, flat=seed % 4 == 3)
+        survives(people, folder, seed, (_json, _humandata, *OTHERS))

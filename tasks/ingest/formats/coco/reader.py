@@ -32,13 +32,17 @@ SKELETON: Final = names_of("coco")
 """COCO's 17 key-points, which count where the file's category names none."""
 SLOTS: Final = {name: names_of(JOINTS_29).index(name) for name in SKELETON if name in names_of(JOINTS_29)}
 """Those that are one of the 29 joints. COCO's hips are on the visible body, a body model's further in."""
+_TOES: Final = {name: names_of(JOINTS_29).index(name) for name in ("left_bigtoe", "right_bigtoe")}
+"""Of COCO-WholeBody and Halpe, beside the 17."""
+_PLACES: Final = {name.replace("_", ""): place for name, place in (SLOTS | _TOES).items()}
+_SIDE: Final = re.compile(r"(?!(?i:left|right))[lrLR](?=[^a-z])")
 CROP_SCALE: Final = 1.25
 _IMAGE_KEYS: Final = ("file_name", "width", "height")
 _MOST_CATEGORIES: Final = 10_000
 ROWS_LOOKED_AT: Final = 200
 _NO_BOX: Final = np.full(4, np.nan)
 _NO_SIZE: Final[tuple[int | None, int | None]] = (None, None)
-_COUNTS: Final = {14: "CrowdPose", 26: "Halpe", 133: "COCO-WholeBody", 136: "Halpe"}
+_COUNTS: Final = {14: "CrowdPose", 18: "OpenPose", 25: "OpenPose", 26: "Halpe", 133: "COCO-WholeBody", 136: "Halpe"}
 """Data sets in COCO's form by their key-points a person."""
 
 
@@ -113,6 +117,16 @@ class CocoReader:
         counts = [len(values) // 3 for values in flat if values is not None and len(values) % 3 == 0]
         return mode(counts) if counts else len(self.skeleton)
 
+    @cached_property
+    def slots(self) -> Mapping[int, int]:
+        """Which of the key-points is which of the 29 joints, by its name; of several with one name, the first."""
+        slots: dict[int, int] = {}
+        for at, name in enumerate(self.skeleton):
+            joint = joint_called(name)
+            if joint is not None and joint not in slots.values():
+                slots[at] = joint
+        return slots
+
     @property
     def named(self) -> bool:
         """The key-points have the count that the category, or else COCO, names."""
@@ -131,11 +145,17 @@ class CocoReader:
                     return place
         return ""
 
+    @property
+    def _expected(self) -> str:
+        """What a reason calls the key-points of a row that has another count than most."""
+        names = "no category names any" if self.skeleton is SKELETON else f"the category names {len(self.skeleton)}"
+        return f"keypoints (x, y and visibility of each; {names})"
+
     def survey(self) -> Survey:
         """Categories and key-points; people are counted in files of up to COUNTED_UP_TO bytes."""
         small = self.file.stat().st_size <= COUNTED_UP_TO
         rows = sum(1 for _ in self._annotations()) if small else None
-        among_29 = sum(name in SLOTS for name in self.skeleton)
+        among_29 = len(self.slots)
         named = f"{len(self.skeleton)}, of which {among_29} are among the 29 joints"
         facts = {
             "body model": "none: boxes and key-points only",
@@ -162,9 +182,10 @@ class CocoReader:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All people in the order of the file."""
-        return json_rows.in_batches(self._rows())
+        return json_rows.in_batches(row for _, row in self.rows_by_id())
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
+    def rows_by_id(self) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """All people in the order of the file, with their ids as the file has them."""
         empty = True
         with ImageTable(self.file, _IMAGE_KEYS, self.work) as table:
             for number, annotation in self._annotations():
@@ -175,7 +196,7 @@ class CocoReader:
                     name = json_rows.text(entry(image, "file_name"), "file_name")
                     row["path"] = posixpath.join(self.folder, name)
                     row |= self._person(annotation, image)
-                yield row
+                yield annotation.get("id") if isinstance(annotation, dict) else None, row
         if empty:
             raise DataError(
                 f"{self.source.url} has no people: its list annotations has no entry of the category {self.category!r}."
@@ -198,15 +219,24 @@ class CocoReader:
         check_box_form(numbers(entry(annotation, "bbox"), "bbox", 4), self.corners)
         row: dict[str, Any] = {"box": json_rows.box(annotation["bbox"]), "width_px": width, "height_px": height}
         if annotation.get("keypoints"):
-            what, counts = "keypoints (x, y and visibility of each)", (self.point_count,)
-            points = _marked(json_rows.points(annotation["keypoints"], what, counts, (3,)))
+            points = _marked(json_rows.points(annotation["keypoints"], self._expected, (self.point_count,), (3,)))
             check_box_points(row["box"], points, size)
-            slots = {at: SLOTS[name] for at, name in enumerate(self.skeleton) if name in SLOTS} if self.named else {}
+            slots = self.slots if self.named else {}
             marked = {at: joint for at, joint in slots.items() if np.isfinite(points[at]).all()}
             if marked:
                 row["pixels"] = json_rows.placed(points, marked, JOINTS)
         check_box_points(row["box"], _outline(annotation), size, "corners of the mask")
         return row
+
+
+def joint_called(name: str) -> int | None:
+    """Which of the 29 joints a key-point of this name is: left_shoulder, LShoulder, L_Shoulder, "left shoulder".
+
+    None for those that are none, or another place on the body: COCO's hips, a neck or head of the visible body.
+    """
+    short = _SIDE.match(name.strip())
+    spelled = f"{'left' if short[0] in 'lL' else 'right'}{name.strip()[1:]}" if short else name
+    return _PLACES.get(re.sub(r"[^a-z0-9]", "", spelled.lower()))
 
 
 def _marked(points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from schemas.errors import DataError
-from tasks.ingest.formats.coco.reader import SLOTS, CocoReader
+from tasks.ingest.formats.coco.reader import SLOTS, CocoReader, joint_called
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.samples.coco import write_coco
 from tests.samples.truth import TruePerson, true_people
@@ -120,6 +120,79 @@ def test_a_skeleton_of_its_own_goes_by_names(people: list[TruePerson], tmp_path:
     pixels = np.array(row["pixels"]).reshape(29, 2)
     assert pixels[21].tolist() == [30, 40]
     assert np.isfinite(pixels).sum() == 2
+
+
+def _with_names(people: list[TruePerson], names: list[str]) -> Any:
+    """An `edit` that writes other key-points, each at the joint that its name means, else in the box's middle."""
+
+    def edit(content: Any) -> Any:
+        content["categories"][0]["keypoints"] = names
+        for person, annotation in zip(people, content["annotations"], strict=True):
+            x, y, w, h = annotation["bbox"]
+            spots = [None if joint is None else person.pixels[joint] for joint in map(joint_called, names)]
+            points = [(x + w / 2, y + h / 2) if spot is None else spot.tolist() for spot in spots]
+            annotation["keypoints"] = [value for point in points for value in (*point, 2.0)]
+        return content
+
+    return edit
+
+
+_LIMBS = ("Shoulder", "Elbow", "Wrist", "Knee", "Ankle")
+_HALPE = [
+    *("Nose", "LEye", "REye", "LEar", "REar", *(f"{side}{limb}" for limb in _LIMBS[:3] for side in "LR")),
+    *("LHip", "RHip", "LKnee", "RKnee", "LAnkle", "RAnkle", "Head", "Neck", "Hip"),
+    *("LBigToe", "RBigToe", "LSmallToe", "RSmallToe", "LHeel", "RHeel"),
+]
+_WHOLE_BODY = [
+    *("nose", "left_eye", "right_eye", "left_ear", "right_ear"),
+    *(
+        f"{side}_{limb}"
+        for limb in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+        for side in ("left", "right")
+    ),
+    *(f"{side}_{part}" for side in ("left", "right") for part in ("big_toe", "small_toe", "heel")),
+    *(f"face-{number}" for number in range(68)),
+    *(f"{side}_hand_{number}" for side in ("left", "right") for number in range(21)),
+]
+_NINETEEN = [*(f"{side}_{limb}" for limb in _LIMBS for side in "lr"), *(f"point {number}" for number in range(9))]
+
+
+@pytest.mark.parametrize(
+    ("names", "toes"), [(_HALPE, [27, 28]), (_WHOLE_BODY, [27, 28]), (_NINETEEN, [])], ids=["26", "133", "19"]
+)
+def test_any_number_of_key_points_goes_by_their_names(
+    people: list[TruePerson], tmp_path: Path, names: list[str], toes: list[int]
+) -> None:
+    source = write_coco(people, tmp_path, edit=_with_names(people, names))
+    known = [4, 5, 7, 8, 16, 17, 18, 19, 20, 21, *toes]
+    for row, person in zip(_rows(source, tmp_path / "work"), people, strict=True):
+        assert row["reason"] is None
+        pixels = np.array(row["pixels"]).reshape(29, 2)
+        np.testing.assert_allclose(pixels[known], person.pixels[known], atol=0.01)
+        assert np.isnan(np.delete(pixels, known, 0)).all()
+    survey = CocoReader(source, tmp_path / "work").survey()
+    assert survey.facts["key-points"] == f"{len(names)}, of which {len(known)} are among the 29 joints"
+    assert not survey.remarks
+
+
+def test_names_of_other_places_are_no_joints() -> None:
+    assert {joint_called(name) for name in ("left_hip", "RHip", "neck", "Head", "pelvis", "lean", "relbow", "")} == {
+        None
+    }
+    assert joint_called("L_Shoulder") == joint_called("left shoulder") == joint_called("LShoulder") == 16
+    assert joint_called("LEFT_SHOULDER") == joint_called("LSHOULDER") == 16
+    assert joint_called("r_ankle") == joint_called("Right-Ankle") == 8
+
+
+def test_a_row_of_another_count_says_that_nothing_names_its_points(people: list[TruePerson], tmp_path: Path) -> None:
+    def odd(content: Any) -> Any:
+        content["annotations"][1]["keypoints"] = [1.0] * 78
+        return content
+
+    for edit, said in ((odd, "the category names 17"), (lambda c: odd(c).pop("categories") and c, "no category names")):
+        row = _rows(write_coco(people, tmp_path, edit=edit), tmp_path / "work")[1]
+        assert row["reason"] == "key-point count"
+        assert said in row["detail"]
 
 
 def _corners(content: Any) -> Any:
