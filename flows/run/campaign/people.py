@@ -82,8 +82,11 @@ def _taken_in(runner: Runner, target: Target, data: DataSetConfig | None) -> Sta
                 f"{error} `{command}` takes it in; or let the campaign file say how, under `data`."
             ) from error
     asked = request(data.format, data.source, *target, data.every, data.images, data.body, data.options)
-    if asked.format.brings not in ("people", "pictures"):
-        raise ConfigError(f"data: {target} comes from the format {data.format}, which brings {asked.format.brings}.")
+    if asked.brings not in ("people", "pictures"):
+        others = (
+            "; as labels (options: {as: labels}) it brings people" if "people" in asked.format.ways.values() else ""
+        )
+        raise ConfigError(f"data: {target} comes from the format {data.format}, which brings {asked.brings}{others}.")
     return runner.run(IngestAnnotations(asked.source, asked.bodies), role=str(target))
 
 

@@ -4,7 +4,17 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.ingest.formats.look import Candidate, FileLook, FolderLook, JsonLook, Look, Looker, NpzLook, TableLook
+from tasks.ingest.formats.look import (
+    Candidate,
+    FileLook,
+    FolderLook,
+    JsonLook,
+    LinesLook,
+    Look,
+    Looker,
+    NpzLook,
+    TableLook,
+)
 from tasks.ingest.formats.registry import FORMATS
 from tasks.ingest.people.boxes import REQUIRED
 from tasks.ingest.source.folder import is_picture, printable
@@ -63,6 +73,10 @@ def _of_none(look: Look) -> list[str]:
         case TableLook():
             shown = printable(", ".join(look.columns[:20])) or "none"
             return [f"{url} is {look.what} with the columns {shown}; one of boxes has {', '.join(REQUIRED)}."]
+        case LinesLook():
+            return [
+                f"{url} is json lines with the keys {printable(', '.join(look.keys[:20])) or 'none'}: no format here."
+            ]
         case FileLook():
             return [f"{url} is no npz, json, table, picture or video."]
     return []

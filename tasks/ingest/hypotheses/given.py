@@ -109,7 +109,7 @@ class CacheNames(RowMatcher):
         return {"count": count, "error_column": self.error_column}
 
 
-class _People(NamedTuple):
+class SampledPeople(NamedTuple):
     """People as tables of samples name them."""
 
     ids: Sequence[str]
@@ -216,7 +216,7 @@ class GivenWorker(ModelWorker):
         key, samples, rows = self.generation_id, range(self.count), np.arange(len(people))
         ids = [instance_id(self._image_id(person), person.unit["person"]) for person in people]
         dataset, split = ([name] * len(people) for name in (self.source.dataset, self.source.split))
-        named = _People(ids, dataset, split, np.full(len(people), np.nan))
+        named = SampledPeople(ids, dataset, split, np.full(len(people), np.nan))
         uvd, twists = np.stack([person.uvd for person in people]), np.stack([person.twists for person in people])
         hypotheses = Hypotheses(uvd, twists, np.zeros((*depth.shape, _BETAS), np.float32), depth)
         tables = {"hypotheses": hypotheses_table(key, named, hypotheses, samples, self.partition, rows)}
