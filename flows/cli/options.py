@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -180,3 +181,16 @@ def writable_store(store: str | None) -> Store:
 
     open_store(store)  # to make one is not for commands that need what is in it
     return Opener.open(store)
+
+
+def store_said_again(store: str | None) -> list[str]:
+    """The option that a next command needs to work on the same store."""
+    return [] if store in (None, os.environ.get("ADHMR_STORE")) else ["--store", str(store)]
+
+
+def said_again(
+    file: str | None, profile: str | None, seed: int | None = None, changes: Sequence[str] | None = None
+) -> list[str]:
+    """The options that a next command needs to have the same configuration."""
+    said = (("--config", file), ("--profile", profile), ("--seed", seed), *(("--set", one) for one in changes or ()))
+    return [str(word) for option, value in said if value is not None for word in (option, value)]

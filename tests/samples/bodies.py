@@ -1,4 +1,4 @@
-"""Samples of bodies of any model: a row for each, around the labels of synthetic people, in all three kinds of files."""
+"""Samples of bodies of any model: a row for each, around the labels of synthetic people, as all kinds of tables."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -86,7 +86,7 @@ def write_bodies(
     split: str = "train",
     options: Mapping[str, Any] | None = None,
 ) -> AnnotationSource:
-    """`bodies.parquet`, `.npz` or `.jsonl`, and pictures below `images/`; `rows`, if given, in place of the sample's."""
+    """`bodies.parquet`, `.npz` or `.jsonl`, and pictures below `images/`; `rows` in place of the sample's, if given."""
     write_pictures(people, folder, [f"images/{person.index:06d}.jpg" for person in people])
     made = rows if rows is not None else [row for person in people for row in body_rows(person, hypotheses)]
     file = folder / f"bodies.{kind}"

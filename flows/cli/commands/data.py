@@ -119,15 +119,16 @@ def ingest(
         if stop.stage_key is not None:
             _show(opened, stop.stage_key)
         raise  # so that what stopped it is said last
-    _show(opened, key)
+    _show(opened, key, [*options.store_said_again(store), *options.said_again(file, profile, None, changes)])
 
 
-def _show(store: Store, key: str) -> None:
+def _show(store: Store, key: str, said: list[str] | None = None) -> None:
+    """What an ingest did and, where nothing stopped it, the next command with the options that it was typed with."""
     from flows.cli.show.stages import print_ingest
     from infra.views import write_views_sql
 
     write_views_sql(store)
-    print_ingest(store, key)
+    print_ingest(store, key, said)
 
 
 def export(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -161,13 +160,7 @@ class _Step:
         from tasks.engine.context import Context
 
         self.context = Context(opened, config, round=OUTSIDE_ROUNDS)
-        said = (
-            ("--config", file),
-            ("--profile", profile),
-            ("--seed", seed),
-            *(("--set", one) for one in changes or ()),
-        )
-        self.said = [str(word) for option, value in said if value is not None for word in (option, value)]
+        self.said = options.said_again(file, profile, seed, changes)
 
     def run(self, flow: str, **parameters: object) -> None:
         """Run the flow of this name in `flows.steps`, and print how it ended."""
@@ -176,7 +169,7 @@ class _Step:
         from flows.cli.show.steps import print_step
 
         server_is_ready()
-        of_store = [] if self.store in (None, os.environ.get("ADHMR_STORE")) else ["--store", str(self.store)]
+        of_store = options.store_said_again(self.store)
         chosen = {name: value for name, value in vars(self.choices).items() if name != "campaign"}
         try:
             key = getattr(steps, flow)(**parameters, store=self.store, **chosen)

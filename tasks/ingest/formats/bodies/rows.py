@@ -121,8 +121,8 @@ def _camera(row: Mapping[str, Any], named: bool) -> dict[str, Any]:
         raise RefusedError("no depth", f"there is neither transl nor a weak-perspective camera ({', '.join(WEAK)})")
     focal_lengths = [value for value in (camera["fx"], camera["fy"]) if value is not None]
     known = [value for value in camera.values() if value is not None]
-    near = bool(np.isfinite(transl.astype(np.float32)).all())
-    if min(focal_lengths, default=1.0) <= 0 or max(map(abs, known), default=0.0) > LARGEST or not near:
+    seen = min(focal_lengths, default=1.0) > 0 and max(map(abs, known), default=0.0) <= LARGEST
+    if not seen or np.abs(transl).max() > LARGEST:
         words = ", ".join(f"{name} {value:g}" for name, value in camera.items() if value is not None)
         raise RefusedError("camera not usable", f"{words}: positive focal lengths in pixels are expected")
     return {**camera, "transl": vector(transl)}
