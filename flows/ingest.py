@@ -21,6 +21,7 @@ from flows.run.session import session
 from infra.standing import newest_ingest
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.formats.registry import FORMATS
+from tasks.ingest.hypotheses.bodies import IngestBodies
 from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.pairs.stage import IngestPairs
 
@@ -71,11 +72,13 @@ def ingest(
     """
     asked = request(format, source, dataset, split, every, images, body, options, allow_leakage, replace, follow_links)
     with session("an ingest", store, Choices(profile, campaign, changes=changes, config=config)) as runner:
-        match asked.format.brings:
+        match asked.brings:
             case "pairs":
                 people = newest_ingest(runner.context.store, asked.target)
                 return runner.take_in(IngestPairs(asked.source, (people,), asked.target))
             case "hypotheses":
                 return runner.take_in(IngestHypotheses(asked.source, asked.allow_leakage))
+            case "bodies":
+                return runner.take_in(IngestBodies(asked.source, asked.bodies, asked.allow_leakage))
         annotations = IngestAnnotations(asked.source, asked.bodies, asked.allow_leakage, asked.replace)
         return runner.take_in(annotations)

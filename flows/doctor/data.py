@@ -27,7 +27,7 @@ ROWS = 1000
 """Rows that are looked at."""
 _SHOWN = 3
 _PICTURES_LOOKED_FOR = 20
-_FLAGS = ("boxes", "labels")
+_FLAGS = ("boxes", "labels", "as")
 """Options that have a flag of their own."""
 _SPLITS = {"train": "train", "training": "train", "validation": "validation", "val": "validation", "test": "test"}
 
@@ -110,7 +110,7 @@ def _read(
             yield Finding("rows", "note", "not looked at one by one: that would write its pictures")
         else:
             rows = _first(reader)
-            if kind.brings == "people":
+            if kind.brings in ("people", "bodies"):
                 body, findings = examine_labels(rows, survey, body, config)
                 yield from findings
             yield from _rows(rows)

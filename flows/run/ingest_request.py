@@ -8,7 +8,7 @@ from flows.run.user_pictures import check_there, place
 from models.bodies import BUILT_IN
 from schemas.errors import ConfigError
 from schemas.ids import Target, image_id
-from tasks.ingest.formats.format import Format
+from tasks.ingest.formats.format import Brings, Format
 from tasks.ingest.formats.registry import checked_options, format_named
 from tasks.ingest.people.annotations import AnnotationSource
 
@@ -22,6 +22,11 @@ class Request:
     bodies: str | None
     allow_leakage: bool
     replace: bool
+
+    @property
+    def brings(self) -> Brings:
+        """What the source brings, as it is to be taken."""
+        return self.format.brought(self.source.options)
 
     @property
     def target(self) -> Target:
@@ -44,23 +49,24 @@ def request(
 ) -> Request:
     """The request in these words. Raises ConfigError for what doesn't go together, DataError for what isn't there."""
     kind = format_named(format)
+    brings = kind.brought(options or {})
     image_id(dataset, split, "any")
-    if every != 1 and kind.brings == "pictures":
+    if every != 1 and brings == "pictures":
         raise ConfigError(f"--every counts rows of files and frames of videos; the format {kind.name} has neither.")
-    if allow_leakage and kind.brings == "pairs":
+    if allow_leakage and brings == "pairs":
         raise ConfigError(f"--allow-leakage belongs to pictures; the format {kind.name} is {kind.title}.")
-    labelled = kind.brings == "people" or "labels" in (options or {})
+    labelled = brings in ("people", "bodies") or "labels" in (options or {})
     if body is not None and not labelled:
         raise ConfigError(f"--body belongs to annotations of people; the format {kind.name} is {kind.title}.")
-    if replace and kind.brings not in ("people", "pictures"):
+    if replace and brings not in ("people", "pictures"):
         raise ConfigError(f"--replace belongs to people; the format {kind.name} is {kind.title}.")
-    if follow_links is not None and (kind.brings == "pairs" or kind.makes_pictures):
+    if follow_links is not None and (brings == "pairs" or kind.makes_pictures):
         raise ConfigError(f"--follow-links belongs to folders of pictures; the format {kind.name} is {kind.title}.")
     if follow_links is not None and "://" in follow_links:
         raise ConfigError(f"--follow-links {follow_links}: give a folder of this machine; behind URLs are no links.")
     if every < 1:
         raise ConfigError(f"--every {every}: give a whole number from 1 on.")
-    if images is not None and kind.brings == "pictures":
+    if images is not None and brings == "pictures":
         raise ConfigError(f"The format {kind.name} has the pictures as its --source: leave --images out.")
     if not kind.makes_pictures:
         check_there("folder of pictures", images)
@@ -74,7 +80,7 @@ def request(
             check_there(what, chosen[name])
             chosen[name] = place(chosen[name])
     if not _is_pattern(source):
-        check_there("folder of pictures" if kind.brings == "pictures" else "source", source)
+        check_there("folder of pictures" if brings == "pictures" else "source", source)
     asked = AnnotationSource(
         kind.name,
         ",".join(place(part.strip()) for part in source.split(",")) if _is_pattern(source) else place(source),

@@ -23,7 +23,6 @@ from infra.stages import StageRecord, StageSpec, records
 from infra.standing import INGEST, builds_on, read_standing
 from infra.store import Store
 from infra.whole import torn_stages
-from models.bodies import BUILT_IN
 from schemas.digests import canonical_json, digest
 from schemas.errors import ConfigError, DataError, GateError
 from tasks.engine.context import Context
@@ -33,7 +32,7 @@ from tasks.ingest.formats.format import Format
 from tasks.ingest.formats.registry import format_named, reader_of
 from tasks.ingest.image.leakage import elsewhere_digest, pictures_elsewhere
 from tasks.ingest.people.annotations import AnnotationSource, Reader, Survey
-from tasks.ingest.people.posed import Bodies
+from tasks.ingest.people.posed import Bodies, bodies_missing
 from tasks.ingest.people.worker import PeopleWorker, SplitPictures
 from tasks.ingest.plan.annotations import picture_states, plan
 from tasks.ingest.plan.files import forget_plan, plan_folder, run_planned, shares_plan
@@ -168,17 +167,6 @@ class _Look:
     earlier: StageRecord | None
     """The ingest to build on, or the very one that took the source in as it is."""
     spec: StageSpec
-
-
-def bodies_missing(url: str, kinds: Sequence[str]) -> str:
-    """What to do about labels that are parameters of bodies (smpl, smplx), where no body files were named."""
-    named = " and ".join({"smpl": "SMPL", "smplx": "SMPL-X"}[kind] for kind in kinds)
-    return (
-        f"{url} has parameters of {named} bodies. Say which body files pose them: --body DIR, the folder of published "
-        "ones (human_model_files). The free body of this engine is another body, whose joints lie 5 to 7 cm "
-        f"elsewhere; --body {' or '.join(BUILT_IN)} takes it, for files that were written from it, as this engine's "
-        "exports are."
-    )
 
 
 def _with_pictures(store: Store, source: AnnotationSource) -> AnnotationSource:

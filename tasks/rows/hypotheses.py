@@ -91,8 +91,9 @@ def hypotheses_table(
     samples: Sequence[int],
     partition: int,
     rows: np.ndarray,
+    more: Mapping[str, Any] | None = None,
 ) -> pa.Table:
-    """Rows of `hypotheses` for the instances `rows`."""
+    """Rows of `hypotheses` for the instances `rows`; `more` columns, sample by sample, count more than those here."""
     chosen, total = hypotheses.take(rows), len(rows) * hypotheses.count
     source = np.where(np.isfinite(instances.root_depth), "label", "bones")
     columns = {
@@ -103,7 +104,7 @@ def hypotheses_table(
         "root_depth_m": chosen.root_depth.reshape(total).astype(np.float64),
         "root_depth_source": repeated(source.tolist(), rows, hypotheses.count),
     }
-    return build("hypotheses", columns)
+    return build("hypotheses", {**columns, **(more or {})})
 
 
 def errors_table(

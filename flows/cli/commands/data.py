@@ -37,6 +37,13 @@ class Form(StrEnum):
         return self in (Form.checkpoint, Form.hub)
 
 
+class Become(StrEnum):
+    """What rows of bodies may become."""
+
+    hypotheses = "hypotheses"
+    labels = "labels"
+
+
 def ingest(
     format: Annotated[str, typer.Option("--format", help=f"{FORMATS}; `adhmr doctor --data URL` tells which.")],
     source: Annotated[str, typer.Option("--source", metavar="URL", help="The file; for folder, the folder.")],
@@ -63,6 +70,9 @@ def ingest(
     labels: Annotated[
         str | None, typer.Option("--labels", metavar="FILE", help="Of folder: Parquet table of the people's bodies.")
     ] = None,
+    become: Annotated[
+        Become | None, typer.Option("--as", help="Of bodies: what rows become.", show_default="hypotheses")
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the format.")
     ] = None,
@@ -77,7 +87,8 @@ def ingest(
     """Take your own data into the store: pictures, annotations, pairs or hypotheses."""
     choices = options.choices(file, profile, campaign, None, changes)
     chosen = options.pairs_of(option, "--option", "give an option and a value, such as --option zero_betas=true")
-    chosen |= {name: value for name, value in (("boxes", boxes), ("labels", labels)) if value is not None}
+    flags = (("boxes", boxes), ("labels", labels), ("as", become and become.value))
+    chosen |= {name: value for name, value in flags if value is not None}
     quiet_start()
     from flows.run.ingest_request import request
 
@@ -108,15 +119,16 @@ def ingest(
         if stop.stage_key is not None:
             _show(opened, stop.stage_key)
         raise  # so that what stopped it is said last
-    _show(opened, key)
+    _show(opened, key, options.of_store(store) + options.of_configuration(file, profile, None, None, changes))
 
 
-def _show(store: Store, key: str) -> None:
+def _show(store: Store, key: str, said: list[str] | None = None) -> None:
+    """What an ingest did and, where nothing stopped it, the next command with the options that it was typed with."""
     from flows.cli.show.stages import print_ingest
     from infra.views import write_views_sql
 
     write_views_sql(store)
-    print_ingest(store, key)
+    print_ingest(store, key, said)
 
 
 def export(

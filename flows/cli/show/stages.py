@@ -1,10 +1,12 @@
 """What commands print of one stage: counts and failures of an ingest, figures of an evaluation."""
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
 from flows.process.terminal import TextConsole, escape
+from flows.run.steps.ended import DIGITS
 from infra.stages import StageRecord, find
 from infra.store import Store
 from infra.views import query
@@ -18,8 +20,12 @@ from tasks.rows.metrics import read_metrics
 _TABLES = ("images", "instances", "labels", "hypotheses", "errors", "scores", "pairs")
 
 
-def print_ingest(store: Store, key: str) -> None:
-    """Counts of an ingest, its failures by reason, and the query that lists them."""
+def print_ingest(store: Store, key: str, said: Sequence[str] | None = None) -> None:
+    """Counts of an ingest, its failures by reason, and the query that lists them.
+
+    Of hypotheses, also the command that scores them, with the options `said` of store and configuration; None: nothing
+    goes on from here.
+    """
     record = find(store, key)
     if record is None:
         raise DataError(f"There is no finished stage {key} in {store.url}.")
@@ -38,6 +44,9 @@ def print_ingest(store: Store, key: str) -> None:
     out.print(f"stage {record.stage} {key} of {escape(store.url)}", soft_wrap=True)
     if record.tally.failed or record.tally.filtered:
         out.print(_query_of_failures(key), soft_wrap=True)
+    if said is not None and record.rows.get("hypotheses"):
+        words = ["score", "--hypotheses", key[:DIGITS], "--scorer", "SCORER", *said]
+        out.print(f"next:   adhmr {escape(shlex.join(words))}", soft_wrap=True)
 
 
 def failed_units(store: Store, record: StageRecord) -> Iterator[str]:

@@ -107,8 +107,11 @@ def origin_of(context: Context, target: Target) -> StageKey | Request:
             ) from error
     words = data.format, data.source, *target, data.every, data.images, data.body, data.options
     asked = in_place(f"data: {target}", partial(request, *words))
-    if asked.format.brings not in ("people", "pictures"):
-        raise ConfigError(f"data: {target} comes from the format {data.format}, which brings {asked.format.brings}.")
+    if asked.brings not in ("people", "pictures"):
+        others = (
+            "; as labels (options: {as: labels}) it brings people" if "people" in asked.format.ways.values() else ""
+        )
+        raise ConfigError(f"data: {target} comes from the format {data.format}, which brings {asked.brings}{others}.")
     return asked
 
 

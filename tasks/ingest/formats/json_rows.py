@@ -113,15 +113,15 @@ def sides(row: Mapping[str, Any]) -> tuple[int | None, int | None]:
     return width, height
 
 
-def box(value: Any, corners: bool = False) -> list[float]:
+def box(value: Any, corners: bool = False, what: str = "bbox") -> list[float]:
     """x, y, w, h of a box that is written so, or (`corners`) as x0, y0, x1, y1. RefusedError for no usable box."""
-    x, y, w, h = numbers(value, "bbox", 4).tolist()
+    x, y, w, h = numbers(value, what, 4).tolist()
     if corners:
         w, h = w - x, h - y
     if w < 1 or h < 1:
-        raise RefusedError("box without area", f"bbox is {shown(value)}: width and height must be at least one pixel")
+        raise RefusedError("box without area", f"{what} is {shown(value)}: width and height must be at least one pixel")
     if max(abs(x), abs(y), w, h) > LARGEST:
-        raise RefusedError("box far too large", f"bbox is {shown(value)}: no picture has {LARGEST:g} pixels across")
+        raise RefusedError("box far too large", f"{what} is {shown(value)}: no picture has {LARGEST:g} pixels across")
     return [x, y, w, h]
 
 

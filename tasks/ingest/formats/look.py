@@ -21,6 +21,7 @@ from schemas.errors import DataError, EngineError
 from tasks.ingest.formats.list_cache import ListCache
 from tasks.ingest.people.box_tables import csv_columns
 from tasks.ingest.people.boxes import REQUIRED
+from tasks.ingest.source import json_lines
 from tasks.ingest.source.files import local_file, open_file, open_url
 from tasks.ingest.source.json_stream import begins_with, items
 from tasks.ingest.source.npz_columns import Npz
@@ -35,7 +36,7 @@ _HEAD: Final = 4096
 _PICTURES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"II*\x00", b"MM\x00*")
 _PICKLES: Final = (".pkl", ".pickle")
 _OTHER_PICKLES: Final = (".pt", ".pth", ".npy")
-_ANNOTATIONS: Final = (".npz", ".json", ".csv", ".parquet", ".json.gz", ".csv.gz")
+_ANNOTATIONS: Final = (".npz", ".json", ".csv", ".parquet", ".json.gz", ".csv.gz", *json_lines.ENDINGS)
 """Endings of files in a folder that a look opens."""
 
 
@@ -158,6 +159,14 @@ class TarLook(Look):
     def __init__(self, looker: "Looker", url: str, words: str) -> None:
         super().__init__(looker, url)
         self.words = words
+
+
+class LinesLook(Look):
+    """Json lines: an object a line. `keys` are those of the first ones."""
+
+    def __init__(self, looker: "Looker", url: str, keys: Sequence[str]) -> None:
+        super().__init__(looker, url)
+        self.keys = keys
 
 
 class FileLook(Look):
@@ -301,6 +310,8 @@ class Looker:
                 text = plain.read(_HEAD).lstrip()
             except UnicodeDecodeError:
                 text = b""
+        if without_gz(url).lower().endswith(json_lines.ENDINGS):
+            return LinesLook(self, url, json_lines.first_keys(local_file(url, self.work, "file"), url))
         if text[:1] in (b"[", b"{"):
             return self._json(url)
         if without_gz(url).lower().endswith(".csv"):

@@ -9,6 +9,7 @@ from tasks.ingest.formats.look import (
     FileLook,
     FolderLook,
     JsonLook,
+    LinesLook,
     Look,
     Looker,
     NpzLook,
@@ -79,6 +80,9 @@ def _of_none(look: Look) -> list[str]:
         case PickleLook():
             shown = printable(", ".join(sorted(look.keys)[:12])) or "nothing"
             return [f"{url} is a pickle of none of the formats here; it holds {shown}. Save it as npz or json."]
+        case LinesLook():
+            shown = printable(", ".join(look.keys[:20])) or "none"
+            return [f"{url} is json lines with the keys {shown}: no format here."]
         case FileLook():
             return [f"{url} is no npz, json, table, picture or video."]
     return []

@@ -24,11 +24,14 @@ def format_named(name: str) -> Format:
 
 
 def checked_options(kind: Format, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as readers take them. Raises ConfigError for those that the format doesn't have."""
+    """The options as readers take them. Raises ConfigError for those that the format doesn't have, and for values that
+    there aren't."""
     unknown = [name for name in values if name not in kind.options]
     if unknown:
         options = f"the options {', '.join(kind.options)}" if kind.options else "no options"
         raise ConfigError(f"The format {kind.name} has no option {unknown[0]!r}; it has {options}.")
+    if "as" in values and values["as"] not in kind.ways:
+        raise ConfigError(f"What becomes of the format {kind.name} is {' or '.join(kind.ways)}, not {values['as']!r}.")
     return {name: _whole(name, value) if name in kind.whole else value for name, value in values.items()}
 
 

@@ -17,7 +17,7 @@ import roma
 import torch
 from numpy.typing import NDArray
 
-from models.bodies import Body, load_body
+from models.bodies import BUILT_IN, Body, load_body
 from models.kinematics import twist_from_rotations
 from models.smplx_body import BODY_JOINTS, SMPLXBody, load_smplx_body
 from schemas.errors import DataError
@@ -137,6 +137,17 @@ class AsWritten:
 
 def _has_place(row: Mapping[str, Any]) -> bool:
     return row["transl"] is not None or row["root"] is not None
+
+
+def bodies_missing(url: str, kinds: Sequence[str]) -> str:
+    """What to do about labels that are parameters of bodies (smpl, smplx), where no body files were named."""
+    named = " and ".join({"smpl": "SMPL", "smplx": "SMPL-X"}[kind] for kind in kinds)
+    return (
+        f"{url} has parameters of {named} bodies. Say which body files pose them: --body DIR, the folder of published "
+        "ones (human_model_files). The free body of this engine is another body, whose joints lie 5 to 7 cm "
+        f"elsewhere; --body {' or '.join(BUILT_IN)} takes it, for files that were written from it, as this engine's "
+        "exports are."
+    )
 
 
 def _posed(body: Body | SMPLXBody, rows: Rows) -> list[Posed | RefusedError]:

@@ -28,6 +28,8 @@ from tasks.ingest.source.folder import printable
 _HEADER = 2**16
 _PIECE = 2**20
 _VALUES: Final = 5_000_000
+_LONGEST_REASON: Final = 300
+"""What zipfile says of names that differ may be as long as a member."""
 _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, LookupError),
     *(struct.error, OverflowError, MemoryError, TypeError, SyntaxError, tokenize.TokenError),
@@ -152,7 +154,7 @@ class Npz:
         except OSError as error:
             raise DataError(f"{self.name} can't be read: {error}") from error
         except _DAMAGED as error:
-            reason = printable(str(error) or type(error).__name__)
+            reason = printable((str(error) or type(error).__name__)[:_LONGEST_REASON])
             raise DataError(
                 f"{self.name} is no readable npz: {what} is truncated, damaged or not as numpy.savez writes it "
                 f"({reason}). Copy it again, or save it again with numpy.savez."

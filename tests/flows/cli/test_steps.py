@@ -1,5 +1,6 @@
 """adhmr train-scorer, generate, score, pair, keep and align, as a person types them, from each answer to the next."""
 
+import re
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from infra import rounds
 from infra.stages import StageRecord, records
 from infra.store import Store
 from infra.tables import read
+from tests.docs.test_any_model import PAGE, consoles
+from tests.samples.bodies import body_rows, write_bodies, write_rows
 from tests.samples.preferences import write_hypothesis_cache, write_scorer_cache
 from tests.samples.truth import true_people
 from tests.tasks import micro
@@ -162,6 +165,38 @@ def test_hypotheses_of_others_are_scored_and_paired(store: Store) -> None:
     assert {record.reads[0] for record in records(store, "pair")} == {cache.stage_key for cache in caches}
     of_the_same_people = done("generate --data others0/train --policy policy.safetensors")
     assert of_the_same_people[1].split()[:4] == ["generate", "3", "0", "0"]
+
+
+def test_bodies_of_any_model_become_pairs_and_labels(store: Store) -> None:
+    """The commands of docs/any-model.md, each but the first as the one before has proposed it."""
+    (look, ingest, *_), (labels, *_) = consoles()
+    people = true_people(3)
+    rows = [row for person in people for row in body_rows(person, 4)]
+    write_bodies(people, Path("photographs"), rows=rows)
+    write_rows(Path("bodies.parquet"), rows)
+    looked = " ".join(" ".join(done(shlex.join(look))).split())
+    assert "format: bodies: a Parquet table with bodies, a row for each" in looked
+    assert "usable: 12 of the first 12 can be used" in looked
+    assert (
+        "next: adhmr ingest --format bodies --source bodies.parquet --dataset bodies --split train --images" in looked
+    )
+    ingested = done(shlex.join(ingest))
+    assert {"instances 3", "hypotheses 12"} <= {" ".join(line.split()) for line in ingested}
+    scored = done(following(ingested, "score").replace("SCORER", "scorer.safetensors"))
+    paired = done(following(scored, "pair"))
+    assert done(following(paired, "export"))[0].startswith("3 pairs of stage")
+    assert sum(pq.read_table(file).num_rows for file in Path("pairs").rglob("*.parquet")) == 3
+    (question,) = re.findall(r'adhmr query "([^`]+)"', PAGE)
+    answer = done(shlex.join(["query", " ".join(question.split()), "--csv"]))
+    assert len(answer) == 13
+    assert all('"sample"' in line for line in answer[1:])
+
+    write_rows(Path("bodies.parquet"), rows[::4])
+    taken_in = {" ".join(line.split()) for line in done(shlex.join(labels))}
+    assert {"instances 3", "labels 3"} <= taken_in
+    kinds = {row["label_kind"] for row in read(store, "labels").to_pylist() if row["dataset"] == "theirs"}
+    assert kinds == {"pseudo"}
+    assert "belongs to annotations" not in complaint(f"{shlex.join(ingest)} --as pairs")
 
 
 def test_a_scorer_and_an_aligned_policy_of_no_campaign(store: Store) -> None:

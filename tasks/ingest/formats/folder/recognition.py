@@ -92,7 +92,7 @@ def _with_pictures(look: Look) -> str | None:
 
 
 def _is_labels(look: TableLook) -> bool:
-    return set(look.columns) >= _LABELS
+    return set(look.columns) >= _LABELS and not look.candidates
 
 
 def _count_pictures(url: str, follow_links: str | None) -> tuple[int, bool]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from models.skeleton import BETAS
 from schemas.errors import DataError
@@ -13,21 +12,16 @@ from tasks.ingest.formats.humandata.block import Block, Values, sampled
 from tasks.ingest.formats.humandata.file import HumanDataFile
 from tasks.ingest.formats.humandata.variants import Options
 from tasks.ingest.formats.json_rows import UNREADABLE
+from tasks.ingest.people.rotations import IMPOSSIBLE_POSE, IN_MATRIX, SIX_D, axis_angles
 from tasks.ingest.source.column import Column
 from tasks.ingest.source.folder import printable
 
 _BODY_POSE: Final = {"smplx": 63, "smplh": 63, "smpl": 69}
 _FINGERS: Final = 45
 _EXPRESSION: Final = 10
-_IN_MATRIX: Final = 3
-"""Numbers of a rotation matrix over those of an axis-angle."""
-_SIX_D: Final = 2
-_ROTATION_ERROR: Final = 1e-2
-"""By which the rows of a rotation matrix may miss unit length and right angles."""
 _NEUTRAL: Final = dict.fromkeys(("", "n", "none", "neutral", -1.0), "neutral")
 _GENDERS: Final = _NEUTRAL | dict.fromkeys(("m", "male", 0.0), "male") | dict.fromkeys(("f", "female", 1.0), "female")
 _FARTHEST_M: Final = 500.0
-IMPOSSIBLE_POSE: Final = "impossible pose"
 
 
 @dataclass(frozen=True)
@@ -166,13 +160,13 @@ class HumanDataBody:
 
     def _rotations(self, source: _Parameter, counts: Sequence[int], taken: int | None = None) -> _Vector:
         """Rotations as axis-angles, `counts` numbers a person, or as matrices, three times as many."""
-        matrices = source.count in [_IN_MATRIX * count for count in counts]
+        matrices = source.count in [IN_MATRIX * count for count in counts]
         if source.count not in counts and not matrices:
             expected = " or ".join(map(str, counts))
-            six = source.count in [_SIX_D * count for count in counts]
+            six = source.count in [SIX_D * count for count in counts]
             raise self._error(
                 source,
-                f"{expected} numbers (axis-angles) or {_IN_MATRIX} times as many (matrices)",
+                f"{expected} numbers (axis-angles) or {IN_MATRIX} times as many (matrices)",
                 "; they look like 6D rotations: turn them into matrices" if six else "",
             )
         if matrices:
@@ -182,7 +176,7 @@ class HumanDataBody:
     def _hand(self, source: _Parameter) -> Iterator[_Vector]:
         """A hand's 15 rotations, or the first components of its PCA. What is neither leaves the hand unknown, and the
         body as it is."""
-        if source.count in (_FINGERS, _IN_MATRIX * _FINGERS):
+        if source.count in (_FINGERS, IN_MATRIX * _FINGERS):
             yield self._rotations(source, (_FINGERS,))
         elif source.count < _FINGERS:
             self._remark(
@@ -246,12 +240,8 @@ def _cut(source: _Parameter, count: int) -> str:
 
 def _axis_angles(block: Block, numbers: Values, where: str) -> Values:
     """Rotation matrices (n, 9 J) as axis-angles (n, 3 J); rows with a matrix that is no rotation are refused."""
-    matrices = numbers.reshape(len(numbers), -1, 3, 3)
-    with np.errstate(over="ignore", invalid="ignore"):
-        off = np.abs(matrices @ np.swapaxes(matrices, -1, -2) - np.eye(3)).max((-1, -2))
-        proper = (off <= _ROTATION_ERROR) & (np.linalg.det(np.nan_to_num(matrices)) > 0)
+    vectors, proper = axis_angles(numbers.reshape(len(numbers), -1, 3, 3))
     for number in np.flatnonzero(~proper.all(1)):
         at = int(np.flatnonzero(~proper[number])[0])
         block.refuse(int(number), IMPOSSIBLE_POSE, f"{where}: matrix {at} is no rotation")
-    whole = np.where(proper[..., None, None], matrices, np.eye(3))
-    return Rotation.from_matrix(whole.reshape(-1, 3, 3)).as_rotvec().reshape(len(numbers), -1)
+    return vectors.reshape(len(numbers), -1)

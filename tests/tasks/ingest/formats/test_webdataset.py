@@ -219,8 +219,8 @@ def test_a_label_that_claims_to_be_large_is_not_unpacked(people: list[TruePerson
         "a.npz, betas: 67108864 numbers are far more than a person's.",
         "bbox has 20000 numbers, far more than a person's",
         "the label has 300001 people, more than the 1000 that are read",
-        "d.pyd is truncated or damaged, or no file of arrays (more values than arrays need). Copy it again and compare its "
-        "size with the published one.",
+        "d.pyd is truncated or damaged, or no file of arrays (more values than arrays need). Copy it again and compare "
+        "its size with the published one.",
     ]
 
 
