@@ -1,4 +1,5 @@
-"""How the command line ends when something went wrong: one clear line, the right exit code and no traceback.
+"""How the command line ends when something went wrong: a clear line (for several things a line each), the right exit
+code and no traceback.
 
     with clear_errors(): ...        or        @clear_errors()
 

@@ -80,10 +80,16 @@ class Holder:
 
 def this_process(what: str, flow_run: str = "") -> Holder:
     """This process as a holder, from now on."""
-    now, command = time.time(), "" if flow_run else typed(sys.argv)
-    signs = {"beat": now, "progress": now, "since": now}
+    now = time.time()
     return Holder(
-        token=uuid.uuid4().hex, what=what, command=command, flow_run=flow_run, **signs, **at_work.this_process()
+        token=uuid.uuid4().hex,
+        beat=now,
+        what=what,
+        progress=now,
+        since=now,
+        command="" if flow_run else typed(sys.argv),
+        flow_run=flow_run,
+        **at_work.this_process(),
     )
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from flows.run.campaign.start import Known
+from infra import rounds
 from schemas.errors import ConfigError, DataError, check_all
 from schemas.ids import Target
 from tasks.engine.context import Context
 
-_HYPOTHESIS_BYTES: Final = 1024
-"""Of a row of `hypotheses` with its scores and errors; about 700 in a file."""
-_TRAINING_BYTES: Final = 10
-"""Times the bytes of a policy that a training and its control leave: checkpoint (weights, average, Adam) and model."""
-_EVALUATIONS: Final = 5
-"""Of the held-out people in a round: before, after, the first policy, two controls."""
+_HYPOTHESIS_BYTES: Final = 650
+"""Of a row of `hypotheses`, which has 143 numbers that don't shrink, with its score."""
+_TRAINING_BYTES: Final = 6
+"""Times the bytes of a policy that a training leaves (weights, average and Adam's two in a checkpoint, the model), and
+its control's model."""
 
 
 class Split(NamedTuple):
@@ -30,18 +30,13 @@ class Split(NamedTuple):
 
 
 def disk_has_room(context: Context, models: dict[str, Known], splits: list[Split]) -> None:
-    """Whether a local store's disk has room for what the round is known to write; more may come."""
+    """Whether a local store's disk has room for the least that a new round is known to write; more will come."""
     store, config = context.store, context.config
-    if not store.is_local:
-        return
-    held_out = set(config.sources.held_out)
-    rows = sum(
-        split.people * _EVALUATIONS * config.evaluate.generate.hypotheses
-        if split.target in held_out
-        else split.people * config.generate.hypotheses
-        for split in splits
-        if split.target in held_out or split.target in config.sources.targets("wild")
-    )
+    if not store.is_local or rounds.state(store, config.campaign).is_open:
+        return  # of an open round some is there
+    drawn = dict.fromkeys(config.sources.targets("wild"), config.generate.hypotheses)
+    drawn |= dict.fromkeys(config.sources.held_out, config.evaluate.generate.hypotheses)
+    rows = sum(split.people * drawn.get(split.target, 0) for split in splits)
     policy = models.get("policy")
     needed = rows * _HYPOTHESIS_BYTES + (policy.bytes * _TRAINING_BYTES if policy is not None else 0)
     root = Path(store.root)
@@ -49,8 +44,8 @@ def disk_has_room(context: Context, models: dict[str, Known], splits: list[Split
     free = shutil.disk_usage(place).free
     if free < needed:
         raise DataError(
-            f"The disk of {store.root} has {_gigabytes(free)} free, and this round writes about {_gigabytes(needed)} "
-            f"({rows:,} hypotheses, checkpoints of two trainings): make room, or name another store."
+            f"The disk of {store.root} has {_gigabytes(free)} free, and this round writes {_gigabytes(needed)} at "
+            f"least ({rows:,} hypotheses, checkpoints, models): make room, or name another store."
         )
 
 
@@ -83,5 +78,5 @@ def _at_most(name: str, asked: float, there: int, unit: str) -> None:
         )
 
 
-def _gigabytes(count: int) -> str:
+def _gigabytes(count: float) -> str:
     return f"{count / 1e9:,.3g} GB"
