@@ -1,7 +1,6 @@
 """What the round measured by published protocols, as rows of the page."""
 
 from infra.store import Store
-from tasks.evaluation.published_change import ComparePublished
 from tasks.report.content import HeadlineGroup
 from tasks.report.facts import RoundFacts
 from tasks.report.measured import ERROR_NAMES, figure_rows
@@ -20,7 +19,7 @@ def published_groups(store: Store, facts: RoundFacts) -> list[HeadlineGroup]:
     """A group for each split that names a protocol; none where the round did not come to measure it."""
     groups = []
     for run in facts.runs:
-        if run.name == ComparePublished.name:
+        if run.name == "compare_published":
             metrics = {(one.name, one.role, one.target): one for one in read_metrics(store, run.key)}
             target = next(iter(metrics.values())).target
             rows = figure_rows(metrics, _FIGURES, target, samples=0, errors=ERROR_NAMES)
