@@ -266,7 +266,8 @@ def test_labels_of_pictures_that_are_still_to_come(micro_store: MicroStore) -> N
 
 
 def test_labels_of_people_whom_a_judge_sees_are_set_aside_by_name(micro_store: MicroStore, tmp_path: Path) -> None:
-    _, path = given_table(micro_store, tmp_path)
+    rows, path = given_table(micro_store, tmp_path)
+    pq.write_table(rows, path)
     everybody = instance_ids(micro_store.store, [micro_store.ingest_key], TARGETS)
     learned = Part(0.3, 1.0).of(everybody)
     result = GivenLabels((micro_store.ingest_key,), str(path), Part(0.3, 1.0)).run(micro_store.context)
