@@ -6,6 +6,7 @@ from typing import NamedTuple
 from flows.run.gates import for_a_judge, of_the_judge
 from flows.run.runner import Runner
 from infra import rounds
+from infra.store import Store
 from schemas.config.engine import EngineConfig
 from schemas.config.sources import TRAIN
 from schemas.errors import ConfigError
@@ -13,7 +14,7 @@ from schemas.ids import ModelDigest, StageKey
 from tasks.gates import GateVerdict
 from tasks.generate import Generate
 from tasks.judge import Judge
-from tasks.report.ancestry import ancestry
+from tasks.report.ancestry import ancestry, labelled_splits
 from tasks.rows.mix import Mix
 from tasks.rows.part import JUDGES_HALF, SCORERS_HALF, Part
 from tasks.score import Score
@@ -37,11 +38,14 @@ def scorers_people(config: EngineConfig, people: Mix) -> Scorers:
 def find_judge(runner: Runner, people: Mix, base: ModelDigest, scorer: ModelDigest) -> ModelDigest | None:
     """The judge that the campaign asks, trained or imported first; None where labels decide, or nothing does.
 
-    Raises ConfigError for one that chooses the pairs, or has chosen some that the current policy was trained on.
+    Raises ConfigError for one that chooses the pairs, or has chosen some that the current policy was trained on, and
+    for one that would be trained on people whom, as the store knows, the scorer was trained on.
     """
     context, said = runner.context, runner.context.config.start.judge
     if not context.config.is_judged or said is None:
         return None
+    if said == TRAIN:
+        _check_apart(context.store, people, scorer)
     judge = runner.start(said, TrainScorer(people, base), "judge")
     if judge == scorer:
         raise ConfigError(
@@ -56,6 +60,20 @@ def find_judge(runner: Runner, people: Mix, base: ModelDigest, scorer: ModelDige
             "by its scores: give a scorer that has chosen none."
         )
     return judge
+
+
+def _check_apart(store: Store, people: Mix, scorer: ModelDigest) -> None:
+    """Raise ConfigError where the scorer was trained on some of these people."""
+    training = ancestry(store, scorer)[-1].stage
+    if training is None or people.part is None:
+        return
+    splits, part = labelled_splits(training)
+    shared = splits & set(map(str, people.targets))
+    if shared and (part is None or part.overlaps(people.part)):
+        raise ConfigError(
+            f"start.judge=train would train on people of {', '.join(sorted(shared))}, as start.scorer {scorer[:12]} "
+            "was: let both be trained, or give a judge that was trained on others."
+        )
 
 
 class Shown(NamedTuple):

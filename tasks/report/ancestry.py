@@ -85,11 +85,7 @@ def _made(store: Store, digest: ModelDigest, row: Mapping[str, Any]) -> Made:
 
 def _labelled(store: Store, record: StageRecord, inputs: list[StageRecord]) -> Iterator[People]:
     """The people whose own labels a training read."""
-    said = record.config.get(_LABELLED.get(record.stage, ""))
-    part = None
-    if isinstance(said, Mapping):  # of some of the people (`Mix.key`)
-        said, part = said["of"], Part(*said["part"])
-    targets = _targets(said)
+    targets, part = labelled_splits(record)
     train = record.config.get("train", {})
     if record.stage == "align" and not (train.get("replay") and train.get("replay_images")):
         return
@@ -118,11 +114,12 @@ def _counts(names: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter("/".join(name.split("/", 2)[:2]) for name in set(names)).items()))
 
 
-def _targets(said: Any) -> set[str]:
-    """The splits that a training's configuration names: one, or each with its weight."""
-    if isinstance(said, str):
-        return {said}
-    return {str(one[0]) for one in said or ()}
+def labelled_splits(training: StageRecord) -> tuple[set[str], Part | None]:
+    """The labelled splits that a training's configuration names: one, or each with its weight; and the part of them."""
+    said, part = training.config.get(_LABELLED.get(training.stage, "")), None
+    if isinstance(said, Mapping):  # as `Mix.key` has it
+        said, part = said["of"], Part(*said["part"])
+    return {said} if isinstance(said, str) else {str(one[0]) for one in said or ()}, part
 
 
 def _scorers_of(store: Store, chosen: StageRecord) -> Iterator[ModelDigest]:

@@ -20,6 +20,10 @@ class Part(NamedTuple):
         """Those of the people who are in it, in their order."""
         return [name for name in instance_ids if self.low <= _place(name) < self.high]
 
+    def overlaps(self, other: "Part") -> bool:
+        """Whether a person may be in both."""
+        return self.low < other.high and other.low < self.high
+
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g}"
 

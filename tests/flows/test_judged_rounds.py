@@ -211,6 +211,15 @@ def test_who_chose_pairs_is_no_judge(judged: Judged) -> None:
         plan_of(store, changed(judged.file, "exchanged", start=start))
 
 
+def test_a_judge_is_trained_on_nobody_whom_a_given_scorer_was_trained_on(judged: Judged) -> None:
+    facts, file = judged.facts, judged.file
+    of_a_half = plan_of(judged.store, changed(file, "half", start={"scorer": facts.scorer}))
+    assert ("train_scorer (judge)", "reuse") in [(look.title, look.verdict) for look in of_a_half.looks]
+    # the judge's own half was the other scorer's
+    with pytest.raises(ConfigError, match=r"start.judge=train would train on people of scorer/train, as start.scorer"):
+        plan_of(judged.store, changed(file, "same", start={"scorer": facts.judge}))
+
+
 def test_a_cleaning_round_and_drift(judged: Judged) -> None:
     """A judge that is a file; and labels of the kind that the first policy was trained on, which decide beside it."""
     store, first = judged.store, judged.facts

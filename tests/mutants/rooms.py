@@ -19,6 +19,9 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "tasks/score.py": ("tests/tasks/test_score.py",),
     "tasks/gates.py": ("tests/tasks/test_gates.py",),
     "tasks/compare.py": ("tests/tasks/test_compare.py",),
+    "tasks/judge.py": ("tests/tasks/test_judge.py",),
+    "tasks/rows/part.py": ("tests/tasks/rows/test_part.py",),
+    "models/plausibility.py": ("tests/models/test_plausibility.py",),
     "tasks/clean/filtering.py": ("tests/tasks/test_clean.py",),
     "tasks/clean/pseudo.py": ("tests/tasks/test_clean.py",),
     "tasks/ingest/formats/folder/reader.py": (

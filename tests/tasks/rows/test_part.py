@@ -25,6 +25,14 @@ def test_nobody_is_in_two_parts_and_nobody_in_none() -> None:
     assert set(fifth) < halves[0], "a judge sees nobody whom it was trained on"
 
 
+def test_parts_that_touch_share_nobody() -> None:
+    assert not SCORERS_HALF.overlaps(JUDGES_HALF)
+    assert not JUDGES_HALF.overlaps(SCORERS_HALF)
+    assert Part(0.0, 0.2).overlaps(SCORERS_HALF)
+    assert Part(0.4, 0.6).overlaps(JUDGES_HALF)
+    assert JUDGES_HALF.overlaps(Part(0.4, 0.6))
+
+
 def test_where_a_person_is_depends_on_nobody_else_and_stays_so() -> None:
     assert Part(0.0, 0.2).of(reversed(PEOPLE)) == list(reversed(Part(0.0, 0.2).of(PEOPLE)))
     assert Part(0.0, 0.2).of(PEOPLE[:100]) == [name for name in Part(0.0, 0.2).of(PEOPLE) if name in PEOPLE[:100]]
