@@ -93,7 +93,15 @@ def predict(
         generation = runner.run(Generate((people,), (asked.target,), policy_digest, drawn))
         scores = runner.run(Score(generation, (people,), scorer_digest)) if scorer_digest else None
 
-        predicted = Predicted(asked.target, people, generation, policy_digest, scores, scorer_digest, asked.take)
+        predicted = Predicted(
+            ingests=(people,),
+            generation=generation,
+            scores=scores,
+            take=asked.take,
+            target=asked.target,
+            policy=policy_digest,
+            scorer=scorer_digest,
+        )
         return write_prediction(context, predicted, Folder(asked.source.url), asked.out, overlays, meshes)
 
 

@@ -27,16 +27,13 @@ _INSTANCE_COLUMNS = ("instance_id", "image_id", "person", "box_xywh", "image_int
 _IMAGE_COLUMNS = ("image_id", "key", "width_px", "height_px", "content_sha256")
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """What was found out about the people of a folder: the stages whose rows say it, and the models."""
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """Hypotheses of people, and what a scorer said of them: the stages whose rows say it."""
 
-    target: Target
-    ingest: StageKey
+    ingests: tuple[StageKey, ...]
     generation: StageKey
-    policy: ModelDigest
     scores: StageKey | None = None
-    scorer: ModelDigest | None = None
     take: Take = "zero"
 
     def ids(self, context: Context) -> list[str]:
@@ -45,6 +42,15 @@ class Predicted:
             rows = read(context.store, "scores", stage_keys=[self.scores], columns=["instance_id"])
             return sorted(pc.unique(rows.column("instance_id")).to_pylist())
         return generated_ids(context.store, self.generation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicted(Drawn):
+    """The same of the people of a folder, with the models."""
+
+    target: Target
+    policy: ModelDigest
+    scorer: ModelDigest | None = None
 
 
 @dataclass(frozen=True)
@@ -89,36 +95,36 @@ class Bodies:
         return matrix(self.people, "image_intrinsics")
 
 
-def read_bodies(context: Context, predicted: Predicted) -> Iterator[Bodies]:
+def read_bodies(context: Context, drawn: Drawn) -> Iterator[Bodies]:
     """All bodies in the order of their names, those of a picture together; at most a picture more than AT_ONCE."""
-    ids = predicted.ids(context)
+    ids = drawn.ids(context)
     if not ids:
         return
     count = 1
-    if predicted.take == "all":
-        count = len(read_hypotheses(context.store, predicted.generation, ids[:1]).samples)
+    if drawn.take == "all":
+        count = len(read_hypotheses(context.store, drawn.generation, ids[:1]).samples)
     batch: list[str] = []
     for place, name in enumerate(ids):
         picture_ends = place and name.rpartition("#")[0] != ids[place - 1].rpartition("#")[0]
         if picture_ends and len(batch) * count >= AT_ONCE:
-            yield _bodies(context, predicted, batch)
+            yield _bodies(context, drawn, batch)
             batch = []
         batch.append(name)
-    yield _bodies(context, predicted, batch)
+    yield _bodies(context, drawn, batch)
 
 
-def _bodies(context: Context, predicted: Predicted, ids: Sequence[str]) -> Bodies:
+def _bodies(context: Context, drawn: Drawn, ids: Sequence[str]) -> Bodies:
     store = context.store
-    stored = read_hypotheses(store, predicted.generation, ids)
-    scores = _scores(context, predicted, stored)
+    stored = read_hypotheses(store, drawn.generation, ids)
+    scores = _scores(context, drawn, stored)
     best = np.where(np.isfinite(scores).any(1), np.argmax(np.nan_to_num(scores, nan=-1.0), 1), -1)
     every = np.arange(len(stored.samples))
     chosen = {"zero": np.zeros((len(ids), 1), np.int64), "selected": best[:, None]}.get(
-        predicted.take, np.tile(every, (len(ids), 1))
+        drawn.take, np.tile(every, (len(ids), 1))
     )
     rows = np.arange(len(ids))[:, None]
     hypotheses = stored.hypotheses.pick(chosen)
-    people = load_instances(store, [predicted.ingest], stored.ids)
+    people = load_instances(store, drawn.ingests, stored.ids)
     recovered = hypotheses.bodies(load_body(context.config.body), people, rows[:, 0], context.config.root_solver)
     theta = roma.rotmat_to_rotvec(recovered.rotations).numpy()
     transl = (recovered.camera_joints - recovered.joints)[:, :1]
@@ -128,7 +134,7 @@ def _bodies(context: Context, predicted: Predicted, ids: Sequence[str]) -> Bodie
         stored.samples[chosen].reshape(-1).astype(np.int64),
         scores[rows, chosen].reshape(-1),
         (chosen == best[:, None]).reshape(-1),
-        _about(context, predicted, stored.ids).take(pa.array(taken)),
+        _about(context, drawn, stored.ids).take(pa.array(taken)),
         theta[:, 0],
         theta[:, 1:].reshape(len(taken), -1),
         hypotheses.betas.reshape(len(taken), -1),
@@ -138,13 +144,13 @@ def _bodies(context: Context, predicted: Predicted, ids: Sequence[str]) -> Bodie
     )
 
 
-def _scores(context: Context, predicted: Predicted, stored: StoredHypotheses) -> NDArray[np.float64]:
+def _scores(context: Context, drawn: Drawn, stored: StoredHypotheses) -> NDArray[np.float64]:
     """(N, M), NaN where there are none."""
     scores = np.full((len(stored.ids), len(stored.samples)), np.nan)
-    if predicted.scores is None:
+    if drawn.scores is None:
         return scores
     columns = ["instance_id", "sample_index", "score"]
-    rows = read(context.store, "scores", stage_keys=[predicted.scores], where=among(stored.ids), columns=columns)
+    rows = read(context.store, "scores", stage_keys=[drawn.scores], where=among(stored.ids), columns=columns)
     rows = rows.sort_by(BY_SAMPLE)
     place = {name: row for row, name in enumerate(stored.ids)}
     people = np.array([place[name] for name in rows.column("instance_id").to_pylist()], np.int64)
@@ -153,9 +159,9 @@ def _scores(context: Context, predicted: Predicted, stored: StoredHypotheses) ->
     return scores
 
 
-def _about(context: Context, predicted: Predicted, ids: Sequence[str]) -> pa.Table:
+def _about(context: Context, drawn: Drawn, ids: Sequence[str]) -> pa.Table:
     """What the tables say of people and of their pictures, in the order of `ids`."""
-    store, keys = context.store, [predicted.ingest]
+    store, keys = context.store, drawn.ingests
     people = in_order(read_standing(store, "instances", keys, where=among(ids), columns=_INSTANCE_COLUMNS), ids)
     names = people.column("image_id").to_pylist()
     where = pc.field("image_id").isin(sorted(set(names)))

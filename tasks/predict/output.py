@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from infra.standing import read_standing
 from infra.tables import read
-from models.bodies import load_body
+from models.bodies import Body, load_body
 from schemas.errors import DataError
 from schemas.ids import StageKey, Target
 from schemas.tables import FLOAT_VECTOR
 from tasks.engine.context import Context
+from tasks.export.body_table import COLUMNS, BodyTable
 from tasks.export.humandata import IMAGE_COLUMNS, INSTANCE_COLUMNS, export_humandata
 from tasks.export.target import whole_folder
 from tasks.ingest.image.reading import read_picture
@@ -27,7 +28,7 @@ from tasks.ingest.source.folder import Folder, RefusedError
 from tasks.predict.bodies import Bodies, Predicted, read_bodies
 from tasks.predict.meshes import write_glb
 from tasks.predict.overlays import QUALITY, draw_people
-from tasks.predict.table import COLUMNS, BodyTable
+from tasks.predict.table import add_bodies, source_name
 from tasks.rows.instances import of_target
 
 TABLE, HUMANDATA, OVERLAYS, MESHES = "bodies.parquet", "humandata.npz", "overlays", "meshes"
@@ -72,7 +73,7 @@ def write_prediction(
     picture that is gone or was changed since has none. Raises DataError for a folder that has files already, for one
     that can't be written, and where nobody has a body.
     """
-    left_out = unused(context, [predicted.ingest, predicted.generation, *filter(None, [predicted.scores])])
+    left_out = unused(context, [*predicted.ingests, predicted.generation, *filter(None, [predicted.scores])])
     if not predicted.ids(context):
         raise DataError(nobody(left_out))
     body = load_body(context.config.body)
@@ -82,9 +83,9 @@ def write_prediction(
     names = _FileNames()
     with whole_folder(out) as target:
         progress.begin(_STAGE, len(predicted.ids(context)), "people")
-        with BodyTable(target / TABLE, predicted, body) as table:
+        with BodyTable(target / TABLE, _about(predicted, body)) as table:
             for bodies in read_bodies(context, predicted):
-                table.add(bodies)
+                add_bodies(table, bodies, source_name(predicted.policy))
                 for picture, rows in _by_picture(bodies):
                     name = names.of(picture)
                     if meshes:
@@ -105,6 +106,18 @@ def write_prediction(
     if meshes:
         files[f"{MESHES}/"] = "bodies as glTF, a file for each picture"
     return Written(out, predicted, len(persons), len(pictures), count, files, (*left_out, *undrawn))
+
+
+def _about(predicted: Predicted, body: Body) -> dict[str, str]:
+    return {
+        "policy": predicted.policy,
+        "scorer": predicted.scorer or "",
+        "body": f"{body.name} {body.digest}",
+        "instances": str(predicted.target),
+        "ingest": " ".join(predicted.ingests),
+        "generation": predicted.generation,
+        "scores": predicted.scores or "",
+    }
 
 
 def somebody(context: Context, ingest: StageKey, target: Target) -> bool:

@@ -192,12 +192,12 @@ def test_the_exported_checkpoint_is_a_published_one(reader: Reader) -> None:
     load_policy(again, read_published(path))
     for name, value in again.eval().state_dict().items():
         assert torch.equal(value, policy.state_dict()[name]), name
-    assert facts.policy_after in reader.runs("import", "aligned.pth")
+    assert facts.policy_after[:12] in reader.runs("import", "aligned.pth")
     current = rounds.state(store, CAMPAIGN).policy
     assert current is not None
-    assert current in reader.runs("import", "adhmr_3dpw.pth")
+    assert current[:12] in reader.runs("import", "adhmr_3dpw.pth")
     reader.runs("export", "--to", "hub", "--model", facts.policy_after, "--target", "hub")
-    assert facts.policy_after in reader.runs("import", "hub")
+    assert facts.policy_after[:12] in reader.runs("import", "hub")
 
 
 def test_labels_of_others_are_cleaned(reader: Reader) -> None:

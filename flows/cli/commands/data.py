@@ -27,6 +27,7 @@ class Form(StrEnum):
 
     dpo_json = "dpo-json"
     humandata = "humandata"
+    bodies = "bodies"
     trl = "trl"
     checkpoint = "checkpoint"
     hub = "hub"
@@ -133,7 +134,7 @@ def _show(store: Store, key: str, said: list[str] | None = None) -> None:
 
 def export(
     form: Annotated[
-        Form, typer.Option("--to", help="Pairs as dpo-json or trl, labels as humandata, a model as checkpoint or hub.")
+        Form, typer.Option("--to", help="Pairs: dpo-json, trl; labels: humandata, bodies; a model: checkpoint, hub.")
     ],
     target: Annotated[
         str, typer.Option("--target", metavar="PATH", help="File, or for trl and hub new folder, to write.")
@@ -147,6 +148,13 @@ def export(
     ] = None,
     label_set: Annotated[
         str | None, typer.Option("--label-set", metavar="KEY", help="These labels: their stage's key or its beginning.")
+    ] = None,
+    hypotheses: Annotated[
+        str | None,
+        typer.Option("--hypotheses", metavar="KEY", help="As bodies: hypotheses, by their stage's key."),
+    ] = None,
+    scores: Annotated[
+        str | None, typer.Option("--scores", metavar="KEY", help="Beside these hypotheses: their scores, likewise.")
     ] = None,
     number: Annotated[
         int | None, typer.Option("--round", min=1, help="What this round made: its pairs, or the labels that it kept.")
@@ -168,9 +176,19 @@ def export(
         )
     if model is not None and not form.is_of_models:
         raise ConfigError(f"--model belongs to --to checkpoint and --to hub; --to {form} writes rows.")
+    if scores is not None and hypotheses is None:
+        raise ConfigError("--scores belongs to --hypotheses: name those as well.")
+    if hypotheses is not None and (form, pair_set, label_set, number, dataset) != (Form.bodies, *[None] * 4):
+        raise ConfigError("--hypotheses stands alone, and belongs to --to bodies.")
     opened = options.open_store(store)
     configured = options.choices(file, profile, campaign).configured()
     from flows.cli import export as out
+
+    if hypotheses is not None:
+        from tasks.engine.context import Context
+
+        typer.echo(out.export_hypotheses(Context(opened, configured.config), hypotheses, scores, target))
+        return
 
     if form.is_of_models:
         name = configured.config.campaign if model else options.campaign_to_read(opened, configured)

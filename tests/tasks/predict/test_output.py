@@ -79,7 +79,9 @@ def made(shared_micro_store: MicroStore, tmp_path_factory: pytest.TempPathFactor
     policy, scorer = ModelDigest(shared_micro_store.policy), ModelDigest(shared_micro_store.scorer)
     generation = _known_poses(context, people, truth, joints)
     scores = Score(generation, (people,), scorer).run(context).key
-    return Predictions(context, Folder(str(photos)), Predicted(TARGET, people, generation, policy, scores, scorer))
+    models = {"policy": policy, "scorer": scorer}
+    predicted = Predicted(ingests=(people,), generation=generation, scores=scores, target=TARGET, **models)
+    return Predictions(context, Folder(str(photos)), predicted)
 
 
 def _known_poses(context: Context, people: StageKey, truth: list[TruePerson], joints: torch.Tensor) -> StageKey:
