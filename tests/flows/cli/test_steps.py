@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from prefect.testing.utilities import prefect_test_harness
@@ -115,6 +116,19 @@ def test_hypotheses_to_pairs_for_others(store: Store) -> None:
     for name in ("import_model", "generate", "score", "pair"):
         assert {(record.campaign, record.round) for record in records(store, name)} == {(None, 0)}
     assert set(read(store, "pairs").column("round").to_pylist()) == {0}
+    drawn, scores = (of_stage(store, name).stage_key[:8] for name in ("generate", "score"))
+    said = done(f"export --to bodies --hypotheses {drawn} --scores {scores} --target all.parquet")
+    rows = pq.read_table("all.parquet")
+    assert said[0].startswith(f"{len(rows):,} bodies of stage {drawn}")
+    assert len(rows) == len(read(store, "hypotheses"))
+    assert pc.sum(rows.column("preferred")).as_py() == 24
+    for words, reason in (
+        (f"--hypotheses {scores}", "which left no hypotheses"),
+        (f"--hypotheses {drawn} --scores {drawn}", "which left no scores"),
+        (f"--hypotheses {drawn} --dataset wild", "--hypotheses stands alone"),
+        (f"--scores {scores}", "--scores belongs to --hypotheses"),
+    ):
+        assert reason in complaint(f"export --to bodies --target x.parquet {words}")
     before = len(records(store))
     assert done(score) == scored
     assert len(records(store)) == before, "a finished step was done again"
@@ -144,11 +158,15 @@ def test_labels_to_kept_ones_for_others(store: Store) -> None:
     assert done(f"{following(given, 'export')} --dataset wild --split train")[0].startswith("7 labels of stage")
     theirs = done("keep --data wild/validation --labels ingested --scorer scorer.safetensors")
     assert [line.split()[:2] for line in theirs[1:4]] == [
-        ["ingested_labels", "24"],
-        ["score_labels", "24"],
-        ["keep", "17"],
+        ["ingested_labels", "12"],
+        ["score_labels", "12"],
+        ["keep", "8"],
     ]
     assert done(following(theirs, "export"))[0].startswith("8 labels of stage")
+    (kept_key,) = {record.stage_key for record in records(store, "keep") if record.rows["labels"] == 8}
+    assert done(f"export --to bodies --label-set {kept_key[:8]} --target kept.parquet")[0].startswith(
+        "8 labels of stage"
+    )
     asked = f"export --to humandata --target x.npz --label-set {pseudo.stage_key[:8]}"
     assert done(asked)[0].startswith("36 labels of stage")
 
