@@ -61,9 +61,10 @@ def load_restricted(stream: BinaryIO, where: str, spool: Path | None = None, mos
             f"{cure}"
         ) from None
     except _BROKEN as problem:
+        cause = str(problem) or type(problem).__name__
         raise DataError(
-            f"{where} is truncated or damaged, or no file of arrays ({problem or type(problem).__name__}). Copy it "
-            "again and compare its size with the published one."
+            f"{where} is truncated or damaged, or no file of arrays ({cause}). Copy it again and compare its size with "
+            "the published one."
         ) from None
 
 

@@ -108,6 +108,8 @@ def _read(
             yield Finding("remark", "note", printable(remark))
         if kind.makes_pictures:
             yield Finding("rows", "note", "not looked at one by one: that would write its pictures")
+            body, findings = examine_labels([], survey, body, config)
+            yield from findings
         else:
             rows = _first(reader)
             if kind.brings in ("people", "bodies"):

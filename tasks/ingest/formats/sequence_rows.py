@@ -114,7 +114,7 @@ class Recording:
         """The rows of all people, frame after frame, each with one of the `numbers`; `name` is the file's."""
         for place, track in enumerate(self.tracks):
             if isinstance(track, DataError):
-                yield refused_sequence(next(numbers), f"{name}, person {place}", track)
+                yield refused_sequence(next(numbers), name, track, place)
                 continue
             for frame in range(self.frames):
                 row = json_rows.new_row(
@@ -170,10 +170,11 @@ class Recording:
         return json_rows.box([(x0 + x1 - w) / 2, (y0 + y1 - h) / 2, w, h])
 
 
-def refused_sequence(number: int, origin: str, error: DataError) -> dict[str, Any]:
-    """The row that stands for all of a sequence, or of a person in it, which can't be used."""
+def refused_sequence(number: int, name: str, error: DataError, person: int | None = None) -> dict[str, Any]:
+    """The row that stands for all frames of a file, or of a person in it, which can't be used."""
+    origin = name if person is None else f"{name}, person {person}"
     row = json_rows.new_row(number, origin, "joints", CROP_SCALE)
-    return row | {"reason": NO_SEQUENCE, "detail": str(error)}
+    return row | {"path": name, "counts_as": 0, "reason": NO_SEQUENCE, "detail": str(error)}
 
 
 def camera_of(matrix: Any) -> dict[str, float] | RefusedError:

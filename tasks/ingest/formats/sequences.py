@@ -56,7 +56,7 @@ class SequenceReader(ABC):
         remarks = []
         for name, recording in self._recordings():
             if isinstance(recording, DataError):
-                remarks.append(f"{name} can't be used, and is one failure for all its people: {recording}")
+                remarks.append(f"{recording} All people of {name} are one failure.")
                 continue
             sequences += 1
             tracks = [track for track in recording.tracks if isinstance(track, Track)]

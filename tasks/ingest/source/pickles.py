@@ -7,6 +7,7 @@ from models.restricted_pickle import load_restricted
 from schemas.errors import DataError
 from schemas.regular_files import open_regular
 from tasks.ingest.source.files import local_file
+from tasks.ingest.source.folder import printable
 
 
 def read_pickle(url: str, work: Path, what: str) -> dict[str, Any]:
@@ -17,12 +18,12 @@ def read_pickle(url: str, work: Path, what: str) -> dict[str, Any]:
     arrays.
     """
     work.mkdir(parents=True, exist_ok=True)
-    path = local_file(url, work, what)
+    path, name = local_file(url, work, what), printable(url.rpartition("/")[2])
     try:
         with open_regular(path) as file:
-            content = load_restricted(file, url, work)
+            content = load_restricted(file, name, work)
     except OSError as error:
         raise DataError(f"The {what} {url} can't be read: {error}") from error
     if not isinstance(content, dict):
-        raise DataError(f"{url} holds no arrays by name, but a {type(content).__name__}.")
+        raise DataError(f"{name} holds no arrays by name, but a {type(content).__name__}.")
     return {key: value for key, value in content.items() if isinstance(key, str)}

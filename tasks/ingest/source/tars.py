@@ -52,10 +52,10 @@ class Tar:
             with open_regular(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
                 for header in self._headers(archive):
                     self._take(header, size)
-                file.seek(archive.offset)  # type: ignore[attr-defined]
+                file.seek(archive.offset)
                 if self.broken is None and file.read(tarfile.BLOCKSIZE).strip(b"\0"):
                     # tarfile takes a damaged header for the end
-                    self.broken = f"there is no header at byte {archive.offset}"  # type: ignore[attr-defined]
+                    self.broken = f"there is no header at byte {archive.offset}"
         except _DAMAGED as error:
             raise DataError(f"{name} is no readable tar archive: {error}. Copy it again.") from error
 
@@ -81,7 +81,7 @@ class Tar:
                 yield header
                 seen += 1
                 if seen % _FORGOTTEN == 0:
-                    archive.members = []  # type: ignore[attr-defined]
+                    archive.members = []
         except _DAMAGED as error:
             if not seen:
                 raise

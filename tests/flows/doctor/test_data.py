@@ -88,7 +88,7 @@ def test_each_format_is_recognised_by_its_content(name: str, people: list[TruePe
     # what it proposes is what ingest takes
     given = dict(zip(words[2::2], words[3::2], strict=True))
     bodies = dict.fromkeys(("humandata", "scorehypo", "3dpw-pkl"), "tiny")
-    bodies |= dict.fromkeys(("osx-h36m", "emdb-pkl", "neuralannot"), "human_model_files")
+    bodies |= dict.fromkeys(("osx-h36m", "emdb-pkl", "neuralannot", "webdataset"), "human_model_files")
     assert given.get("--body") == bodies.get(name)
     asked = request(given["--format"], given["--source"], given["--dataset"], given["--split"])
     assert asked.source.url == source.url

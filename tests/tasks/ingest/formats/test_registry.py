@@ -1,6 +1,7 @@
 """The list of formats, what they may be asked, and the look that tells them apart."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from tasks.ingest.formats.registry import FORMATS, checked_options, format_named
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.samples.coco import write_coco
 from tests.samples.humandata import write_humandata
+from tests.samples.neuralannot import write_neuralannot
 from tests.samples.preferences import write_hypothesis_cache, write_pair_json, write_scorer_cache
+from tests.samples.pw3d_pkl import write_pw3d_pkl
 from tests.samples.scorehypo import write_scorehypo
 from tests.samples.truth import TruePerson, true_people
+from tests.samples.webdataset import write_webdataset
 from tests.tasks.ingest.formats.mutations import broken, mutated
 
 
@@ -58,9 +62,13 @@ def test_a_look_never_raises_at_bytes_gone_wrong(people: list[TruePerson], tmp_p
         write_coco(people, tmp_path / "coco"),
         write_pair_json(people, tmp_path / "pairs"),
         write_scorehypo(people, tmp_path / "3dpw", "3dpw"),
+        write_neuralannot(people, tmp_path / "neuralannot"),
+        write_webdataset(people, tmp_path / "tars"),
     ]
+    sequences = write_pw3d_pkl(people, tmp_path / "sequences")
+    sources.append(replace(sequences, url=f"{sequences.url}/downtown_walk_00.pkl"))
     whole = {source.url: Path(source.url).read_bytes() for source in sources}
-    for _ in range(60):
+    for _ in range(90):
         source = sources[int(random.integers(len(sources)))]
         target = Path(source.url).with_name(f"worse{Path(source.url).suffix}")
         target.write_bytes(broken(whole[source.url], random))

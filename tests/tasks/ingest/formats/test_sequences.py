@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from scipy.spatial.transform import Rotation
 
 from schemas.errors import ConfigError, DataError
@@ -160,7 +161,8 @@ def test_one_file_that_can_not_be_read_is_named_and_the_others_go_on(people: lis
     files[1].write_bytes(pickle.dumps(Hostile(tmp_path / "ran"), protocol=2))
     reader = reader_of(source, tmp_path / "work")
     first, second = reader.survey().remarks[:2]
-    assert "downtown_walk_00.pkl can't be used, and is one failure for all its people" in first
+    assert first.startswith("downtown_walk_00.pkl is truncated or damaged")
+    assert first.endswith("All people of downtown_walk_00.pkl are one failure.")
     assert "asks for posix.system" in second
     rows = _rows(source, tmp_path / "work")
     assert [row["reason"] for row in rows] == ["sequence not readable"] * 2 + [None]
@@ -169,6 +171,20 @@ def test_one_file_that_can_not_be_read_is_named_and_the_others_go_on(people: lis
     with pytest.raises(DataError, match="truncated or damaged"):
         _rows(source, tmp_path / "work")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_files_behind_a_url_are_read_as_those_of_a_disk(name: str, people: list[TruePerson], tmp_path: Path) -> None:
+    source = WRITERS[name](people, tmp_path / "data")
+    memory = MemoryFileSystem()
+    memory.put(f"{tmp_path}/data", f"/{name}", recursive=True)
+    url = source.url.replace(str(tmp_path / "data"), f"memory://{name}")
+    there = reader_of(AnnotationSource(name, url, "any", "test"), tmp_path / "work")
+    here = reader_of(AnnotationSource(name, source.url, "any", "test"), tmp_path / "work")
+    assert there.survey().images == here.survey().images.replace(str(tmp_path / "data"), f"memory:///{name}")
+    rows = [[row for batch in reader.batches() for row in batch.to_pylist()] for reader in (here, there)]
+    assert str(rows[0]) == str(rows[1])
+    memory.rm(f"/{name}", recursive=True)
 
 
 def test_sources_that_can_not_be_used(people: list[TruePerson], tmp_path: Path) -> None:
