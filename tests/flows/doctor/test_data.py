@@ -19,6 +19,7 @@ from flows.run.ingest_request import request
 from tasks.ingest.formats.recognition import recognise
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.models.hostile import Hostile
+from tests.samples.bodies import write_bodies
 from tests.samples.coco import write_coco
 from tests.samples.humandata import write_humandata
 from tests.samples.osx_h36m import write_osx_h36m
@@ -60,6 +61,7 @@ WRITERS: dict[str, Callable[[list[TruePerson], Path], AnnotationSource]] = {
     "dpo-json": write_pair_json,
     "multihypo-npz": write_hypothesis_cache,
     "scorer-eval": write_scorer_cache,
+    "bodies": lambda people, folder: write_bodies(people, folder, hypotheses=1),
 }
 
 
@@ -78,7 +80,13 @@ def test_each_format_is_recognised_by_its_content(name: str, people: list[TruePe
         assert len(said(answer, "row")) == 3
     # what it proposes is what ingest takes
     given = dict(zip(words[2::2], words[3::2], strict=True))
-    body = "tiny" if name in ("humandata", "scorehypo") else "human_model_files" if name == "osx-h36m" else None
+    body = (
+        "tiny"
+        if name in ("humandata", "scorehypo")
+        else "human_model_files"
+        if name in ("osx-h36m", "bodies")
+        else None
+    )
     assert given.get("--body") == body
     asked = request(given["--format"], given["--source"], given["--dataset"], given["--split"])
     assert asked.source.url == source.url

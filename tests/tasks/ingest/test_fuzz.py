@@ -13,8 +13,10 @@ from infra.tables import read
 from schemas.errors import DataError
 from tasks.engine.context import Context
 from tasks.ingest.annotated import IngestAnnotations
-from tasks.ingest.formats.registry import reader_of
+from tasks.ingest.formats.registry import format_named, reader_of
+from tasks.ingest.hypotheses.bodies import IngestBodies
 from tasks.ingest.people.annotations import AnnotationSource
+from tests.samples.bodies import body_rows, in_weak_perspective, write_bodies
 from tests.samples.coco import write_coco
 from tests.samples.humandata import members
 from tests.samples.scorehypo import write_scorehypo
@@ -74,12 +76,27 @@ def _humandata(people: list[TruePerson], folder: Path, rng: np.random.Generator)
     return AnnotationSource("humandata", str(folder / "own.npz"), "own", "train")
 
 
-def survives(people: list[TruePerson], folder: Path, seed: int) -> None:
+def _bodies(people: list[TruePerson], folder: Path, rng: np.random.Generator) -> AnnotationSource:
+    """As json lines, which hold whatever json does; as labels, or two hypotheses for each person."""
+    as_labels = bool(rng.integers(2))
+    content: Any = [row for person in people for row in body_rows(person, 1 if as_labels else 2)]
+    content = [in_weak_perspective(row) if rng.integers(2) else row for row in content]
+    for _ in range(int(rng.integers(1, 4))):
+        _, content = mutated(content, rng)
+    source = write_bodies(people, folder, kind="jsonl", rows=content, options={"as": "labels"} if as_labels else {})
+    if rng.random() < 0.2:
+        Path(source.url).write_bytes(broken(Path(source.url).read_bytes(), rng))
+    return source
+
+
+def survives(people: list[TruePerson], folder: Path, seed: int, bodies: bool = False) -> None:
     rng = np.random.default_rng(seed)
-    source = (_humandata if seed % 2 else _json)(people, folder, rng)
+    source = (_bodies if bodies else _humandata if seed % 2 else _json)(people, folder, rng)
     here = Context(Store.open(str(folder / "store")), CONFIG, in_process=True)
+    brought = format_named(source.format).brought(source.options)
+    stage = (IngestBodies if brought == "bodies" else IngestAnnotations)(source, CONFIG.body)
     try:
-        result = IngestAnnotations(source, CONFIG.body).run(here)
+        result = stage.run(here)
     except DataError:
         return
     tally = result.record.tally
@@ -90,7 +107,8 @@ def survives(people: list[TruePerson], folder: Path, seed: int) -> None:
     assert tally.ok == len(read(here.store, "instances"))
     assert tally.failed + tally.filtered == len(failures)
     reader = reader_of(source, folder / "again")
-    assert tally.total == sum(len(batch) for batch in reader.batches())
+    rows = sum(len(batch) for batch in reader.batches())
+    assert tally.total == rows if brought != "bodies" else 0 < tally.total <= rows
     assert json.loads(json.dumps(failures)) == failures
 
 
@@ -110,6 +128,15 @@ def test_mutated_files(people: list[TruePerson], tmp_path: Path, tens: int) -> N
         survives(people, folder, seed)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("tens", range(2))
+def test_mutated_bodies(people: list[TruePerson], tmp_path: Path, tens: int) -> None:
+    for seed in range(10 * tens, 10 * tens + 10):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        survives(people, folder, seed, bodies=True)
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("hundreds", range(2, 52))
@@ -117,4 +144,4 @@ def test_many_mutated_files(people: list[TruePerson], tmp_path: Path, hundreds: 
     for seed in range(100 * hundreds, 100 * hundreds + 100):
         folder = tmp_path / str(seed)
         folder.mkdir()
-        survives(people, folder, seed)
+        survives(people, folder, seed, bodies=seed % 5 == 0)

@@ -12,6 +12,7 @@ from tasks.ingest.formats.humandata.reader import HumanData
 from tasks.ingest.formats.recognition import recognise
 from tasks.ingest.formats.registry import FORMATS, checked_options, format_named, reader_of
 from tasks.ingest.people.annotations import AnnotationSource
+from tests.samples.bodies import write_bodies
 from tests.samples.coco import write_coco
 from tests.samples.humandata import write_humandata
 from tests.samples.preferences import write_hypothesis_cache, write_pair_json, write_scorer_cache
@@ -58,6 +59,7 @@ def test_a_look_never_raises_at_bytes_gone_wrong(people: list[TruePerson], tmp_p
         write_coco(people, tmp_path / "coco"),
         write_pair_json(people, tmp_path / "pairs"),
         write_scorehypo(people, tmp_path / "3dpw", "3dpw"),
+        *(write_bodies(people, tmp_path / kind, kind=kind) for kind in ("parquet", "npz", "jsonl")),
     ]
     whole = {source.url: Path(source.url).read_bytes() for source in sources}
     for _ in range(60):
