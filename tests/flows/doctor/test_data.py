@@ -19,6 +19,7 @@ from flows.run.ingest_request import request
 from tasks.ingest.formats.recognition import recognise
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.models.hostile import Hostile
+from tests.samples.bodies import write_bodies
 from tests.samples.coco import write_coco
 from tests.samples.emdb_pkl import write_emdb_pkl
 from tests.samples.humandata import write_humandata
@@ -68,6 +69,7 @@ WRITERS: dict[str, Callable[[list[TruePerson], Path], AnnotationSource]] = {
     "dpo-json": write_pair_json,
     "multihypo-npz": write_hypothesis_cache,
     "scorer-eval": write_scorer_cache,
+    "bodies": lambda people, folder: write_bodies(people, folder, hypotheses=1),
 }
 
 
@@ -88,7 +90,7 @@ def test_each_format_is_recognised_by_its_content(name: str, people: list[TruePe
     # what it proposes is what ingest takes
     given = dict(zip(words[2::2], words[3::2], strict=True))
     bodies = dict.fromkeys(("humandata", "scorehypo", "3dpw-pkl"), "tiny")
-    bodies |= dict.fromkeys(("osx-h36m", "emdb-pkl", "neuralannot", "webdataset"), "human_model_files")
+    bodies |= dict.fromkeys(("osx-h36m", "emdb-pkl", "neuralannot", "webdataset", "bodies"), "human_model_files")
     assert given.get("--body") == bodies.get(name)
     asked = request(given["--format"], given["--source"], given["--dataset"], given["--split"])
     assert asked.source.url == source.url

@@ -31,6 +31,7 @@ from tasks.evaluation.scorer import EvaluateScorer
 from tasks.generate import Generate
 from tasks.import_model import ImportModel
 from tasks.ingest.annotated import IngestAnnotations
+from tasks.ingest.hypotheses.bodies import IngestBodies
 from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.pairs.stage import IngestPairs
 from tasks.ingest.people.annotations import AnnotationSource
@@ -47,6 +48,7 @@ from tasks.train.align import Align
 from tasks.train.base import TrainBase
 from tasks.train.clean import TrainClean
 from tasks.train.scorer import TrainScorer
+from tests.samples.bodies import write_bodies
 from tests.samples.coco import write_coco
 from tests.samples.preferences import write_hypothesis_cache
 from tests.samples.truth import true_people
@@ -60,6 +62,7 @@ PART = Part(0.2, 1.0)
 FOLDER = AnnotationSource("folder", "pictures", "mine", "test", options={"boxes": "boxes.csv"})
 COCO = AnnotationSource("coco", "one/coco/annotations/person_keypoints_train2017.json", "coco", "train")
 CACHE = AnnotationSource("multihypo-npz", "one/cache/multihypo.npz", "sample", "train")
+BODIES = AnnotationSource("bodies", "one/bodies/bodies.parquet", "sample", "train")
 PAIRS = AnnotationSource("dpo-json", "one.bin", "mine", "test")
 FACTS = RoundFacts("dpo", "c", 1, P, Q, P, Q, ())
 STAGES: tuple[Stage, ...] = (
@@ -93,9 +96,12 @@ STAGES: tuple[Stage, ...] = (
     IngestPairs(PAIRS, A, T),
     IngestAnnotations(COCO, "tiny"),
     IngestHypotheses(CACHE),
+    IngestBodies(BODIES, "tiny"),
 )
 INTAKES = tuple(
-    stage for stage in STAGES if isinstance(stage, Ingest | IngestPairs | IngestAnnotations | IngestHypotheses)
+    stage
+    for stage in STAGES
+    if isinstance(stage, Ingest | IngestPairs | IngestAnnotations | IngestHypotheses | IngestBodies)
 )
 NO_MATTER = {
     (IngestAnnotations, "replace_source"): "whether the ingest may be done, and not what it makes",
@@ -112,6 +118,8 @@ NO_MATTER = {
     (IngestPairs, "follow_links"): "no picture is read",
     (IngestAnnotations, "format"): "a file is of one format: the others can't read it",
     (IngestHypotheses, "format"): "a file is of one format: the others can't read it",
+    (IngestBodies, "format"): "a file is of one format: the others can't read it",
+    (IngestBodies, "options"): "they are about labels, which another stage makes",
 }
 """Fields that don't count, and why not."""
 OTHER_VALUES: dict[str, Any] = {"dataset": "theirs", "split": "validation", "every": 2, "follow_links": "."}
@@ -120,6 +128,7 @@ OF_STAGES: dict[tuple[type[Stage], str], Any] = {
     (IngestPairs, "format"): "another",
     (IngestAnnotations, "images"): "two/coco",
     (IngestHypotheses, "images"): "two/cache",
+    (IngestBodies, "images"): "two/bodies",
     (Ingest, "options"): {**FOLDER.options, "labels": "labels.parquet"},
     (IngestAnnotations, "options"): {"category": "person"},
     (IngestHypotheses, "options"): {"pictures": "one/cache/images"},
@@ -132,6 +141,8 @@ HELD = (
     (IngestHypotheses(CACHE), "one/cache/multihypo_id.npz"),
     (IngestHypotheses(CACHE), "one/cache/00000001.png"),
     (IngestHypotheses(replace(CACHE, options={"pictures": "one/cache/images"})), "one/cache/images/00001.jpg"),
+    (IngestBodies(BODIES, "tiny"), BODIES.url),
+    (IngestBodies(BODIES, "tiny"), "one/bodies/images/000001.jpg"),
     (IngestPairs(PAIRS, A, T), "one.bin"),
     (GivenLabels(A, "one.bin"), "one.bin"),
     (ImportModel(Path("one.bin"), "raw"), "one.bin"),
@@ -139,7 +150,7 @@ HELD = (
 """Stages that take files in, and one of those files."""
 
 OTHERS = {"tiny": "full", "3dpw": "human36m", "source": "wild", "raw": "ema"}
-OTHERS |= {url: url.replace("one", "two") for url in ("one.bin", COCO.url, CACHE.url)}
+OTHERS |= {url: url.replace("one", "two") for url in ("one.bin", COCO.url, CACHE.url, BODIES.url)}
 
 
 def with_people(stage: Stage, held: MicroStore) -> Stage:
@@ -156,6 +167,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
         people = true_people(2, domain)
         write_coco(people, folder / name / "coco", "train")
         write_hypothesis_cache(people, folder / name / "cache", strategy=strategy)
+        write_bodies(people, folder / name / "bodies", hypotheses=2)
     return folder
 
 
@@ -277,8 +289,9 @@ def test_what_files_hold_counts(stage: Stage, file: str, micro_store: MicroStore
 def test_pictures_of_another_split_count_where_they_are_refused(micro_store: MicroStore) -> None:
     context = micro_store.context
     stages: list[Any] = [IngestAnnotations(COCO, "tiny"), IngestHypotheses(replace(CACHE, dataset="coco"))]
+    stages.append(IngestBodies(replace(BODIES, dataset="coco"), "tiny"))
     allowing = [replace(stage, allow_leakage=True) for stage in stages]
     before = [stage.key(context) for stage in (*stages, *allowing)]
     IngestAnnotations(replace(COCO, split="test", url=OTHERS[COCO.url]), "tiny").run(context)
     after = [stage.key(context) for stage in (*stages, *allowing)]
-    assert [one == other for one, other in zip(before, after, strict=True)] == [False, False, True, True]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [False] * 3 + [True] * 3

@@ -152,22 +152,12 @@ def test_smplx_has_21_joints_and_rows_of_smpl_no_hands(row: Row, tmp_path: Path)
 
 def test_lines_that_are_none_cost_themselves_alone(row: Row, tmp_path: Path) -> None:
     good = json.dumps(row)
-    text = "\n".join(
-        [
-            good,
-            "{",
-            "",
-            "[1]",
-            "[" * 5000,
-            '{"path": 1e400}',
-            "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"),
-            good,
-        ]
-    )
+    no_unicode = "\ud800".encode("utf-8", "surrogatepass").decode("latin-1")
+    text = "\n".join([good, "{", "", "[1]", "[" * 5000, '{"path": 1e400}', no_unicode, good])
     with gzip.open(tmp_path / "bodies.jsonl.gz", "wt", encoding="utf-8") as file:
         file.write(text)
     read = read_all(tmp_path / "bodies.jsonl.gz", tmp_path / "work")
-    assert [row["reason"] for row in read] == [None, *["row not readable"] * 3, "key missing", "row not readable", None]
+    assert [row["reason"] for row in read] == [None, *["row not readable"] * 5, None]
     assert [row["origin"].rsplit(" ", 1)[1] for row in read] == ["1", "2", "4", "5", "6", "7", "8"]
     for content, words in (("[1, 2]", "is a list of json"), ("x" * (1 << 20) + "y", "has more than 1048576 bytes")):
         (tmp_path / "bodies.jsonl").write_text(content)
@@ -185,7 +175,7 @@ def test_an_npz_may_have_one_value_for_all_and_rows_of_other_shapes(row: Row, tm
     read = read_all(tmp_path / "bodies.npz", tmp_path / "work")
     assert [one["reason"] for one in read] == [None, "row not readable", None]
     assert read[1]["detail"] == "body_pose: 69 numbers expected, not 5 numbers"
-    assert {one["fx"] for one in read} == {row["fx"]}
+    assert [one["fx"] for one in read[::2]] == [row["fx"]] * 2
     np.savez(tmp_path / "bodies.npz", body_pose=np.zeros((2, 69)), **shared, **each)
     with pytest.raises(DataError, match=r"path has 3 rows, but body_pose 2|box has 3 rows, but body_pose 2"):
         read_all(tmp_path / "bodies.npz", tmp_path / "work")

@@ -13,6 +13,7 @@ from tasks.ingest.formats.humandata.reader import HumanData
 from tasks.ingest.formats.recognition import recognise
 from tasks.ingest.formats.registry import FORMATS, checked_options, format_named, reader_of
 from tasks.ingest.people.annotations import AnnotationSource
+from tests.samples.bodies import write_bodies
 from tests.samples.coco import write_coco
 from tests.samples.humandata import write_humandata
 from tests.samples.neuralannot import write_neuralannot
@@ -64,6 +65,7 @@ def test_a_look_never_raises_at_bytes_gone_wrong(people: list[TruePerson], tmp_p
         write_scorehypo(people, tmp_path / "3dpw", "3dpw"),
         write_neuralannot(people, tmp_path / "neuralannot"),
         write_webdataset(people, tmp_path / "tars"),
+        *(write_bodies(people, tmp_path / kind, kind=kind) for kind in ("parquet", "npz", "jsonl")),
     ]
     sequences = write_pw3d_pkl(people, tmp_path / "sequences")
     sources.append(replace(sequences, url=f"{sequences.url}/downtown_walk_00.pkl"))
