@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 
-import yaml
 from pydantic import ValidationError
 
 from schemas.config.engine import EngineConfig
@@ -75,24 +74,12 @@ def assemble(said: Sequence[Setting]) -> Configured:
             if setting.value is None:
                 continue  # a section of a file with no line in it
             raise ConfigError(f"{_at(setting.origin)}{setting.field} is a section: give fields of it, not a value.")
-        place[leaf] = _listed(setting) if isinstance(place[leaf], tuple) else setting.value
+        place[leaf] = setting.value
         origins[setting.field] = setting.origin
     try:
         return Configured(EngineConfig.model_validate(plain), origins)
     except ValidationError as error:
         raise _no_value(error, origins) from error
-
-
-def _listed(setting: Setting) -> Any:
-    """The value of a field that is a list; a text such as [{data: 3dpw/test}], as a command line has it, is read."""
-    if not isinstance(setting.value, str) or not setting.value.lstrip().startswith(("[", "{")):
-        return setting.value
-    try:
-        value = yaml.safe_load(setting.value)
-    except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ConfigError(f"{_at(setting.origin)}{setting.field} is no list that can be read: {problem}.") from error
-    return value if isinstance(value, list) else [value]
 
 
 def _at(origin: str) -> str:

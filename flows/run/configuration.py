@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from flows.run.campaign.file import CampaignFile, CampaignText, read_campaign_file
 from flows.run.parameters import Changes
 from schemas.config.engine import EngineConfig
@@ -45,7 +47,7 @@ class Choices:
             [
                 *_of_environment(os.environ),
                 *file.settings,
-                *(Setting(name, _value(text), "--set") for name, text in (self.changes or {}).items()),
+                *(Setting(name, _value(text, "--set"), "--set") for name, text in (self.changes or {}).items()),
                 *(
                     Setting(name, options[name], f"--{name}")
                     for name in ("profile", "campaign", "seed")
@@ -72,17 +74,24 @@ def _of_environment(environment: Mapping[str, str]) -> Iterator[Setting]:
         name, sign, value = word.partition("=")
         if not sign or not name:
             raise ConfigError(f"ADHMR_SET: {word}: give fields and values, such as align.beta=10.")
-        yield Setting(name, _value(value), "ADHMR_SET")
+        yield Setting(name, _value(value, "ADHMR_SET"), "ADHMR_SET")
     for name in sorted(environment):
         if environment[name] and (name in _OF_TOP or (name.startswith(PREFIX) and "__" in name)):
             field = name.removeprefix(PREFIX).lower().replace("__", ".")
-            yield Setting(field, _value(environment[name]), name)
+            yield Setting(field, _value(environment[name], name), name)
 
 
-def _value(text: Any) -> Any:
+def _value(text: Any, origin: str) -> Any:
+    """What a text means: what it is as JSON, and lists and mappings as YAML writes them in one line; else itself."""
     if not isinstance(text, str):
         return text
     try:
         return json.loads(text)
     except json.JSONDecodeError:
+        pass
+    if not text.lstrip().startswith(("[", "{")):
         return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{origin}: {text} can't be read: {' '.join(str(error).split())}.") from error

@@ -75,7 +75,7 @@ class SourcesConfig(Config):
     @field_validator("*", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
+        return [value] if isinstance(value, str | dict) else value
 
     @model_validator(mode="after")
     def _nothing_is_held_out_and_learned(self) -> Self:

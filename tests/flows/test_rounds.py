@@ -74,7 +74,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
     def planned(kind: Kind, config: EngineConfig) -> None:
         plans.append(plan_round(Context(store, config), kind))
 
-    by_protocol = {"sources.test": '[{"data": "wild/test", "protocol": "3dpw"}]', "published.hypotheses": "4"}
+    by_protocol = {"sources.test": [{"data": "wild/test", "protocol": "3dpw"}], "published.hypotheses": 4}
     swapped = by_protocol | {"clean.swap_share": "0.3", "gates.best_of_m_change": "0", "gates.max_drift": "0"}
     with prefect_test_harness(server_startup_timeout=180), pytest.MonkeyPatch.context() as patch:
         planned("dpo", config)

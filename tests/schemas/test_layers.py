@@ -35,23 +35,6 @@ def test_a_seed_spreads_over_the_stages_but_not_over_those_that_have_their_own()
     assert config == micro(3, "2024").model_copy(update={"align": micro(3).align.model_copy(update={"seed": 5})})
 
 
-@pytest.mark.parametrize(
-    ("text", "sources"),
-    [
-        ("a/train", [("a/train", 1.0)]),
-        ("[a/train, b/train]", [("a/train", 1.0), ("b/train", 1.0)]),
-        ("{data: a/train, weight: 3}", [("a/train", 3.0)]),
-        ('[{"data": "a/train", "weight": 0.5}, b/train]', [("a/train", 0.5), ("b/train", 1.0)]),
-    ],
-)
-def test_a_list_can_be_said_in_a_line(text: str, sources: list[tuple[str, float]]) -> None:
-    config = assemble([Setting("sources.wild", text, "--set")]).config
-    assert [(source.data, source.weight) for source in config.sources.wild] == sources
-    with pytest.raises(ConfigError, match=r"^--set: sources.wild is no list that can be read: "):
-        assemble([Setting("sources.wild", "[a/train", "--set")])
-    assert assemble([Setting("scorer.hidden", "[64, 32]", "--set")]).config.scorer.hidden == (64, 32)
-
-
 def test_a_section_without_a_line_says_nothing() -> None:
     assert assemble([Setting("align", None, "file"), Setting("align.optimiser", None, "file")]).config == tiny()
 

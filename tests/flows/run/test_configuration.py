@@ -78,3 +78,22 @@ def test_words_that_are_no_settings(text: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("ADHMR_SET", text)
     with pytest.raises(ConfigError, match="ADHMR_SET"):
         Choices().configured()
+
+
+@pytest.mark.parametrize(
+    ("text", "sources"),
+    [
+        ("a/train", [("a/train", 1.0)]),
+        ("[a/train, b/train]", [("a/train", 1.0), ("b/train", 1.0)]),
+        ("{data: a/train, weight: 3}", [("a/train", 3.0)]),
+        ('[{"data": "a/train", "weight": 0.5}, "b/train"]', [("a/train", 0.5), ("b/train", 1.0)]),
+    ],
+)
+def test_a_list_is_said_in_a_line(text: str, sources: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch) -> None:
+    said = Choices(changes={"sources.wild": text}).configured().config
+    monkeypatch.setenv("ADHMR_SOURCES__WILD", text)
+    for config in (said, Choices().configured().config):
+        assert [(source.data, source.weight) for source in config.sources.wild] == sources
+    with pytest.raises(ConfigError, match=r"^ADHMR_SOURCES__WILD: \[a/train, can't be read: "):
+        monkeypatch.setenv("ADHMR_SOURCES__WILD", "[a/train,")
+        Choices().configured()
