@@ -94,6 +94,6 @@ def test_a_list_is_said_in_a_line(text: str, sources: list[tuple[str, float]], m
     monkeypatch.setenv("ADHMR_SOURCES__WILD", text)
     for config in (said, Choices().configured().config):
         assert [(source.data, source.weight) for source in config.sources.wild] == sources
+    monkeypatch.setenv("ADHMR_SOURCES__WILD", "[a/train,")
     with pytest.raises(ConfigError, match=r"^ADHMR_SOURCES__WILD: \[a/train, can't be read: "):
-        monkeypatch.setenv("ADHMR_SOURCES__WILD", "[a/train,")
         Choices().configured()
