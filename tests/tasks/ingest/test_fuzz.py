@@ -147,7 +147,7 @@ def test_mutated_files(people: list[TruePerson], tmp_path: Path, tens: int) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tens", range(6))
+@pytest.mark.parametrize("tens", range(4))
 def test_mutated_flat_files(people: list[TruePerson], tmp_path: Path, tens: int) -> None:
     for seed in range(10 * tens, 10 * tens + 10):
         folder = tmp_path / str(seed)
