@@ -5,14 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from infra.store import Store
 from infra.tables import read
 from schemas.config.engine import EngineConfig
 from schemas.ids import Target
+from schemas.profiles import tiny
 from schemas.splits import SYNTHETIC, WILD_TEST, WILD_TRAIN
 from tasks.report.facts import RoundFacts
 from tasks.report.measured import round_metrics
+from tasks.report.stage import read_configuration
+from tasks.rows.models import model_path
 from tests.samples.scorehypo import write_scorehypo
 from tests.samples.truth import TruePerson, true_people
 
@@ -54,6 +58,15 @@ def in_published_forms(store: Store, config: EngineConfig, folder: Path) -> Data
         source = write_scorehypo(people, place, "surreal", target.split, edit=named)
         data.append({**entry, "format": "scorehypo", "source": source.url, "body": "tiny"})
     return data
+
+
+def as_campaign(store: Store, first: RoundFacts, data: Data, file: Path) -> None:
+    """Write the campaign file `files`: these data, and policy and scorer that round `first` of a store began with."""
+    profile = read_configuration(store, first, tiny()).profile
+    start = {
+        name: store.path(model_path(digest)) for name, digest in (("policy", first.reference), ("scorer", first.scorer))
+    }
+    file.write_text(yaml.safe_dump({"profile": profile, "campaign": "files", "start": start, "data": data}), "utf-8")
 
 
 def _made(store: Store, target: Target) -> Path:

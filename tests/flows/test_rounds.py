@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
@@ -43,11 +42,10 @@ from tasks.report.own_people import NO_LABEL
 from tasks.report.page import format_percent, format_span
 from tasks.report.stage import read_configuration, read_facts
 from tasks.rows.metrics import read_metrics
-from tasks.rows.models import model_path
 from tests.evidence.__main__ import machine
 from tests.evidence.controls import CONTROLS, train_controls
 from tests.evidence.page import SeedEvidence, evidence_page
-from tests.flows.own_world import alike, as_folders, in_published_forms
+from tests.flows.own_world import alike, as_campaign, as_folders, in_published_forms
 from tests.flows.queries import QUERIES
 from tests.profiles import load_profile
 
@@ -414,16 +412,7 @@ def test_the_engines_own_world_given_as_a_users_files(
     monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
     first = lived.facts[0]
     data = as_folders(lived.store) if form == "folders" else in_published_forms(lived.store, lived.config, tmp_path)
-    campaign = {
-        "profile": PROFILE,
-        "campaign": "files",
-        "start": {
-            "policy": lived.store.path(model_path(first.reference)),
-            "scorer": lived.store.path(model_path(first.scorer)),
-        },
-        "data": data,
-    }
-    (file := tmp_path / "mine.yaml").write_text(yaml.safe_dump(campaign), "utf-8")
+    as_campaign(lived.store, first, data, file := tmp_path / "mine.yaml")
     store = Store.open(tmp_path / "store")
     facts = dpo_round(store.url, config=str(file))
     assert {run.name for run in facts.runs} >= {"import_model", "ingest"}
