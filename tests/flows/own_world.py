@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from infra.stages import records
 from infra.store import Store
 from infra.tables import read
 from schemas.config.engine import EngineConfig
@@ -17,6 +18,7 @@ from tasks.report.facts import RoundFacts
 from tasks.report.measured import round_metrics
 from tasks.report.stage import read_configuration
 from tasks.rows.models import model_path
+from tasks.synthesize.stage import Synthesize
 from tests.samples.scorehypo import write_scorehypo
 from tests.samples.truth import TruePerson, true_people
 
@@ -70,7 +72,7 @@ def as_campaign(store: Store, first: RoundFacts, data: Data, file: Path) -> None
 
 
 def _made(store: Store, target: Target) -> Path:
-    (made,) = (one for one in Path(store.root, "synthetic").glob("*") if any(one.iterdir()))
+    made = Path(store.root, "synthetic", records(store, Synthesize.name)[-1].stage_key[:12])
     return made / f"{target.dataset}-{target.split}"
 
 
