@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import yaml
 
-from infra.stages import records
 from infra.store import Store
 from infra.tables import read
 from schemas.config.engine import EngineConfig
@@ -18,7 +17,6 @@ from tasks.report.facts import RoundFacts
 from tasks.report.measured import round_metrics
 from tasks.report.stage import read_configuration
 from tasks.rows.models import model_path
-from tasks.synthesize.stage import Synthesize
 from tests.samples.scorehypo import write_scorehypo
 from tests.samples.truth import TruePerson, true_people
 
@@ -26,11 +24,11 @@ Data = list[dict[str, Any]]
 _TABLES = {"boxes": "boxes.csv", "labels": "labels.parquet"}
 
 
-def as_folders(store: Store) -> Data:
-    """What the stage `synthesize` left, each split a folder of pictures with a table of boxes, and one of labels."""
+def as_folders(store: Store, of: RoundFacts) -> Data:
+    """What a round began with, each split a folder of pictures with a table of boxes, and one of labels."""
     data = []
     for target in SYNTHETIC:
-        folder = _made(store, target)
+        folder = _made(store, of, target)
         tables = {name: str(folder / file) for name, file in _TABLES.items() if (folder / file).exists()}
         body = {"body": "tiny"} if "labels" in tables else {}
         data.append(
@@ -39,11 +37,11 @@ def as_folders(store: Store) -> Data:
     return data
 
 
-def in_published_forms(store: Store, config: EngineConfig, folder: Path) -> Data:
+def in_published_forms(store: Store, of: RoundFacts, config: EngineConfig, folder: Path) -> Data:
     """The same pictures; labels as ScoreHypo's json, and the boxes of people without labels as HumanData."""
     data = []
     for target in SYNTHETIC:
-        pictures = _made(store, target) / "images"
+        pictures = _made(store, of, target) / "images"
         names = sorted(file.name for file in pictures.iterdir())
         people = true_people(len(names), target.dataset, target.split, config.seed, config.body)
         place = folder / f"{target.dataset}-{target.split}"
@@ -71,9 +69,9 @@ def as_campaign(store: Store, first: RoundFacts, data: Data, file: Path) -> None
     file.write_text(yaml.safe_dump({"profile": profile, "campaign": "files", "start": start, "data": data}), "utf-8")
 
 
-def _made(store: Store, target: Target) -> Path:
-    made = Path(store.root, "synthetic", records(store, Synthesize.name)[-1].stage_key[:12])
-    return made / f"{target.dataset}-{target.split}"
+def _made(store: Store, of: RoundFacts, target: Target) -> Path:
+    """The folder of a split, as the stage `synthesize` of a round left it."""
+    return Path(store.root, "synthetic", str(of.key("synthesize"))[:12], f"{target.dataset}-{target.split}")
 
 
 def _boxes(people: Sequence[TruePerson], names: Sequence[str]) -> dict[str, Any]:

@@ -27,7 +27,9 @@ def test_a_round_on_files_is_the_round_on_what_they_are_of(tmp_path: Path) -> No
     runs(tmp_path, "--store", "made")
     made = Store.open(tmp_path / "made", create=False)
     first = read_facts(made, "default", 1)
-    as_campaign(made, first, in_published_forms(made, load_profile("tiny"), tmp_path / "files"), tmp_path / "mine.yaml")
+    as_campaign(
+        made, first, in_published_forms(made, first, load_profile("tiny"), tmp_path / "files"), tmp_path / "mine.yaml"
+    )
     runs(tmp_path, "--store", "given", "--config", "mine.yaml")
     given = Store.open(tmp_path / "given", create=False)
     facts = read_facts(given, "files", 1)

@@ -411,7 +411,11 @@ def test_the_engines_own_world_given_as_a_users_files(
     """An empty store, and a campaign file that names pictures, labels, policy and scorer: the same round."""
     monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
     first = lived.facts[0]
-    data = as_folders(lived.store) if form == "folders" else in_published_forms(lived.store, lived.config, tmp_path)
+    data = (
+        as_folders(lived.store, first)
+        if form == "folders"
+        else in_published_forms(lived.store, first, lived.config, tmp_path)
+    )
     as_campaign(lived.store, first, data, file := tmp_path / "mine.yaml")
     store = Store.open(tmp_path / "store")
     facts = dpo_round(store.url, config=str(file))
