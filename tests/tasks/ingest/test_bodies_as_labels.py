@@ -48,7 +48,7 @@ def test_rows_that_cannot_be_used_are_named_and_the_rest_goes_on(here: Context, 
     made = IngestAnnotations(write_bodies(people, tmp_path, rows=rows, kind="npz", options=LABELS), "tiny").run(here)
     failures = read(here.store, "failures", stage_keys=[made.key]).sort_by("id").to_pylist()
     assert [row["reason"] for row in failures] == [
-        "impossible shape", "no depth", "reprojection error", "body missing", "duplicate id"
+        "impossible shape", "impossible depth", "reprojection error", "body missing", "duplicate id"
     ]  # fmt: skip
     assert all(row["detail"].startswith(f"bodies.npz: row {place}: ") for place, row in enumerate(failures[:4], 1))
     assert made.record.tally.ok == 1
