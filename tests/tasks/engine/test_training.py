@@ -225,6 +225,7 @@ def test_missing_labels_are_told(micro_store: MicroStore) -> None:
 def without_ray(monkeypatch: pytest.MonkeyPatch, training: Callable[[], Exception | None]) -> None:
     monkeypatch.setattr(stage, "session_for", lambda *_: nullcontext())
     monkeypatch.setattr(stage, "check_resources", lambda needed, count: None)
+    monkeypatch.setattr(stage, "lacking", lambda needed: "1 CPU needed, 0 of 2 CPU free")
     monkeypatch.setattr(stage, "_in_kept_process", lambda job, settings, tell: training())
 
 
@@ -251,6 +252,7 @@ def test_the_one_that_was_first_counts(micro_store: MicroStore, monkeypatch: pyt
 
     without_ray(monkeypatch, overtaken)
     done = TrainBase(micro.of(key)).run(context(store, heard, in_process=False))
+    assert "train_base, waiting for Ray: 1 CPU needed, 0 of 2 CPU free ..." in heard.lines
     assert done.reused
     assert len(read(store, "models", stage_keys=[done.key])) == 1
 
