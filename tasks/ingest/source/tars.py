@@ -81,7 +81,7 @@ class Tar:
                 yield header
                 seen += 1
                 if seen % _FORGOTTEN == 0:
-                    archive.members = []
+                    archive.members = []  # type: ignore[attr-defined]
         except _DAMAGED as error:
             if not seen:
                 raise
