@@ -40,7 +40,7 @@ LABELS: Final = (*PICKLES[:2], "data.json", "json", "data.npz", "npz", *PICKLES[
 ARCHIVE: Final = "archive damaged"
 SAMPLES_LOOKED_AT: Final = 20
 _LARGEST_LABEL, _LARGEST_PICTURE = 1 << 26, 1 << 30
-_VALUES: Final = 200_000
+_VALUES: Final = 50_000
 """Values of a label beside its arrays."""
 _KINDS: Final = ("pseudo", "gt")
 _PLACES: Final = (FOUND, REFUSED)
