@@ -5,7 +5,7 @@ from prefect import flow
 from flows.run.campaign.people import find_people
 from flows.run.campaign.start import check_first_policy
 from flows.run.configuration import Choices
-from flows.run.judgement import find_judge, scorers_people
+from flows.run.decision.judgement import find_judge, scorers_people
 from flows.run.parameters import (
     OptionalCampaignFile,
     OptionalChanges,

@@ -6,9 +6,10 @@ from prefect import flow
 
 from flows.bootstrap import bootstrap
 from flows.run.configuration import Choices
+from flows.run.decision.gates import before_promotion, without_labels
+from flows.run.decision.judgement import set_aside
+from flows.run.decision.published import compare_as_published
 from flows.run.early import check_round
-from flows.run.gates import before_promotion, without_labels
-from flows.run.judgement import set_aside
 from flows.run.parameters import (
     OptionalCampaignFile,
     OptionalChanges,
@@ -17,7 +18,6 @@ from flows.run.parameters import (
     OptionalText,
     run_named,
 )
-from flows.run.published import compare_as_published
 from flows.run.round import Candidate, Foundations, Round, work_through
 from flows.run.round_artifacts import outcome
 from flows.run.runner import Runner

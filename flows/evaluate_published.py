@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from prefect import flow
 
 from flows.run.configuration import Choices
+from flows.run.decision.published import absolute_body
 from flows.run.models import model_named
 from flows.run.parameters import (
     Count,
@@ -19,7 +20,6 @@ from flows.run.parameters import (
     one_of,
     run_named,
 )
-from flows.run.published import absolute_body
 from flows.run.round import current_policy
 from flows.run.session import session
 from infra.standing import newest_ingest

@@ -8,8 +8,8 @@ from typing import Any
 from flows.bootstrap import lay_foundations
 from flows.clean_round import clean_and_measure
 from flows.dpo_round import align_and_measure
+from flows.run.decision.judgement import about_judge
 from flows.run.dry import DryRunner, Look
-from flows.run.judgement import about_judge
 from flows.run.round import Foundations, Kind, coming_round
 from flows.run.runner import Runner
 from flows.run.user_pictures import UserPictures

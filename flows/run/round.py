@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from flows.run.campaign.opening import note_opening
 from flows.run.campaign.people import People
-from flows.run.judgement import about_judge, decided_by
+from flows.run.decision.judgement import about_judge, decided_by
 from flows.run.round_artifacts import name_run, show_round
 from flows.run.runner import LiveRunner, Runner
 from infra import rounds

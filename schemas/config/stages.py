@@ -27,6 +27,12 @@ class IngestConfig(Config):
 
     crop_size_px: int = setting(64, "side of the square crop", "px", ge=32)
     box_padding: float = setting(1.25, "side of the crop over the longer side of the box", "1", ge=1)
+    crop: Literal["published", "box"] = setting(
+        "published",
+        "what crops are around: as published, a labelled set's joints; or the box of everybody",
+        "-",
+        later=True,
+    )
     max_pixels: int = setting(100_000_000, "pictures with more pixels are refused (decompression bombs)", "px", ge=1)
     max_reprojection: float = setting(
         0.2,

@@ -31,8 +31,8 @@ from tasks.report.content import (
 from tasks.report.facts import RoundFacts
 from tasks.report.judged import judge_rows
 from tasks.report.mix import mix_table
-from tasks.report.overlays import draw_overlays, overlays_note
-from tasks.report.own_people import own_people
+from tasks.report.pictures.overlays import draw_overlays, overlays_note
+from tasks.report.pictures.own_people import own_people
 from tasks.report.settings import changed_settings
 from tasks.rows.metrics import read_metrics
 

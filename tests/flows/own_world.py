@@ -1,6 +1,8 @@
 """The engine's own world as a user would have it: files in published forms, which a campaign file names."""
 
+import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,10 @@ def in_published_forms(store: Store, of: RoundFacts, config: EngineConfig, folde
     for target in SYNTHETIC:
         pictures = _made(store, of, target) / "images"
         names = sorted(file.name for file in pictures.iterdir())
-        people = true_people(len(names), target.dataset, target.split, config.seed, config.body)
+        people = _as_written(
+            true_people(len(names), target.dataset, target.split, config.seed, config.body),
+            pictures.parent / "boxes.csv",
+        )
         place = folder / f"{target.dataset}-{target.split}"
         entry = {"name": str(target), "images": str(pictures)}
         if target == WILD_TRAIN:
@@ -62,16 +67,30 @@ def in_published_forms(store: Store, of: RoundFacts, config: EngineConfig, folde
 
 def as_campaign(store: Store, first: RoundFacts, data: Data, file: Path) -> None:
     """Write the campaign file `files`: these data, and policy and scorer that round `first` of a store began with."""
-    profile = read_configuration(store, first, tiny()).profile
-    start = {
-        name: store.path(model_path(digest)) for name, digest in (("policy", first.reference), ("scorer", first.scorer))
+    campaign = {
+        "profile": read_configuration(store, first, tiny()).profile,
+        "campaign": "files",
+        "start": {"policy": store.path(model_path(first.reference)), "scorer": store.path(model_path(first.scorer))},
+        "data": data,
+        "ingest": {"crop": "box"},
     }
-    file.write_text(yaml.safe_dump({"profile": profile, "campaign": "files", "start": start, "data": data}), "utf-8")
+    file.write_text(yaml.safe_dump(campaign), "utf-8")
 
 
 def _made(store: Store, of: RoundFacts, target: Target) -> Path:
     """The folder of a split, as the stage `synthesize` of a round left it."""
     return Path(store.root, "synthetic", str(of.key("synthesize"))[:12], f"{target.dataset}-{target.split}")
+
+
+def _as_written(people: Sequence[TruePerson], boxes: Path) -> list[TruePerson]:
+    """The same people with boxes and cameras as the engine's own table has them, to two and three places."""
+    with boxes.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    written = []
+    for person, row in zip(people, rows, strict=True):
+        box, camera = ([float(row[name]) for name in names] for names in ("xywh", ("focal_px", "focal_px", "cx", "cy")))
+        written.append(replace(person, box=np.array(box), intrinsics=np.array(camera)))
+    return written
 
 
 def _boxes(people: Sequence[TruePerson], names: Sequence[str]) -> dict[str, Any]:

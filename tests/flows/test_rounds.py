@@ -38,8 +38,8 @@ from tasks.engine.context import Context
 from tasks.report.definitions import defined
 from tasks.report.facts import RoundFacts
 from tasks.report.fill import fill_round
-from tasks.report.own_people import NO_LABEL
 from tasks.report.page import format_percent, format_span
+from tasks.report.pictures.own_people import NO_LABEL
 from tasks.report.stage import read_configuration, read_facts
 from tasks.rows.metrics import read_metrics
 from tests.evidence.__main__ import machine
@@ -246,6 +246,12 @@ def test_pages_say_what_was_changed_and_what_every_measure_means(lived: Lived) -
                 "clean.swap_share": ("0.3", "0.0", "--set"),
                 "gates.best_of_m_change": ("0.0", "1.0", "--set"),
                 "gates.max_drift": ("0.0", "100.0", "--set"),
+                "published.hypotheses": ("4", "100", "--set"),
+                "sources.test": (
+                    '[{"data": "wild/test", "weight": 1.0, "protocol": "3dpw"}]',
+                    '[{"data": "wild/test", "weight": 1.0, "protocol": null}]',
+                    "--set",
+                ),
             }
         else:
             assert said == {}

@@ -61,7 +61,7 @@ def write_pw3d_pkl(
             write_pictures([person], folder, [f"imageFiles/{sequence}/image_{frame:05d}.jpg"])
         content = edit(number, _content(person, sequence, frames))
         (where / f"{sequence}.pkl").write_bytes(python2_pickle(content))
-    return AnnotationSource("3dpw-pkl", str(where), "3dpw", split)
+    return AnnotationSource("pw3d-pkl", str(where), "3dpw", split)
 
 
 def _content(person: TruePerson, sequence: str, frames: int) -> Content:

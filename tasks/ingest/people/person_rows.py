@@ -82,7 +82,7 @@ def see(
             )
             pixels = pixels if body is None else projected
         label = _label(found, source)
-    rule, square = _square(unit, box, pixels, config.box_padding)
+    rule, square = _square(unit, box, pixels, config)
     side = (float(square[0]), float(square[1]), float(square[2]))
     size = config.crop_size_px
     if rule == "joints" and size >= CROP_PX:  # what published weights were trained on
@@ -173,14 +173,16 @@ def uri_of(store: Store, folder: Folder, key: str) -> str:
 
 
 def _square(
-    unit: Mapping[str, Any], box: Box, pixels: NDArray[np.floating] | None, padding: float
+    unit: Mapping[str, Any], box: Box, pixels: NDArray[np.floating] | None, config: IngestConfig
 ) -> tuple[str, NDArray[np.float64]]:
     """The square to be cut, and by which rule: that of joints where the unit asks for it and has them all. A box is
-    enlarged by `padding` where the unit doesn't say by how much."""
+    enlarged by `box_padding` where the unit doesn't say by how much, and where crops are around boxes alone."""
+    if config.crop == "box":
+        return "box", np.asarray(square_box(torch.tensor(box, dtype=torch.float64), config.box_padding).numpy())
     if unit["crop_rule"] == "joints" and pixels is not None and np.isfinite(pixels[:24]).all():
         around = joint_box(torch.from_numpy(np.asarray(pixels[:24], np.float64)))
         return "joints", np.asarray(published_square(around, unit["crop_scale"]).numpy())
-    own = padding if unit["crop_scale"] is None else unit["crop_scale"]
+    own = config.box_padding if unit["crop_scale"] is None else unit["crop_scale"]
     scale = own if unit["crop_rule"] == "box" else BOX_SCALE
     return "box", np.asarray(square_box(torch.tensor(box, dtype=torch.float64), scale).numpy())
 

@@ -60,7 +60,7 @@ WRITERS: dict[str, Callable[[list[TruePerson], Path], AnnotationSource]] = {
     "humandata": write_humandata,
     "scorehypo": lambda people, folder: write_scorehypo(people, folder, "3dpw"),
     "osx-h36m": write_osx_h36m,
-    "3dpw-pkl": write_pw3d_pkl,
+    "pw3d-pkl": write_pw3d_pkl,
     "emdb-pkl": write_emdb_pkl,
     "neuralannot": write_neuralannot,
     "webdataset": write_webdataset,
@@ -89,7 +89,7 @@ def test_each_format_is_recognised_by_its_content(name: str, people: list[TruePe
         assert len(said(answer, "row")) == 3
     # what it proposes is what ingest takes
     given = dict(zip(words[2::2], words[3::2], strict=True))
-    bodies = dict.fromkeys(("humandata", "scorehypo", "3dpw-pkl"), "tiny")
+    bodies = dict.fromkeys(("humandata", "scorehypo", "pw3d-pkl"), "tiny")
     bodies |= dict.fromkeys(("osx-h36m", "emdb-pkl", "neuralannot", "webdataset", "bodies"), "human_model_files")
     assert given.get("--body") == bodies.get(name)
     asked = request(given["--format"], given["--source"], given["--dataset"], given["--split"])

@@ -391,7 +391,19 @@ def test_labelled_people_are_cropped_as_published(
         assert np.abs(found - wanted).mean() < 2  # what JPEG changes
 
 
-def configured(here: Context, **changes: float) -> Context:
+def test_all_people_are_cropped_by_their_boxes_where_that_is_said(
+    here: Context, people: Sequence[TruePerson], tmp_path: Path
+) -> None:
+    boxes = configured(here, crop="box", box_padding=1.5)
+    instances = of_people(here, ingest(boxes, write_scorehypo(people, tmp_path / "3dpw", "3dpw")), "instances").values()
+    assert {row["crop_rule"] for row in instances} == {"box"}
+    by_focal = sorted(instances, key=lambda row: row["image_intrinsics"][0])
+    for row, person in zip(by_focal, sorted(people, key=lambda one: one.intrinsics[0]), strict=True):
+        wide = CONFIG.ingest.crop_size_px / row["crop_affine"][0]
+        assert wide == pytest.approx(1.5 * max(person.box[2:]), rel=1e-3)
+
+
+def configured(here: Context, **changes: Any) -> Context:
     """With other settings of ingests."""
     config = CONFIG.model_copy(update={"ingest": CONFIG.ingest.model_copy(update=changes)})
     return dataclasses.replace(here, config=config)

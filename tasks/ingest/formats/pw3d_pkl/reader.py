@@ -17,7 +17,7 @@ from tasks.ingest.formats.sequence_rows import PerFrame, Recording, Track, camer
 from tasks.ingest.formats.sequences import SequenceReader, ancestor, needed, text_in, track_or_error
 from tasks.ingest.people.annotations import AnnotationSource
 
-NAME: Final = "3dpw-pkl"
+NAME: Final = "pw3d-pkl"
 KEYS: Final = frozenset({"poses", "betas", "trans", "cam_poses", "cam_intrinsics", "campose_valid"})
 """What every file has."""
 _JOINTS: Final = ("compared", "unused")

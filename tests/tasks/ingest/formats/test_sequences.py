@@ -19,7 +19,7 @@ from tests.samples.emdb_pkl import write_emdb_pkl
 from tests.samples.pw3d_pkl import write_pw3d_pkl
 from tests.samples.truth import TruePerson, true_people
 
-WRITERS: dict[str, Callable[..., AnnotationSource]] = {"3dpw-pkl": write_pw3d_pkl, "emdb-pkl": write_emdb_pkl}
+WRITERS: dict[str, Callable[..., AnnotationSource]] = {"pw3d-pkl": write_pw3d_pkl, "emdb-pkl": write_emdb_pkl}
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_emdb_leaves_out_what_its_masks_say_and_has_two_parts(people: list[TrueP
 
 def test_joints_are_left_alone_where_one_says_so(people: list[TruePerson], tmp_path: Path) -> None:
     source = write_pw3d_pkl(people[:1], tmp_path)
-    alone = AnnotationSource("3dpw-pkl", source.url, "3dpw", "test", options={"joints": "unused"})
+    alone = AnnotationSource("pw3d-pkl", source.url, "3dpw", "test", options={"joints": "unused"})
     (row,) = _rows(alone, tmp_path / "work")
     assert (row["reason"], row["joints"], row["pixels"]) == (None, None, None)
     (compared,) = _rows(source, tmp_path / "work")
@@ -116,23 +116,23 @@ def test_joints_are_left_alone_where_one_says_so(people: list[TruePerson], tmp_p
     # without joints the box is around what was detected
     np.testing.assert_allclose(row["box"], compared["box"], atol=30)
     with pytest.raises(ConfigError, match="The option joints is compared or unused"):
-        reader_of(AnnotationSource("3dpw-pkl", source.url, "3dpw", "test", options={"joints": "no"}), tmp_path)
+        reader_of(AnnotationSource("pw3d-pkl", source.url, "3dpw", "test", options={"joints": "no"}), tmp_path)
 
 
 BAD_ROWS: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
-    ("3dpw-pkl", lambda c: c["poses"][0].__setitem__((0, 5), np.nan), "not finite"),
-    ("3dpw-pkl", lambda c: c["cam_poses"].__setitem__(0, np.diag([1, 1, 2, 1])), "camera not usable"),
-    ("3dpw-pkl", lambda c: c["cam_poses"][0].__setitem__((2, 3), -40.0), "impossible depth"),
-    ("3dpw-pkl", lambda c: c.update(cam_intrinsics=np.zeros((3, 3))), "camera not usable"),
-    ("3dpw-pkl", lambda c: c.update(cam_intrinsics=[[1, 2]]), "camera not usable"),
-    ("3dpw-pkl", lambda c: c.update(genders=["x"]), "row not readable"),
-    ("3dpw-pkl", lambda c: c["poses2d"][0].__iadd__(500), "box disagrees"),
-    ("3dpw-pkl", lambda c: c.update(jointPositions=None, poses2d=None), "key missing"),
-    ("3dpw-pkl", lambda c: c.update(poses=[np.zeros((1, 70))]), "sequence not readable"),
-    ("3dpw-pkl", lambda c: c.update(trans=[np.zeros((7, 3))]), "sequence not readable"),
-    ("3dpw-pkl", lambda c: c.update(betas=[]), "sequence not readable"),
-    ("3dpw-pkl", lambda c: c.pop("sequence"), "sequence not readable"),
-    ("3dpw-pkl", lambda c: c.update(cam_poses=np.zeros((0, 4, 4))), "sequence not readable"),
+    ("pw3d-pkl", lambda c: c["poses"][0].__setitem__((0, 5), np.nan), "not finite"),
+    ("pw3d-pkl", lambda c: c["cam_poses"].__setitem__(0, np.diag([1, 1, 2, 1])), "camera not usable"),
+    ("pw3d-pkl", lambda c: c["cam_poses"][0].__setitem__((2, 3), -40.0), "impossible depth"),
+    ("pw3d-pkl", lambda c: c.update(cam_intrinsics=np.zeros((3, 3))), "camera not usable"),
+    ("pw3d-pkl", lambda c: c.update(cam_intrinsics=[[1, 2]]), "camera not usable"),
+    ("pw3d-pkl", lambda c: c.update(genders=["x"]), "row not readable"),
+    ("pw3d-pkl", lambda c: c["poses2d"][0].__iadd__(500), "box disagrees"),
+    ("pw3d-pkl", lambda c: c.update(jointPositions=None, poses2d=None), "key missing"),
+    ("pw3d-pkl", lambda c: c.update(poses=[np.zeros((1, 70))]), "sequence not readable"),
+    ("pw3d-pkl", lambda c: c.update(trans=[np.zeros((7, 3))]), "sequence not readable"),
+    ("pw3d-pkl", lambda c: c.update(betas=[]), "sequence not readable"),
+    ("pw3d-pkl", lambda c: c.pop("sequence"), "sequence not readable"),
+    ("pw3d-pkl", lambda c: c.update(cam_poses=np.zeros((0, 4, 4))), "sequence not readable"),
     ("emdb-pkl", lambda c: c["bboxes"]["bboxes"].__setitem__(0, [5, 5, 5, 9]), "box without area"),
     ("emdb-pkl", lambda c: c["smpl"]["trans"].__setitem__(0, np.inf), "not finite"),
     ("emdb-pkl", lambda c: c["camera"].update(width="wide"), "sequence not readable"),
@@ -194,14 +194,14 @@ def test_sources_that_can_not_be_used(people: list[TruePerson], tmp_path: Path) 
         (tmp_path / "sequenceFiles", r"has no file \*\.pkl: name the folder of one split of 3DPW"),
     ):
         with pytest.raises(DataError, match=said):
-            reader_of(AnnotationSource("3dpw-pkl", str(url), "3dpw", "test"), tmp_path / "work")
+            reader_of(AnnotationSource("pw3d-pkl", str(url), "3dpw", "test"), tmp_path / "work")
 
 
 def test_both_are_recognised_by_their_keys(people: list[TruePerson], tmp_path: Path) -> None:
     pw3d, emdb = write_pw3d_pkl(people, tmp_path / "3DPW"), write_emdb_pkl(people, tmp_path / "EMDB")
     for url in (pw3d.url, str(Path(pw3d.url) / "downtown_walk_00.pkl")):
         seen = recognise(url)
-        assert [(each.format, each.url, each.split) for each in seen.candidates] == [("3dpw-pkl", url, "test")]
+        assert [(each.format, each.url, each.split) for each in seen.candidates] == [("pw3d-pkl", url, "test")]
     for url in (emdb.url, f"{emdb.url}/P0", str(next(Path(emdb.url).rglob("*.pkl")))):
         assert (recognise(url).candidates[0].format, recognise(url).candidates[0].url) == ("emdb-pkl", url)
     (tmp_path / "other.pkl").write_bytes(pickle.dumps({"weights": np.zeros(3)}))

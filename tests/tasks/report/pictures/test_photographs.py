@@ -12,7 +12,7 @@ from schemas.profiles import micro
 from tasks.engine.context import Context
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
-from tasks.report.photographs import SIDE, photographs
+from tasks.report.pictures.photographs import SIDE, photographs
 from tasks.rows.instances import instance_ids, load_instances
 from tests.tasks.ingest.pictures import folder, jpeg, noise
 

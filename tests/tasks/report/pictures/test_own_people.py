@@ -21,8 +21,8 @@ from tasks.pair import Pair
 from tasks.report.content import Gallery
 from tasks.report.facts import RoundFacts, StageRun
 from tasks.report.fill import fill_round
-from tasks.report.own_people import NO_LABEL, own_people
 from tasks.report.page import report_html
+from tasks.report.pictures.own_people import NO_LABEL, own_people
 from tasks.rows.models import model_path
 from tasks.score import Score
 from tests.tasks import micro

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from flows.run.gates import for_a_judge, of_the_judge
+from flows.run.decision.gates import for_a_judge, of_the_judge
 from flows.run.runner import Runner
 from infra import rounds
 from infra.store import Store

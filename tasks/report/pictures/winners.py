@@ -15,7 +15,7 @@ from models.bodies import load_body
 from schemas.config.engine import EngineConfig
 from schemas.ids import StageKey
 from schemas.tables import LABEL_AS_SAMPLE
-from tasks.report.photographs import Picture, draw_over, photographs
+from tasks.report.pictures.photographs import Picture, draw_over, photographs
 from tasks.rows.hypotheses import read_hypotheses
 from tasks.rows.instances import load_instances
 

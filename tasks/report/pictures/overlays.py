@@ -18,7 +18,7 @@ from models.kinematics import Root
 from schemas.config.engine import EngineConfig
 from schemas.ids import StageKey, Target
 from tasks.report.content import Overlay
-from tasks.report.photographs import draw_over, photographs
+from tasks.report.pictures.photographs import draw_over, photographs
 from tasks.rows.hypotheses import read_hypotheses
 from tasks.rows.instances import Instances, among, instance_ids, load_instances
 

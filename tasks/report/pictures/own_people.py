@@ -27,9 +27,9 @@ from schemas.tables import LABEL_AS_SAMPLE
 from tasks.generate import HypothesisSampler
 from tasks.report.content import Gallery, Strip, View
 from tasks.report.facts import RoundFacts
-from tasks.report.overlays import LABEL_COLOUR, POLICY_COLOUR, label_meshes
-from tasks.report.photographs import draw_over, photographs
-from tasks.report.winners import ORDER, shown_pairs, spread
+from tasks.report.pictures.overlays import LABEL_COLOUR, POLICY_COLOUR, label_meshes
+from tasks.report.pictures.photographs import draw_over, photographs
+from tasks.report.pictures.winners import ORDER, shown_pairs, spread
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
 from tasks.rows.instances import Instances, load_instances
 from tasks.rows.models import load_policy
