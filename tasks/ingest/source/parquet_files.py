@@ -28,24 +28,28 @@ def parquet_columns(data: bytes) -> list[str]:
 
 def parquet_table(data: bytes, what: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The table in a file, or those of these columns that it has; raises as `parquet_batches`."""
-    return pa.concat_tables(parquet_batches(io.BytesIO(data), what, columns))
+    fields = _fields(pq.read_schema(io.BytesIO(data)), columns)
+    plain = pa.schema([field.with_type(_value_type(field.type)).remove_metadata() for field in fields])
+    parts = list(parquet_batches(io.BytesIO(data), what, columns))  # all are looked at before any text is written out
+    return pa.concat_tables([plain.empty_table(), *(part.cast(plain) for part in parts)])
 
 
 def parquet_batches(file: BinaryIO, what: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """The table in a file, or those of these columns that it has, some rows at a time; the first part has no row.
+    """The table in a file, or those of these columns that it has, some rows at a time; texts are dictionaries.
 
     Raises pa.ArrowException where it is no Parquet, and DataError, which calls the file `what`, where it unpacks to
     more than MOST_ROWS or MOST_BYTES.
     """
-    schema = pq.read_schema(file)
-    fields = [field for field in schema if columns is None or field.name in columns]
+    fields = _fields(pq.read_schema(file), columns)
     names = [field.name for field in fields]
     texts = [field.name for field in fields if _is_text(field.type)]
-    plain = pa.schema([field.with_type(_value_type(field.type)).remove_metadata() for field in fields])
-    yield plain.empty_table()
     with pq.ParquetFile(file, read_dictionary=texts) as opened:
         _check_sizes(opened.metadata, set(names), texts, what)
-        yield from (part.cast(plain) for part in _plain(opened.iter_batches(_AT_ONCE, columns=names), what))
+        yield from _plain(opened.iter_batches(_AT_ONCE, columns=names), what)
+
+
+def _fields(schema: pa.Schema, columns: Sequence[str] | None) -> list[pa.Field]:
+    return [field for field in schema if columns is None or field.name in columns]
 
 
 def _check_sizes(metadata: pq.FileMetaData, columns: set[str], texts: Sequence[str], what: str) -> None:
