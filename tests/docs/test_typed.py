@@ -49,6 +49,7 @@ ELSEWHERE: Final = {
     r"adhmr run --images": "tests/flows/test_rounds.py",
     r"make clean-round": "tests/flows/test_rounds.py",
     r"adhmr (doctor|import|evaluate)": "tests/flows/cli/test_published.py",
+    r"adhmr ingest --format scorehypo --source 3DPW_test": "tests/flows/cli/test_published.py",
     r"adhmr export --to (checkpoint|hub)": "tests/tasks/export/test_model.py",
     r"export ADHMR_PROFILE": "tests/flows/run/test_configuration.py",
     r"docker|\(umask|cat \.env": "tests/infra/test_deployment_files.py",
@@ -96,7 +97,7 @@ def _write_bodies(folder: Path, people: list[TruePerson]) -> None:
     shutil.copy(BUILT_IN["tiny"], folder / "human_model_files" / "smpl" / "SMPL_NEUTRAL.npz")
     for pictures in ("photos", "photographs"):
         write_bodies(people, folder / pictures)
-    for name, count in (("b", 4), ("bodies", 4), ("l", 1)):
+    for name, count in (("b", 4), ("bodies", 4), ("l", 1), ("guesses", 1)):
         write_rows(folder / f"{name}.parquet", [row for person in people for row in body_rows(person, count)])
 
 
@@ -154,6 +155,7 @@ def here(laid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ADHMR_PROFILE", "micro")
     monkeypatch.setenv("ADHMR_GATES__MIN_PAIRS", "1")
+    monkeypatch.setenv("ADHMR_RAY__GPUS_PER_ACTOR", "0")  # the profile paper wants one
     return tmp_path / "here"
 
 
