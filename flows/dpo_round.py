@@ -5,18 +5,11 @@ from functools import partial
 from prefect import flow
 
 from flows.bootstrap import bootstrap
+from flows.run import parameters
 from flows.run.configuration import Choices
 from flows.run.early import check_round
 from flows.run.gates import before_promotion, before_training, without_labels
 from flows.run.judgement import set_aside
-from flows.run.parameters import (
-    OptionalCampaignFile,
-    OptionalChanges,
-    OptionalProfile,
-    OptionalSeed,
-    OptionalText,
-    run_named,
-)
 from flows.run.published import compare_as_published
 from flows.run.round import Candidate, Foundations, Round, work_through
 from flows.run.round_artifacts import outcome
@@ -82,16 +75,16 @@ def align_and_measure(
     return Candidate(aligned, ready + runner.judge(before_promotion, compared))
 
 
-@flow(name="dpo-round", flow_run_name=run_named("dpo-round"), persist_result=False)
+@flow(name="dpo-round", flow_run_name=parameters.run_named("dpo-round"), persist_result=False)
 def dpo_round(
-    store: OptionalText = None,
-    profile: OptionalProfile = None,
-    campaign: OptionalText = None,
-    seed: OptionalSeed = None,
-    images: OptionalText = None,
-    boxes: OptionalText = None,
-    changes: OptionalChanges = None,
-    config: OptionalCampaignFile = None,
+    store: parameters.OptionalText = None,
+    profile: parameters.OptionalProfile = None,
+    campaign: parameters.OptionalText = None,
+    seed: parameters.OptionalSeed = None,
+    images: parameters.OptionalText = None,
+    boxes: parameters.OptionalText = None,
+    changes: parameters.OptionalChanges = None,
+    config: parameters.OptionalCampaignFile = None,
 ) -> RoundFacts:
     """One round of preference alignment; what it stands on is made first where it is missing.
 
