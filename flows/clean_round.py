@@ -15,7 +15,7 @@ from flows.run.round import Candidate, Foundations, Round, work_through
 from flows.run.round_artifacts import outcome
 from flows.run.runner import Runner
 from flows.run.session import session
-from flows.run.user_pictures import UserPictures, user_pictures
+from flows.run.user_pictures import user_pictures
 from tasks.clean.brought import brought_labels, check_brought
 from tasks.clean.filtering import Keep, ScoreLabels
 from tasks.clean.pseudo import PseudoLabel
@@ -23,6 +23,7 @@ from tasks.compare import Compare
 from tasks.evaluate import Evaluate
 from tasks.gates import all_passed
 from tasks.ingest.annotated import IngestAnnotations
+from tasks.ingest.people.annotations import AnnotationSource
 from tasks.report.facts import RoundFacts
 from tasks.rows.mix import Mix
 from tasks.train.clean import TrainClean
@@ -32,7 +33,7 @@ def clean_and_measure(
     runner: Runner,
     foundations: Foundations,
     opened: Round,
-    own: UserPictures | None = None,
+    own: AnnotationSource | None = None,
     labels: str | None = None,
 ) -> Candidate:
     """The stages of a cleaning round; `labels` are used instead of the policy's own pseudo-labels."""
@@ -40,7 +41,7 @@ def clean_and_measure(
     wild = people.wild
     if own is not None:
         # of one data set, whatever folder it is: the newest counts
-        ingest = IngestAnnotations(own.source, replace_source=True)
+        ingest = IngestAnnotations(own, replace_source=True)
         wild = Mix((runner.run(ingest, role="your pictures"),), (own.target,))
     wild, hearing = set_aside(runner, foundations.judge, wild, opened.policy)
     ready = hearing.is_worth_it(runner) if hearing else ()

@@ -15,13 +15,14 @@ from flows.run.round import Candidate, Foundations, Round, work_through
 from flows.run.round_artifacts import outcome
 from flows.run.runner import Runner
 from flows.run.session import session
-from flows.run.user_pictures import UserPictures, user_pictures
+from flows.run.user_pictures import user_pictures
 from schemas.config.stages import PairConfig
 from tasks.compare import Compare
 from tasks.evaluate import Evaluate
 from tasks.gates import all_passed
 from tasks.generate import Generate
 from tasks.ingest.annotated import IngestAnnotations
+from tasks.ingest.people.annotations import AnnotationSource
 from tasks.pair import Pair
 from tasks.report.facts import RoundFacts
 from tasks.rows.mix import Mix
@@ -30,14 +31,14 @@ from tasks.train.align import Align
 
 
 def align_and_measure(
-    runner: Runner, foundations: Foundations, opened: Round, own: UserPictures | None = None
+    runner: Runner, foundations: Foundations, opened: Round, own: AnnotationSource | None = None
 ) -> Candidate:
     """The stages of a round, on the campaign's in-the-wild people or on a folder of the user's own pictures."""
     config, people = runner.context.config, foundations.people
     wild = people.wild
     if own is not None:
         # of one data set, whatever folder it is: the newest counts
-        ingest = IngestAnnotations(own.source, replace_source=True)
+        ingest = IngestAnnotations(own, replace_source=True)
         wild = Mix((runner.run(ingest, role="your pictures"),), (own.target,))
 
     wild, hearing = set_aside(runner, foundations.judge, wild, opened.policy)

@@ -64,8 +64,8 @@ def ingest(
     with session("an ingest", store, Choices(profile, campaign, changes=changes, config=config)) as runner:
         match asked.brings:
             case "pairs":
-                people = newest_ingest(runner.context.store, asked.target)
-                return runner.take_in(IngestPairs(asked.source, (people,), asked.target))
+                people = newest_ingest(runner.context.store, asked.source.target)
+                return runner.take_in(IngestPairs(asked.source, (people,), asked.source.target))
             case "hypotheses":
                 return runner.take_in(IngestHypotheses(asked.source, asked.allow_leakage))
             case "bodies":

@@ -78,10 +78,10 @@ def predict(
 
         # of one data set, whatever folder it is: the newest counts
         people = runner.run(IngestAnnotations(asked.source, allow_leakage=True, replace_source=True))
-        if not somebody(context, people, asked.target):
+        if not somebody(context, people, asked.source.target):
             raise DataError(nobody(unused(context, [people])))
         drawn = _drawn(context.config.generate, asked.take == "zero" and scorer_digest is None)
-        generation = runner.run(Generate((people,), (asked.target,), policy_digest, drawn))
+        generation = runner.run(Generate((people,), (asked.source.target,), policy_digest, drawn))
         scores = runner.run(Score(generation, (people,), scorer_digest)) if scorer_digest else None
 
         predicted = Predicted(
@@ -89,7 +89,7 @@ def predict(
             generation=generation,
             scores=scores,
             take=asked.take,
-            target=asked.target,
+            target=asked.source.target,
             policy=policy_digest,
             scorer=scorer_digest,
         )

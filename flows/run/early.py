@@ -10,7 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from flows.run.campaign.checks import campaign_checks
-from flows.run.user_pictures import UserPictures
 from infra.standing import newest_ingest
 from infra.store import Store
 from schemas.errors import ConfigError, DataError, check_all
@@ -18,12 +17,13 @@ from schemas.ids import Target
 from tasks.clean.brought import check_brought
 from tasks.engine.context import Context
 from tasks.ingest.formats.registry import reader_of
+from tasks.ingest.people.annotations import AnnotationSource
 from tasks.rows.models import find_model
 from tasks.synthesize.stage import labelled_targets
 
 
 def check_round(
-    context: Context, own: UserPictures | None = None, labels: str | None = None, machine: bool = True
+    context: Context, own: AnnotationSource | None = None, labels: str | None = None, machine: bool = True
 ) -> None:
     """Raise EngineError for whatever would end the round: of the configuration, and of pictures, boxes and labels that
     were given beside it; all that is found at once. What is not of this `machine` may be done elsewhere."""
@@ -35,9 +35,9 @@ def check_round(
     check_all(chain(campaign_checks(context, machine), checks))
 
 
-def _check_pictures(own: UserPictures) -> None:
+def _check_pictures(own: AnnotationSource) -> None:
     with TemporaryDirectory(prefix="adhmr-look-") as work:
-        reader_of(own.source, Path(work))  # raises what would end the ingest as a whole
+        reader_of(own, Path(work))  # raises what would end the ingest as a whole
 
 
 def _check_labels(context: Context, labels: str, own_pictures: bool) -> None:

@@ -10,7 +10,6 @@ from typing import Final, get_args
 
 from flows.run.user_pictures import check_there, place
 from schemas.errors import ConfigError, named
-from schemas.ids import Target
 from tasks.export.target import check_new_folder
 from tasks.ingest.formats.folder.reader import NAME as FOLDER
 from tasks.ingest.formats.registry import checked_options, format_named, reader_of
@@ -31,10 +30,6 @@ class Request:
     """The folder of pictures; as a data set it is the split of DATASET that is called like the folder."""
     out: str
     take: Take
-
-    @property
-    def target(self) -> Target:
-        return Target(self.source.dataset, self.source.split)
 
 
 def prediction(

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from schemas.ids import Target
+
 ROWS_AT_ONCE = 1000
 """Rows of a batch, so that a file of a million people is read in bounded memory."""
 
@@ -87,7 +89,17 @@ class AnnotationSource:
     follow_links: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.dataset}/{self.split}"
+        return str(self.target)
+
+    @property
+    def target(self) -> Target:
+        """The split that it is, or belongs to."""
+        return Target(self.dataset, self.split)
+
+    def key_config(self) -> dict[str, Any]:
+        """What counts towards the key of every stage that reads it. Options and content are for the stages to say."""
+        followed = {} if self.follow_links is None else {"follow_links": self.follow_links}
+        return {"format": self.format, "dataset": self.dataset, "split": self.split, "every": self.every, **followed}
 
 
 @dataclass(frozen=True)
