@@ -134,12 +134,10 @@ class Compare(WholeStage):
     writes = ("metrics",)
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        evaluation = context.config.evaluate
         return {
             "controls": sorted(self.controls),
             "source": SOURCE_TEST.dataset if self.drift == (SOURCE_TEST,) else [str(target) for target in self.drift],
-            "resamples": evaluation.resamples,
-            "seed": evaluation.seed,
+            **context.config.evaluate.bootstrap,
         }
 
     def reads(self, context: Context) -> Sequence[StageKey]:
@@ -171,7 +169,7 @@ def measure(
     """All metrics of one split. `tables` and `models` by role: before, after, first and the controls; the tables hold
     the same instances."""
     figures = {role: table.figures() for role, table in tables.items()}
-    options = {"resamples": config.resamples, "seed": config.seed}
+    options = config.bootstrap
     n = len(tables["before"].ids)
     for role, columns in figures.items():
         if role not in ("before", "after"):

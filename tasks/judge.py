@@ -62,10 +62,8 @@ class Judge(WholeStage):
     writes = ("metrics",)
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        evaluation = context.config.evaluate
         return {
-            "resamples": evaluation.resamples,
-            "seed": evaluation.seed,
+            **context.config.evaluate.bootstrap,
             "root_solver": context.config.root_solver,
             "body": load_body(context.config.body).digest,
         }
@@ -146,7 +144,7 @@ def _compared(
     models: Mapping[str, ModelDigest | None],
 ) -> Iterator[Metric]:
     """The metrics of one split."""
-    options = {"resamples": context.config.evaluate.resamples, "seed": context.config.evaluate.seed}
+    options = context.config.evaluate.bootstrap
     before, after = figures["before"], figures["after"]
     n = len(after[SCORE])
     for name, unit in UNITS.items():
