@@ -2,9 +2,11 @@
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from schemas.errors import ConfigError, DataError
 from tasks.ingest.formats.folder.reader import NAME as FOLDER
+from tasks.ingest.formats.registry import reader_of
 from tasks.ingest.people.annotations import AnnotationSource
 
 DATASET = "photographs"
@@ -23,6 +25,12 @@ def user_pictures(images: str | None, boxes: str | None) -> AnnotationSource | N
     check_there("table of boxes", boxes)
     options = {"boxes": place(boxes)} if boxes else {}
     return AnnotationSource(FOLDER, place(images), DATASET, "train", options=options)
+
+
+def check_readable(source: AnnotationSource) -> None:
+    """Raise what would end the ingest of a source as a whole."""
+    with TemporaryDirectory(prefix="adhmr-look-") as work:
+        reader_of(source, Path(work))
 
 
 def place(text: str) -> str:
