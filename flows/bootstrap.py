@@ -2,18 +2,11 @@
 
 from prefect import flow
 
+from flows.run import parameters
 from flows.run.campaign.people import find_people
 from flows.run.campaign.start import check_first_policy
 from flows.run.configuration import Choices
 from flows.run.decision.judgement import find_judge, scorers_people
-from flows.run.parameters import (
-    OptionalCampaignFile,
-    OptionalChanges,
-    OptionalProfile,
-    OptionalSeed,
-    OptionalText,
-    run_named,
-)
 from flows.run.round import Foundations
 from flows.run.runner import Runner
 from flows.run.session import session
@@ -38,14 +31,14 @@ def lay_foundations(runner: Runner) -> Foundations:
     return Foundations(people, base, scorer, judge)
 
 
-@flow(name="bootstrap", flow_run_name=run_named("bootstrap"), persist_result=False)
+@flow(name="bootstrap", flow_run_name=parameters.run_named("bootstrap"), persist_result=False)
 def bootstrap(
-    store: OptionalText = None,
-    profile: OptionalProfile = None,
-    campaign: OptionalText = None,
-    seed: OptionalSeed = None,
-    changes: OptionalChanges = None,
-    config: OptionalCampaignFile = None,
+    store: parameters.OptionalText = None,
+    profile: parameters.OptionalProfile = None,
+    campaign: parameters.OptionalText = None,
+    seed: parameters.OptionalSeed = None,
+    changes: parameters.OptionalChanges = None,
+    config: parameters.OptionalCampaignFile = None,
 ) -> Foundations:
     """Make what rounds are built on, as far as it isn't there yet, and give the campaign its first policy.
 

@@ -5,24 +5,17 @@ from functools import partial
 from prefect import flow
 
 from flows.bootstrap import bootstrap
+from flows.run import parameters
 from flows.run.configuration import Choices
 from flows.run.decision.gates import before_promotion, without_labels
 from flows.run.decision.judgement import set_aside
 from flows.run.decision.published import compare_as_published
 from flows.run.early import check_round
-from flows.run.parameters import (
-    OptionalCampaignFile,
-    OptionalChanges,
-    OptionalProfile,
-    OptionalSeed,
-    OptionalText,
-    run_named,
-)
 from flows.run.round import Candidate, Foundations, Round, work_through
 from flows.run.round_artifacts import outcome
 from flows.run.runner import Runner
 from flows.run.session import session
-from flows.run.user_pictures import UserPictures, user_pictures
+from flows.run.user_pictures import user_pictures
 from tasks.clean.brought import brought_labels, check_brought
 from tasks.clean.filtering import Keep, ScoreLabels
 from tasks.clean.pseudo import PseudoLabel
@@ -30,6 +23,7 @@ from tasks.compare import Compare
 from tasks.evaluate import Evaluate
 from tasks.gates import all_passed
 from tasks.ingest.annotated import IngestAnnotations
+from tasks.ingest.people.annotations import AnnotationSource
 from tasks.report.facts import RoundFacts
 from tasks.rows.mix import Mix
 from tasks.train.clean import TrainClean
@@ -39,7 +33,7 @@ def clean_and_measure(
     runner: Runner,
     foundations: Foundations,
     opened: Round,
-    own: UserPictures | None = None,
+    own: AnnotationSource | None = None,
     labels: str | None = None,
 ) -> Candidate:
     """The stages of a cleaning round; `labels` are used instead of the policy's own pseudo-labels."""
@@ -47,7 +41,7 @@ def clean_and_measure(
     wild = people.wild
     if own is not None:
         # of one data set, whatever folder it is: the newest counts
-        ingest = IngestAnnotations(own.source, replace_source=True)
+        ingest = IngestAnnotations(own, replace_source=True)
         wild = Mix((runner.run(ingest, role="your pictures"),), (own.target,))
     wild, hearing = set_aside(runner, foundations.judge, wild, opened.policy)
     ready = hearing.is_worth_it(runner) if hearing else ()
@@ -85,17 +79,17 @@ def clean_and_measure(
     return Candidate(trained, ready + runner.judge(before_promotion, compared))
 
 
-@flow(name="clean-round", flow_run_name=run_named("clean-round"), persist_result=False)
+@flow(name="clean-round", flow_run_name=parameters.run_named("clean-round"), persist_result=False)
 def clean_round(
-    store: OptionalText = None,
-    profile: OptionalProfile = None,
-    campaign: OptionalText = None,
-    seed: OptionalSeed = None,
-    images: OptionalText = None,
-    boxes: OptionalText = None,
-    labels: OptionalText = None,
-    changes: OptionalChanges = None,
-    config: OptionalCampaignFile = None,
+    store: parameters.OptionalText = None,
+    profile: parameters.OptionalProfile = None,
+    campaign: parameters.OptionalText = None,
+    seed: parameters.OptionalSeed = None,
+    images: parameters.OptionalText = None,
+    boxes: parameters.OptionalText = None,
+    labels: parameters.OptionalText = None,
+    changes: parameters.OptionalChanges = None,
+    config: parameters.OptionalCampaignFile = None,
 ) -> RoundFacts:
     """One cleaning round: pseudo-labelled in-the-wild people are scored, filtered and trained on.
 

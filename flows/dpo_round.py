@@ -5,30 +5,24 @@ from functools import partial
 from prefect import flow
 
 from flows.bootstrap import bootstrap
+from flows.run import parameters
 from flows.run.configuration import Choices
 from flows.run.decision.gates import before_promotion, before_training, without_labels
 from flows.run.decision.judgement import set_aside
 from flows.run.decision.published import compare_as_published
 from flows.run.early import check_round
-from flows.run.parameters import (
-    OptionalCampaignFile,
-    OptionalChanges,
-    OptionalProfile,
-    OptionalSeed,
-    OptionalText,
-    run_named,
-)
 from flows.run.round import Candidate, Foundations, Round, work_through
 from flows.run.round_artifacts import outcome
 from flows.run.runner import Runner
 from flows.run.session import session
-from flows.run.user_pictures import UserPictures, user_pictures
+from flows.run.user_pictures import user_pictures
 from schemas.config.stages import PairConfig
 from tasks.compare import Compare
 from tasks.evaluate import Evaluate
 from tasks.gates import all_passed
 from tasks.generate import Generate
 from tasks.ingest.annotated import IngestAnnotations
+from tasks.ingest.people.annotations import AnnotationSource
 from tasks.pair import Pair
 from tasks.report.facts import RoundFacts
 from tasks.rows.mix import Mix
@@ -37,14 +31,14 @@ from tasks.train.align import Align
 
 
 def align_and_measure(
-    runner: Runner, foundations: Foundations, opened: Round, own: UserPictures | None = None
+    runner: Runner, foundations: Foundations, opened: Round, own: AnnotationSource | None = None
 ) -> Candidate:
     """The stages of a round, on the campaign's in-the-wild people or on a folder of the user's own pictures."""
     config, people = runner.context.config, foundations.people
     wild = people.wild
     if own is not None:
         # of one data set, whatever folder it is: the newest counts
-        ingest = IngestAnnotations(own.source, replace_source=True)
+        ingest = IngestAnnotations(own, replace_source=True)
         wild = Mix((runner.run(ingest, role="your pictures"),), (own.target,))
 
     wild, hearing = set_aside(runner, foundations.judge, wild, opened.policy)
@@ -82,16 +76,16 @@ def align_and_measure(
     return Candidate(aligned, ready + runner.judge(before_promotion, compared))
 
 
-@flow(name="dpo-round", flow_run_name=run_named("dpo-round"), persist_result=False)
+@flow(name="dpo-round", flow_run_name=parameters.run_named("dpo-round"), persist_result=False)
 def dpo_round(
-    store: OptionalText = None,
-    profile: OptionalProfile = None,
-    campaign: OptionalText = None,
-    seed: OptionalSeed = None,
-    images: OptionalText = None,
-    boxes: OptionalText = None,
-    changes: OptionalChanges = None,
-    config: OptionalCampaignFile = None,
+    store: parameters.OptionalText = None,
+    profile: parameters.OptionalProfile = None,
+    campaign: parameters.OptionalText = None,
+    seed: parameters.OptionalSeed = None,
+    images: parameters.OptionalText = None,
+    boxes: parameters.OptionalText = None,
+    changes: parameters.OptionalChanges = None,
+    config: parameters.OptionalCampaignFile = None,
 ) -> RoundFacts:
     """One round of preference alignment; what it stands on is made first where it is missing.
 

@@ -3,16 +3,9 @@
 from prefect import flow
 
 from flows.bootstrap import bootstrap
+from flows.run import parameters
 from flows.run.configuration import Choices
 from flows.run.early import check_evaluation
-from flows.run.parameters import (
-    OptionalCampaignFile,
-    OptionalChanges,
-    OptionalProfile,
-    OptionalSeed,
-    OptionalText,
-    run_named,
-)
 from flows.run.round import Foundations, current_policy
 from flows.run.session import session
 from infra.standing import newest_ingest
@@ -22,17 +15,17 @@ from tasks.evaluate import Evaluate
 from tasks.rows.models import find_model
 
 
-@flow(name="evaluate", flow_run_name=run_named("evaluate {dataset}/{split}"), persist_result=False)
+@flow(name="evaluate", flow_run_name=parameters.run_named("evaluate {dataset}/{split}"), persist_result=False)
 def evaluate(
-    store: OptionalText = None,
-    profile: OptionalProfile = None,
-    campaign: OptionalText = None,
-    seed: OptionalSeed = None,
-    policy: OptionalText = None,
+    store: parameters.OptionalText = None,
+    profile: parameters.OptionalProfile = None,
+    campaign: parameters.OptionalText = None,
+    seed: parameters.OptionalSeed = None,
+    policy: parameters.OptionalText = None,
     dataset: str = WILD_TEST.dataset,
     split: str = WILD_TEST.split,
-    changes: OptionalChanges = None,
-    config: OptionalCampaignFile = None,
+    changes: parameters.OptionalChanges = None,
+    config: parameters.OptionalCampaignFile = None,
 ) -> str:
     """Measure a policy on a labelled split; gives the key of the evaluation, whose rows are in errors and scores.
 

@@ -7,19 +7,10 @@ from typing import Annotated, Final
 
 from prefect import flow
 
+from flows.run import parameters
 from flows.run.configuration import Choices
 from flows.run.decision.published import absolute_body
 from flows.run.models import model_named
-from flows.run.parameters import (
-    Count,
-    OptionalCampaignFile,
-    OptionalChanges,
-    OptionalProfile,
-    OptionalSeed,
-    OptionalText,
-    one_of,
-    run_named,
-)
 from flows.run.round import current_policy
 from flows.run.session import session
 from infra.standing import newest_ingest
@@ -44,20 +35,20 @@ _OTHER_NAMES: Final = {"h36m": "human36m", "pw3d": "3dpw", "human36m": "h36m", "
 _ALIGNED_BY_17: Final = ("h36m", "human36m")
 
 
-@flow(name="evaluate-published", flow_run_name=run_named("evaluate-published {data}"), persist_result=False)
+@flow(name="evaluate-published", flow_run_name=parameters.run_named("evaluate-published {data}"), persist_result=False)
 def evaluate_published(
     data: str,
-    store: OptionalText = None,
-    profile: OptionalProfile = None,
-    campaign: OptionalText = None,
-    seed: OptionalSeed = None,
-    policy: OptionalText = None,
-    scorer: OptionalText = None,
-    hypotheses: Count = HYPOTHESES,
-    protocol: Annotated[str, one_of(PROTOCOLS)] = "published",
-    body: OptionalText = None,
-    changes: OptionalChanges = None,
-    config: OptionalCampaignFile = None,
+    store: parameters.OptionalText = None,
+    profile: parameters.OptionalProfile = None,
+    campaign: parameters.OptionalText = None,
+    seed: parameters.OptionalSeed = None,
+    policy: parameters.OptionalText = None,
+    scorer: parameters.OptionalText = None,
+    hypotheses: parameters.Count = HYPOTHESES,
+    protocol: Annotated[str, parameters.one_of(PROTOCOLS)] = "published",
+    body: parameters.OptionalText = None,
+    changes: parameters.OptionalChanges = None,
+    config: parameters.OptionalCampaignFile = None,
 ) -> str:
     """Measure a policy by a published protocol; gives the key of the evaluation, whose rows are in metrics.
 
@@ -86,18 +77,18 @@ def evaluate_published(
         return runner.run(EvaluatePublished(measurement))
 
 
-@flow(name="evaluate-scorer", flow_run_name=run_named("evaluate-scorer {data}"), persist_result=False)
+@flow(name="evaluate-scorer", flow_run_name=parameters.run_named("evaluate-scorer {data}"), persist_result=False)
 def evaluate_scorer(
     scorer: str,
     data: str,
-    store: OptionalText = None,
-    profile: OptionalProfile = None,
-    campaign: OptionalText = None,
-    seed: OptionalSeed = None,
-    hypotheses: Count = NOISED_LABELS,
-    body: OptionalText = None,
-    changes: OptionalChanges = None,
-    config: OptionalCampaignFile = None,
+    store: parameters.OptionalText = None,
+    profile: parameters.OptionalProfile = None,
+    campaign: parameters.OptionalText = None,
+    seed: parameters.OptionalSeed = None,
+    hypotheses: parameters.Count = NOISED_LABELS,
+    body: parameters.OptionalText = None,
+    changes: parameters.OptionalChanges = None,
+    config: parameters.OptionalCampaignFile = None,
 ) -> str:
     """Correlate a scorer's scores with errors; gives the key of the evaluation, whose rows are in metrics.
 

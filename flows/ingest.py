@@ -4,19 +4,9 @@ from typing import Annotated
 
 from prefect import flow
 
+from flows.run import parameters
 from flows.run.configuration import Choices
 from flows.run.ingest_request import request
-from flows.run.parameters import (
-    Count,
-    OptionalCampaignFile,
-    OptionalChanges,
-    OptionalProfile,
-    OptionalText,
-    OptionalWords,
-    in_words,
-    one_of,
-    saying,
-)
 from flows.run.session import session
 from infra.standing import newest_ingest
 from tasks.ingest.annotated import IngestAnnotations
@@ -27,24 +17,24 @@ from tasks.ingest.pairs.stage import IngestPairs
 
 
 @flow(name="ingest", flow_run_name="ingest {dataset}/{split} from {format}", persist_result=False)
-@saying(formats=in_words(FORMATS))
+@parameters.saying(formats=parameters.in_words(FORMATS))
 def ingest(
-    format: Annotated[str, one_of(FORMATS)],
+    format: Annotated[str, parameters.one_of(FORMATS)],
     source: str,
     dataset: str,
     split: str,
-    store: OptionalText = None,
-    profile: OptionalProfile = None,
-    campaign: OptionalText = None,
-    every: Count = 1,
-    images: OptionalText = None,
-    body: OptionalText = None,
-    options: OptionalWords = None,
+    store: parameters.OptionalText = None,
+    profile: parameters.OptionalProfile = None,
+    campaign: parameters.OptionalText = None,
+    every: parameters.Count = 1,
+    images: parameters.OptionalText = None,
+    body: parameters.OptionalText = None,
+    options: parameters.OptionalWords = None,
     allow_leakage: bool = False,
     replace: bool = False,
-    changes: OptionalChanges = None,
-    follow_links: OptionalText = None,
-    config: OptionalCampaignFile = None,
+    changes: parameters.OptionalChanges = None,
+    follow_links: parameters.OptionalText = None,
+    config: parameters.OptionalCampaignFile = None,
 ) -> str:
     """Take a source into the store; gives the key of the ingest, whose rows are in images, instances, labels, failures.
 
@@ -74,8 +64,8 @@ def ingest(
     with session("an ingest", store, Choices(profile, campaign, changes=changes, config=config)) as runner:
         match asked.brings:
             case "pairs":
-                people = newest_ingest(runner.context.store, asked.target)
-                return runner.take_in(IngestPairs(asked.source, (people,), asked.target))
+                people = newest_ingest(runner.context.store, asked.source.target)
+                return runner.take_in(IngestPairs(asked.source, (people,), asked.source.target))
             case "hypotheses":
                 return runner.take_in(IngestHypotheses(asked.source, asked.allow_leakage))
             case "bodies":

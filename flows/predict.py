@@ -5,18 +5,9 @@ from typing import Annotated
 
 from prefect import flow
 
+from flows.run import parameters
 from flows.run.configuration import Choices
 from flows.run.models import model_named
-from flows.run.parameters import (
-    OptionalCampaignFile,
-    OptionalChanges,
-    OptionalProfile,
-    OptionalSeed,
-    OptionalText,
-    OptionalWords,
-    one_of,
-    run_named,
-)
 from flows.run.prediction import TAKES, prediction
 from flows.run.round import current_policy
 from flows.run.runner import Runner
@@ -34,24 +25,24 @@ from tasks.rows.models import image_size_of
 from tasks.score import Score
 
 
-@flow(name="predict", flow_run_name=run_named("predict {images}"), persist_result=False)
+@flow(name="predict", flow_run_name=parameters.run_named("predict {images}"), persist_result=False)
 def predict(
     images: str,
     out: str,
-    store: OptionalText = None,
-    profile: OptionalProfile = None,
-    campaign: OptionalText = None,
-    seed: OptionalSeed = None,
-    policy: OptionalText = None,
-    scorer: OptionalText = None,
-    boxes: OptionalText = None,
-    take: Annotated[OptionalText, one_of(["", *TAKES])] = None,
-    options: OptionalWords = None,
+    store: parameters.OptionalText = None,
+    profile: parameters.OptionalProfile = None,
+    campaign: parameters.OptionalText = None,
+    seed: parameters.OptionalSeed = None,
+    policy: parameters.OptionalText = None,
+    scorer: parameters.OptionalText = None,
+    boxes: parameters.OptionalText = None,
+    take: Annotated[parameters.OptionalText, parameters.one_of(["", *TAKES])] = None,
+    options: parameters.OptionalWords = None,
     overlays: bool = True,
     meshes: bool = False,
-    body: OptionalText = None,
-    changes: OptionalChanges = None,
-    config: OptionalCampaignFile = None,
+    body: parameters.OptionalText = None,
+    changes: parameters.OptionalChanges = None,
+    config: parameters.OptionalCampaignFile = None,
 ) -> Written:
     """Write the bodies of the people in photographs to a new folder. What the store has of them already is reused.
 
@@ -87,10 +78,10 @@ def predict(
 
         # of one data set, whatever folder it is: the newest counts
         people = runner.run(IngestAnnotations(asked.source, allow_leakage=True, replace_source=True))
-        if not somebody(context, people, asked.target):
+        if not somebody(context, people, asked.source.target):
             raise DataError(nobody(unused(context, [people])))
         drawn = _drawn(context.config.generate, asked.take == "zero" and scorer_digest is None)
-        generation = runner.run(Generate((people,), (asked.target,), policy_digest, drawn))
+        generation = runner.run(Generate((people,), (asked.source.target,), policy_digest, drawn))
         scores = runner.run(Score(generation, (people,), scorer_digest)) if scorer_digest else None
 
         predicted = Predicted(
@@ -98,7 +89,7 @@ def predict(
             generation=generation,
             scores=scores,
             take=asked.take,
-            target=asked.target,
+            target=asked.source.target,
             policy=policy_digest,
             scorer=scorer_digest,
         )

@@ -7,19 +7,8 @@ belong to no campaign, and promote nothing.
 from prefect import flow
 
 from flows.progress.artifacts import log_in_current_run
+from flows.run import parameters
 from flows.run.configuration import Choices
-from flows.run.parameters import (
-    OptionalCampaignFile,
-    OptionalChanges,
-    OptionalProfile,
-    OptionalRound,
-    OptionalSeed,
-    OptionalText,
-    OptionalTexts,
-    SomeText,
-    run_named,
-    saying,
-)
 from flows.run.runner import LiveRunner
 from flows.run.session import single_step
 from flows.run.steps import asked
@@ -35,16 +24,16 @@ _EVERYWHERE = """store: URL of the store; ADHMR_STORE or ./adhmr-store if not gi
 _FILE_OR_DIGEST = "checkpoint file, or digest in the store, or its beginning"
 
 
-@flow(name="train-scorer", flow_run_name=run_named("train-scorer"), persist_result=False)
-@saying(everywhere=_EVERYWHERE, model=_FILE_OR_DIGEST)
+@flow(name="train-scorer", flow_run_name=parameters.run_named("train-scorer"), persist_result=False)
+@parameters.saying(everywhere=_EVERYWHERE, model=_FILE_OR_DIGEST)
 def train_scorer(
-    data: SomeText,
+    data: parameters.SomeText,
     policy: str,
-    store: OptionalText = None,
-    profile: OptionalProfile = None,
-    seed: OptionalSeed = None,
-    changes: OptionalChanges = None,
-    config: OptionalCampaignFile = None,
+    store: parameters.OptionalText = None,
+    profile: parameters.OptionalProfile = None,
+    seed: parameters.OptionalSeed = None,
+    changes: parameters.OptionalChanges = None,
+    config: parameters.OptionalCampaignFile = None,
 ) -> str:
     """Train HMR-Scorer on labelled people and on what a policy draws for them; gives the key of the training.
 
@@ -57,17 +46,17 @@ def train_scorer(
         return _one(runner, asked.scorer_training(runner.context, data, policy))
 
 
-@flow(name="generate", flow_run_name=run_named("generate"), persist_result=False)
-@saying(everywhere=_EVERYWHERE, model=_FILE_OR_DIGEST)
+@flow(name="generate", flow_run_name=parameters.run_named("generate"), persist_result=False)
+@parameters.saying(everywhere=_EVERYWHERE, model=_FILE_OR_DIGEST)
 def generate(
-    data: SomeText,
+    data: parameters.SomeText,
     policy: str,
-    store: OptionalText = None,
-    profile: OptionalProfile = None,
-    seed: OptionalSeed = None,
-    noise_of_round: OptionalRound = None,
-    changes: OptionalChanges = None,
-    config: OptionalCampaignFile = None,
+    store: parameters.OptionalText = None,
+    profile: parameters.OptionalProfile = None,
+    seed: parameters.OptionalSeed = None,
+    noise_of_round: parameters.OptionalRound = None,
+    changes: parameters.OptionalChanges = None,
+    config: parameters.OptionalCampaignFile = None,
 ) -> str:
     """Draw hypotheses of a policy; gives the key of the stage, whose rows are in hypotheses.
 
@@ -81,16 +70,16 @@ def generate(
         return _one(runner, asked.generation(runner.context, data, policy, noise_of_round))
 
 
-@flow(name="score", flow_run_name=run_named("score {hypotheses}"), persist_result=False)
-@saying(everywhere=_EVERYWHERE, model=_FILE_OR_DIGEST)
+@flow(name="score", flow_run_name=parameters.run_named("score {hypotheses}"), persist_result=False)
+@parameters.saying(everywhere=_EVERYWHERE, model=_FILE_OR_DIGEST)
 def score(
     hypotheses: str,
     scorer: str,
-    store: OptionalText = None,
-    profile: OptionalProfile = None,
-    seed: OptionalSeed = None,
-    changes: OptionalChanges = None,
-    config: OptionalCampaignFile = None,
+    store: parameters.OptionalText = None,
+    profile: parameters.OptionalProfile = None,
+    seed: parameters.OptionalSeed = None,
+    changes: parameters.OptionalChanges = None,
+    config: parameters.OptionalCampaignFile = None,
 ) -> str:
     """Score hypotheses that were generated or ingested; gives the key of the stage, whose rows are in scores.
 
@@ -103,15 +92,15 @@ def score(
         return _one(runner, asked.scoring(runner.context, hypotheses, scorer))
 
 
-@flow(name="pair", flow_run_name=run_named("pair {scores}"), persist_result=False)
-@saying(everywhere=_EVERYWHERE)
+@flow(name="pair", flow_run_name=parameters.run_named("pair {scores}"), persist_result=False)
+@parameters.saying(everywhere=_EVERYWHERE)
 def pair(
     scores: str,
-    store: OptionalText = None,
-    profile: OptionalProfile = None,
-    seed: OptionalSeed = None,
-    changes: OptionalChanges = None,
-    config: OptionalCampaignFile = None,
+    store: parameters.OptionalText = None,
+    profile: parameters.OptionalProfile = None,
+    seed: parameters.OptionalSeed = None,
+    changes: parameters.OptionalChanges = None,
+    config: parameters.OptionalCampaignFile = None,
 ) -> str:
     """Choose winners and losers among scored hypotheses; gives the key of the stage, whose rows are in pairs.
 
@@ -123,18 +112,18 @@ def pair(
         return _one(runner, asked.pairing(runner.context, scores))
 
 
-@flow(name="keep", flow_run_name=run_named("keep"), persist_result=False)
-@saying(everywhere=_EVERYWHERE, model=_FILE_OR_DIGEST)
+@flow(name="keep", flow_run_name=parameters.run_named("keep"), persist_result=False)
+@parameters.saying(everywhere=_EVERYWHERE, model=_FILE_OR_DIGEST)
 def keep(
-    data: SomeText,
+    data: parameters.SomeText,
     scorer: str,
-    store: OptionalText = None,
-    profile: OptionalProfile = None,
-    seed: OptionalSeed = None,
-    policy: OptionalText = None,
-    labels: OptionalText = None,
-    changes: OptionalChanges = None,
-    config: OptionalCampaignFile = None,
+    store: parameters.OptionalText = None,
+    profile: parameters.OptionalProfile = None,
+    seed: parameters.OptionalSeed = None,
+    policy: parameters.OptionalText = None,
+    labels: parameters.OptionalText = None,
+    changes: parameters.OptionalChanges = None,
+    config: parameters.OptionalCampaignFile = None,
 ) -> str:
     """Keep the best-scored share of labels; gives the key of the stage, whose rows are in labels.
 
@@ -153,18 +142,18 @@ def keep(
         return _one(runner, Keep(guessed, scores))
 
 
-@flow(name="align", flow_run_name=run_named("align {pairs}"), persist_result=False)
-@saying(everywhere=_EVERYWHERE, model=_FILE_OR_DIGEST)
+@flow(name="align", flow_run_name=parameters.run_named("align {pairs}"), persist_result=False)
+@parameters.saying(everywhere=_EVERYWHERE, model=_FILE_OR_DIGEST)
 def align(
     pairs: str,
     policy: str,
-    store: OptionalText = None,
-    profile: OptionalProfile = None,
-    seed: OptionalSeed = None,
-    reference: OptionalText = None,
-    replay: OptionalTexts = None,
-    changes: OptionalChanges = None,
-    config: OptionalCampaignFile = None,
+    store: parameters.OptionalText = None,
+    profile: parameters.OptionalProfile = None,
+    seed: parameters.OptionalSeed = None,
+    reference: parameters.OptionalText = None,
+    replay: parameters.OptionalTexts = None,
+    changes: parameters.OptionalChanges = None,
+    config: parameters.OptionalCampaignFile = None,
 ) -> str:
     """Train a policy on pairs; gives the key of the training. No campaign has the new policy, and nothing is promoted.
 

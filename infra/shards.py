@@ -9,9 +9,10 @@ counts only if it can be read and its files are as it says.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from io import BytesIO
 from itertools import pairwise
+from operator import add
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -53,12 +54,7 @@ class Tally:
         return self.ok + self.filtered + self.failed
 
     def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
-            self.ok + other.ok,
-            self.filtered + other.filtered,
-            self.failed + other.failed,
-            self.crashed + other.crashed,
-        )
+        return Tally(*map(add, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True)
@@ -260,12 +256,11 @@ def _receipt_path(stage_key: str, index: int) -> str:
 
 
 def _as_json(receipt: Receipt) -> dict[str, object]:
-    tally = receipt.tally
     return {
         "index": receipt.index,
         "ids": receipt.ids_digest,
         "tables": list(receipt.tables),
-        "tally": [tally.ok, tally.filtered, tally.failed, tally.crashed],
+        "tally": list(astuple(receipt.tally)),
         "files": [[f.table, f.path, [list(pair) for pair in f.partition], f.rows, f.size] for f in receipt.files],
         "code": receipt.code,
     }

@@ -44,6 +44,7 @@ from tasks.engine.stage import Rows, WholeStage
 from tasks.rows.hypotheses import BY_SAMPLE, generated_ids, read_hypotheses
 from tasks.rows.instances import in_order
 from tasks.rows.metrics import Metric, metrics_table
+from tasks.rows.models import policy_used
 
 ERRORS = ("mpvpe", "mpjpe", "pa_mpjpe")
 DIVERSITY = "diversity"
@@ -134,12 +135,10 @@ class Compare(WholeStage):
     writes = ("metrics",)
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        evaluation = context.config.evaluate
         return {
             "controls": sorted(self.controls),
             "source": SOURCE_TEST.dataset if self.drift == (SOURCE_TEST,) else [str(target) for target in self.drift],
-            "resamples": evaluation.resamples,
-            "seed": evaluation.seed,
+            **context.config.evaluate.bootstrap,
         }
 
     def reads(self, context: Context) -> Sequence[StageKey]:
@@ -150,7 +149,7 @@ class Compare(WholeStage):
         store = context.store
         keys = {"before": self.before, "after": self.after, **self.controls, "first": self.first or self.before}
         by_key = {key: evaluation_table(store, key) for key in sorted(set(keys.values()))}
-        models = {role: _policy_of(store, key) for role, key in keys.items()}
+        models = {role: policy_used(store, key) for role, key in keys.items()}
         metrics: list[Metric] = []
         for target in by_key[self.before]:
             # a control may have been measured on some splits only
@@ -171,7 +170,7 @@ def measure(
     """All metrics of one split. `tables` and `models` by role: before, after, first and the controls; the tables hold
     the same instances."""
     figures = {role: table.figures() for role, table in tables.items()}
-    options = {"resamples": config.resamples, "seed": config.seed}
+    options = config.bootstrap
     n = len(tables["before"].ids)
     for role, columns in figures.items():
         if role not in ("before", "after"):
@@ -258,8 +257,3 @@ def _diversity(store: Store, evaluate_key: StageKey, ingest_keys: Sequence[Stage
     )
     spread: np.ndarray = diversity_mm(joints.unflatten(0, (len(ids), count))).numpy().astype(np.float64)
     return spread
-
-
-def _policy_of(store: Store, evaluate_key: StageKey) -> ModelDigest | None:
-    record = find(store, evaluate_key)
-    return record.models[0] if record and record.models else None

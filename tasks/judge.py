@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 
-from infra.stages import find
 from infra.standing import read_standing
 from infra.store import Store
 from infra.tables import read
@@ -35,6 +34,7 @@ from tasks.engine.stage import Rows, WholeStage
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
 from tasks.rows.instances import in_order
 from tasks.rows.metrics import Metric, metrics_table
+from tasks.rows.models import policy_used
 from tasks.score import read_scores
 
 SCORE, EXPECTED, PREFERS = "judge_zero_noise", "judge_expected", "judge_prefers"
@@ -62,10 +62,8 @@ class Judge(WholeStage):
     writes = ("metrics",)
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        evaluation = context.config.evaluate
         return {
-            "resamples": evaluation.resamples,
-            "seed": evaluation.seed,
+            **context.config.evaluate.bootstrap,
             "root_solver": context.config.root_solver,
             "body": load_body(context.config.body).digest,
         }
@@ -74,7 +72,7 @@ class Judge(WholeStage):
         ids = self._common(context.store)
         sides = (("before", self.before, self.scores_before), ("after", self.after, self.scores_after))
         figures = {role: self._figures(context, generation, scores, ids) for role, generation, scores in sides}
-        models = {role: _policy_of(context.store, generation) for role, generation, _ in sides}
+        models = {role: policy_used(context.store, generation) for role, generation, _ in sides}
         targets = np.array([str(split_of(name)) for name in ids])
         metrics: list[Metric] = []
         for target in sorted({split_of(name) for name in ids}):
@@ -146,7 +144,7 @@ def _compared(
     models: Mapping[str, ModelDigest | None],
 ) -> Iterator[Metric]:
     """The metrics of one split."""
-    options = {"resamples": context.config.evaluate.resamples, "seed": context.config.evaluate.seed}
+    options = context.config.evaluate.bootstrap
     before, after = figures["before"], figures["after"]
     n = len(after[SCORE])
     for name, unit in UNITS.items():
@@ -158,8 +156,3 @@ def _compared(
         yield Metric.of(name, "change", target, of_change, change, n, models["after"])
     better = (np.sign(after[SCORE] - before[SCORE]) + 1) / 2
     yield Metric.of(PREFERS, "after", target, "1", bootstrap_mean(better, **options), n, models["after"])
-
-
-def _policy_of(store: Store, generation: StageKey) -> ModelDigest | None:
-    record = find(store, generation)
-    return record.models[0] if record and record.models else None

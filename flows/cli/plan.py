@@ -12,9 +12,9 @@ from flows.run.decision.judgement import about_judge
 from flows.run.dry import DryRunner, Look
 from flows.run.round import Foundations, Kind, coming_round
 from flows.run.runner import Runner
-from flows.run.user_pictures import UserPictures
 from infra import rounds
 from tasks.engine.context import Context
+from tasks.ingest.people.annotations import AnnotationSource
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Plan:
 
 
 def plan_round(
-    context: Context, kind: Kind = "dpo", own: UserPictures | None = None, labels: str | None = None
+    context: Context, kind: Kind = "dpo", own: AnnotationSource | None = None, labels: str | None = None
 ) -> Plan:
     """What `adhmr run` (dpo) or `adhmr clean` would do now with the same options."""
     runner = DryRunner(context)

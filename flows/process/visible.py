@@ -12,8 +12,4 @@ _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\
 
 def visible(text: str, keep: str = "") -> str:
     r"""A text with its control characters as they would be written in Python, such as \x1b; but not those of `keep`."""
-    return _UNSEEN.sub(lambda match: match[0] if match[0] in keep else _written(match[0]), text)
-
-
-def _written(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+    return _UNSEEN.sub(lambda match: match[0] if match[0] in keep else ascii(match[0])[1:-1], text)

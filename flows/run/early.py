@@ -6,38 +6,31 @@ The flows do it, for the runs of deployments; and so do commands, before they st
 from collections.abc import Callable
 from functools import partial
 from itertools import chain
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from flows.run.campaign.checks import campaign_checks
-from flows.run.user_pictures import UserPictures
+from flows.run.user_pictures import check_readable
 from infra.standing import newest_ingest
 from infra.store import Store
 from schemas.errors import ConfigError, DataError, check_all
 from schemas.ids import Target
 from tasks.clean.brought import check_brought
 from tasks.engine.context import Context
-from tasks.ingest.formats.registry import reader_of
+from tasks.ingest.people.annotations import AnnotationSource
 from tasks.rows.models import find_model
 from tasks.synthesize.stage import labelled_targets
 
 
 def check_round(
-    context: Context, own: UserPictures | None = None, labels: str | None = None, machine: bool = True
+    context: Context, own: AnnotationSource | None = None, labels: str | None = None, machine: bool = True
 ) -> None:
     """Raise EngineError for whatever would end the round: of the configuration, and of pictures, boxes and labels that
     were given beside it; all that is found at once. What is not of this `machine` may be done elsewhere."""
     checks: list[Callable[[], None]] = []
     if own is not None:
-        checks.append(partial(_check_pictures, own))
+        checks.append(partial(check_readable, own))
     if labels is not None:
         checks.append(partial(_check_labels, context, labels, own is not None))
     check_all(chain(campaign_checks(context, machine), checks))
-
-
-def _check_pictures(own: UserPictures) -> None:
-    with TemporaryDirectory(prefix="adhmr-look-") as work:
-        reader_of(own.source, Path(work))  # raises what would end the ingest as a whole
 
 
 def _check_labels(context: Context, labels: str, own_pictures: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from flows.run.user_pictures import check_there, place
 from models.bodies import BUILT_IN
 from schemas.errors import ConfigError
-from schemas.ids import Target, image_id
+from schemas.ids import image_id
 from tasks.ingest.formats.format import Brings, Format
 from tasks.ingest.formats.registry import checked_options, format_named
 from tasks.ingest.people.annotations import AnnotationSource
@@ -27,11 +27,6 @@ class Request:
     def brings(self) -> Brings:
         """What the source brings, as it is to be taken."""
         return self.format.brought(self.source.options)
-
-    @property
-    def target(self) -> Target:
-        """The split that it is, or belongs to."""
-        return Target(self.source.dataset, self.source.split)
 
 
 def request(

@@ -4,16 +4,13 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final, get_args
 
-from flows.run.user_pictures import check_there, place
+from flows.run.user_pictures import check_readable, check_there, place
 from schemas.errors import ConfigError, named
-from schemas.ids import Target
 from tasks.export.target import check_new_folder
 from tasks.ingest.formats.folder.reader import NAME as FOLDER
-from tasks.ingest.formats.registry import checked_options, format_named, reader_of
+from tasks.ingest.formats.registry import checked_options, format_named
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.predict.bodies import Take
 from tasks.predict.meshes import check_trimesh
@@ -31,10 +28,6 @@ class Request:
     """The folder of pictures; as a data set it is the split of DATASET that is called like the folder."""
     out: str
     take: Take
-
-    @property
-    def target(self) -> Target:
-        return Target(self.source.dataset, self.source.split)
 
 
 def prediction(
@@ -67,8 +60,7 @@ def prediction(
     given = {**(options or {}), **({"boxes": place(boxes)} if boxes else {})}
     chosen = checked_options(format_named(FOLDER), given)
     asked = AnnotationSource(FOLDER, source, DATASET, _split_named(source), options=chosen)
-    with TemporaryDirectory(prefix="adhmr-look-") as work:
-        reader_of(asked, Path(work))  # raises what would end the ingest as a whole
+    check_readable(asked)
     return Request(asked, target, taken)
 
 

@@ -2,34 +2,35 @@
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from tempfile import TemporaryDirectory
 
 from schemas.errors import ConfigError, DataError
-from schemas.ids import Target
 from tasks.ingest.formats.folder.reader import NAME as FOLDER
+from tasks.ingest.formats.registry import reader_of
 from tasks.ingest.people.annotations import AnnotationSource
 
 DATASET = "photographs"
 
 
-class UserPictures(NamedTuple):
-    """The folder as ingest takes it, and the split that it becomes."""
+def user_pictures(images: str | None, boxes: str | None) -> AnnotationSource | None:
+    """The folder as ingest takes it; None without `images`.
 
-    source: AnnotationSource
-    target: Target
-
-
-def user_pictures(images: str | None, boxes: str | None) -> UserPictures | None:
-    """None without `images`. ConfigError for boxes alone, DataError for a folder or table that isn't there."""
+    ConfigError for boxes alone, DataError for a folder or table that isn't there.
+    """
     if images is None:
         if boxes is not None:
             raise ConfigError("boxes were given without images: name the folder of pictures that they belong to.")
         return None
     check_there("folder of pictures", images)
     check_there("table of boxes", boxes)
-    target = Target(DATASET, "train")
     options = {"boxes": place(boxes)} if boxes else {}
-    return UserPictures(AnnotationSource(FOLDER, place(images), target.dataset, target.split, options=options), target)
+    return AnnotationSource(FOLDER, place(images), DATASET, "train", options=options)
+
+
+def check_readable(source: AnnotationSource) -> None:
+    """Raise what would end the ingest of a source as a whole."""
+    with TemporaryDirectory(prefix="adhmr-look-") as work:
+        reader_of(source, Path(work))
 
 
 def place(text: str) -> str:

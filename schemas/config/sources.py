@@ -1,8 +1,8 @@
 """Where a campaign's people and models come from: data sets by role, how each is taken in, and what it starts with."""
 
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, field_validator, model_validator
 
 from schemas.config.base import Config, setting
 from schemas.errors import DataError
@@ -20,10 +20,13 @@ def _checked_target(text: str) -> str:
     return text
 
 
+SplitName: TypeAlias = Annotated[str, AfterValidator(_checked_target)]
+
+
 class Source(Config):
     """A split of a data set, and how much of a batch comes from it. In a file the name alone is enough."""
 
-    data: str = Field(..., description="data set and split, such as 3dpw/train", json_schema_extra={"unit": "-"})
+    data: SplitName = setting(..., "data set and split, such as 3dpw/train", "-")
     weight: float = setting(
         1.0, "share of the people that training draws, against the other sources' weights", "1", gt=0
     )
@@ -36,16 +39,10 @@ class Source(Config):
     def _name_alone(cls, value: Any) -> Any:
         return {"data": value} if isinstance(value, str) else value
 
-    @field_validator("data")
-    @classmethod
-    def _is_a_target(cls, text: str) -> str:
-        return _checked_target(text)
-
     @property
     def target(self) -> Target:
         """The split."""
-        dataset, _, split = self.data.partition("/")
-        return Target(dataset, split)
+        return Target(*self.data.split("/"))
 
 
 def _sources(target: Target, description: str, least: int = 1) -> Any:
@@ -106,26 +103,18 @@ class SourcesConfig(Config):
 class DataSetConfig(Config):
     """How a split gets into a store that doesn't have it: what `adhmr ingest` is told."""
 
-    name: str = Field(..., description="data set and split, such as 3dpw/train", json_schema_extra={"unit": "-"})
-    format: str = Field(..., description="format of the source", json_schema_extra={"unit": "-"})
-    source: str = Field(
-        ..., description="path or URL of the file, or of the folder that the format is", json_schema_extra={"unit": "-"}
-    )
+    name: SplitName = setting(..., "data set and split, such as 3dpw/train", "-")
+    format: str = setting(..., "format of the source", "-")
+    source: str = setting(..., "path or URL of the file, or of the folder that the format is", "-")
     images: str | None = setting(None, "folder of pictures that the file's paths start from", "-")
     body: str | None = setting(None, "folder of body files that pose the labels", "-")
     every: int = setting(1, "take every N-th row of the file", "rows", ge=1)
     options: dict[str, str] = setting({}, "the format's own options", "-")
 
-    @field_validator("name")
-    @classmethod
-    def _is_a_target(cls, text: str) -> str:
-        return _checked_target(text)
-
     @property
     def target(self) -> Target:
         """The split."""
-        dataset, _, split = self.name.partition("/")
-        return Target(dataset, split)
+        return Target(*self.name.split("/"))
 
 
 TRAIN: Final = "train"

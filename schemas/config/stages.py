@@ -115,6 +115,11 @@ class EvaluateConfig(Config):
     resamples: int = setting(1000, "bootstrap resamples behind an interval", "resamples", ge=100)
     seed: int = setting(0, "seed of the bootstrap", "1", ge=0)
 
+    @property
+    def bootstrap(self) -> dict[str, int]:
+        """What an interval depends on, as `models.statistics` takes it and as keys have it."""
+        return {"resamples": self.resamples, "seed": self.seed}
+
 
 class PublishedConfig(Config):
     """How rounds measure sources of test that name a published protocol."""

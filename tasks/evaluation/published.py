@@ -37,8 +37,7 @@ class EvaluatePublished(WholeStage):
     on_ray = True  # the stage that it measures with is
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        evaluation = context.config.evaluate
-        return {"resamples": evaluation.resamples, "seed": evaluation.seed}
+        return context.config.evaluate.bootstrap
 
     def reads(self, context: Context) -> Sequence[StageKey]:
         return (self.measurement.key(context),)
@@ -47,11 +46,11 @@ class EvaluatePublished(WholeStage):
         return self.measurement.models(context)
 
     def make(self, context: Context) -> Rows:
-        stage, config = self.measurement, context.config.evaluate
+        stage = self.measurement
         table = published_table(context.store, stage.run(context).key, stage.scorer is not None)
         metrics = []
         for name, values in table.figures.items():
-            mean = bootstrap_mean(values, resamples=config.resamples, seed=config.seed)
+            mean = bootstrap_mean(values, **context.config.evaluate.bootstrap)
             metrics.append(Metric.of(name, stage.protocol, stage.target, "mm", mean, len(values), stage.policy))
         return Rows({"metrics": metrics_table(metrics, self.spec(context))})
 

@@ -34,12 +34,10 @@ class ComparePublished(WholeStage):
     writes = ("metrics",)
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        evaluation = context.config.evaluate
-        return {"target": str(self.target), "resamples": evaluation.resamples, "seed": evaluation.seed}
+        return {"target": str(self.target), **context.config.evaluate.bootstrap}
 
     def make(self, context: Context) -> Rows:
-        store, config = context.store, context.config.evaluate
-        options = {"resamples": config.resamples, "seed": config.seed}
+        store, options = context.store, context.config.evaluate.bootstrap
         records = {role: _measured(context, key) for role, key in (("before", self.before), ("after", self.after))}
         tables = {
             role: published_table(store, record.stage_key, scored=record.config["score"] is not None)

@@ -51,8 +51,7 @@ class EvaluateScorer(WholeStage):
     on_ray = True  # the stage that scores is
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        evaluation = context.config.evaluate
-        return {"target": str(self.target), "resamples": evaluation.resamples, "seed": evaluation.seed}
+        return {"target": str(self.target), **context.config.evaluate.bootstrap}
 
     def reads(self, context: Context) -> Sequence[StageKey]:
         scored = self.scoring.key(as_published(context))
@@ -93,7 +92,6 @@ def _scored_errors(store: Store, errors_key: StageKey, scores_key: StageKey) -> 
 
 
 def _figures(context: Context, rows: pa.Table, target: Target, scorer: ModelDigest, role: str) -> Iterator[Metric]:
-    config = context.config.evaluate
     ids, scores = rows.column("instance_id").to_numpy(), rows.column("score").to_numpy()
     starts = np.flatnonzero(ids[1:] != ids[:-1]) + 1
     images = len(starts) + 1 if len(ids) else 0
@@ -112,5 +110,5 @@ def _figures(context: Context, rows: pa.Table, target: Target, scorer: ModelDige
                 yield Metric(f"published_{figure}_{name}", role, target, "1", together[place], images, model=scorer)
             usable = within[np.isfinite(within[:, place]), place]
             if len(usable):
-                mean = bootstrap_mean(usable, resamples=config.resamples, seed=config.seed)
+                mean = bootstrap_mean(usable, **context.config.evaluate.bootstrap)
                 yield Metric.of(f"published_{figure}_within_{name}", role, target, "1", mean, len(usable), scorer)

@@ -123,7 +123,7 @@ class IngestAnnotations(Stage):
         store, config = context.store, context.config
         kind = format_named(self.source.format)
         source = _with_pictures(store, self.source) if kind.makes_pictures else self.source
-        elsewhere = None if self.allow_leakage else pictures_elsewhere(store, source.dataset, source.split)
+        elsewhere = None if self.allow_leakage else pictures_elsewhere(store, *source.target)
         with tempfile.TemporaryDirectory(prefix="adhmr-ingest-") as work:
             reader = self.open_reader(source, Path(work))
             survey = reader.survey()
@@ -177,7 +177,7 @@ def _with_pictures(store: Store, source: AnnotationSource) -> AnnotationSource:
             raise DataError(
                 f"The store is {store.url}: give a folder that lasts for the frames of {source.url} (--images)."
             )
-        folder = store.path("frames", source.dataset, source.split)
+        folder = store.path("frames", *source.target)
     if "://" not in folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
     return replace(source, images=folder)
@@ -206,16 +206,8 @@ def _newest(
 
 def _described(source: AnnotationSource, kind: Format) -> dict[str, Any]:
     """What of a source counts towards the stage's key beside its content."""
-    followed = {} if source.follow_links is None else {"follow_links": source.follow_links}
     options = {name: str(value) for name, value in sorted(source.options.items()) if name not in kind.by_content}
-    return {
-        "format": source.format,
-        "dataset": source.dataset,
-        "split": source.split,
-        "every": source.every,
-        "options": options,
-        **followed,
-    }
+    return {**source.key_config(), "options": options}
 
 
 def _settings_digest(config: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """The folder that a prediction is written to, as a whole or not at all; and who is not in it."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -86,8 +86,8 @@ def write_prediction(
         with BodyTable(target / TABLE, _about(predicted, body)) as table:
             for bodies in read_bodies(context, predicted):
                 add_bodies(table, bodies, source_name(predicted.policy))
-                for picture, rows in _by_picture(bodies):
-                    name = names.of(picture)
+                for picture, places in groupby(range(len(bodies)), key=bodies.pictures.__getitem__):
+                    name, rows = names.of(picture), list(places)
                     if meshes:
                         write_glb(_place(target / MESHES / f"{name}.glb"), _named(bodies, rows), faces)
                     if overlays:
@@ -146,11 +146,6 @@ def nobody(left_out: Sequence[Unused]) -> str:
     reasons = "; ".join(f"{count} x {reason}" for reason, count in counted.most_common(3))
     first = f" The first: {left_out[0].id}: {left_out[0].detail}" if left_out else ""
     return f"There is nobody whose body could be predicted. Reasons: {reasons or 'none is known'}.{first}"
-
-
-def _by_picture(bodies: Bodies) -> Iterator[tuple[str, Sequence[int]]]:
-    for picture, rows in groupby(range(len(bodies)), key=bodies.pictures.__getitem__):
-        yield picture, list(rows)
 
 
 def _named(bodies: Bodies, rows: Sequence[int]) -> dict[str, NDArray[np.float32]]:

@@ -109,7 +109,7 @@ def scores_against_errors(store: Store, facts: RoundFacts, config: EngineConfig)
     table = evaluation_table(store, key).get(validation[0])
     if table is None or table.scores is None:
         return None
-    within, used = ranking(table, "mpvpe", config.evaluate.resamples, config.evaluate.seed)
+    within, used = ranking(table, "mpvpe", **config.evaluate.bootstrap)
     scores, errors = table.scores[:, 1:], table.errors["mpvpe"][:, 1:]
     return ScoreAgainstError(
         scores,

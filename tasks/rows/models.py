@@ -11,7 +11,7 @@ from torch import Tensor
 
 from infra.log_repair import put_aside
 from infra.repair import Finding
-from infra.stages import now
+from infra.stages import find, now
 from infra.store import Store
 from infra.tables import read
 from models.checkpoints.ours import Checkpoint, Kind, digest_of, from_bytes, policy_of, scorer_of, to_bytes
@@ -76,6 +76,12 @@ def model_of(store: Store, stage_key: StageKey) -> ModelDigest:
     if len(digests) != 1:
         raise StoreError(f"Stage {stage_key[:12]} has {len(digests)} models in the table models; one was expected.")
     return ModelDigest(digests[0])
+
+
+def policy_used(store: Store, stage_key: StageKey) -> ModelDigest | None:
+    """The policy of a generation or an evaluation: the first model that it used; None where it used none."""
+    record = find(store, stage_key)
+    return record.models[0] if record and record.models else None
 
 
 def has_model(store: Store, digest: ModelDigest) -> bool:

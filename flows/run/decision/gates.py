@@ -34,7 +34,7 @@ def before_training(
     spearman = None
     if before is not None and (validation := context.config.sources.targets("validation")):
         tables = evaluation_table(store, before)
-        ranked = (ranking(tables[on], RANKED_BY, evaluation.resamples, evaluation.seed)[0] for on in validation)
+        ranked = (ranking(tables[on], RANKED_BY, **evaluation.bootstrap)[0] for on in validation)
         spearman = min(ranked, key=lambda interval: -math.inf if math.isnan(interval.value) else interval.value)
     tallies = {}
     for key in (*made_from, pairs):

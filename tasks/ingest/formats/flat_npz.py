@@ -2,7 +2,7 @@
 began and much of the field goes on with.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -76,7 +76,7 @@ class FlatNpz:
     def numbers(self, name: str, *counts: int, at_least: bool = False) -> Column:
         """A member with so many numbers for each person, one of `counts` (or `at_least` the only one)."""
         column = self.column(name)
-        count = _size(column)
+        count = int(np.prod(column.shape[1:]))
         fits = count >= counts[0] if at_least else count in counts
         if column.is_text or (self.count and not fits):
             kind = "texts" if column.is_text else f"{count} (its shape is {column.shape})"
@@ -128,7 +128,8 @@ class FlatNpz:
         sides = block.numbers(self.column("scale"), "scale") * (1 if self.in_pixels else _UNIT_PX) / ENLARGED
         sides = np.broadcast_to(sides, (len(centres), 2)) if sides.shape[1] == 1 else sides
         for number in np.flatnonzero(~(sides >= 1).all(1)):
-            block.refuse(int(number), "box without area", f"scale: a box of {_sides(sides[number])} pixels")
+            size = " x ".join(f"{side:g}" for side in sides[number])
+            block.refuse(int(number), "box without area", f"scale: a box of {size} pixels")
         block.put("box", np.concatenate([centres - sides / 2, sides], 1))
         block.fill("box_per_joints", 1.0)
         block.fill("crop_scale", CROP_SCALE)
@@ -159,13 +160,6 @@ class FlatNpz:
     def put_betas(self, block: Block, column: Column, where: str) -> None:
         """The first ten coefficients of shape."""
         block.put("betas", as_vectors(block.numbers(column, where)[:, :BETAS]))
-
-    def unused(self, known: Sequence[str]) -> Iterator[str]:
-        """A remark on members that mean nothing here."""
-        others = [printable(name) for name in self.npz.names if name not in known]
-        if others:
-            shown = ", ".join(others[:20]) + (" and more" if len(others) > 20 else "")
-            yield f"{self.name}: members that are not used: {shown}."
 
 
 def as_vectors(values: Values) -> Any:
@@ -203,11 +197,3 @@ def filled(points: Values, convention: str) -> Values:
     """Points with NaN for those of the convention that a file leaves out at the end."""
     missing = len(names_of(convention)) - points.shape[1]
     return np.pad(points, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan)
-
-
-def _size(column: Column) -> int:
-    return int(np.prod(column.shape[1:]))
-
-
-def _sides(sides: Values) -> str:
-    return " x ".join(f"{side:g}" for side in sides)

@@ -59,7 +59,7 @@ class FlatReader(ABC):
         """What the files hold. Reads headers and some rows."""
         parts = self.parts
         facts = {name: "; ".join(dict.fromkeys(part.facts[name] for part in parts)) for name in parts[0].facts}
-        remarks = [remark for part in parts for remark in (*part.file.remarks, *part.file.unused(self.used))]
+        remarks = [remark for part in parts for remark in (*part.file.remarks, *part.file.npz.unused(self.used))]
         bodies = list(dict.fromkeys(part.model for part in parts if part.model))
         rows = sum(part.file.count for part in parts)
         return Survey(self.name, self.urls, rows, self.images, facts, [*remarks, *self.remarks()], bodies)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from models.published_crops import CROP_PX, normalised_joints
 from schemas.errors import DataError
 from tasks.ingest.formats.json_rows import NOT_FINITE, UNREADABLE, refusal_in
-from tasks.ingest.people.annotations import ANNOTATIONS
+from tasks.ingest.people.annotations import ANNOTATIONS, column
 from tasks.ingest.source.folder import RefusedError, printable
 
 JOINTS_SHAPE: Final = (29, 3)
@@ -36,22 +36,12 @@ _LEAST_EXTENT_PX, _LEAST_DEPTH_MM = 4.0, 5.0
 _SHOWN = 80
 
 
-def field(name: str, kind: pa.DataType, description: str, unit: str = "none", null: bool = True) -> pa.Field:
-    """A column of a row form, described as those of the tables are."""
-    return pa.field(name, kind, null, {"description": description, "unit": unit})
-
-
-def vector(name: str, length: int, description: str, unit: str) -> pa.Field:
-    """A column of float32 vectors of fixed length."""
-    return field(name, pa.list_(pa.float32(), length), description, unit)
-
-
 PLACE: Final = (
-    field("row", pa.int64(), "place in the source, from 0 on", null=False),
-    field("origin", pa.string(), "file and row or key, as the person who has to correct it looks it up", null=False),
-    field("img_path", pa.string(), "the picture's path as the annotations give it"),
-    field("img_idx", pa.int64(), "row of the annotation file (before any thinning out) that is meant"),
-    field("trans", pa.list_(pa.float64(), 6), "2x3 map, row by row, from picture to 256 px crop pixels", "crop px"),
+    column("row", pa.int64(), "place in the source, from 0 on", null=False),
+    column("origin", pa.string(), "file and row or key, as the person who has to correct it looks it up", null=False),
+    column("img_path", pa.string(), "the picture's path as the annotations give it"),
+    column("img_idx", pa.int64(), "row of the annotation file (before any thinning out) that is meant"),
+    column("trans", pa.list_(pa.float64(), 6), "2x3 map, row by row, from picture to 256 px crop pixels", "crop px"),
 )
 """The columns that say what a row is about."""
 

@@ -18,7 +18,7 @@ from infra.standing import HYPOTHESES, newest_of_each, read_standing
 from infra.store import Store
 from models.bodies import load_body
 from schemas.errors import ConfigError, DataError
-from schemas.ids import StageKey, Target
+from schemas.ids import StageKey
 from tasks.engine.context import Context
 from tasks.engine.sharded import StageResult
 from tasks.engine.stage import Stage
@@ -54,11 +54,6 @@ class IngestBodies(Stage):
     name = HYPOTHESES
     writes = ("images", "instances", "hypotheses")
 
-    @property
-    def target(self) -> Target:
-        """The split that its people are of."""
-        return Target(self.source.dataset, self.source.split)
-
     def key_config(self, context: Context) -> Mapping[str, Any]:
         """Reads the table for its digest."""
         with tempfile.TemporaryDirectory(prefix="adhmr-bodies-") as work:
@@ -89,11 +84,11 @@ class IngestBodies(Stage):
                 for remark in survey.remarks:
                     say(f"{self.name}: {printable(remark)}")
                 pictures = partial(picture_states, self._pictures(survey.images), store)
-                listed = PeopleWithBodies(reader, self.target, survey.images, pictures, self._known(store, people))
+                listed = PeopleWithBodies(reader, survey.images, pictures, self._known(store, people))
                 folder, size = plan_folder(spec.key), config.ingest.shard_size
                 planned = plan_rows(store, folder, size, listed.tables, listed.facts)
                 if planned.facts["remark"]:
-                    say(f"{self.name}: {self.target}: {planned.facts['remark']}")
+                    say(f"{self.name}: {self.source}: {planned.facts['remark']}")
         source = replace(self.source, images=survey.images or None)
         elsewhere = None if reader.named else self._elsewhere(store)
         make = partial(BodiesWorker, plan=plan_folder(spec.key), source=source, people=people, elsewhere=elsewhere)
@@ -108,10 +103,10 @@ class IngestBodies(Stage):
     def _people(self, store: Store, reader: BodiesReader) -> tuple[StageKey, ...]:
         if not reader.named:
             return ()
-        keys = newest_of_each(store, self.target)
+        keys = newest_of_each(store, self.source.target)
         if not keys:
             raise DataError(
-                f"{self.source.url} names people by instance_id, and {store.url} has no ingest of {self.target}: give "
+                f"{self.source.url} names people by instance_id, and {store.url} has no ingest of {self.source}: give "
                 "their data set and split, or ingest them first."
             )
         return (StageKey(keys[0]),)
@@ -119,30 +114,25 @@ class IngestBodies(Stage):
     def _known(self, store: Store, people: Sequence[StageKey]) -> frozenset[str]:
         if not people:
             return frozenset()
-        rows = read_standing(store, "instances", people, where=of_target(self.target), columns=["instance_id"])
+        rows = read_standing(store, "instances", people, where=of_target(self.source.target), columns=["instance_id"])
         return frozenset(rows.column(0).to_pylist())
 
     def _pictures(self, images: str) -> Folder:
         return Folder(images, self.source.follow_links)
 
     def _elsewhere(self, store: Store) -> pa.Table | None:
-        return None if self.allow_leakage else pictures_elsewhere(store, *self.target)
+        return None if self.allow_leakage else pictures_elsewhere(store, *self.source.target)
 
     def _key_config(self, context: Context, reader: BodiesReader) -> dict[str, Any]:
         config, source, survey = context.config, self.source, reader.survey()
         listing = None if reader.named else self._pictures(survey.images).listing(is_picture)
-        followed = {} if source.follow_links is None else {"follow_links": source.follow_links}
         return {
             "content": content_digest(survey.files, listing),
             "bodies": Bodies(self._bodies(reader)).digest(),
             "allow_leakage": self.allow_leakage,
             "elsewhere": None if reader.named else elsewhere_digest(self._elsewhere(context.store)),
-            "format": source.format,
-            "dataset": source.dataset,
-            "split": source.split,
-            "every": source.every,
             "ingest": config.ingest,
             "body": load_body(config.body).digest,
             "threads": config.ray.threads_per_actor,
-            **followed,
+            **source.key_config(),
         }

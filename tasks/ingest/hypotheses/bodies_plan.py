@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import DataError
-from schemas.ids import Target
 from tasks.ingest.formats.bodies.reader import BODIES, BodiesReader
 from tasks.ingest.hypotheses.people import AMBIGUOUS_PERSON, NO_SUCH_INSTANCE
 from tasks.ingest.source.folder import PicturePlace, RefusedError, key_of, printable
@@ -46,12 +45,11 @@ _SHOWN: Final = 3
 class PeopleWithBodies:
     """Goes through a table of bodies, and gives its people. DataError for a table of which none can be used."""
 
-    def __init__(
-        self, reader: BodiesReader, target: Target, images: str, pictures: Callable[[], pa.Table], known: Set[str]
-    ) -> None:
+    def __init__(self, reader: BodiesReader, images: str, pictures: Callable[[], pa.Table], known: Set[str]) -> None:
         """`pictures` as `Folder.listing` gives them, of the folder `images`; `known`: the people whom rows that name
         people may mean."""
-        self.reader, self.target, self.images, self.pictures, self.known = reader, target, images, pictures, known
+        self.reader, self.target = reader, reader.source.target
+        self.images, self.pictures, self.known = images, pictures, known
         self.count = 0
         """M, which most people have."""
         self.good = self.refused = 0

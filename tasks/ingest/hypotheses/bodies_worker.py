@@ -19,7 +19,7 @@ from infra.standing import read_standing
 from models.bodies import load_body
 from models.cameras import affine_intrinsics, crop_affine, uvd_from_camera
 from models.skeleton import BETAS
-from schemas.ids import StageKey, Target
+from schemas.ids import StageKey
 from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput
 from tasks.engine.worker import ModelWorker
@@ -131,8 +131,7 @@ class BodiesWorker(ModelWorker):
 
     def _stored(self, ids: Sequence[str]) -> dict[str, _Seen]:
         """The people of an ingest, by their ids."""
-        target = Target(self.source.dataset, self.source.split)
-        where = of_target(target) & among(ids)
+        where = of_target(self.source.target) & among(ids)
         rows = read_standing(self.store, "instances", self.people, where=where, columns=_COLUMNS)
         boxes, cameras = (rows_matrix(rows, name, (4,)).astype(np.float64) for name in ("box_xywh", "image_intrinsics"))
         affine = rows_matrix(rows, "crop_affine", (2, 3)).astype(np.float64)
@@ -182,7 +181,7 @@ class BodiesWorker(ModelWorker):
         parts = (
             np.concatenate([getattr(one, name) for one in each]) for name in ("uvd", "twists", "betas", "root_depth")
         )
-        dataset, split = ([name] * len(units) for name in (self.source.dataset, self.source.split))
+        dataset, split = ([name] * len(units) for name in self.source.target)
         named = Sampled([unit["id"] for unit in units], dataset, split, np.full(len(units), np.nan))
         more = {
             "source": [body["source"] for unit in units for body in unit["bodies"]],

@@ -59,7 +59,7 @@ class CropNames(CacheNames):
         return {"key": key, "person": self.people[key] - 1, "first": self.people[key] == 1}
 
     def _key(self, row: Mapping[str, Any]) -> str:
-        place = PicturePlace(str(self.source.options.get(PICTURES, "")), self.source.dataset, self.source.split)
+        place = PicturePlace(str(self.source.options.get(PICTURES, "")), *self.source.target)
         if PICTURES in self.source.options:
             return key_of(place, row["img_path"])
         return key_of(place, plain_name(row["img_path"] or row["crop"]))

@@ -167,7 +167,7 @@ class GivenWorker(ModelWorker):
         return ShardOutput(tables, failures, ok=len(kept))
 
     def _image_id(self, person: CachedPerson) -> str:
-        return image_id(self.source.dataset, self.source.split, person.unit["key"])
+        return image_id(*self.source.target, person.unit["key"])
 
     def _instances(self, people: Sequence[CachedPerson]) -> pa.Table:
         rows = [
@@ -206,7 +206,7 @@ class GivenWorker(ModelWorker):
         """Rows of `hypotheses`, and of `errors` and `scores` where the file has them; depth (N, M) metres."""
         key, samples, rows = self.generation_id, range(self.count), np.arange(len(people))
         ids = [instance_id(self._image_id(person), person.unit["person"]) for person in people]
-        dataset, split = ([name] * len(people) for name in (self.source.dataset, self.source.split))
+        dataset, split = ([name] * len(people) for name in self.source.target)
         named = Sampled(ids, dataset, split, np.full(len(people), np.nan))
         uvd, twists = np.stack([person.uvd for person in people]), np.stack([person.twists for person in people])
         hypotheses = Hypotheses(uvd, twists, np.zeros((*depth.shape, _BETAS), np.float32), depth)

@@ -49,7 +49,7 @@ class PictureNames(CacheNames):
             raise RefusedError("key-point count", detail)
         if not row["picture"] and (row["img_path"] is None or self.pictures is None):
             raise RefusedError("picture missing", "the entry has no picture, and no folder of pictures was given")
-        place = PicturePlace("", self.reader.source.dataset, self.reader.source.split)
+        place = PicturePlace("", *self.reader.source.target)
         number = f"{row['row']:08d}"
         key = key_of(place, f"{plain_name(row['img_path'])}/{number}" if row["img_path"] else number)
         return {"key": key, "person": 0, "first": True}
@@ -99,7 +99,7 @@ class PictureWorker(GivenWorker):
             uri = f"{self.source.url}#{unit['row']}"
             return picture, uri, bytes_digest(unit["picture"]), default_focal_px(*picture.size), "diagonal"
         assert self.pictures is not None
-        key = key_of(PicturePlace(self.pictures.url, self.source.dataset, self.source.split), unit["img_path"])
+        key = key_of(PicturePlace(self.pictures.url, *self.source.target), unit["img_path"])
         photograph = read_picture(self.pictures, key, self.config.max_pixels)
         return photograph.image, uri_of(self.store, self.pictures, key), photograph.sha256, *photograph.focal(None)
 

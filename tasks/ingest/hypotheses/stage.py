@@ -102,25 +102,19 @@ class IngestHypotheses(Stage):
         return Folder(survey.images, self.source.follow_links) if survey.images else None
 
     def _elsewhere(self, context: Context) -> pa.Table | None:
-        source = self.source
-        return None if self.allow_leakage else pictures_elsewhere(context.store, source.dataset, source.split)
+        return None if self.allow_leakage else pictures_elsewhere(context.store, *self.source.target)
 
     def _key_config(self, context: Context, survey: Survey, elsewhere: pa.Table | None) -> dict[str, Any]:
         config, source = context.config, self.source
         crops, pictures = self._pictures(survey), source.options.get(PICTURES)
         listing = Folder(str(pictures), source.follow_links).listing(is_picture) if pictures else None
-        followed = {} if source.follow_links is None else {"follow_links": source.follow_links}
         return {
             "content": content_digest(survey.files, crops.listing(is_picture) if crops else None),
             "pictures": content_digest([], listing) if pictures else None,
             "allow_leakage": self.allow_leakage,
             "elsewhere": elsewhere_digest(elsewhere),
-            "format": source.format,
-            "dataset": source.dataset,
-            "split": source.split,
-            "every": source.every,
             "ingest": config.ingest,
             "body": load_body(config.body).digest,
             "threads": config.ray.threads_per_actor,
-            **followed,
+            **source.key_config(),
         }

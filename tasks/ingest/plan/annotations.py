@@ -167,7 +167,7 @@ def _register_spellings(database: duckdb.DuckDBPyConnection, rows: Path, states:
 def _write_rows(reader: Reader, path: Path, images: str) -> int:
     """Writes the reader's rows with their keys and what distinguishes them; gives their number."""
     schema = pa.schema([*ANNOTATIONS, *(pa.field(name, kind) for name, kind in _OURS)])
-    shown = PicturePlace(images, reader.source.dataset, reader.source.split)
+    shown = PicturePlace(images, *reader.source.target)
     rows = 0
     with pq.ParquetWriter(path, schema) as writer:
         for batch in reader.batches():

@@ -11,7 +11,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
@@ -70,6 +70,13 @@ class Npz:
 
     def __contains__(self, name: object) -> bool:
         return name in self._members
+
+    def unused(self, known: Collection[str]) -> Iterator[str]:
+        """A remark on members other than those that are `known`."""
+        others = [printable(name) for name in self.names if name not in known]
+        if others:
+            shown = ", ".join(others[:20]) + (" and more" if len(others) > 20 else "")
+            yield f"{self.name}: members that are not used: {shown}."
 
     def header(self, name: str) -> Header:
         """Shape and type of a member; for a pickle, the type is object. Reads a few bytes."""

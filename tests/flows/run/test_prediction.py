@@ -31,7 +31,7 @@ def test_the_split_is_called_like_the_folder_wherever_that_is(tmp_path: Path) ->
         images = tmp_path / place / name if name != "..." else tmp_path / place / "...x"
         images.mkdir(parents=True)
         (images / "a.jpg").write_bytes(jpeg(noise()))
-        splits.append(str(prediction(str(images), str(tmp_path / "out")).target))
+        splits.append(str(prediction(str(images), str(tmp_path / "out")).source))
     assert splits == ["predict/My-photos-", "predict/My-photos-", "predict/x"]
 
 

@@ -20,8 +20,7 @@ from schemas.errors import ConfigError, DataError
 from tasks.ingest.formats.bodies.rows import KEYS, NEEDED, WEAK, columns_of
 from tasks.ingest.formats.bodies.table import BodyTable, Row, files_of, open_table
 from tasks.ingest.formats.json_rows import beyond, cut_words, in_batches, new_row, refusal_in, shown
-from tasks.ingest.formats.preferences import field
-from tasks.ingest.people.annotations import ANNOTATIONS, AnnotationSource, Survey
+from tasks.ingest.people.annotations import ANNOTATIONS, AnnotationSource, Survey, column
 from tasks.ingest.source.folder import RefusedError
 
 NAME: Final = "bodies"
@@ -30,9 +29,9 @@ AS: Final = "as"
 HYPOTHESES_AS, LABELS_AS = "hypotheses", "labels"
 BODIES: Final = pa.schema([
     *ANNOTATIONS,
-    field("instance_id", pa.string(), "person of an ingest, in place of path"),
-    field("source", pa.string(), "which model the body is of"),
-    field("sample", pa.int32(), "which body of that model", "index"),
+    column("instance_id", pa.string(), "person of an ingest, in place of path"),
+    column("source", pa.string(), "which model the body is of"),
+    column("sample", pa.int32(), "which body of that model", "index"),
 ])  # fmt: skip
 """The columns of a batch of hypotheses; of labels, those of ANNOTATIONS."""
 _LABEL_KINDS: Final = ("gt", "pseudo")

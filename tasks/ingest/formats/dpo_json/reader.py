@@ -18,7 +18,7 @@ from schemas.errors import DataError
 from tasks.ingest.formats import preferences
 from tasks.ingest.formats.json_rows import UNREADABLE, in_batches
 from tasks.ingest.formats.preferences import crop_map, joints_uvd, needed, shown, text, unit_twist, whole_number
-from tasks.ingest.people.annotations import AnnotationSource, Survey
+from tasks.ingest.people.annotations import AnnotationSource, Survey, column, vector
 from tasks.ingest.source.files import local_file
 from tasks.ingest.source.folder import RefusedError
 from tasks.ingest.source.json_stream import begins_with, items
@@ -27,11 +27,11 @@ NAME: Final = "dpo-json"
 KEYS: Final = ("img_path", "img_idx", "l_joints", "w_joints", "l_twist", "w_twist", "trans", "trans_inv")
 PAIRS: Final = pa.schema([
     *preferences.PLACE,
-    preferences.field("nth", pa.int32(), "which pair of its img_idx, counted from 0 in the order of the file"),
-    preferences.vector("winner_uvd", 87, "29 joints (u, v, d)", "crop, crop, m"),
-    preferences.vector("winner_twist", 46, "23 unit (cos, sin)", "none"),
-    preferences.vector("loser_uvd", 87, "29 joints (u, v, d)", "crop, crop, m"),
-    preferences.vector("loser_twist", 46, "23 unit (cos, sin)", "none"),
+    column("nth", pa.int32(), "which pair of its img_idx, counted from 0 in the order of the file"),
+    vector("winner_uvd", 87, "29 joints (u, v, d)", "crop, crop, m"),
+    vector("winner_twist", 46, "23 unit (cos, sin)", "none"),
+    vector("loser_uvd", 87, "29 joints (u, v, d)", "crop, crop, m"),
+    vector("loser_twist", 46, "23 unit (cos, sin)", "none"),
     *preferences.JUDGEMENT,
 ])  # fmt: skip
 """The columns of a batch: a row is a pair of the file."""

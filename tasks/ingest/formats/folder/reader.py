@@ -137,7 +137,7 @@ class FolderReader:
             yield row
 
     def _key_of(self, path: object) -> str:
-        return key_of(PicturePlace(self.source.url, self.source.dataset, self.source.split), path)
+        return key_of(PicturePlace(self.source.url, *self.source.target), path)
 
     def _key_of_row(self, path: object) -> str:
         key = self._key_of(path)

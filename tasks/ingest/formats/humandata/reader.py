@@ -87,10 +87,7 @@ class HumanData:
     def _unused(self) -> Iterator[str]:
         for part in self._parts:
             used = {points.name for points in (part.file.keypoints_2d, part.file.keypoints_3d) if points}
-            unused = [printable(name) for name in part.file.npz.names if name not in _MEMBERS | used]
-            if unused:
-                shown = ", ".join(unused[:20]) + (" and more" if len(unused) > 20 else "")
-                yield f"{part.file.name}: members that are not used: {shown}."
+            yield from part.file.npz.unused(_MEMBERS | used)
 
 
 def files_of(url: str) -> list[str]:

@@ -20,19 +20,19 @@ from tasks.ingest.formats import preferences
 from tasks.ingest.formats.json_rows import UNREADABLE, in_batches, unless_refused
 from tasks.ingest.formats.list_cache import Entry, ListCache
 from tasks.ingest.formats.preferences import JOINTS_SHAPE, TWIST_SHAPE, needed, numbers, shown, text, whole_number
-from tasks.ingest.people.annotations import AnnotationSource, Survey
+from tasks.ingest.people.annotations import AnnotationSource, Survey, column, vector
 from tasks.ingest.source.files import open_url
 from tasks.ingest.source.folder import RefusedError
 
 NAME: Final = "multihypo-npz"
 HYPOTHESES: Final = pa.schema([
     *preferences.PLACE,
-    preferences.field("crop", pa.string(), "file of the 256 px crop, relative to the folder of crops"),
-    preferences.field("count", pa.int32(), "M, how many hypotheses there are"),
-    preferences.field("uvd", pa.list_(pa.float32()), "M x 29 joints (u, v, d), one after the other", "crop, crop, m"),
-    preferences.field("twist", pa.list_(pa.float32()), "M x 23 unit (cos, sin)"),
-    preferences.vector("gt_uvd", 87, "the label's joints, where the entry has them", "crop, crop, m"),
-    preferences.vector("gt_twist", 46, "the label's twists; NaN where it marks them as invalid", "none"),
+    column("crop", pa.string(), "file of the 256 px crop, relative to the folder of crops"),
+    column("count", pa.int32(), "M, how many hypotheses there are"),
+    column("uvd", pa.list_(pa.float32()), "M x 29 joints (u, v, d), one after the other", "crop, crop, m"),
+    column("twist", pa.list_(pa.float32()), "M x 23 unit (cos, sin)"),
+    vector("gt_uvd", 87, "the label's joints, where the entry has them", "crop, crop, m"),
+    vector("gt_twist", 46, "the label's twists; NaN where it marks them as invalid", "none"),
     *preferences.JUDGEMENT,
 ])  # fmt: skip
 """The columns of a batch: a row is an entry of the cache."""

@@ -22,21 +22,21 @@ from PIL import Image
 from schemas.errors import DataError
 from tasks.ingest.formats.json_rows import UNREADABLE, in_batches
 from tasks.ingest.formats.list_cache import Entry, ListCache
-from tasks.ingest.formats.preferences import JUDGEMENT, PLACE, field, needed, numbers, read_row, shown, text
-from tasks.ingest.people.annotations import AnnotationSource, Survey
+from tasks.ingest.formats.preferences import JUDGEMENT, PLACE, needed, numbers, read_row, shown, text
+from tasks.ingest.people.annotations import AnnotationSource, Survey, column
 from tasks.ingest.source.folder import RefusedError
 
 NAME: Final = "scorer-eval"
 SCORED: Final = pa.schema([
     *PLACE[:3],
-    field("picture", pa.binary(), "what the scorer is shown, as a PNG file; null where the entry has none"),
-    field("width_px", pa.int32(), "width of it", "px"),
-    field("height_px", pa.int32(), "height of it", "px"),
-    field("count", pa.int32(), "M, how many hypotheses there are"),
-    field("joints", pa.int32(), "K, joints of a hypothesis"),
-    field("uvd", pa.list_(pa.float32()), "M x K joints (u, v, d); u, v in -1 to 1 over the picture", "picture, m"),
-    field("errors", pa.list_(pa.float32()), "M errors", "mm"),
-    field("scores", pa.list_(pa.float32()), "M scores that the file brings"),
+    column("picture", pa.binary(), "what the scorer is shown, as a PNG file; null where the entry has none"),
+    column("width_px", pa.int32(), "width of it", "px"),
+    column("height_px", pa.int32(), "height of it", "px"),
+    column("count", pa.int32(), "M, how many hypotheses there are"),
+    column("joints", pa.int32(), "K, joints of a hypothesis"),
+    column("uvd", pa.list_(pa.float32()), "M x K joints (u, v, d); u, v in -1 to 1 over the picture", "picture, m"),
+    column("errors", pa.list_(pa.float32()), "M errors", "mm"),
+    column("scores", pa.list_(pa.float32()), "M scores that the file brings"),
     *JUDGEMENT,
 ])  # fmt: skip
 """The columns of a batch: a row is an entry of the cache. u and v are over the whole picture (published: 3:4)."""
@@ -208,10 +208,10 @@ def _columns(entry: Entry, meaning: _Meaning) -> Iterator[tuple[str, Any]]:
     uvd[..., 2] *= meaning.depth_factor
     yield "count", len(uvd)
     yield "joints", uvd.shape[1]
-    for column, factor in (("errors", meaning.error_factor), ("scores", 1.0)):
-        if column in keys:
-            needed(values, [keys[column]])
-            yield column, _per_hypothesis(values, keys[column], len(uvd)) * factor
+    for name, factor in (("errors", meaning.error_factor), ("scores", 1.0)):
+        if name in keys:
+            needed(values, [keys[name]])
+            yield name, _per_hypothesis(values, keys[name], len(uvd)) * factor
     yield "uvd", uvd.astype(np.float32)
 
 

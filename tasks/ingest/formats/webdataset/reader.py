@@ -215,7 +215,7 @@ class WebDatasetReader:
             what = f"two members {ending}" if ending else "no picture that is read here"
             raise RefusedError("picture missing", f"the sample has {what}")
         member = sample.members[ending]
-        key_of(PicturePlace("", self.source.dataset, self.source.split), member.name)  # refuses what leads elsewhere
+        key_of(PicturePlace("", *self.source.target), member.name)  # refuses what leads elsewhere
         key = posixpath.join(folder, posixpath.normpath(member.name))
         target, root = self.images / key, os.path.realpath(self.images)
         try:
