@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from flows.process.quiet import plain_run_errors
 from flows.progress.artifacts import PrefectProgress
 from flows.progress.bars import ConsoleProgress
+from flows.run.campaign.room import machine_has_resources
 from flows.run.configuration import Choices
 from flows.run.lease import BusyError, Lease, LeaseProgress, lease
 from flows.run.runner import LiveRunner
@@ -49,7 +50,8 @@ def single_step(
     """The runner of a stage or two that belong to no campaign: they are recorded for none, in round 0.
 
     It holds no lease. Two equal steps at once do no harm: a stage is committed once, whoever does it. Raises
-    ConfigError, and StoreError as where there is no store, unless it is to `create` one.
+    ConfigError, also for CPUs and GPUs that this machine lacks, and StoreError as where there is no store, unless
+    it is to `create` one.
     """
     configured = (choices or Choices()).configured()
     if not create:
@@ -57,6 +59,7 @@ def single_step(
     opened = Store.open(store)
     plain_run_errors()
     with _runner(opened, configured) as runner:
+        machine_has_resources(runner.context)
         runner.in_round(OUTSIDE_ROUNDS)
         yield runner
 

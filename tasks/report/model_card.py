@@ -14,11 +14,13 @@ from infra.store import Store
 from infra.tables import read
 from models.checkpoints.ours import Checkpoint
 from models.statistics import Interval
+from schemas.errors import StoreError
 from schemas.ids import ModelDigest, StageKey, Target
 from tasks.report.ancestry import Made, ancestry
 from tasks.report.definitions import Definition, defined, in_words
 from tasks.report.measured import CONTROL_NAMES, Metrics
 from tasks.report.page import format_percent, format_quantity, format_span
+from tasks.report.stage import read_facts
 from tasks.rows.metrics import Metric, read_metrics
 from tasks.rows.models import read_model
 
@@ -92,7 +94,7 @@ def model_card(store: Store, digest: ModelDigest) -> str:
         how=_how,
         tables=tables,
         protocol=_protocol(store, comparison) if comparison else "",
-        outcome=_outcome(store, comparison) if comparison and _is_after(store, digest, comparison) else "",
+        outcome=_outcome(store, line[-1]),
         definitions=_definitions(tables),
     )
 
@@ -208,15 +210,21 @@ def _protocol(store: Store, comparison: StageRecord) -> str:
     )
 
 
-def _outcome(store: Store, comparison: StageRecord) -> str:
-    """What became of the round that trained the model; empty where its log doesn't say."""
-    if comparison.campaign is None or comparison.round is None:
+def _outcome(store: Store, made: Made) -> str:
+    """What became of the round whose policy the model was; empty for others (a round's controls, say), and where its
+    log doesn't say."""
+    training = made.stage
+    if training is None or training.campaign is None or not training.round:
         return ""
-    decision = rounds.state(store, comparison.campaign).decision(comparison.round)
-    if decision is None:
+    decision = rounds.state(store, training.campaign).decision(training.round)
+    try:
+        facts = read_facts(store, training.campaign, training.round)
+    except StoreError:  # it is not reported
+        return ""
+    if decision is None or facts.policy_after != made.digest:
         return ""
     verdict = "made it current" if decision.event == "promoted" else "kept the policy before"
-    return f"Round {comparison.round} of campaign {comparison.campaign} trained it and {verdict}: {decision.why}."
+    return f"Round {training.round} of campaign {training.campaign} trained it and {verdict}: {decision.why}."
 
 
 def _definitions(tables: list[MeasuredTable]) -> list[Definition]:

@@ -27,6 +27,7 @@ from tasks.engine.context import Context
 from tasks.gates import GateVerdict, all_passed, why_not
 from tasks.report.ancestry import ancestry
 from tasks.report.facts import RoundFacts
+from tasks.report.model_card import model_card
 from tasks.report.stage import read_facts
 from tasks.rows.instances import instance_ids
 from tasks.rows.models import model_path
@@ -179,6 +180,10 @@ def test_everything_says_that_no_error_was_measured(judged: Judged) -> None:
     for said in (call(store, "report", "--round", "1"), call(store, "rounds"), call(store, "status")):
         assert "no error was" in said
     assert "judge's score, zero noise, rise" in call(store, "report", "--round", "1")
+    assert facts.policy_after is not None
+    card = model_card(store, facts.policy_after)
+    assert f"Round 1 of campaign {facts.campaign} trained it and " in card
+    assert ": no error was measured, the judge" in card
 
 
 def test_the_judges_limits_decide(judged: Judged) -> None:
