@@ -21,7 +21,7 @@ from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.source.folder import Folder
 from tasks.predict.bodies import Predicted
 from tasks.predict.output import Written, nobody, somebody, unused, write_prediction
-from tasks.rows.models import image_size_of
+from tasks.rows.models import network_of
 from tasks.score import Score
 
 
@@ -99,7 +99,8 @@ def predict(
 def _as_the_models_see(runner: Runner, policy: ModelDigest, scorer: ModelDigest | None) -> Context:
     """The context with crops of the size that the models take, and in which one bad picture stops nobody else."""
     context, config = runner.context, runner.context.config
-    sizes = {digest: image_size_of(context.store, digest) for digest in filter(None, (policy, scorer))}
+    models = filter(None, (policy, scorer))
+    sizes = {digest: network_of(context.store, digest).condition.image_size for digest in models}
     if len(set(sizes.values())) > 1:
         told = " and ".join(f"{digest[:12]} crops of {size} px" for digest, size in sizes.items())
         raise DataError(f"Policy and scorer don't go together: {told}.")

@@ -8,17 +8,16 @@ version knows.
 
 import logging
 from collections.abc import Sequence
-from io import BytesIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from deltalake.exceptions import DeltaError
 
 from infra import faults
 from infra.data_files import MANY, DataFile, fresh_file_name
 from infra.delta_log import Entry
 from infra.intact import damage_once, is_checked, missing
+from infra.shards import parquet_bytes
 from infra.snapshots import OpenTable, newest
 from infra.store import Store
 from infra.table_rows import read_files
@@ -105,16 +104,8 @@ def _readable(store: Store, files: Sequence[DataFile]) -> list[DataFile]:
 
 
 def _write(store: Store, table: str, rows: pa.Table) -> DataFile:
-    buffer = BytesIO()
-    pq.write_table(
-        rows.combine_chunks(),
-        buffer,
-        compression="zstd",
-        row_group_size=_GROUP_ROWS,
-        version="2.6",
-        write_statistics=list(ORDER[table]),
-    )
-    data = buffer.getvalue()
+    statistics = list(ORDER[table])
+    data = parquet_bytes(rows.combine_chunks(), row_group_size=_GROUP_ROWS, write_statistics=statistics)
     path = fresh_file_name(MANY, data)
     file = DataFile(table, path, (), len(rows), len(data))
     store.atomic_write(file.name, data)

@@ -207,10 +207,10 @@ def stamped(table: str, rows: pa.Table, stage_key: str) -> pa.Table:
     return rows
 
 
-def parquet_bytes(rows: pa.Table) -> bytes:
+def parquet_bytes(rows: pa.Table, *, row_group_size: int = 65536, write_statistics: bool | list[str] = True) -> bytes:
     """The Parquet file of `rows`: a fixed function of its content (no times, no names of machines)."""
-    buffer = BytesIO()
-    pq.write_table(rows, buffer, compression="zstd", row_group_size=65536, version="2.6")
+    buffer, form = BytesIO(), {"row_group_size": row_group_size, "write_statistics": write_statistics}
+    pq.write_table(rows, buffer, compression="zstd", version="2.6", **form)
     return buffer.getvalue()
 
 

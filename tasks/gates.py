@@ -1,8 +1,10 @@
 """Gates: the conditions that a round must keep, each as a verdict. Not to pass is an outcome, not an error."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -131,7 +133,7 @@ def _of_gain(config: GateConfig, metrics: Sequence[Metric], validation: Target) 
     )
     yield _at_most("best of M, MPVPE, change", best.value, config.best_of_m_change, "%", BEFORE_PROMOTION, on, best)
     yield _at_least(
-        "diversity over the first policy's", spread.value, config.min_diversity, "1", BEFORE_PROMOTION, spread, on
+        "diversity over the first policy's", spread.value, config.min_diversity, "1", BEFORE_PROMOTION, on, spread
     )
 
 
@@ -174,20 +176,9 @@ def _of_drift(config: GateConfig, metrics: Sequence[Metric], source: Target) -> 
         yield _at_most(title, drift.value, config.max_drift, "%", BEFORE_PROMOTION, f"on {source}", drift)
 
 
-def _at_least(
-    name: str,
-    value: float,
-    limit: float,
-    unit: str,
-    when: When,
-    interval: Interval | Metric | None = None,
-    note: str = "",
-) -> GateVerdict:
-    low, high = (interval.low, interval.high) if interval is not None else (None, None)
-    return GateVerdict(name, when, value, unit, f"at least {limit:g}", value >= limit, low, high, note)
-
-
-def _at_most(
+def _limited(
+    words: str,
+    holds: Callable[[float, float], bool],
     name: str,
     value: float,
     limit: float,
@@ -198,7 +189,11 @@ def _at_most(
 ) -> GateVerdict:
     suffix = " %" if unit == "%" else ""
     low, high = (interval.low, interval.high) if interval is not None else (None, None)
-    return GateVerdict(name, when, value, unit, f"at most {limit:g}{suffix}", value <= limit, low, high, note)
+    return GateVerdict(name, when, value, unit, f"{words} {limit:g}{suffix}", holds(value, limit), low, high, note)
+
+
+_at_least = partial(_limited, "at least", operator.ge)
+_at_most = partial(_limited, "at most", operator.le)
 
 
 def _find(metrics: Sequence[Metric], name: str, role: str, target: Target) -> Metric:

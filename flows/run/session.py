@@ -87,7 +87,7 @@ def _runner(store: Store, configured: Configured, held: Lease | None = None) -> 
 @contextmanager
 def _turn(store: Store, campaign: str, what: str) -> Iterator[Lease]:
     """The campaign's lease. A deployment's run waits for it, as no user is there to try again."""
-    logger, run = _logger_of_deployment(), _run_of_deployment()
+    logger, run = _deployed()
     news: object = None
     with ExitStack() as notes:
         note: WaitingNote | None = None
@@ -112,16 +112,9 @@ def _turn(store: Store, campaign: str, what: str) -> Iterator[Lease]:
                 return
 
 
-def _logger_of_deployment() -> logging.Logger | logging.LoggerAdapter[logging.Logger] | None:
-    """The log of the current Prefect run, if a deployment started it; else None."""
+def _deployed() -> tuple[logging.Logger | logging.LoggerAdapter[logging.Logger] | None, str]:
+    """Log and name of the current Prefect run, if a deployment started it; a command's is on no server for long."""
     from prefect import get_run_logger
-    from prefect.runtime import deployment
-
-    return get_run_logger() if deployment.id else None
-
-
-def _run_of_deployment() -> str:
-    """The name of the current Prefect run, if a deployment started it; a run of a command is on no server for long."""
     from prefect.runtime import deployment, flow_run
 
-    return str(flow_run.name or "") if deployment.id else ""
+    return (get_run_logger(), str(flow_run.name or "")) if deployment.id else (None, "")

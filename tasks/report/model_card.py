@@ -2,24 +2,21 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import pyarrow.compute as pc
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from infra import rounds
 from infra.stages import StageRecord, find, records
 from infra.store import Store
 from infra.tables import read
 from models.checkpoints.ours import Checkpoint
-from models.statistics import Interval
 from schemas.errors import StoreError
 from schemas.ids import ModelDigest, StageKey, Target
 from tasks.report.ancestry import Made, ancestry
 from tasks.report.definitions import Definition, defined, in_words
 from tasks.report.measured import CONTROL_NAMES, Metrics
-from tasks.report.page import format_percent, format_quantity, format_span
+from tasks.report.page import format_percent, format_quantity, format_span, templates
 from tasks.report.stage import read_facts
 from tasks.rows.metrics import Metric, read_metrics
 from tasks.rows.models import read_model
@@ -78,14 +75,8 @@ def model_card(store: Store, digest: ModelDigest) -> str:
     kind = checkpoint.manifest.kind
     comparison = _comparison(store, digest, kind)
     tables = [*(_of_comparison(store, digest, kind, comparison) if comparison else ()), *_as_published(store, digest)]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=False,  # it is Markdown, and the names of data sets and campaigns hold no mark-up
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    # it is Markdown, and the names of data sets and campaigns hold no mark-up
+    environment = templates(autoescape=False, keep_trailing_newline=True)
     return environment.get_template(_TEMPLATE).render(
         digest=digest,
         kind=kind,
@@ -238,7 +229,6 @@ def _with_span(metric: Metric) -> str:
 
 
 def _change(metric: Metric | None) -> str:
-    if metric is None or metric.low is None or metric.high is None:
+    if metric is None or metric.low is None:
         return ""
-    change = Interval(metric.value, metric.low, metric.high)
-    return f"{format_percent(change.value)} {format_span(change.low, change.high, '%')}"
+    return f"{format_percent(metric.value)} {format_span(metric.low, metric.high, '%')}"

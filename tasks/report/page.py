@@ -20,13 +20,7 @@ _SHORT = 12
 
 def report_html(report: RoundReport) -> str:
     """The page as text. The same report gives the same text; strings in it are escaped, never trusted."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(autoescape=True)
     environment.filters |= {
         "number": format_number,
         "quantity": format_quantity,
@@ -45,6 +39,18 @@ def report_html(report: RoundReport) -> str:
         stage_names={stage.stage_key: stage.name for stage in report.stages},
         run_seconds=sum(stage.seconds for stage in report.stages if stage.state != "reused"),
         reused=sum(stage.state == "reused" for stage in report.stages),
+    )
+
+
+def templates(*, autoescape: bool, keep_trailing_newline: bool = False) -> Environment:
+    """The templates beside this module. A name that isn't given to them is an error."""
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=keep_trailing_newline,
     )
 
 

@@ -1,6 +1,5 @@
 """Models in the store: `checkpoints/<digest>.safetensors`, and rows of `models` that say where they come from."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -89,14 +88,6 @@ def has_model(store: Store, digest: ModelDigest) -> bool:
     return store.exists(model_path(digest))
 
 
-def image_size_of(store: Store, digest: ModelDigest) -> int:
-    """The side in pixels of the crops that a model takes. DataError for one that the store doesn't have."""
-    rows = read(store, "models", where=pc.field("digest") == digest, columns=["config_json"])
-    if not len(rows):
-        raise DataError(f"There is no model {digest[:12]} in {store.url}.")
-    return int(json.loads(rows.column("config_json")[0].as_py())["condition"]["image_size"])
-
-
 def find_model(store: Store, text: str, kind: Kind | None = None) -> ModelDigest:
     """The full digest that begins with `text`. DataError that lists what there is if none or several do."""
     where = None if kind is None else pc.field("kind") == kind
@@ -111,10 +102,15 @@ def find_model(store: Store, text: str, kind: Kind | None = None) -> ModelDigest
 
 
 def network_of(store: Store, digest: ModelDigest) -> PolicyConfig | ScorerConfig:
-    """The configuration of a model's network, by the table `models`: its file is not read."""
-    (row,) = read(store, "models", where=pc.field("digest") == digest, columns=["kind", "config_json"]).to_pylist()[:1]
-    network = PolicyConfig if row["kind"] == "policy" else ScorerConfig
-    return network.model_validate_json(row["config_json"])
+    """The configuration of a model's network, by the table `models`: its file is not read.
+
+    DataError for a model that the store doesn't have.
+    """
+    rows = read(store, "models", where=pc.field("digest") == digest, columns=["kind", "config_json"]).to_pylist()
+    if not rows:
+        raise DataError(f"There is no model {digest[:12]} in {store.url}.")
+    network = PolicyConfig if rows[0]["kind"] == "policy" else ScorerConfig
+    return network.model_validate_json(rows[0]["config_json"])
 
 
 def load_policy(store: Store, digest: ModelDigest) -> Policy:

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 
 from flows.process.terminal import TextConsole, escape
-from flows.run.steps.ended import DIGITS
-from infra.stages import StageRecord, find
+from flows.run.steps.ended import DIGITS, finished_stage
+from infra.stages import StageRecord
 from infra.store import Store
 from infra.views import query
 from models.statistics import bootstrap_mean
-from schemas.errors import DataError
 from schemas.ids import StageKey
 from tasks.compare import evaluation_table
 from tasks.report.page import format_quantity, format_span
@@ -26,9 +25,7 @@ def print_ingest(store: Store, key: str, said: Sequence[str] | None = None) -> N
     Of hypotheses, also the command that scores them, with the options `said` of store and configuration; None: nothing
     goes on from here.
     """
-    record = find(store, key)
-    if record is None:
-        raise DataError(f"There is no finished stage {key} in {store.url}.")
+    record = finished_stage(store, key)
     out = TextConsole()
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()

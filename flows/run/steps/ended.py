@@ -53,13 +53,14 @@ def written(record: StageRecord) -> str:
 def ended(context: Context, key: str) -> Ended:
     """How the step ended whose last stage has this key. DataError if no such stage is finished."""
     store = context.store
-    last = _found(store, key)
-    before = [_found(store, one) for one in last.reads] if last.stage == Keep.name else []
+    last = finished_stage(store, key)
+    before = [finished_stage(store, one) for one in last.reads] if last.stage == Keep.name else []
     model = model_of(store, last.stage_key) if last.rows.get("models") else None
     return Ended((*before, last), model, tuple(_following(context, last, model)))
 
 
-def _found(store: Store, key: str) -> StageRecord:
+def finished_stage(store: Store, key: str) -> StageRecord:
+    """The record of a stage. DataError if no such stage is finished."""
     record = find(store, key)
     if record is None:
         raise DataError(f"There is no finished stage {key} in {store.url}.")
@@ -80,7 +81,7 @@ def _following(context: Context, last: StageRecord, model: ModelDigest | None) -
         case Score.name:
             yield ("pair", "--scores", mine)
         case Pair.name:
-            drawn = _found(store, last.reads[0])
+            drawn = finished_stage(store, last.reads[0])
             policy = drawn.models[0][:DIGITS] if drawn.stage == Generate.name else _newest_model(store, "policy")
             replay = ("--replay", "DATASET/SPLIT") if context.config.align.replays else ()
             yield ("align", "--pairs", mine, "--policy", policy, *replay)

@@ -66,7 +66,7 @@ def parse_row(row: Mapping[str, Any], relative: bool = False) -> BoxRow:
     """
     if row.get(SURPLUS):
         raise RefusedError("row not readable", f"{SURPLUS}: does a path with a comma lack its quotes?")
-    values = [_number(row.get(name)) for name in "xywh"]
+    values = [number_or_nan(row.get(name)) for name in "xywh"]
     shown = ", ".join(f"{name}={row.get(name)}" for name in "xywh")
     if not all(math.isfinite(value) for value in values):
         raise RefusedError("box not finite", shown)
@@ -86,7 +86,7 @@ def parse_row(row: Mapping[str, Any], relative: bool = False) -> BoxRow:
 
 def person_of(row: Mapping[str, Any]) -> int:
     """Which person of the picture a row is about. Raises RefusedError where that is no whole number from 0."""
-    value = _number(row.get("person"))
+    value = number_or_nan(row.get("person"))
     if not math.isfinite(value) or value != int(value) or not 0 <= value < LARGEST:
         raise RefusedError("person not usable", f"person={row.get('person')}: a whole number from 0 is expected")
     return int(value)
@@ -96,13 +96,13 @@ def _optional(row: Mapping[str, Any], name: str) -> float | None:
     written = row.get(name)
     if written is None or str(written).strip().lower() in _ABSENT:
         return None
-    value = _number(written)
+    value = number_or_nan(written)
     if not math.isfinite(value) or abs(value) > LARGEST:
         raise RefusedError("camera not usable", f"{name}={written}: a number of pixels is expected, or nothing")
     return value
 
 
-def _number(value: Any) -> float:
+def number_or_nan(value: Any) -> float:
     """The number that a value is or spells, else NaN."""
     try:
         return float(value)

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from schemas.errors import ConfigError, DataError
 from tasks.ingest.people.box_tables import BoxTable
-from tasks.ingest.people.boxes import REQUIRED, read_boxes
+from tasks.ingest.people.boxes import REQUIRED, number_or_nan, read_boxes
 from tasks.ingest.people.picture_names import PictureNames
 from tasks.ingest.source.files import local_file, open_file, open_url
 from tasks.ingest.source.folder import LOW_SCORE, OTHER_CLASS, RefusedError
@@ -67,7 +67,7 @@ class Limits:
     def of(cls, options: Mapping[str, Any]) -> "Limits":
         """As the options least_score and person_class say. Raises ConfigError for what is no score."""
         text = options.get("least_score", LEAST_SCORE)
-        least = _number(text)
+        least = number_or_nan(text)
         if not math.isfinite(least):
             raise ConfigError(f"The option least_score is a number, such as 0.3, not {text!r}.")
         person = options.get("person_class")
@@ -106,7 +106,7 @@ def form_of(url: str) -> Form | None:
             return "coco" if isinstance(first, dict) and {"image_id", "bbox"} <= set(first) else None
         if ending in ("csv", "txt"):
             words = next((line for _, line in _lines(url) if line.strip()), "").split(",")
-            if len(words) >= min(_MOT_VALUES) and all(math.isfinite(_number(word)) for word in words):
+            if len(words) >= min(_MOT_VALUES) and all(math.isfinite(number_or_nan(word)) for word in words):
                 return "mot"
     return "yolo" if ending == "txt" else None
 
@@ -168,7 +168,7 @@ def _refusal(box: _Box, person: str, least_score: float) -> RefusedError | None:
         return RefusedError(OTHER_CLASS, f"class {_word(box.kind)}, not {person}")
     if box.score is None:
         return None
-    score = _number(box.score)
+    score = number_or_nan(box.score)
     if not math.isfinite(score):
         return RefusedError(_UNREADABLE, f"score={box.score}: a number is expected")
     return RefusedError(LOW_SCORE, f"score {score:g}, below {least_score:g}") if score < least_score else None
@@ -204,9 +204,9 @@ def _mot(files: Sequence[str], url: str, work: Path) -> Iterator[_Box]:
             what = f"{len(words)} values; {_MOT_VALUES[0]} to {_MOT_VALUES[1]} are expected (frame, track, x, y, w, h)"
             yield _unreadable("?", origin, what)
             continue
-        frame = _number(words[0])
+        frame = number_or_nan(words[0])
         picture = int(frame) if math.isfinite(frame) and frame == int(frame) else words[0]
-        score = words[6] if len(words) > 6 and _number(words[6]) != _NOT_SCORED else None
+        score = words[6] if len(words) > 6 and number_or_nan(words[6]) != _NOT_SCORED else None
         kind = words[7] if len(words) == _MOT_WITH_CLASS else None
         yield _Box(picture, origin, words[2:6], kind, score, words[1])
 
@@ -230,7 +230,7 @@ def _yolo(files: Sequence[str], url: str, work: Path) -> Iterator[_Box]:
             what = f"{len(words)} values; class, x, y, w, h and perhaps score and track are expected"
             yield _unreadable(picture, origin, what)
             continue
-        x, y, w, h = (_number(word) for word in words[1:5])
+        x, y, w, h = (number_or_nan(word) for word in words[1:5])
         score = words[5] if len(words) == 7 or (len(words) == 6 and scored) else None
         track = words[-1] if len(words) == 7 or (len(words) == 6 and not scored) else None
         yield _Box(picture, origin, (x - w / 2, y - h / 2, w, h), words[0], score, track)
@@ -270,7 +270,7 @@ def _unreadable(picture: str, origin: str, detail: str) -> _Box:
 
 
 def _is_count(value: Any) -> bool:
-    number = _number(value)
+    number = number_or_nan(value)
     return math.isfinite(number) and number == int(number) and number >= 0
 
 
@@ -281,12 +281,5 @@ def _whole(value: str) -> bool:
 
 def _word(value: Any) -> str:
     """A class as text, whichever way its number is written."""
-    number = _number(value)
+    number = number_or_nan(value)
     return str(int(number)) if math.isfinite(number) and number == int(number) else str(value)[:50]
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan

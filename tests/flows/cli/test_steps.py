@@ -209,7 +209,7 @@ def test_bodies_of_any_model_become_pairs_and_labels(store: Store) -> None:
     assert len(answer) == 13
     assert all('"sample"' in line for line in answer[1:])
 
-    write_rows(Path("bodies.parquet"), rows[::4])
+    write_rows(Path("guesses.parquet"), rows[::4])
     taken_in = {" ".join(line.split()) for line in done(shlex.join(labels))}
     assert {"instances 3", "labels 3"} <= taken_in
     kinds = {row["label_kind"] for row in read(store, "labels").to_pylist() if row["dataset"] == "theirs"}

@@ -69,8 +69,7 @@ def test_a_run_of_a_deployment_waits(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     logger = logging.getLogger("of-the-run")
-    monkeypatch.setattr(flows.run.session, "_logger_of_deployment", lambda: logger)
-    monkeypatch.setattr(flows.run.session, "_run_of_deployment", lambda: "brave-otter")
+    monkeypatch.setattr(flows.run.session, "_deployed", lambda: (logger, "brave-otter"))
     monkeypatch.setattr(flows.run.session, "TURN_SECONDS", 0.02)
     ended, worked = threading.Event(), threading.Event()
 
