@@ -159,9 +159,10 @@ def _listed(pairings: Sequence[StageRecord]) -> str:
     if not pairings:
         return "It has no pairs yet: `adhmr run` makes them, and `adhmr ingest --format dpo-json` takes them in."
     newest = "; ".join(
-        f"{record.stage_key[:12]} of campaign {record.campaign}"
+        f"{record.stage_key[:12]} of "
+        + (f"campaign {record.campaign}" if record.campaign else "no campaign (a single step)")
         + (f", round {record.round}" if record.round else "")
         + f" ({record.rows['pairs']} pairs)"
         for record in reversed(pairings[-5:])
     )
-    return f"The newest are: {newest}."
+    return f"The newest are: {newest}; --pair-set KEY names one."

@@ -106,6 +106,13 @@ class IngestAnnotations(Stage):
                     f"{source.url}. If this source is to take the other's place, say so (--replace); else give it a "
                     "data set or split of its own, or all sources at once where the format takes several."
                 )
+        if self.source.every > 1 and not planned.ids and not unchanged:
+            forget_plan(store, folder)
+            raise DataError(
+                f"--every {self.source.every} takes none of the rows of {source.url}: frames are counted by their "
+                "numbers (frame_idx, or what ends a file's name), and none of these is a multiple of it. A file that "
+                "holds every so many frames only needs no --every."
+            )
         splits = (SplitPictures(look.reader.source, images, look.elsewhere),)
         units, bodies = partial(units_of, store, folder), Bodies(self._bodies(context))
         worker = partial(PeopleWorker, units_of=units, splits=splits, bodies=bodies)

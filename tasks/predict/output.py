@@ -85,7 +85,7 @@ def write_prediction(
         progress.begin(_STAGE, len(predicted.ids(context)), "people")
         with BodyTable(target / TABLE, _about(predicted, body)) as table:
             for bodies in read_bodies(context, predicted):
-                add_bodies(table, bodies, source_name(predicted.policy))
+                add_bodies(table, bodies, [source_name(predicted.policy)] * len(bodies))
                 for picture, places in groupby(range(len(bodies)), key=bodies.pictures.__getitem__):
                     name, rows = names.of(picture), list(places)
                     if meshes:

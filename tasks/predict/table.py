@@ -1,26 +1,29 @@
 """Bodies that a policy drew, as rows of a table of bodies."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
 from infra.stages import find
+from infra.tables import read
 from models.bodies import load_body
 from schemas.ids import ModelDigest
 from tasks.engine.context import Context
 from tasks.export.body_table import BodyTable
 from tasks.export.target import whole_file
 from tasks.predict.bodies import Bodies, Drawn, read_bodies
+from tasks.rows.instances import among
 
 _SHOWN: Final = 12
 
 
-def add_bodies(table: BodyTable, bodies: Bodies, source: str) -> None:
-    """Write them as rows; `source` says which model they are of."""
+def add_bodies(table: BodyTable, bodies: Bodies, sources: Sequence[str]) -> None:
+    """Write them as rows; `sources` say which model each is of."""
     known = np.isfinite(bodies.scores)
     columns = {
-        "source": [source] * len(bodies),
+        "source": list(sources),
         "sample": bodies.samples,
         "score": pa.array(bodies.scores, mask=~known),
         "preferred": pa.array(bodies.preferred, mask=~known),
@@ -37,6 +40,16 @@ def add_bodies(table: BodyTable, bodies: Bodies, source: str) -> None:
 def source_name(policy: ModelDigest | None) -> str:
     """What a table calls the model that bodies are of; hypotheses that were ingested have none that is known."""
     return f"adhmr policy {policy[:_SHOWN]}" if policy else "ingested"
+
+
+def _sources(context: Context, drawn: Drawn, bodies: Bodies, otherwise: str) -> list[str]:
+    """The model that each is of, as the table that was ingested says; `otherwise` where it says nothing."""
+    columns = ["instance_id", "sample_index", "source"]
+    where = among(sorted(set(bodies.ids)))
+    rows = read(context.store, "hypotheses", stage_keys=[drawn.generation], where=where, columns=columns).to_pylist()
+    said = {(row["instance_id"], row["sample_index"]): row["source"] for row in rows}
+    names = zip(bodies.ids, bodies.samples.tolist(), strict=True)
+    return [said.get(name) or otherwise for name in names]
 
 
 def export_hypotheses(context: Context, drawn: Drawn, target: str) -> int:
@@ -56,6 +69,6 @@ def export_hypotheses(context: Context, drawn: Drawn, target: str) -> int:
     count = 0
     with whole_file(target) as file, BodyTable(file, about) as table:
         for bodies in read_bodies(context, drawn):
-            add_bodies(table, bodies, source_name(policy))
+            add_bodies(table, bodies, _sources(context, drawn, bodies, source_name(policy)))
             count += len(bodies)
     return count

@@ -71,6 +71,19 @@ def ancestry(store: Store, digest: ModelDigest) -> list[Made]:
     return list(made.values())
 
 
+def learned_from(store: Store, digest: ModelDigest) -> set[str]:
+    """The instances whose pairs, pseudo-labels or kept labels the model was trained on, or one that it comes from."""
+    names: set[str] = set()
+    for made in ancestry(store, digest):
+        inputs = (find(store, key) for key in made.stage.reads) if made.stage is not None else ()
+        for one in inputs:
+            table = "pairs" if one is not None and one.rows.get("pairs") else "labels"
+            if one is not None and one.rows.get(table) and not _is_ingest(one):
+                rows = read(store, table, stage_keys=[one.stage_key], columns=["instance_id"])
+                names |= set(rows.column(0).to_pylist())
+    return names
+
+
 def _made(store: Store, digest: ModelDigest, row: Mapping[str, Any]) -> Made:
     record = find(store, row["stage_key"])
     parents = tuple(ModelDigest(parent) for parent in row["parents"])

@@ -67,8 +67,10 @@ def headline(metrics: Metrics, config: EngineConfig) -> list[HeadlineGroup]:
             HeadlineGroup(f"Held-out {test}", figure_rows(metrics, _FIGURES, test, samples, ERROR_NAMES), drawn),
             HeadlineGroup("Diversity", [spread] if spread else [], f"on {test}"),
         ]
-    learned = "the data that the first policy was trained for"
+    labelled = {target.dataset for target in config.sources.targets("labelled")}
     for drift in config.sources.targets("drift"):
+        of_it = "" if drift.dataset in labelled else ", or would have been: none of it is among sources.labelled"
+        learned = f"the kind of data that the first policy was trained on{of_it}"
         groups.append(
             HeadlineGroup(
                 f"Drift on held-out {drift}", figure_rows(metrics, _FIGURES[:2], drift, samples), learned, "drift"

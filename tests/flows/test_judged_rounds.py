@@ -25,7 +25,7 @@ from schemas.ids import ModelDigest
 from schemas.splits import SCORER_TRAIN
 from tasks.engine.context import Context
 from tasks.gates import GateVerdict, all_passed, why_not
-from tasks.report.ancestry import ancestry
+from tasks.report.ancestry import ancestry, learned_from
 from tasks.report.facts import RoundFacts
 from tasks.report.model_card import model_card
 from tasks.report.stage import read_facts
@@ -142,6 +142,20 @@ def test_the_judge_sees_people_whom_nothing_was_learned_from(judged: Judged) -> 
     assert len(before | drawn) == 24
     assert paired <= drawn
     assert not drawn & before
+
+
+def test_people_whom_the_policy_learned_from_are_not_set_aside(judged: Judged) -> None:
+    """As when a campaign gets its judge, or a larger share for it, after a round has learned from everybody."""
+    store, policy = judged.store, judged.facts.policy_after
+    assert policy is not None
+    rows = read(store, "pairs", stage_keys=[judged.facts.key("pair") or ""], columns=["instance_id"])
+    learned = set(rows.column("instance_id").to_pylist())
+    assert learned_from(store, policy) == learned
+    assert learned_from(store, judged.facts.policy_before) == set()
+    late = changed(judged.file, "late", start={"policy": policy}, gates={"judged_share": 0.45})
+    with pytest.raises(ConfigError, match=rf"people that policy {policy[:12]} was trained on, .*name another campaign"):
+        plan_of(store, late)
+    plan_of(store, changed(judged.file, "early", start={"policy": policy}))
 
 
 def test_scorer_and_judge_were_trained_on_other_people(judged: Judged) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from flows.run.decision.gates import for_a_judge, of_the_judge
 from flows.run.runner import Runner
 from infra import rounds
+from infra.stages import find
 from infra.store import Store
 from schemas.config.engine import EngineConfig
 from schemas.config.sources import TRAIN
@@ -14,7 +15,8 @@ from schemas.ids import ModelDigest, StageKey
 from tasks.gates import GateVerdict
 from tasks.generate import Generate
 from tasks.judge import Judge
-from tasks.report.ancestry import ancestry, labelled_splits
+from tasks.report.ancestry import ancestry, labelled_splits, learned_from
+from tasks.rows.instances import instance_ids
 from tasks.rows.mix import Mix
 from tasks.rows.part import JUDGES_HALF, SCORERS_HALF, Part
 from tasks.score import Score
@@ -108,7 +110,22 @@ def set_aside(runner: Runner, judge: ModelDigest | None, wild: Mix, policy: Mode
         return wild, None
     share = runner.context.config.gates.judged_share
     aside = wild._replace(part=Part(0.0, share))
+    _refuse_if_learned_from(runner.context.store, aside, policy)
     return wild._replace(part=Part(share, 1.0)), Hearing(judge, aside, _show(runner, judge, aside, policy, "before"))
+
+
+def _refuse_if_learned_from(store: Store, aside: Mix, policy: ModelDigest) -> None:
+    """Raise ConfigError where people for the judge are those that the current policy learned from already."""
+    if any(find(store, key) is None for key in aside.ingests):
+        return  # they are still to be ingested, so nobody has learned from them
+    people = instance_ids(store, aside.ingests, aside.targets, aside.part)
+    known = learned_from(store, policy).intersection(people)
+    if known:
+        raise ConfigError(
+            f"{len(known)} of the {len(people)} people who are set aside for the judge are people that policy "
+            f"{policy[:12]} was trained on, in a round before there was a judge or with a smaller gates.judged_share: "
+            "name another campaign (--campaign), whose rounds set them aside from the first."
+        )
 
 
 def _show(runner: Runner, judge: ModelDigest, aside: Mix, policy: ModelDigest, role: str) -> Shown:

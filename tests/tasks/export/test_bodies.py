@@ -24,6 +24,7 @@ from tasks.ingest.people.annotations import AnnotationSource
 from tasks.predict.bodies import Drawn
 from tasks.predict.table import export_hypotheses
 from tests.models.smplx_file import smplx_arrays
+from tests.samples.bodies import write_bodies
 from tests.samples.humandata import write_humandata
 from tests.samples.truth import true_people
 from tests.tasks import micro
@@ -101,6 +102,11 @@ def test_hypotheses_become_bodies_and_come_back(micro_store: MicroStore, tmp_pat
         assert export_hypotheses(here, Drawn(ingests=(people,), generation=key, take="all"), str(file)) == count
         tables.append(pq.read_table(file).sort_by([("path", "ascending"), ("sample", "ascending")]))
     assert tables[0].column("source").unique().to_pylist() == [f"adhmr policy {micro_store.policy[:12]}"]
+    given = write_bodies(true_people(2), tmp_path / "theirs", hypotheses=3, dataset="theirs")
+    theirs = IngestBodies(given, "tiny").run(here).key
+    drawn_by_them = Drawn(ingests=(theirs,), generation=theirs, take="all")
+    assert export_hypotheses(here, drawn_by_them, str(tmp_path / "theirs.parquet")) == 6
+    assert pq.read_table(tmp_path / "theirs.parquet").column("source").unique().to_pylist() == ["sample"]
     # solved for once more, from the joints that the first solution has
     apart = np.linalg.norm((matrix(tables[1], "joints") - matrix(tables[0], "joints")).reshape(-1, 29, 3), axis=-1)
     assert np.median(apart) < 5e-3

@@ -391,6 +391,17 @@ def test_labelled_people_are_cropped_as_published(
         assert np.abs(found - wanted).mean() < 2  # what JPEG changes
 
 
+def test_every_so_many_frames_that_are_none_is_refused(
+    here: Context, people: Sequence[TruePerson], tmp_path: Path
+) -> None:
+    """Human3.6M's file of every fifth frame has the numbers 1, 6, 11, ..."""
+    source = write_scorehypo(people, tmp_path / "h36m", "human36m")
+    with pytest.raises(DataError, match=r"--every 10 takes none of the rows of .*needs no --every"):
+        ingest(here, dataclasses.replace(source, every=10))
+    assert len(read(here.store, "stages")) == 0
+    assert ingest(here, source).record.tally.ok == len(people)
+
+
 def test_all_people_are_cropped_by_their_boxes_where_that_is_said(
     here: Context, people: Sequence[TruePerson], tmp_path: Path
 ) -> None:
