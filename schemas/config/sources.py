@@ -57,7 +57,8 @@ class SourcesConfig(Config):
     )
     scorer: tuple[Source, ...] = _sources(SCORER_TRAIN, "labelled people that train HMR-Scorer")
     wild: tuple[Source, ...] = _sources(
-        WILD_TRAIN, "people who give hypotheses and pairs, or pseudo-labels; no label of theirs is read"
+        WILD_TRAIN,
+        "people who give hypotheses and pairs, or pseudo-labels; `clean --labels ingested` alone reads theirs",
     )
     validation: tuple[Source, ...] = _sources(
         WILD_VALIDATION, "held-out labelled people that gates read; none: nothing is promoted", 0

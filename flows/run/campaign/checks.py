@@ -25,6 +25,7 @@ from schemas.config.sources import StartConfig
 from schemas.errors import ConfigError, DataError
 from schemas.ids import StageKey, Target
 from tasks.engine.context import Context
+from tasks.evaluation.bodies import smpl_with_joints
 from tasks.ingest.formats.registry import reader_of
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.rows.instances import of_target
@@ -34,6 +35,9 @@ def campaign_checks(context: Context, machine: bool = True) -> Iterator[Callable
     """The checks of a campaign's configuration; those of this `machine` only where the work is to be done on it."""
     config = context.config
     yield partial(in_place, "body", lambda: load_body(config.body))
+    for source in config.sources.test:
+        if source.protocol is not None:  # which regresses joints that no other stage needs
+            yield partial(in_place, f"sources.test: {source.data}", partial(smpl_with_joints, config.body))
     models: dict[str, Known] = {}
     for name in StartConfig.model_fields:
         yield partial(look_at_model, context, name, models)

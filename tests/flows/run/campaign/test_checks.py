@@ -16,6 +16,7 @@ from flows.run.early import check_round
 from infra import rounds
 from infra.stages import records
 from infra.store import Store
+from models.bodies import BUILT_IN
 from schemas.config.engine import EngineConfig
 from schemas.errors import ConfigError, DataError, EngineError, ProblemsError
 from schemas.ids import ModelDigest
@@ -135,6 +136,16 @@ def test_what_would_end_a_round_at_a_later_stage(
     named = {name: str(place.folder / file) if "." in file else file for name, file in start.items()}
     with pytest.raises(EngineError, match=told):
         place.check({"start": named, "sources": sources})
+
+
+def test_a_protocol_whose_regressor_is_missing_ends_no_round_after_its_training(place: Place, tmp_path: Path) -> None:
+    (folder := tmp_path / "human_model_files" / "smpl").mkdir(parents=True)
+    shutil.copy(BUILT_IN["tiny"], folder / "SMPL_NEUTRAL.npz")
+    fields: dict[str, Any] = {"body": str(tmp_path / "human_model_files")}
+    place.check(fields)
+    fields["sources"] = {"test": [{"data": "wild/test", "protocol": "3dpw"}]}
+    with pytest.raises(DataError, match=r"^sources.test: wild/test: .*J_regressor_h36m.npy"):
+        place.check(fields)
 
 
 def test_another_first_policy_than_the_campaigns(place: Place) -> None:
