@@ -7,7 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from itertools import chain
 
-from flows.run.campaign.checks import campaign_checks
+from flows.run.campaign.aside import enough_may_be_set_aside
+from flows.run.campaign.checks import campaign_checks, people_in
 from flows.run.user_pictures import check_readable
 from infra.standing import newest_ingest
 from infra.store import Store
@@ -27,10 +28,16 @@ def check_round(
     were given beside it; all that is found at once. What is not of this `machine` may be done elsewhere."""
     checks: list[Callable[[], None]] = []
     if own is not None:
-        checks.append(partial(check_readable, own))
+        checks.append(partial(_check_pictures, context, own))
     if labels is not None:
         checks.append(partial(_check_labels, context, labels, own is not None))
-    check_all(chain(campaign_checks(context, machine), checks))
+    check_all(chain(campaign_checks(context, machine, own is not None), checks))
+
+
+def _check_pictures(context: Context, own: AnnotationSource) -> None:
+    people = people_in(own)
+    if people is not None and context.config.is_judged:
+        enough_may_be_set_aside(context.config, own.target, people)
 
 
 def _check_labels(context: Context, labels: str, own_pictures: bool) -> None:

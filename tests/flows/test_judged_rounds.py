@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -209,9 +210,36 @@ def test_the_judges_limits_decide(judged: Judged) -> None:
     assert facts.why.endswith(f"decided: {rise.name}: {rise.value:.4g}, interval wholly above 0.99: NOT passed")
     assert rounds.state(judged.store, "strict").policy == facts.policy_before
     assert len(records(judged.store)) == done + 1, "but for its report all was there"
-    few = plan_of(judged.store, changed(judged.file, "few", gates={"min_judged": 30}))
+    file = changed(judged.file, "few", gates={"min_judged": 30})
+    few = plan_of(judged.store, file)
     assert "align" not in [look.title for look in few.looks]
     assert "a gate before training does not hold: the round will end there and keep its policy." in few.notes
+    with pytest.raises(ConfigError, match=r"photographs/train has 24 people, of whom \d are set aside for the judge"):
+        run_of(judged.store, file)
+    assert not rounds.state(judged.store, "few").events
+
+
+def test_a_source_that_is_too_small_for_a_judge_is_refused_before_anything_is_made(
+    judged: Judged, tmp_path: Path
+) -> None:
+    """Else both scorers would be trained before a gate finds it."""
+    store = Store.open(tmp_path)
+    refused = r"has 24 people, of whom some 6 would be set aside .*bring 120 people or more"
+    with pytest.raises(ConfigError, match=f"photographs/train {refused}"):
+        run_of(store, changed(judged.file, "few", gates={"min_judged": 30}))
+    photographs = judged.file["data"][0]["source"]
+    with pytest.raises(ConfigError, match=f"photographs/train {refused}"):
+        dpo_round(
+            store.url,
+            config={
+                **judged.file,
+                "gates": {**judged.file["gates"], "min_judged": 30},
+                "data": [],
+                "sources": {**judged.file["sources"], "wild": ["wild/train"]},
+            },
+            images=photographs,
+        )
+    assert not records(store)
 
 
 def test_who_chose_pairs_is_no_judge(judged: Judged) -> None:

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pyarrow.compute as pc
 
+from flows.run.campaign.aside import enough_are_set_aside, enough_may_be_set_aside
 from flows.run.campaign.opening import ingests_of_open_round
 from flows.run.campaign.people import made_here, origin_of, roles_of
 from flows.run.campaign.room import Split, disk_has_room, machine_has_resources
@@ -31,8 +32,11 @@ from tasks.ingest.people.annotations import AnnotationSource
 from tasks.rows.instances import of_target
 
 
-def campaign_checks(context: Context, machine: bool = True) -> Iterator[Callable[[], object]]:
-    """The checks of a campaign's configuration; those of this `machine` only where the work is to be done on it."""
+def campaign_checks(
+    context: Context, machine: bool = True, own_pictures: bool = False
+) -> Iterator[Callable[[], object]]:
+    """The checks of a campaign's configuration; those of this `machine` only where the work is to be done on it. With
+    `own_pictures` nothing is learned from the campaign's in-the-wild people."""
     config = context.config
     yield partial(in_place, "body", lambda: load_body(config.body))
     for source in config.sources.test:
@@ -46,14 +50,18 @@ def campaign_checks(context: Context, machine: bool = True) -> Iterator[Callable
     splits: list[Split] = []
     for role in roles_of(config):
         for target in config.sources.targets(role):
-            yield partial(_find_split, context, role, target, models, splits)
+            judged = role == "wild" and config.is_judged and not own_pictures
+            yield partial(_find_split, context, role, target, models, splits, judged)
     if machine:
         yield partial(disk_has_room, context, models, splits)
         yield partial(machine_has_resources, context)
 
 
-def _find_split(context: Context, role: str, target: Target, models: dict[str, Known], splits: list[Split]) -> None:
-    """Look at the people of a split: where they come from, and whether they can play this role."""
+def _find_split(
+    context: Context, role: str, target: Target, models: dict[str, Known], splits: list[Split], judged: bool
+) -> None:
+    """Look at the people of a split: where they come from, and whether they can play this role; `judged`, whether a
+    part of them is set aside for a judge."""
     config, policy = context.config, models.get("policy")
     opened = ingests_of_open_round(context, config.sources.targets(*roles_of(config)))
     if target not in opened and target in _own(config):
@@ -65,10 +73,14 @@ def _find_split(context: Context, role: str, target: Target, models: dict[str, K
     if isinstance(origin, Request):
         _crops_fit(f"sources.{role}: {target}", (config.ingest.crop_size_px,), policy)
         if "://" not in origin.source.url:  # else it would be fetched twice
-            in_place(f"data: {target}", partial(_open_source, origin.source))
+            people = in_place(f"data: {target}", partial(people_in, origin.source))
+            if judged and people is not None:
+                enough_may_be_set_aside(config, target, people)
         return
     split = _split(context.store, target, origin)
     splits.append(split)
+    if judged:
+        enough_are_set_aside(context, target, origin)
     _crops_fit(f"sources.{role}: {target}", split.crop_sizes, policy)
     if role in ("labelled", "scorer") and split.embodied < split.people:
         raise DataError(
@@ -96,17 +108,19 @@ def _crops_fit(place: str, sizes: tuple[int, ...], policy: Known | None) -> None
         )
 
 
-def _open_source(source: AnnotationSource) -> None:
-    """Raise what would end the ingest of a source as a whole."""
+def people_in(source: AnnotationSource) -> int | None:
+    """How many people an ingest of a source would look at; None where only a whole reading would count them. Raises
+    what would end the ingest as a whole."""
     path = Path(source.url)
     changed = path.stat().st_mtime_ns if path.exists() else 0
-    _open(json.dumps(asdict(source), sort_keys=True), changed)
+    rows = _rows_of(json.dumps(asdict(source), sort_keys=True), changed)
+    return rows if rows is None else -(-rows // source.every)
 
 
 @lru_cache(maxsize=64)
-def _open(source: str, changed: int) -> None:
+def _rows_of(source: str, changed: int) -> int | None:
     with TemporaryDirectory(prefix="adhmr-look-") as work:
-        reader_of(AnnotationSource(**json.loads(source)), Path(work)).survey()
+        return reader_of(AnnotationSource(**json.loads(source)), Path(work)).survey().rows
 
 
 def _split(store: Store, target: Target, ingest: StageKey) -> Split:
