@@ -158,15 +158,21 @@ def gates_of_a_judge(
 def _of_judge(config: GateConfig, metrics: Sequence[Metric], target: Target) -> Iterator[GateVerdict]:
     score, beyond, bones = (_find(metrics, name, "change", target) for name in (SCORE, BEYOND, BONES))
     least, on = config.min_judge_rise, f"on {target}, people set aside"
+    levels = {
+        name: tuple(_find(metrics, name, role, target).value for role in ("before", "after"))
+        for name in (BEYOND, BONES)
+    }
     above = score.low is not None and score.low > least
     limit = f"interval wholly above {least:g}"
     name = "judge's score, zero noise, rise"
     yield GateVerdict(name, BEFORE_PROMOTION, score.value, "score", limit, above, score.low, score.high, on)
-    for name, change, most in (
-        ("bodies beyond joint limits, rise", beyond, config.max_beyond_limits),
-        ("miss of bone lengths, rise", bones, config.max_bone_miss),
+    for name, change, most, (before, after) in (
+        ("bodies beyond joint limits, rise", beyond, config.max_beyond_limits, levels[BEYOND]),
+        ("miss of bone lengths, rise", bones, config.max_bone_miss, levels[BONES]),
     ):
-        yield _at_most(name, change.value, most, "percentage points", BEFORE_PROMOTION, on, change)
+        # only the rise is limited, and nothing rises where all bodies were impossible before
+        note = f"{on}; from {before:.1f} to {after:.1f} %"
+        yield _at_most(name, change.value, most, "percentage points", BEFORE_PROMOTION, note, change)
 
 
 def _of_drift(config: GateConfig, metrics: Sequence[Metric], source: Target) -> Iterator[GateVerdict]:

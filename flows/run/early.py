@@ -9,7 +9,6 @@ from itertools import chain
 
 from flows.run.campaign.aside import enough_may_be_set_aside
 from flows.run.campaign.checks import campaign_checks, people_in
-from flows.run.user_pictures import check_readable
 from infra.standing import newest_ingest
 from infra.store import Store
 from schemas.errors import ConfigError, DataError, check_all

@@ -129,7 +129,7 @@ def work_through(
         verdicts=candidate.verdicts,
         promoted=promoted,
         why=decision.why,
-        notices=(*about_judge(config), *_notices(config.sources, own)),
+        notices=(*about_judge(config), *(_notices(config.sources, own) if candidate.policy is not None else ())),
         said=dict(runner.configured.origins),
     )
     runner.run(Report(facts))

@@ -148,7 +148,7 @@ class LiveRunner(Runner):
     def judge(self, gates: Callable[..., Sequence[Any]], *inputs: Any) -> tuple[Any, ...]:
         verdicts = tuple(gates(self.context, *inputs))
         for verdict in verdicts:
-            self.context.progress.say(f"gate {verdict}")
+            self.context.progress.say(f"gate {verdict}{f' ({verdict.note})' if verdict.note else ''}")
         return verdicts
 
     def _look(self, stage: Stage) -> tuple[StageSpec, str]:

@@ -99,7 +99,8 @@ def summary(facts: RoundFacts, sentence: str) -> str:
     """What happened and why, in one or two sentences; first that no error was measured, if a judge decided."""
     if facts.judge is not None:
         current = "new policy is" if facts.promoted else "old policy stays"
-        return f"{facts.why[:1].upper()}{facts.why[1:]}. The {current} current. {sentence}".strip()
+        beside = f" No gate read this: {sentence[:1].lower()}{sentence[1:]}" if sentence else ""
+        return f"{facts.why[:1].upper()}{facts.why[1:]}. The {current} current.{beside}"
     if facts.promoted:
         return f"{sentence} All gates hold, so the new policy is current.".strip()
     if facts.policy_after is None:

@@ -131,8 +131,15 @@ def sentence(metrics: Metrics, config: EngineConfig) -> str:
     for name, words in (("zero_noise_mpvpe", "zero-noise MPVPE"), ("best_of_m_mpvpe", "best of M")):
         change = metrics.get((name, "change", test))
         if change is not None:
-            parts.append(f"{words} {'fell' if change.value < 0 else 'rose'} by {abs(change.value):.1f} %")
+            parts.append(f"{words} {_in_words(change)}")
     return f"On held-out {test}, {' and '.join(parts)}." if parts else ""
+
+
+def _in_words(change: Metric) -> str:
+    """A change in % as a verb; as the table says it, one whose interval has 0 in it is none."""
+    if change.low is not None and change.high is not None and change.low <= 0 <= change.high:
+        return f"did not clearly change ({change.value:+.1f} %)"
+    return f"{'fell' if change.value < 0 else 'rose'} by {abs(change.value):.1f} %"
 
 
 def figure_rows(

@@ -284,7 +284,7 @@ def test_a_cleaning_round_and_drift(judged: Judged) -> None:
         "drift on source, expected",
     ]
     assert facts.promoted is all_passed(facts.verdicts)
-    assert facts.why.startswith(f"no error was measured but drift, the judge {first.judge[:12]} decided: ")
+    assert facts.why.startswith(f"no error was measured but that of drift, the judge {first.judge[:12]} decided: ")
     labelled = read(store, "labels", stage_keys=[facts.key("pseudo_label") or ""], columns=["instance_id"])
     names_of = labelled.column("instance_id").to_pylist()
     assert names_of

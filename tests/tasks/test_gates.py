@@ -106,7 +106,7 @@ def judged(target: Target = WILD_TRAIN, **rises: tuple[float, float, float]) -> 
     found = []
     for name, (value, low, high) in {**good, **rises}.items():
         unit = "score" if name == "judge_zero_noise" else "percentage points"
-        found.append(Metric(name, "before", target, unit, -99.0, 90, -99.0, -99.0))
+        found += [Metric(name, role, target, unit, -99.0, 90, -99.0, -99.0) for role in ("before", "after")]
         found.append(Metric(name, "change", target, unit, value, 90, low, high))
     return found
 
@@ -150,6 +150,8 @@ def test_a_judge_has_to_like_every_split_by_as_much_as_is_asked_for() -> None:
     both = [*judged(), *judged(WILD_TEST, judge_zero_noise=(0.01, -0.01, 0.03))]
     missed = [verdict.note for verdict in gates_of_a_judge(CONFIG, both, [WILD_TRAIN, WILD_TEST]) if not verdict.passed]
     assert missed == [f"on {WILD_TEST}, people set aside"]
+    levels = [verdict.note for verdict in gates_of_a_judge(CONFIG, judged(), [WILD_TRAIN])][1:]
+    assert levels == [f"on {WILD_TRAIN}, people set aside; from -99.0 to -99.0 %"] * 2
     strict = CONFIG.model_copy(update={"min_judge_rise": 0.02})
     assert not all_passed(gates_of_a_judge(strict, judged(), [WILD_TRAIN]))
     with pytest.raises(DataError, match="No metric judge_zero_noise with role change on wild/test"):

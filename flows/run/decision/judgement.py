@@ -138,9 +138,9 @@ def _show(runner: Runner, judge: ModelDigest, aside: Mix, policy: ModelDigest, r
 def decided_by(config: EngineConfig, judge: ModelDigest) -> str:
     """How the reason begins that the log and the report give for a round that the judge decided."""
     sources = config.sources
-    of_gates = " for the gates" if sources.test else ""
-    but_drift = " but drift" if sources.drift else ""
-    return f"{rounds.WITHOUT_ERRORS}{of_gates}{but_drift}, the judge {judge[:12]} decided: "
+    for_this = " for this decision" if sources.test else ""
+    but_drift = " but that of drift" if sources.drift else ""
+    return f"{rounds.WITHOUT_ERRORS}{for_this}{but_drift}, the judge {judge[:12]} decided: "
 
 
 def about_judge(config: EngineConfig) -> tuple[str, ...]:

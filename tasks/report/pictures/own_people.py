@@ -46,21 +46,25 @@ def own_people(store: Store, config: EngineConfig, facts: RoundFacts) -> list[Ga
     drawn = next(filter(None, map(facts.key, ("generate", "pseudo_label", "given_labels"))), None)
     if drawn is None:
         return []
-    before_and_after = _gallery(
-        "Before and after",
-        f"{_PHOTOGRAPHS} people, evenly spread over the names of each data set, whatever their results; the body from "
-        f"zero noise by the policy before and by the one that was trained. {NO_LABEL} The distance is the mean over "
-        "vertices, with the pelvises laid together.",
-        partial(_before_and_after, store, config, facts, drawn),
-    )
-    if facts.kind == "clean":
-        return [_by_score(store, config, facts, drawn), before_and_after]
-    winners = _gallery(
-        "Winners and losers",
-        f"Pairs of this round {ORDER}: winners in green, losers in red.",
-        partial(_winners_and_losers, store, config, facts, drawn),
-    )
-    return [winners, _by_score(store, config, facts, drawn), before_and_after]
+    galleries = []
+    if facts.kind == "dpo":
+        winners = _gallery(
+            "Winners and losers",
+            f"Pairs of this round {ORDER}: winners in green, losers in red.",
+            partial(_winners_and_losers, store, config, facts, drawn),
+        )
+        galleries.append(winners)
+    galleries.append(_by_score(store, config, facts, drawn))
+    if facts.policy_after is not None:
+        before_and_after = _gallery(
+            "Before and after",
+            f"{_PHOTOGRAPHS} people, evenly spread over the names of each data set, whatever their results; the body "
+            f"from zero noise by the policy before and by the one that was trained. {NO_LABEL} The distance is the "
+            "mean over vertices, with the pelvises laid together.",
+            partial(_before_and_after, store, config, facts, drawn, facts.policy_after),
+        )
+        galleries.append(before_and_after)
+    return galleries
 
 
 def _gallery(title: str, note: str, make: Callable[[], list[Strip]]) -> Gallery:
@@ -140,18 +144,16 @@ def _best_and_worst(store: Store, config: EngineConfig, facts: RoundFacts, drawn
     return strips
 
 
-def _before_and_after(store: Store, config: EngineConfig, facts: RoundFacts, drawn: StageKey) -> list[Strip]:
-    if facts.policy_after is None:
-        return []
+def _before_and_after(
+    store: Store, config: EngineConfig, facts: RoundFacts, drawn: StageKey, policy_after: ModelDigest
+) -> list[Strip]:
     every = _people_of(store, facts, _finished(store, drawn))
     if not every:
         return []
     chosen = sorted(_over_data_sets(every, _PHOTOGRAPHS))
     people = load_instances(store, _ingests(store, drawn), chosen)
     body, photos = load_body(config.body), photographs(store, _ingests(store, drawn), people)
-    before, after = (
-        _zero_noise(store, config, people, body, digest) for digest in (facts.policy_before, facts.policy_after)
-    )
+    before, after = (_zero_noise(store, config, people, body, digest) for digest in (facts.policy_before, policy_after))
     roots = before.joints[:, 0], after.joints[:, 0]
     moved = mpvpe_mm(after.vertices, before.vertices, roots[1], roots[0]).tolist()
     view = partial(draw_over, people=people, body=body, colour=POLICY_COLOUR)

@@ -5,8 +5,8 @@ from dataclasses import replace
 from schemas.profiles import paper, tiny
 from schemas.splits import WILD_TEST
 from tasks.report.facts import RoundFacts
-from tasks.report.fill import notices
-from tasks.report.measured import DEPTH_NOTE, estimate_notice, headline
+from tasks.report.fill import notices, summary
+from tasks.report.measured import DEPTH_NOTE, Metrics, estimate_notice, headline, sentence
 from tasks.rows.metrics import Metric
 
 DPO = RoundFacts("dpo", "c", 1, "a" * 64, "b" * 64, "a" * 64, "s" * 64, ())
@@ -47,3 +47,24 @@ def test_the_estimate_term_is_named_where_it_was_trained_on() -> None:
     assert not estimate_notice(config.model_copy(update={"align": config.align.model_copy(update={"estimate": 0.0})}))
     assert not notices(replace(DPO, kind="clean"), tiny())
     assert not notices(replace(DPO, policy_after=None), tiny())
+
+
+def test_what_has_not_clearly_changed_is_not_said_to_have_fallen() -> None:
+    assert sentence(found(), tiny()) == f"On held-out {WILD_TEST}, zero-noise MPVPE fell by 5.0 %."
+    for value, low, high, words in (
+        (-0.5, -1.5, 0.0, "did not clearly change (-0.5 %)"),
+        (0.5, 0.1, 1.0, "rose by 0.5 %"),
+    ):
+        change = Metric("zero_noise_mpvpe", "change", WILD_TEST, "%", value, 10, low, high)
+        metrics: Metrics = {**found(), ("zero_noise_mpvpe", "change", WILD_TEST): change}
+        assert sentence(metrics, tiny()) == f"On held-out {WILD_TEST}, zero-noise MPVPE {words}."
+
+
+def test_figures_beside_a_judges_decision_are_said_to_be_beside_it() -> None:
+    facts = replace(DPO, judge="j" * 64, promoted=False, why="no error was measured, the judge decided: all is worse")
+    told = "No error was measured, the judge decided: all is worse. The old policy stays current."
+    assert summary(facts, "") == told
+    assert (
+        summary(facts, "On held-out wild/test, it fell.")
+        == f"{told} No gate read this: on held-out wild/test, it fell."
+    )
