@@ -44,6 +44,9 @@ ConfigFile = Annotated[
     str | None,
     typer.Option("--config", metavar="FILE", help="Campaign file (YAML): a path or URL.", show_default="ADHMR_CONFIG"),
 ]
+CampaignsFile = Annotated[
+    str | None, typer.Option("--config", metavar="FILE", help="Campaign file that names the campaign.")
+]
 Profile = Annotated[
     str | None, typer.Option("--profile", help="tiny, micro or paper.", show_default="the file's, or tiny")
 ]
@@ -181,6 +184,13 @@ def campaign_to_read(store: Store, configured: Configured) -> str:
     names, name = campaigns(store), configured.config.campaign
     is_named = "campaign" in configured.origins
     return name if not is_named and (name in names or not names) else named_or_only(name if is_named else None, names)
+
+
+def campaign_of(file: str | None, campaign: str | None) -> str | None:
+    """The campaign that is named, or that a campaign file is for; None where neither is given."""
+    if campaign is not None or file is None:
+        return campaign
+    return choices(file, None, None).configured().config.campaign
 
 
 def named_or_only(named: str | None, names: Sequence[str]) -> str:

@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 OneOrAll = Annotated[str | None, typer.Option("--campaign", help="Only this campaign.", show_default="all")]
 
 
-def status(store: options.StoreUrl = None, campaign: OneOrAll = None) -> None:
+def status(store: options.StoreUrl = None, file: options.CampaignsFile = None, campaign: OneOrAll = None) -> None:
     """What runs now: campaigns and who works on them, open rounds, unfinished stages, Prefect's flow runs."""
     quiet_start()
     opened = options.open_store(store)
     from flows.cli.show.campaigns import print_status
     from flows.cli.status import status as look
 
-    print_status(look(opened, campaign))
+    print_status(look(opened, options.campaign_of(file, campaign)))
 
 
 def rounds(
     store: options.StoreUrl = None,
+    file: options.CampaignsFile = None,
     campaign: OneOrAll = None,
     last: Annotated[int, typer.Option("--last", min=1, help="Only so many rounds of each campaign.")] = 10,
 ) -> None:
@@ -40,10 +41,11 @@ def rounds(
     from flows.cli.show.campaigns import print_history, print_lineage
     from infra.rounds import campaigns, history
 
-    if campaign is not None:
-        options.check_campaign(campaign, campaigns(opened))
-    print_history(*history_of_newest(history(opened, campaign), last))
-    print_lineage(lineage(opened, campaign, last))
+    name = options.campaign_of(file, campaign)
+    if name is not None:
+        options.check_campaign(name, campaigns(opened))
+    print_history(*history_of_newest(history(opened, name), last))
+    print_lineage(lineage(opened, name, last))
 
 
 def history_of_newest(events: pa.Table, rounds: int) -> tuple[pa.Table, int]:
@@ -61,6 +63,7 @@ def history_of_newest(events: pa.Table, rounds: int) -> tuple[pa.Table, int]:
 def rollback(
     to: Annotated[str, typer.Option("--to", metavar="DIGEST", help="The policy, or the beginning of its digest.")],
     store: options.StoreUrl = None,
+    file: options.CampaignsFile = None,
     campaign: options.OnlyCampaign = None,
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the history.")] = "",
 ) -> None:
@@ -68,7 +71,7 @@ def rollback(
     opened = options.writable_store(store)
     from infra.rounds import roll_back, state
 
-    name = _only_campaign(opened, campaign)
+    name = _only_campaign(opened, options.campaign_of(file, campaign))
     before = state(opened, name)
     policy = _begins_with(to, before.policies, name)
     if not roll_back(opened, name, policy, why or "by hand"):
@@ -100,6 +103,7 @@ def repair(
 def close(
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the history.")],
     store: options.StoreUrl = None,
+    file: options.CampaignsFile = None,
     campaign: options.OnlyCampaign = None,
 ) -> None:
     """End the open round as abandoned: what it made stays, its policy does not become current, another may begin."""
@@ -109,7 +113,7 @@ def close(
 
     if not why.strip():
         raise ConfigError("--why: say in some words why the round is abandoned; the history shows them.")
-    name = _only_campaign(opened, campaign)
+    name = _only_campaign(opened, options.campaign_of(file, campaign))
     refuse_if_busy(opened, name)
     number = abandon(opened, name, why.strip())
     after = state(opened, name)

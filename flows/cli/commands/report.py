@@ -43,7 +43,7 @@ def report(
     facts = read_facts(opened, name, chosen)
     config = read_configuration(opened, facts, configured.config)
     again = options.of_store(store) + options.of_configuration(file, profile, campaign, seed, changes)
-    print_summary(opened, config, facts, again)
+    print_summary(opened, config, facts, again, state.next_round)
     _restore_page(opened, config, facts)
 
 

@@ -20,10 +20,13 @@ _LEFT_OUT = ("PA-MPJPE", "expected MPJPE", "selected MPJPE")
 """Endings of headline rows that only the page shows."""
 
 
-def print_summary(store: Store, config: EngineConfig, facts: RoundFacts, said: Sequence[str] = ()) -> None:
+def print_summary(
+    store: Store, config: EngineConfig, facts: RoundFacts, said: Sequence[str] = (), coming: int | None = None
+) -> None:
     """The round in one screen, from the tables. Errors and diversity in mm.
 
-    `said` are the options of store and configuration that were typed; the next commands get them.
+    `said` are the options of store and configuration that were typed; the next commands get them. `coming` is the
+    campaign's next round, where that may be another than the one after this.
     """
     console = TextConsole()
     metrics = measured.round_metrics(store, facts)
@@ -50,16 +53,20 @@ def print_summary(store: Store, config: EngineConfig, facts: RoundFacts, said: S
         console.print(f"  {verdict}", style="red", markup=False, soft_wrap=True)
     for notice in notices(facts, config):
         console.print(f"note: {notice}", markup=False, soft_wrap=True)
-    places = (("report", store.report_uri(facts.report_name)), ("store", store.url), ("next", _what_next(facts, said)))
+    places = (
+        ("report", store.report_uri(facts.report_name)),
+        ("store", store.url),
+        ("next", _what_next(facts, said, coming or facts.number + 1)),
+    )
     for name, text in places:
         console.print(f"{name + ':':<8}{text}", markup=False, soft_wrap=True)
 
 
-def _what_next(facts: RoundFacts, said: Sequence[str]) -> str:
+def _what_next(facts: RoundFacts, said: Sequence[str], coming: int) -> str:
     """The commands that may come next."""
     why = "" if facts.policy_after is not None else "see above and in the report why nothing was trained; then "
     run, clean, plan = (shlex.join(["adhmr", command, *said]) for command in ("run", "clean", "plan"))
-    return f"{why}`{run}` or `{clean}` for round {facts.number + 1}; `{plan}` says what it would reuse"
+    return f"{why}`{run}` or `{clean}` for round {coming}; `{plan}` says what it would reuse"
 
 
 def _outcome(facts: RoundFacts) -> str:

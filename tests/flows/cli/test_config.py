@@ -87,6 +87,8 @@ def test_the_command_writes_a_file_that_it_reads(tmp_path: Path) -> None:
     assert {name: value for name, value in in_file["align"].items() if value is not None} == {"beta": 7.0}
     listed = call("--config", "mine.yaml", "--changed")
     assert re.search(r"^align.beta = 7.0 +mine.yaml line \d+$", listed, re.MULTILINE)
+    assert call("--config", "mine.yaml", "--changed", "pair") == "Nothing of pair differs from the profile micro.\n"
+    assert call("--changed") == "Nothing differs from the profile tiny.\n"
     ended = CliRunner().invoke(app, ["config", "--write", "mine.yaml"])
     assert ended.exit_code == 2
     assert "mine.yaml is there already" in ended.output

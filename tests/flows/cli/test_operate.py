@@ -164,6 +164,15 @@ def test_a_campaign_that_is_not_there(lived: Store, command: str) -> None:
     assert (said.exit_code, said.stderr) == (2, "adhmr: There is no campaign other; there are: c.\n")
 
 
+def test_a_campaign_file_names_the_campaign(lived: Store, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("campaign: other\n", encoding="utf-8")
+    file = ("--config", str(tmp_path / "mine.yaml"), "--store", lived.url)
+    for words in (("rounds",), ("status",), ("close", "--why", "x"), ("rollback", "--to", FIRST)):
+        said = call(*words, *file)
+        assert (said.exit_code, said.stderr) == (2, "adhmr: There is no campaign other; there are: c.\n")
+        assert "campaign other" not in call(*words, "--campaign", "c", *file).stderr
+
+
 def test_a_round_that_nobody_will_finish_is_closed(lived: Store) -> None:
     rounds.open_round(lived, "c", 3, "clean round")
     with pytest.raises(EngineError, match=r"unfinished clean round: .*`adhmr close --why TEXT`"):
