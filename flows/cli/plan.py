@@ -8,6 +8,7 @@ from typing import Any
 from flows.bootstrap import lay_foundations
 from flows.clean_round import clean_and_measure
 from flows.dpo_round import align_and_measure
+from flows.run.campaign.copies import copies_in_words
 from flows.run.decision.judgement import about_judge
 from flows.run.dry import DryRunner, Look
 from flows.run.round import Foundations, Kind, coming_round
@@ -41,6 +42,8 @@ def plan_round(
     )
     candidate = work(runner, foundations, opened)
     runner.notes += about_judge(context.config)
+    own_target = own.target if own is not None else None
+    runner.notes += copies_in_words(context.store, context.config, foundations.people.ingests, own_target)
     if kind == "dpo" and candidate.policy is None:
         runner.notes.append("a gate before training does not hold: the round will end there and keep its policy.")
     runner.looks["report"] = Look("report", "run", "every round ends with it", None)

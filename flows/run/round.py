@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from flows.run.campaign.copies import copies_in_words
 from flows.run.campaign.opening import note_opening
 from flows.run.campaign.people import People
 from flows.run.decision.judgement import about_judge, decided_by
@@ -116,6 +117,9 @@ def work_through(
     assert decision is not None
     promoted = decision.event == "promoted"
     progress.say(f"round {opened.number}: {decision.event} ({decision.why})")
+    notices = (*about_judge(config), *copies_in_words(store, config, foundations.people.ingests, own))
+    if candidate.policy is not None:
+        notices += _notices(config.sources, own)
     facts = RoundFacts(
         kind=kind,
         campaign=config.campaign,
@@ -129,7 +133,7 @@ def work_through(
         verdicts=candidate.verdicts,
         promoted=promoted,
         why=decision.why,
-        notices=(*about_judge(config), *(_notices(config.sources, own) if candidate.policy is not None else ())),
+        notices=notices,
         said=dict(runner.configured.origins),
     )
     runner.run(Report(facts))
