@@ -22,6 +22,8 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "tasks/judge.py": ("tests/tasks/test_judge.py",),
     "tasks/rows/part.py": ("tests/tasks/rows/test_part.py",),
     "models/plausibility.py": ("tests/models/test_plausibility.py",),
+    "tasks/evaluation/published_change.py": ("tests/tasks/evaluation/test_published.py",),
+    "tasks/ingest/people/placing.py": ("tests/tasks/ingest/people/test_placing.py",),
     "tasks/clean/filtering.py": ("tests/tasks/test_clean.py",),
     "tasks/clean/pseudo.py": ("tests/tasks/test_clean.py",),
     "tasks/ingest/formats/folder/reader.py": (
