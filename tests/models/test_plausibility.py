@@ -8,7 +8,7 @@ from torch import Tensor
 
 from models.bodies import load_body
 from models.plausibility import LIMITS, beyond_limits, bone_miss
-from models.skeleton import JOINT_NAMES, MIRROR_JOINTS, PARENTS
+from models.skeleton import JOINT_NAMES, MIRROR_JOINTS, PARENTS, TWIST_CHILD
 from tasks.synthesize.domains import domain_named
 from tasks.synthesize.poses import BASE_POSES, HIGHEST, LOWEST, pose, rotations_from_angles, sample_angles
 
@@ -62,6 +62,18 @@ def test_poses_and_angles_at_their_ends_can_be() -> None:
 def test_a_joint_bends_so_far_and_no_further(joint: str, bent: tuple[int, ...], too_far: tuple[int, ...]) -> None:
     assert names(turned(joint, *bent)) == []
     assert names(turned(joint, *too_far)) == [joint]
+
+
+@pytest.mark.parametrize("joint", JOINT_NAMES[1:24])
+def test_swing_and_twist_are_told_apart(joint: str) -> None:
+    limits, place = LIMITS[joint.split("_", 1)[-1]], JOINT_NAMES.index(joint)
+    joints = rest(1)[0]
+    bone = torch.nn.functional.normalize(joints[TWIST_CHILD[place]] - joints[place], dim=0)
+    across = torch.tensor([0.0, 0.0, 1.0]) - bone[2] * bone  # about it no bone swings forwards or backwards
+    for axis, limit in ((torch.nn.functional.normalize(across, dim=0), limits.swing), (bone, limits.twist)):
+        assert names(turned(joint, *((limit - 1) * axis).tolist())) == []
+        if limit < 180:
+            assert names(turned(joint, *((limit + 1) * axis).tolist())) == [joint]
 
 
 def test_left_and_right_are_alike_and_every_joint_has_limits() -> None:

@@ -60,6 +60,16 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
         "True -> False",
     ): "each part is made with three columns",
     (
+        "tasks/rows/part.py",
+        "return [name for name in instance_ids if self.low <= _place(name) < self.high]",
+        "self.low <= _place(name) < self.high -> self.low < _place(name) < self.high",
+    ): "no picture's hash is 0, or one half, to all of its 64 bits",
+    (
+        "models/plausibility.py",
+        "return (length - rest).abs().sum(-1) / rest.sum(-1)",
+        "-1 -> 1",
+    ): "bodies by bones: the last dimension is the second",
+    (
         "models/cameras.py",
         "return twist[..., list(skeleton.MIRROR_TWISTS), :] * flip",
         "twist[..., list(skeleton.MIRROR_TWISTS), :] * flip -> twist[..., list(skeleton.MIRROR_TWISTS), :] / flip",

@@ -6,7 +6,7 @@ from schemas.errors import DataError
 from schemas.splits import SCORER_TRAIN, WILD_TRAIN
 from tasks.rows.instances import instance_ids, labelled_crops
 from tasks.rows.mix import Mix
-from tasks.rows.part import JUDGES_HALF, SCORERS_HALF, Part
+from tasks.rows.part import JUDGES_HALF, SCORERS_HALF, Part, counting
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -55,6 +55,8 @@ def test_the_store_gives_the_people_of_a_part(shared_micro_store: MicroStore) ->
 
 
 def test_what_a_part_counts_for() -> None:
+    assert counting(None) == {}
+    assert counting(JUDGES_HALF) == {"part": JUDGES_HALF}
     one, two = (Mix((), targets, (1.0,) * len(targets)) for targets in ((WILD_TRAIN,), (WILD_TRAIN, SCORER_TRAIN)))
     assert one.key() == "wild/train", "as ever"
     assert one._replace(part=JUDGES_HALF).key() == {"of": "wild/train", "part": (0.5, 1.0)}
