@@ -51,7 +51,8 @@ def test_the_campaign_file_says_what_a_command_does(tmp_path: Path, monkeypatch:
     """As it is the default; and changed, its fields with their lines."""
     CliRunner().invoke(app, ["init", str(tmp_path)])
     monkeypatch.chdir(tmp_path)
-    assert CliRunner().invoke(app, ["config", "--config", "campaign.yaml", "align", "--changed"]).output == ""
+    said = CliRunner().invoke(app, ["config", "--config", "campaign.yaml", "align", "--changed"]).output
+    assert said == "Nothing of align differs from the profile tiny.\n"
     file = tmp_path / "campaign.yaml"
     text = file.read_text("utf-8")
     assert text.count("\n  # beta: 10.0\n") == 1

@@ -146,9 +146,25 @@ def test_two_policies_are_compared_on_the_same_people(micro_store: MicroStore) -
         assert {name for name, one in rows if one == role} == set(alone)
         for name, metric in alone.items():
             assert replace(rows[name, role], role="3dpw") == metric
+    assert {name for name, role in rows if role == "change"} == {name for name, role in rows if role == "after"}
     for name, metric in ((name, one) for (name, role), one in rows.items() if role == "change"):
         percent = 100 * (rows[name, "after"].value / rows[name, "before"].value - 1)
         assert (metric.value, metric.unit, metric.model) == (pytest.approx(percent), "%", other)
+
+
+def test_only_figures_that_both_have_are_compared(micro_store: MicroStore) -> None:
+    """As where a scorer was given to one of two measurements."""
+    context, ingests = micro_store.context, (micro_store.ingest_key,)
+    scored, alone = (
+        MeasurePublished(ingests, TARGET, micro_store.policy, scorer, M, "3dpw", "tiny").run(context).key
+        for scorer in (micro_store.scorer, None)
+    )
+    compared = [
+        {one.name for one in read_metrics(micro_store.store, ComparePublished(*sides, TARGET).run(context).key)}
+        for sides in ((scored, scored), (scored, alone), (alone, scored))
+    ]
+    assert compared[1] == compared[2] == {name for name in compared[0] if "select" not in name}
+    assert len(compared[1]) == 9
 
 
 def without_the_first(rows: list[dict[str, Any]]) -> None:

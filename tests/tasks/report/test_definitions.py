@@ -54,7 +54,8 @@ def test_every_gate_and_every_curve_is_defined() -> None:
     names = ("zero_noise_mpvpe", "best_of_m_mpvpe", "drift", "drift_expected")
     metrics = [Metric.of(name, "change", HERE, "%", interval, 9) for name in names]
     metrics.append(Metric.of("diversity", "share_of_first", HERE, "1", interval, 9))
-    judged = [Metric.of(name, "change", HERE, "%", interval, 9) for name in (SCORE, BEYOND, BONES)]
+    roles = ("before", "after", "change")
+    judged = [Metric.of(name, role, HERE, "%", interval, 9) for name in (SCORE, BEYOND, BONES) for role in roles]
     gates = [
         *gates_before_training(GateConfig(), np.ones(3), interval, {"ingest": Tally(ok=1)}),
         *gates_before_promotion(GateConfig(), metrics, (HERE,), (HERE,)),

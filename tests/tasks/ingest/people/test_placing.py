@@ -69,6 +69,23 @@ def test_joints_of_another_make_come_before_key_points(people: Sequence[TruePers
     assert relative.placed_by == "points"
 
 
+def test_joints_alone_are_placed_where_they_are_relative_to_their_root(people: Sequence[TruePerson]) -> None:
+    """And those of Human3.6M beside them, which may be the only ones that say it."""
+    for person in people[:5]:
+        label = person.label.joints
+        own = np.full((29, 3), np.nan)
+        own[3:24] = (label - label[0])[3:24]  # neither root nor hips
+        seventeen = np.concatenate([np.zeros((1, 3)), (label - label[0])[1:17]])
+        for joints, others in ((label - label[0], None), (own, seventeen)):
+            row = {"joints": joints, "human36m": others, "box": person.box, "box_per_joints": 1.1}
+            one = seen(row, None, person.pixels, (camera_of(person), "given"))
+            known = np.isfinite(joints)
+            assert one.placed_by == "points"
+            np.testing.assert_allclose(one.joints[known], label[known], atol=1e-3)
+        there = {"joints": label, "human36m": None, "box": person.box, "box_per_joints": 1.1}
+        assert seen(there, None, person.pixels, (camera_of(person), "given")).placed_by is None
+
+
 @pytest.mark.parametrize("known", [0, 3])
 def test_too_few_key_points_leave_the_box(people: Sequence[TruePerson], known: int) -> None:
     person = people[1]
