@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra import faults
-from infra.data_files import DataFile, shard_file_name
+from infra.data_files import DataFile, IdRange, shard_file_name
 from infra.intact import damage_once, is_checked
 from infra.sealed import read_json, sealed_json
 from infra.store import Store
@@ -207,6 +207,13 @@ def stamped(table: str, rows: pa.Table, stage_key: str) -> pa.Table:
     return rows
 
 
+def id_range(known: TableContract, rows: pa.Table) -> IdRange | None:
+    """The bounds of what the rows of a table are about; None where its rows are about nobody, or there is none."""
+    if known.unit is None or len(rows) == 0:
+        return None
+    return IdRange(*pc.min_max(rows.column(known.unit)).as_py().values())
+
+
 def parquet_bytes(rows: pa.Table, *, row_group_size: int = 65536, write_statistics: bool | list[str] = True) -> bytes:
     """The Parquet file of `rows`: a fixed function of its content (no times, no names of machines)."""
     buffer, form = BytesIO(), {"row_group_size": row_group_size, "write_statistics": write_statistics}
@@ -221,7 +228,7 @@ def _write_table(store: Store, key: str, index: int, known: TableContract, rows:
         data = parquet_bytes(part)
         path = folder + shard_file_name(key, index, data)
         faults.reach(f"shard-file:{known.name}")
-        file = DataFile(known.name, path, partition, len(part), len(data))
+        file = DataFile(known.name, path, partition, len(part), len(data), id_range(known, part))
         if not store.atomic_write(file.name, data, replace=False) and store.read_bytes(file.name) != data:
             store.atomic_write(file.name, data)  # its name says what it holds, so this one was damaged
         files.append(file)
@@ -262,6 +269,7 @@ def _as_json(receipt: Receipt) -> dict[str, object]:
         "tables": list(receipt.tables),
         "tally": list(astuple(receipt.tally)),
         "files": [[f.table, f.path, [list(pair) for pair in f.partition], f.rows, f.size] for f in receipt.files],
+        "ranges": [None if file.ids is None else list(file.ids) for file in receipt.files],
         "code": receipt.code,
     }
 
@@ -274,9 +282,17 @@ def _read_receipt(store: Store, path: str) -> Receipt | str | None:
         return None
     try:
         raw = read_json(data, path)
+        ranges = raw.get("ranges") or [None] * len(raw["files"])  # older versions noted none
         files = tuple(
-            DataFile(table, file, tuple((name, value) for name, value in partition), int(rows), int(size))
-            for table, file, partition, rows, size in raw["files"]
+            DataFile(
+                table,
+                file,
+                tuple((name, value) for name, value in partition),
+                int(rows),
+                int(size),
+                None if bounds is None else IdRange(*bounds),
+            )
+            for (table, file, partition, rows, size), bounds in zip(raw["files"], ranges, strict=True)
         )
         tally = Tally(*(int(count) for count in raw["tally"]))
         return Receipt(int(raw["index"]), raw["ids"], tuple(raw["tables"]), tally, files, raw.get("code", ""))

@@ -25,7 +25,7 @@ from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import not_finite
 from tasks.rows.crops import crop_tensor
 from tasks.rows.hypotheses import BY_SAMPLE, generated_ids, read_hypotheses, repeated
-from tasks.rows.instances import among, load_instances
+from tasks.rows.instances import load_instances
 from tasks.rows.models import load_scorer
 
 
@@ -139,7 +139,7 @@ def read_scores(store: Store, score_key: StageKey, ids: Sequence[str], samples: 
     DataError where one is missing.
     """
     columns = ["instance_id", "sample_index", "score"]
-    rows = read(store, "scores", stage_keys=[score_key], where=among(ids), columns=columns)
+    rows = read(store, "scores", stage_keys=[score_key], ids=ids, columns=columns)
     rows = rows.sort_by(BY_SAMPLE)
     expected = np.tile(samples, len(ids))
     if not np.array_equal(rows.column("sample_index").to_numpy(), expected):

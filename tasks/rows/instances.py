@@ -106,7 +106,7 @@ def load_instances(
     """
     if not ids:
         raise DataError("No instance was asked for.")
-    stored = read_standing(store, "instances", ingest_keys, where=_among(ids), columns=_CROP_COLUMNS)
+    stored = read_standing(store, "instances", ingest_keys, ids=ids, columns=_CROP_COLUMNS)
     rows = in_order(stored, ids)
     crops = _decode(rows)
     intrinsics = matrix(rows, "crop_intrinsics").astype(np.float32)
@@ -152,17 +152,6 @@ def as_labelled_crops(people: Instances, mix: Mix | None = None) -> LabelledCrop
     return LabelledCrops(people.crops, people.uvd, people.twists, people.betas, chances)
 
 
-def among(ids: Sequence[str]) -> pc.Expression:
-    """Rows of these instances. The bounds let the reader skip files whose statistics lie outside of them."""
-    field = pc.field("instance_id")
-    return (field >= min(ids)) & (field <= max(ids)) & field.isin(list(ids))
-
-
-def _among(ids: Sequence[str]) -> pc.Expression:
-    """The same of a table that has a folder for each data set."""
-    return pc.field("dataset").isin(sorted({name.split("/", 1)[0] for name in ids})) & among(ids)
-
-
 def of_target(target: Target) -> pc.Expression:
     """Rows of this split."""
     return (pc.field("dataset") == target.dataset) & (pc.field("split") == target.split)
@@ -199,13 +188,12 @@ def _labels(
     store: Store, ingest_keys: list[StageKey], ids: Sequence[str], label_keys: Sequence[StageKey] | None
 ) -> pa.Table:
     keys = ingest_keys if label_keys is None else list(label_keys)
-    where = _among(ids)
     if label_keys is None:
         # labels of joints alone, without a body, are for those who ask for them
-        where = where & (pc.field("label_kind") == "gt") & pc.field("body_model").is_valid()
-        rows = read_standing(store, "labels", keys, where=where, columns=_LABEL_COLUMNS)
+        where = (pc.field("label_kind") == "gt") & pc.field("body_model").is_valid()
+        rows = read_standing(store, "labels", keys, ids=ids, where=where, columns=_LABEL_COLUMNS)
     else:
-        rows = read(store, "labels", stage_keys=keys, where=where, columns=_LABEL_COLUMNS)
+        rows = read(store, "labels", stage_keys=keys, ids=ids, columns=_LABEL_COLUMNS)
     names = rows.column("instance_id").to_pylist()
     if len(set(names)) < len(names):
         twice = next(name for name in sorted(names) if names.count(name) > 1)
