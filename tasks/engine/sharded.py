@@ -297,7 +297,7 @@ def _on_ray(
         say(f"{work.spec.name}, waiting for Ray: {held} ...")
     # Ray Data's own tasks need some CPU beside the actors, or all wait for ever
     share = min(cpus, 0.9 * ray.cluster_resources().get("CPU", 1.0) / count)
-    described = ray.data.from_arrow_refs([ray.put(block) for block in _described(shards, todo)])
+    described = ray.data.from_arrow_refs(cast(Any, [ray.put(block) for block in _described(shards, todo)]))
     with warnings.catch_warnings():
         # Ray 2.60 calls this way of setting retries and restarts deprecated but has no other one yet
         warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
