@@ -7,7 +7,8 @@ opening it; "log" for files that hold rows of many (of `stages` and `rounds`, on
 
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from schemas.digests import bytes_digest
 from schemas.errors import StoreError
@@ -20,15 +21,27 @@ _DIGEST = re.compile(r"-[0-9a-z]*x([0-9a-f]{16})\.parquet$")
 _DIGITS = 16
 
 
+class IdRange(NamedTuple):
+    """No id of a file comes before `low` or after `high`, in the order of their code points (that of UTF-8's bytes)."""
+
+    low: str
+    high: str
+
+
 @dataclass(frozen=True)
 class DataFile:
-    """A Parquet file of a table. `path` is below the table's folder and names the partition; `size` in bytes."""
+    """A Parquet file of a table. `path` is below the table's folder and names the partition; `size` in bytes.
+
+    `ids` bounds what its rows are about (the contract's `unit`); None where nothing is known of that: a file of an
+    older version, or of a table whose rows are about nobody. A file is the same with and without them.
+    """
 
     table: str
     path: str
     partition: tuple[tuple[str, str], ...]
     rows: int
     size: int
+    ids: IdRange | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:

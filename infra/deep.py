@@ -91,7 +91,7 @@ def _broken(table: str, path: str, spare: str) -> Finding:
 
 
 def _data(store: Store, table: str) -> Iterator[Finding]:
-    files = newest(store, table).of()
+    files = newest(store, table).all
     problems = [problem for file in files if (problem := damage(store, file))]
     for problem in problems:
         yield Finding(table, "problem", f"{problem}. {_REPAIR}")

@@ -9,7 +9,7 @@ the stage isn't whole, and is repaired as such.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 from urllib.parse import unquote
@@ -25,11 +25,13 @@ from infra.delta_log import (
     first_entry,
     log_entry,
     log_folder,
+    statistics,
     versions_of,
 )
 from infra.flipped import turned_back
 from infra.intact import damage
 from infra.log_seals import actions_of, breaks_seal, keeps_seal, sealed_lines
+from infra.shards import id_range
 from infra.store import Store
 from schemas.tables import TABLES, contract
 
@@ -136,12 +138,17 @@ def _can_be_trusted(store: Store, table: str, line: dict[str, Any]) -> bool:
         return "metaData" not in line
     try:
         partition = tuple(sorted(add["partitionValues"].items()))
-        rows = int(json.loads(add["stats"])["numRecords"])
-        file = DataFile(table, unquote(add["path"]), partition, rows, int(add["size"]))
+        said = json.loads(add["stats"])
+        file = DataFile(table, unquote(add["path"]), partition, int(said["numRecords"]), int(add["size"]))
     except (ValueError, TypeError, KeyError, AttributeError):
         return False
     folder = "/".join(f"{name}={value}" for name, value in partition)
-    return file.path.rpartition("/")[0] == folder and not damage(store, file)
+    if file.path.rpartition("/")[0] != folder or damage(store, file):
+        return False
+    known = contract(table)
+    unit = [known.unit] if known.unit else []
+    ids = id_range(known, pq.read_table(BytesIO(store.read_bytes(file.name)), columns=unit))
+    return said in (statistics(file), statistics(replace(file, ids=ids)))
 
 
 def _is_checkpoint(store: Store, table: str, version: int, here: Sequence[str]) -> bool:

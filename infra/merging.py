@@ -76,7 +76,7 @@ def _merge(store: Store, table: str) -> bool:
     snapshot = newest(store, table)
     if len(snapshot.files) < MERGED_FROM:
         return False
-    small = [file for file in snapshot.of() if file.rows < FULL_ROWS]
+    small = [file for file in snapshot.all if file.rows < FULL_ROWS]
     if len(small) < MERGED_FROM:
         return False
     readable = _readable(store, small)
@@ -87,7 +87,7 @@ def _merge(store: Store, table: str) -> bool:
     faults.reach(f"merge:{table}")
 
     def follow(opened: OpenTable) -> Entry | None:
-        if not set(readable) <= set(opened.snapshot.of()):
+        if not set(readable) <= set(opened.snapshot.all):
             return None  # another writer merged them, or took a row away
         return Entry([merged], readable, note=f"merges {len(readable)} files", moves=True)
 

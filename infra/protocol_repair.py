@@ -37,7 +37,7 @@ class _Version:
 def mend_protocol(store: Store, *, dry_run: bool) -> Iterator[tuple[bool, str]]:
     """Mend both tables as far as that goes; whether each loss was mended, and in words what was, or would be, done."""
     for table in PROTOCOL:
-        files = newest(store, table).of()
+        files = newest(store, table).all
         lost = [file for file in files if damage_once(store, file)]
         versions = _versions(store, table) if lost else {}
         for file in lost:
@@ -89,7 +89,7 @@ def _forget(store: Store, file: DataFile, version: _Version, whole: list[DataFil
 def _replace(store: Store, file: DataFile, entry: Entry, dry_run: bool) -> None:
     """Make the version that takes a lost file out of its table, as long as it is in there."""
     if not dry_run:
-        write_version(store, file.table, lambda opened: entry if file in opened.snapshot.of() else None)
+        write_version(store, file.table, lambda opened: entry if file in opened.snapshot.all else None)
 
 
 def _versions(store: Store, table: str) -> dict[str, _Version]:

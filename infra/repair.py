@@ -161,7 +161,7 @@ def _torn(store: Store, dry_run: bool) -> Iterator[Finding]:
 
 def _flipped(store: Store, dry_run: bool) -> Iterator[Finding]:
     """Files in which a single bit has flipped: data files, and facts of reports, which nothing else can bring back."""
-    live = [file for table in TABLES for file in newest(store, table).of()]
+    live = [file for table in TABLES for file in newest(store, table).all]
     named = [file for file in live if content_digits(file.path)]
     files: dict[str, Callable[[bytes], bool]] = {
         file.name: partial(holds_what_its_name_says, file.path) for file in named if damage(store, file)
@@ -180,7 +180,7 @@ def _flipped(store: Store, dry_run: bool) -> Iterator[Finding]:
 def _lost(store: Store, dry_run: bool) -> Iterator[Finding]:
     """Files of finished stages that are gone or damaged. The damaged are put aside, so that a run sees what is lost."""
     for table in (name for name, form in TABLES.items() if form.fenced):
-        for file in newest(store, table).of():
+        for file in newest(store, table).all:
             problem = damage(store, file)
             aside = ""
             if problem and store.exists(file.name):

@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from io import BytesIO
-from itertools import pairwise
 from operator import add
+from typing import overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infra import faults
-from infra.data_files import DataFile, shard_file_name
+from infra.data_files import DataFile, IdRange, shard_file_name
 from infra.intact import damage_once, is_checked
 from infra.sealed import read_json, sealed_json
 from infra.store import Store
@@ -38,6 +38,27 @@ class Shard:
 
     index: int
     ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shards(Sequence[Shard]):
+    """All shards of a stage. `ids` are sorted; a million of them are text in one place, and no objects."""
+
+    ids: pa.StringArray
+    size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.ids) // self.size)
+
+    @overload
+    def __getitem__(self, place: int) -> Shard: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Shard]: ...
+    def __getitem__(self, place: int | slice) -> Shard | list[Shard]:
+        if isinstance(place, slice):
+            return [self[index] for index in range(*place.indices(len(self)))]
+        index = range(len(self))[place]
+        return Shard(index, tuple(self.ids[index * self.size : (index + 1) * self.size].to_pylist()))
 
 
 @dataclass(frozen=True)
@@ -74,18 +95,15 @@ class Receipt:
         return self.code not in ("", code_digest())
 
 
-def cut(ids: Iterable[str], shard_size: int) -> list[Shard]:
+def cut(ids: Iterable[str] | pa.StringArray, shard_size: int) -> Shards:
     """Sorted ids in shards of `shard_size` (the last may be smaller). DataError for a size below 1 or a repeated id."""
     if shard_size < 1:
         raise DataError(f"shard_size is {shard_size}; it must be at least 1.")
-    ordered = sorted(ids)
-    for first, second in pairwise(ordered):
-        if first == second:
-            raise DataError(f"The unit {first!r} was given twice; every unit may stand once.")
-    return [
-        Shard(number, tuple(ordered[start : start + shard_size]))
-        for number, start in enumerate(range(0, len(ordered), shard_size))
-    ]
+    ordered = (ids if isinstance(ids, pa.StringArray) else pa.array(ids, pa.string())).sort()
+    twice = pc.index(pc.equal(ordered[1:], ordered[:-1]), True).as_py() if len(ordered) else -1
+    if twice >= 0:
+        raise DataError(f"The unit {ordered[twice].as_py()!r} was given twice; every unit may stand once.")
+    return Shards(ordered, shard_size)
 
 
 def write_shard(
@@ -126,18 +144,18 @@ def receipts(
     is undone (`forget`), and `say` hears of it.
     """
     present = {path.rsplit("/", 1)[-1] for path in store.list_files(f"shards/{stage_key}")}
+    done = [shard for shard in shards if f"{shard.index:05d}.json" in present] if present else []
     found: dict[int, Receipt] = {}
     problems: dict[int, str] = {}
-    for shard in shards:
-        if f"{shard.index:05d}.json" not in present:
-            continue
-        receipt = _read_receipt(store, _receipt_path(stage_key, shard.index))
-        if isinstance(receipt, str):
-            problems[shard.index] = f"its receipt {receipt}"
-        elif receipt is not None and (receipt.index, receipt.ids_digest) != (shard.index, digest(shard.ids)):
-            problems[shard.index] = "its receipt is of other units"
-        elif receipt is not None:
-            found[shard.index] = receipt
+    with ThreadPoolExecutor(1 if store.is_local else _LOOKS_AT_ONCE) as looks:
+        read = looks.map(lambda shard: _read_receipt(store, _receipt_path(stage_key, shard.index)), done)
+        for shard, receipt in zip(done, read, strict=True):
+            if isinstance(receipt, str):
+                problems[shard.index] = f"its receipt {receipt}"
+            elif receipt is not None and (receipt.index, receipt.ids_digest) != (shard.index, digest(shard.ids)):
+                problems[shard.index] = "its receipt is of other units"
+            elif receipt is not None:
+                found[shard.index] = receipt
     problems |= damage(store, list(found.values()))
     for index, text in sorted(problems.items()):
         say(f"shard {index} is made again: {text}")
@@ -207,6 +225,13 @@ def stamped(table: str, rows: pa.Table, stage_key: str) -> pa.Table:
     return rows
 
 
+def id_range(known: TableContract, rows: pa.Table) -> IdRange | None:
+    """The bounds of what the rows of a table are about; None where its rows are about nobody, or there is none."""
+    if known.unit is None or len(rows) == 0:
+        return None
+    return IdRange(*pc.min_max(rows.column(known.unit)).as_py().values())
+
+
 def parquet_bytes(rows: pa.Table, *, row_group_size: int = 65536, write_statistics: bool | list[str] = True) -> bytes:
     """The Parquet file of `rows`: a fixed function of its content (no times, no names of machines)."""
     buffer, form = BytesIO(), {"row_group_size": row_group_size, "write_statistics": write_statistics}
@@ -221,7 +246,7 @@ def _write_table(store: Store, key: str, index: int, known: TableContract, rows:
         data = parquet_bytes(part)
         path = folder + shard_file_name(key, index, data)
         faults.reach(f"shard-file:{known.name}")
-        file = DataFile(known.name, path, partition, len(part), len(data))
+        file = DataFile(known.name, path, partition, len(part), len(data), id_range(known, part))
         if not store.atomic_write(file.name, data, replace=False) and store.read_bytes(file.name) != data:
             store.atomic_write(file.name, data)  # its name says what it holds, so this one was damaged
         files.append(file)
@@ -262,6 +287,7 @@ def _as_json(receipt: Receipt) -> dict[str, object]:
         "tables": list(receipt.tables),
         "tally": list(astuple(receipt.tally)),
         "files": [[f.table, f.path, [list(pair) for pair in f.partition], f.rows, f.size] for f in receipt.files],
+        "ranges": [None if file.ids is None else list(file.ids) for file in receipt.files],
         "code": receipt.code,
     }
 
@@ -274,9 +300,17 @@ def _read_receipt(store: Store, path: str) -> Receipt | str | None:
         return None
     try:
         raw = read_json(data, path)
+        ranges = raw.get("ranges") or [None] * len(raw["files"])  # older versions noted none
         files = tuple(
-            DataFile(table, file, tuple((name, value) for name, value in partition), int(rows), int(size))
-            for table, file, partition, rows, size in raw["files"]
+            DataFile(
+                table,
+                file,
+                tuple((name, value) for name, value in partition),
+                int(rows),
+                int(size),
+                None if bounds is None else IdRange(*bounds),
+            )
+            for (table, file, partition, rows, size), bounds in zip(raw["files"], ranges, strict=True)
         )
         tally = Tally(*(int(count) for count in raw["tally"]))
         return Receipt(int(raw["index"]), raw["ids"], tuple(raw["tables"]), tally, files, raw.get("code", ""))

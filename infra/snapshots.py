@@ -1,26 +1,30 @@
 """Tables as they are now: the newest version of each, kept from one look to the next, and the files that it has.
 
-The files of a version are kept as an Arrow table, because a table may have thousands; only those that are asked for
-become Python objects.
+The files of a version are kept as an Arrow table, because a table may have many thousands; only those that are asked
+for become Python objects. They are found by stage, and among a stage's by the ids that they may hold, so that a look
+costs what it finds: what goes over all files is done once for each version.
 """
 
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from infra.data_files import KEY_PATTERN, DataFile, no_name_of_ours
+from infra.data_files import KEY_PATTERN, DataFile, IdRange, no_name_of_ours
 from infra.delta_log import broken_files, log_entry, log_folder
 from infra.evolution import check_form
+from infra.file_ranges import FileRanges
 from infra.intact import is_checked
-from infra.store import Store
+from infra.store import FileState, Store
 from schemas.errors import DamagedError, StoreError
 from schemas.tables import TableContract, contract
 
@@ -28,52 +32,105 @@ TROUBLES = 3
 """Times that a table is tried again after S3 failed, beside the retries of the storage client itself."""
 
 _NO_FILES = pa.schema(
-    [("key", pa.string()), ("path", pa.string()), ("rows", pa.int64()), ("size", pa.int64())]
+    [
+        ("key", pa.string()),
+        ("path", pa.string()),
+        ("rows", pa.int64()),
+        ("size", pa.int64()),
+        ("low", pa.string()),
+        ("high", pa.string()),
+    ]
 ).empty_table()
 _CURE = "`adhmr doctor --deep` says what else is damaged, `adhmr repair` mends what can be mended."
 
 
+class _FilesOfStage(NamedTuple):
+    """Places of a snapshot's files, from `start` to before `stop`, and how many rows these have."""
+
+    start: int
+    stop: int
+    rows: int
+
+
 @dataclass(frozen=True)
 class Snapshot:
-    """A version of a table. `files` has the columns key, path, rows, size and the partition's, sorted by path."""
+    """A version of a table. `files` has the columns key, path, rows, size, low, high and the partition's, sorted by
+    key, then by low, nulls last."""
 
     contract: TableContract
     version: int
     files: pa.Table
+    _ranges: dict[str, FileRanges] = field(default_factory=dict, compare=False, repr=False)
 
-    def rows_of(self, keys: Collection[str]) -> dict[str, int]:
+    @cached_property
+    def all(self) -> tuple[DataFile, ...]:
+        """Its files, sorted by path."""
+        return tuple(self._at(range(len(self.files))))
+
+    def rows_of(self, keys: Iterable[str]) -> dict[str, int]:
         """How many rows each of these stages has in it; none for one that has no file."""
-        summed = self._files_of(keys).group_by("key", use_threads=False).aggregate([("rows", "sum")])
-        return dict(zip(summed.column("key").to_pylist(), summed.column("rows_sum").to_pylist(), strict=True))
+        return {key: self._stages[key].rows for key in keys if key in self._stages}
 
-    def of(self, keys: Collection[str] | None = None) -> list[DataFile]:
-        """Its files, of some stages or all, sorted by path."""
-        chosen = self.files if keys is None else self._files_of(keys)
+    def of(self, keys: Iterable[str], ids: Collection[str] | None = None) -> list[DataFile]:
+        """Its files of some stages, sorted by path: all, or those that may hold rows of some `ids`."""
+        wanted = None if ids is None else sorted(set(ids))
+        places: list[int] = []
+        for key in set(keys) & self._stages.keys():
+            start, stop, _ = self._stages[key]
+            if wanted is None:
+                places += range(start, stop)
+            else:
+                places += [start + place for place in self._ranges_of(key).may_hold(wanted)]
+        return self._at(places)
+
+    @cached_property
+    def _stages(self) -> dict[str, _FilesOfStage]:
+        keys = self.files.column("key").combine_chunks().dictionary_encode()
+        if len(keys) == 0:
+            return {}
+        starts = np.flatnonzero(np.diff(keys.indices.to_numpy(), prepend=-1)).tolist()
+        rows = np.add.reduceat(self.files.column("rows").to_numpy(), starts).tolist()
+        stops = [*starts[1:], len(keys)]
+        return dict(zip(keys.dictionary.to_pylist(), map(_FilesOfStage, starts, stops, rows), strict=True))
+
+    def _ranges_of(self, key: str) -> FileRanges:
+        if key not in self._ranges:
+            start, stop, _ = self._stages[key]
+            lows, highs = (self.files.column(name)[start:stop].to_pylist() for name in ("low", "high"))
+            self._ranges[key] = FileRanges([_range(*bounds) for bounds in zip(lows, highs, strict=True)])
+        return self._ranges[key]
+
+    def _at(self, places: Collection[int]) -> list[DataFile]:
+        if not places:
+            return []
+        chosen = self.files if len(places) == len(self.files) else self.files.take(pa.array(places, pa.int64()))
         names = self.contract.partition_by
-        return [
+        found = [
             DataFile(
                 table=self.contract.name,
                 path=row["path"],
                 partition=tuple((name, str(row[f"partition.{name}"])) for name in names),
                 rows=row["rows"],
                 size=row["size"],
+                ids=_range(row["low"], row["high"]),
             )
             for row in chosen.to_pylist()
         ]
+        return sorted(found, key=lambda file: file.path)
 
-    def _files_of(self, keys: Collection[str]) -> pa.Table:
-        wanted = pa.array(sorted(keys), pa.string())
-        return self.files.filter(pc.is_in(self.files.column("key"), value_set=wanted))
+
+def _range(low: str | None, high: str | None) -> IdRange | None:
+    return None if low is None or high is None else IdRange(low, high)
 
 
 @dataclass
 class OpenTable:
-    """A table as this process last read it. `entry` is the log's entry that made its version; None where there was no
-    reading that one."""
+    """A table as this process last read it. `entry` tells the log's entry that made its version from any other
+    (`Store.state`); None where there was no looking at that one."""
 
     contract: TableContract
     table: DeltaTable
-    entry: bytes | None
+    entry: FileState | None
     snapshots: dict[int, Snapshot] = field(default_factory=dict)
 
     def transaction(self, name: str) -> int:
@@ -119,7 +176,7 @@ def take_newest(store: Store, table: str) -> OpenTable | None:
     """The table at its newest version, for this thread alone until it is given back; None if there is none.
 
     A table that was read before is brought up to date, which takes three requests on S3, where its whole log takes one
-    for each commit.
+    for each commit. No entry is read for that, as one may name many thousands of files.
     """
     before: OpenTable | None = store.opened.pop(table, None)  # no other thread has it meanwhile
     # a store that was put back from a copy has other entries, or none yet: then nothing of what was read holds
@@ -175,10 +232,10 @@ def _check_log(store: Store, opened: DeltaTable, table: str, since: int | None =
         raise DamagedError(f"{store.uri(path)} is not as it was written. {_CURE}")
 
 
-def _last_entry(store: Store, opened: DeltaTable, table: str) -> bytes | None:
+def _last_entry(store: Store, opened: DeltaTable, table: str) -> FileState | None:
     try:
-        return store.read_bytes(log_entry(table, opened.version()))
-    except (StoreError, OSError):
+        return store.state(log_entry(table, opened.version()))
+    except OSError:
         return None
 
 
@@ -190,18 +247,33 @@ def _files(table: TableContract, opened: DeltaTable) -> pa.Table:
             "path": actions.column("path").cast(pa.string()),
             "rows": actions.column("num_records").cast(pa.int64()),
             "size": actions.column("size_bytes"),
+            **_bounds(table, actions),
         }
         for name in table.partition_by:
             columns[f"partition.{name}"] = actions.column(f"partition.{name}")
-        files = pa.table(columns).sort_by("path")
+        files = pa.table(columns)
     except (DeltaError, OSError, KeyError, pa.ArrowException) as error:
         raise _damaged(table, opened, f"what it says of files can't be read: {_first_words(error)}") from error
     folders = pc.replace_substring_regex(files.column("path"), "[^/]*$", "")
     fits = pc.and_(pc.greater(files.column("rows"), 0), pc.equal(_folders(table, files), folders))
-    strange = pc.index(pc.fill_null(fits, False), False).as_py()
+    in_order = pc.fill_null(pc.less_equal(files.column("low"), files.column("high")), True)
+    strange = pc.index(pc.and_(pc.fill_null(fits, False), in_order), False).as_py()
     if strange >= 0:
         raise _damaged(table, opened, f"what it says of {files.column('path')[strange]} does not go together.")
-    return files.add_column(0, "key", _keys(table, files.column("path").combine_chunks()))
+    files = files.add_column(0, "key", _keys(table, files.column("path").combine_chunks()))
+    return files.sort_by([("key", "ascending"), ("low", "ascending"), ("path", "ascending")])
+
+
+def _bounds(table: TableContract, actions: pa.Table) -> dict[str, Any]:
+    """The least and the greatest id of each file; null where one isn't known, as in logs of older versions."""
+    names = [f"{end}.{table.unit}" for end in ("min", "max")]
+    if not set(names) <= set(actions.column_names):
+        nothing = pa.nulls(len(actions), pa.string())
+        return {"low": nothing, "high": nothing}
+    low, high = (actions.column(name).cast(pa.string()) for name in names)
+    known = pc.and_(pc.is_valid(low), pc.is_valid(high))
+    nothing = pa.scalar(None, pa.string())
+    return {"low": pc.if_else(known, low, nothing), "high": pc.if_else(known, high, nothing)}
 
 
 def _folders(table: TableContract, files: pa.Table) -> pa.ChunkedArray:

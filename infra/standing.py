@@ -4,7 +4,7 @@ What an ingest says of a person, be it a row or a failure, holds until a later o
 among what it reads, speaks of that person again. Of a split the newest ingest counts. (In SQL: `standing_views`.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,10 +15,10 @@ from infra.tables import read
 from infra.whole import readable_keys
 from schemas.errors import DataError
 from schemas.ids import StageKey, Target
+from schemas.tables import contract
 
 INGEST = "ingest"
 HYPOTHESES = "ingest_hypotheses"
-_NAMES = {"images": "image_id", "instances": "instance_id", "labels": "instance_id", "failures": "id"}
 
 
 def chain(store: Store, key: str) -> list[str]:
@@ -49,39 +49,41 @@ def read_standing(
     table: str,
     ingest_keys: Sequence[str],
     *,
+    ids: Collection[str] | None = None,
     where: pc.Expression | None = None,
     columns: Sequence[str] | None = None,
 ) -> pa.Table:
     """Rows of `images`, `instances`, `labels` or `failures` of these ingests that hold: of people who were ingested
-    again the newest, and none of people who failed or were gone later. Pictures stay, also without people.
+    again the newest, and none of people who failed or were gone later. Pictures stay, also without people. `ids` limits
+    them to some people, pictures or units, as of `read`.
     """
     chains = [chain(store, key) for key in dict.fromkeys(ingest_keys)]
     # an ingest that another one of these builds on is part of that one's chain
     chains = [keys for keys in chains if not any(keys[0] in others[1:] for others in chains)]
     if all(len(keys) == 1 for keys in chains):
-        return read(store, table, stage_keys=[keys[0] for keys in chains], where=where, columns=columns)
-    name = _NAMES[table]
+        return read(store, table, stage_keys=[keys[0] for keys in chains], ids=ids, where=where, columns=columns)
+    name = str(contract(table).unit)
     wanted = list(columns) if columns is not None else None
     parts = []
     for keys in chains:
         mentioned: set[str] = set()
         for key in keys:
             names = None if wanted is None else [*wanted, *([] if name in wanted else [name])]
-            rows = read(store, table, stage_keys=[key], where=where, columns=names)
+            rows = read(store, table, stage_keys=[key], ids=ids, where=where, columns=names)
             later = pa.array(sorted(mentioned), pa.string())
             rows = rows.filter(pc.invert(pc.is_in(rows.column(name), value_set=later)))
             parts.append(rows if wanted is None else rows.select(wanted))
             if key != keys[-1]:
-                mentioned |= _mentioned(store, key, table)
+                mentioned |= _mentioned(store, key, table, ids)
     return pa.concat_tables(parts)
 
 
-def _mentioned(store: Store, key: str, table: str) -> set[str]:
-    """What a later ingest speaks of, so that earlier words on it don't hold."""
+def _mentioned(store: Store, key: str, table: str, ids: Collection[str] | None) -> set[str]:
+    """What of these a later ingest speaks of, so that earlier words on it don't hold."""
     if table == "images":
-        return set(read(store, "images", stage_keys=[key], columns=["image_id"]).column(0).to_pylist())
-    people = read(store, "instances", stage_keys=[key], columns=["instance_id"]).column(0).to_pylist()
-    return {*people, *read(store, "failures", stage_keys=[key], columns=["id"]).column(0).to_pylist()}
+        return set(read(store, "images", stage_keys=[key], ids=ids, columns=["image_id"]).column(0).to_pylist())
+    people = read(store, "instances", stage_keys=[key], ids=ids, columns=["instance_id"]).column(0).to_pylist()
+    return {*people, *read(store, "failures", stage_keys=[key], ids=ids, columns=["id"]).column(0).to_pylist()}
 
 
 def newest_ingest(store: Store, target: Target) -> StageKey:

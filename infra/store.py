@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 
@@ -34,6 +34,14 @@ TEMPORARY = ".tmp-"
 _ATTEMPTS = 5
 """Times that a write or a removal is tried, where another process removes the same folder or writes into it."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class FileState(NamedTuple):
+    """Size in bytes, time (ns) of the last change, and what names this very file: its inode, or on S3 its ETag."""
+
+    size: int
+    changed_ns: int
+    identity: str
 
 
 @dataclass(frozen=True)
@@ -162,6 +170,17 @@ class Store:
         """When a file was written, UTC."""
         when: datetime = self.fs.modified(self.path(relative))
         return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+    def state(self, relative: str) -> "FileState | None":
+        """What tells a file from any that is later at its place; None if it isn't there. It is not read for that."""
+        if self.is_local:
+            status = _status(self.path(relative))
+            return None if status is None else FileState(status.st_size, status.st_mtime_ns, str(status.st_ino))
+        try:
+            about = self.fs.info(self.path(relative))
+        except FileNotFoundError:
+            return None
+        return FileState(int(about["size"]), int(about["LastModified"].timestamp() * 1e9), str(about["ETag"]))
 
     def size(self, relative: str) -> int:
         """Bytes of a file."""

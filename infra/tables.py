@@ -15,34 +15,43 @@ from infra.store import Store
 from infra.table_rows import read_files
 from infra.whole import lacks_rows, readable_keys, stage_rows
 from schemas.errors import DataError
-from schemas.tables import contract
+from schemas.tables import TableContract, contract
 
 
 def live_files(
-    store: Store, table: str, *, stage_keys: Collection[str] | None = None, every_stage: bool = False
+    store: Store,
+    table: str,
+    *,
+    stage_keys: Collection[str] | None = None,
+    ids: Collection[str] | None = None,
+    every_stage: bool = False,
 ) -> list[DataFile]:
     """The files of the newest version whose rows readers may see, sorted by path: those of stages that are finished and
     whole.
 
     `stage_keys` narrows them further, and raises StoreError for a finished stage that isn't whole; without, such stages
-    are left out, which is said once. `every_stage` lifts the fence (for maintenance, never for readers). Of tables that
-    no stage fences (`stages`, `rounds`) all files are given, with `stage_keys` those that may hold rows of these.
+    are left out, which is said once. `ids` leaves files out that can't hold a row about any of these. `every_stage`
+    lifts the fence (for maintenance, never for readers). Of tables that no stage fences (`stages`, `rounds`) all files
+    are given, with `stage_keys` those that may hold rows of these.
     """
     if contract(table).fenced and not every_stage:
-        return _of_readable_stages(store, table, stage_keys)
-    files = newest(store, table).of(None if stage_keys is None else {*stage_keys, MANY})
+        return _of_readable_stages(store, table, stage_keys, ids)
+    snapshot = newest(store, table)
+    files = list(snapshot.all) if stage_keys is None else snapshot.of({*stage_keys, MANY}, ids)
     if table != "stages" or every_stage:
         return files
     unreadable = set(stage_rows(store).unreadable)
     return [file for file in files if file not in unreadable]
 
 
-def _of_readable_stages(store: Store, table: str, stage_keys: Collection[str] | None) -> list[DataFile]:
+def _of_readable_stages(
+    store: Store, table: str, stage_keys: Collection[str] | None, ids: Collection[str] | None
+) -> list[DataFile]:
     readable = readable_keys(store, table, stage_keys)
     snapshot = newest(store, table)
     if lacks_rows(store, table, snapshot.rows_of(readable), readable):
         readable = readable_keys(store, table, stage_keys)
-    return snapshot.of(readable)
+    return snapshot.of(readable, ids)
 
 
 def read(
@@ -50,25 +59,59 @@ def read(
     table: str,
     *,
     stage_keys: Collection[str] | None = None,
+    ids: Collection[str] | None = None,
     where: pc.Expression | None = None,
     columns: Sequence[str] | None = None,
 ) -> pa.Table:
     """Rows of finished stages, in an order that doesn't depend on who wrote first (by partition, key and shard).
 
-    `stage_keys` limits them to some stages (only those files are opened), `where` to a condition
+    `stage_keys` limits them to some stages and `ids` to some people (in `images` to pictures, in `failures` to units):
+    only files that may hold such rows are opened. `where` limits them to a condition
     (`pyarrow.compute.field("split") == "test"`), `columns` to some columns. A table that doesn't exist yet is empty.
     Raises DataError for an unknown table, column or condition, StoreError for rows that were lost.
     """
     form = contract(table)
-    if isinstance(stage_keys, str):
-        raise TypeError("stage_keys is a collection of keys, not one key")
+    for name, given in (("stage_keys", stage_keys), ("ids", ids)):
+        if isinstance(given, str):
+            raise TypeError(f"{name} is a collection, not one text")
     unknown = [name for name in columns or () if name not in form.schema.names]
     if unknown:
         raise DataError(f"Table {table} has no column {unknown[0]!r}; it has {', '.join(form.schema.names)}.")
-    files = live_files(store, table, stage_keys=stage_keys)
+    if ids is not None:
+        where = _about(form, ids) if where is None else _about(form, ids) & where
+    files = live_files(store, table, stage_keys=stage_keys, ids=ids)
     if not form.fenced:
         where = _of_these(store, table, stage_keys, where)
     return read_files(store, form, files, where=where, columns=columns)
+
+
+def read_ids(
+    store: Store, table: str, *, stage_keys: Collection[str], where: pc.Expression | None = None
+) -> pa.StringArray:
+    """Whom the rows of some stages are about, each once, sorted; what it takes of memory is the answer and a file."""
+    form = contract(table)
+    unit = _unit(form)
+    found = [pa.array([], pa.string())]
+    for file in live_files(store, table, stage_keys=stage_keys):
+        found.append(pc.unique(read_files(store, form, [file], where=where, columns=[unit]).column(unit)))
+    return pc.unique(pa.concat_arrays(found)).sort()
+
+
+def _about(form: TableContract, ids: Collection[str]) -> pc.Expression:
+    """Rows about these. Of files that say nothing of their ids, Arrow skips by bounds and data set what it can."""
+    unit = pc.field(_unit(form))
+    if not ids:
+        return pc.scalar(False)
+    wanted = (unit >= min(ids)) & (unit <= max(ids)) & unit.isin(list(ids))
+    if "dataset" in form.partition_by:
+        wanted &= pc.field("dataset").isin(sorted({name.partition("/")[0] for name in ids}))
+    return wanted
+
+
+def _unit(form: TableContract) -> str:
+    if form.unit is None:
+        raise DataError(f"The rows of table {form.name} are about nobody whose id could be asked for.")
+    return form.unit
 
 
 def _of_these(

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from infra.data_files import MANY, DataFile
 from infra.intact import LostFileError
@@ -86,17 +85,25 @@ class StageRows:
         """The records of these stages."""
         rows = self.rows
         if len(keys) < len(rows):
-            rows = rows.filter(pc.is_in(rows.column("stage_key"), value_set=pa.array(sorted(keys), pa.string())))
+            places = sorted(row for key in keys for row in self._rows_of.get(key, ()))
+            rows = rows.take(pa.array(places, pa.int64()))
         return [
             Recorded(row["stage_key"], row["stage"], row["tables_json"], self.listed[row["file"]])
             for row in rows.to_pylist()
         ]
 
+    @cached_property
+    def _rows_of(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for row, key in enumerate(self.rows.column("stage_key").to_pylist()):
+            found.setdefault(key, []).append(row)
+        return found
+
 
 def stage_rows(store: Store) -> StageRows:
     """The rows of `stages` now. StoreError where a file that holds rows of several stages can't be read."""
     for look in range(_LOOKS):
-        listed = tuple(newest(store, "stages").of())
+        listed = newest(store, "stages").all
         before: StageRows | None = store.remembered.get("stages")
         if before is not None and before.listed == listed:
             return before

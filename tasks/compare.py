@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 import torch
 
 from infra.stages import find
@@ -243,9 +242,8 @@ def _common(target: Target, evaluations: Mapping[str, Mapping[Target, Evaluation
 
 def _diversity(store: Store, evaluate_key: StageKey, ingest_keys: Sequence[StageKey], ids: Sequence[str]) -> np.ndarray:
     """(N,) mm, of the random samples' own 29 joints, back-projected."""
-    where = pc.field("dataset").isin(sorted({name.split("/", 1)[0] for name in ids}))
     columns = ["instance_id", "crop_intrinsics", "crop_size_px"]
-    cameras = in_order(read_standing(store, "instances", ingest_keys, where=where, columns=columns), ids)
+    cameras = in_order(read_standing(store, "instances", ingest_keys, ids=ids, columns=columns), ids)
     stored = read_hypotheses(store, evaluate_key, ids)
     uvd, depth = (part[:, 1:] for part in (stored.hypotheses.uvd, stored.hypotheses.root_depth))
     count = uvd.shape[1]

@@ -4,7 +4,7 @@ The stage generates itself, so its key is the generation_id of all three tables.
 samples 1 to M are the random ones. `tasks.compare` makes figures of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import HypothesisSampler, filtered, not_finite
 from tasks.rows.hypotheses import Hypotheses, errors_table, hypotheses_table
-from tasks.rows.instances import Instances, instance_ids, load_instances
+from tasks.rows.instances import Instances, load_instances, sorted_ids
 from tasks.rows.models import load_policy, load_scorer
 from tasks.score import HypothesisScorer, scores_table
 
@@ -107,8 +107,8 @@ class Evaluate(ShardedStage):
             "threads": context.config.ray.threads_per_actor,
         }
 
-    def ids(self, context: Context) -> Sequence[str]:
-        return instance_ids(context.store, self.ingests, self.targets)
+    def ids(self, context: Context) -> pa.StringArray:
+        return sorted_ids(context.store, self.ingests, self.targets)
 
     def shard_size(self, context: Context) -> int:
         return self.config.generate.shard_size

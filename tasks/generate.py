@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from infra.noise import standard_normal_batch
@@ -23,7 +24,7 @@ from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.rows.crops import crop_tensor
 from tasks.rows.hypotheses import Hypotheses, hypotheses_table
-from tasks.rows.instances import instance_ids, load_instances
+from tasks.rows.instances import load_instances, sorted_ids
 from tasks.rows.models import load_policy
 from tasks.rows.part import Part, counting
 
@@ -137,8 +138,8 @@ class Generate(ShardedStage):
             **counting(self.part),
         }
 
-    def ids(self, context: Context) -> Sequence[str]:
-        return instance_ids(context.store, self.ingests, self.targets, self.part)
+    def ids(self, context: Context) -> pa.StringArray:
+        return sorted_ids(context.store, self.ingests, self.targets, self.part)
 
     def shard_size(self, context: Context) -> int:
         return self.config.shard_size

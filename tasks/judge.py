@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 import torch
 
 from infra.standing import read_standing
 from infra.store import Store
-from infra.tables import read
+from infra.tables import read_ids
 from models.bodies import load_body
 from models.cameras import camera_from_uvd
 from models.kinematics import solve_rotations
@@ -87,8 +86,7 @@ class Judge(WholeStage):
         """Who has hypotheses and scores of both, by name."""
         generated = [set(generated_ids(store, key)) for key in (self.before, self.after)]
         for key in (self.scores_before, self.scores_after):
-            scored = read(store, "scores", stage_keys=[key], columns=["instance_id"]).column("instance_id")
-            generated.append(set(pc.unique(scored).to_pylist()))
+            generated.append(set(read_ids(store, "scores", stage_keys=[key]).to_pylist()))
         ids = sorted(set.intersection(*generated))
         if not ids:
             raise DataError("The judge has nobody whom it could give scores before and after; see the table failures.")
@@ -107,9 +105,8 @@ class Judge(WholeStage):
         store, body = context.store, load_body(context.config.body)
         stored = read_hypotheses(store, generation, ids)
         scores = read_scores(store, scored, ids, stored.samples)
-        where = pc.field("dataset").isin(sorted({split_of(name).dataset for name in ids}))
         columns = ["instance_id", "crop_intrinsics", "crop_size_px"]
-        cameras = in_order(read_standing(store, "instances", self.ingests, where=where, columns=columns), ids)
+        cameras = in_order(read_standing(store, "instances", self.ingests, ids=ids, columns=columns), ids)
         uvd, twists, betas, depth = (
             torch.from_numpy(np.ascontiguousarray(part[:, 0])).float()
             for part in (

@@ -6,12 +6,11 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from infra.noise import generator
 from infra.shards import Shard
 from infra.stages import Failure
-from infra.tables import read
+from infra.tables import read_ids
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.config.stages import PairConfig
 from schemas.errors import ConfigError, named
@@ -175,9 +174,8 @@ class Pair(ShardedStage):
         """The ingests whose labels win against hypotheses."""
         return self.ingests if self.config.label_wins_share else ()
 
-    def ids(self, context: Context) -> Sequence[str]:
-        rows = read(context.store, "scores", stage_keys=[self.scores], columns=["instance_id"])
-        return list(pc.unique(rows.column("instance_id")).to_pylist())
+    def ids(self, context: Context) -> pa.StringArray:
+        return read_ids(context.store, "scores", stage_keys=[self.scores])
 
     def shard_size(self, context: Context) -> int:
         return context.config.score.shard_size

@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from infra.shards import Shard
 from infra.store import Store
-from infra.tables import read
+from infra.tables import read, read_ids
 from models.cameras import mirror_joints, mirror_twist
 from models.hmr_scorer import HMRScorer
 from schemas.config.stages import ScoreConfig
@@ -24,8 +24,8 @@ from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import not_finite
 from tasks.rows.crops import crop_tensor
-from tasks.rows.hypotheses import BY_SAMPLE, generated_ids, read_hypotheses, repeated
-from tasks.rows.instances import among, load_instances
+from tasks.rows.hypotheses import BY_SAMPLE, read_hypotheses, repeated
+from tasks.rows.instances import load_instances
 from tasks.rows.models import load_scorer
 
 
@@ -79,8 +79,8 @@ class Score(ShardedStage):
     def key_config(self, context: Context) -> Mapping[str, Any]:
         return {"score": context.config.score, "threads": context.config.ray.threads_per_actor}
 
-    def ids(self, context: Context) -> Sequence[str]:
-        return generated_ids(context.store, self.generation)
+    def ids(self, context: Context) -> pa.StringArray:
+        return read_ids(context.store, "hypotheses", stage_keys=[self.generation])
 
     def shard_size(self, context: Context) -> int:
         return context.config.score.shard_size
@@ -139,7 +139,7 @@ def read_scores(store: Store, score_key: StageKey, ids: Sequence[str], samples: 
     DataError where one is missing.
     """
     columns = ["instance_id", "sample_index", "score"]
-    rows = read(store, "scores", stage_keys=[score_key], where=among(ids), columns=columns)
+    rows = read(store, "scores", stage_keys=[score_key], ids=ids, columns=columns)
     rows = rows.sort_by(BY_SAMPLE)
     expected = np.tile(samples, len(ids))
     if not np.array_equal(rows.column("sample_index").to_numpy(), expected):

@@ -29,6 +29,11 @@ class TableContract:
         """The schema of a data file: without the partition columns, whose values are in the file's path."""
         return pa.schema([field for field in self.schema if field.name not in self.partition_by])
 
+    @property
+    def unit(self) -> str | None:
+        """The column that names whom or what a row is about: a person, a picture, a stage's unit; None if none does."""
+        return next((name for name in ("instance_id", "image_id", "id") if name in self.schema.names), None)
+
     def vector_length(self, column: str) -> int | None:
         """How long each value of `column` must be; None for a column that holds no vectors of fixed length."""
         length = (self.schema.field(column).metadata or {}).get(b"length")

@@ -6,7 +6,6 @@ starting one costs seconds; where they hold a GPU they are actors, gone with the
 work here, without Ray.
 """
 
-import json
 import math
 import uuid
 import warnings
@@ -24,7 +23,7 @@ from infra.begun import note_begin, note_end
 from infra.data_files import DataFile
 from infra.ray_session import check_resources, lacking, no_room, room_for
 from infra.repair import find_or_mend
-from infra.shards import Receipt, Shard, Tally, cut, forget, receipts, stamped, write_shard
+from infra.shards import Receipt, Shard, Shards, Tally, cut, forget, receipts, stamped, write_shard
 from infra.shared_store import session_for
 from infra.stages import (
     Failure,
@@ -48,6 +47,10 @@ from schemas.tables import contract
 
 _SHARD_RETRIES = 2
 """Times that a shard is tried again after its process died. What the shard's code raises is no such death."""
+
+_MOST_TASKS = 1000
+"""Ray's tasks for a stage, each of which costs the driver some milliseconds and kilobytes: of more shards several go
+into one. If its process dies, those of them that were done are done again."""
 
 _TIMES = 3
 """Times that shards are made again whose files something removes before the commit."""
@@ -91,7 +94,7 @@ class StageResult:
 def run_sharded(
     store: Store,
     spec: StageSpec,
-    ids: Iterable[str],
+    ids: Iterable[str] | pa.StringArray,
     shard_size: int,
     worker: Callable[[], ShardWorker],
     *,
@@ -126,24 +129,24 @@ def run_sharded(
 
     _say_of_other_versions(store, spec, say)
     shards = cut(ids, shard_size)
-    units = sum(len(shard.ids) for shard in shards)
+    units = len(shards.ids)
     note_begin(store, spec, len(shards), "shards")  # first: from now on no vacuum takes what there is of the stage
     earlier = receipts(store, spec.key, shards, say=say)
-    todo = [shard for shard in shards if shard.index not in earlier]
+    todo = [index for index in range(len(shards)) if index not in earlier]
     progress.begin(spec.name, units, unit)
     if earlier:
         done_before = sum(receipt.tally.total for receipt in earlier.values())
         progress.advance(spec.name, done_before, f"{len(earlier)} shards of an earlier run")
     faults.reach(f"begin:{spec.name}")
     work = _ShardWork(store, spec, worker, tuple(tables))
-    _do(work, todo, progress, settings, device, in_process)
+    _do(work, shards, todo, progress, settings, device, in_process)
     faults.reach(f"shards:{spec.name}")
     for left in reversed(range(_TIMES)):
         finished = receipts(store, spec.key, shards, say=say)
-        lost = [shard for shard in shards if shard.index not in finished]
+        lost = [index for index in range(len(shards)) if index not in finished]
         if lost:
             say(f"{len(lost)} of {len(shards)} shards that were done are gone or damaged; they are made again")
-            _do(work, lost, SILENT, settings, device, in_process)
+            _do(work, shards, lost, SILENT, settings, device, in_process)
             continue
         other_code = _say_of_other_code(finished.values(), spec, progress)
         tally = sum((receipt.tally for receipt in finished.values()), Tally())
@@ -178,15 +181,21 @@ def run_sharded(
 
 
 def _do(
-    work: "_ShardWork", todo: Sequence[Shard], progress: Progress, settings: RayConfig, device: str, in_process: bool
+    work: "_ShardWork",
+    shards: Shards,
+    todo: Sequence[int],
+    progress: Progress,
+    settings: RayConfig,
+    device: str,
+    in_process: bool,
 ) -> None:
-    """Do these shards, on Ray or in this process."""
+    """Do those of the shards that are `todo`, on Ray or in this process."""
     if in_process:
-        _follow((work(_describe(shard)) for shard in todo), work.spec, progress)
+        _follow((work.do(shards[index]) for index in todo), work.spec, progress)
     elif todo:
         with session_for(work.store, settings, settings.threads_per_actor):
             gpus = 0.0 if device == "cpu" else settings.gpus_per_actor
-            answers = _on_ray(work, todo, settings, gpus, progress.say)
+            answers = _on_ray(work, shards, todo, settings, gpus, progress.say)
             _follow(answers, work.spec, progress)
 
 
@@ -250,7 +259,9 @@ class _ShardWork:
     of_call: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        shard = Shard(int(row["index"]), tuple(json.loads(row["ids"])))
+        return self.do(Shard(int(row["index"]), tuple(map(str, row["ids"]))))
+
+    def do(self, shard: Shard) -> dict[str, Any]:
         try:
             if self.built is None:
                 self.built = self.worker()
@@ -261,12 +272,22 @@ class _ShardWork:
         return {"index": shard.index, "units": tally.total, "failed": tally.failed, "error": "", "text": ""}
 
 
-def _describe(shard: Shard) -> dict[str, Any]:
-    return {"index": shard.index, "ids": json.dumps(shard.ids)}
+def _described(shards: Shards, todo: Sequence[int]) -> Iterator[pa.Table]:
+    """The shards as rows, in as many blocks as Ray is to make tasks of: one for each, or few for many."""
+    each = -(-len(todo) // _MOST_TASKS)
+    for first in range(0, len(todo), each):
+        some = [shards[index] for index in todo[first : first + each]]
+        ids = pa.array([shard.ids for shard in some], pa.list_(pa.string()))
+        yield pa.table({"index": pa.array([shard.index for shard in some], pa.int64()), "ids": ids})
 
 
 def _on_ray(
-    work: _ShardWork, todo: Sequence[Shard], settings: RayConfig, gpus: float, say: Callable[[str], None]
+    work: _ShardWork,
+    shards: Shards,
+    todo: Sequence[int],
+    settings: RayConfig,
+    gpus: float,
+    say: Callable[[str], None],
 ) -> Iterator[dict[str, Any]]:
     cpus, actors = settings.cpus_per_actor, settings.actors
     each = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
@@ -276,7 +297,7 @@ def _on_ray(
         say(f"{work.spec.name}, waiting for Ray: {held} ...")
     # Ray Data's own tasks need some CPU beside the actors, or all wait for ever
     share = min(cpus, 0.9 * ray.cluster_resources().get("CPU", 1.0) / count)
-    described = ray.data.from_items([_describe(shard) for shard in todo], override_num_blocks=len(todo))
+    described = ray.data.from_arrow_refs(cast(Any, [ray.put(block) for block in _described(shards, todo)]))
     with warnings.catch_warnings():
         # Ray 2.60 calls this way of setting retries and restarts deprecated but has no other one yet
         warnings.filterwarnings("ignore", message=".*ray_remote_args.*")

@@ -92,8 +92,8 @@ class ShardedStage(Stage):
     unit: ClassVar[str] = "instances"
 
     @abstractmethod
-    def ids(self, context: Context) -> Sequence[str]:
-        """The units, whose order doesn't count."""
+    def ids(self, context: Context) -> Sequence[str] | pa.StringArray:
+        """The units, whose order doesn't count; an Arrow array, where there may be a million."""
 
     @abstractmethod
     def shard_size(self, context: Context) -> int:

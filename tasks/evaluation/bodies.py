@@ -30,7 +30,6 @@ from models.smplx_body import SMPLXBody, load_smplx_body
 from schemas.digests import bytes_digest
 from schemas.errors import DataError
 from schemas.ids import StageKey
-from tasks.rows.instances import among
 
 SMPL_REGRESSOR: Final = "J_regressor_h36m.npy"
 SMPLX_REGRESSOR: Final = "SMPLX_to_J14.pkl"
@@ -38,6 +37,7 @@ _COLUMNS: Final = (
     *("instance_id", "body_model", "gender", "global_orient", "body_pose", "betas", "left_hand_pose"),
     *("right_hand_pose", "jaw_pose", "expression", "joints", "joints_valid", "human36m", "body_digest"),
 )
+_GT_BODY: Final = (pc.field("label_kind") == "gt") & pc.field("body_model").is_valid()
 Kind = tuple[Literal["smpl", "smplx"], Gender]
 """Body model and gender of a label."""
 
@@ -117,15 +117,13 @@ def kind_of(label: Mapping[str, Any]) -> Kind:
 
 def kinds_of(store: Store, ingest_keys: Sequence[StageKey], ids: Sequence[str]) -> set[Kind]:
     """The kinds of bodies of the gt labels of these instances."""
-    where = among(ids) & (pc.field("label_kind") == "gt") & pc.field("body_model").is_valid()
-    rows = read_standing(store, "labels", ingest_keys, where=where, columns=["body_model", "gender"])
+    rows = read_standing(store, "labels", ingest_keys, ids=ids, where=_GT_BODY, columns=["body_model", "gender"])
     return {kind_of(row) for row in rows.group_by(["body_model", "gender"]).aggregate([]).to_pylist()}
 
 
 def gt_labels(store: Store, ingest_keys: Sequence[StageKey], ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """By instance_id: the gt labels of these instances, as far as there are any."""
-    where = among(ids) & (pc.field("label_kind") == "gt") & pc.field("body_model").is_valid()
-    rows = read_standing(store, "labels", ingest_keys, where=where, columns=_COLUMNS)
+    rows = read_standing(store, "labels", ingest_keys, ids=ids, where=_GT_BODY, columns=_COLUMNS)
     return {row["instance_id"]: row for row in rows.to_pylist()}
 
 

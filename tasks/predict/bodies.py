@@ -6,18 +6,17 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import roma
 from numpy.typing import NDArray
 
 from infra.standing import read_standing
-from infra.tables import read
+from infra.tables import read, read_ids
 from models.bodies import load_body
 from schemas.ids import ModelDigest, StageKey, Target
 from schemas.tables import matrix
 from tasks.engine.context import Context
 from tasks.rows.hypotheses import BY_SAMPLE, StoredHypotheses, generated_ids, read_hypotheses
-from tasks.rows.instances import among, in_order, load_instances
+from tasks.rows.instances import in_order, load_instances
 
 Take = Literal["zero", "selected", "all"]
 """Which hypotheses of a person: the one from zero noise, the one with the highest score, or all of them."""
@@ -39,8 +38,7 @@ class Drawn:
     def ids(self, context: Context) -> list[str]:
         """Those who have a body: all of whom there are hypotheses, and, where scores select, scores; by name."""
         if self.take == "selected" and self.scores is not None:
-            rows = read(context.store, "scores", stage_keys=[self.scores], columns=["instance_id"])
-            return sorted(pc.unique(rows.column("instance_id")).to_pylist())
+            return read_ids(context.store, "scores", stage_keys=[self.scores]).to_pylist()
         return generated_ids(context.store, self.generation)
 
 
@@ -150,7 +148,7 @@ def _scores(context: Context, drawn: Drawn, stored: StoredHypotheses) -> NDArray
     if drawn.scores is None:
         return scores
     columns = ["instance_id", "sample_index", "score"]
-    rows = read(context.store, "scores", stage_keys=[drawn.scores], where=among(stored.ids), columns=columns)
+    rows = read(context.store, "scores", stage_keys=[drawn.scores], ids=stored.ids, columns=columns)
     rows = rows.sort_by(BY_SAMPLE)
     place = {name: row for row, name in enumerate(stored.ids)}
     people = np.array([place[name] for name in rows.column("instance_id").to_pylist()], np.int64)
@@ -162,10 +160,9 @@ def _scores(context: Context, drawn: Drawn, stored: StoredHypotheses) -> NDArray
 def _about(context: Context, drawn: Drawn, ids: Sequence[str]) -> pa.Table:
     """What the tables say of people and of their pictures, in the order of `ids`."""
     store, keys = context.store, drawn.ingests
-    people = in_order(read_standing(store, "instances", keys, where=among(ids), columns=_INSTANCE_COLUMNS), ids)
+    people = in_order(read_standing(store, "instances", keys, ids=ids, columns=_INSTANCE_COLUMNS), ids)
     names = people.column("image_id").to_pylist()
-    where = pc.field("image_id").isin(sorted(set(names)))
-    rows = read_standing(store, "images", keys, where=where, columns=_IMAGE_COLUMNS)
+    rows = read_standing(store, "images", keys, ids=set(names), columns=_IMAGE_COLUMNS)
     pictures = {row["image_id"]: row for row in rows.to_pylist()}
     for column in _IMAGE_COLUMNS[1:]:
         values: list[Any] = [pictures[name][column] for name in names]

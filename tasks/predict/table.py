@@ -14,7 +14,6 @@ from tasks.engine.context import Context
 from tasks.export.body_table import BodyTable
 from tasks.export.target import whole_file
 from tasks.predict.bodies import Bodies, Drawn, read_bodies
-from tasks.rows.instances import among
 
 _SHOWN: Final = 12
 
@@ -45,8 +44,8 @@ def source_name(policy: ModelDigest | None) -> str:
 def _sources(context: Context, drawn: Drawn, bodies: Bodies, otherwise: str) -> list[str]:
     """The model that each is of, as the table that was ingested says; `otherwise` where it says nothing."""
     columns = ["instance_id", "sample_index", "source"]
-    where = among(sorted(set(bodies.ids)))
-    rows = read(context.store, "hypotheses", stage_keys=[drawn.generation], where=where, columns=columns).to_pylist()
+    ids = set(bodies.ids)
+    rows = read(context.store, "hypotheses", stage_keys=[drawn.generation], ids=ids, columns=columns).to_pylist()
     said = {(row["instance_id"], row["sample_index"]): row["source"] for row in rows}
     names = zip(bodies.ids, bodies.samples.tolist(), strict=True)
     return [said.get(name) or otherwise for name in names]

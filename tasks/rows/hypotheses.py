@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from infra.store import Store
-from infra.tables import read
+from infra.tables import read, read_ids
 from models.bodies import Body
 from models.kinematics import Root
 from models.recovery import RecoveredBody, recover_body
@@ -18,7 +17,7 @@ from schemas.config.networks import JOINTS, TWISTS
 from schemas.errors import DataError
 from schemas.ids import StageKey
 from schemas.tables import build, matrix
-from tasks.rows.instances import Instances, among
+from tasks.rows.instances import Instances
 
 BY_SAMPLE = [("instance_id", "ascending"), ("sample_index", "ascending")]
 """How tables with a row for each sample are sorted."""
@@ -156,14 +155,13 @@ class StoredHypotheses:
 
 def generated_ids(store: Store, generation_key: StageKey) -> list[str]:
     """The instances that a finished stage has hypotheses of, sorted."""
-    rows = read(store, "hypotheses", stage_keys=[generation_key], columns=["instance_id"])
-    return sorted(pc.unique(rows.column("instance_id")).to_pylist())
+    return read_ids(store, "hypotheses", stage_keys=[generation_key]).to_pylist()
 
 
 def read_hypotheses(store: Store, generation_key: StageKey, ids: Sequence[str]) -> StoredHypotheses:
     """The hypotheses of these instances, in sorted order. DataError unless all have the same samples."""
     columns = ["instance_id", "sample_index", "dataset", "uvd", "twist", "betas", "root_depth_m"]
-    rows = read(store, "hypotheses", stage_keys=[generation_key], where=among(ids), columns=columns)
+    rows = read(store, "hypotheses", stage_keys=[generation_key], ids=ids, columns=columns)
     rows = rows.sort_by(BY_SAMPLE)
     count = len(rows) // len(ids)
     samples = rows.column("sample_index").to_numpy()

@@ -86,14 +86,24 @@ def instance_ids(
 
     Raises DataError for a split that those ingests have no instance of, or none in the part.
     """
-    ids: list[str] = []
+    ids: list[str] = sorted_ids(store, ingest_keys, targets, part).to_pylist()
+    return ids
+
+
+def sorted_ids(
+    store: Store, ingest_keys: Sequence[StageKey], targets: Sequence[Target], part: Part | None = None
+) -> pa.StringArray:
+    """The same as an Arrow array, which takes a third of the memory."""
+    ids = [pa.array([], pa.string())]
     for target in targets:
         rows = read_standing(store, "instances", ingest_keys, where=of_target(target), columns=["instance_id"])
         if len(rows) == 0:
             raise DataError(_nothing_of(store, ingest_keys, Target(*target)))
-        everybody = rows.column("instance_id").to_pylist()
-        ids.extend(everybody if part is None else _in_part(everybody, part, Target(*target)))
-    return sorted(ids)
+        everybody = rows.column("instance_id")
+        if part is not None:
+            everybody = pa.chunked_array([_in_part(everybody.to_pylist(), part, Target(*target))], pa.string())
+        ids.extend(everybody.chunks)
+    return pa.concat_arrays(ids).sort()
 
 
 def load_instances(
@@ -106,7 +116,7 @@ def load_instances(
     """
     if not ids:
         raise DataError("No instance was asked for.")
-    stored = read_standing(store, "instances", ingest_keys, where=_among(ids), columns=_CROP_COLUMNS)
+    stored = read_standing(store, "instances", ingest_keys, ids=ids, columns=_CROP_COLUMNS)
     rows = in_order(stored, ids)
     crops = _decode(rows)
     intrinsics = matrix(rows, "crop_intrinsics").astype(np.float32)
@@ -152,17 +162,6 @@ def as_labelled_crops(people: Instances, mix: Mix | None = None) -> LabelledCrop
     return LabelledCrops(people.crops, people.uvd, people.twists, people.betas, chances)
 
 
-def among(ids: Sequence[str]) -> pc.Expression:
-    """Rows of these instances. The bounds let the reader skip files whose statistics lie outside of them."""
-    field = pc.field("instance_id")
-    return (field >= min(ids)) & (field <= max(ids)) & field.isin(list(ids))
-
-
-def _among(ids: Sequence[str]) -> pc.Expression:
-    """The same of a table that has a folder for each data set."""
-    return pc.field("dataset").isin(sorted({name.split("/", 1)[0] for name in ids})) & among(ids)
-
-
 def of_target(target: Target) -> pc.Expression:
     """Rows of this split."""
     return (pc.field("dataset") == target.dataset) & (pc.field("split") == target.split)
@@ -199,13 +198,12 @@ def _labels(
     store: Store, ingest_keys: list[StageKey], ids: Sequence[str], label_keys: Sequence[StageKey] | None
 ) -> pa.Table:
     keys = ingest_keys if label_keys is None else list(label_keys)
-    where = _among(ids)
     if label_keys is None:
         # labels of joints alone, without a body, are for those who ask for them
-        where = where & (pc.field("label_kind") == "gt") & pc.field("body_model").is_valid()
-        rows = read_standing(store, "labels", keys, where=where, columns=_LABEL_COLUMNS)
+        where = (pc.field("label_kind") == "gt") & pc.field("body_model").is_valid()
+        rows = read_standing(store, "labels", keys, ids=ids, where=where, columns=_LABEL_COLUMNS)
     else:
-        rows = read(store, "labels", stage_keys=keys, where=where, columns=_LABEL_COLUMNS)
+        rows = read(store, "labels", stage_keys=keys, ids=ids, columns=_LABEL_COLUMNS)
     names = rows.column("instance_id").to_pylist()
     if len(set(names)) < len(names):
         twice = next(name for name in sorted(names) if names.count(name) > 1)

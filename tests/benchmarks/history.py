@@ -39,7 +39,12 @@ SHORT, LONG = 10, 1000
 WINDOW = MERGED_FROM - 1
 """Rounds over which the means are taken: after so many the merges come round again."""
 CAMPAIGN = "micro"
-_ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
+_KEYS: Mapping[str, Any] = {
+    "aws_access_key_id": "test",
+    "aws_secret_access_key": "test",
+    "region_name": "us-east-1",
+}
 _IN_OPEN, _IN_ISDIR, _IN_Q_OVERFLOW = 0x20, 0x40000000, 0x4000
 
 _RUN = """
@@ -135,17 +140,17 @@ def cost(url: str, command: str, proxy: FlakyS3 | None = None) -> Cost:
         line = [sys.executable, "-c", _OPEN_ROUND, url, CAMPAIGN]
     else:
         line = [sys.executable, "-c", _RUN, *COMMANDS[command], "--store", url]
-    environment = {**os.environ, **(_to(proxy.url) if proxy else {})}
+    environment = {**os.environ, **(environment_to(proxy.url) if proxy else {})}
     asked, sent = (proxy.requests, proxy.sent_bytes) if proxy else (0, 0)
     with opened_files(Path(url)) as opened:
-        done = subprocess.run(line, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     words = done.stderr.rstrip().rsplit("\n", 1)[-1].split()
     asked, sent = (proxy.requests - asked, proxy.sent_bytes - sent) if proxy else (0, 0)
     return Cost(len(opened), asked, int(words[1]) / 1e6, sent / 1e6, float(words[4]))
 
 
-def _to(address: str) -> dict[str, str]:
+def environment_to(address: str) -> dict[str, str]:
     """The environment of a process that finds S3 at an address."""
     return {
         "AWS_ENDPOINT_URL": address,
@@ -183,16 +188,22 @@ class Mirror:
 @contextmanager
 def on_s3() -> Iterator[Mirror]:
     """Where copies of stores can be."""
+    with s3_behind_proxy("history") as proxy:
+        host, port = proxy.target
+        yield Mirror(boto3.client("s3", endpoint_url=f"http://{host}:{port}", **_KEYS), proxy)
+
+
+@contextmanager
+def s3_behind_proxy(bucket: str) -> Iterator[FlakyS3]:
+    """A test server of S3 with this bucket, behind a proxy that counts."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it tells of every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
-        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **keys)
-        client.create_bucket(Bucket="history")
+        boto3.client("s3", endpoint_url=f"http://{host}:{port}", **_KEYS).create_bucket(Bucket=bucket)
         with FlakyS3(host, port, lambda method, path: None) as proxy:
-            yield Mirror(client, proxy)
+            yield proxy
     finally:
         server.stop()
 

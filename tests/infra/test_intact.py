@@ -147,7 +147,7 @@ def test_every_name_that_is_given_carries_digits(store: Store) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ('numRecords\\": 3', 'numRecords\\": 0'),
+        ('numRecords\\":3', 'numRecords\\":0'),
         ("numRecords", "numRecorfs"),
         ('"round":"1"', '"round":"3"'),
         ('"path":"round=1', '"path":"2ound=1'),

@@ -34,11 +34,6 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
         "batch.replayed is not None and of_replay is not None -> batch.replayed is not None or of_replay is not None",
     ): "what the encoder makes of replayed crops is there if and only if they are",
     (
-        "tasks/compare.py",
-        'where = pc.field("dataset").isin(sorted({name.split("/", 1)[0] for name in ids}))',
-        "1 -> 2",
-    ): "what comes before the first slash is the same however often a name is cut",
-    (
         "tasks/train/align.py",
         'weights = self.config.losses.model_copy(update={"betas": 0.0})',
         "0.0 -> 1.0",

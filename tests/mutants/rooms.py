@@ -38,6 +38,7 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "infra/rounds.py": ("tests/infra/test_rounds.py",),
     "infra/stages.py": ("tests/infra/test_stages.py",),
+    "infra/file_ranges.py": ("tests/infra/test_pruned_reads.py",),
     "infra/noise.py": ("tests/infra/test_noise.py", "tests/tasks/test_generate.py"),
 }
 """Module -> its tests, the quick ones first."""

@@ -32,7 +32,7 @@ from tasks.ingest.people.row_checks import check_label
 from tasks.ingest.plan.rows import rows_matrix, units_of
 from tasks.ingest.source.folder import Folder, RefusedError
 from tasks.rows.hypotheses import Hypotheses, Sampled, hypotheses_table
-from tasks.rows.instances import among, of_target
+from tasks.rows.instances import of_target
 
 Unit = Mapping[str, Any]
 GIVEN = "given"
@@ -131,8 +131,8 @@ class BodiesWorker(ModelWorker):
 
     def _stored(self, ids: Sequence[str]) -> dict[str, _Seen]:
         """The people of an ingest, by their ids."""
-        where = of_target(self.source.target) & among(ids)
-        rows = read_standing(self.store, "instances", self.people, where=where, columns=_COLUMNS)
+        where = of_target(self.source.target)
+        rows = read_standing(self.store, "instances", self.people, ids=ids, where=where, columns=_COLUMNS)
         boxes, cameras = (rows_matrix(rows, name, (4,)).astype(np.float64) for name in ("box_xywh", "image_intrinsics"))
         affine = rows_matrix(rows, "crop_affine", (2, 3)).astype(np.float64)
         return {

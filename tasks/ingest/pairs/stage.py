@@ -40,7 +40,6 @@ from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.plan.files import plan_folder, run_planned, shares_plan
 from tasks.ingest.plan.rows import plan_rows, planned_rows, rows_matrix
 from tasks.ingest.source.files import content_digest
-from tasks.rows.instances import among
 
 STRATEGY: Final = "given"
 """The strategy of pairs that were chosen elsewhere."""
@@ -150,12 +149,11 @@ class GivenPairWorker:
         """The gt labels of these instances; of several, the first by label_set."""
         where = (
             (pc.field("dataset") == self.target.dataset)
-            & among(ids)
             & (pc.field("label_kind") == "gt")
             & pc.field("body_model").is_valid()
         )
         columns = ["instance_id", "label_set", "betas", "joints", "joints_valid"]
-        rows = read_standing(self.store, "labels", self.ingests, where=where, columns=columns)
+        rows = read_standing(self.store, "labels", self.ingests, ids=ids, where=where, columns=columns)
         labels: dict[str, _Label] = {}
         for row in rows.sort_by([("instance_id", "ascending"), ("label_set", "ascending")]).to_pylist():
             labels.setdefault(row["instance_id"], _Label(row))

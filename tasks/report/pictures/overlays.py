@@ -20,7 +20,7 @@ from schemas.ids import StageKey, Target
 from tasks.report.content import Overlay
 from tasks.report.pictures.photographs import draw_over, photographs
 from tasks.rows.hypotheses import read_hypotheses
-from tasks.rows.instances import Instances, among, instance_ids, load_instances
+from tasks.rows.instances import Instances, instance_ids, load_instances
 
 PEOPLE = 12
 POLICY_COLOUR: Final = (0.35, 0.65, 0.95)
@@ -107,6 +107,6 @@ def label_meshes(people: Instances, body: Body) -> dict[str, NDArray[np.float32]
 
 def _errors(store: Store, key: StageKey, ids: Sequence[str]) -> dict[str, float]:
     """MPVPE (mm) of sample 0 of those of the people whom an evaluation has measured."""
-    where = (pc.field("sample_index") == 0) & among(ids)
-    rows = read(store, "errors", stage_keys=[key], where=where, columns=["instance_id", "mpvpe_mm"])
+    where = pc.field("sample_index") == 0
+    rows = read(store, "errors", stage_keys=[key], ids=ids, where=where, columns=["instance_id", "mpvpe_mm"])
     return dict(zip(rows.column("instance_id").to_pylist(), rows.column("mpvpe_mm").to_pylist(), strict=True))

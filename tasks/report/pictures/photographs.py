@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -31,13 +30,11 @@ _IMAGE_COLUMNS = ("image_id", "uri", "content_sha256")
 def photographs(store: Store, ingest_keys: Sequence[StageKey], people: Instances) -> list[Picture]:
     """(256, 256, 3) views of the crops, cut from the pictures where those still are as they were ingested, else the
     stored crops enlarged."""
-    where = pc.field("instance_id").isin(list(people.ids))
     columns = ["instance_id", "image_id", "crop_affine"]
-    rows = in_order(read_standing(store, "instances", ingest_keys, where=where, columns=columns), people.ids)
+    rows = in_order(read_standing(store, "instances", ingest_keys, ids=people.ids, columns=columns), people.ids)
     affines = matrix(rows, "crop_affine").reshape(-1, 2, 3).astype(np.float64)
     names = rows.column("image_id").to_pylist()
-    where = pc.field("image_id").isin(names)
-    images = read_standing(store, "images", ingest_keys, where=where, columns=_IMAGE_COLUMNS)
+    images = read_standing(store, "images", ingest_keys, ids=names, columns=_IMAGE_COLUMNS)
     pictures = {image["image_id"]: image for image in images.to_pylist()}
     photos = []
     for crop, name, affine in zip(people.crops, names, affines, strict=True):
