@@ -2,33 +2,13 @@
 
 from prefect import flow
 
+from flows.order.foundations import lay_foundations
 from flows.run import parameters
-from flows.run.campaign.people import find_people
 from flows.run.campaign.start import check_first_policy
 from flows.run.configuration import Choices
-from flows.run.decision.judgement import find_judge, scorers_people
 from flows.run.round import Foundations
-from flows.run.runner import Runner
 from flows.run.session import session
 from infra import rounds
-from tasks.evaluate import Evaluate
-from tasks.train.base import TrainBase
-from tasks.train.scorer import TrainScorer
-
-
-def lay_foundations(runner: Runner) -> Foundations:
-    """The stages of the bootstrap; those that a commit covers are found and not done again."""
-    config = runner.context.config
-    people = find_people(runner)
-    base = runner.start(config.start.policy, TrainBase(people.labelled))
-    trained = scorers_people(config, people.scorer)
-    scorer = runner.start(config.start.scorer, TrainScorer(trained.scorer, base))
-    judge = find_judge(runner, trained.judge, base, scorer)
-    held_out = people.held_out
-    if held_out.targets:
-        evaluation = Evaluate(held_out.ingests, held_out.targets, base, scorer, config.evaluate)
-        runner.run(evaluation, role="first policy")
-    return Foundations(people, base, scorer, judge)
 
 
 @flow(name="bootstrap", flow_run_name=parameters.run_named("bootstrap"), persist_result=False)

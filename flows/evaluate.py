@@ -11,8 +11,8 @@ from flows.run.session import session
 from infra.standing import newest_ingest
 from schemas.ids import Target
 from schemas.splits import WILD_TEST
-from tasks.evaluate import Evaluate
 from tasks.rows.models import find_model
+from tasks.stages.evaluate import Evaluate
 
 
 @flow(name="evaluate", flow_run_name=parameters.run_named("evaluate {dataset}/{split}"), persist_result=False)

@@ -18,11 +18,10 @@ from infra.store import Store
 from models.published_metrics import Order
 from schemas.errors import ConfigError, DataError, named
 from schemas.ids import StageKey, Target
-from tasks.evaluation.measure_published import MeasurePublished
-from tasks.evaluation.published import EvaluatePublished
-from tasks.evaluation.score_noised import ScoreNoised
-from tasks.evaluation.scorer import EvaluateScorer, given_hypotheses
-from tasks.score import Score
+from tasks.evaluation.scorer import given_hypotheses
+from tasks.stages.published import EvaluatePublished, MeasurePublished
+from tasks.stages.published_scorer import EvaluateScorer, ScoreNoised
+from tasks.stages.score import Score
 
 PROTOCOLS: Final[Mapping[str, Order | None]] = {
     "published": None,

@@ -10,16 +10,16 @@ from flows.run.ingest_request import request
 from flows.run.session import session
 from infra.standing import newest_ingest
 from tasks.ingest.annotated import IngestAnnotations
-from tasks.ingest.formats.registry import FORMATS
+from tasks.ingest.formats.registry import formats
 from tasks.ingest.hypotheses.bodies import IngestBodies
 from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.pairs.stage import IngestPairs
 
 
 @flow(name="ingest", flow_run_name="ingest {dataset}/{split} from {format}", persist_result=False)
-@parameters.saying(formats=parameters.in_words(FORMATS))
+@parameters.saying(formats=parameters.in_words(formats()))
 def ingest(
-    format: Annotated[str, parameters.one_of(FORMATS)],
+    format: Annotated[str, parameters.one_of(formats())],
     source: str,
     dataset: str,
     split: str,

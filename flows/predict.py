@@ -16,13 +16,13 @@ from schemas.config.stages import GenerateConfig
 from schemas.errors import DataError
 from schemas.ids import ModelDigest
 from tasks.engine.context import Context
-from tasks.generate import Generate
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.source.folder import Folder
 from tasks.predict.bodies import Predicted
 from tasks.predict.output import Written, nobody, somebody, unused, write_prediction
 from tasks.rows.models import network_of
-from tasks.score import Score
+from tasks.stages.generate import Generate
+from tasks.stages.score import Score
 
 
 @flow(name="predict", flow_run_name=parameters.run_named("predict {images}"), persist_result=False)

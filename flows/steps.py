@@ -9,12 +9,12 @@ from prefect import flow
 from flows.progress.artifacts import log_in_current_run
 from flows.run import parameters
 from flows.run.configuration import Choices
-from flows.run.runner import LiveRunner
+from flows.run.live import LiveRunner
 from flows.run.session import single_step
 from flows.run.steps import asked
 from flows.run.steps.ended import ended
-from tasks.clean.filtering import Keep, ScoreLabels
 from tasks.engine.stage import Stage
+from tasks.stages.clean import Keep, ScoreLabels
 
 _EVERYWHERE = """store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
         profile: configuration to start from (tiny, micro, paper); the campaign file's, or tiny, if not given

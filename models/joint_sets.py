@@ -37,8 +37,6 @@ Names decide, not anatomy: the place of the head (15) holds SMPL-X's jaw, those 
 and that of the head's top (24) its head. Published scorer weights expect it so.
 """
 
-SMPLX_VERTICES: Final = 10475
-
 
 def load_regressor(path: str | Path, joints: int, vertices: int) -> Tensor:
     """The (joints, vertices) float32 matrix in a .npy or .pkl file, such as J_regressor_h36m.npy (17, 6890).

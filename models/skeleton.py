@@ -11,6 +11,7 @@ SMPL_JOINTS: Final = 24
 JOINTS: Final = 29
 TWISTS: Final = 23
 BETAS: Final = 10
+SMPLX_VERTICES: Final = 10475
 
 JOINT_NAMES: Final[tuple[str, ...]] = (
     "pelvis",

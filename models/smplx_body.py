@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from models.body_files import Arrays, Gender, find_body, read_arrays_file
-from models.joint_sets import HYBRIK29_OF_SMPLX, SMPLX_VERTICES
+from models.joint_sets import HYBRIK29_OF_SMPLX
+from models.skeleton import SMPLX_VERTICES
 from schemas.errors import DataError
 
 BODY_JOINTS: Final = 21

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 
@@ -83,6 +82,8 @@ def published_correlations(scores: ArrayLike, errors: ArrayLike) -> Correlations
     score, error = score.ravel(), error.ravel()
     if score.size < 2 or (score == score[0]).all() or (error == error[0]).all():
         return Correlations(float("nan"), float("nan"), float("nan"))
+    from scipy import stats  # half a second: many who import this module rank nothing
+
     return Correlations(
         float(stats.pearsonr(score, error)[0]),
         float(stats.spearmanr(score, error)[0]),
@@ -98,6 +99,8 @@ def auc(score_of_good: ArrayLike, score_of_bad: ArrayLike) -> float:
     good, bad = _finite(score_of_good, "score_of_good").ravel(), _finite(score_of_bad, "score_of_bad").ravel()
     if not good.size or not bad.size:
         raise ValueError(f"auc needs scores of both kinds, not {good.size} good and {bad.size} bad ones")
+    from scipy import stats  # half a second: many who import this module rank nothing
+
     ranks = stats.rankdata(np.concatenate([good, bad]))
     above = ranks[: good.size].sum() - good.size * (good.size + 1) / 2
     return float(above / (good.size * bad.size))
@@ -154,6 +157,8 @@ def _bootstrap(columns: Floats, statistic: Callable[[Floats], Floats], resamples
 
 def _rank_correlation(first: Floats, second: Floats) -> Floats:
     """Spearman of each row of (N, M) with the same row of the other, ties averaged; nan for constant rows."""
+    from scipy import stats  # half a second: many who import this module rank nothing
+
     ranks = [stats.rankdata(values, axis=1) if values.size else values for values in (first, second)]
     centred = [rank - (first.shape[1] + 1) / 2 for rank in ranks]
     scale = np.sqrt(np.square(centred[0]).sum(1) * np.square(centred[1]).sum(1))

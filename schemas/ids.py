@@ -83,3 +83,9 @@ def parse_instance_id(text: str) -> InstanceName:
     if not mark or not _PERSON.fullmatch(person):
         raise DataError(f"{text!r} is no instance_id; one looks like dataset/split/key#0.")
     return InstanceName(parse_image_id(image), int(person))
+
+
+def split_of(instance_id: str) -> Target:
+    """The split that a person is of."""
+    image = parse_instance_id(instance_id).image
+    return Target(image.dataset, image.split)

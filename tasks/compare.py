@@ -1,4 +1,4 @@
-"""Compare: evaluations side by side, as rows of `metrics`; the same instances in all of them, the same resamples.
+"""The work of comparing: evaluations side by side, as rows of `metrics`; all with the same instances and resamples.
 
 Figures of one evaluation, per split, each with suffix _mpvpe, _mpjpe or _pa_mpjpe (mm):
     zero_noise    error of sample 0            expected   mean over the M random samples
@@ -14,7 +14,7 @@ zero_noise_mpvpe and expected_mpvpe are repeated as drift and drift_expected.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -39,14 +39,16 @@ from schemas.ids import ModelDigest, StageKey, Target
 from schemas.splits import SOURCE_TEST
 from schemas.tables import matrix
 from tasks.engine.context import Context
-from tasks.engine.stage import Rows, WholeStage
+from tasks.engine.stage import Rows
 from tasks.rows.hypotheses import BY_SAMPLE, generated_ids, read_hypotheses
 from tasks.rows.instances import in_order
-from tasks.rows.metrics import Metric, metrics_table
+from tasks.rows.metrics import DIVERSITY, Metric, metrics_table
 from tasks.rows.models import policy_used
 
+if TYPE_CHECKING:
+    from tasks.stages.compare import Compare
+
 ERRORS = ("mpvpe", "mpjpe", "pa_mpjpe")
-DIVERSITY = "diversity"
 DRIFTS = {"drift": "zero_noise_mpvpe", "drift_expected": "expected_mpvpe"}
 
 
@@ -115,48 +117,20 @@ def evaluation_table(store: Store, evaluate_key: StageKey) -> dict[Target, Evalu
     return {target: whole.among(members) for target, members in sorted(by_target.items())}
 
 
-@dataclass(frozen=True)
-class Compare(WholeStage):
-    """Compares the evaluations `before` and `after`, with controls by name -> table `metrics`.
-
-    `first` is the evaluation of the campaign's first policy (default: `before`); the change on the splits `drift` is
-    drift. Instances that one of the evaluations lacks are left out of all. A control is left out on splits that it was
-    not measured on; DataError where another evaluation lacks a split.
-    """
-
-    before: StageKey
-    after: StageKey
-    controls: Mapping[str, StageKey]
-    first: StageKey | None = None
-    drift: tuple[Target, ...] = (SOURCE_TEST,)
-
-    name = "compare"
-    writes = ("metrics",)
-
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {
-            "controls": sorted(self.controls),
-            "source": SOURCE_TEST.dataset if self.drift == (SOURCE_TEST,) else [str(target) for target in self.drift],
-            **context.config.evaluate.bootstrap,
+def compared(stage: "Compare", context: Context) -> Rows:
+    """All metrics of a comparison."""
+    store = context.store
+    keys = {"before": stage.before, "after": stage.after, **stage.controls, "first": stage.first or stage.before}
+    by_key = {key: evaluation_table(store, key) for key in sorted(set(keys.values()))}
+    models = {role: policy_used(store, key) for role, key in keys.items()}
+    metrics: list[Metric] = []
+    for target in by_key[stage.before]:
+        # a control may have been measured on some splits only
+        by_role = {
+            role: by_key[key] for role, key in keys.items() if role not in stage.controls or target in by_key[key]
         }
-
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        controls = (self.controls[name] for name in sorted(self.controls))
-        return (self.before, self.after, self.first or self.before, *controls)
-
-    def make(self, context: Context) -> Rows:
-        store = context.store
-        keys = {"before": self.before, "after": self.after, **self.controls, "first": self.first or self.before}
-        by_key = {key: evaluation_table(store, key) for key in sorted(set(keys.values()))}
-        models = {role: policy_used(store, key) for role, key in keys.items()}
-        metrics: list[Metric] = []
-        for target in by_key[self.before]:
-            # a control may have been measured on some splits only
-            by_role = {
-                role: by_key[key] for role, key in keys.items() if role not in self.controls or target in by_key[key]
-            }
-            metrics.extend(measure(target, _common(target, by_role), models, context.config.evaluate, self.drift))
-        return Rows({"metrics": metrics_table(metrics, self.spec(context))})
+        metrics.extend(measure(target, _common(target, by_role), models, context.config.evaluate, stage.drift))
+    return Rows({"metrics": metrics_table(metrics, stage.spec(context))})
 
 
 def measure(

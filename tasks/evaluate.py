@@ -1,12 +1,9 @@
-"""Evaluate: hypotheses of a policy on held-out labels, their scores and their errors, in one pass.
+"""The work of evaluating: hypotheses of a policy on held-out labels, their scores and their errors, in one pass.
 
-The stage generates itself, so its key is the generation_id of all three tables. Sample 0 starts from zero noise;
-samples 1 to M are the random ones. `tasks.compare` makes figures of them.
+Sample 0 starts from zero noise; samples 1 to M are the random ones. `tasks.compare` makes figures of them.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,20 +15,20 @@ from infra.shards import Shard
 from models.bodies import Body, load_body
 from models.kinematics import Root
 from models.metrics import mpjpe_mm, mpvpe_mm, pa_mpjpe_mm
-from schemas.config.stages import EvaluateConfig, GenerateConfig
-from schemas.ids import ModelDigest, StageKey, Target
+from schemas.config.stages import GenerateConfig
+from schemas.ids import ModelDigest, StageKey
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput
-from tasks.engine.stage import ShardedStage
+from tasks.engine.results import ShardOutput
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import HypothesisSampler, filtered, not_finite
 from tasks.rows.hypotheses import Hypotheses, errors_table, hypotheses_table
-from tasks.rows.instances import Instances, load_instances, sorted_ids
+from tasks.rows.instances import NO_LABEL, Instances, load_instances
 from tasks.rows.models import load_policy, load_scorer
-from tasks.score import HypothesisScorer, scores_table
+from tasks.rows.scores import scores_table
+from tasks.score import HypothesisScorer
 
-NO_LABEL = "no label"
-"""Reason of instances that have nothing to be measured against."""
+if TYPE_CHECKING:
+    from tasks.stages.evaluate import Evaluate
 
 
 class Errors(NamedTuple):
@@ -77,46 +74,6 @@ class ErrorMeter:
         )
 
 
-@dataclass(frozen=True)
-class Evaluate(ShardedStage):
-    """Measures a policy on labelled splits -> tables `hypotheses`, `scores`, `errors`.
-
-    Without a `scorer` there are no scores, and nothing is selected by them: a control needs none, and costs a third
-    less. `temperature` multiplies the starting noise: the control that only shrinks it uses `config.less_noise`. An
-    instance without a gt label is filtered; one for which a model gives a number that is not finite fails.
-    """
-
-    ingests: tuple[StageKey, ...]
-    targets: tuple[Target, ...]
-    policy: ModelDigest
-    scorer: ModelDigest | None
-    config: EvaluateConfig
-    temperature: float = 1.0
-
-    name = "evaluate"
-    writes = ("hypotheses", "scores", "errors")
-
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {
-            "generate": self.config.generate,
-            "temperature": self.temperature,
-            "targets": [str(target) for target in self.targets],
-            "score": context.config.score if self.scorer else None,
-            "root_solver": context.config.root_solver,
-            "body": load_body(context.config.body).digest,
-            "threads": context.config.ray.threads_per_actor,
-        }
-
-    def ids(self, context: Context) -> pa.StringArray:
-        return sorted_ids(context.store, self.ingests, self.targets)
-
-    def shard_size(self, context: Context) -> int:
-        return self.config.generate.shard_size
-
-    def worker(self, context: Context) -> "EvaluateWorker":
-        return EvaluateWorker(self, context)
-
-
 class DrawingWorker(ModelWorker):
     """Draws hypotheses and has a scorer, where there is one, say what it thinks of them."""
 
@@ -159,7 +116,7 @@ class DrawingWorker(ModelWorker):
 class EvaluateWorker(DrawingWorker):
     """Draws, scores and measures the hypotheses of a shard's instances."""
 
-    def __init__(self, stage: Evaluate, context: Context) -> None:
+    def __init__(self, stage: "Evaluate", context: Context) -> None:
         self.ingests = stage.ingests
         body, generation = load_body(context.config.body), stage.config.generate
         noise = {"noise_temperature": generation.noise_temperature * stage.temperature}

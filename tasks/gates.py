@@ -17,9 +17,7 @@ from models.statistics import Interval
 from schemas.config.stages import GateConfig
 from schemas.errors import DataError
 from schemas.ids import StageKey, Target
-from tasks.compare import DIVERSITY
-from tasks.judge import BEYOND, BONES, SCORE
-from tasks.rows.metrics import Metric
+from tasks.rows.metrics import BEYOND, BONES, DIVERSITY, SCORE, Metric
 
 When = Literal["before training", "before promotion"]
 BEFORE_TRAINING: When = "before training"

@@ -1,11 +1,9 @@
-"""Generate: M hypotheses of the policy for every instance, each from noise of its own that can be drawn again alone."""
+"""The work of generating: M hypotheses of an instance, each from noise of its own that can be drawn again alone."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from infra.noise import standard_normal_batch
@@ -17,16 +15,16 @@ from models.policy import Policy
 from models.recovery import root_depth_of
 from schemas.config.stages import GenerateConfig
 from schemas.errors import ConfigError
-from schemas.ids import ModelDigest, StageKey, Target
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput
-from tasks.engine.stage import ShardedStage
+from tasks.engine.results import ShardOutput
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.rows.crops import crop_tensor
 from tasks.rows.hypotheses import Hypotheses, hypotheses_table
-from tasks.rows.instances import load_instances, sorted_ids
+from tasks.rows.instances import load_instances
 from tasks.rows.models import load_policy
-from tasks.rows.part import Part, counting
+
+if TYPE_CHECKING:
+    from tasks.stages.generate import Generate
 
 NOT_FINITE = "not finite"
 """Reason of instances for which a model gave NaN or infinity."""
@@ -109,49 +107,10 @@ class HypothesisSampler:
         return noise
 
 
-@dataclass(frozen=True)
-class Generate(ShardedStage):
-    """Draws `config.hypotheses` samples of the policy for every instance of `targets` -> table `hypotheses`.
-
-    With a `part`, for those in that part alone.
-    With `round_seed`, the number of a round, that round has noise of its own. An instance for which the model gives a
-    number that is not finite ends in `failures`.
-    """
-
-    ingests: tuple[StageKey, ...]
-    targets: tuple[Target, ...]
-    policy: ModelDigest
-    config: GenerateConfig
-    round_seed: int | None = None
-    part: Part | None = None
-
-    name = "generate"
-    writes = ("hypotheses",)
-
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {
-            "generate": self.config,
-            "targets": [str(target) for target in self.targets],
-            "round_seed": self.round_seed,
-            "body": load_body(context.config.body).digest,
-            "threads": context.config.ray.threads_per_actor,
-            **counting(self.part),
-        }
-
-    def ids(self, context: Context) -> pa.StringArray:
-        return sorted_ids(context.store, self.ingests, self.targets, self.part)
-
-    def shard_size(self, context: Context) -> int:
-        return self.config.shard_size
-
-    def worker(self, context: Context) -> "GenerateWorker":
-        return GenerateWorker(self, context)
-
-
 class GenerateWorker(ModelWorker):
     """Makes the hypotheses of a shard's instances."""
 
-    def __init__(self, stage: Generate, context: Context) -> None:
+    def __init__(self, stage: "Generate", context: Context) -> None:
         super().__init__(context)
         self.stage, self.key = stage, stage.key(context)
         self.draw = HypothesisSampler(

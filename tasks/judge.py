@@ -1,4 +1,4 @@
-"""Judge: what a second scorer says of two policies on people who are learned from by neither, where nobody has labels.
+"""The work of judging: what a second scorer says of two policies on people who are learned from by neither.
 
 Figures, per split, of the zero-noise hypothesis but where it is said otherwise:
     judge_zero_noise   score that the judge gives it     judge_expected   its mean score of the M random samples
@@ -11,8 +11,7 @@ Nothing of this is an error: a body that the judge likes and that can be may sti
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,112 +25,85 @@ from models.kinematics import solve_rotations
 from models.plausibility import beyond_limits, bone_miss
 from models.statistics import bootstrap_mean
 from schemas.errors import DataError
-from schemas.ids import ModelDigest, StageKey, Target, parse_instance_id
+from schemas.ids import ModelDigest, StageKey, Target, split_of
 from schemas.tables import matrix
 from tasks.engine.context import Context
-from tasks.engine.stage import Rows, WholeStage
+from tasks.engine.stage import Rows
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
 from tasks.rows.instances import in_order
-from tasks.rows.metrics import Metric, metrics_table
+from tasks.rows.metrics import BEYOND, BONES, EXPECTED, PREFERS, SCORE, Metric, metrics_table
 from tasks.rows.models import policy_used
-from tasks.score import read_scores
+from tasks.rows.scores import read_scores
 
-SCORE, EXPECTED, PREFERS = "judge_zero_noise", "judge_expected", "judge_prefers"
-BEYOND, BONES = "beyond_limits", "bone_miss"
+if TYPE_CHECKING:
+    from tasks.stages.judge import Judge
+
 UNITS = {SCORE: "score", EXPECTED: "score", BEYOND: "%", BONES: "%"}
 """Of the figures that both policies have."""
 _AT_ONCE = 500
 
 
-@dataclass(frozen=True)
-class Judge(WholeStage):
-    """Compares two generations by the scores of a judge and by plausibility -> table `metrics`.
+def judged(stage: "Judge", context: Context) -> Rows:
+    """All metrics of what a judge finds."""
+    ids = _common(stage, context.store)
+    sides = (("before", stage.before, stage.scores_before), ("after", stage.after, stage.scores_after))
+    figures = {role: _figures(stage, context, generation, scores, ids) for role, generation, scores in sides}
+    models = {role: policy_used(context.store, generation) for role, generation, _ in sides}
+    targets = np.array([str(split_of(name)) for name in ids])
+    metrics: list[Metric] = []
+    for target in sorted({split_of(name) for name in ids}):
+        here = targets == str(target)
+        of_split = {role: {name: values[here] for name, values in columns.items()} for role, columns in figures.items()}
+        metrics += _compared(context, target, of_split, models)
+    return Rows({"metrics": metrics_table(metrics, stage.spec(context))}, units=len(ids))
 
-    `before` and `after` are the generations, `scores_before` and `scores_after` what the judge says of each. People
-    whom one of the four lacks are left out of all. DataError where nobody is left.
-    """
 
-    before: StageKey
-    after: StageKey
-    scores_before: StageKey
-    scores_after: StageKey
-    ingests: tuple[StageKey, ...]
+def _common(stage: "Judge", store: Store) -> list[str]:
+    """Who has hypotheses and scores of both, by name."""
+    generated = [set(generated_ids(store, key)) for key in (stage.before, stage.after)]
+    for key in (stage.scores_before, stage.scores_after):
+        generated.append(set(read_ids(store, "scores", stage_keys=[key]).to_pylist()))
+    ids = sorted(set.intersection(*generated))
+    if not ids:
+        raise DataError("The judge has nobody whom it could give scores before and after; see the table failures.")
+    return ids
 
-    name = "judge"
-    writes = ("metrics",)
 
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {
-            **context.config.evaluate.bootstrap,
-            "root_solver": context.config.root_solver,
-            "body": load_body(context.config.body).digest,
-        }
+def _figures(
+    stage: "Judge", context: Context, generation: StageKey, scored: StageKey, ids: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Every figure of each person of a generation: name -> (N,)."""
+    parts = [_of(stage, context, generation, scored, ids[at : at + _AT_ONCE]) for at in range(0, len(ids), _AT_ONCE)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in UNITS}
 
-    def make(self, context: Context) -> Rows:
-        ids = self._common(context.store)
-        sides = (("before", self.before, self.scores_before), ("after", self.after, self.scores_after))
-        figures = {role: self._figures(context, generation, scores, ids) for role, generation, scores in sides}
-        models = {role: policy_used(context.store, generation) for role, generation, _ in sides}
-        targets = np.array([str(split_of(name)) for name in ids])
-        metrics: list[Metric] = []
-        for target in sorted({split_of(name) for name in ids}):
-            here = targets == str(target)
-            of_split = {
-                role: {name: values[here] for name, values in columns.items()} for role, columns in figures.items()
-            }
-            metrics += _compared(context, target, of_split, models)
-        return Rows({"metrics": metrics_table(metrics, self.spec(context))}, units=len(ids))
 
-    def _common(self, store: Store) -> list[str]:
-        """Who has hypotheses and scores of both, by name."""
-        generated = [set(generated_ids(store, key)) for key in (self.before, self.after)]
-        for key in (self.scores_before, self.scores_after):
-            generated.append(set(read_ids(store, "scores", stage_keys=[key]).to_pylist()))
-        ids = sorted(set.intersection(*generated))
-        if not ids:
-            raise DataError("The judge has nobody whom it could give scores before and after; see the table failures.")
-        return ids
-
-    def _figures(
-        self, context: Context, generation: StageKey, scored: StageKey, ids: Sequence[str]
-    ) -> dict[str, np.ndarray]:
-        """Every figure of each person of a generation: name -> (N,)."""
-        parts = [self._of(context, generation, scored, ids[at : at + _AT_ONCE]) for at in range(0, len(ids), _AT_ONCE)]
-        return {name: np.concatenate([part[name] for part in parts]) for name in UNITS}
-
-    def _of(
-        self, context: Context, generation: StageKey, scored: StageKey, ids: Sequence[str]
-    ) -> dict[str, np.ndarray]:
-        store, body = context.store, load_body(context.config.body)
-        stored = read_hypotheses(store, generation, ids)
-        scores = read_scores(store, scored, ids, stored.samples)
-        columns = ["instance_id", "crop_intrinsics", "crop_size_px"]
-        cameras = in_order(read_standing(store, "instances", self.ingests, ids=ids, columns=columns), ids)
-        uvd, twists, betas, depth = (
-            torch.from_numpy(np.ascontiguousarray(part[:, 0])).float()
-            for part in (
-                stored.hypotheses.uvd,
-                stored.hypotheses.twists,
-                stored.hypotheses.betas,
-                stored.hypotheses.root_depth,
-            )
+def _of(
+    stage: "Judge", context: Context, generation: StageKey, scored: StageKey, ids: Sequence[str]
+) -> dict[str, np.ndarray]:
+    store, body = context.store, load_body(context.config.body)
+    stored = read_hypotheses(store, generation, ids)
+    scores = read_scores(store, scored, ids, stored.samples)
+    columns = ["instance_id", "crop_intrinsics", "crop_size_px"]
+    cameras = in_order(read_standing(store, "instances", stage.ingests, ids=ids, columns=columns), ids)
+    uvd, twists, betas, depth = (
+        torch.from_numpy(np.ascontiguousarray(part[:, 0])).float()
+        for part in (
+            stored.hypotheses.uvd,
+            stored.hypotheses.twists,
+            stored.hypotheses.betas,
+            stored.hypotheses.root_depth,
         )
-        intrinsics = torch.from_numpy(matrix(cameras, "crop_intrinsics").astype(np.float32))
-        joints = camera_from_uvd(uvd, intrinsics, int(cameras.column("crop_size_px")[0].as_py()), depth)
-        rest = body.rest_joints(betas)
-        rotations = solve_rotations(joints, rest, twists, context.config.root_solver)
-        return {
-            SCORE: scores[:, 0],
-            EXPECTED: scores[:, 1:].mean(axis=1),
-            BEYOND: 100 * beyond_limits(rotations, rest).any(1).double().numpy(),
-            BONES: 100 * bone_miss(joints, rest).double().numpy(),
-        }
-
-
-def split_of(instance_id: str) -> Target:
-    """The split that a person is of."""
-    image = parse_instance_id(instance_id).image
-    return Target(image.dataset, image.split)
+    )
+    intrinsics = torch.from_numpy(matrix(cameras, "crop_intrinsics").astype(np.float32))
+    joints = camera_from_uvd(uvd, intrinsics, int(cameras.column("crop_size_px")[0].as_py()), depth)
+    rest = body.rest_joints(betas)
+    rotations = solve_rotations(joints, rest, twists, context.config.root_solver)
+    return {
+        SCORE: scores[:, 0],
+        EXPECTED: scores[:, 1:].mean(axis=1),
+        BEYOND: 100 * beyond_limits(rotations, rest).any(1).double().numpy(),
+        BONES: 100 * bone_miss(joints, rest).double().numpy(),
+    }
 
 
 def _compared(

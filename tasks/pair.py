@@ -1,8 +1,8 @@
-"""Pair: from scored hypotheses to winners and losers (ADHMR, section 3.3), with all that training needs in the row."""
+"""The work of pairing: from scored hypotheses to winners and losers, with all that training needs in the row."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -10,18 +10,18 @@ import pyarrow as pa
 from infra.noise import generator
 from infra.shards import Shard
 from infra.stages import Failure
-from infra.tables import read_ids
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.config.stages import PairConfig
-from schemas.errors import ConfigError, named
-from schemas.ids import StageKey
+from schemas.errors import named
 from schemas.tables import LABEL_AS_SAMPLE, build
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput, StageResult
-from tasks.engine.stage import ShardedStage
+from tasks.engine.results import ShardOutput
 from tasks.rows.hypotheses import Hypotheses, StoredHypotheses, read_hypotheses, repeated
 from tasks.rows.instances import Instances, load_instances
-from tasks.score import read_scores
+from tasks.rows.scores import read_scores
+
+if TYPE_CHECKING:
+    from tasks.stages.pair import Pair
 
 SCORES_EQUAL = "scores all equal"
 IDENTICAL = "hypotheses identical"
@@ -143,58 +143,10 @@ def labels_that_win(
     return np.repeat(rows, worst.shape[1]), worst.reshape(-1)
 
 
-@dataclass(frozen=True)
-class Pair(ShardedStage):
-    """Chooses pairs among the hypotheses of a generation by their scores -> table `pairs`.
-
-    `ingests` hold the labels, needed where `config.label_wins_share` is above 0 (else ConfigError). Instances without a
-    pair end in `failures`, filtered, with the reason.
-    """
-
-    generation: StageKey
-    scores: StageKey
-    config: PairConfig
-    ingests: tuple[StageKey, ...] = ()
-
-    name = "pair"
-    writes = ("pairs",)
-    on_ray = False  # sorting a few numbers takes less time than starting a process
-
-    def __post_init__(self) -> None:
-        strategy_named(self.config.strategy)
-
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {"pair": self.config, "shard_size": context.config.score.shard_size}
-
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return (self.generation, self.scores, *self.labels)
-
-    @property
-    def labels(self) -> tuple[StageKey, ...]:
-        """The ingests whose labels win against hypotheses."""
-        return self.ingests if self.config.label_wins_share else ()
-
-    def ids(self, context: Context) -> pa.StringArray:
-        return read_ids(context.store, "scores", stage_keys=[self.scores])
-
-    def shard_size(self, context: Context) -> int:
-        return context.config.score.shard_size
-
-    def worker(self, context: Context) -> "PairWorker":
-        return PairWorker(self, context)
-
-    def run(self, context: Context) -> StageResult:
-        if self.config.label_wins_share and not self.ingests:
-            raise ConfigError(
-                "pair.label_wins_share is above 0, but the stage was given no ingest to take labels from."
-            )
-        return super().run(context)
-
-
 class PairWorker:
     """Chooses the pairs of a shard's instances."""
 
-    def __init__(self, stage: Pair, context: Context) -> None:
+    def __init__(self, stage: "Pair", context: Context) -> None:
         self.stage, self.store, self.partition = stage, context.store, context.partition
         self.pair_set = stage.key(context)
 

@@ -1,32 +1,27 @@
-"""Score: what HMR-Scorer says of every hypothesis. No label is read."""
+"""The work of scoring: what HMR-Scorer says of hypotheses. No label is read."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 import torch
 from scipy.special import expit
 
 from infra.shards import Shard
-from infra.store import Store
-from infra.tables import read, read_ids
 from models.cameras import mirror_joints, mirror_twist
 from models.hmr_scorer import HMRScorer
 from schemas.config.stages import ScoreConfig
-from schemas.errors import DataError
-from schemas.ids import ModelDigest, StageKey
-from schemas.tables import build
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput
-from tasks.engine.stage import ShardedStage
+from tasks.engine.results import ShardOutput
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import not_finite
 from tasks.rows.crops import crop_tensor
-from tasks.rows.hypotheses import BY_SAMPLE, read_hypotheses, repeated
+from tasks.rows.hypotheses import read_hypotheses
 from tasks.rows.instances import load_instances
 from tasks.rows.models import load_scorer
+from tasks.rows.scores import scores_table
+
+if TYPE_CHECKING:
+    from tasks.stages.score import Score
 
 
 class HypothesisScorer:
@@ -62,37 +57,10 @@ class HypothesisScorer:
         return (raw + mirrored) / 2
 
 
-@dataclass(frozen=True)
-class Score(ShardedStage):
-    """Scores every hypothesis of a generation -> table `scores`.
-
-    `ingests` hold its people. An instance for which the scorer gives a number that is not finite ends in `failures`.
-    """
-
-    generation: StageKey
-    ingests: tuple[StageKey, ...]
-    scorer: ModelDigest
-
-    name = "score"
-    writes = ("scores",)
-
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {"score": context.config.score, "threads": context.config.ray.threads_per_actor}
-
-    def ids(self, context: Context) -> pa.StringArray:
-        return read_ids(context.store, "hypotheses", stage_keys=[self.generation])
-
-    def shard_size(self, context: Context) -> int:
-        return context.config.score.shard_size
-
-    def worker(self, context: Context) -> "ScoreWorker":
-        return ScoreWorker(self, context)
-
-
 class ScoreWorker(ModelWorker):
     """Scores the hypotheses of a shard's instances."""
 
-    def __init__(self, stage: Score, context: Context) -> None:
+    def __init__(self, stage: "Score", context: Context) -> None:
         super().__init__(context)
         self.stage = stage
         self.score = HypothesisScorer(load_scorer(self.store, stage.scorer), context.config.score, device=self.device)
@@ -107,45 +75,3 @@ class ScoreWorker(ModelWorker):
         rows = np.flatnonzero(good)
         table = scores_table(stage.generation, stored.ids, stored.samples, scores, stage.scorer, self.partition, rows)
         return ShardOutput({"scores": table}, not_finite(stored.ids, good, "the scores"), ok=len(rows))
-
-
-def scores_table(
-    generation_id: StageKey,
-    ids: Sequence[str],
-    samples: Sequence[int] | np.ndarray,
-    scores: np.ndarray,
-    scorer: ModelDigest,
-    partition: int,
-    rows: np.ndarray,
-) -> pa.Table:
-    """Rows of `scores` (without `stage_key`) for the instances `rows` of `scores` (N, M)."""
-    count = scores.shape[1]
-    total = len(rows) * count
-    columns = {
-        "generation_id": generation_id,
-        "instance_id": repeated(ids, rows, count),
-        "sample_index": np.tile(np.asarray(samples, np.int32), len(rows)),
-        "scorer": scorer,
-        "score": scores[rows].reshape(total),
-        "round": np.full(total, partition, np.int32),
-        "stage_key": "",
-    }
-    return build("scores", columns).drop_columns(["stage_key"])
-
-
-def read_scores(store: Store, score_key: StageKey, ids: Sequence[str], samples: np.ndarray) -> np.ndarray:
-    """The scores (N, M) that a stage gave to samples (M,) of the instances `ids`, which are sorted.
-
-    DataError where one is missing.
-    """
-    columns = ["instance_id", "sample_index", "score"]
-    rows = read(store, "scores", stage_keys=[score_key], ids=ids, columns=columns)
-    rows = rows.sort_by(BY_SAMPLE)
-    expected = np.tile(samples, len(ids))
-    if not np.array_equal(rows.column("sample_index").to_numpy(), expected):
-        raise DataError(
-            f"The stage {score_key[:12]} scored other hypotheses than those of the {len(ids)} instances from {ids[0]} "
-            "on: give the scores that belong to the generation."
-        )
-    scores: np.ndarray = rows.column("score").to_numpy().reshape(len(ids), len(samples))
-    return scores

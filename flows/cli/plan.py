@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from flows.bootstrap import lay_foundations
-from flows.clean_round import clean_and_measure
-from flows.dpo_round import align_and_measure
+from flows.order.clean import clean_and_measure
+from flows.order.dpo import align_and_measure
+from flows.order.foundations import lay_foundations
 from flows.run.campaign.copies import copies_in_words
 from flows.run.decision.judgement import about_judge
 from flows.run.dry import DryRunner, Look

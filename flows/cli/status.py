@@ -13,6 +13,7 @@ from flows.process.errors import without_passwords
 from flows.run.holder import Holder
 from flows.run.lease import holder_of, leased_campaigns
 from flows.run.waiting import waiting_for
+from flows.serve.address import may_be_named
 from infra import rounds
 from infra.begun import Unfinished, unfinished
 from infra.store import Store
@@ -79,6 +80,8 @@ def _campaign(store: Store, name: str) -> Campaign:
 
 def _prefect() -> tuple[str | None, tuple[FlowRun, ...], str]:
     """The server that the environment or the Prefect profile names, and its runs; else why they can't be had."""
+    if not may_be_named():
+        return None, (), ""
     from prefect.settings import PREFECT_API_URL
 
     url = PREFECT_API_URL.value() or os.environ.get("PREFECT_API_URL")

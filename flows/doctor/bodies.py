@@ -37,9 +37,10 @@ def examine_bodies(folder: Path) -> Iterator[Finding]:
 
 def _body_files() -> Iterator[tuple[str, Callable[[Path], Path], Callable[[Path], str], str]]:
     """Name, how to find it in a folder, how to read it in words, and what it is for."""
-    from models.bodies import read_arrays
+    from models.body_arrays import read_arrays
     from models.body_files import Gender, find_body, find_companion, read_array, read_arrays_file
-    from models.joint_sets import SMPLX_VERTICES, load_regressor
+    from models.joint_sets import load_regressor
+    from models.skeleton import SMPLX_VERTICES
     from models.smplx_body import read_smplx_arrays
 
     def smpl(path: Path) -> str:

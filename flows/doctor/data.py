@@ -17,7 +17,7 @@ from schemas.errors import EngineError
 from tasks.ingest.formats.format import Format
 from tasks.ingest.formats.look import Candidate
 from tasks.ingest.formats.recognition import recognise
-from tasks.ingest.formats.registry import FORMATS, format_named, reader_of
+from tasks.ingest.formats.registry import format_named, formats, reader_of
 from tasks.ingest.image.reading import check_size, read_picture
 from tasks.ingest.people.annotations import AnnotationSource, Reader
 from tasks.ingest.source.folder import LEFT_OUT, Folder, PicturePlace, RefusedError, key_of, printable
@@ -54,7 +54,7 @@ def examine_data(
         for note in recognised.notes:
             yield Finding("data", level, note)
         if chosen is None:
-            yield Finding("formats", "note", "; ".join(f"{each.name}: {each.title}" for each in FORMATS.values()))
+            yield Finding("formats", "note", "; ".join(f"{each.name}: {each.title}" for each in formats().values()))
             return
         kind = format_named(chosen.format)
         yield Finding("format", "good", f"{kind.name}: {chosen.why}")

@@ -63,7 +63,7 @@ def _with_absolute_body(config: EngineConfig) -> EngineConfig:
     path = Path(config.body).expanduser()
     if not path.exists():
         return config
-    from models.bodies import BUILT_IN  # slow to import, and few configurations come here
+    from models.body_arrays import BUILT_IN  # slow to import, and few configurations come here
 
     return config if config.body in BUILT_IN else config.model_copy(update={"body": str(path.absolute())})
 

@@ -17,7 +17,7 @@ from tasks.clean.brought import check_brought
 from tasks.engine.context import Context
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.rows.models import find_model
-from tasks.synthesize.stage import labelled_targets
+from tasks.stages.synthesize import labelled_targets
 
 
 def check_round(

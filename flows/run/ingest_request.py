@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.run.user_pictures import check_there, place
-from models.bodies import BUILT_IN
+from models.body_arrays import BUILT_IN
 from schemas.errors import ConfigError
 from schemas.ids import image_id
 from tasks.ingest.formats.format import Brings, Format

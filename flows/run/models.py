@@ -1,14 +1,17 @@
 """Models as a user names them: a checkpoint file or folder, or a digest of the store or its beginning."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra.store import Store
-from models.checkpoints.ours import Kind
 from schemas.errors import DataError
 from schemas.ids import ModelDigest
 from tasks.engine.context import Context
-from tasks.import_model import import_model
 from tasks.rows.models import find_model
+from tasks.stages.import_model import import_model
+
+if TYPE_CHECKING:
+    from models.checkpoints.ours import Kind
 
 
 def file_of(text: str) -> Path | None:
@@ -17,7 +20,7 @@ def file_of(text: str) -> Path | None:
     return path if path.exists() or path.suffix or len(path.parts) > 1 else None
 
 
-def model_named(context: Context, text: str, kind: Kind) -> ModelDigest:
+def model_named(context: Context, text: str, kind: "Kind") -> ModelDigest:
     """The digest of a model that is a file, which is imported first, or that the store has.
 
     Raises DataError where it is neither, or a model of the other kind.
@@ -30,7 +33,7 @@ def model_named(context: Context, text: str, kind: Kind) -> ModelDigest:
     return digest
 
 
-def check_kind(store: Store, digest: ModelDigest, kind: Kind, path: Path) -> None:
+def check_kind(store: Store, digest: ModelDigest, kind: "Kind", path: Path) -> None:
     """Raise DataError where the model that `path` held is of the other kind."""
     try:
         of_kind = find_model(store, digest, kind) == digest

@@ -1,24 +1,25 @@
 """The frame of a round: opened or resumed, decided, reported, closed. What happens in between is the flow's own."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from flows.run.campaign.copies import copies_in_words
 from flows.run.campaign.opening import note_opening
 from flows.run.campaign.people import People
 from flows.run.decision.judgement import about_judge, decided_by
-from flows.run.round_artifacts import name_run, show_round
-from flows.run.runner import LiveRunner, Runner
+from flows.run.runner import Runner
 from infra import rounds
 from schemas.config.sources import SourcesConfig
 from schemas.errors import DataError, EngineError, GateError
 from schemas.ids import ModelDigest, Target
-from tasks.compare import Compare
 from tasks.engine.context import Context
 from tasks.gates import GateVerdict, why_not
-from tasks.judge import Judge
 from tasks.report.facts import RoundFacts
-from tasks.report.stage import Report
+from tasks.stages.compare import Compare
+from tasks.stages.judge import Judge
+
+if TYPE_CHECKING:
+    from flows.run.live import LiveRunner
 
 Kind = Literal["dpo", "clean"]
 COMMANDS: dict[Kind, str] = {"dpo": "adhmr run", "clean": "adhmr clean"}
@@ -79,7 +80,7 @@ def coming_round(state: rounds.CampaignState, kind: Kind, base: ModelDigest) -> 
 
 
 def work_through(
-    runner: LiveRunner,
+    runner: "LiveRunner",
     foundations: Foundations,
     kind: Kind,
     work: Callable[[Runner, Foundations, Round], Candidate],
@@ -89,6 +90,9 @@ def work_through(
 
     `own` is a split that is learned from in the place of `sources.wild`.
     """
+    from flows.run.round_artifacts import name_run, show_round
+    from tasks.report.stage import Report
+
     store, config, progress = runner.context.store, runner.context.config, runner.context.progress
     opened, resumed = coming_round(rounds.state(store, config.campaign), kind, foundations.base)
     if not resumed:

@@ -19,7 +19,7 @@ from infra.store import Store
 from schemas.config.engine import EngineConfig
 from tasks.report import measured
 from tasks.report.facts import RoundFacts
-from tasks.report.page import format_number, format_span
+from tasks.report.numbers import format_number, format_span
 from tasks.report.pictures.winners import NOTE, draw_pairs
 
 log = logging.getLogger(__name__)

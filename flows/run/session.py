@@ -11,7 +11,7 @@ from flows.progress.bars import ConsoleProgress
 from flows.run.campaign.room import machine_has_resources
 from flows.run.configuration import Choices
 from flows.run.lease import BusyError, Lease, LeaseProgress, lease
-from flows.run.runner import LiveRunner
+from flows.run.live import LiveRunner
 from flows.run.waiting import WaitingNote
 from infra.repair import open_logs
 from infra.store import Store

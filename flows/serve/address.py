@@ -2,11 +2,15 @@
 
 import importlib.util
 import os
+import tomllib
 from collections.abc import MutableMapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from flows.process.errors import without_passwords
-from flows.serve.place import API_VARIABLE
+from flows.serve.place import API_VARIABLE, page_url, services_here
 from schemas.errors import ConfigError
 
 _PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
@@ -35,6 +39,29 @@ def why_it_does_not_answer(url: str) -> str:
         f"The Prefect server at {without_passwords(url)}, which {_where()} names, does not answer ({reason}). Start "
         f"it, correct the address or its log-in (PREFECT_API_AUTH_STRING), or {unset}: then a temporary one is started."
     )
+
+
+def may_be_named() -> bool:
+    """Whether anything here could name a server: to ask Prefect itself costs as much as all else of a quick look.
+
+    Looks where Prefect does: at the environment, the settings of this folder, a profile, and what `make serve` has
+    running.
+    """
+    if os.environ.get(API_VARIABLE) or os.environ.get("PREFECT_PROFILE"):
+        return True
+    prefect_toml, pyproject = _toml("prefect.toml"), _toml("pyproject.toml").get("tool", {}).get("prefect", {})
+    if any("api" in settings or "profiles_path" in settings for settings in (prefect_toml, pyproject)):
+        return True
+    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    profiles = Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml")
+    return profiles.exists() or Path(".env").exists() or page_url(services_here()) is not None
+
+
+def _toml(name: str) -> dict[str, Any]:
+    """What a file of settings in this folder says; nothing where it isn't there, or is broken."""
+    with suppress(OSError, ValueError):
+        return tomllib.loads(Path(name).read_text(encoding="utf-8"))
+    return {}
 
 
 def look_past_socks(url: str | None, environment: MutableMapping[str, str] = os.environ) -> None:

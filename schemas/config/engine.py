@@ -56,6 +56,11 @@ class RayConfig(Config):
     )
     train_retries: int = setting(2, "times that a failed training worker is started again", "times", ge=0)
 
+    @property
+    def actor_device(self) -> str:
+        """Where an actor's models live: "cuda" if actors ask for a GPU, else "cpu"."""
+        return "cuda" if self.gpus_per_actor > 0 else "cpu"
+
     def decides_training(self, threads: int) -> dict[str, int]:
         """What of a training's result depends on these settings, for its stage key."""
         return {"threads": threads, **({"trainers": self.trainers} if self.trainers > 1 else {})}

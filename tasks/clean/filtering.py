@@ -1,8 +1,6 @@
 """The filter: the scorer looks at every pseudo-label, and the best-scored share of them is kept."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -12,50 +10,28 @@ from infra.stages import Failure
 from infra.tables import read
 from models.statistics import auc
 from schemas.errors import DataError
-from schemas.ids import ModelDigest, StageKey, Target
+from schemas.ids import ModelDigest, Target
 from schemas.tables import LABEL_AS_SAMPLE
 from tasks.clean.names import BELOW, FILTER, INCOMPLETE, KEPT, NO_SCORE, SWAPPED
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput
-from tasks.engine.stage import Rows, ShardedStage, WholeStage
+from tasks.engine.results import ShardOutput
+from tasks.engine.stage import Rows
 from tasks.engine.worker import ModelWorker
 from tasks.generate import filtered, not_finite
 from tasks.rows.instances import load_instances
 from tasks.rows.metrics import Metric, metrics_table
 from tasks.rows.models import load_scorer
-from tasks.score import HypothesisScorer, scores_table
+from tasks.rows.scores import scores_table
+from tasks.score import HypothesisScorer
 
-
-@dataclass(frozen=True)
-class ScoreLabels(ShardedStage):
-    """Scores labels -> table `scores`, sample_index -1, with the stage that made the labels as generation_id."""
-
-    labels: StageKey
-    ingests: tuple[StageKey, ...]
-    scorer: ModelDigest
-
-    name = "score_labels"
-    writes = ("scores",)
-
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {"score": context.config.score, "threads": context.config.ray.threads_per_actor}
-
-    def ids(self, context: Context) -> Sequence[str]:
-        rows = read(context.store, "labels", stage_keys=[self.labels], columns=["instance_id"])
-        names: list[str] = rows.column("instance_id").to_pylist()
-        return names
-
-    def shard_size(self, context: Context) -> int:
-        return context.config.score.shard_size
-
-    def worker(self, context: Context) -> "ScoreLabelsWorker":
-        return ScoreLabelsWorker(self, context)
+if TYPE_CHECKING:
+    from tasks.stages.clean import Keep, ScoreLabels
 
 
 class ScoreLabelsWorker(ModelWorker):
     """Scores the labels of a shard's instances."""
 
-    def __init__(self, stage: ScoreLabels, context: Context) -> None:
+    def __init__(self, stage: "ScoreLabels", context: Context) -> None:
         super().__init__(context)
         self.stage = stage
         self.score = HypothesisScorer(load_scorer(self.store, stage.scorer), context.config.score, device=self.device)
@@ -83,60 +59,38 @@ def best_share(scores: np.ndarray, share: float) -> np.ndarray:
     return kept
 
 
-@dataclass(frozen=True)
-class Keep(WholeStage):
-    """Keeps the best-scored share of labels -> table `labels`, label_set "kept".
-
-    `share` is the configured one unless given. The others end in `failures`, filtered, with their score. Metrics per
-    split, role "filter": kept_share, mean_score, least_kept_score and, where labels were swapped on purpose,
-    swapped_share, swapped_among_kept, and auc: how well the score tells the swapped from the others.
-    """
-
-    labels: StageKey
-    scores: StageKey
-    share: float | None = None
-
-    name = "keep"
-    writes = ("labels", "metrics")
-
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {"keep_share": self._share(context)}
-
-    def make(self, context: Context) -> Rows:
-        store = context.store
-        labels = read(store, "labels", stage_keys=[self.labels]).sort_by("instance_id")
-        rows = read(store, "scores", stage_keys=[self.scores], columns=["instance_id", "score", "scorer"])
-        score_of = dict(zip(rows.column("instance_id").to_pylist(), rows.column("score").to_pylist(), strict=True))
-        every = labels.column("instance_id").to_pylist()
-        unscored = [name for name in every if name not in score_of]
-        labels = labels.filter(pa.array([name in score_of for name in every], pa.bool_()))
-        names = labels.column("instance_id").to_pylist()
-        if not names:
-            raise DataError(f"None of the labels of stage {self.labels[:12]} has a score by stage {self.scores[:12]}.")
-        scores = np.array([score_of[name] for name in names])
-        kept = best_share(scores, self._share(context))
-        least = float(scores[kept].min()) if kept.any() else 1.0
-        failures = [
-            Failure(name, NO_SCORE, f"stage {self.scores[:12]} did not score it", outcome="filtered")
-            for name in unscored
-        ]
-        failures += [
-            Failure(name, BELOW, f"score {value:.6f}, least kept {least:.6f}", outcome="filtered")
-            for name, value, is_kept in zip(names, scores, kept, strict=True)
-            if not is_kept
-        ]
-        metrics = _filter_metrics(labels, scores, kept, rows.column("scorer")[0].as_py())
-        place = labels.schema.get_field_index("label_set")
-        kept_labels = labels.set_column(place, "label_set", pa.array([KEPT] * len(names), pa.string()))
-        tables = {
-            "labels": kept_labels.filter(pa.array(kept)).drop_columns(["stage_key"]),
-            "metrics": metrics_table(metrics, self.spec(context)),
-        }
-        summary = f"{int(kept.sum())} of {len(every)} labels, scores from {least:.3f} up"
-        return Rows(tables, failures, units=len(every), summary=summary)
-
-    def _share(self, context: Context) -> float:
-        return context.config.clean.keep_share if self.share is None else self.share
+def filtered_labels(stage: "Keep", context: Context) -> Rows:
+    """The labels that are kept, those that are not as failures, and the filter's metrics."""
+    store = context.store
+    labels = read(store, "labels", stage_keys=[stage.labels]).sort_by("instance_id")
+    rows = read(store, "scores", stage_keys=[stage.scores], columns=["instance_id", "score", "scorer"])
+    score_of = dict(zip(rows.column("instance_id").to_pylist(), rows.column("score").to_pylist(), strict=True))
+    every = labels.column("instance_id").to_pylist()
+    unscored = [name for name in every if name not in score_of]
+    labels = labels.filter(pa.array([name in score_of for name in every], pa.bool_()))
+    names = labels.column("instance_id").to_pylist()
+    if not names:
+        raise DataError(f"None of the labels of stage {stage.labels[:12]} has a score by stage {stage.scores[:12]}.")
+    scores = np.array([score_of[name] for name in names])
+    kept = best_share(scores, stage.kept_share(context))
+    least = float(scores[kept].min()) if kept.any() else 1.0
+    failures = [
+        Failure(name, NO_SCORE, f"stage {stage.scores[:12]} did not score it", outcome="filtered") for name in unscored
+    ]
+    failures += [
+        Failure(name, BELOW, f"score {value:.6f}, least kept {least:.6f}", outcome="filtered")
+        for name, value, is_kept in zip(names, scores, kept, strict=True)
+        if not is_kept
+    ]
+    metrics = _filter_metrics(labels, scores, kept, rows.column("scorer")[0].as_py())
+    place = labels.schema.get_field_index("label_set")
+    kept_labels = labels.set_column(place, "label_set", pa.array([KEPT] * len(names), pa.string()))
+    tables = {
+        "labels": kept_labels.filter(pa.array(kept)).drop_columns(["stage_key"]),
+        "metrics": metrics_table(metrics, stage.spec(context)),
+    }
+    summary = f"{int(kept.sum())} of {len(every)} labels, scores from {least:.3f} up"
+    return Rows(tables, failures, units=len(every), summary=summary)
 
 
 def _filter_metrics(labels: pa.Table, scores: np.ndarray, kept: np.ndarray, scorer: ModelDigest) -> list[Metric]:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from infra.stages import Failure
 from infra.standing import read_standing
 from infra.tables import read
-from models.bodies import load_body
+from models.body_arrays import body_digest
 from schemas.digests import bytes_digest
 from schemas.errors import DataError
 from schemas.ids import StageKey
@@ -43,8 +43,8 @@ class GivenLabels(WholeStage):
     writes = ("labels",)
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        file, body = read_url(self.url, "table of labels"), load_body(context.config.body)
-        return {"file": bytes_digest(file), "body": body.digest, **counting(self.part)}
+        file = read_url(self.url, "table of labels")
+        return {"file": bytes_digest(file), "body": body_digest(context.config.body), **counting(self.part)}
 
     def make(self, context: Context) -> Rows:
         people = read_standing(context.store, "instances", self.ingests, columns=_PLACE)
@@ -72,7 +72,7 @@ def _usable(context: Context, people: pa.Table, url: str, key: StageKey) -> tupl
     rows, names = _read(url)
     place = {row["instance_id"]: row for row in people.to_pylist()}
     labels = _completed(rows, names, place, key)
-    fits = pc.equal(labels.column("body_digest"), load_body(context.config.body).digest)
+    fits = pc.equal(labels.column("body_digest"), body_digest(context.config.body))
     failures = [Failure(name, UNKNOWN_INSTANCE, f"a label in {url}") for name in names if name not in place]
     failures += [
         Failure(name, OTHER_BODY, f"{url} has it for another body than {context.config.body}", outcome="filtered")

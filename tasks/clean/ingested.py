@@ -14,8 +14,7 @@ from schemas.ids import StageKey, Target
 from tasks.clean.names import INGESTED, NO_BODY
 from tasks.engine.context import Context
 from tasks.engine.stage import Rows, WholeStage
-from tasks.evaluate import NO_LABEL
-from tasks.rows.instances import instance_ids, of_target
+from tasks.rows.instances import NO_LABEL, instance_ids, of_target
 from tasks.rows.part import Part, counting
 
 

@@ -4,9 +4,8 @@ To measure the filter that comes after, a share of them can be exchanged between
 label_set `pseudo-swapped`, so that the truth is known beside the label.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,18 +13,18 @@ import roma
 
 from infra.shards import Shard
 from models.bodies import load_body
-from schemas.ids import ModelDigest, StageKey, Target
 from schemas.tables import build
 from tasks.clean.names import OWN, SWAPPED
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput
-from tasks.engine.stage import ShardedStage
+from tasks.engine.results import ShardOutput
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import HypothesisSampler, not_finite
 from tasks.rows.hypotheses import Hypotheses
-from tasks.rows.instances import Instances, instance_ids, load_instances
+from tasks.rows.instances import Instances, load_instances
 from tasks.rows.models import load_policy
-from tasks.rows.part import Part, counting
+
+if TYPE_CHECKING:
+    from tasks.stages.clean import PseudoLabel
 
 
 def swaps(ids: Sequence[str], share: float, seed: int) -> dict[str, str]:
@@ -38,52 +37,10 @@ def swaps(ids: Sequence[str], share: float, seed: int) -> dict[str, str]:
     return {ordered[one]: ordered[other] for one, other in zip(ring, np.roll(ring, 1), strict=True)}
 
 
-@dataclass(frozen=True)
-class PseudoLabel(ShardedStage):
-    """Takes a policy's zero-noise hypotheses as pseudo-labels -> table `labels`; gt labels are not looked at.
-
-    With `swap_share`, that share of the instances gets the hypothesis of another picture, as it is in that one's
-    crop. With a `part`, the people in that part alone get labels.
-    """
-
-    ingests: tuple[StageKey, ...]
-    targets: tuple[Target, ...]
-    policy: ModelDigest
-    swap_share: float = 0.0
-    seed: int = 0
-    part: Part | None = None
-
-    name = "pseudo_label"
-    writes = ("labels",)
-
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        generation = context.config.generate
-        return {
-            "shard_size": generation.shard_size,
-            "microbatch": generation.microbatch,
-            "targets": [str(target) for target in self.targets],
-            "swap_share": self.swap_share,
-            "seed": self.seed if self.swap_share else None,
-            "root_solver": context.config.root_solver,
-            "body": load_body(context.config.body).digest,
-            "threads": context.config.ray.threads_per_actor,
-            **counting(self.part),
-        }
-
-    def ids(self, context: Context) -> Sequence[str]:
-        return instance_ids(context.store, self.ingests, self.targets, self.part)
-
-    def shard_size(self, context: Context) -> int:
-        return context.config.generate.shard_size
-
-    def worker(self, context: Context) -> "PseudoLabelWorker":
-        return PseudoLabelWorker(self, context)
-
-
 class PseudoLabelWorker(ModelWorker):
     """Makes the pseudo-labels of a shard's instances."""
 
-    def __init__(self, stage: PseudoLabel, context: Context) -> None:
+    def __init__(self, stage: "PseudoLabel", context: Context) -> None:
         super().__init__(context)
         config = context.config.generate
         self.ingests = stage.ingests

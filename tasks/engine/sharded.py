@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import pyarrow as pa
 import ray
@@ -41,9 +41,9 @@ from infra.table_rows import read_files
 from schemas import errors
 from schemas.config.engine import RayConfig
 from schemas.errors import DataError, EngineError, GateError, StoreError, VanishedError
-from schemas.ids import StageKey
 from schemas.progress import SILENT, Progress
 from schemas.tables import contract
+from tasks.engine.results import ShardOutput, ShardWorker, StageResult
 
 _SHARD_RETRIES = 2
 """Times that a shard is tried again after its process died. What the shard's code raises is no such death."""
@@ -59,36 +59,6 @@ _ACTOR_BYTES = 1024**3
 """What an actor on the CPU is taken to need, where their number is left open: libraries, a small model, a shard."""
 
 _DEFAULTS = RayConfig()
-
-
-@dataclass(frozen=True)
-class ShardOutput:
-    """What a worker made of a shard: rows per table (no row needed, `stage_key` may be left out), the units that did
-    not make it, and how many did."""
-
-    tables: Mapping[str, pa.Table]
-    failures: Sequence[Failure] = ()
-    ok: int = 0
-
-
-class ShardWorker(Protocol):
-    """Turns a shard into rows. The result may depend on the shard's ids and on nothing that happened before."""
-
-    def __call__(self, shard: Shard) -> ShardOutput: ...
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """How a stage ended. `shards_found` were done by an earlier run, `shards_done` by this one."""
-
-    record: StageRecord
-    reused: bool
-    shards_found: int = 0
-    shards_done: int = 0
-
-    @property
-    def key(self) -> StageKey:
-        return self.record.stage_key
 
 
 def run_sharded(

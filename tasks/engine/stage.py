@@ -2,32 +2,34 @@
 
 Its fields, and what `key_config` takes of the configuration, decide what it makes: together with its name, its version,
 the stages that it reads and the models that it uses they come to its key. A key that a commit covers is never worked on
-again. A flow runs stages, a plan only looks their keys up.
+again. A flow runs stages, a plan only looks their keys up: for its sake, and that of all commands that only read, a
+stage's module imports neither torch nor Ray. Those come with the work, where that is done.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import pyarrow as pa
-import torch
 from pydantic import BaseModel
 
 from infra.repair import find_or_mend
 from infra.stages import Failure, StageSpec, commit_rows, now
-from models.checkpoints.ours import Kind
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.config.training import AlignConfig, TrainBaseConfig, TrainCleanConfig, TrainScorerConfig
 from schemas.ids import ModelDigest, StageKey
 from schemas.progress import SILENT
 from tasks.engine.context import Context
-from tasks.engine.loop import Recipe
-from tasks.engine.sharded import ShardWorker, StageResult, run_sharded
-from tasks.engine.training import train_stage
-from tasks.engine.training_worker import RunFolder
-from tasks.engine.worker import device_name
+from tasks.engine.results import ShardWorker, StageResult
+from tasks.engine.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.checkpoints.ours import Kind
+    from tasks.engine.loop import Recipe
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class ShardedStage(Stage):
 
     def device(self, context: Context) -> str:
         """Where its workers compute."""
-        return device_name(context.config.ray) if self.on_ray else "cpu"
+        return context.config.ray.actor_device if self.on_ray else "cpu"
 
     def max_failed_share(self, context: Context) -> float:
         """The share of units that may fail."""
@@ -113,6 +115,8 @@ class ShardedStage(Stage):
 
     def run(self, context: Context) -> StageResult:
         """Do what is missing. GateError if too many units failed, as `run_sharded` says."""
+        from tasks.engine.sharded import run_sharded
+
         ray = context.config.ray
         return run_sharded(
             context.store,
@@ -181,7 +185,7 @@ class WholeStage(Stage):
 class TrainingStage(Stage):
     """A stage that trains a model. A worker that dies is started again by Ray, so Prefect starts nothing again."""
 
-    kind: ClassVar[Kind] = "policy"
+    kind: ClassVar["Kind"] = "policy"
     writes: ClassVar[tuple[str, ...]] = ("models", "curves")
     retries: ClassVar[int] = 0
 
@@ -205,11 +209,13 @@ class TrainingStage(Stage):
         return {"train": self.settings(context), **context.config.ray.decides_training(self.threads(context))}
 
     @abstractmethod
-    def recipe(self, context: Context, run: RunFolder, device: torch.device) -> Recipe:
+    def recipe(self, context: Context, run: RunFolder, device: "torch.device") -> "Recipe":
         """The data and the loss; called in each training worker."""
 
     def run(self, context: Context) -> StageResult:
         """Train, go on with a training that was begun, or find it done; as `train_stage` says."""
+        from tasks.engine.training import train_stage
+
         return train_stage(
             context,
             self.spec(context),

@@ -29,8 +29,9 @@ from schemas.ids import ModelDigest, StageKey
 from schemas.progress import Progress
 from schemas.tables import build as build_table
 from tasks.engine.context import Context
-from tasks.engine.sharded import StageResult
-from tasks.engine.training_worker import Builder, History, Job, Result, RunFolder, on_ray, train
+from tasks.engine.results import StageResult
+from tasks.engine.run_folder import RunFolder
+from tasks.engine.training_worker import Builder, History, Job, Result, on_ray, train
 from tasks.rows.models import has_model, model_of, model_rows
 
 _POLL_SECONDS = 0.5

@@ -6,15 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from infra.shards import Shard
-from schemas.config.engine import RayConfig
 from tasks.engine.context import Context
 from tasks.engine.numerics import fixed_numerics
-from tasks.engine.sharded import ShardOutput
-
-
-def device_name(ray: RayConfig) -> str:
-    """Where an actor's models live: "cuda" if actors ask for a GPU, else "cpu"."""
-    return "cuda" if ray.gpus_per_actor > 0 else "cpu"
+from tasks.engine.results import ShardOutput
 
 
 class ModelWorker(ABC):
@@ -22,7 +16,7 @@ class ModelWorker(ABC):
 
     def __init__(self, context: Context) -> None:
         self.store, self.partition = context.store, context.partition
-        self.threads, self.device = context.config.ray.threads_per_actor, device_name(context.config.ray)
+        self.threads, self.device = context.config.ray.threads_per_actor, context.config.ray.actor_device
 
     def __call__(self, shard: Shard) -> ShardOutput:
         """Rows of a shard."""

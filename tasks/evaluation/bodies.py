@@ -22,10 +22,10 @@ from models.joint_sets import (
     EVALUATION_JOINTS,
     HUMAN36M_JOINTS,
     HUMAN36M_OF_29,
-    SMPLX_VERTICES,
     load_regressor,
     regress,
 )
+from models.skeleton import SMPLX_VERTICES
 from models.smplx_body import SMPLXBody, load_smplx_body
 from schemas.digests import bytes_digest
 from schemas.errors import DataError

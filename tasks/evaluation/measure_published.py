@@ -10,8 +10,7 @@ Without a scorer nothing is averaged.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -23,18 +22,19 @@ from infra.store import Store
 from infra.tables import read
 from models.published_metrics import Order, published_candidates, published_joint_errors_mm, published_mpvpe_mm
 from models.recovery import recover_body
-from schemas.config.stages import GenerateConfig
-from schemas.errors import ConfigError, DataError
-from schemas.ids import ModelDigest, StageKey, Target
+from schemas.errors import DataError
+from schemas.ids import StageKey
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput
-from tasks.engine.stage import ShardedStage
-from tasks.evaluate import NO_LABEL, DrawingWorker, Errors
+from tasks.engine.results import ShardOutput
+from tasks.evaluate import DrawingWorker, Errors
 from tasks.evaluation.bodies import SmplWithJoints, gt_labels, label_rotvec, smpl_with_joints
-from tasks.evaluation.score_noised import as_published
+from tasks.evaluation.mirrorless import as_published
 from tasks.generate import filtered, not_finite
 from tasks.rows.hypotheses import BY_SAMPLE, Hypotheses, errors_table
-from tasks.rows.instances import Instances, instance_ids, load_instances
+from tasks.rows.instances import NO_LABEL, Instances, load_instances
+
+if TYPE_CHECKING:
+    from tasks.stages.published import MeasurePublished
 
 MEAN_OF_BEST: Final = -2
 """Sample of `errors` that is the mean of the five best-scored hypotheses."""
@@ -93,55 +93,10 @@ class PublishedMeter:
         return Errors(*(mean.double().numpy() for mean in means))
 
 
-@dataclass(frozen=True)
-class MeasurePublished(ShardedStage):
-    """Draws, scores and measures as published -> tables `hypotheses`, `scores`, `errors`.
-
-    Fields as of `EvaluatePublished`. An instance without a gt label, or with one of SMPL-X, is filtered; one for which
-    a model gives a number that is not finite fails.
-    """
-
-    ingests: tuple[StageKey, ...]
-    target: Target
-    policy: ModelDigest
-    scorer: ModelDigest | None
-    hypotheses: int
-    protocol: Order
-    bodies: str
-
-    name = "measure_published"
-    writes = ("hypotheses", "scores", "errors")
-
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {
-            "generate": self.generation(context),
-            "target": str(self.target),
-            "score": as_published(context).config.score if self.scorer else None,
-            "protocol": self.protocol,
-            "body": smpl_with_joints(self.bodies).digest,
-            "threads": context.config.ray.threads_per_actor,
-        }
-
-    def generation(self, context: Context) -> GenerateConfig:
-        """How hypotheses are drawn. ConfigError for fewer than two."""
-        if self.hypotheses < 2:
-            raise ConfigError(f"{self.hypotheses} hypotheses: a published evaluation needs 2 or more.")
-        return context.config.evaluate.generate.model_copy(update={"hypotheses": self.hypotheses})
-
-    def ids(self, context: Context) -> Sequence[str]:
-        return instance_ids(context.store, self.ingests, [self.target])
-
-    def shard_size(self, context: Context) -> int:
-        return context.config.evaluate.generate.shard_size
-
-    def worker(self, context: Context) -> "PublishedWorker":
-        return PublishedWorker(self, context)
-
-
 class PublishedWorker(DrawingWorker):
     """Draws, scores and measures the hypotheses of a shard's instances."""
 
-    def __init__(self, stage: MeasurePublished, context: Context) -> None:
+    def __init__(self, stage: "MeasurePublished", context: Context) -> None:
         self.stage, body, generation = stage, smpl_with_joints(stage.bodies), stage.generation(context)
         key = stage.key(context)
         super().__init__(as_published(context), key, stage.policy, stage.scorer, generation, body.body)

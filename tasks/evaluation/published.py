@@ -6,9 +6,8 @@ five best-scored hypotheses, and "min" ranges over it and the mean of all too. W
 selected, and "hypotheses_mean" is the last hypothesis, as published.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -16,43 +15,25 @@ import torch
 from infra.store import Store
 from models.published_metrics import published_columns
 from models.statistics import bootstrap_mean
-from schemas.ids import ModelDigest, StageKey
+from schemas.ids import StageKey
 from tasks.engine.context import Context
-from tasks.engine.stage import Rows, WholeStage
-from tasks.evaluation.measure_published import MeasurePublished, candidate_errors
+from tasks.engine.stage import Rows
+from tasks.evaluation.measure_published import candidate_errors
 from tasks.rows.metrics import Metric, metrics_table
 
+if TYPE_CHECKING:
+    from tasks.stages.published import EvaluatePublished
 
-@dataclass(frozen=True)
-class EvaluatePublished(WholeStage):
-    """The published figures of the errors that the stage `measurement` measures -> table `metrics`.
 
-    DataError where it left no instance. Run again, it goes on from the shards that are done.
-    """
-
-    measurement: MeasurePublished
-
-    name = "evaluate_published"
-    writes = ("metrics",)
-    on_ray = True  # the stage that it measures with is
-
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        return context.config.evaluate.bootstrap
-
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return (self.measurement.key(context),)
-
-    def models(self, context: Context) -> Sequence[ModelDigest]:
-        return self.measurement.models(context)
-
-    def make(self, context: Context) -> Rows:
-        stage = self.measurement
-        table = published_table(context.store, stage.run(context).key, stage.scorer is not None)
-        metrics = []
-        for name, values in table.figures.items():
-            mean = bootstrap_mean(values, **context.config.evaluate.bootstrap)
-            metrics.append(Metric.of(name, stage.protocol, stage.target, "mm", mean, len(values), stage.policy))
-        return Rows({"metrics": metrics_table(metrics, self.spec(context))})
+def evaluated(stage: "EvaluatePublished", context: Context) -> Rows:
+    """The figures of what was measured; what is not measured yet is measured first."""
+    measured = stage.measurement
+    table = published_table(context.store, measured.run(context).key, measured.scorer is not None)
+    metrics = []
+    for name, values in table.figures.items():
+        mean = bootstrap_mean(values, **context.config.evaluate.bootstrap)
+        metrics.append(Metric.of(name, measured.protocol, measured.target, "mm", mean, len(values), measured.policy))
+    return Rows({"metrics": metrics_table(metrics, stage.spec(context))})
 
 
 class PublishedTable(NamedTuple):

@@ -4,80 +4,38 @@ The hypotheses are those of `tasks.evaluation.noised_labels`; they are in no tab
 again. Scores are without the mirrored picture, as published.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from infra.shards import Shard
-from schemas.errors import ConfigError
-from schemas.ids import ModelDigest, StageKey, Target
 from schemas.tables import contract
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput
-from tasks.engine.stage import ShardedStage
+from tasks.engine.results import ShardOutput
 from tasks.engine.worker import ModelWorker
-from tasks.evaluate import NO_LABEL
-from tasks.evaluation.bodies import body_of, gt_labels, kind_of, kinds_of
-from tasks.evaluation.noised_labels import BETAS, ROTATION, NoisedLabel, noised_label
+from tasks.evaluation.bodies import body_of, gt_labels, kind_of
+from tasks.evaluation.mirrorless import as_published
+from tasks.evaluation.noised_labels import NoisedLabel, noised_label
 from tasks.generate import filtered, not_finite
 from tasks.rows.hypotheses import errors_table
-from tasks.rows.instances import Instances, instance_ids, load_instances
+from tasks.rows.instances import NO_LABEL, Instances, load_instances
 from tasks.rows.models import load_scorer
-from tasks.score import HypothesisScorer, scores_table
+from tasks.rows.scores import scores_table
+from tasks.score import HypothesisScorer
+
+if TYPE_CHECKING:
+    from tasks.stages.published_scorer import ScoreNoised
 
 NOISED: Final = "noised labels"
 """Their `label_set` in `errors`."""
 ERRORS: Final = ("mpvpe", "pa_mpvpe", "mpjpe", "pa_mpjpe")
 
 
-@dataclass(frozen=True)
-class ScoreNoised(ShardedStage):
-    """Scores and measures `hypotheses` noised labels of each instance -> tables `scores`, `errors`.
-
-    `bodies` poses them: a folder of published bodies, or the name or file of an SMPL body. Instances without a gt label
-    are filtered. The hypotheses can be drawn again.
-    """
-
-    ingests: tuple[StageKey, ...]
-    target: Target
-    scorer: ModelDigest
-    hypotheses: int
-    bodies: str
-
-    name = "score_noised"
-    writes = ("scores", "errors")
-
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        if self.hypotheses < 2:
-            raise ConfigError(f"{self.hypotheses} hypotheses: a correlation needs 2 or more.")
-        kinds = kinds_of(context.store, self.ingests, self.ids(context))
-        return {
-            "target": str(self.target),
-            "hypotheses": self.hypotheses,
-            "noise": [ROTATION, BETAS],
-            "seed": context.config.seed,
-            "score": as_published(context).config.score,
-            "bodies": {" ".join(kind): body_of(self.bodies, kind).digest for kind in sorted(kinds)},
-            "threads": context.config.ray.threads_per_actor,
-        }
-
-    def ids(self, context: Context) -> Sequence[str]:
-        return instance_ids(context.store, self.ingests, [self.target])
-
-    def shard_size(self, context: Context) -> int:
-        return context.config.score.shard_size
-
-    def worker(self, context: Context) -> "NoisedWorker":
-        return NoisedWorker(self, context)
-
-
 class NoisedWorker(ModelWorker):
     """Noises the labels of a shard's instances, and scores and measures what comes of it."""
 
-    def __init__(self, stage: ScoreNoised, context: Context) -> None:
+    def __init__(self, stage: "ScoreNoised", context: Context) -> None:
         super().__init__(context)
         self.stage, self.key, self.seed = stage, stage.key(context), context.config.seed
         scorer = load_scorer(self.store, stage.scorer)
@@ -121,11 +79,3 @@ class NoisedWorker(ModelWorker):
             self.seed,
             by_names=self.by_names,
         )
-
-
-def as_published(context: Context) -> Context:
-    """The context in which scores don't look at the mirrored picture."""
-    config = context.config
-    return replace(
-        context, config=config.model_copy(update={"score": config.score.model_copy(update={"mirror": False})})
-    )

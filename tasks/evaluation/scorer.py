@@ -9,9 +9,8 @@ has negative values. Their role says which hypotheses it was: `NOISED` or `GIVEN
 picture.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -25,52 +24,32 @@ from models.statistics import Correlations, bootstrap_mean, published_correlatio
 from schemas.errors import DataError
 from schemas.ids import ModelDigest, StageKey, Target
 from tasks.engine.context import Context
-from tasks.engine.stage import Rows, WholeStage
-from tasks.evaluation.score_noised import ERRORS, NOISED, ScoreNoised, as_published
+from tasks.engine.stage import Rows
+from tasks.evaluation.mirrorless import as_published
+from tasks.evaluation.score_noised import ERRORS, NOISED
 from tasks.rows.hypotheses import BY_SAMPLE
 from tasks.rows.instances import of_target
 from tasks.rows.metrics import Metric, metrics_table
-from tasks.score import Score
+
+if TYPE_CHECKING:
+    from tasks.stages.published_scorer import EvaluateScorer
 
 GIVEN: Final = "given hypotheses"
 
 
-@dataclass(frozen=True)
-class EvaluateScorer(WholeStage):
-    """Correlates a scorer's scores with errors on a split -> table `metrics`.
-
-    `scoring` says of which hypotheses: noised labels, or those of an ingest (`Score.generation`) that has their errors.
-    DataError where there is nothing to correlate.
-    """
-
-    target: Target
-    scoring: ScoreNoised | Score
-
-    name = "evaluate_scorer"
-    writes = ("metrics",)
-    on_ray = True  # the stage that scores is
-
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {"target": str(self.target), **context.config.evaluate.bootstrap}
-
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        scored = self.scoring.key(as_published(context))
-        return (self.scoring.generation, scored) if isinstance(self.scoring, Score) else (scored,)
-
-    def models(self, context: Context) -> Sequence[ModelDigest]:
-        return self.scoring.models(context)
-
-    def make(self, context: Context) -> Rows:
-        scored = self.scoring.run(as_published(context)).key
-        errors, role = (self.scoring.generation, GIVEN) if isinstance(self.scoring, Score) else (scored, NOISED)
-        rows = _scored_errors(context.store, errors, scored)
-        metrics = list(_figures(context, rows, self.target, self.scoring.scorer, role))
-        if not metrics:
-            raise DataError(
-                f"Nothing of {self.target} can be correlated: no kind of error is known of all hypotheses, or all "
-                "scores or errors are equal."
-            )
-        return Rows({"metrics": metrics_table(metrics, self.spec(context))})
+def correlated(stage: "EvaluateScorer", context: Context) -> Rows:
+    """All correlations of scores and errors; what is not scored yet is scored first."""
+    scored = stage.scoring.run(as_published(context)).key
+    given = stage.given
+    errors, role = (scored, NOISED) if given is None else (given, GIVEN)
+    rows = _scored_errors(context.store, errors, scored)
+    metrics = list(_figures(context, rows, stage.target, stage.scoring.scorer, role))
+    if not metrics:
+        raise DataError(
+            f"Nothing of {stage.target} can be correlated: no kind of error is known of all hypotheses, or all "
+            "scores or errors are equal."
+        )
+    return Rows({"metrics": metrics_table(metrics, stage.spec(context))})
 
 
 def given_hypotheses(store: Store, target: Target) -> StageKey | None:

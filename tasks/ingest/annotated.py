@@ -26,15 +26,11 @@ from infra.whole import torn_stages
 from schemas.digests import canonical_json, digest
 from schemas.errors import ConfigError, DataError, GateError
 from tasks.engine.context import Context
-from tasks.engine.sharded import StageResult
+from tasks.engine.results import StageResult
 from tasks.engine.stage import Stage
 from tasks.ingest.formats.format import Format
 from tasks.ingest.formats.registry import format_named, reader_of
-from tasks.ingest.image.leakage import elsewhere_digest, pictures_elsewhere
 from tasks.ingest.people.annotations import AnnotationSource, Reader, Survey
-from tasks.ingest.people.posed import Bodies, bodies_missing
-from tasks.ingest.people.worker import PeopleWorker, SplitPictures
-from tasks.ingest.plan.annotations import picture_states, plan
 from tasks.ingest.plan.files import forget_plan, plan_folder, run_planned, shares_plan
 from tasks.ingest.plan.rows import units_of
 from tasks.ingest.source.files import content_digest
@@ -76,6 +72,10 @@ class IngestAnnotations(Stage):
 
     @shares_plan
     def run(self, context: Context) -> StageResult:
+        from tasks.ingest.people.posed import Bodies
+        from tasks.ingest.people.worker import PeopleWorker, SplitPictures
+        from tasks.ingest.plan.annotations import plan
+
         store, config, say = context.store, context.config, context.progress.say
         source = self.source
         with self._look(context, _torn(store, say)) as look:
@@ -127,6 +127,10 @@ class IngestAnnotations(Stage):
     def _look(self, context: Context, torn: AbstractSet[str] = frozenset()) -> Iterator["_Look"]:
         """A look at the source, whose reader is of use as long as it is open. On ingests that are `torn`, nothing
         builds."""
+        from tasks.ingest.image.leakage import elsewhere_digest, pictures_elsewhere
+        from tasks.ingest.people.posed import Bodies, bodies_missing
+        from tasks.ingest.plan.annotations import picture_states
+
         store, config = context.store, context.config
         kind = format_named(self.source.format)
         source = _with_pictures(store, self.source) if kind.makes_pictures else self.source

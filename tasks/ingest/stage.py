@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,16 +19,17 @@ import pyarrow.compute as pc
 from infra.repair import find_or_mend
 from infra.shards import Shard
 from infra.standing import INGEST
-from models.bodies import load_body
+from models.body_arrays import body_digest
 from schemas.ids import StageKey, image_id, instance_id
 from tasks.engine.context import Context
-from tasks.engine.sharded import StageResult
+from tasks.engine.results import StageResult
 from tasks.engine.stage import Stage
 from tasks.ingest.formats.folder.reader import FolderReader
 from tasks.ingest.people.annotations import ANNOTATIONS, AnnotationSource
-from tasks.ingest.people.posed import AsWritten
-from tasks.ingest.people.worker import PeopleWorker, SplitPictures, Unit
 from tasks.ingest.plan.files import run_planned
+
+if TYPE_CHECKING:
+    from tasks.ingest.people.worker import Unit
 
 _NO_UNITS = pa.table({"id": pa.array([], pa.string())})
 
@@ -53,6 +54,9 @@ class Ingest(Stage):
         return {"ingest": context.config.ingest, "sources": described, "body": self.body_digest(context)}
 
     def run(self, context: Context) -> StageResult:
+        from tasks.ingest.people.posed import AsWritten
+        from tasks.ingest.people.worker import PeopleWorker, SplitPictures
+
         spec, units = self.spec(context), _NO_UNITS
         if find_or_mend(context.store, spec, context.progress.say) is None:
             units = _planned(self.ordered, context.progress.say)
@@ -69,10 +73,10 @@ class Ingest(Stage):
     def body_digest(self, context: Context) -> str | None:
         """The body that labels are taken to be of; None where no folder has labels."""
         labelled = any("labels" in source.options for source in self.sources)
-        return load_body(context.config.body).digest if labelled else None
+        return body_digest(context.config.body) if labelled else None
 
 
-def _units_of(units: pa.Table, shard: Shard) -> list[Unit]:
+def _units_of(units: pa.Table, shard: Shard) -> list["Unit"]:
     """The units of a shard, out of all, which are sorted as its ids are."""
     rows: list[Unit] = units.filter(pc.is_in(units.column("id"), value_set=pa.array(shard.ids))).to_pylist()
     return rows

@@ -74,7 +74,7 @@ def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at
         summary=summary(facts, measured.sentence(metrics, config)),
         headline=[*measured.headline(metrics, config), *published_groups(store, facts)],
         controls=measured.controls(facts, config),
-        notices=notices(facts, config),
+        notices=measured.notices(facts, config),
         numbers=numbers,
         numbers_title="Scorer and pairs" if facts.kind == "dpo" else "Cleaning",
         gates=[replace(verdict, unit=_page_unit(verdict.unit)) for verdict in facts.verdicts],
@@ -106,12 +106,6 @@ def summary(facts: RoundFacts, sentence: str) -> str:
     if facts.policy_after is None:
         return f"No policy was trained: {facts.why}. The old policy stays current."
     return f"{sentence} The old policy stays current: {facts.why}.".strip()
-
-
-def notices(facts: RoundFacts, config: EngineConfig) -> tuple[str, ...]:
-    """What a reader must know before the numbers."""
-    term = measured.estimate_notice(config) if facts.kind == "dpo" and facts.policy_after is not None else ""
-    return (*facts.notices, *filter(None, [term]))
 
 
 def _page_unit(unit: str) -> str:

@@ -2,10 +2,10 @@
 
 from infra.store import Store
 from schemas.ids import Target
-from tasks.judge import BEYOND, BONES, EXPECTED, PREFERS, SCORE, Judge
 from tasks.report.content import NumberRow
 from tasks.report.facts import RoundFacts
-from tasks.rows.metrics import read_metrics
+from tasks.rows.metrics import BEYOND, BONES, EXPECTED, PREFERS, SCORE, read_metrics
+from tasks.stages.judge import Judge
 
 _ROWS = (
     (SCORE, "judge's score, zero noise, {role}"),

@@ -6,10 +6,9 @@ from infra.store import Store
 from models.statistics import Interval, overall_spearman
 from schemas.config.engine import EngineConfig
 from schemas.ids import Target
-from tasks.compare import DIVERSITY, evaluation_table, ranking
 from tasks.report.content import Better, Control, HeadlineGroup, HeadlineRow, NumberRow, ScoreAgainstError
 from tasks.report.facts import RoundFacts
-from tasks.rows.metrics import Metric, read_metrics
+from tasks.rows.metrics import DIVERSITY, Metric, read_metrics
 
 CONTROL_NAMES = {"random_pairs": "random pairs", "less_noise": "less noise", "all_labels": "all labels"}
 """Roles of the comparison, and what the page calls them."""
@@ -103,11 +102,19 @@ def scorer_rows(facts: RoundFacts, metrics: Metrics, config: EngineConfig) -> li
     return rows
 
 
+def notices(facts: RoundFacts, config: EngineConfig) -> tuple[str, ...]:
+    """What a reader must know before the numbers."""
+    term = estimate_notice(config) if facts.kind == "dpo" and facts.policy_after is not None else ""
+    return (*facts.notices, *filter(None, [term]))
+
+
 def scores_against_errors(store: Store, facts: RoundFacts, config: EngineConfig) -> ScoreAgainstError | None:
     """Scores and errors of the old policy's random samples on the first split of validation."""
     key, validation = facts.key("evaluate", "before"), config.sources.targets("validation")
     if key is None or not validation:
         return None
+    from tasks.compare import evaluation_table, ranking
+
     table = evaluation_table(store, key).get(validation[0])
     if table is None or table.scores is None:
         return None

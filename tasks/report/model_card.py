@@ -16,7 +16,8 @@ from schemas.ids import ModelDigest, StageKey, Target
 from tasks.report.ancestry import Made, ancestry
 from tasks.report.definitions import Definition, defined, in_words
 from tasks.report.measured import CONTROL_NAMES, Metrics
-from tasks.report.page import format_percent, format_quantity, format_span, templates
+from tasks.report.numbers import format_percent, format_quantity, format_span
+from tasks.report.page import templates
 from tasks.report.stage import read_facts
 from tasks.rows.metrics import Metric, read_metrics
 from tasks.rows.models import read_model

@@ -20,8 +20,6 @@ from tasks.engine.context import Context
 from tasks.engine.stage import Rows, WholeStage
 from tasks.gates import GateVerdict
 from tasks.report.facts import RoundFacts, StageRun
-from tasks.report.fill import fill_round
-from tasks.report.page import report_html
 
 _CONFIGURATION = "configuration"
 
@@ -60,6 +58,9 @@ class Report(WholeStage):
         return context.store.exists(f"reports/{self.facts.report_name}")
 
     def make(self, context: Context) -> Rows:
+        from tasks.report.fill import fill_round
+        from tasks.report.page import report_html
+
         store, facts = context.store, self.facts
         context.progress.begin(self.name, 1, "pages")
         page = report_html(fill_round(store, context.config, facts, now()))

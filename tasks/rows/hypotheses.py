@@ -1,23 +1,26 @@
 """Hypotheses: in memory, as rows of the table, and back."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from infra.store import Store
 from infra.tables import read, read_ids
-from models.bodies import Body
-from models.kinematics import Root
-from models.recovery import RecoveredBody, recover_body
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.errors import DataError
 from schemas.ids import StageKey
 from schemas.tables import build, matrix
 from tasks.rows.instances import Instances
+
+if TYPE_CHECKING:
+    from models.bodies import Body
+    from models.kinematics import Root
+    from models.recovery import RecoveredBody
 
 BY_SAMPLE = [("instance_id", "ascending"), ("sample_index", "ascending")]
 """How tables with a row for each sample are sorted."""
@@ -44,21 +47,25 @@ class Hypotheses:
         """M."""
         return int(self.uvd.shape[1])
 
-    def take(self, rows: np.ndarray) -> "Hypotheses":
+    def take(self, rows: np.ndarray) -> Hypotheses:
         """The hypotheses of the instances `rows`."""
         return Hypotheses(*(getattr(self, part.name)[rows] for part in fields(self)))
 
-    def at(self, samples: Sequence[int] | np.ndarray) -> "Hypotheses":
+    def at(self, samples: Sequence[int] | np.ndarray) -> Hypotheses:
         """Of each instance the hypotheses at these places among the M."""
         return Hypotheses(*(getattr(self, part.name)[:, samples] for part in fields(self)))
 
-    def pick(self, samples: np.ndarray) -> "Hypotheses":
+    def pick(self, samples: np.ndarray) -> Hypotheses:
         """Of each instance the hypotheses at its own places `samples` (N, K) among the M."""
         rows = np.arange(len(self))[:, None]
         return Hypotheses(*(getattr(self, part.name)[rows, samples] for part in fields(self)))
 
     def bodies(self, body: Body, people: Instances, rows: np.ndarray, root: Root) -> RecoveredBody:
         """The N * M bodies, instance by instance; `rows` (N,) says which of the `people` the instances are."""
+        import torch
+
+        from models.recovery import recover_body
+
         uvd, twists, betas, depth = (
             torch.from_numpy(np.ascontiguousarray(getattr(self, part.name))).float().flatten(0, 1)
             for part in fields(self)

@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
-from PIL import Image
 
 from infra.standing import read_standing
 from infra.store import Store
 from infra.tables import read
-from models.cameras import uvd_from_camera
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.errors import DataError
 from schemas.ids import StageKey, Target
@@ -22,6 +19,9 @@ from schemas.tables import matrix
 from tasks.rows.crops import LabelledCrops
 from tasks.rows.mix import Mix
 from tasks.rows.part import Part
+
+NO_LABEL = "no label"
+"""Reason of instances that have nothing to be measured against."""
 
 _CROP_COLUMNS = ("instance_id", "dataset", "split", "crop", "crop_intrinsics")
 _LABEL_COLUMNS = (
@@ -180,6 +180,8 @@ def in_order(rows: pa.Table, ids: Sequence[str]) -> pa.Table:
 
 def _decode(rows: pa.Table) -> np.ndarray:
     """(N, S, S, 3) uint8 of the encoded crops."""
+    from PIL import Image
+
     crops: list[np.ndarray] = []
     for name, data in zip(rows.column("instance_id").to_pylist(), rows.column("crop").to_pylist(), strict=True):
         try:
@@ -212,6 +214,10 @@ def _labels(
 
 
 def _label_arrays(labels: pa.Table, ids: Sequence[str], intrinsics: np.ndarray, crop_size: int) -> dict[str, Any]:
+    import torch
+
+    from models.cameras import uvd_from_camera
+
     place = {name: row for row, name in enumerate(ids)}
     at = np.array([place[name] for name in labels.column("instance_id").to_pylist()], dtype=np.int64)
     count = len(ids)

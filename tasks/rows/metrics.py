@@ -12,6 +12,11 @@ from models.statistics import Interval
 from schemas.ids import ModelDigest, StageKey, Target
 from schemas.tables import build
 
+DIVERSITY = "diversity"
+SCORE, EXPECTED, PREFERS = "judge_zero_noise", "judge_expected", "judge_prefers"
+BEYOND, BONES = "beyond_limits", "bone_miss"
+"""Names of figures that others than the stage that measures them know: gates, and the report."""
+
 
 @dataclass(frozen=True)
 class Metric:

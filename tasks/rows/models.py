@@ -1,27 +1,33 @@
 """Models in the store: `checkpoints/<digest>.safetensors`, and rows of `models` that say where they come from."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel
-from torch import Tensor
 
 from infra.log_repair import put_aside
 from infra.repair import Finding
 from infra.stages import find, now
 from infra.store import Store
 from infra.tables import read
-from models.checkpoints.ours import Checkpoint, Kind, digest_of, from_bytes, policy_of, scorer_of, to_bytes
-from models.hmr_scorer import HMRScorer
-from models.policy import Policy
 from schemas import digests
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.digests import canonical_json
 from schemas.errors import DamagedError, DataError, EngineError, StoreError
 from schemas.ids import ModelDigest, StageKey
 from schemas.tables import build
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from models.checkpoints.ours import Checkpoint, Kind
+    from models.hmr_scorer import HMRScorer
+    from models.policy import Policy
 
 _CURE = (
     "Put the file back from a copy of the store. Else `adhmr repair` puts it aside, and the next run trains the model "
@@ -54,6 +60,8 @@ def save_model(
     `metrics` go into the file's manifest. Saving the same weights again changes nothing, unless the file that is there
     is damaged: then this one takes its place.
     """
+    from models.checkpoints.ours import digest_of, to_bytes
+
     data = to_bytes(kind, state, config, parents, metrics)
     digest = digest_of(state, config)
     if not store.atomic_write(model_path(digest), data, replace=False) and damage_of_model(store, digest):
@@ -118,16 +126,22 @@ def load_policy(store: Store, digest: ModelDigest) -> Policy:
 
     StoreError if it isn't there, if its file is damaged or holds another model; DataError if it is a scorer.
     """
+    from models.checkpoints.ours import policy_of
+
     return policy_of(read_model(store, digest), f"Model {digest[:12]}")
 
 
 def load_scorer(store: Store, digest: ModelDigest) -> HMRScorer:
     """The scorer with this digest, in eval mode on the CPU. Raises as `load_policy`."""
+    from models.checkpoints.ours import scorer_of
+
     return scorer_of(read_model(store, digest), f"Model {digest[:12]}")
 
 
 def read_model(store: Store, digest: ModelDigest) -> Checkpoint:
     """The model with this digest. StoreError where it isn't there, DamagedError where its file is not as it was."""
+    from models.checkpoints.ours import from_bytes
+
     path = model_path(digest)
     if not has_model(store, digest):
         raise StoreError(f"There is no model {digest[:12]} in {store.url}: {store.uri(path)} is not there. {_CURE}")

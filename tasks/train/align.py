@@ -13,10 +13,10 @@ push of 1 is a choice of its own. A single such target is often worse than the e
 common is what the scorer knows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,28 +29,29 @@ from models.condition import PoseEstimate
 from models.diffusion import POSE_SIZE
 from models.objectives import PREFERENCES, DenoisingError, PairErrors
 from models.policy import Policy
-from schemas.config.networks import PolicyConfig
 from schemas.config.training import AlignConfig
 from schemas.errors import ConfigError, DataError, named
-from schemas.ids import ModelDigest, StageKey
+from schemas.ids import StageKey
 from schemas.tables import matrix
 from tasks.engine.context import Context
-from tasks.engine.stage import TrainingStage
-from tasks.engine.training_worker import RunFolder
+from tasks.engine.run_folder import RunFolder
 from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.rows.instances import labelled_crops, load_instances
 from tasks.rows.mix import Mix, draw_rows
 from tasks.rows.models import load_policy
 from tasks.train.augment import Augmentation
+from tasks.train.checks import check_estimate
 from tasks.train.data import (
     LabelledBatch,
     PolicyRecipe,
-    check_estimate,
     encode_together,
     estimate_loss,
     pose_error,
     supervised_loss,
 )
+
+if TYPE_CHECKING:
+    from tasks.stages.training import Align
 
 
 @dataclass(frozen=True)
@@ -263,45 +264,13 @@ def _encode(
     return of_pairs, of_replay
 
 
-@dataclass(frozen=True)
-class Align(TrainingStage):
-    """Moves a policy along pairs, measured against a reference -> tables `models`, `curves`.
-
-    `labelled` are the people who are replayed, `people` (by default the same) those of the pairs. Where `labelled`
-    names nobody nothing is replayed: ConfigError if `align.replay` says otherwise. DataError if there are no pairs.
-    """
-
-    labelled: Mix
-    pairs: StageKey
-    policy: ModelDigest
-    reference: ModelDigest
-    people: Mix | None = None
-
-    name = "align"
-    version = 2
-    beside_control = True
-
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        people = {} if self.people is None else self.people.named_if_several("people")
-        return {**super().key_config(context), "replay": self.labelled.key(), **people}
-
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return (*self.labelled.ingests, *self._people.ingests, self.pairs)
-
-    @property
-    def _people(self) -> Mix:
-        return self.people or self.labelled
-
-    def network(self, context: Context) -> PolicyConfig:
-        return load_policy(context.store, self.policy).config
-
-    def recipe(self, context: Context, run: RunFolder, device: torch.device) -> AlignRecipe:
-        store = run.store
-        run.say(0, "reading pairs")
-        pairs = load_pairs(store, self.pairs, self._people)
-        replay = labelled_crops(store, self.labelled) if self.labelled.targets else None
-        policy, reference = load_policy(store, self.policy), load_policy(store, self.reference)
-        return AlignRecipe(context.config.align, policy, reference, pairs, replay, device)
+def recipe(stage: "Align", context: Context, run: RunFolder, device: torch.device) -> AlignRecipe:
+    store = run.store
+    run.say(0, "reading pairs")
+    pairs = load_pairs(store, stage.pairs, stage.paired)
+    replay = labelled_crops(store, stage.labelled) if stage.labelled.targets else None
+    policy, reference = load_policy(store, stage.policy), load_policy(store, stage.reference)
+    return AlignRecipe(context.config.align, policy, reference, pairs, replay, device)
 
 
 def load_pairs(store: Store, pair_key: StageKey, people: Mix) -> PreferencePairs:

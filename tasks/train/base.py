@@ -1,8 +1,7 @@
 """The base policy: encoder and denoiser trained from nothing on labelled source crops."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,14 +10,15 @@ from torch import Tensor
 from models.policy import Policy
 from schemas.config.networks import PolicyConfig
 from schemas.config.training import TrainBaseConfig
-from schemas.ids import StageKey
 from tasks.engine.context import Context
-from tasks.engine.stage import TrainingStage
-from tasks.engine.training_worker import RunFolder
+from tasks.engine.run_folder import RunFolder
 from tasks.rows.crops import LabelledCrops
 from tasks.rows.instances import labelled_crops
-from tasks.rows.mix import Mix
-from tasks.train.data import LabelledBatch, PolicyRecipe, check_estimate, supervised_loss
+from tasks.train.checks import check_estimate
+from tasks.train.data import LabelledBatch, PolicyRecipe, supervised_loss
+
+if TYPE_CHECKING:
+    from tasks.stages.training import TrainBase
 
 
 class BaseRecipe(PolicyRecipe):
@@ -40,20 +40,6 @@ class BaseRecipe(PolicyRecipe):
         return supervised_loss(self.model, *self.model.encode(batch.crops), batch, *noise, config.losses)
 
 
-@dataclass(frozen=True)
-class TrainBase(TrainingStage):
-    """Trains the base policy on labelled crops -> tables `models`, `curves`. DataError where labels are missing."""
-
-    labelled: Mix
-
-    name = "train_base"
-
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {**super().key_config(context), "network": context.config.policy, "target": self.labelled.key()}
-
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return self.labelled.ingests
-
-    def recipe(self, context: Context, run: RunFolder, device: torch.device) -> BaseRecipe:
-        crops = labelled_crops(run.store, self.labelled)
-        return BaseRecipe(context.config.train_base, context.config.policy, crops, device)
+def recipe(stage: "TrainBase", context: Context, run: RunFolder, device: torch.device) -> BaseRecipe:
+    crops = labelled_crops(run.store, stage.labelled)
+    return BaseRecipe(context.config.train_base, context.config.policy, crops, device)

@@ -1,25 +1,24 @@
 """Further training on cleaned data: labelled source crops and kept pseudo-labels side by side."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models.policy import Policy
-from schemas.config.networks import PolicyConfig
 from schemas.config.training import TrainCleanConfig
-from schemas.ids import ModelDigest, StageKey
 from tasks.engine.context import Context
-from tasks.engine.stage import TrainingStage
-from tasks.engine.training_worker import RunFolder
+from tasks.engine.run_folder import RunFolder
 from tasks.rows.crops import LabelledCrops
 from tasks.rows.instances import labelled_crops, pseudo_labelled_crops
-from tasks.rows.mix import Mix
 from tasks.rows.models import load_policy
-from tasks.train.data import LabelledBatch, PolicyRecipe, check_estimate, encode_together, supervised_loss
+from tasks.train.checks import check_estimate
+from tasks.train.data import LabelledBatch, PolicyRecipe, encode_together, supervised_loss
+
+if TYPE_CHECKING:
+    from tasks.stages.training import TrainClean
 
 
 class CleanRecipe(PolicyRecipe):
@@ -61,32 +60,7 @@ class CleanRecipe(PolicyRecipe):
         return loss, figures
 
 
-@dataclass(frozen=True)
-class TrainClean(TrainingStage):
-    """Trains a policy further on what the stages `labels` wrote, beside labelled crops -> tables `models`, `curves`.
-
-    `people` are those with pseudo-labels, by default of the same ingests as `labelled`. DataError if there are none.
-    """
-
-    labelled: Mix
-    labels: tuple[StageKey, ...]
-    policy: ModelDigest
-    people: Mix | None = None
-
-    name = "train_clean"
-    beside_control = True
-
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        people = {} if self.people is None else self.people.named_if_several("people")
-        return {**super().key_config(context), "labelled": self.labelled.key(), **people}
-
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return (*self.labelled.ingests, *(self.people or self.labelled).ingests, *self.labels)
-
-    def network(self, context: Context) -> PolicyConfig:
-        return load_policy(context.store, self.policy).config
-
-    def recipe(self, context: Context, run: RunFolder, device: torch.device) -> CleanRecipe:
-        labelled = labelled_crops(run.store, self.labelled)
-        pseudo = pseudo_labelled_crops(run.store, self.people or self.labelled, self.labels)
-        return CleanRecipe(context.config.train_clean, load_policy(run.store, self.policy), labelled, pseudo, device)
+def recipe(stage: "TrainClean", context: Context, run: RunFolder, device: torch.device) -> CleanRecipe:
+    labelled = labelled_crops(run.store, stage.labelled)
+    pseudo = pseudo_labelled_crops(run.store, stage.people or stage.labelled, stage.labels)
+    return CleanRecipe(context.config.train_clean, load_policy(run.store, stage.policy), labelled, pseudo, device)

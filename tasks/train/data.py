@@ -13,9 +13,7 @@ from models.diffusion import POSE_SIZE
 from models.hyponet import Context
 from models.objectives import DenoisingError, denoising_error, edm_weight
 from models.policy import Policy
-from schemas.config.networks import ConditionConfig
 from schemas.config.training import AugmentConfig, SupervisedLossConfig
-from schemas.errors import ConfigError
 from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.rows.mix import draw_rows
 from tasks.train.augment import Augmentation
@@ -78,19 +76,6 @@ def timesteps(draw: np.random.Generator, count: int, total: int, antithetic: boo
 def unit_noise(draw: np.random.Generator, count: int) -> Tensor:
     """(count, 133) unit normal noise."""
     return torch.from_numpy(draw.standard_normal((count, POSE_SIZE), dtype=np.float32))
-
-
-def check_estimate(losses: SupervisedLossConfig, encoder: ConditionConfig) -> None:
-    """ConfigError where `losses` weigh an estimate that the image encoder does not make."""
-    if encoder.kind != "hrnet_w48":
-        return
-    unmade = [name for name in ("heat", "depth", "twist") if getattr(losses, name)]
-    if unmade:
-        raise ConfigError(
-            f"The loss weights {', '.join(unmade)} can't be used with condition.kind=hrnet_w48, which estimates joints "
-            "in the image plane (weight uv) and betas alone. Set them to 0 in the losses of this training, as the "
-            "profile paper does."
-        )
 
 
 def estimate_loss(estimate: PoseEstimate, batch: LabelledBatch, weights: SupervisedLossConfig) -> Tensor:

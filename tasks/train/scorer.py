@@ -4,9 +4,9 @@ Hypotheses are samples of the base policy, drawn and measured once before traini
 truth plus noise alone, the published way, a scorer learns to tell noise, not errors that a policy really makes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,21 +20,22 @@ from models.diffusion import POSE_SIZE
 from models.hmr_scorer import HMRScorer
 from models.objectives import error_to_score, rank_loss
 from models.policy import Policy
-from schemas.config.networks import ConditionConfig, ScorerConfig
+from schemas.config.networks import ScorerConfig
 from schemas.config.training import TrainScorerConfig
-from schemas.errors import ConfigError
-from schemas.ids import ModelDigest, StageKey
 from tasks.engine.context import Context
-from tasks.engine.stage import TrainingStage
-from tasks.engine.training_worker import RunFolder
+from tasks.engine.run_folder import RunFolder
 from tasks.evaluate import ErrorMeter
 from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.rows.hypotheses import Hypotheses
 from tasks.rows.instances import Instances, as_labelled_crops, instance_ids, load_instances
-from tasks.rows.mix import Mix, draw_rows
+from tasks.rows.mix import draw_rows
 from tasks.rows.models import load_policy
 from tasks.train.augment import Augmentation
+from tasks.train.checks import check_start
 from tasks.train.data import LabelledBatch, estimate_loss
+
+if TYPE_CHECKING:
+    from tasks.stages.training import TrainScorer
 
 
 @dataclass(frozen=True)
@@ -116,66 +117,25 @@ class ScorerRecipe:
         return np.concatenate([samples, blended], axis=1)
 
 
-def check_start(config: TrainScorerConfig, network: ScorerConfig, encoder: ConditionConfig) -> None:
-    """Raise ConfigError where the scorer can't start as `config` says from a policy that has this encoder."""
-    kind = network.condition.kind
-    if kind != "compact" and (config.start_from_policy or config.encoder_steps):
-        raise ConfigError(
-            f"scorer.condition.kind={kind} does not start from the policy's encoder and makes no pose estimate of its "
-            "own: set train_scorer.start_from_policy=False and train_scorer.encoder_steps=0."
-        )
-    if config.start_from_policy and encoder.kind != "compact":
-        raise ConfigError(
-            f"The scorer's encoder can't start from the policy's, which has condition.kind={encoder.kind}: set "
-            "train_scorer.start_from_policy=False."
-        )
-
-
 _CROPS_AT_ONCE = 50
 
 
-@dataclass(frozen=True)
-class TrainScorer(TrainingStage):
-    """Trains HMR-Scorer on labelled crops and samples that a policy draws for them -> tables `models`, `curves`.
+def recipe(stage: "TrainScorer", context: Context, run: RunFolder, device: torch.device) -> ScorerRecipe:
+    """The pool of hypotheses is made once in a run's life and kept with it."""
+    config = context.config.train_scorer
+    ingests, targets, part = stage.labelled.ingests, stage.labelled.targets, stage.labelled.part
+    people = load_instances(run.store, ingests, instance_ids(run.store, ingests, targets, part))
+    crops = as_labelled_crops(people, stage.labelled)
+    policy = load_policy(run.store, stage.policy).to(device)
+    measure = ErrorMeter(load_body(context.config.body), context.config.root_solver, _CROPS_AT_ONCE)
 
-    DataError where labels are missing; ConfigError for an encoder that can't start from the policy's.
-    """
+    def make() -> bytes:
+        pool = draw_pool(policy, people, config, measure, device, run)
+        return save({"uvd": pool.uvd, "twists": pool.twists, "errors_mm": pool.errors_mm})
 
-    labelled: Mix
-    policy: ModelDigest
-
-    name = "train_scorer"
-    kind = "scorer"
-
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        config = context.config
-        return {
-            **super().key_config(context),
-            "network": config.scorer,
-            "target": self.labelled.key(),
-            "body": load_body(config.body).digest,
-            "root_solver": config.root_solver,
-        }
-
-    def reads(self, context: Context) -> Sequence[StageKey]:
-        return self.labelled.ingests
-
-    def recipe(self, context: Context, run: RunFolder, device: torch.device) -> ScorerRecipe:
-        """The pool of hypotheses is made once in a run's life and kept with it."""
-        config = context.config.train_scorer
-        ingests, targets, part = self.labelled.ingests, self.labelled.targets, self.labelled.part
-        people = load_instances(run.store, ingests, instance_ids(run.store, ingests, targets, part))
-        crops = as_labelled_crops(people, self.labelled)
-        policy = load_policy(run.store, self.policy).to(device)
-        measure = ErrorMeter(load_body(context.config.body), context.config.root_solver, _CROPS_AT_ONCE)
-
-        def make() -> bytes:
-            pool = draw_pool(policy, people, config, measure, device, run)
-            return save({"uvd": pool.uvd, "twists": pool.twists, "errors_mm": pool.errors_mm})
-
-        arrays = load(run.load_or_make("pool.safetensors", make))
-        pool = HypothesisPool(**arrays, samples=config.pool_samples)
-        return ScorerRecipe(config, context.config.scorer, crops, pool, policy, device)
+    arrays = load(run.load_or_make("pool.safetensors", make))
+    pool = HypothesisPool(**arrays, samples=config.pool_samples)
+    return ScorerRecipe(config, context.config.scorer, crops, pool, policy, device)
 
 
 def draw_pool(

@@ -23,16 +23,15 @@ from infra.stages import records
 from infra.standing import newest_ingest
 from infra.store import Store
 from infra.tables import read
-from models.bodies import BUILT_IN
+from models.body_arrays import BUILT_IN
 from schemas.ids import ModelDigest, StageKey, Target
 from schemas.splits import WILD_TRAIN
-from tasks.clean.filtering import Keep, ScoreLabels
-from tasks.clean.pseudo import PseudoLabel
 from tasks.engine.context import Context
-from tasks.generate import Generate
 from tasks.ingest.annotated import IngestAnnotations
-from tasks.pair import Pair
-from tasks.score import Score
+from tasks.stages.clean import Keep, PseudoLabel, ScoreLabels
+from tasks.stages.generate import Generate
+from tasks.stages.pair import Pair
+from tasks.stages.score import Score
 from tests.samples.bodies import body_rows, write_bodies, write_rows
 from tests.samples.humandata import write_humandata
 from tests.samples.scorehypo import write_scorehypo

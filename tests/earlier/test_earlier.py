@@ -26,7 +26,7 @@ from schemas.config.stages import PairConfig
 from schemas.ids import StageKey
 from schemas.tables import FLOAT_VECTOR, TABLES
 from tasks.engine.context import Context
-from tasks.pair import Pair
+from tasks.stages.pair import Pair
 from tests.earlier.make_store import ARCHIVE, CONFIGURATION, MACHINE, PLACE, USER
 
 pytestmark = pytest.mark.slow

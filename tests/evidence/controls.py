@@ -12,18 +12,18 @@ from typing import Any, Literal
 from prefect import flow
 
 from flows.run.configuration import Choices
-from flows.run.runner import LiveRunner
+from flows.run.live import LiveRunner
 from flows.run.session import session
 from schemas.errors import ConfigError
 from schemas.splits import SCORER_TRAIN, SOURCE_TRAIN, WILD_TEST, WILD_TRAIN
-from tasks.compare import Compare
 from tasks.engine.context import Context
-from tasks.evaluate import Evaluate
 from tasks.report.facts import RoundFacts
 from tasks.report.stage import read_facts
 from tasks.rows.mix import Mix
 from tasks.rows.models import model_of
-from tasks.train.align import Align
+from tasks.stages.compare import Compare
+from tasks.stages.evaluate import Evaluate
+from tasks.stages.training import Align
 from tests.evidence.targets import Targets
 
 _NO_DPO: Mapping[str, Any] = MappingProxyType({"beta": 1e-9, "anchor": 0.0})

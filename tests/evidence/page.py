@@ -10,11 +10,10 @@ from infra.store import Store
 from schemas.config.engine import EngineConfig
 from schemas.ids import Target
 from schemas.splits import SCORER_TRAIN, SOURCE_TEST, SOURCE_TRAIN, WILD_TEST, WILD_TRAIN, WILD_VALIDATION
-from tasks.compare import DIVERSITY
 from tasks.report.facts import RoundFacts
 from tasks.report.measured import Metrics, round_metrics
 from tasks.report.stage import read_facts
-from tasks.rows.metrics import Metric, read_metrics
+from tasks.rows.metrics import DIVERSITY, Metric, read_metrics
 from tests.evidence.controls import CONTROLS
 from tests.profiles import load_profile
 

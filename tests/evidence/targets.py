@@ -18,7 +18,7 @@ from schemas.errors import ConfigError
 from schemas.ids import ModelDigest, StageKey, Target
 from schemas.tables import LABEL_AS_SAMPLE, build
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput
+from tasks.engine.results import ShardOutput
 from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import not_finite

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from flows.bootstrap import lay_foundations
-from flows.clean_round import clean_and_measure
-from flows.dpo_round import align_and_measure
+from flows.order.clean import clean_and_measure
+from flows.order.dpo import align_and_measure
+from flows.order.foundations import lay_foundations
+from flows.run.live import LiveRunner
 from flows.run.round import work_through
-from flows.run.runner import LiveRunner
 from infra import rounds
 from infra.store import Store
 from infra.tables import read
@@ -26,15 +26,14 @@ from schemas.progress import SILENT, Progress, SilentProgress
 from schemas.splits import SOURCE_TEST
 from tasks.clean.given import GivenLabels
 from tasks.engine.context import Context
-from tasks.engine.sharded import StageResult
+from tasks.engine.results import StageResult
 from tasks.engine.stage import Stage, TrainingStage
-from tasks.evaluation.score_noised import ScoreNoised
-from tasks.evaluation.scorer import EvaluateScorer
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.report.facts import StageRun
 from tasks.rows.models import model_of
+from tasks.stages.published_scorer import EvaluateScorer, ScoreNoised
 from tests.profiles import load_profile
 from tests.samples.coco import write_coco
 from tests.samples.preferences import write_hypothesis_cache

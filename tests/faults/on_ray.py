@@ -4,9 +4,9 @@ from infra.ray_session import ray_session
 from infra.store import Store
 from schemas.splits import WILD_TRAIN
 from tasks.engine.context import Context
-from tasks.generate import Generate
-from tasks.score import Score
-from tasks.train.align import Align
+from tasks.stages.generate import Generate
+from tasks.stages.score import Score
+from tasks.stages.training import Align
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 from tests.tasks.train.test_align_stage import commit_pairs

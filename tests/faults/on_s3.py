@@ -6,10 +6,10 @@ from infra import rounds
 from infra.store import Store
 from schemas.errors import EngineError
 from schemas.splits import WILD_TRAIN
-from tasks.generate import Generate
-from tasks.pair import Pair
-from tasks.score import Score
-from tasks.train.base import TrainBase
+from tasks.stages.generate import Generate
+from tasks.stages.pair import Pair
+from tasks.stages.score import Score
+from tasks.stages.training import TrainBase
 from tests.faults.tables import visible
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore

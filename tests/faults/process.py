@@ -9,10 +9,10 @@ import sys
 
 from infra.store import Store
 from schemas.splits import WILD_TRAIN, WILD_VALIDATION
-from tasks.engine.sharded import StageResult
-from tasks.evaluate import Evaluate
-from tasks.generate import Generate
-from tasks.train.align import Align
+from tasks.engine.results import StageResult
+from tasks.stages.evaluate import Evaluate
+from tasks.stages.generate import Generate
+from tasks.stages.training import Align
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 from tests.tasks.train.test_align_stage import commit_pairs

@@ -17,8 +17,8 @@ from models.policy import Policy
 from schemas.config.networks import PolicyConfig
 from schemas.tables import build
 from tasks.engine.context import Context
+from tasks.engine.run_folder import RunFolder
 from tasks.engine.training import train_stage
-from tasks.engine.training_worker import RunFolder
 from tests.infra import helpers
 from tests.tasks.micro import CONFIG
 

@@ -16,9 +16,9 @@ from schemas.ids import Target
 from tasks.engine.context import Context
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
-from tasks.pair import Pair
 from tasks.rows.hypotheses import Hypotheses
-from tasks.train.align import Align
+from tasks.stages.pair import Pair
+from tasks.stages.training import Align
 from tests.faults.nursery import Nursery
 from tests.profiles import load_profile
 from tests.tasks import micro

@@ -20,7 +20,8 @@ from infra.stages import find
 from infra.store import Store
 from infra.tables import live_files, read
 from schemas.tables import TABLES
-from tasks.engine.training_worker import CHECKPOINT, RunFolder
+from tasks.engine.run_folder import RunFolder
+from tasks.engine.training_worker import CHECKPOINT
 from tasks.rows.models import model_of
 from tests.faults import process
 from tests.tasks.conftest import MicroStore

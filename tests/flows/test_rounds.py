@@ -38,7 +38,7 @@ from tasks.engine.context import Context
 from tasks.report.definitions import defined
 from tasks.report.facts import RoundFacts
 from tasks.report.fill import fill_round
-from tasks.report.page import format_percent, format_span
+from tasks.report.numbers import format_percent, format_span
 from tasks.report.pictures.own_people import NO_LABEL
 from tasks.report.stage import read_configuration, read_facts
 from tasks.rows.metrics import read_metrics

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.bodies import load_body
-from models.joint_sets import SMPLX_VERTICES
+from models.skeleton import SMPLX_VERTICES
 
 
 def _places() -> NDArray[np.float64]:

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from models import skeleton
-from models.bodies import BUILT_IN, SMPL_VERTICES, Body, load_body, read_arrays, smplx_model
+from models.bodies import Body, load_body, smplx_model
+from models.body_arrays import BUILT_IN, SMPL_VERTICES, read_arrays
 from models.cameras import mirror_joints
 from schemas.errors import DataError
 from tests.models.poses import random_people, side

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from models.bodies import BUILT_IN, load_body, read_arrays
+from models.bodies import load_body
+from models.body_arrays import BUILT_IN, read_arrays
 from models.body_files import find_body, read_array, read_arrays_file
 from models.joint_sets import load_regressor, regress
 from models.restricted_pickle import ALLOWED, load_restricted

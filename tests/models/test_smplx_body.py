@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.joint_sets import HYBRIK29_OF_SMPLX, SMPLX_VERTICES
+from models.joint_sets import HYBRIK29_OF_SMPLX
+from models.skeleton import SMPLX_VERTICES
 from models.smplx_body import KEYPOINTS, load_smplx_body
 from schemas.errors import DataError
 from tests.models.smplx_file import smplx_arrays

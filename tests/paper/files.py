@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.bodies import BUILT_IN, load_body
+from models.bodies import load_body
+from models.body_arrays import BUILT_IN
 from models.joint_sets import HUMAN36M_OF_29
 from tests.models.smplx_file import smplx_arrays
 from tests.parity.rules import HRNET_GAINS, published_order, state

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.bodies import SMPL_LEAF_VERTICES, SMPL_VERTICES, Body, load_body
+from models.bodies import Body, load_body
+from models.body_arrays import SMPL_LEAF_VERTICES, SMPL_VERTICES
 from models.skeleton import LEAF_PARENTS, SMPL_JOINTS, SMPL_PARENTS
 from tests.parity.rules import rng
 

@@ -33,9 +33,9 @@ from models.policy import Policy
 from schemas.errors import DataError
 from schemas.profiles import paper, scorehypo_scorer
 from tasks.engine.context import Context as StageContext
-from tasks.import_model import import_model
 from tasks.rows.models import load_policy as store_policy
 from tasks.rows.models import load_scorer
+from tasks.stages.import_model import import_model
 from tests.models.hostile import Hostile
 from tests.parity.rules import FIXTURES, HRNET_GAINS, golden, manifest, normal, published_order, state
 

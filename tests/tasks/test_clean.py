@@ -22,17 +22,18 @@ from schemas.ids import StageKey
 from schemas.splits import WILD_TRAIN, WILD_VALIDATION
 from schemas.tables import LABEL_AS_SAMPLE, build, matrix
 from tasks.clean.brought import brought_labels, check_brought
-from tasks.clean.filtering import Keep, ScoreLabels, best_share
+from tasks.clean.filtering import best_share
 from tasks.clean.given import GivenLabels
 from tasks.clean.ingested import IngestedLabels
 from tasks.clean.names import INCOMPLETE
-from tasks.clean.pseudo import PseudoLabel, swaps
-from tasks.generate import Generate
+from tasks.clean.pseudo import swaps
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
 from tasks.rows.instances import instance_ids, load_instances, pseudo_labelled_crops
 from tasks.rows.metrics import read_metrics
 from tasks.rows.mix import Mix
 from tasks.rows.part import Part
+from tasks.stages.clean import Keep, PseudoLabel, ScoreLabels
+from tasks.stages.generate import Generate
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

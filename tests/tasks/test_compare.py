@@ -14,11 +14,12 @@ from schemas.config.stages import EvaluateConfig
 from schemas.errors import DataError
 from schemas.ids import Target
 from schemas.splits import SOURCE_TEST, WILD_VALIDATION
-from tasks.compare import ERRORS, Compare, EvaluationTable, evaluation_table, measure, ranking
-from tasks.evaluate import Evaluate
+from tasks.compare import ERRORS, EvaluationTable, evaluation_table, measure, ranking
 from tasks.rows.hypotheses import read_hypotheses
 from tasks.rows.instances import load_instances
 from tasks.rows.metrics import Metric, read_metrics
+from tasks.stages.compare import Compare
+from tasks.stages.evaluate import Evaluate
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

@@ -15,12 +15,13 @@ from models.kinematics import solve_rotations
 from schemas.config.stages import EvaluateConfig
 from schemas.ids import Target
 from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_TRAIN, WILD_VALIDATION
-from tasks.evaluate import NO_LABEL, ErrorMeter, Evaluate
-from tasks.generate import Generate
-from tasks.pair import read_scores
+from tasks.evaluate import ErrorMeter
 from tasks.rows.hypotheses import Hypotheses, generated_ids, read_hypotheses
-from tasks.rows.instances import load_instances
-from tasks.score import Score
+from tasks.rows.instances import NO_LABEL, load_instances
+from tasks.rows.scores import read_scores
+from tasks.stages.evaluate import Evaluate
+from tasks.stages.generate import Generate
+from tasks.stages.score import Score
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

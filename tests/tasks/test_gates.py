@@ -20,10 +20,10 @@ from tasks.gates import (
     margins_of,
     why_not,
 )
-from tasks.generate import Generate
-from tasks.pair import Pair
 from tasks.rows.metrics import Metric
-from tasks.score import Score
+from tasks.stages.generate import Generate
+from tasks.stages.pair import Pair
+from tasks.stages.score import Score
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

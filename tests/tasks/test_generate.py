@@ -24,10 +24,11 @@ from tasks import generate as module
 from tasks.engine.context import Context
 from tasks.engine.sharded import do_shard
 from tasks.engine.worker import microbatches
-from tasks.generate import Generate, HypothesisSampler
+from tasks.generate import HypothesisSampler
 from tasks.rows.hypotheses import Hypotheses, generated_ids, read_hypotheses
 from tasks.rows.instances import Instances, load_instances
 from tasks.rows.models import load_policy
+from tasks.stages.generate import Generate
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

@@ -8,8 +8,8 @@ from infra.store import Store
 from infra.tables import read
 from schemas.errors import DataError
 from tasks.engine.context import Context
-from tasks.import_model import import_model
 from tasks.rows.models import find_model, load_policy
+from tasks.stages.import_model import import_model
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

@@ -16,13 +16,14 @@ from models.plausibility import beyond_limits, bone_miss
 from schemas.errors import DataError
 from schemas.ids import ModelDigest, StageKey
 from schemas.splits import SOURCE_TEST, WILD_TRAIN
-from tasks.generate import Generate
-from tasks.judge import Judge
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
 from tasks.rows.instances import load_instances
 from tasks.rows.metrics import Metric, read_metrics
 from tasks.rows.part import Part
-from tasks.score import Score, read_scores
+from tasks.rows.scores import read_scores
+from tasks.stages.generate import Generate
+from tasks.stages.judge import Judge
+from tasks.stages.score import Score
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

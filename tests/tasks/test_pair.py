@@ -13,11 +13,13 @@ from schemas.config.stages import PairConfig
 from schemas.errors import ConfigError
 from schemas.splits import SOURCE_TRAIN, WILD_TRAIN
 from schemas.tables import LABEL_AS_SAMPLE, matrix
-from tasks.generate import Generate
-from tasks.pair import IDENTICAL, MARGIN, SCORES_EQUAL, STRATEGIES, Pair, Strategy, choose_pairs, ranks
+from tasks.pair import IDENTICAL, MARGIN, SCORES_EQUAL, STRATEGIES, Strategy, choose_pairs, ranks
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
 from tasks.rows.instances import instance_ids, load_instances
-from tasks.score import Score, read_scores
+from tasks.rows.scores import read_scores
+from tasks.stages.generate import Generate
+from tasks.stages.pair import Pair
+from tasks.stages.score import Score
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

@@ -13,11 +13,13 @@ from schemas.config.stages import ScoreConfig
 from schemas.errors import DataError
 from schemas.splits import WILD_TRAIN
 from tasks import score as module
-from tasks.generate import Generate
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
 from tasks.rows.instances import load_instances
 from tasks.rows.models import load_scorer
-from tasks.score import HypothesisScorer, Score, read_scores
+from tasks.rows.scores import read_scores
+from tasks.score import HypothesisScorer
+from tasks.stages.generate import Generate
+from tasks.stages.score import Score
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

@@ -14,7 +14,7 @@ import pytest
 
 from infra.store import Store
 from schemas.splits import SYNTHETIC
-from tasks.synthesize.stage import Synthesize, synthetic_sources
+from tasks.stages.synthesize import Synthesize, synthetic_sources
 from tests.tasks.ingest.pictures import Heard, context
 
 pytestmark = pytest.mark.slow
@@ -59,7 +59,7 @@ def test_seed_and_numbers_make_another_key_and_ray_does_not(tmp_path: Path) -> N
 DRIVER = """
 import sys
 from pathlib import Path
-from tasks.synthesize.stage import Synthesize
+from tasks.stages.synthesize import Synthesize
 from tests.tasks.ingest.pictures import context
 Synthesize().run(context(Path(sys.argv[1])))
 """

@@ -23,7 +23,7 @@ def import_file(
     from infra.store import Store
     from schemas.profiles import paper
     from tasks.engine.context import Context
-    from tasks.import_model import import_model
+    from tasks.stages.import_model import import_model
 
     digest = import_model(Context(Store.open(store), paper()), checkpoint, "raw" if raw else None)
     typer.echo(f"{checkpoint} is model {digest[:12]} of this store.")

@@ -13,7 +13,7 @@ from infra.views import query
 from models.statistics import bootstrap_mean
 from schemas.ids import StageKey
 from tasks.compare import evaluation_table
-from tasks.report.page import format_quantity, format_span
+from tasks.report.numbers import format_quantity, format_span
 from tasks.rows.metrics import read_metrics
 
 _TABLES = ("images", "instances", "labels", "hypotheses", "errors", "scores", "pairs")

@@ -13,8 +13,8 @@ from tasks.gates import BEFORE_PROMOTION
 from tasks.report import measured
 from tasks.report.content import HeadlineGroup, HeadlineRow
 from tasks.report.facts import RoundFacts
-from tasks.report.fill import notices
-from tasks.report.page import format_number, format_quantity, format_span
+from tasks.report.measured import notices
+from tasks.report.numbers import format_number, format_quantity, format_span
 
 _LEFT_OUT = ("PA-MPJPE", "expected MPJPE", "selected MPJPE")
 """Endings of headline rows that only the page shows."""

@@ -20,13 +20,12 @@ from flows.run.campaign.start import Known, fitting, in_place, look_at_model
 from flows.run.ingest_request import Request
 from infra.standing import read_standing
 from infra.store import Store
-from models.bodies import load_body
+from models.body_arrays import body_digest
 from schemas.config.engine import EngineConfig
 from schemas.config.sources import StartConfig
 from schemas.errors import ConfigError, DataError
 from schemas.ids import StageKey, Target
 from tasks.engine.context import Context
-from tasks.evaluation.bodies import smpl_with_joints
 from tasks.ingest.formats.registry import reader_of
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.rows.instances import of_target
@@ -38,10 +37,10 @@ def campaign_checks(
     """The checks of a campaign's configuration; those of this `machine` only where the work is to be done on it. With
     `own_pictures` nothing is learned from the campaign's in-the-wild people."""
     config = context.config
-    yield partial(in_place, "body", lambda: load_body(config.body))
+    yield partial(in_place, "body", lambda: body_digest(config.body))
     for source in config.sources.test:
         if source.protocol is not None:  # which regresses joints that no other stage needs
-            yield partial(in_place, f"sources.test: {source.data}", partial(smpl_with_joints, config.body))
+            yield partial(in_place, f"sources.test: {source.data}", partial(_regresses_joints, config.body))
     models: dict[str, Known] = {}
     for name in StartConfig.model_fields:
         yield partial(look_at_model, context, name, models)
@@ -55,6 +54,13 @@ def campaign_checks(
     if machine:
         yield partial(disk_has_room, context, models, splits)
         yield partial(machine_has_resources, context)
+
+
+def _regresses_joints(body: str) -> None:
+    """Raise DataError for a body that a published protocol can't measure with."""
+    from tasks.evaluation.bodies import smpl_with_joints
+
+    smpl_with_joints(body)
 
 
 def _find_split(

@@ -18,7 +18,7 @@ from tasks.engine.context import Context
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.stage import Ingest
 from tasks.rows.mix import Mix
-from tasks.synthesize.stage import Synthesize, synthetic_sources
+from tasks.stages.synthesize import Synthesize, synthetic_sources
 
 
 class People(NamedTuple):

@@ -3,21 +3,22 @@
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from flows.run.models import file_of
 from infra import rounds
 from infra.store import Store
-from models.checkpoints.ours import Kind, digest_of
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.config.sources import TRAIN
 from schemas.errors import ConfigError, DataError, EngineError
 from schemas.ids import ModelDigest
 from tasks.engine.context import Context
-from tasks.import_model import ImportModel
 from tasks.rows.models import find_model, model_path, network_of
-from tasks.train.data import check_estimate
-from tasks.train.scorer import check_start
+from tasks.stages.import_model import ImportModel
+from tasks.train.checks import check_estimate, check_start
+
+if TYPE_CHECKING:
+    from models.checkpoints.ours import Kind
 
 Answer = TypeVar("Answer")
 
@@ -48,7 +49,7 @@ def look_at_model(context: Context, name: str, models: dict[str, Known]) -> None
         in_place(f"start.{name}: {said}", lambda: models.setdefault(name, _known(context, said, kind)))
 
 
-def _known(context: Context, said: str, kind: Kind) -> Known:
+def _known(context: Context, said: str, kind: "Kind") -> Known:
     path, store = file_of(said), context.store
     if path is None:
         digest = find_model(store, said, kind)
@@ -64,9 +65,11 @@ def _known(context: Context, said: str, kind: Kind) -> Known:
 
 
 @lru_cache(maxsize=8)
-def _model_in(path: str, state: object) -> tuple[Kind, Known]:
+def _model_in(path: str, state: object) -> "tuple[Kind, Known]":
     """Kind and facts of the model in a file, which is read as an import reads it; `state` tells whether it is the
     same file still."""
+    from models.checkpoints.ours import digest_of
+
     model = ImportModel(Path(path)).read()
     size = sum(value.numel() * value.element_size() for value in model.state.values())
     return model.kind, Known(model.config, digest_of(model.state, model.config), size)

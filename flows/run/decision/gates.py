@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from infra.stages import find
 from schemas.errors import DataError
-from schemas.ids import StageKey, Target
-from tasks.compare import evaluation_table, ranking
+from schemas.ids import StageKey, Target, split_of
 from tasks.engine.context import Context
 from tasks.gates import (
     BEFORE_PROMOTION,
@@ -18,7 +17,6 @@ from tasks.gates import (
     gates_of_a_judge,
     margins_of,
 )
-from tasks.judge import split_of
 from tasks.rows.hypotheses import generated_ids
 from tasks.rows.metrics import read_metrics
 
@@ -33,6 +31,8 @@ def before_training(
     store, evaluation = context.store, context.config.evaluate
     spearman = None
     if before is not None and (validation := context.config.sources.targets("validation")):
+        from tasks.compare import evaluation_table, ranking
+
         tables = evaluation_table(store, before)
         ranked = (ranking(tables[on], RANKED_BY, **evaluation.bootstrap)[0] for on in validation)
         spearman = min(ranked, key=lambda interval: -math.inf if math.isnan(interval.value) else interval.value)

@@ -13,14 +13,14 @@ from schemas.config.sources import TRAIN
 from schemas.errors import ConfigError
 from schemas.ids import ModelDigest, StageKey
 from tasks.gates import GateVerdict
-from tasks.generate import Generate
-from tasks.judge import Judge
 from tasks.report.ancestry import ancestry, labelled_splits, learned_from
 from tasks.rows.instances import instance_ids
 from tasks.rows.mix import Mix
 from tasks.rows.part import JUDGES_HALF, SCORERS_HALF, Part
-from tasks.score import Score
-from tasks.train.scorer import TrainScorer
+from tasks.stages.generate import Generate
+from tasks.stages.judge import Judge
+from tasks.stages.score import Score
+from tasks.stages.training import TrainScorer
 
 
 class Scorers(NamedTuple):

@@ -5,8 +5,7 @@ from pathlib import Path
 from flows.run.campaign.people import People
 from flows.run.runner import Runner
 from schemas.ids import ModelDigest
-from tasks.evaluation.measure_published import MeasurePublished
-from tasks.evaluation.published_change import ComparePublished
+from tasks.stages.published import ComparePublished, MeasurePublished
 
 
 def compare_as_published(

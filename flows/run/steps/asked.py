@@ -22,17 +22,16 @@ from schemas.ids import ModelDigest, StageKey
 from tasks.clean.brought import brought_labels, check_brought
 from tasks.clean.given import GivenLabels
 from tasks.clean.ingested import IngestedLabels
-from tasks.clean.pseudo import PseudoLabel
 from tasks.engine.context import Context
 from tasks.export.chosen import ingests_of
-from tasks.generate import Generate
-from tasks.pair import Pair
 from tasks.rows.mix import Mix
 from tasks.rows.models import network_of
-from tasks.score import Score
-from tasks.train.align import Align
-from tasks.train.data import check_estimate
-from tasks.train.scorer import TrainScorer, check_start
+from tasks.stages.clean import PseudoLabel
+from tasks.stages.generate import Generate
+from tasks.stages.pair import Pair
+from tasks.stages.score import Score
+from tasks.stages.training import Align, TrainScorer
+from tasks.train.checks import check_estimate, check_start
 
 
 class ToKeep(NamedTuple):

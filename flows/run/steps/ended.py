@@ -10,14 +10,13 @@ from infra.tables import read
 from models.checkpoints.ours import Kind
 from schemas.errors import DataError
 from schemas.ids import ModelDigest
-from tasks.clean.filtering import Keep
 from tasks.engine.context import Context
-from tasks.generate import Generate
-from tasks.pair import Pair
 from tasks.rows.models import model_of
-from tasks.score import Score
-from tasks.train.align import Align
-from tasks.train.scorer import TrainScorer
+from tasks.stages.clean import Keep
+from tasks.stages.generate import Generate
+from tasks.stages.pair import Pair
+from tasks.stages.score import Score
+from tasks.stages.training import Align, TrainScorer
 
 DIGITS: Final = 12
 """Of keys and digests that people are shown; more than enough to name one."""

@@ -13,11 +13,11 @@ from infra.tables import read
 from schemas.errors import ConfigError, DataError
 from schemas.ids import ModelDigest, StageKey, Target
 from tasks.export.chosen import ingests_of
-from tasks.pair import Pair
 from tasks.rows.instances import of_target
 from tasks.rows.mix import Mix
 from tasks.rows.models import network_of
-from tasks.score import Score
+from tasks.stages.pair import Pair
+from tasks.stages.score import Score
 
 _LISTED: Final = 6
 """Stages that an error names."""

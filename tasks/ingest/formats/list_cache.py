@@ -11,7 +11,7 @@ from typing import Any
 
 from schemas.errors import DataError
 from tasks.ingest.formats.json_rows import UNREADABLE
-from tasks.ingest.formats.preferences import plain, shown, whole_number
+from tasks.ingest.formats.plain_values import plain, shown, whole_number
 from tasks.ingest.source.files import local_file
 from tasks.ingest.source.folder import RefusedError, printable
 from tasks.ingest.source.npz_columns import Npz

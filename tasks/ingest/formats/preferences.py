@@ -5,7 +5,6 @@ network put them out, of any length. The rows hold normalised uvd and unit twist
 `img_path`, `img_idx` and `trans` say which picture, which row of its annotation file, and which crop is meant.
 """
 
-import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Final
@@ -18,8 +17,9 @@ from numpy.typing import NDArray
 from models.published_crops import CROP_PX, normalised_joints
 from schemas.errors import DataError
 from tasks.ingest.formats.json_rows import NOT_FINITE, UNREADABLE, refusal_in
+from tasks.ingest.formats.plain_values import shown
 from tasks.ingest.people.annotations import ANNOTATIONS, column
-from tasks.ingest.source.folder import RefusedError, printable
+from tasks.ingest.source.folder import RefusedError
 
 JOINTS_SHAPE: Final = (29, 3)
 TWIST_SHAPE: Final = (23, 2)
@@ -33,8 +33,6 @@ _MAP_TOLERANCE_PX = 0.1
 _LEAST_TWIST = 1e-6
 _LEAST_EXTENT_PX, _LEAST_DEPTH_MM = 4.0, 5.0
 """Whatever the pose, a person in a test crop is larger: smaller joints are in another unit."""
-_SHOWN = 80
-
 
 PLACE: Final = (
     column("row", pa.int64(), "place in the source, from 0 on", null=False),
@@ -82,28 +80,6 @@ def _with_nan(array: NDArray[Any]) -> NDArray[Any]:
         return array
     floats = [np.nan if value is None else np.inf if abs(value) > _HUGE else float(value) for value in flat]
     return np.array(floats).reshape(array.shape)
-
-
-def plain(value: Any) -> Any:
-    """A value without the array or scalar that numpy wraps it in; an array of several as it is."""
-    return value.item() if isinstance(value, np.generic | np.ndarray) and np.size(value) == 1 else value
-
-
-def whole_number(value: Any, name: str) -> int:
-    """A whole number from 0 on, also one that numpy wrapped. Raises RefusedError for everything else."""
-    number = plain(value)
-    is_number = isinstance(number, int | float) and not isinstance(number, bool) and number == number
-    if not is_number or not 0 <= number < 2**62 or int(number) != number:
-        raise RefusedError(UNREADABLE, f"{name} is {shown(number)}, a whole number from 0 is expected")
-    return int(number)
-
-
-def text(value: Any, name: str) -> str:
-    """A path, also one that numpy wrapped. Raises RefusedError for everything else."""
-    path = plain(value)
-    if not isinstance(path, str) or not path.strip():
-        raise RefusedError(UNREADABLE, f"{name} is {shown(path)}, a text is expected")
-    return printable(path)
 
 
 def needed(row: Mapping[str, Any], names: Sequence[str]) -> None:
@@ -183,9 +159,3 @@ def check_units(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], where
             f"{where}: depths are not in mm: the median person is {depth:.3g} deep. Are they in metres? Then multiply "
             "the third number of each joint by 1000."
         )
-
-
-def shown(value: Any) -> str:
-    """A value for a message: short, and printable."""
-    words = printable(value[: 2 * _SHOWN] if isinstance(value, str) else reprlib.repr(value))
-    return words if len(words) <= _SHOWN else words[:_SHOWN] + "..."

@@ -17,7 +17,7 @@ from tasks.ingest.formats.look import (
     TableLook,
     TarLook,
 )
-from tasks.ingest.formats.registry import FORMATS
+from tasks.ingest.formats.registry import formats
 from tasks.ingest.people.boxes import REQUIRED
 from tasks.ingest.source.folder import is_picture, printable
 
@@ -44,7 +44,7 @@ def recognise(url: str, images: str | None = None, follow_links: str | None = No
 
 def _ask(look: Look) -> None:
     """Ask all formats, the more particular first, for their candidates."""
-    for kind in FORMATS.values():
+    for kind in formats().values():
         with look.looker.noting(look.url):
             for candidate in kind.recognise(look):
                 look.candidates.append(candidate)
@@ -58,7 +58,7 @@ def _with_inner(look: Look) -> list[Candidate]:
     if not isinstance(look, FolderLook):
         return look.candidates
     own = {each.format for each in look.candidates}
-    first = [each for each in look.candidates if FORMATS[each.format].brings != "pictures"]
+    first = [each for each in look.candidates if formats()[each.format].brings != "pictures"]
     last = [each for each in look.candidates if each not in first]
     return [*first, *(each for each in look.within if each.format not in own), *last]
 

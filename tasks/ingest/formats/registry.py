@@ -4,23 +4,27 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from schemas.errors import ConfigError, named
-from tasks.ingest import formats
+from tasks.ingest import formats as folders
 from tasks.ingest.formats.format import Format
 from tasks.ingest.people.annotations import AnnotationSource, Reader
 
-_FOLDERS = [module.name for module in pkgutil.iter_modules(formats.__path__, f"{formats.__name__}.") if module.ispkg]
-_ALL: list[Format] = [importlib.import_module(name).FORMAT for name in _FOLDERS]
-FORMATS: Final[Mapping[str, Format]] = {one.name: one for one in sorted(_ALL, key=lambda one: one.rank)}
-"""By name, the more particular first."""
+
+@cache
+def formats() -> Mapping[str, Format]:
+    """All of them by name, the more particular first. Their readers are imported by the first who asks."""
+    modules = pkgutil.iter_modules(folders.__path__, f"{folders.__name__}.")
+    every: list[Format] = [importlib.import_module(module.name).FORMAT for module in modules if module.ispkg]
+    return {one.name: one for one in sorted(every, key=lambda one: one.rank)}
 
 
 def format_named(name: str) -> Format:
     """The format of that name. Raises ConfigError for another one."""
-    return named(FORMATS, name, "format")
+    return named(formats(), name, "format")
 
 
 def checked_options(kind: Format, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from models.bodies import load_body
 from schemas.errors import ConfigError, DataError
 from schemas.ids import StageKey
 from tasks.engine.context import Context
-from tasks.engine.sharded import StageResult
+from tasks.engine.results import StageResult
 from tasks.engine.stage import Stage
 from tasks.ingest.formats.bodies.reader import BodiesReader
 from tasks.ingest.hypotheses.bodies_plan import PeopleWithBodies

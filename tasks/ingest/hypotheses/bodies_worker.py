@@ -21,7 +21,7 @@ from models.cameras import affine_intrinsics, crop_affine, uvd_from_camera
 from models.skeleton import BETAS
 from schemas.ids import StageKey
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput
+from tasks.engine.results import ShardOutput
 from tasks.engine.worker import ModelWorker
 from tasks.ingest.hypotheses.bodies_plan import refusal_of
 from tasks.ingest.image.leakage import Apart, Pictures

@@ -24,7 +24,7 @@ from models.recovery import root_depth_of
 from schemas.errors import DataError
 from schemas.ids import ModelDigest, StageKey, image_id, instance_id
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput
+from tasks.engine.results import ShardOutput
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import NOT_FINITE
 from tasks.ingest.image.leakage import Apart
@@ -33,7 +33,7 @@ from tasks.ingest.people.person_rows import rows_of
 from tasks.ingest.plan.rows import RowMatcher, planned_rows
 from tasks.ingest.source.folder import Folder, RefusedError
 from tasks.rows.hypotheses import Hypotheses, Sampled, errors_table, hypotheses_table
-from tasks.score import scores_table
+from tasks.rows.scores import scores_table
 
 TABLES: Final = ("images", "instances", "hypotheses", "errors", "scores")
 LABEL_SET: Final = "gt"

@@ -21,7 +21,7 @@ from models.bodies import load_body
 from schemas.errors import DataError
 from schemas.ids import image_id
 from tasks.engine.context import Context
-from tasks.engine.sharded import StageResult
+from tasks.engine.results import StageResult
 from tasks.engine.stage import Stage
 from tasks.ingest.formats.multihypo_npz import reader as hypothesis_cache
 from tasks.ingest.formats.multihypo_npz.reader import HypothesisCacheReader

@@ -31,7 +31,7 @@ from schemas.ids import StageKey, Target
 from schemas.tables import build, contract
 from schemas.tables.contracts import LABEL_AS_SAMPLE
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput, StageResult
+from tasks.engine.results import ShardOutput, StageResult
 from tasks.engine.stage import Stage
 from tasks.ingest.formats.dpo_json.reader import PairJsonReader
 from tasks.ingest.hypotheses.people import NO_SUCH_INSTANCE, NOT_INGESTED, people_of_crops

@@ -17,7 +17,8 @@ import roma
 import torch
 from numpy.typing import NDArray
 
-from models.bodies import BUILT_IN, Body, load_body
+from models.bodies import Body, load_body
+from models.body_arrays import BUILT_IN
 from models.kinematics import twist_from_rotations
 from models.smplx_body import BODY_JOINTS, SMPLXBody, load_smplx_body
 from schemas.errors import DataError

@@ -10,7 +10,7 @@ import torch
 from infra.shards import Shard
 from infra.stages import Failure
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput
+from tasks.engine.results import ShardOutput
 from tasks.ingest.image.leakage import LEAKED, Apart, Pictures
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.people.person_rows import Person, image_row, instance_rows, label_rows, rows_of, see, uri_of

@@ -18,7 +18,7 @@ from infra.store import Store
 from schemas.errors import DamagedError, SpoiledError, StoreError, VanishedError
 from schemas.progress import SILENT
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardWorker, StageResult, run_sharded
+from tasks.engine.results import ShardWorker, StageResult
 from tasks.engine.stage import Stage
 
 _TIMES: Final = 3
@@ -77,6 +77,8 @@ def run_planned(
 
     The gates of the configuration say how many may fail, unless `max_failed_share` does.
     """
+    from tasks.engine.sharded import run_sharded
+
     config = context.config
     result = run_sharded(
         context.store,

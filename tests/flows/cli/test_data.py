@@ -23,7 +23,7 @@ from infra.standing import newest_ingest
 from infra.store import Store
 from infra.tables import read
 from schemas.ids import Target
-from tasks.ingest.formats.registry import FORMATS
+from tasks.ingest.formats.registry import formats
 from tests.samples.humandata import write_humandata
 from tests.samples.preferences import write_hypothesis_cache, write_pair_json, write_scorer_cache
 from tests.samples.scorehypo import write_scorehypo
@@ -327,5 +327,5 @@ def test_exports_that_make_no_sense(store: Store) -> None:
 
 def test_help_names_every_format() -> None:
     text = " ".join(call("ingest --help").stdout.split())
-    assert flows.cli.commands.data.FORMATS.split(", ") == sorted(FORMATS)
+    assert flows.cli.commands.data.FORMATS.split(", ") == sorted(formats())
     assert "Take your own data into the store" in text

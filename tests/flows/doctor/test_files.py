@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 import flows.doctor.checkpoint
 from flows.cli.main import app
-from models.bodies import BUILT_IN
+from models.body_arrays import BUILT_IN
 from models.checkpoints import opening
 from models.checkpoints.export import Progress, published_content
 from models.checkpoints.folder import write_folder

@@ -13,13 +13,13 @@ from prefect import flow
 from prefect.testing.utilities import prefect_test_harness
 
 import flows.run.runner
-from flows.run.runner import LiveRunner
+from flows.run.live import LiveRunner
 from infra.stages import commit_rows
 from infra.store import Store
 from schemas.errors import EngineError
 from schemas.profiles import micro
 from tasks.engine.context import Context
-from tasks.engine.sharded import StageResult
+from tasks.engine.results import StageResult
 from tasks.engine.stage import TrainingStage
 from tasks.report.facts import StageRun
 from tasks.rows.models import SavedModel, model_rows

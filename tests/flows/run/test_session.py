@@ -19,7 +19,7 @@ from flows.run.session import session
 from flows.run.waiting import WaitingNote, waiting_for
 from infra.store import Store
 from schemas.errors import StoreError
-from tasks.synthesize.stage import Synthesize
+from tasks.stages.synthesize import Synthesize
 
 CAMPAIGN = "micro"
 

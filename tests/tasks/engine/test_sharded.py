@@ -26,7 +26,8 @@ from schemas.config.engine import RayConfig
 from schemas.errors import ConfigError, DataError, EngineError, GateError, StoreError
 from schemas.progress import SilentProgress
 from schemas.tables import build
-from tasks.engine.sharded import ShardOutput, StageResult, do_shard, run_sharded
+from tasks.engine.results import ShardOutput, StageResult
+from tasks.engine.sharded import do_shard, run_sharded
 
 ROOT = Path(__file__).resolve().parents[3]
 IDS = [f"toy/test/{number:03d}#0" for number in range(23)]

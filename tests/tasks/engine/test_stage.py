@@ -16,38 +16,31 @@ import tasks
 from schemas.config.stages import EvaluateConfig, GenerateConfig, PairConfig
 from schemas.ids import Target
 from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_VALIDATION
-from tasks.clean.filtering import Keep, ScoreLabels
 from tasks.clean.given import GivenLabels
 from tasks.clean.ingested import IngestedLabels
-from tasks.clean.pseudo import PseudoLabel
-from tasks.compare import Compare
 from tasks.engine.stage import Stage
-from tasks.evaluate import Evaluate
-from tasks.evaluation.measure_published import MeasurePublished
-from tasks.evaluation.published import EvaluatePublished
-from tasks.evaluation.published_change import ComparePublished
-from tasks.evaluation.score_noised import ScoreNoised
-from tasks.evaluation.scorer import EvaluateScorer
-from tasks.generate import Generate
-from tasks.import_model import ImportModel
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.hypotheses.bodies import IngestBodies
 from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.pairs.stage import IngestPairs
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.stage import Ingest
-from tasks.judge import Judge
-from tasks.pair import Pair
 from tasks.report.facts import RoundFacts
 from tasks.report.stage import Report
 from tasks.rows.mix import Mix
 from tasks.rows.part import Part
-from tasks.score import Score
-from tasks.synthesize.stage import Synthesize
-from tasks.train.align import Align
-from tasks.train.base import TrainBase
-from tasks.train.clean import TrainClean
-from tasks.train.scorer import TrainScorer
+from tasks.stages.clean import Keep, PseudoLabel, ScoreLabels
+from tasks.stages.compare import Compare
+from tasks.stages.evaluate import Evaluate
+from tasks.stages.generate import Generate
+from tasks.stages.import_model import ImportModel
+from tasks.stages.judge import Judge
+from tasks.stages.pair import Pair
+from tasks.stages.published import ComparePublished, EvaluatePublished, MeasurePublished
+from tasks.stages.published_scorer import EvaluateScorer, ScoreNoised
+from tasks.stages.score import Score
+from tasks.stages.synthesize import Synthesize
+from tasks.stages.training import Align, TrainBase, TrainClean, TrainScorer
 from tests.samples.bodies import write_bodies
 from tests.samples.coco import write_coco
 from tests.samples.preferences import write_hypothesis_cache

@@ -34,13 +34,15 @@ from schemas.progress import SilentProgress
 from schemas.splits import SCORER_TRAIN, WILD_TRAIN
 from tasks.engine import training as stage
 from tasks.engine.context import Context
-from tasks.engine.sharded import StageResult
+from tasks.engine.results import StageResult
+from tasks.engine.run_folder import RunFolder
 from tasks.engine.training import train_stage
-from tasks.engine.training_worker import CHECKPOINT, Job, Result, RunFolder, train
+from tasks.engine.training_worker import CHECKPOINT, Job, Result, train
 from tasks.rows.crops import LabelledCrops
 from tasks.rows.instances import labelled_crops
 from tasks.rows.models import load_policy, model_of
-from tasks.train.base import BaseRecipe, TrainBase
+from tasks.stages.training import TrainBase
+from tasks.train.base import BaseRecipe
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

@@ -9,7 +9,8 @@ import pytest
 import roma
 import torch
 
-from models.joint_sets import EVALUATION_JOINTS, HUMAN36M_OF_29, HYBRIK29_OF_SMPLX, SMPLX_VERTICES
+from models.joint_sets import EVALUATION_JOINTS, HUMAN36M_OF_29, HYBRIK29_OF_SMPLX
+from models.skeleton import SMPLX_VERTICES
 from schemas.errors import DataError
 from schemas.splits import SOURCE_TEST
 from tasks.evaluation.bodies import SmplxWithJoints, body_of, gt_labels, smpl_with_joints

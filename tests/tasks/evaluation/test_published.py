@@ -24,23 +24,16 @@ from schemas.errors import ConfigError, DataError, EngineError
 from schemas.ids import StageKey
 from schemas.splits import SOURCE_TEST, WILD_TRAIN
 from tasks.engine.context import Context
-from tasks.engine.sharded import StageResult
-from tasks.evaluate import NO_LABEL, Errors
+from tasks.engine.results import StageResult
+from tasks.evaluate import Errors
 from tasks.evaluation.bodies import gt_labels, smpl_with_joints
-from tasks.evaluation.measure_published import (
-    MEAN_OF_ALL,
-    MEAN_OF_BEST,
-    OTHER_BODY,
-    MeasurePublished,
-    PublishedMeter,
-    PublishedWorker,
-)
-from tasks.evaluation.published import EvaluatePublished, published_table
-from tasks.evaluation.published_change import ComparePublished
+from tasks.evaluation.measure_published import MEAN_OF_ALL, MEAN_OF_BEST, OTHER_BODY, PublishedMeter, PublishedWorker
+from tasks.evaluation.published import published_table
 from tasks.rows.hypotheses import Hypotheses, generated_ids, read_hypotheses
-from tasks.rows.instances import load_instances
+from tasks.rows.instances import NO_LABEL, load_instances
 from tasks.rows.metrics import Metric, read_metrics
-from tasks.score import read_scores
+from tasks.rows.scores import read_scores
+from tasks.stages.published import ComparePublished, EvaluatePublished, MeasurePublished
 from tests.parity.body import arrays, human36m_regressor
 from tests.parity.published import Aggregates, aggregates
 from tests.tasks import micro

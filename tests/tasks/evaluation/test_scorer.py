@@ -9,18 +9,20 @@ import pytest
 
 from infra.stages import find
 from infra.tables import read
-from models.joint_sets import SMPLX_VERTICES
+from models.skeleton import SMPLX_VERTICES
 from models.statistics import Correlations, published_correlations
 from schemas.errors import ConfigError, DataError
 from schemas.ids import Target
 from schemas.splits import SOURCE_TEST, WILD_TRAIN
 from tasks.engine.context import Context
-from tasks.evaluate import NO_LABEL
-from tasks.evaluation.score_noised import ERRORS, NOISED, ScoreNoised
-from tasks.evaluation.scorer import GIVEN, EvaluateScorer, given_hypotheses
+from tasks.evaluation.score_noised import ERRORS, NOISED
+from tasks.evaluation.scorer import GIVEN, given_hypotheses
 from tasks.ingest.hypotheses.stage import IngestHypotheses
+from tasks.rows.instances import NO_LABEL
 from tasks.rows.metrics import Metric, read_metrics
-from tasks.score import HypothesisScorer, Score
+from tasks.score import HypothesisScorer
+from tasks.stages.published_scorer import EvaluateScorer, ScoreNoised
+from tasks.stages.score import Score
 from tests.models.smplx_file import smplx_arrays
 from tests.samples.preferences import write_hypothesis_cache, write_scorer_cache
 from tests.samples.truth import true_people

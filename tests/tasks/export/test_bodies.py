@@ -17,12 +17,12 @@ from tasks.engine.context import Context
 from tasks.export.bodies import COLUMNS, INSTANCE_COLUMNS, export_bodies
 from tasks.export.chosen import Selection, choose_labels, label_rows, people_rows, picture_rows
 from tasks.export.humandata import IMAGE_COLUMNS
-from tasks.generate import Generate
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.hypotheses.bodies import IngestBodies
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.predict.bodies import Drawn
 from tasks.predict.table import export_hypotheses
+from tasks.stages.generate import Generate
 from tests.models.smplx_file import smplx_arrays
 from tests.samples.bodies import write_bodies
 from tests.samples.humandata import write_humandata

@@ -16,8 +16,8 @@ from schemas.profiles import micro
 from tasks.engine.context import Context
 from tasks.export.model import export_checkpoint, export_hub
 from tasks.export.target import whole_file
-from tasks.import_model import import_model
 from tasks.rows.models import find_model, model_path
+from tasks.stages.import_model import import_model
 from tests.tasks.conftest import MicroStore
 
 

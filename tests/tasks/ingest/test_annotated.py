@@ -25,7 +25,7 @@ from schemas.errors import DataError, GateError
 from schemas.ids import Target
 from schemas.tables import matrix
 from tasks.engine.context import Context
-from tasks.engine.sharded import StageResult
+from tasks.engine.results import StageResult
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.image.hashes import perceptual_hash
 from tasks.ingest.image.leakage import Apart

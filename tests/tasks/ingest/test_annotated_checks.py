@@ -12,7 +12,7 @@ import pytest
 
 from infra.standing import read_standing
 from infra.tables import read
-from models.bodies import BUILT_IN
+from models.body_arrays import BUILT_IN
 from schemas.errors import ConfigError, GateError
 from schemas.progress import SilentProgress
 from tasks.engine.context import Context

@@ -30,7 +30,7 @@ from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.people.worker import GONE
 from tasks.ingest.source.folder import UNREAD_TYPE
 from tasks.ingest.stage import Ingest
-from tasks.synthesize.stage import Synthesize, synthetic_sources
+from tasks.stages.synthesize import Synthesize, synthetic_sources
 from tests.tasks.ingest.pictures import Heard, context, exif, folder, jpeg, noise, pictures, source
 
 ROOT = Path(__file__).resolve().parents[3]

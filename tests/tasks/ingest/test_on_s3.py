@@ -26,7 +26,7 @@ from tasks.ingest.pairs.stage import IngestPairs
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.source.folder import Folder
 from tasks.ingest.stage import Ingest
-from tasks.synthesize.stage import Synthesize, synthetic_sources
+from tasks.stages.synthesize import Synthesize, synthetic_sources
 from tests.infra.buckets import OURS, s3_server
 from tests.models.smplx_file import smplx_arrays
 from tests.samples.coco import write_coco

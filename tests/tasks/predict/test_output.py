@@ -32,7 +32,7 @@ from tasks.predict.meshes import read_glb
 from tasks.predict.output import Written, write_prediction
 from tasks.rows.hypotheses import Hypotheses, hypotheses_table
 from tasks.rows.instances import instance_ids, load_instances
-from tasks.score import Score
+from tasks.stages.score import Score
 from tests.samples.truth import TruePerson, true_people
 from tests.tasks.conftest import MicroStore
 from tests.tasks.micro import CONFIG

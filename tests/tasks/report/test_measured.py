@@ -5,8 +5,8 @@ from dataclasses import replace
 from schemas.profiles import paper, tiny
 from schemas.splits import WILD_TEST
 from tasks.report.facts import RoundFacts
-from tasks.report.fill import notices, summary
-from tasks.report.measured import DEPTH_NOTE, Metrics, estimate_notice, headline, sentence
+from tasks.report.fill import summary
+from tasks.report.measured import DEPTH_NOTE, Metrics, estimate_notice, headline, notices, sentence
 from tasks.rows.metrics import Metric
 
 DPO = RoundFacts("dpo", "c", 1, "a" * 64, "b" * 64, "a" * 64, "s" * 64, ())

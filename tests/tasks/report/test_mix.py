@@ -15,17 +15,15 @@ from infra.tables import read
 from schemas.config.sources import Source
 from schemas.ids import ModelDigest, StageKey
 from schemas.splits import SCORER_TRAIN, WILD_TRAIN
-from tasks.clean.filtering import Keep, ScoreLabels
-from tasks.clean.pseudo import PseudoLabel
 from tasks.engine.stage import TrainingStage
-from tasks.generate import Generate
-from tasks.pair import Pair
 from tasks.report.facts import RoundFacts, StageRun
 from tasks.report.mix import mix_table
 from tasks.rows.mix import Mix, draw_rows
-from tasks.score import Score
-from tasks.train.align import Align
-from tasks.train.clean import TrainClean
+from tasks.stages.clean import Keep, PseudoLabel, ScoreLabels
+from tasks.stages.generate import Generate
+from tasks.stages.pair import Pair
+from tasks.stages.score import Score
+from tasks.stages.training import Align, TrainClean
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

@@ -12,14 +12,8 @@ from models.statistics import Interval
 from tasks.report import content as page
 from tasks.report.content import direction_of
 from tasks.report.definitions import DEFINITIONS
-from tasks.report.page import (
-    format_duration,
-    format_number,
-    format_percent,
-    format_quantity,
-    format_span,
-    report_html,
-)
+from tasks.report.numbers import format_duration, format_number, format_percent, format_quantity, format_span
+from tasks.report.page import report_html
 from tasks.report.settings import SettingRow
 from tests.tasks.report.invented import clean_round, dpo_round
 

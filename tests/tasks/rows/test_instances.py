@@ -12,9 +12,9 @@ from schemas.digests import canonical_json
 from schemas.errors import DataError
 from schemas.ids import Target
 from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_TRAIN
-from tasks.clean.filtering import Keep
 from tasks.engine.context import Context
 from tasks.rows.instances import instance_ids, labelled_crops, load_instances, pseudo_labelled_crops
+from tasks.stages.clean import Keep
 from tasks.synthesize.domains import domain_named
 from tasks.synthesize.picture import make_picture
 from tests.tasks import micro

@@ -15,7 +15,8 @@ from schemas.tables import build
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.mix import Mix
 from tasks.rows.models import load_policy, model_of
-from tasks.train.align import Align, load_pairs
+from tasks.stages.training import Align
+from tasks.train.align import load_pairs
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

@@ -7,7 +7,7 @@ import torch
 from tasks.rows.crops import crop_tensor
 from tasks.rows.instances import labelled_crops
 from tasks.rows.models import load_policy, model_of
-from tasks.train.base import TrainBase
+from tasks.stages.training import TrainBase
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

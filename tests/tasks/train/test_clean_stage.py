@@ -9,7 +9,7 @@ from infra.tables import read
 from schemas.errors import DataError
 from schemas.splits import WILD_TRAIN
 from tasks.rows.models import load_policy, model_of
-from tasks.train.clean import TrainClean
+from tasks.stages.training import TrainClean
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

@@ -10,7 +10,8 @@ from schemas.config.training import SupervisedLossConfig
 from schemas.errors import ConfigError
 from schemas.profiles import paper
 from tasks.rows.crops import crop_tensor
-from tasks.train.data import LabelledBatch, check_estimate, encode_together, supervised_loss
+from tasks.train.checks import check_estimate
+from tasks.train.data import LabelledBatch, encode_together, supervised_loss
 from tests.tasks import micro
 
 

@@ -10,13 +10,14 @@ from models.hmr_scorer import HMRScorer
 from schemas.config.networks import ConditionConfig, ScorerConfig
 from schemas.errors import ConfigError
 from schemas.splits import SCORER_TRAIN
-from tasks.engine.training_worker import RunFolder
+from tasks.engine.run_folder import RunFolder
 from tasks.evaluate import ErrorMeter
 from tasks.rows.crops import crop_tensor
 from tasks.rows.instances import as_labelled_crops, instance_ids, load_instances
 from tasks.rows.models import load_policy, load_scorer, model_of
+from tasks.stages.training import TrainScorer
 from tasks.train import scorer as module
-from tasks.train.scorer import HypothesisPool, ScorerRecipe, TrainScorer, draw_pool
+from tasks.train.scorer import HypothesisPool, ScorerRecipe, draw_pool
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

@@ -17,7 +17,8 @@ import pyarrow as pa
 from schemas.errors import DataError
 from tasks.ingest.formats import preferences
 from tasks.ingest.formats.json_rows import UNREADABLE, in_batches
-from tasks.ingest.formats.preferences import crop_map, joints_uvd, needed, shown, text, unit_twist, whole_number
+from tasks.ingest.formats.plain_values import shown, text, whole_number
+from tasks.ingest.formats.preferences import crop_map, joints_uvd, needed, unit_twist
 from tasks.ingest.people.annotations import AnnotationSource, Survey, column, vector
 from tasks.ingest.source.files import local_file
 from tasks.ingest.source.folder import RefusedError

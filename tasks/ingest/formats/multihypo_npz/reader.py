@@ -19,7 +19,8 @@ from schemas.errors import DataError
 from tasks.ingest.formats import preferences
 from tasks.ingest.formats.json_rows import UNREADABLE, in_batches, unless_refused
 from tasks.ingest.formats.list_cache import Entry, ListCache
-from tasks.ingest.formats.preferences import JOINTS_SHAPE, TWIST_SHAPE, needed, numbers, shown, text, whole_number
+from tasks.ingest.formats.plain_values import shown, text, whole_number
+from tasks.ingest.formats.preferences import JOINTS_SHAPE, TWIST_SHAPE, needed, numbers
 from tasks.ingest.people.annotations import AnnotationSource, Survey, column, vector
 from tasks.ingest.source.files import open_url
 from tasks.ingest.source.folder import RefusedError

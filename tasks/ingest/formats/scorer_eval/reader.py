@@ -22,7 +22,8 @@ from PIL import Image
 from schemas.errors import DataError
 from tasks.ingest.formats.json_rows import UNREADABLE, in_batches
 from tasks.ingest.formats.list_cache import Entry, ListCache
-from tasks.ingest.formats.preferences import JUDGEMENT, PLACE, needed, numbers, read_row, shown, text
+from tasks.ingest.formats.plain_values import shown, text
+from tasks.ingest.formats.preferences import JUDGEMENT, PLACE, needed, numbers, read_row
 from tasks.ingest.people.annotations import AnnotationSource, Survey, column
 from tasks.ingest.source.folder import RefusedError
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from schemas.errors import DataError
 from tasks.ingest.formats.json_rows import UNREADABLE, in_batches, new_row, or_refusal, refusal_in
-from tasks.ingest.formats.preferences import shown
+from tasks.ingest.formats.plain_values import shown
 from tasks.ingest.formats.video.frames import Frames, VideoFile
 from tasks.ingest.people.annotations import AnnotationSource, Survey
 from tasks.ingest.people.box_tables import BoxTable

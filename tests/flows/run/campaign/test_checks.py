@@ -16,7 +16,7 @@ from flows.run.early import check_round
 from infra import rounds
 from infra.stages import records
 from infra.store import Store
-from models.bodies import BUILT_IN
+from models.body_arrays import BUILT_IN
 from schemas.config.engine import EngineConfig
 from schemas.errors import ConfigError, DataError, EngineError, ProblemsError
 from schemas.ids import ModelDigest

@@ -11,7 +11,7 @@ import pytest
 from schemas.errors import ConfigError
 from tasks.ingest.formats.humandata.reader import HumanData
 from tasks.ingest.formats.recognition import recognise
-from tasks.ingest.formats.registry import FORMATS, checked_options, format_named, reader_of
+from tasks.ingest.formats.registry import checked_options, format_named, formats, reader_of
 from tasks.ingest.people.annotations import AnnotationSource
 from tests.samples.bodies import write_bodies
 from tests.samples.coco import write_coco
@@ -51,7 +51,7 @@ def test_options_are_checked_by_name_and_number() -> None:
             checked_options(format_named("video"), {"max_pixels": value})
     with pytest.raises(ConfigError, match="it has no options"):
         checked_options(format_named("dpo-json"), {"every": "2"})
-    assert all(set(known.whole) <= set(known.options) for known in FORMATS.values())
+    assert all(set(known.whole) <= set(known.options) for known in formats().values())
 
 
 def test_a_look_never_raises_at_bytes_gone_wrong(people: list[TruePerson], tmp_path: Path) -> None:

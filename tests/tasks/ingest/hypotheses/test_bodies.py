@@ -13,20 +13,21 @@ from scipy.spatial.transform import Rotation
 
 from infra.store import Store
 from infra.tables import read
-from models.bodies import BUILT_IN, load_body, read_arrays, smplx_model
+from models.bodies import load_body, smplx_model
+from models.body_arrays import BUILT_IN, read_arrays
 from models.cameras import affine_intrinsics, apply_affine, camera_from_uvd, crop_affine, project
 from models.kinematics import twist_from_rotations
 from models.smplx_body import load_smplx_body
 from schemas.errors import ConfigError, DataError
 from schemas.tables import matrix
 from tasks.engine.context import Context
-from tasks.engine.sharded import StageResult
+from tasks.engine.results import StageResult
 from tasks.export.chosen import ingests_of
 from tasks.ingest.hypotheses.bodies import IngestBodies
 from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.people.annotations import AnnotationSource
-from tasks.pair import Pair
-from tasks.score import Score
+from tasks.stages.pair import Pair
+from tasks.stages.score import Score
 from tests.samples.bodies import (
     CROP_PX,
     FOCAL_PX,

@@ -24,8 +24,8 @@ from tasks.engine.context import Context
 from tasks.ingest.hypotheses.pictures import square_in
 from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.people.annotations import AnnotationSource
-from tasks.pair import Pair
-from tasks.score import Score
+from tasks.stages.pair import Pair
+from tasks.stages.score import Score
 from tasks.train.align import load_pairs
 from tests.samples.preferences import (
     noised,

@@ -11,14 +11,14 @@ from infra.store import Store
 from infra.tables import read
 from schemas.splits import SYNTHETIC
 from tasks.engine.context import Context
-from tasks.engine.sharded import StageResult
+from tasks.engine.results import StageResult
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.hypotheses.crops import PICTURES
 from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.image.leakage import LEAKED, pictures_elsewhere
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.stage import Ingest
-from tasks.synthesize.stage import Synthesize, synthetic_sources
+from tasks.stages.synthesize import Synthesize, synthetic_sources
 from tests.samples.coco import write_coco
 from tests.samples.preferences import write_hypothesis_cache, write_scorer_cache
 from tests.samples.truth import true_people

@@ -21,14 +21,14 @@ from schemas.tables import matrix
 from schemas.tables.contracts import LABEL_AS_SAMPLE
 from tasks.engine.context import Context
 from tasks.export.dpo_json import export_dpo_json
-from tasks.generate import Generate
 from tasks.ingest.hypotheses.people import AMBIGUOUS_PERSON, AMBIGUOUS_PICTURE, PeopleOfCrops
 from tasks.ingest.pairs.stage import STRATEGY, IngestPairs
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.source.folder import RefusedError
-from tasks.pair import Pair
 from tasks.rows.instances import load_instances
-from tasks.score import Score
+from tasks.stages.generate import Generate
+from tasks.stages.pair import Pair
+from tasks.stages.score import Score
 from tasks.train.align import load_pairs
 from tests.samples.preferences import noised, true_crop, write_pair_json
 from tests.samples.truth import TruePerson, true_people

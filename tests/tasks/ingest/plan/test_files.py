@@ -20,7 +20,7 @@ from schemas.errors import StoreError, VanishedError
 from schemas.progress import SilentProgress
 from schemas.splits import SOURCE_TRAIN
 from tasks.engine.context import Context
-from tasks.engine.sharded import StageResult
+from tasks.engine.results import StageResult
 from tasks.ingest import annotated
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.hypotheses import given as given_hypotheses

@@ -13,18 +13,17 @@ from infra.store import Store
 from infra.tables import read
 from schemas.ids import ModelDigest, StageKey
 from schemas.splits import WILD_TRAIN
-from tasks.clean.filtering import Keep, ScoreLabels
-from tasks.clean.pseudo import PseudoLabel
 from tasks.engine.context import Context
-from tasks.generate import Generate
-from tasks.pair import Pair
 from tasks.report.content import Gallery
 from tasks.report.facts import RoundFacts, StageRun
 from tasks.report.fill import fill_round
 from tasks.report.page import report_html
 from tasks.report.pictures.own_people import NO_LABEL, own_people
 from tasks.rows.models import model_path
-from tasks.score import Score
+from tasks.stages.clean import Keep, PseudoLabel, ScoreLabels
+from tasks.stages.generate import Generate
+from tasks.stages.pair import Pair
+from tasks.stages.score import Score
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

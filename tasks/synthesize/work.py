@@ -1,4 +1,4 @@
-"""The stage that makes the synthetic folders: all domains and splits in one go, then each folder's two tables.
+"""The work of synthesizing: pictures by shard, then each folder's two tables.
 
 synthetic/<key>/<domain>-<split>/images/, boxes.csv, labels.parquet     what a user's own folder looks like
 synthetic/<key>/records/<domain>-<split>/                               what the shards noted for those tables
@@ -6,12 +6,11 @@ synthetic/<key>/records/<domain>-<split>/                               what the
 
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from itertools import groupby
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,77 +19,15 @@ import torch
 from infra import faults
 from infra.shards import Shard, cut
 from infra.store import TEMPORARY, Store, naming_full_disks
-from models.bodies import load_body
-from schemas.ids import StageKey, Target
-from schemas.splits import SYNTHETIC
+from schemas.ids import Target
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput, StageResult
-from tasks.engine.stage import ShardedStage
-from tasks.ingest.formats.folder.reader import NAME as FOLDER
-from tasks.ingest.people.annotations import AnnotationSource
+from tasks.engine.results import ShardOutput
 from tasks.synthesize.domains import domain_named
+from tasks.synthesize.places import name_of
 from tasks.synthesize.write import write_pictures, write_tables
 
-
-@dataclass(frozen=True)
-class Synthesize(ShardedStage):
-    """Makes the synthetic pictures -> folders with tables of boxes and labels, as a user's own; no rows.
-
-    A folder that was removed after the stage was finished is made again, bit for bit.
-    """
-
-    name = "synthesize"
-    unit = "pictures"
-
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        """Numbers of pictures, the domains' descriptions, and the body."""
-        return {
-            "synthesize": context.config.synthesize,
-            "domains": {name: _description(name) for name in sorted({target.dataset for target in SYNTHETIC})},
-            "body": load_body(context.config.body).digest,
-        }
-
-    def ids(self, context: Context) -> Sequence[str]:
-        counts = {
-            target: getattr(context.config.synthesize, f"{target.dataset}_{target.split}") for target in SYNTHETIC
-        }
-        return [f"{target}/{index:08d}" for target, count in counts.items() for index in range(count)]
-
-    def shard_size(self, context: Context) -> int:
-        return context.config.synthesize.shard_size
-
-    def device(self, context: Context) -> str:
-        return "cpu"
-
-    def max_failed_share(self, context: Context) -> float:
-        return 0.0  # a picture of our own that can't be made is a fault of ours or of the disk
-
-    def worker(self, context: Context) -> "SyntheticPictureWorker":
-        return SyntheticPictureWorker(context, _folder(self.key(context)))
-
-    def run(self, context: Context) -> StageResult:
-        result = super().run(context)
-        folder = _folder(result.key)
-        for target in SYNTHETIC:
-            if not context.store.exists(f"{folder}/{_name(target)}/boxes.csv"):
-                _complete(context, folder, target)
-        return result
-
-
-def synthetic_sources(context: Context, key: StageKey) -> tuple[AnnotationSource, ...]:
-    """The folders that the stage `key` made, as ingest takes them; data sets are called after their domains."""
-
-    def source(target: Target) -> AnnotationSource:
-        place = partial(context.store.uri, _folder(key), _name(target))
-        options = {"boxes": place("boxes.csv")} | ({"labels": place("labels.parquet")} if _labelled(target) else {})
-        return AnnotationSource(FOLDER, place("images"), target.dataset, target.split, options=options)
-
-    return tuple(map(source, SYNTHETIC))
-
-
-def labelled_targets() -> list[Target]:
-    """The splits that have labels."""
-    return [target for target in SYNTHETIC if _labelled(target)]
+if TYPE_CHECKING:
+    from tasks.stages.synthesize import Synthesize
 
 
 class SyntheticPictureWorker:
@@ -104,7 +41,7 @@ class SyntheticPictureWorker:
 
     def __call__(self, shard: Shard) -> ShardOutput:
         for target, indices in _by_target(shard.ids):
-            write = partial(_write_picture, self.store, f"{self.folder}/{_name(target)}")
+            write = partial(_write_picture, self.store, f"{self.folder}/{name_of(target)}")
             domain = domain_named(target.dataset)
             records = write_pictures(domain, target.split, indices, self.seed, write, self.body)
             buffer = io.BytesIO()
@@ -131,10 +68,10 @@ def _write_picture(store: Store, folder: str, name: str, data: bytes) -> None:
     os.replace(unfinished, path)
 
 
-def _complete(context: Context, folder: str, target: Target) -> None:
+def complete(context: Context, stage: "Synthesize", folder: str, target: Target) -> None:
     """Write a folder's tables from the records of its pictures; pictures without a record are made (again) first."""
-    store, name = context.store, Synthesize.name
-    pictures = [picture for picture in Synthesize().ids(context) if picture.startswith(f"{target}/")]
+    store, name = context.store, stage.name
+    pictures = [picture for picture in stage.ids(context) if picture.startswith(f"{target}/")]
     records = _read_records(store, folder, target)
     present = set(records.column("path").to_pylist()) if records is not None else set()
     absent = [picture for picture in pictures if f"{picture.rsplit('/', 1)[1]}.jpg" not in present]
@@ -148,7 +85,7 @@ def _complete(context: Context, folder: str, target: Target) -> None:
         context.progress.end(name, f"{len(absent)} pictures of {target}")
         records = _read_records(store, folder, target)
     assert records is not None
-    write_tables(records, lambda file, data: store.atomic_write(f"{folder}/{_name(target)}/{file}", data))
+    write_tables(records, lambda file, data: store.atomic_write(f"{folder}/{name_of(target)}/{file}", data))
 
 
 def _read_records(store: Store, folder: str, target: Target) -> pa.Table | None:
@@ -171,23 +108,5 @@ def _by_target(ids: tuple[str, ...]) -> Iterator[tuple[Target, list[int]]]:
         yield Target(domain, split), [int(name.rsplit("/", 1)[1]) for name in names]
 
 
-def _description(name: str) -> dict[str, object]:
-    plain = domain_named(name).model_dump(mode="json")
-    plain["unlabelled_splits"] = sorted(plain["unlabelled_splits"])  # a set: its order may differ between processes
-    return plain
-
-
-def _labelled(target: Target) -> bool:
-    return domain_named(target.dataset).labelled(target.split)
-
-
-def _folder(key: StageKey) -> str:
-    return f"synthetic/{key[:12]}"
-
-
-def _name(target: Target) -> str:
-    return f"{target.dataset}-{target.split}"
-
-
 def _records(folder: str, target: Target) -> str:
-    return f"{folder}/records/{_name(target)}"
+    return f"{folder}/records/{name_of(target)}"

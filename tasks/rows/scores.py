@@ -1,0 +1,55 @@
+"""Scores of hypotheses as rows of the table, and back."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from infra.store import Store
+from infra.tables import read
+from schemas.errors import DataError
+from schemas.ids import ModelDigest, StageKey
+from schemas.tables import build
+from tasks.rows.hypotheses import BY_SAMPLE, repeated
+
+
+def scores_table(
+    generation_id: StageKey,
+    ids: Sequence[str],
+    samples: Sequence[int] | np.ndarray,
+    scores: np.ndarray,
+    scorer: ModelDigest,
+    partition: int,
+    rows: np.ndarray,
+) -> pa.Table:
+    """Rows of `scores` (without `stage_key`) for the instances `rows` of `scores` (N, M)."""
+    count = scores.shape[1]
+    total = len(rows) * count
+    columns = {
+        "generation_id": generation_id,
+        "instance_id": repeated(ids, rows, count),
+        "sample_index": np.tile(np.asarray(samples, np.int32), len(rows)),
+        "scorer": scorer,
+        "score": scores[rows].reshape(total),
+        "round": np.full(total, partition, np.int32),
+        "stage_key": "",
+    }
+    return build("scores", columns).drop_columns(["stage_key"])
+
+
+def read_scores(store: Store, score_key: StageKey, ids: Sequence[str], samples: np.ndarray) -> np.ndarray:
+    """The scores (N, M) that a stage gave to samples (M,) of the instances `ids`, which are sorted.
+
+    DataError where one is missing.
+    """
+    columns = ["instance_id", "sample_index", "score"]
+    rows = read(store, "scores", stage_keys=[score_key], ids=ids, columns=columns)
+    rows = rows.sort_by(BY_SAMPLE)
+    expected = np.tile(samples, len(ids))
+    if not np.array_equal(rows.column("sample_index").to_numpy(), expected):
+        raise DataError(
+            f"The stage {score_key[:12]} scored other hypotheses than those of the {len(ids)} instances from {ids[0]} "
+            "on: give the scores that belong to the generation."
+        )
+    scores: np.ndarray = rows.column("score").to_numpy().reshape(len(ids), len(samples))
+    return scores

@@ -1,0 +1,141 @@
+"""The trainings: base policy and HMR-Scorer from nothing, alignment by pairs, further training on cleaned data."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from models.body_arrays import body_digest
+from schemas.config.networks import PolicyConfig
+from schemas.ids import ModelDigest, StageKey
+from tasks.engine.context import Context
+from tasks.engine.run_folder import RunFolder
+from tasks.engine.stage import TrainingStage
+from tasks.rows.mix import Mix
+from tasks.rows.models import load_policy
+
+if TYPE_CHECKING:
+    import torch
+
+    from tasks.engine.loop import Recipe
+
+
+@dataclass(frozen=True)
+class TrainBase(TrainingStage):
+    """Trains the base policy on labelled crops -> tables `models`, `curves`. DataError where labels are missing."""
+
+    labelled: Mix
+
+    name = "train_base"
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        return {**super().key_config(context), "network": context.config.policy, "target": self.labelled.key()}
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return self.labelled.ingests
+
+    def recipe(self, context: Context, run: RunFolder, device: "torch.device") -> "Recipe":
+        from tasks.train.base import recipe
+
+        return recipe(self, context, run, device)
+
+
+@dataclass(frozen=True)
+class TrainScorer(TrainingStage):
+    """Trains HMR-Scorer on labelled crops and samples that a policy draws for them -> tables `models`, `curves`.
+
+    DataError where labels are missing; ConfigError for an encoder that can't start from the policy's.
+    """
+
+    labelled: Mix
+    policy: ModelDigest
+
+    name = "train_scorer"
+    kind = "scorer"
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        config = context.config
+        return {
+            **super().key_config(context),
+            "network": config.scorer,
+            "target": self.labelled.key(),
+            "body": body_digest(config.body),
+            "root_solver": config.root_solver,
+        }
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return self.labelled.ingests
+
+    def recipe(self, context: Context, run: RunFolder, device: "torch.device") -> "Recipe":
+        from tasks.train.scorer import recipe
+
+        return recipe(self, context, run, device)
+
+
+@dataclass(frozen=True)
+class Align(TrainingStage):
+    """Moves a policy along pairs, measured against a reference -> tables `models`, `curves`.
+
+    `labelled` are the people who are replayed, `people` (by default the same) those of the pairs. Where `labelled`
+    names nobody nothing is replayed: ConfigError if `align.replay` says otherwise. DataError if there are no pairs.
+    """
+
+    labelled: Mix
+    pairs: StageKey
+    policy: ModelDigest
+    reference: ModelDigest
+    people: Mix | None = None
+
+    name = "align"
+    version = 2
+    beside_control = True
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        people = {} if self.people is None else self.people.named_if_several("people")
+        return {**super().key_config(context), "replay": self.labelled.key(), **people}
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return (*self.labelled.ingests, *self.paired.ingests, self.pairs)
+
+    @property
+    def paired(self) -> Mix:
+        """The people of the pairs."""
+        return self.people or self.labelled
+
+    def network(self, context: Context) -> PolicyConfig:
+        return load_policy(context.store, self.policy).config
+
+    def recipe(self, context: Context, run: RunFolder, device: "torch.device") -> "Recipe":
+        from tasks.train.align import recipe
+
+        return recipe(self, context, run, device)
+
+
+@dataclass(frozen=True)
+class TrainClean(TrainingStage):
+    """Trains a policy further on what the stages `labels` wrote, beside labelled crops -> tables `models`, `curves`.
+
+    `people` are those with pseudo-labels, by default of the same ingests as `labelled`. DataError if there are none.
+    """
+
+    labelled: Mix
+    labels: tuple[StageKey, ...]
+    policy: ModelDigest
+    people: Mix | None = None
+
+    name = "train_clean"
+    beside_control = True
+
+    def key_config(self, context: Context) -> Mapping[str, Any]:
+        people = {} if self.people is None else self.people.named_if_several("people")
+        return {**super().key_config(context), "labelled": self.labelled.key(), **people}
+
+    def reads(self, context: Context) -> Sequence[StageKey]:
+        return (*self.labelled.ingests, *(self.people or self.labelled).ingests, *self.labels)
+
+    def network(self, context: Context) -> PolicyConfig:
+        return load_policy(context.store, self.policy).config
+
+    def recipe(self, context: Context, run: RunFolder, device: "torch.device") -> "Recipe":
+        from tasks.train.clean import recipe
+
+        return recipe(self, context, run, device)
