@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from flows.cost.estimate import Estimate, estimate
 from flows.order.clean import clean_and_measure
 from flows.order.dpo import align_and_measure
 from flows.order.foundations import lay_foundations
@@ -26,6 +27,7 @@ class Plan:
     resumed: bool
     looks: tuple[Look, ...]
     notes: tuple[str, ...]
+    estimate: Estimate
 
 
 def plan_round(
@@ -47,4 +49,7 @@ def plan_round(
     if kind == "dpo" and candidate.policy is None:
         runner.notes.append("a gate before training does not hold: the round will end there and keep its policy.")
     runner.looks["report"] = Look("report", "run", "every round ends with it", None)
-    return Plan(opened.number, resumed, tuple(runner.looks.values()), tuple(runner.notes))
+    looks = tuple(runner.looks.values())
+    models = (foundations.base, foundations.scorer, opened.policy)
+    costs = estimate(runner.context, looks, runner.stages, models)
+    return Plan(opened.number, resumed, looks, tuple(runner.notes), costs)

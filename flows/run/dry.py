@@ -35,6 +35,8 @@ class DryRunner(Runner):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.looks: dict[str, Look] = {}
+        self.stages: dict[str, Stage] = {}
+        """By the title of their look."""
         self.notes: list[str] = []
         self._asked: list[tuple[Stage, StageKey]] = []
 
@@ -42,7 +44,9 @@ class DryRunner(Runner):
         for earlier, answer in self._asked:
             if earlier == stage:  # one stage in two roles: what the first makes, the second finds
                 return answer
-        answer = StageKey(self._look(stage, f"{stage.name} ({role})" if role else stage.name))
+        title = f"{stage.name} ({role})" if role else stage.name
+        self.stages.setdefault(title, stage)
+        answer = StageKey(self._look(stage, title))
         self._asked.append((stage, answer))
         return answer
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 import tomllib
 from collections.abc import MutableMapping
 from contextlib import suppress
@@ -45,9 +46,9 @@ def may_be_named() -> bool:
     """Whether anything here could name a server: to ask Prefect itself costs as much as all else of a quick look.
 
     Looks where Prefect does: at the environment, the settings of this folder, a profile, and what `make serve` has
-    running.
+    running. Where Prefect is loaded already, it can be asked.
     """
-    if os.environ.get(API_VARIABLE) or os.environ.get("PREFECT_PROFILE"):
+    if "prefect" in sys.modules or os.environ.get(API_VARIABLE) or os.environ.get("PREFECT_PROFILE"):
         return True
     prefect_toml, pyproject = _toml("prefect.toml"), _toml("pyproject.toml").get("tool", {}).get("prefect", {})
     if any("api" in settings or "profiles_path" in settings for settings in (prefect_toml, pyproject)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flows.cli.show.costs import print_estimate
 from flows.process.terminal import TextConsole, escape, plain_table
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def print_plan(plan: Plan) -> None:
     out.print(table)
     for note in plan.notes:
         out.print(f"note: {escape(note)}")
+    if plan.estimate.stages:
+        print_estimate(plan.estimate)
     counts = {verdict: sum(look.verdict == verdict for look in plan.looks) for verdict in _VERDICTS}
     out.print(", ".join(f"{count} to {verdict}" for verdict, count in counts.items()))
 

@@ -32,7 +32,7 @@ print("loaded", *sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with a round of each kind behind it, the first with a report, and the configuration of both."""
+    """A store with a round of each kind behind it, the first with a report, and their configuration."""
     place = tmp_path_factory.mktemp("light")
     with ZipFile(ARCHIVE) as archive:
         archive.extractall(place)

@@ -12,7 +12,7 @@ import pytest
 from prefect import flow
 from prefect.testing.utilities import prefect_test_harness
 
-import flows.run.runner
+import flows.run.live
 from flows.run.live import LiveRunner
 from infra.stages import commit_rows
 from infra.store import Store
@@ -59,7 +59,7 @@ class Toy(TrainingStage):
 def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LiveRunner:
     """A runner whose Ray is said to have room for two; the stages of these tests need none."""
     monkeypatch.setattr(LiveRunner, "_start_ray", lambda self: None)
-    monkeypatch.setattr(flows.run.runner, "room_for", lambda needed: 2)
+    monkeypatch.setattr(flows.run.live, "room_for", lambda needed: 2)
     return LiveRunner(Context(Store.open(tmp_path / "store"), micro()), ExitStack())
 
 
@@ -83,7 +83,7 @@ def test_without_room_or_for_one_and_the_same_work_they_take_turns(
     runner: LiveRunner, monkeypatch: pytest.MonkeyPatch, words: tuple[str, str]
 ) -> None:
     if words[0] != words[1]:
-        monkeypatch.setattr(flows.run.runner, "room_for", lambda needed: 1)
+        monkeypatch.setattr(flows.run.live, "room_for", lambda needed: 1)
     alone = threading.Lock()
 
     def meet(word: str) -> None:

@@ -24,6 +24,7 @@ from models.smplx_body import load_smplx_body
 from schemas.errors import DataError, GateError
 from schemas.ids import Target
 from schemas.tables import matrix
+from tasks.engine import sharded
 from tasks.engine.context import Context
 from tasks.engine.results import StageResult
 from tasks.ingest.annotated import IngestAnnotations
@@ -33,7 +34,6 @@ from tasks.ingest.image.published_crop import cut_published_crop
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.people.worker import GONE
 from tasks.ingest.plan import annotations as planning
-from tasks.ingest.plan import files
 from tasks.ingest.source.folder import RefusedError
 from tasks.rows.instances import instance_ids, load_instances
 from tests.samples.coco import write_coco
@@ -283,7 +283,7 @@ def test_killed_after_the_plan(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(files, "run_sharded", killed)
+        patched.setattr(sharded, "run_sharded", killed)
         with pytest.raises(KeyboardInterrupt):
             ingest(here, source)
     planned = here.store.list_files("ingests")

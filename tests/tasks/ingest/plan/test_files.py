@@ -19,6 +19,7 @@ from infra.tables import read
 from schemas.errors import StoreError, VanishedError
 from schemas.progress import SilentProgress
 from schemas.splits import SOURCE_TRAIN
+from tasks.engine import sharded
 from tasks.engine.context import Context
 from tasks.engine.results import StageResult
 from tasks.ingest import annotated
@@ -66,7 +67,7 @@ def overtaken(
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(annotated, "units_of"), (files, "run_sharded"), (planned, "summary_file"), (planned, "write_planned")],
+    [(annotated, "units_of"), (sharded, "run_sharded"), (planned, "summary_file"), (planned, "write_planned")],
 )
 def test_annotations_that_another_run_finished(
     here: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
@@ -108,7 +109,7 @@ def test_a_plan_that_vanishes_while_it_is_read_is_made_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(files, "run_sharded", killed)
+        patched.setattr(sharded, "run_sharded", killed)
         with pytest.raises(KeyboardInterrupt):
             IngestAnnotations(source).run(here)
     assert here.store.list_files("ingests") != []
@@ -137,19 +138,19 @@ def test_a_damaged_plan_is_said_and_made_again(
     here: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     source = write_coco(true_people(3), tmp_path / "coco", "train")
-    plain, heard = files.run_sharded, Heard()
+    plain, heard = sharded.run_sharded, Heard()
 
     def damaged(*given: Any, **more: Any) -> Any:
         (path,) = Path(here.store.path("ingests")).glob(f"*/{file}")
         data = bytearray(path.read_bytes())
         data[-1] ^= 2
         path.write_bytes(data)
-        monkeypatch.setattr(files, "run_sharded", plain)
+        monkeypatch.setattr(sharded, "run_sharded", plain)
         if file == "plan.json":
             raise VanishedError("another run has most likely finished it")  # so that it is read again
         return plain(*given, **more)
 
-    monkeypatch.setattr(files, "run_sharded", damaged)
+    monkeypatch.setattr(sharded, "run_sharded", damaged)
     result = IngestAnnotations(source).run(replace(here, progress=heard))
     assert (result.reused, result.record.tally.ok) == (False, 3)
     (said,) = [line for line in heard.lines if "is damaged: " in line]
