@@ -13,6 +13,7 @@ from PIL import Image
 
 from infra.standing import read_standing
 from infra.store import Store
+from infra.table_rows import ascending
 from infra.tables import read
 from models.cameras import uvd_from_camera
 from schemas.config.networks import JOINTS, TWISTS
@@ -103,7 +104,7 @@ def sorted_ids(
         if part is not None:
             everybody = pa.chunked_array([_in_part(everybody.to_pylist(), part, Target(*target))], pa.string())
         ids.extend(everybody.chunks)
-    return pa.concat_arrays(ids).sort()
+    return ascending(pa.concat_arrays(ids))
 
 
 def load_instances(
