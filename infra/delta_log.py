@@ -54,29 +54,30 @@ class Entry:
 
     def to_bytes(self) -> bytes:
         """The lines of the log's file; no two calls give the same."""
-        at = int(time.time() * 1000)
-        lines: list[dict[str, object]] = [
-            {
-                "commitInfo": {
-                    "timestamp": at,
-                    "operation": "ADD COLUMN" if self.metadata else "OPTIMIZE" if self.moves else "WRITE",
-                    "operationParameters": {"mode": "Append"},
-                    "engineInfo": "adhmr-engine",
-                    "token": uuid.uuid4().hex,
-                    **({"userMetadata": self.note} if self.note else {}),
-                }
+        return sealed_lines(self._actions(int(time.time() * 1000)))
+
+    def _actions(self, at: int) -> Iterator[dict[str, object]]:
+        yield {
+            "commitInfo": {
+                "timestamp": at,
+                "operation": "ADD COLUMN" if self.metadata else "OPTIMIZE" if self.moves else "WRITE",
+                "operationParameters": {"mode": "Append"},
+                "engineInfo": "adhmr-engine",
+                "token": uuid.uuid4().hex,
+                **({"userMetadata": self.note} if self.note else {}),
             }
-        ]
-        lines += [{"metaData": self.metadata}] if self.metadata else []
+        }
+        if self.metadata:
+            yield {"metaData": self.metadata}
         for file in self.removes:
             removal = {"deletionTimestamp": at, "extendedFileMetadata": True}
-            lines.append({"remove": {**_action(file, not self.moves), **removal}})
+            yield {"remove": {**_action(file, not self.moves), **removal}}
         for file in self.adds:
             addition = {"modificationTime": at, "stats": canonical_json(statistics(file))}
-            lines.append({"add": {**_action(file, not self.moves), **addition}})
+            yield {"add": {**_action(file, not self.moves), **addition}}
         # last: rows without the word that they are there do no harm, the word without the rows does
-        lines += [{"txn": {"appId": name, "version": version}} for name, version in self.transactions.items()]
-        return sealed_lines(lines)
+        for name, version in self.transactions.items():
+            yield {"txn": {"appId": name, "version": version}}
 
 
 def log_entry(table: str, version: int) -> str:

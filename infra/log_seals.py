@@ -7,7 +7,7 @@ deltalake writes itself, have neither.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from schemas.digests import bytes_digest, canonical_json, digest
@@ -16,14 +16,21 @@ _FIELD = "sha256"
 _DIGITS = 16
 
 
-def sealed_lines(actions: Sequence[Mapping[str, Any]]) -> bytes:
-    """The lines of an entry that says this; one of its actions is a commitInfo."""
-    seal = digest(list(actions))
-    sealed = [
-        {"commitInfo": {**action["commitInfo"], _FIELD: seal}} if "commitInfo" in action else action
-        for action in actions
-    ]
-    return "".join(f"{canonical_json(action)}\n" for action in sealed).encode()
+def sealed_lines(actions: Iterable[Mapping[str, Any]]) -> bytes:
+    """The lines of an entry that says this; one of its actions is a commitInfo.
+
+    Each action is a line as soon as it comes: an entry may add many thousands of files.
+    """
+    lines: list[str] = []
+    infos: dict[int, Mapping[str, Any]] = {}
+    for action in actions:
+        if "commitInfo" in action:
+            infos[len(lines)] = action["commitInfo"]
+        lines.append(canonical_json(action))
+    seal = bytes_digest(f"[{','.join(lines)}]".encode())  # the digest of the list of all actions
+    for place, info in infos.items():
+        lines[place] = canonical_json({"commitInfo": {**info, _FIELD: seal}})
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def actions_of(entry: bytes) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from infra.data_files import DataFile, IdRange, shard_file_name
 from infra.intact import damage_once, is_checked
 from infra.sealed import read_json, sealed_json
 from infra.store import Store
+from infra.table_rows import ascending
 from schemas.digests import code_digest, digest
 from schemas.errors import DamagedError, DataError, StoreError
 from schemas.tables import TableContract, conform, contract
@@ -99,7 +100,7 @@ def cut(ids: Iterable[str] | pa.StringArray, shard_size: int) -> Shards:
     """Sorted ids in shards of `shard_size` (the last may be smaller). DataError for a size below 1 or a repeated id."""
     if shard_size < 1:
         raise DataError(f"shard_size is {shard_size}; it must be at least 1.")
-    ordered = (ids if isinstance(ids, pa.StringArray) else pa.array(ids, pa.string())).sort()
+    ordered = ascending(ids if isinstance(ids, pa.StringArray) else pa.array(ids, pa.string()))
     twice = pc.index(pc.equal(ordered[1:], ordered[:-1]), True).as_py() if len(ordered) else -1
     if twice >= 0:
         raise DataError(f"The unit {ordered[twice].as_py()!r} was given twice; every unit may stand once.")

@@ -55,3 +55,8 @@ def read_files(
 def lost_among(store: Store, table: TableContract, files: Sequence[DataFile]) -> LostFileError | None:
     """The error that names the first of the files that isn't there with its size; None if all are."""
     return next((lost_file(store, table.name, f"{file.path} {what}") for file, what in missing(store, files)), None)
+
+
+def ascending(ids: pa.StringArray) -> pa.StringArray:
+    """Ids sorted; the array itself where it is sorted already, as ids of a stage's files one after another are."""
+    return ids if pc.all(pc.less_equal(ids[:-1], ids[1:])).as_py() else ids.sort()

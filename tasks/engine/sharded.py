@@ -6,6 +6,7 @@ starting one costs seconds; where they hold a GPU they are actors, gone with the
 work here, without Ray.
 """
 
+import json
 import math
 import uuid
 import warnings
@@ -48,9 +49,9 @@ from tasks.engine.results import ShardOutput, ShardWorker, StageResult
 _SHARD_RETRIES = 2
 """Times that a shard is tried again after its process died. What the shard's code raises is no such death."""
 
-_MOST_TASKS = 1000
-"""Ray's tasks for a stage, each of which costs the driver some milliseconds and kilobytes: of more shards several go
-into one. If its process dies, those of them that were done are done again."""
+_WAVE, _WAVE_OF_ACTOR = 1000, 50
+"""Shards that Ray is given at a time, in all and for each actor, whichever are more: what it keeps of each would else
+grow with the stage, and each task cost the more the more there are. An actor waits once in a wave, for the last one."""
 
 _TIMES = 3
 """Times that shards are made again whose files something removes before the commit."""
@@ -229,7 +230,7 @@ class _ShardWork:
     of_call: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return self.do(Shard(int(row["index"]), tuple(map(str, row["ids"]))))
+        return self.do(Shard(int(row["index"]), tuple(json.loads(row["ids"]))))
 
     def do(self, shard: Shard) -> dict[str, Any]:
         try:
@@ -242,13 +243,8 @@ class _ShardWork:
         return {"index": shard.index, "units": tally.total, "failed": tally.failed, "error": "", "text": ""}
 
 
-def _described(shards: Shards, todo: Sequence[int]) -> Iterator[pa.Table]:
-    """The shards as rows, in as many blocks as Ray is to make tasks of: one for each, or few for many."""
-    each = -(-len(todo) // _MOST_TASKS)
-    for first in range(0, len(todo), each):
-        some = [shards[index] for index in todo[first : first + each]]
-        ids = pa.array([shard.ids for shard in some], pa.list_(pa.string()))
-        yield pa.table({"index": pa.array([shard.index for shard in some], pa.int64()), "ids": ids})
+def _describe(shard: Shard) -> dict[str, Any]:
+    return {"index": shard.index, "ids": json.dumps(shard.ids)}
 
 
 def _on_ray(
@@ -267,13 +263,11 @@ def _on_ray(
         say(f"{work.spec.name}, waiting for Ray: {held} ...")
     # Ray Data's own tasks need some CPU beside the actors, or all wait for ever
     share = min(cpus, 0.9 * ray.cluster_resources().get("CPU", 1.0) / count)
-    described = ray.data.from_arrow_refs(cast(Any, [ray.put(block) for block in _described(shards, todo)]))
-    with warnings.catch_warnings():
-        # Ray 2.60 calls this way of setting retries and restarts deprecated but has no other one yet
-        warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
-        answers = _in_actors(described, work, count, share, gpus) if gpus else _in_tasks(described, work, count, share)
     try:
-        yield from answers.iter_rows()
+        at_once = max(_WAVE, count * _WAVE_OF_ACTOR)
+        for first in range(0, len(todo), at_once):
+            wave = [_describe(shards[index]) for index in todo[first : first + at_once]]
+            yield from _answers(ray.data.from_items(wave, override_num_blocks=len(wave)), work, count, share, gpus)
     except ray.exceptions.RayTaskError:
         raise
     except ray.exceptions.RayError as error:
@@ -287,6 +281,16 @@ def _on_ray(
 def _as_many_as_fit(each: Mapping[str, float], threads: int) -> int:
     """Actors that keep Ray's nodes busy without being in each other's way."""
     return room_for(each if "GPU" in each else {"CPU": max(each["CPU"], threads), "memory": _ACTOR_BYTES})
+
+
+def _answers(
+    described: ray.data.Dataset, work: _ShardWork, count: int, cpus: float, gpus: float
+) -> Iterator[dict[str, Any]]:
+    with warnings.catch_warnings():
+        # Ray 2.60 calls this way of setting retries and restarts deprecated but has no other one yet
+        warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
+        answers = _in_actors(described, work, count, cpus, gpus) if gpus else _in_tasks(described, work, count, cpus)
+    return iter(answers.iter_rows())
 
 
 def _in_tasks(described: ray.data.Dataset, work: _ShardWork, count: int, cpus: float) -> ray.data.Dataset:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from infra.standing import read_standing
 from infra.store import Store
+from infra.table_rows import ascending
 from infra.tables import read
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.errors import DataError
@@ -103,7 +104,7 @@ def sorted_ids(
         if part is not None:
             everybody = pa.chunked_array([_in_part(everybody.to_pylist(), part, Target(*target))], pa.string())
         ids.extend(everybody.chunks)
-    return pa.concat_arrays(ids).sort()
+    return ascending(pa.concat_arrays(ids))
 
 
 def load_instances(

@@ -1,13 +1,12 @@
 """What many people cost: `make bench-scale`, or `python -m tests.benchmarks.scale [PEOPLE ...] [--s3] [--json FILE]`.
 
 Invented people (10,000 if no number is given) go through generate, score and pair, 20 hypotheses each: the stages as
-they are, with Ray, but with models that give a number for an answer, so that what is left is the engine's own. Crops
-have a few pixels, and the hypotheses differ by little, so that files are smaller than real ones. Each size has its own
-process; memory is what it and Ray's workers hold for themselves alone, at its peak, told ten times a second.
+they are, with Ray, but for their models (`numbered`), so that what is left is the engine's own. Each size has a process
+of its own. Memory is what that process, and the greatest of Ray's workers, held for themselves alone at its peak,
+looked at ten times a second.
 """
 
 import argparse
-import io
 import json
 import os
 import shutil
@@ -16,47 +15,33 @@ import sys
 import tempfile
 import threading
 import time
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
-import pyarrow as pa
-from PIL import Image
 
-from infra.shards import Shard
 from infra.shared_store import session_for
-from infra.standing import INGEST
 from infra.store import Store
-from schemas.config.engine import EngineConfig
-from schemas.ids import ModelDigest, StageKey, Target, image_id, instance_id
-from schemas.profiles import tiny
-from schemas.tables import build
+from schemas.ids import StageKey
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput
-from tasks.engine.stage import ShardedStage, Stage
-from tasks.engine.worker import ModelWorker
-from tasks.generate import Generate, GenerateWorker
+from tasks.engine.stage import Stage
 from tasks.pair import Pair
-from tasks.rows.hypotheses import Hypotheses, read_hypotheses
-from tasks.score import Score, ScoreWorker
+from tasks.rows.hypotheses import read_hypotheses
 from tests.benchmarks.__main__ import machine
-from tests.benchmarks.history import ROOT, environment_to, s3_behind_proxy
+from tests.benchmarks.history import ROOT, environment_to, opened_files, s3_behind_proxy
+from tests.benchmarks.numbered import MODEL, TARGET, Invent, NumberedGenerate, NumberedScore, configured
 from tests.faults.flaky_s3 import FlakyS3
 
-HYPOTHESES, SHARD, READS = 20, 100, 20
-TARGET = Target("invented", "train")
-MODEL = ModelDigest("0" * 64)
-_PIXELS = 8
+SHARD, READS = 100, 20
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage took. Memory is anonymous, at its peak; `requests` are those to S3, of driver and workers."""
+    """What a stage took. Memory is anonymous, at its peak; `requests` are those to S3, of driver and workers; `opened`
+    counts openings of data files where shards are read (0: not counted)."""
 
     place: str
     people: int
@@ -68,6 +53,7 @@ class Cost:
     driver_mb: float
     worker_mb: float
     written_mb: float
+    opened: int = 0
     requests: int = 0
 
     @property
@@ -81,111 +67,6 @@ class Cost:
 
 
 HEADS = ("place", "people", "stage", "s", "rows/s", "MB driver / worker", "MB written", "requests a shard")
-
-
-@dataclass(frozen=True)
-class Invent(ShardedStage):
-    """People that nobody has seen -> tables `instances`, `labels`."""
-
-    people: int
-
-    name = INGEST
-    writes = ("instances", "labels")
-
-    def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {"invented": self.people}
-
-    def ids(self, context: Context) -> pa.StringArray:
-        return pa.array(
-            (instance_id(image_id(*TARGET, f"{number:08d}"), 0) for number in range(self.people)), pa.string()
-        )
-
-    def shard_size(self, context: Context) -> int:
-        return context.config.ingest.shard_size
-
-    def worker(self, context: Context) -> "InventWorker":
-        return InventWorker(context)
-
-
-class InventWorker(ModelWorker):
-    """A grey crop and a label at rest for each."""
-
-    def work(self, shard: Shard) -> ShardOutput:
-        picture = io.BytesIO()
-        Image.new("RGB", (_PIXELS, _PIXELS), "grey").save(picture, "PNG")
-        about = {"instance_id": list(shard.ids), "dataset": TARGET.dataset, "split": TARGET.split, "stage_key": ""}
-        count = len(shard.ids)
-        camera = np.tile(np.float32([_PIXELS, _PIXELS, _PIXELS / 2, _PIXELS / 2]), (count, 1))
-        seen = {
-            "image_id": [name.rpartition("#")[0] for name in shard.ids],
-            "person": 0,
-            "crop_size_px": _PIXELS,
-            "crop": picture.getvalue(),
-            "crop_rule": "box",
-            "box_xywh": camera,
-            "crop_intrinsics": camera,
-            "image_intrinsics": camera,
-            "intrinsics_source": "given",
-            "crop_affine": np.zeros((count, 6)),
-        }
-        posed = {"global_orient": 3, "body_pose": 69, "betas": 10, "joints": 87, "twist": 46}
-        known = {
-            "label_set": "gt",
-            "label_kind": "gt",
-            "body_model": "smpl",
-            "gender": "neutral",
-            **{name: np.ones((count, length)) for name, length in posed.items()},
-            "joints_valid": np.ones((count, 29), bool),
-        }
-        tables = {"instances": build("instances", about | seen), "labels": build("labels", about | known)}
-        return ShardOutput({name: rows.drop_columns(["stage_key"]) for name, rows in tables.items()}, ok=count)
-
-
-class _NumberSampler:
-    """In a policy's place."""
-
-    samples = range(HYPOTHESES)
-
-    def __call__(self, ids: Sequence[str], crops: np.ndarray, cameras: np.ndarray, depth: np.ndarray) -> Hypotheses:
-        uvd = np.linspace(-0.5, 0.5, HYPOTHESES * 87, dtype=np.float32).reshape(1, HYPOTHESES, 29, 3)
-        number = np.array([zlib.crc32(name.encode()) for name in ids]) / 2**33
-        uvd = uvd + number.astype(np.float32)[:, None, None, None]
-        twists = np.zeros((len(ids), HYPOTHESES, 23, 2), np.float32)
-        betas = np.zeros((len(ids), HYPOTHESES, 10), np.float32)
-        return Hypotheses(uvd, twists, betas, np.repeat(depth[:, None], HYPOTHESES, 1))
-
-
-class NumberedGenerate(Generate):
-    """Generate, without a policy."""
-
-    def worker(self, context: Context) -> GenerateWorker:
-        worker = GenerateWorker.__new__(GenerateWorker)
-        ModelWorker.__init__(worker, context)
-        worker.stage, worker.key, worker.draw = self, self.key(context), _NumberSampler()  # type: ignore[assignment]
-        return worker
-
-
-class NumberedScore(Score):
-    """Score, without a scorer."""
-
-    def worker(self, context: Context) -> ScoreWorker:
-        worker = ScoreWorker.__new__(ScoreWorker)
-        ModelWorker.__init__(worker, context)
-        worker.stage, worker.score = self, _number  # type: ignore[assignment]
-        return worker
-
-
-def _number(crops: np.ndarray, uvd: np.ndarray, twists: np.ndarray) -> np.ndarray:
-    scores: np.ndarray = 0.5 + uvd.mean((2, 3), np.float64) / 4
-    return scores
-
-
-def configured(shard: int) -> EngineConfig:
-    """`tiny` with shards of that many people."""
-    config, size = tiny(), {"shard_size": shard}
-    drawn = config.generate.model_copy(update={"hypotheses": HYPOTHESES, **size})
-    sections = {"ingest": config.ingest.model_copy(update=size), "score": config.score.model_copy(update=size)}
-    return config.model_copy(update={**sections, "generate": drawn})
 
 
 def measure(url: str, people: int, shard: int) -> Iterator[Cost]:
@@ -215,16 +96,18 @@ def measure(url: str, people: int, shard: int) -> Iterator[Cost]:
 
 
 def _reading(store: Store, generation: StageKey, people: int, size: int) -> Cost:
-    """A read of a shard's hypotheses by a process that has read one before; `shards` says how many were read."""
+    """Second reads of shards' hypotheses, READS of them from the first to the last, by a process that did no stage."""
     ids = Invent(people).ids(Context(store, configured(size)))
     shards = [ids[at : at + size].to_pylist() for at in np.linspace(0, max(0, people - size), READS).astype(int)]
-    read_hypotheses(store, generation, shards[0])
-    with peaks() as peak:
+    for shard in shards:  # a process looks at each file once, whether it is as it was written
+        read_hypotheses(store, generation, shard)
+    with peaks() as peak, opened_files(Path(store.root)) as opened:
         began, cpu = time.perf_counter(), time.process_time()
-        rows = sum(read_hypotheses(store, generation, shard).hypotheses.betas[..., 0].size for shard in shards)
+        rows = sum(read_hypotheses(store, generation, shard).hypotheses.root_depth.size for shard in shards)
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     place = "disk" if store.is_local else "S3"
-    return Cost(place, people, READS, "one shard's read", rows, seconds, cpu, *peak, 0.0)
+    files = sum(path.endswith(".parquet") and "/_delta_log/" not in path for path in opened)
+    return Cost(place, people, READS, "one shard's read", rows, seconds, cpu, *peak, 0.0, files)
 
 
 @contextmanager

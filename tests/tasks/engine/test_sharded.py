@@ -26,6 +26,7 @@ from schemas.config.engine import RayConfig
 from schemas.errors import ConfigError, DataError, EngineError, GateError, StoreError
 from schemas.progress import SilentProgress
 from schemas.tables import build
+from tasks.engine import sharded
 from tasks.engine.results import ShardOutput, StageResult
 from tasks.engine.sharded import do_shard, run_sharded
 
@@ -244,7 +245,7 @@ def test_driver_killed_between_shards_resumes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_on_a_real_ray(tmp_path: Path) -> None:
+def test_on_a_real_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = Store.open(tmp_path / "expected")
     run(expected, worker_args={"crash": (IDS[3],)})
     with ray_session(cpus=2) as resources:
@@ -253,6 +254,8 @@ def test_on_a_real_ray(tmp_path: Path) -> None:
         for actors in (1, 2):
             store, heard = Store.open(tmp_path / str(actors)), Heard()
             settings = RayConfig(actors=actors, cpus_per_actor=1.0)
+            monkeypatch.setattr(sharded, "_WAVE", 4 // actors)  # two waves, and three
+            monkeypatch.setattr(sharded, "_WAVE_OF_ACTOR", 1)
             run(store, heard, worker_args={"crash": (IDS[3],)}, in_process=False, settings=settings)
             assert heard.done == 23
             for table in ("scores", "failures"):
