@@ -13,6 +13,7 @@ from infra.stages import Failure
 from models.bodies import Body, load_body
 from models.diffusion import POSE_SIZE
 from models.policy import Policy
+from models.precision import products_of
 from models.recovery import root_depth_of
 from schemas.config.stages import GenerateConfig
 from schemas.errors import ConfigError
@@ -53,6 +54,8 @@ class HypothesisSampler:
             )
         self.device = torch.device(device)
         self.policy = policy.to(self.device).eval().requires_grad_(False)
+        self.encoder = self.policy.condition if config.encoder_precision == "float32" else policy.halved_encoder()
+        self.denoiser = self.policy.hyponet.halved() if config.precision == "bfloat16" else self.policy.hyponet
         self.body = body
         self.config, self.purpose = config, purpose
         self.samples = list(samples) if samples is not None else list(range(config.hypotheses))
@@ -77,11 +80,10 @@ class HypothesisSampler:
 
     @torch.no_grad()
     def _draw(self, crops: np.ndarray, noise: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        context, estimate = self.policy.encode(crop_tensor(crops, self.device))
-        half = self.config.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            uvd, twists = self.policy.sample(context, torch.from_numpy(noise).to(self.device))
-        return uvd.float(), twists.float(), estimate.betas[:, None].expand(-1, noise.shape[1], -1)
+        with products_of(self.config.precision):
+            context, estimate = self.encoder(crop_tensor(crops, self.device))
+            uvd, twists = self.policy.sample(context, torch.from_numpy(noise).to(self.device), self.denoiser)
+        return uvd, twists, estimate.betas[:, None].expand(-1, noise.shape[1], -1)
 
     def _depth(
         self, uvd: torch.Tensor, betas: torch.Tensor, crop_intrinsics: np.ndarray, root_depth: np.ndarray

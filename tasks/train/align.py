@@ -173,7 +173,7 @@ class AlignRecipe(PolicyRecipe):
         """The loss of a batch, and its parts for the curves."""
         config = self.config
         (context, estimate), of_replay = _encode(self.model, batch.crops, batch.replayed)
-        context = context.first(config.denoised_crops)
+        context = context.of(slice(config.denoised_crops))
         if config.estimate:
             context = hyponet.Context(*(part.detach() for part in context))
         errors = self._errors(self.model, context, batch)
@@ -209,7 +209,7 @@ class AlignRecipe(PolicyRecipe):
         reference does by the same batch."""
         if self.fixed:
             return self.reference.encode(batch.crops[: self.config.denoised_crops])[0]
-        return _encode(self.reference, batch.crops, batch.replayed)[0][0].first(self.config.denoised_crops)
+        return _encode(self.reference, batch.crops, batch.replayed)[0][0].of(slice(self.config.denoised_crops))
 
     def _estimate_preference(self, batch: AlignBatch, estimate: PoseEstimate) -> Tensor:
         """Loss that draws the encoder's own estimate to the preferred poses."""
