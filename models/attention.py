@@ -73,7 +73,9 @@ def mixed_values(query: Tensor, seen: KeysValues, blocked: Tensor | None = None)
     if blocked is not None:
         barred = barred.masked_fill_(blocked, -math.inf)[None]
     chance = torch.baddbmm(barred, queries, keys.transpose(1, 2), alpha=query.shape[-1] ** -0.5)
-    mixed = torch.bmm(chance.softmax(-1, dtype=torch.float32).to(values.dtype), values)
+    # of other lengths than multiples of a register's 32 numbers, a softmax in bfloat16 takes twice as long
+    chance = chance.softmax(-1) if keys.shape[1] % 32 == 0 else chance.softmax(-1, dtype=torch.float32)
+    mixed = torch.bmm(chance.to(values.dtype), values)
     return mixed.unflatten(0, query.shape[:2])
 
 

@@ -110,8 +110,8 @@ class Diffusion:
     ) -> Tensor:
         """DDIM from `start` (B*M, 133), unit noise or zeros, to clean scaled poses (B*M, 133).
 
-        `noise` (steps, B*M, 133) is needed when `eta` > 0: fresh noise never comes from a global generator. `seen` as of
-        `HypoNet.forward`: what isn't given is made once for all steps. Nothing in here waits for the device.
+        `noise` (steps, B*M, 133) is needed when `eta` > 0: fresh noise never comes from a global generator. `seen` as
+        of `HypoNet.forward`: what isn't given is made once for all steps. Nothing in here waits for the device.
         """
         if self.config.eta > 0 and noise is None:
             raise ValueError("eta > 0 needs the noise of every step: pass noise (steps, N, 133)")

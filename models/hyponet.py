@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from models.attention import DecoderBlock, KeysValues, image_code, sinusoidal_code
 from models.item_graph import MaskedLinear, neighbours, within
+from models.precision import in_32_bits
 from schemas.config.networks import JOINTS, TWISTS, HypoNetConfig
 
 
@@ -99,22 +100,13 @@ class HypoNet(nn.Module):
         if joints.shape[0] % batch:
             raise ValueError(f"{joints.shape[0]} hypotheses can't be shared out among {batch} images")
         seen = self.look(context) if seen is None else seen
-        tokens = torch.cat(
-            [
-                self._start(joints, self.linear_start_j, self.bn_start_j, JOINTS),
-                self._start(twists, self.linear_start_t, self.bn_start_t, TWISTS),
-            ],
-            dim=1,
-        )
-        local = context.local.repeat_interleave(joints.shape[0] // batch, dim=0)
-        time_code = sinusoidal_code(time, self.time_channels)
-        for dense in self.temb_dense:
-            time_code = F.silu(dense(time_code))
-        tokens = torch.cat([tokens, local], dim=-1) + time_code[:, None]
+        with in_32_bits(joints.device):
+            tokens = self._tokens(joints, twists, time, context)
         for index, block in enumerate(self.blocks):
             tokens = block(tokens, self.item_code, seen[index], getattr(self, f"blocked_{index}"))
-        out_joints = self.linear_final_j(tokens[:, :JOINTS].flatten(1))
-        out_twists = self.linear_final_t(tokens[:, JOINTS:].flatten(1))
+        with in_32_bits(joints.device):
+            out_joints = self.linear_final_j(tokens[:, :JOINTS].flatten(1))
+            out_twists = self.linear_final_t(tokens[:, JOINTS:].flatten(1))
         if self.residual:
             return out_joints + joints, out_twists + twists
         return out_joints, out_twists
@@ -128,6 +120,21 @@ class HypoNet(nn.Module):
         for block in copy.blocks:
             cast(DecoderBlock, block).halve()
         return copy
+
+    def _tokens(self, joints: Tensor, twists: Tensor, time: Tensor, context: Context) -> Tensor:
+        """(B*M, 52, C) items of noisy poses, each with its local features and its time; arguments as of `forward`."""
+        tokens = torch.cat(
+            [
+                self._start(joints, self.linear_start_j, self.bn_start_j, JOINTS),
+                self._start(twists, self.linear_start_t, self.bn_start_t, TWISTS),
+            ],
+            dim=1,
+        )
+        local = context.local.repeat_interleave(joints.shape[0] // context.local.shape[0], dim=0)
+        time_code = sinusoidal_code(time, self.time_channels)
+        for dense in self.temb_dense:
+            time_code = F.silu(dense(time_code))
+        return torch.cat([tokens, local], dim=-1) + time_code[:, None]
 
     def _start(self, values: Tensor, linear: nn.Module, norm: nn.Module, items: int) -> Tensor:
         hidden = F.leaky_relu(norm(linear(values)), 0.2)

@@ -4,7 +4,9 @@ What is exact in 32 bits stays so: heads that read poses off, normalisations, re
 """
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,6 +38,13 @@ def training_in(precision: Precision, device: torch.device) -> Iterator[None]:
         yield
 
 
+def in_32_bits(device: torch.device) -> AbstractContextManager[Any]:
+    """What is computed inside keeps 32 bits, in the midst of `training_in` as well."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
 @torch.no_grad()
 def halve_convolutions(module: nn.Module, heads: Collection[str] = ()) -> None:
     """Bring the weights below `module` to bfloat16 and channels-last, but for its parts `heads`; in place.
@@ -45,7 +54,7 @@ def halve_convolutions(module: nn.Module, heads: Collection[str] = ()) -> None:
     """
     for owner in list(module.modules()):
         children = list(owner.named_children())
-        for (name, convolution), (normed, norm) in zip(children, children[1:], strict=False):
+        for (name, convolution), (normed, norm) in pairwise(children):
             if not isinstance(norm, nn.BatchNorm2d):
                 continue
             if isinstance(convolution, nn.Conv2d):

@@ -22,9 +22,10 @@ from tasks.engine.context import Context
 from tasks.engine.sharded import ShardOutput
 from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker, microbatches
+from tasks.half_encoder import check_half_encoder
 from tasks.rows.crops import crop_tensor
 from tasks.rows.hypotheses import Hypotheses, hypotheses_table
-from tasks.rows.instances import instance_ids, load_instances
+from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.models import load_policy
 from tasks.rows.part import Part, counting
 
@@ -77,6 +78,13 @@ class HypothesisSampler:
             depth = self._depth(uvd, betas, crop_intrinsics[rows], root_depth[rows])
             parts.append([part.cpu().numpy()[:used] for part in (uvd, twists, betas, depth)])
         return Hypotheses(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def zero_noise(self, people: Instances, *, half_encoder: bool) -> Hypotheses:
+        """The zero-noise hypothesis alone of each of N people, by an encoder of either precision."""
+        precision = "bfloat16" if half_encoder else "float32"
+        config = self.config.model_copy(update={"encoder_precision": precision})
+        alone = HypothesisSampler(self.policy, config, self.body, samples=[0], device=self.device.type)
+        return alone(people.ids, people.crops, people.crop_intrinsics, people.root_depth)
 
     @torch.no_grad()
     def _draw(self, crops: np.ndarray, noise: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -162,6 +170,10 @@ class GenerateWorker(ModelWorker):
             purpose="sample" if stage.round_seed is None else f"sample of round {stage.round_seed}",
             device=self.device,
         )
+        if stage.config.encoder_precision == "bfloat16":
+            root = context.config.root_solver
+            people = stage.ingests, stage.ids(context), stage.policy
+            check_half_encoder(self.draw, self.store, *people, self.draw.body, root)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `hypotheses`, sorted by instance and sample."""

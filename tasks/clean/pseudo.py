@@ -14,6 +14,7 @@ import roma
 
 from infra.shards import Shard
 from models.bodies import load_body
+from schemas.config.stages import GenerateConfig
 from schemas.ids import ModelDigest, StageKey, Target
 from schemas.tables import build
 from tasks.clean.names import OWN, SWAPPED
@@ -22,6 +23,7 @@ from tasks.engine.sharded import ShardOutput
 from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import HypothesisSampler, not_finite
+from tasks.half_encoder import check_half_encoder
 from tasks.rows.hypotheses import Hypotheses
 from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.models import load_policy
@@ -67,6 +69,7 @@ class PseudoLabel(ShardedStage):
             "root_solver": context.config.root_solver,
             "body": load_body(context.config.body).digest,
             "threads": context.config.ray.threads_per_actor,
+            **_in_less_than_32_bits(generation),
             **counting(self.part),
         }
 
@@ -92,6 +95,9 @@ class PseudoLabelWorker(ModelWorker):
         self.microbatch = config.microbatch
         policy = load_policy(self.store, stage.policy)
         self.draw = HypothesisSampler(policy, config, self.body, samples=(0,), device=self.device)
+        if config.encoder_precision == "bfloat16":
+            people = stage.ingests, stage.ids(context), stage.policy
+            check_half_encoder(self.draw, self.store, *people, self.body, self.root)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `labels`, sorted by instance."""
@@ -142,3 +148,9 @@ class PseudoLabelWorker(ModelWorker):
             parts.append([part.numpy()[:used] for part in solved])
         theta, transl, joints = (np.concatenate(column) for column in zip(*parts, strict=True))
         return theta, transl, joints
+
+
+def _in_less_than_32_bits(config: GenerateConfig) -> dict[str, str]:
+    """The precisions that are not the default, for the key; keys made before there were others say nothing of them."""
+    precisions = {name: getattr(config, name) for name in ("precision", "encoder_precision")}
+    return {name: precision for name, precision in precisions.items() if precision != "float32"}
