@@ -5,10 +5,26 @@ queries and keys carry fixed position codes. Parameter names are those of the pu
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from models.precision import HALF
+
+
+class KeysValues(NamedTuple):
+    """What is looked at, ready for the heads."""
+
+    keys: Tensor
+    """(B, H, P, C/H) of P tokens and H heads."""
+    values: Tensor
+    """(B, H, P, C/H)."""
+
+    def of(self, images: slice) -> "KeysValues":
+        """Those of some of the B images."""
+        return KeysValues(self.keys[images], self.values[images])
 
 
 class Attention(nn.MultiheadAttention):
@@ -22,14 +38,21 @@ class Attention(nn.MultiheadAttention):
 
         `blocked` (Q, K) is true where looking is barred.
         """
-        weight_q, weight_k, weight_v = self.projection().chunk(3)
-        bias_q, bias_k, bias_v = self.in_proj_bias.chunk(3)
-        mixed = F.scaled_dot_product_attention(
-            self._split(F.linear(query, weight_q, bias_q)),
+        return self.look(query, self.keys_values(key, value), blocked)
+
+    def keys_values(self, key: Tensor, value: Tensor) -> KeysValues:
+        """What `look` needs of `key` and `value` (B, K, C): made once, it serves any number of looks."""
+        _, weight_k, weight_v = self.projection().chunk(3)
+        _, bias_k, bias_v = self.in_proj_bias.chunk(3)
+        return KeysValues(
             self._split(F.linear(key, weight_k, bias_k)),
             self._split(F.linear(value, weight_v, bias_v)),
-            attn_mask=None if blocked is None else ~blocked,
         )
+
+    def look(self, query: Tensor, seen: KeysValues, blocked: Tensor | None = None) -> Tensor:
+        """Attention of `query` (B, Q, C); `blocked` as in `attend`."""
+        weight, bias = self.projection().chunk(3)[0], self.in_proj_bias.chunk(3)[0]
+        mixed = mixed_values(self._split(F.linear(query, weight, bias)), seen, blocked)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
     def projection(self) -> Tensor:
@@ -38,6 +61,22 @@ class Attention(nn.MultiheadAttention):
 
     def _split(self, tokens: Tensor) -> Tensor:
         return tokens.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+def mixed_values(query: Tensor, seen: KeysValues, blocked: Tensor | None = None) -> Tensor:
+    """Values, mixed as `query` (B, H, Q, C/H) looks: (B, H, Q, C/H)."""
+    if query.device.type != "cpu" or query.dtype != HALF:
+        return F.scaled_dot_product_attention(query, *seen, attn_mask=None if blocked is None else ~blocked)
+    # On the CPU the fused kernel takes twice as long in bfloat16 as the two products with a softmax between them.
+    queries, keys, values = (part.flatten(0, 1) for part in (query, *seen))
+    barred = queries.new_zeros(1, 1, 1) if blocked is None else queries.new_zeros(blocked.shape)
+    if blocked is not None:
+        barred = barred.masked_fill_(blocked, -math.inf)[None]
+    chance = torch.baddbmm(barred, queries, keys.transpose(1, 2), alpha=query.shape[-1] ** -0.5)
+    # of other lengths than multiples of a register's 32 numbers, a softmax in bfloat16 takes twice as long
+    chance = chance.softmax(-1) if keys.shape[1] % 32 == 0 else chance.softmax(-1, dtype=torch.float32)
+    mixed = torch.bmm(chance.to(values.dtype), values)
+    return mixed.unflatten(0, query.shape[:2])
 
 
 class DecoderBlock(nn.Module):
@@ -65,27 +104,47 @@ class DecoderBlock(nn.Module):
                 delattr(self, name)
                 setattr(self, name, norm)
 
-    def forward(
-        self, items: Tensor, item_code: Tensor, image: Tensor, image_code: Tensor, blocked: Tensor | None
-    ) -> Tensor:
+    def see(self, image: Tensor, image_code: Tensor) -> KeysValues:
+        """What the block sees of B images, for all their hypotheses and all steps.
+
+        `image` (B, P, C) are their tokens, `image_code` (1, P, C) the position code of these.
+        """
+        kind = self.linear1.weight.dtype
+        return self.multihead_attn.keys_values((image + image_code).to(kind), image.to(kind))
+
+    def forward(self, items: Tensor, item_code: Tensor, seen: KeysValues, blocked: Tensor | None) -> Tensor:
         """One block.
 
         Args:
             items: (B*M, I, C) tokens of M hypotheses an image, image-major.
             item_code: (1, I, C) position code of the items.
-            image: (B, P, C) tokens of the image.
-            image_code: (1, P, C) position code of the image.
+            seen: what `see` gave of the B images.
             blocked: (I, I) true where an item may not look at another, or None.
         """
-        normed = self.norm1(items)
+        kind = self.linear1.weight.dtype
+        item_code = item_code.to(kind)
+        normed = self.norm1(items).to(kind)
         placed = normed + item_code
         items = items + self.dropout(self.self_attn.attend(placed, placed, normed, blocked))
         # The hypotheses of one image are folded into one long query, so that the image is projected once for all.
-        query = (self.norm2(items) + item_code).reshape(image.shape[0], -1, items.shape[-1])
-        looked = self.multihead_attn.attend(query, image + image_code, image)
-        items = items + self.dropout(looked.reshape_as(items))
-        hidden = self.dropout(F.relu(self.linear1(self.norm3(items))))
-        return items + self.dropout(self.linear2(hidden))
+        query = (self.norm2(items).to(kind) + item_code).reshape(seen.keys.shape[0], -1, items.shape[-1])
+        looked = self.multihead_attn.look(query, seen)
+        items = _added(items, self.dropout(looked.reshape_as(items)))
+        hidden = self.dropout(F.relu(self.linear1(self.norm3(items).to(kind)), inplace=True))
+        return _added(items, self.dropout(self.linear2(hidden)))
+
+    def halve(self) -> None:
+        """From now on compute the matrix products in bfloat16.
+
+        Normalisations and the sums along the residual path keep 32 bits.
+        """
+        for part in (self.self_attn, self.multihead_attn, self.linear1, self.linear2):
+            part.to(HALF)
+
+
+def _added(items: Tensor, more: Tensor) -> Tensor:
+    """The sum: in the place of `items`, where no gradient will ask for them."""
+    return items + more if torch.is_grad_enabled() else items.add_(more)
 
 
 def sinusoidal_code(positions: Tensor, channels: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.hyponet import Context
+from models.precision import halve_convolutions
 from models.skeleton import PARENTS
 from schemas.config.networks import JOINTS, TWISTS, ConditionConfig
 
@@ -84,13 +85,14 @@ class CompactBackbone(nn.Module):
 
     def forward(self, crops: Tensor) -> tuple[Pyramid, PoseEstimate]:
         """Encode `crops` (B, 3, S, S), values in [-1, 1]."""
-        crops = crops.contiguous(memory_format=torch.channels_last)
+        crops = crops.to(self.narrow_to_map.weight.dtype).contiguous(memory_format=torch.channels_last)
         quarter = self.quarter(F.relu(self.stem(crops)))
         eighth = self.eighth(F.relu(self.to_eighth(quarter)))
         sixteenth = self.sixteenth(F.relu(self.to_sixteenth(eighth)))
         coarse = F.relu(eighth + F.interpolate(self.wide_to_middle(sixteenth), scale_factor=2, mode="nearest"))
         upper = F.interpolate(self.middle_to_map(coarse), scale_factor=2, mode="nearest")
         fine = F.relu(self.map(F.relu(self.narrow_to_map(quarter) + upper)))
+        coarse, fine, sixteenth = coarse.float(), fine.float(), sixteenth.float()
         pooled = self.pooled(sixteenth.mean((2, 3)))
         heat, depth = self.heat_and_depth(fine).chunk(2, dim=1)
         heat = torch.log_softmax(heat.flatten(2), dim=-1).unflatten(-1, heat.shape[2:])
@@ -101,6 +103,10 @@ class CompactBackbone(nn.Module):
             heat,
         )
         return Pyramid(coarse, fine), estimate
+
+    def halve(self) -> None:
+        """From now on compute all but the heads in bfloat16: for drawing, not for training."""
+        halve_convolutions(self, ("heat_and_depth", "pooled"))
 
     def _soft_argmax(self, heat: Tensor, depth: Tensor) -> Tensor:
         """Expected u, v under the log-probabilities, and the depth map's mean under the same weights: (B, 29, 3)."""
@@ -141,6 +147,10 @@ class ConditionNetwork(nn.Module):
         self.to_context = nn.Conv2d(config.widths[1], width, 1)
         # The point itself is a feature: features alone do not tell where in the crop they were taken.
         self.to_local = nn.Linear(config.map_channels + 3, local_channels)
+
+    def halve(self) -> None:
+        """From now on compute all but the heads in bfloat16: for drawing, not for training."""
+        self.backbone.halve()
 
     def forward(self, crops: Tensor) -> tuple[Context, PoseEstimate]:
         """Encode `crops` (B, 3, S, S), values in [-1, 1]."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from models.attention import KeysValues
 from models.hyponet import Context, HypoNet
 from schemas.config.networks import JOINTS, TWISTS, DiffusionConfig
 
@@ -71,11 +72,21 @@ class Diffusion:
         kept = self._kept(time)
         return ((1 - kept) / kept).sqrt()
 
-    def denoise(self, network: HypoNet, noisy: Tensor, time: Tensor, context: Context) -> Denoised:
-        """What `network` makes of `noisy` (B*M, 133) at `time` (B*M,), for the B images of `context`."""
+    def denoise(
+        self,
+        network: HypoNet,
+        noisy: Tensor,
+        time: Tensor,
+        context: Context,
+        seen: tuple[KeysValues, ...] | None = None,
+    ) -> Denoised:
+        """What `network` makes of `noisy` (B*M, 133) at `time` (B*M,), for the B images of `context`.
+
+        `seen` as of `HypoNet.forward`.
+        """
         kept = self._kept(time)
         if self.config.parameterisation == "eps":
-            noise = torch.cat(network(noisy[:, :JOINT_SIZE], noisy[:, JOINT_SIZE:], time, context), dim=1)
+            noise = torch.cat(network(noisy[:, :JOINT_SIZE], noisy[:, JOINT_SIZE:], time, context, seen), dim=1)
             return Denoised((noisy - (1 - kept).sqrt() * noise) / kept.sqrt(), noise)
         spread, sigma = self.config.sigma_data, self.sigma(time)
         centre = self.scale(context.centre_joints, context.centre_twists)
@@ -84,24 +95,33 @@ class Diffusion:
         deviation = noisy / kept.sqrt() - centre
         total = (sigma**2 + spread**2).sqrt()
         shrunk = deviation / total
-        output = torch.cat(network(shrunk[:, :JOINT_SIZE], shrunk[:, JOINT_SIZE:], time, context), dim=1)
+        output = torch.cat(network(shrunk[:, :JOINT_SIZE], shrunk[:, JOINT_SIZE:], time, context, seen), dim=1)
         pose = centre + deviation * (spread / total) ** 2 + output * (sigma * spread / total)
         return Denoised(pose, (noisy - kept.sqrt() * pose) / (1 - kept).sqrt())
 
     @torch.no_grad()
-    def sample(self, network: HypoNet, start: Tensor, context: Context, noise: Tensor | None = None) -> Tensor:
+    def sample(
+        self,
+        network: HypoNet,
+        start: Tensor,
+        context: Context,
+        noise: Tensor | None = None,
+        seen: tuple[KeysValues, ...] | None = None,
+    ) -> Tensor:
         """DDIM from `start` (B*M, 133), unit noise or zeros, to clean scaled poses (B*M, 133).
 
-        `noise` (steps, B*M, 133) is needed when `eta` > 0: fresh noise never comes from a global generator.
+        `noise` (steps, B*M, 133) is needed when `eta` > 0: fresh noise never comes from a global generator. `seen` as
+        of `HypoNet.forward`: what isn't given is made once for all steps. Nothing in here waits for the device.
         """
         if self.config.eta > 0 and noise is None:
             raise ValueError("eta > 0 needs the noise of every step: pass noise (steps, N, 133)")
         steps = self.config.sampler_steps
+        seen = network.look(context) if seen is None else seen
         pose = start
         for index, step in enumerate(steps):
             time = torch.full((start.shape[0],), step, device=start.device)
             kept = self._kept(time)
-            clean, estimated = self.denoise(network, pose, time, context)
+            clean, estimated = self.denoise(network, pose, time, context, seen)
             if index + 1 == len(steps):
                 return clean
             kept_next = self._kept(torch.full_like(time, steps[index + 1]))
@@ -112,4 +132,7 @@ class Diffusion:
         return pose
 
     def _kept(self, time: Tensor) -> Tensor:
-        return self.alphas_cumprod.to(time.device)[time][:, None]
+        # The table goes to a device once: copying it there in every step would make the step wait.
+        if self.alphas_cumprod.device != time.device:
+            self.alphas_cumprod = self.alphas_cumprod.to(time.device)
+        return self.alphas_cumprod[time][:, None]

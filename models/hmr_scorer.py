@@ -8,7 +8,9 @@ ScoreHypo's ScoreNet, which sees twists as well.
 Source: ADHMR (Shen et al., ICML 2025, section 3.2), after ScoreHypo's ScoreNet (Xu et al., CVPR 2024, section 3.3).
 """
 
+from copy import deepcopy
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ from models.attention import DecoderBlock, image_code, sinusoidal_code
 from models.condition import CompactBackbone, PoseEstimate, Pyramid, item_points, sample_map
 from models.hrnet_condition import HRNetFeatures
 from models.item_graph import MaskedLinear, neighbours, within
+from models.precision import HALF, halve_convolutions
 from models.scorer_input import encoder_picture, upright_joints, upright_picture
 from models.vit import VIT_SIZES, VisionTransformer
 from schemas.config.networks import JOINTS, ScorerConfig
@@ -105,12 +108,27 @@ class ScoreNet(nn.Module):
         grid_code = image_code(image.shape[1], *image.shape[2:]).to(image)
         image = image.flatten(2).transpose(1, 2)
         for index, block in enumerate(self.blocks):
-            tokens = block(tokens, self.item_code, image, grid_code, getattr(self, f"blocked_{index}"))
-        return self.linear_mlp(tokens.flatten(1))[:, 0]
+            seen = cast(DecoderBlock, block).see(image, grid_code)
+            tokens = block(tokens, self.item_code, seen, getattr(self, f"blocked_{index}"))
+        first = cast(nn.Linear, self.linear_mlp[0])
+        hidden = first(tokens.flatten(1).to(first.weight.dtype)).to(tokens.dtype)
+        return self.linear_mlp[1:](hidden)[:, 0]
+
+    def halve(self) -> None:
+        """From now on compute the blocks, and the wide product behind them, in bfloat16: for scoring, not training."""
+        for block in self.blocks:
+            cast(DecoderBlock, block).halve()
+        self.linear_mlp[0].to(HALF)
+
+    def halve_maps(self) -> None:
+        """From now on compute `maps` in bfloat16."""
+        for part in (self.ctx_to_x_conv, self.deconv):
+            halve_convolutions(nn.Sequential(part))
 
     def maps(self, features: Tensor) -> Pyramid:
         """Features (B, C, H, W) of a vision transformer -> maps (B, width, H, W) and (B, L, 2H, 2W) to look at."""
-        return Pyramid(self.ctx_to_x_conv(features), self.deconv(features))
+        features = features.to(self.ctx_to_x_conv.weight.dtype)
+        return Pyramid(self.ctx_to_x_conv(features).float(), self.deconv(features).float())
 
     @staticmethod
     def _start(values: Tensor, linear: nn.Module, norm: nn.Module, items: int) -> Tensor:
@@ -136,6 +154,17 @@ class HMRScorer(nn.Module):
         self.score_net = ScoreNet(config)
         if config.sees_own_estimate:
             self.agreement = nn.Parameter(torch.tensor(3.0))
+
+    def halved(self, decoder: bool, encoder: bool) -> "HMRScorer":
+        """A copy for scoring, not for training, whose decoder, or encoder, or both compute in bfloat16."""
+        copy = deepcopy(self)
+        if decoder:
+            copy.score_net.halve()
+        if encoder:
+            copy.encoder.halve()
+            if copy.config.condition.is_vit:
+                copy.score_net.halve_maps()
+        return copy
 
     def encode(self, crops: Tensor) -> tuple[Pyramid, PoseEstimate | None]:
         """Crops (B, 3, S, S) in [-1, 1] -> features, to be used for many hypotheses, and the encoder's own estimate.

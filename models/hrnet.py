@@ -152,6 +152,7 @@ class HRNet(nn.Module):
 
     def branches(self, images: Tensor) -> list[Tensor]:
         """Normalised images (B, 3, S, S) -> (B, W, S/4, S/4), (B, 2W, S/8, S/8), … down to S/32; W is the width."""
+        images = images.to(self.conv1.weight.dtype)
         stem = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(images))))))
         first = self.layer1(stem)
         outputs = self.stage2([transition(first) for transition in self.transition1])

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from models.condition import PoseEstimate, item_points, sample_map
 from models.hrnet import POOLED, SUMMARY, HRNet
 from models.hyponet import Context
+from models.precision import halve_convolutions
 from models.skeleton import BETAS
 from schemas.config.networks import JOINTS, TWISTS, ConditionConfig
 
@@ -66,10 +67,14 @@ class HRNetFeatures(HRNet):
     def features(self, images: Tensor) -> Features:
         """Encode normalised images (B, 3, S, S)."""
         branches = self.branches(images)
-        summary = self.summary(branches)
-        local_map = self.fmap_layer_local(branches[0])
+        summary = self.summary(branches).float()
+        local_map = self.fmap_layer_local(branches[0].float())
         heat, uv = soft_argmax(self.hmap_layer(local_map))
         return Features(self.fmap_layer(summary), local_map, heat, uv, summary)
+
+    def halve(self) -> None:
+        """From now on compute all but the heads in bfloat16: for drawing, not for training."""
+        halve_convolutions(self, ("pred_beta", "final_feat_layer", "fmap_layer", "fmap_layer_local", "hmap_layer"))
 
     def normalised(self, crops: Tensor) -> Tensor:
         """Crops in [-1, 1] -> images as the published weights expect them."""

@@ -4,14 +4,16 @@ Source: ScoreHypo (Xu et al., CVPR 2024) and ADHMR (Shen et al., ICML 2025, sect
 are those of the published checkpoints, so that they load; sizes come from `HypoNetConfig`.
 """
 
-from typing import NamedTuple
+from copy import deepcopy
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.attention import DecoderBlock, image_code, sinusoidal_code
+from models.attention import DecoderBlock, KeysValues, image_code, sinusoidal_code
 from models.item_graph import MaskedLinear, neighbours, within
+from models.precision import in_32_bits
 from schemas.config.networks import JOINTS, TWISTS, HypoNetConfig
 
 
@@ -27,9 +29,9 @@ class Context(NamedTuple):
     centre_twists: Tensor
     """(B, 46) the encoder's own estimate of the twists (cos, sin); zeros where the encoder has none."""
 
-    def first(self, count: int) -> "Context":
-        """The context of the first `count` images."""
-        return Context(*(part[:count] for part in self))
+    def of(self, images: slice) -> "Context":
+        """The context of some of the images."""
+        return Context(*(part[images] for part in self))
 
 
 class HypoNet(nn.Module):
@@ -67,7 +69,21 @@ class HypoNet(nn.Module):
             barred = ~within(linked, hops)
             self.register_buffer(f"blocked_{index}", barred if barred.any() else None, persistent=False)
 
-    def forward(self, joints: Tensor, twists: Tensor, time: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+    def look(self, context: Context) -> tuple[KeysValues, ...]:
+        """What each block sees of the B images: the same for all hypotheses and all steps."""
+        image = context.image.flatten(2).transpose(1, 2)
+        grid_code = image_code(image.shape[-1], *context.image.shape[2:]).to(image)
+        blocks = (cast(DecoderBlock, block) for block in self.blocks)
+        return tuple(block.see(image, grid_code) for block in blocks)
+
+    def forward(
+        self,
+        joints: Tensor,
+        twists: Tensor,
+        time: Tensor,
+        context: Context,
+        seen: tuple[KeysValues, ...] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Denoise once.
 
         Args:
@@ -75,6 +91,7 @@ class HypoNet(nn.Module):
             twists: (B*M, 46) scaled noisy twists.
             time: (B*M,) timestep, or any scalar that tells the noise level.
             context: features of the B images.
+            seen: what `look` gave of them; looks itself if it isn't given.
 
         Returns:
             (B*M, 87) and (B*M, 46): the network's output for joints and twists.
@@ -82,6 +99,30 @@ class HypoNet(nn.Module):
         batch = context.image.shape[0]
         if joints.shape[0] % batch:
             raise ValueError(f"{joints.shape[0]} hypotheses can't be shared out among {batch} images")
+        seen = self.look(context) if seen is None else seen
+        with in_32_bits(joints.device):
+            tokens = self._tokens(joints, twists, time, context)
+        for index, block in enumerate(self.blocks):
+            tokens = block(tokens, self.item_code, seen[index], getattr(self, f"blocked_{index}"))
+        with in_32_bits(joints.device):
+            out_joints = self.linear_final_j(tokens[:, :JOINTS].flatten(1))
+            out_twists = self.linear_final_t(tokens[:, JOINTS:].flatten(1))
+        if self.residual:
+            return out_joints + joints, out_twists + twists
+        return out_joints, out_twists
+
+    def halved(self) -> "HypoNet":
+        """A copy for drawing, not for training, whose blocks compute in bfloat16.
+
+        The few products before and behind the blocks keep 32 bits, and so do noise and pose.
+        """
+        copy = deepcopy(self)
+        for block in copy.blocks:
+            cast(DecoderBlock, block).halve()
+        return copy
+
+    def _tokens(self, joints: Tensor, twists: Tensor, time: Tensor, context: Context) -> Tensor:
+        """(B*M, 52, C) items of noisy poses, each with its local features and its time; arguments as of `forward`."""
         tokens = torch.cat(
             [
                 self._start(joints, self.linear_start_j, self.bn_start_j, JOINTS),
@@ -89,20 +130,11 @@ class HypoNet(nn.Module):
             ],
             dim=1,
         )
-        local = context.local.repeat_interleave(joints.shape[0] // batch, dim=0)
+        local = context.local.repeat_interleave(joints.shape[0] // context.local.shape[0], dim=0)
         time_code = sinusoidal_code(time, self.time_channels)
         for dense in self.temb_dense:
             time_code = F.silu(dense(time_code))
-        tokens = torch.cat([tokens, local], dim=-1) + time_code[:, None]
-        image = context.image.flatten(2).transpose(1, 2)
-        grid_code = image_code(image.shape[-1], *context.image.shape[2:]).to(image)
-        for index, block in enumerate(self.blocks):
-            tokens = block(tokens, self.item_code, image, grid_code, getattr(self, f"blocked_{index}"))
-        out_joints = self.linear_final_j(tokens[:, :JOINTS].flatten(1))
-        out_twists = self.linear_final_t(tokens[:, JOINTS:].flatten(1))
-        if self.residual:
-            return out_joints + joints, out_twists + twists
-        return out_joints, out_twists
+        return torch.cat([tokens, local], dim=-1) + time_code[:, None]
 
     def _start(self, values: Tensor, linear: nn.Module, norm: nn.Module, items: int) -> Tensor:
         hidden = F.leaky_relu(norm(linear(values)), 0.2)

@@ -9,7 +9,9 @@ from collections import OrderedDict
 from typing import Final, NamedTuple
 
 from torch import Tensor, cat, empty, nn
-from torch.nn import functional as F
+
+from models.attention import KeysValues, mixed_values
+from models.precision import HALF
 
 HEIGHT, WIDTH = 256, 192
 """Picture that the encoder takes, pixels."""
@@ -48,7 +50,7 @@ class SelfAttention(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
         query, key, value = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = mixed_values(query, KeysValues(key, value))
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
 
@@ -67,8 +69,9 @@ class EncoderBlock(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
-        tokens = tokens + self.attn(self.norm1(tokens))
-        return tokens + self.mlp(self.norm2(tokens))
+        kind = self.attn.qkv.weight.dtype
+        tokens = tokens + self.attn(self.norm1(tokens).to(kind))
+        return tokens + self.mlp(self.norm2(tokens).to(kind))
 
 
 class VisionTransformer(nn.Module):
@@ -91,6 +94,15 @@ class VisionTransformer(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=_SPREAD)
                 nn.init.zeros_(module.bias)
 
+    def halve(self) -> None:
+        """From now on compute patches, attention and feed-forward in bfloat16: for scoring, not for training.
+
+        Normalisations and the sums along the residual path keep 32 bits.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                module.to(HALF)
+
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Encode.
 
@@ -102,7 +114,7 @@ class VisionTransformer(nn.Module):
         """
         if tuple(pictures.shape[1:]) != (3, HEIGHT, WIDTH):
             raise ValueError(f"pictures must be (B, 3, {HEIGHT}, {WIDTH}), not {tuple(pictures.shape)}")
-        patches = self.patch_embed(pictures).flatten(2).transpose(1, 2)
+        patches = self.patch_embed(pictures.to(self.patch_embed[0].weight.dtype)).flatten(2).transpose(1, 2)
         patches = patches + self.pos_embed[:, 1:] + self.pos_embed[:, :1]
         tokens = cat([self.task_tokens.expand(len(patches), -1, -1), patches], dim=1)
         for block in self.blocks:

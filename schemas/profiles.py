@@ -12,6 +12,7 @@ from schemas.config.stages import (
     GenerateConfig,
     IngestConfig,
     PairConfig,
+    ScoreConfig,
     SynthesizeConfig,
 )
 from schemas.config.training import (
@@ -133,7 +134,8 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
         ingest=IngestConfig(crop_size_px=256),
         train_base=TrainBaseConfig(losses=losses, seed=seed),
         train_scorer=TrainScorerConfig(encoder_steps=0, score_weight=0.0, start_from_policy=False, seed=seed),
-        generate=GenerateConfig(hypotheses=50, microbatch=8, seed=seed),
+        generate=GenerateConfig(hypotheses=50, microbatch=8, precision="bfloat16", seed=seed),
+        score=ScoreConfig(precision="bfloat16"),
         pair=PairConfig(pairs_per_instance=1, label_wins_share=0.5, seed=seed),
         align=AlignConfig(
             objective="dpo",
@@ -144,6 +146,7 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
             anchor=0.0,
             estimate=0.0,
             fixed_statistics=True,
+            keep_features=True,
             replay=0.0,
             replay_images=0,
             batch_crops=40,
@@ -153,7 +156,9 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
             augment=AugmentConfig(mirror=0.0, brightness=0.0, contrast=0.0, noise=0.0, cutout=0.0),
             seed=seed,
         ),
-        evaluate=EvaluateConfig(generate=GenerateConfig(hypotheses=101, microbatch=8, seed=7), seed=seed),
+        evaluate=EvaluateConfig(
+            generate=GenerateConfig(hypotheses=101, microbatch=8, precision="bfloat16", seed=7), seed=seed
+        ),
         train_clean=TrainCleanConfig(losses=losses, seed=seed),
         ray=RayConfig(cpus_per_actor=1.0, gpus_per_actor=0.5, gpus_per_trainer=1.0),
     )

@@ -21,6 +21,7 @@ from tasks.engine.context import Context
 from tasks.engine.results import ShardOutput
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import HypothesisSampler, filtered, not_finite
+from tasks.half_encoder import check_half_encoder
 from tasks.rows.hypotheses import Hypotheses, errors_table, hypotheses_table
 from tasks.rows.instances import NO_LABEL, Instances, load_instances
 from tasks.rows.models import load_policy, load_scorer
@@ -122,6 +123,9 @@ class EvaluateWorker(DrawingWorker):
         noise = {"noise_temperature": generation.noise_temperature * stage.temperature}
         drawn = generation.model_copy(update=noise)
         super().__init__(context, stage.key(context), stage.policy, stage.scorer, drawn, body)
+        if generation.encoder_precision == "bfloat16":
+            people = stage.ingests, stage.ids(context), stage.policy
+            check_half_encoder(self.draw, self.store, *people, body, context.config.root_solver)
         self.measure = ErrorMeter(body, context.config.root_solver, generation.microbatch)
 
     def work(self, shard: Shard) -> ShardOutput:

@@ -12,15 +12,17 @@ from infra.stages import Failure
 from models.bodies import Body, load_body
 from models.diffusion import POSE_SIZE
 from models.policy import Policy
+from models.precision import products_of
 from models.recovery import root_depth_of
 from schemas.config.stages import GenerateConfig
 from schemas.errors import ConfigError
 from tasks.engine.context import Context
 from tasks.engine.results import ShardOutput
 from tasks.engine.worker import ModelWorker, microbatches
+from tasks.half_encoder import check_half_encoder
 from tasks.rows.crops import crop_tensor
 from tasks.rows.hypotheses import Hypotheses, hypotheses_table
-from tasks.rows.instances import load_instances
+from tasks.rows.instances import Instances, load_instances
 from tasks.rows.models import load_policy
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ class HypothesisSampler:
             )
         self.device = torch.device(device)
         self.policy = policy.to(self.device).eval().requires_grad_(False)
+        self.encoder = self.policy.condition if config.encoder_precision == "float32" else policy.halved_encoder()
+        self.denoiser = self.policy.hyponet.halved() if config.precision == "bfloat16" else self.policy.hyponet
         self.body = body
         self.config, self.purpose = config, purpose
         self.samples = list(samples) if samples is not None else list(range(config.hypotheses))
@@ -74,13 +78,19 @@ class HypothesisSampler:
             parts.append([part.cpu().numpy()[:used] for part in (uvd, twists, betas, depth)])
         return Hypotheses(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
+    def zero_noise(self, people: Instances, *, half_encoder: bool) -> Hypotheses:
+        """The zero-noise hypothesis alone of each of N people, by an encoder of either precision."""
+        precision = "bfloat16" if half_encoder else "float32"
+        config = self.config.model_copy(update={"encoder_precision": precision})
+        alone = HypothesisSampler(self.policy, config, self.body, samples=[0], device=self.device.type)
+        return alone(people.ids, people.crops, people.crop_intrinsics, people.root_depth)
+
     @torch.no_grad()
     def _draw(self, crops: np.ndarray, noise: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        context, estimate = self.policy.encode(crop_tensor(crops, self.device))
-        half = self.config.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            uvd, twists = self.policy.sample(context, torch.from_numpy(noise).to(self.device))
-        return uvd.float(), twists.float(), estimate.betas[:, None].expand(-1, noise.shape[1], -1)
+        with products_of(self.config.precision):
+            context, estimate = self.encoder(crop_tensor(crops, self.device))
+            uvd, twists = self.policy.sample(context, torch.from_numpy(noise).to(self.device), self.denoiser)
+        return uvd, twists, estimate.betas[:, None].expand(-1, noise.shape[1], -1)
 
     def _depth(
         self, uvd: torch.Tensor, betas: torch.Tensor, crop_intrinsics: np.ndarray, root_depth: np.ndarray
@@ -120,6 +130,10 @@ class GenerateWorker(ModelWorker):
             purpose="sample" if stage.round_seed is None else f"sample of round {stage.round_seed}",
             device=self.device,
         )
+        if stage.config.encoder_precision == "bfloat16":
+            root = context.config.root_solver
+            people = stage.ingests, stage.ids(context), stage.policy
+            check_half_encoder(self.draw, self.store, *people, self.draw.body, root)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `hypotheses`, sorted by instance and sample."""

@@ -9,6 +9,7 @@ from scipy.special import expit
 from infra.shards import Shard
 from models.cameras import mirror_joints, mirror_twist
 from models.hmr_scorer import HMRScorer
+from models.precision import products_of
 from schemas.config.stages import ScoreConfig
 from tasks.engine.context import Context
 from tasks.engine.results import ShardOutput
@@ -30,6 +31,9 @@ class HypothesisScorer:
     def __init__(self, scorer: HMRScorer, config: ScoreConfig, *, device: str = "cpu") -> None:
         self.device = torch.device(device)
         self.scorer = scorer.to(self.device).eval().requires_grad_(False)
+        halves = {"decoder": config.precision == "bfloat16", "encoder": config.encoder_precision == "bfloat16"}
+        if any(halves.values()):
+            self.scorer = self.scorer.halved(**halves)
         self.config = config
 
     def __call__(self, crops: np.ndarray, uvd: np.ndarray, twists: np.ndarray) -> np.ndarray:
@@ -42,7 +46,9 @@ class HypothesisScorer:
         raw = np.empty(uvd.shape[:2], np.float64)
         for rows, used in microbatches(len(crops), self.config.microbatch):
             inputs = [torch.from_numpy(part[rows]).to(self.device) for part in (uvd, twists)]
-            raw[rows[:used]] = self._raw(crop_tensor(crops[rows], self.device), *inputs).cpu().numpy()[:used]
+            with products_of(self.config.precision):
+                made = self._raw(crop_tensor(crops[rows], self.device), *inputs)
+            raw[rows[:used]] = made.cpu().numpy()[:used]
         raw[~np.isfinite(raw)] = np.nan
         # in double precision, or large scores would all round to the same 1
         scores: np.ndarray = expit(self.scorer.config.sharpness * raw)

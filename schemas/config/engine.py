@@ -54,6 +54,14 @@ class RayConfig(Config):
     spill_disk_share: float = setting(
         0.95, "share of that disk which may be in use before Ray refuses to spill more", "1", gt=0, le=1
     )
+    features_mib: int = setting(
+        8192,
+        "memory in which a training worker keeps what frozen encoders make of crops (align.keep_features); the rest is "
+        "made in each step",
+        "MiB",
+        later=True,
+        ge=0,
+    )
     train_retries: int = setting(2, "times that a failed training worker is started again", "times", ge=0)
 
     @property

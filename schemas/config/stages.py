@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from schemas.config.base import Config, setting
+from schemas.config.base import Config, HalfOrNot, Precision, setting
 
 
 class SynthesizeConfig(Config):
@@ -67,8 +67,14 @@ class GenerateConfig(Config):
     noise_temperature: float = setting(1.0, "factor on the starting noise; 1 is the policy itself", "1", ge=0)
     shard_size: int = setting(250, "instances a shard", "instances", ge=1)
     microbatch: int = setting(10, "instances in one forward pass; the last is padded", "instances", ge=1)
-    precision: Literal["float32", "bfloat16"] = setting(
-        "float32", "of the denoiser; the image encoder always has 32 bits, as its own estimate would lose 3 mm", "-"
+    precision: Precision = setting(
+        "float32", "of the denoiser, and tfloat32 of the image encoder, too; it needs a GPU to differ from float32", "-"
+    )
+    encoder_precision: HalfOrNot = setting(
+        "float32",
+        "of the image encoder; bfloat16 is refused where it moves zero-noise hypotheses by more than 0.1 mm",
+        "-",
+        later=True,
     )
     seed: int = setting(0, "seed of the noise", "1", ge=0)
 
@@ -77,6 +83,8 @@ class ScoreConfig(Config):
     """How hypotheses are scored."""
 
     mirror: bool = setting(True, "average the scores of picture and mirrored picture", "-")
+    precision: Precision = setting("float32", "of the decoder, and tfloat32 of the image encoder, too", "-", later=True)
+    encoder_precision: HalfOrNot = setting("float32", "of the image encoder", "-", later=True)
     shard_size: int = setting(250, "instances a shard", "instances", ge=1)
     microbatch: int = setting(10, "instances in one forward pass; the last is padded", "instances", ge=1)
 

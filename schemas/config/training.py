@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from schemas.config.base import Config, setting
+from schemas.config.base import Config, Precision, setting
 
 
 class OptimiserConfig(Config):
@@ -22,6 +22,12 @@ class OptimiserConfig(Config):
     ema_decay: float = setting(0.995, "decay of the moving average of the weights", "1", ge=0, lt=1)
     checkpoint_every: int = setting(200, "steps between two resumable checkpoints", "steps", ge=1)
     report_every: int = setting(10, "steps between two points of the training curves", "steps", ge=1)
+    precision: Precision = setting(
+        "float32",
+        "of the passes; weights, their gradients and their moving average always have 32 bits",
+        "-",
+        later=True,
+    )
 
 
 class SupervisedLossConfig(Config):
@@ -48,6 +54,11 @@ class AugmentConfig(Config):
     contrast: float = setting(0.35, "largest change of a channel's contrast, as the logarithm of the factor", "1", ge=0)
     noise: float = setting(0.05, "largest standard deviation of added noise", "half the value range", ge=0)
     cutout: float = setting(0.35, "share of the crops in which a rectangle is painted over", "1", ge=0, le=1)
+
+    @property
+    def only_mirrors(self) -> bool:
+        """Whether a crop comes out as it is or mirrored, and in no other form."""
+        return not (self.brightness or self.contrast or self.noise or self.cutout)
 
 
 class TrainBaseConfig(Config):
@@ -151,6 +162,13 @@ class AlignConfig(Config):
         ge=0,
     )
     fixed_statistics: bool = setting(False, "keep the policy's batch-norm statistics", "-")
+    keep_features: bool = setting(
+        False,
+        "keep what encoders that don't change make of the pairs' crops (the reference's, and the policy's if it is "
+        "frozen), within ray.features_mib; they don't change where statistics are fixed and crops are mirrored at most",
+        "-",
+        later=True,
+    )
     augment: AugmentConfig = setting(AugmentConfig(), "random changes to the crops", "-")
     seed: int = setting(0, "seed of batches and noise", "1", ge=0)
 

@@ -19,6 +19,7 @@ from tasks.engine.context import Context
 from tasks.engine.results import ShardOutput
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import HypothesisSampler, not_finite
+from tasks.half_encoder import check_half_encoder
 from tasks.rows.hypotheses import Hypotheses
 from tasks.rows.instances import Instances, load_instances
 from tasks.rows.models import load_policy
@@ -49,6 +50,9 @@ class PseudoLabelWorker(ModelWorker):
         self.microbatch = config.microbatch
         policy = load_policy(self.store, stage.policy)
         self.draw = HypothesisSampler(policy, config, self.body, samples=(0,), device=self.device)
+        if config.encoder_precision == "bfloat16":
+            people = stage.ingests, stage.ids(context), stage.policy
+            check_half_encoder(self.draw, self.store, *people, self.body, self.root)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `labels`, sorted by instance."""

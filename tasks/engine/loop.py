@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from models.precision import training_in
 from schemas.config.training import OptimiserConfig
 from schemas.errors import EngineError
 
@@ -60,6 +61,7 @@ class Training:
     def run(self, report: Report) -> None:
         """Train to the end, calling `report` every `report_every` steps, at checkpoints and at the last step."""
         recipe, config = self.recipe, self.config
+        device = next(recipe.model.parameters()).device
         while self.step < config.steps:
             draw, of_torch = step_draw(recipe.seed, self.step, rank())
             torch.manual_seed(of_torch)  # dropout, where a recipe has any
@@ -67,7 +69,8 @@ class Training:
             for group in self.optimiser.param_groups:
                 group["lr"] = self.rates[group["name"]] * factor
             self.optimiser.zero_grad(set_to_none=True)
-            loss, figures = recipe.loss(self.step, draw)
+            with training_in(config.precision, device):
+                loss, figures = recipe.loss(self.step, draw)
             if not torch.isfinite(loss):
                 raise EngineError(
                     f"The loss became {loss.item()} at step {self.step} ({dict(figures)}). Lower the learning rate "

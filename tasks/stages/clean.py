@@ -6,6 +6,7 @@ from typing import Any
 
 from infra.tables import read
 from models.body_arrays import body_digest
+from schemas.config.stages import GenerateConfig
 from schemas.ids import ModelDigest, StageKey, Target
 from tasks.engine.context import Context
 from tasks.engine.results import ShardWorker
@@ -43,6 +44,7 @@ class PseudoLabel(ShardedStage):
             "root_solver": context.config.root_solver,
             "body": body_digest(context.config.body),
             "threads": context.config.ray.threads_per_actor,
+            **_in_less_than_32_bits(generation),
             **counting(self.part),
         }
 
@@ -113,3 +115,9 @@ class Keep(WholeStage):
         from tasks.clean.filtering import filtered_labels
 
         return filtered_labels(self, context)
+
+
+def _in_less_than_32_bits(config: GenerateConfig) -> dict[str, str]:
+    """The precisions that are not the default, for the key; keys made before there were others say nothing of them."""
+    precisions = {name: getattr(config, name) for name in ("precision", "encoder_precision")}
+    return {name: precision for name, precision in precisions.items() if precision != "float32"}

@@ -50,10 +50,11 @@ class MeasurePublished(ShardedStage):
         }
 
     def generation(self, context: Context) -> GenerateConfig:
-        """How hypotheses are drawn. ConfigError for fewer than two."""
+        """How hypotheses are drawn: in 32 bits, as published. ConfigError for fewer than two."""
         if self.hypotheses < 2:
             raise ConfigError(f"{self.hypotheses} hypotheses: a published evaluation needs 2 or more.")
-        return context.config.evaluate.generate.model_copy(update={"hypotheses": self.hypotheses})
+        full = dict.fromkeys(("precision", "encoder_precision"), "float32")
+        return context.config.evaluate.generate.model_copy(update={"hypotheses": self.hypotheses, **full})
 
     def ids(self, context: Context) -> Sequence[str]:
         return instance_ids(context.store, self.ingests, [self.target])

@@ -16,7 +16,7 @@ common is what the scorer knows.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -49,6 +49,7 @@ from tasks.train.data import (
     pose_error,
     supervised_loss,
 )
+from tasks.train.features import KeptFeatures
 
 if TYPE_CHECKING:
     from tasks.stages.training import Align
@@ -79,8 +80,8 @@ class PreferencePairs:
 class AlignBatch:
     """What a step learns from: C crops, of whose first D the K pairs each are denoised."""
 
-    crops: Tensor
-    """(C, 3, S, S) in [-1, 1], as policy and reference both see them."""
+    crops: Tensor | None
+    """(C, 3, S, S) in [-1, 1], as policy and reference both see them; None where `seen` takes their place."""
     poses: Tensor
     """(D*K*2, 133) winner and loser of each pair in turn, crop by crop."""
     weight: Tensor
@@ -97,6 +98,17 @@ class AlignBatch:
     """(R,)"""
     replay_noise: Tensor | None = None
     """(R, 133)"""
+    seen: hyponet.Context | None = None
+    """What the policy's encoder, which is frozen, makes of the first D crops, where that is kept."""
+    seen_by_reference: hyponet.Context | None = None
+    """What the reference's makes of them, likewise."""
+
+
+class _Keepers(NamedTuple):
+    """What keeps the features of encoders that don't change."""
+
+    policy: KeptFeatures | None = None
+    reference: KeptFeatures | None = None
 
 
 class AlignRecipe(PolicyRecipe):
@@ -110,7 +122,9 @@ class AlignRecipe(PolicyRecipe):
         pairs: PreferencePairs,
         replay: LabelledCrops | None,
         device: torch.device,
+        features_bytes: int = 0,
     ) -> None:
+        """`features_bytes` are for what `keep_features` keeps; they don't change the result."""
         if config.replays and replay is None:
             raise ConfigError(
                 "Alignment replays labelled people, to keep what the policy knew: say which (--replay), or set "
@@ -140,6 +154,7 @@ class AlignRecipe(PolicyRecipe):
                 module.train()
                 module.momentum = 0.0  # it normalises by the batch, as the policy does, and stays as it is
         self.model.condition.requires_grad_(self.train_encoder)
+        self.kept = self._keepers(features_bytes) if config.keep_features and self.fixed else _Keepers()
 
     def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Preference, anchor, estimate and replay of one batch."""
@@ -150,7 +165,6 @@ class AlignRecipe(PolicyRecipe):
         config = self.config
         chosen = draw_rows(draw, config.batch_crops, len(self.paired), self.chances)
         change = Augmentation.draw(config.augment, draw, len(chosen), self.device)
-        plain = crop_tensor(self.pairs.crops[self.paired[chosen]], self.device)
         denoised = slice(config.denoised_crops)
         rows, alike = self._pairs_of(chosen[denoised], draw), change.of(denoised)
         time, noise = self.noise(draw, config.denoised_crops * config.pairs_per_crop, config.antithetic)
@@ -159,7 +173,7 @@ class AlignRecipe(PolicyRecipe):
             replayed = LabelledBatch.drawn(self.replay, config.replay_images, config.augment, draw, self.device)
         replay_time, replay_noise = self.noise(draw, len(replayed.crops)) if replayed else (None, None)
         return AlignBatch(
-            change.crops(plain) if self.train_encoder else change.mirror(plain),
+            None if self.kept.policy else self._crops(chosen, change),
             self._poses(rows, alike),
             self._weight(rows, alike),
             time,
@@ -168,13 +182,13 @@ class AlignRecipe(PolicyRecipe):
             replayed,
             replay_time,
             replay_noise,
+            *self._kept_of(self.paired[chosen[denoised]], alike.mirrored),
         )
 
     def loss_of(self, batch: AlignBatch) -> tuple[Tensor, Mapping[str, float]]:
         """The loss of a batch, and its parts for the curves."""
         config = self.config
-        (context, estimate), of_replay = _encode(self.model, batch.crops, batch.replayed)
-        context = context.first(config.denoised_crops)
+        context, estimate, of_replay = self._seen(batch)
         if config.estimate:
             context = hyponet.Context(*(part.detach() for part in context))
         errors = self._errors(self.model, context, batch)
@@ -187,7 +201,7 @@ class AlignRecipe(PolicyRecipe):
                 "loser_change": preference.loser_change.mean().item(),
                 "accuracy": (preference.winner_change < preference.loser_change).float().mean().item(),
             }
-        if config.estimate and self.train_encoder:
+        if config.estimate and self.train_encoder and estimate is not None:
             regression = self._estimate_preference(batch, estimate)
             loss = loss + config.estimate * regression
             figures["estimate"] = regression.item()
@@ -208,15 +222,59 @@ class AlignRecipe(PolicyRecipe):
     def _frozen(self, batch: AlignBatch) -> hyponet.Context:
         """What the reference makes of the crops whose pairs are denoised. Where the policy normalises by the batch, the
         reference does by the same batch."""
+        if batch.seen_by_reference is not None:
+            return batch.seen_by_reference
+        assert batch.crops is not None
         if self.fixed:
             return self.reference.encode(batch.crops[: self.config.denoised_crops])[0]
-        return _encode(self.reference, batch.crops, batch.replayed)[0][0].first(self.config.denoised_crops)
+        return _encode(self.reference, batch.crops, batch.replayed)[0][0].of(slice(self.config.denoised_crops))
+
+    def _seen(
+        self, batch: AlignBatch
+    ) -> tuple[hyponet.Context, PoseEstimate | None, tuple[hyponet.Context, PoseEstimate] | None]:
+        """What the policy sees of the crops whose pairs are denoised, its own estimate of all crops unless `batch.seen`
+        takes their place, and both of the replayed crops."""
+        if batch.seen is not None:
+            return batch.seen, None, None if batch.replayed is None else self.model.encode(batch.replayed.crops)
+        assert batch.crops is not None
+        (context, estimate), of_replay = _encode(self.model, batch.crops, batch.replayed)
+        return context.of(slice(self.config.denoised_crops)), estimate, of_replay
+
+    def _crops(self, chosen: np.ndarray, change: Augmentation) -> Tensor:
+        """The crops as policy and reference see them."""
+        plain = crop_tensor(self.pairs.crops[self.paired[chosen]], self.device)
+        return change.crops(plain) if self.train_encoder else change.mirror(plain)
+
+    def _kept_of(self, rows: np.ndarray, mirrored: Tensor) -> list[hyponet.Context | None]:
+        """What is kept of the crops `rows`: of the policy, and of the reference; what both share is one."""
+        policy, reference = self.kept
+        if reference is None:
+            return [None, None]
+        places = rows, mirrored.cpu().numpy()
+        seen = reference.of(*places)
+        return [seen if policy is reference else policy.of(*places) if policy else None, seen]
+
+    def _keepers(self, budget_bytes: int) -> _Keepers:
+        """What keeps the features of the encoders that see a crop as it is or mirrored, and don't change."""
+        if self.train_encoder and not self.config.augment.only_mirrors:
+            return _Keepers()
+        of_reference, of_policy = self.reference.condition.state_dict(), self.model.condition.state_dict()
+        alike = all(torch.equal(of_reference[name], of_policy[name]) for name in of_reference)
+        count = 1 if self.train_encoder or alike else 2
+        reference, policy = (
+            KeptFeatures(lambda crops, of=of: of.encode(crops)[0], self.pairs.crops, self.device, budget_bytes // count)
+            for of in (self.reference, self.model)
+        )
+        if self.train_encoder:
+            return _Keepers(None, reference)
+        return _Keepers(reference if alike else policy, reference)
 
     def _estimate_preference(self, batch: AlignBatch, estimate: PoseEstimate) -> Tensor:
         """Loss that draws the encoder's own estimate to the preferred poses."""
         uvd, twists = batch.preferred[:, :87].unflatten(1, (29, 3)), batch.preferred[:, 87:].unflatten(1, (23, 2))
         # Winners share the betas of their losers: there is nothing to be learned from them.
         weights = self.config.losses.model_copy(update={"betas": 0.0})
+        assert batch.crops is not None
         return estimate_loss(estimate, LabelledBatch(batch.crops, uvd, twists, estimate.betas.detach()), weights)
 
     def _preferred(self) -> np.ndarray:
@@ -270,7 +328,8 @@ def recipe(stage: "Align", context: Context, run: RunFolder, device: torch.devic
     pairs = load_pairs(store, stage.pairs, stage.paired)
     replay = labelled_crops(store, stage.labelled) if stage.labelled.targets else None
     policy, reference = load_policy(store, stage.policy), load_policy(store, stage.reference)
-    return AlignRecipe(context.config.align, policy, reference, pairs, replay, device)
+    room = context.config.ray.features_mib << 20
+    return AlignRecipe(context.config.align, policy, reference, pairs, replay, device, room)
 
 
 def load_pairs(store: Store, pair_key: StageKey, people: Mix) -> PreferencePairs:

@@ -18,7 +18,10 @@ class _Oracle(torch.nn.Module):
         super().__init__()
         self.diffusion, self.pose = diffusion, pose
 
-    def forward(self, joints, twists, time, context):  # type: ignore[no-untyped-def]
+    def look(self, context):  # type: ignore[no-untyped-def]
+        return ()
+
+    def forward(self, joints, twists, time, context, seen):  # type: ignore[no-untyped-def]
         seen = torch.cat([joints, twists], dim=1)
         if self.diffusion.config.parameterisation == "eps":
             kept = self.diffusion.alphas_cumprod[time][:, None]

@@ -1,6 +1,7 @@
 """HypoNet, its sampler, LoRA and the moving average, at the published size, against the published outputs."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,8 +87,8 @@ class _Recorded(Diffusion):
         self.noisy: list[Tensor] = []
         self.clean: list[Tensor] = []
 
-    def denoise(self, network: HypoNet, noisy: Tensor, time: Tensor, context: Context) -> Denoised:
-        denoised = super().denoise(network, noisy, time, context)
+    def denoise(self, network: HypoNet, noisy: Tensor, time: Tensor, context: Context, seen: Any = None) -> Denoised:
+        denoised = super().denoise(network, noisy, time, context, seen)
         self.noisy.append(noisy)
         self.clean.append(denoised.pose)
         return denoised
