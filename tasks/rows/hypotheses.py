@@ -1,6 +1,6 @@
 """Hypotheses: in memory, as rows of the table, and back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from torch import Tensor
 
 from infra.store import Store
 from infra.tables import read
-from models.bodies import Body
+from models.bodies import Body, PosedPart
 from models.kinematics import Root
-from models.recovery import RecoveredBody, recover_body
+from models.recovery import RecoveredBody, recover_body, recovered_parts
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.errors import DataError
 from schemas.ids import StageKey
@@ -60,13 +61,25 @@ class Hypotheses:
 
     def bodies(self, body: Body, people: Instances, rows: np.ndarray, root: Root) -> RecoveredBody:
         """The N * M bodies, instance by instance; `rows` (N,) says which of the `people` the instances are."""
+        with torch.no_grad():
+            return recover_body(body, *self._poses(body, people, rows), root)
+
+    def body_parts(self, body: Body, people: Instances, rows: np.ndarray, root: Root) -> Iterator[PosedPart]:
+        """The same bodies, a few meshes at a time."""
+        with torch.no_grad():
+            yield from recovered_parts(body, *self._poses(body, people, rows), root)
+
+    def _poses(
+        self, body: Body, people: Instances, rows: np.ndarray
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, int, Tensor]:
+        """What `recover_body` takes of all of them, where the body is."""
+        device = body.template.device
         uvd, twists, betas, depth = (
-            torch.from_numpy(np.ascontiguousarray(getattr(self, part.name))).float().flatten(0, 1)
+            torch.from_numpy(np.ascontiguousarray(getattr(self, part.name))).float().flatten(0, 1).to(device)
             for part in fields(self)
         )
-        cameras = torch.from_numpy(people.crop_intrinsics[rows]).repeat_interleave(self.count, 0)
-        with torch.no_grad():
-            return recover_body(body, uvd, twists, betas, cameras, people.crop_size, depth, root)
+        cameras = torch.from_numpy(people.crop_intrinsics[rows]).to(device).repeat_interleave(self.count, 0)
+        return uvd, twists, betas, cameras, people.crop_size, depth
 
     def finite(self) -> np.ndarray:
         """(N,) bool: whether every number of all hypotheses of an instance is finite."""
