@@ -145,9 +145,7 @@ def measure(
         if way.flop is not None and way.precision in rates:
             share = way.flop / per_unit[name] / rates[way.precision]
         taken = per_unit[name]
-        figures.append(
-            Figure(group, name, unit, 1000 * taken, plain / taken, share, way.published_ms, way.goals)
-        )
+        figures.append(Figure(group, name, unit, 1000 * taken, plain / taken, share, way.published_ms, way.goals))
     return Measured(figures, rates)
 
 

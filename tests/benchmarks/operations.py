@@ -5,6 +5,7 @@ for it. A multiplication and an addition are two; norms, softmax and activations
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -33,7 +34,7 @@ def scoring_flop(config: ScorerConfig, hypotheses: int, places: int) -> float:
     items = JOINTS + config.twists
     once = 2 * (JOINTS**2 * 3 + config.twists**2 * 2) * config.joint_channels
     sizes = (items * config.width, *config.hidden, 1)
-    last = sum(2 * before * after for before, after in zip(sizes, sizes[1:], strict=False))
+    last = sum(2 * before * after for before, after in pairwise(sizes))
     block = block_flop(config.width, config.feedforward_ratio, items, places, hypotheses)
     return once + last + len(config.attention_hops) * block
 

@@ -14,14 +14,16 @@ from torch.nn import functional as F
 
 from models.attention import DecoderBlock, image_code, sinusoidal_code
 from models.bodies import Body
-from models.diffusion import JOINT_SIZE, Diffusion
+from models.diffusion import JOINT_SIZE
 from models.hmr_scorer import ScoreNet
 from models.hyponet import Context, HypoNet
 from models.policy import Policy
 from models.skeleton import JOINTS, PARENTS, SMPL_JOINTS, SMPL_PARENTS, TWIST_CHILD
 
 
-def block(layer: DecoderBlock, items: Tensor, code: Tensor, image: Tensor, grid: Tensor, blocked: Tensor | None) -> Tensor:
+def block(
+    layer: DecoderBlock, items: Tensor, code: Tensor, image: Tensor, grid: Tensor, blocked: Tensor | None
+) -> Tensor:
     """A decoder block over tokens (N, I, C) and an image (N, P, C) for each of the N hypotheses."""
     normed = layer.norm1(items)
     items = items + layer.dropout(layer.self_attn(normed + code, normed + code, normed, attn_mask=blocked)[0])
@@ -47,9 +49,8 @@ def predicted_noise(network: HypoNet, noisy: Tensor, time: Tensor, context: Cont
     for index, layer in enumerate(network.blocks):
         assert isinstance(layer, DecoderBlock)
         tokens = block(layer, tokens, network.item_code, image, grid, getattr(network, f"blocked_{index}"))
-    return noisy + torch.cat(
-        [network.linear_final_j(tokens[:, :JOINTS].flatten(1)), network.linear_final_t(tokens[:, JOINTS:].flatten(1))], 1
-    )
+    joints = network.linear_final_j(tokens[:, :JOINTS].flatten(1))
+    return noisy + torch.cat([joints, network.linear_final_t(tokens[:, JOINTS:].flatten(1))], dim=1)
 
 
 @torch.no_grad()
@@ -105,7 +106,8 @@ class PreferenceStep:
     """
 
     def __init__(self, policy: Policy, reference: Policy, beta: float, frozen: bool) -> None:
-        self.policy, self.reference, self.beta = policy.train(), reference.eval().requires_grad_(False), beta
+        self.policy, self.beta = policy.requires_grad_(True).train(), beta
+        self.reference = reference.eval().requires_grad_(False)
         for module in policy.modules():  # fixed statistics, as published
             if isinstance(module, nn.Dropout | nn.BatchNorm2d):
                 module.eval()
@@ -133,11 +135,6 @@ class PreferenceStep:
             squared = (predicted_noise(policy.hyponet, noisy, time, context) - noise).square()
             errors.append(torch.stack([squared[:, :JOINT_SIZE].mean(1), squared[:, JOINT_SIZE:].mean(1)]))
         return errors[0] - errors[1]
-
-
-def scaled(diffusion: Diffusion, poses: Tensor) -> Tensor:
-    """Poses (N, 133) as the network sees them."""
-    return diffusion.scale(poses[:, :JOINT_SIZE], poses[:, JOINT_SIZE:])
 
 
 class PlainBody:
