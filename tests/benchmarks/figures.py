@@ -30,7 +30,7 @@ class Goal:
     def __str__(self) -> str:
         if self.measure == "share":
             return f"≥ {self.value:.0%} of the ceiling"
-        return {"faster": f"≥ {self.value:g} ×", "ms": f"≤ {self.value:.3g} ms", "rate": f"≥ {self.value:g} /s"}[
+        return {"faster": f"≥ {self.value:g} ×", "ms": f"≤ {self.value:,g} ms", "rate": f"≥ {self.value:g} /s"}[
             self.measure
         ]
 

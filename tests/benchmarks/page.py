@@ -21,7 +21,7 @@ def markdown(measured: Sequence[Measured], where: Surroundings) -> str:
     ]
     for group in measured:
         for place, figure in enumerate(group.figures):
-            name = "" if place else f"{figure.group} (a {figure.unit})"
+            name = "" if place else f"{figure.group} (per {figure.unit})"
             lines.append(f"| {name} | {' | '.join(cells(figure))} |")
     ceilings = [f"{precision} {rate / 1e9:,.0f}" for precision, rate in last_ceilings(measured).items()]
     if ceilings:
@@ -50,9 +50,9 @@ def last_ceilings(measured: Sequence[Measured]) -> Mapping[str, float]:
     return found
 
 
-def as_json(measured: Sequence[Measured], where: Surroundings) -> str:
-    """All of it, for programs."""
-    told = {"machine": where, "figures": list(_plain(measured))}
+def as_json(measured: Sequence[Measured], where: Surroundings, **more: object) -> str:
+    """All of it, for programs; `more` by name."""
+    told = {"machine": where, **more, "figures": list(_plain(measured))}
     return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
 
 

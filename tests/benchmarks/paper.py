@@ -15,35 +15,27 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from schemas.config.engine import EngineConfig
-from schemas.profiles import paper, tiny
+from schemas.profiles import paper
 from tests.benchmarks.figures import Measured
 from tests.benchmarks.page import as_json, cells, last_ceilings, markdown, write_section
 from tests.benchmarks.paper_bodies import body_figures
 from tests.benchmarks.paper_networks import Networks, network_figures
+from tests.benchmarks.paper_sizes import smaller
 from tests.benchmarks.paper_tables import table_figures
 from tests.benchmarks.surroundings import surroundings
 
 PARTS = ("networks", "bodies", "tables")
 
 
-def figures(parts: list[str], folder: Path, repeats: int, smaller: bool = False) -> Iterator[Measured]:
-    """The groups of these parts; `smaller` ones only try the ways, and say nothing of speed."""
+def figures(parts: list[str], folder: Path, repeats: int, small: bool = False) -> Iterator[Measured]:
+    """The groups of these parts; `small` ones only try the ways, and say nothing of speed."""
     if "networks" in parts:
-        sizes = (2, 3, 4) if smaller else (2, 100, 10)
-        yield from network_figures(Networks(small(paper()) if smaller else paper(), *sizes), repeats)
+        sizes = (2, 3, 4) if small else (2, 100, 10)
+        yield from network_figures(Networks(smaller(paper()) if small else paper(), *sizes), repeats)
     if "bodies" in parts:
-        yield from body_figures(repeats, *((20, 10) if smaller else ()))
+        yield from body_figures(repeats, *((20, 10) if small else ()))
     if "tables" in parts:
-        yield from table_figures(folder, repeats, *((50, (3, 200)) if smaller else ()))
-
-
-def small(config: EngineConfig) -> EngineConfig:
-    """The same networks as far as the plain ways know them, in the sizes of `tiny`."""
-    other = tiny()
-    hyponet = other.policy.hyponet
-    policy = config.policy.model_copy(update={"condition": other.policy.condition, "hyponet": hyponet})
-    return config.model_copy(update={"policy": policy, "scorer": other.scorer})
+        yield from table_figures(folder, repeats, *((50, (3, 200)) if small else ()))
 
 
 def main() -> None:
@@ -71,7 +63,7 @@ def main() -> None:
 
 def _table(group: Measured) -> Table:
     first = group.figures[0]
-    table = Table(title=f"{first.group}, a {first.unit}", title_justify="left")
+    table = Table(title=f"{first.group}, per {first.unit}", title_justify="left")
     for name in ("way", "ms", "plain / it", "of the ceiling", "published", "goal"):
         table.add_column(name, justify="left" if name in ("way", "goal") else "right")
     for figure in group.figures:

@@ -17,15 +17,16 @@ from tests.benchmarks import plain
 from tests.benchmarks.figures import Figure, Goal, Measured, Way, measure
 from tests.benchmarks.operations import counted_flop, sampling_flop, scoring_flop
 from tests.benchmarks.page import markdown, write_section
-from tests.benchmarks.paper import figures, small
+from tests.benchmarks.paper import figures
 from tests.benchmarks.paper_bodies import Hypotheses
 from tests.benchmarks.paper_networks import Networks
+from tests.benchmarks.paper_sizes import smaller
 
 
 @pytest.fixture(scope="module")
 def networks() -> Networks:
     torch.manual_seed(0)
-    return Networks(small(paper()), images=2, hypotheses=3, pairs=4)
+    return Networks(smaller(paper()), images=2, hypotheses=3, pairs=4)
 
 
 @torch.no_grad()
@@ -76,8 +77,8 @@ def test_operations_are_those_that_torch_counts(networks: Networks, scorer: HMRS
 
 @pytest.mark.slow
 def test_every_figure_is_taken_and_shown(tmp_path: Path) -> None:
-    found = list(figures(["networks", "bodies", "tables"], tmp_path, repeats=1, smaller=True))
-    assert len(found) == 9
+    found = list(figures(["networks", "bodies", "tables"], tmp_path, repeats=1, small=True))
+    assert len(found) == 10
     assert all(figure.ms > 0 for group in found for figure in group.figures)
     assert all(group.figures[0].faster == 1 for group in found)
     page = tmp_path / "page.md"
