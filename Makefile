@@ -7,12 +7,14 @@ STAMP := $(VENV)/.installed
 # The first of these that is 3.11 or newer and can make virtual environments; override with PYTHON=...
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; do \
 	$$name -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$name && break; done)
+# That of the machine with the GPU, where torch is installed.
+GPU_PYTHON ?= python3
 ARGS ?=
 # Tests of two files at a time, also where there are more cores: many start a Ray session or hold a network of paper size.
 AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install run clean-round serve stop evidence test check quick lint faults parity paper-smoke bench mutants nightly clean
+.PHONY: help install run clean-round serve stop evidence test check quick lint faults parity paper-smoke bench bench-paper gpu-pack bench-gpu mutants nightly clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -75,6 +77,17 @@ paper-smoke: $(STAMP) ## the paper's pipeline at its own sizes, from published f
 
 bench: $(STAMP) ## timings
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-paper: $(STAMP) ## figures at the published sizes, as ratios of one run, into docs/benchmarks.md (ten minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.paper $(ARGS)
+
+gpu-pack: $(STAMP) ## wheels that make bench-gpu needs on a machine from which nothing can be downloaded, into gpu-pack/
+	$(BIN)/python -m tests.benchmarks.pack $(ARGS)
+
+bench-gpu: ## parity and figures on a GPU, with the machine's own torch (GPU_PYTHON=...); six minutes at most
+	@if ls gpu-pack/*.whl >/dev/null 2>&1; then \
+		$(GPU_PYTHON) -m pip install -q --no-index --no-deps --upgrade --target gpu-pack/site gpu-pack/*.whl; fi
+	PYTHONPATH=gpu-pack/site:. $(GPU_PYTHON) -m tests.benchmarks.gpu $(ARGS)
 
 clean: ## build products and caches; never the environment or a store
 	@find . \( -path ./$(VENV) -o -path ./.git -o -name 'adhmr-store*' -o -name 'adhmr-serve*' \) -prune -o -type d -name __pycache__ -print0 | xargs -0 rm -rf

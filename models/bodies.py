@@ -8,8 +8,10 @@ vertices where only joints are asked for. SMPL-X has a module of its own (`model
 """
 
 import contextlib
+import copy
 import functools
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,12 +23,27 @@ from models import skeleton
 from models.body_arrays import body_file, digest_of, read_arrays, version_of
 from models.body_files import Arrays, Gender
 
+_SHAPED_AT_ONCE, _SKINNED_BYTES = 128, 3 * 2**20
+"""On a CPU: bodies whose blend shapes are one product, and what the skinning of some may take to stay in the cache.
+Whole batches take two to five times as long, as every number of theirs goes through memory again and again."""
+
 
 class BodyOutput(NamedTuple):
     """A posed body, in metres, in the frame of the root rotation."""
 
     vertices: Tensor
     """(B, V, 3)"""
+    joints: Tensor
+    """(B, 29, 3)"""
+
+
+class PosedPart(NamedTuple):
+    """Some bodies of a batch, posed."""
+
+    rows: slice
+    """Which of the batch."""
+    vertices: Tensor
+    """(B, 3, V) by coordinate."""
     joints: Tensor
     """(B, 29, 3)"""
 
@@ -42,9 +59,11 @@ class Body(nn.Module):
     regions: Tensor  # (V,) uint8: 0 skin (a mesh without regions has it all over), 1 top, 2 trousers, 3 shoes, 4 hair
     leaf_vertices: Tensor  # (5,) int64
     v_template: Tensor  # (V, 3)
-    shapedirs: Tensor  # (10, V * 3)
-    posedirs: Tensor  # (207, V * 3), or (0, V * 3) where they are all zero
-    weights: Tensor  # (V, 24)
+    # By coordinate: x of all vertices, then y, then z. So posed vertices come in long rows that a CPU adds up at once.
+    template: Tensor  # (3 * V)
+    shapedirs: Tensor  # (10, 3 * V)
+    posedirs: Tensor  # (207, 3 * V), or (0, 3 * V) where they are all zero
+    weights: Tensor  # (24, V)
     joint_template: Tensor  # (29, 3)
     joint_shapedirs: Tensor  # (10, 29 * 3)
 
@@ -57,6 +76,7 @@ class Body(nn.Module):
         model = smplx_model(arrays)
         leaves = torch.as_tensor(np.asarray(arrays["leaf_vertices"], np.int64))
         shapedirs = model.shapedirs.permute(2, 0, 1).contiguous()
+        posedirs = model.posedirs if model.posedirs.any() else model.posedirs[:0]
         rest = torch.cat([model.J_regressor @ model.v_template, model.v_template[leaves]])
         rest_shape = torch.cat([model.J_regressor @ shapedirs, shapedirs[:, leaves]], 1)
         buffers = {
@@ -64,9 +84,10 @@ class Body(nn.Module):
             "regions": torch.as_tensor(np.asarray(arrays["vertex_regions"], np.uint8)),
             "leaf_vertices": leaves,
             "v_template": model.v_template,
-            "shapedirs": shapedirs.flatten(1),
-            "posedirs": model.posedirs if model.posedirs.any() else model.posedirs[:0],
-            "weights": model.lbs_weights,
+            "template": model.v_template.T.flatten(),
+            "shapedirs": shapedirs.mT.flatten(1),
+            "posedirs": posedirs.unflatten(1, (-1, 3)).mT.flatten(1),
+            "weights": model.lbs_weights.T.contiguous(),
             "joint_template": rest,
             "joint_shapedirs": rest_shape.flatten(1),
         }
@@ -80,29 +101,44 @@ class Body(nn.Module):
         rotations: (B, 24, 3, 3), each relative to the joint's parent, the first the root's own.
         betas: (B, 10). transl: (B, 3) metres, added to everything.
         """
-        shaped = torch.addmm(self.v_template.flatten(), betas, self.shapedirs)
-        if len(self.posedirs):
-            shaped = shaped + _pose_features(rotations) @ self.posedirs
-        rest = self.rest_joints(betas)
-        turn, shift, placed = _chain(rotations, rest[:, : skeleton.SMPL_JOINTS])
-        vertices = _skin(self.weights, turn, shift, shaped.view(-1, self.vertex_count, 3))
-        joints = torch.cat([placed, vertices[:, self.leaf_vertices]], 1)
+        vertices = betas.new_empty(len(betas), self.vertex_count, 3)
+        joints = betas.new_empty(len(betas), skeleton.JOINTS, 3)
+        for part in self.posed(rotations, betas):
+            vertices[part.rows], joints[part.rows] = part.vertices.mT, part.joints
         if transl is not None:
             vertices, joints = vertices + transl[:, None], joints + transl[:, None]
         return BodyOutput(vertices, joints)
+
+    def posed(self, rotations: Tensor, betas: Tensor) -> Iterator[PosedPart]:
+        """The same bodies, some at a time: for what is made of vertices and needs no more than a few meshes at once."""
+        turn, shift, placed = _chain(rotations, self.rest_joints(betas)[:, : skeleton.SMPL_JOINTS])
+        affine = torch.cat([turn, shift[..., None]], -1).flatten(2).mT
+        on_cpu = betas.device.type == "cpu"
+        skinned = max(1, _SKINNED_BYTES // (48 * self.vertex_count)) if on_cpu else len(betas)
+        for many in _slices(0, len(betas), _SHAPED_AT_ONCE if on_cpu else len(betas)):
+            shaped = torch.addmm(self.template, betas[many], self.shapedirs)
+            if len(self.posedirs):
+                shaped = shaped + _pose_features(rotations[many]) @ self.posedirs
+            shaped = shaped.view(-1, 3, self.vertex_count)
+            for few in _slices(many.start, many.stop, skinned):
+                vertices = _skin(self.weights, affine[few], shaped[few.start - many.start : few.stop - many.start])
+                yield PosedPart(few, vertices, torch.cat([placed[few], vertices[..., self.leaf_vertices].mT], 1))
 
     def joints(self, rotations: Tensor, betas: Tensor, transl: Tensor | None = None) -> Tensor:
         """The 29 joints alone (B, 29, 3): the same numbers as `forward`, without the other vertices."""
         rest = self.rest_joints(betas)
         leaves = rest[:, skeleton.SMPL_JOINTS :]
         if len(self.posedirs):
-            columns = (3 * self.leaf_vertices[:, None] + torch.arange(3, device=betas.device)).flatten()
-            leaves = leaves + (_pose_features(rotations) @ self.posedirs[:, columns]).view(
-                -1, len(self.leaf_vertices), 3
-            )
+            directions = self.posedirs.unflatten(1, (3, -1))[..., self.leaf_vertices].mT.flatten(1)
+            leaves = leaves + (_pose_features(rotations) @ directions).view_as(leaves)
         turn, shift, placed = _chain(rotations, rest[:, : skeleton.SMPL_JOINTS])
-        joints = torch.cat([placed, _skin(self.weights[self.leaf_vertices], turn, shift, leaves)], 1)
+        affine = torch.cat([turn, shift[..., None]], -1).flatten(2).mT
+        joints = torch.cat([placed, _skin(self.weights[:, self.leaf_vertices], affine, leaves.mT).mT], 1)
         return joints if transl is None else joints + transl[:, None]
+
+    def on(self, device: torch.device) -> "Body":
+        """This body where it is there already, else a copy on `device`."""
+        return self if self.template.device == device else copy.deepcopy(self).to(device)
 
     def rest_joints(self, betas: Tensor) -> Tensor:
         """The 29 joints of the T-pose (B, 29, 3), metres, for betas (B, 10)."""
@@ -128,13 +164,20 @@ def _chain(rotations: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return turns, places - (turns @ rest[..., None])[..., 0], places
 
 
-def _skin(weights: Tensor, turn: Tensor, shift: Tensor, points: Tensor) -> Tensor:
-    """Linear blend skinning: weights (V, 24), turn (B, 24, 3, 3), shift (B, 24, 3), points (B, V, 3) -> (B, V, 3)."""
-    affine = torch.cat([turn, shift[..., None]], -1).flatten(2)
-    blended = (weights @ affine).unflatten(-1, (3, 4))
+def _skin(weights: Tensor, affine: Tensor, points: Tensor) -> Tensor:
+    """Linear blend skinning: weights (24, V), affine (B, 12, 24), points (B, 3, V) -> (B, 3, V)."""
+    blended = (affine.reshape(-1, len(weights)) @ weights).view(-1, 3, 4, weights.shape[1])
     # Written out by columns: as a matrix product of single 3x3 blocks this takes several times as long on a CPU.
-    turned = blended[..., 0] * points[..., 0, None] + blended[..., 1] * points[..., 1, None]
-    return turned + blended[..., 2] * points[..., 2, None] + blended[..., 3]
+    turned = blended[:, :, 0] * points[:, 0, None]
+    turned += blended[:, :, 1] * points[:, 1, None]
+    turned += blended[:, :, 2] * points[:, 2, None]
+    turned += blended[:, :, 3]
+    return turned
+
+
+def _slices(start: int, stop: int, step: int) -> Iterator[slice]:
+    for first in range(start, stop, max(step, 1)):
+        yield slice(first, min(first + step, stop))
 
 
 def load_body(name_or_path: str | Path = "tiny", gender: Gender = "neutral") -> Body:

@@ -5,11 +5,12 @@ rotations by inverse kinematics, pose the body. Bone lengths come from the betas
 hypothesis's bones count.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from torch import Tensor
 
-from models.bodies import Body
+from models.bodies import Body, PosedPart
 from models.cameras import camera_from_uvd, root_depth_from_bones
 from models.kinematics import Root, solve_rotations
 
@@ -55,6 +56,24 @@ def recover_body(
     rotations = solve_rotations(camera_joints, body.rest_joints(betas), twists, root)
     posed = body(rotations, betas)
     return RecoveredBody(rotations, posed.vertices, posed.joints, camera_joints)
+
+
+def recovered_parts(
+    body: Body,
+    uvd: Tensor,
+    twists: Tensor,
+    betas: Tensor,
+    crop_intrinsics: Tensor,
+    size: int,
+    root_depth: Tensor,
+    root: Root = "procrustes",
+) -> Iterator[PosedPart]:
+    """The same bodies, a few meshes at a time: for errors, of which a mesh isn't needed any more once it is measured.
+
+    Arguments as of `recover_body`.
+    """
+    camera_joints = camera_from_uvd(uvd, crop_intrinsics, size, root_depth)
+    yield from body.posed(solve_rotations(camera_joints, body.rest_joints(betas), twists, root), betas)
 
 
 def root_depth_of(body: Body, uvd: Tensor, betas: Tensor, crop_intrinsics: Tensor, size: int) -> Tensor:

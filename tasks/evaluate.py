@@ -43,8 +43,8 @@ class Errors(NamedTuple):
 class ErrorMeter:
     """Measures hypotheses against gt labels, on arrays."""
 
-    def __init__(self, body: Body, root: Root, microbatch: int) -> None:
-        self.body, self.root, self.microbatch = body, root, microbatch
+    def __init__(self, body: Body, root: Root, microbatch: int, device: str = "cpu") -> None:
+        self.body, self.root, self.microbatch = body.on(torch.device(device)), root, microbatch
 
     def __call__(self, instances: Instances, hypotheses: Hypotheses, rows: np.ndarray) -> Errors:
         """Errors of the hypotheses of the instances `rows` (N of them), which are labelled and have finite numbers.
@@ -56,23 +56,23 @@ class ErrorMeter:
         parts = []
         for places, used in microbatches(len(rows), self.microbatch):
             measured = self._measure(instances, hypotheses.take(rows[places]), rows[places])
-            parts.append([part.view(-1, hypotheses.count).numpy()[:used] for part in measured])
+            parts.append([part.view(-1, hypotheses.count).cpu().numpy()[:used] for part in measured])
         return Errors(*(np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True)))
 
     @torch.no_grad()
     def _measure(self, instances: Instances, hypotheses: Hypotheses, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        label_rotations = roma.rotvec_to_rotmat(torch.from_numpy(instances.theta[rows]))
-        label = self.body(label_rotations, torch.from_numpy(instances.betas[rows]))
-        recovered = hypotheses.bodies(self.body, instances, rows, self.root)
-        vertices, joints = (
-            part.unflatten(0, (-1, hypotheses.count)) for part in (recovered.vertices, recovered.joints)
-        )
-        label_vertices, label_joints = label.vertices[:, None], label.joints[:, None]
-        return (
-            mpvpe_mm(vertices, label_vertices, joints[..., 0, :], label_joints[..., 0, :]),
-            mpjpe_mm(joints, label_joints),
-            pa_mpjpe_mm(joints, label_joints),
-        )
+        device = self.body.template.device
+        theta, betas = (torch.from_numpy(part[rows]).to(device) for part in (instances.theta, instances.betas))
+        label = self.body(roma.rotvec_to_rotmat(theta), betas)
+        mpvpe, joints = [], []
+        for part in hypotheses.body_parts(self.body, instances, rows, self.root):
+            # a mesh is measured while it is in the cache; joints are few, and are measured together
+            of = torch.arange(part.rows.start, part.rows.stop, device=device) // hypotheses.count
+            vertices = part.vertices.mT.contiguous()
+            mpvpe.append(mpvpe_mm(vertices, label.vertices[of], part.joints[:, 0], label.joints[of, 0]))
+            joints.append(part.joints)
+        posed, of_label = torch.cat(joints).unflatten(0, (-1, hypotheses.count)), label.joints[:, None]
+        return torch.cat(mpvpe), mpjpe_mm(posed, of_label), pa_mpjpe_mm(posed, of_label)
 
 
 class DrawingWorker(ModelWorker):
@@ -126,7 +126,7 @@ class EvaluateWorker(DrawingWorker):
         if generation.encoder_precision == "bfloat16":
             people = stage.ingests, stage.ids(context), stage.policy
             check_half_encoder(self.draw, self.store, *people, body, context.config.root_solver)
-        self.measure = ErrorMeter(body, context.config.root_solver, generation.microbatch)
+        self.measure = ErrorMeter(body, context.config.root_solver, generation.microbatch, self.device)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of the tables, sorted by instance and sample."""

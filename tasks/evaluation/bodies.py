@@ -55,6 +55,11 @@ class SmplWithJoints(NamedTuple):
         own = bytes_digest(self.regressor.numpy().tobytes()) if self.regressor is not None else "nearest joints"
         return f"{self.body.digest} {own}"
 
+    def on(self, device: torch.device) -> "SmplWithJoints":
+        """The same on `device`."""
+        regressor = None if self.regressor is None else self.regressor.to(device)
+        return SmplWithJoints(self.body.on(device), regressor)
+
     def check(self, label: Mapping[str, Any]) -> None:
         """Raises DataError for a label that was ingested with another body than this one, if this one is alone.
 

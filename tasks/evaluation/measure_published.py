@@ -46,8 +46,9 @@ OTHER_BODY: Final = "not an SMPL body"
 class PublishedMeter:
     """Measures the candidates of one instance after another, on arrays."""
 
-    def __init__(self, body: SmplWithJoints, order: Order) -> None:
-        self.body, self.order = body, order
+    def __init__(self, body: SmplWithJoints, order: Order, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.body, self.order = body.on(self.device), order
 
     @torch.no_grad()
     def __call__(
@@ -64,33 +65,31 @@ class PublishedMeter:
         together, row by row.
         """
         self.body.check(label)
-        candidates = published_candidates(
-            torch.from_numpy(hypotheses.uvd[row : row + 1]),
-            torch.from_numpy(hypotheses.twists[row : row + 1]),
-            None if scores is None else torch.from_numpy(scores[row : row + 1]),
-        )
+        given = (hypotheses.uvd, hypotheses.twists, *(() if scores is None else (scores,)))
+        candidates = published_candidates(*(torch.from_numpy(part[row : row + 1]).to(self.device) for part in given))
         count = candidates.uvd.shape[1]
         recovered = recover_body(
             self.body.body,
             candidates.uvd[0],
             candidates.twists[0],
-            torch.from_numpy(hypotheses.betas[row, :1]).expand(count, -1),
-            torch.from_numpy(instances.crop_intrinsics[row]).expand(count, -1),
+            torch.from_numpy(hypotheses.betas[row, :1]).to(self.device).expand(count, -1),
+            torch.from_numpy(instances.crop_intrinsics[row]).to(self.device).expand(count, -1),
             instances.crop_size,
-            torch.tensor(float(instances.root_depth[row])).expand(count),
+            torch.tensor(float(instances.root_depth[row]), device=self.device).expand(count),
             root="published",
         )
         joints = self.body.seventeen(recovered.vertices, recovered.joints)
-        betas = torch.tensor([label["betas"]], dtype=torch.float32)
-        labelled = self.body.body(roma.rotvec_to_rotmat(label_rotvec(label))[None], betas)
+        betas = torch.tensor([label["betas"]], dtype=torch.float32, device=self.device)
+        rotations = roma.rotvec_to_rotmat(label_rotvec(label).to(self.device))
+        labelled = self.body.body(rotations[None], betas)
         of_mesh = self.body.seventeen(labelled.vertices, labelled.joints)
         truth = of_mesh
         if label["human36m"] is not None:
-            truth = torch.tensor(label["human36m"], dtype=torch.float32).view(1, -1, 3)
+            truth = torch.tensor(label["human36m"], dtype=torch.float32, device=self.device).view(1, -1, 3)
         mpvpe = published_mpvpe_mm(recovered.vertices, joints, labelled.vertices, of_mesh)
         errors = published_joint_errors_mm(joints, truth, self.order)
         means = (mpvpe, errors.mpjpe.mean(-1), errors.pa_mpjpe.mean(-1))
-        return Errors(*(mean.double().numpy() for mean in means))
+        return Errors(*(mean.double().cpu().numpy() for mean in means))
 
 
 class PublishedWorker(DrawingWorker):
@@ -100,7 +99,7 @@ class PublishedWorker(DrawingWorker):
         self.stage, body, generation = stage, smpl_with_joints(stage.bodies), stage.generation(context)
         key = stage.key(context)
         super().__init__(as_published(context), key, stage.policy, stage.scorer, generation, body.body)
-        self.measure = PublishedMeter(body, stage.protocol)
+        self.measure = PublishedMeter(body, stage.protocol, self.device)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of the tables, sorted by instance and sample."""

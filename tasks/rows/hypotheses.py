@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +18,9 @@ from schemas.tables import build, matrix
 from tasks.rows.instances import Instances
 
 if TYPE_CHECKING:
-    from models.bodies import Body
+    from torch import Tensor
+
+    from models.bodies import Body, PosedPart
     from models.kinematics import Root
     from models.recovery import RecoveredBody
 
@@ -66,13 +68,31 @@ class Hypotheses:
 
         from models.recovery import recover_body
 
+        with torch.no_grad():
+            return recover_body(body, *self._poses(body, people, rows), root)
+
+    def body_parts(self, body: Body, people: Instances, rows: np.ndarray, root: Root) -> Iterator[PosedPart]:
+        """The same bodies, a few meshes at a time."""
+        import torch
+
+        from models.recovery import recovered_parts
+
+        with torch.no_grad():
+            yield from recovered_parts(body, *self._poses(body, people, rows), root)
+
+    def _poses(
+        self, body: Body, people: Instances, rows: np.ndarray
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, int, Tensor]:
+        """What `recover_body` takes of all of them, where the body is."""
+        import torch
+
+        device = body.template.device
         uvd, twists, betas, depth = (
-            torch.from_numpy(np.ascontiguousarray(getattr(self, part.name))).float().flatten(0, 1)
+            torch.from_numpy(np.ascontiguousarray(getattr(self, part.name))).float().flatten(0, 1).to(device)
             for part in fields(self)
         )
-        cameras = torch.from_numpy(people.crop_intrinsics[rows]).repeat_interleave(self.count, 0)
-        with torch.no_grad():
-            return recover_body(body, uvd, twists, betas, cameras, people.crop_size, depth, root)
+        cameras = torch.from_numpy(people.crop_intrinsics[rows]).to(device).repeat_interleave(self.count, 0)
+        return uvd, twists, betas, cameras, people.crop_size, depth
 
     def finite(self) -> np.ndarray:
         """(N,) bool: whether every number of all hypotheses of an instance is finite."""

@@ -7,8 +7,6 @@ sizes of the profile `tiny` (its body too) and random weights; all data are inve
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -17,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -25,19 +22,19 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.shards import Tally, cut, write_shard
-from infra.stages import StageSpec, commit_rows
+from infra.stages import StageSpec
 from infra.store import Store
-from infra.tables import read
 from models.bodies import load_body
 from models.hmr_scorer import HMRScorer
 from models.policy import Policy
 from models.recovery import recover_body
 from schemas.config.stages import ScoreConfig
-from schemas.ids import image_id, instance_id
 from schemas.profiles import tiny
-from schemas.tables import build, matrix
+from schemas.tables import build
 from tasks.rows.crops import crop_tensor
 from tasks.score import HypothesisScorer
+from tests.benchmarks.pair_files import InventedPairs, names, poses
+from tests.benchmarks.surroundings import surroundings
 
 CONFIG = tiny()
 IMAGES, HYPOTHESES, PAIRS, BODIES = 10, 20, 10_000, 1_000
@@ -71,20 +68,9 @@ def group(name: str, unit: str, ways: Mapping[str, tuple[Callable[[], object], i
     return [Timing(name, way, unit, median, median / first) for way, median in medians.items()]
 
 
-def poses(*shape: int) -> tuple[np.ndarray, np.ndarray]:
-    """Joints (..., 29, 3) and unit twists (..., 23, 2)."""
-    uvd = DRAW.uniform(-0.6, 0.6, (*shape, 29, 3)).astype(np.float32)
-    angle = DRAW.uniform(-np.pi, np.pi, (*shape, 23)).astype(np.float32)
-    return uvd, np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-
-
 def pictures() -> np.ndarray:
     size = CONFIG.ingest.crop_size_px
     return DRAW.integers(0, 256, (IMAGES, size, size, 3), dtype=np.uint8)
-
-
-def names(count: int) -> list[str]:
-    return [instance_id(image_id("invented", "train", f"{index:08d}"), 0) for index in range(count)]
 
 
 @torch.no_grad()
@@ -116,7 +102,7 @@ def sampling() -> list[Timing]:
 
 
 def scoring() -> list[Timing]:
-    scorer, crops, given = HMRScorer(CONFIG.scorer), pictures(), poses(IMAGES, HYPOTHESES)
+    scorer, crops, given = HMRScorer(CONFIG.scorer), pictures(), poses(DRAW, IMAGES, HYPOTHESES)
     ways = {}
     for way, mirror in (("as it is", False), ("and mirrored", True)):
         judge = HypothesisScorer(scorer, ScoreConfig(mirror=mirror))
@@ -126,46 +112,8 @@ def scoring() -> list[Timing]:
 
 def reading(folder: Path) -> list[Timing]:
     """Winners and losers as arrays, from the table `pairs` and from a JSON file with the published fields."""
-    store, spec = Store.open(folder / "pairs"), StageSpec("invented_pairs", 1, {})
-    sides = {"winner": poses(PAIRS), "loser": poses(PAIRS)}
-    columns = {"pair_set": spec.key, "instance_id": names(PAIRS), "generation_id": "invented", "winner": 1, "loser": 2}
-    payload: dict[str, np.ndarray] = {}
-    for side, (uvd, twists) in sides.items():
-        payload |= {f"{side}_uvd": uvd.reshape(PAIRS, -1), f"{side}_twist": twists.reshape(PAIRS, -1)}
-        payload[f"{side}_betas"] = np.zeros((PAIRS, 10), np.float32)
-    about = {"strategy": "invented", "dataset": "invented", "round": 1, "stage_key": spec.key}
-    commit_rows(store, spec, {"pairs": build("pairs", {**columns, **payload, **about})})
-
-    file = folder / "pairs.json"
-    # six digits: all 17 of a double would make the file longer than anybody's
-    texts = {side: [part.astype(np.float64).round(6).tolist() for part in both] for side, both in sides.items()}
-    affine = DRAW.standard_normal((2, 2, 3)).round(6).tolist()
-    entries = [
-        {
-            "img_path": f"images/{row:08d}.jpg",
-            "img_idx": row,
-            "w_joints": texts["winner"][0][row],
-            "l_joints": texts["loser"][0][row],
-            "w_twist": texts["winner"][1][row],
-            "l_twist": texts["loser"][1][row],
-            "trans": affine[0],
-            "trans_inv": affine[1],
-        }
-        for row in range(PAIRS)
-    ]
-    file.write_text(json.dumps(entries), encoding="utf-8")
-    wanted = ["instance_id", *(f"{side}_{what}" for side in ("winner", "loser") for what in ("uvd", "twist"))]
-
-    def from_table() -> list[np.ndarray]:
-        rows = read(store, "pairs", stage_keys=[spec.key], columns=wanted)
-        return [matrix(rows, name) for name in wanted[1:]]
-
-    def from_json() -> list[np.ndarray]:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        fields = ("w_joints", "w_twist", "l_joints", "l_twist")
-        return [np.array([entry[name] for entry in found], np.float32) for name in fields]
-
-    ways = {"Delta table": (from_table, PAIRS), "JSON file": (from_json, PAIRS)}
+    given = InventedPairs(folder, PAIRS, DRAW)
+    ways = {"Delta table": (given.from_table, PAIRS), "JSON file": (given.from_json, PAIRS)}
     return group(f"reading {PAIRS:,} pairs", "ms/pair", ways, repeats=3)
 
 
@@ -173,7 +121,7 @@ def reading(folder: Path) -> list[Timing]:
 def recovering() -> list[Timing]:
     """Inverse kinematics and mesh."""
     body = load_body("tiny")
-    uvd, twists = (torch.from_numpy(part) for part in poses(BODIES))
+    uvd, twists = (torch.from_numpy(part) for part in poses(DRAW, BODIES))
     size = CONFIG.ingest.crop_size_px
     camera = torch.tensor([1.2 * size, 1.2 * size, size / 2, size / 2]).expand(BODIES, 4)
     betas, depth = torch.zeros(BODIES, 10), torch.full((BODIES,), 4.0)
@@ -198,7 +146,7 @@ def writing(folder: Path) -> list[Timing]:
     """Hypotheses on disk: with the protocol of shards, and as a bare file."""
     images = 250
     ids, count = names(images), images * HYPOTHESES
-    uvd, twists = poses(count)
+    uvd, twists = poses(DRAW, count)
 
     def rows(key: str, start: int, end: int) -> pa.Table:
         few = (end - start) * HYPOTHESES
@@ -241,25 +189,6 @@ def writing(folder: Path) -> list[Timing]:
     return group(f"writing {count:,} hypotheses", "ms/hypothesis", ways)
 
 
-def machine() -> dict[str, str | int | float]:
-    """Where this ran, and how busy it was."""
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count() or 1,
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "load_before": round(os.getloadavg()[0], 1),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
-def _processor() -> str:
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text().splitlines() if known.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def groups(folder: Path) -> Iterator[list[Timing]]:
     """All groups, one after the other."""
     yield sampling()
@@ -276,7 +205,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    where = machine()
+    where = surroundings()
     table = Table("what", "way", "median", "unit", "ratio", title="Side by side; one thread", title_justify="left")
     for column in (2, 4):
         table.columns[column].justify = "right"

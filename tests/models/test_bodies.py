@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models import skeleton
+from models import bodies, skeleton
 from models.bodies import Body, load_body, smplx_model
 from models.body_arrays import BUILT_IN, SMPL_VERTICES, read_arrays
 from models.cameras import mirror_joints
@@ -96,6 +96,27 @@ def test_posing_equals_smplx(tmp_path: Path, pose_shapes: bool) -> None:
     torch.testing.assert_close(ours.joints, theirs.joints, atol=5e-6, rtol=0)
     torch.testing.assert_close(body.joints(rotations, betas, transl), ours.joints, atol=1e-6, rtol=0)
     assert (body.digest == load_body("tiny").digest) is not pose_shapes
+
+
+@pytest.mark.parametrize("pose_shapes", [False, True])
+def test_a_batch_is_posed_a_few_meshes_at_a_time_with_the_same_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pose_shapes: bool
+) -> None:
+    arrays = read_arrays(BUILT_IN["tiny"])
+    if pose_shapes:
+        arrays["posedirs"] = np.random.default_rng(0).normal(size=(1229, 3, 207)).astype(np.float32) * 1e-3
+    np.savez(tmp_path / "body.npz", **arrays)  # type: ignore[arg-type]
+    body, (rotations, betas) = load_body(tmp_path / "body.npz"), random_people(23)
+    at_once = body(rotations, betas)
+    monkeypatch.setattr(bodies, "_SHAPED_AT_ONCE", 10)
+    monkeypatch.setattr(bodies, "_SKINNED_BYTES", 4 * 48 * body.vertex_count)
+    parts = list(body.posed(rotations, betas))
+    assert [len(range(23)[part.rows]) for part in parts] == [4, 4, 2, 4, 4, 2, 3]
+    vertices, joints = torch.cat([part.vertices.mT for part in parts]), torch.cat([part.joints for part in parts])
+    torch.testing.assert_close(vertices, at_once.vertices, atol=1e-6, rtol=0)
+    torch.testing.assert_close(joints, at_once.joints, atol=1e-6, rtol=0)
+    assert torch.equal(body(rotations, betas).vertices, vertices)
+    assert body(rotations[:0], betas[:0]).vertices.shape == (0, 1229, 3)
 
 
 def test_a_thousand_small_bodies_take_well_under_a_second() -> None:

@@ -29,9 +29,9 @@ METRES = 1e-5
 def test_the_body_is_made_by_its_rule() -> None:
     made = body()
     assert_golden(made.v_template, IK, "smpl.v_template", atol=1e-6)
-    assert_golden(made.shapedirs.view(10, -1, 3).permute(1, 2, 0), IK, "smpl.shapedirs", atol=1e-6)
-    assert_golden(made.posedirs, IK, "smpl.posedirs", atol=1e-6)
-    assert_golden(made.weights, IK, "smpl.lbs_weights", atol=1e-6)
+    assert_golden(made.shapedirs.view(10, 3, -1).permute(2, 1, 0), IK, "smpl.shapedirs", atol=1e-6)
+    assert_golden(made.posedirs.view(207, 3, -1).mT.flatten(1), IK, "smpl.posedirs", atol=1e-6)
+    assert_golden(made.weights.T, IK, "smpl.lbs_weights", atol=1e-6)
     assert_golden(arrays()["J_regressor"], IK, "smpl.J_regressor", atol=1e-6)
     assert_golden(human36m_regressor(), IK, "smpl.J_regressor_h36m", atol=1e-6)
     assert_golden(mean_betas(), IK, "smpl.h36m_mean_beta", atol=1e-6)
