@@ -20,12 +20,14 @@ from schemas.ids import ModelDigest, Target, image_id, instance_id
 from schemas.profiles import tiny
 from schemas.tables import build
 from tasks.engine.context import Context
-from tasks.engine.sharded import ShardOutput
+from tasks.engine.results import ShardOutput
 from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker
-from tasks.generate import Generate, GenerateWorker
+from tasks.generate import GenerateWorker
 from tasks.rows.hypotheses import Hypotheses
-from tasks.score import Score, ScoreWorker
+from tasks.score import ScoreWorker
+from tasks.stages.generate import Generate
+from tasks.stages.score import Score
 
 HYPOTHESES = 20
 TARGET = Target("invented", "train")

@@ -28,8 +28,8 @@ from infra.store import Store
 from schemas.ids import StageKey
 from tasks.engine.context import Context
 from tasks.engine.stage import Stage
-from tasks.pair import Pair
 from tasks.rows.hypotheses import read_hypotheses
+from tasks.stages.pair import Pair
 from tests.benchmarks.__main__ import machine
 from tests.benchmarks.history import ROOT, environment_to, opened_files, s3_behind_proxy
 from tests.benchmarks.numbered import MODEL, TARGET, Invent, NumberedGenerate, NumberedScore, configured
