@@ -30,9 +30,9 @@ from tasks.engine.context import Context
 from tasks.engine.stage import Stage
 from tasks.rows.hypotheses import read_hypotheses
 from tasks.stages.pair import Pair
-from tests.benchmarks.__main__ import machine
 from tests.benchmarks.history import ROOT, environment_to, opened_files, s3_behind_proxy
 from tests.benchmarks.numbered import MODEL, TARGET, Invent, NumberedGenerate, NumberedScore, configured
+from tests.benchmarks.surroundings import surroundings
 from tests.faults.flaky_s3 import FlakyS3
 
 SHARD, READS = 100, 20
@@ -188,7 +188,7 @@ def main() -> None:
                 found += list(costs(f"s3://scale/{people}", people, given.shard, proxy))
     print(markdown(found))
     if given.json:
-        told = {"machine": machine(), "shard": given.shard, "costs": [asdict(cost) for cost in found]}
+        told = {"machine": surroundings(), "shard": given.shard, "costs": [asdict(cost) for cost in found]}
         given.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
