@@ -12,7 +12,7 @@ ARGS ?=
 AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install run clean-round serve stop evidence test check quick lint faults parity paper-smoke bench mutants nightly clean
+.PHONY: help install run clean-round serve stop evidence test check quick lint faults parity paper-smoke bench bench-scale mutants nightly clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -75,6 +75,9 @@ paper-smoke: $(STAMP) ## the paper's pipeline at its own sizes, from published f
 
 bench: $(STAMP) ## timings
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-scale: $(STAMP) ## what many people cost, with models that compute nothing: make bench-scale ARGS="10000 100000 --s3"
+	$(BIN)/python -m tests.benchmarks.scale $(ARGS)
 
 clean: ## build products and caches; never the environment or a store
 	@find . \( -path ./$(VENV) -o -path ./.git -o -name 'adhmr-store*' -o -name 'adhmr-serve*' \) -prune -o -type d -name __pycache__ -print0 | xargs -0 rm -rf
