@@ -14,7 +14,7 @@ ARGS ?=
 AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install run clean-round serve stop evidence test check quick lint faults parity paper-smoke bench bench-paper gpu-pack bench-gpu mutants nightly clean
+.PHONY: help install run clean-round serve stop evidence test check quick lint faults parity paper-smoke bench bench-paper bench-scale gpu-pack bench-gpu mutants nightly clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -77,6 +77,9 @@ paper-smoke: $(STAMP) ## the paper's pipeline at its own sizes, from published f
 
 bench: $(STAMP) ## timings
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-scale: $(STAMP) ## what many people cost, with models that compute nothing: make bench-scale ARGS="10000 100000 --s3"
+	$(BIN)/python -m tests.benchmarks.scale $(ARGS)
 
 bench-paper: $(STAMP) ## figures at the published sizes, as ratios of one run, into docs/benchmarks.md (ten minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.paper $(ARGS)

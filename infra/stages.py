@@ -25,13 +25,14 @@ from infra.data_files import MANY, DataFile, fresh_file_name
 from infra.merging import merge_if_due, withdraw_row
 from infra.shards import Receipt, Shard, Tally, parquet_bytes, write_shard
 from infra.store import Store
+from infra.table_rows import read_files
 from infra.tables import live_files, read
 from infra.versions import add_files, must_be_there, put_files
-from infra.whole import torn_stages, whole_keys
+from infra.whole import counted_rows, torn_stages, whole_keys
 from schemas.digests import canonical_json, code_digest, digest
 from schemas.errors import DataError, StoreError, VanishedError
 from schemas.ids import ModelDigest, StageKey
-from schemas.tables import build
+from schemas.tables import build, contract
 
 _ATTEMPTS = 30
 _TIMES = 3
@@ -120,11 +121,19 @@ def now() -> datetime:
 
 
 def find(store: Store, key: str) -> StageRecord | None:
-    """The record of the stage with this key if it is finished and whole, else None."""
-    if not whole_keys(store, [key]):
+    """The record of the stage with this key if it is finished and whole, else None.
+
+    A process reads each record once, as a file of `stages` never changes: workers ask for ingests' in every shard.
+    """
+    recorded = counted_rows(store).recorded([key]) if whole_keys(store, [key]) else []
+    if not recorded:
         return None
-    rows = read(store, "stages", stage_keys=[key]).to_pylist()
-    return _record(rows[0]) if rows else None
+    file = recorded[0].file
+    held: dict[tuple[str, str], StageRecord] = store.remembered.setdefault("records", {})
+    if (file.path, key) not in held:
+        rows = read_files(store, contract("stages"), [file], where=pc.field("stage_key") == key).to_pylist()
+        held[file.path, key] = _record(rows[0])
+    return held[file.path, key]
 
 
 def records(store: Store, *names: str) -> list[StageRecord]:

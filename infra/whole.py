@@ -120,6 +120,12 @@ def stage_rows(store: Store) -> StageRows:
     raise AssertionError("unreachable")
 
 
+def counted_rows(store: Store) -> StageRows:
+    """The rows of `stages` at this process's last look."""
+    rows: StageRows = store.remembered["stages"]
+    return rows
+
+
 def finished_keys(store: Store) -> set[str]:
     """The keys of all stages that are finished and whole."""
     return whole_keys(store, stage_rows(store).keys)
@@ -164,8 +170,7 @@ _warned: set[tuple[str, str]] = set()
 def lacks_rows(store: Store, table: str, present: Mapping[str, int], keys: Collection[str]) -> bool:
     """Whether stages that were found whole have other rows in a table than they had then (it was put back from a copy
     since); `present` are its rows by stage. They are counted anew from now on."""
-    counted: StageRows = store.remembered["stages"]
-    recorded = counted.recorded(keys)
+    recorded = counted_rows(store).recorded(keys)
     changed = {stage.stage_key for stage in recorded if stage.rows.get(table, 0) != present.get(stage.stage_key, 0)}
     store.found_whole.difference_update(changed)
     return bool(changed)

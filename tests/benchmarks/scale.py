@@ -36,6 +36,8 @@ from tests.benchmarks.surroundings import surroundings
 from tests.faults.flaky_s3 import FlakyS3
 
 SHARD, READS = 100, 20
+READING = "one shard's read"
+_PASSES = 3
 
 
 @dataclass(frozen=True)
@@ -96,18 +98,22 @@ def measure(url: str, people: int, shard: int) -> Iterator[Cost]:
 
 
 def _reading(store: Store, generation: StageKey, people: int, size: int) -> Cost:
-    """Second reads of shards' hypotheses, READS of them from the first to the last, by a process that did no stage."""
+    """Reads of READS shards' hypotheses, from the first to the last, all of which were read before; the quickest of
+    three times that they are read."""
     ids = Invent(people).ids(Context(store, configured(size)))
     shards = [ids[at : at + size].to_pylist() for at in np.linspace(0, max(0, people - size), READS).astype(int)]
     for shard in shards:  # a process looks at each file once, whether it is as it was written
         read_hypotheses(store, generation, shard)
-    with peaks() as peak, opened_files(Path(store.root)) as opened:
-        began, cpu = time.perf_counter(), time.process_time()
-        rows = sum(read_hypotheses(store, generation, shard).hypotheses.root_depth.size for shard in shards)
-        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    passes = []
+    with opened_files(Path(store.root)) as opened, peaks() as peak:
+        for _ in range(_PASSES):
+            began, cpu = time.perf_counter(), time.process_time()
+            rows = sum(read_hypotheses(store, generation, shard).hypotheses.root_depth.size for shard in shards)
+            passes.append((time.process_time() - cpu, time.perf_counter() - began))
+    cpu, seconds = min(passes)
     place = "disk" if store.is_local else "S3"
-    files = sum(path.endswith(".parquet") and "/_delta_log/" not in path for path in opened)
-    return Cost(place, people, READS, "one shard's read", rows, seconds, cpu, *peak, 0.0, files)
+    files = sum(path.endswith(".parquet") and "/_delta_log/" not in path for path in opened) // _PASSES
+    return Cost(place, people, READS, READING, rows, seconds, cpu, *peak, 0.0, files)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ class Survivor:
 
 
 _ALIGN, _ALIGN_TESTS = "tasks/train/align.py", ("tests/tasks/train/test_align.py",)
+_RANGES, _RANGES_TESTS = "infra/file_ranges.py", ("tests/infra/test_pruned_reads.py",)
 SURVIVORS = (
     Survivor(
         "winner and loser swapped",
@@ -105,5 +106,27 @@ SURVIVORS = (
         "mirror_joints(uvd), mirror_twist(twists)",
         "mirror_joints(uvd), twists",
         ("tests/tasks/test_score.py",),
+    ),
+    Survivor(
+        "a file that ends where the ids begin left out",
+        _RANGES,
+        "bisect_left(self._reach, ids[0])",
+        "bisect_right(self._reach, ids[0])",
+        _RANGES_TESTS,
+    ),
+    Survivor(
+        "of ranges that overlap only the last one's end looked at",
+        _RANGES,
+        "list(accumulate(self._highs, max))",
+        "self._highs",
+        _RANGES_TESTS,
+    ),
+    Survivor("files that say nothing of their ids left out", _RANGES, " + self._unbounded", "", _RANGES_TESTS),
+    Survivor(
+        "bounds of one file given to another",
+        "infra/snapshots.py",
+        'files.sort_by([("key", "ascending"), ("low", "ascending"), ("path", "ascending")])',
+        'files.sort_by([("key", "ascending"), ("path", "ascending")])',
+        _RANGES_TESTS,
     ),
 )
