@@ -22,6 +22,13 @@ class OptimiserConfig(Config):
     ema_decay: float = setting(0.995, "decay of the moving average of the weights", "1", ge=0, lt=1)
     checkpoint_every: int = setting(200, "steps between two resumable checkpoints", "steps", ge=1)
     report_every: int = setting(10, "steps between two points of the training curves", "steps", ge=1)
+    micro_batches: int = setting(
+        1,
+        "parts that each training worker does its share of a batch in, one after the other: they need less memory",
+        "parts",
+        ge=1,
+        later=True,
+    )
 
 
 class SupervisedLossConfig(Config):

@@ -26,6 +26,6 @@ class LabelledCrops:
         return len(self.crops)
 
 
-def crop_tensor(crops: np.ndarray, device: torch.device) -> Tensor:
+def crop_tensor(crops: np.ndarray | Tensor, device: torch.device) -> Tensor:
     """(B, S, S, 3) uint8 -> (B, 3, S, S) float in [-1, 1]."""
-    return torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)
+    return torch.as_tensor(crops).to(device).permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)

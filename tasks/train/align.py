@@ -35,6 +35,7 @@ from schemas.errors import ConfigError, DataError, named
 from schemas.ids import ModelDigest, StageKey
 from schemas.tables import matrix
 from tasks.engine.context import Context
+from tasks.engine.share import Share
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
 from tasks.rows.crops import LabelledCrops, crop_tensor
@@ -43,6 +44,8 @@ from tasks.rows.mix import Mix, draw_rows
 from tasks.rows.models import load_policy
 from tasks.train.augment import Augmentation
 from tasks.train.data import (
+    DrawnCrops,
+    DrawnNoise,
     LabelledBatch,
     PolicyRecipe,
     check_estimate,
@@ -72,6 +75,26 @@ class PreferencePairs:
 
     def __len__(self) -> int:
         return len(self.crop_row)
+
+
+@dataclass(frozen=True)
+class DrawnPairs:
+    """What was drawn for a step, as it is in the data: C crops, of whose first D the K pairs each are denoised."""
+
+    crops: Tensor
+    """(C, S, S, 3) uint8."""
+    change: Augmentation
+    """Of the crops, and of what belongs to them."""
+    poses: Tensor
+    """(D, K, 2, 133) winner and loser of each pair."""
+    weight: Tensor
+    """(D, K, 133)"""
+    noise: DrawnNoise
+    """D*K, shared by winner and loser."""
+    preferred: Tensor
+    """(C, 133) where the encoder's own estimate is drawn."""
+    replayed: DrawnCrops | None
+    replay_noise: DrawnNoise | None
 
 
 @dataclass(frozen=True)
@@ -117,7 +140,7 @@ class AlignRecipe(PolicyRecipe):
             )
         if config.estimate or config.replays:
             check_estimate(config.losses, policy.config.condition)
-        self.config, self.pairs, self.replay, self.device, self.seed = config, pairs, replay, device, config.seed
+        self.config, self.pairs, self.replay, self.seed = config, pairs, replay, config.seed
         self.objective = named(PREFERENCES, config.objective, "objective")
         self.order = np.argsort(pairs.crop_row, kind="stable")
         self.paired, self.first_pair, self.pair_count = np.unique(
@@ -126,7 +149,6 @@ class AlignRecipe(PolicyRecipe):
         self.chances = None
         if pairs.chances is not None:
             self.chances = pairs.chances[self.paired] / pairs.chances[self.paired].sum()
-        self.preferred = self._preferred()
         self.model = policy.to(device).train()
         self.train_encoder = config.optimiser.encoder_learning_rate > 0
         self.fixed = config.fixed_statistics or not self.train_encoder
@@ -140,56 +162,73 @@ class AlignRecipe(PolicyRecipe):
                 module.momentum = 0.0  # it normalises by the batch, as the policy does, and stays as it is
         self.model.condition.requires_grad_(self.train_encoder)
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """Preference, anchor, estimate and replay of one batch."""
-        return self.loss_of(self.batch(draw))
-
-    def batch(self, draw: np.random.Generator) -> AlignBatch:
-        """The batch that `draw` draws."""
+    def draw(self, step: int, draw: np.random.Generator, share: Share) -> DrawnPairs:
+        """Crops of a batch with their pairs, and those that are replayed beside them."""
         config = self.config
         chosen = draw_rows(draw, config.batch_crops, len(self.paired), self.chances)
-        change = Augmentation.draw(config.augment, draw, len(chosen), self.device)
-        plain = crop_tensor(self.pairs.crops[self.paired[chosen]], self.device)
-        denoised = slice(config.denoised_crops)
-        rows, alike = self._pairs_of(chosen[denoised], draw), change.of(denoised)
-        time, noise = self.noise(draw, config.denoised_crops * config.pairs_per_crop, config.antithetic)
-        replayed = None
+        change = Augmentation.draw(config.augment, draw, len(chosen))
+        denoised = share.places(config.denoised_crops)
+        others = config.denoised_crops + share.places(config.batch_crops - config.denoised_crops)
+        rows = self._pairs_of(chosen[: config.denoised_crops], draw)[denoised]
+        noise = self.noise(draw, config.denoised_crops * config.pairs_per_crop, config.antithetic)
+        replayed, replay_noise = None, None
         if config.replays and self.replay is not None:
-            replayed = LabelledBatch.drawn(self.replay, config.replay_images, config.augment, draw, self.device)
-        replay_time, replay_noise = self.noise(draw, len(replayed.crops)) if replayed else (None, None)
-        return AlignBatch(
-            change.crops(plain) if self.train_encoder else change.mirror(plain),
-            self._poses(rows, alike),
-            self._weight(rows, alike),
-            time,
-            noise,
-            change.pose(torch.from_numpy(self.preferred[chosen]).to(self.device)),
-            replayed,
-            replay_time,
-            replay_noise,
+            replayed = DrawnCrops.draw(self.replay, config.replay_images, config.augment, draw, share)
+            replay_noise = self.noise(draw, config.replay_images).of(share.places(config.replay_images))
+        places = np.concatenate([denoised, others])
+        return DrawnPairs(
+            crops=torch.from_numpy(self.pairs.crops[self.paired[chosen[places]]]),
+            change=change.of(places),
+            poses=torch.from_numpy(np.stack([self.pairs.winner[rows], self.pairs.loser[rows]], axis=2)),
+            weight=torch.from_numpy(self._weight(rows)),
+            noise=noise.of(share.places(len(noise.time))),
+            preferred=torch.from_numpy(self.preferred(chosen[places])),
+            replayed=replayed,
+            replay_noise=replay_noise,
         )
 
-    def loss_of(self, batch: AlignBatch) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, step: int, drawn: DrawnPairs) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Preference, anchor, estimate and replay of one batch."""
+        return self.loss_of(self.batch(drawn))
+
+    def batch(self, drawn: DrawnPairs) -> AlignBatch:
+        """What was drawn, changed as it is to be."""
+        change = drawn.change
+        plain = crop_tensor(drawn.crops, drawn.crops.device)
+        alike = change.of(slice(len(drawn.poses)))
+        return AlignBatch(
+            change.crops(plain) if self.train_encoder else change.mirror(plain),
+            alike.pose(drawn.poses).flatten(0, 2),
+            alike.weight(drawn.weight).flatten(0, 1),
+            drawn.noise.time,
+            drawn.noise.noise,
+            change.pose(drawn.preferred),
+            drawn.replayed.batch() if drawn.replayed else None,
+            drawn.replay_noise.time if drawn.replay_noise else None,
+            drawn.replay_noise.noise if drawn.replay_noise else None,
+        )
+
+    def loss_of(self, batch: AlignBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The loss of a batch, and its parts for the curves."""
         config = self.config
         (context, estimate), of_replay = _encode(self.model, batch.crops, batch.replayed)
-        context = context.first(config.denoised_crops)
+        context = context.first(self._denoised(batch))
         if config.estimate:
             context = hyponet.Context(*(part.detach() for part in context))
         errors = self._errors(self.model, context, batch)
-        figures = {side: error.total.mean().item() for side, error in errors._asdict().items()}
+        figures = {side: error.total.mean() for side, error in errors._asdict().items()}
         loss, preference = self.objective.loss(errors, partial(self._reference_errors, batch), config)
         if preference is not None:
             figures |= {
-                "preference": preference.loss.mean().item(),
-                "winner_change": preference.winner_change.mean().item(),
-                "loser_change": preference.loser_change.mean().item(),
-                "accuracy": (preference.winner_change < preference.loser_change).float().mean().item(),
+                "preference": preference.loss.mean(),
+                "winner_change": preference.winner_change.mean(),
+                "loser_change": preference.loser_change.mean(),
+                "accuracy": (preference.winner_change < preference.loser_change).float().mean(),
             }
         if config.estimate and self.train_encoder:
             regression = self._estimate_preference(batch, estimate)
             loss = loss + config.estimate * regression
-            figures["estimate"] = regression.item()
+            figures["estimate"] = regression
         if batch.replayed is not None and of_replay is not None:
             assert batch.replay_time is not None
             assert batch.replay_noise is not None
@@ -197,7 +236,7 @@ class AlignRecipe(PolicyRecipe):
                 self.model, *of_replay, batch.replayed, batch.replay_time, batch.replay_noise, config.losses
             )
             loss = loss + config.replay * supervised
-            figures["replay"] = parts["joints"] + parts["twists"]
+            figures["replay"] = parts["joints"].double() + parts["twists"]
         return loss, figures
 
     @torch.no_grad()
@@ -208,8 +247,12 @@ class AlignRecipe(PolicyRecipe):
         """What the reference makes of the crops whose pairs are denoised. Where the policy normalises by the batch, the
         reference does by the same batch."""
         if self.fixed:
-            return self.reference.encode(batch.crops[: self.config.denoised_crops])[0]
-        return _encode(self.reference, batch.crops, batch.replayed)[0][0].first(self.config.denoised_crops)
+            return self.reference.encode(batch.crops[: self._denoised(batch)])[0]
+        return _encode(self.reference, batch.crops, batch.replayed)[0][0].first(self._denoised(batch))
+
+    def _denoised(self, batch: AlignBatch) -> int:
+        """D."""
+        return len(batch.time) // self.config.pairs_per_crop
 
     def _estimate_preference(self, batch: AlignBatch, estimate: PoseEstimate) -> Tensor:
         """Loss that draws the encoder's own estimate to the preferred poses."""
@@ -218,11 +261,13 @@ class AlignRecipe(PolicyRecipe):
         weights = self.config.losses.model_copy(update={"betas": 0.0})
         return estimate_loss(estimate, LabelledBatch(batch.crops, uvd, twists, estimate.betas.detach()), weights)
 
-    def _preferred(self) -> np.ndarray:
-        """(C, 133) for each crop that has pairs: mean winner, and `estimate_push` times mean winner less mean loser."""
-        count = self.pair_count[:, None].astype(np.float32)
+    def preferred(self, crops: np.ndarray) -> np.ndarray:
+        """(C, 133) for crops that have pairs: mean winner, and `estimate_push` times mean winner less mean loser."""
+        counts = self.pair_count[crops]
+        starts = np.cumsum(counts) - counts
+        places = np.repeat(self.first_pair[crops] - starts, counts) + np.arange(counts.sum())
         better, worse = (
-            np.add.reduceat(side[self.order], self.first_pair, axis=0) / count
+            np.add.reduceat(side[self.order[places]], starts, axis=0) / counts[:, None].astype(np.float32)
             for side in (self.pairs.winner, self.pairs.loser)
         )
         push = self.config.estimate_push if self.objective.from_losers else 0.0
@@ -234,16 +279,11 @@ class AlignRecipe(PolicyRecipe):
         shift = draw.integers(0, self.pair_count[chosen])
         return self.order[self.first_pair[chosen, None] + (shift[:, None] + places) % self.pair_count[chosen, None]]
 
-    def _poses(self, rows: np.ndarray, change: Augmentation) -> Tensor:
-        """Winners and losers of pairs (C, K) in turn, crop by crop, changed with their crops: (C*K*2, 133)."""
-        both = torch.from_numpy(np.stack([self.pairs.winner[rows], self.pairs.loser[rows]], axis=2)).to(self.device)
-        return change.pose(both).flatten(0, 2)
-
-    def _weight(self, rows: np.ndarray, change: Augmentation) -> Tensor:
-        """Weights (C*K, 133) of the squared errors of pairs (C, K), changed with their crops."""
+    def _weight(self, rows: np.ndarray) -> np.ndarray:
+        """Weights (C, K, 133) of the squared errors of pairs (C, K)."""
         if self.pairs.weight is None:
-            return torch.ones(rows.size, POSE_SIZE, device=self.device)
-        return change.weight(torch.from_numpy(self.pairs.weight[rows]).to(self.device)).flatten(0, 1)
+            return np.ones((*rows.shape, POSE_SIZE), np.float32)
+        return self.pairs.weight[rows]
 
     def _errors(self, policy: Policy, context: hyponet.Context, batch: AlignBatch) -> PairErrors:
         """Denoising errors of winners and losers under the same timestep and noise."""

@@ -13,12 +13,13 @@ from schemas.config.networks import PolicyConfig
 from schemas.config.training import TrainBaseConfig
 from schemas.ids import StageKey
 from tasks.engine.context import Context
+from tasks.engine.share import Share
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
 from tasks.rows.crops import LabelledCrops
 from tasks.rows.instances import labelled_crops
 from tasks.rows.mix import Mix
-from tasks.train.data import LabelledBatch, PolicyRecipe, check_estimate, supervised_loss
+from tasks.train.data import DrawnCrops, DrawnNoise, PolicyRecipe, check_estimate, supervised_loss
 
 
 class BaseRecipe(PolicyRecipe):
@@ -28,16 +29,22 @@ class BaseRecipe(PolicyRecipe):
         self, config: TrainBaseConfig, network: PolicyConfig, data: LabelledCrops, device: torch.device
     ) -> None:
         check_estimate(config.losses, network.condition)
-        self.config, self.data, self.device, self.seed = config, data, device, config.seed
+        self.config, self.data, self.seed = config, data, config.seed
         torch.manual_seed(config.seed)
         self.model = Policy(network).to(device).train()
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """Denoising and estimate loss of one batch."""
+    def draw(self, step: int, draw: np.random.Generator, share: Share) -> tuple[DrawnCrops, DrawnNoise]:
+        """Crops of a batch, and noise for them."""
         config = self.config
-        batch = LabelledBatch.drawn(self.data, config.batch_images, config.augment, draw, self.device)
-        noise = self.noise(draw, config.batch_images * config.noise_draws)
-        return supervised_loss(self.model, *self.model.encode(batch.crops), batch, *noise, config.losses)
+        drawn = DrawnCrops.draw(self.data, config.batch_images, config.augment, draw, share)
+        noise_count = config.batch_images * config.noise_draws
+        return drawn, self.noise(draw, noise_count).of(share.places(noise_count))
+
+    def loss(self, step: int, drawn: tuple[DrawnCrops, DrawnNoise]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Denoising and estimate loss of one batch."""
+        batch, noise = drawn[0].batch(), drawn[1]
+        encoded = self.model.encode(batch.crops)
+        return supervised_loss(self.model, *encoded, batch, noise.time, noise.noise, self.config.losses)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from schemas.config.training import TrainScorerConfig
 from schemas.errors import ConfigError
 from schemas.ids import ModelDigest, StageKey
 from tasks.engine.context import Context
+from tasks.engine.share import Share
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
 from tasks.evaluate import ErrorMeter
@@ -34,7 +35,7 @@ from tasks.rows.instances import Instances, as_labelled_crops, instance_ids, loa
 from tasks.rows.mix import Mix, draw_rows
 from tasks.rows.models import load_policy
 from tasks.train.augment import Augmentation
-from tasks.train.data import LabelledBatch, estimate_loss
+from tasks.train.data import DrawnCrops, LabelledBatch, estimate_loss
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,18 @@ class HypothesisPool:
     """S: how many of the K are samples."""
 
 
+@dataclass(frozen=True)
+class DrawnHypotheses:
+    """H hypotheses of the pool for each of B crops."""
+
+    uvd: Tensor
+    """(B, H, 29, 3)"""
+    twists: Tensor
+    """(B, H, 23, 2)"""
+    errors_mm: Tensor
+    """(B, H)"""
+
+
 class ScorerRecipe:
     """Rank loss, score loss and the encoder's own estimate."""
 
@@ -63,7 +76,7 @@ class ScorerRecipe:
         policy: Policy,
         device: torch.device,
     ) -> None:
-        self.config, self.data, self.pool, self.device, self.seed = config, data, pool, device, config.seed
+        self.config, self.data, self.pool, self.seed = config, data, pool, config.seed
         check_start(config, network, policy.config.condition)
         torch.manual_seed(config.seed)
         self.model: HMRScorer = HMRScorer(network).to(device).train()
@@ -77,33 +90,39 @@ class ScorerRecipe:
         of_encoder = {id(parameter) for parameter in encoder}
         return {"encoder": encoder, "rest": [p for p in self.model.parameters() if id(p) not in of_encoder]}
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """One batch: the encoder's own estimate, and after `encoder_steps` the ranking of hypotheses beside it."""
-        config = self.config
+    def draw(self, step: int, draw: np.random.Generator, share: Share) -> tuple[DrawnCrops, DrawnHypotheses | None]:
+        """Crops of a batch, and after `encoder_steps` hypotheses of each."""
+        config, pool = self.config, self.pool
         rows = draw_rows(draw, config.batch_images, len(self.data), self.data.chances)
-        change = Augmentation.draw(config.augment, draw, len(rows), self.device)
-        batch = LabelledBatch.of(self.data, rows, self.device).augmented(change)
+        change = Augmentation.draw(config.augment, draw, len(rows))
+        places = share.places(len(rows))
+        crops = DrawnCrops.of(self.data, rows[places], change.of(places))
         if step < config.encoder_steps:
+            return crops, None
+        picks = self._picks(draw)[places]
+        parts = (part[rows[places, None], picks] for part in (pool.uvd, pool.twists, pool.errors_mm))
+        return crops, DrawnHypotheses(*map(torch.from_numpy, parts))
+
+    def loss(self, step: int, drawn: tuple[DrawnCrops, DrawnHypotheses | None]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The encoder's own estimate, and after `encoder_steps` the ranking of hypotheses beside it."""
+        config, change, hypotheses = self.config, drawn[0].change, drawn[1]
+        batch = drawn[0].batch()
+        if hypotheses is None:
             own = self._own(self.model.encode(batch.crops)[1], batch)
-            return own, {"estimate": own.item()}
-        picks = self._picks(draw)
-        uvd, twists, errors = (
-            torch.from_numpy(part[rows[:, None], picks]).to(self.device)
-            for part in (self.pool.uvd, self.pool.twists, self.pool.errors_mm)
-        )
+            return own, {"estimate": own}
         pyramid, estimate = self.model.encode(batch.crops)
-        raw = self.model.score(pyramid, estimate, change.uvd(uvd), change.twists(twists))
-        ranking = rank_loss(raw, errors, config.rank_sigma).mean()
-        target = error_to_score(errors, config.best_mm, config.worst_mm)
+        raw = self.model.score(pyramid, estimate, change.uvd(hypotheses.uvd), change.twists(hypotheses.twists))
+        ranking = rank_loss(raw, hypotheses.errors_mm, config.rank_sigma).mean()
+        target = error_to_score(hypotheses.errors_mm, config.best_mm, config.worst_mm)
         score_error = (torch.sigmoid(self.model.config.sharpness * raw) - target).square().mean()
         own = self._own(estimate, batch)
-        figures = {"rank": ranking.item(), "score": score_error.item(), "estimate": own.item()}
+        figures = {"rank": ranking, "score": score_error, "estimate": own}
         return ranking + config.score_weight * score_error + own, figures
 
     def _own(self, estimate: PoseEstimate | None, batch: LabelledBatch) -> Tensor:
         """Loss of the encoder's own estimate; zero for an encoder that makes none."""
         if estimate is None:
-            return torch.zeros((), device=self.device)
+            return torch.zeros((), device=batch.crops.device)
         return estimate_loss(estimate, batch, self.config.estimate)
 
     def _picks(self, draw: np.random.Generator) -> np.ndarray:

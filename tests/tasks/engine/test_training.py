@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -277,11 +276,11 @@ class Fragile(BaseRecipe):
 
     run: RunFolder
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[torch.Tensor, Mapping[str, float]]:
+    def loss(self, step: int, drawn: Any) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         # told elsewhere than in the run's folder, which is removed when the stage is committed
         if step == 100 and self.run.store.atomic_write("killed", b"", replace=False):
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().loss(step, draw)
+        return super().loss(step, drawn)
 
 
 class Killer(BaseRecipe):
@@ -289,11 +288,11 @@ class Killer(BaseRecipe):
 
     driver: int
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[torch.Tensor, Mapping[str, float]]:
+    def loss(self, step: int, drawn: Any) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         if step == 50:
             os.kill(self.driver, signal.SIGKILL)
             time.sleep(60)
-        return super().loss(step, draw)
+        return super().loss(step, drawn)
 
 
 def build_fragile(run: RunFolder, device: torch.device, ingest_key: str) -> Fragile:
