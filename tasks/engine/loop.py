@@ -126,7 +126,7 @@ class Training:
         """Add up the gradients of this worker's shares, and mean them over the workers; gives the mean figures."""
         parts: list[Figures] = []
         for share in self.shares:
-            torch.manual_seed(step_draw(self.recipe.seed, self.step, share.index)[1])  # for dropout
+            torch.manual_seed(step_draw(self.recipe.seed, self.step, share.number)[1])  # for dropout
             with self._alone_unless(share is self.shares[-1]):
                 loss, figures = self.module(self.step, next(batches))
                 (loss / len(self.shares)).backward()

@@ -12,9 +12,9 @@ from schemas.errors import ConfigError
 
 
 class Share(NamedTuple):
-    """Part number `index` of `of` equal parts."""
+    """Part `number` of `of` equal parts."""
 
-    index: int = 0
+    number: int = 0
     of: int = 1
 
     def places(self, total: int) -> np.ndarray:
@@ -26,7 +26,7 @@ class Share(NamedTuple):
                 f"A step has {total} of a kind (crops, pairs), which can't be shared equally by {self.of} "
                 "(ray.trainers times optimiser.micro_batches): change these, or the sizes of the batch."
             )
-        return np.arange(self.index * each, (self.index + 1) * each)
+        return np.arange(self.number * each, (self.number + 1) * each)
 
 
 WHOLE = Share()

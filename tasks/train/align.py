@@ -19,9 +19,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
+from infra.pieces import read_pieces
 from infra.store import Store
 from infra.tables import read
 from models import hyponet
@@ -38,10 +40,10 @@ from tasks.engine.context import Context
 from tasks.engine.share import Share
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
-from tasks.rows.crops import LabelledCrops, crop_tensor
-from tasks.rows.instances import labelled_crops, load_instances
+from tasks.rows.crops import Crops, LabelledCrops, crop_tensor
 from tasks.rows.mix import Mix, draw_rows
 from tasks.rows.models import load_policy
+from tasks.rows.streams import Space, crops_of, training_crops
 from tasks.train.augment import Augmentation
 from tasks.train.data import (
     DrawnCrops,
@@ -60,7 +62,7 @@ from tasks.train.data import (
 class PreferencePairs:
     """P pairs over N crops."""
 
-    crops: np.ndarray
+    crops: Crops
     """(N, S, S, 3) uint8."""
     crop_row: np.ndarray
     """(P,) which crop a pair belongs to."""
@@ -338,26 +340,32 @@ class Align(TrainingStage):
     def recipe(self, context: Context, run: RunFolder, device: torch.device) -> AlignRecipe:
         store = run.store
         run.say(0, "reading pairs")
-        pairs = load_pairs(store, self.pairs, self._people)
-        replay = labelled_crops(store, self.labelled) if self.labelled.targets else None
+        space = Space.of(context.config.ray)
+        pairs = load_pairs(store, self.pairs, self._people, space)
+        replay = training_crops(store, self.labelled, space) if self.labelled.targets else None
         policy, reference = load_policy(store, self.policy), load_policy(store, self.reference)
         return AlignRecipe(context.config.align, policy, reference, pairs, replay, device)
 
 
-def load_pairs(store: Store, pair_key: StageKey, people: Mix) -> PreferencePairs:
+def load_pairs(store: Store, pair_key: StageKey, people: Mix, space: Space) -> PreferencePairs:
     """The pairs of a pairing stage with their crops, sorted by instance, winner and loser; drawn as `people` says."""
-    columns = ["instance_id", "winner", "loser", "winner_uvd", "winner_twist", "loser_uvd", "loser_twist"]
-    rows = read(store, "pairs", stage_keys=[pair_key], columns=columns)
-    if len(rows) == 0:
+    by = ["instance_id", "winner", "loser"]
+    names = read(store, "pairs", stage_keys=[pair_key], columns=by)
+    if len(names) == 0:
         raise DataError(f"Stage {pair_key[:12]} left no pair to train on; the table failures says why.")
-    rows = rows.sort_by([(name, "ascending") for name in columns[:3]])
-    names = rows.column("instance_id").to_pylist()
-    ids = sorted(set(names))
-    place = {name: row for row, name in enumerate(ids)}
-    winner, loser = (
-        np.concatenate([matrix(rows, f"{side}_uvd"), matrix(rows, f"{side}_twist")], axis=1)
-        for side in ("winner", "loser")
-    )
-    paired = load_instances(store, people.ingests, ids)
-    rows_of_crops = np.array([place[name] for name in names])
-    return PreferencePairs(paired.crops, rows_of_crops, winner, loser, chances=people.chances(paired.targets))
+    order = pc.sort_indices(names, [(name, "ascending") for name in by])
+    paired = names.column("instance_id").take(order).combine_chunks().dictionary_encode()
+    place = np.empty(len(names), np.int64)
+    place[order.to_numpy()] = np.arange(len(names))
+    winner, loser = (space.cache.array((len(names), POSE_SIZE), np.float32) for _ in range(2))
+    start = 0
+    columns = ["winner_uvd", "winner_twist", "loser_uvd", "loser_twist"]
+    for rows in read_pieces(store, "pairs", [pair_key], columns=columns):
+        here = place[start : start + len(rows)]
+        for side, poses in (("winner", winner), ("loser", loser)):
+            poses[here, :87] = matrix(rows, f"{side}_uvd")
+            poses[here, 87:] = matrix(rows, f"{side}_twist")
+        start += len(rows)
+    crops, targets = crops_of(store, people.ingests, paired.dictionary, space)
+    crop_row = paired.indices.to_numpy().astype(np.int64)
+    return PreferencePairs(crops, crop_row, winner, loser, chances=people.chances(targets))

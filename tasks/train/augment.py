@@ -3,7 +3,7 @@
 Each step draws them from its own source.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -61,10 +61,8 @@ class Augmentation:
     def of(self, rows: np.ndarray | slice) -> "Augmentation":
         """What is done to some of the crops."""
         chosen = torch.from_numpy(rows) if isinstance(rows, np.ndarray) else rows
-        every = {part.name: getattr(self, part.name) for part in fields(self)}
-        return Augmentation(
-            **{name: value[chosen] if isinstance(value, Tensor) else value for name, value in every.items()}
-        )
+        parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        return replace(self, **{name: part[chosen] for name, part in parts.items() if isinstance(part, Tensor)})
 
     def crops(self, crops: Tensor) -> Tensor:
         """Crops (B, 3, S, S) in [-1, 1], changed; values stay in [-1, 1]."""

@@ -17,8 +17,8 @@ from tasks.engine.share import Share
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
 from tasks.rows.crops import LabelledCrops
-from tasks.rows.instances import labelled_crops
 from tasks.rows.mix import Mix
+from tasks.rows.streams import Space, training_crops
 from tasks.train.data import DrawnCrops, DrawnNoise, PolicyRecipe, check_estimate, supervised_loss
 
 
@@ -62,5 +62,5 @@ class TrainBase(TrainingStage):
         return self.labelled.ingests
 
     def recipe(self, context: Context, run: RunFolder, device: torch.device) -> BaseRecipe:
-        crops = labelled_crops(run.store, self.labelled)
+        crops = training_crops(run.store, self.labelled, Space.of(context.config.ray))
         return BaseRecipe(context.config.train_base, context.config.policy, crops, device)

@@ -17,9 +17,9 @@ from tasks.engine.share import Share
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
 from tasks.rows.crops import LabelledCrops
-from tasks.rows.instances import labelled_crops, pseudo_labelled_crops
 from tasks.rows.mix import Mix
 from tasks.rows.models import load_policy
+from tasks.rows.streams import Space, pseudo_training_crops, training_crops
 from tasks.train.data import DrawnCrops, DrawnNoise, PolicyRecipe, check_estimate, encode_together, supervised_loss
 
 
@@ -97,6 +97,7 @@ class TrainClean(TrainingStage):
         return load_policy(context.store, self.policy).config
 
     def recipe(self, context: Context, run: RunFolder, device: torch.device) -> CleanRecipe:
-        labelled = labelled_crops(run.store, self.labelled)
-        pseudo = pseudo_labelled_crops(run.store, self.people or self.labelled, self.labels)
+        space = Space.of(context.config.ray)
+        labelled = training_crops(run.store, self.labelled, space)
+        pseudo = pseudo_training_crops(run.store, self.people or self.labelled, self.labels, space)
         return CleanRecipe(context.config.train_clean, load_policy(run.store, self.policy), labelled, pseudo, device)

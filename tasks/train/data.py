@@ -36,8 +36,10 @@ class DrawnCrops:
     @staticmethod
     def of(data: LabelledCrops, rows: np.ndarray, change: Augmentation) -> "DrawnCrops":
         """These rows of the data."""
-        parts = (torch.from_numpy(part[rows]) for part in (data.crops, data.uvd, data.twists, data.betas))
-        return DrawnCrops(*parts, change)
+        crops, uvd, twists, betas = (
+            torch.from_numpy(part[rows]) for part in (data.crops, data.uvd, data.twists, data.betas)
+        )
+        return DrawnCrops(crops, uvd, twists, betas, change)
 
     @staticmethod
     def draw(

@@ -4,7 +4,7 @@ Hypotheses are samples of the base policy, drawn and measured once before traini
 truth plus noise alone, the published way, a scorer learns to tell noise, not errors that a policy really makes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -31,9 +31,10 @@ from tasks.engine.training_worker import RunFolder
 from tasks.evaluate import ErrorMeter
 from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.rows.hypotheses import Hypotheses
-from tasks.rows.instances import Instances, as_labelled_crops, instance_ids, load_instances
+from tasks.rows.instances import Instances, as_labelled_crops, load_instances
 from tasks.rows.mix import Mix, draw_rows
 from tasks.rows.models import load_policy
+from tasks.rows.streams import People, Space, training_crops
 from tasks.train.augment import Augmentation
 from tasks.train.data import DrawnCrops, LabelledBatch, estimate_loss
 
@@ -151,6 +152,8 @@ def check_start(config: TrainScorerConfig, network: ScorerConfig, encoder: Condi
 
 
 _CROPS_AT_ONCE = 50
+_POOL_PART = 40 * _CROPS_AT_ONCE
+"""People of a part of a pool: as many as are decoded at once."""
 
 
 @dataclass(frozen=True)
@@ -181,20 +184,44 @@ class TrainScorer(TrainingStage):
 
     def recipe(self, context: Context, run: RunFolder, device: torch.device) -> ScorerRecipe:
         """The pool of hypotheses is made once in a run's life and kept with it."""
-        config = context.config.train_scorer
-        ingests, targets, part = self.labelled.ingests, self.labelled.targets, self.labelled.part
-        people = load_instances(run.store, ingests, instance_ids(run.store, ingests, targets, part))
-        crops = as_labelled_crops(people, self.labelled)
+        config, space = context.config.train_scorer, Space.of(context.config.ray)
+        everybody = People.of_mix(run.store, self.labelled)
         policy = load_policy(run.store, self.policy).to(device)
         measure = ErrorMeter(load_body(context.config.body), context.config.root_solver, _CROPS_AT_ONCE)
 
-        def make() -> bytes:
-            pool = draw_pool(policy, people, config, measure, device, run)
-            return save({"uvd": pool.uvd, "twists": pool.twists, "errors_mm": pool.errors_mm})
+        def pool_of(people: Instances, file: str) -> Mapping[str, np.ndarray]:
+            def make() -> bytes:
+                pool = draw_pool(policy, people, config, measure, device, run)
+                return save({"uvd": pool.uvd, "twists": pool.twists, "errors_mm": pool.errors_mm})
 
-        arrays = load(run.load_or_make("pool.safetensors", make))
+            return load(run.load_or_make(file, make))
+
+        if everybody.fit(space):
+            people = load_instances(run.store, self.labelled.ingests, everybody.ids.to_pylist())
+            crops, arrays = as_labelled_crops(people, self.labelled), pool_of(people, "pool.safetensors")
+        else:
+            crops = training_crops(run.store, self.labelled, space)
+            arrays = _gathered(everybody, self.labelled.ingests, space, pool_of)
         pool = HypothesisPool(**arrays, samples=config.pool_samples)
         return ScorerRecipe(config, context.config.scorer, crops, pool, policy, device)
+
+
+def _gathered(
+    everybody: People,
+    ingests: Sequence[StageKey],
+    space: Space,
+    pool_of: Callable[[Instances, str], Mapping[str, np.ndarray]],
+) -> Mapping[str, np.ndarray]:
+    """The arrays of a large pool, which is made and kept in parts."""
+    whole: dict[str, np.ndarray] = {}
+    for start in range(0, len(everybody), _POOL_PART):
+        ids = everybody.ids[start : start + _POOL_PART].to_pylist()
+        people = load_instances(everybody.store, ingests, ids)
+        for name, part in pool_of(people, f"pool-{start:09d}.safetensors").items():
+            if name not in whole:
+                whole[name] = space.cache.array((len(everybody), *part.shape[1:]), part.dtype)
+            whole[name][start : start + len(ids)] = part
+    return whole
 
 
 def draw_pool(
