@@ -20,6 +20,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from ray.train.v2.api.exceptions import WorkerGroupError
 
+from infra import faults
 from infra.ray_session import ray_session
 from infra.stages import StageSpec, find
 from infra.store import Store
@@ -345,6 +346,33 @@ def assert_same(store: Store, done: StageResult, undisturbed: Store) -> None:
     for table in ("curves", "models"):
         columns = [name for name in read(store, table).column_names if name not in ("created_at", "uri")]
         assert read(store, table, columns=columns).equals(read(undisturbed, table, columns=columns))
+
+
+STREAMING = """
+import sys
+from infra.store import Store
+from tests.tasks.engine.test_training import *
+TrainBase(micro.of(sys.argv[2])).run(streaming(Store.open(sys.argv[1]), sys.argv[3]))
+"""
+
+
+def streaming(store: Store, cache: str) -> Context:
+    """Without any memory for crops."""
+    ray = micro.CONFIG.ray.model_copy(update={"held_crops_mib": 0, "cache_folder": cache})
+    return Context(store, config().model_copy(update={"ray": ray}), Heard(), in_process=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["cached:crops", "train:step:4"])
+def test_killed_while_it_streams(micro_store: MicroStore, undisturbed: Store, tmp_path: Path, point: str) -> None:
+    store, key, cache = micro_store.store, micro_store.ingest_key, str(tmp_path / "cache")
+    TrainBase(micro.of(key)).run(context(undisturbed))
+    command = [sys.executable, "-c", STREAMING, store.url, key, cache]
+    killed = subprocess.run(command, cwd=ROOT, env={**os.environ, faults.VARIABLE: point}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    done = TrainBase(micro.of(key)).run(streaming(store, cache))
+    assert_same(store, done, undisturbed)
+    assert not list((tmp_path / "cache").glob("*.unfinished"))
 
 
 @pytest.mark.slow
