@@ -403,6 +403,6 @@ def test_killed_in_a_group(micro_store: MicroStore, undisturbed: Store) -> None:
         whole = TrainBase(micro.of(key)).run(in_group(undisturbed))
         assert_same(store, train_fragile(in_group(store), key), undisturbed)
     assert store.read_bytes("killed") == b""
-    # the second worker had batches of its own, or two would be one with twice the work
+    # each normalises by its own share of the batch
     TrainBase(micro.of(key)).run(context(store, **LONG))
     assert model_of(store, whole.key) != model_of(store, TrainBase(micro.of(key)).spec(context(store, **LONG)).key)
