@@ -127,6 +127,7 @@ def _home(environment: Mapping[str, str]) -> Surrounding:
         "NUMBA_CACHE_DIR": own / "numba",
         "MPLCONFIGDIR": own / "matplotlib",
         "PREFECT_HOME": own / "prefect",
+        "ADHMR_CACHE": own / "cache",
     }
     if home is not None and (home / ".prefect/profiles.toml").is_file():
         places["PREFECT_PROFILES_PATH"] = home / ".prefect/profiles.toml"

@@ -35,7 +35,7 @@ class RayConfig(Config):
     gpus_per_actor: float = setting(0.0, "GPUs that an actor asks for", "GPUs", ge=0)
     threads_per_actor: int = setting(1, "torch threads in an actor", "threads", ge=1)
     trainers: int = setting(
-        1, "training workers; each draws batches of its own, and their gradients are averaged", "workers", ge=1
+        1, "training workers; each does its share of every batch, and their gradients are averaged", "workers", ge=1
     )
     cpus_per_trainer: float = setting(1.0, "CPUs that a training worker asks for", "CPUs", gt=0)
     threads_per_trainer: int = setting(
@@ -62,6 +62,23 @@ class RayConfig(Config):
         later=True,
         ge=0,
     )
+    cache_folder: str | None = setting(
+        None,
+        "folder of each machine for what it keeps of the store: encoded crops of large sets, and arrays that are too "
+        "large for memory; ADHMR_CACHE of the machine's environment if not given, else ~/.cache/adhmr-engine",
+        "-",
+        later=True,
+    )
+    cache_gib: float = setting(
+        64.0, "size of that folder beyond which what was not used for longest is removed", "GiB", gt=0, later=True
+    )
+    held_crops_mib: int = setting(
+        512,
+        "decoded crops of a data set that a training worker keeps in memory; larger sets are decoded as they are drawn",
+        "MiB",
+        ge=0,
+        later=True,
+    )
     train_retries: int = setting(2, "times that a failed training worker is started again", "times", ge=0)
 
     @property
@@ -69,9 +86,9 @@ class RayConfig(Config):
         """Where an actor's models live: "cuda" if actors ask for a GPU, else "cpu"."""
         return "cuda" if self.gpus_per_actor > 0 else "cpu"
 
-    def decides_training(self, threads: int) -> dict[str, int]:
+    def decides_training(self, threads: int) -> dict[str, int | str]:
         """What of a training's result depends on these settings, for its stage key."""
-        return {"threads": threads, **({"trainers": self.trainers} if self.trainers > 1 else {})}
+        return {"threads": threads, **({"trainers": self.trainers, "batch": "shared"} if self.trainers > 1 else {})}
 
 
 class EngineConfig(Config):

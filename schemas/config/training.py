@@ -28,6 +28,13 @@ class OptimiserConfig(Config):
         "-",
         later=True,
     )
+    micro_batches: int = setting(
+        1,
+        "parts that each training worker does its share of a batch in, one after the other: they need less memory",
+        "parts",
+        ge=1,
+        later=True,
+    )
 
 
 class SupervisedLossConfig(Config):

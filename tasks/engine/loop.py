@@ -1,24 +1,34 @@
 """The training loop that every training stage shares: deterministic, resumable at any checkpoint, one step at a time.
 
-A recipe says what a step's loss is; the loop knows nothing of images or pairs. All randomness of step s comes from a
-generator seeded by (seed, s) and the worker's rank, so that a run that was killed and resumed is bit for bit the run
-that was not, and so that several workers draw batches of their own.
+A recipe says what a step draws, and what the loss of that is; the loop knows nothing of images or pairs. All randomness
+of step s comes from a generator seeded by (seed, s), so that a run that was killed and resumed is bit for bit the run
+that was not, and so that batches can be drawn ahead. Of several workers each does its share of the same batch (dropout
+alone comes from each one's own seed), and so does each of the micro-batches of a worker.
+
+Nothing waits for the device within a step: figures stay on it until they are reported.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from models.precision import training_in
 from schemas.config.training import OptimiserConfig
 from schemas.errors import EngineError
+from tasks.engine.ahead import Ahead
+from tasks.engine.share import Share
 
 Value = TypeVar("Value")
+Figures = dict[str, Tensor]
+_MOST_UNSEEN: Final = 100
+"""Steps after which losses are looked at, if no report comes before."""
 
 
 class Recipe(Protocol):
@@ -33,8 +43,14 @@ class Recipe(Protocol):
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         """The trained parameters: "encoder" and "rest"."""
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """The loss of a step, and what the curves show of it. `draw` is the step's own source of randomness."""
+    def draw(self, step: int, draw: np.random.Generator, share: Share) -> Any:
+        """A share of what a step learns from, in the host's memory: tensors in dataclasses, tuples or dictionaries.
+
+        `draw` is the step's own source of randomness, the same for all shares. Called ahead of the step, by a thread.
+        """
+
+    def loss(self, step: int, drawn: Any) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The mean loss of what was drawn, by now on the device, and what the curves show of it."""
 
 
 Report = Callable[[int, Mapping[str, float], Callable[[], dict[str, Any]] | None], None]
@@ -46,6 +62,9 @@ class Training:
 
     def __init__(self, recipe: Recipe, config: OptimiserConfig) -> None:
         self.recipe, self.config, self.step = recipe, config, 0
+        self.device = next(recipe.model.parameters()).device
+        self.waited_s = 0.0
+        """Seconds that `run` waited for batches to be drawn."""
         groups = recipe.parameter_groups()
         self.rates = {"encoder": config.learning_rate * config.encoder_learning_rate, "rest": config.learning_rate}
         self.optimiser = torch.optim.AdamW(
@@ -57,36 +76,73 @@ class Training:
             weight_decay=config.weight_decay,
         )
         self.averaged = {name: value.detach().clone() for name, value in recipe.model.state_dict().items()}
+        self.shares = [
+            Share(rank() * config.micro_batches + number, _workers() * config.micro_batches)
+            for number in range(config.micro_batches)
+        ]
+        self.module: nn.Module = _Loss(recipe)
+        if _workers() > 1:
+            # statistics of batch normalisation stay each worker's own; what a step does not use differs between steps
+            self.module = DistributedDataParallel(
+                self.module, broadcast_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True
+            )
 
     def run(self, report: Report) -> None:
         """Train to the end, calling `report` every `report_every` steps, at checkpoints and at the last step."""
-        recipe, config = self.recipe, self.config
-        device = next(recipe.model.parameters()).device
+        places = ((step, share) for step in range(self.step, self.config.steps) for share in self.shares)
+        with Ahead(self._draw, places, self.device) as batches:
+            try:
+                self._run(batches, report)
+            finally:
+                self.waited_s += batches.waited_s
+
+    def _run(self, batches: Ahead[tuple[int, Share], Any], report: Report) -> None:
+        config = self.config
+        unseen: list[tuple[int, Figures]] = []
         while self.step < config.steps:
-            draw, of_torch = step_draw(recipe.seed, self.step, rank())
-            torch.manual_seed(of_torch)  # dropout, where a recipe has any
             factor = self._rate_factor(self.step)
             for group in self.optimiser.param_groups:
                 group["lr"] = self.rates[group["name"]] * factor
             self.optimiser.zero_grad(set_to_none=True)
-            with training_in(config.precision, device):
-                loss, figures = recipe.loss(self.step, draw)
-            if not torch.isfinite(loss):
-                raise EngineError(
-                    f"The loss became {loss.item()} at step {self.step} ({dict(figures)}). Lower the learning rate "
-                    "or the beta of this stage; the last checkpoint is untouched."
-                )
-            loss.backward()
+            unseen.append((self.step, self._gradients(batches)))
             parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
-            self._share_gradients(parameters)
             nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
             self.optimiser.step()
             self._average()
             self.step += 1
             last = self.step == config.steps
             due = last or self.step % config.checkpoint_every == 0
-            if due or self.step % config.report_every == 0:
-                report(self.step, {"loss": loss.item(), **figures}, self.state if due else None)
+            reported = due or self.step % config.report_every == 0
+            if reported or len(unseen) == _MOST_UNSEEN:
+                figures = _seen(unseen)
+                unseen.clear()
+                if reported:
+                    report(self.step, figures, self.state if due else None)
+
+    def _draw(self, place: tuple[int, Share]) -> Any:
+        step, share = place
+        return self.recipe.draw(step, step_draw(self.recipe.seed, step)[0], share)
+
+    def _gradients(self, batches: Ahead[tuple[int, Share], Any]) -> Figures:
+        """Add up the gradients of this worker's shares, and mean them over the workers; gives the mean figures."""
+        parts: list[Figures] = []
+        for share in self.shares:
+            torch.manual_seed(step_draw(self.recipe.seed, self.step, share.number)[1])  # for dropout
+            drawn = next(batches)
+            with self._alone_unless(share is self.shares[-1]):
+                with training_in(self.config.precision, self.device):
+                    loss, figures = self.module(self.step, drawn)
+                (loss / len(self.shares)).backward()
+            parts.append({name: value.detach() for name, value in {"loss": loss, **figures}.items()})
+        if len(parts) == 1:
+            return parts[0]
+        return {name: torch.stack([part[name] for part in parts]).mean(0) for name in parts[0]}
+
+    def _alone_unless(self, is_last: bool) -> AbstractContextManager[None]:
+        """Gradients go to the other workers with the last micro-batch, while its backward pass goes on."""
+        if is_last or not isinstance(self.module, DistributedDataParallel):
+            return nullcontext()
+        return cast(AbstractContextManager[None], self.module.no_sync())
 
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run needs, as tensors and plain values."""
@@ -111,15 +167,6 @@ class Training:
             return warm
         return warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))
 
-    def _share_gradients(self, parameters: list[nn.Parameter]) -> None:
-        """Mean of the gradients over the workers of a distributed run."""
-        if _in_group() and dist.get_world_size() > 1:
-            for parameter in parameters:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                dist.all_reduce(parameter.grad)
-                parameter.grad /= dist.get_world_size()
-
     @torch.no_grad()
     def _average(self) -> None:
         # The average of the first steps would remember the initial weights: let the decay grow (as in timm,
@@ -133,9 +180,45 @@ class Training:
                 average.copy_(value)
 
 
-def step_draw(seed: int, step: int, worker: int) -> tuple[np.random.Generator, int]:
-    """What a worker's recipe draws from in a step, and the seed of torch's own numbers in it."""
-    draw = np.random.Generator(np.random.Philox(key=[seed, step], counter=[0, 0, 0, worker]))
+class _Loss(nn.Module):
+    """A recipe's loss as a module: where gradients are shared, the forward pass has to go through one."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.model, self.loss = recipe.model, recipe.loss
+
+    def forward(self, step: int, drawn: Any) -> tuple[Tensor, Mapping[str, Tensor]]:
+        return self.loss(step, drawn)
+
+
+def _seen(unseen: Sequence[tuple[int, Figures]]) -> dict[str, float]:
+    """The figures of the last of these steps, of all workers together. EngineError where a loss is no number."""
+    losses = _mean_of_workers(torch.stack([figures["loss"] for _, figures in unseen])).tolist()
+    for (step, figures), loss in zip(unseen, losses, strict=True):
+        if not math.isfinite(loss):
+            parts = {name: value.item() for name, value in figures.items() if name != "loss"}
+            raise EngineError(
+                f"The loss became {loss} at step {step} ({parts}). Lower the learning rate or the beta of this stage; "
+                "the last checkpoint is untouched."
+            )
+    figures = unseen[-1][1]
+    values = _mean_of_workers(torch.stack([value.double() for value in figures.values()])).tolist()
+    return dict(zip(figures, values, strict=True))
+
+
+def _mean_of_workers(values: Tensor) -> Tensor:
+    if _workers() > 1:
+        dist.all_reduce(values)
+        values /= _workers()
+    return values
+
+
+def step_draw(seed: int, step: int, share: int = 0) -> tuple[np.random.Generator, int]:
+    """What a recipe draws a step's batch from, and the seed of torch's own numbers in a share of it.
+
+    The batch is drawn from the first share's source, also for the others.
+    """
+    draw = np.random.Generator(np.random.Philox(key=[seed, step], counter=[0, 0, 0, share]))
     return draw, int(draw.integers(2**62))
 
 
@@ -146,6 +229,10 @@ def _in_group() -> bool:
 def rank() -> int:
     """This worker's number in its group; 0 for one that trains alone."""
     return dist.get_rank() if _in_group() else 0
+
+
+def _workers() -> int:
+    return dist.get_world_size() if _in_group() else 1
 
 
 def from_first_worker(make: Callable[[], Value], device: torch.device) -> Value:

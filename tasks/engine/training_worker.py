@@ -80,7 +80,7 @@ def train(job: Job, device: torch.device, *, tell: Callable[[], None] = lambda: 
     """The whole training, from the run's checkpoint or from the start; `tell` is called before each checkpoint.
 
     Of a group, the first worker keeps checkpoints, model and result, and the others return None: their weights are
-    the same bits, but the running statistics of batch normalisation, and the losses, are of their own batches.
+    the same bits, but the running statistics of batch normalisation are of their own shares of the batches.
     """
     with fixed_numerics(job.threads):
         return _train(job, device, tell)

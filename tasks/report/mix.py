@@ -55,7 +55,9 @@ def times_drawn(trained: StageRecord, mix: Mix, ids: Sequence[str]) -> Counter[s
     Both draw the people of the round before anything else of a step, so that a step's first draw tells who they were.
     `ids` are those who have pairs or kept labels, sorted.
     """
-    train, workers = trained.config["train"], trained.config.get("trainers", 1)
+    train = trained.config["train"]
+    shared = trained.config.get("batch") == "shared"  # before, each of several workers drew batches of its own
+    workers = 1 if shared else trained.config.get("trainers", 1)
     targets = [Target(*name.split("/", 2)[:2]) for name in ids]
     chances = mix.chances(targets)
     if trained.stage == "align" and chances is not None:

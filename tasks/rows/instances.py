@@ -1,9 +1,7 @@
 """Instances out of the tables and into arrays: crops, crop cameras, and labels where there are any."""
 
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +15,7 @@ from schemas.config.networks import JOINTS, TWISTS
 from schemas.errors import DataError
 from schemas.ids import StageKey, Target
 from schemas.tables import matrix
-from tasks.rows.crops import LabelledCrops
+from tasks.rows.crops import LabelledCrops, decoded, stacked
 from tasks.rows.mix import Mix
 from tasks.rows.part import Part
 
@@ -25,7 +23,7 @@ NO_LABEL = "no label"
 """Reason of instances that have nothing to be measured against."""
 
 _CROP_COLUMNS = ("instance_id", "dataset", "split", "crop", "crop_intrinsics")
-_LABEL_COLUMNS = (
+LABEL_COLUMNS = (
     "instance_id",
     "label_kind",
     "global_orient",
@@ -35,6 +33,9 @@ _LABEL_COLUMNS = (
     "joints_valid",
     "twist",
 )
+
+GROUND_TRUTH = (pc.field("label_kind") == "gt") & pc.field("body_model").is_valid()
+"""The labels that count where none are named; those of joints alone, without a body, are for those who ask for them."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,10 @@ def sorted_ids(
     for target in targets:
         rows = read_standing(store, "instances", ingest_keys, where=of_target(target), columns=["instance_id"])
         if len(rows) == 0:
-            raise DataError(_nothing_of(store, ingest_keys, Target(*target)))
+            raise DataError(nothing_of(store, ingest_keys, Target(*target)))
         everybody = rows.column("instance_id")
         if part is not None:
-            everybody = pa.chunked_array([_in_part(everybody.to_pylist(), part, Target(*target))], pa.string())
+            everybody = pa.chunked_array([in_part(everybody.to_pylist(), part, Target(*target))], pa.string())
         ids.extend(everybody.chunks)
     return ascending(pa.concat_arrays(ids))
 
@@ -119,7 +120,8 @@ def load_instances(
         raise DataError("No instance was asked for.")
     stored = read_standing(store, "instances", ingest_keys, ids=ids, columns=_CROP_COLUMNS)
     rows = in_order(stored, ids)
-    crops = _decode(rows)
+    named = zip(rows.column("instance_id").to_pylist(), rows.column("crop").to_pylist(), strict=True)
+    crops = stacked([decoded(name, data) for name, data in named])
     intrinsics = matrix(rows, "crop_intrinsics").astype(np.float32)
     labels = _labels(store, list(ingest_keys), ids, label_keys)
     return Instances(
@@ -128,7 +130,7 @@ def load_instances(
         tuple(rows.column("split").to_pylist()),
         crops,
         intrinsics,
-        **_label_arrays(labels, ids, intrinsics, crops.shape[1]),
+        **label_arrays(labels, _places(labels, ids), len(ids), intrinsics, crops.shape[1]),
     )
 
 
@@ -152,15 +154,19 @@ def pseudo_labelled_crops(store: Store, mix: Mix, label_keys: Sequence[StageKey]
 
 def as_labelled_crops(people: Instances, mix: Mix | None = None) -> LabelledCrops:
     """`people` as training data, drawn as `mix` says. DataError where an instance has no label or not all joints."""
-    for complete, what in ((people.labelled, "no label"), (np.isfinite(people.uvd).all((1, 2)), "not all 29 joints")):
-        if not complete.all():
-            first = people.ids[int(np.argmin(complete))]
-            raise DataError(
-                f"{int((~complete).sum())} of {len(people)} instances have {what} (the first: {first}); supervised "
-                "training needs complete labels."
-            )
+    check_complete(people.labelled, np.isfinite(people.uvd).all((1, 2)), people.ids.__getitem__)
     chances = None if mix is None else mix.chances(people.targets)
     return LabelledCrops(people.crops, people.uvd, people.twists, people.betas, chances)
+
+
+def check_complete(labelled: np.ndarray, whole: np.ndarray, name: Callable[[int], str]) -> None:
+    """DataError unless all of N instances are labelled, with all joints (N,); `name` gives the name of a row."""
+    for complete, what in ((labelled, "no label"), (whole, "not all 29 joints")):
+        if not complete.all():
+            raise DataError(
+                f"{int((~complete).sum())} of {len(complete)} instances have {what} (the first: "
+                f"{name(int(np.argmin(complete)))}); supervised training needs complete labels."
+            )
 
 
 def of_target(target: Target) -> pc.Expression:
@@ -179,49 +185,42 @@ def in_order(rows: pa.Table, ids: Sequence[str]) -> pa.Table:
     return rows.take([place[name] for name in ids])
 
 
-def _decode(rows: pa.Table) -> np.ndarray:
-    """(N, S, S, 3) uint8 of the encoded crops."""
-    from PIL import Image
-
-    crops: list[np.ndarray] = []
-    for name, data in zip(rows.column("instance_id").to_pylist(), rows.column("crop").to_pylist(), strict=True):
-        try:
-            crops.append(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
-        except (OSError, ValueError) as error:
-            raise DataError(f"The stored crop of {name} can't be read: {error}. Ingest the pictures again.") from error
-    sizes = {crop.shape for crop in crops}
-    if len(sizes) > 1:
-        raise DataError(
-            f"Crops of different sizes can't go through one model: {sorted(sizes)}. Ingest all with one crop size."
-        )
-    return np.stack(crops)
-
-
 def _labels(
     store: Store, ingest_keys: list[StageKey], ids: Sequence[str], label_keys: Sequence[StageKey] | None
 ) -> pa.Table:
     keys = ingest_keys if label_keys is None else list(label_keys)
     if label_keys is None:
-        # labels of joints alone, without a body, are for those who ask for them
-        where = (pc.field("label_kind") == "gt") & pc.field("body_model").is_valid()
-        rows = read_standing(store, "labels", keys, ids=ids, where=where, columns=_LABEL_COLUMNS)
+        rows = read_standing(store, "labels", keys, ids=ids, where=GROUND_TRUTH, columns=LABEL_COLUMNS)
     else:
-        rows = read(store, "labels", stage_keys=keys, ids=ids, columns=_LABEL_COLUMNS)
+        rows = read(store, "labels", stage_keys=keys, ids=ids, columns=LABEL_COLUMNS)
     names = rows.column("instance_id").to_pylist()
     if len(set(names)) < len(names):
         twice = next(name for name in sorted(names) if names.count(name) > 1)
-        raise DataError(f"{twice} has more than one label in the stages {_short(keys)}; one was expected.")
+        raise DataError(twice_labelled(twice, keys))
     return rows
 
 
-def _label_arrays(labels: pa.Table, ids: Sequence[str], intrinsics: np.ndarray, crop_size: int) -> dict[str, Any]:
+def twice_labelled(name: str, keys: Sequence[StageKey]) -> str:
+    """The message about an instance with two labels."""
+    return f"{name} has more than one label in the stages {_short(keys)}; one was expected."
+
+
+def _places(labels: pa.Table, ids: Sequence[str]) -> np.ndarray:
+    place = {name: row for row, name in enumerate(ids)}
+    return np.array([place[name] for name in labels.column("instance_id").to_pylist()], dtype=np.int64)
+
+
+def label_arrays(
+    labels: pa.Table, at: np.ndarray, count: int, intrinsics: np.ndarray, crop_size: int
+) -> dict[str, np.ndarray]:
+    """The label arrays of `count` `Instances`, of whom the rows of `labels` are those `at` (L,), by their names.
+
+    `intrinsics` (count, 4) of their crops.
+    """
     import torch
 
     from models.cameras import uvd_from_camera
 
-    place = {name: row for row, name in enumerate(ids)}
-    at = np.array([place[name] for name in labels.column("instance_id").to_pylist()], dtype=np.int64)
-    count = len(ids)
     labelled = np.zeros(count, dtype=bool)
     labelled[at] = True
 
@@ -248,7 +247,8 @@ def _label_arrays(labels: pa.Table, ids: Sequence[str], intrinsics: np.ndarray, 
     }
 
 
-def _in_part(everybody: Sequence[str], part: Part, target: Target) -> list[str]:
+def in_part(everybody: Sequence[str], part: Part, target: Target) -> list[str]:
+    """Those of the people of a split who are in the part. DataError where nobody is."""
     ids = part.of(everybody)
     if not ids:
         raise DataError(
@@ -258,7 +258,8 @@ def _in_part(everybody: Sequence[str], part: Part, target: Target) -> list[str]:
     return ids
 
 
-def _nothing_of(store: Store, ingest_keys: Sequence[StageKey], target: Target) -> str:
+def nothing_of(store: Store, ingest_keys: Sequence[StageKey], target: Target) -> str:
+    """The message about a split that these ingests have no instance of."""
     rows = read_standing(store, "instances", ingest_keys, columns=["dataset", "split"])
     pairs = zip(rows.column("dataset").to_pylist(), rows.column("split").to_pylist(), strict=True)
     targets = ", ".join(sorted({str(Target(*pair)) for pair in pairs})) or "none"

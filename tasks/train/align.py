@@ -19,9 +19,11 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
+from infra.pieces import read_pieces
 from infra.store import Store
 from infra.tables import read
 from models import hyponet
@@ -35,13 +37,16 @@ from schemas.ids import StageKey
 from schemas.tables import matrix
 from tasks.engine.context import Context
 from tasks.engine.run_folder import RunFolder
-from tasks.rows.crops import LabelledCrops, crop_tensor
-from tasks.rows.instances import labelled_crops, load_instances
+from tasks.engine.share import Share
+from tasks.rows.crops import Crops, LabelledCrops, crop_tensor
 from tasks.rows.mix import Mix, draw_rows
 from tasks.rows.models import load_policy
+from tasks.rows.streams import Space, crops_of, training_crops
 from tasks.train.augment import Augmentation
 from tasks.train.checks import check_estimate
 from tasks.train.data import (
+    DrawnCrops,
+    DrawnNoise,
     LabelledBatch,
     PolicyRecipe,
     encode_together,
@@ -59,7 +64,7 @@ if TYPE_CHECKING:
 class PreferencePairs:
     """P pairs over N crops."""
 
-    crops: np.ndarray
+    crops: Crops
     """(N, S, S, 3) uint8."""
     crop_row: np.ndarray
     """(P,) which crop a pair belongs to."""
@@ -74,6 +79,28 @@ class PreferencePairs:
 
     def __len__(self) -> int:
         return len(self.crop_row)
+
+
+@dataclass(frozen=True)
+class DrawnPairs:
+    """What was drawn for a step, as it is in the data: C crops, of whose first D the K pairs each are denoised."""
+
+    crops: Tensor | None
+    """(C, S, S, 3) uint8; None where all that is asked of them is kept."""
+    change: Augmentation
+    """Of the crops, and of what belongs to them."""
+    kept: tuple[np.ndarray, np.ndarray]
+    """(D,) rows of the first D crops in the data, and whether each is mirrored: what is kept of them is found by it."""
+    poses: Tensor
+    """(D, K, 2, 133) winner and loser of each pair."""
+    weight: Tensor
+    """(D, K, 133)"""
+    noise: DrawnNoise
+    """D*K, shared by winner and loser."""
+    preferred: Tensor
+    """(C, 133) where the encoder's own estimate is drawn."""
+    replayed: DrawnCrops | None
+    replay_noise: DrawnNoise | None
 
 
 @dataclass(frozen=True)
@@ -141,7 +168,6 @@ class AlignRecipe(PolicyRecipe):
         self.chances = None
         if pairs.chances is not None:
             self.chances = pairs.chances[self.paired] / pairs.chances[self.paired].sum()
-        self.preferred = self._preferred()
         self.model = policy.to(device).train()
         self.train_encoder = config.optimiser.encoder_learning_rate > 0
         self.fixed = config.fixed_statistics or not self.train_encoder
@@ -156,55 +182,73 @@ class AlignRecipe(PolicyRecipe):
         self.model.condition.requires_grad_(self.train_encoder)
         self.kept = self._keepers(features_bytes) if config.keep_features and self.fixed else _Keepers()
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """Preference, anchor, estimate and replay of one batch."""
-        return self.loss_of(self.batch(draw))
-
-    def batch(self, draw: np.random.Generator) -> AlignBatch:
-        """The batch that `draw` draws."""
+    def draw(self, step: int, draw: np.random.Generator, share: Share) -> DrawnPairs:
+        """Crops of a batch with their pairs, and those that are replayed beside them."""
         config = self.config
         chosen = draw_rows(draw, config.batch_crops, len(self.paired), self.chances)
-        change = Augmentation.draw(config.augment, draw, len(chosen), self.device)
-        denoised = slice(config.denoised_crops)
-        rows, alike = self._pairs_of(chosen[denoised], draw), change.of(denoised)
-        time, noise = self.noise(draw, config.denoised_crops * config.pairs_per_crop, config.antithetic)
-        replayed = None
+        change = Augmentation.draw(config.augment, draw, len(chosen))
+        denoised = share.places(config.denoised_crops)
+        others = config.denoised_crops + share.places(config.batch_crops - config.denoised_crops)
+        rows = self._pairs_of(chosen[: config.denoised_crops], draw)[denoised]
+        noise = self.noise(draw, config.denoised_crops * config.pairs_per_crop, config.antithetic)
+        replayed, replay_noise = None, None
         if config.replays and self.replay is not None:
-            replayed = LabelledBatch.drawn(self.replay, config.replay_images, config.augment, draw, self.device)
-        replay_time, replay_noise = self.noise(draw, len(replayed.crops)) if replayed else (None, None)
-        return AlignBatch(
-            None if self.kept.policy else self._crops(chosen, change),
-            self._poses(rows, alike),
-            self._weight(rows, alike),
-            time,
-            noise,
-            change.pose(torch.from_numpy(self.preferred[chosen]).to(self.device)),
-            replayed,
-            replay_time,
-            replay_noise,
-            *self._kept_of(self.paired[chosen[denoised]], alike.mirrored),
+            replayed = DrawnCrops.draw(self.replay, config.replay_images, config.augment, draw, share)
+            replay_noise = self.noise(draw, config.replay_images).of(share.places(config.replay_images))
+        places = np.concatenate([denoised, others])
+        return DrawnPairs(
+            crops=None if self.kept.policy else torch.from_numpy(self.pairs.crops[self.paired[chosen[places]]]),
+            change=change.of(places),
+            kept=(self.paired[chosen[denoised]], change.of(denoised).mirrored.numpy()),
+            poses=torch.from_numpy(np.stack([self.pairs.winner[rows], self.pairs.loser[rows]], axis=2)),
+            weight=torch.from_numpy(self._weight(rows)),
+            noise=noise.of(share.places(len(noise.time))),
+            preferred=torch.from_numpy(self.preferred(chosen[places])),
+            replayed=replayed,
+            replay_noise=replay_noise,
         )
 
-    def loss_of(self, batch: AlignBatch) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, step: int, drawn: DrawnPairs) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Preference, anchor, estimate and replay of one batch."""
+        return self.loss_of(self.batch(drawn))
+
+    def batch(self, drawn: DrawnPairs) -> AlignBatch:
+        """What was drawn, changed as it is to be."""
+        change = drawn.change
+        alike = change.of(slice(len(drawn.poses)))
+        return AlignBatch(
+            self._crops(drawn),
+            alike.pose(drawn.poses).flatten(0, 2),
+            alike.weight(drawn.weight).flatten(0, 1),
+            drawn.noise.time,
+            drawn.noise.noise,
+            change.pose(drawn.preferred),
+            drawn.replayed.batch() if drawn.replayed else None,
+            drawn.replay_noise.time if drawn.replay_noise else None,
+            drawn.replay_noise.noise if drawn.replay_noise else None,
+            *self._kept_of(*drawn.kept),
+        )
+
+    def loss_of(self, batch: AlignBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The loss of a batch, and its parts for the curves."""
         config = self.config
         context, estimate, of_replay = self._seen(batch)
         if config.estimate:
             context = hyponet.Context(*(part.detach() for part in context))
         errors = self._errors(self.model, context, batch)
-        figures = {side: error.total.mean().item() for side, error in errors._asdict().items()}
+        figures = {side: error.total.mean() for side, error in errors._asdict().items()}
         loss, preference = self.objective.loss(errors, partial(self._reference_errors, batch), config)
         if preference is not None:
             figures |= {
-                "preference": preference.loss.mean().item(),
-                "winner_change": preference.winner_change.mean().item(),
-                "loser_change": preference.loser_change.mean().item(),
-                "accuracy": (preference.winner_change < preference.loser_change).float().mean().item(),
+                "preference": preference.loss.mean(),
+                "winner_change": preference.winner_change.mean(),
+                "loser_change": preference.loser_change.mean(),
+                "accuracy": (preference.winner_change < preference.loser_change).float().mean(),
             }
         if config.estimate and self.train_encoder and estimate is not None:
             regression = self._estimate_preference(batch, estimate)
             loss = loss + config.estimate * regression
-            figures["estimate"] = regression.item()
+            figures["estimate"] = regression
         if batch.replayed is not None and of_replay is not None:
             assert batch.replay_time is not None
             assert batch.replay_noise is not None
@@ -212,7 +256,7 @@ class AlignRecipe(PolicyRecipe):
                 self.model, *of_replay, batch.replayed, batch.replay_time, batch.replay_noise, config.losses
             )
             loss = loss + config.replay * supervised
-            figures["replay"] = parts["joints"] + parts["twists"]
+            figures["replay"] = parts["joints"].double() + parts["twists"]
         return loss, figures
 
     @torch.no_grad()
@@ -226,8 +270,12 @@ class AlignRecipe(PolicyRecipe):
             return batch.seen_by_reference
         assert batch.crops is not None
         if self.fixed:
-            return self.reference.encode(batch.crops[: self.config.denoised_crops])[0]
-        return _encode(self.reference, batch.crops, batch.replayed)[0][0].of(slice(self.config.denoised_crops))
+            return self.reference.encode(batch.crops[: self._denoised(batch)])[0]
+        return _encode(self.reference, batch.crops, batch.replayed)[0][0].of(slice(self._denoised(batch)))
+
+    def _denoised(self, batch: AlignBatch) -> int:
+        """D."""
+        return len(batch.time) // self.config.pairs_per_crop
 
     def _seen(
         self, batch: AlignBatch
@@ -238,21 +286,22 @@ class AlignRecipe(PolicyRecipe):
             return batch.seen, None, None if batch.replayed is None else self.model.encode(batch.replayed.crops)
         assert batch.crops is not None
         (context, estimate), of_replay = _encode(self.model, batch.crops, batch.replayed)
-        return context.of(slice(self.config.denoised_crops)), estimate, of_replay
+        return context.of(slice(self._denoised(batch))), estimate, of_replay
 
-    def _crops(self, chosen: np.ndarray, change: Augmentation) -> Tensor:
+    def _crops(self, drawn: DrawnPairs) -> Tensor | None:
         """The crops as policy and reference see them."""
-        plain = crop_tensor(self.pairs.crops[self.paired[chosen]], self.device)
-        return change.crops(plain) if self.train_encoder else change.mirror(plain)
+        if drawn.crops is None:
+            return None
+        plain = crop_tensor(drawn.crops, drawn.crops.device)
+        return drawn.change.crops(plain) if self.train_encoder else drawn.change.mirror(plain)
 
-    def _kept_of(self, rows: np.ndarray, mirrored: Tensor) -> list[hyponet.Context | None]:
+    def _kept_of(self, rows: np.ndarray, mirrored: np.ndarray) -> list[hyponet.Context | None]:
         """What is kept of the crops `rows`: of the policy, and of the reference; what both share is one."""
         policy, reference = self.kept
         if reference is None:
             return [None, None]
-        places = rows, mirrored.cpu().numpy()
-        seen = reference.of(*places)
-        return [seen if policy is reference else policy.of(*places) if policy else None, seen]
+        seen = reference.of(rows, mirrored)
+        return [seen if policy is reference else policy.of(rows, mirrored) if policy else None, seen]
 
     def _keepers(self, budget_bytes: int) -> _Keepers:
         """What keeps the features of the encoders that see a crop as it is or mirrored, and don't change."""
@@ -277,11 +326,13 @@ class AlignRecipe(PolicyRecipe):
         assert batch.crops is not None
         return estimate_loss(estimate, LabelledBatch(batch.crops, uvd, twists, estimate.betas.detach()), weights)
 
-    def _preferred(self) -> np.ndarray:
-        """(C, 133) for each crop that has pairs: mean winner, and `estimate_push` times mean winner less mean loser."""
-        count = self.pair_count[:, None].astype(np.float32)
+    def preferred(self, crops: np.ndarray) -> np.ndarray:
+        """(C, 133) for crops that have pairs: mean winner, and `estimate_push` times mean winner less mean loser."""
+        counts = self.pair_count[crops]
+        starts = np.cumsum(counts) - counts
+        places = np.repeat(self.first_pair[crops] - starts, counts) + np.arange(counts.sum())
         better, worse = (
-            np.add.reduceat(side[self.order], self.first_pair, axis=0) / count
+            np.add.reduceat(side[self.order[places]], starts, axis=0) / counts[:, None].astype(np.float32)
             for side in (self.pairs.winner, self.pairs.loser)
         )
         push = self.config.estimate_push if self.objective.from_losers else 0.0
@@ -293,16 +344,11 @@ class AlignRecipe(PolicyRecipe):
         shift = draw.integers(0, self.pair_count[chosen])
         return self.order[self.first_pair[chosen, None] + (shift[:, None] + places) % self.pair_count[chosen, None]]
 
-    def _poses(self, rows: np.ndarray, change: Augmentation) -> Tensor:
-        """Winners and losers of pairs (C, K) in turn, crop by crop, changed with their crops: (C*K*2, 133)."""
-        both = torch.from_numpy(np.stack([self.pairs.winner[rows], self.pairs.loser[rows]], axis=2)).to(self.device)
-        return change.pose(both).flatten(0, 2)
-
-    def _weight(self, rows: np.ndarray, change: Augmentation) -> Tensor:
-        """Weights (C*K, 133) of the squared errors of pairs (C, K), changed with their crops."""
+    def _weight(self, rows: np.ndarray) -> np.ndarray:
+        """Weights (C, K, 133) of the squared errors of pairs (C, K)."""
         if self.pairs.weight is None:
-            return torch.ones(rows.size, POSE_SIZE, device=self.device)
-        return change.weight(torch.from_numpy(self.pairs.weight[rows]).to(self.device)).flatten(0, 1)
+            return np.ones((*rows.shape, POSE_SIZE), np.float32)
+        return self.pairs.weight[rows]
 
     def _errors(self, policy: Policy, context: hyponet.Context, batch: AlignBatch) -> PairErrors:
         """Denoising errors of winners and losers under the same timestep and noise."""
@@ -323,29 +369,34 @@ def _encode(
 
 
 def recipe(stage: "Align", context: Context, run: RunFolder, device: torch.device) -> AlignRecipe:
-    store = run.store
+    store, space = run.store, Space.of(context.config.ray)
     run.say(0, "reading pairs")
-    pairs = load_pairs(store, stage.pairs, stage.paired)
-    replay = labelled_crops(store, stage.labelled) if stage.labelled.targets else None
+    pairs = load_pairs(store, stage.pairs, stage.paired, space)
+    replay = training_crops(store, stage.labelled, space) if stage.labelled.targets else None
     policy, reference = load_policy(store, stage.policy), load_policy(store, stage.reference)
     room = context.config.ray.features_mib << 20
     return AlignRecipe(context.config.align, policy, reference, pairs, replay, device, room)
 
 
-def load_pairs(store: Store, pair_key: StageKey, people: Mix) -> PreferencePairs:
+def load_pairs(store: Store, pair_key: StageKey, people: Mix, space: Space) -> PreferencePairs:
     """The pairs of a pairing stage with their crops, sorted by instance, winner and loser; drawn as `people` says."""
-    columns = ["instance_id", "winner", "loser", "winner_uvd", "winner_twist", "loser_uvd", "loser_twist"]
-    rows = read(store, "pairs", stage_keys=[pair_key], columns=columns)
-    if len(rows) == 0:
+    by = ["instance_id", "winner", "loser"]
+    names = read(store, "pairs", stage_keys=[pair_key], columns=by)
+    if len(names) == 0:
         raise DataError(f"Stage {pair_key[:12]} left no pair to train on; the table failures says why.")
-    rows = rows.sort_by([(name, "ascending") for name in columns[:3]])
-    names = rows.column("instance_id").to_pylist()
-    ids = sorted(set(names))
-    place = {name: row for row, name in enumerate(ids)}
-    winner, loser = (
-        np.concatenate([matrix(rows, f"{side}_uvd"), matrix(rows, f"{side}_twist")], axis=1)
-        for side in ("winner", "loser")
-    )
-    paired = load_instances(store, people.ingests, ids)
-    rows_of_crops = np.array([place[name] for name in names])
-    return PreferencePairs(paired.crops, rows_of_crops, winner, loser, chances=people.chances(paired.targets))
+    order = pc.sort_indices(names, [(name, "ascending") for name in by])
+    paired = names.column("instance_id").take(order).combine_chunks().dictionary_encode()
+    place = np.empty(len(names), np.int64)
+    place[order.to_numpy()] = np.arange(len(names))
+    winner, loser = (space.cache.array((len(names), POSE_SIZE), np.float32) for _ in range(2))
+    start = 0
+    columns = ["winner_uvd", "winner_twist", "loser_uvd", "loser_twist"]
+    for rows in read_pieces(store, "pairs", [pair_key], columns=columns):
+        here = place[start : start + len(rows)]
+        for side, poses in (("winner", winner), ("loser", loser)):
+            poses[here, :87] = matrix(rows, f"{side}_uvd")
+            poses[here, 87:] = matrix(rows, f"{side}_twist")
+        start += len(rows)
+    crops, targets = crops_of(store, people.ingests, paired.dictionary, space)
+    crop_row = paired.indices.to_numpy().astype(np.int64)
+    return PreferencePairs(crops, crop_row, winner, loser, chances=people.chances(targets))

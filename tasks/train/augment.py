@@ -3,7 +3,8 @@
 Each step draws them from its own source.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from schemas.config.training import AugmentConfig
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to each of B crops."""
+    """What is done to each of B crops, which have their places in a batch."""
 
     mirrored: Tensor
     """(B,) bool."""
@@ -32,13 +33,17 @@ class Augmentation:
     """(B, 3, 1, 1) colour of the rectangle."""
     grain: int
     """Seed of the noise's pattern."""
+    places: Tensor
+    """(B,) of each in the batch, whose crops share a pattern."""
+    total: int
+    """Crops of the batch."""
 
     @staticmethod
-    def draw(config: AugmentConfig, draw: np.random.Generator, count: int, device: torch.device) -> "Augmentation":
-        """Augmentations of `count` crops."""
+    def draw(config: AugmentConfig, draw: np.random.Generator, count: int) -> "Augmentation":
+        """Augmentations of a batch of `count` crops."""
 
         def uniform(low: float, high: float, *shape: int) -> Tensor:
-            return torch.from_numpy(draw.uniform(low, high, (count, *shape)).astype(np.float32)).to(device)
+            return torch.from_numpy(draw.uniform(low, high, (count, *shape)).astype(np.float32))
 
         corner, side = uniform(0.0, 0.8, 2), uniform(0.1, 0.35, 2)
         painted = uniform(0.0, 1.0, 1) < config.cutout
@@ -50,18 +55,22 @@ class Augmentation:
             patch=torch.cat([corner, corner + side * painted], dim=1),
             colour=uniform(-1.0, 1.0, 3, 1, 1),
             grain=int(draw.integers(2**62)),
+            places=torch.arange(count),
+            total=count,
         )
 
-    def of(self, rows: slice) -> "Augmentation":
-        """What is done to some of the crops, but for the pattern of the noise."""
-        names = ("mirrored", "factor", "shift", "noise", "patch", "colour")
-        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+    def of(self, rows: np.ndarray | slice) -> "Augmentation":
+        """What is done to some of the crops."""
+        chosen = torch.from_numpy(rows) if isinstance(rows, np.ndarray) else rows
+        parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        some: dict[str, Any] = {name: part[chosen] for name, part in parts.items() if isinstance(part, Tensor)}
+        return replace(self, **some)
 
     def crops(self, crops: Tensor) -> Tensor:
         """Crops (B, 3, S, S) in [-1, 1], changed; values stay in [-1, 1]."""
         crops = self.mirror(crops)
-        generator = torch.Generator().manual_seed(self.grain)
-        grain = torch.randn(crops.shape, generator=generator).to(crops.device)
+        generator = torch.Generator(crops.device).manual_seed(self.grain)
+        grain = torch.randn((self.total, *crops.shape[1:]), generator=generator, device=crops.device)[self.places]
         crops = crops * self.factor + self.shift + grain * self.noise
         place = (torch.arange(crops.shape[-1], device=crops.device) + 0.5) / crops.shape[-1]
         left, top, right, bottom = self.patch[:, :, None].unbind(1)

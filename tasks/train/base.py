@@ -12,10 +12,11 @@ from schemas.config.networks import PolicyConfig
 from schemas.config.training import TrainBaseConfig
 from tasks.engine.context import Context
 from tasks.engine.run_folder import RunFolder
+from tasks.engine.share import Share
 from tasks.rows.crops import LabelledCrops
-from tasks.rows.instances import labelled_crops
+from tasks.rows.streams import Space, training_crops
 from tasks.train.checks import check_estimate
-from tasks.train.data import LabelledBatch, PolicyRecipe, supervised_loss
+from tasks.train.data import DrawnCrops, DrawnNoise, PolicyRecipe, supervised_loss
 
 if TYPE_CHECKING:
     from tasks.stages.training import TrainBase
@@ -28,18 +29,24 @@ class BaseRecipe(PolicyRecipe):
         self, config: TrainBaseConfig, network: PolicyConfig, data: LabelledCrops, device: torch.device
     ) -> None:
         check_estimate(config.losses, network.condition)
-        self.config, self.data, self.device, self.seed = config, data, device, config.seed
+        self.config, self.data, self.seed = config, data, config.seed
         torch.manual_seed(config.seed)
         self.model = Policy(network).to(device).train()
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """Denoising and estimate loss of one batch."""
+    def draw(self, step: int, draw: np.random.Generator, share: Share) -> tuple[DrawnCrops, DrawnNoise]:
+        """Crops of a batch, and noise for them."""
         config = self.config
-        batch = LabelledBatch.drawn(self.data, config.batch_images, config.augment, draw, self.device)
-        noise = self.noise(draw, config.batch_images * config.noise_draws)
-        return supervised_loss(self.model, *self.model.encode(batch.crops), batch, *noise, config.losses)
+        drawn = DrawnCrops.draw(self.data, config.batch_images, config.augment, draw, share)
+        noise_count = config.batch_images * config.noise_draws
+        return drawn, self.noise(draw, noise_count).of(share.places(noise_count))
+
+    def loss(self, step: int, drawn: tuple[DrawnCrops, DrawnNoise]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Denoising and estimate loss of one batch."""
+        batch, noise = drawn[0].batch(), drawn[1]
+        encoded = self.model.encode(batch.crops)
+        return supervised_loss(self.model, *encoded, batch, noise.time, noise.noise, self.config.losses)
 
 
 def recipe(stage: "TrainBase", context: Context, run: RunFolder, device: torch.device) -> BaseRecipe:
-    crops = labelled_crops(run.store, stage.labelled)
+    crops = training_crops(run.store, stage.labelled, Space.of(context.config.ray))
     return BaseRecipe(context.config.train_base, context.config.policy, crops, device)

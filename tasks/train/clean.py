@@ -11,11 +11,12 @@ from models.policy import Policy
 from schemas.config.training import TrainCleanConfig
 from tasks.engine.context import Context
 from tasks.engine.run_folder import RunFolder
+from tasks.engine.share import Share
 from tasks.rows.crops import LabelledCrops
-from tasks.rows.instances import labelled_crops, pseudo_labelled_crops
 from tasks.rows.models import load_policy
+from tasks.rows.streams import Space, pseudo_training_crops, training_crops
 from tasks.train.checks import check_estimate
-from tasks.train.data import LabelledBatch, PolicyRecipe, encode_together, supervised_loss
+from tasks.train.data import DrawnCrops, DrawnNoise, PolicyRecipe, encode_together, supervised_loss
 
 if TYPE_CHECKING:
     from tasks.stages.training import TrainClean
@@ -33,34 +34,44 @@ class CleanRecipe(PolicyRecipe):
         device: torch.device,
     ) -> None:
         check_estimate(config.losses, policy.config.condition)
-        self.config, self.labelled, self.pseudo, self.device, self.seed = config, labelled, pseudo, device, config.seed
+        self.config, self.labelled, self.pseudo, self.seed = config, labelled, pseudo, config.seed
         self.model = policy.to(device).train()
         if config.optimiser.encoder_learning_rate == 0:
             self.model.condition.requires_grad_(False).eval()
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """Supervised loss of labelled crops plus `pseudo_weight` times that of pseudo-labelled ones."""
+    def draw(self, step: int, draw: np.random.Generator, share: Share) -> dict[str, tuple[DrawnCrops, DrawnNoise]]:
+        """Crops of each kind, and noise for them."""
         config = self.config
         kinds = {
-            kind: LabelledBatch.drawn(data, count, config.augment, draw, self.device)
+            kind: DrawnCrops.draw(data, count, config.augment, draw, share)
             for kind, data, count in (
                 ("pseudo", self.pseudo, config.pseudo_images),
                 ("labelled", self.labelled, config.labelled_images),
             )
             if count
         }
-        encoded = encode_together(self.model, [batch.crops for batch in kinds.values()])
-        loss = torch.zeros((), device=self.device)
-        figures: dict[str, float] = {}
-        for (kind, batch), (context, estimate) in zip(kinds.items(), encoded, strict=True):
-            noise = self.noise(draw, len(batch.crops) * config.noise_draws)
-            part, named = supervised_loss(self.model, context, estimate, batch, *noise, config.losses)
-            loss = loss + (config.pseudo_weight if kind == "pseudo" else 1.0) * part
+        counts = {kind: part.change.total * config.noise_draws for kind, part in kinds.items()}
+        noise = {kind: self.noise(draw, count).of(share.places(count)) for kind, count in counts.items()}
+        return {kind: (part, noise[kind]) for kind, part in kinds.items()}
+
+    def loss(
+        self, step: int, drawn: Mapping[str, tuple[DrawnCrops, DrawnNoise]]
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Supervised loss of labelled crops plus `pseudo_weight` times that of pseudo-labelled ones."""
+        config = self.config
+        batches = [crops.batch() for crops, _ in drawn.values()]
+        encoded = encode_together(self.model, [batch.crops for batch in batches])
+        losses: list[Tensor] = []
+        figures: dict[str, Tensor] = {}
+        for (kind, (_, noise)), batch, estimated in zip(drawn.items(), batches, encoded, strict=True):
+            part, named = supervised_loss(self.model, *estimated, batch, noise.time, noise.noise, config.losses)
+            losses.append(part * config.pseudo_weight if kind == "pseudo" else part)
             figures |= {f"{kind}_{name}": value for name, value in named.items()}
-        return loss, figures
+        return torch.stack(losses).sum(), figures
 
 
 def recipe(stage: "TrainClean", context: Context, run: RunFolder, device: torch.device) -> CleanRecipe:
-    labelled = labelled_crops(run.store, stage.labelled)
-    pseudo = pseudo_labelled_crops(run.store, stage.people or stage.labelled, stage.labels)
+    space = Space.of(context.config.ray)
+    labelled = training_crops(run.store, stage.labelled, space)
+    pseudo = pseudo_training_crops(run.store, stage.people or stage.labelled, stage.labels, space)
     return CleanRecipe(context.config.train_clean, load_policy(run.store, stage.policy), labelled, pseudo, device)

@@ -14,55 +14,86 @@ from models.hyponet import Context
 from models.objectives import DenoisingError, denoising_error, edm_weight
 from models.policy import Policy
 from schemas.config.training import AugmentConfig, SupervisedLossConfig
+from tasks.engine.share import Share
 from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.rows.mix import draw_rows
 from tasks.train.augment import Augmentation
 
 
 @dataclass(frozen=True)
+class DrawnCrops:
+    """Labelled crops that were drawn for a step, as they are in the data, and what is to be done to them."""
+
+    crops: Tensor
+    """(B, S, S, 3) uint8."""
+    uvd: Tensor
+    twists: Tensor
+    betas: Tensor
+    change: Augmentation
+
+    @staticmethod
+    def of(data: LabelledCrops, rows: np.ndarray, change: Augmentation) -> "DrawnCrops":
+        """These rows of the data."""
+        crops, uvd, twists, betas = (
+            torch.from_numpy(part[rows]) for part in (data.crops, data.uvd, data.twists, data.betas)
+        )
+        return DrawnCrops(crops, uvd, twists, betas, change)
+
+    @staticmethod
+    def draw(
+        data: LabelledCrops, count: int, config: AugmentConfig, draw: np.random.Generator, share: Share
+    ) -> "DrawnCrops":
+        """A share of `count` crops that `draw` draws, different ones where there are that many and all are alike."""
+        rows = draw_rows(draw, count, len(data), data.chances)
+        change = Augmentation.draw(config, draw, count)
+        places = share.places(count)
+        return DrawnCrops.of(data, rows[places], change.of(places))
+
+    def batch(self) -> "LabelledBatch":
+        """The batch: crops changed, and labels with them."""
+        crops = self.change.crops(crop_tensor(self.crops, self.crops.device))
+        return LabelledBatch(crops, self.change.uvd(self.uvd), self.change.twists(self.twists), self.betas)
+
+
+@dataclass(frozen=True)
 class LabelledBatch:
-    """A batch of `LabelledCrops` as tensors; crops are (B, 3, S, S) in [-1, 1]."""
+    """Labelled crops as a step learns from them; crops are (B, 3, S, S) in [-1, 1]."""
 
     crops: Tensor
     uvd: Tensor
     twists: Tensor
     betas: Tensor
 
-    @staticmethod
-    def of(data: LabelledCrops, rows: np.ndarray, device: torch.device) -> "LabelledBatch":
-        """The rows as tensors."""
-        parts = (torch.from_numpy(part[rows]).to(device) for part in (data.uvd, data.twists, data.betas))
-        return LabelledBatch(crop_tensor(data.crops[rows], device), *parts)
 
-    @staticmethod
-    def drawn(
-        data: LabelledCrops, count: int, config: AugmentConfig, draw: np.random.Generator, device: torch.device
-    ) -> "LabelledBatch":
-        """`count` crops that `draw` draws, different ones where there are that many and all are alike, and changes."""
-        rows = draw_rows(draw, count, len(data), data.chances)
-        change = Augmentation.draw(config, draw, count, device)
-        return LabelledBatch.of(data, rows, device).augmented(change)
+@dataclass(frozen=True)
+class DrawnNoise:
+    """N timesteps, and as much unit noise."""
 
-    def augmented(self, change: Augmentation) -> "LabelledBatch":
-        """The batch with its crops changed, and the labels with them."""
-        return LabelledBatch(change.crops(self.crops), change.uvd(self.uvd), change.twists(self.twists), self.betas)
+    time: Tensor
+    """(N,)"""
+    noise: Tensor
+    """(N, 133)"""
+
+    def of(self, rows: np.ndarray) -> "DrawnNoise":
+        """Some of them."""
+        chosen = torch.from_numpy(rows)
+        return DrawnNoise(self.time[chosen], self.noise[chosen])
 
 
 class PolicyRecipe:
-    """A recipe that trains the policy `model` on `device`."""
+    """A recipe that trains the policy `model`."""
 
     model: Policy
-    device: torch.device
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         """Encoder and denoiser, by the learning rate that they follow."""
         policy = self.model
         return {"encoder": list(policy.condition.parameters()), "rest": list(policy.hyponet.parameters())}
 
-    def noise(self, draw: np.random.Generator, count: int, antithetic: bool = False) -> tuple[Tensor, Tensor]:
-        """Timesteps (count,), and as much unit noise (count, 133)."""
+    def noise(self, draw: np.random.Generator, count: int, antithetic: bool = False) -> DrawnNoise:
+        """Noise for `count` poses."""
         time = timesteps(draw, count, self.model.config.diffusion.timesteps, antithetic)
-        return time.to(self.device), unit_noise(draw, count).to(self.device)
+        return DrawnNoise(time, unit_noise(draw, count))
 
 
 def timesteps(draw: np.random.Generator, count: int, total: int, antithetic: bool = False) -> Tensor:
@@ -147,7 +178,7 @@ def supervised_loss(
     time: Tensor,
     noise: Tensor,
     weights: SupervisedLossConfig,
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Denoising and estimate loss of `policy` on labelled crops, of which it made `context` and `estimate`.
 
     Args:
@@ -159,5 +190,5 @@ def supervised_loss(
     error = pose_error(policy, clean, time, noise, context)
     denoising = error.joints.mean() + weights.twist_denoising * error.twists.mean()
     own = estimate_loss(estimate, batch, weights)
-    figures = {"joints": error.joints.mean().item(), "twists": error.twists.mean().item(), "estimate": own.item()}
+    figures = {"joints": error.joints.mean(), "twists": error.twists.mean(), "estimate": own}
     return denoising + own, figures

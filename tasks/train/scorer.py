@@ -4,7 +4,7 @@ Hypotheses are samples of the base policy, drawn and measured once before traini
 truth plus noise alone, the published way, a scorer learns to tell noise, not errors that a policy really makes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -22,17 +22,20 @@ from models.objectives import error_to_score, rank_loss
 from models.policy import Policy
 from schemas.config.networks import ScorerConfig
 from schemas.config.training import TrainScorerConfig
+from schemas.ids import StageKey
 from tasks.engine.context import Context
 from tasks.engine.run_folder import RunFolder
+from tasks.engine.share import Share
 from tasks.evaluate import ErrorMeter
 from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.rows.hypotheses import Hypotheses
-from tasks.rows.instances import Instances, as_labelled_crops, instance_ids, load_instances
+from tasks.rows.instances import Instances, as_labelled_crops, load_instances
 from tasks.rows.mix import draw_rows
 from tasks.rows.models import load_policy
+from tasks.rows.streams import People, Space, training_crops
 from tasks.train.augment import Augmentation
 from tasks.train.checks import check_start
-from tasks.train.data import LabelledBatch, estimate_loss
+from tasks.train.data import DrawnCrops, LabelledBatch, estimate_loss
 
 if TYPE_CHECKING:
     from tasks.stages.training import TrainScorer
@@ -52,6 +55,18 @@ class HypothesisPool:
     """S: how many of the K are samples."""
 
 
+@dataclass(frozen=True)
+class DrawnHypotheses:
+    """H hypotheses of the pool for each of B crops."""
+
+    uvd: Tensor
+    """(B, H, 29, 3)"""
+    twists: Tensor
+    """(B, H, 23, 2)"""
+    errors_mm: Tensor
+    """(B, H)"""
+
+
 class ScorerRecipe:
     """Rank loss, score loss and the encoder's own estimate."""
 
@@ -64,7 +79,7 @@ class ScorerRecipe:
         policy: Policy,
         device: torch.device,
     ) -> None:
-        self.config, self.data, self.pool, self.device, self.seed = config, data, pool, device, config.seed
+        self.config, self.data, self.pool, self.seed = config, data, pool, config.seed
         check_start(config, network, policy.config.condition)
         torch.manual_seed(config.seed)
         self.model: HMRScorer = HMRScorer(network).to(device).train()
@@ -78,33 +93,39 @@ class ScorerRecipe:
         of_encoder = {id(parameter) for parameter in encoder}
         return {"encoder": encoder, "rest": [p for p in self.model.parameters() if id(p) not in of_encoder]}
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """One batch: the encoder's own estimate, and after `encoder_steps` the ranking of hypotheses beside it."""
-        config = self.config
+    def draw(self, step: int, draw: np.random.Generator, share: Share) -> tuple[DrawnCrops, DrawnHypotheses | None]:
+        """Crops of a batch, and after `encoder_steps` hypotheses of each."""
+        config, pool = self.config, self.pool
         rows = draw_rows(draw, config.batch_images, len(self.data), self.data.chances)
-        change = Augmentation.draw(config.augment, draw, len(rows), self.device)
-        batch = LabelledBatch.of(self.data, rows, self.device).augmented(change)
+        change = Augmentation.draw(config.augment, draw, len(rows))
+        places = share.places(len(rows))
+        crops = DrawnCrops.of(self.data, rows[places], change.of(places))
         if step < config.encoder_steps:
+            return crops, None
+        picks = self._picks(draw)[places]
+        parts = (part[rows[places, None], picks] for part in (pool.uvd, pool.twists, pool.errors_mm))
+        return crops, DrawnHypotheses(*map(torch.from_numpy, parts))
+
+    def loss(self, step: int, drawn: tuple[DrawnCrops, DrawnHypotheses | None]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The encoder's own estimate, and after `encoder_steps` the ranking of hypotheses beside it."""
+        config, change, hypotheses = self.config, drawn[0].change, drawn[1]
+        batch = drawn[0].batch()
+        if hypotheses is None:
             own = self._own(self.model.encode(batch.crops)[1], batch)
-            return own, {"estimate": own.item()}
-        picks = self._picks(draw)
-        uvd, twists, errors = (
-            torch.from_numpy(part[rows[:, None], picks]).to(self.device)
-            for part in (self.pool.uvd, self.pool.twists, self.pool.errors_mm)
-        )
+            return own, {"estimate": own}
         pyramid, estimate = self.model.encode(batch.crops)
-        raw = self.model.score(pyramid, estimate, change.uvd(uvd), change.twists(twists))
-        ranking = rank_loss(raw, errors, config.rank_sigma).mean()
-        target = error_to_score(errors, config.best_mm, config.worst_mm)
+        raw = self.model.score(pyramid, estimate, change.uvd(hypotheses.uvd), change.twists(hypotheses.twists))
+        ranking = rank_loss(raw, hypotheses.errors_mm, config.rank_sigma).mean()
+        target = error_to_score(hypotheses.errors_mm, config.best_mm, config.worst_mm)
         score_error = (torch.sigmoid(self.model.config.sharpness * raw) - target).square().mean()
         own = self._own(estimate, batch)
-        figures = {"rank": ranking.item(), "score": score_error.item(), "estimate": own.item()}
+        figures = {"rank": ranking, "score": score_error, "estimate": own}
         return ranking + config.score_weight * score_error + own, figures
 
     def _own(self, estimate: PoseEstimate | None, batch: LabelledBatch) -> Tensor:
         """Loss of the encoder's own estimate; zero for an encoder that makes none."""
         if estimate is None:
-            return torch.zeros((), device=self.device)
+            return torch.zeros((), device=batch.crops.device)
         return estimate_loss(estimate, batch, self.config.estimate)
 
     def _picks(self, draw: np.random.Generator) -> np.ndarray:
@@ -118,24 +139,50 @@ class ScorerRecipe:
 
 
 _CROPS_AT_ONCE = 50
+_POOL_PART = 40 * _CROPS_AT_ONCE
+"""People of a part of a pool: as many as are decoded at once."""
 
 
 def recipe(stage: "TrainScorer", context: Context, run: RunFolder, device: torch.device) -> ScorerRecipe:
     """The pool of hypotheses is made once in a run's life and kept with it."""
-    config = context.config.train_scorer
-    ingests, targets, part = stage.labelled.ingests, stage.labelled.targets, stage.labelled.part
-    people = load_instances(run.store, ingests, instance_ids(run.store, ingests, targets, part))
-    crops = as_labelled_crops(people, stage.labelled)
+    config, space = context.config.train_scorer, Space.of(context.config.ray)
+    everybody = People.of_mix(run.store, stage.labelled)
     policy = load_policy(run.store, stage.policy).to(device)
     measure = ErrorMeter(load_body(context.config.body), context.config.root_solver, _CROPS_AT_ONCE)
 
-    def make() -> bytes:
-        pool = draw_pool(policy, people, config, measure, device, run)
-        return save({"uvd": pool.uvd, "twists": pool.twists, "errors_mm": pool.errors_mm})
+    def pool_of(people: Instances, file: str) -> Mapping[str, np.ndarray]:
+        def make() -> bytes:
+            pool = draw_pool(policy, people, config, measure, device, run)
+            return save({"uvd": pool.uvd, "twists": pool.twists, "errors_mm": pool.errors_mm})
 
-    arrays = load(run.load_or_make("pool.safetensors", make))
+        return load(run.load_or_make(file, make))
+
+    if everybody.fit(space):
+        people = load_instances(run.store, stage.labelled.ingests, everybody.ids.to_pylist())
+        crops, arrays = as_labelled_crops(people, stage.labelled), pool_of(people, "pool.safetensors")
+    else:
+        crops = training_crops(run.store, stage.labelled, space)
+        arrays = _gathered(everybody, stage.labelled.ingests, space, pool_of)
     pool = HypothesisPool(**arrays, samples=config.pool_samples)
     return ScorerRecipe(config, context.config.scorer, crops, pool, policy, device)
+
+
+def _gathered(
+    everybody: People,
+    ingests: Sequence[StageKey],
+    space: Space,
+    pool_of: Callable[[Instances, str], Mapping[str, np.ndarray]],
+) -> Mapping[str, np.ndarray]:
+    """The arrays of a large pool, which is made and kept in parts."""
+    whole: dict[str, np.ndarray] = {}
+    for start in range(0, len(everybody), _POOL_PART):
+        ids = everybody.ids[start : start + _POOL_PART].to_pylist()
+        people = load_instances(everybody.store, ingests, ids)
+        for name, part in pool_of(people, f"pool-{start:09d}.safetensors").items():
+            if name not in whole:
+                whole[name] = space.cache.array((len(everybody), *part.shape[1:]), part.dtype)
+            whole[name][start : start + len(ids)] = part
+    return whole
 
 
 def draw_pool(

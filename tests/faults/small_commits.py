@@ -18,6 +18,7 @@ from schemas.config.networks import PolicyConfig
 from schemas.tables import build
 from tasks.engine.context import Context
 from tasks.engine.run_folder import RunFolder
+from tasks.engine.share import Share
 from tasks.engine.training import train_stage
 from tests.infra import helpers
 from tests.tasks.micro import CONFIG
@@ -119,9 +120,12 @@ class Toy:
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         return {"encoder": [], "rest": [self.shrunk]}
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        loss = self.shrunk.square().mean() * float(draw.uniform(0.5, 1.5))
-        return loss, {"size": loss.item()}
+    def draw(self, step: int, draw: np.random.Generator, share: Share) -> float:
+        return draw.uniform(0.5, 1.5)
+
+    def loss(self, step: int, drawn: float) -> tuple[Tensor, Mapping[str, Tensor]]:
+        loss = self.shrunk.square().mean() * drawn
+        return loss, {"size": loss}
 
 
 def _numbers(store: Store, number: int) -> None:

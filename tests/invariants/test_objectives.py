@@ -14,6 +14,7 @@ from torch import Tensor
 from schemas.config.training import AlignConfig
 from schemas.errors import ConfigError
 from tasks.engine.loop import Training
+from tasks.engine.share import WHOLE
 from tasks.train import data as module
 from tasks.train.align import AlignRecipe, PreferencePairs
 from tasks.train.data import timesteps, unit_noise
@@ -95,7 +96,7 @@ def test_a_pair_with_itself_teaches_nothing() -> None:
 
 
 def largest_gradient(made: AlignRecipe) -> float:
-    loss, _ = made.loss(0, np.random.default_rng(0))
+    loss, _ = made.loss(0, made.draw(0, np.random.default_rng(0), WHOLE))
     loss.backward()
     gradients = [weights.grad for weights in made.model.parameters() if weights.grad is not None]
     return max(gradient.abs().max().item() for gradient in gradients)
@@ -125,7 +126,7 @@ def test_the_encoder_learns_of_pairs_through_its_own_estimate_or_through_the_den
 
     def through_the_denoiser(config: AlignConfig) -> tuple[bool, bool]:
         made = recipe(config)
-        loss, _ = made.loss(0, np.random.default_rng(0))
+        loss, _ = made.loss(0, made.draw(0, np.random.default_rng(0), WHOLE))
         loss.backward()
         condition = made.model.condition
         return condition.to_context.weight.grad is not None, condition.backbone.stem[0].weight.grad is not None
@@ -140,7 +141,7 @@ def test_the_denoiser_learns_from_as_many_crops_as_it_is_told() -> None:
     for crops_of_it in (CROPS, 1):
         made = recipe(settings(denoised_crops=crops_of_it, replay=0.0))
         made.model.hyponet.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
-        made.loss(0, np.random.default_rng(0))
+        made.loss(0, made.draw(0, np.random.default_rng(0), WHOLE))
     assert seen == [2 * PAIRS, 2 * PAIRS // CROPS]
     with pytest.raises(ValidationError, match="denoised_crops=5 is more than batch_crops=4"):
         settings(denoised_crops=CROPS + 1)
@@ -149,13 +150,20 @@ def test_the_denoiser_learns_from_as_many_crops_as_it_is_told() -> None:
 def test_the_estimate_is_drawn_beyond_the_mean_winner_away_from_the_mean_loser() -> None:
     pairs = random_pairs()
     made = recipe(settings(estimate_push=0.5), pairs)
+    preferred = made.preferred(np.arange(CROPS))
     for place, crop in enumerate(made.paired):
         mine = pairs.crop_row == crop
         winner, loser = pairs.winner[mine].mean(0), pairs.loser[mine].mean(0)
-        np.testing.assert_allclose(made.preferred[place], winner + 0.5 * (winner - loser), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(preferred[place], winner + 0.5 * (winner - loser), rtol=1e-5, atol=1e-6)
     blind = PreferencePairs(pairs.crops, pairs.crop_row, pairs.winner, pairs.winner)
-    winners_alone = recipe(settings(objective="sft", estimate_push=0.5), pairs).preferred
-    np.testing.assert_allclose(winners_alone, recipe(settings(estimate_push=0.5), blind).preferred, atol=1e-6)
+    winners_alone, of_blind = (
+        recipe(config, given).preferred(np.arange(CROPS))
+        for config, given in (
+            (settings(objective="sft", estimate_push=0.5), pairs),
+            (settings(estimate_push=0.5), blind),
+        )
+    )
+    np.testing.assert_allclose(winners_alone, of_blind, atol=1e-6)
 
 
 def test_an_unknown_objective_is_an_error_that_lists_those_there_are() -> None:

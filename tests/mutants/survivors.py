@@ -38,8 +38,8 @@ SURVIVORS = (
     Survivor(
         "reference not mirrored with the policy",
         _ALIGN,
-        "self.reference.encode(batch.crops[: self.config.denoised_crops])[0]",
-        "self.reference.encode(batch.crops[: self.config.denoised_crops].flip(3))[0]",
+        "self.reference.encode(batch.crops[: self._denoised(batch)])[0]",
+        "self.reference.encode(batch.crops[: self._denoised(batch)].flip(3))[0]",
         _ALIGN_TESTS,
     ),
     Survivor(

@@ -104,6 +104,7 @@ def test_a_home_that_takes_nothing(trouble: str, tmp_path: Path, monkeypatch: py
     assert dict(one.variables) == {
         "NUMBA_CACHE_DIR": str(own / "numba"),
         "PREFECT_HOME": str(own / "prefect"),
+        "ADHMR_CACHE": str(own / "cache"),
         **profiles,
     }
     assert str(own) in one.text

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from schemas.config.training import OptimiserConfig
 from schemas.errors import EngineError
 from tasks.engine.loop import Training
+from tasks.engine.share import Share
 
 
 class Regression:
@@ -26,12 +27,14 @@ class Regression:
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         return {"encoder": list(self.encoder.parameters()), "rest": list(self.head.parameters())}
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        inputs = torch.from_numpy(draw.standard_normal((16, 4), dtype=np.float32))
+    def draw(self, step: int, draw: np.random.Generator, share: Share) -> Tensor:
+        return torch.from_numpy(draw.standard_normal((16, 4), dtype=np.float32)[share.places(16)])
+
+    def loss(self, step: int, inputs: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         loss = (self.model(inputs)[:, 0] - inputs.sum(1)).square().mean()
         if step == self.bad_step:
             loss = loss * float("nan")
-        return loss, {"mse": loss.item()}
+        return loss, {"mse": loss}
 
 
 def optimiser(**changes: Any) -> OptimiserConfig:

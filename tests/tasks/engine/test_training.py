@@ -14,13 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from ray.train.v2.api.exceptions import WorkerGroupError
 
+from infra import faults
 from infra.ray_session import ray_session
 from infra.stages import StageSpec, find
 from infra.store import Store
@@ -279,11 +279,11 @@ class Fragile(BaseRecipe):
 
     run: RunFolder
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[torch.Tensor, Mapping[str, float]]:
+    def loss(self, step: int, drawn: Any) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         # told elsewhere than in the run's folder, which is removed when the stage is committed
         if step == 100 and self.run.store.atomic_write("killed", b"", replace=False):
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().loss(step, draw)
+        return super().loss(step, drawn)
 
 
 class Killer(BaseRecipe):
@@ -291,11 +291,11 @@ class Killer(BaseRecipe):
 
     driver: int
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[torch.Tensor, Mapping[str, float]]:
+    def loss(self, step: int, drawn: Any) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         if step == 50:
             os.kill(self.driver, signal.SIGKILL)
             time.sleep(60)
-        return super().loss(step, draw)
+        return super().loss(step, drawn)
 
 
 def build_fragile(run: RunFolder, device: torch.device, ingest_key: str) -> Fragile:
@@ -350,6 +350,33 @@ def assert_same(store: Store, done: StageResult, undisturbed: Store) -> None:
         assert read(store, table, columns=columns).equals(read(undisturbed, table, columns=columns))
 
 
+STREAMING = """
+import sys
+from infra.store import Store
+from tests.tasks.engine.test_training import *
+TrainBase(micro.of(sys.argv[2])).run(streaming(Store.open(sys.argv[1]), sys.argv[3]))
+"""
+
+
+def streaming(store: Store, cache: str) -> Context:
+    """Without any memory for crops."""
+    ray = micro.CONFIG.ray.model_copy(update={"held_crops_mib": 0, "cache_folder": cache})
+    return Context(store, config().model_copy(update={"ray": ray}), Heard(), in_process=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["cached:crops", "train:step:4"])
+def test_killed_while_it_streams(micro_store: MicroStore, undisturbed: Store, tmp_path: Path, point: str) -> None:
+    store, key, cache = micro_store.store, micro_store.ingest_key, str(tmp_path / "cache")
+    TrainBase(micro.of(key)).run(context(undisturbed))
+    command = [sys.executable, "-c", STREAMING, store.url, key, cache]
+    killed = subprocess.run(command, cwd=ROOT, env={**os.environ, faults.VARIABLE: point}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    done = TrainBase(micro.of(key)).run(streaming(store, cache))
+    assert_same(store, done, undisturbed)
+    assert not list((tmp_path / "cache").glob("*.unfinished"))
+
+
 @pytest.mark.slow
 def test_killed_with_its_driver_and_once_more(micro_store: MicroStore, undisturbed: Store) -> None:
     store, key = micro_store.store, micro_store.ingest_key
@@ -378,6 +405,6 @@ def test_killed_in_a_group(micro_store: MicroStore, undisturbed: Store) -> None:
         whole = TrainBase(micro.of(key)).run(in_group(undisturbed))
         assert_same(store, train_fragile(in_group(store), key), undisturbed)
     assert store.read_bytes("killed") == b""
-    # the second worker had batches of its own, or two would be one with twice the work
+    # each normalises by its own share of the batch
     TrainBase(micro.of(key)).run(context(store, **LONG))
     assert model_of(store, whole.key) != model_of(store, TrainBase(micro.of(key)).spec(context(store, **LONG)).key)

@@ -15,11 +15,13 @@ from PIL import Image
 from infra import rounds
 from infra.store import Store
 from infra.tables import read
+from schemas.profiles import tiny
 from schemas.splits import SOURCE_TRAIN, WILD_TRAIN, WILD_VALIDATION
 from tasks.report.stage import read_facts
 from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.mix import Mix
 from tasks.rows.models import load_policy
+from tasks.rows.streams import Space
 from tasks.train.align import load_pairs
 
 FILE = Path(__file__).parent / "small_alignment.npz"
@@ -37,7 +39,7 @@ def main(url: str) -> None:
         target: instance_ids(store, [ingest], [target])[:count]
         for target, count in ((WILD_TRAIN, PEOPLE), (WILD_VALIDATION, TESTED), (SOURCE_TRAIN, REPLAYED))
     }
-    pairs = load_pairs(store, facts.key("pair"), Mix((ingest,), (WILD_TRAIN,)))
+    pairs = load_pairs(store, facts.key("pair"), Mix((ingest,), (WILD_TRAIN,)), Space.of(tiny().ray))
     every = sorted(set(read(store, "pairs", stage_keys=[facts.key("pair")]).column("instance_id").to_pylist()))
     chosen = np.isin(pairs.crop_row, [every.index(name) for name in ids[WILD_TRAIN] if name in set(every)])
     rows = np.unique(pairs.crop_row[chosen])

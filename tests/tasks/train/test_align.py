@@ -13,6 +13,7 @@ from models import skeleton
 from models.cameras import mirror_joints, mirror_twist
 from models.objectives import edm_weight
 from tasks.engine.loop import Training
+from tasks.engine.share import WHOLE
 from tasks.train.align import AlignBatch, AlignRecipe, PreferencePairs
 from tests.tasks.train.alignment import AS_THEY_ARE, CROPS, PAIRS, random_pairs, recipe, settings
 
@@ -22,12 +23,12 @@ PLAIN: dict[str, Any] = {"augment": AS_THEY_ARE}
 
 
 def fixed_batch(made: AlignRecipe, seed: int = 0) -> AlignBatch:
-    return made.batch(np.random.default_rng(seed))
+    return made.batch(made.draw(0, np.random.default_rng(seed), WHOLE))
 
 
 def figures(made: AlignRecipe, batch: AlignBatch) -> dict[str, float]:
     loss, parts = made.loss_of(batch)
-    return {"loss": loss.item(), **parts}
+    return {"loss": loss.item(), **{name: part.item() for name, part in parts.items()}}
 
 
 def mirrored(pose: np.ndarray) -> np.ndarray:

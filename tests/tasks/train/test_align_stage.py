@@ -15,12 +15,14 @@ from schemas.tables import build
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.mix import Mix
 from tasks.rows.models import load_policy, model_of
+from tasks.rows.streams import Space
 from tasks.stages.training import Align
 from tasks.train.align import load_pairs
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
 pytestmark = pytest.mark.slow
+SPACE = Space.of(micro.CONFIG.ray)
 
 
 def commit_pairs(store: Store, ingest_key: str, count: int = 2) -> str:
@@ -51,7 +53,7 @@ def commit_pairs(store: Store, ingest_key: str, count: int = 2) -> str:
 
 def test_pairs_come_sorted_with_their_crops(micro_store: MicroStore) -> None:
     store, key = micro_store.store, micro_store.ingest_key
-    pairs = load_pairs(store, commit_pairs(store, key), micro.of(key, WILD_TRAIN))
+    pairs = load_pairs(store, commit_pairs(store, key), micro.of(key, WILD_TRAIN), SPACE)
     rows = sorted(read(store, "pairs").to_pylist(), key=lambda row: (row["instance_id"], row["winner"]))
     assert len(pairs) == len(rows) == 48
     assert len(pairs.crops) == 24
@@ -62,7 +64,7 @@ def test_pairs_come_sorted_with_their_crops(micro_store: MicroStore) -> None:
         np.testing.assert_array_equal(pairs.winner[place], np.float32(row["winner_uvd"] + row["winner_twist"]))
         np.testing.assert_array_equal(pairs.loser[place], np.float32(row["loser_uvd"] + row["loser_twist"]))
     with pytest.raises(DataError, match="left no pair to train on"):
-        load_pairs(store, "0" * 64, micro.of(key, WILD_TRAIN))
+        load_pairs(store, "0" * 64, micro.of(key, WILD_TRAIN), SPACE)
 
 
 def test_the_policy_is_moved_and_says_from_where(micro_store: MicroStore) -> None:

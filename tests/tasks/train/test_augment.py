@@ -7,11 +7,10 @@ from schemas.config.training import AugmentConfig
 from tasks.train.augment import Augmentation
 
 _NOTHING = AugmentConfig(mirror=0.0, brightness=0.0, contrast=0.0, noise=0.0, cutout=0.0)
-_CPU = torch.device("cpu")
 
 
 def _drawn(config: AugmentConfig, seed: int = 0, count: int = 8) -> Augmentation:
-    return Augmentation.draw(config, np.random.Generator(np.random.Philox(key=seed)), count, _CPU)
+    return Augmentation.draw(config, np.random.Generator(np.random.Philox(key=seed)), count)
 
 
 def test_nothing_asked_nothing_done() -> None:

@@ -7,6 +7,7 @@ import torch
 from schemas.config.training import TrainCleanConfig
 from schemas.splits import SCORER_TRAIN
 from tasks.engine.loop import Training
+from tasks.engine.share import WHOLE
 from tasks.rows.crops import LabelledCrops
 from tasks.rows.instances import labelled_crops
 from tasks.rows.models import load_policy
@@ -68,5 +69,5 @@ def test_the_weight_counts(shared_micro_store: MicroStore, weight: float) -> Non
     for settings in (config(labelled_images=0), config(labelled_images=0, pseudo_weight=weight)):
         policy = load_policy(shared_micro_store.store, shared_micro_store.policy)
         recipe = CleanRecipe(settings, policy, labelled, pseudo, torch.device("cpu"))
-        losses.append(recipe.loss(0, np.random.default_rng(0))[0].item())
+        losses.append(recipe.loss(0, recipe.draw(0, np.random.default_rng(0), WHOLE))[0].item())
     assert losses[1] == pytest.approx(weight * losses[0])

@@ -11,6 +11,7 @@ from schemas.config.networks import ConditionConfig, ScorerConfig
 from schemas.errors import ConfigError
 from schemas.splits import SCORER_TRAIN
 from tasks.engine.run_folder import RunFolder
+from tasks.engine.share import WHOLE
 from tasks.evaluate import ErrorMeter
 from tasks.rows.crops import crop_tensor
 from tasks.rows.instances import as_labelled_crops, instance_ids, load_instances
@@ -79,7 +80,7 @@ def test_the_encoder_comes_first_and_the_ranking_after(micro_store: MicroStore) 
     config = micro.CONFIG.train_scorer.model_copy(update={"encoder_steps": 3})
     policy = load_policy(micro_store.store, micro_store.policy)
     recipe = ScorerRecipe(config, micro.CONFIG.scorer, data, pool_of(micro_store, ids), policy, CPU)
-    figures = [set(recipe.loss(step, np.random.default_rng(step))[1]) for step in (0, 2, 3)]
+    figures = [set(recipe.loss(step, recipe.draw(step, np.random.default_rng(step), WHOLE))[1]) for step in (0, 2, 3)]
     assert figures == [{"estimate"}, {"estimate"}, {"estimate", "rank", "score"}]
 
 
@@ -95,7 +96,7 @@ def test_a_vision_transformer_learns_from_the_ranking_alone(micro_store: MicroSt
     alone = {"encoder_steps": 0, "start_from_policy": False, "batch_images": 2}
     config = micro.CONFIG.train_scorer.model_copy(update=alone)
     recipe = ScorerRecipe(config, network, data, pool, policy, CPU)
-    loss, figures = recipe.loss(0, np.random.default_rng(0))
+    loss, figures = recipe.loss(0, recipe.draw(0, np.random.default_rng(0), WHOLE))
     assert figures["estimate"] == 0.0
     loss.backward()
     assert all(value.grad is not None for name, value in recipe.model.named_parameters() if value.numel())

@@ -24,6 +24,7 @@ from tasks.engine.context import Context
 from tasks.ingest.hypotheses.pictures import square_in
 from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.people.annotations import AnnotationSource
+from tasks.rows.streams import Space
 from tasks.stages.pair import Pair
 from tasks.stages.score import Score
 from tasks.train.align import load_pairs
@@ -137,7 +138,7 @@ def test_they_can_be_scored_paired_and_trained_on(micro_store: MicroStore, sourc
     scored = Score(key, (key,), micro_store.scorer).run(context)
     paired = Pair(key, scored.key, micro.CONFIG.pair).run(context)
     assert (scored.record.rows["scores"], paired.record.tally.ok) == (3 * M, 3)
-    assert len(load_pairs(micro_store.store, paired.key, micro.of(key))) == 3
+    assert len(load_pairs(micro_store.store, paired.key, micro.of(key), Space.of(micro.CONFIG.ray))) == 3
 
 
 def test_pictures_give_their_sizes_where_they_are_there(

@@ -26,6 +26,7 @@ from tasks.ingest.pairs.stage import STRATEGY, IngestPairs
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.source.folder import RefusedError
 from tasks.rows.instances import load_instances
+from tasks.rows.streams import Space
 from tasks.stages.generate import Generate
 from tasks.stages.pair import Pair
 from tasks.stages.score import Score
@@ -113,7 +114,7 @@ def test_pairs_land_in_the_crops_of_their_people(
 def test_alignment_takes_them(micro_store: MicroStore, source: AnnotationSource) -> None:
     key = micro_store.ingest_key
     made = IngestPairs(source, (key,), TARGET).run(micro_store.context)
-    pairs = load_pairs(micro_store.store, made.key, micro.of(key))
+    pairs = load_pairs(micro_store.store, made.key, micro.of(key), Space.of(micro.CONFIG.ray))
     rows = read(micro_store.store, "pairs", stage_keys=[made.key])
     assert (len(pairs), pairs.crops.shape) == (8, (4, 64, 64, 3))
     assert pairs.crop_row.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]

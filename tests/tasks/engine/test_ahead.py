@@ -1,0 +1,60 @@
+"""Batches come in their order whatever thread draws them, what goes wrong is told in its turn, and nothing is left."""
+
+import threading
+import time
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from tasks.engine.ahead import Ahead, _mapped
+
+CPU = torch.device("cpu")
+
+
+def test_they_come_in_order_and_then_no_more() -> None:
+    with Ahead(lambda place: place * 10, range(5), CPU) as batches:
+        assert list(batches) == [0, 10, 20, 30, 40]
+
+
+def test_the_next_ones_are_drawn_while_the_first_is_used() -> None:
+    drawn: list[int] = []
+    with Ahead(lambda place: drawn.append(place) or place, range(9), CPU) as batches:
+        next(batches)
+        while len(drawn) < 3:
+            time.sleep(0.001)
+        time.sleep(0.02)
+        assert drawn == [0, 1, 2], "no more than two wait"
+
+
+def test_waiting_is_counted() -> None:
+    with Ahead(lambda place: time.sleep(0.05), range(1), CPU) as batches:
+        next(batches)
+        assert 0.01 < batches.waited_s < 5
+
+
+def test_an_error_comes_when_its_batch_is_asked_for_and_the_thread_ends() -> None:
+    def draw(place: int) -> int:
+        if place == 1:
+            raise ValueError("the second")
+        return place
+
+    with Ahead(draw, range(3), CPU) as batches:
+        assert next(batches) == 0
+        with pytest.raises(ValueError, match="the second"):
+            next(batches)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+
+@dataclass(frozen=True)
+class Part:
+    tensor: torch.Tensor
+    name: str
+    inner: "Part | None" = None
+
+
+def test_every_tensor_of_a_batch_gets_to_the_device() -> None:
+    one = torch.zeros(1)
+    batch = {"a": (Part(one, "x", Part(one, "y")), 3), "b": None, "c": one}
+    moved = _mapped(batch, lambda tensor: tensor + 1)
+    assert moved == {"a": (Part(one + 1, "x", Part(one + 1, "y")), 3), "b": None, "c": one + 1}
