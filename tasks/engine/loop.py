@@ -21,6 +21,10 @@ from schemas.errors import EngineError
 Value = TypeVar("Value")
 
 
+Figures = Mapping[str, Tensor]
+"""Numbers without gradient (`figure`), by name. They are read where a step is told of: reading waits for the device."""
+
+
 class Recipe(Protocol):
     """What is trained, and on what."""
 
@@ -33,7 +37,7 @@ class Recipe(Protocol):
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         """The trained parameters: "encoder" and "rest"."""
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Figures]:
         """The loss of a step, and what the curves show of it. `draw` is the step's own source of randomness."""
 
 
@@ -71,9 +75,13 @@ class Training:
             self.optimiser.zero_grad(set_to_none=True)
             with training_in(config.precision, device):
                 loss, figures = recipe.loss(self.step, draw)
-            if not torch.isfinite(loss):
+            last = self.step + 1 == config.steps
+            due = last or (self.step + 1) % config.checkpoint_every == 0
+            told = due or (self.step + 1) % config.report_every == 0
+            # What isn't finite stays so: where looking means waiting, it is enough to look before a step is told of.
+            if (told or device.type == "cpu") and not torch.isfinite(loss):
                 raise EngineError(
-                    f"The loss became {loss.item()} at step {self.step} ({dict(figures)}). Lower the learning rate "
+                    f"The loss became {loss.item()} at step {self.step} ({_numbers(figures)}). Lower the learning rate "
                     "or the beta of this stage; the last checkpoint is untouched."
                 )
             loss.backward()
@@ -83,10 +91,8 @@ class Training:
             self.optimiser.step()
             self._average()
             self.step += 1
-            last = self.step == config.steps
-            due = last or self.step % config.checkpoint_every == 0
-            if due or self.step % config.report_every == 0:
-                report(self.step, {"loss": loss.item(), **figures}, self.state if due else None)
+            if told:
+                report(self.step, {"loss": loss.item(), **_numbers(figures)}, self.state if due else None)
 
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run needs, as tensors and plain values."""
@@ -131,6 +137,15 @@ class Training:
                 average.lerp_(value, 1 - decay)
             else:
                 average.copy_(value)
+
+
+def figure(value: Tensor) -> Tensor:
+    """A scalar as the curves have it."""
+    return value.detach().double()
+
+
+def _numbers(figures: Figures) -> dict[str, float]:
+    return {name: value.item() for name, value in figures.items()}
 
 
 def step_draw(seed: int, step: int, worker: int) -> tuple[np.random.Generator, int]:

@@ -35,6 +35,7 @@ from schemas.errors import ConfigError, DataError, named
 from schemas.ids import ModelDigest, StageKey
 from schemas.tables import matrix
 from tasks.engine.context import Context
+from tasks.engine.loop import Figures, figure
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
 from tasks.rows.crops import LabelledCrops, crop_tensor
@@ -155,7 +156,7 @@ class AlignRecipe(PolicyRecipe):
         self.model.condition.requires_grad_(self.train_encoder)
         self.kept = self._keepers(features_bytes) if config.keep_features and self.fixed else _Keepers()
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Figures]:
         """Preference, anchor, estimate and replay of one batch."""
         return self.loss_of(self.batch(draw))
 
@@ -184,26 +185,26 @@ class AlignRecipe(PolicyRecipe):
             *self._kept_of(self.paired[chosen[denoised]], alike.mirrored),
         )
 
-    def loss_of(self, batch: AlignBatch) -> tuple[Tensor, Mapping[str, float]]:
+    def loss_of(self, batch: AlignBatch) -> tuple[Tensor, Figures]:
         """The loss of a batch, and its parts for the curves."""
         config = self.config
         context, estimate, of_replay = self._seen(batch)
         if config.estimate:
             context = hyponet.Context(*(part.detach() for part in context))
         errors = self._errors(self.model, context, batch)
-        figures = {side: error.total.mean().item() for side, error in errors._asdict().items()}
+        figures = {side: figure(error.total.mean()) for side, error in errors._asdict().items()}
         loss, preference = self.objective.loss(errors, partial(self._reference_errors, batch), config)
         if preference is not None:
             figures |= {
-                "preference": preference.loss.mean().item(),
-                "winner_change": preference.winner_change.mean().item(),
-                "loser_change": preference.loser_change.mean().item(),
-                "accuracy": (preference.winner_change < preference.loser_change).float().mean().item(),
+                "preference": figure(preference.loss.mean()),
+                "winner_change": figure(preference.winner_change.mean()),
+                "loser_change": figure(preference.loser_change.mean()),
+                "accuracy": figure((preference.winner_change < preference.loser_change).float().mean()),
             }
         if config.estimate and self.train_encoder and estimate is not None:
             regression = self._estimate_preference(batch, estimate)
             loss = loss + config.estimate * regression
-            figures["estimate"] = regression.item()
+            figures["estimate"] = figure(regression)
         if batch.replayed is not None and of_replay is not None:
             assert batch.replay_time is not None
             assert batch.replay_noise is not None
@@ -261,7 +262,7 @@ class AlignRecipe(PolicyRecipe):
         alike = all(torch.equal(of_reference[name], of_policy[name]) for name in of_reference)
         count = 1 if self.train_encoder or alike else 2
         reference, policy = (
-            KeptFeatures(lambda crops, of=of: of.encode(crops)[0], self.pairs.crops, self.device, budget_bytes // count)
+            KeptFeatures(of, self.pairs.crops, self.device, budget_bytes // count)
             for of in (self.reference, self.model)
         )
         if self.train_encoder:

@@ -13,6 +13,7 @@ from schemas.config.networks import PolicyConfig
 from schemas.config.training import TrainBaseConfig
 from schemas.ids import StageKey
 from tasks.engine.context import Context
+from tasks.engine.loop import Figures
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
 from tasks.rows.crops import LabelledCrops
@@ -32,7 +33,7 @@ class BaseRecipe(PolicyRecipe):
         torch.manual_seed(config.seed)
         self.model = Policy(network).to(device).train()
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Figures]:
         """Denoising and estimate loss of one batch."""
         config = self.config
         batch = LabelledBatch.drawn(self.data, config.batch_images, config.augment, draw, self.device)

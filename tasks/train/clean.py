@@ -13,6 +13,7 @@ from schemas.config.networks import PolicyConfig
 from schemas.config.training import TrainCleanConfig
 from schemas.ids import ModelDigest, StageKey
 from tasks.engine.context import Context
+from tasks.engine.loop import Figures
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
 from tasks.rows.crops import LabelledCrops
@@ -39,7 +40,7 @@ class CleanRecipe(PolicyRecipe):
         if config.optimiser.encoder_learning_rate == 0:
             self.model.condition.requires_grad_(False).eval()
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Figures]:
         """Supervised loss of labelled crops plus `pseudo_weight` times that of pseudo-labelled ones."""
         config = self.config
         kinds = {
@@ -52,7 +53,7 @@ class CleanRecipe(PolicyRecipe):
         }
         encoded = encode_together(self.model, [batch.crops for batch in kinds.values()])
         loss = torch.zeros((), device=self.device)
-        figures: dict[str, float] = {}
+        figures: dict[str, Tensor] = {}
         for (kind, batch), (context, estimate) in zip(kinds.items(), encoded, strict=True):
             noise = self.noise(draw, len(batch.crops) * config.noise_draws)
             part, named = supervised_loss(self.model, context, estimate, batch, *noise, config.losses)

@@ -16,6 +16,7 @@ from models.policy import Policy
 from schemas.config.networks import ConditionConfig
 from schemas.config.training import AugmentConfig, SupervisedLossConfig
 from schemas.errors import ConfigError
+from tasks.engine.loop import figure
 from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.rows.mix import draw_rows
 from tasks.train.augment import Augmentation
@@ -162,7 +163,7 @@ def supervised_loss(
     time: Tensor,
     noise: Tensor,
     weights: SupervisedLossConfig,
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Denoising and estimate loss of `policy` on labelled crops, of which it made `context` and `estimate`.
 
     Args:
@@ -174,5 +175,5 @@ def supervised_loss(
     error = pose_error(policy, clean, time, noise, context)
     denoising = error.joints.mean() + weights.twist_denoising * error.twists.mean()
     own = estimate_loss(estimate, batch, weights)
-    figures = {"joints": error.joints.mean().item(), "twists": error.twists.mean().item(), "estimate": own.item()}
-    return denoising + own, figures
+    parts = {"joints": error.joints.mean(), "twists": error.twists.mean(), "estimate": own}
+    return denoising + own, {name: figure(part) for name, part in parts.items()}

@@ -25,6 +25,7 @@ from schemas.config.training import TrainScorerConfig
 from schemas.errors import ConfigError
 from schemas.ids import ModelDigest, StageKey
 from tasks.engine.context import Context
+from tasks.engine.loop import Figures, figure
 from tasks.engine.stage import TrainingStage
 from tasks.engine.training_worker import RunFolder
 from tasks.evaluate import ErrorMeter
@@ -77,7 +78,7 @@ class ScorerRecipe:
         of_encoder = {id(parameter) for parameter in encoder}
         return {"encoder": encoder, "rest": [p for p in self.model.parameters() if id(p) not in of_encoder]}
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Figures]:
         """One batch: the encoder's own estimate, and after `encoder_steps` the ranking of hypotheses beside it."""
         config = self.config
         rows = draw_rows(draw, config.batch_images, len(self.data), self.data.chances)
@@ -85,7 +86,7 @@ class ScorerRecipe:
         batch = LabelledBatch.of(self.data, rows, self.device).augmented(change)
         if step < config.encoder_steps:
             own = self._own(self.model.encode(batch.crops)[1], batch)
-            return own, {"estimate": own.item()}
+            return own, {"estimate": figure(own)}
         picks = self._picks(draw)
         uvd, twists, errors = (
             torch.from_numpy(part[rows[:, None], picks]).to(self.device)
@@ -97,7 +98,7 @@ class ScorerRecipe:
         target = error_to_score(errors, config.best_mm, config.worst_mm)
         score_error = (torch.sigmoid(self.model.config.sharpness * raw) - target).square().mean()
         own = self._own(estimate, batch)
-        figures = {"rank": ranking.item(), "score": score_error.item(), "estimate": own.item()}
+        figures = {"rank": figure(ranking), "score": figure(score_error), "estimate": figure(own)}
         return ranking + config.score_weight * score_error + own, figures
 
     def _own(self, estimate: PoseEstimate | None, batch: LabelledBatch) -> Tensor:

@@ -17,6 +17,7 @@ from models.policy import Policy
 from schemas.config.networks import PolicyConfig
 from schemas.tables import build
 from tasks.engine.context import Context
+from tasks.engine.loop import Figures, figure
 from tasks.engine.training import train_stage
 from tasks.engine.training_worker import RunFolder
 from tests.infra import helpers
@@ -119,9 +120,9 @@ class Toy:
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         return {"encoder": [], "rest": [self.shrunk]}
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Figures]:
         loss = self.shrunk.square().mean() * float(draw.uniform(0.5, 1.5))
-        return loss, {"size": loss.item()}
+        return loss, {"size": figure(loss)}
 
 
 def _numbers(store: Store, number: int) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from schemas.config.training import OptimiserConfig
 from schemas.errors import EngineError
-from tasks.engine.loop import Training
+from tasks.engine.loop import Figures, Training, figure
 
 
 class Regression:
@@ -26,12 +26,12 @@ class Regression:
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         return {"encoder": list(self.encoder.parameters()), "rest": list(self.head.parameters())}
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(self, step: int, draw: np.random.Generator) -> tuple[Tensor, Figures]:
         inputs = torch.from_numpy(draw.standard_normal((16, 4), dtype=np.float32))
         loss = (self.model(inputs)[:, 0] - inputs.sum(1)).square().mean()
         if step == self.bad_step:
             loss = loss * float("nan")
-        return loss, {"mse": loss.item()}
+        return loss, {"mse": figure(loss)}
 
 
 def optimiser(**changes: Any) -> OptimiserConfig:

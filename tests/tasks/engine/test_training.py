@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -34,6 +34,7 @@ from schemas.progress import SilentProgress
 from schemas.splits import SCORER_TRAIN, WILD_TRAIN
 from tasks.engine import training as stage
 from tasks.engine.context import Context
+from tasks.engine.loop import Figures
 from tasks.engine.sharded import StageResult
 from tasks.engine.training import train_stage
 from tasks.engine.training_worker import CHECKPOINT, Job, Result, RunFolder, train
@@ -277,7 +278,7 @@ class Fragile(BaseRecipe):
 
     run: RunFolder
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[torch.Tensor, Mapping[str, float]]:
+    def loss(self, step: int, draw: np.random.Generator) -> tuple[torch.Tensor, Figures]:
         # told elsewhere than in the run's folder, which is removed when the stage is committed
         if step == 100 and self.run.store.atomic_write("killed", b"", replace=False):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -289,7 +290,7 @@ class Killer(BaseRecipe):
 
     driver: int
 
-    def loss(self, step: int, draw: np.random.Generator) -> tuple[torch.Tensor, Mapping[str, float]]:
+    def loss(self, step: int, draw: np.random.Generator) -> tuple[torch.Tensor, Figures]:
         if step == 50:
             os.kill(self.driver, signal.SIGKILL)
             time.sleep(60)

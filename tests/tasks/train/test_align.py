@@ -27,7 +27,7 @@ def fixed_batch(made: AlignRecipe, seed: int = 0) -> AlignBatch:
 
 def figures(made: AlignRecipe, batch: AlignBatch) -> dict[str, float]:
     loss, parts = made.loss_of(batch)
-    return {"loss": loss.item(), **parts}
+    return {"loss": loss.item(), **{name: part.item() for name, part in parts.items()}}
 
 
 def mirrored(pose: np.ndarray) -> np.ndarray:
