@@ -20,7 +20,7 @@ HALF = torch.bfloat16
 @contextmanager
 def products_of(precision: Precision) -> Iterator[None]:
     """Whether a GPU may round the factors of 32-bit products to 19 bits: with "tfloat32" it may, else not."""
-    switches = torch.backends.cuda.matmul, torch.backends.cudnn
+    switches: tuple[Any, ...] = torch.backends.cuda.matmul, torch.backends.cudnn
     before = [switch.allow_tf32 for switch in switches]
     try:
         for switch in switches:
@@ -40,7 +40,7 @@ def training_in(precision: Precision, device: torch.device) -> Iterator[None]:
 
 def in_32_bits(device: torch.device) -> AbstractContextManager[Any]:
     """What is computed inside keeps 32 bits, in the midst of `training_in` as well."""
-    if torch.is_autocast_enabled(device.type):
+    if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
 
@@ -67,4 +67,4 @@ def halve_convolutions(module: nn.Module, heads: Collection[str] = ()) -> None:
             setattr(owner, normed, nn.Identity())
     for name, part in module.named_children():
         if name not in heads:
-            part.to(HALF, memory_format=torch.channels_last)
+            part.to(HALF).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

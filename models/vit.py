@@ -114,7 +114,7 @@ class VisionTransformer(nn.Module):
         """
         if tuple(pictures.shape[1:]) != (3, HEIGHT, WIDTH):
             raise ValueError(f"pictures must be (B, 3, {HEIGHT}, {WIDTH}), not {tuple(pictures.shape)}")
-        patches = self.patch_embed(pictures.to(self.patch_embed[0].weight.dtype)).flatten(2).transpose(1, 2)
+        patches = self.patch_embed(pictures.to(next(self.patch_embed.parameters()).dtype)).flatten(2).transpose(1, 2)
         patches = patches + self.pos_embed[:, 1:] + self.pos_embed[:, :1]
         tokens = cat([self.task_tokens.expand(len(patches), -1, -1), patches], dim=1)
         for block in self.blocks:

@@ -311,7 +311,7 @@ class AlignRecipe(PolicyRecipe):
         alike = all(torch.equal(of_reference[name], of_policy[name]) for name in of_reference)
         count = 1 if self.train_encoder or alike else 2
         reference, policy = (
-            KeptFeatures(lambda crops, of=of: of.encode(crops)[0], self.pairs.crops, self.device, budget_bytes // count)
+            KeptFeatures(of, self.pairs.crops, self.device, budget_bytes // count)
             for of in (self.reference, self.model)
         )
         if self.train_encoder:

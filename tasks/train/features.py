@@ -1,14 +1,13 @@
 """What a frozen encoder makes of crops, kept from step to step: it never changes, and costs most of a step."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
-from torch import Tensor
 
 from models.hyponet import Context
+from models.policy import Policy
+from models.precision import in_32_bits
 from tasks.engine.worker import microbatches
-from tasks.rows.crops import crop_tensor
+from tasks.rows.crops import Crops, crop_tensor
 
 Place = tuple[int, bool]
 """Row of a crop, and whether it is mirrored."""
@@ -17,15 +16,13 @@ _AT_ONCE = 8
 
 
 class KeptFeatures:
-    """The contexts that `encode` makes of crops (B, 3, S, S) in [-1, 1], made once each as far as `budget_bytes` go.
+    """The contexts that a policy, whose encoder is frozen, makes of crops: once each, as far as `budget_bytes` go.
 
     `crops` are (N, S, S, 3) uint8. What comes out does not depend on the budget, nor on what was asked before.
     """
 
-    def __init__(
-        self, encode: Callable[[Tensor], Context], crops: np.ndarray, device: torch.device, budget_bytes: int
-    ) -> None:
-        self.encode, self.crops, self.device, self.left = encode, crops, device, budget_bytes
+    def __init__(self, policy: Policy, crops: Crops, device: torch.device, budget_bytes: int) -> None:
+        self.policy, self.crops, self.device, self.left = policy, crops, device, budget_bytes
         self.kept: dict[Place, Context] = {}
 
     def of(self, rows: np.ndarray, mirrored: np.ndarray) -> Context:
@@ -43,7 +40,9 @@ class KeptFeatures:
             rows, mirrored = (np.array(column) for column in zip(*(places[place] for place in chosen), strict=True))
             crops = self.crops[rows]
             crops = np.where(mirrored[:, None, None, None], crops[:, :, ::-1], crops)
-            context = Context(*(part.float().cpu() for part in self.encode(crop_tensor(crops, self.device))))
+            with in_32_bits(self.device):
+                context, _ = self.policy.encode(crop_tensor(crops, self.device))
+            context = Context(*(part.cpu() for part in context))
             for place, index in enumerate(chosen[:used].tolist()):
                 made[places[index]] = Context(*(part[place].clone() for part in context))
         for named, single in made.items():

@@ -1,0 +1,138 @@
+"""What frozen encoders make of crops is made once, whatever the room for it, and is what each step would make."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.policy import Policy
+from schemas.config.training import AlignConfig, OptimiserConfig
+from schemas.digests import canonical_json
+from schemas.profiles import paper
+from tasks.engine.loop import Training
+from tasks.train.align import AlignRecipe
+from tasks.train.features import KeptFeatures
+from tests.tasks import micro
+from tests.tasks.train.alignment import AS_THEY_ARE, CPU, CROPS, random_pairs, random_replay, settings
+
+ALL_MIB = 1 << 30
+MIRRORED = {**AS_THEY_ARE, "mirror": 0.5}
+
+
+def frozen(**changes: Any) -> AlignConfig:
+    wanted = {"encoder": 0.0, "replay": 0.0, "estimate": 0.0, "fixed_statistics": True, "augment": MIRRORED}
+    return settings(**{**wanted, "keep_features": True, **changes})
+
+
+def recipe(config: AlignConfig, room: int = ALL_MIB) -> AlignRecipe:
+    """The denoiser begins a little away from its reference, and the encoder at it."""
+    torch.manual_seed(3)
+    reference = Policy(micro.CONFIG.policy)
+    policy = copy.deepcopy(reference)
+    with torch.no_grad():
+        for weights in policy.hyponet.parameters():
+            weights.add_(0.02 * weights.std() * torch.randn_like(weights) if weights.numel() > 1 else 0)
+    return AlignRecipe(config, policy, reference, random_pairs(), random_replay(), CPU, room)
+
+
+def trained(made: AlignRecipe) -> dict[str, torch.Tensor]:
+    Training(made, made.config.optimiser).run(lambda *heard: None)
+    return made.model.state_dict()
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_crop_is_encoded_once_in_each_of_its_forms() -> None:
+    torch.manual_seed(0)
+    policy = Policy(micro.CONFIG.policy).eval()
+    passes: list[int] = []
+    policy.condition.register_forward_hook(lambda module, given, made: passes.append(len(given[0])))
+    crops = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
+    kept = KeptFeatures(policy, crops, CPU, ALL_MIB)
+    rows, mirrored = np.array([3, 3, 7, 3]), np.array([False, True, False, False])
+    first = kept.of(rows, mirrored)
+    assert passes == [8]
+    assert all(torch.equal(one, other) for one, other in zip(first, kept.of(rows, mirrored), strict=True))
+    assert passes == [8]
+    pixels = torch.from_numpy(crops[[3, 3, 7, 3]]).permute(0, 3, 1, 2) / 127.5 - 1
+    pixels[1] = pixels[1].flip(-1)
+    with torch.no_grad():
+        direct = policy.encode(pixels)[0]
+    for one, other in zip(first, direct, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("room", [0, 20_000])
+def test_the_room_for_features_changes_no_bit(room: int) -> None:
+    made = recipe(frozen(), room)
+    assert same(trained(made), trained(recipe(frozen())))
+    assert made.kept.policy is not None
+    assert len(made.kept.policy.kept) < 2 * CROPS
+
+
+def test_kept_features_teach_what_those_of_each_step_teach() -> None:
+    kept, fresh = recipe(frozen()), recipe(frozen(keep_features=False))
+    assert fresh.kept.policy is fresh.kept.reference is None
+    one, other = (made.loss_of(made.batch(np.random.default_rng(5)))[0] for made in (kept, fresh))
+    torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_frozen_encoders_that_are_alike_share_their_features_and_need_no_crops() -> None:
+    made = recipe(frozen())
+    assert made.kept.policy is made.kept.reference
+    batch = made.batch(np.random.default_rng(0))
+    assert batch.crops is None
+    assert batch.seen is batch.seen_by_reference
+
+
+def test_the_reference_of_a_trained_encoder_keeps_its_own_alone() -> None:
+    made = recipe(frozen(encoder=1.0))
+    assert made.kept.policy is None
+    assert made.kept.reference is not None
+    batch = made.batch(np.random.default_rng(0))
+    assert batch.crops is not None
+    with torch.no_grad():
+        fresh = made.reference.encode(batch.crops)[0]
+    assert batch.seen_by_reference is not None
+    torch.testing.assert_close(batch.seen_by_reference.image, fresh.image, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"encoder": 1.0, "augment": {**AS_THEY_ARE, "noise": 0.1}},
+        {"encoder": 1.0, "fixed_statistics": False},
+        {"keep_features": False},
+    ],
+    ids=["crops change", "statistics are the batch's", "not asked for"],
+)
+def test_features_that_change_are_not_kept(changes: dict[str, Any]) -> None:
+    assert recipe(frozen(**changes)).kept == (None, None)
+
+
+def test_replayed_crops_are_seen_beside_kept_features() -> None:
+    made = recipe(frozen(replay=1.0))
+    _, figures = made.loss_of(made.batch(np.random.default_rng(0)))
+    assert figures["replay"] > 0
+
+
+def test_a_training_in_16_bits_keeps_weights_of_32_and_goes_another_way() -> None:
+    half = frozen().optimiser.model_copy(update={"precision": "bfloat16"})
+    found, full = trained(recipe(frozen(optimiser=half))), trained(recipe(frozen()))
+    assert {weights.dtype for weights in found.values() if weights.is_floating_point()} == {torch.float32}
+    assert not same(found, full)
+    for name, weights in found.items():
+        torch.testing.assert_close(weights, full[name], atol=0.02, rtol=0.02)
+
+
+def test_keys_know_of_precision_and_kept_features_only_where_they_are_asked_for() -> None:
+    plain = canonical_json(micro.CONFIG)
+    assert "keep_features" not in plain
+    assert "encoder_precision" not in plain
+    assert '"precision"' not in canonical_json(OptimiserConfig(steps=1, learning_rate=1.0))
+    assert '"keep_features":true' in canonical_json(paper().align)
+    assert '"precision":"bfloat16"' in canonical_json(paper().score)
