@@ -12,7 +12,8 @@ from schemas.config.training import AlignConfig, OptimiserConfig
 from schemas.digests import canonical_json
 from schemas.profiles import paper
 from tasks.engine.loop import Training
-from tasks.train.align import AlignRecipe
+from tasks.engine.share import WHOLE
+from tasks.train.align import AlignBatch, AlignRecipe
 from tasks.train.features import KeptFeatures
 from tests.tasks import micro
 from tests.tasks.train.alignment import AS_THEY_ARE, CPU, CROPS, random_pairs, random_replay, settings
@@ -35,6 +36,10 @@ def recipe(config: AlignConfig, room: int = ALL_MIB) -> AlignRecipe:
         for weights in policy.hyponet.parameters():
             weights.add_(0.02 * weights.std() * torch.randn_like(weights) if weights.numel() > 1 else 0)
     return AlignRecipe(config, policy, reference, random_pairs(), random_replay(), CPU, room)
+
+
+def drawn(made: AlignRecipe, seed: int) -> AlignBatch:
+    return made.batch(made.draw(0, np.random.default_rng(seed), WHOLE))
 
 
 def trained(made: AlignRecipe) -> dict[str, torch.Tensor]:
@@ -77,14 +82,14 @@ def test_the_room_for_features_changes_no_bit(room: int) -> None:
 def test_kept_features_teach_what_those_of_each_step_teach() -> None:
     kept, fresh = recipe(frozen()), recipe(frozen(keep_features=False))
     assert fresh.kept.policy is fresh.kept.reference is None
-    one, other = (made.loss_of(made.batch(np.random.default_rng(5)))[0] for made in (kept, fresh))
+    one, other = (made.loss_of(drawn(made, 5))[0] for made in (kept, fresh))
     torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
 def test_frozen_encoders_that_are_alike_share_their_features_and_need_no_crops() -> None:
     made = recipe(frozen())
     assert made.kept.policy is made.kept.reference
-    batch = made.batch(np.random.default_rng(0))
+    batch = drawn(made, 0)
     assert batch.crops is None
     assert batch.seen is batch.seen_by_reference
 
@@ -93,7 +98,7 @@ def test_the_reference_of_a_trained_encoder_keeps_its_own_alone() -> None:
     made = recipe(frozen(encoder=1.0))
     assert made.kept.policy is None
     assert made.kept.reference is not None
-    batch = made.batch(np.random.default_rng(0))
+    batch = drawn(made, 0)
     assert batch.crops is not None
     with torch.no_grad():
         fresh = made.reference.encode(batch.crops)[0]
@@ -116,7 +121,7 @@ def test_features_that_change_are_not_kept(changes: dict[str, Any]) -> None:
 
 def test_replayed_crops_are_seen_beside_kept_features() -> None:
     made = recipe(frozen(replay=1.0))
-    _, figures = made.loss_of(made.batch(np.random.default_rng(0)))
+    _, figures = made.loss_of(drawn(made, 0))
     assert figures["replay"] > 0
 
 
