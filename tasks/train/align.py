@@ -19,29 +19,23 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
-from infra.pieces import read_pieces
-from infra.store import Store
-from infra.tables import read
 from models import hyponet
 from models.condition import PoseEstimate
 from models.diffusion import POSE_SIZE
 from models.objectives import PREFERENCES, DenoisingError, PairErrors
 from models.policy import Policy
 from schemas.config.training import AlignConfig
-from schemas.errors import ConfigError, DataError, named
-from schemas.ids import StageKey
-from schemas.tables import matrix
+from schemas.errors import ConfigError, named
 from tasks.engine.context import Context
 from tasks.engine.run_folder import RunFolder
 from tasks.engine.share import Share
-from tasks.rows.crops import Crops, LabelledCrops, crop_tensor
-from tasks.rows.mix import Mix, draw_rows
+from tasks.rows.crops import LabelledCrops, crop_tensor
+from tasks.rows.mix import draw_rows
 from tasks.rows.models import load_policy
-from tasks.rows.streams import Space, crops_of, training_crops
+from tasks.rows.streams import Space, training_crops
 from tasks.train.augment import Augmentation
 from tasks.train.checks import check_estimate
 from tasks.train.data import (
@@ -55,30 +49,10 @@ from tasks.train.data import (
     supervised_loss,
 )
 from tasks.train.features import KeptFeatures
+from tasks.train.pairs import PreferencePairs, load_pairs
 
 if TYPE_CHECKING:
     from tasks.stages.training import Align
-
-
-@dataclass(frozen=True)
-class PreferencePairs:
-    """P pairs over N crops."""
-
-    crops: Crops
-    """(N, S, S, 3) uint8."""
-    crop_row: np.ndarray
-    """(P,) which crop a pair belongs to."""
-    winner: np.ndarray
-    """(P, 133): 87 normalised uvd, 46 twists."""
-    loser: np.ndarray
-    """(P, 133) likewise."""
-    weight: np.ndarray | None = None
-    """(P, 133) of the squared errors of winner and loser, for instance zeros at joints that were not seen; None: 1."""
-    chances: np.ndarray | None = None
-    """(N,) of each crop to be the next that is drawn, if it has pairs; None: all alike."""
-
-    def __len__(self) -> int:
-        return len(self.crop_row)
 
 
 @dataclass(frozen=True)
@@ -376,27 +350,3 @@ def recipe(stage: "Align", context: Context, run: RunFolder, device: torch.devic
     policy, reference = load_policy(store, stage.policy), load_policy(store, stage.reference)
     room = context.config.ray.features_mib << 20
     return AlignRecipe(context.config.align, policy, reference, pairs, replay, device, room)
-
-
-def load_pairs(store: Store, pair_key: StageKey, people: Mix, space: Space) -> PreferencePairs:
-    """The pairs of a pairing stage with their crops, sorted by instance, winner and loser; drawn as `people` says."""
-    by = ["instance_id", "winner", "loser"]
-    names = read(store, "pairs", stage_keys=[pair_key], columns=by)
-    if len(names) == 0:
-        raise DataError(f"Stage {pair_key[:12]} left no pair to train on; the table failures says why.")
-    order = pc.sort_indices(names, [(name, "ascending") for name in by])
-    paired = names.column("instance_id").take(order).combine_chunks().dictionary_encode()
-    place = np.empty(len(names), np.int64)
-    place[order.to_numpy()] = np.arange(len(names))
-    winner, loser = (space.cache.array((len(names), POSE_SIZE), np.float32) for _ in range(2))
-    start = 0
-    columns = ["winner_uvd", "winner_twist", "loser_uvd", "loser_twist"]
-    for rows in read_pieces(store, "pairs", [pair_key], columns=columns):
-        here = place[start : start + len(rows)]
-        for side, poses in (("winner", winner), ("loser", loser)):
-            poses[here, :87] = matrix(rows, f"{side}_uvd")
-            poses[here, 87:] = matrix(rows, f"{side}_twist")
-        start += len(rows)
-    crops, targets = crops_of(store, people.ingests, paired.dictionary, space)
-    crop_row = paired.indices.to_numpy().astype(np.int64)
-    return PreferencePairs(crops, crop_row, winner, loser, chances=people.chances(targets))

@@ -21,7 +21,8 @@ from tasks.engine.loop import Training
 from tasks.generate import HypothesisSampler
 from tasks.rows.crops import crop_tensor
 from tasks.score import HypothesisScorer
-from tasks.train.align import AlignRecipe, PreferencePairs
+from tasks.train.align import AlignRecipe
+from tasks.train.pairs import PreferencePairs
 from tests.benchmarks import plain
 from tests.benchmarks.figures import Goal, Measured, Precision, Way, measure
 from tests.benchmarks.operations import counted_flop, sampling_flop, scoring_flop

@@ -16,8 +16,9 @@ from schemas.errors import ConfigError
 from tasks.engine.loop import Training
 from tasks.engine.share import WHOLE
 from tasks.train import data as module
-from tasks.train.align import AlignRecipe, PreferencePairs
+from tasks.train.align import AlignRecipe
 from tasks.train.data import timesteps, unit_noise
+from tasks.train.pairs import PreferencePairs
 from tests.tasks.train.alignment import AS_THEY_ARE, CROPS, PAIRS, STEPS, random_pairs, recipe, settings
 
 

@@ -16,7 +16,8 @@ from models.objectives import DenoisingError, SmplLoss, denoising_error, dpo, kt
 from models.policy import Policy
 from schemas.profiles import paper
 from tasks.rows.crops import LabelledCrops
-from tasks.train.align import AlignBatch, AlignRecipe, PreferencePairs
+from tasks.train.align import AlignBatch, AlignRecipe
+from tasks.train.pairs import PreferencePairs
 from tests.parity.rules import HRNET_GAINS, assert_golden, golden, normal, state, uniform, weight
 
 FILE = "07_losses_adhmr.npz"

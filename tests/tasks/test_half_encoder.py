@@ -8,11 +8,12 @@ from models.bodies import load_body
 from schemas.errors import ConfigError
 from schemas.splits import WILD_TRAIN
 from tasks import half_encoder
-from tasks.generate import Generate, GenerateWorker, HypothesisSampler
+from tasks.generate import GenerateWorker, HypothesisSampler
 from tasks.half_encoder import check_half_encoder, movement_mm
 from tasks.rows.hypotheses import Hypotheses
 from tasks.rows.instances import Instances, load_instances
 from tasks.rows.models import load_policy
+from tasks.stages.generate import Generate
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

@@ -17,7 +17,8 @@ from schemas.profiles import paper
 from tasks.engine.loop import Training, step_draw
 from tasks.engine.numerics import fixed_numerics
 from tasks.engine.share import WHOLE, Share
-from tasks.train.align import AlignRecipe, PreferencePairs
+from tasks.train.align import AlignRecipe
+from tasks.train.pairs import PreferencePairs
 from tests.tasks import micro
 from tests.tasks.train.alignment import poses, recipe, settings
 

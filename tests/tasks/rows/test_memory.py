@@ -19,7 +19,7 @@ from infra.node_cache import NodeCache
 from infra.store import Store
 from tasks.rows.mix import Mix
 from tasks.rows.streams import Space, training_crops
-from tasks.train.align import load_pairs
+from tasks.train.pairs import load_pairs
 from tests.tasks.many_people import SPLIT
 
 def anonymous():

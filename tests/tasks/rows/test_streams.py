@@ -24,11 +24,8 @@ from tasks.rows.instances import instance_ids, labelled_crops, load_instances, p
 from tasks.rows.mix import Mix
 from tasks.rows.models import model_of
 from tasks.rows.streams import Space, crops_of, pseudo_training_crops, training_crops
+from tasks.stages.training import Align, TrainBase, TrainClean, TrainScorer
 from tasks.train import scorer
-from tasks.train.align import Align
-from tasks.train.base import TrainBase
-from tasks.train.clean import TrainClean
-from tasks.train.scorer import TrainScorer
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 from tests.tasks.train.test_align_stage import commit_pairs

@@ -9,7 +9,8 @@ import torch
 from models.policy import Policy
 from schemas.config.training import AlignConfig
 from tasks.rows.crops import LabelledCrops
-from tasks.train.align import AlignRecipe, PreferencePairs
+from tasks.train.align import AlignRecipe
+from tasks.train.pairs import PreferencePairs
 from tests.tasks import micro
 
 CPU = torch.device("cpu")

@@ -22,7 +22,7 @@ from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.mix import Mix
 from tasks.rows.models import load_policy
 from tasks.rows.streams import Space
-from tasks.train.align import load_pairs
+from tasks.train.pairs import load_pairs
 
 FILE = Path(__file__).parent / "small_alignment.npz"
 PEOPLE, TESTED, REPLAYED = 300, 250, 100

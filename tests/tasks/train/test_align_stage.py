@@ -17,7 +17,7 @@ from tasks.rows.mix import Mix
 from tasks.rows.models import load_policy, model_of
 from tasks.rows.streams import Space
 from tasks.stages.training import Align
-from tasks.train.align import load_pairs
+from tasks.train.pairs import load_pairs
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 

@@ -25,7 +25,8 @@ from schemas.config.training import AlignConfig
 from schemas.profiles import tiny
 from tasks.engine.loop import Training
 from tasks.rows.crops import LabelledCrops, crop_tensor
-from tasks.train.align import AlignRecipe, PreferencePairs
+from tasks.train.align import AlignRecipe
+from tasks.train.pairs import PreferencePairs
 
 CPU = torch.device("cpu")
 FILE = Path(__file__).parent / "small_alignment.npz"

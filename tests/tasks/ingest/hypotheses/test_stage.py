@@ -27,7 +27,7 @@ from tasks.ingest.people.annotations import AnnotationSource
 from tasks.rows.streams import Space
 from tasks.stages.pair import Pair
 from tasks.stages.score import Score
-from tasks.train.align import load_pairs
+from tasks.train.pairs import load_pairs
 from tests.samples.preferences import (
     noised,
     scorer_errors,

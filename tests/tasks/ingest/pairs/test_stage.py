@@ -30,7 +30,7 @@ from tasks.rows.streams import Space
 from tasks.stages.generate import Generate
 from tasks.stages.pair import Pair
 from tasks.stages.score import Score
-from tasks.train.align import load_pairs
+from tasks.train.pairs import load_pairs
 from tests.samples.preferences import noised, true_crop, write_pair_json
 from tests.samples.truth import TruePerson, true_people
 from tests.tasks import micro
