@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pytest
 from deltalake import DeltaTable
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from infra.data_files import DataFile, IdRange, file_name
@@ -70,6 +70,7 @@ def strip(said: dict[str, Any]) -> None:
     bounds=st.lists(st.one_of(st.none(), st.tuples(TEXT, TEXT).map(sorted)), max_size=20),
     ids=st.sets(TEXT, max_size=6),
 )
+@example(bounds=[["a", "z"], ["b", "c"], ["d", "e"]], ids={"f"})
 def test_files_that_may_hold_ids_are_found(bounds: list[list[str] | None], ids: set[str]) -> None:
     known = sorted(IdRange(*pair) for pair in bounds if pair is not None)
     ranges = [*known, *[None] * bounds.count(None)]
