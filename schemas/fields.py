@@ -1,6 +1,7 @@
 """Every field of a configuration with its value, description, unit and limits, for listings and files with comments."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
@@ -36,7 +37,7 @@ class Field(NamedTuple):
 
 def fields(config: BaseModel, before: str = "") -> Iterator[Field]:
     """The fields of a configuration and of its sections, those at the top first, else in their order."""
-    schema = type(config).model_json_schema()
+    schema = _schema(type(config))
     sections, plain = [], config.model_dump(mode="json")
     for name in type(config).model_fields:
         value = getattr(config, name)
@@ -47,6 +48,12 @@ def fields(config: BaseModel, before: str = "") -> Iterator[Field]:
         yield Field(f"{before}{name}", plain[name], about["description"], about["unit"], _limits(about))
     for section in sections:
         yield from section
+
+
+@cache
+def _schema(kind: type[BaseModel]) -> Mapping[str, Any]:
+    """Pydantic works it out anew each time it is asked, which takes a second for all sections."""
+    return kind.model_json_schema()
 
 
 def sections(config: BaseModel, before: str = "") -> Iterator[tuple[str, str]]:

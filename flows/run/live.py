@@ -1,8 +1,10 @@
 """The runner that does the work: stages as thin Prefect tasks, one after the other."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from importlib import import_module
+from threading import Thread
 from typing import Any
 
 from prefect import Task, task
@@ -22,11 +24,12 @@ from schemas.layers import Configured
 from schemas.progress import InRole
 from tasks.engine.context import Context
 from tasks.engine.stage import Stage, TrainingStage
-from tasks.engine.training import needs
 from tasks.report.facts import StageRun
 from tasks.rows.models import model_of
 
 RETRY_SECONDS = 3.0
+_LATER = ("tasks.engine.training", "tasks.compare", "tasks.report.fill", "tasks.report.page")
+"""Modules with heavy libraries that trainings, gates and the report need of this process."""
 
 
 class LiveRunner(Runner):
@@ -108,14 +111,22 @@ class LiveRunner(Runner):
             return False
         self._start_ray()
         settings = self.context.config.ray
-        return room_for(needs(settings)) >= trainings * settings.trainers
+        return room_for(settings.of_trainer) >= trainings * settings.trainers
 
     def _start_ray(self) -> None:
         if not self._ray_runs and not self.context.in_process:
             self.context.progress.say("starting Ray ...")
             settings = self.context.config.ray
+            # while Ray starts, and while its processes do the first stages, this process waits
+            Thread(target=_load_later, name="loading", daemon=True).start()
             self._resources.enter_context(session_for(self.context.store, settings, settings.threads_per_actor))
             self._ray_runs = True
+
+
+def _load_later() -> None:
+    for name in _LATER:
+        with suppress(ImportError):  # it is said where the module is needed
+            import_module(name)
 
 
 def _as_task(context: Context, stage: Stage, role: str) -> Task[[list[str]], StageKey]:

@@ -86,6 +86,11 @@ class RayConfig(Config):
         """Where an actor's models live: "cuda" if actors ask for a GPU, else "cpu"."""
         return "cuda" if self.gpus_per_actor > 0 else "cpu"
 
+    @property
+    def of_trainer(self) -> dict[str, float]:
+        """What Ray has to give for one training worker; `trainers` of them make a training."""
+        return {"CPU": self.cpus_per_trainer, **({"GPU": self.gpus_per_trainer} if self.gpus_per_trainer else {})}
+
     def decides_training(self, threads: int) -> dict[str, int | str]:
         """What of a training's result depends on these settings, for its stage key."""
         return {"threads": threads, **({"trainers": self.trainers, "batch": "shared"} if self.trainers > 1 else {})}

@@ -91,12 +91,6 @@ def train_stage(
     return StageResult(record, reused=False)
 
 
-def needs(settings: RayConfig) -> dict[str, float]:
-    """What Ray has to give for one training worker; `settings.trainers` of them make a training."""
-    gpus = settings.gpus_per_trainer
-    return {"CPU": settings.cpus_per_trainer, **({"GPU": gpus} if gpus else {})}
-
-
 def _is_done(context: Context, spec: StageSpec) -> bool:
     """Whether the training is finished, its rows are whole and its model's file is there."""
     if find_or_mend(context.store, spec, context.progress.say) is None:
@@ -124,8 +118,8 @@ def _on_ray(job: Job, settings: RayConfig, tell: Callable[[], None], say: Callab
     run.remove("error.json")
     alone = settings.trainers == 1 and not job.on_gpu
     with session_for(run.store, settings, job.threads):
-        check_resources(needs(settings), settings.trainers)
-        if held := lacking(needs(settings)):
+        check_resources(settings.of_trainer, settings.trainers)
+        if held := lacking(settings.of_trainer):
             say(f"{job.stage}, waiting for Ray: {held} ...")
         failure = (_in_kept_process if alone else _in_group)(job, settings, tell)
     problem = run.read_json("error.json")
@@ -192,7 +186,7 @@ def _trainer(job: Job, settings: RayConfig, workers: int) -> ray.train.torch.Tor
         on_ray,
         train_loop_config={"job": job},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=workers, use_gpu=job.on_gpu, resources_per_worker=needs(settings)
+            num_workers=workers, use_gpu=job.on_gpu, resources_per_worker=settings.of_trainer
         ),
         run_config=ray.train.RunConfig(
             name=job.run.name,
