@@ -43,7 +43,7 @@ _PASSES = 3
 @dataclass(frozen=True)
 class Cost:
     """What a stage took. Memory is anonymous, at its peak; `requests` are those to S3, of driver and workers; `opened`
-    counts openings of data files where shards are read (0: not counted)."""
+    counts openings of data files where READS shards are read (0: not counted)."""
 
     place: str
     people: int
@@ -113,7 +113,7 @@ def _reading(store: Store, generation: StageKey, people: int, size: int) -> Cost
     cpu, seconds = min(passes)
     place = "disk" if store.is_local else "S3"
     files = sum(path.endswith(".parquet") and "/_delta_log/" not in path for path in opened) // _PASSES
-    return Cost(place, people, READS, READING, rows, seconds, cpu, *peak, 0.0, files)
+    return Cost(place, people, READS * (1 + _PASSES), READING, rows, seconds, cpu, *peak, 0.0, files)
 
 
 @contextmanager
