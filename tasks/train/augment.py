@@ -4,6 +4,7 @@ Each step draws them from its own source.
 """
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,8 @@ class Augmentation:
         """What is done to some of the crops."""
         chosen = torch.from_numpy(rows) if isinstance(rows, np.ndarray) else rows
         parts = {part.name: getattr(self, part.name) for part in fields(self)}
-        return replace(self, **{name: part[chosen] for name, part in parts.items() if isinstance(part, Tensor)})
+        some: dict[str, Any] = {name: part[chosen] for name, part in parts.items() if isinstance(part, Tensor)}
+        return replace(self, **some)
 
     def crops(self, crops: Tensor) -> Tensor:
         """Crops (B, 3, S, S) in [-1, 1], changed; values stay in [-1, 1]."""
