@@ -127,7 +127,7 @@ class GenerateWorker(ModelWorker):
             load_policy(self.store, stage.policy),
             stage.config,
             load_body(context.config.body),
-            purpose="sample" if stage.round_seed is None else f"sample of round {stage.round_seed}",
+            purpose=purpose_of(stage.round_seed),
             device=self.device,
         )
         if stage.config.encoder_precision == "bfloat16":
@@ -145,6 +145,11 @@ class GenerateWorker(ModelWorker):
         )
         failures = not_finite(instances.ids, good, "the policy's hypotheses")
         return ShardOutput({"hypotheses": table}, failures, ok=int(good.sum()))
+
+
+def purpose_of(round_seed: int | None) -> str:
+    """What the noise of a generation is drawn for: that of a round is its own."""
+    return "sample" if round_seed is None else f"sample of round {round_seed}"
 
 
 def filtered(ids: Sequence[str], left_out: np.ndarray, reason: str, detail: str) -> list[Failure]:

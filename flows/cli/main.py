@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "align": "steps:align",
     "plan": "plan:plan",
     "query": "query:query",
+    "regenerate": "regenerate:regenerate",
     "report": "report:report",
     "import": "import_model:import_file",
     "doctor": "doctor:doctor",
