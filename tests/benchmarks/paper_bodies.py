@@ -74,8 +74,8 @@ def body_figures(repeats: int, count: int = 800, of_image: int = 100) -> Iterato
     )
 
     def whole() -> None:
-        _, vertices = given.plain(joints, given.betas, given.twists)
-        posed = given.body.joints(_, given.betas)
+        rotations, vertices = given.plain(joints, given.betas, given.twists)
+        posed = given.body.joints(rotations, given.betas)
         mpvpe_mm(vertices, mesh, posed[:, 0], label_joints[:, 0])
         mpjpe_mm(posed, label_joints)
         pa_mpjpe_mm(posed, label_joints)
