@@ -35,6 +35,7 @@ class MeasurePublished(ShardedStage):
     bodies: str
 
     name = "measure_published"
+    version = 2  # 2: a label's mesh is posed like the others, which moves it by a ten-thousandth of a millimetre
     writes = ("hypotheses", "scores", "errors")
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
