@@ -34,6 +34,8 @@ FORWARD = 1e-3
 """Absolute difference in 32 bits."""
 HALF = 2e-2
 """Relative difference (of lengths of vectors) in bfloat16."""
+SCORES_HALF = 5e-2
+"""Difference of scores in bfloat16 over what sets the scores of a person's hypotheses apart."""
 
 
 @pytest.fixture(autouse=True)
@@ -56,8 +58,35 @@ def _predicted(device: str, half: bool) -> Tensor:
     )
     time = torch.full((10,), 333, device=device)
     joints, twists = (normal(name, (10, size)).to(device) for name, size in (("hypo.xj2", 87), ("hypo.xt2", 46)))
-    with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=half):
-        return torch.cat(network(joints, twists, time, context), -1).float().cpu()
+    with torch.no_grad():
+        return torch.cat((network.halved() if half else network)(joints, twists, time, context), -1).cpu()
+
+
+def _scorer() -> HMRScorer:
+    scorer = HMRScorer(paper().scorer)
+    scorer.encoder.load_state_dict(state("vit_b_backbone"))
+    scorer.score_net.load_state_dict(state("hmr_scorenet"))
+    return scorer.eval()
+
+
+def _scored(device: str, scorer: HMRScorer) -> Tensor:
+    """(2, 5) raw scores."""
+    uvd = torch.cat([uniform("sc.uv", (2, 5, 29, 2), -0.95, 0.95), uniform("sc.d", (2, 5, 29, 1), -0.6, 0.6)], dim=-1)
+    scorer.to(device)
+    with torch.no_grad():
+        pyramid = scorer.encode_upright(uniform("sc.img", (2, 3, 512, 384), 0, 1).to(device))
+        return scorer.score_upright(pyramid, uvd.to(device)).cpu()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["cpu", GPU])
+@pytest.mark.parametrize("encoder", [False, True], ids=["decoder", "both"])
+def test_scores_in_half_precision(device: str, encoder: bool) -> None:
+    full, half = _scored("cpu", _scorer()), _scored(device, _scorer().halved(decoder=True, encoder=encoder))
+    off = (half - full).norm() / (full - full.mean(1, keepdim=True)).norm()
+    print(f"HMR-Scorer in bfloat16 on {device}: {off:.1e} of what sets the scores of a person apart")
+    assert 0 < off < SCORES_HALF
+    assert torch.equal(half.argsort(dim=1), full.argsort(dim=1))
 
 
 @pytest.mark.parametrize("device", ["cpu", GPU])
@@ -73,15 +102,7 @@ def test_forward_passes_in_32_bits(device: str) -> None:
     found = _predicted(device, half=False)
     assert_golden(found[:, :87], "02_hyponet.npz", "multi.xj", atol=FORWARD)
     assert_golden(found[:, 87:], "02_hyponet.npz", "multi.xt", atol=FORWARD)
-    scorer = HMRScorer(paper().scorer)
-    scorer.encoder.load_state_dict(state("vit_b_backbone"))
-    scorer.score_net.load_state_dict(state("hmr_scorenet"))
-    scorer.eval().to(device)
-    uvd = torch.cat([uniform("sc.uv", (2, 5, 29, 2), -0.95, 0.95), uniform("sc.d", (2, 5, 29, 1), -0.6, 0.6)], dim=-1)
-    with torch.no_grad():
-        pyramid = scorer.encode_upright(uniform("sc.img", (2, 3, 512, 384), 0, 1).to(device))
-        raw = scorer.score_upright(pyramid, uvd.to(device))
-    assert_golden(raw, "06_scorer.npz", "multi.score_raw", atol=FORWARD)
+    assert_golden(_scored(device, _scorer()), "06_scorer.npz", "multi.score_raw", atol=FORWARD)
     condition = HRNetCondition(paper().policy.condition, 512, 256).eval()
     condition.load_state_dict(state("hrnet_cond", HRNET_GAINS))
     with torch.no_grad():
