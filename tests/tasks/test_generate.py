@@ -182,8 +182,8 @@ def broken(victims: list[str], seed: int) -> Callable[[Store, str], Policy]:
         policy = load_policy(store, digest)
         draw = policy.sample
 
-        def sample(context: object, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            uvd, twists = draw(context, noise)
+        def sample(context: object, noise: torch.Tensor, denoiser: object) -> tuple[torch.Tensor, torch.Tensor]:
+            uvd, twists = draw(context, noise, denoiser)
             for name in victims:
                 mark = torch.from_numpy(standard_normal(seed, name, 2, (POSE_SIZE,)))
                 uvd[(noise[:, 2] == mark).all(-1), 2, 7, 1] = torch.nan
