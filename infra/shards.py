@@ -234,10 +234,20 @@ def id_range(known: TableContract, rows: pa.Table) -> IdRange | None:
 
 
 def parquet_bytes(rows: pa.Table, *, row_group_size: int = 65536, write_statistics: bool | list[str] = True) -> bytes:
-    """The Parquet file of `rows`: a fixed function of its content (no times, no names of machines)."""
+    """The Parquet file of `rows`: a fixed function of its content (no times, no names of machines).
+
+    Numbers of networks seldom repeat: a dictionary of them is larger than they are.
+    """
     buffer, form = BytesIO(), {"row_group_size": row_group_size, "write_statistics": write_statistics}
-    pq.write_table(rows, buffer, compression="zstd", version="2.6", **form)
+    repeating = [
+        field.name for field in rows.schema if not (_is_measured(field.type) or pa.types.is_binary(field.type))
+    ]
+    pq.write_table(rows, buffer, compression="zstd", version="2.6", use_dictionary=repeating, **form)
     return buffer.getvalue()
+
+
+def _is_measured(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or (pa.types.is_nested(kind) and _is_measured(kind.field(0).type))
 
 
 def _write_table(store: Store, key: str, index: int, known: TableContract, rows: pa.Table) -> list[DataFile]:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -42,6 +44,17 @@ def test_cut_refuses() -> None:
 def test_files_are_a_function_of_their_rows() -> None:
     assert parquet_bytes(helpers.scores("k", helpers.IDS)) == parquet_bytes(helpers.scores("k", helpers.IDS))
     assert shard_file_name(KEY, 7, b"a") == f"part-{KEY}-00007xca978112ca1bbdca.parquet"
+
+
+def test_only_what_repeats_gets_a_dictionary() -> None:
+    names, numbers = ["a", "b"] * 500, np.random.default_rng(0).standard_normal(1000)
+    vectors = pa.array([[value, value + 1] for value in numbers], pa.list_(pa.float32()))
+    rows = pa.table({"name": names, "value": numbers, "vector": vectors, "place": pa.array([0] * 1000, pa.int32())})
+    data = parquet_bytes(rows)
+    assert pq.read_table(BytesIO(data)).equals(rows)
+    group = pq.ParquetFile(BytesIO(data)).metadata.row_group(0)
+    columns = [group.column(place) for place in range(group.num_columns)]
+    assert {column.path_in_schema for column in columns if column.has_dictionary_page} == {"name", "place"}
 
 
 def test_receipts_say_what_is_done(tmp_path: Path) -> None:
