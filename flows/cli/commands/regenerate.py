@@ -34,14 +34,18 @@ def regenerate(
     from tasks.regenerate import regenerate as make
 
     made = make(opened, generation_of(opened, instance, generation), instance, sample, config.body)
-    arrays = {"uvd": made.uvd, "twist": made.twist, "betas": made.betas}
     key, policy = made.generation.stage_key, made.generation.models[0]
     if to is None:
         about = {"instance_id": instance, "sample_index": sample, "generation_id": key, "policy": policy}
-        plain = {name: np.asarray(values, float).tolist() for name, values in arrays.items()}
+        arrays = (("uvd", made.uvd), ("twist", made.twist), ("betas", made.betas))
+        plain = {name: np.asarray(values, float).tolist() for name, values in arrays}
         typer.echo(json.dumps({**about, **plain, "root_depth_m": made.root_depth_m}))
     else:
+<<<<<<< HEAD
         np.savez(to, root_depth_m=made.root_depth_m, uvd=made.uvd, twist=made.twist, betas=made.betas)
+=======
+        np.savez(to, uvd=made.uvd, twist=made.twist, betas=made.betas, root_depth_m=made.root_depth_m)
+>>>>>>> s-d
     said = f"hypothesis {sample} of {instance}, drawn by policy {policy[:12]} in {key[:12]}: its row is {made.row}"
     if made.row == "differs":
         said += f" in the last digits; it was made on {made.generation.device}, by another version of torch or machine"
