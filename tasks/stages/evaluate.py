@@ -16,6 +16,7 @@ from tasks.engine.context import Context
 from tasks.engine.results import ShardWorker
 from tasks.engine.stage import ShardedStage
 from tasks.rows.instances import sorted_ids
+from tasks.stages.generate import by_casts
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Evaluate(ShardedStage):
     def key_config(self, context: Context) -> Mapping[str, Any]:
         return {
             "generate": self.config.generate,
+            **by_casts(self.config.generate),
             "temperature": self.temperature,
             "targets": [str(target) for target in self.targets],
             "score": context.config.score if self.scorer else None,

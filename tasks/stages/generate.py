@@ -38,6 +38,7 @@ class Generate(ShardedStage):
     def key_config(self, context: Context) -> Mapping[str, Any]:
         return {
             "generate": self.config,
+            **by_casts(self.config),
             "targets": [str(target) for target in self.targets],
             "round_seed": self.round_seed,
             "body": body_digest(context.config.body),
@@ -55,3 +56,8 @@ class Generate(ShardedStage):
         from tasks.generate import GenerateWorker
 
         return GenerateWorker(self, context)
+
+
+def by_casts(config: GenerateConfig) -> dict[str, bool]:
+    """For the key of what is drawn in 16 bits: before layers were cast, autocast gave other last bits."""
+    return {"by_casts": True} if config.precision == "bfloat16" else {}

@@ -41,11 +41,7 @@ def regenerate(
         plain = {name: np.asarray(values, float).tolist() for name, values in arrays}
         typer.echo(json.dumps({**about, **plain, "root_depth_m": made.root_depth_m}))
     else:
-<<<<<<< HEAD
-        np.savez(to, root_depth_m=made.root_depth_m, uvd=made.uvd, twist=made.twist, betas=made.betas)
-=======
         np.savez(to, uvd=made.uvd, twist=made.twist, betas=made.betas, root_depth_m=made.root_depth_m)
->>>>>>> s-d
     said = f"hypothesis {sample} of {instance}, drawn by policy {policy[:12]} in {key[:12]}: its row is {made.row}"
     if made.row == "differs":
         said += f" in the last digits; it was made on {made.generation.device}, by another version of torch or machine"
