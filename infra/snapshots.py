@@ -217,9 +217,8 @@ def _patiently(store: Store, call: Callable[[], DeltaTable]) -> DeltaTable:
         except TableNotFoundError:
             raise
         except (DeltaError, OSError):
-            if store.is_local:
-                break
-            pause(trouble)
+            if not store.is_local:
+                pause(trouble)
     return call()
 
 

@@ -17,7 +17,9 @@ from tasks.engine.context import Context
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.rows.hypotheses import Hypotheses
+from tasks.stages.generate import Generate
 from tasks.stages.pair import Pair
+from tasks.stages.score import Score
 from tasks.stages.training import Align
 from tests.faults.nursery import Nursery
 from tests.profiles import load_profile
@@ -55,8 +57,8 @@ def work(url: str, images: str, ingest_key: str, policy: str, scorer: str, limit
     patch.setattr(tasks.generate.HypothesisSampler, "__call__", spoiled)
     patch.setattr(tasks.score, "scores_table", levelled)
     people = IngestAnnotations(AnnotationSource("folder", images, *TARGET)).run(context).key
-    made = tasks.generate.Generate((people,), (TARGET,), policy, config.generate).run(context).key
-    scored = tasks.score.Score(made, (people,), scorer).run(context).key
+    made = Generate((people,), (TARGET,), policy, config.generate).run(context).key
+    scored = Score(made, (people,), scorer).run(context).key
     pairs = Pair(made, scored, config.pair).run(context).key
     return Align(micro.of(ingest_key), pairs, policy, policy, people=micro.of(people, TARGET)).run(context).key
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 import infra.stages
-import tasks.generate
 from flows.run.holder import Holder
 from flows.run.lease import holder_of
 from infra.stages import find
@@ -25,6 +24,7 @@ from schemas.digests import PACKAGES, code_digest
 from schemas.ids import Target
 from tasks.engine.context import Context
 from tasks.ingest.annotated import IngestAnnotations
+from tasks.stages.generate import Generate
 from tests.faults.chain import CONFIG, FIRST, go, hear
 from tests.faults.nursery import Nursery
 from tests.faults.prepared import Prepared
@@ -99,7 +99,7 @@ def test_a_lease_of_a_clock_that_was_ahead_blocks_nobody_for_long(tmp_path: Path
 
 def hear_version(url: str, until: str, known: dict[str, str], version: int) -> tuple[str | None, list[str]]:
     """The walk, with code that has another version of the stage generate."""
-    tasks.generate.Generate.version = version
+    Generate.version = version
     return hear(url, until, known)
 
 
