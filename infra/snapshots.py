@@ -29,7 +29,7 @@ from schemas.errors import DamagedError, StoreError
 from schemas.tables import TableContract, contract
 
 TROUBLES = 3
-"""Times that a table is tried again after S3 failed, beside the retries of the storage client itself."""
+"""Times that a table is tried again; on S3 beside the retries of the storage client itself."""
 
 _NO_FILES = pa.schema(
     [
