@@ -2,6 +2,7 @@
 
 tables/<name>/         Delta tables
 shards/<stage key>/    which shards of a stage are done (manifests)
+precision/             by how much 16 bits in an encoder were found to move a policy's hypotheses
 checkpoints/  reports/  synthetic/  ray/
 """
 
