@@ -32,6 +32,7 @@ from infra.store import Store
 from infra.tables import read
 from infra.views import query
 from schemas.config.engine import EngineConfig
+from schemas.digests import canonical_json
 from schemas.errors import ConfigError
 from schemas.splits import SCORER_TRAIN, SYNTHETIC, WILD_TEST
 from tasks.engine.context import Context
@@ -346,7 +347,7 @@ def test_the_evidence_page_has_every_figure_and_every_control(lived: Lived, monk
 def test_each_control_differs_from_the_round_by_what_it_names(lived: Lived) -> None:
     """The trainings' own records say what they were trained with."""
     trained = {record.stage_key: record for record in records(lived.store) if record.stage == "align"}
-    default = lived.config.align.model_dump(mode="json")
+    default = json.loads(canonical_json(lived.config.align))
     of_round = trained[lived.facts[0].key("align")]
     assert of_round.config["train"] == default
     for control in CONTROLS:
