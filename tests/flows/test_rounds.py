@@ -347,11 +347,12 @@ def test_the_evidence_page_has_every_figure_and_every_control(lived: Lived, monk
 def test_each_control_differs_from_the_round_by_what_it_names(lived: Lived) -> None:
     """The trainings' own records say what they were trained with."""
     trained = {record.stage_key: record for record in records(lived.store) if record.stage == "align"}
-    default = json.loads(canonical_json(lived.config.align))
+    config = lived.config.align
+    default = json.loads(canonical_json(config))
     of_round = trained[lived.facts[0].key("align")]
     assert of_round.config["train"] == default
     for control in CONTROLS:
-        changed = {**default, **control.changes}
+        changed = json.loads(canonical_json(config.model_copy(update=dict(control.changes))))
         same_pairs = [
             record.reads[2] == of_round.reads[2] for record in trained.values() if record.config["train"] == changed
         ]

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,19 +76,21 @@ def test_discarded_it_is_made_anew(cache: NodeCache) -> None:
     assert anew.path.read_bytes() == b"xx"
 
 
-def _open(folder: Path, made: Path) -> None:
+def _open(folder: Path, made: Path, together: Any) -> None:
     def make(path: Path) -> None:
         with open(made, "a") as log:
             log.write("made\n")
         time.sleep(0.2)
         path.write_bytes(b"whole")
 
+    together.wait(60)
     assert NodeCache(folder, LIMIT).open("one", make).path.read_bytes() == b"whole"
 
 
 def test_of_several_processes_one_makes_it(cache: NodeCache, tmp_path: Path) -> None:
-    spawn = multiprocessing.get_context("fork")
-    processes = [spawn.Process(target=_open, args=(cache.folder, tmp_path / "log")) for _ in range(3)]
+    spawn = multiprocessing.get_context("spawn")  # a fork of a process that Ray has been in may not live
+    together = spawn.Barrier(3)
+    processes = [spawn.Process(target=_open, args=(cache.folder, tmp_path / "log", together)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
