@@ -29,6 +29,8 @@ from tests.benchmarks.operations import counted_flop, sampling_flop, scoring_flo
 
 CPU = torch.device("cpu")
 BOTH: Final[tuple[Precision, ...]] = ("float32", "bfloat16")
+_FEATURES_BYTES: Final = 2**30
+"""Room for what a frozen encoder makes of the crops of a step: without any, each step would make it again."""
 SHARES = {"float32": 0.92, "bfloat16": 0.75}
 """Of the ceiling, that sampling should reach."""
 
@@ -156,15 +158,16 @@ def preference_step(networks: Networks, trained: bool, repeats: int) -> Measured
     winner, loser = (diffusion.scale(part[:, :87], part[:, 87:]) for part in torch.from_numpy(poses))
     time, noise = torch.arange(count) * 37 % 1000, torch.from_numpy(networks.normal(count, POSE_SIZE))
     ways = {"plain": Way(lambda: stepping(given, winner, loser, time, noise), published_ms=15_450 if trained else None)}
-    for precision in _offered(config, "precision"):
-        optimiser = {"steps": 1, "encoder_learning_rate": config.optimiser.encoder_learning_rate if trained else 0.0}
+    for precision in _offered(config.optimiser, "precision"):
+        rate = config.optimiser.encoder_learning_rate if trained else 0.0
+        optimiser = {"steps": 1, "encoder_learning_rate": rate, "precision": precision}
         changed = {
             "optimiser": config.optimiser.model_copy(update=optimiser),
             **dict.fromkeys(("batch_crops", "denoised_crops"), count),
-            **({"precision": precision} if "precision" in type(config).model_fields else {}),
         }
         policy = deepcopy(networks.policy).requires_grad_(True)
-        recipe = AlignRecipe(config.model_copy(update=changed), policy, deepcopy(networks.policy), data, None, CPU)
+        frozen = deepcopy(networks.policy)
+        recipe = AlignRecipe(config.model_copy(update=changed), policy, frozen, data, None, CPU, _FEATURES_BYTES)
         training = Training(recipe, recipe.config.optimiser)
         goal = {"float32": 2.4, "bfloat16": 5.0}[precision]
         ways[f"the engine, {precision}"] = Way(
