@@ -1,13 +1,16 @@
-"""Batches that are drawn before they are needed: while a step computes, a thread draws and decodes those of the next.
+"""Batches that are drawn before they are needed: while a GPU computes a step, a thread draws and decodes the next.
 
-What a batch holds depends on its place alone, so drawing it early changes nothing.
+What a batch holds depends on its place alone, so drawing it early changes nothing. On the CPU a batch is drawn when it
+is asked for: the step has the cores, and a thread beside it that waits for one while it holds Python's lock stops the
+step as well (on two cores a step of `tiny` took 1.6 times as long).
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import torch
@@ -22,16 +25,19 @@ _DEPTH: Final = 2
 class Ahead(Generic[Place, Batch]):
     """What `draw` gives for each of the places, in their order, on the device; `close` ends the thread that draws.
 
-    What `draw` raises is raised when its batch is asked for. To a GPU the batches are copied beside the computation.
+    With `beside` a thread draws ahead, else each is drawn when it is asked for. What `draw` raises is raised when its
+    batch is asked for. To a GPU the batches are copied beside the computation.
     """
 
-    def __init__(self, draw: Callable[[Place], Batch], places: Iterable[Place], device: torch.device) -> None:
+    def __init__(
+        self, draw: Callable[[Place], Batch], places: Iterable[Place], device: torch.device, *, beside: bool
+    ) -> None:
         self.waited_s = 0.0
         """Seconds that `next` waited for batches that were not ready."""
         self._draw, self._places, self._device = draw, iter(places), device
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._executor = ThreadPoolExecutor(1, "batches")
-        self._coming: deque[Future[tuple[Batch, Any]]] = deque()
+        self._executor = ThreadPoolExecutor(1, "batches") if beside else None
+        self._coming: deque[Callable[[], tuple[Batch, Any]]] = deque()
         self._order()
 
     def __enter__(self) -> "Ahead[Place, Batch]":
@@ -48,7 +54,7 @@ class Ahead(Generic[Place, Batch]):
         if not self._coming:
             raise StopIteration
         started = time.perf_counter()
-        batch, copied = self._coming.popleft().result()
+        batch, copied = self._coming.popleft()()
         self.waited_s += time.perf_counter() - started
         self._order()
         if copied is not None:
@@ -59,15 +65,20 @@ class Ahead(Generic[Place, Batch]):
 
     def close(self) -> None:
         """Draw nothing more."""
-        self._executor.shutdown(cancel_futures=True)
+        self._coming.clear()
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
 
     def _order(self) -> None:
-        while len(self._coming) < _DEPTH:
+        while len(self._coming) < (1 if self._executor is None else _DEPTH):
             try:
                 place = next(self._places)
             except StopIteration:
                 return
-            self._coming.append(self._executor.submit(self._make, place))
+            if self._executor is None:
+                self._coming.append(partial(self._make, place))
+            else:
+                self._coming.append(self._executor.submit(self._make, place).result)
 
     def _make(self, place: Place) -> tuple[Batch, Any]:
         batch = self._draw(place)

@@ -90,7 +90,7 @@ class Training:
     def run(self, report: Report) -> None:
         """Train to the end, calling `report` every `report_every` steps, at checkpoints and at the last step."""
         places = ((step, share) for step in range(self.step, self.config.steps) for share in self.shares)
-        with Ahead(self._draw, places, self.device) as batches:
+        with Ahead(self._draw, places, self.device, beside=self.device.type == "cuda") as batches:
             try:
                 self._run(batches, report)
             finally:

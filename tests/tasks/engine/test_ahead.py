@@ -12,14 +12,15 @@ from tasks.engine.ahead import Ahead, _mapped
 CPU = torch.device("cpu")
 
 
-def test_they_come_in_order_and_then_no_more() -> None:
-    with Ahead(lambda place: place * 10, range(5), CPU) as batches:
+@pytest.mark.parametrize("beside", [False, True])
+def test_they_come_in_order_and_then_no_more(beside: bool) -> None:
+    with Ahead(lambda place: place * 10, range(5), CPU, beside=beside) as batches:
         assert list(batches) == [0, 10, 20, 30, 40]
 
 
 def test_the_next_ones_are_drawn_while_the_first_is_used() -> None:
     drawn: list[int] = []
-    with Ahead(lambda place: drawn.append(place) or place, range(9), CPU) as batches:
+    with Ahead(lambda place: drawn.append(place) or place, range(9), CPU, beside=True) as batches:
         next(batches)
         while len(drawn) < 3:
             time.sleep(0.001)
@@ -27,19 +28,34 @@ def test_the_next_ones_are_drawn_while_the_first_is_used() -> None:
         assert drawn == [0, 1, 2], "no more than two wait"
 
 
-def test_waiting_is_counted() -> None:
-    with Ahead(lambda place: time.sleep(0.05), range(1), CPU) as batches:
+def test_without_a_thread_each_is_drawn_when_it_is_asked_for() -> None:
+    drawn: list[str] = []
+
+    def draw(place: int) -> int:
+        drawn.append(threading.current_thread().name)
+        return place
+
+    with Ahead(draw, range(9), CPU, beside=False) as batches:
+        assert not drawn
+        assert [next(batches), next(batches)] == [0, 1]
+    assert drawn == [threading.current_thread().name] * 2, "in the thread that asks"
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_waiting_is_counted(beside: bool) -> None:
+    with Ahead(lambda place: time.sleep(0.05), range(1), CPU, beside=beside) as batches:
         next(batches)
         assert 0.01 < batches.waited_s < 5
 
 
-def test_an_error_comes_when_its_batch_is_asked_for_and_the_thread_ends() -> None:
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_error_comes_when_its_batch_is_asked_for_and_the_thread_ends(beside: bool) -> None:
     def draw(place: int) -> int:
         if place == 1:
             raise ValueError("the second")
         return place
 
-    with Ahead(draw, range(3), CPU) as batches:
+    with Ahead(draw, range(3), CPU, beside=beside) as batches:
         assert next(batches) == 0
         with pytest.raises(ValueError, match="the second"):
             next(batches)
