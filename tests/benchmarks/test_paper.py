@@ -77,8 +77,8 @@ def test_operations_are_those_that_torch_counts(networks: Networks, scorer: HMRS
 
 @pytest.mark.slow
 def test_every_figure_is_taken_and_shown(tmp_path: Path) -> None:
-    found = list(figures(["networks", "bodies", "tables"], tmp_path, repeats=1, small=True))
-    assert len(found) == 10
+    found = list(figures(["networks", "bodies", "tables", "workers"], tmp_path, repeats=1, small=True))
+    assert len(found) == 11
     assert all(figure.ms > 0 for group in found for figure in group.figures)
     assert all(group.figures[0].faster == 1 for group in found)
     page = tmp_path / "page.md"
