@@ -333,7 +333,8 @@ class AlignRecipe(PolicyRecipe):
         """Denoising errors of winners and losers under the same timestep and noise."""
         clean = policy.diffusion.scale(batch.poses[:, :87], batch.poses[:, 87:])
         time, noise, weight = (part.repeat_interleave(2, dim=0) for part in (batch.time, batch.noise, batch.weight))
-        error = pose_error(policy, clean, time, noise, context, weight)
+        dtype = torch.float64 if self.config.double_errors else None
+        error = pose_error(policy, clean, time, noise, context, weight, dtype)
         return PairErrors(*(DenoisingError(error.joints[side::2], error.twists[side::2]) for side in range(2)))
 
 

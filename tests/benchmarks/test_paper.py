@@ -77,8 +77,8 @@ def test_operations_are_those_that_torch_counts(networks: Networks, scorer: HMRS
 
 @pytest.mark.slow
 def test_every_figure_is_taken_and_shown(tmp_path: Path) -> None:
-    found = list(figures(["networks", "bodies", "tables", "workers"], tmp_path, repeats=1, small=True))
-    assert len(found) == 11
+    found = list(figures(["networks", "bodies", "tables"], tmp_path, repeats=1, small=True))
+    assert len(found) == 10
     assert all(figure.ms > 0 for group in found for figure in group.figures)
     assert all(group.figures[0].faster == 1 for group in found)
     page = tmp_path / "page.md"
@@ -91,6 +91,15 @@ def test_every_figure_is_taken_and_shown(tmp_path: Path) -> None:
     assert text.endswith("<!-- bench-paper: end -->\nafter\n")
     assert "\nold\n" not in text
     assert sum(line.startswith("| ") for line in text.splitlines()) == 2 + sum(len(group.figures) for group in found)
+
+
+@pytest.mark.nightly
+def test_a_second_worker_is_measured_against_one(tmp_path: Path) -> None:
+    (found,) = figures(["workers"], tmp_path, repeats=1, small=True)
+    one, two = found.figures
+    assert (one.way, two.way) == ("one worker", "two workers")
+    assert one.ms > 0
+    assert two.ms > 0
 
 
 def test_a_goal_is_met_by_what_it_is_about() -> None:

@@ -84,7 +84,7 @@ with ray_session(threads=1):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_machines_keep_to_their_crops(
     shared_micro_store: MicroStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -179,6 +179,7 @@ def test_keys_know_of_precision_and_kept_features_only_where_they_are_asked_for(
     plain = canonical_json(micro.CONFIG)
     assert "keep_features" not in plain
     assert "encoder_precision" not in plain
+    assert "double_errors" not in plain
     assert '"precision"' not in canonical_json(OptimiserConfig(steps=1, learning_rate=1.0))
     assert '"keep_features":true' in canonical_json(paper().align)
     assert '"precision":"bfloat16"' in canonical_json(paper().score)
