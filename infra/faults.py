@@ -13,7 +13,7 @@ Points that exist, in the order in which a stage comes by:
 - `shard-file:<table>`: a worker is about to write a shard's file for the table
 - `shard:<stage>`: the driver learned that one more shard is on disk
 - `shards:<stage>`: all shards are on disk, nothing is committed
-- `cached:<kind>`: a file of this kind (crops) of a machine's cache is written, and hasn't got its name yet
+- `cached:<kind>`: a file of this kind (crops, copy) of a machine's cache is written, and hasn't got its name yet
 - `train:<stage>`: the driver heard of a training's progress
 - `train:step:<n>`: a training worker has done step n (Ray starts another worker, which may reach the point again)
 - `trained:<stage>`: the model's file is in the store, and nothing says yet that the training is over

@@ -64,12 +64,24 @@ class NodeCache:
         """
         path = self.folder / name
         while (kept := _held(path)) is None:
-            with self._lock(name):
+            with self.alone(name):
                 if not path.exists():
                     self._make(path, make)
                     self._evict(path)
         os.utime(kept.opened.fileno())  # what was used last goes last
         return kept
+
+    def make_room(self, size: int) -> bool:
+        """Whether there is room for so many bytes more, after what nobody uses went as far as it had to."""
+        return self._evict(None, size)
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """Alone of all processes in making or writing this file."""
+        self._prepare()
+        with open(self.folder / f"{name}{_MAKING}", "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def discard(self, kept: Kept) -> None:
         """Remove a file that turned out to be damaged."""
@@ -100,27 +112,21 @@ class NodeCache:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _evict(self, new: Path) -> None:
-        """Remove what was used longest ago, until the rest is no more than the limit; nothing that is in use."""
+    def _evict(self, new: Path | None, coming: int = 0) -> bool:
+        """Remove what was used longest ago, until the rest and what is `coming` are no more than the limit; nothing
+        that is in use. Whether they are."""
         files = []
         for path in self.folder.iterdir():
             with suppress(FileNotFoundError):
                 status = path.stat()
                 files.append((status.st_mtime_ns, path, status.st_size))
-        surplus = sum(size for _, _, size in files) - self.limit_bytes
+        surplus = sum(size for _, _, size in files) + coming - self.limit_bytes
         for _, path, size in sorted(files):
             if path.name.endswith(_UNFINISHED):  # its maker died, unless it holds the lock
                 _remove(path, path.with_name(path.name.removesuffix(_UNFINISHED) + _MAKING))
             elif surplus > 0 and path != new and not path.name.endswith(_MAKING) and _remove(path, path):
                 surplus -= size
-
-    @contextmanager
-    def _lock(self, name: str) -> Iterator[None]:
-        """Alone in making this file."""
-        self._prepare()
-        with open(self.folder / f"{name}{_MAKING}", "ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        return surplus <= 0
 
     def _prepare(self) -> None:
         """Make the folder. ConfigError where it can't be made, or not be written to."""

@@ -2,7 +2,7 @@
 
 tables/<name>/         Delta tables
 shards/<stage key>/    which shards of a stage are done (manifests)
-precision/             by how much 16 bits in an encoder were found to move a policy's hypotheses
+precision/             by how much 16 bits in an encoder were found to move a policy's hypotheses, or a scorer's ranks
 checkpoints/  reports/  synthetic/  ray/
 """
 
@@ -12,12 +12,12 @@ import os
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fsspec
 
@@ -25,6 +25,9 @@ from infra import faults, s3
 from infra.lasting import make_folder, sync_folder
 from infra.store_url import parse
 from schemas.errors import DamagedError, StoreError
+
+if TYPE_CHECKING:
+    from infra.node_cache import NodeCache
 
 VARIABLE = "ADHMR_STORE"
 DEFAULT_URL = "./adhmr-store"
@@ -54,6 +57,8 @@ class Store:
 
     root: str
     protocol: str = "file"
+    copies: "NodeCache | None" = field(default=None, compare=False, repr=False)
+    """Where this process keeps copies of files of crops (`infra.node_copies`). Not pickled."""
 
     @staticmethod
     def at(url: str | os.PathLike[str] | None = None) -> "Store":

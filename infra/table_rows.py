@@ -8,6 +8,7 @@ import pyarrow.dataset as ds
 
 from infra.data_files import DataFile
 from infra.intact import LostFileError, check, lost_file, missing
+from infra.node_copies import reading
 from infra.store import Store
 from schemas.errors import DataError
 from schemas.tables import TableContract
@@ -35,7 +36,7 @@ def read_files(
     try:
         source = ds.dataset(
             [f"{folder}/{file.path}" for file in files],
-            filesystem=store.fs,
+            filesystem=reading(store, files, names),
             format="parquet",
             schema=table.schema,
             partitioning=ds.partitioning(pa.schema([table.schema.field(n) for n in table.partition_by]), flavor="hive"),

@@ -32,14 +32,17 @@ class DenoisingError(NamedTuple):
         return self.joints + self.twists
 
 
-def denoising_error(predicted: Tensor, target: Tensor, weight: Tensor | float = 1.0) -> DenoisingError:
+def denoising_error(
+    predicted: Tensor, target: Tensor, weight: Tensor | float = 1.0, dtype: torch.dtype | None = None
+) -> DenoisingError:
     """Squared error between (N, 133) vectors (noise, or scaled poses), averaged over items and coordinates.
 
     `weight` multiplies the squared error: (N, 1), for instance `edm_weight` when the vectors are poses, or (N, 133),
-    for instance zeros where a label has nothing to say. What has weight zero counts in the average all the same.
+    for instance zeros where a label has nothing to say. What has weight zero counts in the average all the same. The
+    average is taken in `dtype` (default: that of the vectors).
     """
     squared = (predicted - target).square() * weight
-    return DenoisingError(squared[:, :JOINT_SIZE].mean(1), squared[:, JOINT_SIZE:].mean(1))
+    return DenoisingError(squared[:, :JOINT_SIZE].mean(1, dtype=dtype), squared[:, JOINT_SIZE:].mean(1, dtype=dtype))
 
 
 def edm_weight(sigma: Tensor, sigma_data: float) -> Tensor:

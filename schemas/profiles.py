@@ -147,6 +147,7 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
             estimate=0.0,
             fixed_statistics=True,
             keep_features=True,
+            double_errors=True,
             replay=0.0,
             replay_images=0,
             batch_crops=40,

@@ -21,12 +21,13 @@ from tasks.engine.context import Context
 from tasks.engine.results import ShardOutput
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import HypothesisSampler, filtered, not_finite
-from tasks.half_encoder import check_half_encoder
+from tasks.half_encoder import check_half_encoder, some_of
+from tasks.half_scorer import HYPOTHESES, Posed
 from tasks.rows.hypotheses import Hypotheses, errors_table, hypotheses_table
 from tasks.rows.instances import NO_LABEL, Instances, load_instances
 from tasks.rows.models import load_policy, load_scorer
 from tasks.rows.scores import scores_table
-from tasks.score import HypothesisScorer
+from tasks.score import HypothesisScorer, checked_scorer
 
 if TYPE_CHECKING:
     from tasks.stages.evaluate import Evaluate
@@ -126,7 +127,21 @@ class EvaluateWorker(DrawingWorker):
         if generation.encoder_precision == "bfloat16":
             people = stage.ingests, stage.ids(context), stage.policy
             check_half_encoder(self.draw, self.store, *people, body, context.config.root_solver)
+        config = context.config.score
+        if stage.scorer and config.encoder_precision == "bfloat16":
+            about = {"policy": stage.policy, "generate": drawn}
+            self.score = checked_scorer(
+                self.store, stage.scorer, config, self.device, about, lambda: self._some(some_of(stage.ids(context)))
+            )
         self.measure = ErrorMeter(body, context.config.root_solver, generation.microbatch, self.device)
+
+    def _some(self, ids: list[str]) -> Posed:
+        people, draw = load_instances(self.store, self.ingests, ids), self.draw
+        few = HypothesisSampler(
+            draw.policy, draw.config, draw.body, samples=draw.samples[:HYPOTHESES], device=self.device
+        )
+        hypotheses = few(people.ids, people.crops, people.crop_intrinsics, people.root_depth)
+        return Posed(people.crops, hypotheses.uvd, hypotheses.twists)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of the tables, sorted by instance and sample."""

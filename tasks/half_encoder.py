@@ -5,8 +5,8 @@ was seen to cost 2.9 mm where its heads had 16 bits, too. So each policy is meas
 to draw; the finding is kept in the store.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -43,14 +43,11 @@ def check_half_encoder(
     root: Root,
 ) -> None:
     """ConfigError if bfloat16 in the encoder of `policy` moves up to 500 of the instances `ids` by more than 0.1 mm."""
-    everybody = pa.array(ids, pa.string()).sort()
-    asked = everybody.take(np.unique(np.linspace(0, len(ids) - 1, min(len(ids), PEOPLE)).astype(int))).to_pylist()
+    asked = some_of(ids)
     about = {"policy": policy, "body": body.digest, "root_solver": root, "people": asked}
-    file = f"precision/{digest(about)}.json"
-    moved_mm = _found(store, file)
-    if moved_mm is None:
-        moved_mm = movement_mm(draw, load_instances(store, ingests, asked), body, root)
-        store.atomic_write(file, sealed.sealed_json({"moved_mm": moved_mm}))
+    moved_mm = finding(
+        store, about, "moved_mm", lambda: movement_mm(draw, load_instances(store, ingests, asked), body, root)
+    )
     if not moved_mm <= LIMIT_MM:
         raise ConfigError(
             f"encoder_precision=bfloat16 would move the zero-noise hypotheses of policy {policy[:12]} by "
@@ -71,9 +68,21 @@ def movement_mm(draw: ZeroNoise, people: Instances, body: Body, root: Root) -> f
     return 1000 * float((first - second).norm(dim=-1).mean())
 
 
-def _found(store: Store, file: str) -> float | None:
-    """What an earlier check has found; None if there was none, or if its file is damaged."""
+def some_of(ids: Sequence[str] | pa.StringArray) -> list[str]:
+    """Up to 500 of the people, spread evenly over the sorted ids."""
+    everybody = pa.array(ids, pa.string()).sort()
+    rows = np.unique(np.linspace(0, len(ids) - 1, min(len(ids), PEOPLE)).astype(int))
+    asked: list[str] = everybody.take(rows).to_pylist()
+    return asked
+
+
+def finding(store: Store, about: Mapping[str, Any], name: str, measure: Callable[[], float]) -> float:
+    """What an earlier check `about` the same has found, or, if there was none or its file is damaged, what this one
+    does; kept under `name`."""
+    file = f"precision/{digest(about)}.json"
     try:
-        return float(sealed.read_json(store.read_bytes(file), store.uri(file))["moved_mm"])
+        return float(sealed.read_json(store.read_bytes(file), store.uri(file))[name])
     except (StoreError, DamagedError):
-        return None
+        value = measure()
+    store.atomic_write(file, sealed.sealed_json({name: value}))
+    return value

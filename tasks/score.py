@@ -1,20 +1,25 @@
 """The work of scoring: what HMR-Scorer says of hypotheses. No label is read."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from scipy.special import expit
 
 from infra.shards import Shard
+from infra.store import Store
 from models.cameras import mirror_joints, mirror_twist
 from models.hmr_scorer import HMRScorer
 from models.precision import products_of
 from schemas.config.stages import ScoreConfig
+from schemas.ids import ModelDigest
 from tasks.engine.context import Context
 from tasks.engine.results import ShardOutput
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import not_finite
+from tasks.half_encoder import some_of
+from tasks.half_scorer import Posed, check_half_scorer
 from tasks.rows.crops import crop_tensor
 from tasks.rows.hypotheses import read_hypotheses
 from tasks.rows.instances import load_instances
@@ -63,13 +68,40 @@ class HypothesisScorer:
         return (raw + mirrored) / 2
 
 
+def checked_scorer(
+    store: Store,
+    digest: ModelDigest,
+    config: ScoreConfig,
+    device: str,
+    about: Mapping[str, Any],
+    some: Callable[[], Posed],
+) -> HypothesisScorer:
+    """The scorer with this digest. ConfigError as of `check_half_scorer`, where its encoder is to have 16 bits."""
+    scorer = load_scorer(store, digest)
+    score = HypothesisScorer(scorer, config, device=device)
+    if config.encoder_precision == "bfloat16":
+        in_32_bits = {"precision": "float32", "encoder_precision": "float32"}
+        full = HypothesisScorer(scorer, config.model_copy(update=in_32_bits), device=device)
+        about = {**about, "mirror": config.mirror, "precision": config.precision}
+        check_half_scorer(score, full, store, digest, about, some)
+    return score
+
+
 class ScoreWorker(ModelWorker):
     """Scores the hypotheses of a shard's instances."""
 
     def __init__(self, stage: "Score", context: Context) -> None:
         super().__init__(context)
         self.stage = stage
-        self.score = HypothesisScorer(load_scorer(self.store, stage.scorer), context.config.score, device=self.device)
+        about, config = {"generation": stage.generation}, context.config.score
+        self.score = checked_scorer(
+            self.store, stage.scorer, config, self.device, about, lambda: self._some(some_of(stage.ids(context)))
+        )
+
+    def _some(self, ids: list[str]) -> Posed:
+        stored = read_hypotheses(self.store, self.stage.generation, ids)
+        people = load_instances(self.store, self.stage.ingests, stored.ids)
+        return Posed(people.crops, stored.hypotheses.uvd, stored.hypotheses.twists)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `scores`, sorted by instance and sample."""

@@ -56,16 +56,17 @@ class RayConfig(Config):
     )
     features_mib: int = setting(
         8192,
-        "memory in which a training worker keeps what frozen encoders make of crops (align.keep_features); the rest is "
-        "made in each step",
+        "memory in which a training worker keeps what frozen encoders make of crops (align.keep_features); it is kept "
+        "in a file of the cache folder, too, as far as that has room",
         "MiB",
         later=True,
         ge=0,
     )
     cache_folder: str | None = setting(
         None,
-        "folder of each machine for what it keeps of the store: encoded crops of large sets, and arrays that are too "
-        "large for memory; ADHMR_CACHE of the machine's environment if not given, else ~/.cache/adhmr-engine",
+        "folder of each machine for what it keeps of the store: encoded crops of large sets, files of crops from S3, "
+        "features of frozen encoders, and arrays that are too large for memory; ADHMR_CACHE of the machine's "
+        "environment if not given, else ~/.cache/adhmr-engine",
         "-",
         later=True,
     )

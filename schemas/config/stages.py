@@ -84,7 +84,13 @@ class ScoreConfig(Config):
 
     mirror: bool = setting(True, "average the scores of picture and mirrored picture", "-")
     precision: Precision = setting("float32", "of the decoder, and tfloat32 of the image encoder, too", "-", later=True)
-    encoder_precision: HalfOrNot = setting("float32", "of the image encoder", "-", later=True)
+    encoder_precision: HalfOrNot = setting(
+        "float32",
+        "of the image encoder; bfloat16 is refused where it changes the order of a person's hypotheses by more than a "
+        "rank correlation of 0.995",
+        "-",
+        later=True,
+    )
     shard_size: int = setting(250, "instances a shard", "instances", ge=1)
     microbatch: int = setting(10, "instances in one forward pass; the last is padded", "instances", ge=1)
 

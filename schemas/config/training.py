@@ -176,6 +176,13 @@ class AlignConfig(Config):
         "-",
         later=True,
     )
+    double_errors: bool = setting(
+        False,
+        "average denoising errors in 64 bits: their differences are multiplied by beta, and if that is large the loss "
+        "would show how they round in 32",
+        "-",
+        later=True,
+    )
     augment: AugmentConfig = setting(AugmentConfig(), "random changes to the crops", "-")
     seed: int = setting(0, "seed of batches and noise", "1", ge=0)
 

@@ -18,11 +18,12 @@ from tasks.engine.results import ShardOutput
 from tasks.engine.stage import Rows
 from tasks.engine.worker import ModelWorker
 from tasks.generate import filtered, not_finite
+from tasks.half_encoder import some_of
+from tasks.half_scorer import Posed
 from tasks.rows.instances import load_instances
 from tasks.rows.metrics import Metric, metrics_table
-from tasks.rows.models import load_scorer
 from tasks.rows.scores import scores_table
-from tasks.score import HypothesisScorer
+from tasks.score import checked_scorer
 
 if TYPE_CHECKING:
     from tasks.stages.clean import Keep, ScoreLabels
@@ -34,7 +35,15 @@ class ScoreLabelsWorker(ModelWorker):
     def __init__(self, stage: "ScoreLabels", context: Context) -> None:
         super().__init__(context)
         self.stage = stage
-        self.score = HypothesisScorer(load_scorer(self.store, stage.scorer), context.config.score, device=self.device)
+        about, config = {"labels": stage.labels}, context.config.score
+        self.score = checked_scorer(
+            self.store, stage.scorer, config, self.device, about, lambda: self._some(some_of(stage.ids(context)))
+        )
+
+    def _some(self, ids: list[str]) -> Posed:
+        people = load_instances(self.store, self.stage.ingests, ids, [self.stage.labels])
+        complete = np.isfinite(people.uvd).all(axis=(1, 2))
+        return Posed(people.crops[complete], people.uvd[complete, None], people.twists[complete, None])
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `scores`, sorted by instance."""

@@ -76,6 +76,8 @@ class Training:
             weight_decay=config.weight_decay,
         )
         self.averaged = {name: value.detach().clone() for name, value in recipe.model.state_dict().items()}
+        self.frozen = {name for name, value in recipe.model.named_parameters() if not value.requires_grad}
+        """Whose average is what they are."""
         self.shares = [
             Share(rank() * config.micro_batches + number, _workers() * config.micro_batches)
             for number in range(config.micro_batches)
@@ -174,6 +176,8 @@ class Training:
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         for name, value in self.recipe.model.state_dict().items():
             average = self.averaged[name]
+            if name in self.frozen:
+                continue
             if value.dtype.is_floating_point:
                 average.lerp_(value, 1 - decay)
             else:

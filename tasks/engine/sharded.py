@@ -1,63 +1,38 @@
 """Run a stage shard by shard: find what is done, do the rest with Ray Data, count, commit.
 
 What flows through Ray is descriptions of shards, not rows: a process builds its worker once, turns a shard into rows,
-writes the shard's files itself and hands back counts. On the CPU Ray keeps those processes from stage to stage, because
-starting one costs seconds; where they hold a GPU they are actors, gone with the stage. `in_process=True` does the same
-work here, without Ray.
+writes the shard's files itself and hands back counts. `in_process=True` does the same work here, without Ray.
 """
 
-import json
 import math
-import uuid
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
-import ray
 
 from infra import faults
 from infra.begun import note_begin, note_end
 from infra.data_files import DataFile
-from infra.ray_session import check_resources, lacking, no_room, room_for
 from infra.repair import find_or_mend
-from infra.shards import Receipt, Shard, Shards, Tally, cut, forget, receipts, stamped, write_shard
+from infra.shards import Receipt, Shards, Tally, cut, forget, receipts
 from infra.shared_store import session_for
-from infra.stages import (
-    Failure,
-    StageRecord,
-    StageSpec,
-    commit,
-    count_failures,
-    failures_table,
-    files_by_table,
-    find,
-    now,
-)
+from infra.stages import StageRecord, StageSpec, commit, files_by_table, find, now
 from infra.store import Store
 from infra.table_rows import read_files
 from schemas import errors
 from schemas.config.engine import RayConfig
-from schemas.errors import DataError, EngineError, GateError, StoreError, VanishedError
+from schemas.errors import EngineError, GateError, StoreError, VanishedError
+from schemas.ids import StageKey
 from schemas.progress import SILENT, Progress
 from schemas.tables import contract
-from tasks.engine.results import ShardOutput, ShardWorker, StageResult
-
-_SHARD_RETRIES = 2
-"""Times that a shard is tried again after its process died. What the shard's code raises is no such death."""
-
-_WAVE, _WAVE_OF_ACTOR = 1000, 50
-"""Shards that Ray is given at a time, in all and for each actor, whichever are more: what it keeps of each would else
-grow with the stage, and each task cost the more the more there are. An actor waits once in a wave, for the last one."""
+from tasks.engine.results import ShardWorker, StageResult
+from tasks.engine.shard_work import ShardWork
+from tasks.engine.spread import on_ray
 
 _TIMES = 3
 """Times that shards are made again whose files something removes before the commit."""
-
-_ACTOR_BYTES = 1024**3
-"""What an actor on the CPU is taken to need, where their number is left open: libraries, a small model, a shard."""
 
 _DEFAULTS = RayConfig()
 
@@ -76,11 +51,13 @@ def run_sharded(
     max_failed_share: float = 1.0,
     device: str = "cpu",
     in_process: bool = False,
+    crops_of: Sequence[StageKey] = (),
 ) -> StageResult:
     """Do the stage for `ids`, or find it done. Each actor builds `worker()` once.
 
     `settings` say how many actors work at a time and what each asks of Ray: of a GPU only where `device`, on which the
     workers compute, isn't "cpu". Ray is started, as they want it, if it doesn't run and there is work.
+    `crops_of` are the ingests whose crops the workers read: a shard goes to a machine that keeps them, if one is free.
     `tables` names every table that the workers write (`failures` needs no mention). An exception that a unit raises in
     the worker makes the unit a row of `failures`; an EngineError other than that stops the stage.
 
@@ -109,15 +86,15 @@ def run_sharded(
         done_before = sum(receipt.tally.total for receipt in earlier.values())
         progress.advance(spec.name, done_before, f"{len(earlier)} shards of an earlier run")
     faults.reach(f"begin:{spec.name}")
-    work = _ShardWork(store, spec, worker, tuple(tables))
-    _do(work, shards, todo, progress, settings, device, in_process)
+    work = ShardWork(store, spec, worker, tuple(tables))
+    _do(work, shards, todo, progress, settings, device, in_process, crops_of)
     faults.reach(f"shards:{spec.name}")
     for left in reversed(range(_TIMES)):
         finished = receipts(store, spec.key, shards, say=say)
         lost = [index for index in range(len(shards)) if index not in finished]
         if lost:
             say(f"{len(lost)} of {len(shards)} shards that were done are gone or damaged; they are made again")
-            _do(work, shards, lost, SILENT, settings, device, in_process)
+            _do(work, shards, lost, SILENT, settings, device, in_process, crops_of)
             continue
         other_code = _say_of_other_code(finished.values(), spec, progress)
         tally = sum((receipt.tally for receipt in finished.values()), Tally())
@@ -152,13 +129,14 @@ def run_sharded(
 
 
 def _do(
-    work: "_ShardWork",
+    work: "ShardWork",
     shards: Shards,
     todo: Sequence[int],
     progress: Progress,
     settings: RayConfig,
     device: str,
     in_process: bool,
+    crops_of: Sequence[StageKey],
 ) -> None:
     """Do those of the shards that are `todo`, on Ray or in this process."""
     if in_process:
@@ -166,165 +144,8 @@ def _do(
     elif todo:
         with session_for(work.store, settings, settings.threads_per_actor):
             gpus = 0.0 if device == "cpu" else settings.gpus_per_actor
-            answers = _on_ray(work, shards, todo, settings, gpus, progress.say)
+            answers = on_ray(work, shards, todo, settings, gpus, progress.say, crops_of)
             _follow(answers, work.spec, progress)
-
-
-def do_shard(store: Store, spec: StageSpec, worker: ShardWorker, shard: Shard, tables: Sequence[str]) -> Receipt:
-    """Make one shard and write it. If the worker raises, its units are tried one by one, and those that raise fail."""
-    try:
-        outputs = [worker(shard)]
-        crashed: list[Failure] = []
-    except EngineError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a unit raises must cost that unit alone, not the stage
-        outputs, crashed = _one_by_one(worker, shard, error)
-    rows = {name: [contract(name).schema.empty_table()] for name in (*tables, "failures")}
-    failures = [failure for output in outputs for failure in output.failures] + crashed
-    for output in outputs:
-        for name, table in output.tables.items():
-            if name not in rows:
-                raise DataError(f"Stage {spec.name} wrote to table {name}, but names only {', '.join(tables)}.")
-            rows[name].append(stamped(name, table, spec.key))
-    if failures:
-        rows["failures"].append(failures_table(spec, sorted(failures, key=lambda failure: failure.id)))
-    lost = count_failures(failures)
-    tally = Tally(ok=sum(output.ok for output in outputs), crashed=len(crashed)) + lost
-    if tally.total != len(shard.ids):
-        raise DataError(
-            f"Stage {spec.name}, shard {shard.index}: {len(shard.ids)} units went in, but {tally.ok} ok, "
-            f"{tally.filtered} filtered and {tally.failed} failed came out."
-        )
-    whole = {name: pa.concat_tables(parts).combine_chunks() for name, parts in rows.items()}
-    return write_shard(store, spec.key, shard, whole, tally, stage=spec.name)
-
-
-def _one_by_one(worker: ShardWorker, shard: Shard, first: Exception) -> tuple[list[ShardOutput], list[Failure]]:
-    if len(shard.ids) == 1:
-        return [], [_crash(shard.ids[0], first, attempts=1)]
-    outputs: list[ShardOutput] = []
-    crashed: list[Failure] = []
-    for name in shard.ids:
-        try:
-            outputs.append(worker(Shard(shard.index, (name,))))
-        except EngineError:
-            raise
-        except Exception as error:  # noqa: BLE001 - as above
-            crashed.append(_crash(name, error, attempts=2))
-    return outputs, crashed
-
-
-def _crash(name: str, error: Exception, attempts: int) -> Failure:
-    return Failure(name, f"exception {type(error).__name__}", str(error), attempts=attempts)
-
-
-@dataclass(eq=False)
-class _ShardWork:
-    """Builds the worker at the first shard and does shards; one lives in each process. Answers with plain values."""
-
-    store: Store
-    spec: StageSpec
-    worker: Callable[[], ShardWorker]
-    tables: tuple[str, ...]
-    built: ShardWorker | None = None
-    of_call: str = field(default_factory=lambda: uuid.uuid4().hex)
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return self.do(Shard(int(row["index"]), tuple(json.loads(row["ids"]))))
-
-    def do(self, shard: Shard) -> dict[str, Any]:
-        try:
-            if self.built is None:
-                self.built = self.worker()
-            tally = do_shard(self.store, self.spec, self.built, shard, self.tables).tally
-        except EngineError as error:
-            # as a value: raised through Ray, the message would drown in tracebacks
-            return {"index": shard.index, "units": 0, "failed": 0, "error": type(error).__name__, "text": str(error)}
-        return {"index": shard.index, "units": tally.total, "failed": tally.failed, "error": "", "text": ""}
-
-
-def _describe(shard: Shard) -> dict[str, Any]:
-    return {"index": shard.index, "ids": json.dumps(shard.ids)}
-
-
-def _on_ray(
-    work: _ShardWork,
-    shards: Shards,
-    todo: Sequence[int],
-    settings: RayConfig,
-    gpus: float,
-    say: Callable[[str], None],
-) -> Iterator[dict[str, Any]]:
-    cpus, actors = settings.cpus_per_actor, settings.actors
-    each = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
-    count = max(1, min(_as_many_as_fit(each, settings.threads_per_actor) if actors is None else actors, len(todo)))
-    check_resources(each, count)
-    if held := lacking(each):
-        say(f"{work.spec.name}, waiting for Ray: {held} ...")
-    # Ray Data's own tasks need some CPU beside the actors, or all wait for ever
-    share = min(cpus, 0.9 * ray.cluster_resources().get("CPU", 1.0) / count)
-    try:
-        at_once = max(_WAVE, count * _WAVE_OF_ACTOR)
-        for first in range(0, len(todo), at_once):
-            wave = [_describe(shards[index]) for index in todo[first : first + at_once]]
-            yield from _answers(ray.data.from_items(wave, override_num_blocks=len(wave)), work, count, share, gpus)
-    except ray.exceptions.RayTaskError:
-        raise
-    except ray.exceptions.RayError as error:
-        raise EngineError(
-            f"Stage {work.spec.name}: a worker process died, likely for want of memory, or its node "
-            f"({type(error).__name__}). {no_room()} Run again to go on from the finished shards; if it dies again, "
-            "lower actors or the microbatch."
-        ) from error
-
-
-def _as_many_as_fit(each: Mapping[str, float], threads: int) -> int:
-    """Actors that keep Ray's nodes busy without being in each other's way."""
-    return room_for(each if "GPU" in each else {"CPU": max(each["CPU"], threads), "memory": _ACTOR_BYTES})
-
-
-def _answers(
-    described: ray.data.Dataset, work: _ShardWork, count: int, cpus: float, gpus: float
-) -> Iterator[dict[str, Any]]:
-    with warnings.catch_warnings():
-        # Ray 2.60 calls this way of setting retries and restarts deprecated but has no other one yet
-        warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
-        answers = _in_actors(described, work, count, cpus, gpus) if gpus else _in_tasks(described, work, count, cpus)
-    return iter(answers.iter_rows())
-
-
-def _in_tasks(described: ray.data.Dataset, work: _ShardWork, count: int, cpus: float) -> ray.data.Dataset:
-    """`count` shards at a time, in processes that Ray keeps: the next stage finds its libraries loaded."""
-    return described.map(
-        partial(_in_kept_process, work=work),
-        compute=ray.data.TaskPoolStrategy(size=count),
-        num_cpus=cpus,
-        max_retries=_SHARD_RETRIES,  # Ray's own default is without end
-    )
-
-
-def _in_actors(described: ray.data.Dataset, work: _ShardWork, count: int, cpus: float, gpus: float) -> ray.data.Dataset:
-    """`count` actors that give their share of the GPU's memory back when the stage ends."""
-    return described.map(
-        cast(Callable[[dict[str, Any]], dict[str, Any]], _ShardWork),  # Ray builds it in each actor
-        fn_constructor_args=(work.store, work.spec, work.worker, work.tables),
-        compute=ray.data.ActorPoolStrategy(size=count),
-        num_cpus=cpus,
-        num_gpus=gpus,
-        max_restarts=_SHARD_RETRIES,  # of each actor; Ray's own default is without end
-        max_task_retries=_SHARD_RETRIES,
-    )
-
-
-_kept: list[_ShardWork] = []
-"""In a process of Ray: what did its last shard, with the worker that it built; at most one."""
-
-
-def _in_kept_process(row: dict[str, Any], work: _ShardWork) -> dict[str, Any]:
-    """Do a shard with the worker that this process built for an earlier shard of the same call, if there is one."""
-    if not _kept or _kept[0].of_call != work.of_call:
-        _kept[:] = [work]
-    return _kept[0](row)
 
 
 def _follow(answers: Iterator[dict[str, Any]], spec: StageSpec, progress: Progress) -> None:

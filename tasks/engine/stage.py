@@ -105,6 +105,10 @@ class ShardedStage(Stage):
     def worker(self, context: Context) -> ShardWorker:
         """What turns a shard into rows; called in the process that does the work."""
 
+    def crops_of(self) -> Sequence[StageKey]:
+        """The ingests whose crops its shards read: those of the field `ingests`, where it has one."""
+        return tuple(getattr(self, "ingests", ()))
+
     def device(self, context: Context) -> str:
         """Where its workers compute."""
         return context.config.ray.actor_device if self.on_ray else "cpu"
@@ -131,6 +135,7 @@ class ShardedStage(Stage):
             max_failed_share=self.max_failed_share(context),
             device=self.device(context),
             in_process=context.in_process or not self.on_ray,
+            crops_of=self.crops_of(),
         )
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from infra.node_cache import NodeCache
+from infra.node_copies import with_copies
 from infra.shards import Shard
 from tasks.engine.context import Context
 from tasks.engine.numerics import fixed_numerics
@@ -15,8 +17,9 @@ class ModelWorker(ABC):
     """A `ShardWorker` that runs models: `work` with what the last bits of a result depend on held fixed."""
 
     def __init__(self, context: Context) -> None:
-        self.store, self.partition = context.store, context.partition
-        self.threads, self.device = context.config.ray.threads_per_actor, context.config.ray.actor_device
+        ray, self.partition = context.config.ray, context.partition
+        self.store = with_copies(context.store, NodeCache.of(ray.cache_folder, ray.cache_gib))
+        self.threads, self.device = ray.threads_per_actor, ray.actor_device
 
     def __call__(self, shard: Shard) -> ShardOutput:
         """Rows of a shard."""

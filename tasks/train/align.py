@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infra.node_cache import NodeCache
 from models import hyponet
 from models.condition import PoseEstimate
 from models.diffusion import POSE_SIZE
@@ -124,8 +125,10 @@ class AlignRecipe(PolicyRecipe):
         replay: LabelledCrops | None,
         device: torch.device,
         features_bytes: int = 0,
+        cache: NodeCache | None = None,
     ) -> None:
-        """`features_bytes` are for what `keep_features` keeps; they don't change the result."""
+        """`features_bytes` of memory are for what `keep_features` keeps, and a file of `cache` for what is more; they
+        don't change the result."""
         if config.replays and replay is None:
             raise ConfigError(
                 "Alignment replays labelled people, to keep what the policy knew: say which (--replay), or set "
@@ -154,7 +157,7 @@ class AlignRecipe(PolicyRecipe):
                 module.train()
                 module.momentum = 0.0  # it normalises by the batch, as the policy does, and stays as it is
         self.model.condition.requires_grad_(self.train_encoder)
-        self.kept = self._keepers(features_bytes) if config.keep_features and self.fixed else _Keepers()
+        self.kept = self._keepers(features_bytes, cache) if config.keep_features and self.fixed else _Keepers()
 
     def draw(self, step: int, draw: np.random.Generator, share: Share) -> DrawnPairs:
         """Crops of a batch with their pairs, and those that are replayed beside them."""
@@ -277,7 +280,7 @@ class AlignRecipe(PolicyRecipe):
         seen = reference.of(rows, mirrored)
         return [seen if policy is reference else policy.of(rows, mirrored) if policy else None, seen]
 
-    def _keepers(self, budget_bytes: int) -> _Keepers:
+    def _keepers(self, budget_bytes: int, cache: NodeCache | None) -> _Keepers:
         """What keeps the features of the encoders that see a crop as it is or mirrored, and don't change."""
         if self.train_encoder and not self.config.augment.only_mirrors:
             return _Keepers()
@@ -285,7 +288,9 @@ class AlignRecipe(PolicyRecipe):
         alike = all(torch.equal(of_reference[name], of_policy[name]) for name in of_reference)
         count = 1 if self.train_encoder or alike else 2
         reference, policy = (
-            KeptFeatures(of, self.pairs.crops, self.device, budget_bytes // count)
+            KeptFeatures(
+                of, self.pairs.crops, self.device, budget_bytes // count, cache, self.config.optimiser.precision
+            )
             for of in (self.reference, self.model)
         )
         if self.train_encoder:
@@ -328,7 +333,8 @@ class AlignRecipe(PolicyRecipe):
         """Denoising errors of winners and losers under the same timestep and noise."""
         clean = policy.diffusion.scale(batch.poses[:, :87], batch.poses[:, 87:])
         time, noise, weight = (part.repeat_interleave(2, dim=0) for part in (batch.time, batch.noise, batch.weight))
-        error = pose_error(policy, clean, time, noise, context, weight)
+        dtype = torch.float64 if self.config.double_errors else None
+        error = pose_error(policy, clean, time, noise, context, weight, dtype)
         return PairErrors(*(DenoisingError(error.joints[side::2], error.twists[side::2]) for side in range(2)))
 
 
@@ -349,4 +355,4 @@ def recipe(stage: "Align", context: Context, run: RunFolder, device: torch.devic
     replay = training_crops(store, stage.labelled, space) if stage.labelled.targets else None
     policy, reference = load_policy(store, stage.policy), load_policy(store, stage.reference)
     room = context.config.ray.features_mib << 20
-    return AlignRecipe(context.config.align, policy, reference, pairs, replay, device, room)
+    return AlignRecipe(context.config.align, policy, reference, pairs, replay, device, room, space.cache)

@@ -1,6 +1,7 @@
 """Figures at the published sizes, as ratios of one run: `make bench-paper`, or `python -m tests.benchmarks.paper`.
 
-One thread; seconds are those of the processor, so that others on the machine don't count. Each way is timed by turns
+One thread; seconds are those of the processor, so that others on the machine don't count, but for what two training
+workers are worth: that part (`--only workers`) needs two free cores. Each way is timed by turns
 with a plain one (`tests.benchmarks.plain`) and with the product of two matrices, which is the ceiling. Weights are
 random, and all data are invented. Times of the published code were taken on another day, two threads, on a machine like
 that of docs/benchmarks.md; they stand beside and enter no ratio. All of it takes ten minutes and 3 GB of disk.
@@ -22,9 +23,10 @@ from tests.benchmarks.paper_bodies import body_figures
 from tests.benchmarks.paper_networks import Networks, network_figures
 from tests.benchmarks.paper_sizes import smaller
 from tests.benchmarks.paper_tables import table_figures
+from tests.benchmarks.paper_workers import worker_figures
 from tests.benchmarks.surroundings import surroundings
 
-PARTS = ("networks", "bodies", "tables")
+PARTS = ("networks", "bodies", "tables", "workers")
 
 
 def figures(parts: list[str], folder: Path, repeats: int, small: bool = False) -> Iterator[Measured]:
@@ -36,6 +38,8 @@ def figures(parts: list[str], folder: Path, repeats: int, small: bool = False) -
         yield from body_figures(repeats, *((20, 10) if small else ()))
     if "tables" in parts:
         yield from table_figures(folder, repeats, *((50, (3, 200)) if small else ()))
+    if "workers" in parts:
+        yield from worker_figures(smaller(paper()) if small else paper(), repeats)
 
 
 def main() -> None:

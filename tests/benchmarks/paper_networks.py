@@ -159,19 +159,10 @@ def preference_step(networks: Networks, trained: bool, repeats: int) -> Measured
     time, noise = torch.arange(count) * 37 % 1000, torch.from_numpy(networks.normal(count, POSE_SIZE))
     ways = {"plain": Way(lambda: stepping(given, winner, loser, time, noise), published_ms=15_450 if trained else None)}
     for precision in _offered(config.optimiser, "precision"):
-        rate = config.optimiser.encoder_learning_rate if trained else 0.0
-        optimiser = {"steps": 1, "encoder_learning_rate": rate, "precision": precision}
-        changed = {
-            "optimiser": config.optimiser.model_copy(update=optimiser),
-            **dict.fromkeys(("batch_crops", "denoised_crops"), count),
-        }
-        policy = deepcopy(networks.policy).requires_grad_(True)
-        frozen = deepcopy(networks.policy)
-        recipe = AlignRecipe(config.model_copy(update=changed), policy, frozen, data, None, CPU, _FEATURES_BYTES)
-        training = Training(recipe, recipe.config.optimiser)
+        training = _training(networks, data, trained, precision)
         goal = {"float32": 2.4, "bfloat16": 5.0}[precision]
         ways[f"the engine, {precision}"] = Way(
-            lambda training=training: _step(training),
+            lambda training=training: step(training),
             precision=precision,
             goals=() if trained else (Goal("faster", goal),),
         )
@@ -179,7 +170,29 @@ def preference_step(networks: Networks, trained: bool, repeats: int) -> Measured
     return measure(f"a step of DPO on {count} crops, encoder {of}", "step", ways, repeats=repeats)
 
 
-def _step(training: Training) -> None:
+def frozen_step(networks: Networks, precision: Precision) -> Training:
+    """A training on `networks.pairs` crops in each of its steps, whose encoder is frozen."""
+    count = networks.pairs
+    poses = networks.normal(2, count, POSE_SIZE) * 0.3
+    return _training(networks, PreferencePairs(networks.crops(count), np.arange(count), *poses), False, precision)
+
+
+def _training(networks: Networks, data: PreferencePairs, trained: bool, precision: Precision) -> Training:
+    config = networks.config.align
+    rate = config.optimiser.encoder_learning_rate if trained else 0.0
+    optimiser = {"steps": 1, "encoder_learning_rate": rate, "precision": precision}
+    changed = {
+        "optimiser": config.optimiser.model_copy(update=optimiser),
+        **dict.fromkeys(("batch_crops", "denoised_crops"), networks.pairs),
+    }
+    policy = deepcopy(networks.policy).requires_grad_(True)
+    frozen = deepcopy(networks.policy)
+    recipe = AlignRecipe(config.model_copy(update=changed), policy, frozen, data, None, CPU, _FEATURES_BYTES)
+    return Training(recipe, recipe.config.optimiser)
+
+
+def step(training: Training) -> None:
+    """The first step of a training, once more."""
     training.step = 0
     training.run(lambda step, figures, state: None)
 

@@ -93,6 +93,15 @@ def test_every_figure_is_taken_and_shown(tmp_path: Path) -> None:
     assert sum(line.startswith("| ") for line in text.splitlines()) == 2 + sum(len(group.figures) for group in found)
 
 
+@pytest.mark.nightly
+def test_a_second_worker_is_measured_against_one(tmp_path: Path) -> None:
+    (found,) = figures(["workers"], tmp_path, repeats=1, small=True)
+    one, two = found.figures
+    assert (one.way, two.way) == ("one worker", "two workers")
+    assert one.ms > 0
+    assert two.ms > 0
+
+
 def test_a_goal_is_met_by_what_it_is_about() -> None:
     figure = Figure("sampling", "way", "hypothesis", ms=2.0, faster=3.0, share=0.8)
     met = {

@@ -51,13 +51,13 @@ class Cluster:
                 continue
         return found
 
-    def start_node(self, *options: str) -> None:
-        """One more `ray start`, with its options."""
+    def start_node(self, *options: str, **environment: str) -> None:
+        """One more `ray start`, with its options; `environment` is what this node has beside that of all."""
         command = [sys.executable, "-c", NODE, "start", "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
         limits = ["--object-store-memory=100000000", *options]
         subprocess.run(
             [*command, *limits],
-            env=self.environment,
+            env={**self.environment, **environment},
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

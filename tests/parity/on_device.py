@@ -1,4 +1,5 @@
-"""Golden outputs of the published code, computed again on any device, in 32 bits or with products of bfloat16.
+"""Golden outputs of the published code, computed again on any device, in 32 bits or as the engine does in bfloat16: by
+its networks of 16 bits for drawing and scoring, and by autocast for training.
 
 For the tests of precision, and for a machine that has a GPU and little else: imports `models`, `schemas` and the rules
 of the fixtures alone. Bodies and errors always have 32 bits.
@@ -19,6 +20,7 @@ from models.item_graph import apply_masks
 from models.kinematics import solve_rotations
 from models.metrics import procrustes_align
 from models.objectives import DenoisingError, denoising_error, dpo
+from models.precision import training_in
 from models.published_metrics import published_joint_errors_mm
 from schemas.profiles import paper
 from tests.parity.body import body
@@ -47,7 +49,8 @@ class Found(NamedTuple):
 class Case(NamedTuple):
     """Outputs that are computed together."""
 
-    outputs: Callable[[torch.device], Outputs]
+    outputs: Callable[[torch.device, bool], Outputs]
+    """On a device, in half precision or not."""
     bound: float
     """In 32 bits: of the largest difference, or of the relative one for losses."""
     of_networks: bool = True
@@ -57,9 +60,9 @@ class Case(NamedTuple):
 
 
 @torch.no_grad()
-def denoiser(device: torch.device) -> Outputs:
+def denoiser(device: torch.device, half: bool = False) -> Outputs:
     """The noise that HypoNet sees."""
-    network = _hyponet().to(device)
+    network = _denoiser(device, half)
     given = _context(device)
     time = torch.full((10,), 333, device=device)
     joints, twists = network(_to(device, "hypo.xj2", 10, 87), _to(device, "hypo.xt2", 10, 46), time, given)
@@ -68,21 +71,24 @@ def denoiser(device: torch.device) -> Outputs:
 
 
 @torch.no_grad()
-def sampler(device: torch.device) -> Outputs:
+def sampler(device: torch.device, half: bool = False) -> Outputs:
     """The poses that the four steps of the sampler end with."""
     noise = torch.cat([normal("ddim.nj", (2, 4, 87)), normal("ddim.nt", (2, 4, 46))], dim=-1)
     noise[:, 0] = 0
     diffusion = Diffusion(paper().policy.diffusion)
-    pose = diffusion.sample(_hyponet().to(device), noise.flatten(0, 1).to(device), _context(device))
+    pose = diffusion.sample(_denoiser(device, half), noise.flatten(0, 1).to(device), _context(device))
     uvd, twists = diffusion.unscale(pose)
     yield "02_hyponet.npz", "ddim.score_input_joint", uvd.flatten(1)
     yield "02_hyponet.npz", "ddim.pred_twist", twists
 
 
 @torch.no_grad()
-def encoder(device: torch.device) -> Outputs:
+def encoder(device: torch.device, half: bool = False) -> Outputs:
     """What HRNet's heads say of images."""
-    context, estimate = _hrnet().to(device).encode(_to(device, "img", 2, 3, 256, 256))
+    network = _hrnet().to(device)
+    if half:
+        network.halve()
+    context, estimate = network.encode(_to(device, "img", 2, 3, 256, 256))
     yield "03_hrnet.npz", "cond.global", context.image
     yield "03_hrnet.npz", "cond.local", context.local
     yield "03_hrnet.npz", "cond.pred_shape", estimate.betas
@@ -90,19 +96,21 @@ def encoder(device: torch.device) -> Outputs:
 
 
 @torch.no_grad()
-def scorer(device: torch.device) -> Outputs:
+def scorer(device: torch.device, half: bool = False) -> Outputs:
     """HMR-Scorer, from picture to score."""
     network = HMRScorer(paper().scorer)
     network.encoder.load_state_dict(state("vit_b_backbone"))
     network.score_net.load_state_dict(state("hmr_scorenet"))
     apply_masks(network)
     network = network.eval().to(device)
+    if half:
+        network = network.halved(decoder=True, encoder=True)
     uvd = torch.cat([uniform("sc.uv", (2, 5, 29, 2), -0.95, 0.95), uniform("sc.d", (2, 5, 29, 1), -0.6, 0.6)], dim=-1)
     pyramid = network.encode_upright(uniform("sc.img", (2, 3, 512, 384), 0, 1).to(device))
     yield "06_scorer.npz", "multi.score_raw", network.score_upright(pyramid, uvd.to(device))
 
 
-def preference(device: torch.device) -> Outputs:
+def preference(device: torch.device, half: bool = False) -> Outputs:
     """The loss of a step of DPO, and the norm of its gradient on HypoNet."""
     config = paper().policy
     policy, reference = _hyponet(), _hyponet().to(device)
@@ -130,9 +138,10 @@ def preference(device: torch.device) -> Outputs:
             found.append(denoising_error(guessed, noise, seen.to(device)))
         return found
 
-    with torch.no_grad():
-        held = errors(reference)
-    loss = dpo(*errors(policy), *held, beta=100.0).loss.mean()
+    with training_in("bfloat16" if half else "float32", device):
+        with torch.no_grad():
+            held = errors(reference)
+        loss = dpo(*errors(policy), *held, beta=100.0).loss.mean()
     loss.backward()
     yield "07_losses_adhmr.npz", "step_dpo.loss", loss
     squares = [value.grad.double().square().sum() for value in policy.parameters() if value.grad is not None]
@@ -140,7 +149,7 @@ def preference(device: torch.device) -> Outputs:
 
 
 @torch.no_grad()
-def bodies(device: torch.device) -> Outputs:
+def bodies(device: torch.device, half: bool = False) -> Outputs:
     """Meshes of known rotations, and rotations and meshes of disturbed joints."""
     who, posed_body = people(), body().on(device)
     rotations, betas = who.rotations.to(device), who.betas.to(device)
@@ -155,7 +164,7 @@ def bodies(device: torch.device) -> Outputs:
 
 
 @torch.no_grad()
-def errors_mm(device: torch.device) -> Outputs:
+def errors_mm(device: torch.device, half: bool = False) -> Outputs:
     """The best similarity, and the errors of the 14 joints."""
     points, label = (torch.from_numpy(rng(f"in:pa.{name}").standard_normal((5, 14, 3)) * 200) for name in ("S1", "S2"))
     points[3] = label[3] * torch.tensor([-1, 1, 1]) * 1.3
@@ -182,15 +191,11 @@ CASES = {
 def compare(case: str, device: str, half: bool) -> Iterator[Found]:
     """The outputs of a case beside the golden ones."""
     one = CASES[case]
-    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half and one.of_networks):
-        outputs = list(one.outputs(torch.device(device)))
-    for file, name, output in outputs:
+    half = half and one.of_networks
+    for file, name, output in one.outputs(torch.device(device), half):
         absolute, relative = difference(output, file, name)
-        if half and one.of_networks:
-            holds = relative <= one.half
-        else:
-            holds = (relative if case == "preference" else absolute) <= one.bound
-        yield Found(f"{case}: {name}", absolute, relative, holds)
+        off, bound = (relative, one.half) if half else (relative if case == "preference" else absolute, one.bound)
+        yield Found(f"{case}: {name}", absolute, relative, off <= bound)
 
 
 def difference(actual: Tensor, file: str, name: str) -> tuple[float, float]:
@@ -203,6 +208,11 @@ def difference(actual: Tensor, file: str, name: str) -> tuple[float, float]:
         found = found[(np.arange(len(expected)) * found.size) // len(expected)]
     off = found - expected
     return float(np.abs(off).max()), float(np.linalg.norm(off) / np.linalg.norm(expected))
+
+
+def _denoiser(device: torch.device, half: bool) -> HypoNet:
+    network = _hyponet().to(device)
+    return network.halved() if half else network
 
 
 def _hyponet() -> HypoNet:

@@ -107,8 +107,8 @@ def test_what_is_off_does_not_hold(case: str, monkeypatch: pytest.MonkeyPatch) -
     assert all(one.holds and one.relative < 1e-4 for one in compare(case, "cpu", half=False))
     given = CASES[case]
 
-    def outputs(device: torch.device) -> Iterator[tuple[str, str, Tensor]]:
-        for file, name, output in given.outputs(device):
+    def outputs(device: torch.device, half: bool) -> Iterator[tuple[str, str, Tensor]]:
+        for file, name, output in given.outputs(device, half):
             yield file, name, output * 1.05
 
     monkeypatch.setitem(CASES, case, given._replace(outputs=outputs))

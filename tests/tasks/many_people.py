@@ -17,7 +17,8 @@ from infra.tables import read
 from schemas.ids import StageKey, Target, image_id, instance_id
 from schemas.splits import SOURCE_TRAIN
 from schemas.tables import build
-from tasks.engine.sharded import ShardOutput, run_sharded
+from tasks.engine.results import ShardOutput
+from tasks.engine.sharded import run_sharded
 
 SPLIT = Target("many", "train")
 _SHARD = 500

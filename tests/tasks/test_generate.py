@@ -22,7 +22,7 @@ from schemas.splits import SOURCE_TEST, WILD_TRAIN
 from schemas.tables import matrix
 from tasks import generate as module
 from tasks.engine.context import Context
-from tasks.engine.sharded import do_shard
+from tasks.engine.shard_work import do_shard
 from tasks.engine.worker import microbatches
 from tasks.generate import HypothesisSampler
 from tasks.rows.hypotheses import Hypotheses, generated_ids, read_hypotheses

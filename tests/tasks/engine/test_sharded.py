@@ -26,9 +26,10 @@ from schemas.config.engine import RayConfig
 from schemas.errors import ConfigError, DataError, EngineError, GateError, StoreError
 from schemas.progress import SilentProgress
 from schemas.tables import build
-from tasks.engine import sharded
+from tasks.engine import spread
 from tasks.engine.results import ShardOutput, StageResult
-from tasks.engine.sharded import do_shard, run_sharded
+from tasks.engine.shard_work import do_shard
+from tasks.engine.sharded import run_sharded
 
 ROOT = Path(__file__).resolve().parents[3]
 IDS = [f"toy/test/{number:03d}#0" for number in range(23)]
@@ -254,8 +255,8 @@ def test_on_a_real_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for actors in (1, 2):
             store, heard = Store.open(tmp_path / str(actors)), Heard()
             settings = RayConfig(actors=actors, cpus_per_actor=1.0)
-            monkeypatch.setattr(sharded, "_WAVE", 4 // actors)  # two waves, and three
-            monkeypatch.setattr(sharded, "_WAVE_OF_ACTOR", 1)
+            monkeypatch.setattr(spread, "_WAVE", 4 // actors)  # two waves, and three
+            monkeypatch.setattr(spread, "_WAVE_OF_ACTOR", 1)
             run(store, heard, worker_args={"crash": (IDS[3],)}, in_process=False, settings=settings)
             assert heard.done == 23
             for table in ("scores", "failures"):

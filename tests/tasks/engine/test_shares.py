@@ -15,10 +15,11 @@ import torch.multiprocessing as mp
 from models.policy import Policy
 from schemas.errors import ConfigError
 from schemas.profiles import paper
+from tasks.engine.ahead import _mapped
 from tasks.engine.loop import Training, step_draw
 from tasks.engine.numerics import fixed_numerics
 from tasks.engine.share import WHOLE, Share
-from tasks.train.align import AlignRecipe
+from tasks.train.align import AlignRecipe, DrawnPairs
 from tasks.train.pairs import PreferencePairs
 from tests.tasks import micro
 from tests.tasks.train.alignment import poses, recipe, settings
@@ -57,20 +58,31 @@ def test_what_can_not_be_shared_equally_is_told() -> None:
         Share(1, 3).places(4)
 
 
-def curves(micro_batches: int = 1) -> np.ndarray:
-    """(STEPS, figures) of a training as the profile paper has it: fixed statistics, no dropout, 40 crops as they are.
+class DoubleRecipe(AlignRecipe):
+    """The same in double precision."""
 
-    But for its beta of 100, which would make 1.5e-5 of the rounding of an untrained network's errors.
-    """
+    def draw(self, step: int, draw: np.random.Generator, share: Share) -> DrawnPairs:
+        drawn: DrawnPairs = _mapped(super().draw(step, draw, share), widened)
+        return drawn
+
+
+def widened(numbers: torch.Tensor) -> torch.Tensor:
+    return numbers.double() if numbers.is_floating_point() else numbers
+
+
+def curves(micro_batches: int = 1, of: type[AlignRecipe] = AlignRecipe, steps: int = STEPS) -> np.ndarray:
+    """(steps, figures) of a training as `paper` has it: fixed statistics, no dropout, 40 crops as they are."""
     config = paper().align
-    changes = {"steps": STEPS, "report_every": 1, "micro_batches": micro_batches}
-    config = config.model_copy(update={"beta": 10.0, "optimiser": config.optimiser.model_copy(update=changes)})
+    changes = {"steps": steps, "report_every": 1, "micro_batches": micro_batches}
+    config = config.model_copy(update={"optimiser": config.optimiser.model_copy(update=changes)})
     torch.manual_seed(3)
     reference, draw = Policy(micro.CONFIG.policy), np.random.default_rng(0)
+    if of is DoubleRecipe:
+        reference = reference.double()
     size = micro.CONFIG.policy.condition.image_size
     crops = draw.integers(0, 256, (PEOPLE, size, size, 3), dtype=np.uint8)
     pairs = PreferencePairs(crops, np.arange(PEOPLE), poses(draw, PEOPLE), poses(draw, PEOPLE))
-    made = AlignRecipe(config, copy.deepcopy(reference), reference, pairs, None, torch.device("cpu"))
+    made = of(config, copy.deepcopy(reference), reference, pairs, None, torch.device("cpu"))
     points: list[list[float]] = []
     with fixed_numerics(1):
         Training(made, config.optimiser).run(lambda step, seen, state: points.append(list(seen.values())))
@@ -90,18 +102,24 @@ ACCURACY = 6
 """Place of that figure in the curves."""
 
 
-def assert_same_curves(found: np.ndarray, expected: np.ndarray) -> None:
-    assert len(found) == STEPS
+def assert_same_curves(found: np.ndarray, expected: np.ndarray, within: float = 1e-5) -> None:
     # before its first update the policy is its reference: which of two nothings is less, rounding says
     found[0, ACCURACY] = expected[0, ACCURACY]
-    assert expected[-1, 0] < 0.9 * expected[0, 0], "it learns"
-    np.testing.assert_allclose(found[:, 0], expected[:, 0], rtol=1e-5)  # the loss; others may be near zero
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert expected[-1, 0] < (1 - 0.005 * len(expected)) * expected[0, 0], "it learns"
+    np.testing.assert_allclose(found[:, 0], expected[:, 0], rtol=within)  # the loss; others may be near zero
+    np.testing.assert_allclose(found, expected, rtol=within, atol=within)
 
 
 @pytest.mark.slow
 def test_micro_batches_learn_what_the_whole_does() -> None:
     assert_same_curves(curves(micro_batches=4), curves())
+
+
+@pytest.mark.slow
+def test_what_sets_them_apart_is_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In double precision they agree as closely as that rounds."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # what the engine has in 32 bits on purpose
+    assert_same_curves(curves(4, DoubleRecipe, 4), curves(1, DoubleRecipe, 4), within=1e-10)
 
 
 @pytest.mark.slow

@@ -1,12 +1,14 @@
 """What frozen encoders make of crops is made once, whatever the room for it, and is what each step would make."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from infra.node_cache import NodeCache
 from models.policy import Policy
 from schemas.config.training import AlignConfig, OptimiserConfig
 from schemas.digests import canonical_json
@@ -27,7 +29,7 @@ def frozen(**changes: Any) -> AlignConfig:
     return settings(**{**wanted, "keep_features": True, **changes})
 
 
-def recipe(config: AlignConfig, room: int = ALL_MIB) -> AlignRecipe:
+def recipe(config: AlignConfig, room: int = ALL_MIB, cache: NodeCache | None = None) -> AlignRecipe:
     """The denoiser begins a little away from its reference, and the encoder at it."""
     torch.manual_seed(3)
     reference = Policy(micro.CONFIG.policy)
@@ -35,7 +37,7 @@ def recipe(config: AlignConfig, room: int = ALL_MIB) -> AlignRecipe:
     with torch.no_grad():
         for weights in policy.hyponet.parameters():
             weights.add_(0.02 * weights.std() * torch.randn_like(weights) if weights.numel() > 1 else 0)
-    return AlignRecipe(config, policy, reference, random_pairs(), random_replay(), CPU, room)
+    return AlignRecipe(config, policy, reference, random_pairs(), random_replay(), CPU, room, cache)
 
 
 def drawn(made: AlignRecipe, seed: int) -> AlignBatch:
@@ -77,6 +79,45 @@ def test_the_room_for_features_changes_no_bit(room: int) -> None:
     assert same(trained(made), trained(recipe(frozen())))
     assert made.kept.policy is not None
     assert len(made.kept.policy.kept) < 2 * CROPS
+
+
+def encoded(policy: Policy, room: int, cache: NodeCache | None) -> tuple[list[torch.Tensor], int]:
+    """What is kept of 20 crops, asked for in two steps, and the crops that were encoded for it."""
+    passes: list[int] = []
+    hook = policy.condition.register_forward_hook(lambda module, given, made: passes.append(len(given[0])))
+    crops = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
+    kept, rows = KeptFeatures(policy, crops, CPU, room, cache), np.arange(20)
+    found = [part for chosen in (rows[:4], rows) for part in kept.of(chosen, chosen % 2 == 1)]
+    hook.remove()
+    return found, sum(passes)
+
+
+@pytest.mark.parametrize("room", [0, 20_000, ALL_MIB])
+def test_what_one_training_has_encoded_another_finds(room: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    policy, cache = Policy(micro.CONFIG.policy).eval(), NodeCache(tmp_path / "cache", 2**30)
+    expected, _ = encoded(policy, ALL_MIB, None)
+    first, passes = encoded(policy, room, cache)
+    assert passes == 24, "each once, in passes of eight"
+    again, passes = encoded(policy, room, cache)
+    assert passes == 0
+    for found in (first, again):
+        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    (file,) = (tmp_path / "cache").glob("features-*.records")
+    with torch.no_grad():
+        next(policy.condition.parameters()).add_(1e-3)
+    assert encoded(policy, room, cache)[1] == 24, "another encoder's are others"
+    assert len(list(file.parent.glob("features-*.records"))) == 2
+
+
+def test_a_file_for_features_changes_no_bit(tmp_path: Path) -> None:
+    cache = NodeCache(tmp_path / "cache", 2**30)
+    made = [recipe(frozen(), 20_000, cache) for _ in range(2)]
+    expected = trained(recipe(frozen()))
+    for one in made:
+        assert same(trained(one), expected)
+        assert one.kept.policy is not None
+        assert one.kept.policy.file is not None
 
 
 def test_kept_features_teach_what_those_of_each_step_teach() -> None:
@@ -138,6 +179,7 @@ def test_keys_know_of_precision_and_kept_features_only_where_they_are_asked_for(
     plain = canonical_json(micro.CONFIG)
     assert "keep_features" not in plain
     assert "encoder_precision" not in plain
+    assert "double_errors" not in plain
     assert '"precision"' not in canonical_json(OptimiserConfig(steps=1, learning_rate=1.0))
     assert '"keep_features":true' in canonical_json(paper().align)
     assert '"precision":"bfloat16"' in canonical_json(paper().score)
