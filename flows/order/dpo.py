@@ -67,4 +67,6 @@ def align_and_measure(
 
 
 def _at_random(config: PairConfig) -> PairConfig:
-    return config.model_copy(update={"strategy": "random", "least_margin": 0.0, "label_wins_share": 0.0})
+    return config.model_copy(
+        update={"strategy": "random", "least_margin": 0.0, "label_wins_share": 0.0, "other_share": 0.0}
+    )

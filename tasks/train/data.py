@@ -156,18 +156,24 @@ def encode_together(policy: Policy, kinds: Sequence[Tensor]) -> list[tuple[Conte
 
 
 def pose_error(
-    policy: Policy, clean: Tensor, time: Tensor, noise: Tensor, context: Context, weight: Tensor | float = 1.0
+    policy: Policy,
+    clean: Tensor,
+    time: Tensor,
+    noise: Tensor,
+    context: Context,
+    weight: Tensor | float = 1.0,
+    missed: bool = False,
 ) -> DenoisingError:
     """Error (N,) of one denoising step of scaled poses (N, 133) under `noise` at `time`: of what the network predicts.
 
-    `weight` as of `denoising_error`.
+    `weight` and `missed` as of `denoising_error`.
     """
     diffusion = policy.diffusion
     denoised = diffusion.denoise(policy.hyponet, diffusion.add_noise(clean, time, noise), time, context)
     if diffusion.config.parameterisation == "eps":
-        return denoising_error(denoised.noise, noise, weight)
+        return denoising_error(denoised.noise, noise, weight, missed)
     weight = weight * edm_weight(diffusion.sigma(time), diffusion.config.sigma_data)
-    return denoising_error(denoised.pose, clean, weight)
+    return denoising_error(denoised.pose, clean, weight, missed)
 
 
 def supervised_loss(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.pieces import read_pieces
@@ -33,15 +34,33 @@ class PreferencePairs:
     """(P, 133) of the squared errors of winner and loser, for instance zeros at joints that were not seen; None: 1."""
     chances: np.ndarray | None = None
     """(N,) of each crop to be the next that is drawn, if it has pairs; None: all alike."""
+    samples: np.ndarray | None = None
+    """(P, 2) int32, which hypotheses of the crop winner and loser are, -1: its label; None: nobody is in two pairs."""
+    scores: np.ndarray | None = None
+    """(P, 2) float32 of winner and loser, NaN where nobody was asked; None: nobody was."""
 
     def __len__(self) -> int:
         return len(self.crop_row)
+
+    def known_scores(self) -> np.ndarray:
+        """(P, 2) float32 scores. Where nobody was asked a winner has 1, a loser 0, or the other's if that is beyond."""
+        missing = np.array([1.0, 0.0], np.float32)
+        if self.scores is None:
+            return np.broadcast_to(missing, (len(self), 2))
+        winner, loser = self.scores.T
+        return np.stack(
+            [
+                np.where(np.isnan(winner), np.fmax(1.0, loser), winner),
+                np.where(np.isnan(loser), np.fmin(0.0, winner), loser),
+            ],
+            axis=1,
+        ).astype(np.float32)
 
 
 def load_pairs(store: Store, pair_key: StageKey, people: Mix, space: Space) -> PreferencePairs:
     """The pairs of a pairing stage with their crops, sorted by instance, winner and loser; drawn as `people` says."""
     by = ["instance_id", "winner", "loser"]
-    names = read(store, "pairs", stage_keys=[pair_key], columns=by)
+    names = read(store, "pairs", stage_keys=[pair_key], columns=[*by, "winner_score", "loser_score"])
     if len(names) == 0:
         raise DataError(f"Stage {pair_key[:12]} left no pair to train on; the table failures says why.")
     order = pc.sort_indices(names, [(name, "ascending") for name in by])
@@ -59,4 +78,19 @@ def load_pairs(store: Store, pair_key: StageKey, people: Mix, space: Space) -> P
         start += len(rows)
     crops, targets = crops_of(store, people.ingests, paired.dictionary, space)
     crop_row = paired.indices.to_numpy().astype(np.int64)
-    return PreferencePairs(crops, crop_row, winner, loser, chances=people.chances(targets))
+    samples, scores = _sides(names, "", order, np.int32), _sides(names, "_score", order, np.float32)
+    return PreferencePairs(
+        crops,
+        crop_row,
+        winner,
+        loser,
+        chances=people.chances(targets),
+        samples=samples,
+        scores=scores,
+    )
+
+
+def _sides(rows: pa.Table, of: str, order: pa.Array, kind: type[np.generic]) -> np.ndarray:
+    """(P, 2) a column of winners and losers; NaN where it is null."""
+    columns = [rows.column(f"{side}{of}").take(order).to_numpy() for side in ("winner", "loser")]
+    return np.stack(columns, axis=1).astype(kind)

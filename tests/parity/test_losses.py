@@ -13,14 +13,14 @@ from models.objectives import (
     DenoisingError,
     SmplLoss,
     denoising_error,
-    dpo,
     error_to_score,
-    kto,
     rank_loss,
     scorer_loss,
     smpl_loss,
     squared_error,
 )
+from models.preferences.dpo import dpo
+from models.preferences.kto import kto
 from models.statistics import published_correlations
 from tests.parity.rules import assert_golden, golden, normal, rng, uniform
 

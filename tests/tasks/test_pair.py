@@ -13,7 +13,8 @@ from schemas.config.stages import PairConfig
 from schemas.errors import ConfigError
 from schemas.splits import SOURCE_TRAIN, WILD_TRAIN
 from schemas.tables import LABEL_AS_SAMPLE, matrix
-from tasks.pair import IDENTICAL, MARGIN, SCORES_EQUAL, STRATEGIES, Strategy, choose_pairs, ranks
+from tasks.pairing.choice import MARGIN, SCORES_EQUAL, choose_pairs, ranks
+from tasks.pairing.strategies import IDENTICAL, STRATEGIES, Strategy
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.scores import read_scores
