@@ -209,6 +209,15 @@ class AlignConfig(Config):
         ge=0,
         le=256,
     )
+    legs: int = setting(
+        1,
+        "legs of a round: each draws from the policy of the leg before, for its share of the people, and trains its "
+        "share of the steps",
+        "legs",
+        later=True,
+        ge=1,
+        le=64,
+    )
     anchor: float = setting(0.3, "weight of the winner's own denoising error (anchored DPO)", "1", ge=0)
     replay: float = setting(2.0, "weight of the supervised loss on labelled source crops", "1", ge=0)
     replay_images: int = setting(32, "labelled crops a step", "crops", ge=0)
@@ -261,6 +270,19 @@ class AlignConfig(Config):
         if self.denoised_crops > self.batch_crops:
             raise ValueError(f"denoised_crops={self.denoised_crops} is more than batch_crops={self.batch_crops}")
         return self
+
+    @model_validator(mode="after")
+    def _legs_are_equal(self) -> "AlignConfig":
+        if self.optimiser.steps % self.legs:
+            raise ValueError(f"legs={self.legs} can't share optimiser.steps={self.optimiser.steps} equally")
+        return self
+
+    def leg(self) -> "AlignConfig":
+        """How one leg is trained: by its share of the steps."""
+        if self.legs == 1:
+            return self
+        steps = self.optimiser.steps // self.legs
+        return self.model_copy(update={"optimiser": self.optimiser.model_copy(update={"steps": steps})})
 
 
 class TrainCleanConfig(Config):

@@ -358,4 +358,4 @@ def recipe(stage: "Align", context: Context, run: RunFolder, device: torch.devic
     replay = training_crops(store, stage.labelled, space) if stage.labelled.targets else None
     policy, reference = load_policy(store, stage.policy), load_policy(store, stage.reference)
     room = context.config.ray.features_mib << 20
-    return AlignRecipe(context.config.align, policy, reference, pairs, replay, device, room)
+    return AlignRecipe(stage.settings(context), policy, reference, pairs, replay, device, room)
