@@ -68,7 +68,7 @@ class _Keepers(NamedTuple):
 
 
 class AlignRecipe(PolicyRecipe):
-    """One of the objectives of `models.objectives.PREFERENCES`, beside estimate and replay. ConfigError for another."""
+    """One of the objectives of `models.preferences.table`, beside estimate and replay. ConfigError for another."""
 
     def __init__(
         self,
@@ -208,7 +208,7 @@ class AlignRecipe(PolicyRecipe):
             share = (batch.time + 0.5) / self.model.config.diffusion.timesteps
             weight = (config.timestep_power + 1) * share**config.timestep_power
         if config.margin_sharpness:
-            sureness = torch.tanh(0.5 * config.margin_sharpness * compared.margin())
+            sureness = torch.tanh(0.5 * config.margin_sharpness * compared.margin().clamp_min(0))
         return replace(compared, weight=weight, sureness=sureness)
 
     @torch.no_grad()

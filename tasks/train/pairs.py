@@ -1,6 +1,7 @@
 """Pairs as alignment learns from them: winners and losers over crops, in files where they are too many for memory."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +14,13 @@ from models.diffusion import POSE_SIZE
 from schemas.errors import DataError
 from schemas.ids import StageKey
 from schemas.tables import matrix
+from tasks.pairing.strategies import STRATEGIES
 from tasks.rows.crops import Crops
 from tasks.rows.mix import Mix
 from tasks.rows.streams import Space, crops_of
+
+_BLIND: Final = [name for name, strategy in STRATEGIES.items() if not strategy.by_score]
+"""Strategies that ask no score, as that of random pairs: what learns from groups must not make them ranked again."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,13 @@ class PreferencePairs:
     samples: np.ndarray | None = None
     """(P, 2) int32, which hypotheses of the crop winner and loser are, -1: its label; None: nobody is in two pairs."""
     scores: np.ndarray | None = None
-    """(P, 2) float32 of winner and loser, NaN where nobody was asked; None: nobody was."""
+    """(P, 2) float32 of winner and loser, NaN where they didn't decide who wins, or nobody was asked; None: nowhere."""
 
     def __len__(self) -> int:
         return len(self.crop_row)
 
     def known_scores(self) -> np.ndarray:
-        """(P, 2) float32 scores. Where nobody was asked a winner has 1, a loser 0, or the other's if that is beyond."""
+        """(P, 2) float32 scores. In place of NaN a winner has 1, a loser 0, or the other's score if that is beyond."""
         missing = np.array([1.0, 0.0], np.float32)
         if self.scores is None:
             return np.broadcast_to(missing, (len(self), 2))
@@ -60,7 +65,7 @@ class PreferencePairs:
 def load_pairs(store: Store, pair_key: StageKey, people: Mix, space: Space) -> PreferencePairs:
     """The pairs of a pairing stage with their crops, sorted by instance, winner and loser; drawn as `people` says."""
     by = ["instance_id", "winner", "loser"]
-    names = read(store, "pairs", stage_keys=[pair_key], columns=[*by, "winner_score", "loser_score"])
+    names = read(store, "pairs", stage_keys=[pair_key], columns=[*by, "winner_score", "loser_score", "strategy"])
     if len(names) == 0:
         raise DataError(f"Stage {pair_key[:12]} left no pair to train on; the table failures says why.")
     order = pc.sort_indices(names, [(name, "ascending") for name in by])
@@ -78,7 +83,9 @@ def load_pairs(store: Store, pair_key: StageKey, people: Mix, space: Space) -> P
         start += len(rows)
     crops, targets = crops_of(store, people.ingests, paired.dictionary, space)
     crop_row = paired.indices.to_numpy().astype(np.int64)
-    samples, scores = _sides(names, "", order, np.int32), _sides(names, "_score", order, np.float32)
+    names = names.take(order)
+    samples, scores = _sides(names, "", np.int32), _sides(names, "_score", np.float32)
+    scores[pc.is_in(names.column("strategy"), pa.array(_BLIND)).to_numpy()] = np.nan
     return PreferencePairs(
         crops,
         crop_row,
@@ -90,7 +97,7 @@ def load_pairs(store: Store, pair_key: StageKey, people: Mix, space: Space) -> P
     )
 
 
-def _sides(rows: pa.Table, of: str, order: pa.Array, kind: type[np.generic]) -> np.ndarray:
+def _sides(rows: pa.Table, of: str, kind: type[np.generic]) -> np.ndarray:
     """(P, 2) a column of winners and losers; NaN where it is null."""
-    columns = [rows.column(f"{side}{of}").take(order).to_numpy() for side in ("winner", "loser")]
+    columns = [rows.column(f"{side}{of}").to_numpy() for side in ("winner", "loser")]
     return np.stack(columns, axis=1).astype(kind)

@@ -477,7 +477,7 @@ def test_a_gate_before_training_ends_in_a_report(lived: Lived, monkeypatch: pyte
 
 def test_a_round_in_legs_is_planned_run_and_reported(lived: Lived) -> None:
     """The last of the rounds here. Each leg draws from the policy of the leg before, for people of its own."""
-    changes = {"align.legs": "2", "align.objective": "listwise"}
+    changes = {"align.legs": "2", "align.objective": "listwise", "align.lora_rank": "2", "align.reference_decay": "0.9"}
     changes |= {"pair.strategy": "crossed", "pair.pairs_per_instance": "4"}
     plan = plan_round(Context(lived.store, load_profile(PROFILE, changes=changes)), "dpo")
     facts = dpo_round(lived.store.url, PROFILE, changes=changes)
