@@ -102,4 +102,5 @@ def strategy_named(name: str) -> Strategy:
 def distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """(...) mean distance of the joints of poses (..., D): u and v in half crop sides, d in metres."""
     apart = (one - other)[..., : JOINTS * 3]
-    return np.asarray(np.linalg.norm(apart.reshape(*apart.shape[:-1], -1, 3), axis=-1).mean(-1))
+    joints = apart.reshape(*apart.shape[:-1], apart.shape[-1] // 3, 3)
+    return np.asarray(np.linalg.norm(joints, axis=-1).mean(-1))

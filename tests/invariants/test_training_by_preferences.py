@@ -84,7 +84,7 @@ def test_a_batch_in_parts_teaches_what_the_whole_does(way: str) -> None:
 def test_each_objective_learns_something_of_its_own() -> None:
     gradients = {}
     for name in PREFERENCES:
-        made = recipe(small(name))
+        made = recipe(small(name, winner_reserve=0.99))
         loss, _ = made.loss(0, made.draw(0, np.random.default_rng(0), WHOLE))
         loss.backward()
         gradients[name] = torch.cat(
@@ -105,6 +105,8 @@ def test_a_reference_moves_towards_the_policy_and_no_other_does() -> None:
         )
         made.move()
         for name, value in made.reference.state_dict().items():
+            if not value.is_floating_point():
+                continue  # how many batches a layer has seen
             torch.testing.assert_close(value, torch.lerp(reference[name], policy[name], share), msg=name)
         assert same(made.model.state_dict(), policy)
     frozen = recipe(small("dpo", encoder=0.0, reference_decay=0.5))
