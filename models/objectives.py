@@ -26,6 +26,11 @@ class DenoisingError(NamedTuple):
     """(N, 133) predicted less target, times the root of its weight: what the errors are mean squares of; if wanted."""
 
     @property
+    def parts(self) -> tuple[Tensor, Tensor]:
+        """Joints and twists."""
+        return self.joints, self.twists
+
+    @property
     def total(self) -> Tensor:
         """Joints and twists added, (N,)."""
         return self.joints + self.twists

@@ -38,7 +38,8 @@ class PairWorker:
         poses = np.concatenate(
             [hypotheses.uvd.reshape(*scores.shape, -1), hypotheses.twists.reshape(*scores.shape, -1)], axis=-1
         )
-        tables, refused, winning = [], {}, set[int]()
+        tables, winning = [], set[int]()
+        refused: dict[int, str] = {}
         if self.stage.labels:
             people = load_instances(self.store, self.stage.labels, stored.ids)
             labelled = people.labelled & np.isfinite(people.uvd).all((1, 2))

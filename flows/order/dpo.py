@@ -9,7 +9,7 @@ from flows.run.decision.published import compare_as_published
 from flows.run.round import Candidate, Foundations, Round
 from flows.run.runner import Runner
 from schemas.config.stages import PairConfig
-from tasks.gates import all_passed
+from tasks.gates import GateVerdict, all_passed
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.rows.mix import Mix
@@ -36,7 +36,8 @@ def align_and_measure(
 
     measured, reported = people.held_out, people.reported
     held_out = partial(Evaluate, measured.ingests, measured.targets, scorer=foundations.scorer, config=config.evaluate)
-    before, ready = None, ()
+    before = None
+    ready: tuple[GateVerdict, ...] = ()
     aligned = control = opened.policy
     for leg in legs(wild, config.align.legs):
         mine, role = leg.people, leg.role

@@ -31,18 +31,16 @@ def dpo(
     Winner and loser must share noise and timestep, and policy and reference the noisy pose.
     """
     loss = torch.zeros_like(policy_winner.joints)
-    for part in range(2):
-        gap = policy_winner[part] - policy_loser[part]
-        reference_gap = reference_winner[part] - reference_loser[part]
-        loss = loss + F.softplus(0.5 * beta * (gap - reference_gap))
+    errors = (policy_winner, policy_loser, reference_winner, reference_loser)
+    for winner, loser, winner_before, loser_before in zip(*(error.parts for error in errors), strict=True):
+        loss = loss + F.softplus(0.5 * beta * ((winner - loser) - (winner_before - loser_before)))
     return Preference(loss, policy_winner.total - reference_winner.total, policy_loser.total - reference_loser.total)
 
 
 def plain_dpo(pairs: Comparison, config: AlignConfig) -> PreferenceLoss:
     """DPO as published, averaged over the pairs."""
-    policy, reference = pairs.policy, pairs.reference()
-    sides = (side(error) for error in (policy, reference) for side in (pairs.winner, pairs.loser))
-    preference = dpo(*sides, pairs.strength(config.beta))
+    policy, reference, beta = pairs.policy, pairs.reference(), pairs.strength(config.beta)
+    preference = dpo(pairs.winner(policy), pairs.loser(policy), pairs.winner(reference), pairs.loser(reference), beta)
     return PreferenceLoss(pairs.mean(preference.loss), preference)
 
 

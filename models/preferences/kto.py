@@ -29,7 +29,7 @@ def kto(policy: DenoisingError, reference: DenoisingError, desirable: Tensor, be
     Returns:
         (N, ..., 2) losses of the joints and of the twists, in [0, 1].
     """
-    gain = torch.stack([theirs - mine for mine, theirs in zip(policy[:2], reference[:2], strict=True)], dim=-1)
+    gain = torch.stack([theirs - mine for mine, theirs in zip(policy.parts, reference.parts, strict=True)], dim=-1)
     gain = gain - gain.mean(0).clamp_min(0).detach()
     sign = torch.where(desirable.bool(), 1.0, -1.0).to(gain)[..., None]
     return 1 - torch.sigmoid(sign * beta * gain)

@@ -26,7 +26,7 @@ def winner_preserving(pairs: Comparison, config: AlignConfig) -> PreferenceLoss:
     reference = pairs.reference()
     winner, loser = pairs.winner(pairs.policy), pairs.loser(pairs.policy)
     shares = safe_shares(winner, loser, config.winner_reserve)
-    held = DenoisingError(*(_held(part, share) for part, share in zip(loser[:2], shares, strict=True)))
+    held = DenoisingError(*(_held(part, share) for part, share in zip(loser.parts, shares, strict=True)))
     beta = pairs.strength(config.beta)
     preference = dpo(winner, held, pairs.winner(reference), pairs.loser(reference), beta)
     return PreferenceLoss(pairs.mean(preference.loss), preference)

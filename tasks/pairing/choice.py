@@ -77,7 +77,7 @@ def choose_pairs(ids: Sequence[str], scores: np.ndarray, poses: np.ndarray, conf
     parts = []
     for name, mine in ((config.strategy, ~other), (config.other_strategy, other)):
         rows = np.flatnonzero(mine)
-        some = Candidates([ids[row] for row in rows], scores[rows], candidates.order[rows], poses[rows])
+        some = Candidates([ids[row] for row in rows.tolist()], scores[rows], candidates.order[rows], poses[rows])
         found = _chosen(some, config, name)
         refused = {int(rows[at]): why for at, why in found.refused.items()}
         parts.append(replace(found, row=rows[found.row], refused=refused))

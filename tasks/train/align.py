@@ -163,8 +163,8 @@ class AlignRecipe(PolicyRecipe):
             drawn.replay_noise.time if drawn.replay_noise else None,
             drawn.replay_noise.noise if drawn.replay_noise else None,
             *self._kept_of(*drawn.kept),
-            drawn.scores.flatten(0, 1),
-            None if drawn.present is None else drawn.present.flatten(0, 1),
+            scores=drawn.scores.flatten(0, 1),
+            present=None if drawn.present is None else drawn.present.flatten(0, 1),
         )
 
     def loss_of(self, batch: AlignBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -247,13 +247,13 @@ class AlignRecipe(PolicyRecipe):
         plain = crop_tensor(drawn.crops, drawn.crops.device)
         return drawn.change.crops(plain) if self.train_encoder else drawn.change.mirror(plain)
 
-    def _kept_of(self, rows: np.ndarray, mirrored: np.ndarray) -> list[hyponet.Context | None]:
+    def _kept_of(self, rows: np.ndarray, mirrored: np.ndarray) -> tuple[hyponet.Context | None, hyponet.Context | None]:
         """What is kept of the crops `rows`: of the policy, and of the reference; what both share is one."""
         policy, reference = self.kept
         if reference is None:
-            return [None, None]
+            return None, None
         seen = reference.of(rows, mirrored)
-        return [seen if policy is reference else policy.of(rows, mirrored) if policy else None, seen]
+        return seen if policy is reference else policy.of(rows, mirrored) if policy else None, seen
 
     def _keepers(self, budget_bytes: int) -> _Keepers:
         """What keeps the features of the encoders that see a crop as it is or mirrored, and don't change."""
@@ -323,7 +323,8 @@ class AlignRecipe(PolicyRecipe):
         clean = policy.diffusion.scale(batch.poses[:, :87], batch.poses[:, 87:])
         time, noise, weight = (part.repeat_interleave(count, dim=0) for part in (batch.time, batch.noise, batch.weight))
         error = pose_error(policy, clean, time, noise, context, weight, self.objective.of_residuals)
-        return DenoisingError(*(None if part is None else part.unflatten(0, (-1, count)) for part in error))
+        joints, twists = (part.unflatten(0, (-1, count)) for part in error.parts)
+        return DenoisingError(joints, twists, None if error.missed is None else error.missed.unflatten(0, (-1, count)))
 
     def move(self) -> None:
         """A reference that follows the policy takes its step."""

@@ -127,7 +127,7 @@ def test_the_gradient_of_sdpo_is_that_of_dpo_with_less_of_the_losers() -> None:
         loser = now.loser(now.policy)
         held = [
             share * mine + (1 - share) * then
-            for share, mine, then in zip(shares, loser[:2], pairs.loser(whole)[:2], strict=True)
+            for share, mine, then in zip(shares, loser.parts, pairs.loser(whole).parts, strict=True)
         ]
         fixed = loser._replace(joints=held[0], twists=held[1])
         return dpo(now.winner(now.policy), fixed, pairs.winner(frozen), pairs.loser(frozen), 0.1).loss.mean()

@@ -94,7 +94,7 @@ def test_errors_of_pairs(of: str) -> None:
 
 def only(error: DenoisingError, part: str) -> DenoisingError:
     """The same with the other part's error at zero, where DPO is log 2; in double precision, to take that off."""
-    joints, twists = (value.double() for value in error[:2])
+    joints, twists = (value.double() for value in error.parts)
     return DenoisingError(joints, 0 * twists) if part == "joint" else DenoisingError(0 * joints, twists)
 
 
