@@ -16,10 +16,15 @@ from models.policy import Policy
 
 @torch.no_grad()
 def follow(reference: Policy, policy: Policy, decay: float, *, encoder_too: bool) -> None:
-    """Move the reference's weights, in place, to `decay` times themselves and the rest the policy's."""
+    """Move the reference's weights, in place, to `decay` times themselves and the rest the policy's.
+
+    Not those of an image encoder that isn't trained: what the reference's makes of crops may be kept.
+    """
     mine = merged(policy.state_dict())
+    trained = {name for name, weights in policy.named_parameters() if weights.requires_grad}
     for name, value in reference.state_dict().items():
-        if value.is_floating_point() and (encoder_too or name.startswith("hyponet.")):
+        moves = encoder_too or name.startswith("hyponet.") or name in trained
+        if value.is_floating_point() and moves:
             value.lerp_(mine[name], 1 - decay)
 
 

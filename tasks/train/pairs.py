@@ -13,12 +13,13 @@ from infra.tables import read
 from models.diffusion import POSE_SIZE
 from schemas.errors import DataError
 from schemas.ids import StageKey
-from schemas.tables import matrix
+from schemas.tables import LABEL_AS_SAMPLE, matrix
 from tasks.pairing.strategies import STRATEGIES
 from tasks.rows.crops import Crops
 from tasks.rows.mix import Mix
 from tasks.rows.streams import Space, crops_of
 
+_ABOUT: Final = ("generation_id", "winner_score", "loser_score", "strategy")
 _BLIND: Final = [name for name, strategy in STRATEGIES.items() if not strategy.by_score]
 """Strategies that ask no score, as that of random pairs: what learns from groups must not make them ranked again."""
 
@@ -40,7 +41,8 @@ class PreferencePairs:
     chances: np.ndarray | None = None
     """(N,) of each crop to be the next that is drawn, if it has pairs; None: all alike."""
     samples: np.ndarray | None = None
-    """(P, 2) int32, which hypotheses of the crop winner and loser are, -1: its label; None: nobody is in two pairs."""
+    """(P, 2) int64, which hypotheses winner and loser are, the same number for the same one of a crop, -1 for its label;
+    None: nobody is in two pairs."""
     scores: np.ndarray | None = None
     """(P, 2) float32 of winner and loser, NaN where they didn't decide who wins, or nobody was asked; None: nowhere."""
 
@@ -48,11 +50,14 @@ class PreferencePairs:
         return len(self.crop_row)
 
     def known_scores(self) -> np.ndarray:
-        """(P, 2) float32 scores. In place of NaN a winner has 1, a loser 0, or the other's score if that is beyond."""
-        missing = np.array([1.0, 0.0], np.float32)
+        """(P, 2) float32 scores, a winner's not below its loser's.
+
+        In place of NaN, and of both where they contradict the pair, which somebody else then decided, a winner has 1
+        and a loser 0, or the other's score if that is beyond.
+        """
         if self.scores is None:
-            return np.broadcast_to(missing, (len(self), 2))
-        winner, loser = self.scores.T
+            return np.broadcast_to(np.array([1.0, 0.0], np.float32), (len(self), 2))
+        winner, loser = np.where((self.scores[:, 0] < self.scores[:, 1])[:, None], np.nan, self.scores).T
         return np.stack(
             [
                 np.where(np.isnan(winner), np.fmax(1.0, loser), winner),
@@ -65,7 +70,7 @@ class PreferencePairs:
 def load_pairs(store: Store, pair_key: StageKey, people: Mix, space: Space) -> PreferencePairs:
     """The pairs of a pairing stage with their crops, sorted by instance, winner and loser; drawn as `people` says."""
     by = ["instance_id", "winner", "loser"]
-    names = read(store, "pairs", stage_keys=[pair_key], columns=[*by, "winner_score", "loser_score", "strategy"])
+    names = read(store, "pairs", stage_keys=[pair_key], columns=[*by, *_ABOUT])
     if len(names) == 0:
         raise DataError(f"Stage {pair_key[:12]} left no pair to train on; the table failures says why.")
     order = pc.sort_indices(names, [(name, "ascending") for name in by])
@@ -84,7 +89,11 @@ def load_pairs(store: Store, pair_key: StageKey, people: Mix, space: Space) -> P
     crops, targets = crops_of(store, people.ingests, paired.dictionary, space)
     crop_row = paired.indices.to_numpy().astype(np.int64)
     names = names.take(order)
-    samples, scores = _sides(names, "", np.int32), _sides(names, "_score", np.float32)
+    samples, scores = _sides(names, "", np.int64), _sides(names, "_score", np.float32)
+    generation = names.column("generation_id").combine_chunks().dictionary_encode().indices.to_numpy()
+    samples = np.where(
+        samples == LABEL_AS_SAMPLE, LABEL_AS_SAMPLE, samples + (generation[:, None].astype(np.int64) << 32)
+    )
     scores[pc.is_in(names.column("strategy"), pa.array(_BLIND)).to_numpy()] = np.nan
     return PreferencePairs(
         crops,

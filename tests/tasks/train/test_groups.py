@@ -48,6 +48,13 @@ def test_without_scores_a_hypothesis_is_worth_the_pairs_that_it_won() -> None:
     assert listed(Groups.of(given), given, 0) == [(1, 1.0), (2, 0.5), (3, 0.0)]
 
 
+def test_where_scores_contradict_a_pair_somebody_else_decided_it() -> None:
+    """As people do who swap a pair: the winner is the better one in groups as well."""
+    given = pairs([(0, 1, 2, 0.3, 0.8), (0, 1, 3, 0.3, 0.1)])
+    np.testing.assert_allclose(given.known_scores(), [[1.0, 0.0], [0.3, 0.1]])
+    assert listed(Groups.of(given), given, 0) == [(1, 0.65), (3, 0.1), (2, 0.0)]
+
+
 def test_without_names_every_side_is_one_of_its_own() -> None:
     groups = Groups.of(random_pairs())
     assert groups.count.tolist() == [2 * PAIRS // CROPS] * CROPS
