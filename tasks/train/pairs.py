@@ -41,8 +41,8 @@ class PreferencePairs:
     chances: np.ndarray | None = None
     """(N,) of each crop to be the next that is drawn, if it has pairs; None: all alike."""
     samples: np.ndarray | None = None
-    """(P, 2) int64, which hypotheses winner and loser are, the same number for the same one of a crop, -1 for its label;
-    None: nobody is in two pairs."""
+    """(P, 2) int64, which hypotheses winner and loser are: the same number for the same one of a crop, -1 for its
+    label; None: nobody is in two pairs."""
     scores: np.ndarray | None = None
     """(P, 2) float32 of winner and loser, NaN where they didn't decide who wins, or nobody was asked; None: nowhere."""
 
@@ -90,10 +90,8 @@ def load_pairs(store: Store, pair_key: StageKey, people: Mix, space: Space) -> P
     crop_row = paired.indices.to_numpy().astype(np.int64)
     names = names.take(order)
     samples, scores = _sides(names, "", np.int64), _sides(names, "_score", np.float32)
-    generation = names.column("generation_id").combine_chunks().dictionary_encode().indices.to_numpy()
-    samples = np.where(
-        samples == LABEL_AS_SAMPLE, LABEL_AS_SAMPLE, samples + (generation[:, None].astype(np.int64) << 32)
-    )
+    drawn = names.column("generation_id").combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    samples = np.where(samples == LABEL_AS_SAMPLE, samples, samples + (drawn[:, None] << 32))
     scores[pc.is_in(names.column("strategy"), pa.array(_BLIND)).to_numpy()] = np.nan
     return PreferencePairs(
         crops,
