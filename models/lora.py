@@ -4,6 +4,8 @@ Source: LoRA (Hu et al., ICLR 2022), in the form of ADHMR's published option (ra
 keys and values). The plain HypoNet knows nothing of it: its attentions are exchanged in place.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -59,6 +61,18 @@ def add_low_rank(network: HypoNet, rank: int = PUBLISHED_RANK, scale: float = PU
                 adapted.requires_grad_(False).lora_proj.requires_grad_(True)
                 setattr(owner, name, adapted)
     return network
+
+
+@torch.no_grad()
+def merged(state: Mapping[str, Tensor], scale: float = PUBLISHED_SCALE) -> dict[str, Tensor]:
+    """A state dict without additions that gives the same output: each, times `scale`, is in the weight beside it."""
+    plain = {name: value for name, value in state.items() if f".{_ADDITION}." not in name}
+    for name in state:
+        owner, found, _ = name.partition(f".{_ADDITION}.lora_a")
+        if found:
+            thin = state[f"{owner}.{_ADDITION}.lora_a"] @ state[f"{owner}.{_ADDITION}.lora_b"]
+            plain[f"{owner}.in_proj_weight"] = state[f"{owner}.in_proj_weight"] + scale * thin
+    return plain
 
 
 @torch.no_grad()

@@ -1,13 +1,11 @@
-"""What training minimises: the denoising error, preference objectives on winner/loser pairs, and the scorer's losses.
+"""What training minimises: the denoising error, the loss on labels, and the scorer's losses.
 
-Sources: ADHMR (ICML 2025, eq. 6-9) and Diffusion-DPO (Wallace et al., CVPR 2024, eq. 14) for the preference loss; KTO
-(Ethayarajh et al., ICML 2024) and Diffusion-KTO (Li et al., NeurIPS 2024) for preferences without pairs; ScoreHypo
-(CVPR 2024, sections 3.2 and 3.3) for the loss on labels and the rank loss; EDM (Karras et al., 2022, table 1) for the
-weight of the denoising error.
+Sources: ScoreHypo (CVPR 2024, sections 3.2 and 3.3) for the loss on labels and the rank loss; EDM (Karras et al., 2022,
+table 1) for the weight of the denoising error. How a policy learns from preferences stands in `models/preferences`.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +13,6 @@ from torch.nn import functional as F
 
 from models.diffusion import JOINT_SIZE
 from schemas.config.networks import TWISTS
-from schemas.config.training import AlignConfig
 
 TWIST_SIZE = TWISTS * 2
 
@@ -25,6 +22,13 @@ class DenoisingError(NamedTuple):
 
     joints: Tensor
     twists: Tensor
+    missed: Tensor | None = None
+    """(N, 133) predicted less target, times the root of its weight: what the errors are mean squares of; if wanted."""
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor]:
+        """Joints and twists."""
+        return self.joints, self.twists
 
     @property
     def total(self) -> Tensor:
@@ -33,16 +37,24 @@ class DenoisingError(NamedTuple):
 
 
 def denoising_error(
-    predicted: Tensor, target: Tensor, weight: Tensor | float = 1.0, dtype: torch.dtype | None = None
+    predicted: Tensor,
+    target: Tensor,
+    weight: Tensor | float = 1.0,
+    dtype: torch.dtype | None = None,
+    missed: bool = False,
 ) -> DenoisingError:
     """Squared error between (N, 133) vectors (noise, or scaled poses), averaged over items and coordinates.
 
     `weight` multiplies the squared error: (N, 1), for instance `edm_weight` when the vectors are poses, or (N, 133),
     for instance zeros where a label has nothing to say. What has weight zero counts in the average all the same. The
-    average is taken in `dtype` (default: that of the vectors).
+    average is taken in `dtype` (default: that of the vectors). `missed` says whether the difference itself is wanted as
+    well.
     """
-    squared = (predicted - target).square() * weight
-    return DenoisingError(squared[:, :JOINT_SIZE].mean(1, dtype=dtype), squared[:, JOINT_SIZE:].mean(1, dtype=dtype))
+    difference = predicted - target
+    squared = difference.square() * weight
+    wanted = difference * weight**0.5 if missed else None
+    joints, twists = (part.mean(1, dtype=dtype) for part in (squared[:, :JOINT_SIZE], squared[:, JOINT_SIZE:]))
+    return DenoisingError(joints, twists, wanted)
 
 
 def edm_weight(sigma: Tensor, sigma_data: float) -> Tensor:
@@ -95,112 +107,6 @@ def smpl_loss(
 def squared_error(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """(N,) squared error between (N, ...) arrays, summed over all but the first dimension under a `weight` alike."""
     return ((predicted - target).square() * weight).flatten(1).sum(1)
-
-
-class Preference(NamedTuple):
-    """A preference loss and what to watch beside it."""
-
-    loss: Tensor
-    """(N,) loss of each pair."""
-    winner_change: Tensor
-    """(N,) denoising error of the winner, policy minus reference: above zero means that winners got less likely."""
-    loser_change: Tensor
-    """(N,) the same of the loser."""
-
-
-def dpo(
-    policy_winner: DenoisingError,
-    policy_loser: DenoisingError,
-    reference_winner: DenoisingError,
-    reference_loser: DenoisingError,
-    beta: float,
-) -> Preference:
-    """Diffusion-DPO as published: softplus(beta/2 * change of (winner error - loser error)).
-
-    Joints and twists have a term each; the two are summed.
-
-    Winner and loser must share noise and timestep, and policy and reference the noisy pose.
-    """
-    loss = torch.zeros_like(policy_winner.joints)
-    for part in range(2):
-        gap = policy_winner[part] - policy_loser[part]
-        reference_gap = reference_winner[part] - reference_loser[part]
-        loss = loss + F.softplus(0.5 * beta * (gap - reference_gap))
-    return Preference(loss, policy_winner.total - reference_winner.total, policy_loser.total - reference_loser.total)
-
-
-class PairErrors(NamedTuple):
-    """Denoising errors (P,) of the two sides of P pairs, under the same noise and timestep."""
-
-    winner: DenoisingError
-    loser: DenoisingError
-
-
-class PairLoss(NamedTuple):
-    """What an objective makes of a batch of pairs."""
-
-    loss: Tensor
-    """What is minimised, a scalar."""
-    preference: Preference | None = None
-    """Its part that is measured against the reference, pair by pair."""
-
-
-Reference = Callable[[], PairErrors]
-"""Gives the reference's errors on the policy's noisy poses. An objective that doesn't call it costs no pass of it."""
-
-
-def anchored_dpo(policy: PairErrors, reference: Reference, config: AlignConfig) -> PairLoss:
-    """DPO and `anchor` times the winners' own denoising error, which keeps it from making both sides worse."""
-    plain = plain_dpo(policy, reference, config)
-    return plain._replace(loss=plain.loss + config.anchor * policy.winner.total.mean())
-
-
-def plain_dpo(policy: PairErrors, reference: Reference, config: AlignConfig) -> PairLoss:
-    """DPO as published, averaged over the pairs."""
-    preference = dpo(*policy, *reference(), config.beta)
-    return PairLoss(preference.loss.mean(), preference)
-
-
-def winners_alone(policy: PairErrors, reference: Reference, config: AlignConfig) -> PairLoss:
-    """Supervised training on the winners."""
-    return PairLoss(policy.winner.total.mean())
-
-
-class Objective(NamedTuple):
-    """How a policy learns from pairs."""
-
-    loss: Callable[[PairErrors, Reference, AlignConfig], PairLoss]
-    from_losers: bool = True
-    """Whether losers teach it something: else the encoder's own estimate isn't pushed away from them, either."""
-
-
-PREFERENCES: Final[Mapping[str, Objective]] = {
-    "anchored_dpo": Objective(anchored_dpo),
-    "dpo": Objective(plain_dpo),
-    "sft": Objective(winners_alone, from_losers=False),
-}
-"""By their names in the configuration (`align.objective`)."""
-
-
-# Waits for step 9 of the plan: a row of PREFERENCES that learns without pairs.
-def kto(policy: DenoisingError, reference: DenoisingError, desirable: Tensor, beta: float) -> Tensor:
-    """KTO as published: single hypotheses that are desirable or not, no pairs.
-
-    Gain is how much less the policy errs than the reference. What all hypotheses of the batch gain on average, if they
-    do, is no merit of one of them and is taken off; the loss is 1 - sigmoid(beta * gain), or of the loss for an
-    undesirable hypothesis.
-
-    Args:
-        policy, reference: errors (N,) on the same noisy poses.
-        desirable: (N,) true for hypotheses to make likelier.
-
-    Returns:
-        (N, 2) losses of the joints and of the twists, in [0, 1].
-    """
-    gain = torch.stack([mine - theirs for mine, theirs in zip(reference, policy, strict=True)], dim=1)
-    gain = gain - gain.mean(0).clamp_min(0).detach()
-    sign = torch.where(desirable.bool(), 1.0, -1.0)[:, None]
-    return 1 - torch.sigmoid(sign * beta * gain)
 
 
 def rank_loss(scores: Tensor, errors: Tensor, sigma: float, published: bool = False) -> Tensor:

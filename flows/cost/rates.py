@@ -121,6 +121,8 @@ _COUNTS: Final = frozenset(
     | {"shard_size", "noise_temperature", "keep_share", "controls", "source", "resamples", "swap_share"}
     | {"warmup_steps", "checkpoint_every", "report_every", "learning_rate", "beta", "campaign", "round", "why"}
     | {"promoted", "notices", "gates", "pairs_per_instance", "least_margin", "strategy", "part"}
+    | {"other_strategy", "other_share", "least_distance", "most_per_picture", "legs", "margin_sharpness"}
+    | {"timestep_power", "advantage_clip", "guard", "winner_reserve", "nft_mix"}
 )
 """Fields that say of whom, how many or how, and leave the time of an item as it is."""
 

@@ -1,14 +1,15 @@
-"""The order of a DPO round: generate → score → pair → align (DPO) → evaluate → compare."""
+"""The order of a DPO round: generate → score → pair → align (DPO), in one leg or several → evaluate → compare."""
 
 from functools import partial
 
+from flows.order.legs import legs
 from flows.run.decision.gates import before_promotion, before_training, without_labels
 from flows.run.decision.judgement import set_aside
 from flows.run.decision.published import compare_as_published
 from flows.run.round import Candidate, Foundations, Round
 from flows.run.runner import Runner
 from schemas.config.stages import PairConfig
-from tasks.gates import all_passed
+from tasks.gates import GateVerdict, all_passed
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.rows.mix import Mix
@@ -33,22 +34,36 @@ def align_and_measure(
 
     wild, hearing = set_aside(runner, foundations.judge, wild, opened.policy)
 
-    generate = Generate(wild.ingests, wild.targets, opened.policy, config.generate, opened.number, wild.part)
-    hypotheses = runner.run(generate)
-    scores = runner.run(Score(hypotheses, wild.ingests, foundations.scorer))
-    pairs = runner.run(Pair(hypotheses, scores, config.pair, wild.ingests))
-
     measured, reported = people.held_out, people.reported
     held_out = partial(Evaluate, measured.ingests, measured.targets, scorer=foundations.scorer, config=config.evaluate)
-    before = runner.run(held_out(policy=opened.policy), role="before") if measured.targets else None
-    ready = runner.judge(before_training, pairs, before, (hypotheses, scores))
-    ready += hearing.is_worth_it(runner) if hearing else ()
-    if not all_passed(ready):
-        return Candidate(None, ready)
+    before = None
+    ready: tuple[GateVerdict, ...] = ()
+    aligned = control = opened.policy
+    for leg in legs(wild, config.align.legs):
+        mine, role = leg.people, leg.role
+        generate = Generate(mine.ingests, mine.targets, aligned, config.generate, opened.number, mine.part)
+        hypotheses = runner.run(generate, role=role())
+        scores = runner.run(Score(hypotheses, mine.ingests, foundations.scorer), role=role())
+        pairs = runner.run(Pair(hypotheses, scores, config.pair, mine.ingests), role=role())
 
-    at_random = runner.run(Pair(hypotheses, scores, _at_random(config.pair)), role="random pairs")
-    align = partial(Align, people.labelled, policy=opened.policy, reference=opened.reference, people=wild)
-    aligned, control = runner.train({"": align(pairs=pairs), "random pairs": align(pairs=at_random)})
+        if leg.number == 1 and measured.targets:
+            before = runner.run(held_out(policy=opened.policy), role="before")
+        verdicts = runner.judge(before_training, pairs, before, (hypotheses, scores))
+        if leg.number == 1 and hearing:
+            verdicts += hearing.is_worth_it(runner)
+        if leg.number == 1 or not all_passed(verdicts):
+            ready += verdicts
+        if not all_passed(verdicts):
+            return Candidate(None, ready)
+
+        at_random = runner.run(Pair(hypotheses, scores, _at_random(config.pair)), role=role("random pairs"))
+        align = partial(Align, people.labelled, reference=opened.reference, people=mine)
+        aligned, control = runner.train(
+            {
+                role(): align(pairs=pairs, policy=aligned),
+                role("random pairs"): align(pairs=at_random, policy=control),
+            }
+        )
 
     ready += hearing.decide(runner, aligned) if hearing else ()
     if before is None:
@@ -67,4 +82,6 @@ def align_and_measure(
 
 
 def _at_random(config: PairConfig) -> PairConfig:
-    return config.model_copy(update={"strategy": "random", "least_margin": 0.0, "label_wins_share": 0.0})
+    return config.model_copy(
+        update={"strategy": "random", "least_margin": 0.0, "label_wins_share": 0.0, "other_share": 0.0}
+    )

@@ -55,7 +55,9 @@ class DryRunner(Runner):
 
     def judge(self, gates: Callable[..., Sequence[Any]], *inputs: Any) -> tuple[Any, ...]:
         if any(True for _ in _pending(inputs)):
-            self.notes.append(f"assumed: all gates {gates.__name__.replace('_', ' ')} hold")
+            assumed = f"assumed: all gates {gates.__name__.replace('_', ' ')} hold"
+            if assumed not in self.notes:  # each leg of a round asks them
+                self.notes.append(assumed)
             return ()
         return tuple(gates(self.context, *inputs))
 

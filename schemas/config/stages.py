@@ -98,8 +98,17 @@ class ScoreConfig(Config):
 class PairConfig(Config):
     """How scored hypotheses become winner and loser."""
 
-    strategy: Literal["top_bottom", "random"] = setting(
-        "top_bottom", "best against worst by score, or two at random", "-"
+    strategy: Literal["top_bottom", "random", "crossed", "disagreement", "label_wins"] = setting(
+        "top_bottom",
+        "best against worst by score; two at random; each of the k best against each of the k worst, k the root of "
+        "pairs_per_instance; those that scores and poses set farthest apart; or labels alone against the worst",
+        "-",
+    )
+    other_strategy: Literal["top_bottom", "random", "crossed", "disagreement"] = setting(
+        "random", "strategy of the instances in other_share", "-", later=True
+    )
+    other_share: float = setting(
+        0.0, "share of the instances whose pairs other_strategy chooses", "1", later=True, ge=0, le=1
     )
     pairs_per_instance: int = setting(4, "pairs an instance gives", "pairs", ge=1)
     label_wins_share: float = setting(
@@ -110,7 +119,27 @@ class PairConfig(Config):
         le=1,
     )
     least_margin: float = setting(0.0, "smallest difference of scores that makes a pair", "1", ge=0)
+    least_distance: float = setting(
+        0.0,
+        "smallest mean distance of the joints of winner and loser: nearer ones are near-duplicates; labels win all the "
+        "same",
+        "half crop sides, and metres of depth",
+        later=True,
+        ge=0,
+    )
+    most_per_picture: int = setting(
+        0,
+        "most pairs of a picture, in equal shares of its people; 0: as many as its people give",
+        "pairs",
+        later=True,
+        ge=0,
+    )
     seed: int = setting(0, "seed of the random strategy", "1", ge=0)
+
+    @property
+    def labels_win(self) -> float:
+        """Share of the labelled instances whose label itself wins."""
+        return 1.0 if self.strategy == "label_wins" else self.label_wins_share
 
     @model_validator(mode="after")
     def _random_knows_no_margin(self) -> "PairConfig":

@@ -123,11 +123,17 @@ class TrainScorerConfig(Config):
         return self
 
 
+ObjectiveName = Literal["anchored_dpo", "dpo", "sft", "ipo", "hinge", "kto", "group", "listwise", "sdpo", "nft"]
+
+
 class AlignConfig(Config):
     """Preference fine-tuning of the policy on pairs."""
 
-    objective: Literal["anchored_dpo", "dpo", "sft"] = setting(
-        "anchored_dpo", "anchored DPO; DPO as published; or winners alone", "-"
+    objective: ObjectiveName = setting(
+        "anchored_dpo",
+        "anchored DPO; DPO as published; winners alone (SFT); IPO; hinge (SLiC); KTO; group advantage; listwise "
+        "(Plackett-Luce); winner-preserving DPO (SDPO); or negative-aware (NFT): docs/method.md",
+        "-",
     )
     optimiser: OptimiserConfig = setting(
         OptimiserConfig(
@@ -137,6 +143,81 @@ class AlignConfig(Config):
         "-",
     )
     beta: float = setting(10.0, "strength of the preference term", "1", gt=0)
+    group_size: int = setting(
+        4,
+        "hypotheses of a crop that group, listwise and nft compare in a step, of those that its pairs are made of",
+        "hypotheses",
+        later=True,
+        ge=2,
+        le=64,
+    )
+    advantage_clip: float = setting(
+        2.0, "largest advantage of a hypothesis in its group (group)", "standard deviations", later=True, gt=0
+    )
+    guard: float = setting(
+        1.0,
+        "rise of a bad hypothesis' denoising error over the reference's from which on it is pushed no further (group)",
+        "reference's error",
+        later=True,
+        gt=0,
+    )
+    winner_reserve: float = setting(
+        0.0,
+        "share of the winner's own progress that losers may not use up (sdpo)",
+        "1",
+        later=True,
+        ge=0,
+        lt=1,
+    )
+    nft_mix: float = setting(
+        1.0,
+        "how far from the reference to the policy the prediction lies that is drawn to good hypotheses (nft)",
+        "1",
+        later=True,
+        gt=0,
+        le=1,
+    )
+    margin_sharpness: float = setting(
+        0.0,
+        "s in tanh(s * margin / 2), by which a comparison counts as its scores lie apart (SmPO); 0: all alike",
+        "1/score",
+        later=True,
+        ge=0,
+    )
+    timestep_power: float = setting(
+        0.0,
+        "p in the weight (p + 1) * (t / T)^p of a comparison at timestep t of T: above 0 noisy ones weigh more, below "
+        "clean ones; 0: all alike",
+        "1",
+        later=True,
+        gt=-1,
+        le=4,
+    )
+    reference_decay: float = setting(
+        1.0,
+        "what is left of the reference after a step, the rest being the policy of that step; 1: it stays",
+        "1",
+        later=True,
+        ge=0,
+        le=1,
+    )
+    lora_rank: int = setting(
+        0,
+        "rank of the additions to the denoiser's attentions that are trained in place of it (LoRA); 0: all of it is",
+        "1",
+        later=True,
+        ge=0,
+        le=256,
+    )
+    legs: int = setting(
+        1,
+        "legs of a round: each draws from the policy of the leg before, for its share of the people, and trains its "
+        "share of the steps",
+        "legs",
+        later=True,
+        ge=1,
+        le=64,
+    )
     anchor: float = setting(0.3, "weight of the winner's own denoising error (anchored DPO)", "1", ge=0)
     replay: float = setting(2.0, "weight of the supervised loss on labelled source crops", "1", ge=0)
     replay_images: int = setting(32, "labelled crops a step", "crops", ge=0)
@@ -196,6 +277,19 @@ class AlignConfig(Config):
         if self.denoised_crops > self.batch_crops:
             raise ValueError(f"denoised_crops={self.denoised_crops} is more than batch_crops={self.batch_crops}")
         return self
+
+    @model_validator(mode="after")
+    def _legs_are_equal(self) -> "AlignConfig":
+        if self.optimiser.steps % self.legs:
+            raise ValueError(f"legs={self.legs} can't share optimiser.steps={self.optimiser.steps} equally")
+        return self
+
+    def leg(self) -> "AlignConfig":
+        """How one leg is trained: by its share of the steps."""
+        if self.legs == 1:
+            return self
+        steps = self.optimiser.steps // self.legs
+        return self.model_copy(update={"optimiser": self.optimiser.model_copy(update={"steps": steps})})
 
 
 class TrainCleanConfig(Config):

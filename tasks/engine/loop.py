@@ -11,7 +11,7 @@ Nothing waits for the device within a step: figures stay on it until they are re
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -51,6 +51,20 @@ class Recipe(Protocol):
 
     def loss(self, step: int, drawn: Any) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The mean loss of what was drawn, by now on the device, and what the curves show of it."""
+
+
+@runtime_checkable
+class Moving(Protocol):
+    """A recipe that moves more than its model."""
+
+    def move(self) -> None:
+        """Called after each step, when the model has its new weights."""
+
+    def beside(self) -> Mapping[str, Tensor]:
+        """What a checkpoint holds of it beside the model; empty where nothing moves."""
+
+    def put_back(self, beside: Mapping[str, Tensor]) -> None:
+        """Go on from what `beside` gave."""
 
 
 Report = Callable[[int, Mapping[str, float], Callable[[], dict[str, Any]] | None], None]
@@ -111,6 +125,8 @@ class Training:
             nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
             self.optimiser.step()
             self._average()
+            if isinstance(self.recipe, Moving):
+                self.recipe.move()
             self.step += 1
             last = self.step == config.steps
             due = last or self.step % config.checkpoint_every == 0
@@ -148,12 +164,15 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run needs, as tensors and plain values."""
-        return {
+        state = {
             "step": self.step,
             "model": self.recipe.model.state_dict(),
             "averaged": self.averaged,
             "optimiser": self.optimiser.state_dict(),
         }
+        if isinstance(self.recipe, Moving) and (beside := self.recipe.beside()):
+            state["beside"] = dict(beside)
+        return state
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` returned."""
@@ -161,6 +180,8 @@ class Training:
         self.recipe.model.load_state_dict(state["model"])
         self.averaged = dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
+        if isinstance(self.recipe, Moving) and "beside" in state:
+            self.recipe.put_back(state["beside"])
 
     def _rate_factor(self, step: int) -> float:
         config = self.config

@@ -20,6 +20,7 @@ import torch
 
 from infra import faults
 from models.checkpoints.ours import Kind
+from models.lora import merged
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.config.training import OptimiserConfig
 from schemas.errors import DamagedError, EngineError
@@ -117,7 +118,7 @@ def _train(job: Job, device: torch.device, tell: Callable[[], None]) -> Result |
         return None
     last = {f"training_{name}": value for name, value in history[-1][1].items()} if history else {}
     measured = {"training_steps": float(training.step), **last}
-    saved = save_model(job.run.store, job.kind, training.averaged, job.network, job.parents, measured)
+    saved = save_model(job.run.store, job.kind, merged(training.averaged), job.network, job.parents, measured)
     faults.reach(f"trained:{job.stage}")
     result = Result(saved, history)
     result.write(job.run)

@@ -11,10 +11,11 @@ from infra.stages import StageRecord, find, versions
 from infra.store import Store
 from infra.tables import read
 from schemas.config.engine import EngineConfig
+from schemas.config.stages import PairConfig
 from schemas.digests import code_digest, digest
 from schemas.errors import EngineError
 from tasks.gates import margins_of
-from tasks.pair import strategy_named
+from tasks.pairing.choice import told
 from tasks.report import measured
 from tasks.report.as_published import published_groups
 from tasks.report.content import (
@@ -183,8 +184,8 @@ def _margins(store: Store, facts: RoundFacts) -> Margins | None:
 
 
 def _how_paired(record: StageRecord) -> str:
-    """The sentence of a pairing stage's strategy."""
-    return strategy_named(record.config["pair"]["strategy"]).sentence
+    """How a pairing stage chose, in a sentence."""
+    return told(PairConfig.model_validate(record.config["pair"]))
 
 
 def _curves(store: Store, facts: RoundFacts) -> list[Curve]:

@@ -13,15 +13,16 @@ from schemas.ids import StageKey
 from tasks.engine.context import Context
 from tasks.engine.results import ShardWorker, StageResult
 from tasks.engine.stage import ShardedStage
-from tasks.pair import PairWorker, strategy_named
+from tasks.pair import PairWorker
+from tasks.pairing.strategies import strategy_named
 
 
 @dataclass(frozen=True)
 class Pair(ShardedStage):
     """Chooses pairs among the hypotheses of a generation by their scores -> table `pairs`.
 
-    `ingests` hold the labels, needed where `config.label_wins_share` is above 0 (else ConfigError). Instances without a
-    pair end in `failures`, filtered, with the reason.
+    `ingests` hold the labels, needed where `config.labels_win` is above 0 (else ConfigError). Instances without a pair
+    end in `failures`, filtered, with the reason.
     """
 
     generation: StageKey
@@ -45,7 +46,7 @@ class Pair(ShardedStage):
     @property
     def labels(self) -> tuple[StageKey, ...]:
         """The ingests whose labels win against hypotheses."""
-        return self.ingests if self.config.label_wins_share else ()
+        return self.ingests if self.config.labels_win else ()
 
     def ids(self, context: Context) -> pa.StringArray:
         return read_ids(context.store, "scores", stage_keys=[self.scores])
@@ -57,8 +58,9 @@ class Pair(ShardedStage):
         return PairWorker(self, context)
 
     def run(self, context: Context) -> StageResult:
-        if self.config.label_wins_share and not self.ingests:
+        if self.config.labels_win and not self.ingests:
             raise ConfigError(
-                "pair.label_wins_share is above 0, but the stage was given no ingest to take labels from."
+                "Labels are to win (pair.label_wins_share, or pair.strategy=label_wins), but the stage was given no "
+                "ingest to take labels from."
             )
         return super().run(context)

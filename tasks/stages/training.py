@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.body_arrays import body_digest
 from schemas.config.networks import PolicyConfig
+from schemas.config.training import AlignConfig
 from schemas.ids import ModelDigest, StageKey
 from tasks.engine.context import Context
 from tasks.engine.run_folder import RunFolder
@@ -76,7 +77,8 @@ class Align(TrainingStage):
     """Moves a policy along pairs, measured against a reference -> tables `models`, `curves`.
 
     `labelled` are the people who are replayed, `people` (by default the same) those of the pairs. Where `labelled`
-    names nobody nothing is replayed: ConfigError if `align.replay` says otherwise. DataError if there are no pairs.
+    names nobody nothing is replayed: ConfigError if `align.replay` says otherwise. DataError if there are no pairs. Of
+    a round in legs this is one leg.
     """
 
     labelled: Mix
@@ -88,6 +90,10 @@ class Align(TrainingStage):
     name = "align"
     version = 2
     beside_control = True
+
+    def settings(self, context: Context) -> AlignConfig:
+        """Those of a leg, which a round without legs has one of."""
+        return context.config.align.leg()
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
         people = {} if self.people is None else self.people.named_if_several("people")

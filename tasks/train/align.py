@@ -14,7 +14,7 @@ common is what the scorer knows.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,8 +26,11 @@ from infra.node_cache import NodeCache
 from models import hyponet
 from models.condition import PoseEstimate
 from models.diffusion import POSE_SIZE
-from models.objectives import PREFERENCES, DenoisingError, PairErrors
+from models.lora import add_low_rank
+from models.objectives import DenoisingError
 from models.policy import Policy
+from models.preferences.comparison import Comparison
+from models.preferences.table import PREFERENCES
 from schemas.config.training import AlignConfig
 from schemas.errors import ConfigError, named
 from tasks.engine.context import Context
@@ -37,11 +40,12 @@ from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.rows.mix import draw_rows
 from tasks.rows.models import load_policy
 from tasks.rows.streams import Space, training_crops
+from tasks.train import moving_reference
+from tasks.train.align_batch import AlignBatch, DrawnPairs
 from tasks.train.augment import Augmentation
 from tasks.train.checks import check_estimate
 from tasks.train.data import (
     DrawnCrops,
-    DrawnNoise,
     LabelledBatch,
     PolicyRecipe,
     encode_together,
@@ -50,60 +54,11 @@ from tasks.train.data import (
     supervised_loss,
 )
 from tasks.train.features import KeptFeatures
+from tasks.train.groups import Groups
 from tasks.train.pairs import PreferencePairs, load_pairs
 
 if TYPE_CHECKING:
     from tasks.stages.training import Align
-
-
-@dataclass(frozen=True)
-class DrawnPairs:
-    """What was drawn for a step, as it is in the data: C crops, of whose first D the K pairs each are denoised."""
-
-    crops: Tensor | None
-    """(C, S, S, 3) uint8; None where all that is asked of them is kept."""
-    change: Augmentation
-    """Of the crops, and of what belongs to them."""
-    kept: tuple[np.ndarray, np.ndarray]
-    """(D,) rows of the first D crops in the data, and whether each is mirrored: what is kept of them is found by it."""
-    poses: Tensor
-    """(D, K, 2, 133) winner and loser of each pair."""
-    weight: Tensor
-    """(D, K, 133)"""
-    noise: DrawnNoise
-    """D*K, shared by winner and loser."""
-    preferred: Tensor
-    """(C, 133) where the encoder's own estimate is drawn."""
-    replayed: DrawnCrops | None
-    replay_noise: DrawnNoise | None
-
-
-@dataclass(frozen=True)
-class AlignBatch:
-    """What a step learns from: C crops, of whose first D the K pairs each are denoised."""
-
-    crops: Tensor | None
-    """(C, 3, S, S) in [-1, 1], as policy and reference both see them; None where `seen` takes their place."""
-    poses: Tensor
-    """(D*K*2, 133) winner and loser of each pair in turn, crop by crop."""
-    weight: Tensor
-    """(D*K, 133) of the pairs' squared errors."""
-    time: Tensor
-    """(D*K,) timesteps, shared by winner and loser."""
-    noise: Tensor
-    """(D*K, 133) unit noise, shared likewise."""
-    preferred: Tensor
-    """(C, 133) where the encoder's own estimate is drawn."""
-    replayed: LabelledBatch | None = None
-    """R labelled crops."""
-    replay_time: Tensor | None = None
-    """(R,)"""
-    replay_noise: Tensor | None = None
-    """(R, 133)"""
-    seen: hyponet.Context | None = None
-    """What the policy's encoder, which is frozen, makes of the first D crops, where that is kept."""
-    seen_by_reference: hyponet.Context | None = None
-    """What the reference's makes of them, likewise."""
 
 
 class _Keepers(NamedTuple):
@@ -114,7 +69,7 @@ class _Keepers(NamedTuple):
 
 
 class AlignRecipe(PolicyRecipe):
-    """One of the objectives of `models.objectives.PREFERENCES`, beside estimate and replay. ConfigError for another."""
+    """One of the objectives of `models.preferences.table`, beside estimate and replay. ConfigError for another."""
 
     def __init__(
         self,
@@ -138,6 +93,8 @@ class AlignRecipe(PolicyRecipe):
             check_estimate(config.losses, policy.config.condition)
         self.config, self.pairs, self.replay, self.device, self.seed = config, pairs, replay, device, config.seed
         self.objective = named(PREFERENCES, config.objective, "objective")
+        self.groups = Groups.of(pairs) if self.objective.of_groups else None
+        self.scores = pairs.known_scores()
         self.order = np.argsort(pairs.crop_row, kind="stable")
         self.paired, self.first_pair, self.pair_count = np.unique(
             pairs.crop_row[self.order], return_index=True, return_counts=True
@@ -145,6 +102,9 @@ class AlignRecipe(PolicyRecipe):
         self.chances = None
         if pairs.chances is not None:
             self.chances = pairs.chances[self.paired] / pairs.chances[self.paired].sum()
+        if config.lora_rank:
+            torch.manual_seed(config.seed)
+            add_low_rank(policy.hyponet, config.lora_rank)
         self.model = policy.to(device).train()
         self.train_encoder = config.optimiser.encoder_learning_rate > 0
         self.fixed = config.fixed_statistics or not self.train_encoder
@@ -166,7 +126,7 @@ class AlignRecipe(PolicyRecipe):
         change = Augmentation.draw(config.augment, draw, len(chosen))
         denoised = share.places(config.denoised_crops)
         others = config.denoised_crops + share.places(config.batch_crops - config.denoised_crops)
-        rows = self._pairs_of(chosen[: config.denoised_crops], draw)[denoised]
+        poses, scores, present, weight = self._compared(chosen[: config.denoised_crops], draw, denoised)
         noise = self.noise(draw, config.denoised_crops * config.pairs_per_crop, config.antithetic)
         replayed, replay_noise = None, None
         if config.replays and self.replay is not None:
@@ -177,8 +137,10 @@ class AlignRecipe(PolicyRecipe):
             crops=None if self.kept.policy else torch.from_numpy(self.pairs.crops[self.paired[chosen[places]]]),
             change=change.of(places),
             kept=(self.paired[chosen[denoised]], change.of(denoised).mirrored.numpy()),
-            poses=torch.from_numpy(np.stack([self.pairs.winner[rows], self.pairs.loser[rows]], axis=2)),
-            weight=torch.from_numpy(self._weight(rows)),
+            poses=poses,
+            scores=scores,
+            present=present,
+            weight=weight,
             noise=noise.of(share.places(len(noise.time))),
             preferred=torch.from_numpy(self.preferred(chosen[places])),
             replayed=replayed,
@@ -204,6 +166,8 @@ class AlignRecipe(PolicyRecipe):
             drawn.replay_noise.time if drawn.replay_noise else None,
             drawn.replay_noise.noise if drawn.replay_noise else None,
             *self._kept_of(*drawn.kept),
+            scores=drawn.scores.flatten(0, 1),
+            present=None if drawn.present is None else drawn.present.flatten(0, 1),
         )
 
     def loss_of(self, batch: AlignBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -212,9 +176,10 @@ class AlignRecipe(PolicyRecipe):
         context, estimate, of_replay = self._seen(batch)
         if config.estimate:
             context = hyponet.Context(*(part.detach() for part in context))
-        errors = self._errors(self.model, context, batch)
-        figures = {side: error.total.mean() for side, error in errors._asdict().items()}
-        loss, preference = self.objective.loss(errors, partial(self._reference_errors, batch), config)
+        compared = self._comparison(batch, self._errors(self.model, context, batch))
+        sides = {"winner": compared.winner, "loser": compared.loser}
+        figures = {name: of(compared.policy).total.mean() for name, of in sides.items()}
+        loss, preference = self.objective.loss(compared, config)
         if preference is not None:
             figures |= {
                 "preference": preference.loss.mean(),
@@ -236,8 +201,21 @@ class AlignRecipe(PolicyRecipe):
             figures["replay"] = parts["joints"].double() + parts["twists"]
         return loss, figures
 
+    def _comparison(self, batch: AlignBatch, policy: DenoisingError) -> Comparison:
+        """The batch as an objective sees it."""
+        config, scores, weight, sureness = self.config, batch.scores, None, None
+        if scores is None:
+            scores = torch.tensor([1.0, 0.0], device=batch.time.device).expand(len(batch.time), -1)
+        compared = Comparison(policy, partial(self._reference_errors, batch), scores, batch.present)
+        if config.timestep_power:
+            share = (batch.time + 0.5) / self.model.config.diffusion.timesteps
+            weight = (config.timestep_power + 1) * share**config.timestep_power
+        if config.margin_sharpness:
+            sureness = torch.tanh(0.5 * config.margin_sharpness * compared.margin().clamp_min(0))
+        return replace(compared, weight=weight, sureness=sureness)
+
     @torch.no_grad()
-    def _reference_errors(self, batch: AlignBatch) -> PairErrors:
+    def _reference_errors(self, batch: AlignBatch) -> DenoisingError:
         return self._errors(self.reference, self._frozen(batch), batch)
 
     def _frozen(self, batch: AlignBatch) -> hyponet.Context:
@@ -272,17 +250,17 @@ class AlignRecipe(PolicyRecipe):
         plain = crop_tensor(drawn.crops, drawn.crops.device)
         return drawn.change.crops(plain) if self.train_encoder else drawn.change.mirror(plain)
 
-    def _kept_of(self, rows: np.ndarray, mirrored: np.ndarray) -> list[hyponet.Context | None]:
+    def _kept_of(self, rows: np.ndarray, mirrored: np.ndarray) -> tuple[hyponet.Context | None, hyponet.Context | None]:
         """What is kept of the crops `rows`: of the policy, and of the reference; what both share is one."""
         policy, reference = self.kept
         if reference is None:
-            return [None, None]
+            return None, None
         seen = reference.of(rows, mirrored)
-        return [seen if policy is reference else policy.of(rows, mirrored) if policy else None, seen]
+        return seen if policy is reference else policy.of(rows, mirrored) if policy else None, seen
 
     def _keepers(self, budget_bytes: int, cache: NodeCache | None) -> _Keepers:
         """What keeps the features of the encoders that see a crop as it is or mirrored, and don't change."""
-        if self.train_encoder and not self.config.augment.only_mirrors:
+        if self.train_encoder and not (self.config.augment.only_mirrors and self.config.reference_decay == 1):
             return _Keepers()
         of_reference, of_policy = self.reference.condition.state_dict(), self.model.condition.state_dict()
         alike = all(torch.equal(of_reference[name], of_policy[name]) for name in of_reference)
@@ -317,25 +295,57 @@ class AlignRecipe(PolicyRecipe):
         push = self.config.estimate_push if self.objective.from_losers else 0.0
         return (better + push * (better - worse)).astype(np.float32)
 
+    def _compared(
+        self, chosen: np.ndarray, draw: np.random.Generator, places: np.ndarray
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """Of the D `places` among the chosen crops: poses (D, K, S, 133), scores (D, K, S), which hypotheses of groups
+        are present, and weights (D, K, 133)."""
+        pairs, each = self.pairs, self.config.pairs_per_crop
+        if self.groups is None:
+            rows = self._pairs_of(chosen, draw)[places]
+            poses = np.stack([pairs.winner[rows], pairs.loser[rows]], axis=2)
+            return torch.from_numpy(poses), torch.from_numpy(self.scores[rows]), None, self._weight(rows)
+        drawn = self.groups.draw(np.repeat(chosen, each), self.config.group_size, draw)
+        row, side, scores, present = (part.reshape(len(chosen), each, -1)[places] for part in drawn)
+        poses = np.where(side[..., None] == 0, pairs.winner[row], pairs.loser[row])
+        return torch.from_numpy(poses), torch.from_numpy(scores), torch.from_numpy(present), self._weight(row).mean(2)
+
     def _pairs_of(self, chosen: np.ndarray, draw: np.random.Generator) -> np.ndarray:
         """(C, K) rows of the pairs of the chosen crops: different ones where a crop has that many."""
         places = np.arange(self.config.pairs_per_crop)
         shift = draw.integers(0, self.pair_count[chosen])
         return self.order[self.first_pair[chosen, None] + (shift[:, None] + places) % self.pair_count[chosen, None]]
 
-    def _weight(self, rows: np.ndarray) -> np.ndarray:
-        """Weights (C, K, 133) of the squared errors of pairs (C, K)."""
+    def _weight(self, rows: np.ndarray) -> Tensor:
+        """Weights (..., 133) of the squared errors of pairs (...)."""
         if self.pairs.weight is None:
-            return np.ones((*rows.shape, POSE_SIZE), np.float32)
-        return self.pairs.weight[rows]
+            return torch.ones((*rows.shape, POSE_SIZE))
+        return torch.from_numpy(self.pairs.weight[rows])
 
-    def _errors(self, policy: Policy, context: hyponet.Context, batch: AlignBatch) -> PairErrors:
-        """Denoising errors of winners and losers under the same timestep and noise."""
+    def _errors(self, policy: Policy, context: hyponet.Context, batch: AlignBatch) -> DenoisingError:
+        """Denoising errors (D*K, S) of the hypotheses that are compared, under the same timestep and noise."""
+        count = len(batch.poses) // len(batch.time)
         clean = policy.diffusion.scale(batch.poses[:, :87], batch.poses[:, 87:])
-        time, noise, weight = (part.repeat_interleave(2, dim=0) for part in (batch.time, batch.noise, batch.weight))
+        time, noise, weight = (part.repeat_interleave(count, dim=0) for part in (batch.time, batch.noise, batch.weight))
         dtype = torch.float64 if self.config.double_errors else None
-        error = pose_error(policy, clean, time, noise, context, weight, dtype)
-        return PairErrors(*(DenoisingError(error.joints[side::2], error.twists[side::2]) for side in range(2)))
+        error = pose_error(policy, clean, time, noise, context, weight, dtype, self.objective.of_residuals)
+        joints, twists = (part.unflatten(0, (-1, count)) for part in error.parts)
+        return DenoisingError(joints, twists, None if error.missed is None else error.missed.unflatten(0, (-1, count)))
+
+    def move(self) -> None:
+        """A reference that follows the policy takes its step."""
+        if self.config.reference_decay < 1:
+            moving_reference.follow(
+                self.reference, self.model, self.config.reference_decay, encoder_too=self.train_encoder
+            )
+
+    def beside(self) -> Mapping[str, Tensor]:
+        """The reference, where it moves."""
+        return moving_reference.kept(self.reference) if self.config.reference_decay < 1 else {}
+
+    def put_back(self, beside: Mapping[str, Tensor]) -> None:
+        """The reference as it was."""
+        moving_reference.put_back(self.reference, beside)
 
 
 def _encode(
@@ -355,4 +365,4 @@ def recipe(stage: "Align", context: Context, run: RunFolder, device: torch.devic
     replay = training_crops(store, stage.labelled, space) if stage.labelled.targets else None
     policy, reference = load_policy(store, stage.policy), load_policy(store, stage.reference)
     room = context.config.ray.features_mib << 20
-    return AlignRecipe(context.config.align, policy, reference, pairs, replay, device, room, space.cache)
+    return AlignRecipe(stage.settings(context), policy, reference, pairs, replay, device, room, space.cache)

@@ -163,17 +163,18 @@ def pose_error(
     context: Context,
     weight: Tensor | float = 1.0,
     dtype: torch.dtype | None = None,
+    missed: bool = False,
 ) -> DenoisingError:
     """Error (N,) of one denoising step of scaled poses (N, 133) under `noise` at `time`: of what the network predicts.
 
-    `weight` and `dtype` as of `denoising_error`.
+    `weight`, `dtype` and `missed` as of `denoising_error`.
     """
     diffusion = policy.diffusion
     denoised = diffusion.denoise(policy.hyponet, diffusion.add_noise(clean, time, noise), time, context)
     if diffusion.config.parameterisation == "eps":
-        return denoising_error(denoised.noise, noise, weight, dtype)
+        return denoising_error(denoised.noise, noise, weight, dtype, missed)
     weight = weight * edm_weight(diffusion.sigma(time), diffusion.config.sigma_data)
-    return denoising_error(denoised.pose, clean, weight, dtype)
+    return denoising_error(denoised.pose, clean, weight, dtype, missed)
 
 
 def supervised_loss(

@@ -13,8 +13,9 @@ from models.diffusion import JOINT_SIZE, POSE_SIZE
 from models.hmr_scorer import HMRScorer
 from models.hyponet import Context
 from models.metrics import mpjpe_mm, mpvpe_mm, pa_mpjpe_mm
-from models.objectives import DenoisingError, denoising_error, dpo
+from models.objectives import DenoisingError, denoising_error
 from models.policy import Policy
+from models.preferences.dpo import dpo
 from models.recovery import recover_body, recovered_parts
 from schemas.config.engine import EngineConfig
 from tests.benchmarks import plain

@@ -13,9 +13,9 @@ from tests.tasks.train import alignment
 def main() -> None:
     """Print exit codes of plans, with it and with one that there isn't, then whether it trains its own way."""
     words = ["plan", "--profile", "micro", "--store", "store", "--set"]
-    planned = [CliRunner().invoke(app, [*words, f"align.objective={name}"]) for name in ("ipo", "nothing")]
+    planned = [CliRunner().invoke(app, [*words, f"align.objective={name}"]) for name in ("squared_hinge", "nothing")]
     trained = []
-    for name in ("ipo", "anchored_dpo"):
+    for name in ("squared_hinge", "anchored_dpo"):
         config, losses = alignment.settings(objective=name), list[float]()
         training = Training(alignment.recipe(config), config.optimiser)
         training.run(lambda step, figures, state, losses=losses: losses.append(figures["loss"]))

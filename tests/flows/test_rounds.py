@@ -34,6 +34,7 @@ from infra.views import query
 from schemas.config.engine import EngineConfig
 from schemas.digests import canonical_json
 from schemas.errors import ConfigError
+from schemas.ids import StageKey
 from schemas.splits import SCORER_TRAIN, SYNTHETIC, WILD_TEST
 from tasks.engine.context import Context
 from tasks.report.definitions import defined
@@ -42,7 +43,9 @@ from tasks.report.fill import fill_round
 from tasks.report.numbers import format_percent, format_span
 from tasks.report.pictures.own_people import NO_LABEL
 from tasks.report.stage import read_configuration, read_facts
+from tasks.rows.hypotheses import generated_ids
 from tasks.rows.metrics import read_metrics
+from tasks.rows.models import model_of, policy_used
 from tests.evidence.__main__ import machine
 from tests.evidence.controls import CONTROLS, train_controls
 from tests.evidence.page import SeedEvidence, evidence_page
@@ -470,3 +473,29 @@ def test_a_gate_before_training_ends_in_a_report(lived: Lived, monkeypatch: pyte
     page = lived.store.read_bytes(f"reports/{facts.report_name}").decode()
     assert "No policy was trained" in page
     assert json.loads(lived.store.read_bytes("reports/strict-round-1.json"))["promoted"] is False
+
+
+def test_a_round_in_legs_is_planned_run_and_reported(lived: Lived) -> None:
+    """The last of the rounds here. Each leg draws from the policy of the leg before, for people of its own."""
+    changes = {"align.legs": "2", "align.objective": "listwise", "align.lora_rank": "2", "align.reference_decay": "0.9"}
+    changes |= {"pair.strategy": "crossed", "pair.pairs_per_instance": "4"}
+    plan = plan_round(Context(lived.store, load_profile(PROFILE, changes=changes)), "dpo")
+    facts = dpo_round(lived.store.url, PROFILE, changes=changes)
+    second = {f"{stage} (leg 2)" for stage in ("generate", "score", "pair", "align")}
+    second |= {f"{stage} (random pairs, leg 2)" for stage in ("pair", "align")}
+    assert {title for title in (look.title for look in plan.looks) if "leg" in title} == second
+    assert {run.title for run in facts.runs if "leg" in run.title} == second
+
+    def key(stage: str, role: str = "") -> StageKey:
+        found = facts.key(stage, role)
+        assert found is not None
+        return found
+
+    legs = ("", "leg 2")
+    assert facts.policy_after == model_of(lived.store, key("align", "leg 2"))
+    assert policy_used(lived.store, key("generate", "leg 2")) == model_of(lived.store, key("align"))
+    people = [set(generated_ids(lived.store, key("generate", leg))) for leg in legs]
+    assert not people[0] & people[1]
+    assert len(people[0] | people[1]) == lived.config.synthesize.wild_train
+    rows = read(lived.store, "pairs", stage_keys=[key("pair", leg) for leg in legs])
+    assert set(rows.column("strategy").to_pylist()) == {"crossed"}

@@ -168,8 +168,8 @@ def test_the_estimate_is_drawn_beyond_the_mean_winner_away_from_the_mean_loser()
 
 
 def test_an_unknown_objective_is_an_error_that_lists_those_there_are() -> None:
-    unheard = settings().model_copy(update={"objective": "ipo"})  # which no check of the configuration sees
-    with pytest.raises(ConfigError, match="There is no objective 'ipo'; there are anchored_dpo, dpo, sft"):
+    unheard = settings().model_copy(update={"objective": "luck"})  # which no check of the configuration sees
+    with pytest.raises(ConfigError, match="There is no objective 'luck'; there are anchored_dpo, dpo, sft"):
         recipe(unheard)
 
 

@@ -70,8 +70,8 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
         "twist[..., list(skeleton.MIRROR_TWISTS), :] * flip -> twist[..., list(skeleton.MIRROR_TWISTS), :] / flip",
     ): "the factors are 1 and -1",
     (
-        "tasks/pair.py",
-        "return np.repeat(rows, worst.shape[1]), worst.reshape(-1)",
+        "tasks/pairing/choice.py",
+        'return ChosenPairs(row, winner, worst.reshape(-1), np.full(worst.size, "label_wins"), {})',
         "1 -> 2",
     ): "numpy takes any negative length for the one that it is to work out; another axis raises",
     (

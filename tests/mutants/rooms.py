@@ -2,8 +2,18 @@
 
 from typing import Final
 
+_PREFERENCES: Final = ("tests/models/test_preferences.py", "tests/invariants/test_preferences.py")
 ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "models/objectives.py": ("tests/models/test_objectives.py", "tests/parity/test_losses.py", "tests/invariants"),
+    "models/preferences/comparison.py": _PREFERENCES,
+    "models/preferences/dpo.py": (*_PREFERENCES, "tests/parity/test_losses.py"),
+    "models/preferences/ipo.py": _PREFERENCES,
+    "models/preferences/hinge.py": _PREFERENCES,
+    "models/preferences/kto.py": (*_PREFERENCES, "tests/parity/test_losses.py"),
+    "models/preferences/group.py": _PREFERENCES,
+    "models/preferences/listwise.py": _PREFERENCES,
+    "models/preferences/winner_preserving.py": _PREFERENCES,
+    "models/preferences/negative_aware.py": _PREFERENCES,
     "models/diffusion.py": ("tests/models/test_diffusion.py", "tests/parity/test_hyponet.py"),
     "models/cameras.py": (
         "tests/models/test_cameras.py",
@@ -16,6 +26,11 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
         "tests/tasks/train/test_align_stage.py",
     ),
     "tasks/pair.py": ("tests/tasks/test_pair.py",),
+    "tasks/pairing/strategies.py": ("tests/tasks/pairing/test_choice.py", "tests/tasks/test_pair.py"),
+    "tasks/pairing/choice.py": ("tests/tasks/pairing/test_choice.py", "tests/tasks/test_pair.py"),
+    "tasks/train/groups.py": ("tests/tasks/train/test_groups.py",),
+    "tasks/train/moving_reference.py": ("tests/invariants/test_training_by_preferences.py",),
+    "flows/order/legs.py": ("tests/flows/order/test_legs.py",),
     "tasks/score.py": ("tests/tasks/test_score.py",),
     "tasks/stages/pair.py": ("tests/tasks/test_pair.py",),
     "tasks/stages/generate.py": ("tests/tasks/test_generate.py",),

@@ -31,8 +31,8 @@ SURVIVORS = (
     Survivor(
         "winner and loser swapped",
         _ALIGN,
-        "error.twists[side::2]) for side in range(2))",
-        "error.twists[side::2]) for side in (1, 0))",
+        "[pairs.winner[rows], pairs.loser[rows]]",
+        "[pairs.loser[rows], pairs.winner[rows]]",
         _ALIGN_TESTS,
     ),
     Survivor(

@@ -19,8 +19,9 @@ from models.hyponet import Context, HypoNet
 from models.item_graph import apply_masks
 from models.kinematics import solve_rotations
 from models.metrics import procrustes_align
-from models.objectives import DenoisingError, denoising_error, dpo
+from models.objectives import DenoisingError, denoising_error
 from models.precision import training_in
+from models.preferences.dpo import dpo
 from models.published_metrics import published_joint_errors_mm
 from schemas.profiles import paper
 from tests.parity.body import body

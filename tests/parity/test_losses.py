@@ -13,14 +13,14 @@ from models.objectives import (
     DenoisingError,
     SmplLoss,
     denoising_error,
-    dpo,
     error_to_score,
-    kto,
     rank_loss,
     scorer_loss,
     smpl_loss,
     squared_error,
 )
+from models.preferences.dpo import dpo
+from models.preferences.kto import kto
 from models.statistics import published_correlations
 from tests.parity.rules import assert_golden, golden, normal, rng, uniform
 
@@ -94,7 +94,7 @@ def test_errors_of_pairs(of: str) -> None:
 
 def only(error: DenoisingError, part: str) -> DenoisingError:
     """The same with the other part's error at zero, where DPO is log 2; in double precision, to take that off."""
-    joints, twists = (value.double() for value in error)
+    joints, twists = (value.double() for value in error.parts)
     return DenoisingError(joints, 0 * twists) if part == "joint" else DenoisingError(0 * joints, twists)
 
 

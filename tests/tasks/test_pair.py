@@ -13,7 +13,8 @@ from schemas.config.stages import PairConfig
 from schemas.errors import ConfigError
 from schemas.splits import SOURCE_TRAIN, WILD_TRAIN
 from schemas.tables import LABEL_AS_SAMPLE, matrix
-from tasks.pair import IDENTICAL, MARGIN, SCORES_EQUAL, STRATEGIES, Strategy, choose_pairs, ranks
+from tasks.pairing.choice import MARGIN, NEAR, SCORES_EQUAL, choose_pairs, ranks
+from tasks.pairing.strategies import IDENTICAL, STRATEGIES, Strategy
 from tasks.rows.hypotheses import generated_ids, read_hypotheses
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.scores import read_scores
@@ -151,6 +152,23 @@ def test_instances_without_a_pair_are_filtered_with_a_reason(micro_store: MicroS
     assert {(row["outcome"], row["reason"]) for row in rows} == {("filtered", MARGIN)}
     assert "least margin 0.99" in rows[0]["detail"]
     assert len(read(micro_store.store, "pairs", stage_keys=[result.key])) == 0
+
+
+def test_filters_are_the_stages_too_and_say_what_they_left_out(micro_store: MicroStore, keys: tuple[str, str]) -> None:
+    """In each picture is one person here."""
+    plain, few, near = (
+        Pair(*keys, PairConfig.model_validate({"pairs_per_instance": 2, **changes})).run(micro_store.context)
+        for changes in ({}, {"most_per_picture": 1}, {"least_distance": 1e3})
+    )
+    assert len({result.key for result in (plain, few, near)}) == 3
+    every, first = (read(micro_store.store, "pairs", stage_keys=[result.key]).to_pylist() for result in (plain, few))
+    best = {row["instance_id"]: row["margin"] for row in every if row["winner_rank"] == 0}
+    assert {row["instance_id"]: row["margin"] for row in first} == best
+    assert len(every) == 2 * len(first)
+    rows = read(micro_store.store, "failures", stage_keys=[near.key]).to_pylist()
+    assert {(row["outcome"], row["reason"]) for row in rows} == {("filtered", NEAR)}
+    assert len(rows) == 24
+    assert rows[0]["detail"].endswith("least margin 0, least distance 1000")
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 from infra.stages import StageSpec, commit_rows
 from infra.store import Store
 from schemas.config.stages import PairConfig
-from tasks.pair import STRATEGIES
+from tasks.pairing.strategies import STRATEGIES
 from tasks.report.facts import RoundFacts, StageRun
 from tasks.report.fill import _counts, _margins
 from tests.samples.truth import true_people

@@ -14,7 +14,8 @@ from models.cameras import mirror_joints, mirror_twist
 from models.objectives import edm_weight
 from tasks.engine.loop import Training
 from tasks.engine.share import WHOLE
-from tasks.train.align import AlignBatch, AlignRecipe
+from tasks.train.align import AlignRecipe
+from tasks.train.align_batch import AlignBatch
 from tasks.train.pairs import PreferencePairs
 from tests.tasks.train.alignment import AS_THEY_ARE, CROPS, PAIRS, random_pairs, recipe, settings
 

@@ -9,6 +9,7 @@ import torch
 from infra.stages import StageSpec, commit_rows
 from infra.store import Store
 from infra.tables import read
+from schemas.config.stages import PairConfig
 from schemas.errors import ConfigError, DataError
 from schemas.splits import WILD_TRAIN
 from schemas.tables import build
@@ -16,6 +17,9 @@ from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.mix import Mix
 from tasks.rows.models import load_policy, model_of
 from tasks.rows.streams import Space
+from tasks.stages.generate import Generate
+from tasks.stages.pair import Pair
+from tasks.stages.score import Score
 from tasks.stages.training import Align
 from tasks.train.pairs import load_pairs
 from tests.tasks import micro
@@ -63,8 +67,28 @@ def test_pairs_come_sorted_with_their_crops(micro_store: MicroStore) -> None:
         np.testing.assert_array_equal(pairs.crops[pairs.crop_row[place]], expected)
         np.testing.assert_array_equal(pairs.winner[place], np.float32(row["winner_uvd"] + row["winner_twist"]))
         np.testing.assert_array_equal(pairs.loser[place], np.float32(row["loser_uvd"] + row["loser_twist"]))
+    assert pairs.samples is not None
+    assert pairs.samples.tolist() == [[row["winner"], row["loser"]] for row in rows]
+    assert pairs.known_scores().tolist() == [[1.0, 0.0]] * 48  # as no scorer was asked
     with pytest.raises(DataError, match="left no pair to train on"):
         load_pairs(store, "0" * 64, micro.of(key, WILD_TRAIN), SPACE)
+
+
+@pytest.mark.parametrize("strategy", ["top_bottom", "random"])
+def test_scores_come_with_pairs_that_were_chosen_by_them(micro_store: MicroStore, strategy: str) -> None:
+    """At random nobody is better: groups of such pairs must not be ranked by scores again."""
+    context, ingests = micro_store.context, [micro_store.ingest_key]
+    made = Generate(ingests, (WILD_TRAIN,), micro_store.policy, micro.CONFIG.generate).run(context).key
+    scored = Score(made, ingests, micro_store.scorer).run(context).key
+    key = Pair(made, scored, PairConfig(strategy=strategy, pairs_per_instance=2)).run(context).key
+    pairs = load_pairs(micro_store.store, key, micro.of(micro_store.ingest_key, WILD_TRAIN), SPACE)
+    rows = sorted(
+        read(micro_store.store, "pairs", stage_keys=[key]).to_pylist(),
+        key=lambda row: (row["instance_id"], row["winner"], row["loser"]),
+    )
+    expected = [[row["winner_score"], row["loser_score"]] for row in rows]
+    by_score = strategy == "top_bottom"
+    np.testing.assert_allclose(pairs.known_scores(), expected if by_score else [[1.0, 0.0]] * len(rows), rtol=1e-6)
 
 
 def test_the_policy_is_moved_and_says_from_where(micro_store: MicroStore) -> None:

@@ -15,7 +15,8 @@ from schemas.digests import canonical_json
 from schemas.profiles import paper
 from tasks.engine.loop import Training
 from tasks.engine.share import WHOLE
-from tasks.train.align import AlignBatch, AlignRecipe
+from tasks.train.align import AlignRecipe
+from tasks.train.align_batch import AlignBatch
 from tasks.train.features import KeptFeatures
 from tests.tasks import micro
 from tests.tasks.train.alignment import AS_THEY_ARE, CPU, CROPS, random_pairs, random_replay, settings

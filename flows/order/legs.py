@@ -1,0 +1,36 @@
+"""The legs of a round: each draws from the policy that the leg before has made, for people of its own.
+
+A round of J legs costs what a round of one does. Each leg draws, scores and pairs for one J-th of the people and trains
+one J-th of the steps; every leg's stages have keys of their own, so that a round that was stopped goes on in its leg.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tasks.rows.mix import Mix
+from tasks.rows.part import Part
+
+
+class Leg(NamedTuple):
+    """One of the legs of a round."""
+
+    number: int
+    people: Mix
+    """Whom it learns from; nobody is in two legs."""
+
+    def role(self, role: str = "") -> str:
+        """The role of a stage of it: as in a round without legs in the first, and named after the leg in the others."""
+        if self.number == 1:
+            return role
+        return f"{role}, leg {self.number}" if role else f"leg {self.number}"
+
+
+def legs(people: Mix, count: int) -> Iterator[Leg]:
+    """`people` in `count` parts of about the same size."""
+    if count == 1:
+        yield Leg(1, people)
+        return
+    low, high = people.part or Part(0.0, 1.0)
+    ends = [low + (high - low) * number / count for number in range(count)] + [high]
+    for number in range(count):
+        yield Leg(number + 1, people._replace(part=Part(ends[number], ends[number + 1])))

@@ -1,0 +1,1 @@
+"""How a policy learns from preferences: an objective a module, and the table of them."""
