@@ -5,6 +5,8 @@ from functools import partial
 from flows.run.decision.gates import before_promotion, before_training, without_labels
 from flows.run.decision.judgement import set_aside
 from flows.run.decision.published import compare_as_published
+from flows.run.decision.renewal import recalibrate
+from flows.run.decision.watching import watch_labelled
 from flows.run.round import Candidate, Foundations, Round
 from flows.run.runner import Runner
 from schemas.config.stages import PairConfig
@@ -41,6 +43,7 @@ def align_and_measure(
     measured, reported = people.held_out, people.reported
     held_out = partial(Evaluate, measured.ingests, measured.targets, scorer=foundations.scorer, config=config.evaluate)
     before = runner.run(held_out(policy=opened.policy), role="before") if measured.targets else None
+    recalibrate(runner, before, foundations.scorer)
     ready = runner.judge(before_training, pairs, before, (hypotheses, scores))
     ready += hearing.is_worth_it(runner) if hearing else ()
     if not all_passed(ready):
@@ -50,7 +53,7 @@ def align_and_measure(
     align = partial(Align, people.labelled, policy=opened.policy, reference=opened.reference, people=wild)
     aligned, control = runner.train({"": align(pairs=pairs), "random pairs": align(pairs=at_random)})
 
-    ready += hearing.decide(runner, aligned) if hearing else ()
+    ready += hearing.decide(runner, aligned, foundations.scorer) if hearing else ()
     if before is None:
         return Candidate(aligned, ready if hearing else ready + runner.judge(without_labels))
     after = runner.run(held_out(policy=aligned), role="after")
@@ -63,7 +66,8 @@ def align_and_measure(
     }
     compare_as_published(runner, people, opened.policy, aligned, foundations.scorer)
     compared = runner.run(Compare(before, after, controls, first, people.drift.targets))
-    return Candidate(aligned, ready + runner.judge(before_promotion, compared))
+    ready += runner.judge(before_promotion, compared)
+    return Candidate(aligned, ready + watch_labelled(runner, before, after, measured, foundations.judge))
 
 
 def _at_random(config: PairConfig) -> PairConfig:

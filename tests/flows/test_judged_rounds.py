@@ -68,7 +68,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judged]:
         "start": {"judge": "train"},
         "sources": {"wild": ["photographs/train"], "validation": [], "test": [], "drift": []},
         "data": [{"name": "photographs/train", "format": "folder", "source": str(photographs)}],
-        "gates": {"without_labels": "judge", "judged_share": ASIDE.high, "min_judged": 1},
+        "gates": {"without_labels": "judge", "judged_share": ASIDE.high, "min_judged": 1, "watch_score": True},
         "synthesize": {"source_train": 16, "source_test": 4, "wild_train": 1, "wild_validation": 1, "wild_test": 1},
     }
     store, said = Store.open(folder / "store"), []
@@ -116,6 +116,8 @@ def test_a_resumed_round_decides_as_it_would_have(judged: Judged) -> None:
         "judge's score, zero noise, rise",
         "bodies beyond joint limits, rise",
         "miss of bone lengths, rise",
+        "judge's zero-noise score beside the score",
+        "judge's expected score beside the score",
     ]
     assert judged.facts.judge is not None
     assert facts.why == (
