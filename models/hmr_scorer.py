@@ -123,7 +123,7 @@ class ScoreNet(nn.Module):
         for index, block in enumerate(self.blocks):
             seen = cast(DecoderBlock, block).see(image, grid_code)
             tokens = block(tokens, self.item_code, seen, getattr(self, f"blocked_{index}"))
-        return torch.cat([self._read(head, tokens.flatten(1)) for head in self.score_heads], dim=1)
+        return torch.stack([self._read(head, tokens.flatten(1)) for head in self.score_heads], dim=1)
 
     @property
     def score_heads(self) -> list[nn.Sequential]:
@@ -133,10 +133,10 @@ class ScoreNet(nn.Module):
 
     @staticmethod
     def _read(head: nn.Sequential, tokens: Tensor) -> Tensor:
-        """(N, 1) raw scores of tokens (N, items * width)."""
+        """(N,) raw scores of tokens (N, items * width)."""
         first = cast(nn.Linear, head[0])
         hidden = first(tokens.to(first.weight.dtype)).to(tokens.dtype)
-        scores: Tensor = head[1:](hidden)
+        scores: Tensor = head[1:](hidden)[:, 0]
         return scores
 
     def halve(self) -> None:

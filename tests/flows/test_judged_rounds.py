@@ -68,7 +68,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judged]:
         "start": {"judge": "train"},
         "sources": {"wild": ["photographs/train"], "validation": [], "test": [], "drift": []},
         "data": [{"name": "photographs/train", "format": "folder", "source": str(photographs)}],
-        "gates": {"without_labels": "judge", "judged_share": ASIDE.high, "min_judged": 1, "watch_score": True},
+        "gates": {"without_labels": "judge", "judged_share": ASIDE.high, "min_judged": 1},
         "synthesize": {"source_train": 16, "source_test": 4, "wild_train": 1, "wild_validation": 1, "wild_test": 1},
     }
     store, said = Store.open(folder / "store"), []
@@ -116,8 +116,6 @@ def test_a_resumed_round_decides_as_it_would_have(judged: Judged) -> None:
         "judge's score, zero noise, rise",
         "bodies beyond joint limits, rise",
         "miss of bone lengths, rise",
-        "judge's zero-noise score beside the score",
-        "judge's expected score beside the score",
     ]
     assert judged.facts.judge is not None
     assert facts.why == (
@@ -298,3 +296,26 @@ def test_labels_count_more_than_a_judge(judged: Judged) -> None:
     plan = plan_of(judged.store, file)
     assert "sources.validation is not empty: its labels decide, and start.judge is not asked." in plan.notes
     assert not [look.title for look in plan.looks if "judge" in look.title]
+
+
+def test_the_scorers_rise_is_watched_on_the_people_set_aside(judged: Judged) -> None:
+    file = changed(judged.file, "watched", gates={"watch_score": True})
+    facts = dpo_round(judged.store.url, config=file)
+    assert [run.title for run in facts.runs if run.state == "run"] == [
+        "score (people set aside, before)",
+        "score (people set aside, after)",
+        "watch",
+    ]
+    names = [verdict.name for verdict in facts.verdicts]
+    assert names == [
+        *(verdict.name for verdict in judged.facts.verdicts),
+        "judge's zero-noise score beside the score",
+        "judge's expected score beside the score",
+    ]
+    assert facts.promoted is all_passed(facts.verdicts)
+    page = judged.store.read_bytes(f"reports/{facts.report_name}").decode()
+    assert "scorer&#39;s score, zero noise, change" in page
+    labelled = changed(file, "labelled-and-watched", sources={"validation": ["wild/validation"]})
+    plan = plan_of(judged.store, labelled)
+    assert "sources.validation is not empty: its labels decide, and start.judge only watches." in plan.notes
+    assert ("train_scorer (judge)", "reuse") in [(look.title, look.verdict) for look in plan.looks]
