@@ -198,7 +198,7 @@ class TrainScorerConfig(Config):
         return self
 
     @property
-    def worst(self) -> dict[ScorerError, float]:
+    def worst(self) -> dict[str, float]:
         """By the errors that count: the mm from which on a hypothesis could not be worse."""
         return {name: self.worst_aligned_mm if name.startswith("pa_") else self.worst_mm for name in self.errors}
 

@@ -75,11 +75,12 @@ class TrainScorer(TrainingStage):
         train, source = context.config.train_scorer, context.config.body
         if not train.pool_noised and not any(name.endswith("mpjpe") for name in train.errors):
             return {}
-        from tasks.evaluation.bodies import body_of, kinds_of
+        from tasks.evaluation.bodies import Kind, body_of, kinds_of
 
         people, store = self.labelled, context.store
         ids = instance_ids(store, people.ingests, people.targets, people.part)
-        kinds = kinds_of(store, people.ingests, ids) if train.pool_noised else {("smpl", "neutral")}
+        neutral: Kind = ("smpl", "neutral")
+        kinds = kinds_of(store, people.ingests, ids) if train.pool_noised else {neutral}
         return {"bodies": {" ".join(kind): body_of(source, kind).digest for kind in sorted(kinds)}}
 
     def reads(self, context: Context) -> Sequence[StageKey]:

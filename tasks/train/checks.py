@@ -20,7 +20,7 @@ def check_estimate(losses: SupervisedLossConfig, encoder: ConditionConfig) -> No
         )
 
 
-def check_start(config: TrainScorerConfig, network: ScorerConfig, policy: PolicyConfig) -> None:
+def check_start(config: TrainScorerConfig, network: ScorerConfig, policy: PolicyConfig | ScorerConfig) -> None:
     """Raise ConfigError where the scorer can't start as `config` says, from this policy or from a file."""
     encoder, kind = policy.condition, network.condition.kind
     if kind != "compact" and config.encoder_steps:
@@ -37,7 +37,8 @@ def check_start(config: TrainScorerConfig, network: ScorerConfig, policy: Policy
             f"scorer.condition.kind={kind} can't start from the policy's encoder: set "
             "train_scorer.start_from_policy=False, and perhaps train_scorer.encoder_file."
         )
-    ours, theirs = _shape_of(network.condition, network), _shape_of(encoder, policy.hyponet)
+    tokens = policy.hyponet if isinstance(policy, PolicyConfig) else policy
+    ours, theirs = _shape_of(network.condition, network), _shape_of(encoder, tokens)
     if ours != theirs:
         name = next(name for name in ours if ours[name] != theirs[name])
         raise ConfigError(

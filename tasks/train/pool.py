@@ -123,10 +123,20 @@ class PoolMaker:
         levels = [config.noise.levels[k % len(config.noise.levels)] for k in range(config.pool_noised)]
         made = []
         for row, name in enumerate(people.ids):
-            camera = people.crop_intrinsics[row], people.crop_size
-            options = {"by_names": self.by_names, "noise": config.noise, "levels": levels, "purpose": _PURPOSE}
-            posed_by = body(kind_of(labels[name]))
-            made.append(noised_label(name, labels[name], posed_by, *camera, len(levels), config.seed, **options))
+            hypotheses = noised_label(
+                name,
+                labels[name],
+                body(kind_of(labels[name])),
+                people.crop_intrinsics[row],
+                people.crop_size,
+                len(levels),
+                config.seed,
+                by_names=self.by_names,
+                noise=config.noise,
+                levels=levels,
+                purpose=_PURPOSE,
+            )
+            made.append(hypotheses)
             if (row + 1) % _CROPS_AT_ONCE == 0 or row + 1 == len(people):
                 self.run.say(0, f"noising labels: {row + 1} of {len(people)} people")
         uvd, twists, betas = (np.stack([getattr(one, part) for one in made]) for part in ("uvd", "twists", "betas"))

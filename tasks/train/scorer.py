@@ -95,9 +95,10 @@ class ScorerRecipe:
         if step < config.encoder_steps:
             return crops, None
         picks = self._picks(draw)[places]
-        parts = (part[rows[places, None], picks] for part in (pool.uvd, pool.twists, pool.betas, pool.errors_mm))
+        held = (pool.uvd, pool.twists, pool.betas, pool.errors_mm)
+        uvd, twists, betas, errors = (torch.from_numpy(part[rows[places, None], picks]) for part in held)
         weight = None if self.weight is None else torch.from_numpy(self.weight[rows[places]])
-        return crops, DrawnHypotheses(*map(torch.from_numpy, parts), weight)
+        return crops, DrawnHypotheses(uvd, twists, betas, errors, weight)
 
     def loss(self, step: int, drawn: tuple[DrawnCrops, DrawnHypotheses | None]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The encoder's own estimate, and after `encoder_steps` the ranking of hypotheses beside it."""
@@ -128,7 +129,7 @@ class ScorerRecipe:
         config, model = self.config, self.model
         poses = change.uvd(hypotheses.uvd), change.twists(hypotheses.twists), hypotheses.betas
         raw = model.scores(pyramid, estimate, *poses)
-        errors = dict(zip(config.errors, hypotheses.errors_mm.unbind(-1), strict=True))
+        errors: dict[str, Tensor] = dict(zip(config.errors, hypotheses.errors_mm.unbind(-1), strict=True))
         heads = raw.shape[-1]
         ranking = score_error = torch.zeros((), device=raw.device)
         for head in range(heads):

@@ -36,8 +36,8 @@ def watch_aside(
     """What it says of hypotheses, before and after, of people without labels whom a judge decides by."""
     if not runner.context.config.gates.watch_score:
         return ()
-    scored = [
-        runner.run(Score(key, aside.ingests, scorer), role=f"people set aside, {role}")
-        for key, role in zip(hypotheses, ("before", "after"), strict=True)
-    ]
-    return runner.judge(of_the_watch, runner.run(Watch(*hypotheses, *scored, *judged)), aside.targets)
+    (before, after), scores = hypotheses, []
+    for key, role in ((before, "before"), (after, "after")):
+        scores.append(runner.run(Score(key, aside.ingests, scorer), role=f"people set aside, {role}"))
+    watched = runner.run(Watch(before, after, scores[0], scores[1], *judged))
+    return runner.judge(of_the_watch, watched, aside.targets)
