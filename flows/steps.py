@@ -38,8 +38,7 @@ def train_scorer(
     """Train HMR-Scorer on labelled people and on what a policy draws for them; gives the key of the training.
 
     Args:
-        data: labelled splits that were ingested, such as gta-human2/train, each with a weight behind it if it is to be
-            drawn more often (gta-human2/train=2)
+        data: labelled splits that were ingested, such as gta-human2/train; or with a weight, gta-human2/train=2
         policy: {model}
         {everywhere}
     """
