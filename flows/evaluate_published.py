@@ -10,6 +10,7 @@ from prefect import flow
 from flows.run import parameters
 from flows.run.configuration import Choices
 from flows.run.decision.published import absolute_body
+from flows.run.decision.unseen import check_unseen, notes_on_policy
 from flows.run.models import model_named
 from flows.run.round import current_policy
 from flows.run.session import session
@@ -19,6 +20,7 @@ from models.published_metrics import Order
 from schemas.errors import ConfigError, DataError, named
 from schemas.ids import StageKey, Target
 from tasks.evaluation.scorer import given_hypotheses
+from tasks.stages.evaluate import Evaluate
 from tasks.stages.published import EvaluatePublished, MeasurePublished
 from tasks.stages.published_scorer import EvaluateScorer, ScoreNoised
 from tasks.stages.score import Score
@@ -84,14 +86,17 @@ def evaluate_scorer(
     profile: parameters.OptionalProfile = None,
     campaign: parameters.OptionalText = None,
     seed: parameters.OptionalSeed = None,
+    policy: parameters.OptionalText = None,
+    seen_too: bool = False,
     hypotheses: parameters.Count = NOISED_LABELS,
     body: parameters.OptionalText = None,
     changes: parameters.OptionalChanges = None,
     config: parameters.OptionalCampaignFile = None,
 ) -> str:
-    """Correlate a scorer's scores with errors; gives the key of the evaluation, whose rows are in metrics.
+    """Correlate a scorer's scores with errors, and say what a score means in millimetres.
 
-    On hypotheses with errors, where the split has some (ingested from the format scorer-eval), else on noised labels.
+    On real samples, where a policy is given; else on hypotheses with errors, where the split has some (ingested from
+    the format scorer-eval); else on noised labels. Gives the key of the evaluation, whose rows are in metrics.
 
     Args:
         scorer: checkpoint file, or digest in the store
@@ -100,22 +105,37 @@ def evaluate_scorer(
         profile: configuration to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
         campaign: name of the sequence of rounds; the campaign file's, or the profile's own, if not given
         seed: seed of all stages, and of the noise; the campaign file's, or 0, if not given
-        hypotheses: how often each label is noised; the first is the label itself
+        policy: checkpoint file, or digest in the store, whose random samples are scored and measured
+        seen_too: measure on people whom the scorer was trained on, too, and say so; else they are refused
+        hypotheses: how often each label is noised, the first time not at all; or random samples of each person
         body: folder of published body files that labels are posed with; the profile's body if not given
         changes: configuration fields that differ from the profile, dotted name to value
         config: campaign file: path or URL of YAML, or what it would hold; all else that is given here counts more
     """
     with session("an evaluation", store, Choices(profile, campaign, seed, changes, config)) as runner:
         context = runner.context
-        target = target_of(data)
-        ingest = given_hypotheses(context.store, target)
-        if ingest is None:
-            target, people = ingested(context.store, target)
-            model, bodies = model_named(context, scorer, "scorer"), absolute_body(body or context.config.body)
-            scoring: ScoreNoised | Score = ScoreNoised((people,), target, model, hypotheses, bodies)
+        target, model = target_of(data), model_named(context, scorer, "scorer")
+        given = None if policy else given_hypotheses(context.store, target)
+        scoring: ScoreNoised | Score | Evaluate
+        if given is not None:
+            people, scoring = given, Score(given, (given,), model)
         else:
-            scoring = Score(ingest, (ingest,), model_named(context, scorer, "scorer"))
-        return runner.run(EvaluateScorer(target, scoring))
+            target, people = ingested(context.store, target)
+            bodies = absolute_body(body or context.config.body)
+            scoring = ScoreNoised((people,), target, model, hypotheses, bodies)
+        notes = check_unseen(context.store, model, people, target, seen_too)
+        if policy:
+            drawing, settings = model_named(context, policy, "policy"), context.config.evaluate
+            drawn = settings.generate.model_copy(update={"hypotheses": hypotheses + 1})
+            settings = settings.model_copy(update={"generate": drawn})
+            scoring = Evaluate((people,), (target,), drawing, model, settings)
+            notes += notes_on_policy(context.store, drawing, target)
+        for note in notes:
+            context.progress.say(note)
+        evaluation = EvaluateScorer(target, scoring)
+        key = runner.run(evaluation)
+        runner.run(evaluation.calibration(context))
+        return key
 
 
 def target_of(data: str) -> Target:

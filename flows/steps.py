@@ -38,7 +38,7 @@ def train_scorer(
     """Train HMR-Scorer on labelled people and on what a policy draws for them; gives the key of the training.
 
     Args:
-        data: labelled splits that were ingested, such as gta-human2/train; each has the same share in every batch
+        data: labelled splits that were ingested, such as gta-human2/train; or with a weight, gta-human2/train=2
         policy: {model}
         {everywhere}
     """

@@ -133,9 +133,8 @@ def error_to_score(errors: Tensor, best_mm: float, worst_mm: float) -> Tensor:
     return ((worst_mm - errors) / (worst_mm - best_mm)).clamp(0.0, 1.0)
 
 
-# Waits for step 9 of the plan: HMR-Scorer is trained by these four errors, as published.
 BEST_MM = 10.0
-"""Error in mm from which on a hypothesis could not be better."""
+"""Error in mm from which on a hypothesis could not be better, as published."""
 WORST_MM: Mapping[str, float] = {"mpvpe": 300.0, "pa_mpvpe": 150.0, "mpjpe": 300.0, "pa_mpjpe": 150.0}
 """Errors that HMR-Scorer was trained on, and for each the mm from which on a hypothesis could not be worse."""
 
@@ -146,17 +145,38 @@ class ScorerLoss(NamedTuple):
     rank: dict[str, Tensor]
     """Rank loss, averaged over images; the released training minimises the sum of the four and nothing else."""
     score: dict[str, Tensor]
-    """100 times the mean squared difference between the score and the score of the error."""
+    """Mean squared difference between the score and the score of the error; the released code has it a hundredfold."""
 
 
-def scorer_loss(raw: Tensor, errors_mm: Mapping[str, Tensor], sharpness: float = 5.0) -> ScorerLoss:
-    """The published losses of raw scores (B, M) of hypotheses whose errors (B, M) `errors_mm` holds by name.
+def scorer_loss(
+    raw: Tensor,
+    errors_mm: Mapping[str, Tensor],
+    *,
+    rank_sigma: float = 5.0,
+    sharpness: float = 5.0,
+    best_mm: float = BEST_MM,
+    worst_mm: Mapping[str, float] = WORST_MM,
+    rounded: bool = True,
+    weight: Tensor | None = None,
+) -> ScorerLoss:
+    """The losses of raw scores (B, M) of hypotheses whose errors (B, M) `errors_mm` holds by name; as published.
 
-    Names are those of `WORST_MM`. `sharpness` is the factor on a raw score before the sigmoid, and the rank loss's.
+    Args:
+        rank_sigma: factor on a difference of raw scores; sharpness: on a raw score before the sigmoid.
+        best_mm, worst_mm: errors whose score is 1, and 0.
+        rounded: `rank_loss` as published.
+        weight: (B,) of each image in the means, which are over all of them.
     """
     score = torch.sigmoid(sharpness * raw)
     rank, squared = {}, {}
     for name, errors in errors_mm.items():
-        rank[name] = rank_loss(raw, errors, sharpness, published=True).mean()
-        squared[name] = 100 * (score - error_to_score(errors, BEST_MM, WORST_MM[name])).square().mean()
+        rank[name] = _mean_of(rank_loss(raw, errors, rank_sigma, published=rounded), weight)
+        squared[name] = _mean_of((score - error_to_score(errors, best_mm, worst_mm[name])).square(), weight)
     return ScorerLoss(rank, squared)
+
+
+def _mean_of(values: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean of (B, ...) over all, images weighted."""
+    if weight is None:
+        return values.mean()
+    return (values * weight.view(-1, *(1 for _ in values.shape[1:]))).mean()

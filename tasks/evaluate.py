@@ -26,7 +26,7 @@ from tasks.half_scorer import HYPOTHESES, Posed
 from tasks.rows.hypotheses import Hypotheses, errors_table, hypotheses_table
 from tasks.rows.instances import NO_LABEL, Instances, load_instances
 from tasks.rows.models import load_policy, load_scorer
-from tasks.rows.scores import scores_table
+from tasks.rows.scores import Scored, scores_table
 from tasks.score import HypothesisScorer, checked_scorer
 
 if TYPE_CHECKING:
@@ -95,23 +95,23 @@ class DrawingWorker(ModelWorker):
         if scorer:
             self.score = HypothesisScorer(load_scorer(self.store, scorer), context.config.score, device=self.device)
 
-    def drawn(self, instances: Instances) -> tuple[Hypotheses, np.ndarray | None, np.ndarray]:
-        """Hypotheses of N instances, their scores (N, M), and whose numbers are all finite (N,)."""
+    def drawn(self, instances: Instances) -> tuple[Hypotheses, Scored | None, np.ndarray]:
+        """Hypotheses of N instances, their scores, and whose numbers are all finite (N,)."""
         hypotheses = self.draw(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
         if self.score is None:
             return hypotheses, None, hypotheses.finite()
-        scores = self.score(instances.crops, hypotheses.uvd, hypotheses.twists)
-        return hypotheses, scores, hypotheses.finite() & np.isfinite(scores).all(axis=1)
+        scored = self.score.of(instances.crops, hypotheses.uvd, hypotheses.twists, hypotheses.betas)
+        return hypotheses, scored, hypotheses.finite() & np.isfinite(scored.scores).all(axis=1)
 
     def tables(
-        self, instances: Instances, hypotheses: Hypotheses, scores: np.ndarray | None, rows: np.ndarray
+        self, instances: Instances, hypotheses: Hypotheses, scored: Scored | None, rows: np.ndarray
     ) -> dict[str, pa.Table]:
         """Rows of `hypotheses`, and of `scores` where there are some, for the instances `rows`."""
         samples = self.draw.samples
         tables = {"hypotheses": hypotheses_table(self.key, instances, hypotheses, samples, self.partition, rows)}
-        if scores is not None and self.scorer is not None:
-            scored = scores_table(self.key, instances.ids, samples, scores, self.scorer, self.partition, rows)
-            tables["scores"] = scored
+        if scored is not None and self.scorer is not None:
+            named, (scores, disagreement) = (self.key, instances.ids, samples), scored
+            tables["scores"] = scores_table(*named, scores, self.scorer, self.partition, rows, disagreement)
         return tables
 
 
@@ -141,17 +141,17 @@ class EvaluateWorker(DrawingWorker):
             draw.policy, draw.config, draw.body, samples=draw.samples[:HYPOTHESES], device=self.device
         )
         hypotheses = few(people.ids, people.crops, people.crop_intrinsics, people.root_depth)
-        return Posed(people.crops, hypotheses.uvd, hypotheses.twists)
+        return Posed(people.crops, hypotheses.uvd, hypotheses.twists, hypotheses.betas)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of the tables, sorted by instance and sample."""
         instances = load_instances(self.store, self.ingests, list(shard.ids))
-        hypotheses, scores, good = self.drawn(instances)
+        hypotheses, scored, good = self.drawn(instances)
         labelled = instances.measurable
         rows = np.flatnonzero(labelled & good)
         failures = filtered(instances.ids, ~labelled, NO_LABEL, "an evaluation needs a gt label with its pelvis")
         failures += not_finite(instances.ids, good | ~labelled, "the policy's hypotheses or their scores")
         errors = self.measure(instances, hypotheses, rows)._asdict()
-        tables = self.tables(instances, hypotheses, scores, rows)
+        tables = self.tables(instances, hypotheses, scored, rows)
         tables["errors"] = errors_table(self.key, instances, errors, "gt", self.draw.samples, self.partition, rows)
         return ShardOutput(tables, failures, ok=len(rows))

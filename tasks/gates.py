@@ -17,7 +17,17 @@ from models.statistics import Interval
 from schemas.config.stages import GateConfig
 from schemas.errors import DataError
 from schemas.ids import StageKey, Target
-from tasks.rows.metrics import BEYOND, BONES, DIVERSITY, SCORE, Metric
+from tasks.rows.metrics import (
+    BEYOND,
+    BONES,
+    DIVERSITY,
+    SCORE,
+    WATCHED_ERROR,
+    WATCHED_FIGURES,
+    WATCHED_JUDGE,
+    WATCHED_SCORE,
+    Metric,
+)
 
 When = Literal["before training", "before promotion"]
 BEFORE_TRAINING: When = "before training"
@@ -173,6 +183,35 @@ def _of_judge(config: GateConfig, metrics: Sequence[Metric], target: Target) -> 
         yield _at_most(name, change.value, most, "percentage points", BEFORE_PROMOTION, note, change)
 
 
+def gates_of_a_watch(metrics: Sequence[Metric], targets: Sequence[Target]) -> tuple[GateVerdict, ...]:
+    """Whether the true error falls, and a judge's score rises, where the scorer's score rises on one of these splits.
+
+    `metrics` are those of the stage `watch`, which has errors or a judge as far as there are labels or one. DataError
+    where a score that a gate reads is not there.
+    """
+    return tuple(
+        verdict for target in targets for figure in WATCHED_FIGURES for verdict in _of_watch(metrics, target, figure)
+    )
+
+
+def _of_watch(metrics: Sequence[Metric], target: Target, figure: str) -> Iterator[GateVerdict]:
+    score = _find(metrics, f"{WATCHED_SCORE}_{figure}", "change", target)
+    rises = score.low is not None and score.low > 0
+    note = f"on {target}; the scorer's score {'rises' if rises else 'does not clearly rise'}, by {score.value:+.3f}"
+    words = figure.replace("_", "-")
+    for name, title, limit in (
+        (WATCHED_ERROR, f"{words} MPVPE beside the score", "interval wholly below 0 % where the score rises"),
+        (WATCHED_JUDGE, f"judge's {words} score beside the score", "interval wholly above 0 where the score rises"),
+    ):
+        followed = _found(metrics, f"{name}_{figure}", "change", target)
+        if followed is None:
+            continue
+        low, high = followed.low, followed.high
+        follows = high is not None and high < 0 if name == WATCHED_ERROR else low is not None and low > 0
+        passed = follows or not rises
+        yield GateVerdict(title, BEFORE_PROMOTION, followed.value, followed.unit, limit, passed, low, high, note)
+
+
 def _of_drift(config: GateConfig, metrics: Sequence[Metric], source: Target) -> Iterator[GateVerdict]:
     for name, words in (("drift", "zero noise"), ("drift_expected", "expected")):
         drift = _find(metrics, name, "change", source)
@@ -201,7 +240,12 @@ _at_most = partial(_limited, "at most", operator.le)
 
 
 def _find(metrics: Sequence[Metric], name: str, role: str, target: Target) -> Metric:
-    for metric in metrics:
-        if (metric.name, metric.role, metric.target) == (name, role, target):
-            return metric
+    found = _found(metrics, name, role, target)
+    if found is not None:
+        return found
     raise DataError(f"No metric {name} with role {role} on {target}: what was compared must hold both policies on it.")
+
+
+def _found(metrics: Sequence[Metric], name: str, role: str, target: Target) -> Metric | None:
+    wanted = (name, role, target)
+    return next((metric for metric in metrics if (metric.name, metric.role, metric.target) == wanted), None)

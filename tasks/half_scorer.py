@@ -21,17 +21,19 @@ HYPOTHESES = 10
 
 
 class Posed(NamedTuple):
-    """Crops (N, S, S, 3), and hypotheses of the people in them: uvd (N, M, 29, 3) and twists (N, M, 23, 2)."""
+    """Crops (N, S, S, 3), and hypotheses of the people in them: uvd (N, M, 29, 3), twists (N, M, 23, 2), betas
+    (N, M, 10)."""
 
     crops: np.ndarray
     uvd: np.ndarray
     twists: np.ndarray
+    betas: np.ndarray
 
 
 class Scores(Protocol):
     """Scores hypotheses."""
 
-    def __call__(self, crops: np.ndarray, uvd: np.ndarray, twists: np.ndarray) -> np.ndarray:
+    def __call__(self, crops: np.ndarray, uvd: np.ndarray, twists: np.ndarray, betas: np.ndarray) -> np.ndarray:
         """(N, M); NaN where a score is not finite."""
 
 
@@ -59,7 +61,8 @@ def check_half_scorer(
 def agreement(half: Scores, full: Scores, some: Posed) -> float:
     """Mean over people of the rank correlation of the scores that their hypotheses get by both."""
     first = slice(None), slice(HYPOTHESES)
-    scores = np.stack([score(some.crops, some.uvd[first], some.twists[first]) for score in (half, full)])
+    shown = some.uvd[first], some.twists[first], some.betas[first]
+    scores = np.stack([score(some.crops, *shown) for score in (half, full)])
     scores = scores[:, np.isfinite(scores).all(axis=(0, 2))]
     if scores.shape[2] == 1:
         scores = scores.swapaxes(1, 2)

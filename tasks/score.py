@@ -24,7 +24,7 @@ from tasks.rows.crops import crop_tensor
 from tasks.rows.hypotheses import read_hypotheses
 from tasks.rows.instances import load_instances
 from tasks.rows.models import load_scorer
-from tasks.rows.scores import scores_table
+from tasks.rows.scores import Scored, scores_table
 
 if TYPE_CHECKING:
     from tasks.stages.score import Score
@@ -41,31 +41,43 @@ class HypothesisScorer:
             self.scorer = self.scorer.halved(**halves)
         self.config = config
 
-    def __call__(self, crops: np.ndarray, uvd: np.ndarray, twists: np.ndarray) -> np.ndarray:
-        """Scores (N, M) in (0, 1), float64; NaN where the scorer gives a number that is not finite.
+    def __call__(
+        self, crops: np.ndarray, uvd: np.ndarray, twists: np.ndarray, betas: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The scores alone (N, M); as `of`."""
+        return self.of(crops, uvd, twists, betas).scores
+
+    def of(self, crops: np.ndarray, uvd: np.ndarray, twists: np.ndarray, betas: np.ndarray | None = None) -> Scored:
+        """Scores in (0, 1), float64; NaN where the scorer gives a number that is not finite.
 
         Args:
             crops: (N, S, S, 3) uint8.
             uvd: (N, M, 29, 3) normalised; twists: (N, M, 23, 2).
+            betas: (N, M, 10), read by a scorer that sees them.
         """
-        raw = np.empty(uvd.shape[:2], np.float64)
+        scorer = self.scorer.config
+        raw = np.empty((*uvd.shape[:2], scorer.score_heads), np.float64)
+        given = (uvd, twists, betas) if scorer.sees_betas and betas is not None else (uvd, twists)
         for rows, used in microbatches(len(crops), self.config.microbatch):
-            inputs = [torch.from_numpy(part[rows]).to(self.device) for part in (uvd, twists)]
+            inputs = [torch.from_numpy(part[rows]).to(self.device) for part in given]
             with products_of(self.config.precision):
                 made = self._raw(crop_tensor(crops[rows], self.device), *inputs)
             raw[rows[:used]] = made.cpu().numpy()[:used]
         raw[~np.isfinite(raw)] = np.nan
         # in double precision, or large scores would all round to the same 1
-        scores: np.ndarray = expit(self.scorer.config.sharpness * raw)
-        return scores
+        scores = expit(scorer.sharpness * raw.mean(-1))
+        if scorer.score_heads == 1:
+            return Scored(scores)
+        return Scored(scores, expit(scorer.sharpness * raw).std(-1, ddof=1))
 
     @torch.no_grad()
-    def _raw(self, crops: torch.Tensor, uvd: torch.Tensor, twists: torch.Tensor) -> torch.Tensor:
-        raw = self.scorer.score(*self.scorer.encode(crops), uvd, twists)
+    def _raw(self, crops: torch.Tensor, uvd: torch.Tensor, twists: torch.Tensor, *betas: torch.Tensor) -> torch.Tensor:
+        """(B, M, heads)"""
+        raw = self.scorer.scores(*self.scorer.encode(crops), uvd, twists, *betas)
         if not self.config.mirror:
             return raw
-        mirrored = self.scorer.score(*self.scorer.encode(crops.flip(-1)), mirror_joints(uvd), mirror_twist(twists))
-        return (raw + mirrored) / 2
+        mirrored = mirror_joints(uvd), mirror_twist(twists), *betas
+        return (raw + self.scorer.scores(*self.scorer.encode(crops.flip(-1)), *mirrored)) / 2
 
 
 def checked_scorer(
@@ -101,15 +113,18 @@ class ScoreWorker(ModelWorker):
     def _some(self, ids: list[str]) -> Posed:
         stored = read_hypotheses(self.store, self.stage.generation, ids)
         people = load_instances(self.store, self.stage.ingests, stored.ids)
-        return Posed(people.crops, stored.hypotheses.uvd, stored.hypotheses.twists)
+        shown = stored.hypotheses
+        return Posed(people.crops, shown.uvd, shown.twists, shown.betas)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `scores`, sorted by instance and sample."""
         stage = self.stage
         stored = read_hypotheses(self.store, stage.generation, shard.ids)
         instances = load_instances(self.store, stage.ingests, stored.ids)
-        scores = self.score(instances.crops, stored.hypotheses.uvd, stored.hypotheses.twists)
+        shown = stored.hypotheses
+        scores, disagreement = self.score.of(instances.crops, shown.uvd, shown.twists, shown.betas)
         good = np.isfinite(scores).all(axis=1)
         rows = np.flatnonzero(good)
-        table = scores_table(stage.generation, stored.ids, stored.samples, scores, stage.scorer, self.partition, rows)
+        named = stage.generation, stored.ids, stored.samples
+        table = scores_table(*named, scores, stage.scorer, self.partition, rows, disagreement)
         return ShardOutput({"scores": table}, not_finite(stored.ids, good, "the scores"), ok=len(rows))

@@ -11,6 +11,7 @@ from flows.order.dpo import align_and_measure
 from flows.order.foundations import lay_foundations
 from flows.run.campaign.copies import copies_in_words
 from flows.run.decision.judgement import about_judge
+from flows.run.decision.renewal import scorer_of_round
 from flows.run.dry import DryRunner, Look
 from flows.run.round import Foundations, Kind, coming_round
 from flows.run.runner import Runner
@@ -42,6 +43,8 @@ def plan_round(
     work: Callable[[Runner, Foundations, Any], Any] = (
         partial(align_and_measure, own=own) if kind == "dpo" else partial(clean_and_measure, own=own, labels=labels)
     )
+    scorer = scorer_of_round(runner, foundations.people.scorer, foundations.scorer, opened.policy)
+    foundations = foundations._replace(scorer=scorer)
     candidate = work(runner, foundations, opened)
     runner.notes += about_judge(context.config)
     own_target = own.target if own is not None else None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.deep import Finding
+from schemas.digests import digest
 from schemas.errors import EngineError
 from schemas.profiles import PROFILES, paper
 
@@ -78,7 +79,7 @@ def _profile_of(checkpoint: "Checkpoint") -> Finding:
     fitting = [
         name
         for name, profile in PROFILES.items()
-        if getattr(profile(), kind).model_dump(mode="json") == checkpoint.manifest.config
+        if digest(getattr(profile(), kind)) == digest(checkpoint.manifest.config)
     ]
     if fitting:
         return Finding("profile", "good", ", ".join(fitting))

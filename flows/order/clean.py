@@ -5,6 +5,8 @@ from functools import partial
 from flows.run.decision.gates import before_promotion, without_labels
 from flows.run.decision.judgement import set_aside
 from flows.run.decision.published import compare_as_published
+from flows.run.decision.renewal import recalibrate
+from flows.run.decision.watching import watch_labelled
 from flows.run.round import Candidate, Foundations, Round
 from flows.run.runner import Runner
 from tasks.clean.brought import brought_labels
@@ -49,12 +51,13 @@ def clean_and_measure(
     train = partial(TrainClean, people.labelled, policy=opened.policy, people=wild)
     trained, unfiltered = runner.train({"": train(labels=(kept,)), "all labels": train(labels=(guessed,))})
 
-    ready += hearing.decide(runner, trained) if hearing else ()
+    ready += hearing.decide(runner, trained, foundations.scorer) if hearing else ()
     measured, reported = people.held_out, people.reported
     if not measured.targets:
         return Candidate(trained, ready if hearing else runner.judge(without_labels))
     held_out = partial(Evaluate, measured.ingests, measured.targets, scorer=foundations.scorer, config=config.evaluate)
     before = runner.run(held_out(policy=opened.policy), role="before")
+    recalibrate(runner, before, foundations.scorer)
     after = runner.run(held_out(policy=trained), role="after")
     first = runner.run(held_out(policy=opened.reference), role="first policy")
     controlled = partial(Evaluate, reported.ingests, reported.targets, scorer=None, config=config.evaluate)
@@ -65,4 +68,5 @@ def clean_and_measure(
     }
     compare_as_published(runner, people, opened.policy, trained, foundations.scorer)
     compared = runner.run(Compare(before, after, controls, first, people.drift.targets))
-    return Candidate(trained, ready + runner.judge(before_promotion, compared))
+    ready += runner.judge(before_promotion, compared)
+    return Candidate(trained, ready + watch_labelled(runner, before, after, measured, foundations.judge))

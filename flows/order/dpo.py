@@ -6,6 +6,8 @@ from flows.order.legs import legs
 from flows.run.decision.gates import before_promotion, before_training, without_labels
 from flows.run.decision.judgement import set_aside
 from flows.run.decision.published import compare_as_published
+from flows.run.decision.renewal import recalibrate
+from flows.run.decision.watching import watch_labelled
 from flows.run.round import Candidate, Foundations, Round
 from flows.run.runner import Runner
 from schemas.config.stages import PairConfig
@@ -48,6 +50,7 @@ def align_and_measure(
 
         if leg.number == 1 and measured.targets:
             before = runner.run(held_out(policy=opened.policy), role="before")
+            recalibrate(runner, before, foundations.scorer)
         verdicts = runner.judge(before_training, pairs, before, (hypotheses, scores))
         if leg.number == 1 and hearing:
             verdicts += hearing.is_worth_it(runner)
@@ -65,7 +68,7 @@ def align_and_measure(
             }
         )
 
-    ready += hearing.decide(runner, aligned) if hearing else ()
+    ready += hearing.decide(runner, aligned, foundations.scorer) if hearing else ()
     if before is None:
         return Candidate(aligned, ready if hearing else ready + runner.judge(without_labels))
     after = runner.run(held_out(policy=aligned), role="after")
@@ -78,7 +81,8 @@ def align_and_measure(
     }
     compare_as_published(runner, people, opened.policy, aligned, foundations.scorer)
     compared = runner.run(Compare(before, after, controls, first, people.drift.targets))
-    return Candidate(aligned, ready + runner.judge(before_promotion, compared))
+    ready += runner.judge(before_promotion, compared)
+    return Candidate(aligned, ready + watch_labelled(runner, before, after, measured, foundations.judge))
 
 
 def _at_random(config: PairConfig) -> PairConfig:

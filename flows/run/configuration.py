@@ -55,11 +55,15 @@ class Choices:
                 ),
             ]
         )
-        return configured._replace(config=_with_absolute_body(configured.config), file=file.text)
+        return configured._replace(config=_with_absolute_paths(configured.config), file=file.text)
 
 
-def _with_absolute_body(config: EngineConfig) -> EngineConfig:
-    """The same, with a path of body files that holds in other processes too; a body's name stays."""
+def _with_absolute_paths(config: EngineConfig) -> EngineConfig:
+    """The same, with paths of files for training that hold in other processes too; a body's name stays."""
+    start = config.train_scorer.encoder_file
+    if start is not None:
+        absolute = {"encoder_file": str(Path(start).expanduser().absolute())}
+        config = config.model_copy(update={"train_scorer": config.train_scorer.model_copy(update=absolute)})
     path = Path(config.body).expanduser()
     if not path.exists():
         return config

@@ -7,6 +7,7 @@ from flows.run.campaign.copies import copies_in_words
 from flows.run.campaign.opening import note_opening
 from flows.run.campaign.people import People
 from flows.run.decision.judgement import about_judge, decided_by
+from flows.run.decision.renewal import scorer_of_round
 from flows.run.runner import Runner
 from infra import rounds
 from schemas.config.sources import SourcesConfig
@@ -32,7 +33,7 @@ class Foundations(NamedTuple):
     base: ModelDigest
     scorer: ModelDigest
     judge: ModelDigest | None = None
-    """Who decides about promotions where no labels do."""
+    """Who decides about promotions where no labels do, or watches beside labels."""
 
 
 class Round(NamedTuple):
@@ -102,12 +103,14 @@ def work_through(
     name_run(kind, opened.number, config.campaign, opened.policy)
     runner.in_round(opened.number)
     try:
+        scorer = scorer_of_round(runner, foundations.people.scorer, foundations.scorer, opened.policy)
+        foundations = foundations._replace(scorer=scorer)
         candidate = work(runner, foundations, opened)
         why = why_not(candidate.verdicts)
     except GateError as stop:
         candidate, why = Candidate(None), str(stop)
     runner.may_go_on()
-    judge = foundations.judge if candidate.policy is not None else None
+    judge = foundations.judge if candidate.policy is not None and config.is_judged else None
     by = decided_by(config, judge) if judge is not None else ""
     keys = {run.name: run.key for run in runner.ran}
     compared = keys.get(Compare.name) or keys.get(Judge.name)

@@ -72,9 +72,9 @@ def to_bytes(
 ) -> bytes:
     """The checkpoint's file: a fixed function of the arguments. DataError if a weight is NaN or infinite."""
     check_finite(state, f"The {kind} to be saved")
-    manifest = Manifest(
-        FORMAT, kind, config.model_dump(mode="json"), tuple(parents), digest_of(state, config), dict(metrics or {})
-    )
+    # as the digest has it, without later fields that say nothing: whoever reads the file takes the digest of this
+    dumped = json.loads(canonical_json(config))
+    manifest = Manifest(FORMAT, kind, dumped, tuple(parents), digest_of(state, config), dict(metrics or {}))
     about = {name: value for name, value in asdict(manifest).items() if value or name != "metrics"}
     # copies: safetensors takes no two names that share memory, and no views with gaps
     tensors = {name: state[name].detach().cpu().contiguous().clone() for name in sorted(state)}

@@ -15,6 +15,7 @@ from schemas.config.stages import (
     IngestConfig,
     PairConfig,
     PublishedConfig,
+    RenewConfig,
     ScoreConfig,
     SynthesizeConfig,
 )
@@ -118,6 +119,7 @@ class EngineConfig(Config):
     ingest: IngestConfig = setting(IngestConfig(), "ingest", "-")
     train_base: TrainBaseConfig = setting(TrainBaseConfig(), "training of the base policy", "-")
     train_scorer: TrainScorerConfig = setting(TrainScorerConfig(), "training of HMR-Scorer", "-")
+    renew: RenewConfig = setting(RenewConfig(), "what rounds make anew", "-", later=True)
     generate: GenerateConfig = setting(GenerateConfig(), "hypotheses for pairs", "-")
     score: ScoreConfig = setting(ScoreConfig(), "scoring", "-")
     pair: PairConfig = setting(PairConfig(), "pairs", "-")
@@ -136,10 +138,19 @@ class EngineConfig(Config):
         """Whether a judge decides: labels would, but none are held out for gates."""
         return self.gates.without_labels == "judge" and not self.sources.validation
 
+    @property
+    def has_judge(self) -> bool:
+        """Whether there is a judge: it decides, or watches beside held-out labels."""
+        return self.is_judged or (self.gates.watch_score and self.start.judge is not None)
+
     @model_validator(mode="after")
     def _judge_is_there_and_asked(self) -> Self:
         if self.gates.without_labels == "judge" and self.start.judge is None:
             raise ValueError("gates.without_labels=judge needs a second scorer: say start.judge as well")
-        if self.gates.without_labels != "judge" and self.start.judge is not None:
-            raise ValueError("start.judge is said, but not gates.without_labels=judge: without it no judge is asked")
+        is_asked = self.gates.without_labels == "judge" or self.gates.watch_score
+        if self.start.judge is not None and not is_asked:
+            raise ValueError(
+                "start.judge is said, but not gates.without_labels=judge (nor gates.watch_score=True): without it no "
+                "judge is asked"
+            )
         return self

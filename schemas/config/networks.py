@@ -108,12 +108,35 @@ class ScorerConfig(Config):
     attention_hops: tuple[int, ...] = setting((16, 16), "for each block, how many skeleton steps a token sees", "steps")
     feedforward_ratio: int = setting(2, "hidden width of the feed-forward part over the token width", "1", ge=1)
     twists: Literal[0, 23] = setting(0, "twists that the scorer sees beside the 29 joints", "twists")
+    sees_betas: bool = setting(
+        False,
+        "the scorer sees the hypothesis's body shape beside its joints; the published one does not",
+        "-",
+        later=True,
+    )
+    silhouette: Literal["none", "limbs"] = setting(
+        "none",
+        "limbs: the scorer also sees what of the picture the hypothesis's limbs cover, drawn as capsules, and what is "
+        "around them; it needs condition.kind=compact",
+        "-",
+        later=True,
+    )
+    limb_radius: float = setting(0.08, "half the thickness of those limbs", "half crop sides", later=True, gt=0)
     sees_own_estimate: bool = setting(
         True, "the score also sees the hypothesis minus the encoder's own pose estimate", "-"
     )
     start_hops: int = setting(2, "how many steps along the skeleton the first layer connects", "steps", ge=1)
     norm_groups: int = setting(32, "groups of the normalisations", "groups", ge=1)
     hidden: tuple[int, ...] = setting((128, 64), "hidden widths of the head", "channels", min_length=1)
+    score_heads: int = setting(
+        1,
+        "heads that read a score off the tokens, each trained on people of its own (train_scorer.head_share): their "
+        "mean is the score, their spread its disagreement",
+        "heads",
+        later=True,
+        ge=1,
+        le=32,
+    )
     dropout: float = setting(0.0, "dropout", "1", ge=0, lt=1)
     sharpness: float = setting(5.0, "factor on the raw score before the sigmoid", "1", gt=0)
 
@@ -129,4 +152,8 @@ class ScorerConfig(Config):
             raise ValueError(f"condition.kind={kind} makes no pose estimate of joints: set sees_own_estimate=False")
         if self.condition.is_vit and self.twists:
             raise ValueError(f"condition.kind={kind} sees joints alone: set twists=0")
+        if kind != "compact" and self.silhouette != "none":
+            raise ValueError(
+                f"condition.kind={kind} has no map of the crop that limbs could be laid on: set silhouette=none"
+            )
         return self

@@ -133,8 +133,8 @@ class StartConfig(Config):
     )
     judge: str | None = setting(
         None,
-        "second scorer that chooses no pair, for gates.without_labels=judge: train (on half of sources.scorer, which "
-        "HMR-Scorer then doesn't see), a digest (or its beginning), or a checkpoint file",
+        "second scorer that chooses no pair, for gates.without_labels=judge or gates.watch_score: train (on half of "
+        "sources.scorer, which HMR-Scorer then doesn't see), a digest (or its beginning), or a checkpoint file",
         "-",
         later=True,
     )

@@ -198,6 +198,14 @@ class GateConfig(Config):
         gt=0,
         le=0.5,
     )
+    watch_score: bool = setting(
+        False,
+        "keep the old policy where the scorer's score rises on held-out people, and the true error does not fall, or a "
+        "judge's score does not rise: the policy has then learned what the scorer has wrong; start.judge may then be "
+        "said beside held-out labels, and only watches",
+        "-",
+        later=True,
+    )
     min_judged: int = setting(30, "fewest people of a split that a judge may decide by", "people", later=True, ge=1)
     min_judge_rise: float = setting(
         0.0, "above this the whole interval of the rise of the judge's score must lie", "score", later=True, ge=0, lt=1
@@ -215,6 +223,19 @@ class GateConfig(Config):
         "percentage points",
         later=True,
         ge=0,
+    )
+
+
+class RenewConfig(Config):
+    """Whether HMR-Scorer goes with the policy from round to round."""
+
+    scorer: Literal["never", "recalibrate", "retrain"] = setting(
+        "never",
+        "never: the campaign's scorer stays as it is; recalibrate: each round says anew what its score means in mm, by "
+        "the current policy's samples on sources.validation; retrain: each round trains one on hypotheses of the "
+        "current policy, and calibrates it",
+        "-",
+        later=True,
     )
 
 

@@ -1,10 +1,15 @@
 """Configuration of the training stages: base policy, scorer, alignment, further training on cleaned data."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import model_validator
 
 from schemas.config.base import Config, Precision, setting
+
+ScorerError = Literal["mpvpe", "pa_mpvpe", "mpjpe", "pa_mpjpe"]
+"""An error that HMR-Scorer may learn from; those of joints are over the 14 of published evaluations."""
+SCORER_ERRORS: Final[tuple[ScorerError, ...]] = ("mpvpe", "pa_mpvpe", "mpjpe", "pa_mpjpe")
+"""All four, from which the published scorer learned."""
 
 
 class OptimiserConfig(Config):
@@ -81,8 +86,26 @@ class TrainBaseConfig(Config):
     seed: int = setting(0, "seed of initial weights, batches and noise", "1", ge=0)
 
 
+class LabelNoiseConfig(Config):
+    """Noise on the parameters of a label, as standard deviations; the defaults are the published ones."""
+
+    pose: float = setting(0.05, "of each number of the rotation vectors that turn the body's joints", "rad", ge=0)
+    root: float = setting(0.02, "of each number of the rotation vector that turns the root", "rad", ge=0)
+    shape: float = setting(0.05, "of each of the betas", "standard deviations of body shape", ge=0)
+    expression: float = setting(
+        0.01, "of each coefficient of the face, where a label has some", "standard deviations of expression", ge=0
+    )
+    levels: tuple[float, ...] = setting(
+        (1.0,),
+        "factors on all of these: the noised hypotheses of a person take one after the other, and begin again; at one "
+        "level alone, as published, errors differ little",
+        "1",
+        min_length=1,
+    )
+
+
 class TrainScorerConfig(Config):
-    """Training of HMR-Scorer on labelled scorer data and samples of the base policy."""
+    """Training of HMR-Scorer on labelled people and hypotheses of them: policy samples, blends, and noised labels."""
 
     optimiser: OptimiserConfig = setting(
         OptimiserConfig(steps=700, learning_rate=1e-3, encoder_learning_rate=3.0), "optimiser", "-"
@@ -94,33 +117,90 @@ class TrainScorerConfig(Config):
         ge=0,
     )
     batch_images: int = setting(48, "crops a step", "crops", ge=1)
-    pool_samples: int = setting(3, "policy samples drawn for each crop before training", "hypotheses", ge=1)
+    pool_samples: int = setting(3, "policy samples drawn for each crop before training", "hypotheses", ge=0)
     pool_blends: int = setting(1, "blends of label and policy sample made for each crop", "hypotheses", ge=0)
-    samples: int = setting(3, "policy samples of a crop that a step uses", "hypotheses", ge=1)
+    pool_noised: int = setting(0, "noised labels made for each crop", "hypotheses", later=True, ge=0)
+    samples: int = setting(3, "policy samples of a crop that a step uses", "hypotheses", ge=0)
     blends: int = setting(1, "blends of a crop that a step uses", "hypotheses", ge=0)
+    noised: int = setting(0, "noised labels of a crop that a step uses", "hypotheses", later=True, ge=0)
+    noise: LabelNoiseConfig = setting(LabelNoiseConfig(), "noise of the noised labels", "-", later=True)
+    errors: tuple[ScorerError, ...] = setting(
+        ("mpvpe",), "errors that the score is to go by, each with its own losses; published: all four", "-", later=True
+    )
+    rank_weight: float = setting(1.0, "weight of the rank losses, which are summed", "1", later=True, ge=0)
     rank_sigma: float = setting(5.0, "sharpness of the rank loss", "1", gt=0)
-    score_weight: float = setting(5.0, "weight of the MSE between score and score of the error", "1", ge=0)
+    rank_rounded: bool = setting(
+        False,
+        "take the rank loss from a rounded sigmoid, as published: a pair far in the wrong order then teaches nothing",
+        "-",
+        later=True,
+    )
+    score_weight: float = setting(
+        5.0,
+        "weight of the MSE between score and score of the error, which are summed; published: 100, but left out of "
+        "what was trained",
+        "1",
+        ge=0,
+    )
     best_mm: float = setting(10.0, "error whose score is 1", "mm", ge=0)
     worst_mm: float = setting(300.0, "error whose score is 0", "mm", gt=0)
+    worst_aligned_mm: float = setting(150.0, "the same of errors after alignment (PA-)", "mm", later=True, gt=0)
     estimate: SupervisedLossConfig = setting(SupervisedLossConfig(), "weights of the encoder's own estimate", "-")
     start_from_policy: bool = setting(True, "the encoder starts from the base policy's", "-")
+    encoder_file: str | None = setting(
+        None,
+        "checkpoint whose vision transformer the encoder starts from: SMPLer-X, ViTPose, or a whole HMR-Scorer; its "
+        "bytes count, not its path, which must be there on the machines that train",
+        "-",
+        later=True,
+    )
+    fixed_statistics: bool = setting(
+        False,
+        "keep the encoder's batch-norm statistics; a frozen encoder (optimiser.encoder_learning_rate=0) always keeps "
+        "them",
+        "-",
+        later=True,
+    )
+    head_share: float = setting(
+        0.5, "share of the people that each of several score heads learns from", "1", later=True, gt=0, le=1
+    )
     augment: AugmentConfig = setting(AugmentConfig(), "random changes to the crops", "-")
     seed: int = setting(0, "seed of initial weights, batches and noise", "1", ge=0)
 
     @model_validator(mode="after")
     def _pool_holds_what_a_step_takes(self) -> "TrainScorerConfig":
-        if self.samples > self.pool_samples or self.blends > self.pool_blends:
+        taken = {"samples": self.samples, "blends": self.blends, "noised": self.noised}
+        for kind, count in taken.items():
+            held = getattr(self, f"pool_{kind}")
+            if count > held:
+                raise ValueError(f"a step takes {kind}={count} of a crop, but its pool holds pool_{kind}={held}")
+        if self.pool_blends and not self.pool_samples:
+            raise ValueError("blends are between label and policy sample: with pool_samples=0 set pool_blends=0")
+        if self.encoder_steps and not self.optimiser.encoder_learning_rate:
             raise ValueError(
-                f"a step takes samples={self.samples} and blends={self.blends} of a crop, but its pool holds "
-                f"pool_samples={self.pool_samples} and pool_blends={self.pool_blends}"
+                f"encoder_steps={self.encoder_steps} train the encoder, which optimiser.encoder_learning_rate=0 "
+                "freezes: set encoder_steps=0"
+            )
+        if self.encoder_file and self.start_from_policy:
+            raise ValueError(
+                "the encoder can't start from encoder_file and from the policy: set start_from_policy=False"
             )
         if self.encoder_steps >= self.optimiser.steps:
             raise ValueError(
                 f"encoder_steps={self.encoder_steps} leaves none of the {self.optimiser.steps} steps for the ranking"
             )
-        if self.samples + self.blends < 2:
-            raise ValueError("samples + blends must be at least 2: a single hypothesis can't be ranked")
+        if sum(taken.values()) < 2:
+            raise ValueError("samples + blends + noised must be at least 2: a single hypothesis can't be ranked")
+        if not self.errors or len(set(self.errors)) < len(self.errors):
+            raise ValueError("errors must name at least one error, and each once")
+        if not (self.rank_weight or self.score_weight):
+            raise ValueError("rank_weight=0 and score_weight=0 leave nothing to learn from")
         return self
+
+    @property
+    def worst(self) -> dict[str, float]:
+        """By the errors that count: the mm from which on a hypothesis could not be worse."""
+        return {name: self.worst_aligned_mm if name.startswith("pa_") else self.worst_mm for name in self.errors}
 
 
 ObjectiveName = Literal["anchored_dpo", "dpo", "sft", "ipo", "hinge", "kto", "group", "listwise", "sdpo", "nft"]

@@ -202,6 +202,12 @@ _table(
         _SAMPLE,
         _text("scorer", "digest of the scorer"),
         _number("score", "the score; higher is better", "none"),
+        _number(
+            "disagreement",
+            "standard deviation of the score over the scorer's heads; null: it has one head, or was not asked",
+            "none",
+            null=True,
+        ),
         _ROUND,
         _STAGE_KEY,
     ],

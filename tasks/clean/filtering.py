@@ -43,21 +43,22 @@ class ScoreLabelsWorker(ModelWorker):
     def _some(self, ids: list[str]) -> Posed:
         people = load_instances(self.store, self.stage.ingests, ids, [self.stage.labels])
         complete = np.isfinite(people.uvd).all(axis=(1, 2))
-        return Posed(people.crops[complete], people.uvd[complete, None], people.twists[complete, None])
+        given = (people.uvd, people.twists, people.betas)
+        return Posed(people.crops[complete], *(part[complete, None] for part in given))
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `scores`, sorted by instance."""
         instances = load_instances(self.store, self.stage.ingests, list(shard.ids), [self.stage.labels])
         complete = np.isfinite(instances.uvd).all(axis=(1, 2))
         uvd = np.where(complete[:, None, None], instances.uvd, np.float32(0))
-        scores = self.score(instances.crops, uvd[:, None], instances.twists[:, None])
+        shown = uvd[:, None], instances.twists[:, None], instances.betas[:, None]
+        scores, disagreement = self.score.of(instances.crops, *shown)
         good = np.isfinite(scores[:, 0])
         failures = filtered(instances.ids, ~complete, INCOMPLETE, "the scorer looks at all 29")
         failures += not_finite(instances.ids, good | ~complete, "the scores")
         rows = np.flatnonzero(complete & good)
-        table = scores_table(
-            self.stage.labels, instances.ids, [LABEL_AS_SAMPLE], scores, self.stage.scorer, self.partition, rows
-        )
+        named = self.stage.labels, instances.ids, [LABEL_AS_SAMPLE]
+        table = scores_table(*named, scores, self.stage.scorer, self.partition, rows, disagreement)
         return ShardOutput({"scores": table}, failures, ok=len(rows))
 
 

@@ -108,7 +108,8 @@ class PublishedWorker(DrawingWorker):
         labels = gt_labels(self.store, self.stage.ingests, shard.ids)
         labelled = instances.measurable
         smpl = np.array([name in labels and labels[name]["body_model"] == "smpl" for name in instances.ids])
-        hypotheses, scores, good = self.drawn(instances)
+        hypotheses, scored, good = self.drawn(instances)
+        scores = None if scored is None else scored.scores
         rows = np.flatnonzero(labelled & smpl & good)
         failures = filtered(instances.ids, ~labelled, NO_LABEL, "an evaluation needs a gt label with its pelvis")
         other_body = "the label is a body of SMPL-X, whose mesh has other vertices"
@@ -117,7 +118,7 @@ class PublishedWorker(DrawingWorker):
         measured = [
             self.measure(instances, hypotheses, scores, row, labels[instances.ids[row]]) for row in rows.tolist()
         ]
-        tables = self.tables(instances, hypotheses, scores, rows)
+        tables = self.tables(instances, hypotheses, scored, rows)
         tables["errors"] = self._errors_table(instances, rows, measured)
         return ShardOutput(tables, failures, ok=len(rows))
 

@@ -54,8 +54,8 @@ class NoisedWorker(ModelWorker):
             return ShardOutput(empty, failures)
         labels = gt_labels(self.store, self.stage.ingests, shard.ids)
         noised = [self._noised(instances, row, labels[instances.ids[row]]) for row in rows.tolist()]
-        uvd, twists = (np.stack([getattr(one, part) for one in noised]) for part in ("uvd", "twists"))
-        scores = self.score(instances.crops[rows], uvd, twists)
+        shown = (np.stack([getattr(one, part) for one in noised]) for part in ("uvd", "twists", "betas"))
+        scores, disagreement = self.score.of(instances.crops[rows], *shown)
         errors = {name: np.stack([one.errors[name] for one in noised]) for name in ERRORS}
         finite = np.isfinite(scores).all(1) & np.isfinite(np.stack([*errors.values()])).all((0, 2))
         ids, samples = [instances.ids[row] for row in rows], range(self.stage.hypotheses)
@@ -64,7 +64,9 @@ class NoisedWorker(ModelWorker):
         measured = {name: values[good] for name, values in errors.items()}
         tables = {
             "errors": errors_table(self.key, instances, measured, NOISED, samples, self.partition, rows[good]),
-            "scores": scores_table(self.key, ids, samples, scores, self.stage.scorer, self.partition, good),
+            "scores": scores_table(
+                self.key, ids, samples, scores, self.stage.scorer, self.partition, good, disagreement
+            ),
         }
         return ShardOutput(tables, failures, ok=len(good))
 

@@ -1,22 +1,24 @@
-"""Evaluate a scorer as published: how its scores go with the errors of hypotheses that it has not made.
+"""Evaluate a scorer: how its scores go with the errors of hypotheses.
 
-The hypotheses are noised labels (`tasks.evaluation.noised_labels`), scored shard by shard by `ScoreNoised`; or those of
-a test cache that brought its own errors (ingested from the format scorer-eval), scored by `Score`. `EvaluateScorer`
-turns scores and errors into metrics: published_pearson, published_spearman and published_kendall over all hypotheses
-of all images together, as published, and each with _within for the mean over images of the correlation within an image;
-with suffix _mpvpe, _pa_mpvpe, _mpjpe or _pa_mpjpe, as far as the errors are known. Score against *error*: a good scorer
-has negative values. Their role says which hypotheses it was: `NOISED` or `GIVEN`. Scores are without the mirrored
-picture.
+The hypotheses are noised labels (`tasks.evaluation.noised_labels`), scored shard by shard by `ScoreNoised`; the random
+samples of a policy, drawn, scored and measured by `Evaluate`; or those of a test cache that brought its own errors
+(ingested from the format scorer-eval), scored by `Score`. Noised labels are the easiest: who ranks them need not rank
+the errors that a policy makes. `EvaluateScorer` turns
+scores and errors into metrics: published_pearson, published_spearman and published_kendall over all hypotheses of all
+images together, as published, and each with _within for the mean over images of the correlation within an image; with
+suffix _mpvpe, _pa_mpvpe, _mpjpe or _pa_mpjpe, as far as the errors are known. Score against *error*: a good scorer has
+negative values. Their role says which hypotheses it was: `NOISED`, `SAMPLES` or `GIVEN`. Scores of samples are those
+that rounds give, of others without the mirrored picture, as published.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.stages import records
+from infra.stages import find, records
 from infra.standing import HYPOTHESES
 from infra.store import Store
 from infra.tables import read
@@ -25,7 +27,6 @@ from schemas.errors import DataError
 from schemas.ids import ModelDigest, StageKey, Target
 from tasks.engine.context import Context
 from tasks.engine.stage import Rows
-from tasks.evaluation.mirrorless import as_published
 from tasks.evaluation.score_noised import ERRORS, NOISED
 from tasks.rows.hypotheses import BY_SAMPLE
 from tasks.rows.instances import of_target
@@ -35,15 +36,17 @@ if TYPE_CHECKING:
     from tasks.stages.published_scorer import EvaluateScorer
 
 GIVEN: Final = "given hypotheses"
+SAMPLES: Final = "policy samples"
+_ROLES: Final = {"score_noised": NOISED, "evaluate": SAMPLES}
+"""By the stage that measured the hypotheses."""
 
 
 def correlated(stage: "EvaluateScorer", context: Context) -> Rows:
     """All correlations of scores and errors; what is not scored yet is scored first."""
-    scored = stage.scoring.run(as_published(context)).key
-    given = stage.given
-    errors, role = (scored, NOISED) if given is None else (given, GIVEN)
-    rows = _scored_errors(context.store, errors, scored)
-    metrics = list(_figures(context, rows, stage.target, stage.scoring.scorer, role))
+    scored = stage.scoring.run(stage.scored_in(context)).key
+    assert stage.scoring.scorer is not None
+    hypotheses = scored_errors(context.store, stage.given or scored, scored, stage.target)
+    metrics = list(_figures(context, hypotheses.rows, stage.target, stage.scoring.scorer, hypotheses.role))
     if not metrics:
         raise DataError(
             f"Nothing of {stage.target} can be correlated: no kind of error is known of all hypotheses, or all "
@@ -62,12 +65,26 @@ def given_hypotheses(store: Store, target: Target) -> StageKey | None:
     return next((StageKey(key) for key in reversed(keys) if key in having), None)
 
 
-def _scored_errors(store: Store, errors_key: StageKey, scores_key: StageKey) -> pa.Table:
-    """Score and errors of every hypothesis that has both, sorted by instance and sample."""
-    key = ["instance_id", "sample_index"]
-    errors = read(store, "errors", stage_keys=[errors_key], columns=[*key, *(f"{name}_mm" for name in ERRORS)])
+class ScoredErrors(NamedTuple):
+    """Hypotheses that have both a score and errors."""
+
+    rows: pa.Table
+    """instance_id, sample_index, score, and mm by error, null where it is not known; sorted by the first two."""
+    role: str
+    """Which hypotheses they are, in words."""
+
+
+def scored_errors(store: Store, errors_key: StageKey, scores_key: StageKey, target: Target) -> ScoredErrors:
+    """Score and errors of every hypothesis of a split that has both; of a policy's samples the random ones."""
+    key, where = ["instance_id", "sample_index"], of_target(target)
+    columns = [*key, *(f"{name}_mm" for name in ERRORS)]
+    record = find(store, errors_key)
+    role = _ROLES.get(record.stage, GIVEN) if record is not None else GIVEN
+    if role == SAMPLES:
+        where = where & (pc.field("sample_index") > 0)
+    errors = read(store, "errors", stage_keys=[errors_key], where=where, columns=columns)
     scores = read(store, "scores", stage_keys=[scores_key], columns=[*key, "score"])
-    return errors.join(scores, keys=key, join_type="inner").sort_by(BY_SAMPLE)
+    return ScoredErrors(errors.join(scores, keys=key, join_type="inner").sort_by(BY_SAMPLE), role)
 
 
 def _figures(context: Context, rows: pa.Table, target: Target, scorer: ModelDigest, role: str) -> Iterator[Metric]:

@@ -30,7 +30,7 @@ from tasks.report.content import (
     StageRow,
 )
 from tasks.report.facts import RoundFacts
-from tasks.report.judged import judge_rows
+from tasks.report.judged import judge_rows, watch_rows
 from tasks.report.mix import mix_table
 from tasks.report.pictures.overlays import draw_overlays, overlays_note
 from tasks.report.pictures.own_people import own_people
@@ -64,7 +64,9 @@ _CURVES = (
 def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at: datetime) -> RoundReport:
     """The page of a decided round of either kind, overlays included."""
     metrics = measured.round_metrics(store, facts)
-    numbers = [*judge_rows(store, facts), *measured.scorer_rows(facts, metrics, config), *_counts(store, facts)]
+    watched = [*judge_rows(store, facts), *watch_rows(store, facts)]
+    of_scorer = [*measured.scorer_rows(facts, metrics, config), *measured.meaning_rows(store, facts.scorer)]
+    numbers = [*watched, *of_scorer, *_counts(store, facts)]
     overlays, overlays_missing = _overlays(store, config, facts)
     return RoundReport(
         title=facts.title,

@@ -1,11 +1,23 @@
-"""What a judge found, as rows of the page: levels before and after, of which gates read the differences alone."""
+"""What a judge found, and what is watched beside the scorer, as rows of the page: levels before and after."""
 
 from infra.store import Store
 from schemas.ids import Target
 from tasks.report.content import NumberRow
 from tasks.report.facts import RoundFacts
-from tasks.rows.metrics import BEYOND, BONES, EXPECTED, PREFERS, SCORE, read_metrics
+from tasks.rows.metrics import (
+    BEYOND,
+    BONES,
+    EXPECTED,
+    PREFERS,
+    SCORE,
+    WATCHED_ERROR,
+    WATCHED_FIGURES,
+    WATCHED_JUDGE,
+    WATCHED_SCORE,
+    read_metrics,
+)
 from tasks.stages.judge import Judge
+from tasks.stages.watch import Watch
 
 _ROWS = (
     (SCORE, "judge's score, zero noise, {role}"),
@@ -32,4 +44,24 @@ def judge_rows(store: Store, facts: RoundFacts) -> list[NumberRow]:
         liked = metrics[PREFERS, "after", target]
         name = "share of people for whom the judge prefers the body after"
         rows.append(NumberRow.of(name, "none", liked, f"{target}, people set aside; 0.5: neither"))
+    return rows
+
+
+def watch_rows(store: Store, facts: RoundFacts) -> list[NumberRow]:
+    """How the scorer's score changed, and beside it a judge's and the true error; none where nothing was watched."""
+    key = facts.key(Watch.name)
+    metrics = [] if key is None else [one for one in read_metrics(store, key) if one.role == "change"]
+    rows = []
+    for target in sorted({one.target for one in metrics}):
+        for figure in WATCHED_FIGURES:
+            for name, title in (
+                (WATCHED_SCORE, "scorer's score"),
+                (WATCHED_JUDGE, "judge's score"),
+                (WATCHED_ERROR, "MPVPE"),
+            ):
+                for one in metrics:
+                    if (one.name, one.target) == (f"{name}_{figure}", target):
+                        unit = "none" if one.unit == "score" else one.unit
+                        words = f"{title}, {figure.replace('_', ' ')}, change"
+                        rows.append(NumberRow.of(words, unit, one, f"{target}; watched"))
     return rows

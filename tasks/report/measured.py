@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from infra.store import Store
 from models.statistics import Interval, overall_spearman
 from schemas.config.engine import EngineConfig
-from schemas.ids import Target
+from schemas.ids import ModelDigest, Target
 from tasks.report.content import Better, Control, HeadlineGroup, HeadlineRow, NumberRow, ScoreAgainstError
 from tasks.report.facts import RoundFacts
+from tasks.rows.calibrations import find_calibration
 from tasks.rows.metrics import DIVERSITY, Metric, read_metrics
 
 CONTROL_NAMES = {"random_pairs": "random pairs", "less_noise": "less noise", "all_labels": "all labels"}
@@ -100,6 +101,26 @@ def scorer_rows(facts: RoundFacts, metrics: Metrics, config: EngineConfig) -> li
                 NumberRow.of(name, "none", apart, f"percentage points, {test}; below 0: better than the control")
             )
     return rows
+
+
+def meaning_rows(store: Store, scorer: ModelDigest) -> list[NumberRow]:
+    """The error that is to be expected of hypotheses with a low, a middling and a high score, if it was calibrated."""
+    found = find_calibration(store, scorer)
+    if found is None:
+        return []
+    curve, cells = found.curve, len(found.curve.score)
+    return [
+        NumberRow(
+            f"{found.error.upper()} to expect of a score of {curve.score[cell]:.3f}",
+            "mm",
+            float(curve.expected_mm[cell]),
+            float(curve.low_mm[cell]),
+            float(curve.high_mm[cell]),
+            found.people,
+            f"calibrated on {found.role} of {found.target}; single ones scatter by {curve.spread_mm[cell]:.0f} mm",
+        )
+        for cell in sorted({0, cells // 2, cells - 1})
+    ]
 
 
 def notices(facts: RoundFacts, config: EngineConfig) -> tuple[str, ...]:

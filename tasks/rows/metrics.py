@@ -15,6 +15,8 @@ from schemas.tables import build
 DIVERSITY = "diversity"
 SCORE, EXPECTED, PREFERS = "judge_zero_noise", "judge_expected", "judge_prefers"
 BEYOND, BONES = "beyond_limits", "bone_miss"
+WATCHED_SCORE, WATCHED_JUDGE, WATCHED_ERROR = "watched_score", "watched_judge", "watched_error"
+WATCHED_FIGURES = ("zero_noise", "expected")
 """Names of figures that others than the stage that measures them know: gates, and the report."""
 
 

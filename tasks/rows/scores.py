@@ -1,6 +1,7 @@
 """Scores of hypotheses as rows of the table, and back."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,15 @@ from schemas.tables import build
 from tasks.rows.hypotheses import BY_SAMPLE, repeated
 
 
+class Scored(NamedTuple):
+    """What a scorer says of M hypotheses of each of N instances."""
+
+    scores: np.ndarray
+    """(N, M) in (0, 1)."""
+    disagreement: np.ndarray | None = None
+    """(N, M) standard deviation over the scorer's heads of what each would score; None for a scorer that has one."""
+
+
 def scores_table(
     generation_id: StageKey,
     ids: Sequence[str],
@@ -21,8 +31,9 @@ def scores_table(
     scorer: ModelDigest,
     partition: int,
     rows: np.ndarray,
+    disagreement: np.ndarray | None = None,
 ) -> pa.Table:
-    """Rows of `scores` (without `stage_key`) for the instances `rows` of `scores` (N, M)."""
+    """Rows of `scores` (without `stage_key`) for the instances `rows` of `scores` and `disagreement`, (N, M) each."""
     count = scores.shape[1]
     total = len(rows) * count
     columns = {
@@ -34,6 +45,8 @@ def scores_table(
         "round": np.full(total, partition, np.int32),
         "stage_key": "",
     }
+    if disagreement is not None:
+        columns["disagreement"] = disagreement[rows].reshape(total)
     return build("scores", columns).drop_columns(["stage_key"])
 
 

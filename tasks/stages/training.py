@@ -2,15 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.body_arrays import body_digest
 from schemas.config.networks import PolicyConfig
-from schemas.config.training import AlignConfig
+from schemas.config.training import AlignConfig, TrainScorerConfig
+from schemas.digests import stream_digest
+from schemas.errors import DataError
 from schemas.ids import ModelDigest, StageKey
 from tasks.engine.context import Context
 from tasks.engine.run_folder import RunFolder
 from tasks.engine.stage import TrainingStage
+from tasks.rows.instances import instance_ids
 from tasks.rows.mix import Mix
 from tasks.rows.models import load_policy
 
@@ -57,11 +62,26 @@ class TrainScorer(TrainingStage):
         config = context.config
         return {
             **super().key_config(context),
+            **_started_from(config.train_scorer),
             "network": config.scorer,
             "target": self.labelled.key(),
             "body": body_digest(config.body),
             "root_solver": config.root_solver,
+            **self._measured_with(context),
         }
+
+    def _measured_with(self, context: Context) -> dict[str, Any]:
+        """The bodies of labels that are noised, and what gives the joints of errors of joints: `body` is not all."""
+        train, source = context.config.train_scorer, context.config.body
+        if not train.pool_noised and not any(name.endswith("mpjpe") for name in train.errors):
+            return {}
+        from tasks.evaluation.bodies import Kind, body_of, kinds_of
+
+        people, store = self.labelled, context.store
+        ids = instance_ids(store, people.ingests, people.targets, people.part)
+        neutral: Kind = ("smpl", "neutral")
+        kinds = kinds_of(store, people.ingests, ids) if train.pool_noised else {neutral}
+        return {"bodies": {" ".join(kind): body_of(source, kind).digest for kind in sorted(kinds)}}
 
     def reads(self, context: Context) -> Sequence[StageKey]:
         return self.labelled.ingests
@@ -145,3 +165,22 @@ class TrainClean(TrainingStage):
         from tasks.train.clean import recipe
 
         return recipe(self, context, run, device)
+
+
+def _started_from(config: TrainScorerConfig) -> dict[str, Any]:
+    """A file that an encoder starts from counts by its bytes, wherever it lies."""
+    if config.encoder_file is None:
+        return {}
+    path = Path(config.encoder_file).expanduser()
+    if not path.is_file():
+        raise DataError(f"train_scorer.encoder_file: there is no file {path}.")
+    state = path.stat()
+    train = config.model_copy(update={"encoder_file": None})
+    return {"train": train, "encoder": _digest_of(path, state.st_size, state.st_mtime_ns)}
+
+
+@lru_cache(maxsize=4)
+def _digest_of(path: Path, size: int, changed: int) -> str:
+    """`size` and `changed` make a file that was replaced another entry of the cache."""
+    with path.open("rb") as file:
+        return stream_digest(file)

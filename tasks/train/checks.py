@@ -1,6 +1,8 @@
 """What of a training's configuration can't be meant, said before anything is loaded."""
 
-from schemas.config.networks import ConditionConfig, ScorerConfig
+from pathlib import Path
+
+from schemas.config.networks import ConditionConfig, HypoNetConfig, PolicyConfig, ScorerConfig
 from schemas.config.training import SupervisedLossConfig, TrainScorerConfig
 from schemas.errors import ConfigError
 
@@ -18,16 +20,45 @@ def check_estimate(losses: SupervisedLossConfig, encoder: ConditionConfig) -> No
         )
 
 
-def check_start(config: TrainScorerConfig, network: ScorerConfig, encoder: ConditionConfig) -> None:
-    """Raise ConfigError where the scorer can't start as `config` says from a policy that has this encoder."""
-    kind = network.condition.kind
-    if kind != "compact" and (config.start_from_policy or config.encoder_steps):
+def check_start(config: TrainScorerConfig, network: ScorerConfig, policy: PolicyConfig | ScorerConfig) -> None:
+    """Raise ConfigError where the scorer can't start as `config` says, from this policy or from a file."""
+    encoder, kind = policy.condition, network.condition.kind
+    if kind != "compact" and config.encoder_steps:
         raise ConfigError(
-            f"scorer.condition.kind={kind} does not start from the policy's encoder and makes no pose estimate of its "
-            "own: set train_scorer.start_from_policy=False and train_scorer.encoder_steps=0."
+            f"scorer.condition.kind={kind} makes no pose estimate of its own to be trained on first: set "
+            "train_scorer.encoder_steps=0."
         )
-    if config.start_from_policy and encoder.kind != "compact":
+    if config.encoder_file is not None:
+        _check_file(config.encoder_file, kind)
+    if not config.start_from_policy:
+        return
+    if network.condition.is_vit:
         raise ConfigError(
-            f"The scorer's encoder can't start from the policy's, which has condition.kind={encoder.kind}: set "
-            "train_scorer.start_from_policy=False."
+            f"scorer.condition.kind={kind} can't start from the policy's encoder: set "
+            "train_scorer.start_from_policy=False, and perhaps train_scorer.encoder_file."
         )
+    tokens = policy.hyponet if isinstance(policy, PolicyConfig) else policy
+    ours, theirs = _shape_of(network.condition, network), _shape_of(encoder, tokens)
+    if ours != theirs:
+        name = next(name for name in ours if ours[name] != theirs[name])
+        raise ConfigError(
+            f"The scorer's encoder can't start from the policy's, which has {name}={theirs[name]}, where the scorer's "
+            f"has {name}={ours[name]}: make them alike, or set train_scorer.start_from_policy=False."
+        )
+
+
+def _shape_of(encoder: ConditionConfig, tokens: ScorerConfig | HypoNetConfig) -> dict[str, object]:
+    """What decides the shapes of an encoder's weights; HRNet's heads have the widths of tokens that look at them."""
+    if encoder.kind == "compact":
+        return encoder.model_dump(exclude={"swapped_twist_points"})
+    return {"condition.kind": encoder.kind, "width": tokens.width, "local_channels": tokens.local_channels}
+
+
+def _check_file(text: str, kind: str) -> None:
+    if not kind.startswith("vit_"):
+        raise ConfigError(
+            f"train_scorer.encoder_file is for vision transformers, and scorer.condition.kind is {kind}: set the kind "
+            "to vit_s, vit_b, vit_l or vit_h, as the file's is."
+        )
+    if not Path(text).expanduser().is_file():
+        raise ConfigError(f"train_scorer.encoder_file: there is no file {text}.")

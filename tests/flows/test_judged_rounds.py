@@ -296,3 +296,26 @@ def test_labels_count_more_than_a_judge(judged: Judged) -> None:
     plan = plan_of(judged.store, file)
     assert "sources.validation is not empty: its labels decide, and start.judge is not asked." in plan.notes
     assert not [look.title for look in plan.looks if "judge" in look.title]
+
+
+def test_the_scorers_rise_is_watched_on_the_people_set_aside(judged: Judged) -> None:
+    file = changed(judged.file, "watched", gates={"watch_score": True})
+    facts = dpo_round(judged.store.url, config=file)
+    assert [run.title for run in facts.runs if run.state == "run"] == [
+        "score (people set aside, before)",
+        "score (people set aside, after)",
+        "watch",
+    ]
+    names = [verdict.name for verdict in facts.verdicts]
+    assert names == [
+        *(verdict.name for verdict in judged.facts.verdicts),
+        "judge's zero-noise score beside the score",
+        "judge's expected score beside the score",
+    ]
+    assert facts.promoted is all_passed(facts.verdicts)
+    page = judged.store.read_bytes(f"reports/{facts.report_name}").decode()
+    assert "scorer&#39;s score, zero noise, change" in page
+    labelled = changed(file, "labelled-and-watched", sources={"validation": ["wild/validation"]})
+    plan = plan_of(judged.store, labelled)
+    assert "sources.validation is not empty: its labels decide, and start.judge only watches." in plan.notes
+    assert ("train_scorer (judge)", "reuse") in [(look.title, look.verdict) for look in plan.looks]

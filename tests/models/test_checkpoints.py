@@ -48,6 +48,17 @@ def test_a_scorer_comes_back_as_it_was() -> None:
     assert digest_of(after.state_dict(), CONFIG.scorer) == digest_of(before.state_dict(), CONFIG.scorer)
 
 
+@pytest.mark.parametrize("changes", [{}, {"score_heads": 2, "sees_betas": True, "silhouette": "limbs"}])
+def test_fields_that_came_later_count_where_they_say_something(changes: dict[str, object]) -> None:
+    """A scorer that has none of them has the digest and the bytes that it had before there were any."""
+    config = CONFIG.scorer.model_copy(update=changes)
+    before = HMRScorer(config)
+    checkpoint = from_bytes(to_bytes("scorer", before.state_dict(), config))
+    assert scorer_of(checkpoint).config == config
+    assert checkpoint.manifest.digest == digest_of(before.state_dict(), config)
+    assert changes.keys() == checkpoint.manifest.config.keys() & {"score_heads", "sees_betas", "silhouette"}
+
+
 def test_metrics_come_back_and_do_not_change_the_digest() -> None:
     measured = {"zero_noise_mpjpe_mm": 57.25}
     data = to_bytes("policy", policy().state_dict(), CONFIG.policy, metrics=measured)

@@ -1,5 +1,7 @@
 """HMR-Scorer with a vision transformer, behind the same few methods as with the compact encoder."""
 
+from typing import Any
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -68,3 +70,77 @@ def test_encoders_that_do_not_fit_are_refused() -> None:
         ScorerConfig(condition=ConditionConfig(kind="vit_b"), sees_own_estimate=False, twists=23)
     with pytest.raises(ValidationError, match="is for HMR-Scorer"):
         PolicyConfig(condition=ConditionConfig(kind="vit_b"))
+
+
+SMALL = ScorerConfig(
+    condition=ConditionConfig(widths=(8, 16, 16), blocks=(1, 1, 1), map_channels=8),
+    joint_channels=8,
+    local_channels=8,
+    attention_hops=(16,),
+    norm_groups=8,
+    hidden=(16, 8),
+)
+
+
+def compact(**changes: Any) -> HMRScorer:
+    """A small scorer that sees 64 px, whose decoder and other inputs are not silent."""
+    torch.manual_seed(0)
+    scorer = HMRScorer(SMALL.model_copy(update=changes)).eval().requires_grad_(False)
+    for head in scorer.score_net.score_heads:
+        torch.nn.init.normal_(head[-1].weight)
+    for name in ("betas_in", "limbs_in"):
+        if hasattr(scorer, name):
+            torch.nn.init.normal_(getattr(scorer, name).weight)
+    return scorer
+
+
+def test_the_score_is_the_mean_of_the_heads() -> None:
+    scorer = compact(score_heads=3)
+    uvd, twists = hypotheses(4)
+    encoded = scorer.encode(torch.rand(2, 3, 64, 64))
+    each = scorer.scores(*encoded, uvd, twists)
+    assert each.shape == (2, 4, 3)
+    assert (each.std(-1) > 0).all()
+    torch.testing.assert_close(scorer.score(*encoded, uvd, twists), each.mean(-1))
+    assert not any("more_heads" in name for name in compact().state_dict())
+
+
+@pytest.mark.parametrize(
+    ("sees", "what"),
+    [
+        ({"sees_betas": True}, "betas"),
+        ({"twists": 23}, "twists"),
+        ({"silhouette": "limbs"}, "neither"),
+        ({}, "neither"),
+    ],
+)
+def test_what_a_scorer_sees_beside_joints_can_be_taken_from_it(sees: dict[str, Any], what: str) -> None:
+    scorer, given = compact(**sees), dict(zip(("uvd", "twists"), hypotheses(3), strict=True))
+    given["betas"] = torch.rand(2, 3, 10)
+    encoded = scorer.encode(torch.rand(2, 3, 64, 64))
+    raw = scorer.score(*encoded, *given.values())
+    for name in ("twists", "betas"):
+        changed = {**given, name: given[name] + 1.0}
+        same = torch.equal(scorer.score(*encoded, *changed.values()), raw)
+        assert same == (name != what)
+
+
+def test_other_inputs_change_nothing_before_they_have_learned() -> None:
+    uvd, twists = hypotheses(3)
+    crops, betas = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 10)
+    torch.manual_seed(0)
+    plain = HMRScorer(SMALL).eval()
+    torch.manual_seed(0)
+    seeing = HMRScorer(SMALL.model_copy(update={"sees_betas": True, "silhouette": "limbs"})).eval()
+    torch.testing.assert_close(seeing(crops, uvd, twists, betas), plain(crops, uvd, twists))
+    shown = compact(silhouette="limbs"), compact()
+    raw = [scorer.score(*scorer.encode(crops), uvd, twists) for scorer in shown]
+    assert not torch.allclose(raw[0], raw[1], atol=1e-3)
+
+
+def test_a_scorer_that_sees_betas_asks_for_them() -> None:
+    scorer = compact(sees_betas=True)
+    with pytest.raises(ValueError, match="give those of the hypotheses"):
+        scorer.score(*scorer.encode(torch.rand(2, 3, 64, 64)), *hypotheses(3))
+    with pytest.raises(ValidationError, match="set silhouette=none"):
+        ScorerConfig(condition=ConditionConfig(kind="vit_b"), sees_own_estimate=False, silhouette="limbs")

@@ -43,9 +43,7 @@ def test_scorer_loss_keeps_the_errors_apart() -> None:
     errors = {"mpvpe": torch.tensor([[10.0, 155.0, 300.0]]), "pa_mpvpe": torch.tensor([[300.0, 80.0, 10.0]])}
     loss = scorer_loss(raw, errors)
     assert loss.rank["mpvpe"] < loss.rank["pa_mpvpe"]
-    assert loss.score["mpvpe"].item() == pytest.approx(
-        200 * torch.sigmoid(torch.tensor(-5.0)).item() ** 2 / 3, rel=1e-4
-    )
+    assert loss.score["mpvpe"].item() == pytest.approx(2 * torch.sigmoid(torch.tensor(-5.0)).item() ** 2 / 3, rel=1e-4)
 
 
 def test_published_rank_loss_costs_a_hundred_at_most() -> None:

@@ -129,4 +129,32 @@ SURVIVORS = (
         'files.sort_by([("key", "ascending"), ("path", "ascending")])',
         _RANGES_TESTS,
     ),
+    Survivor(
+        "a score that rises alone passes",
+        "tasks/gates.py",
+        "passed = follows or not rises",
+        "passed = True",
+        ("tests/tasks/test_gates.py",),
+    ),
+    Survivor(
+        "an error that may have stayed follows the score",
+        "tasks/gates.py",
+        "high is not None and high < 0 if name == WATCHED_ERROR",
+        "low is not None and low < 0 if name == WATCHED_ERROR",
+        ("tests/tasks/test_gates.py",),
+    ),
+    Survivor(
+        "all heads learn from everybody",
+        "tasks/train/scorer.py",
+        "chances < config.head_share",
+        "chances < 2",
+        ("tests/tasks/train/test_scorer_stage.py",),
+    ),
+    Survivor(
+        "the statistics of a frozen encoder go on",
+        "tasks/train/scorer.py",
+        "if self.frozen or config.fixed_statistics:",
+        "if config.fixed_statistics:",
+        ("tests/tasks/train/test_scorer_stage.py",),
+    ),
 )

@@ -221,6 +221,6 @@ def test_scorer_loss(mesh_errors: Mapping[str, Tensor]) -> None:
     loss = scorer_loss(raw.view(2, 5), mesh_errors)
     for name, logged in LOGGED.items():
         near(loss.rank[name], SCORER, f"score_loss.p_{logged}")
-        near(loss.score[name], SCORER, f"score_loss.mse_{logged}")
+        near(100 * loss.score[name], SCORER, f"score_loss.mse_{logged}")
     (gradient,) = torch.autograd.grad(torch.stack([*loss.rank.values()]).sum(), raw)
     assert_golden(gradient, SCORER, "score_loss.grad_rank_only", atol=GRADIENT * float(gradient.abs().max()))

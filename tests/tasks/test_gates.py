@@ -17,6 +17,7 @@ from tasks.gates import (
     gates_before_training,
     gates_for_a_judge,
     gates_of_a_judge,
+    gates_of_a_watch,
     margins_of,
     why_not,
 )
@@ -164,6 +165,63 @@ def test_a_judge_has_to_see_enough_people_of_every_split() -> None:
     assert [(verdict.note, verdict.when) for verdict in verdicts] == [
         (f"of {target}", "before training") for target in (WILD_TRAIN, WILD_TEST)
     ]
+
+
+def followed(**changes: tuple[float, float, float]) -> list[Metric]:
+    """A score that rises, which judge and error follow, but for the changes; on another split the opposite."""
+    good = {
+        "watched_score": (0.03, 0.02, 0.04),
+        "watched_judge": (0.02, 0.01, 0.03),
+        "watched_error": (-3.0, -4.0, -2.0),
+    }
+    found = []
+    for name, interval in good.items():
+        for figure in ("zero_noise", "expected"):
+            value, low, high = changes.get(f"{name}_{figure}", interval)
+            unit = "%" if name == "watched_error" else "score"
+            found.append(Metric(f"{name}_{figure}", "change", WILD_VALIDATION, unit, value, 100, low, high))
+            found.append(Metric(f"{name}_{figure}", "change", WILD_TEST, unit, -value, 100, -high, -low))
+    return found
+
+
+def test_where_the_score_rises_error_and_judge_have_to_follow() -> None:
+    verdicts = gates_of_a_watch(followed(), [WILD_VALIDATION])
+    assert all_passed(verdicts)
+    assert [verdict.name for verdict in verdicts] == [
+        "zero-noise MPVPE beside the score",
+        "judge's zero-noise score beside the score",
+        "expected MPVPE beside the score",
+        "judge's expected score beside the score",
+    ]
+    assert verdicts[0].note == "on wild/validation; the scorer's score rises, by +0.030"
+
+
+@pytest.mark.parametrize(
+    ("changes", "missed"),
+    [
+        ({"watched_error_zero_noise": (-1.0, -2.0, 0.0)}, ["zero-noise MPVPE beside the score"]),
+        ({"watched_error_expected": (2.0, 1.0, 3.0)}, ["expected MPVPE beside the score"]),
+        ({"watched_judge_zero_noise": (0.01, 0.0, 0.02)}, ["judge's zero-noise score beside the score"]),
+        ({"watched_judge_expected": (-0.01, -0.02, -0.005)}, ["judge's expected score beside the score"]),
+        # a score that doesn't clearly rise was not learned from: whether errors fall is for other gates
+        ({"watched_error_expected": (2.0, 1.0, 3.0), "watched_score_expected": (0.01, 0.0, 0.02)}, []),
+        ({"watched_judge_zero_noise": (-0.1, -0.2, 0.0), "watched_score_zero_noise": (-0.1, -0.2, 0.1)}, []),
+    ],
+)
+def test_a_score_that_rises_alone_keeps_the_old_policy(
+    changes: dict[str, tuple[float, float, float]], missed: list[str]
+) -> None:
+    verdicts = gates_of_a_watch(followed(**changes), [WILD_VALIDATION])
+    assert [verdict.name for verdict in verdicts if not verdict.passed] == missed
+
+
+def test_a_watch_reads_what_there_is_and_wants_the_score() -> None:
+    alone = [metric for metric in followed() if "judge" not in metric.name]
+    assert len(gates_of_a_watch(alone, [WILD_VALIDATION])) == 2
+    assert gates_of_a_watch([metric for metric in alone if "error" not in metric.name], [WILD_VALIDATION]) == ()
+    assert len(gates_of_a_watch(followed(), [WILD_VALIDATION, WILD_TEST])) == 8
+    with pytest.raises(DataError, match="No metric watched_score_zero_noise with role change on wild/train"):
+        gates_of_a_watch(followed(), [WILD_TRAIN])
 
 
 GOOD = {

@@ -30,7 +30,8 @@ DIGEST = ModelDigest("f" * 64)
 def some(people: int = 40, hypotheses: int = 12) -> Posed:
     draw = np.random.default_rng(0)
     uvd = draw.standard_normal((people, hypotheses, 29, 3), dtype=np.float32)
-    return Posed(np.zeros((people, 8, 8, 3), np.uint8), uvd, np.zeros((people, hypotheses, 23, 2), np.float32))
+    twists, betas = (np.zeros((people, hypotheses, *shape), np.float32) for shape in ((23, 2), (10,)))
+    return Posed(np.zeros((people, 8, 8, 3), np.uint8), uvd, twists, betas)
 
 
 class Plain:
@@ -39,7 +40,7 @@ class Plain:
     def __init__(self, noise: float = 0.0, lacking: bool = False) -> None:
         self.noise, self.lacking = noise, lacking
 
-    def __call__(self, crops: np.ndarray, uvd: np.ndarray, twists: np.ndarray) -> np.ndarray:
+    def __call__(self, crops: np.ndarray, uvd: np.ndarray, twists: np.ndarray, betas: np.ndarray) -> np.ndarray:
         scores: np.ndarray = uvd[:, :, 0, 0] + self.noise * uvd[:, :, 1, 1]
         if self.lacking:
             scores[0, 0] = np.nan

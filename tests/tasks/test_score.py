@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.special import logit
 
+from infra.stages import StageSpec, commit_rows
 from infra.store import Store
 from infra.tables import read
 from models.cameras import mirror_joints, mirror_twist
@@ -13,9 +14,9 @@ from schemas.config.stages import ScoreConfig
 from schemas.errors import DataError
 from schemas.splits import WILD_TRAIN
 from tasks import score as module
-from tasks.rows.hypotheses import generated_ids, read_hypotheses
+from tasks.rows.hypotheses import BY_SAMPLE, generated_ids, read_hypotheses
 from tasks.rows.instances import load_instances
-from tasks.rows.models import load_scorer
+from tasks.rows.models import load_scorer, model_rows, save_model
 from tasks.rows.scores import read_scores
 from tasks.score import HypothesisScorer
 from tasks.stages.generate import Generate
@@ -128,3 +129,36 @@ def test_scores_that_are_not_finite_are_failures(
     assert [(row["id"], row["reason"]) for row in failed] == [("wild/train/00000003#0", "not finite")]
     assert result.record.tally.ok == 23
     assert len(read(micro_store.store, "scores", stage_keys=[result.key])) == 23 * 5
+
+
+def test_heads_leave_their_disagreement(micro_store: MicroStore, generated: str) -> None:
+    network = micro.CONFIG.scorer.model_copy(update={"score_heads": 3, "sees_betas": True})
+    torch.manual_seed(0)
+    scorer = HMRScorer(network).eval()
+    for head in scorer.score_net.score_heads:
+        torch.nn.init.normal_(head[-1].weight, std=0.02)
+    torch.nn.init.normal_(scorer.betas_in.weight, std=0.1)
+    spec = StageSpec("untrained_scorer", 1, {"heads": 3})
+    saved = save_model(micro_store.store, "scorer", scorer.state_dict(), network)
+    commit_rows(micro_store.store, spec, {"models": model_rows(saved, spec.key)})
+    result = Score(generated, (micro_store.ingest_key,), saved.digest).run(micro_store.context)
+    rows = read(micro_store.store, "scores", stage_keys=[result.key]).sort_by(BY_SAMPLE)
+    crops, uvd, twists = arrays(micro_store, generated)
+    ids = generated_ids(micro_store.store, generated)
+    betas = read_hypotheses(micro_store.store, generated, ids).hypotheses.betas
+    one = HypothesisScorer(scorer, micro.CONFIG.score).of(crops, uvd, twists, betas)
+    assert one.disagreement is not None
+    np.testing.assert_allclose(rows.column("score").to_numpy(), one.scores.ravel(), atol=1e-6)
+    np.testing.assert_allclose(rows.column("disagreement").to_numpy(), one.disagreement.ravel(), atol=1e-6)
+    pictures = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
+    given = [torch.tensor(part) for part in (uvd, twists, betas)]
+    with torch.no_grad():
+        each = torch.sigmoid(5 * scorer.scores(*scorer.encode(pictures), *given).double()).numpy()
+    found = HypothesisScorer(scorer, ScoreConfig(mirror=False)).of(crops, uvd, twists, betas)
+    assert found.disagreement is not None
+    np.testing.assert_allclose(found.disagreement, each.std(-1, ddof=1), atol=1e-5)
+
+
+def test_one_head_disagrees_with_nobody(micro_store: MicroStore, generated: str) -> None:
+    result = Score(generated, (micro_store.ingest_key,), micro_store.scorer).run(micro_store.context)
+    assert read(micro_store.store, "scores", stage_keys=[result.key]).column("disagreement").null_count == 5 * 24

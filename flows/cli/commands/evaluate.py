@@ -104,15 +104,27 @@ def evaluate_scorer(
     campaign: options.Campaign = None,
     seed: options.Seed = None,
     changes: options.Changes = None,
+    policy: Annotated[
+        str | None,
+        typer.Option("--policy", metavar="FILE_OR_DIGEST", help="Measure on its samples, not noised labels."),
+    ] = None,
+    seen_too: Annotated[
+        bool, typer.Option("--seen-too", help="Measure on people too whom the scorer was trained on.")
+    ] = False,
     hypotheses: Annotated[
-        int, typer.Option("--m", min=2, help="How often each label is noised; the first is the label itself.")
+        int, typer.Option("--m", min=2, help="Samples of each person, or how often each label is noised.")
     ] = 10,
     body: Annotated[
         str | None,
         typer.Option("--body", metavar="DIR", help="Body files that labels are posed with.", show_default="profile's"),
     ] = None,
 ) -> None:
-    """Correlate a scorer's scores with errors: of ingested hypotheses that have some, or of noised labels."""
+    """How a scorer's scores go with errors, and what a score means in mm: of a policy's samples, or of noised labels.
+
+    Without --policy, hypotheses of the split that were ingested with errors come before noised labels.
+    """
+    if policy is not None and body is not None:
+        raise ConfigError("--body poses noised labels; for samples of --policy say --set body=DIR.")
     choices = options.choices(file, profile, campaign, seed, changes)
     opened, _ = options.early_checks(store, choices)
     from flows.run.user_pictures import check_there
@@ -122,7 +134,9 @@ def evaluate_scorer(
     from flows.evaluate_published import evaluate_scorer as evaluate_scorer_flow
 
     server_is_ready()
-    key = evaluate_scorer_flow(scorer, data, store, **vars(choices), hypotheses=hypotheses, body=body)
+    key = evaluate_scorer_flow(
+        scorer, data, store, **vars(choices), policy=policy, seen_too=seen_too, hypotheses=hypotheses, body=body
+    )
     _show_published(opened, key)
 
 

@@ -16,12 +16,16 @@ _MODEL = "FILE_OR_DIGEST"
 Splits = Annotated[
     list[str], typer.Option("--data", metavar="DATASET/SPLIT", help="People that were ingested; may be given again.")
 ]
+Weighted = Annotated[
+    list[str],
+    typer.Option("--data", metavar="DATASET/SPLIT[=WEIGHT]", help="People that were ingested; may be given again."),
+]
 Policy = Annotated[str, typer.Option("--policy", metavar=_MODEL, help="Policy: a file, or of the store.")]
 Scorer = Annotated[str, typer.Option("--scorer", metavar=_MODEL, help="Scorer: a file, or of the store.")]
 
 
 def train_scorer(
-    data: Splits,
+    data: Weighted,
     policy: Policy,
     store: options.StoreUrl = None,
     file: options.ConfigFile = None,

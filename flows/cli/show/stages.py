@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 from rich.table import Table
 
 from flows.process.terminal import TextConsole, escape
@@ -14,8 +15,10 @@ from models.statistics import bootstrap_mean
 from schemas.ids import StageKey
 from tasks.compare import evaluation_table
 from tasks.report.numbers import format_quantity, format_span
+from tasks.rows.calibrations import find_calibration
 from tasks.rows.metrics import read_metrics
 
+_SHOWN_CELLS = 7
 _TABLES = ("images", "instances", "labels", "hypotheses", "errors", "scores", "pairs")
 
 
@@ -82,7 +85,28 @@ def print_published(store: Store, key: str) -> None:
             span = format_span(metric.low, metric.high, unit)
             table.add_row(metric.name, format_quantity(metric.value, unit), escape(span))
         out.print(table)
+    _print_calibration(out, store, key)
     out.print(f"evaluation {key}")
+
+
+def _print_calibration(out: TextConsole, store: Store, key: str) -> None:
+    """What the scores that an evaluation of a scorer went by mean in millimetres; nothing where it is not known."""
+    found = find_calibration(store, scores=finished_stage(store, key).reads[-1])
+    if found is None:
+        return
+    table = Table(title=f"expected {found.error.upper()} by score", title_justify="left", box=None, header_style="dim")
+    for name in ("score", "expected", "95 % interval", "scatter"):
+        table.add_column(name, justify="right")
+    curve = found.curve
+    for place in np.unique(np.linspace(0, len(curve.score) - 1, _SHOWN_CELLS).round().astype(int)):
+        low, high = curve.low_mm[place], curve.high_mm[place]
+        row = f"{curve.score[place]:.3f}", format_quantity(curve.expected_mm[place], "mm")
+        scatter = f"± {format_quantity(curve.spread_mm[place], 'mm')}"
+        table.add_row(*row, escape(format_span(low, high, "mm")), scatter)
+    out.print(table)
+    if found.missed_mm is not None:
+        missed = format_quantity(found.missed_mm, "mm")
+        out.print(f"On the other half of the people, what is expected is {missed} off.")
 
 
 def _figures(title: str) -> Table:

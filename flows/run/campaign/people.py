@@ -72,7 +72,8 @@ def find_people(runner: Runner) -> People:
 
 def roles_of(config: EngineConfig) -> list[str]:
     """The roles whose people a campaign needs."""
-    trains = config.start.scorer == TRAIN or (config.is_judged and config.start.judge == TRAIN)
+    judge = config.start.judge if config.has_judge else None
+    trains = TRAIN in (config.start.scorer, judge) or config.renew.scorer == "retrain"
     return [role for role in SourcesConfig.model_fields if role != "scorer" or trains]
 
 

@@ -89,7 +89,7 @@ def fitting(context: Context, models: dict[str, Known]) -> Iterator[Callable[[],
         yield partial(check_estimate, align.losses, encoder)
     yield partial(check_estimate, config.train_clean.losses, encoder)
     if config.start.scorer == TRAIN:
-        yield partial(check_start, config.train_scorer, config.scorer, encoder)
+        yield partial(check_start, config.train_scorer, config.scorer, policy.config)
     for name, known in models.items():
         yield partial(_same_crops, name, known, encoder.image_size)
     if policy.digest is not None:

@@ -15,6 +15,7 @@ from tasks.gates import (
     gates_before_training,
     gates_for_a_judge,
     gates_of_a_judge,
+    gates_of_a_watch,
     margins_of,
 )
 from tasks.rows.hypotheses import generated_ids
@@ -63,6 +64,11 @@ def for_a_judge(context: Context, shown: StageKey, targets: Sequence[Target]) ->
 def of_the_judge(context: Context, judged: StageKey, targets: Sequence[Target]) -> tuple[GateVerdict, ...]:
     """Whether the new policy may become current, by what a judge found on people of these splits."""
     return gates_of_a_judge(context.config.gates, read_metrics(context.store, judged), targets)
+
+
+def of_the_watch(context: Context, watched: StageKey, targets: Sequence[Target]) -> tuple[GateVerdict, ...]:
+    """Whether what is watched on people of these splits follows the scorer's score."""
+    return gates_of_a_watch(read_metrics(context.store, watched), targets)
 
 
 def without_labels(context: Context) -> tuple[GateVerdict, ...]:

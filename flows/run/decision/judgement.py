@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from flows.run.decision.gates import for_a_judge, of_the_judge
+from flows.run.decision.watching import watch_aside
 from flows.run.runner import Runner
 from infra import rounds
 from infra.stages import find
@@ -32,19 +33,19 @@ class Scorers(NamedTuple):
 
 def scorers_people(config: EngineConfig, people: Mix) -> Scorers:
     """The people of `sources.scorer`; where a judge is trained beside HMR-Scorer, a half for each."""
-    if not config.is_judged or config.start.judge != TRAIN:
+    if not config.has_judge or config.start.judge != TRAIN:
         return Scorers(people, people)
     return Scorers(people._replace(part=SCORERS_HALF), people._replace(part=JUDGES_HALF))
 
 
 def find_judge(runner: Runner, people: Mix, base: ModelDigest, scorer: ModelDigest) -> ModelDigest | None:
-    """The judge that the campaign asks, trained or imported first; None where labels decide, or nothing does.
+    """The judge that the campaign asks, trained or imported first; None where labels alone decide, or nothing does.
 
     Raises ConfigError for one that chooses the pairs, or has chosen some that the current policy was trained on, and
     for one that would be trained on people whom, as the store knows, the scorer was trained on.
     """
     context, said = runner.context, runner.context.config.start.judge
-    if not context.config.is_judged or said is None:
+    if not context.config.has_judge or said is None:
         return None
     if said == TRAIN:
         _check_apart(context.store, people, scorer)
@@ -97,16 +98,18 @@ class Hearing:
         """What the gates say before anything is trained."""
         return runner.judge(for_a_judge, self.before.hypotheses, self.aside.targets)
 
-    def decide(self, runner: Runner, policy: ModelDigest) -> tuple[GateVerdict, ...]:
-        """What the gates say of `policy`, which was trained."""
+    def decide(self, runner: Runner, policy: ModelDigest, scorer: ModelDigest) -> tuple[GateVerdict, ...]:
+        """What the gates say of `policy`, which was trained on what the `scorer` chose."""
         before, after = self.before, _show(runner, self.judge, self.aside, policy, "after")
         found = Judge(before.hypotheses, after.hypotheses, before.scores, after.scores, self.aside.ingests)
-        return runner.judge(of_the_judge, runner.run(found), self.aside.targets)
+        verdicts = runner.judge(of_the_judge, runner.run(found), self.aside.targets)
+        shown, judged = (before.hypotheses, after.hypotheses), (before.scores, after.scores)
+        return verdicts + watch_aside(runner, shown, judged, self.aside, scorer)
 
 
 def set_aside(runner: Runner, judge: ModelDigest | None, wild: Mix, policy: ModelDigest) -> tuple[Mix, Hearing | None]:
-    """Those of `wild` who are learned from, and the hearing of the others; without a judge all, and none."""
-    if judge is None:
+    """Those of `wild` who are learned from, and the hearing of the others; where no judge decides all, and none."""
+    if judge is None or not runner.context.config.is_judged:
         return wild, None
     share = runner.context.config.gates.judged_share
     aside = wild._replace(part=Part(0.0, share))
@@ -148,7 +151,8 @@ def about_judge(config: EngineConfig) -> tuple[str, ...]:
     if config.gates.without_labels != "judge":
         return ()
     if not config.is_judged:
-        return ("sources.validation is not empty: its labels decide, and start.judge is not asked.",)
+        watches = "only watches" if config.gates.watch_score else "is not asked"
+        return (f"sources.validation is not empty: its labels decide, and start.judge {watches}.",)
     return (
         f"No labelled people are held out for gates, so a judge decides, by {100 * config.gates.judged_share:g} % of "
         "the in-the-wild pictures, which nothing is learned from. It measures no error: what it has wrong in common "

@@ -15,6 +15,7 @@ from flows.run.steps.named import (
     check_labelled,
     people_named,
     people_of,
+    people_weighted,
     stage_named,
 )
 from schemas.errors import ConfigError
@@ -42,11 +43,11 @@ class ToKeep(NamedTuple):
 
 
 def scorer_training(context: Context, data: Sequence[str], policy: str) -> TrainScorer:
-    """HMR-Scorer on the labelled people of some splits, and on what the policy draws for them."""
+    """HMR-Scorer on the labelled people of some splits, weighted, and on what the policy draws for them."""
     store, config = context.store, context.config
-    people = people_named(store, data)
+    people = people_weighted(store, data)
     drawing = model_named(context, policy, "policy")
-    check_start(config.train_scorer, config.scorer, network_of(store, drawing).condition)
+    check_start(config.train_scorer, config.scorer, network_of(store, drawing))
     check_crops(store, people, drawing)
     check_labelled(store, people)
     return TrainScorer(people, drawing)

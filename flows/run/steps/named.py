@@ -1,5 +1,6 @@
 """What a step works on, as people name it: splits as DATASET/SPLIT, and stages by the beginning of their keys."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -51,6 +52,31 @@ PAIRS: Final = Kind(
     lambda record: bool(record.rows.get("pairs")),
     "`adhmr pair` makes some, `adhmr ingest --format dpo-json` takes in those of others",
 )
+
+
+def people_weighted(store: Store, data: Sequence[str], option: str = "--data") -> Mix:
+    """The same of texts that may have a weight behind them, DATASET/SPLIT=WEIGHT; without one it is 1.
+
+    Raises ConfigError for a weight that is none, and for a split that is named twice.
+    """
+    named = [text.partition("=") for text in data]
+    mix = people_named(store, [name for name, _, _ in named], option)
+    if len(mix.targets) < len(named):
+        raise ConfigError(f"{option} names a split twice: name each once, with its weight behind it (3dpw/train=2).")
+    weights = [_weight(text, weight, option) for text, (_, _, weight) in zip(data, named, strict=True)]
+    return mix._replace(weights=tuple(weights))
+
+
+def _weight(text: str, weight: str, option: str) -> float:
+    if "=" not in text:
+        return 1.0
+    try:
+        number = float(weight)
+    except ValueError:
+        number = math.nan
+    if not (number > 0 and math.isfinite(number)):
+        raise ConfigError(f"{option} {text}: behind = stands a weight above 0, such as 3dpw/train=2.")
+    return number
 
 
 def people_named(store: Store, data: Sequence[str], option: str = "--data") -> Mix:

@@ -94,6 +94,18 @@ def test_a_scorer_from_a_file_and_then_by_its_digest(here: Path) -> None:
     store = Store.open(here / "store")
     digest = next(record.models[0] for record in records(store) if record.stage == "evaluate_scorer")
     assert done(f"evaluate-scorer --scorer {digest[:10]} --data source --m 4")[-1] == lines[-1]
+    assert any("expected MPVPE by score" in line for line in lines)
+    assert any("is expected is" in line and "mm off" in line for line in lines)
+    assert any("is not known to this store" in line for line in lines)
+    assert max(map(len, lines)) <= 120
+
+
+def test_a_scorer_on_the_samples_of_a_policy(here: Path) -> None:
+    words = "evaluate-scorer --scorer scorer.safetensors --policy policy.safetensors --data source/test --m 3"
+    lines = done(words)
+    assert any("source/test, 12 people, policy samples" in line for line in lines)
+    assert not any("pa_mpvpe" in line for line in lines)
+    assert "--body poses noised labels" in complaint(f"{words} --body bodies")
 
 
 @pytest.mark.parametrize(

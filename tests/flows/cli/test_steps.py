@@ -217,7 +217,7 @@ def test_bodies_of_any_model_become_pairs_and_labels(store: Store) -> None:
 
 
 def test_a_scorer_and_an_aligned_policy_of_no_campaign(store: Store) -> None:
-    trained = done("train-scorer --data scorer/train --data source/train --policy policy.safetensors")
+    trained = done("train-scorer --data scorer/train=3 --data source/train --policy policy.safetensors")
     generated = done(following(trained, "generate").replace("DATASET/SPLIT", "wild/train --data wild/test"))
     scored = done(following(generated, "score"))
     (scorer,) = models_of(store, of_stage(store, "train_scorer"))
@@ -226,7 +226,7 @@ def test_a_scorer_and_an_aligned_policy_of_no_campaign(store: Store) -> None:
     alone = done(f"{align.partition(' --replay')[0]} --set align.replay=0")
     replayed = done(align.replace("DATASET/SPLIT", "source/train --replay scorer/train"))
     evenly = [["scorer/train", 1.0], ["source/train", 1.0]]
-    assert of_stage(store, "train_scorer").config["target"] == evenly
+    assert of_stage(store, "train_scorer").config["target"] == [["scorer/train", 3.0], ["source/train", 1.0]]
     mixes = [(record.config["replay"], record.config["people"]) for record in records(store, "align")]
     assert mixes == [(mix, [["wild/train", 1.0], ["wild/test", 1.0]]) for mix in ([], evenly[::-1])]
     policies = [row["digest"] for record in records(store, "align") for row in models_of(store, record)]
@@ -240,6 +240,7 @@ def test_a_scorer_and_an_aligned_policy_of_no_campaign(store: Store) -> None:
     assert done("rounds") == ["No campaign has begun: `adhmr run` begins one."]
 
 
+TRAIN = "train-scorer --policy policy.safetensors"
 GENERATE = "generate --policy policy.safetensors"
 SPLITS = "there are: scorer/train, source/test, source/train, wild/test, wild/train, wild/validation."
 
@@ -259,6 +260,9 @@ SPLITS = "there are: scorer/train, source/test, source/train, wild/test, wild/tr
         ("keep --data wild/train --scorer scorer.safetensors", "Keep what? Give --labels FILE"),
         ("keep --data wild/train --scorer scorer.safetensors --labels x.parquet", "x.parquet is not there"),
         ("train-scorer --data wild/train --policy policy.safetensors", "24 of 24 people have no label of a body"),
+        (f"{TRAIN} --data scorer/train=0", "--data scorer/train=0: behind = stands a weight above 0"),
+        (f"{TRAIN} --data scorer/train=much", "--data scorer/train=much: behind = stands a weight above 0"),
+        (f"{TRAIN} --data scorer/train --data scorer/train=2", "--data names a split twice"),
         ("export --to humandata --target x.npz --label-set abc", "No set of labels has a key like 'abc'"),
         ("export --to trl --target x --label-set abc", "--label-set is about labels, and trl about pairs"),
     ],

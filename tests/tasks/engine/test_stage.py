@@ -37,10 +37,11 @@ from tasks.stages.import_model import ImportModel
 from tasks.stages.judge import Judge
 from tasks.stages.pair import Pair
 from tasks.stages.published import ComparePublished, EvaluatePublished, MeasurePublished
-from tasks.stages.published_scorer import EvaluateScorer, ScoreNoised
+from tasks.stages.published_scorer import CalibrateScorer, EvaluateScorer, ScoreNoised
 from tasks.stages.score import Score
 from tasks.stages.synthesize import Synthesize
 from tasks.stages.training import Align, TrainBase, TrainClean, TrainScorer
+from tasks.stages.watch import Watch
 from tests.samples.bodies import write_bodies
 from tests.samples.coco import write_coco
 from tests.samples.preferences import write_hypothesis_cache
@@ -75,8 +76,10 @@ STAGES: tuple[Stage, ...] = (
     ComparePublished(B, B, T),
     ScoreNoised(A, T, P, 3, "tiny"),
     EvaluateScorer(T, Score(B, A, P)),
+    CalibrateScorer(B, B, P, T),
     Compare(B, B, {"less_noise": B}, B, (T,)),
     Judge(B, P, Q, B, A),
+    Watch(B, P, Q, B, P, Q),
     PseudoLabel(A, (T,), P, 0.3, 1, PART),
     IngestedLabels(A, (T,), PART),
     ScoreLabels(B, A, P),

@@ -9,18 +9,23 @@ import pytest
 
 from infra.stages import find
 from infra.tables import read
+from models.calibration import calibrate, calibration_error
 from models.skeleton import SMPLX_VERTICES
 from models.statistics import Correlations, published_correlations
 from schemas.errors import ConfigError, DataError
 from schemas.ids import Target
 from schemas.splits import SOURCE_TEST, WILD_TRAIN
 from tasks.engine.context import Context
+from tasks.evaluation.mirrorless import as_published
 from tasks.evaluation.score_noised import ERRORS, NOISED
-from tasks.evaluation.scorer import GIVEN, given_hypotheses
+from tasks.evaluation.scorer import GIVEN, SAMPLES, given_hypotheses
 from tasks.ingest.hypotheses.stage import IngestHypotheses
+from tasks.rows.calibrations import find_calibration
 from tasks.rows.instances import NO_LABEL
 from tasks.rows.metrics import Metric, read_metrics
+from tasks.rows.scores import Scored
 from tasks.score import HypothesisScorer
+from tasks.stages.evaluate import Evaluate
 from tasks.stages.published_scorer import EvaluateScorer, ScoreNoised
 from tasks.stages.score import Score
 from tests.models.smplx_file import smplx_arrays
@@ -84,10 +89,10 @@ def test_noised_labels(micro_store: MicroStore) -> None:
 def test_a_scorer_that_knows_the_error_has_negative_correlations(
     micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def by_distance(_self: HypothesisScorer, _crops: np.ndarray, uvd: np.ndarray, _twists: Any) -> np.ndarray:
-        return np.asarray(-np.linalg.norm(uvd - uvd[:, :1], axis=-1).mean(-1), np.float64)
+    def by_distance(_self: HypothesisScorer, _crops: np.ndarray, uvd: np.ndarray, *_others: Any) -> Scored:
+        return Scored(np.asarray(-np.linalg.norm(uvd - uvd[:, :1], axis=-1).mean(-1), np.float64))
 
-    monkeypatch.setattr(HypothesisScorer, "__call__", by_distance)
+    monkeypatch.setattr(HypothesisScorer, "of", by_distance)
     found = evaluated(micro_store)
     assert found["published_spearman_within_mpjpe"].value < -0.8
     assert found["published_pearson_mpvpe"].value < -0.6
@@ -122,6 +127,40 @@ def test_given_hypotheses_with_errors(micro_store: MicroStore, tmp_path: Path) -
     found = evaluated(micro_store, sample, key)
     scored = _key_of_scores(micro_store.context, key)
     assert_published(found, columns(micro_store, key, scored, ("mpjpe",)), ("mpjpe",), GIVEN)
+
+
+def test_real_samples_are_the_random_ones_of_an_evaluation(micro_store: MicroStore) -> None:
+    drawn = Evaluate(
+        (micro_store.ingest_key,), (TARGET,), micro_store.policy, micro_store.scorer, micro.CONFIG.evaluate
+    )
+    stage = EvaluateScorer(TARGET, drawn)
+    found = {metric.name: metric for metric in read_metrics(micro_store.store, stage.run(micro_store.context).key)}
+    assert {metric.role for metric in found.values()} == {SAMPLES}
+    assert drawn.run(micro_store.context).reused  # scored as rounds score, so that theirs is found
+    names = ("mpvpe", "mpjpe", "pa_mpjpe")
+    table = columns(micro_store, drawn.key(micro_store.context), drawn.key(micro_store.context), names)
+    assert_published(found, {name: values[:, 1:] for name, values in table.items()}, names, SAMPLES)
+
+
+def test_what_a_score_means_stands_in_metrics(micro_store: MicroStore) -> None:
+    noised = ScoreNoised((micro_store.ingest_key,), TARGET, micro_store.scorer, M, "tiny")
+    stage = EvaluateScorer(TARGET, noised)
+    stage.run(micro_store.context)
+    key = stage.calibration(micro_store.context).run(micro_store.context).key
+    scored = noised.key(as_published(micro_store.context))
+    table = columns(micro_store, scored, scored, ("mpvpe",))
+    expected = calibrate(table["score"], table["mpvpe"], **micro.CONFIG.evaluate.bootstrap)
+    found = find_calibration(micro_store.store, micro_store.scorer)
+    assert found is not None
+    assert found.stage_key == key
+    by_scores = find_calibration(micro_store.store, scores=scored)
+    assert by_scores is not None
+    assert by_scores.stage_key == key
+    for one, other in zip(found.curve, expected, strict=True):
+        np.testing.assert_allclose(one, other)
+    assert (found.error, found.target, found.role, found.people) == ("mpvpe", TARGET, NOISED, 12)
+    assert found.missed_mm == pytest.approx(calibration_error(table["score"], table["mpvpe"]))
+    assert find_calibration(micro_store.store, micro_store.policy) is None
 
 
 def _key_of_scores(context: Context, given: str) -> str:
