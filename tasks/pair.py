@@ -13,7 +13,7 @@ from infra.stages import Failure
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.config.stages import PairConfig
 from schemas.errors import named
-from schemas.tables import LABEL_AS_SAMPLE, build
+from schemas.tables import LABEL_AS_SAMPLE, build, contract
 from tasks.engine.context import Context
 from tasks.engine.results import ShardOutput
 from tasks.rows.hypotheses import Hypotheses, StoredHypotheses, read_hypotheses, repeated
@@ -153,7 +153,12 @@ class PairWorker:
     def __call__(self, shard: Shard) -> ShardOutput:
         """Rows of `pairs`, sorted by instance."""
         stored = read_hypotheses(self.store, self.stage.generation, shard.ids)
-        scores = read_scores(self.store, self.stage.scores, stored.ids, stored.samples)
+        return self.among(stored, read_scores(self.store, self.stage.scores, stored.ids, stored.samples))
+
+    def among(self, stored: StoredHypotheses, scores: np.ndarray) -> ShardOutput:
+        """The same of N instances, of whom all hypotheses and their scores (N, M) are at hand; N may be 0."""
+        if not stored.ids:
+            return ShardOutput({"pairs": contract("pairs").schema.empty_table()})
         hypotheses = stored.hypotheses
         poses = np.concatenate(
             [hypotheses.uvd.reshape(*scores.shape, -1), hypotheses.twists.reshape(*scores.shape, -1)], axis=-1
@@ -172,7 +177,7 @@ class PairWorker:
             for row, reason in chosen.refused.items()
         ]
         pairs = pa.concat_tables(tables).sort_by("instance_id")
-        return ShardOutput({"pairs": pairs}, failures, ok=len(shard.ids) - len(failures))
+        return ShardOutput({"pairs": pairs}, failures, ok=len(stored.ids) - len(failures))
 
     def _of_labels(
         self, stored: StoredHypotheses, people: Instances, scores: np.ndarray, row: np.ndarray, loser: np.ndarray

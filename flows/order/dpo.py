@@ -2,21 +2,19 @@
 
 from functools import partial
 
+from flows.order.hypotheses import draw_and_score
 from flows.run.decision.gates import before_promotion, before_training, without_labels
 from flows.run.decision.judgement import set_aside
 from flows.run.decision.published import compare_as_published
 from flows.run.round import Candidate, Foundations, Round
 from flows.run.runner import Runner
-from schemas.config.stages import PairConfig
 from tasks.gates import all_passed
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.rows.mix import Mix
 from tasks.stages.compare import Compare
 from tasks.stages.evaluate import Evaluate
-from tasks.stages.generate import Generate
-from tasks.stages.pair import Pair
-from tasks.stages.score import Score
+from tasks.stages.pair import control_of
 from tasks.stages.training import Align
 
 
@@ -33,20 +31,18 @@ def align_and_measure(
 
     wild, hearing = set_aside(runner, foundations.judge, wild, opened.policy)
 
-    generate = Generate(wild.ingests, wild.targets, opened.policy, config.generate, opened.number, wild.part)
-    hypotheses = runner.run(generate)
-    scores = runner.run(Score(hypotheses, wild.ingests, foundations.scorer))
-    pairs = runner.run(Pair(hypotheses, scores, config.pair, wild.ingests))
+    scored = draw_and_score(runner, wild, opened.policy, foundations.scorer, opened.number)
+    pairs = runner.run(scored.pair(config.pair))
 
     measured, reported = people.held_out, people.reported
     held_out = partial(Evaluate, measured.ingests, measured.targets, scorer=foundations.scorer, config=config.evaluate)
     before = runner.run(held_out(policy=opened.policy), role="before") if measured.targets else None
-    ready = runner.judge(before_training, pairs, before, (hypotheses, scores))
+    ready = runner.judge(before_training, pairs, before, (scored.hypotheses, scored.scores))
     ready += hearing.is_worth_it(runner) if hearing else ()
     if not all_passed(ready):
         return Candidate(None, ready)
 
-    at_random = runner.run(Pair(hypotheses, scores, _at_random(config.pair)), role="random pairs")
+    at_random = runner.run(scored.pair(control_of(config.pair)), role="random pairs")
     align = partial(Align, people.labelled, policy=opened.policy, reference=opened.reference, people=wild)
     aligned, control = runner.train({"": align(pairs=pairs), "random pairs": align(pairs=at_random)})
 
@@ -64,7 +60,3 @@ def align_and_measure(
     compare_as_published(runner, people, opened.policy, aligned, foundations.scorer)
     compared = runner.run(Compare(before, after, controls, first, people.drift.targets))
     return Candidate(aligned, ready + runner.judge(before_promotion, compared))
-
-
-def _at_random(config: PairConfig) -> PairConfig:
-    return config.model_copy(update={"strategy": "random", "least_margin": 0.0, "label_wins_share": 0.0})

@@ -12,6 +12,7 @@ from schemas.config.stages import (
     EvaluateConfig,
     GateConfig,
     GenerateConfig,
+    HypothesesConfig,
     IngestConfig,
     PairConfig,
     PublishedConfig,
@@ -118,6 +119,7 @@ class EngineConfig(Config):
     train_base: TrainBaseConfig = setting(TrainBaseConfig(), "training of the base policy", "-")
     train_scorer: TrainScorerConfig = setting(TrainScorerConfig(), "training of HMR-Scorer", "-")
     generate: GenerateConfig = setting(GenerateConfig(), "hypotheses for pairs", "-")
+    hypotheses: HypothesesConfig = setting(HypothesesConfig(), "what is kept of those for pairs", "-", later=True)
     score: ScoreConfig = setting(ScoreConfig(), "scoring", "-")
     pair: PairConfig = setting(PairConfig(), "pairs", "-")
     align: AlignConfig = setting(AlignConfig(), "alignment", "-")

@@ -62,3 +62,8 @@ class Pair(ShardedStage):
                 "pair.label_wins_share is above 0, but the stage was given no ingest to take labels from."
             )
         return super().run(context)
+
+
+def control_of(config: PairConfig) -> PairConfig:
+    """Pairs of the same hypotheses at random: what a round trains its control on."""
+    return config.model_copy(update={"strategy": "random", "least_margin": 0.0, "label_wins_share": 0.0})
