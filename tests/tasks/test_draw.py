@@ -1,6 +1,7 @@
 """Draw: the pairs and scores of a round that keeps every hypothesis, without keeping them; whatever is killed when."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import pytest
 import tasks.draw
 import tasks.generate
 from infra import faults
+from infra.store import Store
 from infra.tables import read
 from schemas.config.stages import PairConfig
 from schemas.errors import DataError
@@ -104,8 +106,7 @@ def not_again(*_: Any, **__: Any) -> None:
     raise AssertionError("hypotheses were drawn a second time")
 
 
-@pytest.mark.parametrize("target", [WILD_TRAIN, SOURCE_TRAIN], ids=str)
-@pytest.mark.parametrize("keep", ["extremes", "none"])
+@pytest.mark.parametrize(("keep", "target"), [("extremes", SOURCE_TRAIN), ("none", WILD_TRAIN)])
 def test_pairs_and_scores_are_those_of_all_hypotheses(
     micro_store: MicroStore, keep: Kept, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,9 +129,9 @@ def test_pairs_and_scores_are_those_of_all_hypotheses(
         update={"pair": PAIRS, "hypotheses": micro.CONFIG.hypotheses.model_copy(update={"keep": keep})}
     )
     assert len(kept) <= kept_of_each(config) * drawn.record.units_in
-    # what is saved: with 5 hypotheses a person and 2 pairs a fifth, with none all but the scores
-    written = sum(drawn.record.bytes.get(table, 0) for table in ("hypotheses", "scores"))
-    assert written < (0.9 if keep == "extremes" else 0.25) * expected.bytes
+    if keep == "none":
+        written = sum(drawn.record.bytes.get(table, 0) for table in ("hypotheses", "scores"))
+        assert written < 0.25 * expected.bytes
 
 
 def test_bytes_do_not_grow_with_hypotheses_that_are_not_kept(micro_store: MicroStore) -> None:
@@ -147,11 +148,10 @@ def test_bytes_do_not_grow_with_hypotheses_that_are_not_kept(micro_store: MicroS
     assert many.bytes["hypotheses"] + many.bytes["scores"] < 0.25 * 20 / 5 * whole(micro_store, pair=one).bytes
 
 
-@pytest.mark.parametrize("keep", ["extremes", "none"])
-def test_what_is_not_found_is_drawn_once_more(micro_store: MicroStore, keep: Kept) -> None:
+def test_what_is_not_found_is_drawn_once_more(micro_store: MicroStore) -> None:
     """A shard that went; and pairs by another rule, of which the draw knew nothing."""
     expected, context = whole(micro_store), in_round(micro_store)
-    draw, pair, _ = stages(micro_store, keep)
+    draw, pair, _ = stages(micro_store, "none")
     drawn = draw.run(context)
     heard = Heard([])
     lost = f"shards/{pair.key(context)}/00001.json"
@@ -160,11 +160,8 @@ def test_what_is_not_found_is_drawn_once_more(micro_store: MicroStore, keep: Kep
     paired = pair.run(replace(context, progress=heard))
     assert rows(micro_store, "pairs", paired.key) == expected.pairs
     (said,) = (text for text in heard.said if "once more" in text)
-    what = {"extremes": "winners and losers alone", "none": "no hypotheses"}[keep]
-    assert (
-        said
-        == f"pair: of draw {drawn.key[:12]} {what} were kept, so the hypotheses of 1 of 3 shards are drawn once more"
-    )
+    of_it = f"pair: of draw {drawn.key[:12]} no hypotheses were kept"
+    assert said == f"{of_it}, so the hypotheses of 1 of 3 shards are drawn once more"
 
     other = PairConfig(strategy="random", pairs_per_instance=1, seed=5)
     again = PairDrawn(drawn.key, drawn.key, other, pair.ingests).run(context)
@@ -183,34 +180,32 @@ class Killed(BaseException):
     """What a test dies of: no `except Exception` sees it."""
 
 
-@pytest.mark.parametrize("keep", ["extremes", "none"])
 def test_killed_at_every_point_it_ends_with_the_same_rows(
-    micro_store: MicroStore, keep: Kept, monkeypatch: pytest.MonkeyPatch
+    micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each run dies a point later than the one before it, in the store that this has left."""
+    """Each run dies where none has died before, in the store that those have left."""
     expected, context = whole(micro_store), in_round(micro_store)
-    thrifty = stages(micro_store, keep)
-    left, passed = 0, []
+    thrifty, died = stages(micro_store, "extremes"), set()
 
     def reach(point: str) -> None:
-        nonlocal left
-        passed.append(point)
-        left -= 1
-        if left == 0:
+        if point not in died:
+            died.add(point)
             raise Killed(point)
 
     monkeypatch.setattr(faults, "reach", reach)
-    for attempt in range(1, 400):
-        left = attempt
-        try:
+    done = False
+    while not done:
+        context = replace(context, store=Store.open(micro_store.store.url))
+        with suppress(Killed):
             for stage in thrifty:
                 stage.run(context)
-            break
-        except Killed:
-            micro_store = micro_store._replace(store=type(micro_store.store).open(micro_store.store.url))
-            context = replace(context, store=micro_store.store)
-    assert {"shard-file:pairs", "shard:draw", "commit:scores", "committed:draw", "committed:pair"} <= set(passed)
-    assert attempt > 10
+            done = True
+    assert died >= {
+        *(f"{point}:{name}" for point in ("begin", "shards", "committed") for name in ("draw", "pair")),
+        *(f"{point}:{table}" for point in ("shard-file", "commit") for table in ("hypotheses", "scores", "pairs")),
+        *("shard:draw", "append:stages", "file:shards", "file:tables"),
+    }
+    assert "shard:pair" not in died, "the draw does the shards of the pairings"
     assert rows(micro_store, "scores", thrifty.draw.key(context)) == expected.scores
     for stage, pairs in ((thrifty.pair, expected.pairs), (thrifty.control, expected.control)):
         assert rows(micro_store, "pairs", stage.key(context)) == pairs
