@@ -55,6 +55,7 @@ def generate(
     profile: parameters.OptionalProfile = None,
     seed: parameters.OptionalSeed = None,
     noise_of_round: parameters.OptionalRound = None,
+    scorer: parameters.OptionalText = None,
     changes: parameters.OptionalChanges = None,
     config: parameters.OptionalCampaignFile = None,
 ) -> str:
@@ -64,10 +65,11 @@ def generate(
         data: splits that were ingested, such as 3dpw/train
         policy: {model}
         noise_of_round: number of a round of a campaign whose noise is drawn; noise of no round if not given
+        scorer: {model}; scores them in the same pass, where hypotheses.keep says that not all are kept
         {everywhere}
     """
     with single_step(store, Choices(profile, None, seed, changes, config)) as runner:
-        return _one(runner, asked.generation(runner.context, data, policy, noise_of_round))
+        return _one(runner, asked.generation(runner.context, data, policy, noise_of_round, scorer))
 
 
 @flow(name="score", flow_run_name=parameters.run_named("score {hypotheses}"), persist_result=False)

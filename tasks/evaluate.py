@@ -87,10 +87,13 @@ class DrawingWorker(ModelWorker):
         scorer: ModelDigest | None,
         generation: GenerateConfig,
         body: Body,
+        purpose: str = "sample",
     ) -> None:
         super().__init__(context)
         self.key, self.scorer = key, scorer
-        self.draw = HypothesisSampler(load_policy(self.store, policy), generation, body, device=self.device)
+        self.draw = HypothesisSampler(
+            load_policy(self.store, policy), generation, body, purpose=purpose, device=self.device
+        )
         self.score = None
         if scorer:
             self.score = HypothesisScorer(load_scorer(self.store, scorer), context.config.score, device=self.device)

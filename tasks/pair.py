@@ -11,7 +11,7 @@ from infra.shards import Shard
 from infra.stages import Failure
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.config.stages import PairConfig
-from schemas.tables import build
+from schemas.tables import build, contract
 from tasks.engine.context import Context
 from tasks.engine.results import ShardOutput
 from tasks.pairing.choice import ChosenPairs, choose_pairs, labels_that_win, ranks, shares_of_pictures
@@ -20,20 +20,28 @@ from tasks.rows.instances import Instances, load_instances
 from tasks.rows.scores import read_scores
 
 if TYPE_CHECKING:
+    from tasks.engine.stage import ShardedStage
     from tasks.stages.pair import Pair
 
 
 class PairWorker:
     """Chooses the pairs of a shard's instances."""
 
-    def __init__(self, stage: "Pair", context: Context) -> None:
+    def __init__(self, stage: "Pair", context: Context, everybody: "ShardedStage | None" = None) -> None:
+        """`everybody` has the ids of all people whom the stage sees, where the stage itself can't know them yet."""
         self.stage, self.context, self.store, self.partition = stage, context, context.store, context.partition
+        self._everybody = everybody or stage
         self.pair_set = stage.key(context)
 
     def __call__(self, shard: Shard) -> ShardOutput:
         """Rows of `pairs`, sorted by instance."""
         stored = read_hypotheses(self.store, self.stage.generation, shard.ids)
-        scores = read_scores(self.store, self.stage.scores, stored.ids, stored.samples)
+        return self.among(stored, read_scores(self.store, self.stage.scores, stored.ids, stored.samples))
+
+    def among(self, stored: StoredHypotheses, scores: np.ndarray) -> ShardOutput:
+        """The same of N instances, of whom all hypotheses and their scores (N, M) are at hand; N may be 0."""
+        if not stored.ids:
+            return ShardOutput({"pairs": contract("pairs").schema.empty_table()})
         hypotheses = stored.hypotheses
         poses = np.concatenate(
             [hypotheses.uvd.reshape(*scores.shape, -1), hypotheses.twists.reshape(*scores.shape, -1)], axis=-1
@@ -57,12 +65,12 @@ class PairWorker:
             for row, reason in refused.items()
         ]
         pairs = pa.concat_tables(tables).sort_by("instance_id")
-        return ShardOutput({"pairs": pairs}, failures, ok=len(shard.ids) - len(failures))
+        return ShardOutput({"pairs": pairs}, failures, ok=len(stored.ids) - len(failures))
 
     @cached_property
     def _shares(self) -> dict[str, int]:
         """How many pairs each of the stage's people may give."""
-        return shares_of_pictures(self.stage.ids(self.context).to_pylist(), self.stage.config.most_per_picture)
+        return shares_of_pictures(self._everybody.ids(self.context).to_pylist(), self.stage.config.most_per_picture)
 
     def _at_most(self, ids: Sequence[str], chosen: ChosenPairs) -> ChosenPairs:
         """The pairs that the people's pictures have room for."""

@@ -1,10 +1,10 @@
-"""One hypothesis of a finished generation or evaluation once more, from its noise, whether its row is there or not.
+"""Hypotheses of a finished generation or evaluation once more, from their noise, whether their rows are there or not.
 
 Every sample of every person has noise of its own (`infra.noise`): nothing else is needed but the policy and the crop.
 To the last bit the numbers depend on the microbatch too: so all of that is drawn, of the shard as the stage cut it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,24 +12,25 @@ import numpy as np
 import pyarrow.compute as pc
 
 from infra.shards import cut
-from infra.stages import StageRecord, records
+from infra.stages import StageRecord, find, records
 from infra.store import Store
 from infra.tables import read
 from models.bodies import Body, load_body
 from models.body_arrays import BUILT_IN, body_digest
+from schemas.config.networks import JOINTS, TWISTS
 from schemas.config.stages import GenerateConfig
-from schemas.digests import canonical_json
 from schemas.errors import DataError
-from schemas.ids import StageKey, Target, split_of
+from schemas.ids import StageKey, split_of
 from schemas.tables import matrix
 from tasks.engine.numerics import fixed_numerics
 from tasks.generate import HypothesisSampler, purpose_of
+from tasks.rows.drawn import DRAW, drawn_for, drawn_with
 from tasks.rows.hypotheses import Hypotheses
-from tasks.rows.instances import instance_ids, load_instances
+from tasks.rows.instances import load_instances
 from tasks.rows.models import load_policy
-from tasks.rows.part import Part
 
-STAGES = ("generate", "evaluate")
+_VECTORS = ("uvd", "twist", "betas")
+STAGES = ("generate", DRAW, "evaluate")
 """Those whose hypotheses can be made again."""
 
 
@@ -58,7 +59,7 @@ def generation_of(store: Store, instance_id: str, key: str = "") -> StageRecord:
     fitting = [record for record in known if record.stage_key.startswith(key)]
     if key and len(fitting) == 1:
         return fitting[0]
-    drawn = [record for record in fitting if record.stage == "generate"] or fitting
+    drawn = [record for record in fitting if record.stage != "evaluate"] or fitting
     if not key and drawn:
         return drawn[-1]
     listed = ", ".join(f"{record.stage_key[:12]} ({record.stage})" for record in known) or "none"
@@ -72,19 +73,12 @@ def regenerate(store: Store, record: StageRecord, instance_id: str, sample: int,
     `body` is tried before the bodies that ship with the engine: root depths were fitted with one. DataError for a
     person or sample that the generation did not draw, and where no body at hand is the one that it used.
     """
-    config = GenerateConfig.model_validate_json(canonical_json(record.config["generate"]))
+    config = drawn_with(record)
     if not 0 <= sample < config.hypotheses:
         raise DataError(f"{record.stage} {record.stage_key[:12]} drew the samples 0 to {config.hypotheses - 1}.")
-    temperature = config.noise_temperature * record.config.get("temperature", 1.0)
-    drawn = config.model_copy(update={"noise_temperature": temperature})
     people, place = _microbatch(store, record, config, instance_id)
     with fixed_numerics(int(record.config["threads"])):
-        draw = HypothesisSampler(
-            load_policy(store, record.models[0]),
-            drawn,
-            _body(record.config["body"], body),
-            purpose=purpose_of(record.config.get("round_seed")),
-        )
+        draw = sampler_of(store, record, body)
         instances = load_instances(store, record.reads, people)
         hypotheses = draw(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
     one = hypotheses.take(np.array([place])).at([sample])
@@ -100,11 +94,69 @@ def regenerate(store: Store, record: StageRecord, instance_id: str, sample: int,
     )
 
 
+def hypotheses_at(store: Store, generation: StageKey, ids: Sequence[str], samples: np.ndarray, body: str) -> Hypotheses:
+    """Those at the `samples` (N, K) of N instances, some of which may be one: rows of the table, and what was not kept
+    drawn again, to within the last digits. DataError as `regenerate`, and for rows that should be there and are not."""
+    wanted = [(name, int(sample)) for name, row in zip(ids, samples, strict=True) for sample in row]
+    where = pc.field("sample_index").isin(sorted({sample for _, sample in wanted}))
+    columns = ["instance_id", "sample_index", *_VECTORS, "root_depth_m"]
+    rows = read(store, "hypotheses", stage_keys=[generation], ids=set(ids), where=where, columns=columns)
+    names = zip(rows.column("instance_id").to_pylist(), rows.column("sample_index").to_pylist(), strict=True)
+    numbers = zip(*(matrix(rows, name) for name in _VECTORS), rows.column("root_depth_m").to_numpy(), strict=True)
+    known = dict(zip(names, numbers, strict=True))
+    absent = sorted(set(wanted) - known.keys())
+    if absent:
+        record = find(store, generation)
+        if record is None or record.stage != DRAW:
+            name, sample = absent[0]
+            raise DataError(
+                f"The stage {generation[:12]} holds no hypothesis {sample} of {name}: was it lost? See `adhmr repair`."
+            )
+        people, few = sorted({name for name, _ in absent}), sorted({sample for _, sample in absent})
+        known = _drawn(store, record, people, few, body) | known
+    uvd, twists, betas, depth = (np.stack(column) for column in zip(*map(known.__getitem__, wanted), strict=True))
+    return Hypotheses(
+        uvd.reshape(*samples.shape, JOINTS, 3),
+        twists.reshape(*samples.shape, TWISTS, 2),
+        betas.reshape(*samples.shape, -1),
+        depth.reshape(samples.shape),
+    )
+
+
+def _drawn(
+    store: Store, record: StageRecord, ids: Sequence[str], samples: Sequence[int], body: str
+) -> dict[tuple[str, int], tuple[np.ndarray, ...]]:
+    """The numbers of these samples of a draw, by instance and sample."""
+    people = load_instances(store, record.reads, ids)
+    draw = sampler_of(store, record, body, samples=samples)
+    made = draw(people.ids, people.crops, people.crop_intrinsics, people.root_depth)
+    return {
+        (name, sample): (
+            *(part[row, place].ravel() for part in (made.uvd, made.twists, made.betas)),
+            made.root_depth[row, place],
+        )
+        for row, name in enumerate(people.ids)
+        for place, sample in enumerate(samples)
+    }
+
+
+def sampler_of(
+    store: Store, record: StageRecord, body: str, *, samples: Sequence[int] | None = None, device: str = "cpu"
+) -> HypothesisSampler:
+    """What draws as the generation `record` drew, all samples or some of them; `body` as of `regenerate`."""
+    return HypothesisSampler(
+        load_policy(store, record.models[0]),
+        drawn_with(record),
+        _body(record.config["body"], body),
+        samples=samples,
+        purpose=purpose_of(record.config.get("round_seed")),
+        device=device,
+    )
+
+
 def _microbatch(store: Store, record: StageRecord, config: GenerateConfig, instance_id: str) -> tuple[list[str], int]:
     """The people who went through the policy with this one, and its place among them."""
-    targets = [Target(*text.split("/", 1)) for text in record.config["targets"]]
-    part = record.config.get("part")
-    ids = instance_ids(store, record.reads, targets, None if part is None else Part(*part))
+    ids = drawn_for(store, record)
     for shard in cut(ids, config.shard_size):
         if instance_id in shard.ids:
             start, place = divmod(shard.ids.index(instance_id), config.microbatch)
@@ -124,11 +176,11 @@ def _beside(
     store: Store, key: StageKey, instance_id: str, sample: int, made: Hypotheses
 ) -> Literal["equal", "differs", "not kept"]:
     where = (pc.field("instance_id") == instance_id) & (pc.field("sample_index") == sample)
-    columns = ["uvd", "twist", "betas", "root_depth_m"]
+    columns = [*_VECTORS, "root_depth_m"]
     rows = read(store, "hypotheses", stage_keys=[key], where=where, columns=columns)
     if not len(rows):
         return "not kept"
-    kept = {name: matrix(rows, name)[0] for name in columns[:3]}
+    kept = {name: matrix(rows, name)[0] for name in _VECTORS}
     again: Mapping[str, Any] = {"uvd": made.uvd, "twist": made.twists, "betas": made.betas}
     same = all(np.array_equal(kept[name], np.asarray(again[name], np.float32).ravel()) for name in kept)
     depth = rows.column("root_depth_m")[0].as_py() == float(made.root_depth[0, 0])

@@ -16,6 +16,7 @@ from tasks.engine.context import Context
 from tasks.engine.stage import ShardedStage, Stage, TrainingStage
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.rows.models import has_model, model_path
+from tasks.stages.draw import Draw, kept_of_each
 from tasks.stages.import_model import ImportModel
 
 _IN_CHECKPOINT: Final = 4
@@ -99,7 +100,7 @@ def _cost(context: Context, look: Look, stage: Stage | None, work: Work | None, 
     if isinstance(stage, TrainingStage):
         gpus = ray.trainers * ray.gpus_per_trainer
         device = "cuda" if gpus else "cpu"
-    elif isinstance(stage, ShardedStage):
+    elif isinstance(stage, ShardedStage) and not stage.done_ahead:
         device = stage.device(context)
         gpus = (ray.actors or 1) * ray.gpus_per_actor if device == "cuda" else 0.0
     rate = rates.seen(name, device, _about(context, stage)) or measured(context.config.profile, name, device)
@@ -138,6 +139,10 @@ def _bytes(context: Context, stage: Stage | None, work: Work | None, rate: Rate 
         size = max((_size(context, digest) for digest in stage.models(context)), default=0)
         checkpoints = max(1, work.items // stage.settings(context).optimiser.checkpoint_every)
         return size * (1 + _IN_CHECKPOINT * checkpoints) if size else None
+    if isinstance(stage, Draw) and not (rate is not None and rate.seen):
+        each = {part: measured(context.config.profile, part, "cpu") for part in ("generate", "score")}
+        rows = {"generate": work.units * kept_of_each(context.config), "score": work.items}
+        return sum(known.bytes * rows[part] for part, known in each.items() if known is not None)
     by_file = measured(context.config.profile, "report" if stage is None else stage.name, "cpu")
     for known in (rate, by_file):  # pictures and pages are files beside the tables, which no record counts
         if known is not None and known.bytes:

@@ -111,6 +111,8 @@ class Rates:
 def measured(profile: str, stage: str, device: str) -> Rate | None:
     """As it was measured on MACHINE; None for what was not, such as anything on a GPU."""
     known = MEASURED.get(profile, {}).get(stage)
+    if stage == "draw" and profile in MEASURED:  # what it keeps says how many bytes
+        known = PerItem(sum(MEASURED[profile][part].seconds for part in ("generate", "score")), 0)
     if known is None or device != "cpu":
         return None
     return Rate(known.seconds * WIDE[0], known.seconds * WIDE[1], known.bytes, seen=False)

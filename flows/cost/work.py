@@ -18,6 +18,7 @@ from tasks.ingest.stage import Ingest
 from tasks.rows.instances import instance_ids
 from tasks.rows.part import Part
 from tasks.stages.clean import PseudoLabel, ScoreLabels
+from tasks.stages.draw import Draw
 from tasks.stages.evaluate import Evaluate
 from tasks.stages.generate import Generate
 from tasks.stages.pair import Pair
@@ -26,7 +27,8 @@ from tasks.stages.score import Score
 from tasks.stages.synthesize import Synthesize
 
 _BY_ROWS: Final = {"generate": "hypotheses", "evaluate": "hypotheses", "measure_published": "hypotheses"} | {
-    "score": "scores"
+    "score": "scores",
+    "draw": "scores",
 }
 """The table whose rows say how much a stage did, where that is not its units."""
 
@@ -63,8 +65,8 @@ class Workload:
                 return self._cut(stage, len(stage.ids(self.context)))
             case Ingest():
                 return _sharded(sum(map(self._made, SYNTHETIC)), 1, config.ingest.shard_size)
-            case Generate() | PseudoLabel():
-                drawn = stage.config.hypotheses if isinstance(stage, Generate) else 1
+            case Generate() | Draw() | PseudoLabel():
+                drawn = 1 if isinstance(stage, PseudoLabel) else stage.config.hypotheses
                 return self._cut(stage, self._people(stage.ingests, stage.targets, stage.part), drawn)
             case Evaluate():
                 drawn = stage.config.generate.hypotheses

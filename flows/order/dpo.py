@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from flows.order.hypotheses import draw_and_score
 from flows.order.legs import legs
 from flows.run.decision.gates import before_promotion, before_training, without_labels
 from flows.run.decision.judgement import set_aside
@@ -10,16 +11,13 @@ from flows.run.decision.renewal import recalibrate
 from flows.run.decision.watching import watch_labelled
 from flows.run.round import Candidate, Foundations, Round
 from flows.run.runner import Runner
-from schemas.config.stages import PairConfig
 from tasks.gates import GateVerdict, all_passed
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.rows.mix import Mix
 from tasks.stages.compare import Compare
 from tasks.stages.evaluate import Evaluate
-from tasks.stages.generate import Generate
-from tasks.stages.pair import Pair
-from tasks.stages.score import Score
+from tasks.stages.pair import control_of
 from tasks.stages.training import Align
 
 
@@ -43,15 +41,13 @@ def align_and_measure(
     aligned = control = opened.policy
     for leg in legs(wild, config.align.legs):
         mine, role = leg.people, leg.role
-        generate = Generate(mine.ingests, mine.targets, aligned, config.generate, opened.number, mine.part)
-        hypotheses = runner.run(generate, role=role())
-        scores = runner.run(Score(hypotheses, mine.ingests, foundations.scorer), role=role())
-        pairs = runner.run(Pair(hypotheses, scores, config.pair, mine.ingests), role=role())
+        scored = draw_and_score(runner, mine, aligned, foundations.scorer, opened.number, role())
+        pairs = runner.run(scored.pair(config.pair), role=role())
 
         if leg.number == 1 and measured.targets:
             before = runner.run(held_out(policy=opened.policy), role="before")
             recalibrate(runner, before, foundations.scorer)
-        verdicts = runner.judge(before_training, pairs, before, (hypotheses, scores))
+        verdicts = runner.judge(before_training, pairs, before, (scored.hypotheses, scored.scores))
         if leg.number == 1 and hearing:
             verdicts += hearing.is_worth_it(runner)
         if leg.number == 1 or not all_passed(verdicts):
@@ -59,7 +55,7 @@ def align_and_measure(
         if not all_passed(verdicts):
             return Candidate(None, ready)
 
-        at_random = runner.run(Pair(hypotheses, scores, _at_random(config.pair)), role=role("random pairs"))
+        at_random = runner.run(scored.pair(control_of(config.pair)), role=role("random pairs"))
         align = partial(Align, people.labelled, reference=opened.reference, people=mine)
         aligned, control = runner.train(
             {
@@ -83,9 +79,3 @@ def align_and_measure(
     compared = runner.run(Compare(before, after, controls, first, people.drift.targets))
     ready += runner.judge(before_promotion, compared)
     return Candidate(aligned, ready + watch_labelled(runner, before, after, measured, foundations.judge))
-
-
-def _at_random(config: PairConfig) -> PairConfig:
-    return config.model_copy(
-        update={"strategy": "random", "least_margin": 0.0, "label_wins_share": 0.0, "other_share": 0.0}
-    )

@@ -104,7 +104,7 @@ class LiveRunner(Runner):
         spec = stage.spec(self.context)
         if find(self.context.store, spec.key):
             return spec, "reused"
-        return spec, "resumed" if begun(self.context.store, spec) else "run"
+        return spec, "resumed" if not stage.done_ahead and begun(self.context.store, spec) else "run"
 
     def _has_room(self, trainings: int) -> bool:
         if self.context.in_process:

@@ -129,7 +129,7 @@ def report(store: Store, config: EngineConfig, facts: RoundFacts) -> Artifact:
 
 def pairs(store: Store, config: EngineConfig, facts: RoundFacts) -> Artifact | None:
     """A few winners and losers, as a picture in a data URL: the user interface may see no store."""
-    pair_set, hypotheses = (facts.key(name) for name in ("pair", "generate"))
+    pair_set, hypotheses = facts.key("pair"), facts.drawn
     generated = find(store, hypotheses) if hypotheses is not None else None
     if pair_set is None or generated is None or find(store, pair_set) is None:
         return None

@@ -12,6 +12,7 @@ from schemas.config.stages import (
     EvaluateConfig,
     GateConfig,
     GenerateConfig,
+    HypothesesConfig,
     IngestConfig,
     PairConfig,
     PublishedConfig,
@@ -121,6 +122,7 @@ class EngineConfig(Config):
     train_scorer: TrainScorerConfig = setting(TrainScorerConfig(), "training of HMR-Scorer", "-")
     renew: RenewConfig = setting(RenewConfig(), "what rounds make anew", "-", later=True)
     generate: GenerateConfig = setting(GenerateConfig(), "hypotheses for pairs", "-")
+    hypotheses: HypothesesConfig = setting(HypothesesConfig(), "what is kept of those for pairs", "-", later=True)
     score: ScoreConfig = setting(ScoreConfig(), "scoring", "-")
     pair: PairConfig = setting(PairConfig(), "pairs", "-")
     align: AlignConfig = setting(AlignConfig(), "alignment", "-")

@@ -79,6 +79,18 @@ class GenerateConfig(Config):
     seed: int = setting(0, "seed of the noise", "1", ge=0)
 
 
+class HypothesesConfig(Config):
+    """What is kept of the hypotheses that a round draws for its pairs. Those of evaluations and of a judge stay."""
+
+    keep: Literal["all", "extremes", "none"] = setting(
+        "all",
+        "all; or the winners and losers alone; or none beside the pairs themselves. All scores are kept, and what was "
+        "not can be made again (adhmr regenerate)",
+        "-",
+        later=True,
+    )
+
+
 class ScoreConfig(Config):
     """How hypotheses are scored."""
 

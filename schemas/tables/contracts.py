@@ -154,7 +154,7 @@ _table(
 
 _table(
     "hypotheses",
-    "A sample of the policy for one instance.",
+    "A sample of the policy for one instance; a round may keep few of them (hypotheses.keep).",
     [
         _GENERATION,
         _INSTANCE,

@@ -84,7 +84,7 @@ def run_sharded(
     progress.begin(spec.name, units, unit)
     if earlier:
         done_before = sum(receipt.tally.total for receipt in earlier.values())
-        progress.advance(spec.name, done_before, f"{len(earlier)} shards of an earlier run")
+        progress.advance(spec.name, done_before, f"{len(earlier)} shards were done before")
     faults.reach(f"begin:{spec.name}")
     work = ShardWork(store, spec, worker, tuple(tables))
     _do(work, shards, todo, progress, settings, device, in_process, crops_of)

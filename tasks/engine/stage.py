@@ -44,6 +44,8 @@ class Stage(ABC):
     retries: ClassVar[int] = 1
     """How often Prefect starts it again."""
     on_ray: ClassVar[bool] = True
+    done_ahead: ClassVar[bool] = False
+    """Whether the stage that it reads does its shards, too: finding some means no earlier run."""
 
     @abstractmethod
     def run(self, context: Context) -> StageResult:

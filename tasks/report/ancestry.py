@@ -12,6 +12,7 @@ from infra.standing import INGEST, read_standing
 from infra.store import Store
 from infra.tables import read
 from schemas.ids import ModelDigest
+from tasks.rows.drawn import DRAW
 from tasks.rows.part import Part
 
 _LABELLED: Final[Mapping[str, str]] = {
@@ -140,7 +141,7 @@ def _scorers_of(store: Store, chosen: StageRecord) -> Iterator[ModelDigest]:
     for key in chosen.reads:
         record = find(store, key)
         if record is not None and record.rows.get("scores"):
-            yield from record.models
+            yield from record.models[-1:] if record.stage == DRAW else record.models  # the first one drew
 
 
 def _of_the_engine(store: Store, inputs: list[StageRecord]) -> set[str]:

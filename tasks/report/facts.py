@@ -6,6 +6,7 @@ from typing import Literal
 
 from schemas.ids import ModelDigest, StageKey
 from tasks.gates import GateVerdict
+from tasks.rows.drawn import DRAW
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,16 @@ class RoundFacts:
     def key(self, name: str, role: str = "") -> StageKey | None:
         """The key of a stage of this round, or None if the round did not come to it."""
         return next((run.key for run in self.runs if (run.name, run.role) == (name, role)), None)
+
+    @property
+    def drawn(self) -> StageKey | None:
+        """The stage that drew the hypotheses for pairs; it may have kept few of them."""
+        return self.key("generate") or self.key(DRAW)
+
+    @property
+    def scored(self) -> StageKey | None:
+        """The stage that scored them."""
+        return self.key("score") or self.key(DRAW)
 
     def distinct_runs(self) -> list[StageRun]:
         """Every stage once, in the order of the flow: two roles may share one (if the first policy is current)."""

@@ -14,6 +14,7 @@ from schemas.ids import StageKey, Target
 from tasks.engine.loop import step_draw
 from tasks.report.content import MixRow, MixTable
 from tasks.report.facts import RoundFacts
+from tasks.rows.drawn import table_of_all
 from tasks.rows.mix import Mix, draw_rows
 
 
@@ -22,9 +23,8 @@ def mix_table(store: Store, config: EngineConfig, facts: RoundFacts) -> MixTable
     sources = config.sources.wild
     mix = Mix((), tuple(source.target for source in sources), tuple(source.weight for source in sources))
     dpo = facts.kind == "dpo"
-    table = "hypotheses" if dpo else "labels"
-    drawn = next(filter(None, map(facts.key, ("generate", "pseudo_label", "given_labels"))), None)
-    rows = _rows_by_person(store, table, drawn)
+    drawn = facts.drawn or facts.key("pseudo_label") or facts.key("given_labels")
+    rows = _rows_by_person(store, table_of_all(store, drawn) if dpo and drawn else "labels", drawn)
     people = _by_split(dict.fromkeys(rows, 1))
     if len(mix.targets) < 2 or not rows or set(people) - {str(target) for target in mix.targets}:
         return None  # one data set, or pictures that were named beside the sources

@@ -64,3 +64,10 @@ class Pair(ShardedStage):
                 "ingest to take labels from."
             )
         return super().run(context)
+
+
+def control_of(config: PairConfig) -> PairConfig:
+    """Pairs of the same hypotheses at random: what a round trains its control on."""
+    return config.model_copy(
+        update={"strategy": "random", "least_margin": 0.0, "label_wins_share": 0.0, "other_share": 0.0}
+    )

@@ -381,6 +381,27 @@ def test_single_steps_find_what_a_round_did(lived: Lived, monkeypatch: pytest.Mo
     assert len(records(lived.store)) == before
 
 
+def test_a_round_that_keeps_no_hypotheses_trains_the_same_policy(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the first policy and by the noise of round 1 once more, as another campaign."""
+    monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
+    first, store, changes = lived.facts[0], lived.store, {"hypotheses.keep": "none"}
+    config = load_profile(PROFILE, campaign="thrifty", changes=changes)
+    plan = plan_round(Context(store, config))
+    facts = dpo_round(store.url, PROFILE, campaign="thrifty", changes=changes)
+    states = {run.title: run.state for run in facts.distinct_runs()}
+    assert [look.title for look in plan.looks] == [*states, "report"]
+    assert [states[title] for title in ("draw", "pair", "pair (random pairs)")] == ["run"] * 3
+    assert facts.policy_after == first.policy_after
+    assert facts.verdicts[:2] == first.verdicts[:2]
+    drawn = find(store, facts.drawn or "")
+    assert drawn is not None
+    every = config.synthesize.wild_train * config.generate.hypotheses
+    assert (drawn.rows.get("hypotheses", 0), drawn.rows["scores"]) == (0, every)
+    page = store.read_bytes(f"reports/{facts.report_name}").decode()
+    assert page.count("<figcaption>") == 12 + 5 + 6 + 6
+    assert "can&#39;t be shown" not in page
+
+
 def test_any_policy_is_evaluated_by_the_beginning_of_its_digest(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
     digest = lived.facts[0].policy_after

@@ -53,13 +53,17 @@ def generate(
         int | None,
         typer.Option("--noise-of-round", min=1, metavar="N", help="Draw the noise of this round of a campaign."),
     ] = None,
+    scorer: Annotated[
+        str | None,
+        typer.Option("--scorer", metavar=_MODEL, help="Score in the same pass, where not all are kept."),
+    ] = None,
 ) -> None:
     """Draw hypotheses of a policy for people of the store."""
     step = _Step(store, file, profile, seed, changes)
     from flows.run.steps import asked
 
-    asked.generation(step.context, data, policy, noise_of_round)
-    step.run("generate", data=data, policy=policy, noise_of_round=noise_of_round)
+    asked.generation(step.context, data, policy, noise_of_round, scorer)
+    step.run("generate", data=data, policy=policy, noise_of_round=noise_of_round, scorer=scorer)
 
 
 def score(

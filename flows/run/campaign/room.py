@@ -11,6 +11,7 @@ from infra import rounds
 from schemas.errors import ConfigError, DataError, check_all
 from schemas.ids import Target
 from tasks.engine.context import Context
+from tasks.stages.draw import kept_of_each
 
 _HYPOTHESIS_BYTES: Final = 650
 """Of a row of `hypotheses`, which has 143 numbers that don't shrink, with its score."""
@@ -34,7 +35,7 @@ def disk_has_room(context: Context, models: dict[str, Known], splits: list[Split
     store, config = context.store, context.config
     if not store.is_local or rounds.state(store, config.campaign).is_open:
         return  # of an open round some is there
-    drawn = dict.fromkeys(config.sources.targets("wild"), config.generate.hypotheses)
+    drawn = dict.fromkeys(config.sources.targets("wild"), kept_of_each(config))
     drawn |= dict.fromkeys(config.sources.held_out, config.evaluate.generate.hypotheses)
     rows = sum(split.people * drawn.get(split.target, 0) for split in splits)
     policy = models.get("policy")

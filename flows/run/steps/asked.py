@@ -28,6 +28,7 @@ from tasks.export.chosen import ingests_of
 from tasks.rows.mix import Mix
 from tasks.rows.models import network_of
 from tasks.stages.clean import PseudoLabel
+from tasks.stages.draw import Draw, PairDrawn
 from tasks.stages.generate import Generate
 from tasks.stages.pair import Pair
 from tasks.stages.score import Score
@@ -53,12 +54,27 @@ def scorer_training(context: Context, data: Sequence[str], policy: str) -> Train
     return TrainScorer(people, drawing)
 
 
-def generation(context: Context, data: Sequence[str], policy: str, number: int | None = None) -> Generate:
-    """Hypotheses of a policy for people of some splits; with the number of a round, from the noise of that round."""
-    people = people_named(context.store, data)
+def generation(
+    context: Context, data: Sequence[str], policy: str, number: int | None = None, scorer: str | None = None
+) -> Generate | Draw:
+    """Hypotheses of a policy for people of some splits; with the number of a round, from the noise of that round. Where
+    not all of them are kept, with their scores."""
+    config, people = context.config, people_named(context.store, data)
+    keep = config.hypotheses.keep
+    if keep == "all" and scorer is not None:
+        raise ConfigError("--scorer belongs to hypotheses.keep=extremes or none: all hypotheses are scored by `score`.")
+    if keep != "all" and scorer is None:
+        raise ConfigError(
+            f"hypotheses.keep is {keep}: what is not kept has to be scored in the same pass, so give --scorer; or "
+            "--set hypotheses.keep=all."
+        )
     drawing = model_named(context, policy, "policy")
     check_crops(context.store, people, drawing)
-    return Generate(people.ingests, people.targets, drawing, context.config.generate, number)
+    if keep == "all" or scorer is None:
+        return Generate(people.ingests, people.targets, drawing, config.generate, number)
+    judge = model_named(context, scorer, "scorer")
+    check_crops(context.store, people, judge)
+    return Draw(people.ingests, people.targets, drawing, judge, config.generate, config.pair, keep, number)
 
 
 def scoring(context: Context, hypotheses: str, scorer: str) -> Score:
@@ -75,7 +91,8 @@ def pairing(context: Context, scores: str) -> Pair:
     scored = stage_named(context.store, scores, SCORES)
     drawn = scored.reads[0] if scored.stage == Score.name else scored.stage_key
     people = tuple(map(StageKey, ingests_of(context.store, drawn)))
-    return Pair(drawn, scored.stage_key, context.config.pair, people)
+    kind = PairDrawn if scored.stage == Draw.name else Pair
+    return kind(drawn, scored.stage_key, context.config.pair, people)
 
 
 def keeping(context: Context, data: Sequence[str], scorer: str, policy: str | None, labels: str | None) -> ToKeep:

@@ -13,6 +13,7 @@ from schemas.ids import ModelDigest
 from tasks.engine.context import Context
 from tasks.rows.models import model_of
 from tasks.stages.clean import Keep
+from tasks.stages.draw import Draw
 from tasks.stages.generate import Generate
 from tasks.stages.pair import Pair
 from tasks.stages.score import Score
@@ -77,11 +78,15 @@ def _following(context: Context, last: StageRecord, model: ModelDigest | None) -
                 yield ("score", "--hypotheses", waiting[-1][:DIGITS], "--scorer", model[:DIGITS])
             else:
                 yield ("generate", "--data", "DATASET/SPLIT", "--policy", last.models[0][:DIGITS])
-        case Score.name:
+        case Score.name | Draw.name:
             yield ("pair", "--scores", mine)
         case Pair.name:
             drawn = finished_stage(store, last.reads[0])
-            policy = drawn.models[0][:DIGITS] if drawn.stage == Generate.name else _newest_model(store, "policy")
+            policy = (
+                drawn.models[0][:DIGITS]
+                if drawn.stage in (Generate.name, Draw.name)
+                else _newest_model(store, "policy")
+            )
             replay = ("--replay", "DATASET/SPLIT") if context.config.align.replays else ()
             yield ("align", "--pairs", mine, "--policy", policy, *replay)
             yield ("export", "--to", "trl", "--pair-set", mine, "--target", "pairs")

@@ -17,6 +17,7 @@ from tasks.export.chosen import ingests_of
 from tasks.rows.instances import of_target
 from tasks.rows.mix import Mix
 from tasks.rows.models import network_of
+from tasks.stages.draw import Draw
 from tasks.stages.pair import Pair
 from tasks.stages.score import Score
 
@@ -37,13 +38,15 @@ class Kind(NamedTuple):
 HYPOTHESES: Final = Kind(
     "--hypotheses",
     "hypotheses",
-    lambda record: bool(record.rows.get("hypotheses")),
+    lambda record: bool(record.rows.get("hypotheses")) and record.stage != Draw.name,
     "`adhmr generate` draws some, `adhmr ingest` takes in those of others",
 )
 SCORES: Final = Kind(
     "--scores",
     "scores of hypotheses",
-    lambda record: bool(record.rows.get("scores")) and (record.stage == Score.name or HYPOTHESES.is_one(record)),
+    lambda record: (
+        bool(record.rows.get("scores")) and (record.stage in (Score.name, Draw.name) or HYPOTHESES.is_one(record))
+    ),
     "`adhmr score` gives some",
 )
 PAIRS: Final = Kind(
@@ -124,9 +127,14 @@ def stage_named(store: Store, text: str, kind: Kind) -> StageRecord:
         problem = f"{len(matching)} keys of {kind.what} begin so: give more digits."
     else:
         others = [record.stage for record in every if text and record.stage_key.startswith(text)]
-        problem = (
-            f"that is a stage {others[0]}, which left no {kind.what}." if others else f"no {kind.what} are called so."
-        )
+        problem = f"no {kind.what} are called so."
+        if others:
+            problem = f"that is a stage {others[0]}, which left no {kind.what}."
+        if others == [Draw.name] and kind is HYPOTHESES:
+            problem = (
+                "that is a stage draw, which scored all hypotheses and kept what pairs take; `adhmr regenerate` makes "
+                "single ones again, and hypotheses.keep=all keeps them."
+            )
     raise DataError(f"{kind.option} {text}: {problem} {_listed(matching or ones, kind)}")
 
 

@@ -25,12 +25,13 @@ from schemas.errors import EngineError, StoreError
 from schemas.ids import ModelDigest, StageKey
 from schemas.tables import LABEL_AS_SAMPLE
 from tasks.generate import HypothesisSampler
+from tasks.regenerate import hypotheses_at
 from tasks.report.content import Gallery, Strip, View
 from tasks.report.facts import RoundFacts
 from tasks.report.pictures.overlays import LABEL_COLOUR, POLICY_COLOUR, label_meshes
 from tasks.report.pictures.photographs import draw_over, photographs
 from tasks.report.pictures.winners import ORDER, shown_pairs, spread
-from tasks.rows.hypotheses import generated_ids, read_hypotheses
+from tasks.rows.drawn import everybody
 from tasks.rows.instances import Instances, load_instances
 from tasks.rows.models import load_policy
 
@@ -43,7 +44,7 @@ NO_LABEL: Final = "No label says which of the two is right."
 
 def own_people(store: Store, config: EngineConfig, facts: RoundFacts) -> list[Gallery]:
     """What a page shows of the people whose hypotheses or pseudo-labels a round has made; nothing if it made none."""
-    drawn = next(filter(None, map(facts.key, ("generate", "pseudo_label", "given_labels"))), None)
+    drawn = facts.drawn or facts.key("pseudo_label") or facts.key("given_labels")
     if drawn is None:
         return []
     galleries = []
@@ -107,7 +108,7 @@ def _by_score(store: Store, config: EngineConfig, facts: RoundFacts, drawn: Stag
 
 def _best_and_worst(store: Store, config: EngineConfig, facts: RoundFacts, drawn: StageKey) -> list[Strip]:
     labels = facts.kind == "clean"
-    key = facts.key("score_labels" if labels else "score")
+    key = facts.key("score_labels") if labels else facts.scored
     if key is None:
         return []
     sample = LABEL_AS_SAMPLE if labels else 0
@@ -130,8 +131,8 @@ def _best_and_worst(store: Store, config: EngineConfig, facts: RoundFacts, drawn
         meshes = label_meshes(people, body)
     else:
         people = load_instances(store, _ingests(store, drawn), ids)
-        stored = read_hypotheses(store, drawn, ids).hypotheses.at([0])
-        bodies = stored.bodies(body, people, np.arange(len(ids)), config.root_solver)
+        of_zero = hypotheses_at(store, drawn, ids, np.zeros((len(ids), 1), np.int64), config.body)
+        bodies = of_zero.bodies(body, people, np.arange(len(ids)), config.root_solver)
         meshes = dict(zip(ids, bodies.camera_vertices.numpy(), strict=True))
     photos, colour = photographs(store, _ingests(store, drawn), people), LABEL_COLOUR if labels else POLICY_COLOUR
     strips = []
@@ -186,7 +187,7 @@ def _zero_noise(
 def _people_of(store: Store, facts: RoundFacts, drawn: StageKey) -> list[str]:
     """All whom the round has hypotheses or labels of, sorted."""
     if facts.kind == "dpo":
-        return generated_ids(store, drawn)
+        return everybody(store, drawn)
     return sorted(read(store, "labels", stage_keys=[drawn], columns=["instance_id"]).column(0).to_pylist())
 
 

@@ -15,8 +15,8 @@ from models.bodies import load_body
 from schemas.config.engine import EngineConfig
 from schemas.ids import StageKey
 from schemas.tables import LABEL_AS_SAMPLE
+from tasks.regenerate import hypotheses_at
 from tasks.report.pictures.photographs import Picture, draw_over, photographs
-from tasks.rows.hypotheses import read_hypotheses
 from tasks.rows.instances import load_instances
 
 _WINNER, _LOSER = (0.35, 0.75, 0.45), (0.9, 0.4, 0.35)
@@ -55,13 +55,13 @@ def shown_pairs(
     chosen = [rows[place] for place in spread(len(rows), most)]
     ids = sorted({row["instance_id"] for row in chosen})
     people = load_instances(store, ingest_keys, ids)
-    stored = read_hypotheses(store, chosen[0]["generation_id"], ids)
+    names, samples = zip(*((row["instance_id"], (row["winner"], row["loser"])) for row in chosen), strict=True)
+    hypotheses = hypotheses_at(store, chosen[0]["generation_id"], names, np.array(samples), config.body)
     body, photos = load_body(config.body), photographs(store, ingest_keys, people)
     pairs = []
-    for row in chosen:
+    for number, row in enumerate(chosen):
         place = ids.index(row["instance_id"])
-        samples = np.searchsorted(stored.samples, [row["winner"], row["loser"]])
-        both = stored.hypotheses.take(np.array([place])).at(samples)
+        both = hypotheses.take(np.array([number]))
         meshes = both.bodies(body, people, np.array([place]), config.root_solver).camera_vertices.numpy()
         winner, loser = (
             draw_over(photos[place], people, place, body, colour, mesh)

@@ -134,6 +134,24 @@ def test_hypotheses_to_pairs_for_others(store: Store) -> None:
     assert len(records(store)) == before, "a finished step was done again"
 
 
+def test_in_one_pass_where_not_all_are_kept(store: Store) -> None:
+    generate = "generate --data wild/train --policy policy.safetensors --set hypotheses.keep=none"
+    drawn = done(f"{generate} --scorer scorer.safetensors")
+    key = of_stage(store, "draw").stage_key[:12]
+    assert drawn[1].split() == ["draw", "24", "0", "0", "120", "scores", key]
+    paired = done(following(drawn, "pair"))
+    assert paired[1].split()[:6] == ["pair", "24", "0", "0", "24", "pairs"]
+    policy = of_stage(store, "draw").models[0][:12]
+    assert following(paired, "align").split()[3:5] == ["--policy", policy]
+    assert done(following(paired, "export"))[0].startswith("24 pairs of stage")
+    assert len(read(store, "hypotheses")) == 0
+    kept = "that is a stage draw, which scored all hypotheses and kept what pairs take; `adhmr regenerate`"
+    assert kept in complaint(f"score --hypotheses {key} --scorer scorer.safetensors")
+    assert kept in complaint(f"export --to bodies --target x.parquet --hypotheses {key}")
+    other = done(f"pair --scores {key} --set pair.strategy=random")
+    assert other[1].split()[:6] == ["pair", "24", "0", "0", "24", "pairs"]
+
+
 def test_labels_to_kept_ones_for_others(store: Store) -> None:
     """A policy's own, of two splits; then, as a table that somebody brings, a few of these."""
     own = "--data wild/train --data wild/validation --scorer scorer.safetensors --policy policy.safetensors"
@@ -251,6 +269,11 @@ SPLITS = "there are: scorer/train, source/test, source/train, wild/test, wild/tr
         (f"{GENERATE} --data wild/trian", f"--data: there is no wild/trian in STORE; {SPLITS}"),
         (f"{GENERATE} --data wild", "--data wild: give data set and split, such as 3dpw/train."),
         (f"{GENERATE} --data wild/train --set ingest.crop_size=8", "There is no configuration field"),
+        (
+            f"{GENERATE} --data wild/train --set hypotheses.keep=none",
+            "scored in the same pass, so give --scorer; or --set",
+        ),
+        (f"{GENERATE} --data wild/train --scorer c0ffee", "--scorer belongs to hypotheses.keep=extremes or none"),
         ("generate --data wild/train --policy c0ffee", "no model begins with 'c0ffee'; there are: "),
         ("generate --data wild/train --policy scorer.safetensors", "holds a scorer, where a policy was asked for"),
         ("score --hypotheses abc --scorer scorer.safetensors", "There are none yet: `adhmr generate` draws some"),

@@ -15,6 +15,7 @@ from schemas.config.engine import EngineConfig
 from schemas.profiles import micro
 from tasks.engine.context import Context
 from tests.earlier.make_store import ARCHIVE, CONFIGURATION
+from tests.profiles import load_profile
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +44,19 @@ def test_without_a_store_it_goes_by_the_table(tmp_path: Path) -> None:
     for title, items in (("align", config.align.optimiser.steps), ("score", drawn), ("generate", drawn)):
         rate = MEASURED["micro"][title].seconds
         assert found[title].seconds == Range(rate * WIDE[0], rate * WIDE[1]).times(items)
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("extremes", 2), ("none", 0)])
+def test_a_draw_takes_as_long_as_both_and_writes_what_it_keeps(tmp_path: Path, keep: str, kept: int) -> None:
+    config = load_profile("micro", changes={"hypotheses.keep": keep})
+    found = costs(Context(Store.at(str(tmp_path / "none")), config))
+    assert not {"generate", "score"} & found.keys()
+    people, seen = config.synthesize.wild_train, MEASURED["micro"]
+    drawn, seconds = people * config.generate.hypotheses, seen["generate"].seconds + seen["score"].seconds
+    draw = found["draw"]
+    assert draw.seconds == Range(seconds * WIDE[0], seconds * WIDE[1]).times(drawn)
+    assert draw.bytes == people * kept * seen["generate"].bytes + drawn * seen["score"].bytes
+    assert found["pair"].bytes == people * seen["pair"].bytes
 
 
 def test_what_the_store_has_seen_lies_within(lived: Context) -> None:

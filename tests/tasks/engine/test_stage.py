@@ -31,6 +31,7 @@ from tasks.rows.mix import Mix
 from tasks.rows.part import Part
 from tasks.stages.clean import Keep, PseudoLabel, ScoreLabels
 from tasks.stages.compare import Compare
+from tasks.stages.draw import Draw, PairDrawn
 from tasks.stages.evaluate import Evaluate
 from tasks.stages.generate import Generate
 from tasks.stages.import_model import ImportModel
@@ -69,6 +70,8 @@ STAGES: tuple[Stage, ...] = (
     Generate(A, (T,), P, GenerateConfig(), 1, PART),
     Score(B, A, P),
     Pair(B, B, PairConfig(label_wins_share=0.5), A),
+    Draw(A, (T,), P, Q, GenerateConfig(), PairConfig(), "none", 1, PART),
+    PairDrawn(B, B, PairConfig(label_wins_share=0.5), A),
     Align(MIX, B, P, Q, Mix(A, (T, WILD_TEST), (1.0, 2.0))),
     Evaluate(A, (T,), P, Q, EvaluateConfig()),
     MeasurePublished(A, T, P, Q, 3, "3dpw", "tiny"),

@@ -162,6 +162,7 @@ def test_a_disk_that_is_too_full(place: Place, monkeypatch: pytest.MonkeyPatch) 
     told = r"has 0.0019 GB free, and this round writes 0.00195 GB at least \(3,000 hypotheses"
     with pytest.raises(DataError, match=told):
         place.check(fields)
+    place.check(fields | {"hypotheses": {"keep": "none"}})
     place.check({})
 
 

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from flows.run.round_artifacts import pairs as pairs_artifact
 from infra.repair import retire
+from infra.stages import find
 from infra.store import Store
 from infra.tables import read
 from schemas.ids import ModelDigest, StageKey
@@ -21,6 +23,7 @@ from tasks.report.page import report_html
 from tasks.report.pictures.own_people import NO_LABEL, own_people
 from tasks.rows.models import model_path
 from tasks.stages.clean import Keep, PseudoLabel, ScoreLabels
+from tasks.stages.draw import Draw, Kept, PairDrawn
 from tasks.stages.generate import Generate
 from tasks.stages.pair import Pair
 from tasks.stages.score import Score
@@ -137,6 +140,27 @@ def test_a_round_that_trained_nothing_shows_its_pairs(made: Made) -> None:
         "Winners and losers": 5,
         "Best and worst by score": 6,
     }
+
+
+@pytest.mark.parametrize("keep", ["extremes", "none"])
+def test_what_a_draw_did_not_keep_is_shown_all_the_same(made: Made, shown: dict[str, Gallery], keep: Kept) -> None:
+    context, dpo = replace(made.context, round=1), made.dpo
+    ingests = tuple(find(context.store, dpo.runs[0].key).reads)  # type: ignore[union-attr]
+    models = dpo.policy_before, dpo.scorer
+    draw = Draw(ingests, (WILD_TRAIN,), *models, CONFIG.generate, CONFIG.pair, keep, 1).run(context).key
+    pairs = PairDrawn(draw, draw, CONFIG.pair, ingests).run(context).key
+    runs = tuple(StageRun(*run) for run in _runs(draw=draw, pair=pairs))
+    thrifty = galleries(made, replace(dpo, runs=runs))
+    assert list(thrifty) == list(shown)
+    for title, gallery in thrifty.items():
+        assert gallery.missing == ""
+        for strip, of_all in zip(gallery.strips, shown[title].strips, strict=True):
+            assert (strip.instance_id, strip.note) == (of_all.instance_id, of_all.note)
+            for view, other in zip(strip.views, of_all.views, strict=True):
+                assert np.abs(view.picture.astype(int) - other.picture.astype(int)).mean() < 0.01
+    artifact = pairs_artifact(context.store, CONFIG, replace(dpo, runs=runs))
+    assert artifact is not None
+    assert str(artifact.data).startswith("data:image/jpeg;base64,")
 
 
 def test_what_is_gone_is_said_and_the_page_is_written(made: Made) -> None:
