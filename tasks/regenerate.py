@@ -4,7 +4,7 @@ Every sample of every person has noise of its own (`infra.noise`): nothing else 
 To the last bit the numbers depend on the microbatch too: so all of that is drawn, of the shard as the stage cut it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from infra.store import Store
 from infra.tables import read
 from models.bodies import Body, load_body
 from models.body_arrays import BUILT_IN, body_digest
+from models.diffusion import Diffusion
 from schemas.config.stages import GenerateConfig
 from schemas.digests import canonical_json
 from schemas.errors import DataError
@@ -75,16 +76,9 @@ def regenerate(store: Store, record: StageRecord, instance_id: str, sample: int,
     config = GenerateConfig.model_validate_json(canonical_json(record.config["generate"]))
     if not 0 <= sample < config.hypotheses:
         raise DataError(f"{record.stage} {record.stage_key[:12]} drew the samples 0 to {config.hypotheses - 1}.")
-    temperature = config.noise_temperature * record.config.get("temperature", 1.0)
-    drawn = config.model_copy(update={"noise_temperature": temperature})
     people, place = _microbatch(store, record, config, instance_id)
     with fixed_numerics(int(record.config["threads"])):
-        draw = HypothesisSampler(
-            load_policy(store, record.models[0]),
-            drawn,
-            _body(record.config["body"], body),
-            purpose=purpose_of(record.config.get("round_seed")),
-        )
+        draw = _sampler(store, record, config, body)
         instances = load_instances(store, record.reads, people)
         hypotheses = draw(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
     one = hypotheses.take(np.array([place])).at([sample])
@@ -100,6 +94,52 @@ def regenerate(store: Store, record: StageRecord, instance_id: str, sample: int,
     )
 
 
+def sampled_in_steps(
+    store: Store, record: StageRecord, instance_id: str, sample: int, body: str
+) -> list[tuple[int, Hypotheses]]:
+    """What the sampler takes the person's hypothesis for after each of its steps: the timestep and the denoised pose,
+    from the first step to the last, whose is the hypothesis itself but for its last digits. Arguments and errors as of
+    `regenerate`.
+    """
+    config = GenerateConfig.model_validate_json(canonical_json(record.config["generate"]))
+    if not 0 <= sample < config.hypotheses:
+        raise DataError(f"{record.stage} {record.stage_key[:12]} drew the samples 0 to {config.hypotheses - 1}.")
+    instances = load_instances(store, record.reads, [instance_id])
+    draw = _sampler(store, record, config.model_copy(update={"microbatch": 1}), body, [sample])
+    diffusion = draw.policy.diffusion.config
+    steps = []
+    for place, timestep in enumerate(diffusion.sampler_steps):
+        # what a step is denoised to depends on no later one: a sampler that ends there gives just that
+        first = diffusion.model_copy(update={"sampler_steps": diffusion.sampler_steps[: place + 1]})
+        draw.policy.diffusion = Diffusion(first)
+        made = draw(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
+        steps.append((int(timestep), made))
+    return steps
+
+
+def body_of(record: StageRecord, named: str) -> Body:
+    """The body that a generation's hypotheses were drawn with: `named`, or one that ships with the engine. DataError
+    where it is neither."""
+    for name in (named, *BUILT_IN):
+        if body_digest(name) == record.config["body"]:
+            return load_body(name)
+    raise DataError(f"The hypotheses were drawn with another body than {named}: name it with --set body=PATH.")
+
+
+def _sampler(
+    store: Store, record: StageRecord, config: GenerateConfig, body: str, samples: Sequence[int] | None = None
+) -> HypothesisSampler:
+    """What the generation drew with: all of its samples, or these."""
+    temperature = config.noise_temperature * record.config.get("temperature", 1.0)
+    return HypothesisSampler(
+        load_policy(store, record.models[0]),
+        config.model_copy(update={"noise_temperature": temperature}),
+        body_of(record, body),
+        samples=samples,
+        purpose=purpose_of(record.config.get("round_seed")),
+    )
+
+
 def _microbatch(store: Store, record: StageRecord, config: GenerateConfig, instance_id: str) -> tuple[list[str], int]:
     """The people who went through the policy with this one, and its place among them."""
     targets = [Target(*text.split("/", 1)) for text in record.config["targets"]]
@@ -111,13 +151,6 @@ def _microbatch(store: Store, record: StageRecord, config: GenerateConfig, insta
             first = start * config.microbatch
             return list(shard.ids[first : first + config.microbatch]), place
     raise DataError(f"{instance_id} is not among the {len(ids)} people of {record.stage} {record.stage_key[:12]}.")
-
-
-def _body(digest: str, named: str) -> Body:
-    for name in (named, *BUILT_IN):
-        if body_digest(name) == digest:
-            return load_body(name)
-    raise DataError(f"The hypotheses were drawn with another body than {named}: name it with --set body=PATH.")
 
 
 def _beside(
