@@ -30,6 +30,8 @@ MEMORY: Final = "160MB"
 PEOPLE: Final = "people"
 SPREAD: Final = "spread"
 _JOINTS: Final = 29
+_DERIVED: Final = 8
+"""Tables that are derived from lists and kept."""
 _TABLES: Final[Mapping[str, tuple[str, str]]] = {
     PEOPLE: (
         "instances",
@@ -74,6 +76,8 @@ class Listing:
         self._connection = fenced(store, str(spill), str(folder / "lists.duckdb"), **options)
         self._lock = threading.Lock()
         self._taken: set[tuple[str, str]] = set()
+        self._derived: dict[tuple[Any, ...], str] = {}
+        self._count = 0
         for name, (table, select) in _TABLES.items():
             rows = select.format(rows=from_nothing(contract(table)))
             self._connection.execute(f"CREATE TABLE {name} AS {rows}")
@@ -101,6 +105,20 @@ class Listing:
                 if (name, key) not in self._taken:
                     (self._take_spread if name == SPREAD else self._take)(name, key)
                     self._taken.add((name, key))
+
+    def derived(self, select: str, values: Sequence[Any] = ()) -> str:
+        """The name of a table with the answer to a question about lists that were `need`ed; it is asked once."""
+        about = (select, *values)
+        with self._lock:
+            if about not in self._derived:
+                name = f"derived_{self._count}"
+                self._count += 1
+                with self._connection.cursor() as cursor:
+                    cursor.execute(f"CREATE TABLE {name} AS {select}", list(values))
+                    if len(self._derived) == _DERIVED:
+                        cursor.execute(f"DROP TABLE {self._derived.pop(next(iter(self._derived)))}")
+                self._derived[about] = name
+            return self._derived[about]
 
     def _take(self, name: str, key: str) -> None:
         table, select = _TABLES[name]

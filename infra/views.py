@@ -130,7 +130,7 @@ def fenced(store: Store, spill: str = "", database: str = ":memory:", **options:
         connection.register_filesystem(StoreFiles(store))
     connection.execute("SET TimeZone = 'UTC'")  # as the tables have it, wherever the query runs
     # in this order: once external access is off, the allowed places can't be changed; then lock both
-    connection.execute(f"SET allowed_directories = [{_quoted(store.url + '/')}]")
+    connection.execute(f"SET allowed_directories = [{quoted(store.url + '/')}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
@@ -197,7 +197,7 @@ def view_of(store: Store, table: TableContract, *, checked: bool = False) -> str
         check(store, files)
     source = from_files(store, table, files) if files else from_nothing(table)
     if table.name == "stages":
-        torn = ", ".join(map(_quoted, sorted(stage_rows(store).keys - readable_keys(store, table.name))))
+        torn = ", ".join(map(quoted, sorted(stage_rows(store).keys - readable_keys(store, table.name))))
         source += f" WHERE stage_key NOT IN ({torn})" if files and torn else ""
     more = READABLE.get(table.name)
     return f"CREATE OR REPLACE VIEW {table.name} AS {f'SELECT *{more} FROM ({source})' if more else source}"
@@ -205,7 +205,7 @@ def view_of(store: Store, table: TableContract, *, checked: bool = False) -> str
 
 def from_files(store: Store, table: TableContract, files: list[DataFile]) -> str:
     """The SQL that gives the rows of these files, one or more, with all of the contract's columns."""
-    paths = ", ".join(_quoted(store.uri("tables", table.name, file.path)) for file in files)
+    paths = ", ".join(quoted(store.uri("tables", table.name, file.path)) for file in files)
     hive = ""
     if table.partition_by:
         kinds = ", ".join(f"{name}: {_sql_type(table.schema.field(name).type)}" for name in table.partition_by)
@@ -220,7 +220,7 @@ def from_files(store: Store, table: TableContract, files: list[DataFile]) -> str
 
 def _from_torn(table: TableContract, reason: str) -> str:
     """The columns, and `reason` as an error for a query that asks for a row, whatever DuckDB's optimizer leaves out."""
-    raised = f"error({_quoted(reason)})"
+    raised = f"error({quoted(reason)})"
     columns = ", ".join(f'CAST({raised} AS {_sql_type(field.type)}) AS "{field.name}"' for field in table.schema)
     return f"SELECT {columns} WHERE {raised}"
 
@@ -249,7 +249,8 @@ def _sql_type(kind: pa.DataType) -> str:
     return "TIMESTAMP WITH TIME ZONE" if pa.types.is_timestamp(kind) else names[kind]
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text as SQL has it."""
     return "'" + text.replace("'", "''") + "'"
 
 

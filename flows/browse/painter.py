@@ -139,15 +139,20 @@ class Painter:
         return meshes[person]
 
     def _seen(self, request: Mapping[str, Any]) -> Seen:
-        person, keys = request["person"], tuple(request.get("ingests") or ())
-        return self._once(("seen", person, keys), partial(self._look, person, keys))
+        named = request["person"], request.get("generation")
+        return self._once(("seen", *named), partial(self._look, *named))
 
-    def _look(self, person: str, keys: tuple[StageKey, ...]) -> Seen:
-        ingests = list(keys) or [StageKey(key) for key in newest_of_each(self.store, split_of(person))]
+    def _look(self, person: str, generation: str | None) -> Seen:
+        record = find(self.store, generation) if generation else None
+        if record is None:
+            ingests = newest_of_each(self.store, split_of(person))
+        else:
+            ingests = [*([record.stage_key] if record.rows.get("instances") else []), *record.reads]
         if not ingests:
             raise DataError(f"Nobody of {split_of(person)} is in the store.")
-        people = load_instances(self.store, ingests, [person])
-        return Seen(people, photographs(self.store, ingests, people)[0])
+        keys = [StageKey(key) for key in ingests]
+        people = load_instances(self.store, keys, [person])
+        return Seen(people, photographs(self.store, keys, people)[0])
 
     def _generation(self, request: Mapping[str, Any]) -> StageRecord:
         record = self._record(request)

@@ -8,7 +8,6 @@ from infra.stages import StageRecord, records
 from infra.standing import HYPOTHESES, INGEST, chain
 from infra.store import Store
 from infra.tables import read
-from schemas.errors import DataError
 
 DRAWING = ("generate", "pseudo_label", "given_labels", HYPOTHESES, "evaluate")
 """Stages whose people have hypotheses or labels of their own, in the order in which one of a round is shown."""
@@ -72,16 +71,6 @@ def scopes(store: Store) -> list[Scope]:
     ]
     ingests = tuple(dict.fromkeys(record.stage_key for record in reversed(every) if record.rows.get("instances")))
     return [*found, Scope("everyone", "everyone in the store", ingests=ingests)]
-
-
-def scope_named(store: Store, name: str) -> Scope:
-    """The scope of this name; the newest for an empty one. DataError, which lists them, for an unknown one."""
-    known = scopes(store)
-    chosen = next((scope for scope in known if name in ("", scope.name)), None)
-    if chosen is None:
-        listed = ", ".join(scope.name for scope in known)
-        raise DataError(f"There is no round or drawing {name}; there are: {listed}.")
-    return chosen
 
 
 def _of_round(
