@@ -80,7 +80,7 @@ def page(
     drawings = _drawings(desk.store, chosen, id)
     shown = next((one for one in drawings if one.key == drawing), drawings[0] if drawings else None)
     pairs = _pairs(desk.store, chosen, id)
-    labels = _labels(desk.store, id)
+    labels = _labels(desk.store, chosen, id)
     choices = _choices(id, drawings, labels)
     best, worst = _ends(shown, winner, loser)
     return desk.page(
@@ -176,9 +176,11 @@ def _pairs(store: Store, scope: Scope, person: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (not row["trained"], -(row["margin"] or 0.0)))
 
 
-def _labels(store: Store, person: str) -> list[dict[str, Any]]:
+def _labels(store: Store, scope: Scope, person: str) -> list[dict[str, Any]]:
+    """What is known of the body by the ingests of the scope, and what its own stages guessed."""
     columns = ["label_kind", "label_set", "body_model", "stage_key"]
-    return read(store, "labels", ids=[person], columns=columns).to_pylist()
+    rows: list[dict[str, Any]] = read(store, "labels", ids=[person], columns=columns).to_pylist()
+    return [row for row in rows if row["stage_key"] in (*scope.ingests, *scope.stages)]
 
 
 def _choices(person: str, drawings: Sequence[Drawing], labels: Sequence[Mapping[str, Any]]) -> list[Choice]:

@@ -23,7 +23,7 @@ router = APIRouter()
 _FIRST_ROLE: Final = "before"
 _ROLES: Final = ("after", "random_pairs", "less_noise", "all_labels")
 _LEADING: Final = ("zero_noise_mpvpe", "best_of_m_mpvpe", "selected_mpvpe", "expected_mpvpe", "diversity", "drift")
-_COLUMN, _ROW, _RADIUS = 170, 64, 9
+_COLUMN, _ROW = 170, 76
 """Pixels of the graph of policies."""
 
 
@@ -159,7 +159,7 @@ def _lineage(desk: Desk, campaign: str) -> Lineage | None:
         kind = "current" if row["digest"] == state.policy else "promoted" if event else "control"
         title = {"current": "current policy", "promoted": "promoted"}.get(kind, "control, or kept out by a gate")
         nodes[row["digest"]] = Node(
-            row["digest"], 24 + number * _COLUMN, 34 + place * _ROW, f"round {number}: {title}", kind
+            row["digest"], 24 + number * _COLUMN, 24 + place * _ROW, f"round {number}: {title}", kind
         )
     if not nodes:
         return None

@@ -7,9 +7,6 @@ const TURN = Math.PI / 24;
 const NEAR = 0.1;
 const FAR = 200;
 
-const room = document.querySelector("[data-bodies]");
-if (room) start(room);
-
 async function bodyOf(url) {
   const answer = await fetch(url);
   if (!answer.ok) throw new Error("This body can't be drawn: it is not in the store, or the body model of its policy is not.");
@@ -146,8 +143,8 @@ function start(place) {
   let views;
   try {
     views = Object.fromEntries([...place.querySelectorAll("[data-side]")].map((figure) => [figure.dataset.side, new View(figure, place.dataset.photo, say)]));
-  } catch {
-    say("This browser draws no 3D (WebGL).");
+  } catch (error) {
+    say(`This browser draws no 3D: ${error.message}`);
     return;
   }
   const both = Object.values(views);
@@ -209,3 +206,6 @@ function follow(view, other) {
   other.draw();
   following = false;
 }
+
+const room = document.querySelector("[data-bodies]");
+if (room) start(room);

@@ -64,6 +64,7 @@ for (const figure of document.querySelectorAll("[data-trend]")) {
         width,
         height: HEIGHT,
         cursor: { y: false },
+        legend: { live: false },
         scales: {
           x: { time: false, range: () => [trend.rounds[0] - 0.3, trend.rounds.at(-1) + 0.3] },
           y: { range: () => [Math.min(...ends) - room, Math.max(...ends) + room] },
