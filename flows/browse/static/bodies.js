@@ -33,6 +33,7 @@ class View {
     this.choice = figure.querySelector("[data-mesh-choice]");
     this.say = say;
     this.renderer = new THREE.WebGLRenderer({ canvas: this.canvas, antialias: true, preserveDrawingBuffer: true });
+    this.renderer.setClearColor(0x59636b);
     this.scene = new THREE.Scene();
     this.camera = new THREE.PerspectiveCamera(40, 1, NEAR, FAR);
     this.scene.add(new THREE.HemisphereLight(0xffffff, 0x667077, 1.6));
@@ -87,9 +88,9 @@ class View {
     this.backdrop.scale.set((size / fx) * distance, (size / fy) * distance, 1);
     this.backdrop.position.set(((size / 2 - cx) / fx) * distance, -((size / 2 - cy) / fy) * distance, -distance);
     // OrbitControls looks at its target; the crop is a window of that view, off its middle
-    this.camera.fov = 60;
-    this.controls.update();
+    this.camera.lookAt(this.centre);
     this.frame();
+    this.controls.update();
     this.draw();
   }
 
@@ -105,7 +106,7 @@ class View {
   }
 
   draw() {
-    if (!this.seen) return;
+    if (!this.home) return;
     const side = Math.max(1, Math.round(this.canvas.clientWidth * devicePixelRatio));
     if (this.canvas.width !== side || this.canvas.height !== side) this.renderer.setSize(side, side, false);
     // how the view was turned since it stood at the crop's camera turns that camera around the body
@@ -199,7 +200,7 @@ function start(place) {
 
 let following = false;
 function follow(view, other) {
-  if (following || !other?.seen || !view.seen) return;
+  if (following || !other?.home || !view.home) return;
   following = true;
   other.camera.position.copy(view.camera.position).sub(view.centre).add(other.centre);
   other.controls.update();
