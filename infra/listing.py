@@ -136,7 +136,9 @@ class Listing:
             table = table.filter(pc.greater(table.column("sample_index"), 0))
             with self._connection.cursor() as cursor:
                 cursor.register("of_file", table.select(["instance_id"]))
-                of_people = f"SELECT instance_id, any_value(reach) AS reach FROM {PEOPLE} JOIN of_file USING (instance_id)"
+                of_people = (
+                    f"SELECT instance_id, any_value(reach) AS reach FROM {PEOPLE} JOIN of_file USING (instance_id)"
+                )
                 cursor.execute(f"{of_people} GROUP BY instance_id")
                 spread = spread_of(table, dict(cursor.fetchall()))
                 cursor.register("spread_of_file", spread)
@@ -178,4 +180,6 @@ class _readable:  # noqa: N801 - a context like those of contextlib
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, duckdb.Error):
             first = str(error).splitlines()[0]
-            raise StoreError(f"Tables of {self.store.url} can't be listed: {first} `adhmr repair` says more.") from error
+            raise StoreError(
+                f"Tables of {self.store.url} can't be listed: {first} `adhmr repair` says more."
+            ) from error

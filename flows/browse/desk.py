@@ -102,7 +102,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": _shown, "short": lambda key: str(key or "")[:_SHORT], "when": _when, "plain": visible, "twice": _twice}
+    environment.filters |= {
+        "shown": _shown,
+        "short": lambda key: str(key or "")[:_SHORT],
+        "when": _when,
+        "plain": visible,
+        "twice": _twice,
+    }
     environment.globals |= {"address": address}
     return environment
 

@@ -43,7 +43,9 @@ def page(
         desk.scope(scope) if scope else with_pairs[0] if with_pairs else desk.scope("")
     )
     by = sort if sort in SORTS else "-margin"
-    keys = {"trained": [chosen.pairs], "control": [chosen.control_pairs]}.get(kind, [chosen.pairs, chosen.control_pairs])
+    keys = {"trained": [chosen.pairs], "control": [chosen.control_pairs]}.get(
+        kind, [chosen.pairs, chosen.control_pairs]
+    )
     if kind == "":
         keys = [chosen.pairs or chosen.control_pairs]
     wanted = [key for key in keys if key]

@@ -47,10 +47,22 @@ def page(
 ) -> HTMLResponse:
     """A page of the people of a round, or of everyone."""
     chosen = desk.scope(scope)
-    by = sort if sort in SORTS else "-change" if chosen.before and chosen.after else "-score" if chosen.scores else "name"
+    by = (
+        sort
+        if sort in SORTS
+        else "-change"
+        if chosen.before and chosen.after
+        else "-score"
+        if chosen.scores
+        else "name"
+    )
     table = crowd(desk, chosen, with_spread="disagreement" in by)
-    facets = desk.listing.rows(f"SELECT dataset || '/' || split AS data, count(*) AS n FROM {table} GROUP BY 1 ORDER BY 1")
-    reasons = desk.listing.rows(f"SELECT reason, count(*) AS n FROM {table} WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1")
+    facets = desk.listing.rows(
+        f"SELECT dataset || '/' || split AS data, count(*) AS n FROM {table} GROUP BY 1 ORDER BY 1"
+    )
+    reasons = desk.listing.rows(
+        f"SELECT reason, count(*) AS n FROM {table} WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1"
+    )
     conditions = [Condition("contains(instance_id, ?)", (find,))] if find else []
     if data:
         dataset, _, split = data.partition("/")
@@ -149,7 +161,6 @@ def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> str:
     )
 
 
-
 def _with_failures(desk: Desk, scope: Scope) -> list[str]:
     keys = dict.fromkeys((*scope.stages, *scope.ingests))
     return [key for key in keys if _has(desk, key, "failures")]
@@ -158,5 +169,3 @@ def _with_failures(desk: Desk, scope: Scope) -> list[str]:
 def _has(desk: Desk, key: str, table: str) -> bool:
     record = stage_of(desk.store, key)
     return record is not None and bool(record.rows.get(table))
-
-

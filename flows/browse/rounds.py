@@ -118,7 +118,10 @@ def _trends(metrics: Sequence[dict[str, Any]], own: Sequence[Scope]) -> list[dic
         values[at] = (row["value"], row["low"], row["high"], row["n"])
     for chart in found.values():
         chart["lines"] = [
-            {"name": "policy" if name == "after" else name.replace("_", " "), "points": [points.get(at) for at in places]}
+            {
+                "name": "policy" if name == "after" else name.replace("_", " "),
+                "points": [points.get(at) for at in places],
+            }
             for name, points in sorted(chart["lines"].items())
         ]
     rank = {name: place for place, name in enumerate(_LEADING)}

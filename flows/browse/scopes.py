@@ -89,6 +89,10 @@ def _of_round(
         training = by_key.get(made_by.get(after.models[0], "")) if after else None
         read_by_it = [by_key[key] for key in training.reads if key in by_key] if training else []
         pairs = next((record for record in read_by_it if record.rows.get("pairs")), None)
+    policy = decision.previous if decision else state.policy
+    if before is None:  # the round is open, or a gate stopped it: people are held out all the same
+        evaluated = (record for record in reversed(by_key.values()) if record.stage == "evaluate")
+        before = next((one for one in evaluated if one.rows.get("scores") and one.models[0] == policy), None)
     of_pairs = [record for record in own if record.rows.get("pairs")]
     pairs = pairs or next((one for one in of_pairs if one.config.get("pair", {}).get("strategy") != "random"), None)
     control = next((record for record in of_pairs if record != pairs), None)

@@ -52,7 +52,9 @@ def _people(answer: dict[str, Any] | None) -> list[dict[str, Any]]:
         person, generation, sample = named[_PERSON], named.get(_GENERATION), named.get(_SAMPLE)
         shown = {name: value for name, value in named.items() if name not in (_PERSON, _GENERATION, _SAMPLE)}
         drawn = generation if isinstance(generation, str) else ""
-        picture = address("/picture/overlay", person=person, generation=drawn, sample=sample if sample is not None else 0)
+        picture = address(
+            "/picture/overlay", person=person, generation=drawn, sample=sample if sample is not None else 0
+        )
         card = {
             "id": person,
             "picture": picture if drawn else address("/picture/photo", person=person),

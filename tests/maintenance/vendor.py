@@ -27,7 +27,9 @@ def main(renew: bool) -> None:
                 data = member_of(archive_of(package, pin["version"], Path(folder)), member)
                 digest = hashlib.sha256(data).hexdigest()
                 if digest != file["sha256"] and not renew:
-                    sys.exit(f"{package} {pin['version']}: {member} is not what vendor.json records; --renew records it.")
+                    sys.exit(
+                        f"{package} {pin['version']}: {member} is not what vendor.json records; --renew records it."
+                    )
                 file["sha256"] = digest
                 (FOLDER / file["as"]).write_bytes(data)
     PINS.write_text(json.dumps(pins, indent=2) + "\n")

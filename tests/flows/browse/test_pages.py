@@ -35,7 +35,9 @@ def test_rounds_have_their_outcome_their_trend_and_who_comes_from_whom(browsed: 
     trend = html.unescape(re.findall(r'data-trend="([^"]+)"', page)[0])
     assert '"zero_noise_mpvpe"' in trend
     for row in read(browsed.store, "metrics").to_pylist():
-        if (row["name"], row["role"], row["split"]) == ("zero_noise_mpvpe", "after", "test") and row["dataset"] == "wild":
+        if (row["name"], row["role"], row["split"]) == ("zero_noise_mpvpe", "after", "test") and row[
+            "dataset"
+        ] == "wild":
             assert str(row["value"])[:8] in trend
     policies = {row["digest"][:12] for row in read(browsed.store, "models").to_pylist() if row["kind"] == "policy"}
     assert policies <= set(re.findall(r"<text[^>]*>([0-9a-f]{12})", page))
