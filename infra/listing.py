@@ -1,8 +1,8 @@
 """Lists of large tables for people who look through them: narrow columns of finished stages, in a DuckDB of its own.
 
-What a finished stage wrote never changes, so its rows are taken over once, when a list first asks for that stage, into a
-private file; sorting and filtering a million of them then takes a fraction of a second. The file is the process's and
-goes with it. DuckDB keeps no more of it in memory than MEMORY. Unlike `read` and `query`, lists do not compare data
+What a finished stage wrote never changes, so its rows are taken over once, when a list first asks for that stage, into
+a private file; sorting and filtering a million of them then takes a fraction of a second. The file is the process's
+and goes with it. DuckDB keeps no more of it in memory than MEMORY. Unlike `read` and `query`, lists do not compare data
 files with their digests: that would read all of them, pictures and poses too.
 """
 
@@ -95,8 +95,8 @@ class Listing:
             return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
     def need(self, name: str, keys: Iterable[str | None]) -> None:
-        """Have the rows of these stages in the list `name`: one of PEOPLE, pairs, measured, scored and failed, or SPREAD,
-        which needs the PEOPLE of the stage."""
+        """Have the rows of these stages in the list `name`: PEOPLE, pairs, measured, scored, failed, or SPREAD, which
+        needs the PEOPLE of the stage."""
         wanted = [key for key in dict.fromkeys(keys) if key]
         if all((name, key) in self._taken for key in wanted):
             return

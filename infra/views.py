@@ -35,8 +35,8 @@ _EXPLAIN = re.compile(r"^\s*EXPLAIN\s*(ANALYZE\b\s*)?(\([^)]*\)\s*)?", re.IGNORE
 
 
 def query(store: Store, sql: str, most: int | None = None) -> pa.Table:
-    """The answer to one reading SQL statement, or the first `most` rows of it. DataError, with the reason, for any other
-    statement and for SQL that is wrong.
+    """The answer to one reading SQL statement, or the first `most` rows of it. DataError, with the reason, for any
+    other statement and for SQL that is wrong.
 
     It is run on a connection in memory, fenced: no file outside of the store, no extension, no setting. The views show
     the store as it is now. DamagedError if a file of a table that the statement names is not as it was committed.
@@ -122,8 +122,8 @@ def _private_folder() -> Iterator[str]:
 
 
 def fenced(store: Store, spill: str = "", database: str = ":memory:", **options: str) -> duckdb.DuckDBPyConnection:
-    """A connection, in memory or to a file, that reads files of the store alone. `spill` is a folder for what doesn't fit
-    into memory. Queries may read that as well, so it is this one's alone; the default would be .tmp of the working
+    """A connection, in memory or to a file, that reads files of the store alone. `spill` is a folder for what doesn't
+    fit into memory. Queries may read that as well, so it is this one's alone; the default would be .tmp of the working
     folder. `options` are DuckDB's."""
     connection = duckdb.connect(database, config={"temp_directory": spill, **options})
     if not store.is_local:
@@ -191,7 +191,7 @@ def _named(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
 
 
 def view_of(store: Store, table: TableContract, *, checked: bool = False) -> str:
-    """The SQL that makes the view of a table as it is now; `checked`: once its files were compared with their digests."""
+    """The SQL that makes the view of a table as it is now; `checked`: its files are compared with their digests."""
     files = [file for file in live_files(store, table.name) if file.rows]
     if checked:
         check(store, files)

@@ -39,7 +39,7 @@ class Sorted:
 
 
 def page_of(listing: Listing, source: str, conditions: Sequence[Condition], by: Sorted, after: str, size: int) -> Page:
-    """The page of `source` (a table, or a query in brackets) that begins after the row `after`, as `Page.next` has it."""
+    """The page of `source`, a table, that begins after the row `after`, as `Page.next` has it."""
     where = " AND ".join(one.sql for one in conditions) or "true"
     values = [value for one in conditions for value in one.values]
     total = listing.rows(f"SELECT count(*) AS n FROM {source} WHERE {where}", values)[0]["n"]

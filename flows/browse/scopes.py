@@ -1,4 +1,4 @@
-"""What a list is about: a round, or hypotheses that were drawn outside of any, as the stages that its rows come from."""
+"""What a list is about: a round, or hypotheses that were drawn outside of any: the stages that its rows come from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

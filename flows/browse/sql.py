@@ -14,7 +14,7 @@ router = APIRouter()
 _PERSON, _GENERATION, _SAMPLE = "instance_id", "generation_id", "sample_index"
 _MOST_PEOPLE: Final = 120
 EXAMPLES: Final = {
-    "The ten pairs with the largest margin": "SELECT round, instance_id, generation_id, winner AS sample_index, margin\n"
+    "The ten pairs with the largest margin": "SELECT instance_id, generation_id, winner AS sample_index, margin\n"
     "FROM round_pairs ORDER BY margin DESC LIMIT 10",
     "A metric per round": "SELECT round, role, value, low, high FROM metrics\n"
     "WHERE name = 'zero_noise_mpvpe' AND split = 'test' ORDER BY round, role",

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 from zipfile import ZipFile
 
