@@ -108,6 +108,7 @@ def _environment() -> Environment:
         "when": _when,
         "plain": visible,
         "twice": _twice,
+        "lines": _lines,
     }
     environment.globals |= {"address": address}
     return environment
@@ -126,6 +127,15 @@ def _shown(value: Any, digits: int = 3) -> str:
 
 def _when(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M}"
+
+
+def meant(typed: str, values: Iterable[str]) -> str:
+    """The one of `values` that a choice stands for, whose control characters are shown in the page; else what it is."""
+    return next((value for value in values if typed in (value, visible(value))), typed)
+
+
+def _lines(text: str) -> str:
+    return visible(text, keep="\n\r\t")
 
 
 def _twice(values: Iterable[str]) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
-from flows.browse.desk import AtDesk, address
+from flows.browse.desk import AtDesk, address, meant
 from flows.browse.paging import Condition, Sorted, page_of
 from infra.stages import records
 
@@ -29,7 +29,9 @@ def page(
     counts = desk.listing.rows(
         "SELECT stage, outcome, reason, count(*) AS units FROM failed GROUP BY ALL ORDER BY units DESC, stage, reason"
     )
-    asked = {"stage": stage, "outcome": outcome, "reason": reason, "find": find}
+    known = {name: [row[name] for row in counts] for name in ("stage", "outcome", "reason")}
+    typed = {"stage": stage, "outcome": outcome, "reason": reason}
+    asked = {"find": find, **{name: meant(value, known[name]) for name, value in typed.items()}}
     conditions = [Condition(f"{name} = ?", (asked[name],)) for name in ("stage", "outcome", "reason") if asked[name]]
     if find:
         conditions.append(Condition("(contains(id, ?) OR contains(detail, ?))", (find, find)))

@@ -5,7 +5,7 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
-from flows.browse.desk import AtDesk, Desk, address, number
+from flows.browse.desk import AtDesk, Desk, address, meant, number
 from flows.browse.paging import Condition, Sorted, page_of
 from flows.browse.scopes import Scope
 from infra.listing import PEOPLE, SPREAD
@@ -63,6 +63,7 @@ def page(
     reasons = desk.listing.rows(
         f"SELECT reason, count(*) AS n FROM {table} WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1"
     )
+    data, reason = meant(data, (row["data"] for row in facets)), meant(reason, (row["reason"] for row in reasons))
     conditions = [Condition("contains(instance_id, ?)", (find,))] if find else []
     if data:
         dataset, _, split = data.partition("/")
