@@ -98,8 +98,9 @@ def _of_round(
     control = next((record for record in of_pairs if record != pairs), None)
     drawn = _first(own, DRAWING[:-1])
     scored = _first(own, _SCORING)
-    if pairs is not None and len(pairs.reads) > 1:
-        drawn, scored = by_key.get(pairs.reads[0], drawn), by_key.get(pairs.reads[1], scored)
+    if pairs is not None:
+        drawn = _behind(by_key, pairs, "hypotheses") or drawn
+        scored = _behind(by_key, pairs, "scores") or scored
     abandoned = state.abandoned(number)
     outcome = "abandoned" if abandoned is not None else decision.event if decision else "open"
     every = [record for record in (compared, before, after, pairs, control, drawn, scored, *own) if record is not None]
@@ -135,6 +136,17 @@ def _of_drawing(store: Store, record: StageRecord, every: Sequence[StageRecord])
 
 def _first(own: Sequence[StageRecord], names: Sequence[str]) -> StageRecord | None:
     return next((record for name in names for record in own if record.stage == name), None)
+
+
+def _behind(by_key: dict[str, StageRecord], made: StageRecord, table: str) -> StageRecord | None:
+    """The nearest of the stages that this one was made from which has rows in the table."""
+    waiting = list(made.reads)
+    for key in waiting:
+        record = by_key.get(key)
+        if record is not None and record.rows.get(table):
+            return record
+        waiting += [] if record is None else [one for one in record.reads if one not in waiting]
+    return None
 
 
 def _ingests(store: Store, drawn: Sequence[StageRecord]) -> tuple[str, ...]:

@@ -129,7 +129,7 @@ def test_hostile_content_is_text(browsed: Browsed) -> None:
     assert "<script>alert" not in page
     assert "<img src=x" not in page
     assert html.escape(SCRIPT) in page
-    assert html.escape(BAD_SQL) in page
+    assert html.escape(BAD_SQL).replace("&#x27;", "&#39;") in page
     assert CLIMBING in page
     assert "\x1b" not in page
     assert "\u202e" not in page
