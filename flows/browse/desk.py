@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
@@ -102,7 +102,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "shown": _shown,
         "short": lambda key: str(key or "")[:_SHORT],
         "when": _when,
@@ -110,6 +110,7 @@ def _environment() -> Environment:
         "twice": _twice,
         "lines": _lines,
     }
+    environment.filters.update(filters)
     environment.globals |= {"address": address}
     return environment
 

@@ -54,20 +54,26 @@ class Scope:
 def scopes(store: Store) -> list[Scope]:
     """Every round of every campaign, the newest first, then the drawings that belong to none, and last all people."""
     every = records(store)
-    by_key = {record.stage_key: record for record in every}
+    by_key: dict[str, StageRecord] = {record.stage_key: record for record in every}
     makers = read(store, "models", columns=["digest", "stage_key"]).to_pylist()
     made_by = {row["digest"]: row["stage_key"] for row in makers}
     found: list[Scope] = []
     for campaign in rounds.campaigns(store):
         state = rounds.state(store, campaign)
         found += [_of_round(store, by_key, made_by, state, number) for number in range(1, state.round + 1)]
-    newest = {key: place for place, key in enumerate(by_key)}
+    newest: dict[str, int] = {key: place for place, key in enumerate(by_key)}
     found.sort(key=lambda scope: max((newest.get(key, -1) for key in scope.stages), default=-1), reverse=True)
     taken = {key for scope in found for key in scope.drawings}
     found += [
         _of_drawing(store, record, every)
         for record in reversed(every)
         if record.stage in DRAWING and record.stage_key not in taken and record.rows.get("hypotheses")
+    ]
+    shown = {key for scope in found for key in (scope.pairs, scope.control_pairs) if key}
+    found += [
+        _of_pairs(store, by_key, record)
+        for record in reversed(every)
+        if record.rows.get("pairs") and record.stage_key not in shown
     ]
     ingests = tuple(dict.fromkeys(record.stage_key for record in reversed(every) if record.rows.get("instances")))
     return [*found, Scope("everyone", "everyone in the store", ingests=ingests)]
@@ -107,15 +113,38 @@ def _of_round(
     return Scope(
         f"{state.campaign}/{number}",
         f"{state.campaign}, round {number}",
-        state.campaign,
-        number,
-        outcome,
-        abandoned or (decision.why if decision else ""),
-        *(None if record is None else record.stage_key for record in (compared, drawn, scored, before, after, pairs)),
-        None if control is None else control.stage_key,
-        _ingests(store, [record for record in (drawn, after, before) if record is not None]),
-        tuple(record.stage_key for record in every),
+        campaign=state.campaign,
+        round=number,
+        outcome=outcome,
+        why=abandoned or (decision.why if decision else ""),
+        compared=_key(compared),
+        drawn=_key(drawn),
+        scored=_key(scored),
+        before=_key(before),
+        after=_key(after),
+        pairs=_key(pairs),
+        control_pairs=_key(control),
+        ingests=_ingests(store, [record for record in (drawn, after, before) if record is not None]),
+        stages=tuple(record.stage_key for record in every),
     )
+
+
+def _of_pairs(store: Store, by_key: dict[str, StageRecord], record: StageRecord) -> Scope:
+    """Pairs that belong to no round and to no drawing that is shown: ingested ones."""
+    drawn, scored = _behind(by_key, record, "hypotheses"), _behind(by_key, record, "scores")
+    return Scope(
+        record.stage_key[:12],
+        f"{record.stage} {record.stage_key[:12]}",
+        drawn=_key(drawn),
+        scored=_key(scored),
+        pairs=record.stage_key,
+        ingests=_ingests(store, [drawn] if drawn is not None else []),
+        stages=(record.stage_key,),
+    )
+
+
+def _key(record: StageRecord | None) -> str | None:
+    return None if record is None else record.stage_key
 
 
 def _of_drawing(store: Store, record: StageRecord, every: Sequence[StageRecord]) -> Scope:
