@@ -14,7 +14,7 @@ ARGS ?=
 AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install run clean-round serve stop evidence test check quick lint faults parity paper-smoke bench bench-paper bench-scale gpu-pack bench-gpu mutants nightly clean
+.PHONY: help install run clean-round serve stop evidence test check quick lint faults parity paper-smoke bench bench-paper bench-scale gpu-pack bench-gpu mutants nightly vendor clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -91,6 +91,9 @@ bench-gpu: ## parity and figures on a GPU, with the machine's own torch (GPU_PYT
 	@if ls gpu-pack/*.whl >/dev/null 2>&1; then \
 		$(GPU_PYTHON) -m pip install -q --no-index --no-deps --upgrade --target gpu-pack/site gpu-pack/*.whl; fi
 	PYTHONPATH=gpu-pack/site:. $(GPU_PYTHON) -m tests.benchmarks.gpu $(ARGS)
+
+vendor: $(STAMP) ## fetches the scripts of others that adhmr browse sends out from npm: make vendor ARGS=--renew
+	$(BIN)/python -m tests.maintenance.vendor $(ARGS)
 
 clean: ## build products and caches; never the environment or a store
 	@find . \( -path ./$(VENV) -o -path ./.git -o -name 'adhmr-store*' -o -name 'adhmr-serve*' \) -prune -o -type d -name __pycache__ -print0 | xargs -0 rm -rf

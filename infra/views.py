@@ -34,17 +34,18 @@ _BARE_AT = re.compile(r"(?<![\w\".'])at(?![\w\"'])", re.IGNORECASE)
 _EXPLAIN = re.compile(r"^\s*EXPLAIN\s*(ANALYZE\b\s*)?(\([^)]*\)\s*)?", re.IGNORECASE)
 
 
-def query(store: Store, sql: str) -> pa.Table:
-    """The answer to one reading SQL statement. DataError, with the reason, for any other and for SQL that is wrong.
+def query(store: Store, sql: str, most: int | None = None) -> pa.Table:
+    """The answer to one reading SQL statement, or the first `most` rows of it. DataError, with the reason, for any
+    other statement and for SQL that is wrong.
 
     It is run on a connection in memory, fenced: no file outside of the store, no extension, no setting. The views show
     the store as it is now. DamagedError if a file of a table that the statement names is not as it was committed.
     """
-    with _private_folder() as spill, _fenced(store, spill) as connection:
+    with _private_folder() as spill, fenced(store, spill) as connection:
         _refuse_writes(connection, sql)
         _make_views(connection, store, _named(connection, sql))
         try:
-            return _answer(connection, sql)
+            return _answer(connection, sql, most)
         except duckdb.CatalogException as error:
             tables = sorted([*TABLES, *map(view_name, STANDING), ROUND_PAIRS])
             raise DataError(f"{_first_line(error)}\nThe tables are: {', '.join(tables)}.") from error
@@ -72,7 +73,7 @@ def write_views_sql(store: Store) -> str:
             f"--   {field.name}: {field.metadata[b'description'].decode()} [{field.metadata[b'unit'].decode()}]"
             for field in table.schema
         ]
-        lines.append(f"{_view(store, table)};")
+        lines.append(f"{view_of(store, table)};")
     for name in STANDING:
         lines.append(f"\n-- {view_name(name)}: rows of {name} as the newest ingest of each split left them.")
         lines.append(f"{standing_view(name)};")
@@ -94,10 +95,15 @@ def refresh_views_sql(store: Store) -> str:
     return ""
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+def _answer(connection: duckdb.DuckDBPyConnection, sql: str, most: int | None) -> pa.Table:
     """In a thread of its own, as DuckDB does not look for Ctrl-C while its threads work."""
+
+    def ask() -> pa.Table:
+        rows = connection.sql(sql)
+        return (rows if most is None else rows.limit(most)).to_arrow_table()
+
     with ThreadPoolExecutor(1, "query") as executor:
-        answer = executor.submit(lambda: connection.sql(sql).to_arrow_table())
+        answer = executor.submit(ask)
         try:
             return answer.result()
         except KeyboardInterrupt:
@@ -115,15 +121,16 @@ def _private_folder() -> Iterator[str]:
         yield folder
 
 
-def _fenced(store: Store, spill: str = "") -> duckdb.DuckDBPyConnection:
-    """A connection, in memory. `spill` is a folder for what doesn't fit there. Queries may read that as well, so it is
-    this one's alone; the default would be .tmp of the working folder."""
-    connection = duckdb.connect(config={"temp_directory": spill})
+def fenced(store: Store, spill: str = "", database: str = ":memory:", **options: str) -> duckdb.DuckDBPyConnection:
+    """A connection, in memory or to a file, that reads files of the store alone. `spill` is a folder for what doesn't
+    fit into memory. Queries may read that as well, so it is this one's alone; the default would be .tmp of the working
+    folder. `options` are DuckDB's."""
+    connection = duckdb.connect(database, config={"temp_directory": spill, **options})
     if not store.is_local:
         connection.register_filesystem(StoreFiles(store))
     connection.execute("SET TimeZone = 'UTC'")  # as the tables have it, wherever the query runs
     # in this order: once external access is off, the allowed places can't be changed; then lock both
-    connection.execute(f"SET allowed_directories = [{_quoted(store.url + '/')}]")
+    connection.execute(f"SET allowed_directories = [{quoted(store.url + '/')}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
@@ -139,7 +146,7 @@ def _make_views(connection: duckdb.DuckDBPyConnection, store: Store, wanted: Col
         if wanted and table.name not in wanted:
             continue
         try:
-            connection.execute(_view(store, table, checked=True))
+            connection.execute(view_of(store, table, checked=True))
         except (duckdb.Error, StoreError) as error:
             torn = _torn(store, table, error)
             if wanted or not store.is_local:
@@ -165,7 +172,7 @@ def _named(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
     """The tables and views that a query speaks of, and those that these are made of; empty if DuckDB can't say."""
     # tables, as DuckDB names of views only the tables that they are made of
     for table in TABLES.values():
-        connection.execute(f"CREATE TABLE {table.name} AS {_from_nothing(table)}")
+        connection.execute(f"CREATE TABLE {table.name} AS {from_nothing(table)}")
     views = [*map(view_name, STANDING), ROUND_PAIRS]
     for standing_table in STANDING:
         connection.execute(f"CREATE TABLE {view_name(standing_table)} AS FROM {standing_table}")
@@ -183,20 +190,22 @@ def _named(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
     return named
 
 
-def _view(store: Store, table: TableContract, *, checked: bool = False) -> str:
+def view_of(store: Store, table: TableContract, *, checked: bool = False) -> str:
+    """The SQL that makes the view of a table as it is now; `checked`: its files are compared with their digests."""
     files = [file for file in live_files(store, table.name) if file.rows]
     if checked:
         check(store, files)
-    source = _from_files(store, table, files) if files else _from_nothing(table)
+    source = from_files(store, table, files) if files else from_nothing(table)
     if table.name == "stages":
-        torn = ", ".join(map(_quoted, sorted(stage_rows(store).keys - readable_keys(store, table.name))))
+        torn = ", ".join(map(quoted, sorted(stage_rows(store).keys - readable_keys(store, table.name))))
         source += f" WHERE stage_key NOT IN ({torn})" if files and torn else ""
     more = READABLE.get(table.name)
     return f"CREATE OR REPLACE VIEW {table.name} AS {f'SELECT *{more} FROM ({source})' if more else source}"
 
 
-def _from_files(store: Store, table: TableContract, files: list[DataFile]) -> str:
-    paths = ", ".join(_quoted(store.uri("tables", table.name, file.path)) for file in files)
+def from_files(store: Store, table: TableContract, files: list[DataFile]) -> str:
+    """The SQL that gives the rows of these files, one or more, with all of the contract's columns."""
+    paths = ", ".join(quoted(store.uri("tables", table.name, file.path)) for file in files)
     hive = ""
     if table.partition_by:
         kinds = ", ".join(f"{name}: {_sql_type(table.schema.field(name).type)}" for name in table.partition_by)
@@ -211,12 +220,13 @@ def _from_files(store: Store, table: TableContract, files: list[DataFile]) -> st
 
 def _from_torn(table: TableContract, reason: str) -> str:
     """The columns, and `reason` as an error for a query that asks for a row, whatever DuckDB's optimizer leaves out."""
-    raised = f"error({_quoted(reason)})"
+    raised = f"error({quoted(reason)})"
     columns = ", ".join(f'CAST({raised} AS {_sql_type(field.type)}) AS "{field.name}"' for field in table.schema)
     return f"SELECT {columns} WHERE {raised}"
 
 
-def _from_nothing(table: TableContract) -> str:
+def from_nothing(table: TableContract) -> str:
+    """The SQL that gives the contract's columns, and no row."""
     return f"SELECT {_nulls(table.schema)} WHERE false"
 
 
@@ -239,7 +249,8 @@ def _sql_type(kind: pa.DataType) -> str:
     return "TIMESTAMP WITH TIME ZONE" if pa.types.is_timestamp(kind) else names[kind]
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A text as SQL has it."""
     return "'" + text.replace("'", "''") + "'"
 
 

@@ -17,6 +17,7 @@ from infra.store import Store
 from infra.tables import read
 from models.bodies import Body, load_body
 from models.body_arrays import BUILT_IN, body_digest
+from models.diffusion import Diffusion
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.config.stages import GenerateConfig
 from schemas.errors import DataError
@@ -94,6 +95,38 @@ def regenerate(store: Store, record: StageRecord, instance_id: str, sample: int,
     )
 
 
+def sampled_in_steps(
+    store: Store, record: StageRecord, instance_id: str, sample: int, body: str
+) -> list[tuple[int, Hypotheses]]:
+    """What the sampler takes the person's hypothesis for after each of its steps: the timestep and the denoised pose,
+    from the first step to the last, whose is the hypothesis itself but for its last digits. Arguments and errors as of
+    `regenerate`.
+    """
+    config = drawn_with(record)
+    if not 0 <= sample < config.hypotheses:
+        raise DataError(f"{record.stage} {record.stage_key[:12]} drew the samples 0 to {config.hypotheses - 1}.")
+    instances = load_instances(store, record.reads, [instance_id])
+    draw = sampler_of(store, record, body, samples=[sample], microbatch=1)
+    diffusion = draw.policy.diffusion.config
+    steps = []
+    for place, timestep in enumerate(diffusion.sampler_steps):
+        # what a step is denoised to depends on no later one: a sampler that ends there gives just that
+        first = diffusion.model_copy(update={"sampler_steps": diffusion.sampler_steps[: place + 1]})
+        draw.policy.diffusion = Diffusion(first)
+        made = draw(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
+        steps.append((int(timestep), made))
+    return steps
+
+
+def body_of(record: StageRecord, named: str) -> Body:
+    """The body that a generation's hypotheses were drawn with: `named`, or one that ships with the engine. DataError
+    where it is neither."""
+    for name in (named, *BUILT_IN):
+        if body_digest(name) == record.config["body"]:
+            return load_body(name)
+    raise DataError(f"The hypotheses were drawn with another body than {named}: name it with --set body=PATH.")
+
+
 def hypotheses_at(store: Store, generation: StageKey, ids: Sequence[str], samples: np.ndarray, body: str) -> Hypotheses:
     """Those at the `samples` (N, K) of N instances, some of which may be one: rows of the table, and what was not kept
     drawn again, to within the last digits. DataError as `regenerate`, and for rows that should be there and are not."""
@@ -141,13 +174,20 @@ def _drawn(
 
 
 def sampler_of(
-    store: Store, record: StageRecord, body: str, *, samples: Sequence[int] | None = None, device: str = "cpu"
+    store: Store,
+    record: StageRecord,
+    body: str,
+    *,
+    samples: Sequence[int] | None = None,
+    device: str = "cpu",
+    microbatch: int | None = None,
 ) -> HypothesisSampler:
     """What draws as the generation `record` drew, all samples or some of them; `body` as of `regenerate`."""
+    config = drawn_with(record)
     return HypothesisSampler(
         load_policy(store, record.models[0]),
-        drawn_with(record),
-        _body(record.config["body"], body),
+        config if microbatch is None else config.model_copy(update={"microbatch": microbatch}),
+        body_of(record, body),
         samples=samples,
         purpose=purpose_of(record.config.get("round_seed")),
         device=device,
@@ -163,13 +203,6 @@ def _microbatch(store: Store, record: StageRecord, config: GenerateConfig, insta
             first = start * config.microbatch
             return list(shard.ids[first : first + config.microbatch]), place
     raise DataError(f"{instance_id} is not among the {len(ids)} people of {record.stage} {record.stage_key[:12]}.")
-
-
-def _body(digest: str, named: str) -> Body:
-    for name in (named, *BUILT_IN):
-        if body_digest(name) == digest:
-            return load_body(name)
-    raise DataError(f"The hypotheses were drawn with another body than {named}: name it with --set body=PATH.")
 
 
 def _beside(

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "plan": "plan:plan",
     "query": "query:query",
     "regenerate": "regenerate:regenerate",
+    "browse": "browse:browse",
     "report": "report:report",
     "import": "import_model:import_file",
     "doctor": "doctor:doctor",

@@ -86,7 +86,7 @@ def test_other_tables_can_still_be_asked(store: Store, place: int) -> None:
 )
 def test_the_tables_that_a_statement_may_read(store: Store, sql: str, tables: set[str]) -> None:
     """Where none is told, all are made and checked."""
-    with views._fenced(store) as connection:
+    with views.fenced(store) as connection:
         assert (views._named(connection, sql) or EVERY) >= tables
 
 

@@ -182,8 +182,8 @@ def test_a_query_opens_the_tables_that_it_names(tmp_path: Path, monkeypatch: pyt
     store = Store.open(tmp_path / "store")
     helpers.run(store)
     viewed: list[str] = []
-    view = views._view
-    monkeypatch.setattr(views, "_view", lambda store, known, **how: viewed.append(known.name) or view(store, known))
+    view = views.view_of
+    monkeypatch.setattr(views, "view_of", lambda store, known, **how: viewed.append(known.name) or view(store, known))
     query(store, "WITH f AS (FROM failures) SELECT count(*) FROM f JOIN Scores s ON s.instance_id = f.id")
     assert sorted(viewed) == ["failures", "scores"]
     viewed.clear()

@@ -19,7 +19,7 @@ from tasks.regenerate import hypotheses_at
 from tasks.report.pictures.photographs import Picture, draw_over, photographs
 from tasks.rows.instances import load_instances
 
-_WINNER, _LOSER = (0.35, 0.75, 0.45), (0.9, 0.4, 0.35)
+WINNER_COLOUR, LOSER_COLOUR = (0.35, 0.75, 0.45), (0.9, 0.4, 0.35)
 _SHOWN_SIDE = 160
 _QUALITY = 80
 _COLUMNS = ["instance_id", "generation_id", "winner", "loser", "winner_score", "loser_score", "margin"]
@@ -65,7 +65,7 @@ def shown_pairs(
         meshes = both.bodies(body, people, np.array([place]), config.root_solver).camera_vertices.numpy()
         winner, loser = (
             draw_over(photos[place], people, place, body, colour, mesh)
-            for mesh, colour in zip(meshes, (_WINNER, _LOSER), strict=True)
+            for mesh, colour in zip(meshes, (WINNER_COLOUR, LOSER_COLOUR), strict=True)
         )
         scores = row["winner_score"], row["loser_score"]
         pairs.append(ShownPair(row["instance_id"], photos[place], winner, loser, *scores, row["margin"]))

@@ -1,0 +1,172 @@
+"""The page of people: a grid with photograph and body, to filter and to sort."""
+
+from typing import Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse
+
+from flows.browse.desk import AtDesk, Desk, address, meant, number
+from flows.browse.paging import Condition, Sorted, page_of
+from flows.browse.scopes import Scope
+from infra.listing import PEOPLE, SPREAD
+from infra.stages import find as stage_of
+from infra.views import quoted
+
+router = APIRouter()
+
+SIZE: Final = 24
+"""People on a page."""
+SORTS: Final = {
+    "name": ("instance_id", False, "name"),
+    "score": ("score", True, "score, best first"),
+    "-score": ("score", False, "score, worst first"),
+    "error": ("error", True, "error, largest first"),
+    "-error": ("error", False, "error, smallest first"),
+    "change": ("change", False, "change of error, most improved first"),
+    "-change": ("change", True, "change of error, most worsened first"),
+    "disagreement": ("disagreement", True, "disagreement of hypotheses, most first"),
+    "-disagreement": ("disagreement", False, "disagreement of hypotheses, least first"),
+}
+"""Name in addresses -> column, whether it falls, words."""
+
+
+@router.get("/people")
+def page(
+    request: Request,
+    desk: AtDesk,
+    scope: str = "",
+    data: str = "",
+    find: str = "",
+    score_from: str = "",
+    score_to: str = "",
+    error_from: str = "",
+    error_to: str = "",
+    reason: str = "",
+    sort: str = "",
+    after: str = "",
+) -> HTMLResponse:
+    """A page of the people of a round, or of everyone."""
+    chosen = desk.scope(scope)
+    by = (
+        sort
+        if sort in SORTS
+        else "-change"
+        if chosen.before and chosen.after
+        else "-score"
+        if chosen.scores
+        else "name"
+    )
+    table = crowd(desk, chosen, with_spread="disagreement" in by)
+    facets = desk.listing.rows(
+        f"SELECT dataset || '/' || split AS data, count(*) AS n FROM {table} GROUP BY 1 ORDER BY 1"
+    )
+    reasons = desk.listing.rows(
+        f"SELECT reason, count(*) AS n FROM {table} WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1"
+    )
+    data, reason = meant(data, (row["data"] for row in facets)), meant(reason, (row["reason"] for row in reasons))
+    conditions = [Condition("contains(instance_id, ?)", (find,))] if find else []
+    if data:
+        dataset, _, split = data.partition("/")
+        conditions.append(Condition("dataset = ? AND split = ?", (dataset, split)))
+    limits = (
+        ("score", ">=", score_from, "The least score"),
+        ("score", "<=", score_to, "The greatest score"),
+        ("error", ">=", error_from, "The least error"),
+        ("error", "<=", error_to, "The greatest error"),
+    )
+    for column, sign, typed, what in limits:
+        limit = number(typed, what)
+        if limit is not None:
+            conditions.append(Condition(f"{column} {sign} ?", (limit,)))
+    if reason:
+        conditions.append(Condition("reason IS NOT NULL") if reason == "*" else Condition("reason = ?", (reason,)))
+    column, descending, _ = SORTS[by]
+    then = ("instance_id",) if column != "instance_id" else ("dataset",)
+    found = page_of(desk.listing, table, conditions, Sorted(column, descending, then), after, SIZE)
+    asked = {
+        "scope": chosen.name,
+        "data": data,
+        "find": find,
+        "score_from": score_from,
+        "score_to": score_to,
+        "error_from": error_from,
+        "error_to": error_to,
+        "reason": reason,
+        "sort": by,
+    }
+    return desk.page(
+        request,
+        "people.html",
+        scopes=desk.scopes(),
+        scope=chosen,
+        asked=asked,
+        sorts={name: words for name, (_, _, words) in SORTS.items()},
+        facets=facets,
+        reasons=reasons,
+        found=found,
+        more=address("/people", **asked, after=found.next) if found.next else "",
+    )
+
+
+def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> str:
+    """The table of a scope's people: instance_id, dataset, split, generation, sample, score, error, change,
+    disagreement and reason; the newest word on each counts."""
+    listing = desk.listing
+    listing.need(PEOPLE, scope.ingests)
+    listing.need("measured", (scope.before, scope.after))
+    listing.need("scored", scope.scores)
+    listing.need("failed", _with_failures(desk, scope))
+    if with_spread:
+        listing.need(SPREAD, scope.drawings)
+    drawn = [key for key in scope.drawings if _has(desk, key, "hypotheses")]
+    newest = " ".join(f"WHEN {quoted(key)} THEN {place}" for place, key in enumerate(scope.ingests)) or "WHEN '' THEN 0"
+    wanted = "" if not scope.drawings else "WHERE generation IS NOT NULL OR reason IS NOT NULL"
+    spread = "NULL::DOUBLE"
+    if with_spread and drawn:
+        spread = f"coalesce({', '.join(f'spread_{place}.mm' for place in range(len(drawn)))})"
+    joins = "".join(
+        f" LEFT JOIN spread spread_{place} ON spread_{place}.stage_key = {quoted(key)} "
+        f"AND spread_{place}.instance_id = person.instance_id"
+        for place, key in enumerate(drawn if with_spread else ())
+    )
+    keys = {name: quoted(getattr(scope, name) or "") for name in ("drawn", "scored", "before", "after")}
+    stages = ", ".join(map(quoted, _with_failures(desk, scope))) or "''"
+    return listing.derived(
+        f"""
+        WITH person AS (
+            SELECT * FROM people WHERE stage_key IN ({", ".join(map(quoted, scope.ingests)) or "''"})
+            QUALIFY row_number() OVER (PARTITION BY instance_id ORDER BY CASE stage_key {newest} END) = 1
+        ), failure AS (
+            SELECT id, any_value(reason) AS reason FROM failed WHERE stage_key IN ({stages}) GROUP BY id
+        ), crowd AS (
+            SELECT person.instance_id, person.dataset, person.split,
+                CASE WHEN now.instance_id IS NOT NULL OR now_scored.instance_id IS NOT NULL THEN {keys["after"]}
+                     WHEN was.instance_id IS NOT NULL OR was_scored.instance_id IS NOT NULL THEN {keys["before"]}
+                     WHEN own.instance_id IS NOT NULL THEN {keys["drawn"]} END AS generation,
+                coalesce(now_scored.zero_score, was_scored.zero_score, own.zero_score) AS score,
+                coalesce(now_scored.best_sample, was_scored.best_sample, own.best_sample) AS best_sample,
+                coalesce(now.zero_mm, was.zero_mm) AS error, now.zero_mm - was.zero_mm AS change,
+                {spread} AS disagreement, failure.reason
+            FROM person
+            LEFT JOIN measured now ON now.stage_key = {keys["after"]} AND now.instance_id = person.instance_id
+            LEFT JOIN measured was ON was.stage_key = {keys["before"]} AND was.instance_id = person.instance_id
+            LEFT JOIN scored now_scored
+                ON now_scored.stage_key = {keys["after"]} AND now_scored.instance_id = person.instance_id
+            LEFT JOIN scored was_scored
+                ON was_scored.stage_key = {keys["before"]} AND was_scored.instance_id = person.instance_id
+            LEFT JOIN scored own ON own.stage_key = {keys["scored"]} AND own.instance_id = person.instance_id
+            LEFT JOIN failure ON failure.id = person.instance_id{joins}
+        )
+        SELECT * FROM crowd {wanted}
+        """
+    )
+
+
+def _with_failures(desk: Desk, scope: Scope) -> list[str]:
+    keys = dict.fromkeys((*scope.stages, *scope.ingests))
+    return [key for key in keys if _has(desk, key, "failures")]
+
+
+def _has(desk: Desk, key: str, table: str) -> bool:
+    record = stage_of(desk.store, key)
+    return record is not None and bool(record.rows.get(table))

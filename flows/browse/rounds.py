@@ -1,0 +1,180 @@
+"""The page of rounds: what happened to each, the trend of every measure, the gates, and who comes from whom."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow.compute as pc
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse, Response
+
+from flows.browse.access import REPORT_POLICY
+from flows.browse.desk import AtDesk, Desk
+from flows.browse.scopes import Scope
+from infra import rounds
+from infra.store import Store
+from infra.tables import read
+from schemas.errors import DataError, StoreError
+from tasks.gates import GateVerdict
+from tasks.report.stage import read_facts
+
+router = APIRouter()
+
+_FIRST_ROLE: Final = "before"
+_ROLES: Final = ("after", "random_pairs", "less_noise", "all_labels")
+_LEADING: Final = ("zero_noise_mpvpe", "best_of_m_mpvpe", "selected_mpvpe", "expected_mpvpe", "diversity", "drift")
+_COLUMN, _ROW = 170, 76
+"""Pixels of the graph of policies."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A policy in the graph of who comes from whom; x and y in pixels."""
+
+    digest: str
+    x: int
+    y: int
+    title: str
+    kind: str
+    """current, promoted, control or kept (the policy before)."""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The graph: policies, and lines from parents to what was trained from them, as places of nodes."""
+
+    nodes: Sequence[Node]
+    lines: Sequence[tuple[Node, Node]]
+    width: int
+    height: int
+
+
+@router.get("/")
+def page(request: Request, desk: AtDesk, campaign: str = "", split: str = "") -> HTMLResponse:
+    """All rounds of a campaign: of the one that the newest round is of, if none is named."""
+    names = rounds.campaigns(desk.store)
+    of_rounds = [scope for scope in desk.scopes() if scope.campaign]
+    chosen = campaign or (of_rounds[0].campaign if of_rounds else names[0] if names else "")
+    if campaign and campaign not in names:
+        raise DataError(f"There is no campaign {campaign} in this store.")
+    own = sorted((scope for scope in of_rounds if scope.campaign == chosen), key=lambda scope: scope.round)
+    metrics = _metrics(desk.store, own)
+    splits = sorted({f"{row['dataset']}/{row['split']}" for row in metrics})
+    shown = split if split in splits else _first_test(splits)
+    return desk.page(
+        request,
+        "rounds.html",
+        campaigns=names,
+        campaign=chosen,
+        rounds=[(scope, _gates(desk.store, scope), _report(desk.store, scope)) for scope in reversed(own)],
+        splits=splits,
+        split=shown,
+        trends=_trends([row for row in metrics if f"{row['dataset']}/{row['split']}" == shown], own),
+        lineage=_lineage(desk, chosen),
+        state=rounds.state(desk.store, chosen) if chosen else None,
+    )
+
+
+@router.get("/report/{campaign}/{number}")
+def report(desk: AtDesk, campaign: str, number: int) -> Response:
+    """The report of a round, whose names the store has: no other file can be asked for."""
+    if campaign not in rounds.campaigns(desk.store):
+        raise DataError(f"There is no campaign {campaign} in this store.")
+    path = f"reports/{campaign}-round-{number}.html"
+    if not desk.store.exists(path):
+        raise DataError(f"There is no report of round {number} of {campaign}: `adhmr report` writes it again.")
+    return Response(
+        desk.store.read_bytes(path), media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY}
+    )
+
+
+def _metrics(store: Store, own: Sequence[Scope]) -> list[dict[str, Any]]:
+    keys = [scope.compared for scope in own if scope.compared]
+    return read(store, "metrics", stage_keys=keys).to_pylist() if keys else []
+
+
+def _first_test(splits: Sequence[str]) -> str:
+    """The split whose trend is shown if none is asked for: a test split before others."""
+    return next((name for name in reversed(splits) if name.endswith("/test")), splits[0] if splits else "")
+
+
+def _trends(metrics: Sequence[dict[str, Any]], own: Sequence[Scope]) -> list[dict[str, Any]]:
+    """By measure the lines of a chart: values and ends of intervals, by round, for each role; null where unknown.
+
+    Round 0 stands for the policy that the first of the rounds began with.
+    """
+    numbered = {scope.compared: scope.round for scope in own}
+    places = sorted({number for scope in own if scope.compared for number in (scope.round - 1, scope.round)})
+    found: dict[str, dict[str, Any]] = {}
+    for row in metrics:
+        number, role = numbered[row["stage_key"]], row["role"]
+        if role == _FIRST_ROLE and number - 1 in numbered.values():
+            continue  # the round before has measured it
+        if role not in (_FIRST_ROLE, *_ROLES) and not (role == "change" and row["name"] in ("drift",)):
+            continue
+        chart = found.setdefault(row["name"], {"name": row["name"], "unit": row["unit"], "rounds": places, "lines": {}})
+        at, line = (number - 1, "after") if role == _FIRST_ROLE else (number, role)
+        values = chart["lines"].setdefault(line, {})
+        values[at] = (row["value"], row["low"], row["high"], row["n"])
+    for chart in found.values():
+        chart["lines"] = [
+            {
+                "name": "policy" if name == "after" else name.replace("_", " "),
+                "points": [points.get(at) for at in places],
+            }
+            for name, points in sorted(chart["lines"].items())
+        ]
+    rank = {name: place for place, name in enumerate(_LEADING)}
+    return sorted(found.values(), key=lambda chart: (rank.get(chart["name"], len(rank)), chart["name"]))
+
+
+def _gates(store: Store, scope: Scope) -> Sequence[GateVerdict]:
+    """The gates of a round that was reported; none of one that was not."""
+    try:
+        return read_facts(store, scope.campaign, scope.round).verdicts
+    except StoreError:
+        return ()
+
+
+def _report(store: Store, scope: Scope) -> bool:
+    return store.exists(f"reports/{scope.campaign}-round-{scope.round}.html")
+
+
+def _lineage(desk: Desk, campaign: str) -> Lineage | None:
+    """The policies of a campaign, a column for each round."""
+    if not campaign:
+        return None
+    state = rounds.state(desk.store, campaign)
+    rows = read(
+        desk.store, "models", where=pc.field("kind") == "policy", columns=["digest", "parents", "stage_key"]
+    ).to_pylist()
+    stages = read(desk.store, "stages", columns=["stage_key", "campaign", "round"]).to_pylist()
+    made = {row["stage_key"]: row for row in stages}
+    decided = {event.policy: event for event in state.events if event.event == "promoted"}
+    nodes: dict[str, Node] = {}
+    heights: dict[int, int] = {}
+    wanted = [row for row in rows if row["digest"] in decided or _is_of(made.get(row["stage_key"]), campaign)]
+    for row in sorted(wanted, key=lambda row: (row["digest"] not in decided, row["digest"])):
+        stage, event = made.get(row["stage_key"]), decided.get(row["digest"])
+        number = event.round if event else (stage or {}).get("round") or 0
+        place = heights.get(number, 0)
+        heights[number] = place + 1
+        kind = "current" if row["digest"] == state.policy else "promoted" if event else "control"
+        title = {"current": "current policy", "promoted": "promoted"}.get(kind, "control, or kept out by a gate")
+        nodes[row["digest"]] = Node(
+            row["digest"], 24 + number * _COLUMN, 24 + place * _ROW, f"round {number}: {title}", kind
+        )
+    if not nodes:
+        return None
+    lines = [
+        (nodes[parent], nodes[row["digest"]])
+        for row in wanted
+        for parent in dict.fromkeys(row["parents"])
+        if parent in nodes
+    ]
+    most = max(node.x for node in nodes.values()) + _COLUMN - 20
+    return Lineage(list(nodes.values()), lines, most, 20 + _ROW * max(heights.values()))
+
+
+def _is_of(stage: dict[str, Any] | None, campaign: str) -> bool:
+    return stage is not None and stage["campaign"] == campaign

@@ -1,0 +1,185 @@
+"""What a list is about: a round, or hypotheses that were drawn outside of any: the stages that its rows come from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from infra import rounds
+from infra.stages import StageRecord, records
+from infra.standing import HYPOTHESES, INGEST, chain
+from infra.store import Store
+from infra.tables import read
+
+DRAWING = ("generate", "pseudo_label", "given_labels", HYPOTHESES, "evaluate")
+"""Stages whose people have hypotheses or labels of their own, in the order in which one of a round is shown."""
+_SCORING = ("score", "score_labels")
+_DECISIONS = ("promoted", "kept")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The stages of a round, or of one drawing outside of rounds. Keys are None where there is no such stage."""
+
+    name: str
+    """As addresses of pages have it."""
+    title: str
+    campaign: str = ""
+    round: int = 0
+    outcome: str = ""
+    """promoted, kept, open or abandoned; empty outside of rounds."""
+    why: str = ""
+    compared: str | None = None
+    drawn: str | None = None
+    """Hypotheses (or pseudo-labels) of the people whom the round learns from."""
+    scored: str | None = None
+    before: str | None = None
+    after: str | None = None
+    """Evaluations of held-out people, by the policy before and after."""
+    pairs: str | None = None
+    """Those that the policy was trained on."""
+    control_pairs: str | None = None
+    ingests: tuple[str, ...] = ()
+    stages: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def drawings(self) -> tuple[str, ...]:
+        """Stages with hypotheses, the newest word first."""
+        return tuple(key for key in (self.after, self.before, self.drawn) if key)
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """Stages with scores of these."""
+        return tuple(key for key in (self.after, self.before, self.scored) if key)
+
+
+def scopes(store: Store) -> list[Scope]:
+    """Every round of every campaign, the newest first, then the drawings that belong to none, and last all people."""
+    every = records(store)
+    by_key: dict[str, StageRecord] = {record.stage_key: record for record in every}
+    makers = read(store, "models", columns=["digest", "stage_key"]).to_pylist()
+    made_by = {row["digest"]: row["stage_key"] for row in makers}
+    found: list[Scope] = []
+    for campaign in rounds.campaigns(store):
+        state = rounds.state(store, campaign)
+        found += [_of_round(store, by_key, made_by, state, number) for number in range(1, state.round + 1)]
+    newest: dict[str, int] = {key: place for place, key in enumerate(by_key)}
+    found.sort(key=lambda scope: max((newest.get(key, -1) for key in scope.stages), default=-1), reverse=True)
+    taken = {key for scope in found for key in scope.drawings}
+    found += [
+        _of_drawing(store, record, every)
+        for record in reversed(every)
+        if record.stage in DRAWING and record.stage_key not in taken and record.rows.get("hypotheses")
+    ]
+    shown = {key for scope in found for key in (scope.pairs, scope.control_pairs) if key}
+    found += [
+        _of_pairs(store, by_key, record)
+        for record in reversed(every)
+        if record.rows.get("pairs") and record.stage_key not in shown
+    ]
+    ingests = tuple(dict.fromkeys(record.stage_key for record in reversed(every) if record.rows.get("instances")))
+    return [*found, Scope("everyone", "everyone in the store", ingests=ingests)]
+
+
+def _of_round(
+    store: Store,
+    by_key: dict[str, StageRecord],
+    made_by: dict[str, str],
+    state: rounds.CampaignState,
+    number: int,
+) -> Scope:
+    own = [record for record in by_key.values() if (record.campaign, record.round) == (state.campaign, number)]
+    decision = state.decision(number)
+    compared = by_key.get(decision.stage_key or "") if decision else None
+    before = after = pairs = None
+    if compared is not None and compared.stage == "compare":
+        before, after = (by_key.get(key) for key in compared.reads[:2])
+        training = by_key.get(made_by.get(after.models[0], "")) if after else None
+        read_by_it = [by_key[key] for key in training.reads if key in by_key] if training else []
+        pairs = next((record for record in read_by_it if record.rows.get("pairs")), None)
+    policy = decision.previous if decision else state.policy
+    if before is None:  # the round is open, or a gate stopped it: people are held out all the same
+        evaluated = (record for record in reversed(by_key.values()) if record.stage == "evaluate")
+        before = next((one for one in evaluated if one.rows.get("scores") and one.models[0] == policy), None)
+    of_pairs = [record for record in own if record.rows.get("pairs")]
+    pairs = pairs or next((one for one in of_pairs if one.config.get("pair", {}).get("strategy") != "random"), None)
+    control = next((record for record in of_pairs if record != pairs), None)
+    drawn = _first(own, DRAWING[:-1])
+    scored = _first(own, _SCORING)
+    if pairs is not None:
+        drawn = _behind(by_key, pairs, "hypotheses") or drawn
+        scored = _behind(by_key, pairs, "scores") or scored
+    abandoned = state.abandoned(number)
+    outcome = "abandoned" if abandoned is not None else decision.event if decision else "open"
+    every = [record for record in (compared, before, after, pairs, control, drawn, scored, *own) if record is not None]
+    return Scope(
+        f"{state.campaign}/{number}",
+        f"{state.campaign}, round {number}",
+        campaign=state.campaign,
+        round=number,
+        outcome=outcome,
+        why=abandoned or (decision.why if decision else ""),
+        compared=_key(compared),
+        drawn=_key(drawn),
+        scored=_key(scored),
+        before=_key(before),
+        after=_key(after),
+        pairs=_key(pairs),
+        control_pairs=_key(control),
+        ingests=_ingests(store, [record for record in (drawn, after, before) if record is not None]),
+        stages=tuple(record.stage_key for record in every),
+    )
+
+
+def _of_pairs(store: Store, by_key: dict[str, StageRecord], record: StageRecord) -> Scope:
+    """Pairs that belong to no round and to no drawing that is shown: ingested ones."""
+    drawn, scored = _behind(by_key, record, "hypotheses"), _behind(by_key, record, "scores")
+    return Scope(
+        record.stage_key[:12],
+        f"{record.stage} {record.stage_key[:12]}",
+        drawn=_key(drawn),
+        scored=_key(scored),
+        pairs=record.stage_key,
+        ingests=_ingests(store, [drawn] if drawn is not None else []),
+        stages=(record.stage_key,),
+    )
+
+
+def _key(record: StageRecord | None) -> str | None:
+    return None if record is None else record.stage_key
+
+
+def _of_drawing(store: Store, record: StageRecord, every: Sequence[StageRecord]) -> Scope:
+    scored = next((one for one in reversed(every) if one.stage in _SCORING and record.stage_key in one.reads), None)
+    own_scores = record.stage_key if record.rows.get("scores") else None
+    pairs = next((one for one in reversed(every) if one.rows.get("pairs") and record.stage_key in one.reads), None)
+    return Scope(
+        record.stage_key[:12],
+        f"{record.stage} {record.stage_key[:12]}",
+        drawn=record.stage_key,
+        scored=own_scores or (None if scored is None else scored.stage_key),
+        after=record.stage_key if record.rows.get("errors") else None,
+        pairs=None if pairs is None else pairs.stage_key,
+        ingests=_ingests(store, [record]),
+        stages=(record.stage_key,),
+    )
+
+
+def _first(own: Sequence[StageRecord], names: Sequence[str]) -> StageRecord | None:
+    return next((record for name in names for record in own if record.stage == name), None)
+
+
+def _behind(by_key: dict[str, StageRecord], made: StageRecord, table: str) -> StageRecord | None:
+    """The nearest of the stages that this one was made from which has rows in the table."""
+    waiting = list(made.reads)
+    for key in waiting:
+        record = by_key.get(key)
+        if record is not None and record.rows.get(table):
+            return record
+        waiting += [] if record is None else [one for one in record.reads if one not in waiting]
+    return None
+
+
+def _ingests(store: Store, drawn: Sequence[StageRecord]) -> tuple[str, ...]:
+    """The ingests of the people of these stages, with those that they build on, newest first."""
+    keys = dict.fromkeys(key for record in drawn for key in record.reads)
+    own = [record.stage_key for record in drawn if record.stage in (INGEST, HYPOTHESES)]
+    return tuple(dict.fromkeys(one for key in [*keys, *own] for one in chain(store, key)))

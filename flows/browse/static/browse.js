@@ -1,0 +1,106 @@
+// What pages do by themselves: forms that send themselves, the sliders of a person, tabs, and what is said when a list changes.
+"use strict";
+
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+for (const form of all("form[data-submit]")) {
+  form.addEventListener("change", () => form.requestSubmit());
+}
+
+// before and after: the picture above is cut off at the slider's place
+for (const compare of all("[data-compare]")) {
+  const stack = compare.querySelector(".stack");
+  const cut = compare.querySelector("[data-cut]");
+  stack.classList.add("cut");
+  const place = () => stack.style.setProperty("--cut", `${cut.value}%`);
+  cut.addEventListener("input", place);
+  place();
+  for (const [name, image, side] of [["under", ".under", "left"], ["over", ".over", "right"]]) {
+    const choice = compare.querySelector(`[data-${name}]`);
+    choice.addEventListener("change", () => {
+      const chosen = choice.selectedOptions[0];
+      const shown = compare.querySelector(image);
+      shown.src = chosen.dataset.picture;
+      shown.alt = `at the ${side}: ${chosen.textContent}`;
+    });
+  }
+}
+
+// the sampler's steps: how many there are comes with the first picture
+for (const steps of all("[data-steps]")) {
+  const slider = steps.querySelector("[data-step]");
+  const sample = steps.querySelector("[data-sample]");
+  const picture = steps.querySelector("[data-picture]");
+  const words = steps.querySelector("[data-words]");
+  let wanted = 0;
+  const show = async () => {
+    const turn = ++wanted;
+    const url = `${steps.dataset.steps}&sample=${sample.value}&step=${slider.value}`;
+    const answer = await fetch(url);
+    if (turn !== wanted) return;
+    const told = answer.headers.get("X-Timesteps");
+    if (!answer.ok || told === null) {
+      words.textContent = "The steps can't be drawn: the policy, its body or the person is no longer there.";
+      return;
+    }
+    const timesteps = JSON.parse(told);
+    slider.max = timesteps.length - 1;
+    const at = Math.min(Number(slider.value), timesteps.length - 1);
+    picture.src = url;
+    words.textContent = `Step ${at + 1} of ${timesteps.length}, timestep ${timesteps[at]}`;
+    slider.setAttribute("aria-valuetext", words.textContent);
+  };
+  slider.addEventListener("input", show);
+  sample.addEventListener("change", show);
+  // sampling starts a process: only once the steps are looked at
+  const seen = new IntersectionObserver((entries) => {
+    if (entries.some((entry) => entry.isIntersecting)) {
+      seen.disconnect();
+      show();
+    }
+  });
+  seen.observe(steps);
+}
+
+for (const tabs of all("[data-tabs]")) {
+  const buttons = all("[role=tab]", tabs);
+  const choose = (chosen) => {
+    for (const button of buttons) {
+      const isChosen = button === chosen;
+      button.setAttribute("aria-selected", String(isChosen));
+      button.tabIndex = isChosen ? 0 : -1;
+      document.getElementById(button.getAttribute("aria-controls")).hidden = !isChosen;
+    }
+    document.dispatchEvent(new CustomEvent("tab", { detail: chosen.id }));
+  };
+  for (const button of buttons) button.addEventListener("click", () => choose(button));
+  tabs.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step) return;
+    const next = buttons[(buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length];
+    next.focus();
+    choose(next);
+  });
+}
+
+for (const form of all("form[data-ask]")) {
+  const text = form.querySelector("textarea");
+  text.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+  });
+  form.querySelector("[data-example]").addEventListener("change", (event) => {
+    if (event.target.value) text.value = event.target.value;
+  });
+}
+
+// a filter that is refused is said in the place of the list
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.xhr.status === 404 || event.detail.xhr.status === 422) {
+    event.detail.shouldSwap = true;
+    event.detail.isError = false;
+  }
+});
+document.addEventListener("htmx:afterSwap", () => {
+  const count = document.querySelector("#found .count");
+  if (count) document.getElementById("said").textContent = count.textContent;
+});

@@ -1,0 +1,185 @@
+"""Lists of large tables for people who look through them: narrow columns of finished stages, in a DuckDB of its own.
+
+What a finished stage wrote never changes, so its rows are taken over once, when a list first asks for that stage, into
+a private file; sorting and filtering a million of them then takes a fraction of a second. The file is the process's
+and goes with it. DuckDB keeps no more of it in memory than MEMORY. Unlike `read` and `query`, lists do not compare data
+files with their digests: that would read all of them, pictures and poses too.
+"""
+
+# as text: DuckDB complains at the end of a process of types that an annotation holds
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from infra.store import Store
+from infra.table_rows import read_files
+from infra.tables import live_files
+from infra.views import fenced, from_files, from_nothing
+from schemas.errors import StoreError
+from schemas.tables import contract, matrix
+
+MEMORY: Final = "160MB"
+PEOPLE: Final = "people"
+SPREAD: Final = "spread"
+_JOINTS: Final = 29
+_DERIVED: Final = 8
+"""Tables that are derived from lists and kept."""
+_TABLES: Final[Mapping[str, tuple[str, str]]] = {
+    PEOPLE: (
+        "instances",
+        "SELECT stage_key, instance_id, dataset, split, crop_size_px / 2 / crop_intrinsics[1] AS reach FROM ({rows})",
+    ),
+    "pairs": (
+        "pairs",
+        "SELECT stage_key, instance_id, generation_id, winner, loser, winner_score, loser_score, margin, strategy, "
+        "dataset, split_part(instance_id, '/', 2) AS split FROM ({rows})",
+    ),
+    "measured": (
+        "errors",
+        "SELECT stage_key, instance_id, any_value(mm) FILTER (sample_index = 0) AS zero_mm, "
+        "avg(mm) FILTER (sample_index > 0) AS mean_mm, min(mm) FILTER (sample_index > 0) AS best_mm "
+        "FROM (SELECT stage_key, instance_id, sample_index, coalesce(mpvpe_mm, mpjpe_mm) AS mm FROM ({rows})) "
+        "GROUP BY ALL",
+    ),
+    "scored": (
+        "scores",
+        "SELECT stage_key, generation_id, instance_id, any_value(score) FILTER (sample_index <= 0) AS zero_score, "
+        "max(score) AS best_score, arg_max(sample_index, score) AS best_sample, "
+        "arg_min(sample_index, score) AS worst_sample, avg(score) AS mean_score, count(*) AS samples "
+        "FROM ({rows}) WHERE isfinite(score) GROUP BY ALL",
+    ),
+    "failed": (
+        "failures",
+        "SELECT stage_key, id, stage, outcome, reason, detail, attempts FROM ({rows})",
+    ),
+}
+"""Tables of lists: the table of the store that they are made of, and how."""
+
+
+class Listing:
+    """Lists of one store. Any thread may ask; rows of a stage are taken over by the first that needs them."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        """`folder` is empty and this process's alone."""
+        self.store = store
+        spill = folder / "spill"
+        spill.mkdir()
+        options = {"memory_limit": MEMORY, "threads": "2", "preserve_insertion_order": "false"}
+        self._connection = fenced(store, str(spill), str(folder / "lists.duckdb"), **options)
+        self._lock = threading.Lock()
+        self._taken: set[tuple[str, str]] = set()
+        self._derived: dict[tuple[Any, ...], str] = {}
+        self._count = 0
+        for name, (table, select) in _TABLES.items():
+            rows = select.format(rows=from_nothing(contract(table)))
+            self._connection.execute(f"CREATE TABLE {name} AS {rows}")
+        self._connection.execute(f"CREATE TABLE {SPREAD} (stage_key VARCHAR, instance_id VARCHAR, mm DOUBLE)")
+
+    def close(self) -> None:
+        """The end of all lists."""
+        self._connection.close()
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """The answer to a question about lists that were `need`ed."""
+        with self._connection.cursor() as cursor:
+            answer = cursor.execute(sql, list(values))
+            names = [column[0] for column in answer.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+    def need(self, name: str, keys: Iterable[str | None]) -> None:
+        """Have the rows of these stages in the list `name`: PEOPLE, pairs, measured, scored, failed, or SPREAD, which
+        needs the PEOPLE of the stage."""
+        wanted = [key for key in dict.fromkeys(keys) if key]
+        if all((name, key) in self._taken for key in wanted):
+            return
+        with self._lock:
+            for key in wanted:
+                if (name, key) not in self._taken:
+                    (self._take_spread if name == SPREAD else self._take)(name, key)
+                    self._taken.add((name, key))
+
+    def derived(self, select: str, values: Sequence[Any] = ()) -> str:
+        """The name of a table with the answer to a question about lists that were `need`ed; it is asked once."""
+        about = (select, *values)
+        with self._lock:
+            if about not in self._derived:
+                name = f"derived_{self._count}"
+                self._count += 1
+                with self._connection.cursor() as cursor:
+                    cursor.execute(f"CREATE TABLE {name} AS {select}", list(values))
+                    if len(self._derived) == _DERIVED:
+                        cursor.execute(f"DROP TABLE {self._derived.pop(next(iter(self._derived)))}")
+                self._derived[about] = name
+            return self._derived[about]
+
+    def _take(self, name: str, key: str) -> None:
+        table, select = _TABLES[name]
+        files = [file for file in live_files(self.store, table, stage_keys=[key]) if file.rows]
+        if files:
+            source = from_files(self.store, contract(table), files)
+            with self._connection.cursor() as cursor, _readable(self.store):
+                cursor.execute(f"INSERT INTO {name} {select.format(rows=source)}")
+
+    def _take_spread(self, name: str, key: str) -> None:
+        """File by file: poses are most of what a store holds."""
+        columns = ["instance_id", "sample_index", "uvd", "root_depth_m"]
+        for file in live_files(self.store, "hypotheses", stage_keys=[key]):
+            table = read_files(self.store, contract("hypotheses"), [file], columns=columns)
+            table = table.filter(pc.greater(table.column("sample_index"), 0))
+            with self._connection.cursor() as cursor:
+                cursor.register("of_file", table.select(["instance_id"]))
+                of_people = (
+                    f"SELECT instance_id, any_value(reach) AS reach FROM {PEOPLE} JOIN of_file USING (instance_id)"
+                )
+                cursor.execute(f"{of_people} GROUP BY instance_id")
+                spread = spread_of(table, dict(cursor.fetchall()))
+                cursor.register("spread_of_file", spread)
+                cursor.execute(f"INSERT INTO {name} SELECT ?, instance_id, mm FROM spread_of_file", [key])
+
+
+def spread_of(hypotheses: pa.Table, reach: Mapping[str, float]) -> pa.Table:
+    """How far each person's hypotheses lie apart, in mm: root mean square distance of a joint from its mean place, the
+    pelvises laid together, averaged over the 29 joints. By weak perspective: all of a body as far away as its pelvis.
+
+    `hypotheses` has the columns instance_id, uvd, root_depth_m; `reach` half a crop's side in metres, at 1 m, by
+    instance_id. Gives instance_id and mm, null for whom it is not known.
+    """
+    ordered = hypotheses.sort_by("instance_id")
+    ids = ordered.column("instance_id").combine_chunks()
+    if not len(ids):
+        return pa.table({"instance_id": pa.array([], pa.string()), "mm": pa.array([], pa.float64())})
+    starts = np.flatnonzero(np.diff(ids.dictionary_encode().indices.to_numpy(), prepend=-1))
+    people = ids.take(pa.array(starts)).to_pylist()
+    counts = np.diff([*starts, len(ids)])
+    metres = np.repeat([reach.get(name, np.nan) for name in people], counts) * ordered.column("root_depth_m").to_numpy()
+    joints = matrix(ordered, "uvd").reshape(-1, _JOINTS, 3).astype(np.float64)
+    joints = joints - joints[:, :1]
+    joints[..., :2] *= metres[:, None, None]
+    mean = np.add.reduceat(joints, starts) / counts[:, None, None]
+    square = np.maximum(np.add.reduceat(joints**2, starts) / counts[:, None, None] - mean**2, 0.0)
+    spread = np.sqrt(square.sum(-1)).mean(-1) * 1000
+    return pa.table({"instance_id": people, "mm": pa.array(spread, pa.float64(), mask=np.isnan(spread))})
+
+
+class _readable:  # noqa: N801 - a context like those of contextlib
+    """DuckDB's errors about files as one of the store's."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, duckdb.Error):
+            first = str(error).splitlines()[0]
+            raise StoreError(
+                f"Tables of {self.store.url} can't be listed: {first} `adhmr repair` says more."
+            ) from error

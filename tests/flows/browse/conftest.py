@@ -1,0 +1,61 @@
+"""A store to browse: rounds that an earlier release made, and what somebody put in who means ill."""
+
+import secrets
+from collections.abc import Iterator
+from typing import NamedTuple
+from zipfile import ZipFile
+
+import pytest
+from starlette.testclient import TestClient
+
+from flows.browse.app import make_app
+from flows.browse.desk import Desk
+from infra.stages import Failure, StageSpec, commit_rows, failures_table
+from infra.store import Store
+from tests.earlier.make_store import ARCHIVE
+
+PORT = 8420
+SCRIPT = "wild/train/<script>alert(1)</script>#0"
+BAD_SQL = "'; DROP TABLE pairs; --"
+ESCAPES = "\x1b]0;owned\x07 and \u202e turned"
+CLIMBING = "wild/train/../../../../etc/passwd#0"
+
+
+class Browsed(NamedTuple):
+    """A client that is logged in, and what it talks to."""
+
+    client: TestClient
+    desk: Desk
+    store: Store
+    token: str
+
+    def stranger(self) -> TestClient:
+        """A client that isn't."""
+        return TestClient(self.client.app, base_url=f"http://127.0.0.1:{PORT}", follow_redirects=False)
+
+
+@pytest.fixture(scope="session")
+def browsed_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Only to be read."""
+    folder = tmp_path_factory.mktemp("browsed")
+    with ZipFile(ARCHIVE) as archive:
+        archive.extractall(folder)
+    store = Store.open(folder / "store")
+    spec = StageSpec("ingest", 1, {"hostile": True}, campaign="micro", in_round=1)
+    failures = [
+        Failure(SCRIPT, "<b>bold</b>", "<img src=x onerror=alert(1)>"),
+        Failure(CLIMBING, "outside", BAD_SQL),
+        Failure("wild/train/escapes#0", ESCAPES, ESCAPES),
+    ]
+    commit_rows(store, spec, {"failures": failures_table(spec, failures).drop_columns(["stage_key"])})
+    return store
+
+
+@pytest.fixture(scope="session")
+def browsed(browsed_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browsed]:
+    token = secrets.token_urlsafe(8)
+    app, desk = make_app(browsed_store, tmp_path_factory.mktemp("lists"), token, PORT, "tiny", "procrustes")
+    client = TestClient(app, base_url=f"http://127.0.0.1:{PORT}")
+    assert client.get("/", params={"token": token}).status_code == 200
+    yield Browsed(client, desk, browsed_store, token)
+    desk.close()

@@ -1,0 +1,68 @@
+"""Pictures, meshes and answers to SQL, by the children, of a store that an earlier release made."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from infra.tables import read
+from tests.flows.browse.conftest import ESCAPES, Browsed
+
+pytestmark = pytest.mark.slow
+
+
+def test_what_is_drawn_and_what_cannot_be(browsed: Browsed) -> None:
+    scope = browsed.desk.scope("micro/1")
+    row = read(browsed.store, "hypotheses", stage_keys=[scope.after], columns=["instance_id", "sample_index"])
+    person = row.column("instance_id")[0].as_py()
+    named = {"person": person, "generation": scope.after, "sample": 0}
+    client = browsed.client
+    for path, more in (("/picture/photo", {}), ("/picture/overlay", {}), ("/picture/overlay", {"colour": "winner"})):
+        answer = client.get(path, params={**named, **more})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg"), path
+        assert answer.content.startswith(b"\xff\xd8")
+        assert "max-age" in answer.headers["cache-control"]
+    mesh = client.get("/mesh", params=named)
+    vertices, faces = struct.unpack("<II", mesh.content[:8])
+    assert len(mesh.content) == 8 + 12 * (vertices + faces)
+    points = np.frombuffer(mesh.content, "<f4", vertices * 3, 8).reshape(-1, 3)
+    assert (points[:, 2] > 0).all()
+    corners = np.frombuffer(mesh.content, "<u4", faces * 3, 8 + 12 * vertices)
+    assert corners.max() == vertices - 1
+    label = client.get("/picture/overlay", params={**named, "sample": -1, "colour": "label"})
+    assert label.headers["content-type"] == "image/jpeg"
+    for wrong in ({"sample": 999}, {"generation": "0" * 64}, {"person": "wild/test/<script>#0"}):
+        missing = client.get("/picture/overlay", params={**named, **wrong})
+        assert missing.headers["content-type"].startswith("image/svg+xml")
+        assert "<script>#" not in missing.text
+        assert client.get("/mesh", params={**named, **wrong}).status_code == 404
+    assert client.get("/again", params=named).status_code == 404  # its checkpoint is not in this store
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("SELECT count(*) FROM pairs; SELECT 1", "one statement"),
+        ("COPY pairs TO 'x.csv'", "does not only read"),
+        ("SELECT * FROM read_text('/etc/passwd')", "may only read files of the store"),
+        ("SELECT * FROM nothing", "The tables are"),
+        ("SELEC", "not valid SQL"),
+    ],
+)
+def test_sql_is_fenced(browsed: Browsed, sql: str, words: str) -> None:
+    page = browsed.client.get("/sql", params={"q": sql}).text
+    assert words in page
+    assert "root:" not in page
+
+
+def test_answers_are_tables_and_people(browsed: Browsed) -> None:
+    ask = browsed.client.get
+    page = ask("/sql", params={"q": "SELECT instance_id, margin FROM pairs ORDER BY margin DESC LIMIT 5"}).text
+    assert 'id="panel-grid"' in page
+    assert page.count('class="card"') <= 5
+    page = ask("/sql", params={"q": f"SELECT '<script>alert(1)</script>' AS instance_id, '{ESCAPES}' AS \"<b>\""}).text
+    assert "<script>alert" not in page
+    assert "<b>" not in page
+    assert "\x1b" not in page
+    page = ask("/sql", params={"q": "SELECT * FROM range(100000)"}).text
+    assert "1,000 rows, the first of more" in page

@@ -1,0 +1,63 @@
+"""Lists of large tables: what stages wrote, taken over once; how far hypotheses lie apart."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from infra.listing import PEOPLE, Listing, spread_of
+from infra.store import Store
+from infra.tables import read
+from schemas.errors import StoreError
+from tests.infra import helpers
+
+
+@pytest.fixture
+def listing(tmp_path: Path) -> Listing:
+    store = Store.open(tmp_path / "store")
+    helpers.run(store)
+    (tmp_path / "lists").mkdir()
+    return Listing(store, tmp_path / "lists")
+
+
+def test_rows_of_a_stage_are_taken_over_once(listing: Listing) -> None:
+    key = helpers.spec().key
+    listing.need("scored", [key, None])
+    listing.need("scored", [key])
+    listing.need("failed", [key])
+    listing.need(PEOPLE, [key])
+    rows = listing.rows("SELECT instance_id, zero_score, best_score, samples FROM scored ORDER BY 1")
+    stored = {row["instance_id"]: row["score"] for row in read(listing.store, "scores").to_pylist()}
+    assert {row["instance_id"]: row["zero_score"] for row in rows} == stored
+    assert {row["samples"] for row in rows} == {1}
+    failed = listing.rows("SELECT id, reason FROM failed ORDER BY 1")
+    assert [row["reason"] for row in failed] == ["last of its shard"] * 3
+    named = listing.derived("SELECT * FROM scored WHERE zero_score > ?", [0.0])
+    assert named == listing.derived("SELECT * FROM scored WHERE zero_score > ?", [0.0])
+    assert named != listing.derived("SELECT * FROM scored WHERE zero_score > ?", [1.0])
+
+
+def test_a_stage_that_is_not_whole_is_refused(listing: Listing) -> None:
+    for path in Path(listing.store.root, "tables", "scores").glob("**/*.parquet"):
+        path.write_bytes(b"")
+    with pytest.raises(StoreError, match="can't be listed"):
+        listing.need("scored", [helpers.spec().key])
+
+
+def test_spread_is_the_distance_from_the_mean_place() -> None:
+    joints = np.zeros((4, 29, 3), np.float32)
+    joints[1, 1:, 0], joints[0, 1:, 0] = 0.5, -0.5  # half a crop's side to either side, pelvises laid together
+    joints[2:, :, 2] = 1.0  # as a whole: no difference
+    table = pa.table(
+        {
+            "instance_id": ["a", "a", "b", "b"],
+            "uvd": pa.array(list(joints.reshape(4, 87)), pa.list_(pa.float32())),
+            "root_depth_m": [2.0, 2.0, 3.0, 3.0],
+        }
+    )
+    rows = {row["instance_id"]: row["mm"] for row in spread_of(table, {"a": 0.25, "b": 0.25}).to_pylist()}
+    assert rows["a"] == pytest.approx(0.5 * 0.25 * 2.0 * 1000 * 28 / 29)
+    assert rows["b"] == 0
+    assert spread_of(table, {"a": 0.25}).to_pylist()[1]["mm"] is None
+    assert spread_of(table.slice(0, 0), {}).num_rows == 0
