@@ -1,10 +1,11 @@
-"""The order of a DPO round: generate → score → pair → align (DPO) → evaluate → compare."""
+"""The order of a DPO round: generate → score → pair → (review) → align (DPO) → evaluate → compare."""
 
 from functools import partial
 
 from flows.run.decision.gates import before_promotion, before_training, without_labels
 from flows.run.decision.judgement import set_aside
 from flows.run.decision.published import compare_as_published
+from flows.run.decision.reviewed import ask, honour
 from flows.run.round import Candidate, Foundations, Round
 from flows.run.runner import Runner
 from schemas.config.stages import PairConfig
@@ -37,22 +38,28 @@ def align_and_measure(
     hypotheses = runner.run(generate)
     scores = runner.run(Score(hypotheses, wild.ingests, foundations.scorer))
     pairs = runner.run(Pair(hypotheses, scores, config.pair, wild.ingests))
+    waiting = ask(runner, opened.number, pairs)
+    if waiting is not None:
+        return Candidate(None, waiting=waiting)
 
     measured, reported = people.held_out, people.reported
     held_out = partial(Evaluate, measured.ingests, measured.targets, scorer=foundations.scorer, config=config.evaluate)
     before = runner.run(held_out(policy=opened.policy), role="before") if measured.targets else None
-    ready = runner.judge(before_training, pairs, before, (hypotheses, scores))
+    reviewed = honour(runner, opened.number, pairs, wild)
+    ready = runner.judge(before_training, pairs, before, (hypotheses, scores), reviewed.trained)
     ready += hearing.is_worth_it(runner) if hearing else ()
     if not all_passed(ready):
-        return Candidate(None, ready)
+        return Candidate(None, ready, reviewed.notices)
 
     at_random = runner.run(Pair(hypotheses, scores, _at_random(config.pair)), role="random pairs")
     align = partial(Align, people.labelled, policy=opened.policy, reference=opened.reference, people=wild)
-    aligned, control = runner.train({"": align(pairs=pairs), "random pairs": align(pairs=at_random)})
+    aligned, control = runner.train(
+        {"": align(pairs=reviewed.pairs, earlier=reviewed.earlier), "random pairs": align(pairs=at_random)}
+    )
 
     ready += hearing.decide(runner, aligned) if hearing else ()
     if before is None:
-        return Candidate(aligned, ready if hearing else ready + runner.judge(without_labels))
+        return Candidate(aligned, ready if hearing else ready + runner.judge(without_labels), reviewed.notices)
     after = runner.run(held_out(policy=aligned), role="after")
     first = runner.run(held_out(policy=opened.reference), role="first policy")
     controlled = partial(Evaluate, reported.ingests, reported.targets, scorer=None, config=config.evaluate)
@@ -63,7 +70,7 @@ def align_and_measure(
     }
     compare_as_published(runner, people, opened.policy, aligned, foundations.scorer)
     compared = runner.run(Compare(before, after, controls, first, people.drift.targets))
-    return Candidate(aligned, ready + runner.judge(before_promotion, compared))
+    return Candidate(aligned, ready + runner.judge(before_promotion, compared), reviewed.notices)
 
 
 def _at_random(config: PairConfig) -> PairConfig:

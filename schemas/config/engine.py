@@ -15,6 +15,7 @@ from schemas.config.stages import (
     IngestConfig,
     PairConfig,
     PublishedConfig,
+    ReviewConfig,
     ScoreConfig,
     SynthesizeConfig,
 )
@@ -120,6 +121,7 @@ class EngineConfig(Config):
     generate: GenerateConfig = setting(GenerateConfig(), "hypotheses for pairs", "-")
     score: ScoreConfig = setting(ScoreConfig(), "scoring", "-")
     pair: PairConfig = setting(PairConfig(), "pairs", "-")
+    review: ReviewConfig = setting(ReviewConfig(), "what people say of pairs", "-", later=True)
     align: AlignConfig = setting(AlignConfig(), "alignment", "-")
     evaluate: EvaluateConfig = setting(EvaluateConfig(), "evaluation", "-")
     published: PublishedConfig = setting(
@@ -129,6 +131,9 @@ class EngineConfig(Config):
     clean: CleanConfig = setting(CleanConfig(), "cleaning", "-")
     train_clean: TrainCleanConfig = setting(TrainCleanConfig(), "further training on cleaned data", "-")
     ray: RayConfig = setting(RayConfig(), "what stages ask Ray for", "-")
+    tracking: tuple[Literal["tensorboard", "mlflow"], ...] = setting(
+        (), "tools that show the curves of trainings, beside the engine's own pages", "-", later=True
+    )
 
     @property
     def is_judged(self) -> bool:
