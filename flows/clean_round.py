@@ -8,6 +8,7 @@ from flows.bootstrap import bootstrap
 from flows.order.clean import clean_and_measure
 from flows.run import parameters
 from flows.run.configuration import Choices
+from flows.run.decision.reviewed import Waiting
 from flows.run.early import check_round
 from flows.run.round import work_through
 from flows.run.round_artifacts import outcome
@@ -28,7 +29,7 @@ def clean_round(
     labels: parameters.OptionalText = None,
     changes: parameters.OptionalChanges = None,
     config: parameters.OptionalCampaignFile = None,
-) -> RoundFacts:
+) -> RoundFacts | Waiting:
     """One cleaning round: pseudo-labelled in-the-wild people are scored, filtered and trained on.
 
     Args:

@@ -8,6 +8,7 @@ from flows.bootstrap import bootstrap
 from flows.order.dpo import align_and_measure
 from flows.run import parameters
 from flows.run.configuration import Choices
+from flows.run.decision.reviewed import Waiting
 from flows.run.early import check_round
 from flows.run.round import work_through
 from flows.run.round_artifacts import outcome
@@ -26,10 +27,11 @@ def dpo_round(
     boxes: parameters.OptionalText = None,
     changes: parameters.OptionalChanges = None,
     config: parameters.OptionalCampaignFile = None,
-) -> RoundFacts:
+) -> RoundFacts | Waiting:
     """One round of preference alignment; what it stands on is made first where it is missing.
 
-    An open round goes on where it was. Otherwise the next one begins.
+    An open round goes on where it was. Otherwise the next one begins. With review.before_training it waits, open, for
+    people to judge its pairs.
 
     Args:
         store: URL of the store; ADHMR_STORE or ./adhmr-store if not given

@@ -1,8 +1,8 @@
 """Data files of tables, and what their names say: whose rows they hold, and which bytes.
 
 `part-<key>-<which>.parquet`: the key of the stage that wrote the file, so that whose rows it holds is known without
-opening it; "log" for files that hold rows of many (of `stages` and `rounds`, once compacted). `which` ends, after an
-"x", with the first digits of the SHA-256 of its bytes, but for files of older versions.
+opening it; "log" for files that hold rows of many (`stages` once compacted, `rounds`, `reviews`). `which` ends, after
+an "x", with the first digits of the SHA-256 of its bytes, but for files of older versions.
 """
 
 import re

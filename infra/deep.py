@@ -1,8 +1,9 @@
 """What `adhmr doctor --deep` looks at in a store: everything is read and compared with what was said of it.
 
 Logs against their seals, data files against log and digest, the rows that `stages` says against those that are there,
-the campaigns' histories against their transactions, receipts against the files that they name, and every small file
-that can tell by itself whether it is whole. Nothing is written, so a store that can only be read is looked over too.
+the campaigns' histories and people's reviews against their transactions, receipts against the files that they name, and
+every small file that can tell by itself whether it is whole. Nothing is written, so a store that can only be read is
+looked over too.
 """
 
 from collections import defaultdict
@@ -16,6 +17,7 @@ from infra.data_files import content_digits
 from infra.delta_log import checkpoint_file, checkpoint_is_broken, log_entry, log_folder, versions_of
 from infra.intact import damage
 from infra.log_seals import breaks_seal
+from infra.reviews import history
 from infra.rounds import campaigns, state
 from infra.sealed import read_bytes, read_json
 from infra.shards import damage as damage_of_shards
@@ -55,6 +57,7 @@ def look_over(store: Store) -> Iterator[Finding]:
     looks: dict[str, Callable[[Store], Iterator[Finding]]] = {
         "stages": _stages,
         "campaigns": _campaigns,
+        "reviews": _reviews,
         "receipts": _receipts,
         "small files": _sealed_files,
         "unfinished": _unfinished,
@@ -138,6 +141,25 @@ def _campaigns(store: Store) -> Iterator[Finding]:
             yield Finding("rounds", "good", f"campaign {campaign}: {len(events)} events, none missing")
 
 
+def _reviews(store: Store) -> Iterator[Finding]:
+    """The rows of each reviewer against the positions that they have claimed."""
+    rows: dict[str, set[int]] = defaultdict(set)
+    for one in history(store):
+        rows[one.review.reviewer].add(one.sequence)
+    opened = take_newest(store, "reviews") if rows else None
+    if opened is None:
+        return
+    for reviewer, places in rows.items():
+        claimed = opened.transaction(f"reviews:{reviewer}")
+        missing = sorted(set(range(1, max(claimed, *places) + 1)) - places)
+        if missing:
+            listed = ", ".join(map(str, missing))
+            yield Finding("reviews", "problem", f"of what {reviewer} said, {listed} are missing. {_COPY}")
+        else:
+            yield Finding("reviews", "good", f"{reviewer}: {len(places)} rows, none missing")
+    give_back(store, opened)
+
+
 def _receipts(store: Store) -> Iterator[Finding]:
     problems = [f"{path} {why}" for path, why in unreadable_receipts(store)]
     finished = stage_rows(store).keys
@@ -152,7 +174,8 @@ def _receipts(store: Store) -> Iterator[Finding]:
 
 def _sealed_files(store: Store) -> Iterator[Finding]:
     """Whatever is written by `infra.sealed`, but for receipts."""
-    cures = {"begun/": _ANEW, "ingests/": _ANEW, "openings/": _COPY, "ray/": _ANEW, "reports/": _COPY}
+    cures = dict.fromkeys(("begun/", "ingests/", "ray/"), _ANEW)
+    cures |= dict.fromkeys(("openings/", "reports/", "reviews/"), _COPY)
     count = 0
     for folder, cure in cures.items():
         for path in store.whole_files(folder.rstrip("/")):

@@ -19,10 +19,10 @@ Points that exist, in the order in which a stage comes by:
 - `trained:<stage>`: the model's file is in the store, and nothing says yet that the training is over
 - `made:<stage>`: a small stage or a training has its rows, none of them written
 - `commit:<table>`: before the transaction that adds a stage's files to the table (`commit:stages` is the last one)
-- `append:<table>`: the file with a row of `stages` or `rounds` is there, its transaction isn't
-- `merge:<table>`: rows of `stages` or `rounds` are in a merged file that no version knows yet
+- `append:<table>`: the file with rows of `stages`, `rounds` or `reviews` is there, its transaction isn't
+- `merge:<table>`: rows of one of these are in a merged file that no version knows yet
 - `checkpoint:<table>`: a checkpoint of the table is made, the entries that it holds are still there
-- `committed:<stage>`: after everything
+- `committed:<stage>`: after everything; `committed:reviews`: reviews are in, and whoever sent them doesn't know it
 """
 
 import os

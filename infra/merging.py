@@ -1,5 +1,6 @@
-"""The tables of the protocol, `stages` and `rounds`, in few files: each row comes as a file of its own, and every few
-rows the small files are merged into one, so that a history of a thousand rounds is read as fast as one of ten.
+"""The tables that no stage fences (`stages`, `rounds`, `reviews`) in few files: each row comes as a file of its own,
+and every few rows the small files are merged into one, so that a history of a thousand rounds is read as fast as one
+of ten.
 
 Nothing is removed: the small files stay on the disk, for readers of the version before, until a vacuum. The writer who
 adds a row does it, once its own row is committed; killed anywhere, it leaves either version, and perhaps a file that no
@@ -27,7 +28,7 @@ from schemas.tables import contract
 
 log = logging.getLogger(__name__)
 
-ORDER = {"stages": ("stage_key",), "rounds": ("campaign", "sequence")}
+ORDER = {"stages": ("stage_key",), "rounds": ("campaign", "sequence"), "reviews": ("reviewer", "sequence")}
 """The tables whose files are merged, and how rows are sorted in a merged file."""
 MERGED_FROM = 8
 """Small files that are merged as soon as there are so many."""

@@ -1,8 +1,9 @@
-"""Files of `stages` and `rounds` that are gone, or not as they were written.
+"""Files of `stages`, `rounds` and `reviews` that are gone, or not as they were written.
 
 A merged file is taken apart again, as long as the files that it was made of are there. Of a campaign's log the newest
 event may be forgotten, so that it happens again: nothing else tells what an event was but the note of the version that
-added it. An older one, on which later ones rest, has to come back from a copy of the store.
+added it. An older one, on which later ones rest, has to come back from a copy of the store; so does what people said of
+pairs, where a file that was not merged is lost.
 """
 
 import json
@@ -21,7 +22,7 @@ from infra.table_rows import read_files
 from infra.versions import write_version
 from schemas.tables import contract
 
-PROTOCOL = ("stages", "rounds")
+PROTOCOL = ("stages", "rounds", "reviews")
 
 
 @dataclass
@@ -35,7 +36,7 @@ class _Version:
 
 
 def mend_protocol(store: Store, *, dry_run: bool) -> Iterator[tuple[bool, str]]:
-    """Mend both tables as far as that goes; whether each loss was mended, and in words what was, or would be, done."""
+    """Mend these tables as far as that goes; whether each loss was mended, and in words what was, or would be, done."""
     for table in PROTOCOL:
         files = newest(store, table).all
         lost = [file for file in files if damage_once(store, file)]

@@ -255,12 +255,25 @@ def append_row(
     note: str = "",
 ) -> bool:
     """Append one row to a table of the protocol itself (`stages`, `rounds`); answers as `add_files` does."""
-    rows = build(table, {name: value if value is None else [value] for name, value in row.items()})
-    data = parquet_bytes(rows)
+    return append_rows(store, table, [row], transactions, owner=owner, note=note)
+
+
+def append_rows(
+    store: Store,
+    table: str,
+    rows: Sequence[Mapping[str, Any]],
+    transactions: Mapping[str, int],
+    *,
+    owner: str = MANY,
+    note: str = "",
+) -> bool:
+    """Append rows, of equal columns, to a table that no stage fences (`stages`, `rounds`, `reviews`), all or none;
+    answers as `add_files` does."""
+    data = parquet_bytes(build(table, {name: [row[name] for row in rows] for name in rows[0]}))
     path = fresh_file_name(owner, data)  # the row of a run that died before its commit must not count
     store.atomic_write(f"tables/{table}/{path}", data)
     faults.reach(f"append:{table}")
-    mine = DataFile(table, path, (), 1, len(data))
+    mine = DataFile(table, path, (), len(rows), len(data))
     # the second: ours was taken, and only the answer was lost on the way
     if not _add_row(store, mine, data, transactions, note) and mine not in live_files(store, table):
         store.remove(mine.name)

@@ -2,6 +2,8 @@
 
 tables/<name>/         Delta tables
 shards/<stage key>/    which shards of a stage are done (manifests)
+reviews/               what people said of pairs, as rounds that wait for it use it
+tracking/              curves for TensorBoard and MLflow, where a campaign asks for them
 precision/             by how much 16 bits in an encoder were found to move a policy's hypotheses, or a scorer's ranks
 checkpoints/  reports/  synthetic/  ray/
 """

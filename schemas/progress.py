@@ -40,6 +40,11 @@ class InRole:
     def __init__(self, inner: Progress, stage: str, role: str) -> None:
         self._inner, self._stage, self._title = inner, stage, f"{stage} ({role})"
 
+    @property
+    def title(self) -> str:
+        """What the stage is called by."""
+        return self._title
+
     def begin(self, stage: str, total: int, unit: str) -> None:
         self._inner.begin(self._titled(stage), total, unit)
 

@@ -73,7 +73,11 @@ def margins_of(store: Store, pair_key: StageKey) -> np.ndarray:
 
 
 def gates_before_training(
-    config: GateConfig, margins: np.ndarray, spearman: Interval | None, tallies: Mapping[str, Tally]
+    config: GateConfig,
+    margins: np.ndarray,
+    spearman: Interval | None,
+    tallies: Mapping[str, Tally],
+    pairs: int | None = None,
 ) -> tuple[GateVerdict, ...]:
     """Whether these pairs are worth training on.
 
@@ -82,12 +86,13 @@ def gates_before_training(
         spearman: the scorer's rank correlation within an instance on validation hypotheses of the current policy,
             `compare.ranking`; nan counts as no correlation at all. None where nothing is held out for it: no gate then.
         tallies: how the units of the round's stages ended, by stage name.
+        pairs: how many are trained on, where that are not all of `margins`.
     """
     scored = margins[~np.isnan(margins)]  # a label that wins has no score
     margin = float(np.mean(scored)) if len(scored) else math.nan
     sane = bool(np.isfinite(scored).all()) if len(scored) else False
     verdicts = [
-        _at_least("pairs", len(margins), config.min_pairs, "pairs", BEFORE_TRAINING),
+        _at_least("pairs", len(margins) if pairs is None else pairs, config.min_pairs, "pairs", BEFORE_TRAINING),
         _at_least(
             "mean margin",
             margin,

@@ -4,6 +4,7 @@ A new command is a function in a module of `flows.cli.commands`, and a line in C
 libraries inside of their functions, so that the rest, `adhmr --help` too, is quick.
 """
 
+import os
 from importlib import import_module
 from typing import Any, Final
 
@@ -15,6 +16,9 @@ from flows.process.errors import clear_errors
 from flows.process.supervised import supervised
 from flows.process.surroundings import settle
 
+PROGRAM: Final = "adhmr"
+COMPLETE: Final = "_ADHMR_COMPLETE"
+"""Set by a shell that asks what may come next; typer makes this name of the program's."""
 COMMANDS: Final = {
     "run": "rounds:run",
     "clean": "rounds:clean",
@@ -30,6 +34,7 @@ COMMANDS: Final = {
     "query": "query:query",
     "regenerate": "regenerate:regenerate",
     "browse": "browse:browse",
+    "review": "review:review",
     "report": "report:report",
     "import": "import_model:import_file",
     "doctor": "doctor:doctor",
@@ -44,6 +49,7 @@ COMMANDS: Final = {
     "export": "data:export",
     "evaluate-scorer": "evaluate:evaluate_scorer",
     "vacuum": "operate:vacuum",
+    "completion": "completion:completion",
 }
 """Name -> module and function in `flows.cli.commands`, in the order of the help."""
 
@@ -89,6 +95,11 @@ def _options(version: options.Version = False) -> None: ...
 
 def main() -> None:
     """The entry point of the console script."""
+    if COMPLETE in os.environ:  # the shell asks, on behalf of `adhmr completion`: nothing is done, only answered
+        from typer.completion import completion_init
+
+        completion_init()
+        app(prog_name=PROGRAM)
     supervised(app)
 
 

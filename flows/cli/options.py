@@ -47,8 +47,28 @@ ConfigFile = Annotated[
 CampaignsFile = Annotated[
     str | None, typer.Option("--config", metavar="FILE", help="Campaign file that names the campaign.")
 ]
+
+
+def _profiles(incomplete: str) -> list[str]:
+    from schemas.profiles import PROFILES
+
+    return [name for name in PROFILES if name.startswith(incomplete)]
+
+
+def _fields(incomplete: str) -> list[str]:
+    """The fields of the configuration, for the shell."""
+    from schemas.config.engine import EngineConfig
+    from schemas.fields import fields
+
+    every = (f"{field.name}=" for field in fields(EngineConfig(profile="tiny")))
+    return [name for name in every if name.startswith(incomplete)]
+
+
 Profile = Annotated[
-    str | None, typer.Option("--profile", help="tiny, micro or paper.", show_default="the file's, or tiny")
+    str | None,
+    typer.Option(
+        "--profile", help="tiny, micro or paper.", show_default="the file's, or tiny", autocompletion=_profiles
+    ),
 ]
 Campaign = Annotated[str | None, _campaign("the file's, or the profile's")]
 ReadCampaign = Annotated[str | None, _campaign("the file's or profile's, or the only one")]
@@ -56,7 +76,9 @@ OnlyCampaign = Annotated[str | None, _campaign("the only one", "ADHMR_CAMPAIGN")
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all stages.", show_default="the file's, or 0")]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a configuration field: align.beta=10"),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a configuration field: align.beta=10", autocompletion=_fields
+    ),
 ]
 Images = Annotated[str | None, typer.Option("--images", help="Folder of your own photographs.")]
 Boxes = Annotated[
@@ -73,6 +95,9 @@ Labels = Annotated[
 SwapShare = Annotated[
     float | None,
     typer.Option("--swap-share", min=0, max=1, help="Swap this share of the pseudo-labels, to measure the filter."),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON document for programs, and nothing else; docs/json.md has its fields.")
 ]
 FollowLinks = Annotated[
     str | None,

@@ -49,9 +49,12 @@ def plan_round(
     runner.notes += about_judge(context.config)
     own_target = own.target if own is not None else None
     runner.notes += copies_in_words(context.store, context.config, foundations.people.ingests, own_target)
-    if kind == "dpo" and candidate.policy is None:
+    if candidate.waiting is not None:
+        runner.notes.append(f"the round {candidate.waiting}: a run ends after pair, and the round stays open.")
+    elif kind == "dpo" and candidate.policy is None:
         runner.notes.append("a gate before training does not hold: the round will end there and keep its policy.")
-    runner.looks["report"] = Look("report", "run", "every round ends with it", None)
+    if candidate.waiting is None:
+        runner.looks["report"] = Look("report", "run", "every round ends with it", None)
     looks = tuple(runner.looks.values())
     models = (foundations.base, foundations.scorer, opened.policy)
     costs = estimate(runner.context, looks, runner.stages, models)

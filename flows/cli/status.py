@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from flows.cli.options import check_campaign
 from flows.process.errors import without_passwords
+from flows.run.decision.reviewed import state_in_words
 from flows.run.holder import Holder
 from flows.run.lease import holder_of, leased_campaigns
 from flows.run.waiting import waiting_for
@@ -37,6 +38,8 @@ class Campaign:
     """Seconds since the holder's last heartbeat."""
     waiting: tuple[Holder, ...] = ()
     """Runs of deployments that wait for the holder to end."""
+    reviews: str = ""
+    """What the open round has of what people said of its pairs, or that it waits for that."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ def status(store: Store, campaign: str | None = None) -> Status:
 def _campaign(store: Store, name: str) -> Campaign:
     holder = holder_of(store, name)
     silent = max(0.0, time.time() - holder.beat) if holder else 0.0
-    return Campaign(rounds.state(store, name), holder, silent, waiting_for(store, name))
+    state = rounds.state(store, name)
+    reviews = state_in_words(store, name, state.round) if state.is_open else ""
+    return Campaign(state, holder, silent, waiting_for(store, name), reviews)
 
 
 def _prefect() -> tuple[str | None, tuple[FlowRun, ...], str]:

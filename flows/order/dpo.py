@@ -1,4 +1,4 @@
-"""The order of a DPO round: generate → score → pair → align (DPO), in one leg or several → evaluate → compare."""
+"""The order of a DPO round: generate → score → pair → (review) → align, in one leg or several → evaluate → compare."""
 
 from functools import partial
 
@@ -8,6 +8,7 @@ from flows.run.decision.gates import before_promotion, before_training, without_
 from flows.run.decision.judgement import set_aside
 from flows.run.decision.published import compare_as_published
 from flows.run.decision.renewal import recalibrate
+from flows.run.decision.reviewed import ask, honour
 from flows.run.decision.watching import watch_labelled
 from flows.run.round import Candidate, Foundations, Round
 from flows.run.runner import Runner
@@ -43,30 +44,35 @@ def align_and_measure(
         mine, role = leg.people, leg.role
         scored = draw_and_score(runner, mine, aligned, foundations.scorer, opened.number, role())
         pairs = runner.run(scored.pair(config.pair), role=role())
+        waiting = ask(runner, opened.number, pairs)
+        if waiting is not None:
+            return Candidate(None, waiting=waiting)
 
         if leg.number == 1 and measured.targets:
             before = runner.run(held_out(policy=opened.policy), role="before")
             recalibrate(runner, before, foundations.scorer)
-        verdicts = runner.judge(before_training, pairs, before, (scored.hypotheses, scored.scores))
+        reviewed = honour(runner, opened.number, pairs, mine)
+        scores = scored.hypotheses, scored.scores
+        verdicts = runner.judge(before_training, pairs, before, scores, reviewed.trained)
         if leg.number == 1 and hearing:
             verdicts += hearing.is_worth_it(runner)
         if leg.number == 1 or not all_passed(verdicts):
             ready += verdicts
         if not all_passed(verdicts):
-            return Candidate(None, ready)
+            return Candidate(None, ready, reviewed.notices)
 
         at_random = runner.run(scored.pair(control_of(config.pair)), role=role("random pairs"))
         align = partial(Align, people.labelled, reference=opened.reference, people=mine)
         aligned, control = runner.train(
             {
-                role(): align(pairs=pairs, policy=aligned),
+                role(): align(pairs=reviewed.pairs, policy=aligned, earlier=reviewed.earlier),
                 role("random pairs"): align(pairs=at_random, policy=control),
             }
         )
 
     ready += hearing.decide(runner, aligned, foundations.scorer) if hearing else ()
     if before is None:
-        return Candidate(aligned, ready if hearing else ready + runner.judge(without_labels))
+        return Candidate(aligned, ready if hearing else ready + runner.judge(without_labels), reviewed.notices)
     after = runner.run(held_out(policy=aligned), role="after")
     first = runner.run(held_out(policy=opened.reference), role="first policy")
     controlled = partial(Evaluate, reported.ingests, reported.targets, scorer=None, config=config.evaluate)
@@ -78,4 +84,6 @@ def align_and_measure(
     compare_as_published(runner, people, opened.policy, aligned, foundations.scorer)
     compared = runner.run(Compare(before, after, controls, first, people.drift.targets))
     ready += runner.judge(before_promotion, compared)
-    return Candidate(aligned, ready + watch_labelled(runner, before, after, measured, foundations.judge))
+    return Candidate(
+        aligned, ready + watch_labelled(runner, before, after, measured, foundations.judge), reviewed.notices
+    )

@@ -89,6 +89,11 @@ class LiveRunner(Runner):
         self.ran += [StageRun(stages[role].name, role, spec.key, before) for role, (spec, before) in looks.items()]
         return tuple(model_of(store, spec.key) for spec, _ in looks.values())
 
+    def note(self, path: str, data: bytes, *, once: bool = False) -> bytes:
+        self.may_go_on()
+        self.context.store.atomic_write(path, data, replace=not once)
+        return self.context.store.read_bytes(path)
+
     def model_made_by(self, key: StageKey) -> ModelDigest:
         return model_of(self.context.store, key)
 

@@ -8,6 +8,7 @@ from flows.run.campaign.opening import note_opening
 from flows.run.campaign.people import People
 from flows.run.decision.judgement import about_judge, decided_by
 from flows.run.decision.renewal import scorer_of_round
+from flows.run.decision.reviewed import Waiting
 from flows.run.runner import Runner
 from infra import rounds
 from schemas.config.sources import SourcesConfig
@@ -49,6 +50,10 @@ class Candidate(NamedTuple):
 
     policy: ModelDigest | None
     verdicts: tuple[GateVerdict, ...] = ()
+    notices: tuple[str, ...] = ()
+    """What a reader must know of how it was trained."""
+    waiting: Waiting | None = None
+    """What the round waits for, if it does not come to an end now."""
 
 
 def current_policy(context: Context) -> ModelDigest:
@@ -86,8 +91,9 @@ def work_through(
     kind: Kind,
     work: Callable[[Runner, Foundations, Round], Candidate],
     own: Target | None = None,
-) -> RoundFacts:
+) -> RoundFacts | Waiting:
     """Open or resume the round, do its `work`, promote or keep, report, close. A gate that stops it ends it as well.
+    One that waits for people stays open.
 
     `own` is a split that is learned from in the place of `sources.wild`.
     """
@@ -110,6 +116,9 @@ def work_through(
     except GateError as stop:
         candidate, why = Candidate(None), str(stop)
     runner.may_go_on()
+    if candidate.waiting is not None:
+        progress.say(f"round {opened.number} {candidate.waiting}; it stays open")
+        return candidate.waiting
     judge = foundations.judge if candidate.policy is not None and config.is_judged else None
     by = decided_by(config, judge) if judge is not None else ""
     keys = {run.name: run.key for run in runner.ran}
@@ -124,7 +133,11 @@ def work_through(
     assert decision is not None
     promoted = decision.event == "promoted"
     progress.say(f"round {opened.number}: {decision.event} ({decision.why})")
-    notices = (*about_judge(config), *copies_in_words(store, config, foundations.people.ingests, own))
+    notices = (
+        *candidate.notices,
+        *about_judge(config),
+        *copies_in_words(store, config, foundations.people.ingests, own),
+    )
     if candidate.policy is not None:
         notices += _notices(config.sources, own)
     facts = RoundFacts(

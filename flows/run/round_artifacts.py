@@ -13,6 +13,7 @@ from uuid import UUID
 
 from flows.process.errors import without_passwords
 from flows.progress.artifacts import ask, create_artifact, current_runs
+from flows.run.decision.reviewed import Waiting
 from infra.commits import commits_of
 from infra.stages import find
 from infra.store import Store
@@ -26,8 +27,8 @@ log = logging.getLogger(__name__)
 
 COUNTS, REPORT, PAIRS = "round-counts", "round-report", "winners-and-losers"
 """Keys of the artifacts: a table, a page of markdown, an image."""
-_outcomes: list[RoundFacts] = []
-"""The facts of the last round of this process."""
+_outcomes: list[RoundFacts | Waiting] = []
+"""What came of the last round of this process."""
 
 
 class Artifact(NamedTuple):
@@ -47,11 +48,15 @@ def name_run(kind: str, number: int, campaign: str, policy: str) -> None:
         _unharmed("the run's name", lambda: ask(lambda client: client.update_flow_run(run, name=name)))
 
 
-def outcome(facts: RoundFacts) -> RoundFacts:
-    """What a flow returns for its run to end in the state Promoted or Kept; the flow's caller gets the facts."""
+def outcome(facts: RoundFacts | Waiting) -> RoundFacts | Waiting:
+    """What a flow returns for its run to end in the state Promoted, Kept or Waiting; the flow's caller gets the
+    facts, or what the round waits for."""
     from prefect.states import Completed
 
     _outcomes.append(facts)
+    if isinstance(facts, Waiting):
+        text = f"round {facts.number} of {facts.campaign} {facts}; `adhmr review` judges them, and the next run goes on"
+        return cast(Waiting, Completed(data=facts, name="Waiting", message=text))
     policy = facts.policy_after if facts.promoted else facts.policy_before
     name = "Promoted" if facts.promoted else "Kept"
     message = (
@@ -62,8 +67,8 @@ def outcome(facts: RoundFacts) -> RoundFacts:
     )  # Prefect unpacks the facts from the state
 
 
-def facts_of(round_flow: Callable[..., RoundFacts], *arguments: Any, **named: Any) -> RoundFacts:
-    """Do a round; its facts, also where the server's answer to its end was lost.
+def facts_of(round_flow: Callable[..., RoundFacts | Waiting], *arguments: Any, **named: Any) -> RoundFacts | Waiting:
+    """Do a round; its facts or what it waits for, also where the server's answer to its end was lost.
 
     Prefect's client sends the end once more then, and the state that the server gives back has no facts in it.
     """

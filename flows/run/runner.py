@@ -39,6 +39,11 @@ class Runner(ABC):
     def judge(self, gates: Callable[..., Sequence[Any]], *inputs: Any) -> tuple[Any, ...]:
         """The verdicts of `gates` for these inputs."""
 
+    @abstractmethod
+    def note(self, path: str, data: bytes, *, once: bool = False) -> bytes:
+        """What a small file of the store holds after `data` was written; if that is to be done `once`, what it held
+        before, if it was there."""
+
     def train_one(self, stage: TrainingStage) -> ModelDigest:
         """The model that a stage makes."""
         return self.train({"": stage})[0]

@@ -17,6 +17,7 @@ from schemas.config.stages import (
     PairConfig,
     PublishedConfig,
     RenewConfig,
+    ReviewConfig,
     ScoreConfig,
     SynthesizeConfig,
 )
@@ -125,6 +126,7 @@ class EngineConfig(Config):
     hypotheses: HypothesesConfig = setting(HypothesesConfig(), "what is kept of those for pairs", "-", later=True)
     score: ScoreConfig = setting(ScoreConfig(), "scoring", "-")
     pair: PairConfig = setting(PairConfig(), "pairs", "-")
+    review: ReviewConfig = setting(ReviewConfig(), "what people say of pairs", "-", later=True)
     align: AlignConfig = setting(AlignConfig(), "alignment", "-")
     evaluate: EvaluateConfig = setting(EvaluateConfig(), "evaluation", "-")
     published: PublishedConfig = setting(
@@ -134,6 +136,9 @@ class EngineConfig(Config):
     clean: CleanConfig = setting(CleanConfig(), "cleaning", "-")
     train_clean: TrainCleanConfig = setting(TrainCleanConfig(), "further training on cleaned data", "-")
     ray: RayConfig = setting(RayConfig(), "what stages ask Ray for", "-")
+    tracking: tuple[Literal["tensorboard", "mlflow"], ...] = setting(
+        (), "tools that show the curves of trainings, beside the engine's own pages", "-", later=True
+    )
 
     @property
     def is_judged(self) -> bool:
@@ -154,5 +159,14 @@ class EngineConfig(Config):
             raise ValueError(
                 "start.judge is said, but not gates.without_labels=judge (nor gates.watch_score=True): without it no "
                 "judge is asked"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _legs_go_by_no_reviews(self) -> Self:
+        if self.align.legs > 1 and (self.review.before_training or self.sources.reviewed):
+            raise ValueError(
+                f"align.legs={self.align.legs} makes pairs anew within a round, which no one can have judged: set "
+                "align.legs=1, or review.before_training=False and sources.reviewed=False"
             )
         return self

@@ -49,6 +49,10 @@ def _sources(target: Target, description: str, least: int = 1) -> Any:
     return setting((Source(data=str(target)),), description, "-", later=True, min_length=least)
 
 
+ROLES: Final = ("labelled", "scorer", "wild", "validation", "test", "drift")
+"""What the people of a data set are there for; fields of `SourcesConfig`."""
+
+
 class SourcesConfig(Config):
     """The data sets of a campaign, by role. The default is the world that the engine makes itself."""
 
@@ -70,7 +74,15 @@ class SourcesConfig(Config):
         SOURCE_TEST, "held-out labelled people of the kind that the first policy learned: drift", 0
     )
 
-    @field_validator("*", mode="before")
+    reviewed: bool = setting(
+        False,
+        "whether DPO rounds train, beside their own pairs, on those of the campaign's earlier rounds that people have "
+        "accepted or swapped",
+        "-",
+        later=True,
+    )
+
+    @field_validator(*ROLES, mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, str | dict) else value
@@ -82,7 +94,7 @@ class SourcesConfig(Config):
             for source in getattr(self, role):
                 if source.data in learned:
                     raise ValueError(f"{source.data} is a source of {role}, and one that is trained on too")
-        for role in type(self).model_fields:
+        for role in ROLES:
             measured = [source.data for source in getattr(self, role) if source.protocol]
             if measured and role != "test":
                 raise ValueError(f"{role}: {measured[0]} has a protocol; those are for sources of test")

@@ -160,6 +160,24 @@ class PairConfig(Config):
         return self
 
 
+class ReviewConfig(Config):
+    """How a DPO round honours what people say of its pairs."""
+
+    before_training: bool = setting(
+        False,
+        "end a run after the pairs are made, with the round open; a later run trains on what was judged: rejected "
+        "pairs left out, swapped ones swapped",
+        "-",
+        later=True,
+    )
+    at_least: int = setting(
+        1, "judged pairs without which such a round does not go on; 0: it waits for none", "pairs", later=True, ge=0
+    )
+    unjudged: Literal["keep", "leave_out"] = setting(
+        "keep", "what becomes of its pairs that nobody judged, or on which reviewers are divided", "-", later=True
+    )
+
+
 class EvaluateConfig(Config):
     """How a policy is measured on held-out labels."""
 

@@ -325,6 +325,30 @@ _table(
 )
 
 _table(
+    "reviews",
+    "What a person said of a pair, or that they take it back; no row is ever changed.",
+    [
+        _text("review_id", "names the act, so that it is written once"),
+        _text("reviewer", "who"),
+        _count("sequence", "position among the rows of this reviewer; the newest that holds counts", "index"),
+        _text("verdict", "accept, swap (the loser is better), reject (of no use), or withdrawn"),
+        _text("pair", "digest of the pair: SHA-256 of stage_key, instance_id, winner and loser, a line each"),
+        _text("stage_key", "key of the stage that made the pair (its pair_set)"),
+        _count("round", "round that the pair was made in; 0 outside of rounds", "number"),
+        _INSTANCE,
+        _count("winner", "sample index of the pair's winner; -1: the label", "index"),
+        _count("loser", "sample index of the pair's loser", "index"),
+        _text("note", "in the reviewer's words"),
+        _number("seconds", "how long the pair was looked at", "s", null=True),
+        _column("blind", pa.bool_(), "whether it was hidden which one won"),
+        _text("withdraws", "review_id of the row that this one takes back", null=True),
+        _column("reviewed_at", TIME, "when it was written", "UTC"),
+    ],
+    key=("review_id",),
+    fenced=False,
+)
+
+_table(
     "stages",
     "A finished stage: what it read, counted and wrote.",
     [

@@ -28,9 +28,10 @@ class RunFolder:
         """All that belongs to the run, Ray's files included; below the store's root."""
         return f"ray/{self.name}"
 
-    def say(self, step: int, note: str) -> None:
-        """Let the driver know how far this is."""
-        self.write_json("progress.json", {"step": step, "note": note, "warnings": self.warnings}, lasting=False)
+    def say(self, step: int, note: str, figures: Mapping[str, float] | None = None) -> None:
+        """Let the driver know how far this is, and the newest point of the curves."""
+        word = {"step": step, "note": note, "warnings": self.warnings}
+        self.write_json("progress.json", word | ({"figures": dict(figures)} if figures else {}), lasting=False)
 
     def load_or_make(self, file: str, make: Callable[[], bytes]) -> bytes:
         """A file that is made once in a run's life, resumed or not; a damaged one is made anew, with a warning."""

@@ -1,5 +1,6 @@
 """A training as a stage: found if it was done, resumed if it was begun, run on Ray Train, committed once."""
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
@@ -19,11 +20,13 @@ from infra.repair import find_or_mend, retire
 from infra.shards import forget
 from infra.shared_store import ray_storage, session_for
 from infra.stages import StageSpec, commit_rows, find, now
+from infra.tracking.tracking import Tracked, Tracking
 from models.checkpoints.ours import Kind
 from schemas import errors
 from schemas.config.engine import RayConfig
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.config.training import OptimiserConfig
+from schemas.digests import canonical_json
 from schemas.errors import DamagedError, EngineError
 from schemas.ids import ModelDigest, StageKey
 from schemas.progress import Progress
@@ -69,12 +72,15 @@ def train_stage(
         progress.say(f"{spec.name}: {warning}")
     if result is None:
         run.remove("progress.json")
-        tell = _teller(run, spec.name, progress)
-        result = (
-            train(job, torch.device("cpu"), tell=tell)
-            if context.in_process
-            else _on_ray(job, settings, tell, progress.say)
-        )
+        with _tracking(context, spec) as tracking:
+            tell = _teller(run, spec.name, progress, tracking)
+            result = (
+                train(job, torch.device("cpu"), tell=tell)
+                if context.in_process
+                else _on_ray(job, settings, tell, progress.say)
+            )
+            if result is not None:
+                tracking.end(result.history, result.model.digest)
     if result is None:
         if find(store, spec.key) is not None:  # another process did the same training, and was first
             return _reuse(context, spec, run)
@@ -199,7 +205,15 @@ def _trainer(job: Job, settings: RayConfig, workers: int) -> ray.train.torch.Tor
     )
 
 
-def _teller(run: RunFolder, stage: str, progress: Progress) -> Callable[[], None]:
+def _tracking(context: Context, spec: StageSpec) -> Tracking:
+    """Where the curves are shown, beside the engine's own pages."""
+    title = getattr(context.progress, "title", spec.name)
+    settings = json.loads(canonical_json(spec.config))
+    tracked = Tracked(context.store, context.campaign or "no-campaign", context.partition, title, spec.key, settings)
+    return Tracking(context.config.tracking, tracked, context.progress.say)
+
+
+def _teller(run: RunFolder, stage: str, progress: Progress, tracking: Tracking) -> Callable[[], None]:
     """A function that reports what is new since its last call. A step that a resumed run repeats counts once."""
     last: dict[str, Any] = {"step": 0, "note": "", "warnings": list(run.warnings)}
 
@@ -214,6 +228,8 @@ def _teller(run: RunFolder, stage: str, progress: Progress) -> Callable[[], None
             progress.say(f"{stage}: {warning}")
         if word != last:
             progress.advance(stage, max(0, word["step"] - last["step"]), word["note"])
+            if "figures" in word:
+                tracking.point(word["step"], word["figures"])
             last.update(word, step=max(last["step"], word["step"]))
             faults.reach(f"train:{stage}")
 

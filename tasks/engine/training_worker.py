@@ -105,7 +105,7 @@ def _train(job: Job, device: torch.device, tell: Callable[[], None]) -> Result |
     def report(step: int, figures: Mapping[str, float], state: Callable[[], dict[str, Any]] | None) -> None:
         if first_worker:
             history.append((step, dict(figures)))
-            job.run.say(step, f"loss {figures['loss']:.3f}")
+            job.run.say(step, f"loss {figures['loss']:.3f}", figures)
         if first_worker and state is not None:
             tell()
             buffer = io.BytesIO()

@@ -16,6 +16,7 @@ from schemas.ids import StageKey, Target
 from schemas.tables import contract
 
 KEEP = "keep"
+REVIEW = "review"
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ def choose_pairs(store: Store, selection: Selection) -> Chosen:
         matching = [record for record in matching if _has_any(store, record.stage_key, selection)]
     if not matching:
         raise DataError(f"There is no set of pairs of {selection} in {store.url}. {_listed(pairings)}")
-    # a round's control is made after its pairs, and is not what is meant by its pairs
-    chosen = next((record for record in reversed(matching) if not _at_random(record)), matching[-1])
+    # made after a round's pairs, and not what is meant by them: those of its control, and of rounds before it
+    chosen = next((record for record in reversed(matching) if not _is_beside(record)), matching[-1])
     return Chosen(chosen.stage_key, tuple(ingests_of(store, chosen.stage_key)))
 
 
@@ -150,9 +151,10 @@ def _has_any(store: Store, key: StageKey, selection: Selection) -> bool:
     return any(len(rows) for rows in pair_rows(store, Chosen(key, ()), selection, ["instance_id"]))
 
 
-def _at_random(record: StageRecord) -> bool:
+def _is_beside(record: StageRecord) -> bool:
     settings = record.config.get("pair")
-    return isinstance(settings, dict) and settings.get("strategy") == "random"
+    at_random = isinstance(settings, dict) and settings.get("strategy") == "random"
+    return at_random or (record.stage == REVIEW and "people" in record.config)
 
 
 def _listed(pairings: Sequence[StageRecord]) -> str:

@@ -137,10 +137,12 @@ def labelled_splits(training: StageRecord) -> tuple[set[str], Part | None]:
 
 
 def _scorers_of(store: Store, chosen: StageRecord) -> Iterator[ModelDigest]:
-    """The scorers whose scores a choice went by."""
+    """The scorers whose scores a choice went by, also where people looked it over."""
     for key in chosen.reads:
         record = find(store, key)
-        if record is not None and record.rows.get("scores"):
+        if record is not None and record.rows.get("pairs"):
+            yield from _scorers_of(store, record)
+        elif record is not None and record.rows.get("scores"):
             yield from record.models[-1:] if record.stage == DRAW else record.models  # the first one drew
 
 

@@ -88,6 +88,21 @@ DEFINITIONS: Final = (
     Definition(
         "dropped", "not trained on, as their score is below the least that is kept.", "(pseudo-labels )?dropped"
     ),
+    Definition(
+        "disagreement with the scorer",
+        "share of the pairs whose loser people find better, of those in which they find one of the two better.",
+        "disagreement",
+    ),
+    Definition(
+        "agreement between reviewers",
+        "share of the couples of reviewers of one pair whose verdicts (accept, swap, reject) are the same.",
+        "agreement",
+    ),
+    Definition(
+        "kappa",
+        "the same beyond what chance would give: 1 is always the same, 0 as often as by chance.",
+        "(?:Cohen's|Fleiss') kappa",
+    ),
     Definition("pairs", "a winner and a loser each, both of the same person.", "(?<!random )pairs"),
     Definition("random pairs", "a control: the same training, on hypotheses that were paired whatever their scores."),
     Definition(

@@ -70,6 +70,12 @@ class RoundFacts:
         """The stage that scored them."""
         return self.key("score") or self.key(DRAW)
 
+    def trained_pairs(self) -> list[StageKey]:
+        """The stages whose pairs the round was trained on: its own, as people reviewed them if they did, first."""
+        own = self.key("review") or self.key("pair")
+        earlier = [run.key for run in self.runs if run.name == "review" and run.role]
+        return [*([own] if own is not None else []), *earlier]
+
     def distinct_runs(self) -> list[StageRun]:
         """Every stage once, in the order of the flow: two roles may share one (if the first policy is current)."""
         latest = {run.key: run for run in self.runs}

@@ -35,6 +35,8 @@ from tasks.report.mix import mix_table
 from tasks.report.pictures.overlays import draw_overlays, overlays_note
 from tasks.report.pictures.own_people import own_people
 from tasks.report.settings import changed_settings
+from tasks.review.agreement import figures
+from tasks.review.verdicts import frozen_of
 from tasks.rows.metrics import read_metrics
 
 _EXAMPLES = 5
@@ -46,6 +48,7 @@ _UNITS = {
     "align": "models",
     "train_clean": "models",
     "compare": "comparisons",
+    "review": "pairs",
 }
 _CURVES = (
     (
@@ -66,7 +69,7 @@ def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at
     metrics = measured.round_metrics(store, facts)
     watched = [*judge_rows(store, facts), *watch_rows(store, facts)]
     of_scorer = [*measured.scorer_rows(facts, metrics, config), *measured.meaning_rows(store, facts.scorer)]
-    numbers = [*watched, *of_scorer, *_counts(store, facts)]
+    numbers = [*watched, *of_scorer, *_counts(store, facts), *_reviews(store, facts)]
     overlays, overlays_missing = _overlays(store, config, facts)
     return RoundReport(
         title=facts.title,
@@ -138,6 +141,12 @@ def _counts(store: Store, facts: RoundFacts) -> list[NumberRow]:
             rows.append(NumberRow("pseudo-labels kept", "count", record.tally.ok, n=record.units_in))
             rows.append(NumberRow("pseudo-labels dropped", "count", record.tally.filtered, n=record.units_in))
     return rows
+
+
+def _reviews(store: Store, facts: RoundFacts) -> list[NumberRow]:
+    """What people said of the pairs that the round was trained on, and how far they agree."""
+    frozen = frozen_of(store, facts.campaign, facts.number) if facts.key("pair") is not None else None
+    return [] if frozen is None else [NumberRow(*figure) for figure in figures(store, frozen)]
 
 
 def _stages(store: Store, facts: RoundFacts) -> list[StageRow]:

@@ -28,7 +28,8 @@ def mix_table(store: Store, config: EngineConfig, facts: RoundFacts) -> MixTable
     people = _by_split(dict.fromkeys(rows, 1))
     if len(mix.targets) < 2 or not rows or set(people) - {str(target) for target in mix.targets}:
         return None  # one data set, or pictures that were named beside the sources
-    chosen = _rows_by_person(store, "pairs" if dpo else "labels", facts.key("pair" if dpo else "keep"))
+    kept = facts.trained_pairs() if dpo else [facts.key("keep")]
+    chosen = sum((Counter(_rows_by_person(store, "pairs" if dpo else "labels", key)) for key in kept), Counter())
     key = facts.key("align" if dpo else "train_clean")
     trained = find(store, key) if key is not None else None
     columns = [people, *([_by_split(rows)] if dpo else []), _by_split(chosen)]

@@ -96,9 +96,9 @@ class TrainScorer(TrainingStage):
 class Align(TrainingStage):
     """Moves a policy along pairs, measured against a reference -> tables `models`, `curves`.
 
-    `labelled` are the people who are replayed, `people` (by default the same) those of the pairs. Where `labelled`
-    names nobody nothing is replayed: ConfigError if `align.replay` says otherwise. DataError if there are no pairs. Of
-    a round in legs this is one leg.
+    `labelled` are the people who are replayed, `people` (by default the same) those of the pairs; pairs of `earlier`
+    rounds are learned from as well. Where `labelled` names nobody nothing is replayed: ConfigError if `align.replay`
+    says otherwise. DataError if there are no pairs. Of a round in legs this is one leg.
     """
 
     labelled: Mix
@@ -106,6 +106,7 @@ class Align(TrainingStage):
     policy: ModelDigest
     reference: ModelDigest
     people: Mix | None = None
+    earlier: tuple[StageKey, ...] = ()
 
     name = "align"
     version = 2
@@ -120,7 +121,7 @@ class Align(TrainingStage):
         return {**super().key_config(context), "replay": self.labelled.key(), **people}
 
     def reads(self, context: Context) -> Sequence[StageKey]:
-        return (*self.labelled.ingests, *self.paired.ingests, self.pairs)
+        return (*self.labelled.ingests, *self.paired.ingests, self.pairs, *self.earlier)
 
     @property
     def paired(self) -> Mix:

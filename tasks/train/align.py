@@ -361,7 +361,7 @@ def _encode(
 def recipe(stage: "Align", context: Context, run: RunFolder, device: torch.device) -> AlignRecipe:
     store, space = run.store, Space.of(context.config.ray)
     run.say(0, "reading pairs")
-    pairs = load_pairs(store, stage.pairs, stage.paired, space)
+    pairs = load_pairs(store, stage.pairs, stage.paired, space, stage.earlier)
     replay = training_crops(store, stage.labelled, space) if stage.labelled.targets else None
     policy, reference = load_policy(store, stage.policy), load_policy(store, stage.reference)
     room = context.config.ray.features_mib << 20

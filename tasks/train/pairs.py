@@ -1,5 +1,6 @@
 """Pairs as alignment learns from them: winners and losers over crops, in files where they are too many for memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,10 +68,14 @@ class PreferencePairs:
         ).astype(np.float32)
 
 
-def load_pairs(store: Store, pair_key: StageKey, people: Mix, space: Space) -> PreferencePairs:
-    """The pairs of a pairing stage with their crops, sorted by instance, winner and loser; drawn as `people` says."""
-    by = ["instance_id", "winner", "loser"]
-    names = read(store, "pairs", stage_keys=[pair_key], columns=[*by, *_ABOUT])
+def load_pairs(
+    store: Store, pair_key: StageKey, people: Mix, space: Space, earlier: Sequence[StageKey] = ()
+) -> PreferencePairs:
+    """The pairs of a stage, and of `earlier` ones, with their crops, sorted by instance, winner and loser; drawn as
+    `people` says."""
+    keys = [pair_key, *earlier]
+    by = ["instance_id", "winner", "loser", *(["pair_set"] if earlier else [])]
+    names = read(store, "pairs", stage_keys=keys, columns=[*by, *_ABOUT])
     if len(names) == 0:
         raise DataError(f"Stage {pair_key[:12]} left no pair to train on; the table failures says why.")
     order = pc.sort_indices(names, [(name, "ascending") for name in by])
@@ -80,7 +85,7 @@ def load_pairs(store: Store, pair_key: StageKey, people: Mix, space: Space) -> P
     winner, loser = (space.cache.array((len(names), POSE_SIZE), np.float32) for _ in range(2))
     start = 0
     columns = ["winner_uvd", "winner_twist", "loser_uvd", "loser_twist"]
-    for rows in read_pieces(store, "pairs", [pair_key], columns=columns):
+    for rows in read_pieces(store, "pairs", keys, columns=columns):
         here = place[start : start + len(rows)]
         for side, poses in (("winner", winner), ("loser", loser)):
             poses[here, :87] = matrix(rows, f"{side}_uvd")

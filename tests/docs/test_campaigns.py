@@ -12,7 +12,7 @@ from flows.run.configuration import Choices
 from flows.run.dry import DryRunner
 from flows.run.ingest_request import request
 from infra.store import Store
-from schemas.config.sources import SourcesConfig
+from schemas.config.sources import ROLES
 from schemas.errors import ConfigError
 from schemas.profiles import PROFILES
 from schemas.splits import SYNTHETIC
@@ -48,7 +48,7 @@ def test_it_is_a_campaign_and_says_how_it_is_used(file: Path) -> None:
     assert max(map(len, lines)) <= 120
     assert f"#   adhmr run --config campaigns/{file.name}" in lines
     assert len(read_campaign_file(str(file)).settings) >= 3
-    wanted = set(config.sources.targets(*SourcesConfig.model_fields)) - set(SYNTHETIC)
+    wanted = set(config.sources.targets(*ROLES)) - set(SYNTHETIC)
     assert wanted == {data.target for data in config.data}, "a run from nothing has all that it needs"
     for data in config.data:
         kind = format_named(data.format)

@@ -24,12 +24,13 @@ def config(
     write: Annotated[
         Path | None, typer.Option("--write", metavar="FILE", help="Write them as a campaign file with comments.")
     ] = None,
+    as_json: options.Json = False,
 ) -> None:
     """Every field of the configuration with its value, where that was said, its meaning, unit and limits."""
     configured = options.choices(file, profile, campaign, seed, changes).configured()
     if write is not None:
-        if section is not None or changed:
-            raise ConfigError("--write writes all fields: leave SECTION and --changed out.")
+        if section is not None or changed or as_json:
+            raise ConfigError("--write writes all fields: leave SECTION, --changed and --json out.")
         from flows.cli.campaign_text import campaign_text
 
         try:
@@ -47,4 +48,12 @@ def config(
     names = [field.name for field in fields(configured.config)]
     if not any(is_in(name, section) for name in names):
         raise ConfigError(f"There is no section or field {section!r}; there are {', '.join(sections_of(names))}.")
+    if as_json:
+        from flows.cli.documents import config_document, print_document
+
+        origins = configured.origins
+        shown = [one for one in fields(configured.config) if is_in(one.name, section)]
+        shown = [one for one in shown if one.name in origins or not changed]
+        print_document("config", config_document(configured.config.profile, shown, origins))
+        return
     print_settings(configured, section, changed)

@@ -42,6 +42,7 @@ def doctor(
         bool, typer.Option("--deep", help="Read everything in the store, and compare it with what was said of it.")
     ] = False,
     follow_links: options.FollowLinks = None,
+    as_json: options.Json = False,
 ) -> None:
     """What this machine has for the engine, or what a file is; the exit code says whether anything is in the way."""
     if data is None and (format, images, follow_links) != (None, None, None):
@@ -50,6 +51,7 @@ def doctor(
         raise ConfigError("--deep looks at the store, and --data, --checkpoint and --body at files: take one of them.")
     quiet_start()
     config = options.choices(file, profile, None).configured().config
+    from flows.cli.documents import doctor_document, print_document
     from flows.cli.show.findings import print_finding
 
     if data is not None:
@@ -63,11 +65,14 @@ def doctor(
         findings = examine_deep(store)
     else:
         findings = _machine_or_files(store, config.body, checkpoint, body)
-    problems = 0
+    found = []
     for finding in findings:
-        print_finding(finding)
-        problems += finding.level == "problem"
-    if problems:
+        found.append(finding)
+        if not as_json:
+            print_finding(finding)
+    if as_json:
+        print_document("doctor", doctor_document(found))
+    if any(finding.level == "problem" for finding in found):
         raise typer.Exit(1)
 
 

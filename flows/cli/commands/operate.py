@@ -19,14 +19,24 @@ if TYPE_CHECKING:
 OneOrAll = Annotated[str | None, typer.Option("--campaign", help="Only this campaign.", show_default="all")]
 
 
-def status(store: options.StoreUrl = None, file: options.CampaignsFile = None, campaign: OneOrAll = None) -> None:
+def status(
+    store: options.StoreUrl = None,
+    file: options.CampaignsFile = None,
+    campaign: OneOrAll = None,
+    as_json: options.Json = False,
+) -> None:
     """What runs now: campaigns and who works on them, open rounds, unfinished stages, Prefect's flow runs."""
     quiet_start()
     opened = options.open_store(store)
+    from flows.cli.documents import print_document, status_document
     from flows.cli.show.campaigns import print_status
     from flows.cli.status import status as look
 
-    print_status(look(opened, options.campaign_of(file, campaign)))
+    found = look(opened, options.campaign_of(file, campaign))
+    if as_json:
+        print_document("status", status_document(found))
+        return
+    print_status(found)
 
 
 def rounds(
@@ -34,9 +44,11 @@ def rounds(
     file: options.CampaignsFile = None,
     campaign: OneOrAll = None,
     last: Annotated[int, typer.Option("--last", min=1, help="Only so many rounds of each campaign.")] = 10,
+    as_json: options.Json = False,
 ) -> None:
     """What happened to the campaigns: rounds opened, promoted, kept, closed; what each trained, and its figures."""
     opened = options.open_store(store)
+    from flows.cli.documents import print_document, rounds_document
     from flows.cli.lineage import lineage
     from flows.cli.show.campaigns import print_history, print_lineage
     from infra.rounds import campaigns, history
@@ -44,8 +56,12 @@ def rounds(
     name = options.campaign_of(file, campaign)
     if name is not None:
         options.check_campaign(name, campaigns(opened))
-    print_history(*history_of_newest(history(opened, name), last))
-    print_lineage(lineage(opened, name, last))
+    events, steps = history_of_newest(history(opened, name), last), lineage(opened, name, last)
+    if as_json:
+        print_document("rounds", rounds_document(*events, steps))
+        return
+    print_history(*events)
+    print_lineage(steps)
 
 
 def history_of_newest(events: pa.Table, rounds: int) -> tuple[pa.Table, int]:
@@ -86,16 +102,21 @@ def rollback(
 def repair(
     store: options.StoreUrl = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, only say what would be done.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Mend what a loss of power or a lost file has left, as far as nothing has to be guessed; whole things stay as they
     are. What can't be mended is listed with its cure, and the exit code is 1 then."""
     opened = options.open_store(store)
+    from flows.cli.documents import print_document, repair_document
     from flows.cli.show.findings import print_repairs
     from infra.repair import repair as mend
     from tasks.rows.models import put_damaged_aside
 
     findings = [*mend(opened, dry_run=dry_run), *put_damaged_aside(opened, dry_run=dry_run)]
-    print_repairs(findings, dry_run)
+    if as_json:
+        print_document("repair", repair_document(findings, dry_run))
+    else:
+        print_repairs(findings, dry_run)
     if any(finding.outcome == "left" for finding in findings):
         raise typer.Exit(1)
 
@@ -129,15 +150,21 @@ def vacuum(
     store: options.StoreUrl = None,
     delete: Annotated[bool, typer.Option("--delete", help="Remove them; without it they are only listed.")] = False,
     grace_days: Annotated[float, typer.Option("--grace-days", min=0, help="Leave younger files alone.")] = 7.0,
+    as_json: options.Json = False,
 ) -> None:
     """Files that no table refers to and no run is working on."""
     opened = options.open_store(store)
     from datetime import timedelta
 
+    from flows.cli.documents import print_document, vacuum_document
     from flows.cli.show.findings import print_vacuum
     from infra.vacuum import vacuum as sweep
 
-    print_vacuum(sweep(opened, grace=timedelta(days=grace_days), dry_run=not delete))
+    report = sweep(opened, grace=timedelta(days=grace_days), dry_run=not delete)
+    if as_json:
+        print_document("vacuum", vacuum_document(report))
+        return
+    print_vacuum(report)
 
 
 def _only_campaign(store: Store, named: str | None) -> str:

@@ -27,12 +27,14 @@ def plan(
     cleaning: Annotated[bool, typer.Option("--clean", help="Of a cleaning round instead of a DPO round.")] = False,
     labels: options.Labels = None,
     swap_share: options.SwapShare = None,
+    as_json: options.Json = False,
 ) -> None:
     """What the next round would reuse, resume and run, and why. Starts nothing."""
     if not cleaning and (labels is not None or swap_share is not None):
         raise ConfigError("--labels and --swap-share belong to cleaning rounds: add --clean.")
     quiet_start()
     config = options.choices(file, profile, campaign, seed, changes, swap_share).configured().config
+    from flows.cli.documents import plan_document, print_document
     from flows.cli.plan import plan_round
     from flows.cli.show.findings import print_plan
     from flows.run.early import check_round
@@ -41,7 +43,11 @@ def plan(
 
     context, own = Context(_open_or_imagine(store), config), user_pictures(images, boxes)
     check_round(context, own, labels, machine=False)
-    print_plan(plan_round(context, "clean" if cleaning else "dpo", own, labels))
+    found = plan_round(context, "clean" if cleaning else "dpo", own, labels)
+    if as_json:
+        print_document("plan", plan_document(found))
+        return
+    print_plan(found)
 
 
 def _open_or_imagine(store: str | None) -> Store:
@@ -51,5 +57,5 @@ def _open_or_imagine(store: str | None) -> Store:
     named = Opener.at(store)
     if not named.is_local or Path(named.root).exists():
         return Opener.open(store, create=False)
-    typer.echo(f"There is no store at {named.root} yet: a run would make it.")
+    typer.echo(f"There is no store at {named.root} yet: a run would make it.", err=True)
     return named

@@ -8,6 +8,7 @@ import typer
 
 from flows.cli import options
 from flows.process.quiet import quiet_start
+from flows.process.visible import visible
 from schemas.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,12 +25,15 @@ def report(
     campaign: options.ReadCampaign = None,
     seed: options.Seed = None,
     changes: options.Changes = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """The summary of a round and where its page is."""
     quiet_start()
     opened = options.open_store(store)
     configured = options.choices(file, profile, campaign, seed, changes).configured()
     name = options.campaign_to_read(opened, configured)
+    from flows.cli.documents import print_document, report_document
     from flows.cli.show.summary import print_summary
     from infra import rounds
     from tasks.report.stage import read_configuration, read_facts
@@ -43,8 +47,13 @@ def report(
     facts = read_facts(opened, name, chosen)
     config = read_configuration(opened, facts, configured.config)
     again = options.of_store(store) + options.of_configuration(file, profile, campaign, seed, changes)
-    print_summary(opened, config, facts, again, state.next_round)
+    if as_json:
+        print_document("report", report_document(opened, config, facts))
+    else:
+        print_summary(opened, config, facts, again, state.next_round)
     _restore_page(opened, config, facts)
+    if open_page:
+        _show(opened, facts)
 
 
 def _restore_page(store: Store, config: EngineConfig, facts: RoundFacts) -> None:
@@ -61,3 +70,20 @@ def _restore_page(store: Store, config: EngineConfig, facts: RoundFacts) -> None
         if not may_not_write(error):
             raise
         typer.echo(f"note: the page of the report is not there, and can't be written again: {error}", err=True)
+
+
+def _show(store: Store, facts: RoundFacts) -> None:
+    """Open the page in a browser; of a store on S3, a copy of it on this machine."""
+    import webbrowser
+    from pathlib import Path
+    from tempfile import mkdtemp
+
+    path = f"reports/{facts.report_name}"
+    page = Path(store.path(path))
+    if not store.is_local:
+        page = Path(mkdtemp(prefix="adhmr-report-")) / facts.report_name
+        page.write_bytes(store.read_bytes(path))
+    if not store.is_local or page.exists():
+        if webbrowser.open(page.absolute().as_uri()):
+            return
+        typer.echo(visible(f"note: no browser could be opened; the page is {page}"), err=True)

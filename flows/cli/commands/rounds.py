@@ -28,11 +28,21 @@ def run(
     opened, config = options.early_checks(store, choices, images, boxes, a_round=True)
     server_is_ready = begin_server()
     from flows.dpo_round import dpo_round
+    from flows.run.decision.reviewed import Waiting
     from flows.run.round_artifacts import facts_of
 
     server_is_ready()
     facts = facts_of(dpo_round, store, **vars(choices), images=images, boxes=boxes)
-    again = options.of_store(store) + options.of_configuration(file, profile, campaign, seed, changes)
+    of_store = options.of_store(store)
+    again = of_store + options.of_configuration(file, profile, campaign, seed, changes)
+    if isinstance(facts, Waiting):
+        from flows.cli.show.reviews import print_waiting
+
+        pictures = [
+            word for option, value in (("--images", images), ("--boxes", boxes)) if value for word in (option, value)
+        ]
+        print_waiting(facts, again + pictures, of_store)
+        return
     _summarise(opened, config, facts, again)
 
 
@@ -53,10 +63,12 @@ def clean(
     opened, config = options.early_checks(store, choices, images, boxes, labels, a_round=True)
     server_is_ready = begin_server()
     from flows.clean_round import clean_round
+    from flows.run.decision.reviewed import Waiting
     from flows.run.round_artifacts import facts_of
 
     server_is_ready()
     facts = facts_of(clean_round, store, **vars(choices), images=images, boxes=boxes, labels=labels)
+    assert not isinstance(facts, Waiting)
     again = options.of_store(store) + options.of_configuration(file, profile, campaign, seed, changes)
     _summarise(opened, config, facts, again)
 

@@ -30,6 +30,8 @@ def print_status(status: Status) -> None:
         out.print("No campaign has begun: `adhmr run` begins one.")
     for campaign in status.campaigns:
         out.print(f"[bold]{escape(campaign.state.campaign)}[/bold]: {escape(_campaign(campaign))}", soft_wrap=True)
+        if campaign.reviews:
+            out.print(f"  {escape(campaign.reviews)}", soft_wrap=True)
         for waiting in campaign.waiting:
             for_whom = "waits for that" if campaign.holder else "waits for its turn"
             who = f"{waiting.what}, process {waiting.pid} on {waiting.host}{waiting.origin(time.time())}"

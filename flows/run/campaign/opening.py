@@ -7,6 +7,7 @@ from infra import rounds
 from infra.sealed import read_json, sealed_json
 from infra.store import Store
 from schemas.config.sources import Source, SourcesConfig
+from schemas.config.stages import ReviewConfig
 from schemas.errors import ConfigError
 from schemas.ids import StageKey, Target
 from schemas.layers import Configured
@@ -31,6 +32,7 @@ class Opening(NamedTuple):
 
     sources: SourcesConfig
     ingests: dict[Target, StageKey]
+    review: ReviewConfig = ReviewConfig()
 
 
 def opening_of(store: Store, campaign: str, number: int) -> Opening | None:
@@ -40,7 +42,9 @@ def opening_of(store: Store, campaign: str, number: int) -> Opening | None:
         return None
     noted = read_json(store.read_bytes(path), store.uri(path))
     keys = {Source(data=name).target: StageKey(key) for name, key in noted["ingests"].items()}
-    return Opening(SourcesConfig.model_validate(noted["configuration"]["sources"]), keys)
+    said = noted["configuration"]
+    review = ReviewConfig.model_validate(said.get("review", {}))  # an older engine knew no reviews
+    return Opening(SourcesConfig.model_validate(said["sources"]), keys, review)
 
 
 def ingests_of_open_round(context: Context, targets: Sequence[Target]) -> dict[Target, StageKey]:

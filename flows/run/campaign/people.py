@@ -10,7 +10,7 @@ from flows.run.ingest_request import Request, request
 from flows.run.runner import Runner
 from infra.standing import newest_ingest
 from schemas.config.engine import EngineConfig
-from schemas.config.sources import TRAIN, SourcesConfig
+from schemas.config.sources import ROLES, TRAIN, SourcesConfig
 from schemas.errors import ConfigError, DataError
 from schemas.ids import StageKey, Target
 from schemas.splits import SYNTHETIC
@@ -74,7 +74,7 @@ def roles_of(config: EngineConfig) -> list[str]:
     """The roles whose people a campaign needs."""
     judge = config.start.judge if config.has_judge else None
     trains = TRAIN in (config.start.scorer, judge) or config.renew.scorer == "retrain"
-    return [role for role in SourcesConfig.model_fields if role != "scorer" or trains]
+    return [role for role in ROLES if role != "scorer" or trains]
 
 
 def made_here(config: EngineConfig) -> list[Target]:

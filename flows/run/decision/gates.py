@@ -25,10 +25,15 @@ RANKED_BY = "mpvpe"
 
 
 def before_training(
-    context: Context, pairs: StageKey, before: StageKey | None, made_from: tuple[StageKey, ...]
+    context: Context,
+    pairs: StageKey,
+    before: StageKey | None,
+    made_from: tuple[StageKey, ...],
+    trained: tuple[StageKey, ...],
 ) -> tuple[GateVerdict, ...]:
     """Whether the pairs are worth training on. `before`: the current policy's evaluation, if there is one; `made_from`:
-    the stages that lead to the pairs, whose failed units are counted."""
+    the stages that lead to the pairs, whose failed units are counted; `trained`: those that the pairs are read from,
+    which people may have reviewed: margins are the scorer's, whatever they said."""
     store, evaluation = context.store, context.config.evaluate
     spearman = None
     if before is not None and (validation := context.config.sources.targets("validation")):
@@ -43,7 +48,8 @@ def before_training(
         if record is None:
             raise DataError(f"Stage {key[:12]}, which the gates look at, is not finished.")
         tallies[record.stage] = record.tally
-    return gates_before_training(context.config.gates, margins_of(store, pairs), spearman, tallies)
+    count = sum(record.rows.get("pairs", 0) for key in trained if (record := find(store, key)) is not None)
+    return gates_before_training(context.config.gates, margins_of(store, pairs), spearman, tallies, count)
 
 
 def before_promotion(context: Context, compared: StageKey) -> tuple[GateVerdict, ...]:

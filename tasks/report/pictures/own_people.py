@@ -77,10 +77,10 @@ def _gallery(title: str, note: str, make: Callable[[], list[Strip]]) -> Gallery:
 
 
 def _winners_and_losers(store: Store, config: EngineConfig, facts: RoundFacts, drawn: StageKey) -> list[Strip]:
-    key = facts.key("pair")
-    if key is None:
+    keys = facts.trained_pairs()
+    if not keys:
         return []
-    pairs = shown_pairs(store, config, _ingests(store, drawn), _finished(store, key), _PAIRS)
+    pairs = shown_pairs(store, config, _ingests(store, drawn), _finished(store, keys[0]), _PAIRS)
     middle = {1: "median"} if len(pairs) == 3 else {2: "median"} if len(pairs) == _PAIRS else {}
     named = {len(pairs) - 1: "smallest", 0: "largest"} | middle
     return [

@@ -39,6 +39,7 @@ from tasks.stages.judge import Judge
 from tasks.stages.pair import Pair
 from tasks.stages.published import ComparePublished, EvaluatePublished, MeasurePublished
 from tasks.stages.published_scorer import CalibrateScorer, EvaluateScorer, ScoreNoised
+from tasks.stages.review import ApplyReviews
 from tasks.stages.score import Score
 from tasks.stages.synthesize import Synthesize
 from tasks.stages.training import Align, TrainBase, TrainClean, TrainScorer
@@ -72,7 +73,8 @@ STAGES: tuple[Stage, ...] = (
     Pair(B, B, PairConfig(label_wins_share=0.5), A),
     Draw(A, (T,), P, Q, GenerateConfig(), PairConfig(), "none", 1, PART),
     PairDrawn(B, B, PairConfig(label_wins_share=0.5), A),
-    Align(MIX, B, P, Q, Mix(A, (T, WILD_TEST), (1.0, 2.0))),
+    ApplyReviews(B, {"wild/train/1#0 1>2": {"anna": "swap"}}, "keep", MIX),
+    Align(MIX, B, P, Q, Mix(A, (T, WILD_TEST), (1.0, 2.0)), A),
     Evaluate(A, (T,), P, Q, EvaluateConfig()),
     MeasurePublished(A, T, P, Q, 3, "3dpw", "tiny"),
     EvaluatePublished(MeasurePublished(A, T, P, Q, 3, "3dpw", "tiny")),
