@@ -199,7 +199,8 @@ def _rows(
     reviews: Sequence[Review], ends: Mapping[str, int], rounds: Mapping[PairName, int]
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """The rows of reviews, and the positions that they claim."""
-    at, last, rows = now(), dict(ends), []
+    at, last = now(), dict(ends)
+    rows: list[dict[str, Any]] = []
     for review in reviews:
         last[review.reviewer] = last.get(review.reviewer, 0) + 1
         pair = review.pair

@@ -35,8 +35,8 @@ Document = dict[str, Any]
 
 
 def print_document(command: str, document: Mapping[str, Any]) -> None:
-    """The document of a command, on standard output, and nothing else there."""
-    typer.echo(json.dumps(plain({"command": command, **document}), ensure_ascii=False, allow_nan=False, indent=1))
+    """The document of a command, on standard output, and nothing else there; in ASCII, so that no terminal obeys it."""
+    typer.echo(json.dumps(plain({"command": command, **document}), allow_nan=False, indent=1))
 
 
 def plain(value: Any) -> Any:

@@ -23,6 +23,7 @@ from tasks.stages.evaluate import Evaluate
 from tasks.stages.generate import Generate
 from tasks.stages.pair import Pair
 from tasks.stages.published import MeasurePublished
+from tasks.stages.review import ApplyReviews
 from tasks.stages.score import Score
 from tasks.stages.synthesize import Synthesize
 
@@ -79,6 +80,10 @@ class Workload:
                     return None
                 each = drawn_for.items // drawn_for.units if isinstance(stage, Score) else 1
                 return self._cut(stage, drawn_for.units, each)
+            case ApplyReviews():
+                made = find(self.context.store, stage.pairs)
+                count = len(stage.said) if stage.people else made and made.rows.get("pairs", 0)
+                return self._cut(stage, count)
             case ScoreLabels():
                 labels = self._earlier(stage.labels)
                 return None if labels is None else self._cut(stage, labels.units)

@@ -44,7 +44,8 @@ class ReviewWorker:
 
     def __call__(self, shard: Shard) -> ShardOutput:
         """Rows of `pairs`, sorted by their names."""
-        failures, swapped = [], {}
+        failures: list[Failure] = []
+        swapped: dict[str, bool] = {}
         for unit in shard.ids:
             reason, detail, swaps = self._verdict(unit)
             if reason:

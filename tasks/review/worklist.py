@@ -4,7 +4,7 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -148,7 +148,9 @@ def import_csv(store: Store, data: bytes, where: str, reviewer: str | None = Non
     lines = list(_lines(data, where))
     filled = [(number, line) for number, line in lines if line.get("verdict", "")]
     pairs = find_pairs(store, {line["pair"] for _, line in filled})
-    before, refused, new, known = latest(store), [], {}, 0
+    before, known = latest(store), 0
+    refused: list[str] = []
+    new: dict[tuple[PairName, str], Review] = {}
     for number, line in filled:
         try:
             review = _review(pairs[line["pair"]], line, reviewer)
@@ -196,7 +198,7 @@ def _numbered(review: Review, before: Review | None) -> Review:
     """The same with an id that says what it follows: done twice at once, it is written once."""
     last = before.review_id if before is not None else ""
     said = [review.reviewer, review.pair.digest, review.verdict, review.note, last]
-    return Review(**{**vars(review), "review_id": digest(said)})
+    return replace(review, review_id=digest(said))
 
 
 def _lines(data: bytes, where: str) -> Iterator[tuple[int, dict[str, str]]]:

@@ -1,6 +1,8 @@
 """Rounds that wait for people, and train on what these judged; asserted on what the training read."""
 
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +29,7 @@ from schemas.tables import matrix
 from tasks.engine.context import Context
 from tasks.report.facts import RoundFacts
 from tasks.train.pairs import PreferencePairs, load_pairs
+from tests.infra.tracking.test_tracking import scalars
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 FILE: dict[str, Any] = {
@@ -36,6 +39,7 @@ FILE: dict[str, Any] = {
                    "wild_test": 4},
     "gates": {"min_pairs": 1},
     "review": {"before_training": True},
+    "tracking": ["tensorboard"],
 }  # fmt: skip
 SECOND = {**FILE, "review": {}, "sources": {"reviewed": True}}
 
@@ -201,6 +205,19 @@ def test_the_next_round_learns_from_what_was_judged_in_the_first_too(lived: Live
     assert _times(learned, rejected["winner"], rejected["loser"]) == 0
     reasons = read(store, "failures", stage_keys=[earlier]).column("reason").to_pylist()
     assert reasons == ["rejected by reviewers"] * 2
+
+
+def test_trainings_are_shown_in_tensorboard_and_their_keys_know_nothing_of_it(lived: Lived) -> None:
+    """Each of both rounds, and what the campaign began with: as many points as the engine's own curves have."""
+    store = lived.store
+    for number, stages in ((0, {"train_base", "train_scorer"}), (1, {"align"}), (2, {"align"})):
+        folders = {path.split("/")[3] for path in store.list_files(f"tracking/{FILE['campaign']}/{number}")}
+        assert {name.split("-")[0] for name in folders} == stages
+    key = next(run.key for run in lived.facts[1].runs if run.title == "align (random pairs)")
+    shown = scalars(Path(store.path(f"tracking/{FILE['campaign']}/2/align-random-pairs-{key[:8]}")))
+    points = read(store, "curves", stage_keys=[key]).to_pylist()
+    assert {name: len(line) for name, line in shown.items()} == Counter(row["series"] for row in points)
+    assert all("tracking" not in record.config for record in records(store))
 
 
 def test_without_reviews_alignment_has_the_key_that_it_had(lived: Lived) -> None:

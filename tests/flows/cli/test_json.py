@@ -2,8 +2,10 @@
 
 import json
 import re
+import webbrowser
 from pathlib import Path
 from typing import Any
+from urllib.request import url2pathname
 from zipfile import ZipFile
 
 import pytest
@@ -113,6 +115,20 @@ def test_documents_say_what_the_commands_say(written: dict[str, dict[str, Any]])
 def test_every_command_that_has_the_option_is_here(folder: Path) -> None:
     helps = {name: CliRunner().invoke(app, [name, "--help"]).output for name in COMMANDS}
     assert {name for name, text in helps.items() if "--json" in text} == set(READING)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("there_is_one", [True, False])
+def test_the_page_of_a_report_is_opened(folder: Path, monkeypatch: pytest.MonkeyPatch, there_is_one: bool) -> None:
+    opened: list[str] = []
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or there_is_one)
+    answer = CliRunner().invoke(app, ["report", "--store", "store", *READING["report"], "--json", "--open"])
+    assert answer.exit_code == 0, answer.output
+    (page,) = opened
+    assert Path(url2pathname(page.removeprefix("file://"))).read_bytes() == b"a page"
+    assert json.loads(answer.stdout)["page"] in page
+    assert ("no browser could be opened; the page is" in answer.stderr) is not there_is_one
 
 
 def test_an_error_is_a_line_on_standard_error_and_no_document(tmp_path: Path) -> None:
