@@ -27,7 +27,7 @@ from ray._private import worker as ray_worker
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # its stub lacks it
 
 from infra.private import private_folder
-from infra.ray_data import without_helpers
+from infra.ray_alone import lean_data, lean_node
 from infra.ray_watch import keep_quiet_about_the_end, own_children, signals_left_alone, start_deadline, watched
 from schemas.digests import PACKAGES
 from schemas.errors import ConfigError, EngineError
@@ -92,7 +92,7 @@ def ray_session(
                     except Exception:
                         folders.pop_all()  # they stay: what Ray's processes said of it is there
                         raise
-                    folders.enter_context(without_helpers())
+                    folders.enter_context(lean_data())
             with watched(_own_processes(), ray.get_runtime_context().gcs_address, ray.shutdown):
                 _quieten()
                 yield dict(ray.cluster_resources())
@@ -216,7 +216,7 @@ def _start(
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }
     AuthenticationTokenLoader.instance().reset_cache()
-    with _environment(variables), _loopback_only():
+    with _environment(variables), _loopback_only(), lean_node():
         ray.init(
             address="local",
             num_cpus=cpus,

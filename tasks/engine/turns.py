@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import ray
 import ray.exceptions
-from ray.actor import ActorProxy
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from infra.node_cache import NodeCache
@@ -66,7 +65,8 @@ class Turns:
 class Desk:
     """Where the processes of a stage ask for their turns: an actor beside the driver, with which it ends."""
 
-    actor: ActorProxy[Turns]
+    actor: Any
+    """Of `Turns`; Ray's types know nothing of its methods' `remote`."""
     store: Store
     keys: tuple[str, ...]
     """Of the ingests whose crops are read, and of those that they build on."""

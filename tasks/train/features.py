@@ -127,5 +127,5 @@ class KeptFeatures:
         """SHA-256 of a crop as it is seen; it is decoded for that, once."""
         if place not in self._digests:
             (crop,) = self._crops([place])
-            self._digests[place] = hashlib.sha256(np.ascontiguousarray(crop)).digest()
+            self._digests[place] = hashlib.sha256(crop.tobytes()).digest()
         return self._digests[place]

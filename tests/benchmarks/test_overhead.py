@@ -46,7 +46,7 @@ work = ShardWork(None, None, None, ())
 work.turn = lambda row: row
 try:
     work.do(None)
-except AttributeError:
+except TypeError:
     pass
 print(tasks.engine.loop.Training.run.__wrapped__.__name__)
 """

@@ -116,8 +116,9 @@ def test_two_machines_keep_to_their_crops(
         }
     by = {stage: [(noted / f"{stage}-{index}").read_text() for index in range(12)] for stage in keys}
     assert all(set(where) == {"one", "two"} for where in by.values()), "nobody idles"
-    stayed = sum(before == after for before, after in zip(by["first"], by["second"], strict=True))
-    assert stayed >= 10, by  # but for one or two that an idle machine took over at the end
+    moved = sum(before != after for before, after in zip(by["first"], by["second"], strict=True))
+    # but for what a machine that had fewer took over at the end
+    assert moved <= abs(by["first"].count("one") - 6) + 1, by
     assert by["third"].count("one") <= 4, by
     assert 12 <= len(list(tmp_path.glob("*/copy-*.parquet"))) <= 12 + 2 + 6
     assert len(rows["first"]) == 60

@@ -1,7 +1,8 @@
-"""Ray Data in a session of our own: without the two processes that it starts for clusters.
+"""Ray on one machine, for one command: without the processes that it starts for clusters.
 
-One counts for a dashboard, which we have not; the other asks a cluster's autoscaler for machines, and shares them among
-programs. Each takes a second of two cores to start, and the first stage would wait for one after the other.
+Of a node these are what scales a cluster, what sends logs to drivers (ours takes none) and what serves a dashboard (we
+have none); of Ray Data, what counts for that dashboard, and what asks for machines and shares them among programs. Each
+takes a second of two cores to start, and the first stage would wait for most of them, one after the other.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,26 +15,34 @@ import ray
 
 _DATA: Final = "ray.data._internal"
 _COUNTING: Final = f"{_DATA}.stats", "_StatsManager"
+_NODE: Final = "ray._private.node", "Node"
 _SHARING: Final = f"{_DATA}.cluster_autoscaler.default_autoscaling_coordinator", "DefaultAutoscalingCoordinator"
 
 
+def _nothing(*given: Any, **named: Any) -> None: ...
+
+
 @contextmanager
-def without_helpers() -> Iterator[None]:
-    """For the length of the block, in which Ray runs on this machine alone, and for this process."""
+def lean_node() -> Iterator[None]:
+    """A node that is started in the block has no more than it needs."""
+    with _replaced(*_NODE, dict.fromkeys(("start_monitor", "start_log_monitor", "start_api_server"), _nothing)):
+        yield
+
+
+@contextmanager
+def lean_data() -> Iterator[None]:
+    """Ray Data of this process, for the length of the block, in which Ray runs on this machine alone."""
     everything = {node["NodeID"]: dict(node["Resources"]) for node in ray.nodes() if node["Alive"]}
-
-    def nothing(*given: Any, **named: Any) -> None: ...
-
     counting = {
         "gen_dataset_id_from_stats_actor": staticmethod(lambda: uuid4().hex),
         **dict.fromkeys(
             ("register_dataset_to_stats_actor", "update_execution_metrics", "update_iteration_metrics"),
-            staticmethod(nothing),
+            staticmethod(_nothing),
         ),
     }
     sharing = {
         "get_reserved_resources": lambda of: everything,
-        **dict.fromkeys(("request_resources", "cancel_request"), nothing),
+        **dict.fromkeys(("request_resources", "cancel_request"), _nothing),
     }
     with ExitStack() as replaced:
         for (module, name), methods in ((_COUNTING, counting), (_SHARING, sharing)):
