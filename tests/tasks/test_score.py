@@ -113,14 +113,14 @@ def test_scores_that_are_not_finite_are_failures(
 
     def load(store: Store, digest: str) -> HMRScorer:
         scorer = load_scorer(store, digest)
-        judge = scorer.score
+        judge = scorer.scores
 
         def broken(pyramid: object, estimate: object, uvd: torch.Tensor, twists: torch.Tensor) -> torch.Tensor:
             raw = judge(pyramid, estimate, uvd, twists)
             raw[(uvd == torch.tensor(victim)).all(-1).all(-1)] = torch.inf
             return raw
 
-        scorer.score = broken  # type: ignore[method-assign]
+        scorer.scores = broken  # type: ignore[method-assign]
         return scorer
 
     monkeypatch.setattr(module, "load_scorer", load)
