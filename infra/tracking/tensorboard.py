@@ -13,6 +13,8 @@ from tensorboardX import SummaryWriter
 from infra.tracking.tracking import Point, Tracked
 
 _FOLDER = "tracking"
+_FLUSH_SECONDS = 2
+"""The writer's own thread brings points to the disk that often; its `flush` doesn't wait for those still in its queue."""
 
 
 class TensorBoard:
@@ -23,12 +25,11 @@ class TensorBoard:
         self.folder = f"{_FOLDER}/{tracked.campaign}/{tracked.round}/{tracked.name}"
         self.live: SummaryWriter | None = None
         if self.store.is_local:
-            self.live = SummaryWriter(self.store.path(self.folder))
+            self.live = SummaryWriter(self.store.path(self.folder), flush_secs=_FLUSH_SECONDS)
 
     def points(self, points: Sequence[Point]) -> None:
         if self.live is not None:
             _write(self.live, points)
-            self.live.flush()
 
     def end(self, history: Sequence[Point], model: str) -> None:
         self.abort()

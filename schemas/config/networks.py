@@ -116,8 +116,8 @@ class ScorerConfig(Config):
     )
     silhouette: Literal["none", "limbs"] = setting(
         "none",
-        "limbs: the scorer also sees what of the picture the hypothesis's limbs cover, drawn as capsules, and what is "
-        "around them; it needs condition.kind=compact",
+        "with limbs the scorer also sees what of the picture the hypothesis's limbs cover, drawn as capsules, and what "
+        "is around them; it needs condition.kind=compact",
         "-",
         later=True,
     )

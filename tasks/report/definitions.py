@@ -101,7 +101,7 @@ DEFINITIONS: Final = (
     Definition(
         "kappa",
         "the same beyond what chance would give: 1 is always the same, 0 as often as by chance.",
-        "(?:Cohen's|Fleiss') kappa",
+        "(?:(?:Cohen's|Fleiss') )?kappa",
     ),
     Definition("pairs", "a winner and a loser each, both of the same person.", "(?<!random )pairs"),
     Definition("random pairs", "a control: the same training, on hypotheses that were paired whatever their scores."),

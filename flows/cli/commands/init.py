@@ -1,4 +1,4 @@
-"""`adhmr init`: the files of a folder to work in, so that an installed wheel is enough."""
+"""What an installed wheel is set up with: `adhmr init`, the files of a folder to work in, and `adhmr completion`."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +9,12 @@ import typer
 from schemas.errors import ConfigError
 
 CAMPAIGN: Final = "campaign.yaml"
+_SHELLS: Final = {
+    "bash": "~/.local/share/bash-completion/completions/adhmr",
+    "zsh": "~/.zfunc/_adhmr",
+    "fish": "~/.config/fish/completions/adhmr.fish",
+}
+"""And where each looks for such scripts; zsh where `fpath+=~/.zfunc` stands before compinit in ~/.zshrc."""
 
 
 def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder; made if it isn't there.")]) -> None:
@@ -31,3 +37,17 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder;
     except OSError as error:
         raise ConfigError(f"{folder} can't take the files: {error}.") from error
     typer.echo(f"{folder} holds {', '.join(sorted(laid))}; the first lines of each say how it is used.")
+
+
+def completion(
+    shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="The shell that it is for.")],
+) -> None:
+    """Print the script that makes a shell complete commands: adhmr completion bash > FILE, or eval "$(...)"."""
+    from typer.completion import get_completion_script
+
+    from flows.cli.main import COMPLETE, PROGRAM
+
+    if shell not in _SHELLS:
+        raise ConfigError(f"There is no completion for {shell!r}; there are {', '.join(_SHELLS)}.")
+    typer.echo(get_completion_script(prog_name=PROGRAM, complete_var=COMPLETE, shell=shell))
+    typer.echo(f"# {shell} finds it in {_SHELLS[shell]}", err=True)

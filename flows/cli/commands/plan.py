@@ -41,8 +41,11 @@ def plan(
     from flows.run.user_pictures import user_pictures
     from tasks.engine.context import Context
 
-    context, own = Context(_open_or_imagine(store), config), user_pictures(images, boxes)
+    opened, is_there = _open_or_imagine(store)
+    context, own = Context(opened, config), user_pictures(images, boxes)
     check_round(context, own, labels, machine=False)
+    if not is_there:
+        typer.echo(f"There is no store at {opened.root} yet: a run would make it.", err=True)
     found = plan_round(context, "clean" if cleaning else "dpo", own, labels)
     if as_json:
         print_document("plan", plan_document(found))
@@ -50,12 +53,11 @@ def plan(
     print_plan(found)
 
 
-def _open_or_imagine(store: str | None) -> Store:
-    """The store; or, where it isn't there yet and can be made, an empty one in its place that nothing is written to."""
+def _open_or_imagine(store: str | None) -> tuple[Store, bool]:
+    """The store, and whether it is there; where it isn't yet and can be made, an empty one that nothing is written to."""
     from infra.store import Store as Opener
 
     named = Opener.at(store)
     if not named.is_local or Path(named.root).exists():
-        return Opener.open(store, create=False)
-    typer.echo(f"There is no store at {named.root} yet: a run would make it.", err=True)
-    return named
+        return Opener.open(store, create=False), True
+    return named, False
