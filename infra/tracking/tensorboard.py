@@ -14,7 +14,7 @@ from infra.tracking.tracking import Point, Tracked
 
 _FOLDER = "tracking"
 _FLUSH_SECONDS = 2
-"""The writer's own thread brings points to the disk that often; its `flush` doesn't wait for those still in its queue."""
+"""The writer's own thread brings points to the disk that often; its `flush` doesn't wait for those in its queue."""
 
 
 class TensorBoard:

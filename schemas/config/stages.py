@@ -261,9 +261,9 @@ class RenewConfig(Config):
 
     scorer: Literal["never", "recalibrate", "retrain"] = setting(
         "never",
-        "with never the campaign's scorer stays as it is; recalibrate: each round says anew what its score means in mm, "
-        "by the current policy's samples on sources.validation; retrain: each round trains one on hypotheses of the "
-        "current policy, and calibrates it",
+        "with never the campaign's scorer stays as it is; recalibrate: each round says anew what its score means in "
+        "mm, by the current policy's samples on sources.validation; retrain: each round trains one on hypotheses of "
+        "the current policy, and calibrates it",
         "-",
         later=True,
     )

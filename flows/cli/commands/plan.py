@@ -54,7 +54,7 @@ def plan(
 
 
 def _open_or_imagine(store: str | None) -> tuple[Store, bool]:
-    """The store, and whether it is there; where it isn't yet and can be made, an empty one that nothing is written to."""
+    """The store and whether it is there; where it isn't and can be made, an empty one that nothing is written to."""
     from infra.store import Store as Opener
 
     named = Opener.at(store)
