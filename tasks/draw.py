@@ -42,19 +42,21 @@ class DrawWorker(DrawingWorker):
         if stage.config.encoder_precision == "bfloat16":
             people = stage.ingests, stage.ids(context), stage.policy
             check_half_encoder(self.draw, self.store, *people, body, context.config.root_solver)
+        about = {"policy": stage.policy, "generate": stage.config}
+        self.guard_scorer(context, stage.ingests, lambda: stage.ids(context), about)
         self.pairings = [(one.spec(context), PairWorker(one, context, stage)) for one in stage.pairings(context)]
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of the tables, sorted by instance and sample."""
         people = load_instances(self.store, self.stage.ingests, list(shard.ids))
-        hypotheses, scores, good = self.drawn(people)
-        assert scores is not None
-        pairs = [(spec, _pairs(worker, people, hypotheses, scores, good)) for spec, worker in self.pairings]
+        hypotheses, scored, good = self.drawn(people)
+        assert scored is not None
+        pairs = [(spec, _pairs(worker, people, hypotheses, scored.scores, good)) for spec, worker in self.pairings]
         if len(shard.ids) > 1:  # one person may be what is tried alone, of a shard that raised
             for spec, made in pairs:
                 self._do(spec, shard, made)
-        tables = self.tables(people, hypotheses, scores, rows := np.flatnonzero(good))
-        kept = np.zeros(scores.shape, bool)
+        tables = self.tables(people, hypotheses, scored, rows := np.flatnonzero(good))
+        kept = np.zeros(scored.scores.shape, bool)
         if self.stage.keep == "extremes":
             kept = _in_pairs(pairs[0][1].tables["pairs"], people, kept)
         return ShardOutput(

@@ -3,7 +3,8 @@
 Sample 0 starts from zero noise; samples 1 to M are the random ones. `tasks.compare` makes figures of them.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -98,6 +99,33 @@ class DrawingWorker(ModelWorker):
         if scorer:
             self.score = HypothesisScorer(load_scorer(self.store, scorer), context.config.score, device=self.device)
 
+    def guard_scorer(
+        self,
+        context: Context,
+        ingests: Sequence[StageKey],
+        ids: Callable[[], pa.StringArray | Sequence[str]],
+        about: Mapping[str, Any],
+    ) -> None:
+        """ConfigError as of `checked_scorer`, measured on hypotheses of some of `ids`; `about` names all of those."""
+        config = context.config.score
+        if self.scorer and config.encoder_precision == "bfloat16":
+            self.score = checked_scorer(
+                self.store, self.scorer, config, self.device, about, lambda: self._some(ingests, some_of(ids()))
+            )
+
+    def _some(self, ingests: Sequence[StageKey], ids: list[str]) -> Posed:
+        people, draw = load_instances(self.store, ingests, ids), self.draw
+        few = HypothesisSampler(
+            draw.policy,
+            draw.config,
+            draw.body,
+            samples=draw.samples[:HYPOTHESES],
+            purpose=draw.purpose,
+            device=self.device,
+        )
+        hypotheses = few(people.ids, people.crops, people.crop_intrinsics, people.root_depth)
+        return Posed(people.crops, hypotheses.uvd, hypotheses.twists, hypotheses.betas)
+
     def drawn(self, instances: Instances) -> tuple[Hypotheses, Scored | None, np.ndarray]:
         """Hypotheses of N instances, their scores, and whose numbers are all finite (N,)."""
         hypotheses = self.draw(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
@@ -130,21 +158,9 @@ class EvaluateWorker(DrawingWorker):
         if generation.encoder_precision == "bfloat16":
             people = stage.ingests, stage.ids(context), stage.policy
             check_half_encoder(self.draw, self.store, *people, body, context.config.root_solver)
-        config = context.config.score
-        if stage.scorer and config.encoder_precision == "bfloat16":
-            about = {"policy": stage.policy, "generate": drawn}
-            self.score = checked_scorer(
-                self.store, stage.scorer, config, self.device, about, lambda: self._some(some_of(stage.ids(context)))
-            )
+        about = {"policy": stage.policy, "generate": drawn}
+        self.guard_scorer(context, stage.ingests, lambda: stage.ids(context), about)
         self.measure = ErrorMeter(body, context.config.root_solver, generation.microbatch, self.device)
-
-    def _some(self, ids: list[str]) -> Posed:
-        people, draw = load_instances(self.store, self.ingests, ids), self.draw
-        few = HypothesisSampler(
-            draw.policy, draw.config, draw.body, samples=draw.samples[:HYPOTHESES], device=self.device
-        )
-        hypotheses = few(people.ids, people.crops, people.crop_intrinsics, people.root_depth)
-        return Posed(people.crops, hypotheses.uvd, hypotheses.twists, hypotheses.betas)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of the tables, sorted by instance and sample."""

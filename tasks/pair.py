@@ -70,7 +70,8 @@ class PairWorker:
     @cached_property
     def _shares(self) -> dict[str, int]:
         """How many pairs each of the stage's people may give."""
-        return shares_of_pictures(self._everybody.ids(self.context).to_pylist(), self.stage.config.most_per_picture)
+        everybody = pa.array(self._everybody.ids(self.context), pa.string()).to_pylist()
+        return shares_of_pictures(everybody, self.stage.config.most_per_picture)
 
     def _at_most(self, ids: Sequence[str], chosen: ChosenPairs) -> ChosenPairs:
         """The pairs that the people's pictures have room for."""

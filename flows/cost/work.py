@@ -82,8 +82,9 @@ class Workload:
                 return self._cut(stage, drawn_for.units, each)
             case ApplyReviews():
                 made = find(self.context.store, stage.pairs)
-                count = len(stage.said) if stage.people else made and made.rows.get("pairs", 0)
-                return self._cut(stage, count)
+                if stage.people:
+                    return self._cut(stage, len(stage.said))
+                return None if made is None else self._cut(stage, made.rows.get("pairs", 0))
             case ScoreLabels():
                 labels = self._earlier(stage.labels)
                 return None if labels is None else self._cut(stage, labels.units)

@@ -27,8 +27,10 @@ NOT_HERE: Final = "not among the people of this round"
 
 def majority(verdicts: Collection[str]) -> str | None:
     """The verdict that most give; None where there is none, or two have the most alike."""
-    (first, votes), *others = Counter(verdicts).most_common(2) or [(None, 0)]
-    return None if others and others[0][1] == votes else first
+    most = Counter(verdicts).most_common(2)
+    if not most or (len(most) == 2 and most[0][1] == most[1][1]):
+        return None
+    return most[0][0]
 
 
 def said_of(store: Store, pairs: StageKey) -> dict[str, dict[str, str]]:
