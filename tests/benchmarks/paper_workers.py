@@ -53,8 +53,9 @@ class _Group:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for process, pipe in self._members:
+        for _, pipe in self._members:
             pipe.close()
+        for process, _ in self._members:  # which wait for each other
             process.join()
         self._folder.cleanup()
 
