@@ -125,7 +125,7 @@ def _score(image: Tensor, local_map: Tensor, hypotheses: int) -> tuple[Tensor, T
     points = item_points(uvd[..., :2], SCOREHYPO.condition.swapped_twist_points).reshape(2, -1, 2)
     local = sample_map(local_map, points, corners=True)
     twists = torch.stack([angles.cos(), angles.sin()], dim=-1)
-    scores = _score_net()(uvd.flatten(1), twists.flatten(1), local.reshape(2 * hypotheses, 52, -1), image)
+    (scores,) = _score_net()(uvd.flatten(1), twists.flatten(1), local.reshape(2 * hypotheses, 52, -1), image).unbind(1)
     return scores, local.reshape(2, hypotheses, -1)
 
 
