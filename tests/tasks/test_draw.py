@@ -195,7 +195,7 @@ def test_killed_at_every_point_it_ends_with_the_same_rows(
     monkeypatch.setattr(faults, "reach", reach)
     done = False
     while not done:
-        context = replace(context, store=Store.open(micro_store.store.url))
+        context = replace(context, store=Store.at(micro_store.store.url))
         with suppress(Killed):
             for stage in thrifty:
                 stage.run(context)
