@@ -175,14 +175,13 @@ class OpenStore:
     def _generation(self, instance_id: str, sample: int, key: str | None) -> str:
         where = pc.field("sample_index") == sample
         rows = read(self.store, "hypotheses", ids=[instance_id], where=where, columns=["generation_id"])
-        known = set(rows.column(0).to_pylist())
-        stages = read(self.store, "stages", stage_keys=sorted(known), columns=["stage_key", "finished_at"])
-        newest_first = [row["stage_key"] for row in stages.sort_by([("finished_at", "descending")]).to_pylist()]
-        fitting = [one for one in newest_first if one.startswith(key or "")]
-        if not fitting:
+        known = {name for name in rows.column(0).to_pylist() if name.startswith(key or "")}
+        if not known:
             of_key = f" of {key}" if key else ""
             raise DataError(f"There is no hypothesis {sample} of {instance_id}{of_key} in {self.store.url}.")
-        return fitting[0]
+        stages = read(self.store, "stages", stage_keys=sorted(known), columns=["stage_key", "finished_at"])
+        newest: str = stages.sort_by([("finished_at", "descending")]).column("stage_key")[0].as_py()
+        return newest
 
     def _drawn(self, instance_id: str, sample: int, generation: str, colour: tuple[float, float, float]) -> "Image":
         import numpy as np

@@ -7,14 +7,15 @@ training that was killed and went on are in it once, and that is what gets into 
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Final
 
 from tensorboardX import SummaryWriter
 
 from infra.tracking.tracking import Point, Tracked
 
-_FOLDER = "tracking"
-_FLUSH_SECONDS = 2
-"""The writer's own thread brings points to the disk that often; its `flush` doesn't wait for those in its queue."""
+_FOLDER: Final = "tracking"
+_SECONDS: Final = 1
+"""After which a point is in the file, at the latest."""
 
 
 class TensorBoard:
@@ -25,7 +26,7 @@ class TensorBoard:
         self.folder = f"{_FOLDER}/{tracked.campaign}/{tracked.round}/{tracked.name}"
         self.live: SummaryWriter | None = None
         if self.store.is_local:
-            self.live = SummaryWriter(self.store.path(self.folder), flush_secs=_FLUSH_SECONDS)
+            self.live = SummaryWriter(self.store.path(self.folder), flush_secs=_SECONDS)
 
     def points(self, points: Sequence[Point]) -> None:
         if self.live is not None:

@@ -1,7 +1,7 @@
 """Rounds that wait for people, and train on what these judged; asserted on what the training read."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from infra.views import query
 from schemas.ids import StageKey
 from schemas.tables import matrix
 from tasks.engine.context import Context
+from tasks.engine.stage import TrainingStage
 from tasks.report.facts import RoundFacts
 from tasks.train.pairs import PreferencePairs, load_pairs
 from tests.infra.tracking.test_tracking import scalars
@@ -38,10 +39,14 @@ FILE: dict[str, Any] = {
     "synthesize": {"source_train": 16, "source_test": 4, "scorer_train": 16, "wild_train": 12, "wild_validation": 4,
                    "wild_test": 4},
     "gates": {"min_pairs": 1},
+    "sources": {"test": [], "drift": []},
     "review": {"before_training": True},
     "tracking": ["tensorboard"],
 }  # fmt: skip
-SECOND = {**FILE, "review": {}, "sources": {"reviewed": True}}
+SECOND = {**FILE, "review": {}, "sources": {**FILE["sources"], "reviewed": True}}
+
+
+_TRAIN = LiveRunner.train
 
 
 class Killed(BaseException):
@@ -97,7 +102,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         reviews.add(store, [Review(judged["swap"], "ben", "accept"), Review(judged["swap"], "cleo", "swap")])
         plans.append(plan())
         with pytest.MonkeyPatch.context() as dying:
-            dying.setattr(LiveRunner, "train", _dies)
+            dying.setattr(LiveRunner, "train", _dies_before_alignment)
             with pytest.raises(Killed):
                 run(FILE)
         reviews.add(store, [Review(pairs[3], "anna", "reject")])
@@ -106,8 +111,10 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         yield Lived(store, (waited[0], waited[1]), tuple(plans), status, judged, pairs[3], (first, second), trained)
 
 
-def _dies(*_: Any) -> None:
-    raise Killed
+def _dies_before_alignment(runner: LiveRunner, stages: Mapping[str, TrainingStage]) -> Any:
+    if any(stage.name == "align" for stage in stages.values()):
+        raise Killed
+    return _TRAIN(runner, stages)
 
 
 def _pairs(store: Store, key: str) -> list[PairName]:

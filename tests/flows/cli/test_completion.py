@@ -45,7 +45,7 @@ def completed(tmp_path: Path, line: str) -> list[str]:
         ("adhmr review --ver", ["--verdict"]),
         ("adhmr run --profile m", ["micro"]),
         ("adhmr run --set review.at", ["review.at_least="]),
-        ("adhmr nonsense --", []),
+        ("adhmr nonsense --st", []),
     ],
 )
 def test_bash_offers_commands_options_and_values(tmp_path: Path, line: str, offered: list[str]) -> None:
