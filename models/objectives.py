@@ -167,10 +167,11 @@ def scorer_loss(
         rounded: `rank_loss` as published.
         weight: (B,) of each image in the means, which are over all of them.
     """
-    score = torch.sigmoid(sharpness * raw)
     rank, squared = {}, {}
     for name, errors in errors_mm.items():
         rank[name] = _mean_of(rank_loss(raw, errors, rank_sigma, published=rounded), weight)
+        # after the rank loss: gradients add up in the order of the terms, and trainings keep their bits
+        score = torch.sigmoid(sharpness * raw)
         squared[name] = _mean_of((score - error_to_score(errors, best_mm, worst_mm[name])).square(), weight)
     return ScorerLoss(rank, squared)
 
