@@ -79,9 +79,10 @@ class Workload:
                 each = drawn_for.items // drawn_for.units if isinstance(stage, Score) else 1
                 return self._cut(stage, drawn_for.units, each)
             case ApplyReviews():
+                if stage.people is not None:
+                    return self._cut(stage, len(stage.said))
                 made = find(self.context.store, stage.pairs)
-                count = len(stage.said) if stage.people else made and made.rows.get("pairs", 0)
-                return self._cut(stage, count)
+                return None if made is None else self._cut(stage, made.rows.get("pairs", 0))
             case ScoreLabels():
                 labels = self._earlier(stage.labels)
                 return None if labels is None else self._cut(stage, labels.units)

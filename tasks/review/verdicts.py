@@ -27,8 +27,12 @@ NOT_HERE: Final = "not among the people of this round"
 
 def majority(verdicts: Collection[str]) -> str | None:
     """The verdict that most give; None where there is none, or two have the most alike."""
-    (first, votes), *others = Counter(verdicts).most_common(2) or [(None, 0)]
-    return None if others and others[0][1] == votes else first
+    match Counter(verdicts).most_common(2):
+        case [(first, votes), (_, others)]:
+            return first if votes > others else None
+        case [(only, _)]:
+            return only
+    return None
 
 
 def said_of(store: Store, pairs: StageKey) -> dict[str, dict[str, str]]:

@@ -18,7 +18,7 @@ def completion(
     shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="The shell that it is for.")],
 ) -> None:
     """Print the script that makes a shell complete commands: adhmr completion bash > FILE, or eval "$(...)"."""
-    from typer.completion import get_completion_script
+    from typer.completion import get_completion_script  # type: ignore[attr-defined] # as completion_init
 
     from flows.cli.main import COMPLETE, PROGRAM
 
