@@ -48,7 +48,7 @@ COMMANDS: Final = {
     "export": "data:export",
     "evaluate-scorer": "evaluate:evaluate_scorer",
     "vacuum": "operate:vacuum",
-    "completion": "completion:completion",
+    "completion": "init:completion",
 }
 """Name -> module and function in `flows.cli.commands`, in the order of the help."""
 

@@ -71,7 +71,11 @@ DEFINITIONS: Final = (
     Definition(
         "AUC", "chance that the score of a label as it was is higher than that of a swapped one; 0.5 says nothing."
     ),
-    Definition("swapped", "given to another person on purpose, to see whether the filter notices."),
+    Definition(
+        "swapped",
+        "given to another person on purpose, to see whether the filter notices.",
+        "(?<!people )(?<!or )swapped",  # pairs are swapped, too
+    ),
     Definition("score", "what HMR-Scorer gives a body in a picture: between 0 and 1, higher is better.", "scores?"),
     Definition(
         "judge",
@@ -101,7 +105,7 @@ DEFINITIONS: Final = (
     Definition(
         "kappa",
         "the same beyond what chance would give: 1 is always the same, 0 as often as by chance.",
-        "(?:Cohen's|Fleiss') kappa",
+        "(?:(?:Cohen's|Fleiss') )?kappa",
     ),
     Definition("pairs", "a winner and a loser each, both of the same person.", "(?<!random )pairs"),
     Definition("random pairs", "a control: the same training, on hypotheses that were paired whatever their scores."),

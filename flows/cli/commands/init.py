@@ -1,4 +1,5 @@
-"""`adhmr init`: the files of a folder to work in, so that an installed wheel is enough."""
+"""The commands that lay the ground: init, the files of a folder to work in, so that an installed wheel is enough, and
+completion, what a shell needs to complete the others."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +10,12 @@ import typer
 from schemas.errors import ConfigError
 
 CAMPAIGN: Final = "campaign.yaml"
+_SHELLS: Final = {
+    "bash": "~/.local/share/bash-completion/completions/adhmr",
+    "zsh": "~/.zfunc/_adhmr",
+    "fish": "~/.config/fish/completions/adhmr.fish",
+}
+"""And where each looks for such scripts; zsh where `fpath+=~/.zfunc` stands before compinit in ~/.zshrc."""
 
 
 def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder; made if it isn't there.")]) -> None:
@@ -31,3 +38,17 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder;
     except OSError as error:
         raise ConfigError(f"{folder} can't take the files: {error}.") from error
     typer.echo(f"{folder} holds {', '.join(sorted(laid))}; the first lines of each say how it is used.")
+
+
+def completion(
+    shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="The shell that it is for.")],
+) -> None:
+    """Print what makes a shell complete commands, options and fields of --set: adhmr completion bash > FILE."""
+    from typer.completion import get_completion_script  # type: ignore[attr-defined] # re-exported without saying so
+
+    from flows.cli.main import COMPLETE, PROGRAM
+
+    if shell not in _SHELLS:
+        raise ConfigError(f"There is no completion for {shell!r}; there are {', '.join(_SHELLS)}.")
+    typer.echo(get_completion_script(prog_name=PROGRAM, complete_var=COMPLETE, shell=shell))
+    typer.echo(f"# {shell} finds it in {_SHELLS[shell]}", err=True)

@@ -54,6 +54,7 @@ def test_a_profile_as_a_file(profile: str, tmp_path: Path) -> None:
         "body",
         "root_solver",
         "data",
+        "tracking",
     ]
 
 
