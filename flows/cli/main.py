@@ -96,7 +96,7 @@ def _options(version: options.Version = False) -> None: ...
 def main() -> None:
     """The entry point of the console script."""
     if COMPLETE in os.environ:  # the shell asks, on behalf of `adhmr completion`: nothing is done, only answered
-        from typer._completion_classes import completion_init
+        from typer.completion import completion_init  # type: ignore[attr-defined] # typer re-exports it without saying so
 
         completion_init()
         app(prog_name=PROGRAM)

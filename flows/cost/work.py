@@ -81,9 +81,9 @@ class Workload:
                 each = drawn_for.items // drawn_for.units if isinstance(stage, Score) else 1
                 return self._cut(stage, drawn_for.units, each)
             case ApplyReviews():
-                made = find(self.context.store, stage.pairs)
-                if stage.people:
+                if stage.people is not None:
                     return self._cut(stage, len(stage.said))
+                made = find(self.context.store, stage.pairs)
                 return None if made is None else self._cut(stage, made.rows.get("pairs", 0))
             case ScoreLabels():
                 labels = self._earlier(stage.labels)

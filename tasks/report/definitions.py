@@ -71,7 +71,11 @@ DEFINITIONS: Final = (
     Definition(
         "AUC", "chance that the score of a label as it was is higher than that of a swapped one; 0.5 says nothing."
     ),
-    Definition("swapped", "given to another person on purpose, to see whether the filter notices."),
+    Definition(
+        "swapped",
+        "given to another person on purpose, to see whether the filter notices.",
+        "(?<!people )(?<!or )swapped",  # pairs are swapped, too
+    ),
     Definition("score", "what HMR-Scorer gives a body in a picture: between 0 and 1, higher is better.", "scores?"),
     Definition(
         "judge",

@@ -27,10 +27,12 @@ NOT_HERE: Final = "not among the people of this round"
 
 def majority(verdicts: Collection[str]) -> str | None:
     """The verdict that most give; None where there is none, or two have the most alike."""
-    most = Counter(verdicts).most_common(2)
-    if not most or (len(most) == 2 and most[0][1] == most[1][1]):
-        return None
-    return most[0][0]
+    match Counter(verdicts).most_common(2):
+        case [(first, votes), (_, others)]:
+            return first if votes > others else None
+        case [(only, _)]:
+            return only
+    return None
 
 
 def said_of(store: Store, pairs: StageKey) -> dict[str, dict[str, str]]:

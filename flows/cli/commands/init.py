@@ -1,4 +1,5 @@
-"""What an installed wheel is set up with: `adhmr init`, the files of a folder to work in, and `adhmr completion`."""
+"""The commands that lay the ground: init, the files of a folder to work in, so that an installed wheel is enough, and
+completion, what a shell needs to complete the others."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -42,8 +43,8 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder;
 def completion(
     shell: Annotated[str, typer.Argument(metavar="bash|zsh|fish", help="The shell that it is for.")],
 ) -> None:
-    """Print the script that makes a shell complete commands: adhmr completion bash > FILE, or eval "$(...)"."""
-    from typer._completion_shared import get_completion_script
+    """Print what makes a shell complete commands, options and fields of --set: adhmr completion bash > FILE."""
+    from typer.completion import get_completion_script  # type: ignore[attr-defined] # re-exported without saying so
 
     from flows.cli.main import COMPLETE, PROGRAM
 

@@ -66,7 +66,8 @@ def test_it_ends_when_idle_and_when_it_takes_too_long(module: str) -> None:
 
 
 def test_it_ends_with_its_server(module: str) -> None:
-    script = f"from flows.browse.child import Child; print(Child({module!r}, ['60']).ask({{'text': 'a'}}).about['pid'])"
+    asked = f"Child({module!r}, ['60']).ask({{'text': 'a'}}).about['pid']"
+    script = f"from flows.browse.child import Child; print({asked}, flush=True)"
     told = subprocess.run(
         [sys.executable, "-c", script + "; import os; os._exit(1)"], capture_output=True, text=True, check=False
     )

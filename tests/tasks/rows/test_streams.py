@@ -25,7 +25,7 @@ from tasks.rows.mix import Mix
 from tasks.rows.models import model_of
 from tasks.rows.streams import Space, crops_of, pseudo_training_crops, training_crops
 from tasks.stages.training import Align, TrainBase, TrainClean, TrainScorer
-from tasks.train import scorer
+from tasks.train import pool
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 from tests.tasks.train.test_align_stage import commit_pairs
@@ -146,7 +146,7 @@ def test_trained_on_streams_it_is_the_same_model_under_the_same_key(
     held = stage.run(in_memory_or_not(copy, tmp_path / "unused", 512))
     assert not (tmp_path / "unused").exists()
     monkeypatch.setattr(node_cache, "_IN_MEMORY", 0)
-    monkeypatch.setattr(scorer, "_POOL_PART", 50)
+    monkeypatch.setattr(pool, "_PART", 50)
     streamed = stage.run(in_memory_or_not(micro_store, tmp_path / "cache", 0))
     assert list((tmp_path / "cache").glob("*.arrow"))
     assert streamed.key == held.key
