@@ -74,7 +74,7 @@ DEFINITIONS: Final = (
     Definition(
         "swapped",
         "given to another person on purpose, to see whether the filter notices.",
-        "(?<!people )(?<!or )swapped",  # pairs are swapped, too
+        "(?<!people )(?<!\\bor )swapped",  # pairs are swapped, too
     ),
     Definition("score", "what HMR-Scorer gives a body in a picture: between 0 and 1, higher is better.", "scores?"),
     Definition(
