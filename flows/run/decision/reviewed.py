@@ -86,9 +86,11 @@ def honour(runner: Runner, number: int, pairs: StageKey, wild: Mix) -> Honoured:
     """
     context = runner.context
     store, campaign = context.store, context.config.campaign
-    frozen = frozen_of(store, campaign, number) or _now(context, number, pairs)
-    if frozen.own is None and not frozen.earlier:
-        return Honoured(pairs)
+    frozen = frozen_of(store, campaign, number)
+    if frozen is None:
+        if not settings_of(context, number).before_training and not context.config.sources.reviewed:
+            return Honoured(pairs)
+        frozen = _now(context, number, pairs)  # nothing is written down, too: what is said later is for later rounds
     path = frozen_path(campaign, number)
     frozen = Frozen.of_bytes(runner.note(path, frozen.to_bytes(), once=True), store.uri(path))
     own = frozen.own
@@ -103,7 +105,10 @@ def honour(runner: Runner, number: int, pairs: StageKey, wild: Mix) -> Honoured:
         runner.run(ApplyReviews(one.pairs, one.said, "leave_out", wild), role=f"round {one.round}")
         for one in frozen.earlier
     )
-    return Honoured(pairs, earlier, tuple(in_words(store, frozen)))
+    notices = tuple(in_words(store, frozen))
+    for notice in notices:
+        context.progress.say(f"review: {notice}")
+    return Honoured(pairs, earlier, notices)
 
 
 def state_in_words(store: Store, campaign: str, number: int) -> str:

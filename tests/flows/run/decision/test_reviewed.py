@@ -1,0 +1,99 @@
+"""What a round uses of reviews is written down once, as its training is about to begin: what is said later is for later
+rounds, whatever was there then."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.run.decision.reviewed import Waiting, ask, honour
+from flows.run.dry import DryRunner
+from infra.reviews import PairName, Review, add
+from infra.store import Store
+from schemas.config.stages import ReviewConfig
+from schemas.errors import ConfigError
+from schemas.ids import StageKey, Target
+from schemas.profiles import micro
+from tasks.engine.context import Context
+from tasks.review.verdicts import frozen_of
+from tasks.rows.mix import Mix
+from tests.infra.reviewing import PEOPLE, store_with_pairs
+
+WILD = Mix((StageKey("0" * 64),), (Target("wild", "train"),))
+Made = tuple[Store, list[PairName]]
+
+
+class Noting(DryRunner):
+    """Looks stages up, and writes notes as a run does."""
+
+    def note(self, path: str, data: bytes, *, once: bool = False) -> bytes:
+        self.context.store.atomic_write(path, data, replace=not once)
+        return self.context.store.read_bytes(path)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    return store_with_pairs(tmp_path / "store")
+
+
+def runner(store: Store, *, reviewed: bool = False, dry: bool = False, **review: Any) -> DryRunner:
+    config = micro(campaign="c")
+    sources = config.sources.model_copy(update={"reviewed": reviewed})
+    context = Context(store, config.model_copy(update={"sources": sources, "review": ReviewConfig(**review)}))
+    return (DryRunner if dry else Noting)(context)
+
+
+def key(made: Made) -> StageKey:
+    return StageKey(made[1][0].stage_key)
+
+
+def keys(looking: DryRunner, pairs: StageKey, number: int = 1) -> list[str | None]:
+    """The keys of the stages that a round honours reviews by."""
+    honour(looking, number, pairs, WILD)
+    assert looking.looks
+    return [look.key for look in looking.looks.values()]
+
+
+def test_without_reviews_asked_for_nothing_is_looked_at(made: Made) -> None:
+    store, pairs = made
+    add(store, [Review(pairs[0], "anna", "reject")])
+    assert ask(runner(store), 1, key(made)) is None
+    assert honour(runner(store), 1, key(made), WILD) == honour(runner(store), 1, key(made), WILD)
+    assert honour(runner(store), 1, key(made), WILD).trained == (key(made),)
+    assert store.list_files("reviews") == []
+
+
+@pytest.mark.parametrize(("at_least", "judged", "waits"), [(1, 0, True), (1, 1, False), (3, 2, True), (0, 0, False)])
+def test_a_round_waits_for_as_many_pairs_as_it_asks_for(made: Made, at_least: int, judged: int, waits: bool) -> None:
+    store, pairs = made
+    add(store, [Review(pair, "anna", "accept") for pair in pairs[:judged]])
+    found = ask(runner(store, before_training=True, at_least=at_least), 1, key(made))
+    assert found == (Waiting("c", 1, key(made), judged, PEOPLE, at_least) if waits else None)
+
+
+def test_what_was_found_first_is_found_again(made: Made) -> None:
+    store, pairs = made
+    add(store, [Review(pairs[0], "anna", "reject")])
+    by = {"before_training": True}
+    planned = keys(runner(store, dry=True, **by), key(made))
+    assert store.list_files("reviews") == [], "a plan writes nothing"
+    first = keys(runner(store, **by), key(made))
+    add(store, [Review(pairs[1], "anna", "reject")])
+    assert first == planned == keys(runner(store, **by), key(made))
+    assert keys(runner(store), key(made)) == first, "though nothing was said of it any more"
+    assert keys(runner(store, **by), key(made), 2) != first, "another round finds what is there now"
+    with pytest.raises(ConfigError, match="reviews of other pairs"):
+        honour(runner(store), 1, StageKey("1" * 64), WILD)
+
+
+def test_a_round_that_found_nothing_of_earlier_ones_does_not_find_it_later(made: Made) -> None:
+    """Its training may have begun: it goes on with the key that it has."""
+    store, pairs = made
+    mine = StageKey("2" * 64)
+    assert honour(runner(store, reviewed=True), 2, mine, WILD).trained == (mine,)
+    add(store, [Review(pairs[0], "anna", "swap")])
+    assert honour(runner(store, reviewed=True), 2, mine, WILD).trained == (mine,)
+    assert frozen_of(store, "c", 2) is not None
+    later = honour(runner(store, reviewed=True), 3, mine, WILD)
+    assert len(later.trained) == 2
+    assert "Of round 1, 0 accepted and 1 swapped pairs" in later.notices[0]
