@@ -53,6 +53,8 @@ class Person:
     """Where the body is without translation."""
     vertices: NDArray[np.float32]
     """(V, 3) metres."""
+    pitch: float
+    """How far the camera looks down, degrees; below zero it looks up."""
 
 
 def stream(seed: int, domain: str, split: str, index: int, concern: int) -> np.random.Generator:
@@ -74,9 +76,10 @@ def _block(domain: Domain, split: str, block: int, seed: int, body: str) -> tupl
     for index in range(block * BLOCK, (block + 1) * BLOCK):
         generator = stream(seed, domain.name, split, index, PERSON)
         angles.append(sample_angles(generator, domain.poses, domain.pose_noise))
+        pitch = domain.pitch
         facing.append(
             (
-                np.clip(generator.normal(0, domain.tilt), -20, 20),
+                np.clip(generator.normal(pitch.mean, pitch.sigma), -pitch.limit, pitch.limit),
                 np.clip(generator.normal(0, domain.tilt / 2), -10, 10),
                 generator.uniform(-domain.yaw, domain.yaw),
             )
@@ -100,4 +103,4 @@ def _block(domain: Domain, split: str, block: int, seed: int, body: str) -> tupl
         vertices, joints, twists = output.vertices.numpy(), output.joints.numpy(), twist.numpy()
     pose, origin = axis_angle[:, 1:].reshape(BLOCK, 69), np.zeros(3, np.float32)
     labels = (Label(axis_angle[i, 0], pose[i], shape[i], origin, "neutral", joints[i], twists[i]) for i in range(BLOCK))
-    return tuple(map(Person, labels, vertices))
+    return tuple(map(Person, labels, vertices, tilt_and_yaw[:, 0].tolist()))
