@@ -48,7 +48,7 @@ CampaignsFile = Annotated[
     str | None, typer.Option("--config", metavar="FILE", help="Campaign file that names the campaign.")
 ]
 Profile = Annotated[
-    str | None, typer.Option("--profile", help="tiny, micro or paper.", show_default="the file's, or tiny")
+    str | None, typer.Option("--profile", help="tiny, generative, micro or paper.", show_default="the file's, or tiny")
 ]
 Campaign = Annotated[str | None, _campaign("the file's, or the profile's")]
 ReadCampaign = Annotated[str | None, _campaign("the file's or profile's, or the only one")]

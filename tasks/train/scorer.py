@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from infra.noise import generator, standard_normal_batch
 from models.bodies import load_body
-from models.condition import ConditionNetwork, PoseEstimate
+from models.condition import ConditionNetwork, PoseEstimate, Pyramid
 from models.diffusion import POSE_SIZE
 from models.hmr_scorer import HMRScorer
 from models.objectives import error_to_score, rank_loss
@@ -36,6 +36,7 @@ from tasks.rows.streams import People, Space, training_crops
 from tasks.train.augment import Augmentation
 from tasks.train.checks import check_start
 from tasks.train.data import DrawnCrops, LabelledBatch, estimate_loss
+from tasks.train.frozen import ScorerSight, can_keep, is_frozen
 
 if TYPE_CHECKING:
     from tasks.stages.training import TrainScorer
@@ -78,7 +79,9 @@ class ScorerRecipe:
         pool: HypothesisPool,
         policy: Policy,
         device: torch.device,
+        features_bytes: int = 0,
     ) -> None:
+        """`features_bytes` are for what a frozen encoder makes of crops; they don't change the result."""
         self.config, self.data, self.pool, self.seed = config, data, pool, config.seed
         check_start(config, network, policy.config.condition)
         torch.manual_seed(config.seed)
@@ -86,6 +89,11 @@ class ScorerRecipe:
         if config.start_from_policy:
             assert isinstance(policy.condition, ConditionNetwork)
             self.model.encoder.load_state_dict(policy.condition.backbone.state_dict())
+        self.frozen, self.sight = is_frozen(config.optimiser), None
+        if self.frozen:
+            self.model.encoder.requires_grad_(False).eval()
+            if can_keep(network, config.augment):
+                self.sight = ScorerSight(self.model, data.crops, device, features_bytes)
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         """Encoder and ScoreNet with its projections."""
@@ -99,7 +107,7 @@ class ScorerRecipe:
         rows = draw_rows(draw, config.batch_images, len(self.data), self.data.chances)
         change = Augmentation.draw(config.augment, draw, len(rows))
         places = share.places(len(rows))
-        crops = DrawnCrops.of(self.data, rows[places], change.of(places))
+        crops = DrawnCrops.of(self.data, rows[places], change.of(places), crops=self.sight is None)
         if step < config.encoder_steps:
             return crops, None
         picks = self._picks(draw)[places]
@@ -109,18 +117,25 @@ class ScorerRecipe:
     def loss(self, step: int, drawn: tuple[DrawnCrops, DrawnHypotheses | None]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The encoder's own estimate, and after `encoder_steps` the ranking of hypotheses beside it."""
         config, change, hypotheses = self.config, drawn[0].change, drawn[1]
-        batch = drawn[0].batch()
         if hypotheses is None:
+            batch = drawn[0].batch()
             own = self._own(self.model.encode(batch.crops)[1], batch)
             return own, {"estimate": own}
-        pyramid, estimate = self.model.encode(batch.crops)
+        batch = drawn[0].batch() if self.sight is None else None
+        pyramid, estimate = self.model.encode(batch.crops) if batch else (self._kept(drawn[0]), None)
         raw = self.model.score(pyramid, estimate, change.uvd(hypotheses.uvd), change.twists(hypotheses.twists))
         ranking = rank_loss(raw, hypotheses.errors_mm, config.rank_sigma).mean()
         target = error_to_score(hypotheses.errors_mm, config.best_mm, config.worst_mm)
         score_error = (torch.sigmoid(self.model.config.sharpness * raw) - target).square().mean()
+        figures = {"rank": ranking, "score": score_error}
+        if batch is None or self.frozen:
+            return ranking + config.score_weight * score_error, figures
         own = self._own(estimate, batch)
-        figures = {"rank": ranking, "score": score_error, "estimate": own}
-        return ranking + config.score_weight * score_error + own, figures
+        return ranking + config.score_weight * score_error + own, {**figures, "estimate": own}
+
+    def _kept(self, drawn: DrawnCrops) -> Pyramid:
+        assert self.sight is not None
+        return self.sight.of(drawn)
 
     def _own(self, estimate: PoseEstimate | None, batch: LabelledBatch) -> Tensor:
         """Loss of the encoder's own estimate; zero for an encoder that makes none."""
@@ -164,7 +179,8 @@ def recipe(stage: "TrainScorer", context: Context, run: RunFolder, device: torch
         crops = training_crops(run.store, stage.labelled, space)
         arrays = _gathered(everybody, stage.labelled.ingests, space, pool_of)
     pool = HypothesisPool(**arrays, samples=config.pool_samples)
-    return ScorerRecipe(config, context.config.scorer, crops, pool, policy, device)
+    room = context.config.ray.features_mib << 20
+    return ScorerRecipe(config, context.config.scorer, crops, pool, policy, device, room)
 
 
 def _gathered(

@@ -1,0 +1,122 @@
+"""Models whose image encoder is frozen: what stays as it is, what is trained all the same, and what they see."""
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.condition import ConditionNetwork, Pyramid
+from models.hmr_scorer import HMRScorer
+from models.hyponet import Context
+from models.policy import Policy
+from schemas.config.networks import ScorerConfig
+from schemas.config.training import AlignConfig, AugmentConfig, OptimiserConfig
+from schemas.errors import ConfigError
+from tasks.rows.crops import Crops, crop_tensor
+from tasks.train.data import DrawnCrops
+from tasks.train.features import KeptFeatures
+
+
+def is_frozen(config: OptimiserConfig) -> bool:
+    """Whether the image encoder stays as it is."""
+    return config.encoder_learning_rate == 0
+
+
+def freeze(policy: Policy, config: OptimiserConfig) -> None:
+    """Fix a policy's encoder and its batch-norm statistics; the projections behind it, too, unless they are trained."""
+    policy.condition.requires_grad_(False).eval()
+    if config.projections:
+        for parameter in projecting(policy).projections():
+            parameter.requires_grad_(True)
+
+
+def projecting(policy: Policy) -> ConditionNetwork:
+    """The encoder of a policy that has projections of its own. ConfigError for another kind."""
+    if not isinstance(policy.condition, ConditionNetwork):
+        raise ConfigError(
+            f"optimiser.projections is for condition.kind=compact; {policy.config.condition.kind} has none apart from "
+            "its encoder: set it to False."
+        )
+    return policy.condition
+
+
+class Keepers(NamedTuple):
+    """What keeps the features that two encoders, which don't change, make of the crops of pairs."""
+
+    policy: KeptFeatures[Context] | None = None
+    reference: KeptFeatures[Context] | None = None
+
+    @staticmethod
+    def of(policy: Policy, reference: Policy, config: AlignConfig, crops: Crops, budget_bytes: int) -> "Keepers":
+        """For encoders that see a crop as it is or mirrored: the reference's, and the policy's if it is frozen; both
+        are one where they are alike. Where projections are trained, what comes before them is kept."""
+        frozen, device = is_frozen(config.optimiser), next(policy.parameters()).device
+        if not frozen and not config.augment.only_mirrors:
+            return Keepers()
+        projects = frozen and config.optimiser.projections
+        looks = [projecting(one).look if projects else partial(_context, one) for one in (policy, reference)]
+        parts = (projecting(one).backbone if projects else one.condition for one in (policy, reference))
+        of_policy, of_reference = (part.state_dict() for part in parts)
+        alike = all(torch.equal(of_reference[name], of_policy[name]) for name in of_reference)
+        count = 1 if not frozen or alike else 2
+        kept, referred = (KeptFeatures(look, crops, device, budget_bytes // count) for look in looks)
+        if not frozen:
+            return Keepers(None, referred)
+        return Keepers(referred if alike else kept, referred)
+
+
+def _context(policy: Policy, crops: Tensor) -> Context:
+    return policy.encode(crops)[0]
+
+
+class Sight:
+    """What a policy sees of drawn crops, if of its encoder the projections alone are trained.
+
+    What its backbone makes of them is kept where crops are mirrored at most, within `budget_bytes`, which changes no
+    bit.
+    """
+
+    def __init__(
+        self, policy: Policy, crops: Crops, augment: AugmentConfig, device: torch.device, budget_bytes: int
+    ) -> None:
+        self.condition, self.kept = projecting(policy), None
+        if augment.only_mirrors:
+            self.kept = KeptFeatures(self.condition.look, crops, device, budget_bytes)
+
+    @property
+    def needs_crops(self) -> bool:
+        """Whether the crops themselves have to be drawn."""
+        return self.kept is None
+
+    def of(self, drawn: DrawnCrops) -> Context:
+        """Their context, to which gradients of the projections go."""
+        if self.kept is not None:
+            return self.condition.project(self.kept.of(drawn.rows, drawn.change.mirrored.numpy()))
+        return self.condition.project(self._looked(drawn))
+
+    @torch.no_grad()
+    def _looked(self, drawn: DrawnCrops) -> Context:
+        assert drawn.crops is not None
+        crops: Tensor = drawn.change.crops(crop_tensor(drawn.crops, drawn.crops.device))
+        return self.condition.look(crops)
+
+
+def can_keep(network: ScorerConfig, augment: AugmentConfig) -> bool:
+    """Whether what a scorer's frozen encoder makes of crops can be kept."""
+    return network.condition.kind == "compact" and not network.sees_own_estimate and augment.only_mirrors
+
+
+class ScorerSight:
+    """What a scorer whose encoder is frozen sees of drawn crops: kept, within `budget_bytes`, which changes no bit."""
+
+    def __init__(self, scorer: HMRScorer, crops: Crops, device: torch.device, budget_bytes: int) -> None:
+        self.kept = KeptFeatures(partial(_pyramid, scorer), crops, device, budget_bytes)
+
+    def of(self, drawn: DrawnCrops) -> Pyramid:
+        """Their feature maps."""
+        return self.kept.of(drawn.rows, drawn.change.mirrored.numpy())
+
+
+def _pyramid(scorer: HMRScorer, crops: Tensor) -> Pyramid:
+    return scorer.encode(crops)[0]
