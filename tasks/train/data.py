@@ -36,14 +36,15 @@ class DrawnCrops:
     twists: Tensor
     betas: Tensor
     change: Augmentation
-    rows: np.ndarray
-    """(B,) of each in the data: what is kept of it is found by that."""
+    kept: tuple[np.ndarray, np.ndarray]
+    """(B,) rows in the data, and whether each is mirrored: what is kept of them is found by it."""
 
     @staticmethod
     def of(data: LabelledCrops, rows: np.ndarray, change: Augmentation, crops: bool = True) -> "DrawnCrops":
         """These rows of the data, with their `crops` or without."""
         uvd, twists, betas = (torch.from_numpy(part[rows]) for part in (data.uvd, data.twists, data.betas))
-        return DrawnCrops(torch.from_numpy(data.crops[rows]) if crops else None, uvd, twists, betas, change, rows)
+        seen = torch.from_numpy(data.crops[rows]) if crops else None
+        return DrawnCrops(seen, uvd, twists, betas, change, (rows, change.mirrored.numpy()))
 
     @staticmethod
     def draw(

@@ -1,6 +1,5 @@
 """Models whose image encoder is frozen: what stays as it is, what is trained all the same, and what they see."""
 
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -15,7 +14,7 @@ from schemas.config.training import AlignConfig, AugmentConfig, OptimiserConfig
 from schemas.errors import ConfigError
 from tasks.rows.crops import Crops, crop_tensor
 from tasks.train.data import DrawnCrops
-from tasks.train.features import KeptFeatures
+from tasks.train.features import Encoding, KeptFeatures
 
 
 def is_frozen(config: OptimiserConfig) -> bool:
@@ -41,11 +40,20 @@ def projecting(policy: Policy) -> ConditionNetwork:
     return policy.condition
 
 
+class _Backbone(NamedTuple):
+    """What comes before a policy's projections, as a model of its own."""
+
+    condition: ConditionNetwork
+
+    def encode(self, crops: Tensor) -> tuple[Context, None]:
+        return self.condition.look(crops), None
+
+
 class Keepers(NamedTuple):
     """What keeps the features that two encoders, which don't change, make of the crops of pairs."""
 
-    policy: KeptFeatures[Context] | None = None
-    reference: KeptFeatures[Context] | None = None
+    policy: KeptFeatures | None = None
+    reference: KeptFeatures | None = None
 
     @staticmethod
     def of(policy: Policy, reference: Policy, config: AlignConfig, crops: Crops, budget_bytes: int) -> "Keepers":
@@ -55,19 +63,15 @@ class Keepers(NamedTuple):
         if not frozen and not config.augment.only_mirrors:
             return Keepers()
         projects = frozen and config.optimiser.projections
-        looks = [projecting(one).look if projects else partial(_context, one) for one in (policy, reference)]
+        kinds: list[Encoding] = [_Backbone(projecting(one)) if projects else one for one in (policy, reference)]
         parts = (projecting(one).backbone if projects else one.condition for one in (policy, reference))
         of_policy, of_reference = (part.state_dict() for part in parts)
         alike = all(torch.equal(of_reference[name], of_policy[name]) for name in of_reference)
         count = 1 if not frozen or alike else 2
-        kept, referred = (KeptFeatures(look, crops, device, budget_bytes // count) for look in looks)
+        kept, referred = (KeptFeatures(kind, crops, device, budget_bytes // count) for kind in kinds)
         if not frozen:
             return Keepers(None, referred)
         return Keepers(referred if alike else kept, referred)
-
-
-def _context(policy: Policy, crops: Tensor) -> Context:
-    return policy.encode(crops)[0]
 
 
 class Sight:
@@ -82,7 +86,7 @@ class Sight:
     ) -> None:
         self.condition, self.kept = projecting(policy), None
         if augment.only_mirrors:
-            self.kept = KeptFeatures(self.condition.look, crops, device, budget_bytes)
+            self.kept = KeptFeatures(_Backbone(self.condition), crops, device, budget_bytes)
 
     @property
     def needs_crops(self) -> bool:
@@ -92,7 +96,7 @@ class Sight:
     def of(self, drawn: DrawnCrops) -> Context:
         """Their context, to which gradients of the projections go."""
         if self.kept is not None:
-            return self.condition.project(self.kept.of(drawn.rows, drawn.change.mirrored.numpy()))
+            return self.condition.project(self.kept.of(*drawn.kept))
         return self.condition.project(self._looked(drawn))
 
     @torch.no_grad()
@@ -107,16 +111,23 @@ def can_keep(network: ScorerConfig, augment: AugmentConfig) -> bool:
     return network.condition.kind == "compact" and not network.sees_own_estimate and augment.only_mirrors
 
 
+class _Maps(NamedTuple):
+    """A scorer's feature maps in the form of a context, which has nothing else."""
+
+    scorer: HMRScorer
+
+    def encode(self, crops: Tensor) -> tuple[Context, None]:
+        maps, nothing = self.scorer.encode(crops)[0], crops.new_empty(len(crops), 0)
+        return Context(maps.coarse, maps.fine, nothing, nothing), None
+
+
 class ScorerSight:
     """What a scorer whose encoder is frozen sees of drawn crops: kept, within `budget_bytes`, which changes no bit."""
 
     def __init__(self, scorer: HMRScorer, crops: Crops, device: torch.device, budget_bytes: int) -> None:
-        self.kept = KeptFeatures(partial(_pyramid, scorer), crops, device, budget_bytes)
+        self.kept = KeptFeatures(_Maps(scorer), crops, device, budget_bytes)
 
     def of(self, drawn: DrawnCrops) -> Pyramid:
         """Their feature maps."""
-        return self.kept.of(drawn.rows, drawn.change.mirrored.numpy())
-
-
-def _pyramid(scorer: HMRScorer, crops: Tensor) -> Pyramid:
-    return scorer.encode(crops)[0]
+        maps = self.kept.of(*drawn.kept)
+        return Pyramid(maps.image, maps.local)

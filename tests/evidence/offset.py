@@ -26,7 +26,7 @@ from tasks.generate import HypothesisSampler
 from tasks.rows.hypotheses import Hypotheses
 from tasks.stages.evaluate import Evaluate
 
-ALPHAS: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 12.0)
+ALPHAS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Of these the best on validation is measured on test."""
 
 

@@ -57,7 +57,7 @@ def test_a_crop_is_encoded_once_in_each_of_its_forms() -> None:
     passes: list[int] = []
     policy.condition.register_forward_hook(lambda module, given, made: passes.append(len(given[0])))
     crops = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
-    kept = KeptFeatures(lambda seen: policy.encode(seen)[0], crops, CPU, ALL_MIB)
+    kept = KeptFeatures(policy, crops, CPU, ALL_MIB)
     rows, mirrored = np.array([3, 3, 7, 3]), np.array([False, True, False, False])
     first = kept.of(rows, mirrored)
     assert passes == [8]

@@ -113,7 +113,7 @@ def test_what_is_kept_is_what_each_step_would_make() -> None:
     assert drawn.crops is None
     assert drawn.change.mirrored.any()
     loss = recipe.loss(0, (drawn, noise))[0]
-    crops = drawn.change.mirror(crop_tensor(recipe.data.crops[drawn.rows], CPU))
+    crops = drawn.change.mirror(crop_tensor(recipe.data.crops[drawn.kept[0]], CPU))
     context, _ = recipe.model.encode(crops)
     kept = recipe.sight.of(drawn)
     for one, other in zip(kept, context, strict=True):
@@ -121,7 +121,7 @@ def test_what_is_kept_is_what_each_step_would_make() -> None:
     fresh = base(augment={**MIRRORED, "brightness": 1e-9})
     assert fresh.sight is not None
     assert fresh.sight.needs_crops
-    seen = replace(drawn, crops=torch.from_numpy(recipe.data.crops[drawn.rows]))
+    seen = replace(drawn, crops=torch.from_numpy(recipe.data.crops[drawn.kept[0]]))
     torch.testing.assert_close(fresh.loss(0, (seen, noise))[0], loss, atol=1e-4, rtol=1e-4)
 
 
