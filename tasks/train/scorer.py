@@ -118,9 +118,7 @@ class ScorerRecipe:
         """The encoder's own estimate, and after `encoder_steps` the ranking of hypotheses beside it."""
         config, change, hypotheses = self.config, drawn[0].change, drawn[1]
         if hypotheses is None:
-            batch = drawn[0].batch()
-            own = self._own(self.model.encode(batch.crops)[1], batch)
-            return own, {"estimate": own}
+            return self._encoder_alone(drawn[0].batch())
         batch = drawn[0].batch() if self.sight is None else None
         pyramid, estimate = self.model.encode(batch.crops) if batch else (self._kept(drawn[0]), None)
         raw = self.model.score(pyramid, estimate, change.uvd(hypotheses.uvd), change.twists(hypotheses.twists))
@@ -132,6 +130,10 @@ class ScorerRecipe:
             return ranking + config.score_weight * score_error, figures
         own = self._own(estimate, batch)
         return ranking + config.score_weight * score_error + own, {**figures, "estimate": own}
+
+    def _encoder_alone(self, batch: LabelledBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        own = self._own(self.model.encode(batch.crops)[1], batch)
+        return own, {"estimate": own}
 
     def _kept(self, drawn: DrawnCrops) -> Pyramid:
         assert self.sight is not None
