@@ -1,7 +1,7 @@
 """The figures of docs/evidence.md: round 1 with the controls that could beat it, and a cleaning round with swapped
 labels, for several seeds, unattended.
 
-    python -m tests.evidence [--folder adhmr-evidence] [--profile generative] [--seeds 10,11]
+    python -m tests.evidence [--folder adhmr-evidence] [--profile tiny] [--seeds 10,11]
 
 The seeds are those of the last draw (`tests.evidence.seal`), which is opened by this, once: a recipe or domains that
 changed since are refused. With --seeds nothing is opened, and the page says that they were not sealed. Every seed has a
@@ -25,6 +25,7 @@ from infra import rounds
 from infra.stages import versions
 from infra.store import Store
 from schemas.errors import ConfigError
+from schemas.layers import USUAL_PROFILE
 from tests.evidence.repository import commit_here, is_changed
 from tests.evidence.seal import FILE as SEALS
 from tests.evidence.seal import history, opened, read_seals, sealed_seeds, write_seals
@@ -39,12 +40,14 @@ def main(
     seeds: Annotated[
         str | None, typer.Option(help="Whole numbers, separated by commas; none: the sealed ones.")
     ] = None,
-    profile: Annotated[str, typer.Option(help="Profile to run.")] = "generative",
+    profile: Annotated[str | None, typer.Option(help="Profile to run; none: the sealed one.")] = None,
     page: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/evidence.md"),
 ) -> None:
     """Run what is missing for every seed, then write the page."""
     with clear_errors():
         seals = read_seals()
+        if profile is None:
+            profile = seals[-1].profile if seals and seeds is None else USUAL_PROFILE
         if seeds is None:
             numbers = list(sealed_seeds(seals, profile).seeds)
             seals = opened(seals, _commit())
