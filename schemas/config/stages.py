@@ -12,6 +12,9 @@ class PitchConfig(Config):
 
     mean: float = setting(0.0, "mean of the pitch", "degrees", ge=-45, le=45)
     sigma: float = setting(7.0, "standard deviation of the pitch", "degrees", ge=0)
+    two_sided: bool = setting(
+        False, "turn half of the pitches to the other side: cameras from above and from below", "-", later=True
+    )
     limit: float = setting(20.0, "pitches beyond it, upwards or downwards, become it", "degrees", ge=0, le=45)
 
 

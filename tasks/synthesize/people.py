@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from models.bodies import load_body
 from models.kinematics import twist_from_rotations
+from schemas.config.stages import PitchConfig
 from tasks.synthesize.domains import Domain
 from tasks.synthesize.poses import rotations_from_angles, sample_angles
 
@@ -70,16 +71,23 @@ def person(domain: Domain, split: str, index: int, seed: int, body: str = "tiny"
     return _block(domain, split, index // BLOCK, seed, body)[index % BLOCK]
 
 
+def _pitch(config: PitchConfig, generator: np.random.Generator) -> float:
+    """Degrees."""
+    drawn = generator.normal(config.mean, config.sigma)
+    if config.two_sided and generator.random() < 0.5:
+        drawn = -drawn
+    return float(np.clip(drawn, -config.limit, config.limit))
+
+
 @lru_cache(maxsize=4)
 def _block(domain: Domain, split: str, block: int, seed: int, body: str) -> tuple[Person, ...]:
     angles, facing, betas = [], [], []
     for index in range(block * BLOCK, (block + 1) * BLOCK):
         generator = stream(seed, domain.name, split, index, PERSON)
         angles.append(sample_angles(generator, domain.poses, domain.pose_noise))
-        pitch = domain.pitch
         facing.append(
             (
-                np.clip(generator.normal(pitch.mean, pitch.sigma), -pitch.limit, pitch.limit),
+                _pitch(domain.pitch, generator),
                 np.clip(generator.normal(0, domain.tilt / 2), -10, 10),
                 generator.uniform(-domain.yaw, domain.yaw),
             )

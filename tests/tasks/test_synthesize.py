@@ -188,6 +188,14 @@ def test_the_configuration_pitches_the_cameras_of_a_domain() -> None:
     assert np.corrcoef(pitches, leaning)[0, 1] > 0.8
 
 
+def test_cameras_may_be_above_and_below() -> None:
+    config = SynthesizeConfig(wild_pitch=PitchConfig(mean=25, sigma=4, two_sided=True, limit=45))
+    domain = configured_domain(config, "wild")
+    pitches = np.array([person(domain, "test", index, 0).pitch for index in range(160)])
+    assert np.abs(np.abs(pitches) - 25).max() < 16
+    assert 0.35 < (pitches > 0).mean() < 0.65
+
+
 def test_a_pitch_that_is_not_said_counts_in_no_key() -> None:
     assert digest(SynthesizeConfig(wild_pitch=PitchConfig())) == digest(SynthesizeConfig())
     assert digest(SynthesizeConfig(wild_pitch=PitchConfig(sigma=20))) != digest(SynthesizeConfig())
