@@ -26,7 +26,7 @@ MIRRORED = {**AS_THEY_ARE, "mirror": 0.5}
 
 
 def frozen(**changes: Any) -> AlignConfig:
-    wanted = {"encoder": 0.0, "replay": 0.0, "estimate": 0.0, "fixed_statistics": True, "augment": MIRRORED}
+    wanted = {"encoder": 0.0, "replay": 0.0, "encoder_distillation": 0.0, "fixed_statistics": True, "augment": MIRRORED}
     return settings(**{**wanted, "keep_features": True, **changes})
 
 
