@@ -1,13 +1,13 @@
 """Further training on cleaned data: labelled source crops and kept pseudo-labels side by side."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from infra.node_cache import NodeCache
 from models.policy import Policy
 from schemas.config.training import TrainCleanConfig
 from tasks.engine.context import Context
@@ -44,8 +44,9 @@ class CleanRecipe(PolicyRecipe):
         pseudo: LabelledCrops,
         device: torch.device,
         features_bytes: int = 0,
+        cache: NodeCache | None = None,
     ) -> None:
-        """`features_bytes` are for what a frozen encoder makes of crops; they don't change the result."""
+        """`features_bytes` and `cache` are for what a frozen encoder makes of crops; they don't change the result."""
         check_estimate(config.losses, policy.config.condition)
         self.config, self.labelled, self.pseudo, self.seed = config, labelled, pseudo, config.seed
         self.model = policy.to(device).train()
@@ -53,9 +54,8 @@ class CleanRecipe(PolicyRecipe):
         if is_frozen(config.optimiser):
             freeze(self.model, config.optimiser)
             if config.optimiser.projections:
-                sight = partial(Sight, self.model, augment=config.augment, device=device)
                 self.sights = {
-                    kind: sight(crops=data.crops, budget_bytes=features_bytes // 2)
+                    kind: Sight(self.model, data.crops, config, features_bytes // 2, cache)
                     for kind, data in (("pseudo", pseudo), ("labelled", labelled))
                 }
 
@@ -108,4 +108,4 @@ def recipe(stage: "TrainClean", context: Context, run: RunFolder, device: torch.
     labelled = training_crops(run.store, stage.labelled, space)
     pseudo = pseudo_training_crops(run.store, stage.people or stage.labelled, stage.labels, space)
     policy, room = load_policy(run.store, stage.policy), context.config.ray.features_mib << 20
-    return CleanRecipe(context.config.train_clean, policy, labelled, pseudo, device, room)
+    return CleanRecipe(context.config.train_clean, policy, labelled, pseudo, device, room, space.cache)

@@ -11,7 +11,14 @@ from models.hmr_scorer import HMRScorer
 from models.hyponet import Context
 from models.policy import Policy
 from schemas.config.networks import ScorerConfig
-from schemas.config.training import AlignConfig, AugmentConfig, OptimiserConfig, TrainBaseConfig, TrainScorerConfig
+from schemas.config.training import (
+    AlignConfig,
+    AugmentConfig,
+    OptimiserConfig,
+    TrainBaseConfig,
+    TrainCleanConfig,
+    TrainScorerConfig,
+)
 from schemas.errors import ConfigError
 from tasks.rows.crops import Crops, crop_tensor
 from tasks.train.data import DrawnCrops
@@ -69,15 +76,18 @@ class Keepers(NamedTuple):
         if not frozen and not (config.augment.only_mirrors and config.reference_decay == 1):
             return Keepers()
         projects = frozen and config.optimiser.projections
-        kinds = [_backbone(one) if projects else Encoding.of(one) for one in (policy, reference)]
-        of_policy, of_reference = (kind.frozen.state_dict() for kind in kinds)
-        alike = all(torch.equal(of_reference[name], of_policy[name]) for name in of_reference)
-        count = 1 if not frozen or alike else 2
-        precision = config.optimiser.precision
-        kept, referred = (KeptFeatures(kind, crops, device, budget_bytes // count, cache, precision) for kind in kinds)
+        of_policy, of_reference = (_backbone(one) if projects else Encoding.of(one) for one in (policy, reference))
+        weights, referred = of_policy.frozen.state_dict(), of_reference.frozen.state_dict()
+        alike = all(torch.equal(referred[name], weights[name]) for name in referred)
+        count = 2 if frozen and not alike else 1
+
+        def keeper(encoding: Encoding) -> KeptFeatures:
+            return KeptFeatures(encoding, crops, device, budget_bytes // count, cache, config.optimiser.precision)
+
+        kept = keeper(of_reference)
         if not frozen:
-            return Keepers(None, referred)
-        return Keepers(referred if alike else kept, referred)
+            return Keepers(None, kept)
+        return Keepers(kept if alike else keeper(of_policy), kept)
 
 
 class Sight:
@@ -91,7 +101,7 @@ class Sight:
         self,
         policy: Policy,
         crops: Crops,
-        config: TrainBaseConfig | AlignConfig,
+        config: TrainBaseConfig | AlignConfig | TrainCleanConfig,
         budget_bytes: int,
         cache: NodeCache | None = None,
     ) -> None:
