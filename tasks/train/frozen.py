@@ -5,11 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.condition import ConditionNetwork, Pyramid
-from models.hmr_scorer import HMRScorer
+from models.condition import ConditionNetwork
 from models.hyponet import Context
 from models.policy import Policy
-from schemas.config.networks import ScorerConfig
 from schemas.config.training import AlignConfig, AugmentConfig, OptimiserConfig
 from schemas.errors import ConfigError
 from tasks.rows.crops import Crops, crop_tensor
@@ -104,30 +102,3 @@ class Sight:
         assert drawn.crops is not None
         crops: Tensor = drawn.change.crops(crop_tensor(drawn.crops, drawn.crops.device))
         return self.condition.look(crops)
-
-
-def can_keep(network: ScorerConfig, augment: AugmentConfig) -> bool:
-    """Whether what a scorer's frozen encoder makes of crops can be kept."""
-    return network.condition.kind == "compact" and not network.sees_own_estimate and augment.only_mirrors
-
-
-class _Maps(NamedTuple):
-    """A scorer's feature maps in the form of a context, which has nothing else."""
-
-    scorer: HMRScorer
-
-    def encode(self, crops: Tensor) -> tuple[Context, None]:
-        maps, nothing = self.scorer.encode(crops)[0], crops.new_empty(len(crops), 0)
-        return Context(maps.coarse, maps.fine, nothing, nothing), None
-
-
-class ScorerSight:
-    """What a scorer whose encoder is frozen sees of drawn crops: kept, within `budget_bytes`, which changes no bit."""
-
-    def __init__(self, scorer: HMRScorer, crops: Crops, device: torch.device, budget_bytes: int) -> None:
-        self.kept = KeptFeatures(_Maps(scorer), crops, device, budget_bytes)
-
-    def of(self, drawn: DrawnCrops) -> Pyramid:
-        """Their feature maps."""
-        maps = self.kept.of(*drawn.kept)
-        return Pyramid(maps.image, maps.local)
