@@ -6,19 +6,10 @@ import torch
 from torch import Tensor
 
 from infra.node_cache import NodeCache
-from models.condition import ConditionNetwork, Pyramid
-from models.hmr_scorer import HMRScorer
+from models.condition import ConditionNetwork
 from models.hyponet import Context
 from models.policy import Policy
-from schemas.config.networks import ScorerConfig
-from schemas.config.training import (
-    AlignConfig,
-    AugmentConfig,
-    OptimiserConfig,
-    TrainBaseConfig,
-    TrainCleanConfig,
-    TrainScorerConfig,
-)
+from schemas.config.training import AlignConfig, OptimiserConfig, TrainBaseConfig, TrainCleanConfig
 from schemas.errors import ConfigError
 from tasks.rows.crops import Crops, crop_tensor
 from tasks.train.data import DrawnCrops
@@ -126,38 +117,3 @@ class Sight:
         assert drawn.crops is not None
         crops: Tensor = drawn.change.crops(crop_tensor(drawn.crops, drawn.crops.device))
         return self.condition.look(crops)
-
-
-def can_keep(network: ScorerConfig, augment: AugmentConfig) -> bool:
-    """Whether what a scorer's frozen encoder makes of crops can be kept."""
-    return network.condition.kind == "compact" and not network.sees_own_estimate and augment.only_mirrors
-
-
-def _maps(scorer: HMRScorer) -> Encoding:
-    """A scorer's feature maps in the form of a context, which has nothing else."""
-
-    def encode(crops: Tensor) -> Context:
-        maps, nothing = scorer.encode(crops)[0], crops.new_empty(len(crops), 0)
-        return Context(maps.coarse, maps.fine, nothing, nothing)
-
-    return Encoding(encode, scorer.encoder, scorer.config.condition, "maps")
-
-
-class ScorerSight:
-    """What a scorer whose encoder is frozen sees of drawn crops: kept, within `budget_bytes`, which changes no bit."""
-
-    def __init__(
-        self,
-        scorer: HMRScorer,
-        crops: Crops,
-        config: TrainScorerConfig,
-        budget_bytes: int,
-        cache: NodeCache | None = None,
-    ) -> None:
-        device, precision = next(scorer.parameters()).device, config.optimiser.precision
-        self.kept = KeptFeatures(_maps(scorer), crops, device, budget_bytes, cache, precision)
-
-    def of(self, drawn: DrawnCrops) -> Pyramid:
-        """Their feature maps."""
-        maps = self.kept.of(*drawn.kept)
-        return Pyramid(maps.image, maps.local)

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infra.node_cache import NodeCache
 from infra.noise import generator
 from models.condition import PoseEstimate, Pyramid
 from models.hmr_scorer import HMRScorer
@@ -32,7 +31,7 @@ from tasks.rows.streams import People, Space, training_crops
 from tasks.train.augment import Augmentation
 from tasks.train.checks import check_start
 from tasks.train.data import DrawnCrops, LabelledBatch, estimate_loss
-from tasks.train.frozen import ScorerSight, can_keep, is_frozen
+from tasks.train.frozen import is_frozen
 from tasks.train.pool import HypothesisPool, PoolMaker
 from tasks.train.start import start_encoder_of
 
@@ -68,20 +67,16 @@ class ScorerRecipe:
         pool: HypothesisPool,
         policy: Policy,
         device: torch.device,
-        features_bytes: int = 0,
-        cache: NodeCache | None = None,
     ) -> None:
-        """`features_bytes` and `cache` are for what a frozen encoder makes of crops; they don't change the result."""
         self.config, self.data, self.pool, self.seed = config, data, pool, config.seed
         check_start(config, network, policy.config)
         torch.manual_seed(config.seed)
         self.model: HMRScorer = HMRScorer(network).to(device).train()
         start_encoder_of(self.model, config, policy)
-        self.frozen, self.sight = is_frozen(config.optimiser), None
+        self.frozen = is_frozen(config.optimiser)
         if self.frozen:
+            # what it makes of crops is not kept: that would take 66 kB a crop, and measured it saves nothing
             self.model.encoder.requires_grad_(False)
-            if can_keep(network, config.augment):
-                self.sight = ScorerSight(self.model, data.crops, config, features_bytes, cache)
         if self.frozen or config.fixed_statistics:
             self.model.encoder.eval()
         self.weight = _weights(config, network.score_heads, len(data))
@@ -98,7 +93,7 @@ class ScorerRecipe:
         rows = draw_rows(draw, config.batch_images, len(self.data), self.data.chances)
         change = Augmentation.draw(config.augment, draw, len(rows))
         places = share.places(len(rows))
-        crops = DrawnCrops.of(self.data, rows[places], change.of(places), crops=self.sight is None)
+        crops = DrawnCrops.of(self.data, rows[places], change.of(places))
         if step < config.encoder_steps:
             return crops, None
         picks = self._picks(draw)[places]
@@ -110,19 +105,15 @@ class ScorerRecipe:
     def loss(self, step: int, drawn: tuple[DrawnCrops, DrawnHypotheses | None]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The encoder's own estimate, and after `encoder_steps` the ranking of hypotheses beside it."""
         config, hypotheses = self.config, drawn[1]
-        if self.sight is not None and hypotheses is not None:
-            batch, pyramid, estimate = None, self.sight.of(drawn[0]), None
-        else:
-            batch = drawn[0].batch()
-            pyramid, estimate = self._encoded(batch)
+        batch = drawn[0].batch()
+        pyramid, estimate = self._encoded(batch)
         if hypotheses is None:
-            assert batch is not None
             own = self._own(estimate, batch)
             return own, {"estimate": own}
         ranking, score_error = self._ranked(pyramid, estimate, hypotheses, drawn[0].change)
         figures = {"rank": ranking, "score": score_error}
         loss = config.rank_weight * ranking + config.score_weight * score_error
-        if self.frozen or batch is None:
+        if self.frozen:
             return loss, figures
         own = self._own(estimate, batch)
         return loss + own, {**figures, "estimate": own}
@@ -205,5 +196,4 @@ def recipe(stage: "TrainScorer", context: Context, run: RunFolder, device: torch
     else:
         crops = training_crops(run.store, stage.labelled, space)
         pool = maker.in_parts(everybody, space)
-    room = context.config.ray.features_mib << 20
-    return ScorerRecipe(config, context.config.scorer, crops, pool, policy, device, room, space.cache)
+    return ScorerRecipe(config, context.config.scorer, crops, pool, policy, device)

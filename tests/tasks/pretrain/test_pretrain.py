@@ -73,7 +73,7 @@ def test_a_stopped_pretraining_goes_on_to_the_same_bits(tmp_path: Path, monkeypa
 def test_a_short_pretraining_learns_and_its_file_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "encoder.safetensors"
     words = ["--output", str(file), "--work", str(tmp_path / "work"), "--threads", "1"]
-    sizes = ["broad=1500", "level=800", "held_out=200", "optimiser.steps=600", "optimiser.checkpoint_every=200"]
+    sizes = ["broad=1500", "level=800", "held_out=200", "optimiser.steps=400", "optimiser.checkpoint_every=200"]
     assert main([*words, *(part for size in sizes for part in ("--set", size))]) == 0
     said = capsys.readouterr().out
     found = read_encoder(file)
@@ -85,7 +85,7 @@ def test_a_short_pretraining_learns_and_its_file_loads(tmp_path: Path, capsys: p
         for line in said.splitlines()
         if "step " in line and "broad " in line
     ]
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.85 * losses[0]
 
 
 def test_fields_are_set_by_their_names() -> None:

@@ -14,7 +14,7 @@ from models.condition import CompactBackbone
 from models.encoder_files import EncoderFile
 from models.policy import Policy
 from schemas.config.networks import ConditionConfig
-from schemas.config.training import AlignConfig, TrainBaseConfig, TrainCleanConfig, TrainScorerConfig
+from schemas.config.training import AlignConfig, TrainBaseConfig, TrainCleanConfig
 from schemas.errors import ConfigError
 from schemas.profiles import paper
 from tasks.engine.loop import Training
@@ -25,8 +25,6 @@ from tasks.train.base import BaseRecipe
 from tasks.train.clean import CleanRecipe
 from tasks.train.data import PolicyRecipe
 from tasks.train.frozen import freeze
-from tasks.train.pool import HypothesisPool
-from tasks.train.scorer import ScorerRecipe
 from tests.tasks import micro
 from tests.tasks.train.alignment import AS_THEY_ARE, CPU, random_pairs, random_replay, settings
 
@@ -83,21 +81,7 @@ def align(room: int = MIB, cache: NodeCache | None = None, **changes: Any) -> Al
     return AlignRecipe(config, moved, policy(), random_pairs(), random_replay(), CPU, room, cache)
 
 
-def scorer(room: int = MIB, cache: NodeCache | None = None, **changes: Any) -> ScorerRecipe:
-    """One that starts from the policy's encoder, and has two heads."""
-    config: TrainScorerConfig = changed(
-        micro.CONFIG.train_scorer, encoder_steps=0, batch_images=4, optimiser={"projections": False}, **changes
-    )
-    network = micro.CONFIG.scorer.model_copy(update={"sees_own_estimate": False, "score_heads": 2})
-    data, draw = random_replay(), np.random.default_rng(2)
-    shape = len(data), config.pool_samples + config.pool_blends
-    uvd, twists = draw.uniform(-0.5, 0.5, (*shape, 29, 3)), draw.uniform(-1, 1, (*shape, 23, 2))
-    errors_mm = draw.uniform(50, 300, (*shape, len(config.errors)))
-    parts = (part.astype(np.float32) for part in (uvd, twists, np.zeros((*shape, 10)), errors_mm))
-    return ScorerRecipe(config, network, data, HypothesisPool(*parts), policy(), CPU, room, cache)
-
-
-def trained(recipe: PolicyRecipe | ScorerRecipe) -> dict[str, torch.Tensor]:
+def trained(recipe: PolicyRecipe) -> dict[str, torch.Tensor]:
     Training(recipe, recipe.config.optimiser).run(lambda *heard: None)  # type: ignore[arg-type]
     return recipe.model.state_dict()
 
@@ -119,32 +103,17 @@ def test_the_encoder_stays_and_its_projections_learn(made: Any) -> None:
         assert not torch.equal(before[name], after[name]), name
 
 
-@pytest.mark.parametrize("made", [base, clean, align, scorer])
+@pytest.mark.parametrize("made", [base, clean, align])
 def test_the_room_for_features_changes_no_bit(made: Any) -> None:
     assert same(trained(made(0)), trained(made(MIB)))
 
 
 def test_trainings_of_one_encoder_find_in_the_caches_file_what_another_made(tmp_path: Path) -> None:
-    """What is kept is that of the backbone alone, which policies share; of scorers it is another. No bit changes."""
+    """What is kept is that of the backbone alone, which all of them share, and no bit of a training changes."""
     cache = NodeCache(tmp_path, 2**30)
-    for made, files in ((base, 1), (clean, 1), (align, 1), (scorer, 2)):
+    for made in (base, clean, align):
         assert same(trained(made(0, cache)), trained(made())), made.__name__
-        assert len(list(tmp_path.glob("features-*.records"))) == files, made.__name__
-
-
-def test_a_scorer_learns_from_what_is_kept_what_it_would_from_crops() -> None:
-    kept, fresh = scorer(), scorer(augment={**MIRRORED, "brightness": 1e-9})
-    assert kept.sight is not None
-    assert fresh.sight is None
-    crops, hypotheses = kept.draw(0, np.random.default_rng(3), WHOLE)
-    assert crops.crops is None
-    assert crops.change.mirrored.any()
-    seen = replace(crops, crops=torch.from_numpy(fresh.data.crops[crops.kept[0]]))
-    one, other = kept.loss(0, (crops, hypotheses)), fresh.loss(0, (seen, hypotheses))
-    assert set(one[1]) == set(other[1]) == {"rank", "score"}
-    torch.testing.assert_close(one[0], other[0], atol=1e-4, rtol=1e-4)
-    one[0].backward()
-    assert all(parameter.grad is None for parameter in kept.model.encoder.parameters())
+    assert len(list(tmp_path.glob("features-*.records"))) == 1
 
 
 def test_nothing_is_kept_of_an_encoder_that_is_trained(tmp_path: Path) -> None:
