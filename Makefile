@@ -14,10 +14,10 @@ ARGS ?=
 AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install run clean-round serve stop evidence test check quick lint faults parity paper-smoke bench bench-paper bench-scale gpu-pack bench-gpu mutants nightly vendor clean
+.PHONY: help install run run-from-nothing pretrain seal clean-round serve stop evidence test check quick lint faults parity paper-smoke bench bench-paper bench-scale gpu-pack bench-gpu mutants nightly vendor clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
 install: $(STAMP) ## the environment in .venv, as pinned in constraints.txt; all other targets do this by themselves
 
@@ -33,6 +33,13 @@ $(STAMP): pyproject.toml constraints.txt
 run: $(STAMP) ## a whole round: what is missing is made first, a killed run goes on, the next run is the next round
 	@$(BIN)/adhmr run $(ARGS)
 
+run-from-nothing: $(STAMP) ## the same of profile generative, after its encoder was pretrained here (20 minutes), in place of the shipped
+	$(BIN)/python -m tasks.pretrain --output .pretrain/encoder.safetensors
+	@$(BIN)/adhmr run --profile generative --set start.encoder=.pretrain/encoder.safetensors $(ARGS)
+
+pretrain: $(STAMP) ## the encoder that ships, from nothing on two cores; what was stopped goes on (models/data/README.md)
+	$(BIN)/python -m tasks.pretrain $(ARGS)
+
 clean-round: $(STAMP) ## a cleaning round: pseudo-label, score, keep the best, train on them
 	@$(BIN)/adhmr clean $(ARGS)
 
@@ -42,7 +49,10 @@ serve: $(STAMP) ## Prefect server, worker and Ray on this machine, deployments r
 stop: $(STAMP) ## ends what make serve has started
 	@$(BIN)/python -m flows.serve.commands stop $(ARGS)
 
-evidence: $(STAMP) ## the numbers of docs/evidence.md, five seeds with their controls (long)
+seal: $(STAMP) ## draws test people and seeds for the recipe that is committed; make evidence opens them, once
+	$(BIN)/python -m tests.evidence.seal $(ARGS)
+
+evidence: $(STAMP) ## the numbers of docs/evidence.md: the sealed seeds with their controls (long)
 	$(BIN)/python -m tests.evidence $(ARGS)
 
 lint: $(STAMP) ## style, types and the arrows between the packages

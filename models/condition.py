@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.encoder_files import EncoderFile
 from models.hyponet import Context
 from models.precision import halve_convolutions
 from models.skeleton import PARENTS
@@ -116,6 +117,11 @@ class CompactBackbone(nn.Module):
         return torch.stack([u, v, (weight * depth).sum((2, 3))], dim=-1)
 
 
+def load_backbone(backbone: CompactBackbone, encoder: EncoderFile) -> None:
+    """Give a backbone the weights of an encoder's file, which is of its configuration."""
+    backbone.load_state_dict({name: torch.from_numpy(value) for name, value in encoder.state.items()})
+
+
 def item_points(uv: Tensor, swapped_twists: bool = False) -> Tensor:
     """Where the 52 items are in the crop: the joints (…, 29, 2), then the middle of each twist's bone -> (…, 52, 2).
 
@@ -155,8 +161,26 @@ class ConditionNetwork(nn.Module):
     def forward(self, crops: Tensor) -> tuple[Context, PoseEstimate]:
         """Encode `crops` (B, 3, S, S), values in [-1, 1]."""
         pyramid, estimate = self.backbone(crops)
-        # Where to look is not trained through the sampling: the estimate learns from its own target.
-        points = item_points(estimate.uvd.detach())
-        local = self.to_local(torch.cat([sample_map(pyramid.fine, points[..., :2]), points], dim=-1))
-        context = Context(self.to_context(pyramid.coarse), local, estimate.uvd.flatten(1), estimate.twists.flatten(1))
-        return context, estimate
+        return self.project(_looked(pyramid, estimate)), estimate
+
+    def look(self, crops: Tensor) -> Context:
+        """What the backbone alone makes of crops: all of a context that stays as it is where the backbone is frozen.
+
+        Its image and local channels are the backbone's own; `project` makes those of a denoiser's tokens of them.
+        """
+        return _looked(*self.backbone(crops))
+
+    def project(self, looked: Context) -> Context:
+        """The context of crops that `look` has looked at."""
+        return looked._replace(image=self.to_context(looked.image), local=self.to_local(looked.local))
+
+    def projections(self) -> list[nn.Parameter]:
+        """The parameters of `project`."""
+        return [*self.to_context.parameters(), *self.to_local.parameters()]
+
+
+def _looked(pyramid: Pyramid, estimate: PoseEstimate) -> Context:
+    # Where to look is not trained through the sampling: the estimate learns from its own target.
+    points = item_points(estimate.uvd.detach())
+    local = torch.cat([sample_map(pyramid.fine, points[..., :2]), points], dim=-1)
+    return Context(pyramid.coarse, local, estimate.uvd.flatten(1), estimate.twists.flatten(1))

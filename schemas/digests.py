@@ -71,14 +71,20 @@ def _folder_of(package: str) -> Path | None:
 
 
 def _dumped(model: BaseModel) -> dict[str, Any]:
-    """A model's fields, and those of models in it, but for later ones (`config.base.setting`) that are the default."""
+    """A model's fields, and those of models in it, by their first names, but for later ones that are the default
+    (`config.base.setting`)."""
     dumped = model.model_dump(mode="json")
     for name, field in type(model).model_fields.items():
         value, about = getattr(model, name), field.json_schema_extra
-        if isinstance(about, dict) and about.get("later") and value == field.default:
+        if not isinstance(about, dict):
+            about = {}
+        if about.get("later") and value == field.default:
             del dumped[name]
-        elif isinstance(value, BaseModel):
+            continue
+        if isinstance(value, BaseModel):
             dumped[name] = _dumped(value)
+        if about.get("formerly"):
+            dumped[str(about["formerly"])] = dumped.pop(name)
     return dumped
 
 

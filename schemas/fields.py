@@ -6,6 +6,8 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
+from schemas.config.base import former_name
+
 _LIMITS: Final = (
     ("minimum", "at least {}"),
     ("exclusiveMinimum", "more than {}"),
@@ -48,6 +50,16 @@ def fields(config: BaseModel, before: str = "") -> Iterator[Field]:
         yield Field(f"{before}{name}", plain[name], about["description"], about["unit"], _limits(about))
     for section in sections:
         yield from section
+
+
+def former_names(config: BaseModel, before: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted names that fields had, each with the one that it has."""
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            yield from former_names(value, f"{before}{name}.")
+        elif former := former_name(field):
+            yield f"{before}{former}", f"{before}{name}"
 
 
 @cache

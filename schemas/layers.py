@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from schemas.config.engine import EngineConfig
 from schemas.errors import ConfigError
+from schemas.fields import former_names
 from schemas.profiles import PROFILES
 
 USUAL_PROFILE: Final = "tiny"
@@ -56,11 +57,12 @@ def assemble(said: Sequence[Setting]) -> Configured:
         raise ConfigError(f"{_at(profile.origin)}There is no profile {profile.value!r}; {there_are}.")
     arguments = {name: chosen[name].value for name in ("seed", "campaign") if name in chosen}
     try:
-        plain = PROFILES[profile.value](**arguments).model_dump()
+        base = PROFILES[profile.value](**arguments)
     except ValidationError as error:
         raise _no_value(error, {name.rpartition(".")[2]: setting.origin for name, setting in chosen.items()}) from error
-    origins = {}
+    origins, plain, formers = {}, base.model_dump(), dict(former_names(base))
     for setting in said:
+        setting = setting._replace(field=formers.get(setting.field, setting.field))
         if setting.field == "profile":
             origins[setting.field] = setting.origin
             continue

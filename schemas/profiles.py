@@ -1,6 +1,7 @@
 """Profiles: functions that return a whole configuration.
 
-`tiny` learns on two CPU cores, `micro` is for tests, `paper` is as published.
+`tiny` learns on two CPU cores, as does `generative` (`schemas.generative`); `micro` is for tests, `paper` is as
+published.
 """
 
 from schemas.config.engine import EngineConfig, RayConfig
@@ -24,6 +25,7 @@ from schemas.config.training import (
     TrainCleanConfig,
     TrainScorerConfig,
 )
+from schemas.generative import generative
 
 
 def tiny(seed: int = 0, campaign: str = "default") -> EngineConfig:
@@ -144,7 +146,7 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
             ),
             beta=100.0,
             anchor=0.0,
-            estimate=0.0,
+            encoder_distillation=0.0,
             fixed_statistics=True,
             keep_features=True,
             double_errors=True,
@@ -179,4 +181,4 @@ def _short(steps: int, learning_rate: float) -> OptimiserConfig:
     )
 
 
-PROFILES = {"tiny": tiny, "micro": micro, "paper": paper}
+PROFILES = {"tiny": tiny, "generative": generative, "micro": micro, "paper": paper}

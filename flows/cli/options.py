@@ -67,7 +67,10 @@ def _fields(incomplete: str) -> list[str]:
 Profile = Annotated[
     str | None,
     typer.Option(
-        "--profile", help="tiny, micro or paper.", show_default="the file's, or tiny", autocompletion=_profiles
+        "--profile",
+        help="tiny, generative, micro or paper.",
+        show_default="the file's, or tiny",
+        autocompletion=_profiles,
     ),
 ]
 Campaign = Annotated[str | None, _campaign("the file's, or the profile's")]

@@ -134,8 +134,21 @@ TRAIN: Final = "train"
 """In place of a model: the campaign trains one."""
 
 
+SHIPPED: Final = "shipped"
+"""In place of an encoder: the one that comes with the engine."""
+
+
 class StartConfig(Config):
     """The models that a campaign begins with."""
+
+    encoder: str = setting(
+        "train",
+        "image encoder that the first policy is trained from: train (from nothing), shipped (the one that comes with "
+        "the engine, for the sizes of its file), or a file that `make pretrain` writes; train_base."
+        "optimiser.encoder_learning_rate=0 leaves it as it is",
+        "-",
+        later=True,
+    )
 
     policy: str = setting(
         "train", "first policy: train, a digest (or its beginning), or a checkpoint file", "-", later=True

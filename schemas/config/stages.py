@@ -7,8 +7,19 @@ from pydantic import model_validator
 from schemas.config.base import Config, HalfOrNot, Precision, setting
 
 
+class PitchConfig(Config):
+    """The pitch of a synthetic domain's cameras: normal, and cut off; above zero they look down on people."""
+
+    mean: float = setting(0.0, "mean of the pitch", "degrees", ge=-45, le=45)
+    sigma: float = setting(7.0, "standard deviation of the pitch", "degrees", ge=0)
+    two_sided: bool = setting(
+        False, "turn half of the pitches to the other side: cameras from above and from below", "-", later=True
+    )
+    limit: float = setting(20.0, "pitches beyond it, upwards or downwards, become it", "degrees", ge=0, le=45)
+
+
 class SynthesizeConfig(Config):
-    """How many pictures of each synthetic domain and split are made."""
+    """How many pictures of each synthetic domain and split are made, and how high their cameras are."""
 
     source_train: int = setting(5000, "labelled pictures that train the base policy", "pictures", ge=1)
     source_test: int = setting(500, "held-out labelled source pictures: drift is measured on them", "pictures", ge=1)
@@ -18,6 +29,9 @@ class SynthesizeConfig(Config):
     )
     wild_validation: int = setting(400, "held-out in-the-wild pictures: gates and choices", "pictures", ge=1)
     wild_test: int = setting(1000, "held-out in-the-wild pictures: reports only", "pictures", ge=1)
+    source_pitch: PitchConfig = setting(PitchConfig(), "of the cameras of source", "-", later=True)
+    scorer_pitch: PitchConfig = setting(PitchConfig(), "of the cameras of scorer", "-", later=True)
+    wild_pitch: PitchConfig = setting(PitchConfig(), "of the cameras of wild", "-", later=True)
     seed: int = setting(0, "seed of poses, looks and cameras", "1", ge=0)
     shard_size: int = setting(500, "pictures a shard", "pictures", ge=1)
 

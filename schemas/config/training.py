@@ -20,6 +20,12 @@ class OptimiserConfig(Config):
     encoder_learning_rate: float = setting(
         1.0, "learning rate of the image encoder over the rest's; 0 freezes it", "1", ge=0
     )
+    projections: bool = setting(
+        False,
+        "where that is 0, train what projects a policy's frozen maps for its denoiser, at the denoiser's rate",
+        "-",
+        later=True,
+    )
     warmup_steps: int = setting(20, "steps of linear warm-up", "steps", ge=0)
     cosine: bool = setting(True, "let the learning rate fall to zero along a cosine", "-")
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay", "1", ge=0)
@@ -314,20 +320,22 @@ class AlignConfig(Config):
         "weights of the losses on replayed crops and of the estimate on preferred poses",
         "-",
     )
-    estimate: float = setting(
+    encoder_distillation: float = setting(
         3.0,
         "weight of a regression, no preference objective: it draws the encoder's own estimate to the winners and away "
         "from the losers, and the encoder then learns of the pairs from this alone; at 0 it learns through the "
         "denoiser's preference",
         "1",
         ge=0,
+        formerly="estimate",
     )
-    estimate_push: float = setting(
+    distillation_push: float = setting(
         1.0,
         "how far beyond the winners the estimate is drawn, away from the losers; anchored DPO that is not saturated "
         "would go to beta / (4 * anchor)",
         "winner minus loser",
         ge=0,
+        formerly="estimate_push",
     )
     fixed_statistics: bool = setting(False, "keep the policy's batch-norm statistics", "-")
     keep_features: bool = setting(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from models.checkpoints.ours import Kind
     from tasks.engine.loop import Recipe
+    from tasks.engine.training_worker import Builder
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,10 @@ class TrainingStage(Stage):
     def recipe(self, context: Context, run: RunFolder, device: "torch.device") -> "Recipe":
         """The data and the loss; called in each training worker."""
 
+    def builder(self, context: Context) -> "Builder":
+        """What makes the recipe in a training worker, which may be on another machine."""
+        return partial(self.recipe, replace(context, progress=SILENT))
+
     def run(self, context: Context) -> StageResult:
         """Train, go on with a training that was begun, or find it done; as `train_stage` says."""
         from tasks.engine.training import train_stage
@@ -226,7 +231,7 @@ class TrainingStage(Stage):
         return train_stage(
             context,
             self.spec(context),
-            partial(self.recipe, replace(context, progress=SILENT)),
+            self.builder(context),
             kind=self.kind,
             network=self.network(context),
             optimiser=self.settings(context).optimiser,

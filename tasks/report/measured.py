@@ -44,13 +44,13 @@ def controls(facts: RoundFacts, config: EngineConfig) -> list[Control]:
 
 def estimate_notice(config: EngineConfig) -> str:
     """What a reader must know of a DPO round's training; empty where preferences alone were trained on."""
-    if not config.align.estimate or not config.align.optimiser.encoder_learning_rate:
+    if not config.align.encoder_distillation or not config.align.optimiser.encoder_learning_rate:
         return ""
+    weight = config.align.encoder_distillation
     return (
-        f"Beside DPO, alignment has the term align.estimate (weight {config.align.estimate:g}): a regression of the "
-        "image encoder's own pose estimate on the winners, pushed away from the losers. It is no preference objective. "
-        "On the embedded default nearly all of the gain is its, not DPO's: docs/evidence.md has each term trained "
-        "alone."
+        f"Beside DPO, alignment has the term align.encoder_distillation (weight {weight:g}): a regression of the image "
+        "encoder's own pose estimate on the winners, pushed away from the losers. It is no preference objective. On "
+        "the embedded default nearly all of the gain is its, not DPO's: docs/evidence.md has each term trained alone."
     )
 
 

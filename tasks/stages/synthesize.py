@@ -83,7 +83,7 @@ def labelled_targets() -> list[Target]:
 
 
 def _description(name: str) -> dict[str, object]:
-    plain = domain_named(name).model_dump(mode="json")
+    plain = domain_named(name).model_dump(mode="json", exclude={"pitch"})  # which is the configuration's
     plain["unlabelled_splits"] = sorted(plain["unlabelled_splits"])  # a set: its order may differ between processes
     return plain
 

@@ -1,17 +1,19 @@
 """The trainings: base policy and HMR-Scorer from nothing, alignment by pairs, further training on cleaned data."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.body_arrays import body_digest
+from models.encoder_files import EncoderFile, encoder_digest, encoder_path, read_encoder
 from schemas.config.networks import PolicyConfig
 from schemas.config.training import AlignConfig, TrainScorerConfig
 from schemas.digests import stream_digest
 from schemas.errors import DataError
 from schemas.ids import ModelDigest, StageKey
+from schemas.progress import SILENT
 from tasks.engine.context import Context
 from tasks.engine.run_folder import RunFolder
 from tasks.engine.stage import TrainingStage
@@ -23,26 +25,44 @@ if TYPE_CHECKING:
     import torch
 
     from tasks.engine.loop import Recipe
+    from tasks.engine.training_worker import Builder
 
 
 @dataclass(frozen=True)
 class TrainBase(TrainingStage):
-    """Trains the base policy on labelled crops -> tables `models`, `curves`. DataError where labels are missing."""
+    """Trains the base policy on labelled crops -> tables `models`, `curves`. DataError where labels are missing.
+
+    It begins with the encoder of `start.encoder`, whose digest counts. Raises as `read_encoder`.
+    """
 
     labelled: Mix
 
     name = "train_base"
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {**super().key_config(context), "network": context.config.policy, "target": self.labelled.key()}
+        encoder = encoder_digest(context.config.start.encoder)
+        return {
+            **super().key_config(context),
+            "network": context.config.policy,
+            "target": self.labelled.key(),
+            **({"encoder": encoder} if encoder else {}),
+        }
 
     def reads(self, context: Context) -> Sequence[StageKey]:
         return self.labelled.ingests
 
-    def recipe(self, context: Context, run: RunFolder, device: "torch.device") -> "Recipe":
+    def builder(self, context: Context) -> "Builder":
+        path = encoder_path(context.config.start.encoder)
+        encoder = None if path is None else read_encoder(path)
+        # it travels with the work: a file of this machine may be on no other
+        return partial(self.recipe, replace(context, progress=SILENT), encoder=encoder)
+
+    def recipe(
+        self, context: Context, run: RunFolder, device: "torch.device", encoder: EncoderFile | None = None
+    ) -> "Recipe":
         from tasks.train.base import recipe
 
-        return recipe(self, context, run, device)
+        return recipe(self, context, run, device, encoder)
 
 
 @dataclass(frozen=True)

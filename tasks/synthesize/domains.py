@@ -3,8 +3,8 @@
 *source* is what a lab can label: mostly upright poses, plain clothes, quiet backgrounds. *wild* is what the world
 looks like: sitting, squatting, kicking, clutter, things in front, people half out of the picture. *scorer* is
 labelled and covers what the wild holds (the part that large synthetic sets play for HMR-Scorer), with other colours
-and another mixture. Cameras and body shapes follow the same distributions in all three: what differs is poses and
-looks.
+and another mixture. Body shapes follow the same distribution in all three, and so do cameras unless the configuration
+gives them another pitch (`synthesize.wild_pitch` and its like): what differs is poses and looks.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.config.stages import PitchConfig, SynthesizeConfig
 from schemas.errors import named
 
 _UPRIGHT = {
@@ -63,7 +64,8 @@ class Domain(BaseModel):
     poses: Mapping[str, float] = Field(description="relative shares of the base poses")
     pose_noise: float = Field(gt=0, description="factor on all deviations of the pose prior")
     yaw: float = Field(description="largest turn of the person away from the camera, degrees")
-    tilt: float = Field(default=7, description="standard deviation of the camera's pitch, degrees; roll has half")
+    tilt: float = Field(default=7, description="twice the standard deviation of the camera's roll, degrees")
+    pitch: PitchConfig = Field(default=PitchConfig(), description="of the camera, degrees; the configuration says it")
     betas_limit: float = Field(default=2.5, description="standard normal betas are clipped here")
     # camera
     sides: tuple[int, ...] = Field(default=(96, 104, 112, 120, 128), description="widths and heights of pictures, px")
@@ -149,6 +151,11 @@ _DOMAINS: Final = (
         recompressed=0.3,
     ),
 )
+
+
+def configured_domain(config: SynthesizeConfig, name: str) -> Domain:
+    """The domain `name` as a campaign has it: with the camera's pitch that its configuration says."""
+    return domain_named(name).model_copy(update={"pitch": getattr(config, f"{name}_pitch")})
 
 
 def domain_named(name: str) -> Domain:

@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from models.bodies import load_body
 from models.kinematics import twist_from_rotations
+from schemas.config.stages import PitchConfig
 from tasks.synthesize.domains import Domain
 from tasks.synthesize.poses import rotations_from_angles, sample_angles
 
@@ -53,6 +54,8 @@ class Person:
     """Where the body is without translation."""
     vertices: NDArray[np.float32]
     """(V, 3) metres."""
+    pitch: float
+    """How far the camera looks down, degrees; below zero it looks up."""
 
 
 def stream(seed: int, domain: str, split: str, index: int, concern: int) -> np.random.Generator:
@@ -68,6 +71,14 @@ def person(domain: Domain, split: str, index: int, seed: int, body: str = "tiny"
     return _block(domain, split, index // BLOCK, seed, body)[index % BLOCK]
 
 
+def _pitch(config: PitchConfig, generator: np.random.Generator) -> float:
+    """Degrees."""
+    drawn = generator.normal(config.mean, config.sigma)
+    if config.two_sided and generator.random() < 0.5:
+        drawn = -drawn
+    return float(np.clip(drawn, -config.limit, config.limit))
+
+
 @lru_cache(maxsize=4)
 def _block(domain: Domain, split: str, block: int, seed: int, body: str) -> tuple[Person, ...]:
     angles, facing, betas = [], [], []
@@ -76,7 +87,7 @@ def _block(domain: Domain, split: str, block: int, seed: int, body: str) -> tupl
         angles.append(sample_angles(generator, domain.poses, domain.pose_noise))
         facing.append(
             (
-                np.clip(generator.normal(0, domain.tilt), -20, 20),
+                _pitch(domain.pitch, generator),
                 np.clip(generator.normal(0, domain.tilt / 2), -10, 10),
                 generator.uniform(-domain.yaw, domain.yaw),
             )
@@ -100,4 +111,4 @@ def _block(domain: Domain, split: str, block: int, seed: int, body: str) -> tupl
         vertices, joints, twists = output.vertices.numpy(), output.joints.numpy(), twist.numpy()
     pose, origin = axis_angle[:, 1:].reshape(BLOCK, 69), np.zeros(3, np.float32)
     labels = (Label(axis_angle[i, 0], pose[i], shape[i], origin, "neutral", joints[i], twists[i]) for i in range(BLOCK))
-    return tuple(map(Person, labels, vertices))
+    return tuple(map(Person, labels, vertices, tilt_and_yaw[:, 0].tolist()))

@@ -22,7 +22,7 @@ from infra.store import TEMPORARY, Store, naming_full_disks
 from schemas.ids import Target
 from tasks.engine.context import Context
 from tasks.engine.results import ShardOutput
-from tasks.synthesize.domains import domain_named
+from tasks.synthesize.domains import configured_domain
 from tasks.synthesize.places import name_of
 from tasks.synthesize.write import write_pictures, write_tables
 
@@ -37,13 +37,13 @@ class SyntheticPictureWorker:
         torch.set_num_threads(context.config.ray.threads_per_actor)
         torch.set_flush_denormal(True)
         self.store, self.folder = context.store, folder
-        self.seed, self.body = context.config.synthesize.seed, context.config.body
+        self.config, self.body = context.config.synthesize, context.config.body
 
     def __call__(self, shard: Shard) -> ShardOutput:
         for target, indices in _by_target(shard.ids):
             write = partial(_write_picture, self.store, f"{self.folder}/{name_of(target)}")
-            domain = domain_named(target.dataset)
-            records = write_pictures(domain, target.split, indices, self.seed, write, self.body)
+            domain = configured_domain(self.config, target.dataset)
+            records = write_pictures(domain, target.split, indices, self.config.seed, write, self.body)
             buffer = io.BytesIO()
             pq.write_table(records, buffer)
             name = f"{indices[0]:08d}-{indices[-1]:08d}.parquet"

@@ -4,19 +4,22 @@ Policy and reference see the same crops, augmented alike, under the same batch-n
 errors apart is their weights. The anchor (the winner's own denoising error) keeps DPO from winning by making both
 worse; the replay (labelled source crops) keeps what the policy knew.
 
-Beside these is a term that is no preference objective: `estimate` is a regression. It draws the encoder's own
-estimate of a crop's pose to winner + `estimate_push` * (winner - loser), a target that is made of the crop's pairs, and
-with it the encoder learns of the pairs from this alone, since the gradient that reaches it through the denoiser is
-mostly noise. The direction is DPO's: for a Gaussian policy around the estimate, DPO that is not saturated has, anchored
-to the winners, its optimum at a push of beta / (4 * anchor). That is 8.3 at the default beta and anchor; the default
-push of 1 is a choice of its own. A single such target is often worse than the estimate itself; what the targets have in
-common is what the scorer knows.
+Beside these is a term that is no preference objective: `encoder_distillation` is a regression. It draws the encoder's
+own estimate of a crop's pose to winner + `distillation_push` * (winner - loser), a target that is made of the crop's
+pairs, and with it the encoder learns of the pairs from this alone, since the gradient that reaches it through the
+denoiser is mostly noise. The direction is DPO's: for a Gaussian policy around the estimate, DPO that is not saturated
+has, anchored to the winners, its optimum at a push of beta / (4 * anchor). That is 8.3 at the default beta and anchor;
+the default push of 1 is a choice of its own. A single such target is often worse than the estimate itself; what the
+targets have in common is what the scorer knows.
+
+An encoder that is frozen (`optimiser.encoder_learning_rate` 0) sees crops as they are or mirrored; what projects its
+maps for the denoiser may be trained all the same (`optimiser.projections`).
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -46,14 +49,16 @@ from tasks.train.augment import Augmentation
 from tasks.train.checks import check_estimate
 from tasks.train.data import (
     DrawnCrops,
+    DrawnNoise,
     LabelledBatch,
     PolicyRecipe,
+    denoising_loss,
     encode_together,
     estimate_loss,
     pose_error,
     supervised_loss,
 )
-from tasks.train.features import KeptFeatures
+from tasks.train.frozen import Keepers, Sight, freeze, projecting
 from tasks.train.groups import Groups
 from tasks.train.pairs import PreferencePairs, load_pairs
 
@@ -61,15 +66,10 @@ if TYPE_CHECKING:
     from tasks.stages.training import Align
 
 
-class _Keepers(NamedTuple):
-    """What keeps the features of encoders that don't change."""
-
-    policy: KeptFeatures | None = None
-    reference: KeptFeatures | None = None
-
-
 class AlignRecipe(PolicyRecipe):
     """One of the objectives of `models.preferences.table`, beside estimate and replay. ConfigError for another."""
+
+    config: AlignConfig
 
     def __init__(
         self,
@@ -89,9 +89,9 @@ class AlignRecipe(PolicyRecipe):
                 "Alignment replays labelled people, to keep what the policy knew: say which (--replay), or set "
                 "align.replay=0."
             )
-        if config.estimate or config.replays:
+        if config.encoder_distillation or config.replays:
             check_estimate(config.losses, policy.config.condition)
-        self.config, self.pairs, self.replay, self.device, self.seed = config, pairs, replay, device, config.seed
+        self.config, self.pairs, self.replay, self.seed = config, pairs, replay, config.seed
         self.objective = named(PREFERENCES, config.objective, "objective")
         self.groups = Groups.of(pairs) if self.objective.of_groups else None
         self.scores = pairs.known_scores()
@@ -107,6 +107,7 @@ class AlignRecipe(PolicyRecipe):
             add_low_rank(policy.hyponet, config.lora_rank)
         self.model = policy.to(device).train()
         self.train_encoder = config.optimiser.encoder_learning_rate > 0
+        self.projects = not self.train_encoder and config.optimiser.projections
         self.fixed = config.fixed_statistics or not self.train_encoder
         for module in self.model.modules():
             if isinstance(module, nn.Dropout) or (self.fixed and isinstance(module, nn.BatchNorm2d)):
@@ -117,7 +118,15 @@ class AlignRecipe(PolicyRecipe):
                 module.train()
                 module.momentum = 0.0  # it normalises by the batch, as the policy does, and stays as it is
         self.model.condition.requires_grad_(self.train_encoder)
-        self.kept = self._keepers(features_bytes, cache) if config.keep_features and self.fixed else _Keepers()
+        if not self.train_encoder:
+            freeze(self.model, config.optimiser)
+        shares = 3 if self.projects else 1
+        self.kept = Keepers()
+        if (config.keep_features or self.projects) and self.fixed:
+            self.kept = Keepers.of(self.model, self.reference, config, pairs.crops, features_bytes // shares, cache)
+        self.sight: Sight | None = None
+        if self.projects and replay is not None:
+            self.sight = Sight(self.model, replay.crops, config, features_bytes // shares, cache)
 
     def draw(self, step: int, draw: np.random.Generator, share: Share) -> DrawnPairs:
         """Crops of a batch with their pairs, and those that are replayed beside them."""
@@ -130,7 +139,8 @@ class AlignRecipe(PolicyRecipe):
         noise = self.noise(draw, config.denoised_crops * config.pairs_per_crop, config.antithetic)
         replayed, replay_noise = None, None
         if config.replays and self.replay is not None:
-            replayed = DrawnCrops.draw(self.replay, config.replay_images, config.augment, draw, share)
+            needed = self.sight is None or self.sight.needs_crops
+            replayed = DrawnCrops.draw(self.replay, config.replay_images, config.augment, draw, share, crops=needed)
             replay_noise = self.noise(draw, config.replay_images).of(share.places(config.replay_images))
         places = np.concatenate([denoised, others])
         return DrawnPairs(
@@ -162,7 +172,7 @@ class AlignRecipe(PolicyRecipe):
             drawn.noise.time,
             drawn.noise.noise,
             change.pose(drawn.preferred),
-            drawn.replayed.batch() if drawn.replayed else None,
+            drawn.replayed.batch() if drawn.replayed and self.sight is None else drawn.replayed,
             drawn.replay_noise.time if drawn.replay_noise else None,
             drawn.replay_noise.noise if drawn.replay_noise else None,
             *self._kept_of(*drawn.kept),
@@ -174,7 +184,7 @@ class AlignRecipe(PolicyRecipe):
         """The loss of a batch, and its parts for the curves."""
         config = self.config
         context, estimate, of_replay = self._seen(batch)
-        if config.estimate:
+        if config.encoder_distillation and self.train_encoder:
             context = hyponet.Context(*(part.detach() for part in context))
         compared = self._comparison(batch, self._errors(self.model, context, batch))
         sides = {"winner": compared.winner, "loser": compared.loser}
@@ -187,19 +197,30 @@ class AlignRecipe(PolicyRecipe):
                 "loser_change": preference.loser_change.mean(),
                 "accuracy": (preference.winner_change < preference.loser_change).float().mean(),
             }
-        if config.estimate and self.train_encoder and estimate is not None:
+        if config.encoder_distillation and self.train_encoder and estimate is not None:
             regression = self._estimate_preference(batch, estimate)
-            loss = loss + config.estimate * regression
+            loss = loss + config.encoder_distillation * regression
             figures["estimate"] = regression
-        if batch.replayed is not None and of_replay is not None:
-            assert batch.replay_time is not None
-            assert batch.replay_noise is not None
-            supervised, parts = supervised_loss(
-                self.model, *of_replay, batch.replayed, batch.replay_time, batch.replay_noise, config.losses
-            )
+        if batch.replayed is not None:
+            supervised, parts = self._replay(batch, of_replay)
             loss = loss + config.replay * supervised
             figures["replay"] = parts["joints"].double() + parts["twists"]
         return loss, figures
+
+    def _replay(
+        self, batch: AlignBatch, seen: tuple[hyponet.Context, PoseEstimate] | None
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Loss on the replayed crops, of which the policy has `seen` this, unless it is kept."""
+        assert batch.replay_time is not None
+        assert batch.replay_noise is not None
+        replayed, noise, weights = batch.replayed, (batch.replay_time, batch.replay_noise), self.config.losses
+        if self.sight is not None:
+            assert isinstance(replayed, DrawnCrops)
+            context = self.sight.of(replayed)
+            return denoising_loss(self.model, context, *replayed.poses(), DrawnNoise(*noise), weights)
+        assert isinstance(replayed, LabelledBatch)
+        assert seen is not None
+        return supervised_loss(self.model, *seen, replayed, *noise, weights)
 
     def _comparison(self, batch: AlignBatch, policy: DenoisingError) -> Comparison:
         """The batch as an objective sees it."""
@@ -222,11 +243,12 @@ class AlignRecipe(PolicyRecipe):
         """What the reference makes of the crops whose pairs are denoised. Where the policy normalises by the batch, the
         reference does by the same batch."""
         if batch.seen_by_reference is not None:
-            return batch.seen_by_reference
+            seen = batch.seen_by_reference
+            return projecting(self.reference).project(seen) if self.projects else seen
         assert batch.crops is not None
         if self.fixed:
             return self.reference.encode(batch.crops[: self._denoised(batch)])[0]
-        return _encode(self.reference, batch.crops, batch.replayed)[0][0].of(slice(self._denoised(batch)))
+        return _encode(self.reference, batch.crops, _changed(batch))[0][0].of(slice(self._denoised(batch)))
 
     def _denoised(self, batch: AlignBatch) -> int:
         """D."""
@@ -238,9 +260,12 @@ class AlignRecipe(PolicyRecipe):
         """What the policy sees of the crops whose pairs are denoised, its own estimate of all crops unless `batch.seen`
         takes their place, and both of the replayed crops."""
         if batch.seen is not None:
-            return batch.seen, None, None if batch.replayed is None else self.model.encode(batch.replayed.crops)
+            if self.projects:
+                return projecting(self.model).project(batch.seen), None, None
+            changed = _changed(batch)
+            return batch.seen, None, None if changed is None else self.model.encode(changed.crops)
         assert batch.crops is not None
-        (context, estimate), of_replay = _encode(self.model, batch.crops, batch.replayed)
+        (context, estimate), of_replay = _encode(self.model, batch.crops, _changed(batch))
         return context.of(slice(self._denoised(batch))), estimate, of_replay
 
     def _crops(self, drawn: DrawnPairs) -> Tensor | None:
@@ -258,23 +283,6 @@ class AlignRecipe(PolicyRecipe):
         seen = reference.of(rows, mirrored)
         return seen if policy is reference else policy.of(rows, mirrored) if policy else None, seen
 
-    def _keepers(self, budget_bytes: int, cache: NodeCache | None) -> _Keepers:
-        """What keeps the features of the encoders that see a crop as it is or mirrored, and don't change."""
-        if self.train_encoder and not (self.config.augment.only_mirrors and self.config.reference_decay == 1):
-            return _Keepers()
-        of_reference, of_policy = self.reference.condition.state_dict(), self.model.condition.state_dict()
-        alike = all(torch.equal(of_reference[name], of_policy[name]) for name in of_reference)
-        count = 1 if self.train_encoder or alike else 2
-        reference, policy = (
-            KeptFeatures(
-                of, self.pairs.crops, self.device, budget_bytes // count, cache, self.config.optimiser.precision
-            )
-            for of in (self.reference, self.model)
-        )
-        if self.train_encoder:
-            return _Keepers(None, reference)
-        return _Keepers(reference if alike else policy, reference)
-
     def _estimate_preference(self, batch: AlignBatch, estimate: PoseEstimate) -> Tensor:
         """Loss that draws the encoder's own estimate to the preferred poses."""
         uvd, twists = batch.preferred[:, :87].unflatten(1, (29, 3)), batch.preferred[:, 87:].unflatten(1, (23, 2))
@@ -284,7 +292,7 @@ class AlignRecipe(PolicyRecipe):
         return estimate_loss(estimate, LabelledBatch(batch.crops, uvd, twists, estimate.betas.detach()), weights)
 
     def preferred(self, crops: np.ndarray) -> np.ndarray:
-        """(C, 133) for crops that have pairs: mean winner, and `estimate_push` times mean winner less mean loser."""
+        """(C, 133) for crops that have pairs: mean winner, and `distillation_push` times it less the mean loser."""
         counts = self.pair_count[crops]
         starts = np.cumsum(counts) - counts
         places = np.repeat(self.first_pair[crops] - starts, counts) + np.arange(counts.sum())
@@ -292,7 +300,7 @@ class AlignRecipe(PolicyRecipe):
             np.add.reduceat(side[self.order[places]], starts, axis=0) / counts[:, None].astype(np.float32)
             for side in (self.pairs.winner, self.pairs.loser)
         )
-        push = self.config.estimate_push if self.objective.from_losers else 0.0
+        push = self.config.distillation_push if self.objective.from_losers else 0.0
         return (better + push * (better - worse)).astype(np.float32)
 
     def _compared(
@@ -346,6 +354,11 @@ class AlignRecipe(PolicyRecipe):
     def put_back(self, beside: Mapping[str, Tensor]) -> None:
         """The reference as it was."""
         moving_reference.put_back(self.reference, beside)
+
+
+def _changed(batch: AlignBatch) -> LabelledBatch | None:
+    """The replayed crops, where an encoder has to see them in the step."""
+    return batch.replayed if isinstance(batch.replayed, LabelledBatch) else None
 
 
 def _encode(

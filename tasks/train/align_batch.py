@@ -55,14 +55,15 @@ class AlignBatch:
     """(D*K, 133) unit noise, shared likewise."""
     preferred: Tensor
     """(C, 133) where the encoder's own estimate is drawn."""
-    replayed: LabelledBatch | None = None
-    """R labelled crops."""
+    replayed: LabelledBatch | DrawnCrops | None = None
+    """R labelled crops: changed, or as they were drawn, where the policy's encoder is frozen but for projections."""
     replay_time: Tensor | None = None
     """(R,)"""
     replay_noise: Tensor | None = None
     """(R, 133)"""
     seen: hyponet.Context | None = None
-    """What the policy's encoder, which is frozen, makes of the first D crops, where that is kept."""
+    """What the policy's encoder, which is frozen, makes of the first D crops, where that is kept; what comes before
+    its projections, where those are trained."""
     seen_by_reference: hyponet.Context | None = None
     """What the reference's makes of them, likewise."""
     scores: Tensor | None = None

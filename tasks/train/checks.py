@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from models.encoder_files import EncoderFile
 from schemas.config.networks import ConditionConfig, HypoNetConfig, PolicyConfig, ScorerConfig
-from schemas.config.training import SupervisedLossConfig, TrainScorerConfig
+from schemas.config.training import OptimiserConfig, SupervisedLossConfig, TrainScorerConfig
 from schemas.errors import ConfigError
 
 
@@ -20,6 +21,31 @@ def check_estimate(losses: SupervisedLossConfig, encoder: ConditionConfig) -> No
         )
 
 
+def check_encoder(config: OptimiserConfig, network: ConditionConfig, encoder: EncoderFile | None) -> None:
+    """ConfigError where the base policy can't be trained as `config` says from this encoder; None: from nothing."""
+    if config.encoder_learning_rate == 0 and encoder is None:
+        raise ConfigError(
+            "train_base.optimiser.encoder_learning_rate=0 freezes an encoder that has learned nothing: say what it "
+            "starts from (start.encoder=shipped)."
+        )
+    if config.encoder_learning_rate == 0 and not config.projections:
+        raise ConfigError(
+            "train_base.optimiser.encoder_learning_rate=0 freezes what projects the encoder's maps for the denoiser, "
+            "too, and nothing has trained that yet: set train_base.optimiser.projections=True."
+        )
+    if encoder is not None and encoder.config != network:
+        found = encoder.config
+        differing = [
+            f"{name} is {getattr(found, name)}, not {getattr(network, name)}"
+            for name in ConditionConfig.model_fields
+            if getattr(found, name) != getattr(network, name)
+        ]
+        raise ConfigError(
+            f"start.encoder is another network than policy.condition says ({'; '.join(differing)}): set these fields "
+            "alike, or start.encoder=train."
+        )
+
+
 def check_start(config: TrainScorerConfig, network: ScorerConfig, policy: PolicyConfig | ScorerConfig) -> None:
     """Raise ConfigError where the scorer can't start as `config` says, from this policy or from a file."""
     encoder, kind = policy.condition, network.condition.kind
@@ -27,6 +53,11 @@ def check_start(config: TrainScorerConfig, network: ScorerConfig, policy: Policy
         raise ConfigError(
             f"scorer.condition.kind={kind} makes no pose estimate of its own to be trained on first: set "
             "train_scorer.encoder_steps=0."
+        )
+    if config.optimiser.encoder_learning_rate == 0 and not config.start_from_policy and config.encoder_file is None:
+        raise ConfigError(
+            "train_scorer.optimiser.encoder_learning_rate=0 freezes an encoder that has learned nothing: set "
+            "train_scorer.start_from_policy=True, or train_scorer.encoder_file."
         )
     if config.encoder_file is not None:
         _check_file(config.encoder_file, kind)

@@ -13,7 +13,13 @@ from models.diffusion import POSE_SIZE
 from models.hyponet import Context
 from models.objectives import DenoisingError, denoising_error, edm_weight
 from models.policy import Policy
-from schemas.config.training import AugmentConfig, SupervisedLossConfig
+from schemas.config.training import (
+    AlignConfig,
+    AugmentConfig,
+    SupervisedLossConfig,
+    TrainBaseConfig,
+    TrainCleanConfig,
+)
 from tasks.engine.share import Share
 from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.rows.mix import draw_rows
@@ -24,35 +30,46 @@ from tasks.train.augment import Augmentation
 class DrawnCrops:
     """Labelled crops that were drawn for a step, as they are in the data, and what is to be done to them."""
 
-    crops: Tensor
-    """(B, S, S, 3) uint8."""
+    crops: Tensor | None
+    """(B, S, S, 3) uint8; None where all that is asked of them is kept."""
     uvd: Tensor
     twists: Tensor
     betas: Tensor
     change: Augmentation
+    kept: tuple[np.ndarray, np.ndarray]
+    """(B,) rows in the data, and whether each is mirrored: what is kept of them is found by it."""
 
     @staticmethod
-    def of(data: LabelledCrops, rows: np.ndarray, change: Augmentation) -> "DrawnCrops":
-        """These rows of the data."""
-        crops, uvd, twists, betas = (
-            torch.from_numpy(part[rows]) for part in (data.crops, data.uvd, data.twists, data.betas)
-        )
-        return DrawnCrops(crops, uvd, twists, betas, change)
+    def of(data: LabelledCrops, rows: np.ndarray, change: Augmentation, crops: bool = True) -> "DrawnCrops":
+        """These rows of the data, with their `crops` or without."""
+        uvd, twists, betas = (torch.from_numpy(part[rows]) for part in (data.uvd, data.twists, data.betas))
+        seen = torch.from_numpy(data.crops[rows]) if crops else None
+        return DrawnCrops(seen, uvd, twists, betas, change, (rows, change.mirrored.numpy()))
 
     @staticmethod
     def draw(
-        data: LabelledCrops, count: int, config: AugmentConfig, draw: np.random.Generator, share: Share
+        data: LabelledCrops,
+        count: int,
+        config: AugmentConfig,
+        draw: np.random.Generator,
+        share: Share,
+        crops: bool = True,
     ) -> "DrawnCrops":
         """A share of `count` crops that `draw` draws, different ones where there are that many and all are alike."""
         rows = draw_rows(draw, count, len(data), data.chances)
         change = Augmentation.draw(config, draw, count)
         places = share.places(count)
-        return DrawnCrops.of(data, rows[places], change.of(places))
+        return DrawnCrops.of(data, rows[places], change.of(places), crops)
 
     def batch(self) -> "LabelledBatch":
         """The batch: crops changed, and labels with them."""
+        assert self.crops is not None
         crops = self.change.crops(crop_tensor(self.crops, self.crops.device))
-        return LabelledBatch(crops, self.change.uvd(self.uvd), self.change.twists(self.twists), self.betas)
+        return LabelledBatch(crops, *self.poses(), self.betas)
+
+    def poses(self) -> tuple[Tensor, Tensor]:
+        """Labels (B, 29, 3) and (B, 23, 2) of the changed crops."""
+        return self.change.uvd(self.uvd), self.change.twists(self.twists)
 
 
 @dataclass(frozen=True)
@@ -81,14 +98,18 @@ class DrawnNoise:
 
 
 class PolicyRecipe:
-    """A recipe that trains the policy `model`."""
+    """A recipe that trains the policy `model`; of a frozen encoder (`tasks.train.frozen`) its projections at most."""
 
     model: Policy
+    config: TrainBaseConfig | AlignConfig | TrainCleanConfig
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         """Encoder and denoiser, by the learning rate that they follow."""
-        policy = self.model
-        return {"encoder": list(policy.condition.parameters()), "rest": list(policy.hyponet.parameters())}
+        encoder, denoiser = list(self.model.condition.parameters()), list(self.model.hyponet.parameters())
+        if any(parameter.requires_grad for parameter in encoder) and self.config.optimiser.encoder_learning_rate == 0:
+            projections = [parameter for parameter in encoder if parameter.requires_grad]
+            return {"encoder": [], "rest": [*denoiser, *projections]}
+        return {"encoder": encoder, "rest": denoiser}
 
     def noise(self, draw: np.random.Generator, count: int, antithetic: bool = False) -> DrawnNoise:
         """Noise for `count` poses."""
@@ -177,6 +198,25 @@ def pose_error(
     return denoising_error(denoised.pose, clean, weight, dtype, missed)
 
 
+def denoising_loss(
+    policy: Policy,
+    context: Context,
+    uvd: Tensor,
+    twists: Tensor,
+    noise: DrawnNoise,
+    weights: SupervisedLossConfig,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Denoising loss of `policy` on labels (B, 29, 3) and (B, 23, 2) of crops of which it made `context`.
+
+    `noise` has D draws for each of the B crops, crop-major.
+    """
+    draws = noise.time.shape[0] // uvd.shape[0]
+    clean = policy.diffusion.scale(uvd, twists).repeat_interleave(draws, dim=0)
+    error = pose_error(policy, clean, noise.time, noise.noise, context)
+    loss = error.joints.mean() + weights.twist_denoising * error.twists.mean()
+    return loss, {"joints": error.joints.mean(), "twists": error.twists.mean()}
+
+
 def supervised_loss(
     policy: Policy,
     context: Context,
@@ -192,10 +232,6 @@ def supervised_loss(
         time: (B*D,) timesteps, D draws for each of the B crops, crop-major.
         noise: (B*D, 133) unit noise.
     """
-    draws = time.shape[0] // batch.crops.shape[0]
-    clean = policy.diffusion.scale(batch.uvd, batch.twists).repeat_interleave(draws, dim=0)
-    error = pose_error(policy, clean, time, noise, context)
-    denoising = error.joints.mean() + weights.twist_denoising * error.twists.mean()
+    denoising, figures = denoising_loss(policy, context, batch.uvd, batch.twists, DrawnNoise(time, noise), weights)
     own = estimate_loss(estimate, batch, weights)
-    figures = {"joints": error.joints.mean(), "twists": error.twists.mean(), "estimate": own}
-    return denoising + own, figures
+    return denoising + own, {**figures, "estimate": own}

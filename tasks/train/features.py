@@ -5,11 +5,14 @@ workers of this training have it, the control beside it, and the trainings of la
 """
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
 from safetensors.torch import load, save
+from torch import Tensor, nn
 
 from infra.node_cache import NodeCache
 from infra.record_file import RecordFile
@@ -17,6 +20,7 @@ from models.hyponet import Context
 from models.policy import Policy
 from models.precision import in_32_bits
 from schemas.config.base import Precision
+from schemas.config.networks import ConditionConfig
 from schemas.digests import digest, state_digest
 from tasks.engine.worker import microbatches
 from tasks.rows.crops import Crops, crop_tensor
@@ -27,14 +31,33 @@ _AT_ONCE: Final = 8
 """Crops of one pass: always as many, so that a crop's features don't depend on the step that asked for them first."""
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """What makes features of crops, and does not change."""
+
+    encode: Callable[[Tensor], Context]
+    """Crops (B, 3, S, S) in [-1, 1] -> what is kept of them, in the form of a context."""
+    frozen: nn.Module
+    """Whose weights decide what that is."""
+    config: ConditionConfig
+    what: str = "context"
+    """What is made of it, if there are several things."""
+
+    @staticmethod
+    def of(policy: Policy) -> "Encoding":
+        """The whole context that a policy makes."""
+        return Encoding(lambda crops: policy.encode(crops)[0], policy.condition, policy.config.condition)
+
+
 class FeatureFile:
     """Contexts of one encoder, of whatever crops: by the encoder's weights, and what else decides the last bits."""
 
-    def __init__(self, cache: NodeCache, policy: Policy, device: torch.device, precision: Precision) -> None:
-        weights = {name: value.cpu().numpy() for name, value in policy.condition.state_dict().items()}
+    def __init__(self, cache: NodeCache, encoding: Encoding, device: torch.device, precision: Precision) -> None:
+        weights = {name: value.cpu().numpy() for name, value in encoding.frozen.state_dict().items()}
         on_gpu = device.type == "cuda"
         about = {
-            "encoder": policy.config.condition,
+            "what": encoding.what,
+            "encoder": encoding.config,
             "weights": state_digest(weights),
             "products": precision if on_gpu and precision == "tfloat32" else "float32",
             "torch": torch.__version__,
@@ -65,7 +88,7 @@ class KeptFeatures:
 
     def __init__(
         self,
-        policy: Policy,
+        encoding: Encoding,
         crops: Crops,
         device: torch.device,
         budget_bytes: int,
@@ -73,10 +96,10 @@ class KeptFeatures:
         precision: Precision = "float32",
     ) -> None:
         """`budget_bytes` are of memory, `cache` is for the file, and `precision` is that of the training."""
-        self.policy, self.crops, self.device = policy, crops, device
+        self.encoding, self.crops, self.device = encoding, crops, device
         self.kept: dict[Place, Context] = {}
         self.left = budget_bytes
-        self.file = FeatureFile(cache, policy, device, precision) if cache else None
+        self.file = FeatureFile(cache, encoding, device, precision) if cache else None
         self._digests: dict[Place, bytes] = {}
 
     def of(self, rows: np.ndarray, mirrored: np.ndarray) -> Context:
@@ -96,7 +119,7 @@ class KeptFeatures:
         for chosen, used in microbatches(len(places), _AT_ONCE):
             crops = self._crops([places[place] for place in chosen])
             with in_32_bits(self.device):
-                context, _ = self.policy.encode(crop_tensor(crops, self.device))
+                context = self.encoding.encode(crop_tensor(crops, self.device))
             context = Context(*(part.cpu() for part in context))
             for place, index in enumerate(chosen[:used].tolist()):
                 made[places[index]] = Context(*(part[place].clone() for part in context))

@@ -31,6 +31,7 @@ from tasks.rows.streams import People, Space, training_crops
 from tasks.train.augment import Augmentation
 from tasks.train.checks import check_start
 from tasks.train.data import DrawnCrops, LabelledBatch, estimate_loss
+from tasks.train.frozen import is_frozen
 from tasks.train.pool import HypothesisPool, PoolMaker
 from tasks.train.start import start_encoder_of
 
@@ -72,8 +73,9 @@ class ScorerRecipe:
         torch.manual_seed(config.seed)
         self.model: HMRScorer = HMRScorer(network).to(device).train()
         start_encoder_of(self.model, config, policy)
-        self.frozen = not config.optimiser.encoder_learning_rate
+        self.frozen = is_frozen(config.optimiser)
         if self.frozen:
+            # what it makes of crops is not kept: that would take 66 kB a crop, and measured it saves nothing
             self.model.encoder.requires_grad_(False)
         if self.frozen or config.fixed_statistics:
             self.model.encoder.eval()

@@ -1,15 +1,16 @@
 """The figures of docs/evidence.md: round 1 with the controls that could beat it, and a cleaning round with swapped
 labels, for several seeds, unattended.
 
-    python -m tests.evidence [--seeds 10,11,12,13,14] [--folder adhmr-evidence] [--profile tiny]
+    python -m tests.evidence [--folder adhmr-evidence] [--profile tiny] [--seeds 10,11]
 
-Every seed has a store of its own. A run that was stopped goes on where it was; what is finished is only read.
+The seeds are those of the last draw (`tests.evidence.seal`), which is opened by this, once: a recipe or domains that
+changed since are refused. With --seeds nothing is opened, and the page says that they were not sealed. Every seed has a
+store of its own. A run that was stopped goes on where it was; what is finished is only read.
 """
 
 from __future__ import annotations
 
 import platform
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -24,9 +25,11 @@ from infra import rounds
 from infra.stages import versions
 from infra.store import Store
 from schemas.errors import ConfigError
+from schemas.layers import USUAL_PROFILE
+from tests.evidence.repository import commit_here, is_changed
+from tests.evidence.seal import FILE as SEALS
+from tests.evidence.seal import history, opened, read_seals, sealed_seeds, write_seals
 
-SEEDS = "10,11,12,13,14"
-"""No choice was made on them: the recipe was tuned on seeds 0 to 2."""
 SWAP_SHARE = 0.3
 ALIGNING, CLEANING = "evidence", "evidence-cleaning"
 """Two campaigns in each store, both on the same base policy and scorer."""
@@ -34,13 +37,23 @@ ALIGNING, CLEANING = "evidence", "evidence-cleaning"
 
 def main(
     folder: Annotated[Path, typer.Option(help="Where the stores go, one a seed.")] = Path("adhmr-evidence"),
-    seeds: Annotated[str, typer.Option(help="Whole numbers, separated by commas.")] = SEEDS,
-    profile: Annotated[str, typer.Option(help="Profile to run.")] = "tiny",
+    seeds: Annotated[
+        str | None, typer.Option(help="Whole numbers, separated by commas; none: the sealed ones.")
+    ] = None,
+    profile: Annotated[str | None, typer.Option(help="Profile to run; none: the sealed one.")] = None,
     page: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/evidence.md"),
 ) -> None:
     """Run what is missing for every seed, then write the page."""
     with clear_errors():
-        numbers = _seeds(seeds)
+        seals = read_seals()
+        if profile is None:
+            profile = seals[-1].profile if seals and seeds is None else USUAL_PROFILE
+        if seeds is None:
+            numbers = list(sealed_seeds(seals, profile).seeds)
+            seals = opened(seals, _commit())
+            write_seals(seals)
+        else:
+            numbers = _seeds(seeds)
         quiet_start()
         controls = {seed: _run_seed(folder, profile, seed) for seed in numbers}
         from tests.evidence.page import SeedEvidence, evidence_page
@@ -50,7 +63,9 @@ def main(
             for seed in numbers
         ]
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(evidence_page(found, machine(), _commit(), datetime.now(UTC)), encoding="utf-8")
+        sealed = seals[-1] if seeds is None else None
+        text = evidence_page(found, machine(), _commit(), datetime.now(UTC), sealed, history(seals))
+        page.write_text(text, encoding="utf-8")
         typer.echo(f"wrote {page}")
 
 
@@ -105,25 +120,15 @@ def _seeds(text: str) -> list[int]:
     try:
         found = sorted({int(part) for part in text.split(",")})
     except ValueError:
-        raise ConfigError(f"--seeds {text}: whole numbers separated by commas, such as {SEEDS}.") from None
+        raise ConfigError(f"--seeds {text}: whole numbers separated by commas, such as 10,11,12.") from None
     if any(seed < 0 for seed in found):
         raise ConfigError(f"--seeds {text}: seeds are 0 or more.")
     return found
 
 
 def _commit() -> str:
-    """The commit that is checked out here, with a mark if files differ from it; "unknown" outside of a repository."""
-    here = Path(__file__).resolve().parent
-
-    def ask(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        changed = " with local changes" if ask("status", "--porcelain", "-uno") else ""
-        return ask("rev-parse", "--short=12", "HEAD") + changed
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    """The commit that is checked out here, with a mark if files other than the seals differ from it."""
+    return commit_here() + (" with local changes" if is_changed(besides=SEALS) else "")
 
 
 def _processor() -> str:

@@ -14,7 +14,8 @@ from tasks.report.facts import RoundFacts
 from tasks.report.measured import Metrics, round_metrics
 from tasks.report.stage import read_facts
 from tasks.rows.metrics import DIVERSITY, Metric, read_metrics
-from tests.evidence.controls import CONTROLS
+from tests.evidence.controls import CONSTANT_OFFSET, TITLES, controls_of
+from tests.evidence.seal import Seal
 from tests.profiles import load_profile
 
 _Row = tuple[str, str, str, Target]
@@ -60,11 +61,8 @@ _CLEANED: tuple[_Row, ...] = (
 _HISTORY = (
     f"- **{SOURCE_TRAIN}**: trains the base policy, and is replayed by every later training. **{SCORER_TRAIN}**: "
     f"trains the scorer. **{WILD_TRAIN}**: gives hypotheses, pairs and pseudo-labels; its labels are never read.",
-    f"- **{WILD_VALIDATION}**: gates read it, and so did every choice of the recipe (docs/recipe.md), on seeds 0 to 2.",
-    f"- **{WILD_TEST}**: for pages like this one. It is not untouched, though: after figures of seed 0 on it had been "
-    "published (commit f42f92e), the synthetic domains were changed (commit 0d7edd6) because these figures were too "
-    "small. Hence the seeds of this page: their people and pictures were drawn for it, from domains that had been "
-    "fixed before, and no choice was made on them.",
+    f"- **{WILD_VALIDATION}**: gates read it, and so did every choice of the recipe (docs/recipe.md), on low seeds.",
+    f"- **{WILD_TEST}**: for pages like this one.",
     f"- **{SOURCE_TEST}**: drift, here and in the gates.",
 )
 
@@ -116,8 +114,15 @@ class SeedEvidence:
         )
 
 
-def evidence_page(found: Sequence[SeedEvidence], machine: Mapping[str, str], commit: str, made_at: datetime) -> str:
-    """The page. Nothing on it was typed by hand."""
+def evidence_page(
+    found: Sequence[SeedEvidence],
+    machine: Mapping[str, str],
+    commit: str,
+    made_at: datetime,
+    sealed: Seal | None = None,
+    draws: Sequence[str] = (),
+) -> str:
+    """The page. Nothing on it was typed by hand. `draws` are all that were sealed, in words."""
     config = found[0].config
     samples = config.evaluate.generate.hypotheses - 1
     measured_on = "; ".join(f"{name} {text}" for name, text in machine.items())
@@ -131,6 +136,8 @@ def evidence_page(found: Sequence[SeedEvidence], machine: Mapping[str, str], com
         "the seeds and their spread, smallest to largest.",
         "",
         f"Commit {commit}, {made_at:%Y-%m-%d}; profile {config.profile}; {measured_on}.",
+        "",
+        _seal_in_words(sealed),
         "",
         f"## DPO round 1, change on {WILD_TEST}",
         "",
@@ -154,11 +161,30 @@ def evidence_page(found: Sequence[SeedEvidence], machine: Mapping[str, str], com
         "",
         *_HISTORY,
         "",
+        "## Draws that were sealed",
+        "",
+        "A draw is made by `make seal` after recipe and domains are committed, and opened once by `make evidence`; who "
+        "changes either needs a new one.",
+        "",
+        *(draws or ["- none yet"]),
+        "- Before there were draws: after figures of seed 0 on wild/test had been published (commit f42f92e), the "
+        "synthetic domains were changed (commit 0d7edd6) because these figures were too small; profile tiny was then "
+        "measured on seeds 10 to 14, of which no choice had been made.",
+        "",
         "## Wall time of the stages (s)",
         "",
         *_times(found),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _seal_in_words(sealed: Seal | None) -> str:
+    if sealed is None:
+        return "**Not sealed**: the seeds were named by hand, and may have been looked at before."
+    return (
+        f"Sealed on {sealed.drawn} at commit {sealed.commit}, after the recipe ({sealed.recipe[:12]}) and the domains "
+        f"({sealed.domains[:12]}); held-out people {sealed.people}; opened {sealed.opened}."
+    )
 
 
 def _table(
@@ -180,8 +206,13 @@ def _ablations(found: Sequence[SeedEvidence], samples: int) -> list[str]:
     """Which term makes the gain, and what the scorer's knowledge is worth without preferences; means over the seeds."""
     if not all(one.control_metrics for one in found):
         return []
-    rows = [("the default", "change"), *((control.title, f"change_{control.role}") for control in CONTROLS)]
-    rows.insert(1, ("the same on random pairs", "change_random_pairs"))
+    rows = [
+        ("the default", "change"),
+        ("the same on random pairs", "change_random_pairs"),
+        ("the policy before, with less noise", "change_less_noise"),
+        *((control.title, f"change_{control.role}") for control in controls_of(found[0].config)),
+        *((title, f"change_{role}") for role, title in TITLES.items()),
+    ]
     lines = [
         f"## What makes the gain: the same training with one thing changed, change on {WILD_TEST}",
         "",
@@ -196,7 +227,7 @@ def _ablations(found: Sequence[SeedEvidence], samples: int) -> list[str]:
             values = [_all_metrics(one).get((name, role, WILD_TEST)) for one in found]
             cells.append(f"{_mean(values)} [{_spread(values)}]")
         lines.append(_line(title, *cells))
-    lines += ["", _share_of_estimate(found), "", "Zero-noise MPVPE of each seed, with its interval:", "", *_head(found)]
+    lines += ["", *_shares(found), "", "Zero-noise MPVPE of each seed, with its interval:", "", *_head(found)]
     for title, role in rows:
         values = [_all_metrics(one).get(("zero_noise_mpvpe", role, WILD_TEST)) for one in found]
         lines.append(_line(title, *map(_cell, values), _mean(values), _spread(values)))
@@ -207,20 +238,36 @@ def _all_metrics(one: SeedEvidence) -> Metrics:
     return {**one.aligned_metrics, **one.control_metrics}
 
 
-def _share_of_estimate(found: Sequence[SeedEvidence]) -> str:
-    """How much of the gain at zero noise the term `estimate` makes alone, and DPO alone, in words."""
+def _shares(found: Sequence[SeedEvidence]) -> list[str]:
+    """What of the gain at zero noise is whose, in words."""
 
     def mean(role: str) -> float:
-        every = [_all_metrics(one)["zero_noise_mpvpe", role, WILD_TEST].value for one in found]
-        return fmean(every)
+        return fmean(_all_metrics(one)["zero_noise_mpvpe", f"change{role}", WILD_TEST].value for one in found)
 
-    whole, estimate, dpo = (mean(role) for role in ("change", "change_estimate_alone", "change_dpo_alone"))
-    return (
-        "`align.estimate` is a regression of the image encoder's own pose estimate on winner + push * (winner - loser) "
-        "and no preference objective. Alone it changes zero-noise MPVPE by "
-        f"{_number(estimate, '%')}, where the default does by {_number(whole, '%')} and DPO through the denoiser alone "
-        f"by {_number(dpo, '%')}: {100 * estimate / whole:.0f} % of the gain are reached without any DPO."
-    )
+    whole, roles = mean(""), {control.role for control in controls_of(found[0].config)}
+    lines = []
+    if "estimate_alone" in roles:
+        estimate, dpo = mean("_estimate_alone"), mean("_dpo_alone")
+        lines.append(
+            "`align.encoder_distillation` is a regression of the image encoder's own pose estimate on winner "
+            "+ push * (winner - loser), and no preference objective. Alone it changes zero-noise MPVPE by "
+            f"{_number(estimate, '%')}, where the default does by {_number(whole, '%')} and DPO through the denoiser "
+            f"alone by {_number(dpo, '%')}: {100 * estimate / whole:.0f} % of the gain are reached without any DPO."
+        )
+    if "no_preference" in roles:
+        rest = mean("_no_preference")
+        lines.append(
+            f"With the weight of the preference term at 0, {_number(rest, '%')} of {_number(whole, '%')} remain: the "
+            f"term makes {100 * (1 - rest / whole):.0f} % of the gain at zero noise."
+        )
+    ceiling, constant = mean("_ceiling"), mean(f"_{CONSTANT_OFFSET}")
+    lines += [
+        "",
+        f"Whether the problem can show anything: with the encoder frozen and the true labels of the same people the "
+        f"denoiser gains {_number(ceiling, '%')} at zero noise in as many steps; one constant offset for everybody "
+        f"gives {_number(constant, '%')}, {100 * constant / whole:.0f} % of the default's gain.",
+    ]
+    return lines
 
 
 def _filter_rows(found: Sequence[SeedEvidence]) -> list[str]:

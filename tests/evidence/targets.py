@@ -1,57 +1,78 @@
 """Targets: poses to train on directly, without any preference. Controls of alignment, for `make evidence`.
 
-The pose of an instance is the scorer's own estimate, or the label. In `pairs` it is its own winner and loser, so
-that the same training takes it: DPO has nothing to learn from such a pair, the anchor, supervised training and the
-estimate term have. What a policy gains from them says what the scorer's knowledge is worth when it is given directly.
+The pose of an instance is the scorer's own estimate, or what a policy draws without noise, or the label; of pictures
+that were written without labels, the label that their making knew. In `pairs` it is its own winner and loser, so that
+the same training takes it: DPO has nothing to learn from such a pair, the anchor, supervised training and the
+estimate term have. What a policy gains from them says what the scorer's knowledge is worth when it is given directly,
+and what could be gained at all.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
 
 from infra.shards import Shard
+from models.bodies import load_body
+from models.cameras import uvd_from_camera
 from schemas.config.networks import JOINTS, TWISTS
 from schemas.errors import ConfigError
-from schemas.ids import ModelDigest, StageKey, Target
+from schemas.ids import ModelDigest, StageKey, Target, parse_instance_id
 from schemas.tables import LABEL_AS_SAMPLE, build
 from tasks.engine.context import Context
 from tasks.engine.results import ShardOutput
 from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker, microbatches
-from tasks.generate import not_finite
+from tasks.generate import HypothesisSampler, not_finite
 from tasks.rows.crops import crop_tensor
 from tasks.rows.instances import Instances, instance_ids, load_instances
-from tasks.rows.models import load_scorer
+from tasks.rows.models import load_policy, load_scorer
+from tasks.synthesize.domains import configured_domain
+from tasks.synthesize.picture import make_picture
 
-ESTIMATE, LABEL = "scorer_estimate", "label"
+ESTIMATE, LABEL, TAUGHT, TRUTH = "scorer_estimate", "label", "taught", "truth"
 """Strategies of such pairs."""
+_WHAT = {ESTIMATE: "the estimates", LABEL: "the labels", TAUGHT: "the teacher's hypotheses", TRUTH: "the labels"}
 
 
 @dataclass(frozen=True)
 class Targets(ShardedStage):
-    """The scorer's own estimate of every instance of `target`, or without a scorer its label -> table `pairs`.
+    """A pose of every instance of `target` -> table `pairs`: the scorer's own estimate, or the zero-noise hypothesis of
+    the policy `teacher`, or without either its label.
 
-    ConfigError for a scorer that makes no estimate of its own, as the published ones.
+    With `truth` the label of a synthetic picture is made again, whether the store has it or not. ConfigError for a
+    scorer that makes no estimate of its own, as the published ones.
     """
 
     ingests: tuple[StageKey, ...]
     target: Target
     scorer: ModelDigest | None
+    teacher: ModelDigest | None = None
+    truth: bool = False
 
     name = "targets"
     writes = ("pairs",)
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
         score = context.config.score
+        of = {"of": self.strategy} if self.strategy in (TAUGHT, TRUTH) else {}
         return {
+            **of,
             "target": str(self.target),
             "shard_size": score.shard_size,
             "microbatch": score.microbatch,
             "threads": context.config.ray.threads_per_actor,
         }
+
+    @property
+    def strategy(self) -> str:
+        """What the poses are, in the table's words."""
+        if self.truth:
+            return TRUTH
+        return TAUGHT if self.teacher else ESTIMATE if self.scorer else LABEL
 
     def ids(self, context: Context) -> Sequence[str]:
         return instance_ids(context.store, self.ingests, [self.target])
@@ -69,13 +90,18 @@ class TargetWorker(ModelWorker):
     def __init__(self, stage: Targets, context: Context) -> None:
         super().__init__(context)
         self.ingests, self.microbatch = stage.ingests, context.config.score.microbatch
-        self.pair_set = stage.key(context)
+        self.pair_set, self.strategy, self.config = stage.key(context), stage.strategy, context.config
         self.scorer = load_scorer(self.store, stage.scorer).to(torch.device(self.device)) if stage.scorer else None
+        self.teacher = None
+        if stage.teacher:
+            drawing, body = context.config.evaluate.generate, load_body(context.config.body)
+            policy = load_policy(self.store, stage.teacher)
+            self.teacher = HypothesisSampler(policy, drawing, body, samples=[0], device=self.device)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `pairs`, sorted by instance."""
         instances = load_instances(self.store, self.ingests, shard.ids)
-        uvd, twists, betas = self._estimates(instances) if self.scorer else _labels(instances)
+        uvd, twists, betas = self._poses(instances)
         known = np.concatenate([uvd.reshape(len(instances), -1), twists.reshape(len(instances), -1), betas], axis=1)
         good = np.isfinite(known).all(axis=1)
         rows = np.flatnonzero(good)
@@ -90,14 +116,38 @@ class TargetWorker(ModelWorker):
             "generation_id": self.pair_set,
             "winner": np.full(len(rows), LABEL_AS_SAMPLE, np.int32),
             "loser": np.full(len(rows), LABEL_AS_SAMPLE, np.int32),
-            "strategy": ESTIMATE if self.scorer else LABEL,
+            "strategy": self.strategy,
             **{f"{side}_{part}": values for side in ("winner", "loser") for part, values in pose.items()},
             "dataset": [instances.dataset[row] for row in rows],
             "round": np.full(len(rows), self.partition, np.int32),
             "stage_key": self.pair_set,
         }
-        failures = not_finite(instances.ids, good, "the estimates" if self.scorer else "the labels")
+        failures = not_finite(instances.ids, good, _WHAT[self.strategy])
         return ShardOutput({"pairs": build("pairs", columns)}, failures, ok=len(rows))
+
+    def _poses(self, instances: Instances) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """uvd (N, 29, 3), twists (N, 23, 2) and betas (N, 10)."""
+        if self.strategy == TRUTH:
+            return self._truth(instances)
+        if self.teacher is not None:
+            drawn = self.teacher(instances.ids, instances.crops, instances.crop_intrinsics, instances.root_depth)
+            return drawn.uvd[:, 0], drawn.twists[:, 0], drawn.betas[:, 0]
+        return self._estimates(instances) if self.scorer else _labels(instances)
+
+    def _truth(self, instances: Instances) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The labels that the pictures were made with; a picture's number is its name."""
+        synthesize, size = self.config.synthesize, instances.crops.shape[1]
+        uvd, twists, betas = [], [], []
+        for name, intrinsics in zip(instances.ids, instances.crop_intrinsics, strict=True):
+            image = parse_instance_id(name).image
+            domain = configured_domain(synthesize, image.dataset)
+            number = int(PurePosixPath(image.key).stem)
+            label = make_picture(domain, image.split, number, synthesize.seed, self.config.body).label
+            seen, _ = uvd_from_camera(torch.from_numpy(label.joints), torch.from_numpy(intrinsics), size)
+            uvd.append(seen.numpy())
+            twists.append(label.twist)
+            betas.append(label.betas)
+        return np.stack(uvd), np.stack(twists), np.stack(betas)
 
     @torch.no_grad()
     def _estimates(self, instances: Instances) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -47,7 +47,7 @@ from tasks.rows.hypotheses import generated_ids
 from tasks.rows.metrics import read_metrics
 from tasks.rows.models import model_of, policy_used
 from tests.evidence.__main__ import machine
-from tests.evidence.controls import CONTROLS, train_controls
+from tests.evidence.controls import TITLES, controls_of, train_controls
 from tests.evidence.page import SeedEvidence, evidence_page
 from tests.flows.own_world import alike, as_campaign, as_folders, in_published_forms
 from tests.flows.queries import QUERIES
@@ -339,8 +339,8 @@ def test_the_evidence_page_has_every_figure_and_every_control(lived: Lived, monk
     assert "not measured" not in page
     for words in ("AUC of the score", "random pairs", "seed 0 | seed 0 | mean", "| train_base |", "c0ffee, 2026-03-14"):
         assert words in page, words
-    for control in CONTROLS:
-        (line, of_seeds) = (line for line in page.splitlines() if line.startswith(f"| {control.title} |"))
+    for title in [*(control.title for control in controls_of(lived.config)), *TITLES.values()]:
+        (line, of_seeds) = (line for line in page.splitlines() if line.startswith(f"| {title} |"))
         assert line.count(" % [") == 4, line
         assert of_seeds.count(" % [") == 2, of_seeds
     with pytest.raises(ConfigError, match="trained by another version or configuration"):
@@ -354,8 +354,8 @@ def test_each_control_differs_from_the_round_by_what_it_names(lived: Lived) -> N
     default = json.loads(canonical_json(config))
     of_round = trained[lived.facts[0].key("align")]
     assert of_round.config["train"] == default
-    for control in CONTROLS:
-        changed = json.loads(canonical_json(config.model_copy(update=dict(control.changes))))
+    for control in controls_of(lived.config):
+        changed = json.loads(canonical_json(control.align(config)))
         same_pairs = [
             record.reads[2] == of_round.reads[2] for record in trained.values() if record.config["train"] == changed
         ]

@@ -78,7 +78,7 @@ def test_anchored_dpo_that_hardly_prefers_is_training_on_winners() -> None:
         "anchor": 1.0,
         "beta": 1e-9,
         "replay": 0.0,
-        "estimate_push": 0.0,
+        "distillation_push": 0.0,
     }
     anchored, winners = run(settings(**faint)), run(settings(objective="sft", replay=0.0))
     assert np.array(anchored[0]["loss"]) - 2 * math.log(2) == pytest.approx(np.array(winners[0]["loss"]), rel=1e-4)
@@ -89,7 +89,7 @@ def test_a_pair_with_itself_teaches_nothing() -> None:
     """Loss 2 log 2 at every step, and a gradient of nothing but rounding."""
     pairs = random_pairs()
     same = PreferencePairs(pairs.crops, pairs.crop_row, pairs.winner, pairs.winner)
-    config = settings(objective="dpo", replay=0.0, estimate=0.0)
+    config = settings(objective="dpo", replay=0.0, encoder_distillation=0.0)
     curves, _ = run(config, same)
     assert curves["loss"] == pytest.approx([2 * math.log(2)] * STEPS, rel=1e-5)
     assert curves["winner_change"] == pytest.approx(curves["loser_change"], rel=1e-4)
@@ -132,8 +132,8 @@ def test_the_encoder_learns_of_pairs_through_its_own_estimate_or_through_the_den
         condition = made.model.condition
         return condition.to_context.weight.grad is not None, condition.backbone.stem[0].weight.grad is not None
 
-    assert through_the_denoiser(settings(estimate=1.0, replay=0.0)) == (False, True)
-    assert through_the_denoiser(settings(estimate=0.0, replay=0.0)) == (True, True)
+    assert through_the_denoiser(settings(encoder_distillation=1.0, replay=0.0)) == (False, True)
+    assert through_the_denoiser(settings(encoder_distillation=0.0, replay=0.0)) == (True, True)
 
 
 def test_the_denoiser_learns_from_as_many_crops_as_it_is_told() -> None:
@@ -150,7 +150,7 @@ def test_the_denoiser_learns_from_as_many_crops_as_it_is_told() -> None:
 
 def test_the_estimate_is_drawn_beyond_the_mean_winner_away_from_the_mean_loser() -> None:
     pairs = random_pairs()
-    made = recipe(settings(estimate_push=0.5), pairs)
+    made = recipe(settings(distillation_push=0.5), pairs)
     preferred = made.preferred(np.arange(CROPS))
     for place, crop in enumerate(made.paired):
         mine = pairs.crop_row == crop
@@ -160,8 +160,8 @@ def test_the_estimate_is_drawn_beyond_the_mean_winner_away_from_the_mean_loser()
     winners_alone, of_blind = (
         recipe(config, given).preferred(np.arange(CROPS))
         for config, given in (
-            (settings(objective="sft", estimate_push=0.5), pairs),
-            (settings(estimate_push=0.5), blind),
+            (settings(objective="sft", distillation_push=0.5), pairs),
+            (settings(distillation_push=0.5), blind),
         )
     )
     np.testing.assert_allclose(winners_alone, of_blind, atol=1e-6)

@@ -32,7 +32,9 @@ EACH = pytest.mark.parametrize("way", WAYS)
 
 def small(way: str, **changes: Any) -> AlignConfig:
     """A short alignment without what depends on a batch as a whole, or on rounding."""
-    made = settings(fixed_statistics=True, replay=0.0, estimate=0.0, group_size=3, **{**WAYS[way], **changes})
+    made = settings(
+        fixed_statistics=True, replay=0.0, encoder_distillation=0.0, group_size=3, **{**WAYS[way], **changes}
+    )
     return made.model_copy(update={"optimiser": made.optimiser.model_copy(update={"checkpoint_every": 2})})
 
 

@@ -50,7 +50,7 @@ SURVIVORS = (
         _ALIGN_TESTS,
     ),
     Survivor("replay weight dropped", _ALIGN, "config.replay * supervised", "supervised", _ALIGN_TESTS),
-    Survivor("estimate weight dropped", _ALIGN, "config.estimate * regression", "regression", _ALIGN_TESTS),
+    Survivor("estimate weight dropped", _ALIGN, "config.encoder_distillation * regression", "regression", _ALIGN_TESTS),
     Survivor(
         "twists not mirrored with the crop",
         "tasks/train/augment.py",

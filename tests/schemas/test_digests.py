@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from schemas.config.base import Config, setting
 from schemas.config.stages import IngestConfig
@@ -47,6 +47,12 @@ class Grown(Config):
     limit: float = setting(0.5, "came later", "1", later=True)
 
 
+class Renamed(Config):
+    """A configuration whose field got another name."""
+
+    breadth: int = setting(3, "width", "1", formerly="width")
+
+
 class Around(Config):
     inner: Grown = setting(Grown(), "another configuration", "-")
 
@@ -57,6 +63,20 @@ def test_a_field_that_came_later_counts_where_it_is_not_the_default() -> None:
     assert digest(Grown(limit=0.4)) == digest({"width": 3, "limit": 0.4})
     assert digest(Around(inner=Grown(limit=0.4))) != digest(Around())
     assert canonical_json({"ingest": Grown()}) == '{"ingest":{"width":3}}'
+
+
+def test_a_field_that_was_renamed_counts_and_is_read_by_its_first_name() -> None:
+    assert digest(Renamed()) == digest({"width": 3})
+    assert Renamed.model_validate({"width": 5}) == Renamed(breadth=5)
+    assert digest(Renamed(breadth=5)) == digest({"width": 5})
+    with pytest.raises(ValidationError, match="breath"):
+        Renamed.model_validate({"breath": 5})
+
+
+def test_a_copy_takes_fields_alone() -> None:
+    assert Renamed().model_copy(update={"breadth": 4}).breadth == 4
+    with pytest.raises(TypeError, match="Renamed has no field width"):
+        Renamed().model_copy(update={"width": 4})
 
 
 def test_ingests_of_older_stores_keep_their_keys() -> None:

@@ -48,7 +48,7 @@ def test_a_section_without_a_line_says_nothing() -> None:
         ("align", 3, "^file line 7: align is a section: give fields of it"),
         ("seed", "x", "^file line 7: Configuration field seed: Input should be a valid integer"),
         ("campaign", "No name", "^file line 7: Configuration field campaign: String should match"),
-        ("profile", "huge", "no profile 'huge'; there are tiny, micro, paper"),
+        ("profile", "huge", "no profile 'huge'; there are tiny, generative, micro, paper"),
         ("profile", ["tiny"], "no profile"),
     ],
 )
@@ -56,3 +56,9 @@ def test_what_is_wrong_is_said_with_its_place(field: str, value: object, message
     with pytest.raises(ConfigError, match=message) as error:
         assemble([Setting("align.anchor", 1.0, "elsewhere"), Setting(field, value, "file line 7")])
     assert "\n" not in str(error.value)
+
+
+def test_settings_may_say_the_name_that_a_field_had() -> None:
+    said = assemble([Setting("align.estimate", 1.5, "campaign.yaml line 3")])
+    assert said.config.align.encoder_distillation == 1.5
+    assert said.origins == {"align.encoder_distillation": "campaign.yaml line 3"}

@@ -12,11 +12,14 @@ import pytest
 import roma
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from models.bodies import load_body
 from models.kinematics import twist_from_rotations
+from schemas.config.stages import PitchConfig, SynthesizeConfig
+from schemas.digests import digest
 from schemas.errors import ConfigError, DataError
-from tasks.synthesize.domains import domain_named
+from tasks.synthesize.domains import configured_domain, domain_named
 from tasks.synthesize.people import BLOCK, _block, person
 from tasks.synthesize.picture import make_picture
 from tasks.synthesize.placement import extent
@@ -166,6 +169,38 @@ def test_cameras_and_bodies_are_alike_in_all_domains() -> None:
         assert np.abs(betas[name]).max() <= 2.5
         assert 0.8 < betas[name].std() < 1.1
     assert max(focal.values()) - min(focal.values()) < 0.1
+
+
+def test_the_configuration_pitches_the_cameras_of_a_domain() -> None:
+    config = SynthesizeConfig(wild_pitch=PitchConfig(mean=5, sigma=20, limit=45))
+    assert configured_domain(config, "source") == SOURCE
+    pitched = configured_domain(config, "wild")
+    level, high = ([person(domain, "test", index, 0) for index in range(160)] for domain in (WILD, pitched))
+    pitches = np.array([who.pitch for who in high])
+    assert np.abs([who.pitch for who in level]).max() <= 20
+    assert 40 < np.abs(pitches).max() <= 45
+    assert 0 < pitches.mean() < 10
+    assert 16 < pitches.std() < 23
+    # all else of a person is as it was, and one whom the camera looks down on has the head nearer than the feet
+    assert all((one.label.betas == other.label.betas).all() for one, other in zip(level, high, strict=True))
+    assert all((one.label.body_pose == other.label.body_pose).all() for one, other in zip(level, high, strict=True))
+    leaning = np.array([who.label.joints[[10, 11], 2].mean() - who.label.joints[15, 2] for who in high])
+    assert np.corrcoef(pitches, leaning)[0, 1] > 0.8
+
+
+def test_cameras_may_be_above_and_below() -> None:
+    config = SynthesizeConfig(wild_pitch=PitchConfig(mean=25, sigma=4, two_sided=True, limit=45))
+    domain = configured_domain(config, "wild")
+    pitches = np.array([person(domain, "test", index, 0).pitch for index in range(160)])
+    assert np.abs(np.abs(pitches) - 25).max() < 16
+    assert 0.35 < (pitches > 0).mean() < 0.65
+
+
+def test_a_pitch_that_is_not_said_counts_in_no_key() -> None:
+    assert digest(SynthesizeConfig(wild_pitch=PitchConfig())) == digest(SynthesizeConfig())
+    assert digest(SynthesizeConfig(wild_pitch=PitchConfig(sigma=20))) != digest(SynthesizeConfig())
+    with pytest.raises(ValidationError, match="less than or equal to 45"):
+        PitchConfig(limit=46)
 
 
 def test_tables_can_be_read_as_a_users_own(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from flows.run.campaign.aside import enough_are_set_aside, enough_may_be_set_asi
 from flows.run.campaign.opening import ingests_of_open_round
 from flows.run.campaign.people import made_here, origin_of, roles_of
 from flows.run.campaign.room import Split, disk_has_room, machine_has_resources
-from flows.run.campaign.start import Known, fitting, in_place, look_at_model
+from flows.run.campaign.start import Known, fitting, in_place, look_at_encoder, look_at_model
 from flows.run.ingest_request import Request
 from infra.standing import read_standing
 from infra.store import Store
@@ -42,8 +42,10 @@ def campaign_checks(
         if source.protocol is not None:  # which regresses joints that no other stage needs
             yield partial(in_place, f"sources.test: {source.data}", partial(_regresses_joints, config.body))
     models: dict[str, Known] = {}
+    yield partial(look_at_encoder, context)
     for name in StartConfig.model_fields:
-        yield partial(look_at_model, context, name, models)
+        if name != "encoder":
+            yield partial(look_at_model, context, name, models)
     yield from fitting(context, models)
     yield partial(made_here, config)
     splits: list[Split] = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from flows.run.models import file_of
 from infra import rounds
 from infra.store import Store
+from models.encoder_files import encoder_path, read_encoder
 from schemas.config.networks import PolicyConfig, ScorerConfig
 from schemas.config.sources import TRAIN
 from schemas.errors import ConfigError, DataError, EngineError
@@ -15,7 +16,7 @@ from schemas.ids import ModelDigest
 from tasks.engine.context import Context
 from tasks.rows.models import find_model, model_path, network_of
 from tasks.stages.import_model import ImportModel
-from tasks.train.checks import check_estimate, check_start
+from tasks.train.checks import check_encoder, check_estimate, check_start
 
 if TYPE_CHECKING:
     from models.checkpoints.ours import Kind
@@ -47,6 +48,16 @@ def look_at_model(context: Context, name: str, models: dict[str, Known]) -> None
         models[name] = Known(getattr(context.config, kind))
     elif said:
         in_place(f"start.{name}: {said}", lambda: models.setdefault(name, _known(context, said, kind)))
+
+
+def look_at_encoder(context: Context) -> None:
+    """Raise what a base training would of the encoder that `start.encoder` names."""
+    config = context.config
+    if config.start.policy != TRAIN:
+        return
+    path = encoder_path(config.start.encoder)
+    encoder = None if path is None else in_place("start.encoder", partial(read_encoder, path))
+    check_encoder(config.train_base.optimiser, config.policy.condition, encoder)
 
 
 def _known(context: Context, said: str, kind: "Kind") -> Known:
@@ -85,7 +96,7 @@ def fitting(context: Context, models: dict[str, Known]) -> Iterator[Callable[[],
     if policy is None:
         return  # which is said already
     encoder, align = policy.config.condition, config.align
-    if align.estimate or align.replays:
+    if align.encoder_distillation or align.replays:
         yield partial(check_estimate, align.losses, encoder)
     yield partial(check_estimate, config.train_clean.losses, encoder)
     if config.start.scorer == TRAIN:

@@ -129,7 +129,7 @@ def alignment(
     replayed = people_named(store, replay, "--replay") if replay else Mix((), ())
     moved = model_named(context, policy, "policy")
     held = model_named(context, reference, "policy") if reference is not None else moved
-    if settings.estimate or settings.replays:
+    if settings.encoder_distillation or settings.replays:
         check_estimate(settings.losses, network_of(store, moved).condition)
     people = people_of(store, paired)
     check_crops(store, people, moved)

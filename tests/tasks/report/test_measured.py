@@ -44,7 +44,9 @@ def test_the_estimate_term_is_named_where_it_was_trained_on() -> None:
     assert notices(replace(DPO, notices=("first",)), tiny())[0] == "first"
     assert not estimate_notice(paper())
     config = tiny()
-    assert not estimate_notice(config.model_copy(update={"align": config.align.model_copy(update={"estimate": 0.0})}))
+    assert not estimate_notice(
+        config.model_copy(update={"align": config.align.model_copy(update={"encoder_distillation": 0.0})})
+    )
     assert not notices(replace(DPO, kind="clean"), tiny())
     assert not notices(replace(DPO, policy_after=None), tiny())
 

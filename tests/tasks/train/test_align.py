@@ -43,7 +43,9 @@ def mirrored(pose: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("swapped", [False, True], ids=["as given", "swapped"])
 def test_steps_on_fixed_pairs_lower_the_winners_error_and_raise_the_losers(encoder: float, swapped: bool) -> None:
     """Also when the other side is said to be the winner: nothing but the order of the pair decides."""
-    config = settings(encoder, objective="dpo", replay=0.0, estimate=0.0, fixed_statistics=True, beta=1.0, **PLAIN)
+    config = settings(
+        encoder, objective="dpo", replay=0.0, encoder_distillation=0.0, fixed_statistics=True, beta=1.0, **PLAIN
+    )
     given = random_pairs()
     pairs = PreferencePairs(given.crops, given.crop_row, given.loser, given.winner) if swapped else given
     made = recipe(config, pairs)
@@ -59,7 +61,7 @@ def test_steps_on_fixed_pairs_lower_the_winners_error_and_raise_the_losers(encod
     assert after["loser_change"] > before["loser_change"]
 
 
-@pytest.mark.parametrize("weight", ["anchor", "estimate", "replay"])
+@pytest.mark.parametrize("weight", ["anchor", "encoder_distillation", "replay"])
 def test_each_weight_enters_the_loss_linearly(weight: str) -> None:
     """loss(w) = rest + w * term, with the same term and rest for every w, and a term that isn't nothing."""
     losses = []
@@ -80,7 +82,7 @@ def test_no_crop_is_replayed_twice_in_a_step_unless_there_are_too_few(drawn: int
 
 
 def test_the_loss_is_the_sum_of_what_its_curves_show() -> None:
-    config = settings(objective="anchored_dpo", anchor=0.7, estimate=1.5, replay=0.0, **PLAIN)
+    config = settings(objective="anchored_dpo", anchor=0.7, encoder_distillation=1.5, replay=0.0, **PLAIN)
     made = recipe(config)
     seen = figures(made, fixed_batch(made))
     whole = seen["preference"] + 0.7 * seen["winner"] + 1.5 * seen["estimate"]
@@ -89,7 +91,7 @@ def test_the_loss_is_the_sum_of_what_its_curves_show() -> None:
 
 def test_the_error_of_a_denoised_pose_is_weighed_by_its_noise_level() -> None:
     """EDM's weight, written out for winners and losers."""
-    made = recipe(settings(objective="sft", replay=0.0, estimate=0.0, **PLAIN))
+    made = recipe(settings(objective="sft", replay=0.0, encoder_distillation=0.0, **PLAIN))
     batch = fixed_batch(made)
     with torch.no_grad():
         context = made.model.encode(batch.crops)[0]
@@ -155,7 +157,7 @@ def test_policy_and_reference_see_the_same_crops_under_the_same_statistics(chang
 
 def test_weights_of_joints_and_twists_are_those_of_their_squared_errors() -> None:
     """Twice the weight is twice the error; no weight is none, and pairs without weights have one everywhere."""
-    config = settings(objective="sft", replay=0.0, estimate=0.0, **PLAIN)
+    config = settings(objective="sft", replay=0.0, encoder_distillation=0.0, **PLAIN)
 
     def error(weight: np.ndarray | None) -> float:
         made = recipe(config, replace(random_pairs(), weight=weight))
@@ -194,7 +196,7 @@ def test_a_batch_is_what_its_generator_draws_and_nothing_else() -> None:
 
 def test_the_encoder_follows_the_estimates_target() -> None:
     """Steps on the estimate alone bring it nearer to the preferred poses."""
-    config = settings(beta=1e-9, anchor=0.0, replay=0.0, estimate=3.0, fixed_statistics=True, **PLAIN)
+    config = settings(beta=1e-9, anchor=0.0, replay=0.0, encoder_distillation=3.0, fixed_statistics=True, **PLAIN)
     made = recipe(config)
     batch = fixed_batch(made)
     before = copy.deepcopy(figures(made, batch))

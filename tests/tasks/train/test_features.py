@@ -17,7 +17,7 @@ from tasks.engine.loop import Training
 from tasks.engine.share import WHOLE
 from tasks.train.align import AlignRecipe
 from tasks.train.align_batch import AlignBatch
-from tasks.train.features import KeptFeatures
+from tasks.train.features import Encoding, KeptFeatures
 from tests.tasks import micro
 from tests.tasks.train.alignment import AS_THEY_ARE, CPU, CROPS, random_pairs, random_replay, settings
 
@@ -26,7 +26,7 @@ MIRRORED = {**AS_THEY_ARE, "mirror": 0.5}
 
 
 def frozen(**changes: Any) -> AlignConfig:
-    wanted = {"encoder": 0.0, "replay": 0.0, "estimate": 0.0, "fixed_statistics": True, "augment": MIRRORED}
+    wanted = {"encoder": 0.0, "replay": 0.0, "encoder_distillation": 0.0, "fixed_statistics": True, "augment": MIRRORED}
     return settings(**{**wanted, "keep_features": True, **changes})
 
 
@@ -60,7 +60,7 @@ def test_a_crop_is_encoded_once_in_each_of_its_forms() -> None:
     passes: list[int] = []
     policy.condition.register_forward_hook(lambda module, given, made: passes.append(len(given[0])))
     crops = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
-    kept = KeptFeatures(policy, crops, CPU, ALL_MIB)
+    kept = KeptFeatures(Encoding.of(policy), crops, CPU, ALL_MIB)
     rows, mirrored = np.array([3, 3, 7, 3]), np.array([False, True, False, False])
     first = kept.of(rows, mirrored)
     assert passes == [8]
@@ -87,7 +87,7 @@ def encoded(policy: Policy, room: int, cache: NodeCache | None) -> tuple[list[to
     passes: list[int] = []
     hook = policy.condition.register_forward_hook(lambda module, given, made: passes.append(len(given[0])))
     crops = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
-    kept, rows = KeptFeatures(policy, crops, CPU, room, cache), np.arange(20)
+    kept, rows = KeptFeatures(Encoding.of(policy), crops, CPU, room, cache), np.arange(20)
     found = [part for chosen in (rows[:4], rows) for part in kept.of(chosen, chosen % 2 == 1)]
     hook.remove()
     return found, sum(passes)

@@ -31,7 +31,10 @@ from tasks.train.pairs import PreferencePairs
 CPU = torch.device("cpu")
 FILE = Path(__file__).parent / "small_alignment.npz"
 STEPS = 120
-DPO_ALONE: Mapping[str, Any] = {"estimate": 0.0, "optimiser": {"learning_rate": 4e-4, "encoder_learning_rate": 2.0}}
+DPO_ALONE: Mapping[str, Any] = {
+    "encoder_distillation": 0.0,
+    "optimiser": {"learning_rate": 4e-4, "encoder_learning_rate": 2.0},
+}
 ESTIMATE_ALONE: Mapping[str, Any] = {"beta": 1e-9, "anchor": 0.0}
 
 

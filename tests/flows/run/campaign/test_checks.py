@@ -18,7 +18,7 @@ from infra.stages import records
 from infra.store import Store
 from models.body_arrays import BUILT_IN
 from schemas.config.engine import EngineConfig
-from schemas.errors import ConfigError, DataError, EngineError, ProblemsError
+from schemas.errors import ConfigError, DamagedError, DataError, EngineError, ProblemsError
 from schemas.ids import ModelDigest
 from schemas.layers import assemble, settings
 from tasks.engine.context import Context
@@ -27,6 +27,7 @@ from tasks.ingest.people.annotations import AnnotationSource
 from tasks.rows.models import model_path
 from tests.tasks import micro
 from tests.tasks.ingest import pictures
+from tests.tasks.train.test_frozen import encoder
 
 pytestmark = pytest.mark.slow
 
@@ -176,3 +177,19 @@ def test_what_this_machine_does_not_have(place: Place, monkeypatch: pytest.Monke
     check_round(replace(context, in_process=True))
     monkeypatch.setenv("RAY_ADDRESS", "ray-head:6379")
     check_round(context)
+
+
+def test_the_encoder_to_start_from_is_there_whole_and_fits(place: Place, tmp_path: Path) -> None:
+    file = tmp_path / "encoder.safetensors"
+    file.write_bytes(encoder().to_bytes())
+    frozen = {"optimiser": {"encoder_learning_rate": 0, "projections": True}}
+    place.check({"start": {"encoder": str(file)}, "train_base": frozen})
+    with pytest.raises(ConfigError, match="has learned nothing"):
+        place.check({"train_base": frozen})
+    with pytest.raises(DataError, match=r"start\.encoder: There is no encoder shiped .* say train, shipped, or a file"):
+        place.check({"start": {"encoder": "shiped"}})
+    file.write_bytes(file.read_bytes()[:-4] + b"abcd")
+    with pytest.raises(DamagedError, match=r"start\.encoder: .* is damaged: its weights have digest"):
+        place.check({"start": {"encoder": str(file)}, "train_base": frozen})
+    with pytest.raises(ConfigError, match=r"another network than policy\.condition says"):
+        place.check({"start": {"encoder": "shipped"}, "train_base": frozen})
