@@ -23,9 +23,10 @@ from tasks.engine.context import Context
 from tasks.engine.results import ShardOutput
 from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker
-from tasks.generate import GenerateWorker
+from tasks.generate import GenerateWorker, HypothesisSampler
 from tasks.rows.hypotheses import Hypotheses
-from tasks.score import ScoreWorker
+from tasks.rows.scores import Scored
+from tasks.score import HypothesisScorer, ScoreWorker
 from tasks.stages.generate import Generate
 from tasks.stages.score import Score
 
@@ -93,18 +94,21 @@ class InventWorker(ModelWorker):
         return ShardOutput({name: rows.drop_columns(["stage_key"]) for name, rows in tables.items()}, ok=count)
 
 
-class _NumberSampler:
+class _NumberSampler(HypothesisSampler):
     """In a policy's place."""
 
-    samples = range(HYPOTHESES)
+    def __init__(self) -> None:
+        self.samples = list(range(HYPOTHESES))
 
-    def __call__(self, ids: Sequence[str], crops: np.ndarray, cameras: np.ndarray, depth: np.ndarray) -> Hypotheses:
+    def __call__(
+        self, ids: Sequence[str], crops: np.ndarray, crop_intrinsics: np.ndarray, root_depth: np.ndarray
+    ) -> Hypotheses:
         uvd = np.linspace(-0.5, 0.5, HYPOTHESES * 87, dtype=np.float32).reshape(1, HYPOTHESES, 29, 3)
         number = np.array([zlib.crc32(name.encode()) for name in ids]) / 2**33
         uvd = uvd + number.astype(np.float32)[:, None, None, None]
         twists = np.zeros((len(ids), HYPOTHESES, 23, 2), np.float32)
         betas = np.zeros((len(ids), HYPOTHESES, 10), np.float32)
-        return Hypotheses(uvd, twists, betas, np.repeat(depth[:, None], HYPOTHESES, 1))
+        return Hypotheses(uvd, twists, betas, np.repeat(root_depth[:, None], HYPOTHESES, 1))
 
 
 class NumberedGenerate(Generate):
@@ -113,7 +117,7 @@ class NumberedGenerate(Generate):
     def worker(self, context: Context) -> GenerateWorker:
         worker = GenerateWorker.__new__(GenerateWorker)
         ModelWorker.__init__(worker, context)
-        worker.stage, worker.key, worker.draw = self, self.key(context), _NumberSampler()  # type: ignore[assignment]
+        worker.stage, worker.key, worker.draw = self, self.key(context), _NumberSampler()
         return worker
 
 
@@ -123,13 +127,18 @@ class NumberedScore(Score):
     def worker(self, context: Context) -> ScoreWorker:
         worker = ScoreWorker.__new__(ScoreWorker)
         ModelWorker.__init__(worker, context)
-        worker.stage, worker.score = self, _number  # type: ignore[assignment]
+        worker.stage, worker.score = self, _NumberScorer()
         return worker
 
 
-def _number(crops: np.ndarray, uvd: np.ndarray, twists: np.ndarray) -> np.ndarray:
-    scores: np.ndarray = 0.5 + uvd.mean((2, 3), np.float64) / 4
-    return scores
+class _NumberScorer(HypothesisScorer):
+    """In a scorer's place."""
+
+    def __init__(self) -> None:
+        pass
+
+    def of(self, crops: np.ndarray, uvd: np.ndarray, twists: np.ndarray, betas: np.ndarray | None = None) -> Scored:
+        return Scored(0.5 + uvd.mean((2, 3), np.float64) / 4)
 
 
 def configured(shard: int) -> EngineConfig:
