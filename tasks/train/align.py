@@ -110,7 +110,8 @@ class AlignRecipe(PolicyRecipe):
         self.projects = not self.train_encoder and config.optimiser.projections
         self.fixed = config.fixed_statistics or not self.train_encoder
         for module in self.model.modules():
-            if isinstance(module, nn.Dropout) or (self.fixed and isinstance(module, nn.BatchNorm2d)):
+            stills = isinstance(module, nn.Dropout) and not config.dropout
+            if stills or (self.fixed and isinstance(module, nn.BatchNorm2d)):
                 module.eval()
         self.reference = reference.to(device).eval().requires_grad_(False)
         for module in self.reference.modules():

@@ -45,9 +45,8 @@ SMALL = {
     "ADHMR_TRAIN_CLEAN__PSEUDO_IMAGES": "2",
     "ADHMR_TRAIN_CLEAN__LABELLED_IMAGES": "2",
     "ADHMR_TRAIN_CLEAN__OPTIMISER__STEPS": "2",
-    "ADHMR_TRAIN_CLEAN__OPTIMISER__WARMUP_STEPS": "0",
     "ADHMR_TRAIN_SCORER__OPTIMISER__STEPS": "2",
-    "ADHMR_TRAIN_SCORER__OPTIMISER__WARMUP_STEPS": "0",
+    "ADHMR_TRAIN_SCORER__BATCH_IMAGES": "4",
     # weights that are made up, and a handful of people, pass no gate that means something
     "ADHMR_GATES__MIN_PAIRS": "1",
     "ADHMR_GATES__MIN_MARGIN": "0",
