@@ -71,6 +71,14 @@ class Moving(Protocol):
         """Go on from what `beside` gave."""
 
 
+@runtime_checkable
+class Averaged(Protocol):
+    """A recipe whose moving average begins with other weights than its model."""
+
+    first_average: Mapping[str, Tensor]
+    """Those, by their names in the model's state; what is not among them begins as in the model."""
+
+
 Report = Callable[[int, Mapping[str, float], Callable[[], dict[str, Any]] | None], None]
 """Called after a step with its number, its figures, and where a checkpoint is due a function that makes the state."""
 
@@ -100,9 +108,12 @@ class Training:
             ],
             weight_decay=config.weight_decay,
         )
-        self.averaged = {name: value.detach().clone() for name, value in recipe.model.state_dict().items()}
         self.frozen = {name for name, value in recipe.model.named_parameters() if not value.requires_grad}
         """Whose average is what they are."""
+        started = recipe.model.state_dict()
+        if isinstance(recipe, Averaged):
+            started |= {name: value for name, value in recipe.first_average.items() if name not in self.frozen}
+        self.averaged = {name: value.detach().clone() for name, value in started.items()}
         self.shares = [
             Share(rank() * config.micro_batches + number, _workers() * config.micro_batches)
             for number in range(config.micro_batches)

@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,20 @@ def test_an_average_without_a_ramp_keeps_its_share_of_the_start() -> None:
     training.run(lambda *_: None)
     expected = 0.9**5 * start + sum(0.1 * 0.9 ** (4 - step) * value for step, value in enumerate(weights))
     torch.testing.assert_close(training.averaged["3.weight"], expected)
+
+
+class Averaging(Regression):
+    """One whose average begins elsewhere."""
+
+    first_average: Mapping[str, Tensor] = MappingProxyType({"3.weight": torch.full((1, 8), 5.0)})
+
+
+def test_the_average_may_begin_with_other_weights() -> None:
+    training = Training(Averaging(), optimiser(steps=2, ema_decay=0.9, ema_ramp=False))
+    assert same(training.averaged, {**training.recipe.model.state_dict(), **Averaging.first_average})
+    training.run(lambda *_: None)
+    assert training.averaged["3.weight"].min() > 0.81 * 5 - 0.2
+    assert training.recipe.model[3].weight.max() < 1
 
 
 class WithHeads(Regression):
