@@ -94,5 +94,5 @@ def test_wrong_changes_are_told_in_one_line(changes: dict[str, Any], message: st
 
 
 def test_unknown_profile() -> None:
-    with pytest.raises(ConfigError, match="no profile 'huge'; there are tiny, generative, micro, paper"):
+    with pytest.raises(ConfigError, match="no profile 'huge'; there are tiny, micro, paper"):
         load_profile("huge")
