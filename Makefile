@@ -52,7 +52,7 @@ stop: $(STAMP) ## ends what make serve has started
 seal: $(STAMP) ## draws test people and seeds for the recipe that is committed; make evidence opens them, once
 	$(BIN)/python -m tests.evidence.seal $(ARGS)
 
-evidence: $(STAMP) ## the numbers of docs/evidence.md: the sealed seeds with their controls (long)
+evidence: $(STAMP) ## the numbers of docs/evidence.md and README: the sealed seeds with their controls (long)
 	$(BIN)/python -m tests.evidence $(ARGS)
 
 lint: $(STAMP) ## style, types and the arrows between the packages
