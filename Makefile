@@ -33,9 +33,9 @@ $(STAMP): pyproject.toml constraints.txt
 run: $(STAMP) ## a whole round: what is missing is made first, a killed run goes on, the next run is the next round
 	@$(BIN)/adhmr run $(ARGS)
 
-run-from-nothing: $(STAMP) ## the same of profile generative, after its encoder was pretrained here (20 minutes), in place of the shipped
+run-from-nothing: $(STAMP) ## the same after its encoder was pretrained here (20 minutes), in place of the shipped
 	$(BIN)/python -m tasks.pretrain --output .pretrain/encoder.safetensors
-	@$(BIN)/adhmr run --profile generative --set start.encoder=.pretrain/encoder.safetensors $(ARGS)
+	@$(BIN)/adhmr run --set start.encoder=.pretrain/encoder.safetensors $(ARGS)
 
 pretrain: $(STAMP) ## the encoder that ships, from nothing on two cores; what was stopped goes on (models/data/README.md)
 	$(BIN)/python -m tasks.pretrain $(ARGS)
@@ -52,7 +52,7 @@ stop: $(STAMP) ## ends what make serve has started
 seal: $(STAMP) ## draws test people and seeds for the recipe that is committed; make evidence opens them, once
 	$(BIN)/python -m tests.evidence.seal $(ARGS)
 
-evidence: $(STAMP) ## the numbers of docs/evidence.md: the sealed seeds with their controls (long)
+evidence: $(STAMP) ## the numbers of docs/evidence.md and README: the sealed seeds with their controls (long)
 	$(BIN)/python -m tests.evidence $(ARGS)
 
 lint: $(STAMP) ## style, types and the arrows between the packages

@@ -56,7 +56,7 @@ def evaluate_published(
     Args:
         data: data set that was ingested, or data set/split; the split is test if not given
         store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
-        profile: what to start from (tiny, generative, micro, paper); the campaign file's, or tiny, if not given
+        profile: what to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
         campaign: name of the sequence of rounds; the campaign file's, or the profile's own, if not given
         seed: seed of all stages; the campaign file's, or 0, if not given
         policy: checkpoint file, or digest in the store; the campaign's current policy if not given
@@ -102,7 +102,7 @@ def evaluate_scorer(
         scorer: checkpoint file, or digest in the store
         data: data set that was ingested, or data set/split; the split is test if not given
         store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
-        profile: what to start from (tiny, generative, micro, paper); the campaign file's, or tiny, if not given
+        profile: what to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
         campaign: name of the sequence of rounds; the campaign file's, or the profile's own, if not given
         seed: seed of all stages, and of the noise; the campaign file's, or 0, if not given
         policy: checkpoint file, or digest in the store, whose random samples are scored and measured

@@ -46,7 +46,7 @@ def ingest(
         dataset: name that the data set gets; for dpo-json, the one that the pairs' people were ingested as
         split: train, validation, test, ...; for dpo-json as dataset
         store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
-        profile: what to start from (tiny, generative, micro, paper); the campaign file's, or tiny, if not given
+        profile: what to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
         campaign: name of the sequence of rounds that the ingest is noted under; the file's or profile's if not given
         every: take every N-th row of the file (of Human3.6M and videos, every N-th frame)
         images: folder of pictures that the file's paths start from; if not given, where the format has them. Of a

@@ -52,7 +52,7 @@ def predict(
         images: folder of photographs
         out: new folder for bodies.parquet, humandata.npz, overlays and meshes; a path or URL
         store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
-        profile: what to start from (tiny, generative, micro, paper); the campaign file's, or tiny, if not given
+        profile: what to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
         campaign: name of the sequence of rounds; the campaign file's, or the profile's own, if not given
         seed: seed of the noise; the campaign file's, or 0, if not given
         policy: checkpoint file, or digest in the store; the campaign's current policy if not given

@@ -17,7 +17,7 @@ from tasks.engine.stage import Stage
 from tasks.stages.clean import Keep, ScoreLabels
 
 _EVERYWHERE = """store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
-        profile: what to start from (tiny, generative, micro, paper); the campaign file's, or tiny, if not given
+        profile: what to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
         seed: seed of all stages; the campaign file's, or 0, if not given
         changes: configuration fields that differ from the profile, dotted name to value
         config: campaign file: path or URL of YAML, or what it would hold; all else that is given here counts more"""

@@ -68,7 +68,7 @@ Profile = Annotated[
     str | None,
     typer.Option(
         "--profile",
-        help="tiny, generative, micro or paper.",
+        help="tiny, micro or paper.",
         show_default="the file's, or tiny",
         autocompletion=_profiles,
     ),

@@ -103,9 +103,7 @@ class RayConfig(Config):
 class EngineConfig(Config):
     """Everything that decides what a campaign computes."""
 
-    profile: Literal["tiny", "generative", "micro", "paper"] = setting(
-        ..., "the profile that this configuration started from", "-"
-    )
+    profile: Literal["tiny", "micro", "paper"] = setting(..., "the profile that this configuration started from", "-")
     campaign: str = setting("default", "name of the sequence of rounds", "-", pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
     seed: int = setting(0, "seed that profile functions spread over all stages", "1", ge=0)
     body: str = setting("tiny", "body model: a name that ships with the engine, or the path of a model file", "-")

@@ -366,7 +366,7 @@ class AlignConfig(Config):
         "-",
     )
     encoder_distillation: float = setting(
-        3.0,
+        0.0,
         "weight of a regression, no preference objective: it draws the encoder's own estimate to the winners and away "
         "from the losers, and the encoder then learns of the pairs from this alone; at 0 it learns through the "
         "denoiser's preference",

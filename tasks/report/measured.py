@@ -49,8 +49,8 @@ def estimate_notice(config: EngineConfig) -> str:
     weight = config.align.encoder_distillation
     return (
         f"Beside DPO, alignment has the term align.encoder_distillation (weight {weight:g}): a regression of the image "
-        "encoder's own pose estimate on the winners, pushed away from the losers. It is no preference objective. On "
-        "the embedded default nearly all of the gain is its, not DPO's: docs/evidence.md has each term trained alone."
+        "encoder's own pose estimate on the winners, pushed away from the losers. It is no preference objective, "
+        "and what it gains is not DPO's: on the first default that was nearly all of the gain (docs/recipe.md)."
     )
 
 

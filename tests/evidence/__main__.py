@@ -1,5 +1,5 @@
-"""The figures of docs/evidence.md: round 1 with the controls that could beat it, and a cleaning round with swapped
-labels, for several seeds, unattended.
+"""The figures of docs/evidence.md and README: round 1 with the controls that could beat it, and a cleaning round with
+swapped labels, for several seeds, unattended.
 
     python -m tests.evidence [--folder adhmr-evidence] [--profile tiny] [--seeds 10,11]
 
@@ -42,6 +42,7 @@ def main(
     ] = None,
     profile: Annotated[str | None, typer.Option(help="Profile to run; none: the sealed one.")] = None,
     page: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/evidence.md"),
+    readme: Annotated[Path, typer.Option(help="The page with a table of it between marks.")] = Path("README.md"),
 ) -> None:
     """Run what is missing for every seed, then write the page."""
     with clear_errors():
@@ -56,7 +57,9 @@ def main(
             numbers = _seeds(seeds)
         quiet_start()
         controls = {seed: _run_seed(folder, profile, seed) for seed in numbers}
+        from tests.benchmarks.page import write_section
         from tests.evidence.page import SeedEvidence, evidence_page
+        from tests.evidence.readme import SECTION, readme_table
 
         found = [
             SeedEvidence.read(_store(folder, seed), profile, seed, ALIGNING, CLEANING, controls[seed])
@@ -66,7 +69,8 @@ def main(
         sealed = seals[-1] if seeds is None else None
         text = evidence_page(found, machine(), _commit(), datetime.now(UTC), sealed, history(seals))
         page.write_text(text, encoding="utf-8")
-        typer.echo(f"wrote {page}")
+        write_section(SECTION, readme_table(found, sealed), readme)
+        typer.echo(f"wrote {page} and the table in {readme}")
 
 
 def machine() -> dict[str, str]:

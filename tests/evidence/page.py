@@ -169,7 +169,7 @@ def evidence_page(
         *(draws or ["- none yet"]),
         "- Before there were draws: after figures of seed 0 on wild/test had been published (commit f42f92e), the "
         "synthetic domains were changed (commit 0d7edd6) because these figures were too small; profile tiny was then "
-        "measured on seeds 10 to 14, of which no choice had been made.",
+        "measured on seeds 10 to 14, of which no choice had been made (evidence-first.md); that was another problem.",
         "",
         "## Wall time of the stages (s)",
         "",
@@ -193,7 +193,7 @@ def _table(
     lines = _head(found)
     for title, name, role, target in rows:
         values = [metrics(one).get((name, role, target)) for one in found]
-        lines.append(_line(title, *map(_cell, values), _mean(values), _spread(values)))
+        lines.append(_line(title, *map(_cell, values), mean_of(values), spread_of(values)))
     return lines
 
 
@@ -224,17 +224,18 @@ def _ablations(found: Sequence[SeedEvidence], samples: int) -> list[str]:
     for title, role in rows:
         cells = []
         for name in ("zero_noise_mpvpe", "expected_mpvpe", "best_of_m_mpvpe", DIVERSITY):
-            values = [_all_metrics(one).get((name, role, WILD_TEST)) for one in found]
-            cells.append(f"{_mean(values)} [{_spread(values)}]")
+            values = [all_metrics(one).get((name, role, WILD_TEST)) for one in found]
+            cells.append(f"{mean_of(values)} [{spread_of(values)}]")
         lines.append(_line(title, *cells))
     lines += ["", *_shares(found), "", "Zero-noise MPVPE of each seed, with its interval:", "", *_head(found)]
     for title, role in rows:
-        values = [_all_metrics(one).get(("zero_noise_mpvpe", role, WILD_TEST)) for one in found]
-        lines.append(_line(title, *map(_cell, values), _mean(values), _spread(values)))
+        values = [all_metrics(one).get(("zero_noise_mpvpe", role, WILD_TEST)) for one in found]
+        lines.append(_line(title, *map(_cell, values), mean_of(values), spread_of(values)))
     return [*lines, ""]
 
 
-def _all_metrics(one: SeedEvidence) -> Metrics:
+def all_metrics(one: SeedEvidence) -> Metrics:
+    """Of the round, and of the controls beside it."""
     return {**one.aligned_metrics, **one.control_metrics}
 
 
@@ -242,7 +243,7 @@ def _shares(found: Sequence[SeedEvidence]) -> list[str]:
     """What of the gain at zero noise is whose, in words."""
 
     def mean(role: str) -> float:
-        return fmean(_all_metrics(one)["zero_noise_mpvpe", f"change{role}", WILD_TEST].value for one in found)
+        return fmean(all_metrics(one)["zero_noise_mpvpe", f"change{role}", WILD_TEST].value for one in found)
 
     whole, roles = mean(""), {control.role for control in controls_of(found[0].config)}
     lines = []
@@ -279,7 +280,7 @@ def _filter_rows(found: Sequence[SeedEvidence]) -> list[str]:
         ("kept", "kept_share"),
     ):
         values = [one.filter_metrics.get(name) for one in found]
-        lines.append(_line(title, *map(_cell, values), _mean(values), _spread(values)))
+        lines.append(_line(title, *map(_cell, values), mean_of(values), spread_of(values)))
     return lines
 
 
@@ -318,12 +319,13 @@ def _cell(metric: Metric | None) -> str:
     return f"{text} [{_number(metric.low, metric.unit)}, {_number(metric.high, metric.unit)}]"
 
 
-def _mean(values: Sequence[Metric | None]) -> str:
+def mean_of(values: Sequence[Metric | None]) -> str:
+    """Their mean with its unit."""
     known = [metric for metric in values if metric is not None]
     return _number(fmean(metric.value for metric in known), known[0].unit) if known else ""
 
 
-def _spread(values: Sequence[Metric | None]) -> str:
+def spread_of(values: Sequence[Metric | None]) -> str:
     """The smallest and the largest value over the seeds."""
     known = [metric for metric in values if metric is not None]
     if not known:

@@ -1,6 +1,6 @@
 """Sealed draws: seeds and test people that are drawn after recipe and domains were committed, and looked at once.
 
-    python -m tests.evidence.seal [--profile generative] [--seeds 5]
+    python -m tests.evidence.seal [--profile tiny] [--seeds 5]
 
 `seals.json` has the history of draws; its last is the one that `make evidence` opens. A draw says by digests which
 recipe and domains it was made for: whoever changes either needs a new one. Seeds come from the machine's own source of
@@ -182,7 +182,7 @@ def history(seals: Sequence[Seal]) -> list[str]:
 
 
 def main(
-    profile: Annotated[str, typer.Option(help="Profile that is sealed.")] = "generative",
+    profile: Annotated[str, typer.Option(help="Profile that is sealed.")] = "tiny",
     seeds: Annotated[int, typer.Option(help="How many.", min=1)] = 5,
 ) -> None:
     """Draw seeds and held-out people for what is committed."""

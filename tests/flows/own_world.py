@@ -19,6 +19,7 @@ from tasks.report.facts import RoundFacts
 from tasks.report.measured import round_metrics
 from tasks.report.stage import read_configuration
 from tasks.rows.models import model_path
+from tasks.synthesize.domains import configured_domain
 from tests.samples.scorehypo import write_scorehypo
 from tests.samples.truth import TruePerson, true_people
 
@@ -45,8 +46,9 @@ def in_published_forms(store: Store, of: RoundFacts, config: EngineConfig, folde
     for target in SYNTHETIC:
         pictures = _made(store, of, target) / "images"
         names = sorted(file.name for file in pictures.iterdir())
+        domain = configured_domain(config.synthesize, target.dataset)
         people = _as_written(
-            true_people(len(names), target.dataset, target.split, config.seed, config.body),
+            true_people(len(names), domain, target.split, config.seed, config.body),
             pictures.parent / "boxes.csv",
         )
         place = folder / f"{target.dataset}-{target.split}"

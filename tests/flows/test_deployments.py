@@ -40,7 +40,7 @@ def test_a_person_is_told_what_it_is_and_what_to_fill_in(given: dict[str, Any]) 
     parameters = of_yaml()[given["name"]]["parameters"]["properties"]
     for name, field in parameters.items():
         assert field.get("description"), f"{name} has no description"
-    assert parameters["profile"]["enum"] == ["", "tiny", "generative", "micro", "paper"]
+    assert parameters["profile"]["enum"] == ["", "tiny", "micro", "paper"]
 
 
 @each

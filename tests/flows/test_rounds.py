@@ -49,6 +49,7 @@ from tasks.rows.models import model_of, policy_used
 from tests.evidence.__main__ import machine
 from tests.evidence.controls import TITLES, controls_of, train_controls
 from tests.evidence.page import SeedEvidence, evidence_page
+from tests.evidence.readme import readme_table
 from tests.flows.own_world import alike, as_campaign, as_folders, in_published_forms
 from tests.flows.queries import QUERIES
 from tests.profiles import load_profile
@@ -343,6 +344,11 @@ def test_the_evidence_page_has_every_figure_and_every_control(lived: Lived, monk
         (line, of_seeds) = (line for line in page.splitlines() if line.startswith(f"| {title} |"))
         assert line.count(" % [") == 4, line
         assert of_seeds.count(" % [") == 2, of_seeds
+    table = readme_table([one, one], None)
+    assert max(map(len, table.splitlines())) <= 120, "as README's lines are"
+    told = {line.split(" | ")[0] for line in table.splitlines()[6:]}
+    assert told >= {"| *the policy before*", "| the default", "| the same on random pairs", "| winners alone (SFT)"}
+    assert "| without the preference term: anchor and replay" not in told, "micro's encoder learns from a regression"
     with pytest.raises(ConfigError, match="trained by another version or configuration"):
         train_controls(lived.store.url, PROFILE, "micro", 1)
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.cameras import project
-from tasks.synthesize.domains import domain_named
+from tasks.synthesize.domains import Domain, domain_named
 from tasks.synthesize.people import Label
 from tasks.synthesize.picture import make_picture
 from tasks.synthesize.surroundings import encode
@@ -37,12 +37,12 @@ class TruePerson:
 
 
 def true_people(
-    count: int, domain: str = "source", split: str = "train", seed: int = 0, body: str = "tiny"
+    count: int, domain: str | Domain = "source", split: str = "train", seed: int = 0, body: str = "tiny"
 ) -> list[TruePerson]:
-    """The first `count` people of a split of a labelled synthetic domain."""
-    made = []
+    """The first `count` people of a split of a labelled synthetic domain; one that is named has the usual cameras."""
+    made, drawn = [], domain_named(domain) if isinstance(domain, str) else domain
     for index in range(count):
-        picture = make_picture(domain_named(domain), split, index, seed, body)
+        picture = make_picture(drawn, split, index, seed, body)
         camera = picture.intrinsics
         height, width = picture.image.shape[:2]
         made.append(

@@ -93,6 +93,16 @@ def test_wrong_changes_are_told_in_one_line(changes: dict[str, Any], message: st
     assert "\n" not in str(error.value)
 
 
+def test_no_training_of_the_default_moves_the_encoder_that_ships() -> None:
+    """Nor does any see a crop in a third form, of which nothing is kept; and the scorer ranks by no estimate."""
+    config = tiny()
+    trainings = (config.train_base, config.train_scorer, config.align, config.train_clean)
+    assert config.start.encoder == "shipped"
+    assert all(training.optimiser.encoder_learning_rate == 0 for training in trainings)
+    assert all(training.augment.only_mirrors for training in trainings)
+    assert (config.scorer.sees_own_estimate, config.align.encoder_distillation) == (False, 0.0)
+
+
 def test_unknown_profile() -> None:
-    with pytest.raises(ConfigError, match="no profile 'huge'; there are tiny, generative, micro, paper"):
+    with pytest.raises(ConfigError, match="no profile 'huge'; there are tiny, micro, paper"):
         load_profile("huge")

@@ -48,7 +48,7 @@ def test_a_section_without_a_line_says_nothing() -> None:
         ("align", 3, "^file line 7: align is a section: give fields of it"),
         ("seed", "x", "^file line 7: Configuration field seed: Input should be a valid integer"),
         ("campaign", "No name", "^file line 7: Configuration field campaign: String should match"),
-        ("profile", "huge", "no profile 'huge'; there are tiny, generative, micro, paper"),
+        ("profile", "huge", "no profile 'huge'; there are tiny, micro, paper"),
         ("profile", ["tiny"], "no profile"),
     ],
 )

@@ -56,9 +56,7 @@ def test_wrong_configuration(command: str, change: str, said: str) -> None:
 
 
 def test_unknown_profile() -> None:
-    assert "There is no profile 'huge'; there are tiny, generative, micro, paper" in complaint(
-        call("run", "--profile", "huge")
-    )
+    assert "There is no profile 'huge'; there are tiny, micro, paper" in complaint(call("run", "--profile", "huge"))
 
 
 @pytest.mark.parametrize("words", [("query", "SELECT 1"), ("rounds",), ("report",), ("vacuum",)])

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from schemas.profiles import paper, tiny
+from schemas.profiles import micro, paper, tiny
 from schemas.splits import WILD_TEST
 from tasks.report.facts import RoundFacts
 from tasks.report.fill import summary
@@ -39,16 +39,14 @@ def test_where_the_numbers_stand_the_depth_is_said_to_be_the_labels() -> None:
 
 
 def test_the_estimate_term_is_named_where_it_was_trained_on() -> None:
-    assert "estimate" in "".join(notices(DPO, tiny()))
-    assert "not DPO's" in estimate_notice(tiny())
-    assert notices(replace(DPO, notices=("first",)), tiny())[0] == "first"
-    assert not estimate_notice(paper())
-    config = tiny()
-    assert not estimate_notice(
-        config.model_copy(update={"align": config.align.model_copy(update={"encoder_distillation": 0.0})})
-    )
-    assert not notices(replace(DPO, kind="clean"), tiny())
-    assert not notices(replace(DPO, policy_after=None), tiny())
+    assert "estimate" in "".join(notices(DPO, micro()))
+    assert "not DPO's" in estimate_notice(micro())
+    assert notices(replace(DPO, notices=("first",)), micro())[0] == "first"
+    config = micro()
+    without = config.model_copy(update={"align": config.align.model_copy(update={"encoder_distillation": 0.0})})
+    assert not any(map(estimate_notice, (tiny(), paper(), without)))
+    assert not notices(replace(DPO, kind="clean"), config)
+    assert not notices(replace(DPO, policy_after=None), config)
 
 
 def test_what_has_not_clearly_changed_is_not_said_to_have_fallen() -> None:

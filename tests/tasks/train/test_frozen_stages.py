@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from schemas.config.engine import EngineConfig
-from schemas.generative import generative
 from schemas.ids import ModelDigest, StageKey
+from schemas.profiles import tiny
 from schemas.splits import SCORER_TRAIN, WILD_TRAIN
 from tasks.engine.context import Context
 from tasks.rows.mix import Mix
@@ -26,9 +26,9 @@ from tests.tasks.train.test_frozen import encoder
 pytestmark = pytest.mark.slow
 
 
-def small_generative(file: Path) -> EngineConfig:
-    """What profile `generative` says of training, at micro sizes."""
-    recipe, frozen = generative(), {"encoder_learning_rate": 0.0, "projections": True}
+def small_tiny(file: Path) -> EngineConfig:
+    """What profile `tiny` says of training, at micro sizes."""
+    recipe, frozen = tiny(), {"encoder_learning_rate": 0.0, "projections": True}
     changes: dict[str, Any] = {
         "start.encoder": str(file),
         "scorer.sees_own_estimate": False,
@@ -49,7 +49,7 @@ def test_no_stage_of_a_round_moves_a_frozen_encoder(micro_store: MicroStore, tmp
     file, given = tmp_path / "encoder.safetensors", encoder()
     file.write_bytes(given.to_bytes())
     store, ingest = micro_store.store, StageKey(micro_store.ingest_key)
-    here = Context(store, small_generative(file), in_process=True)
+    here = Context(store, small_tiny(file), in_process=True)
     labelled = micro.of(ingest)
 
     def is_given(state: dict[str, torch.Tensor], prefix: str) -> bool:
@@ -72,12 +72,12 @@ def test_no_stage_of_a_round_moves_a_frozen_encoder(micro_store: MicroStore, tmp
 def test_the_encoders_digest_is_part_of_the_key(micro_store: MicroStore, tmp_path: Path) -> None:
     file = tmp_path / "encoder.safetensors"
     file.write_bytes(encoder().to_bytes())
-    here = Context(micro_store.store, small_generative(file), in_process=True)
+    here = Context(micro_store.store, small_tiny(file), in_process=True)
     stage = TrainBase(micro.of(micro_store.ingest_key))
     key = stage.key(here)
     elsewhere = tmp_path / "copy.safetensors"
     elsewhere.write_bytes(file.read_bytes())
-    assert stage.key(replace(here, config=small_generative(elsewhere))) == key, "the digest counts, not the place"
+    assert stage.key(replace(here, config=small_tiny(elsewhere))) == key, "the digest counts, not the place"
     file.write_bytes(replace(encoder(), state={n: v + 1 for n, v in encoder().state.items()}).to_bytes())
     assert stage.key(here) != key
     plain = replace(here, config=micro.CONFIG)

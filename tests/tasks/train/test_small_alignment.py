@@ -1,5 +1,7 @@
 """Alignment in small, on a policy and pairs of a real round: true pairs make it better, swapped ones worse.
 
+The round is one of the first default, whose image encoder was trained by alignment, too.
+
 Neither term of the objective may live on the other: DPO through the denoiser alone, and the estimate term alone, each
 have to lower the zero-noise error of people who gave no pair, and to raise it where winners and losers are exchanged.
 `make_small_alignment` made the file.
@@ -22,7 +24,6 @@ from models.policy import Policy
 from models.statistics import Interval, paired_bootstrap_change
 from schemas.config.networks import PolicyConfig
 from schemas.config.training import AlignConfig
-from schemas.profiles import tiny
 from tasks.engine.loop import Training
 from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.train.align import AlignRecipe
@@ -31,6 +32,10 @@ from tasks.train.pairs import PreferencePairs
 CPU = torch.device("cpu")
 FILE = Path(__file__).parent / "small_alignment.npz"
 STEPS = 120
+FIRST_DEFAULT: Mapping[str, Any] = {
+    "encoder_distillation": 3.0,
+    "optimiser": {"learning_rate": 4e-5, "encoder_learning_rate": 100.0, "ema_decay": 0.99},
+}
 DPO_ALONE: Mapping[str, Any] = {
     "encoder_distillation": 0.0,
     "optimiser": {"learning_rate": 4e-4, "encoder_learning_rate": 2.0},
@@ -84,9 +89,8 @@ def zero_noise_mm(of: Policy) -> np.ndarray:
 
 def change_of(changes: Mapping[str, Any], *, swapped: bool, seed: int = 0) -> Interval:
     """Change in % of the held-out zero-noise error after training on the pairs, as they are or exchanged."""
-    default = tiny(seed).align.model_dump()
-    optimiser = {**default["optimiser"], "steps": STEPS, **changes.get("optimiser", {})}
-    config = AlignConfig.model_validate({**default, **changes, "optimiser": optimiser})
+    optimiser = {**FIRST_DEFAULT["optimiser"], "steps": STEPS, **changes.get("optimiser", {})}
+    config = AlignConfig.model_validate({**FIRST_DEFAULT, **changes, "optimiser": optimiser, "seed": seed})
     held = arrays()
     better, worse = (held[f"train_{side}"] for side in (("loser", "winner") if swapped else ("winner", "loser")))
     pairs = PreferencePairs(crops("train"), held["train_row"], better, worse)
