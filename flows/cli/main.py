@@ -22,6 +22,7 @@ COMPLETE: Final = "_ADHMR_COMPLETE"
 COMMANDS: Final = {
     "run": "rounds:run",
     "clean": "rounds:clean",
+    "campaign": "rounds:campaign",
     "evaluate": "evaluate:evaluate",
     "predict": "predict:predict",
     "train-scorer": "steps:train_scorer",

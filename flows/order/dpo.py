@@ -3,7 +3,7 @@
 from functools import partial
 
 from flows.order.hypotheses import draw_and_score
-from flows.order.legs import legs
+from flows.order.legs import legs, of_round
 from flows.run.decision.gates import before_promotion, before_training, without_labels
 from flows.run.decision.judgement import set_aside
 from flows.run.decision.published import compare_as_published
@@ -34,6 +34,7 @@ def align_and_measure(
         wild = Mix((runner.run(ingest, role="your pictures"),), (own.target,))
 
     wild, hearing = set_aside(runner, foundations.judge, wild, opened.policy)
+    wild = of_round(wild, config.rounds.people_parts, opened.number)
 
     measured, reported = people.held_out, people.reported
     held_out = partial(Evaluate, measured.ingests, measured.targets, scorer=foundations.scorer, config=config.evaluate)
@@ -62,7 +63,7 @@ def align_and_measure(
             return Candidate(None, ready, reviewed.notices)
 
         at_random = runner.run(scored.pair(control_of(config.pair)), role=role("random pairs"))
-        align = partial(Align, people.labelled, reference=opened.reference, people=mine)
+        align = partial(Align, people.labelled, reference=opened.reference(config.rounds), people=mine)
         aligned, control = runner.train(
             {
                 role(): align(pairs=reviewed.pairs, policy=aligned, earlier=reviewed.earlier),
@@ -74,7 +75,7 @@ def align_and_measure(
     if before is None:
         return Candidate(aligned, ready if hearing else ready + runner.judge(without_labels), reviewed.notices)
     after = runner.run(held_out(policy=aligned), role="after")
-    first = runner.run(held_out(policy=opened.reference), role="first policy")
+    first = runner.run(held_out(policy=opened.first), role="first policy")
     controlled = partial(Evaluate, reported.ingests, reported.targets, scorer=None, config=config.evaluate)
     less_noise = controlled(policy=opened.policy, temperature=config.evaluate.less_noise)
     controls = {

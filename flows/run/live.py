@@ -65,6 +65,11 @@ class LiveRunner(Runner):
         self.ran.append(StageRun(stage.name, role, key, before))
         return key
 
+    def begin_round(self) -> None:
+        """What an earlier round of this run did is no part of the next one."""
+        self.ran = []
+        self.context = replace(self.context, round=None)
+
     def take_in(self, intake: Stage) -> StageKey:
         """The key of what was ingested."""
         self.may_go_on()
