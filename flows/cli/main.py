@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "pair": "steps:pair",
     "keep": "steps:keep",
     "align": "steps:align",
+    "study": "study:study",
     "plan": "plan:plan",
     "query": "query:query",
     "regenerate": "regenerate:regenerate",
