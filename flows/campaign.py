@@ -40,12 +40,16 @@ def campaign(
         changes: configuration fields that differ from the profile, dotted name to value ("rounds.count": "5")
         config: campaign file: path or URL of YAML, or what it would hold; all else that is given here counts more
     """
-    said = {"store": store, "profile": profile, "campaign": campaign, "seed": seed}
-    said |= {"changes": changes, "config": config}
+    said = (store, profile, campaign, seed)
+    rest = {"changes": changes, "config": config}
     with session("a campaign", store, Choices(profile, campaign, seed, changes, config)) as runner:
         check_round(runner.context)
         course = rounds_in_turn(
-            runner, {"dpo": partial(facts_of, dpo_round, **said), "clean": partial(facts_of, clean_round, **said)}
+            runner,
+            {
+                "dpo": partial(facts_of, dpo_round, *said, **rest),
+                "clean": partial(facts_of, clean_round, *said, **rest),
+            },
         )
         for line in table(course_of(runner.context.store, runner.context.config.campaign, course.compared)):
             log_in_current_run(line)

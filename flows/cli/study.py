@@ -1,12 +1,14 @@
 """The plan of a study: it goes through what a study does, seed by seed, with a dry runner."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from flows.cost.estimate import NOTHING, Cost, Range, estimate
 from flows.order.study import explore
+from flows.run.campaign.people import made_here
 from flows.run.dry import DryRunner
+from infra.rounds import campaigns
 from schemas.config.engine import EngineConfig
 from schemas.config.study import StudyConfig
 from tasks.engine.context import Context
@@ -23,6 +25,7 @@ class StudyPlan:
     to_run: int
     seconds: Range
     unknown: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def plan_study(context: Context, study: StudyConfig, configs: Mapping[int, EngineConfig]) -> StudyPlan:
@@ -51,4 +54,14 @@ def plan_study(context: Context, study: StudyConfig, configs: Mapping[int, Engin
         to_run,
         Range(seconds.least - saved, seconds.most),
         tuple(sorted({cost.title.partition(" (")[0] for cost in costs if cost.seconds is None})),
+        tuple(_notes(context, configs)),
     )
+
+
+def _notes(context: Context, configs: Mapping[int, EngineConfig]) -> Iterator[str]:
+    """What it does to a store that people work in."""
+    if len(configs) > 1 and made_here(context.config) and campaigns(context.store):
+        yield (
+            "this store has campaigns, and each seed of a study makes people of its own: single steps then take the "
+            "newest under names such as wild/train. A study may have a store of its own (--store)."
+        )

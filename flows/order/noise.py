@@ -37,18 +37,18 @@ def as_diverse(
     role: str,
 ) -> StageKey:
     """The evaluation of a policy at the study's diversity. `base` and `trained` are evaluations by unchanged noise."""
-    config, best, seen = runner.context.config.evaluate, trained, (1.0,)
-    keys = [trained]
+    config = runner.context.config.evaluate
+    keys, seen = [trained], [1.0]
     for _ in range(2):
         coming = runner.look_up(
-            next_temperature, study, people.targets, base, tuple(keys), seen, otherwise=_otherwise(seen)
+            next_temperature, study, people.targets, base, keys, seen, otherwise=_UNKNOWN if len(seen) == 1 else None
         )
         if coming is None:
             break
         stage = Evaluate(people.ingests, people.targets, policy, None, config, temperature=coming)
-        best = runner.run(stage, role=f"{role}, noise x{coming:g}")
-        keys, seen = [*keys, best], (*seen, coming)
-    return best
+        keys.append(runner.run(stage, role=f"{role}, noise x{coming:g}"))
+        seen.append(coming)
+    return keys[-1]
 
 
 def next_temperature(
@@ -92,7 +92,3 @@ def mean_diversity(context: Context, key: StageKey, targets: Sequence[Target]) -
     tables = evaluation_table(context.store, key)
     spreads = [float(value) for target in targets for value in tables[target].diversity]
     return sum(spreads) / len(spreads)
-
-
-def _otherwise(seen: Sequence[float]) -> float | None:
-    return _UNKNOWN if len(seen) == 1 else None

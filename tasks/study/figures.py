@@ -39,7 +39,7 @@ _BARE: Final = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 def draw(found: StudyFound) -> dict[str, bytes]:
     """File name -> bytes."""
-    made = {}
+    made: dict[str, bytes] = {}
     with mpl.rc_context():
         mpl.rcdefaults()  # a reader's own matplotlibrc must not change them
         mpl.rcParams.update(_STYLE)

@@ -121,19 +121,19 @@ def read_study(store: Store, key: StageKey, study: StudyConfig) -> StudyFound:
     )
     seeds = []
     for number, seed in enumerate(study.seeds):
-        for cell in order:
+        for one in order:
             found = {
                 name: row
                 for name in COLUMNS
-                if (row := per_seed[number].get((name, f"change_{cell.name}", target))) is not None
+                if (row := per_seed[number].get((name, f"change_{one.name}", target))) is not None
             }
             if of_equal:
                 found |= {
                     at_equal(name): row
                     for name in AS_TRAINED
-                    if at_equal(name) in COLUMNS and (row := of_equal[number].get((name, f"change_{cell.name}")))
+                    if at_equal(name) in COLUMNS and (row := of_equal[number].get((name, f"change_{one.name}")))
                 }
-            seeds.append(OfSeed(seed, cell.name, found))
+            seeds.append(OfSeed(seed, one.name, found))
     return StudyFound(study, key, compared, target, tuple(order), tuple(seeds))
 
 

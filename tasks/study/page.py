@@ -31,7 +31,7 @@ def table(found: StudyFound) -> Iterator[str]:
         "spread",
         "drift",
     )
-    rows = [titles]
+    rows: list[tuple[str, ...]] = [titles]
     for cell in found.cells:
         place = "" if cell.place is None else str(cell.place)
         changes = (_change(cell.figures.get(name)) for name in ("zero_noise_mpvpe", sampled))

@@ -30,6 +30,8 @@ def print_study_plan(plan: StudyPlan) -> None:
     least, most = (format_duration(seconds) for seconds in (plan.seconds.least, plan.seconds.most))
     unknown = f"; not known of {', '.join(plan.unknown)}" if plan.unknown else ""
     out.print(f"it takes {least} to {most}{unknown}", markup=False, soft_wrap=True)
+    for note in plan.notes:
+        out.print(f"note: {note}", markup=False, soft_wrap=True)
 
 
 def print_study(store: Store, found: StudyFound, out: str | None, as_json: bool) -> None:
