@@ -3,6 +3,7 @@ the gates say no twice in a row → first policy against the current one.
 """
 
 from functools import partial
+from typing import Any
 
 from prefect import flow
 
@@ -40,17 +41,18 @@ def campaign(
         changes: configuration fields that differ from the profile, dotted name to value ("rounds.count": "5")
         config: campaign file: path or URL of YAML, or what it would hold; all else that is given here counts more
     """
-    said = (store, profile, campaign, seed)
-    rest = {"changes": changes, "config": config}
+    said: dict[str, Any] = {
+        "store": store,
+        "profile": profile,
+        "campaign": campaign,
+        "seed": seed,
+        "changes": changes,
+        "config": config,
+    }
+    dpo, clean = partial(facts_of, dpo_round, **said), partial(facts_of, clean_round, **said)
     with session("a campaign", store, Choices(profile, campaign, seed, changes, config)) as runner:
         check_round(runner.context)
-        course = rounds_in_turn(
-            runner,
-            {
-                "dpo": partial(facts_of, dpo_round, *said, **rest),
-                "clean": partial(facts_of, clean_round, *said, **rest),
-            },
-        )
+        course = rounds_in_turn(runner, {"dpo": dpo, "clean": clean})
         for line in table(course_of(runner.context.store, runner.context.config.campaign, course.compared)):
             log_in_current_run(line)
         return course

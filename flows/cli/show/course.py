@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from flows.order.campaign import Course, Ended
 from flows.process.terminal import TextConsole
-from flows.run.campaign.course import course_of, measured_on, table
+from flows.run.campaign.course import LEGEND, course_of, measured_on, table
 from infra import rounds
 from infra.store import Store
 from schemas.config.engine import EngineConfig
@@ -18,8 +18,10 @@ def print_course(store: Store, config: EngineConfig, course: Course, said: Seque
     on, drift = measured_on(store, name)
     out.print()
     out.print(f"Campaign {name} ends: {course.ended.why}.", markup=False, soft_wrap=True)
-    out.print(f"Changes against the policy before, on held-out {on}, drift on {drift}:", markup=False, soft_wrap=True)
+    out.print(f"On held-out {on}, drift on {drift}:", markup=False, soft_wrap=True)
     for line in table(course_of(store, name, course.compared)):
+        out.print(line, markup=False, soft_wrap=True)
+    for line in LEGEND:
         out.print(line, markup=False, soft_wrap=True)
     policy = rounds.state(store, name).policy or "none"
     out.print(f"policy: {policy[:12]} is current", markup=False)

@@ -19,7 +19,12 @@ from tasks.stages.compare import Compare
 
 ZERO_NOISE, BEST, SPEARMAN = "zero_noise_mpvpe", "best_of_m_mpvpe", "spearman_within_mpvpe"
 WIDTH = 80
-_TITLES = ("round", "", "zero noise, mm", "best of M", "diversity", "drift", "Spearman", "gates")
+_TITLES = ("round", "", "mm", "zero", "best", "spread", "drift", "rank", "gates")
+LEGEND = (
+    "mm, zero: zero-noise MPVPE and its change; best: of M; spread: diversity; rank:",
+    "the scorer's Spearman within an image. Changes in %, against the policy before.",
+)
+"""What the titles of the table mean."""
 
 
 class Evaluations(NamedTuple):
@@ -155,13 +160,12 @@ def _splits(sources: SourcesConfig) -> tuple[Target | None, Target | None]:
 def _cells(row: Row) -> tuple[str, ...]:
     zero = "" if row.zero_noise is None else format_number(row.zero_noise.value, "mm")
     changes = (row.zero_noise_change, row.best_change, row.diversity_change, row.drift)
-    first, *others = (_percent(metric) for metric in changes)
     spearman = "" if row.spearman is None or math.isnan(row.spearman.value) else f"{row.spearman.value:.2f}"
-    return (row.name, row.kind, f"{zero} {first}".strip(), *others, spearman, row.word)
+    return (row.name, row.kind, zero, *map(_percent, changes), spearman, row.word)
 
 
 def _percent(metric: Metric | None) -> str:
     if metric is None or math.isnan(metric.value):
         return ""
     sign = "+" if metric.value > 0 else ""
-    return f"{sign}{format_number(metric.value, '%')} %"
+    return f"{sign}{format_number(metric.value, '%')}"
