@@ -5,10 +5,9 @@ from prefect import flow
 from flows.order.study import explore
 from flows.progress.artifacts import log_in_current_run
 from flows.run import parameters
-from flows.run.configuration import Choices
 from flows.run.early import check_round
 from flows.run.session import single_step
-from flows.run.studies.asked import configurations, study_named
+from flows.run.studies.asked import choices, configurations, study_named
 
 
 @flow(name="study", flow_run_name=parameters.run_named("study {study}"), persist_result=False)
@@ -38,7 +37,8 @@ def study(
 
     asked = study_named(study, seeds)
     configs = configurations(asked, profile, changes, config)
-    with single_step(store, Choices(profile, None, asked.seeds[0], changes, config), create=True) as runner:
+    first = choices(asked, asked.seeds[0], profile, changes, config)
+    with single_step(store, first, create=True) as runner:
         check_round(runner.context)
         key = explore(runner, asked, configs)
         found = read_study(runner.context.store, key, asked)

@@ -33,6 +33,12 @@ class CellConfig(Config):
     set: dict[str, Any] = setting({}, "fields of align, pair and generate that differ, by dotted names", "-")
     scale: dict[str, float] = setting({}, "factors on what such fields are without it", "1")
 
+    @model_validator(mode="after")
+    def _what_trains_nothing_wins_nothing(self) -> Self:
+        if self.learns_from == "constant_offset" and not self.control:
+            raise ValueError("learns_from=constant_offset trains nothing: say control=True")
+        return self
+
 
 class RuleConfig(Config):
     """How a study names its winner: of the cells that are no controls, keep to the limits, and have the lowest mean."""

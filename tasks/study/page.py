@@ -10,6 +10,7 @@ from tasks.stages.study import DRIFT, at_equal
 from tasks.study.found import COLUMNS, StudyFound
 
 FIGURE_FILES = ("changes", "trade-off")
+WIDTH = 80
 _EQUAL = {
     "diversity": "Samples are compared at equal diversity: the starting noise of each cell is turned until its samples "
     "spread as much as was asked for ({diversity:g} of the base's, within {tolerance:g}). Zero noise can't be turned: "
@@ -37,6 +38,8 @@ def table(found: StudyFound) -> Iterator[str]:
         changes = (_change(cell.figures.get(name)) for name in ("zero_noise_mpvpe", sampled))
         ends = (_value(cell.figures.get(name)) for name in (DIVERSITY, DRIFT))
         rows.append((place, f"{cell.name}{' (c)' if cell.control else ''}", *changes, *ends))
+    others = sum(max(len(row[column]) for row in rows) + 2 for column in range(len(titles)) if column != 1)
+    rows = [(row[0], _cut(row[1], WIDTH - others), *row[2:]) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(titles))]
     for number, row in enumerate(rows):
         yield "  ".join(
@@ -143,6 +146,11 @@ def document(found: StudyFound) -> dict[str, Any]:
         "stage_key": found.key,
         "compared": list(found.compared),
     }
+
+
+def _cut(text: str, width: int) -> str:
+    """A name as far as there is room; the page has all of it."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def _equal(study: StudyConfig) -> str:

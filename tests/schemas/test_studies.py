@@ -82,6 +82,7 @@ def test_what_a_cell_has_wrong_is_said(cell: dict[str, Any], said: str) -> None:
         ({"cells": [{"name": "a"}], "seeds": [1, 1]}, "seeds must name"),
         ({"cells": [{"name": "a"}], "seeds": []}, "seeds must name"),
         ({"cells": [{"name": "a b"}]}, "String should match"),
+        ({"cells": [{"name": "a", "learns_from": "constant_offset"}]}, "trains nothing"),
     ],
 )
 def test_what_a_study_has_wrong_is_said(study: dict[str, Any], said: str) -> None:

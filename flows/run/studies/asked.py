@@ -30,14 +30,22 @@ def study_named(name: str, seeds: str | None = None) -> StudyConfig:
     return study if seeds is None else _validated({**study.model_dump(), "seeds": _numbers(seeds)}, "--seeds")
 
 
+def choices(
+    study: StudyConfig,
+    seed: int,
+    profile: str | None = None,
+    changes: Changes | None = None,
+    config: CampaignFile | None = None,
+) -> Choices:
+    """What a seed of the study begins with, in words; of a campaign of its own, so that no open round is in its way."""
+    return Choices(profile, f"study-{study.name}"[:41], seed, {**study.changes, **(changes or {})}, config)
+
+
 def configurations(
     study: StudyConfig, profile: str | None = None, changes: Changes | None = None, config: CampaignFile | None = None
 ) -> dict[int, EngineConfig]:
     """What the study begins with, by seed. ConfigError for what doesn't go, of a cell as well."""
-    found = {}
-    for seed in study.seeds:
-        said = {**study.changes, **(changes or {})}
-        found[seed] = Choices(profile, None, seed, said, config).configured().config
+    found = {seed: choices(study, seed, profile, changes, config).configured().config for seed in study.seeds}
     first = found[study.seeds[0]]
     if not first.sources.validation:
         raise ConfigError("A study is measured on sources.validation, which is empty: name a labelled data set there.")
