@@ -60,6 +60,11 @@ def assemble(said: Sequence[Setting]) -> Configured:
         base = PROFILES[profile.value](**arguments)
     except ValidationError as error:
         raise _no_value(error, {name.rpartition(".")[2]: setting.origin for name, setting in chosen.items()}) from error
+    return changed(base, said)
+
+
+def changed(base: EngineConfig, said: Sequence[Setting]) -> Configured:
+    """A configuration with settings over it; raises as `assemble`."""
     origins, plain, formers = {}, base.model_dump(), dict(former_names(base))
     for setting in said:
         setting = setting._replace(field=formers.get(setting.field, setting.field))

@@ -22,6 +22,7 @@ COMPLETE: Final = "_ADHMR_COMPLETE"
 COMMANDS: Final = {
     "run": "rounds:run",
     "clean": "rounds:clean",
+    "campaign": "rounds:campaign",
     "evaluate": "evaluate:evaluate",
     "predict": "predict:predict",
     "train-scorer": "steps:train_scorer",
@@ -30,6 +31,7 @@ COMMANDS: Final = {
     "pair": "steps:pair",
     "keep": "steps:keep",
     "align": "steps:align",
+    "study": "study:study",
     "plan": "plan:plan",
     "query": "query:query",
     "regenerate": "regenerate:regenerate",

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from flows.order.legs import of_round
 from flows.run.decision.gates import before_promotion, without_labels
 from flows.run.decision.judgement import set_aside
 from flows.run.decision.published import compare_as_published
@@ -35,6 +36,7 @@ def clean_and_measure(
         ingest = IngestAnnotations(own, replace_source=True)
         wild = Mix((runner.run(ingest, role="your pictures"),), (own.target,))
     wild, hearing = set_aside(runner, foundations.judge, wild, opened.policy)
+    wild = of_round(wild, config.rounds.people_parts, opened.number)
     ready = hearing.is_worth_it(runner) if hearing else ()
     if not all_passed(ready):
         return Candidate(None, ready)
@@ -59,7 +61,7 @@ def clean_and_measure(
     before = runner.run(held_out(policy=opened.policy), role="before")
     recalibrate(runner, before, foundations.scorer)
     after = runner.run(held_out(policy=trained), role="after")
-    first = runner.run(held_out(policy=opened.reference), role="first policy")
+    first = runner.run(held_out(policy=opened.first), role="first policy")
     controlled = partial(Evaluate, reported.ingests, reported.targets, scorer=None, config=config.evaluate)
     less_noise = controlled(policy=opened.policy, temperature=config.evaluate.less_noise)
     controls = {

@@ -3,7 +3,7 @@
 from functools import partial
 
 from flows.order.hypotheses import draw_and_score
-from flows.order.legs import legs
+from flows.order.legs import legs, of_round
 from flows.run.decision.gates import before_promotion, before_training, without_labels
 from flows.run.decision.judgement import set_aside
 from flows.run.decision.published import compare_as_published
@@ -34,12 +34,13 @@ def align_and_measure(
         wild = Mix((runner.run(ingest, role="your pictures"),), (own.target,))
 
     wild, hearing = set_aside(runner, foundations.judge, wild, opened.policy)
+    wild = of_round(wild, config.rounds.people_parts, opened.number)
 
     measured, reported = people.held_out, people.reported
     held_out = partial(Evaluate, measured.ingests, measured.targets, scorer=foundations.scorer, config=config.evaluate)
     before = None
     ready: tuple[GateVerdict, ...] = ()
-    raw = foundations.raw if opened.policy == opened.reference else None
+    raw = foundations.raw if opened.policy == opened.first else None
     aligned = control = opened.policy
     for leg in legs(wild, config.align.legs):
         mine, role = leg.people, leg.role
@@ -63,7 +64,7 @@ def align_and_measure(
             return Candidate(None, ready, reviewed.notices)
 
         at_random = runner.run(scored.pair(control_of(config.pair)), role=role("random pairs"))
-        align = partial(Align, people.labelled, reference=raw or opened.reference, people=mine)
+        align = partial(Align, people.labelled, reference=raw or opened.reference(config.rounds), people=mine)
         moved, moved_control, average = aligned, control, None
         if raw is not None and leg.number == 1:
             moved, moved_control, average = raw, raw, aligned
@@ -78,7 +79,7 @@ def align_and_measure(
     if before is None:
         return Candidate(aligned, ready if hearing else ready + runner.judge(without_labels), reviewed.notices)
     after = runner.run(held_out(policy=aligned), role="after")
-    first = runner.run(held_out(policy=opened.reference), role="first policy")
+    first = runner.run(held_out(policy=opened.first), role="first policy")
     controlled = partial(Evaluate, reported.ingests, reported.targets, scorer=None, config=config.evaluate)
     less_noise = controlled(policy=opened.policy, temperature=config.evaluate.less_noise)
     controls = {

@@ -10,6 +10,17 @@ from tasks.stages.training import TrainBase, TrainScorer
 
 def lay_foundations(runner: Runner) -> Foundations:
     """The stages of the bootstrap; those that a commit covers are found and not done again."""
+    foundations = find_foundations(runner)
+    held_out = foundations.people.held_out
+    if held_out.targets:
+        config = runner.context.config.evaluate
+        evaluation = Evaluate(held_out.ingests, held_out.targets, foundations.base, foundations.scorer, config)
+        runner.run(evaluation, role="first policy")
+    return foundations
+
+
+def find_foundations(runner: Runner) -> Foundations:
+    """The same without a look at held-out people."""
     config = runner.context.config
     people = find_people(runner)
     to_train = TrainBase(people.labelled)
@@ -18,8 +29,4 @@ def lay_foundations(runner: Runner) -> Foundations:
     trained = scorers_people(config, people.scorer)
     scorer = runner.start(config.start.scorer, TrainScorer(trained.scorer, base))
     judge = find_judge(runner, trained.judge, base, scorer)
-    held_out = people.held_out
-    if held_out.targets:
-        evaluation = Evaluate(held_out.ingests, held_out.targets, base, scorer, config.evaluate)
-        runner.run(evaluation, role="first policy")
     return Foundations(people, base, scorer, judge, raw)

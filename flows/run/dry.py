@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from flows.run.runner import Runner, begun
 from infra.stages import StageRecord, find
@@ -13,6 +13,7 @@ from tasks.engine.stage import Stage, TrainingStage
 from tasks.rows.models import model_of
 
 Verdict = Literal["reuse", "resume", "run"]
+_Found = TypeVar("_Found")
 
 
 class Pending(str):
@@ -60,6 +61,9 @@ class DryRunner(Runner):
                 self.notes.append(assumed)
             return ()
         return tuple(gates(self.context, *inputs))
+
+    def look_up(self, find_out: Callable[..., _Found], *inputs: Any, otherwise: _Found) -> _Found:
+        return otherwise if any(True for _ in _pending(inputs)) else find_out(self.context, *inputs)
 
     def note(self, path: str, data: bytes, *, once: bool = False) -> bytes:
         return self.context.store.read_bytes(path) if once and self.context.store.exists(path) else data

@@ -65,6 +65,11 @@ class LiveRunner(Runner):
         self.ran.append(StageRun(stage.name, role, key, before))
         return key
 
+    def begin_round(self) -> None:
+        """What an earlier round of this run did is no part of the next one."""
+        self.ran = []
+        self.context = replace(self.context, round=None)
+
     def take_in(self, intake: Stage) -> StageKey:
         """The key of what was ingested."""
         self.may_go_on()
@@ -74,20 +79,24 @@ class LiveRunner(Runner):
         return key
 
     def train(self, stages: Mapping[str, TrainingStage]) -> tuple[ModelDigest, ...]:
-        """As in `Runner`; side by side where Ray has room for all of them at once, else one after the other."""
+        """As in `Runner`; side by side, as many at once as Ray has room for."""
         looks = {role: self._look(stage) for role, stage in stages.items()}
-        missing = {spec.key for spec, before in looks.values() if before != "reused"}
-        store = self.context.store
-        if len(missing) < len(stages) or len(stages) == 1 or not self._has_room(len(stages)):
-            return tuple(model_of(store, self.run(stage, role)) for role, stage in stages.items())
-        futures = [
-            _as_task(self.context, stage, role).submit(list(looks[role][0].reads)) for role, stage in stages.items()
-        ]
-        wait(futures)
-        for future in futures:
-            future.result()  # raises what the training raised
-        self.ran += [StageRun(stages[role].name, role, spec.key, before) for role, (spec, before) in looks.items()]
-        return tuple(model_of(store, spec.key) for spec, _ in looks.values())
+        # of two with one key the second finds what the first has made
+        roles_of = {spec.key: role for role, (spec, before) in reversed(looks.items()) if before != "reused"}
+        missing = [role for role in stages if role in roles_of.values()]
+        at_once = self._room() if len(missing) > 1 else 1
+        together = [missing[first : first + at_once] for first in range(0, len(missing), at_once)]
+        for roles in [roles for roles in together if len(roles) > 1]:
+            futures = [_as_task(self.context, stages[role], role).submit(list(looks[role][0].reads)) for role in roles]
+            wait(futures)
+            for future in futures:
+                future.result()  # raises what the training raised
+            self.ran += [StageRun(stages[role].name, role, looks[role][0].key, looks[role][1]) for role in roles]
+        done = {role for roles in together if len(roles) > 1 for role in roles}
+        for role, stage in stages.items():
+            if role not in done:
+                self.run(stage, role)
+        return tuple(model_of(self.context.store, spec.key) for spec, _ in looks.values())
 
     def note(self, path: str, data: bytes, *, once: bool = False) -> bytes:
         self.may_go_on()
@@ -111,12 +120,13 @@ class LiveRunner(Runner):
             return spec, "reused"
         return spec, "resumed" if not stage.done_ahead and begun(self.context.store, spec) else "run"
 
-    def _has_room(self, trainings: int) -> bool:
+    def _room(self) -> int:
+        """How many trainings may run at once."""
         if self.context.in_process:
-            return False
+            return 1
         self._start_ray()
         settings = self.context.config.ray
-        return room_for(settings.of_trainer) >= trainings * settings.trainers
+        return max(1, room_for(settings.of_trainer) // settings.trainers)
 
     def _start_ray(self) -> None:
         if not self._ray_runs and not self.context.in_process:

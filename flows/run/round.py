@@ -11,6 +11,7 @@ from flows.run.decision.renewal import scorer_of_round
 from flows.run.decision.reviewed import Waiting
 from flows.run.runner import Runner
 from infra import rounds
+from schemas.config.rounds import RoundsConfig
 from schemas.config.sources import SourcesConfig
 from schemas.errors import DataError, EngineError, GateError
 from schemas.ids import ModelDigest, Target
@@ -40,11 +41,15 @@ class Foundations(NamedTuple):
 
 
 class Round(NamedTuple):
-    """The round at hand. `policy` was current when it was opened; `reference` is the campaign's first policy."""
+    """The round at hand. `policy` was current when it was opened; `first` is the campaign's first policy."""
 
     number: int
     policy: ModelDigest
-    reference: ModelDigest
+    first: ModelDigest
+
+    def reference(self, config: RoundsConfig) -> ModelDigest:
+        """The policy that an alignment is measured against."""
+        return self.first if config.reference == "campaign" else self.policy
 
 
 class Candidate(NamedTuple):
@@ -85,6 +90,12 @@ def coming_round(state: rounds.CampaignState, kind: Kind, base: ModelDigest) -> 
         )
     # a round that was killed after its promotion must still measure against the policy that it began with
     return Round(state.round, ModelDigest(opening.policy or base), first), True
+
+
+def kind_of_open_round(state: rounds.CampaignState) -> Kind:
+    """The kind of the round that is open."""
+    opening = state.first(state.round, "opened")
+    return "clean" if opening is not None and opening.why == _opening("clean") else "dpo"
 
 
 def work_through(
@@ -148,7 +159,7 @@ def work_through(
         number=opened.number,
         policy_before=opened.policy,
         policy_after=candidate.policy,
-        reference=opened.reference,
+        reference=opened.first,
         scorer=foundations.scorer,
         judge=judge,
         runs=tuple(runner.ran),

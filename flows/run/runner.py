@@ -7,7 +7,7 @@ through imports neither Prefect, Ray nor torch.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from flows.run.models import check_kind, file_of
 from infra.stages import StageSpec
@@ -19,6 +19,8 @@ from tasks.engine.run_folder import RunFolder
 from tasks.engine.stage import Stage, TrainingStage
 from tasks.rows.models import find_model, has_model
 from tasks.stages.import_model import ImportModel
+
+_Found = TypeVar("_Found")
 
 
 class Runner(ABC):
@@ -38,6 +40,10 @@ class Runner(ABC):
     @abstractmethod
     def judge(self, gates: Callable[..., Sequence[Any]], *inputs: Any) -> tuple[Any, ...]:
         """The verdicts of `gates` for these inputs."""
+
+    def look_up(self, find_out: Callable[..., _Found], *inputs: Any, otherwise: _Found) -> _Found:
+        """What `find_out` says of the context and these inputs; `otherwise` where a plan has no such inputs yet."""
+        return find_out(self.context, *inputs)
 
     @abstractmethod
     def note(self, path: str, data: bytes, *, once: bool = False) -> bytes:

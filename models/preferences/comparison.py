@@ -116,6 +116,8 @@ class Objective(NamedTuple):
     loss: Callable[[Comparison, AlignConfig], PreferenceLoss]
     from_losers: bool = True
     """Whether losers teach it something: else the encoder's own estimate isn't pushed away from them, either."""
+    from_reference: bool = True
+    """Whether it asks what the reference makes of the hypotheses, which costs as many passes again."""
     of_groups: bool = False
     """Whether it compares `group_size` hypotheses of a crop and not the two of a pair."""
     of_residuals: bool = False

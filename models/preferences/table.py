@@ -17,7 +17,7 @@ from models.preferences.winner_preserving import winner_preserving
 PREFERENCES: Final[Mapping[str, Objective]] = {
     "anchored_dpo": Objective(anchored_dpo),
     "dpo": Objective(plain_dpo),
-    "sft": Objective(winners_alone, from_losers=False),
+    "sft": Objective(winners_alone, from_losers=False, from_reference=False),
     "ipo": Objective(ipo),
     "hinge": Objective(hinge),
     "kto": Objective(desirable_or_not),

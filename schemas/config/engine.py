@@ -6,6 +6,7 @@ from pydantic import model_validator
 
 from schemas.config.base import Config, setting
 from schemas.config.networks import PolicyConfig, ScorerConfig
+from schemas.config.rounds import RoundsConfig
 from schemas.config.sources import DataSetConfig, SourcesConfig, StartConfig
 from schemas.config.stages import (
     CleanConfig,
@@ -121,6 +122,7 @@ class EngineConfig(Config):
     ingest: IngestConfig = setting(IngestConfig(), "ingest", "-")
     train_base: TrainBaseConfig = setting(TrainBaseConfig(), "training of the base policy", "-")
     train_scorer: TrainScorerConfig = setting(TrainScorerConfig(), "training of HMR-Scorer", "-")
+    rounds: RoundsConfig = setting(RoundsConfig(), "how rounds follow each other", "-", later=True)
     renew: RenewConfig = setting(RenewConfig(), "what rounds make anew", "-", later=True)
     generate: GenerateConfig = setting(GenerateConfig(), "hypotheses for pairs", "-")
     hypotheses: HypothesesConfig = setting(HypothesesConfig(), "what is kept of those for pairs", "-", later=True)

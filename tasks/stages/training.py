@@ -119,7 +119,7 @@ class Align(TrainingStage):
     `labelled` are the people who are replayed, `people` (by default the same) those of the pairs; pairs of `earlier`
     rounds are learned from as well. Where `labelled` names nobody nothing is replayed: ConfigError if `align.replay`
     says otherwise. DataError if there are no pairs. Of a round in legs this is one leg. The moving average begins with
-    the weights of `average`, by default of `policy`.
+    the weights of `average`, by default of `policy`. `config` counts in the place of the configuration's `align`.
     """
 
     labelled: Mix
@@ -129,6 +129,7 @@ class Align(TrainingStage):
     people: Mix | None = None
     earlier: tuple[StageKey, ...] = ()
     average: ModelDigest | None = None
+    config: AlignConfig | None = None
 
     name = "align"
     version = 2
@@ -136,7 +137,7 @@ class Align(TrainingStage):
 
     def settings(self, context: Context) -> AlignConfig:
         """Those of a leg, which a round without legs has one of."""
-        return context.config.align.leg()
+        return (self.config or context.config.align).leg()
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
         people = {} if self.people is None else self.people.named_if_several("people")

@@ -51,6 +51,7 @@ ELSEWHERE: Final = {
     r"adhmr ingest --format scorehypo --source 3DPW_test": "tests/flows/cli/test_published.py",
     r"adhmr export --to (checkpoint|hub)": "tests/tasks/export/test_model.py",
     r"export ADHMR_PROFILE": "tests/flows/run/test_configuration.py",
+    r"adhmr (campaign|study)": "tests/flows/cli/test_campaign_and_study.py",
     r"adhmr browse": "tests/flows/browse/test_drive.py",
     r"adhmr train-scorer --data gta-human2": "tests/flows/cli/test_steps.py",
     r"adhmr review|adhmr run --set review": "tests/flows/cli/test_review.py",

@@ -21,6 +21,7 @@ from schemas.config.training import AlignConfig
 from schemas.errors import ConfigError
 from schemas.ids import ModelDigest, StageKey
 from schemas.splits import SCORER_TRAIN, SOURCE_TRAIN, WILD_TEST, WILD_TRAIN
+from tasks.diagnostics.targets import Targets
 from tasks.engine.context import Context
 from tasks.report.facts import RoundFacts
 from tasks.report.stage import read_facts
@@ -30,7 +31,6 @@ from tasks.stages.compare import Compare
 from tasks.stages.evaluate import Evaluate
 from tasks.stages.training import Align
 from tests.evidence.offset import measure_offset
-from tests.evidence.targets import Targets
 
 _NO_DPO: Mapping[str, Any] = MappingProxyType({"beta": 1e-9, "anchor": 0.0})
 _SUPERVISED: Mapping[str, Any] = MappingProxyType({"objective": "sft"})

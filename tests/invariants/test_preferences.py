@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.objectives import DenoisingError
 from models.preferences.comparison import Objective
 from models.preferences.dpo import dpo, plain_dpo
 from models.preferences.table import PREFERENCES
@@ -26,6 +27,21 @@ def size(objective: Objective) -> int:
 
 def test_every_name_has_its_objective() -> None:
     assert tuple(PREFERENCES) == get_args(ObjectiveName)
+
+
+@EACH
+def test_the_table_says_who_asks_the_reference(name: str) -> None:
+    objective = PREFERENCES[name]
+    policy, reference, target, scores = invented(3, size(objective))
+    asked: list[None] = []
+    given = compared(policy, reference, target, scores)
+
+    def ask() -> DenoisingError:
+        asked.append(None)
+        return given.reference()
+
+    objective.loss(replace(given, reference=ask), CONFIG)
+    assert bool(asked) is objective.from_reference
 
 
 @EACH

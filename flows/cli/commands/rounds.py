@@ -1,8 +1,10 @@
-"""The commands that do a round: run (DPO) and clean."""
+"""The commands that do rounds: run (DPO), clean, and campaign (one after the other)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from flows.cli import options
 from flows.serve.temporary_server import begin_server
@@ -71,6 +73,48 @@ def clean(
     assert not isinstance(facts, Waiting)
     again = options.of_store(store) + options.of_configuration(file, profile, campaign, seed, changes)
     _summarise(opened, config, facts, again)
+
+
+def campaign(
+    store: options.StoreUrl = None,
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
+    campaign: options.Campaign = None,
+    seed: options.Seed = None,
+    changes: options.Changes = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option("--rounds", min=1, help="Rounds in all, with those that are done.", show_default="rounds.count"),
+    ] = None,
+    clean_every: Annotated[
+        int | None,
+        typer.Option(
+            "--clean-every",
+            min=0,
+            metavar="N",
+            help="Each N-th is a cleaning round.",
+            show_default="rounds.clean_every",
+        ),
+    ] = None,
+) -> None:
+    """Rounds in a row, each from the newest promoted policy, until they are done or the gates say no twice in a row.
+
+    Killed and started again, it goes on where it was, and counts the rounds that are done.
+    """
+    asked = {"rounds.count": rounds, "rounds.clean_every": clean_every}
+    words = [*(changes or ()), *(f"{name}={value}" for name, value in asked.items() if value is not None)]
+    choices = options.choices(file, profile, campaign, seed, words)
+    opened, config = options.early_checks(store, choices, a_round=True)
+    server_is_ready = begin_server()
+    from flows.campaign import campaign as rounds_in_a_row
+    from flows.cli.show.course import print_course
+    from infra.views import write_views_sql
+
+    server_is_ready()
+    course = rounds_in_a_row(store, **vars(choices))
+    write_views_sql(opened)
+    said = options.of_store(store) + options.of_configuration(file, profile, campaign, seed, words)
+    print_course(opened, config, course, said)
 
 
 def _summarise(store: Store, config: EngineConfig, facts: RoundFacts, said: list[str]) -> None:

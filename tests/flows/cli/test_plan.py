@@ -101,7 +101,7 @@ def test_a_round_killed_after_its_promotion_still_starts_from_its_first_policy(c
     rounds.promote(context.store, "micro", 1, new, "all gates hold")
     opened, resumed = coming_round(rounds.state(context.store, "micro"), "dpo", old)
     assert resumed
-    assert (opened.policy, opened.reference) == (old, old)
+    assert (opened.policy, opened.first) == (old, old)
     rounds.close_round(context.store, "micro", 1)
     opened, resumed = coming_round(rounds.state(context.store, "micro"), "dpo", old)
-    assert (opened.number, opened.policy, opened.reference, resumed) == (2, new, old, False)
+    assert (opened.number, opened.policy, opened.first, resumed) == (2, new, old, False)

@@ -14,10 +14,14 @@ from pydantic import BaseModel
 
 import tasks
 from schemas.config.stages import EvaluateConfig, GenerateConfig, PairConfig
+from schemas.config.study import RuleConfig
+from schemas.config.training import AlignConfig
 from schemas.ids import Target
 from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_VALIDATION
 from tasks.clean.given import GivenLabels
 from tasks.clean.ingested import IngestedLabels
+from tasks.diagnostics.offset import EvaluateOffset
+from tasks.diagnostics.targets import Targets
 from tasks.engine.stage import Stage
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.hypotheses.bodies import IngestBodies
@@ -41,6 +45,7 @@ from tasks.stages.published import ComparePublished, EvaluatePublished, MeasureP
 from tasks.stages.published_scorer import CalibrateScorer, EvaluateScorer, ScoreNoised
 from tasks.stages.review import ApplyReviews
 from tasks.stages.score import Score
+from tasks.stages.study import Study
 from tasks.stages.synthesize import Synthesize
 from tasks.stages.training import Align, TrainBase, TrainClean, TrainScorer
 from tasks.stages.watch import Watch
@@ -74,8 +79,11 @@ STAGES: tuple[Stage, ...] = (
     Draw(A, (T,), P, Q, GenerateConfig(), PairConfig(), "none", 1, PART),
     PairDrawn(B, B, PairConfig(label_wins_share=0.5), A),
     ApplyReviews(B, {"wild/train/1#0 1>2": {"anna": "swap"}}, "keep", MIX),
-    Align(MIX, B, P, Q, Mix(A, (T, WILD_TEST), (1.0, 2.0)), A),
+    Align(MIX, B, P, Q, Mix(A, (T, WILD_TEST), (1.0, 2.0)), A, AlignConfig()),
     Evaluate(A, (T,), P, Q, EvaluateConfig()),
+    EvaluateOffset(A, (T,), P, Q, EvaluateConfig(), pairs=B),
+    Targets(A, T, P, Q),
+    Study(A, A, ("a", "b"), ("b",), {"a": 1}, RuleConfig(), T, (T,)),
     MeasurePublished(A, T, P, Q, 3, "3dpw", "tiny"),
     EvaluatePublished(MeasurePublished(A, T, P, Q, 3, "3dpw", "tiny")),
     ComparePublished(B, B, T),

@@ -8,10 +8,10 @@ from infra.tables import read
 from schemas.errors import ConfigError
 from schemas.splits import WILD_TRAIN, WILD_VALIDATION
 from schemas.tables import LABEL_AS_SAMPLE, matrix
+from tasks.diagnostics.targets import ESTIMATE, LABEL, Targets
 from tasks.rows.crops import crop_tensor
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.models import load_scorer
-from tests.evidence.targets import ESTIMATE, LABEL, Targets
 from tests.tasks.conftest import MicroStore
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,69 @@
+"""The command study: several ways to align one policy, side by side."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.cli import options
+from flows.process import surroundings
+from flows.process.quiet import quiet_start
+from flows.serve.temporary_server import begin_server
+
+
+def _presets(incomplete: str) -> list[str]:
+    from schemas.studies import PRESETS
+
+    return [name for name in PRESETS if name.startswith(incomplete)]
+
+
+def study(
+    preset: Annotated[
+        str,
+        typer.Option(
+            "--preset",
+            metavar="NAME_OR_FILE",
+            help="objectives, strategies or strength; or a file (YAML).",
+            autocompletion=_presets,
+        ),
+    ] = "objectives",
+    store: options.StoreUrl = None,
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", metavar="N,N", help="Seeds.", show_default="the study's")
+    ] = None,
+    changes: options.Changes = None,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="DIR", help="Page and figures.", show_default="below the store")
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what it would do and take; start nothing.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Align one base policy in several ways, for several seeds, and say which is best on validation."""
+    quiet_start()
+    from flows.cli.show.study import print_study, print_study_plan
+    from flows.cli.study import plan_study
+    from flows.run.studies.asked import configurations, study_named
+    from infra.store import Store
+    from tasks.engine.context import Context
+
+    asked = study_named(preset, seeds)
+    said = options.changed_fields(changes)
+    configs = configurations(asked, profile, said, file)
+    surroundings.refuse()
+    opened = Store.at(store) if plan else Store.open(store)
+    print_study_plan(plan_study(Context(opened, configs[asked.seeds[0]]), asked, configs))
+    if plan:
+        return
+    server_is_ready = begin_server()
+    from flows.study import study as study_flow
+    from infra.views import write_views_sql
+    from schemas.ids import StageKey
+    from tasks.study.found import read_study
+
+    server_is_ready()
+    key = study_flow(preset, store, profile, seeds, out, said, file)
+    write_views_sql(opened)
+    print_study(opened, read_study(opened, StageKey(key), asked), out, as_json)
