@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "run": "rounds:run",
     "clean": "rounds:clean",
     "evaluate": "evaluate:evaluate",
+    "compare": "evaluate:compare",
     "predict": "predict:predict",
     "train-scorer": "steps:train_scorer",
     "generate": "steps:generate",

@@ -4,6 +4,7 @@ from functools import partial
 
 from flows.run.decision.gates import before_promotion, without_labels
 from flows.run.decision.judgement import set_aside
+from flows.run.decision.measures import measure
 from flows.run.decision.published import compare_as_published
 from flows.run.decision.renewal import recalibrate
 from flows.run.decision.watching import watch_labelled
@@ -68,5 +69,6 @@ def clean_and_measure(
     }
     compare_as_published(runner, people, opened.policy, trained, foundations.scorer)
     compared = runner.run(Compare(before, after, controls, first, people.drift.targets))
+    measure(runner, before, after, controls)
     ready += runner.judge(before_promotion, compared)
     return Candidate(trained, ready + watch_labelled(runner, before, after, measured, foundations.judge))

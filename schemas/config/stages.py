@@ -201,6 +201,13 @@ class EvaluateConfig(Config):
     less_noise: float = setting(0.4, "noise temperature of the control that only shrinks the noise", "1", gt=0, lt=1)
     resamples: int = setting(1000, "bootstrap resamples behind an interval", "resamples", ge=100)
     seed: int = setting(0, "seed of the bootstrap", "1", ge=0)
+    measures: bool = setting(
+        False,
+        "let rounds measure, too, what docs/measures.md lists beyond mean errors: the curve of the best of M, energy "
+        "score, depth of limbs, spread, parts of the body, reprojection, plausibility; no gate reads these",
+        "-",
+        later=True,
+    )
 
     @property
     def bootstrap(self) -> dict[str, int]:
