@@ -22,6 +22,7 @@ COMPLETE: Final = "_ADHMR_COMPLETE"
 COMMANDS: Final = {
     "run": "rounds:run",
     "clean": "rounds:clean",
+    "clean-sweep": "rounds:clean_sweep",
     "evaluate": "evaluate:evaluate",
     "compare": "evaluate:compare",
     "predict": "predict:predict",

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics import MM_PER_M
+from models.measures import MM_PER_M
 from models.skeleton import JOINT_NAMES, PARENTS
 
 Floats = NDArray[np.float64]
@@ -82,7 +82,7 @@ def behind_body(joints: Floats) -> NDArray[np.bool_]:
 
 
 def segment_distance(start: Floats, end: Floats, other_start: Floats, other_end: Floats) -> Floats:
-    """(...,) least distance of two segments, ends (..., 3) each (Ericson, Real-Time Collision Detection, 2005, 5.1.9)."""
+    """(...,) least distance of two segments, ends (..., 3) (Ericson, Real-Time Collision Detection, 2005, 5.1.9)."""
     along, across, between = end - start, other_end - other_start, start - other_start
     a, e, b = _dot(along, along), _dot(across, across), _dot(along, across)
     c, f = _dot(along, between), _dot(across, between)

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics import MM_PER_M
+from models.measures import MM_PER_M
 from models.skeleton import JOINT_NAMES
 
 Floats = NDArray[np.float64]

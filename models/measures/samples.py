@@ -9,7 +9,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics import MM_PER_M
+from models.measures import MM_PER_M
 
 Floats = NDArray[np.float64]
 

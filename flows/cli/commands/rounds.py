@@ -1,11 +1,14 @@
-"""The commands that do a round: run (DPO) and clean."""
+"""The commands that do a round, run (DPO) and clean, and clean-sweep, which tries cleaning out."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from flows.cli import options
 from flows.serve.temporary_server import begin_server
+from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
     from infra.store import Store
@@ -71,6 +74,39 @@ def clean(
     assert not isinstance(facts, Waiting)
     again = options.of_store(store) + options.of_configuration(file, profile, campaign, seed, changes)
     _summarise(opened, config, facts, again)
+
+
+def clean_sweep(
+    ratio: Annotated[
+        list[float] | None,
+        typer.Option("--ratio", help="Share to keep; may be given again.", show_default="0.3, 0.5, 0.7, 0.9, 1"),
+    ] = None,
+    train: Annotated[bool, typer.Option("--train", help="Train a policy on each, and measure it.")] = False,
+    at_random: Annotated[bool, typer.Option("--random", help="As many labels at random, too.")] = False,
+    store: options.StoreUrl = None,
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
+    campaign: options.Campaign = None,
+    seed: options.Seed = None,
+    changes: options.Changes = None,
+    labels: options.Labels = None,
+    swap_share: options.SwapShare = None,
+) -> None:
+    """What each share of the scored labels would keep; with --train what it is worth on validation. Promotes nothing."""
+    wrong = [one for one in ratio or () if not 0 < one <= 1]
+    if wrong:
+        raise ConfigError(f"--ratio {wrong[0]:g}: a share that is kept lies above 0 and is at most 1.")
+    choices = options.choices(file, profile, campaign, seed, changes, swap_share)
+    opened, config = options.early_checks(store, choices, labels=labels, a_round=True)
+    server_is_ready = begin_server()
+    from flows.clean_sweep import RATIOS
+    from flows.clean_sweep import clean_sweep as sweep
+    from flows.cli.show.sweep import print_sweep
+
+    server_is_ready()
+    shares = ratio or list(RATIOS)
+    points = sweep(store, **vars(choices), ratios=shares, train=train, at_random=at_random, labels=labels)
+    print_sweep(opened, points, config.sources.targets("validation"))
 
 
 def _summarise(store: Store, config: EngineConfig, facts: RoundFacts, said: list[str]) -> None:
