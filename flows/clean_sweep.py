@@ -1,4 +1,4 @@
-"""clean-sweep: what each share of scored pseudo-labels would keep, and what a policy trained on it is worth on validation."""
+"""clean-sweep: what each share of scored pseudo-labels would keep, and what a policy trained on it is worth."""
 
 from typing import Annotated
 

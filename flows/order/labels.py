@@ -1,4 +1,4 @@
-"""The order in which a cleaning round comes to labels that are worth training on: made or brought → scored → filtered."""
+"""The order in which a cleaning round comes to labels worth training on: made or brought → scored → filtered."""
 
 from typing import NamedTuple
 

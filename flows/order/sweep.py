@@ -1,4 +1,4 @@
-"""The order of a keep-ratio sweep: labels → score → for each ratio keep, and if asked train further, evaluate, compare."""
+"""The order of a keep-ratio sweep: labels → score → for each ratio keep, and if asked train, evaluate, compare."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -6,7 +6,6 @@ from pydantic import field_validator, model_validator
 
 from schemas.config.base import Config, HalfOrNot, Precision, setting
 
-
 FilterName = Literal["quantile", "calibrated", "mixture"]
 """How labels that a scorer has scored are filtered."""
 AnyFilter = Literal[FilterName, "random"]

@@ -1,7 +1,8 @@
-"""Two groups of numbers, as a mixture of two normal distributions: where one ends and the other begins, if there are two.
+"""Two groups of numbers as a mixture of two normal distributions: where one ends and the other begins, if any do.
 
-Fitted by expectation and maximisation (Dempster, Laird & Rubin, 1977), from the halves below and above the median, so that
-the same numbers give the same groups. Whether there are two says the Bayesian information criterion (Schwarz, 1978).
+Fitted by expectation and maximisation (Dempster, Laird & Rubin, 1977), from the halves below and above the median, so
+that the same numbers give the same groups. Whether there are two, the Bayesian information criterion says (Schwarz,
+1978).
 """
 
 from typing import Final, NamedTuple
@@ -36,8 +37,8 @@ class Mixture(NamedTuple):
 def two_groups(values: Floats, chance: float) -> float | None:
     """The least value between the two means from which on a value belongs to the upper group with this `chance`.
 
-    None where (N,) `values` are better explained by one normal distribution than by two. It is sought between the means,
-    as a wide lower group may have more to say of the very highest values than a narrow upper one.
+    None where (N,) `values` are better explained by one normal distribution than by two. It is sought between the
+    means, as a wide lower group may have more to say of the very highest values than a narrow upper one.
     """
     if len(values) < LEAST or np.ptp(values) == 0:
         return None

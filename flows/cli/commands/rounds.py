@@ -92,7 +92,7 @@ def clean_sweep(
     labels: options.Labels = None,
     swap_share: options.SwapShare = None,
 ) -> None:
-    """What each share of the scored labels would keep; with --train what it is worth on validation. Promotes nothing."""
+    """What each share of the scored labels would keep; with --train, what it is worth on validation."""
     wrong = [one for one in ratio or () if not 0 < one <= 1]
     if wrong:
         raise ConfigError(f"--ratio {wrong[0]:g}: a share that is kept lies above 0 and is at most 1.")
