@@ -1,4 +1,4 @@
-"""The stages of cleaning beside the default: the scorer's choice as label, labels swapped that were brought, filters."""
+"""The stages of cleaning beside the default: the scorer's choice as label, swaps of labels brought, and filters."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -159,7 +159,7 @@ def test_what_a_score_means_decides_where_it_is_asked(micro_store: MicroStore) -
     if made.record.tally.filtered:
         reasons = read(store, "failures", stage_keys=[made.key]).column("reason").to_pylist()
         assert set(reasons) == {"expected error above the limit"}
-    with pytest.raises(DataError, match="by its score the best has an error of .* and clean.max_error_mm is 0.001"):
+    with pytest.raises(DataError, match=r"by its score the best has an error of .* and clean.max_error_mm is 0.001"):
         Keep(guessed, scores, filter="calibrated", calibration=said).run(cleaning(micro_store, max_error_mm=0.001))
 
 
