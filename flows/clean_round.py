@@ -1,4 +1,4 @@
-"""clean-round: pseudo-labels → score → keep the best share → further training on labelled and kept → evaluate."""
+"""clean-round: labels → score → filter → further training on labelled and kept → evaluate."""
 
 from functools import partial
 

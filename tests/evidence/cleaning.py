@@ -1,10 +1,10 @@
-"""Whether cleaning is worth a round: foreign labels of which 30 % are corrupted, and the policy's own, for several seeds.
+"""Whether cleaning is worth a round: foreign labels with 30 % corrupted, and the policy's own, for several seeds.
 
     python -m tests.evidence.cleaning [--folder adhmr-evidence-cleaning] [--profile tiny] [--seeds 0,1,2] [--page FILE]
 
 Every seed has a store of its own and two campaigns on one base policy and scorer. *foreign* cleans a table of labels
-that another label set could hold (the true bodies of wild/train with the published noise of labels), of which a share is
-swapped between people; *own* cleans the policy's pseudo-labels, chosen by the scorer. Both train beside controls: all
+that another label set could hold (the true bodies of wild/train with the published noise of labels), of which a share
+is swapped between people; *own* cleans the policy's pseudo-labels, chosen by the scorer. Both train beside controls: all
 labels, as many at random, and for *own* the zero-noise labels. A run that was stopped goes on where it was.
 """
 
@@ -55,12 +55,12 @@ FOUND: Final = 0.9
 """Least AUC."""
 NOISE: Final = LabelNoiseConfig()
 _BOTH = {"evaluate.measures": "true"}
-CHANGES: Final[Mapping[str, Mapping[str, str]]] = {
-    FOREIGN: {**_BOTH, "clean.swap_share": str(SWAP_SHARE), "clean.controls": '["all_labels", "random_labels"]'},
+CHANGES: Final[Mapping[str, Mapping[str, Any]]] = {
+    FOREIGN: {**_BOTH, "clean.swap_share": str(SWAP_SHARE), "clean.controls": ["all_labels", "random_labels"]},
     OWN: {
         **_BOTH,
         "clean.label": "best_of_m",
-        "clean.controls": '["all_labels", "random_labels", "own_labels"]',
+        "clean.controls": ["all_labels", "random_labels", "own_labels"],
     },
 }
 _ROWS: Final = (

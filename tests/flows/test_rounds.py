@@ -80,7 +80,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
 
     by_protocol = {"sources.test": [{"data": "wild/test", "protocol": "3dpw"}], "published.hypotheses": 4}
     swapped = by_protocol | {"clean.swap_share": "0.3", "gates.best_of_m_change": "0", "gates.max_drift": "0"}
-    swapped |= {"evaluate.measures": "true", "clean.label": "best_of_m", "clean.controls": json.dumps(CONTROLS)}
+    swapped |= {"evaluate.measures": "true", "clean.label": "best_of_m", "clean.controls": CONTROLS}
     with prefect_test_harness(server_startup_timeout=180), pytest.MonkeyPatch.context() as patch:
         planned("dpo", config)
         facts.append(dpo_round(store.url, PROFILE))
