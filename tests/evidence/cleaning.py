@@ -4,8 +4,8 @@
 
 Every seed has a store of its own and two campaigns on one base policy and scorer. *foreign* cleans a table of labels
 that another label set could hold (the true bodies of wild/train with the published noise of labels), of which a share
-is swapped between people; *own* cleans the policy's pseudo-labels, chosen by the scorer. Both train beside controls: all
-labels, as many at random, and for *own* the zero-noise labels. A run that was stopped goes on where it was.
+is swapped between people; *own* cleans the policy's pseudo-labels, chosen by the scorer. Both train beside controls:
+all labels, as many at random, and for *own* the zero-noise labels. A run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
