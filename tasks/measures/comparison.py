@@ -1,12 +1,12 @@
 """Two evaluations side by side by any measures, paired over people; and the same over the stores of several seeds."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.statistics import Interval, bootstrap_of_means, t_interval
+from models.statistics import Interval, Resampled, resample, t_interval
 from schemas.errors import DataError
 from schemas.ids import Target
 from tasks.measures.columns import Columns
@@ -47,11 +47,10 @@ def changes(measures: Iterable[Measure], before: Columns, after: Columns, resamp
     found = []
     for measure in measures:
         rows = numbers(measure, before, after)
-        if rows is None:
-            continue
-        (old, new), n = rows, rows[0].shape[1]
-        sides = [bootstrap_of_means(list(side), measure.value, resamples, seed) for side in (old, new)]
-        found.append(Change(measure, *sides, change_of(measure, old, new, resamples, seed), n))
+        if rows is not None:
+            drawn, n = resample(np.concatenate(rows), resamples, seed), rows[0].shape[1]
+            levels = [drawn.interval(level_of(measure, place)) for place in (0, 1)]
+            found.append(Change(measure, *levels, change_of(measure, drawn, 0, 1), n))
     return found
 
 
@@ -64,12 +63,33 @@ def numbers(measure: Measure, *of: Columns) -> tuple[Floats, ...] | None:
     return tuple(row[:, known] for row in rows) if known.any() else None
 
 
-def change_of(measure: Measure, old: Floats, new: Floats, resamples: int, seed: int) -> Interval | None:
-    """The change from numbers (columns, N) to others of the same people; None where it is relative to nothing."""
-    if (old[-1].mean() <= 0 and len(old) > 1) or (measure.is_relative and old[0].mean() <= 0):
+def level_of(measure: Measure, place: int) -> Callable[[Floats], Floats]:
+    """The measure itself, of the evaluation at this place among those whose numbers were resampled together."""
+    return lambda means: measure.value(_of(measure, means, place))
+
+
+def difference_of(measure: Measure, place: int, than: int) -> Callable[[Floats], Floats]:
+    """Its change from the evaluation at the place `than` to another."""
+    return lambda means: measure.change(_of(measure, means, than), _of(measure, means, place))
+
+
+def gap_of(measure: Measure, place: int, other: int, than: int) -> Callable[[Floats], Floats]:
+    """The change from `than` to the evaluation at `place`, less that to the `other` one."""
+    own, theirs = difference_of(measure, place, than), difference_of(measure, other, than)
+    return lambda means: own(means) - theirs(means)
+
+
+def change_of(measure: Measure, drawn: Resampled, old: int, new: int) -> Interval | None:
+    """The change from one evaluation to another of those resampled; None where it is relative to nothing."""
+    before = _of(measure, drawn.mean, old)[:, 0]
+    if (measure.is_relative and before[0] <= 0) or (len(before) > 1 and before[1] <= 0):
         return None
-    width = len(old)
-    return bootstrap_of_means([*old, *new], lambda means: measure.change(means[:width], means[width:]), resamples, seed)
+    return drawn.interval(difference_of(measure, new, old))
+
+
+def _of(measure: Measure, means: Floats, place: int) -> Floats:
+    width = len(measure.of)
+    return means[place * width : (place + 1) * width]
 
 
 class OverSeeds(NamedTuple):

@@ -3,13 +3,15 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from models.statistics import bootstrap_of_means
+import numpy as np
+
+from models.statistics import resample
 from schemas.config.stages import EvaluateConfig
 from schemas.ids import ModelDigest, Target
 from tasks.engine.context import Context
 from tasks.engine.stage import Rows
 from tasks.measures.columns import Columns, measured
-from tasks.measures.comparison import change_of, common, numbers
+from tasks.measures.comparison import change_of, common, gap_of, level_of, numbers
 from tasks.measures.table import NEW, Measure
 from tasks.rows.metrics import Metric, metrics_table
 from tasks.rows.models import policy_used
@@ -54,26 +56,19 @@ def _of_measure(
     found = numbers(measure, *columns.values())
     if found is None:
         return
-    of, options = dict(zip(columns, found, strict=True)), config.bootstrap
-    n, before, after = found[0].shape[1], of["before"], of["after"]
-    for role, values in of.items():
-        interval = bootstrap_of_means(list(values), measure.value, **options)
-        yield Metric.of(measure.name, role, target, measure.unit, interval, n, models.get(role))
-    for role, values in of.items():
-        change = None if role == "before" else change_of(measure, before, values, **options)
+    roles, n = list(columns), found[0].shape[1]
+    before, after = (roles.index(role) for role in ("before", "after"))
+    drawn = resample(np.concatenate(found), **config.bootstrap)
+    for place, role in enumerate(roles):
+        level = drawn.interval(level_of(measure, place))
+        yield Metric.of(measure.name, role, target, measure.unit, level, n, models.get(role))
+    for place, role in enumerate(roles):
+        change = None if role == "before" else change_of(measure, drawn, before, place)
         if change is None:
             continue
         named = "change" if role == "after" else f"change_{role}"
         yield Metric.of(measure.name, named, target, measure.change_unit, change, n, models.get(role))
-        if role == "after":
-            continue
-        width = len(before)
-        apart = bootstrap_of_means(
-            [*before, *after, *values],
-            lambda means, k=width: (
-                measure.change(means[:k], means[k : 2 * k]) - measure.change(means[:k], means[2 * k :])
-            ),
-            **options,
-        )
-        unit = "percentage points" if measure.is_relative else measure.change_unit
-        yield Metric.of(measure.name, f"change_minus_{role}", target, unit, apart, n, models.get("after"))
+        if role != "after":
+            apart = drawn.interval(gap_of(measure, after, place, before))
+            unit = "percentage points" if measure.is_relative else measure.change_unit
+            yield Metric.of(measure.name, f"change_minus_{role}", target, unit, apart, n, models.get("after"))

@@ -170,7 +170,9 @@ def test_the_interval_over_seeds_is_students() -> None:
 def test_any_statistic_of_means_is_resampled_with_the_same_people() -> None:
     rng = np.random.default_rng(0)
     before, after = rng.random(50) + 1, rng.random(50) + 1
-    found = statistics.bootstrap_of_means([before, after], lambda mean: (mean[1] / mean[0] - 1) * 100, 300, 4)
-    assert found == statistics.paired_bootstrap_change(before, after, 300, 4)
+    drawn = statistics.resample([before, after], 300, 4)
+    change = statistics.paired_bootstrap_change(before, after, 300, 4)
+    assert drawn.interval(lambda mean: (mean[1] / mean[0] - 1) * 100) == change
+    assert drawn.interval(lambda mean: mean[1]) == statistics.bootstrap_mean(after, 300, 4)
     with pytest.raises(ValueError, match=r"columns\[1\]\[2\] is nan"):
-        statistics.bootstrap_of_means([before[:3], [1.0, 2.0, np.nan]], lambda mean: mean[0])
+        statistics.resample([before[:3], [1.0, 2.0, np.nan]])
