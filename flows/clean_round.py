@@ -1,4 +1,4 @@
-"""clean-round: pseudo-labels → score → keep the best share → further training on labelled and kept → evaluate."""
+"""clean-round: labels → score → filter → further training on labelled and kept → evaluate."""
 
 from functools import partial
 
@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows.bootstrap import bootstrap
 from flows.order.clean import clean_and_measure
+from flows.order.labels import check_filter
 from flows.run import parameters
 from flows.run.configuration import Choices
 from flows.run.decision.reviewed import Waiting
@@ -46,6 +47,7 @@ def clean_round(
     """
     own = user_pictures(images, boxes)
     with session("a cleaning round", store, Choices(profile, campaign, seed, changes, config)) as runner:
+        check_filter(runner.context.config)
         check_round(runner.context, own, labels)
         foundations = bootstrap(store, profile, campaign, seed, changes, config)
         if labels is not None and own is None:

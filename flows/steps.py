@@ -6,6 +6,7 @@ belong to no campaign, and promote nothing.
 
 from prefect import flow
 
+from flows.order.labels import Guessed, kept_of
 from flows.progress.artifacts import log_in_current_run
 from flows.run import parameters
 from flows.run.configuration import Choices
@@ -13,8 +14,9 @@ from flows.run.live import LiveRunner
 from flows.run.session import single_step
 from flows.run.steps import asked
 from flows.run.steps.ended import ended
+from tasks.clean.swapped import SwapLabels
 from tasks.engine.stage import Stage
-from tasks.stages.clean import Keep, ScoreLabels
+from tasks.stages.clean import ScoreLabels
 
 _EVERYWHERE = """store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
         profile: what to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
@@ -127,21 +129,23 @@ def keep(
     changes: parameters.OptionalChanges = None,
     config: parameters.OptionalCampaignFile = None,
 ) -> str:
-    """Keep the best-scored share of labels; gives the key of the stage, whose rows are in labels.
+    """Keep what clean.filter finds good of labels; gives the key of the stage, whose rows are in labels.
 
     Args:
         data: splits that were ingested, such as photographs/train
         scorer: {model}
-        policy: {model}; its zero-noise bodies are the labels
+        policy: {model}; its bodies are the labels, those of zero noise unless clean.label says otherwise
         labels: Parquet table of labels with the columns of the table labels, or "ingested", those that the people were
             ingested with, in the place of a policy's
         {everywhere}
     """
     with single_step(store, Choices(profile, None, seed, changes, config)) as runner:
         wanted = asked.keeping(runner.context, data, scorer, policy, labels)
-        guessed = runner.run(wanted.labels)
-        scores = runner.run(ScoreLabels(guessed, wanted.labels.ingests, wanted.scorer))
-        return _one(runner, Keep(guessed, scores))
+        guessed, ingests = runner.run(wanted.labels), wanted.labels.ingests
+        if wanted.swapped is not None:
+            guessed = runner.run(SwapLabels(guessed, ingests, *wanted.swapped))
+        scores = runner.run(ScoreLabels(guessed, ingests, wanted.scorer))
+        return _one(runner, kept_of(runner.context.config, Guessed(guessed, scores, wanted.calibration)))
 
 
 @flow(name="align", flow_run_name=parameters.run_named("align {pairs}"), persist_result=False)

@@ -8,9 +8,8 @@ root-relative; the PA- variants first align each hypothesis to its label by the 
 import torch
 from torch import Tensor
 
+from models.measures import MM_PER_M
 from models.skeleton import SMPL_JOINTS
-
-MM_PER_M = 1000.0
 
 
 def mpvpe_mm(vertices: Tensor, label_vertices: Tensor, root: Tensor, label_root: Tensor) -> Tensor:

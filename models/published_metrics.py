@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from models.joint_sets import EVALUATION_JOINTS, HUMAN36M_JOINTS
-from models.metrics import MM_PER_M, procrustes_align
+from models.measures import MM_PER_M
+from models.metrics import procrustes_align
 
 Order = Literal["3dpw", "human36m"]
 _BEST = 5

@@ -5,7 +5,7 @@ resamples *instances*, and all columns of an instance together (paired), from Ph
 the same numbers everywhere, and functions that share seed and N look at the same resamples.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -131,6 +131,25 @@ def bootstrap_difference_of_changes(
     return _bootstrap(columns, lambda mean: _change(mean[0], mean[1]) - _change(mean[0], mean[2]), resamples, seed)
 
 
+class Resampled(NamedTuple):
+    """Means over instances of several columns, for any statistics of them: all by the same resamples."""
+
+    mean: Floats
+    """(C, 1) of all instances."""
+    means: Floats
+    """(C, R) of each resample."""
+
+    def interval(self, statistic: Callable[[Floats], Floats]) -> Interval:
+        """A `statistic` of the means, which maps (C, R) to (R,)."""
+        low, high = np.percentile(statistic(self.means), _LEVELS)
+        return Interval(float(statistic(self.mean)[0]), float(low), float(high))
+
+
+def resample(columns: Sequence[ArrayLike], resamples: int = RESAMPLES, seed: int = 0) -> Resampled:
+    """Resample instances, all `columns` (N,) of an instance together."""
+    return _resample(_columns(**{f"columns[{place}]": column for place, column in enumerate(columns)}), resamples, seed)
+
+
 def t_interval(values: ArrayLike) -> Interval:
     """Mean of `values` (N,), one of each seed, with Student's 95 % interval: for few numbers that stand for many more.
 
@@ -154,6 +173,10 @@ def _change(before: Floats, after: Floats) -> Floats:
 
 def _bootstrap(columns: Floats, statistic: Callable[[Floats], Floats], resamples: int, seed: int) -> Interval:
     """`statistic` maps means (columns, R) to (R,); it is taken of the data and of each resample's means."""
+    return _resample(columns, resamples, seed).interval(statistic)
+
+
+def _resample(columns: Floats, resamples: int, seed: int) -> Resampled:
     if resamples < 1:
         raise ValueError(f"resamples must be 1 or more, not {resamples}")
     generator = np.random.Generator(np.random.Philox(seed))
@@ -165,9 +188,7 @@ def _bootstrap(columns: Floats, statistic: Callable[[Floats], Floats], resamples
         chosen = generator.integers(0, count, (size, count))
         for row, column in enumerate(columns):
             means[row, start : start + size] = column[chosen].mean(1)
-    low, high = np.percentile(statistic(means), _LEVELS)
-    value = statistic(columns.mean(1, keepdims=True))[0]
-    return Interval(float(value), float(low), float(high))
+    return Resampled(columns.mean(1, keepdims=True), means)
 
 
 def _rank_correlation(first: Floats, second: Floats) -> Floats:

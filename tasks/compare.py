@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from infra.stages import find
+from infra.stages import StageRecord, find
 from infra.standing import read_standing
 from infra.store import Store
 from infra.tables import read
@@ -85,11 +85,17 @@ class EvaluationTable:
         return figures | {DIVERSITY: self.diversity}
 
 
-def evaluation_table(store: Store, evaluate_key: StageKey) -> dict[Target, EvaluationTable]:
-    """Errors, scores and diversity of a finished evaluation, by split. DataError where it is missing or incomplete."""
+def evaluation_record(store: Store, evaluate_key: StageKey) -> StageRecord:
+    """The record of a finished evaluation. DataError where there is none."""
     record = find(store, evaluate_key)
     if record is None or record.stage != "evaluate":
         raise DataError(f"There is no finished evaluation {evaluate_key[:12]} in {store.url}; run `adhmr evaluate`.")
+    return record
+
+
+def evaluation_table(store: Store, evaluate_key: StageKey) -> dict[Target, EvaluationTable]:
+    """Errors, scores and diversity of a finished evaluation, by split. DataError where it is missing or incomplete."""
+    record = evaluation_record(store, evaluate_key)
     hypotheses = ["instance_id", "sample_index"]
     columns = [*hypotheses, "dataset", "split", *(f"{name}_mm" for name in ERRORS)]
     errors = read(store, "errors", stage_keys=[evaluate_key], columns=columns).sort_by(BY_SAMPLE)

@@ -21,7 +21,7 @@ from tasks.report.stage import read_facts
 router = APIRouter()
 
 _FIRST_ROLE: Final = "before"
-_ROLES: Final = ("after", "random_pairs", "less_noise", "all_labels")
+_ROLES: Final = ("after", "random_pairs", "less_noise", "all_labels", "random_labels", "own_labels")
 _LEADING: Final = ("zero_noise_mpvpe", "best_of_m_mpvpe", "selected_mpvpe", "expected_mpvpe", "diversity", "drift")
 _COLUMN, _ROW = 170, 76
 """Pixels of the graph of policies."""
@@ -89,7 +89,7 @@ def report(desk: AtDesk, campaign: str, number: int) -> Response:
 
 
 def _metrics(store: Store, own: Sequence[Scope]) -> list[dict[str, Any]]:
-    keys = [scope.compared for scope in own if scope.compared]
+    keys = [key for scope in own for key in (scope.compared, scope.measured) if key]
     return read(store, "metrics", stage_keys=keys).to_pylist() if keys else []
 
 
@@ -103,7 +103,7 @@ def _trends(metrics: Sequence[dict[str, Any]], own: Sequence[Scope]) -> list[dic
 
     Round 0 stands for the policy that the first of the rounds began with.
     """
-    numbered = {scope.compared: scope.round for scope in own}
+    numbered = {key: scope.round for scope in own for key in (scope.compared, scope.measured)}
     places = sorted({number for scope in own if scope.compared for number in (scope.round - 1, scope.round)})
     found: dict[str, dict[str, Any]] = {}
     for row in metrics:

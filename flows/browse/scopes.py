@@ -9,7 +9,7 @@ from infra.standing import HYPOTHESES, INGEST, chain
 from infra.store import Store
 from infra.tables import read
 
-DRAWING = ("generate", "pseudo_label", "given_labels", HYPOTHESES, "evaluate")
+DRAWING = ("generate", "given_labels", "pseudo_label", HYPOTHESES, "evaluate")
 """Stages whose people have hypotheses or labels of their own, in the order in which one of a round is shown."""
 _SCORING = ("score", "score_labels")
 _DECISIONS = ("promoted", "kept")
@@ -28,6 +28,8 @@ class Scope:
     """promoted, kept, open or abandoned; empty outside of rounds."""
     why: str = ""
     compared: str | None = None
+    measured: str | None = None
+    """The stage `measures` of the evaluations that were compared."""
     drawn: str | None = None
     """Hypotheses (or pseudo-labels) of the people whom the round learns from."""
     scored: str | None = None
@@ -107,9 +109,11 @@ def _of_round(
     if pairs is not None:
         drawn = _behind(by_key, pairs, "hypotheses") or drawn
         scored = _behind(by_key, pairs, "scores") or scored
+    measured = next((one for one in by_key.values() if compared is not None and _measures(one, compared)), None)
     abandoned = state.abandoned(number)
     outcome = "abandoned" if abandoned is not None else decision.event if decision else "open"
-    every = [record for record in (compared, before, after, pairs, control, drawn, scored, *own) if record is not None]
+    found = (compared, measured, before, after, pairs, control, drawn, scored, *own)
+    every = [record for record in found if record is not None]
     return Scope(
         f"{state.campaign}/{number}",
         f"{state.campaign}, round {number}",
@@ -118,6 +122,7 @@ def _of_round(
         outcome=outcome,
         why=abandoned or (decision.why if decision else ""),
         compared=_key(compared),
+        measured=_key(measured),
         drawn=_key(drawn),
         scored=_key(scored),
         before=_key(before),
@@ -127,6 +132,10 @@ def _of_round(
         ingests=_ingests(store, [record for record in (drawn, after, before) if record is not None]),
         stages=tuple(record.stage_key for record in every),
     )
+
+
+def _measures(record: StageRecord, compared: StageRecord) -> bool:
+    return record.stage == "measures" and record.reads[:2] == compared.reads[:2]
 
 
 def _of_pairs(store: Store, by_key: dict[str, StageRecord], record: StageRecord) -> Scope:

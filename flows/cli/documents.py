@@ -19,6 +19,7 @@ import typer
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from flows.cli.comparison import Compared, Side
     from flows.cli.lineage import Step
     from flows.cli.plan import Plan
     from flows.cli.status import Campaign, Status
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from infra.vacuum import VacuumReport
     from schemas.config.engine import EngineConfig
     from schemas.fields import Field
+    from tasks.measures.table import Measure
     from tasks.report.facts import RoundFacts
 
 Document = dict[str, Any]
@@ -152,6 +154,43 @@ def report_document(store: Store, config: EngineConfig, facts: RoundFacts) -> Do
         "stages": facts.runs,
         "notices": measured.notices(facts, config),
         "page": store.report_uri(facts.report_name),
+    }
+
+
+def comparison_document(found: Compared) -> Document:
+    def side(of: Side) -> Document:
+        return {"said": of.said, "evaluation": of.evaluation, "policy": of.policy}
+
+    def named(measure: Measure) -> Document:
+        return {
+            "name": measure.name,
+            "title": measure.title,
+            "unit": measure.unit,
+            "change_unit": measure.change_unit,
+            "better": measure.better,
+        }
+
+    return {
+        "before": side(found.before),
+        "after": side(found.after),
+        "measures": [
+            {
+                "split": str(target),
+                **named(one.measure),
+                "before": one.before,
+                "after": one.after,
+                "change": one.change,
+                "n": one.n,
+            }
+            for target, of_split in found.splits.items()
+            for one in of_split
+        ],
+        "stores": found.stores,
+        "over_seeds": [
+            {"split": str(target), **named(one.measure), "change": one.change, "of_seeds": one.of_seeds}
+            for target, of_split in found.seeds.items()
+            for one in of_split
+        ],
     }
 
 

@@ -67,7 +67,10 @@ class Workload:
             case Ingest():
                 return _sharded(sum(map(self._made, SYNTHETIC)), 1, config.ingest.shard_size)
             case Generate() | Draw() | PseudoLabel():
-                drawn = 1 if isinstance(stage, PseudoLabel) else stage.config.hypotheses
+                if isinstance(stage, PseudoLabel):
+                    drawn = 1 if stage.scorer is None else config.generate.hypotheses
+                else:
+                    drawn = stage.config.hypotheses
                 return self._cut(stage, self._people(stage.ingests, stage.targets, stage.part), drawn)
             case Evaluate():
                 drawn = stage.config.generate.hypotheses

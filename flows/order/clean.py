@@ -1,21 +1,23 @@
-"""The order of a cleaning round: pseudo-labels → score → keep the best share → train further → evaluate → compare."""
+"""The order of a cleaning round: labels → score → filter → train further, beside controls → evaluate → compare."""
 
+from collections.abc import Mapping
 from functools import partial
 
+from flows.order.labels import Guessed, as_many_at_random, calibrated, guess, guess_own, kept_of
 from flows.order.legs import of_round
 from flows.run.decision.gates import before_promotion, without_labels
 from flows.run.decision.judgement import set_aside
+from flows.run.decision.measures import measure
 from flows.run.decision.published import compare_as_published
 from flows.run.decision.renewal import recalibrate
 from flows.run.decision.watching import watch_labelled
 from flows.run.round import Candidate, Foundations, Round
 from flows.run.runner import Runner
-from tasks.clean.brought import brought_labels
+from schemas.ids import ModelDigest, StageKey
 from tasks.gates import all_passed
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.rows.mix import Mix
-from tasks.stages.clean import Keep, PseudoLabel, ScoreLabels
 from tasks.stages.compare import Compare
 from tasks.stages.evaluate import Evaluate
 from tasks.stages.training import TrainClean
@@ -41,34 +43,68 @@ def clean_and_measure(
     if not all_passed(ready):
         return Candidate(None, ready)
 
-    if labels is None:
-        clean = config.clean
-        label = PseudoLabel(wild.ingests, wild.targets, opened.policy, clean.swap_share, clean.seed, wild.part)
-        guessed = runner.run(label)
-    else:
-        guessed = runner.run(brought_labels(labels, wild))
-    scores = runner.run(ScoreLabels(guessed, wild.ingests, foundations.scorer))
-    kept = runner.run(Keep(guessed, scores))
+    measured, reported = people.held_out, people.reported
+    held_out = partial(Evaluate, measured.ingests, measured.targets, scorer=foundations.scorer, config=config.evaluate)
+    before = None
+    if config.clean.filter == "calibrated" and measured.targets:  # it decides what is kept, so it comes first
+        before = runner.run(held_out(policy=opened.policy), role="before")
+    calibration = calibrated(runner, before, foundations.scorer)
+    guessed = guess(runner, wild, opened.policy, foundations.scorer, calibration, labels)
+    kept = runner.run(kept_of(config, guessed))
 
     train = partial(TrainClean, people.labelled, policy=opened.policy, people=wild)
-    trained, unfiltered = runner.train({"": train(labels=(kept,)), "all labels": train(labels=(guessed,))})
+    beside = _controls(runner, foundations, opened, wild, guessed, kept, brought=labels is not None)
+    trainings = {"": train(labels=(kept,)), **{role: train(labels=(key,)) for role, key in beside.items()}}
+    trained, *controlled_by = _trained_in_couples(runner, trainings)
 
     ready += hearing.decide(runner, trained, foundations.scorer) if hearing else ()
-    measured, reported = people.held_out, people.reported
     if not measured.targets:
         return Candidate(trained, ready if hearing else runner.judge(without_labels))
-    held_out = partial(Evaluate, measured.ingests, measured.targets, scorer=foundations.scorer, config=config.evaluate)
-    before = runner.run(held_out(policy=opened.policy), role="before")
+    if before is None:
+        before = runner.run(held_out(policy=opened.policy), role="before")
     recalibrate(runner, before, foundations.scorer)
     after = runner.run(held_out(policy=trained), role="after")
     first = runner.run(held_out(policy=opened.first), role="first policy")
     controlled = partial(Evaluate, reported.ingests, reported.targets, scorer=None, config=config.evaluate)
     less_noise = controlled(policy=opened.policy, temperature=config.evaluate.less_noise)
     controls = {
-        "all_labels": runner.run(controlled(policy=unfiltered), role="all labels"),
+        **{
+            role.replace(" ", "_"): runner.run(controlled(policy=policy), role=role)
+            for role, policy in zip(beside, controlled_by, strict=True)
+        },
         "less_noise": runner.run(less_noise, role="less noise"),
     }
     compare_as_published(runner, people, opened.policy, trained, foundations.scorer)
     compared = runner.run(Compare(before, after, controls, first, people.drift.targets))
+    measure(runner, before, after, controls)
     ready += runner.judge(before_promotion, compared)
     return Candidate(trained, ready + watch_labelled(runner, before, after, measured, foundations.judge))
+
+
+def _controls(
+    runner: Runner,
+    foundations: Foundations,
+    opened: Round,
+    wild: Mix,
+    guessed: Guessed,
+    kept: StageKey,
+    *,
+    brought: bool,
+) -> dict[str, StageKey]:
+    """The labels of the configured controls, by role."""
+    clean, found = runner.context.config.clean, dict[str, StageKey]()
+    if "all_labels" in clean.controls:
+        found["all labels"] = guessed.labels
+    if "random_labels" in clean.controls:
+        found["random labels"] = runner.run(as_many_at_random(guessed, kept), role="random labels")
+    if "own_labels" in clean.controls and (brought or clean.label != "zero_noise"):
+        own = guess_own(runner, wild, opened.policy, foundations.scorer, guessed)
+        found["own labels"] = runner.run(kept_of(runner.context.config, own), role="own labels")
+    return found
+
+
+def _trained_in_couples(runner: Runner, trainings: Mapping[str, TrainClean]) -> list[ModelDigest]:
+    """The policies of the trainings, in their order; two at a time, as many as there is room for in most machines."""
+    roles = list(trainings)
+    couples = [roles[start : start + 2] for start in range(0, len(roles), 2)]
+    return [one for couple in couples for one in runner.train({role: trainings[role] for role in couple})]

@@ -6,6 +6,7 @@ from flows.order.hypotheses import draw_and_score
 from flows.order.legs import legs, of_round
 from flows.run.decision.gates import before_promotion, before_training, without_labels
 from flows.run.decision.judgement import set_aside
+from flows.run.decision.measures import measure
 from flows.run.decision.published import compare_as_published
 from flows.run.decision.renewal import recalibrate
 from flows.run.decision.reviewed import ask, honour
@@ -88,6 +89,7 @@ def align_and_measure(
     }
     compare_as_published(runner, people, opened.policy, aligned, foundations.scorer)
     compared = runner.run(Compare(before, after, controls, first, people.drift.targets))
+    measure(runner, before, after, controls)
     ready += runner.judge(before_promotion, compared)
     return Candidate(
         aligned, ready + watch_labelled(runner, before, after, measured, foundations.judge), reviewed.notices

@@ -11,7 +11,7 @@ from flows.run.campaign.aside import enough_may_be_set_aside
 from flows.run.campaign.checks import campaign_checks, people_in
 from infra.standing import newest_ingest
 from infra.store import Store
-from schemas.errors import ConfigError, DataError, check_all
+from schemas.errors import DataError, check_all
 from schemas.ids import Target
 from tasks.clean.brought import check_brought
 from tasks.engine.context import Context
@@ -40,10 +40,6 @@ def _check_pictures(context: Context, own: AnnotationSource) -> None:
 
 
 def _check_labels(context: Context, labels: str, own_pictures: bool) -> None:
-    if context.config.clean.swap_share:
-        raise ConfigError(
-            "--swap-share (clean.swap_share) swaps the policy's own pseudo-labels: leave either it or --labels out."
-        )
     check_brought(context, labels, None, own_pictures)
 
 

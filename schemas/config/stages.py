@@ -2,9 +2,16 @@
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from schemas.config.base import Config, HalfOrNot, Precision, setting
+
+FilterName = Literal["quantile", "calibrated", "mixture"]
+"""How labels that a scorer has scored are filtered."""
+AnyFilter = Literal[FilterName, "random"]
+"""The same, with the control."""
+CleanControl = Literal["all_labels", "random_labels", "own_labels"]
+"""What is trained beside a cleaning round."""
 
 
 class PitchConfig(Config):
@@ -201,6 +208,13 @@ class EvaluateConfig(Config):
     less_noise: float = setting(0.4, "noise temperature of the control that only shrinks the noise", "1", gt=0, lt=1)
     resamples: int = setting(1000, "bootstrap resamples behind an interval", "resamples", ge=100)
     seed: int = setting(0, "seed of the bootstrap", "1", ge=0)
+    measures: bool = setting(
+        False,
+        "let rounds measure, too, what docs/measures.md lists beyond mean errors: the curve of the best of M, energy "
+        "score, depth of limbs, spread, parts of the body, reprojection, plausibility; no gate reads these",
+        "-",
+        later=True,
+    )
 
     @property
     def bootstrap(self) -> dict[str, int]:
@@ -290,4 +304,43 @@ class CleanConfig(Config):
     swap_share: float = setting(
         0.0, "share of pseudo-labels swapped between pictures on purpose, to measure the filter", "1", ge=0, le=1
     )
-    seed: int = setting(0, "seed of the swaps", "1", ge=0)
+    seed: int = setting(0, "seed of the swaps, and of the control random_labels", "1", ge=0)
+    label: Literal["zero_noise", "best_of_m"] = setting(
+        "zero_noise",
+        "the policy's pseudo-label of a person: its zero-noise hypothesis, or the one that the scorer prefers among "
+        "generate.hypotheses, that one among them",
+        "-",
+        later=True,
+    )
+    filter: FilterName = setting(
+        "quantile",
+        "what is kept of scored labels: the best keep_share; those whose score means an error of max_error_mm or less "
+        "(calibrated, on sources.validation); or those that belong to the better of two groups of scores (mixture)",
+        "-",
+        later=True,
+    )
+    max_error_mm: float = setting(
+        100.0, "with filter=calibrated: largest error to be expected of a label that is kept", "mm", later=True, gt=0
+    )
+    least_chance: float = setting(
+        0.5,
+        "with filter=mixture: smallest chance that a label which is kept belongs to the better group",
+        "1",
+        later=True,
+        gt=0,
+        lt=1,
+    )
+    controls: tuple[CleanControl, ...] = setting(
+        ("all_labels",),
+        "what is trained beside a cleaning round: on all labels; on as many as were kept, drawn at random; on the "
+        "policy's zero-noise labels, filtered alike (own_labels), where those aren't its labels anyway",
+        "-",
+        later=True,
+    )
+
+    @field_validator("controls")
+    @classmethod
+    def _controls_are_different(cls, value: tuple[CleanControl, ...]) -> tuple[CleanControl, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"names {max(value, key=value.count)} twice")
+        return value

@@ -1,4 +1,4 @@
-"""The filter: the scorer looks at every pseudo-label, and the best-scored share of them is kept."""
+"""The filtering: the scorer looks at every pseudo-label, and what one of the filters finds good is kept."""
 
 from typing import TYPE_CHECKING
 
@@ -6,13 +6,15 @@ import numpy as np
 import pyarrow as pa
 
 from infra.shards import Shard
-from infra.stages import Failure
+from infra.stages import Failure, find
 from infra.tables import read
+from models.calibration import Calibration
 from models.statistics import auc
 from schemas.errors import DataError
 from schemas.ids import ModelDigest, Target
 from schemas.tables import LABEL_AS_SAMPLE
-from tasks.clean.names import BELOW, FILTER, INCOMPLETE, KEPT, NO_SCORE, SWAPPED
+from tasks.clean.filters import FILTERS, ScoredLabels
+from tasks.clean.names import FILTER, INCOMPLETE, KEPT, NO_SCORE, SWAPPED_SUFFIX
 from tasks.engine.context import Context
 from tasks.engine.results import ShardOutput
 from tasks.engine.stage import Rows
@@ -20,6 +22,7 @@ from tasks.engine.worker import ModelWorker
 from tasks.generate import filtered, not_finite
 from tasks.half_encoder import some_of
 from tasks.half_scorer import Posed
+from tasks.rows.calibrations import read_calibration
 from tasks.rows.instances import load_instances
 from tasks.rows.metrics import Metric, metrics_table
 from tasks.rows.scores import scores_table
@@ -62,13 +65,6 @@ class ScoreLabelsWorker(ModelWorker):
         return ShardOutput({"scores": table}, failures, ok=len(rows))
 
 
-def best_share(scores: np.ndarray, share: float) -> np.ndarray:
-    """(N,) bool: the `share` of scores (N,) that is highest; among equal ones the first."""
-    kept = np.zeros(len(scores), bool)
-    kept[np.argsort(-scores, kind="stable")[: round(share * len(scores))]] = True
-    return kept
-
-
 def filtered_labels(stage: "Keep", context: Context) -> Rows:
     """The labels that are kept, those that are not as failures, and the filter's metrics."""
     store = context.store
@@ -82,17 +78,20 @@ def filtered_labels(stage: "Keep", context: Context) -> Rows:
     if not names:
         raise DataError(f"None of the labels of stage {stage.labels[:12]} has a score by stage {stage.scores[:12]}.")
     scores = np.array([score_of[name] for name in names])
-    kept = best_share(scores, stage.kept_share(context))
+    given, chosen = _given(stage, context, scores), FILTERS[stage.filter]
+    kept = chosen.keep(given)
+    if not kept.any() and stage.filter != "quantile":
+        raise _nothing_kept(stage, given)
     least = float(scores[kept].min()) if kept.any() else 1.0
     failures = [
         Failure(name, NO_SCORE, f"stage {stage.scores[:12]} did not score it", outcome="filtered") for name in unscored
     ]
     failures += [
-        Failure(name, BELOW, f"score {value:.6f}, least kept {least:.6f}", outcome="filtered")
+        Failure(name, chosen.reason, f"score {value:.6f}, least kept {least:.6f}", outcome="filtered")
         for name, value, is_kept in zip(names, scores, kept, strict=True)
         if not is_kept
     ]
-    metrics = _filter_metrics(labels, scores, kept, rows.column("scorer")[0].as_py())
+    metrics = _filter_metrics(labels, scores, kept, rows.column("scorer")[0].as_py(), given.calibration)
     place = labels.schema.get_field_index("label_set")
     kept_labels = labels.set_column(place, "label_set", pa.array([KEPT] * len(names), pa.string()))
     tables = {
@@ -103,8 +102,36 @@ def filtered_labels(stage: "Keep", context: Context) -> Rows:
     return Rows(tables, failures, units=len(every), summary=summary)
 
 
-def _filter_metrics(labels: pa.Table, scores: np.ndarray, kept: np.ndarray, scorer: ModelDigest) -> list[Metric]:
-    swapped = np.array([name == SWAPPED for name in labels.column("label_set").to_pylist()])
+def _given(stage: "Keep", context: Context, scores: np.ndarray) -> ScoredLabels:
+    """What filters go by."""
+    store, clean = context.store, context.config.clean
+    like = None if stage.like is None else find(store, stage.like)
+    return ScoredLabels(
+        scores,
+        stage.kept_share(context),
+        clean.max_error_mm,
+        clean.least_chance,
+        None if stage.calibration is None else read_calibration(store, stage.calibration).curve,
+        0 if like is None else like.rows.get("labels", 0),
+        clean.seed,
+    )
+
+
+def _nothing_kept(stage: "Keep", given: ScoredLabels) -> DataError:
+    problem = f"None of {len(given.scores)} labels passes the filter {stage.filter}"
+    if given.calibration is None:
+        return DataError(f"{problem}; set clean.filter=quantile, which keeps a share.")
+    least = float(given.calibration.of(given.scores).min())
+    return DataError(
+        f"{problem}: by its score the best has an error of {least:.1f} mm, and clean.max_error_mm is "
+        f"{given.max_error_mm:g}. Raise that, or set clean.filter=quantile."
+    )
+
+
+def _filter_metrics(
+    labels: pa.Table, scores: np.ndarray, kept: np.ndarray, scorer: ModelDigest, calibration: Calibration | None
+) -> list[Metric]:
+    swapped = np.array([name.endswith(SWAPPED_SUFFIX) for name in labels.column("label_set").to_pylist()])
     pairs = zip(labels.column("dataset").to_pylist(), labels.column("split").to_pylist(), strict=True)
     targets = [Target(*pair) for pair in pairs]
     metrics: list[Metric] = []
@@ -121,4 +148,7 @@ def _filter_metrics(labels: pa.Table, scores: np.ndarray, kept: np.ndarray, scor
             if (~swapped & in_target).any():
                 numbers["auc"] = auc(scores[in_target & ~swapped], scores[in_target & swapped])
         metrics += [Metric(name, FILTER, target, "1", value, n, model=scorer) for name, value in numbers.items()]
+        if calibration is not None and (kept & in_target).any():
+            error = float(calibration.of(scores[kept & in_target]).mean())
+            metrics.append(Metric("kept_expected_error", FILTER, target, "mm", error, n, model=scorer))
     return metrics

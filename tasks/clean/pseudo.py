@@ -1,4 +1,4 @@
-"""Pseudo-labels: the policy's zero-noise hypotheses, as bodies in the camera frame.
+"""Pseudo-labels: the policy's zero-noise hypotheses, or those that a scorer prefers, as bodies in the camera frame.
 
 To measure the filter that comes after, a share of them can be exchanged between pictures on purpose; those have the
 label_set `pseudo-swapped`, so that the truth is known beside the label.
@@ -19,10 +19,12 @@ from tasks.engine.context import Context
 from tasks.engine.results import ShardOutput
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import HypothesisSampler, not_finite
-from tasks.half_encoder import check_half_encoder
+from tasks.half_encoder import check_half_encoder, some_of
+from tasks.half_scorer import Posed
 from tasks.rows.hypotheses import Hypotheses
 from tasks.rows.instances import Instances, load_instances
 from tasks.rows.models import load_policy
+from tasks.score import HypothesisScorer, checked_scorer
 
 if TYPE_CHECKING:
     from tasks.stages.clean import PseudoLabel
@@ -49,10 +51,27 @@ class PseudoLabelWorker(ModelWorker):
         self.body, self.root = load_body(context.config.body), context.config.root_solver
         self.microbatch = config.microbatch
         policy = load_policy(self.store, stage.policy)
-        self.draw = HypothesisSampler(policy, config, self.body, samples=(0,), device=self.device)
+        samples = (0,) if stage.scorer is None else range(config.hypotheses)
+        self.draw = HypothesisSampler(policy, config, self.body, samples=samples, device=self.device)
         if config.encoder_precision == "bfloat16":
             people = stage.ingests, stage.ids(context), stage.policy
             check_half_encoder(self.draw, self.store, *people, self.body, self.root)
+        self.score: HypothesisScorer | None = None
+        if stage.scorer is not None:
+            about = {"policy": stage.policy, "generate": config}
+            self.score = checked_scorer(
+                self.store,
+                stage.scorer,
+                context.config.score,
+                self.device,
+                about,
+                lambda: self._some(some_of(stage.ids(context))),
+            )
+
+    def _some(self, ids: list[str]) -> Posed:
+        people = load_instances(self.store, self.ingests, ids)
+        drawn = self.draw(people.ids, people.crops, people.crop_intrinsics, people.root_depth)
+        return Posed(people.crops, drawn.uvd, drawn.twists, drawn.betas)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `labels`, sorted by instance."""
@@ -64,8 +83,14 @@ class PseudoLabelWorker(ModelWorker):
         unknown = np.full(len(instances), np.nan, np.float32)
         hypotheses = self.draw(instances.ids, crops, instances.crop_intrinsics, unknown)
         good = hypotheses.finite()
+        if self.score is not None:
+            # of a swapped label the best for the picture that it was made from
+            scores = self.score(crops, hypotheses.uvd, hypotheses.twists, hypotheses.betas)
+            good &= np.isfinite(scores).all(axis=1)
+            hypotheses = hypotheses.pick(np.argmax(scores, axis=1)[:, None])
         rows = np.flatnonzero(good)
-        failures = not_finite(instances.ids, good, "the policy's hypotheses")
+        what = "the policy's hypotheses" if self.score is None else "the policy's hypotheses or their scores"
+        failures = not_finite(instances.ids, good, what)
         return ShardOutput({"labels": self._table(instances, hypotheses, rows)}, failures, ok=len(rows))
 
     def _table(self, instances: Instances, hypotheses: Hypotheses, rows: np.ndarray) -> pa.Table:

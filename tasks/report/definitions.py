@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from tasks.measures.table import NEW
+
 
 class Definition(NamedTuple):
     """A measure and what it means."""
@@ -113,6 +115,9 @@ DEFINITIONS: Final = (
         "less noise", "a control: the policy before, whose samples start from smaller noise; nothing is trained."
     ),
     Definition("all labels", "a control: the same training, on all pseudo-labels."),
+    Definition("random labels", "a control: the same training, on as many pseudo-labels, drawn at random."),
+    Definition("own labels", "a control: the same training, on the old policy's zero-noise labels, filtered alike."),
+    *(Definition(measure.title, f"{measure.text}.") for measure in NEW if not measure.name.startswith("best_of")),
     Definition("failed share", "units of a stage that could not be done, of all that went in."),
     Definition(
         "denoising error",

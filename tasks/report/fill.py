@@ -31,6 +31,7 @@ from tasks.report.content import (
 )
 from tasks.report.facts import RoundFacts
 from tasks.report.judged import judge_rows, watch_rows
+from tasks.report.measures import measure_groups, measure_numbers
 from tasks.report.mix import mix_table
 from tasks.report.pictures.overlays import draw_overlays, overlays_note
 from tasks.report.pictures.own_people import own_people
@@ -48,6 +49,7 @@ _UNITS = {
     "align": "models",
     "train_clean": "models",
     "compare": "comparisons",
+    "measures": "comparisons",
     "review": "pairs",
 }
 _CURVES = (
@@ -69,7 +71,8 @@ def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at
     metrics = measured.round_metrics(store, facts)
     watched = [*judge_rows(store, facts), *watch_rows(store, facts)]
     of_scorer = [*measured.scorer_rows(facts, metrics, config), *measured.meaning_rows(store, facts.scorer)]
-    numbers = [*watched, *of_scorer, *_counts(store, facts), *_reviews(store, facts)]
+    beyond = measure_numbers(store, facts)
+    numbers = [*watched, *of_scorer, *_counts(store, facts), *_reviews(store, facts), *beyond]
     overlays, overlays_missing = _overlays(store, config, facts)
     return RoundReport(
         title=facts.title,
@@ -78,7 +81,11 @@ def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at
         outcome="promoted" if facts.promoted else "kept the old policy",
         promoted=facts.promoted,
         summary=summary(facts, measured.sentence(metrics, config)),
-        headline=[*measured.headline(metrics, config), *published_groups(store, facts)],
+        headline=[
+            *measured.headline(metrics, config),
+            *published_groups(store, facts),
+            *measure_groups(store, facts),
+        ],
         controls=measured.controls(facts, config),
         notices=measured.notices(facts, config),
         numbers=numbers,

@@ -1,6 +1,7 @@
 """What the comparison measured, as rows of the page: held-out errors, diversity and drift beside their controls."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 from infra.store import Store
 from models.statistics import Interval, overall_spearman
@@ -11,8 +12,20 @@ from tasks.report.facts import RoundFacts
 from tasks.rows.calibrations import find_calibration
 from tasks.rows.metrics import DIVERSITY, Metric, read_metrics
 
-CONTROL_NAMES = {"random_pairs": "random pairs", "less_noise": "less noise", "all_labels": "all labels"}
+CONTROL_NAMES = {
+    "random_pairs": "random pairs",
+    "less_noise": "less noise",
+    "all_labels": "all labels",
+    "random_labels": "random labels",
+    "own_labels": "own labels",
+}
 """Roles of the comparison, and what the page calls them."""
+_CLEANED = {
+    "all_labels": "the same training on all pseudo-labels, none filtered out",
+    "random_labels": "the same training on as many pseudo-labels, drawn at random",
+    "own_labels": "the same training on the old policy's own zero-noise labels, filtered alike",
+}
+"""Controls of cleaning rounds, and what was done instead."""
 DEPTH_NOTE = "Errors are relative to the pelvis, whose depth comes from the label."
 _FIGURES = (
     ("zero_noise", "zero-noise"),
@@ -36,10 +49,10 @@ def controls(facts: RoundFacts, config: EngineConfig) -> list[Control]:
     """What else was done to the same policy."""
     less = f"the old policy, started from noise of {config.evaluate.less_noise:g} times the size"
     if facts.kind == "dpo":
-        first = Control("random pairs", "the same training, with winner and loser drawn at random")
+        trained = [Control("random pairs", "the same training, with winner and loser drawn at random")]
     else:
-        first = Control("all labels", "the same training on all pseudo-labels, none filtered out")
-    return [first, Control("less noise", less)]
+        trained = [Control(CONTROL_NAMES[role], _CLEANED[role]) for role in config.clean.controls]
+    return [*trained, Control("less noise", less)]
 
 
 def estimate_notice(config: EngineConfig) -> str:
@@ -62,7 +75,7 @@ def headline(metrics: Metrics, config: EngineConfig) -> list[HeadlineGroup]:
     drawn = f"{samples} samples each and one from zero noise; for reports, no gate reads it. {DEPTH_NOTE}"
     groups = []
     for test in config.sources.targets("test"):
-        spread = _row(metrics, DIVERSITY, "diversity", test, "higher", _share_note(metrics, test))
+        spread = measure_row(metrics, DIVERSITY, "diversity", test, "higher", _share_note(metrics, test))
         groups += [
             HeadlineGroup(f"Held-out {test}", figure_rows(metrics, _FIGURES, test, samples, ERROR_NAMES), drawn),
             HeadlineGroup("Diversity", [spread] if spread else [], f"on {test}"),
@@ -92,8 +105,7 @@ def scorer_rows(facts: RoundFacts, metrics: Metrics, config: EngineConfig) -> li
         for target in (*config.sources.targets("validation"), *tests)
         if (metric := metrics.get(("spearman_within_mpvpe", "before", target))) is not None
     ]
-    control = "random_pairs" if facts.kind == "dpo" else "all_labels"
-    for test in tests:
+    for test, control in product(tests, ["random_pairs"] if facts.kind == "dpo" else config.clean.controls):
         apart = metrics.get(("zero_noise_mpvpe", f"change_minus_{control}", test))
         if apart is not None:
             name = f"change of zero-noise MPVPE minus that of {CONTROL_NAMES[control]}"
@@ -180,16 +192,17 @@ def figure_rows(
     """A row for each figure and error that was measured on a split before and after. `figures` and `errors` are names
     of metrics and what the page calls them."""
     rows = (
-        _row(metrics, f"{figure}_{error}", f"{words.format(samples=samples)} {spelled}", target)
+        measure_row(metrics, f"{figure}_{error}", f"{words.format(samples=samples)} {spelled}", target)
         for figure, words in figures
         for error, spelled in errors
     )
     return [row for row in rows if row is not None]
 
 
-def _row(
+def measure_row(
     metrics: Metrics, name: str, title: str, target: Target, better: Better = "lower", note: str = ""
 ) -> HeadlineRow | None:
+    """The row of a metric that was measured on a split before and after; None where it wasn't."""
     before, after = metrics.get((name, "before", target)), metrics.get((name, "after", target))
     if before is None or after is None:
         return None

@@ -23,7 +23,7 @@ def mix_table(store: Store, config: EngineConfig, facts: RoundFacts) -> MixTable
     sources = config.sources.wild
     mix = Mix((), tuple(source.target for source in sources), tuple(source.weight for source in sources))
     dpo = facts.kind == "dpo"
-    drawn = facts.drawn or facts.key("pseudo_label") or facts.key("given_labels")
+    drawn = facts.drawn or facts.key("pseudo_label") or facts.key("swap_labels") or facts.key("given_labels")
     rows = _rows_by_person(store, table_of_all(store, drawn) if dpo and drawn else "labels", drawn)
     people = _by_split(dict.fromkeys(rows, 1))
     if len(mix.targets) < 2 or not rows or set(people) - {str(target) for target in mix.targets}:

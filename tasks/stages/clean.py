@@ -6,7 +6,7 @@ from typing import Any
 
 from infra.tables import read
 from models.body_arrays import body_digest
-from schemas.config.stages import GenerateConfig
+from schemas.config.stages import AnyFilter, GenerateConfig
 from schemas.ids import ModelDigest, StageKey, Target
 from tasks.engine.context import Context
 from tasks.engine.results import ShardWorker
@@ -17,7 +17,9 @@ from tasks.rows.part import Part, counting
 
 @dataclass(frozen=True)
 class PseudoLabel(ShardedStage):
-    """Takes a policy's zero-noise hypotheses as pseudo-labels -> table `labels`; gt labels are not looked at.
+    """Takes a policy's hypotheses as pseudo-labels -> table `labels`; gt labels are not looked at.
+
+    Those of zero noise; with a `scorer` the one that it prefers of each person's, of as many as are drawn for pairs.
 
     With `swap_share`, that share of the instances gets the hypothesis of another picture, as it is in that one's
     crop. With a `part`, the people in that part alone get labels.
@@ -29,6 +31,7 @@ class PseudoLabel(ShardedStage):
     swap_share: float = 0.0
     seed: int = 0
     part: Part | None = None
+    scorer: ModelDigest | None = None
 
     name = "pseudo_label"
     writes = ("labels",)
@@ -46,7 +49,16 @@ class PseudoLabel(ShardedStage):
             "threads": context.config.ray.threads_per_actor,
             **_in_less_than_32_bits(generation),
             **counting(self.part),
+            **self._chosen_among(context),
         }
+
+    def _chosen_among(self, context: Context) -> dict[str, Any]:
+        """What of the configuration decides which hypothesis is taken; zero noise needs none."""
+        if self.scorer is None:
+            return {}
+        drawn = context.config.generate
+        among = {name: getattr(drawn, name) for name in ("hypotheses", "noise_temperature", "seed")}
+        return {"among": among, "score": context.config.score}
 
     def ids(self, context: Context) -> Sequence[str]:
         return instance_ids(context.store, self.ingests, self.targets, self.part)
@@ -90,22 +102,36 @@ class ScoreLabels(ShardedStage):
 
 @dataclass(frozen=True)
 class Keep(WholeStage):
-    """Keeps the best-scored share of labels -> table `labels`, label_set "kept".
+    """Keeps what a filter of `tasks.clean.filters` finds good of scored labels -> table `labels`, label_set "kept".
 
-    `share` is the configured one unless given. The others end in `failures`, filtered, with their score. Metrics per
-    split, role "filter": kept_share, mean_score, least_kept_score and, where labels were swapped on purpose,
-    swapped_share, swapped_among_kept, and auc: how well the score tells the swapped from the others.
+    By default the best-scored share; `share` is the configured one unless given. The filter "calibrated" goes by the
+    stage `calibration`, and "random", a control, keeps as many labels as the stage `like` did. The others end in
+    `failures`, filtered, with their score. Metrics per split, role "filter": kept_share, mean_score, least_kept_score
+    and, where labels were swapped on purpose, swapped_share, swapped_among_kept, and auc: how well the score tells the
+    swapped from the others; with a calibration, kept_expected_error. DataError where nothing would be kept.
     """
 
     labels: StageKey
     scores: StageKey
     share: float | None = None
+    filter: AnyFilter = "quantile"
+    calibration: StageKey | None = None
+    like: StageKey | None = None
 
     name = "keep"
     writes = ("labels", "metrics")
 
     def key_config(self, context: Context) -> Mapping[str, Any]:
-        return {"keep_share": self.kept_share(context)}
+        clean = context.config.clean
+        match self.filter:
+            case "quantile":
+                return {"keep_share": self.kept_share(context)}
+            case "calibrated":
+                return {"filter": self.filter, "max_error_mm": clean.max_error_mm}
+            case "mixture":
+                return {"filter": self.filter, "least_chance": clean.least_chance}
+            case "random":
+                return {"filter": self.filter, "seed": clean.seed}
 
     def kept_share(self, context: Context) -> float:
         """The share that is kept."""

@@ -53,6 +53,8 @@ ELSEWHERE: Final = {
     r"export ADHMR_PROFILE": "tests/flows/run/test_configuration.py",
     r"adhmr (campaign|study)": "tests/flows/cli/test_campaign_and_study.py",
     r"adhmr browse": "tests/flows/browse/test_drive.py",
+    r"adhmr clean(-sweep)?( |$)": "tests/flows/test_rounds.py",
+    r"adhmr compare": "tests/flows/cli/test_comparison.py",
     r"adhmr train-scorer --data gta-human2": "tests/flows/cli/test_steps.py",
     r"adhmr review|adhmr run --set review": "tests/flows/cli/test_review.py",
     r"adhmr (rounds|query) --json": "tests/flows/cli/test_json.py",

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import flows.run.session
 from flows import steps
 from flows.clean_round import clean_round
+from flows.cli.commands import rounds as round_commands
 from flows.cli.main import app
 from flows.cli.plan import Plan, plan_round
 from flows.dpo_round import dpo_round
@@ -56,6 +57,7 @@ from tests.profiles import load_profile
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 PROFILE = "micro"
+CONTROLS = ["all_labels", "random_labels", "own_labels"]
 
 
 class Lived(NamedTuple):
@@ -79,6 +81,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
 
     by_protocol = {"sources.test": [{"data": "wild/test", "protocol": "3dpw"}], "published.hypotheses": 4}
     swapped = by_protocol | {"clean.swap_share": "0.3", "gates.best_of_m_change": "0", "gates.max_drift": "0"}
+    swapped |= {"evaluate.measures": "true", "clean.label": "best_of_m", "clean.controls": CONTROLS}
     with prefect_test_harness(server_startup_timeout=180), pytest.MonkeyPatch.context() as patch:
         planned("dpo", config)
         facts.append(dpo_round(store.url, PROFILE))
@@ -187,7 +190,50 @@ def test_swapped_labels_are_measured_and_dropped_ones_named(lived: Lived) -> Non
     assert len(dropped) == 7
     compared = read(lived.store, "metrics", stage_keys=[facts.key("compare")]).to_pylist()
     roles = {row["role"] for row in compared if row["name"] == "expected_mpvpe"}
-    assert {"before", "after", "change", "all_labels", "change_all_labels", "change_minus_all_labels"} <= roles
+    of_controls = {f"{before}{control}" for before in ("", "change_", "change_minus_") for control in CONTROLS}
+    assert {"before", "after", "change", *of_controls} <= roles
+
+
+def test_a_round_is_measured_by_all_measures_where_that_is_asked_for(lived: Lived) -> None:
+    """Beside its comparison, whose rows stay as they are; on the page, and by the command that compares."""
+    facts, store = lived.facts[2], lived.store
+    key = facts.key("measures")
+    metrics = {(one.name, one.role, one.target): one for one in read_metrics(store, key)}
+    assert {role for _, role, _ in metrics} >= {"before", "after", "change", "change_minus_random_labels"}
+    energy = metrics["energy_score", "change", WILD_TEST]
+    page = fill_round(store, read_configuration(store, facts, lived.config), facts, datetime(2026, 3, 14, tzinfo=UTC))
+    (group,) = (group for group in page.headline if group.title == "Further measures on wild/test")
+    (row,) = (row for row in group.rows if row.name == "energy score")
+    assert row.change == (energy.value, energy.low, energy.high)
+    assert set(row.controls) == {"all labels", "random labels", "own labels", "less noise"}
+    assert any(number.name == "spread over error, difference" for number in page.numbers)
+    assert not [run for facts in lived.facts[:2] for run in facts.runs if run.name == "measures"]
+    answer = CliRunner().invoke(app, ["compare", "round-3", "--store", store.url, "--profile", PROFILE, "--json"])
+    assert answer.exit_code == 0, answer.output
+    said = {(one["split"], one["name"]): one for one in json.loads(answer.stdout)["measures"]}
+    assert said["wild/test", "energy_score"]["change"]["value"] == pytest.approx(energy.value)
+    compared = {(one.name, one.role, one.target): one for one in read_metrics(store, facts.key("compare"))}
+    zero = compared["zero_noise_mpvpe", "change", WILD_TEST]
+    assert said["wild/test", "zero_noise_mpvpe"]["change"]["low"] == zero.low
+
+
+def test_shares_are_tried_out_and_what_a_round_did_is_found(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
+    monkeypatch.setattr(round_commands, "begin_server", lambda: lambda: None)
+    words = ("--store", lived.store.url, "--profile", PROFILE, "--set", "clean.label=best_of_m", "--swap-share", "0.3")
+    ratios = ("--ratio", "0.5", "--ratio", "0.7")
+    answer = CliRunner().invoke(app, ["clean-sweep", *ratios, "--train", "--random", *words], env={"COLUMNS": "200"})
+    assert answer.exit_code == 0, answer.output
+    lines = answer.output.splitlines()
+    for share in ("0.5", "0.5 random", "0.7", "0.7 random"):
+        assert sum(line.startswith(f"{share} ") for line in lines) >= 2, answer.output
+    assert "MPVPE on wild/validation" in answer.output
+    found = [record for record in records(lived.store, "keep") if record.tally.ok == 12]
+    assert len(found) == 2
+    again = CliRunner().invoke(app, ["clean-sweep", *ratios, *words])
+    assert "--train trains a policy on it" in " ".join(again.output.split())
+    wrong = CliRunner().invoke(app, ["clean-sweep", "--ratio", "1.5", *words])
+    assert wrong.exit_code == 2
 
 
 def test_a_gate_that_does_not_hold_keeps_the_policy(lived: Lived) -> None:
@@ -248,7 +294,10 @@ def test_pages_say_what_was_changed_and_what_every_measure_means(lived: Lived) -
         said = {row.name: (row.value, row.usual, row.origin) for row in page.settings}
         if facts.kind == "clean":
             assert said == {
+                "clean.controls": (json.dumps(CONTROLS), '["all_labels"]', "--set"),
+                "clean.label": ("best_of_m", "zero_noise", "--set"),
                 "clean.swap_share": ("0.3", "0.0", "--set"),
+                "evaluate.measures": ("True", "False", "--set"),
                 "gates.best_of_m_change": ("0.0", "1.0", "--set"),
                 "gates.max_drift": ("0.0", "100.0", "--set"),
                 "published.hypotheses": ("4", "100", "--set"),
@@ -381,7 +430,7 @@ def test_single_steps_find_what_a_round_did(lived: Lived, monkeypatch: pytest.Mo
     aligned = steps.align(pairs[:12], dpo.policy_before, *where, reference=dpo.reference, replay=["source/train"])
     names = ("train_scorer", "generate", "score", "pair", "align")
     assert [scorer, hypotheses, scores, pairs, aligned] == [dpo.key(name) for name in names]
-    swapped = {"clean.swap_share": "0.3"}
+    swapped = {"clean.swap_share": "0.3", "clean.label": "best_of_m"}
     kept = steps.keep(["wild/train"], clean.scorer, *where, policy=clean.policy_before, changes=swapped)
     assert kept == clean.key("keep")
     assert len(records(lived.store)) == before

@@ -155,3 +155,24 @@ def test_published_correlations_of_constants_are_nan() -> None:
     assert statistics.published_correlations([1.0, 2.0], [5.0, 3.0]) == pytest.approx((-1, -1, -1))
     with pytest.raises(ValueError, match="one shape"):
         statistics.published_correlations([1.0], [1.0, 2.0])
+
+
+def test_the_interval_over_seeds_is_students() -> None:
+    values = [-5.0, -6.5, -4.0]
+    low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    assert statistics.t_interval(values) == pytest.approx((np.mean(values), low, high))
+    alone = statistics.t_interval([3.0])
+    assert alone.value == 3
+    assert np.isnan([alone.low, alone.high]).all()
+    assert statistics.t_interval([2.0, 2.0]) == (2, 2, 2)
+
+
+def test_any_statistic_of_means_is_resampled_with_the_same_people() -> None:
+    rng = np.random.default_rng(0)
+    before, after = rng.random(50) + 1, rng.random(50) + 1
+    drawn = statistics.resample([before, after], 300, 4)
+    change = statistics.paired_bootstrap_change(before, after, 300, 4)
+    assert drawn.interval(lambda mean: (mean[1] / mean[0] - 1) * 100) == change
+    assert drawn.interval(lambda mean: mean[1]) == statistics.bootstrap_mean(after, 300, 4)
+    with pytest.raises(ValueError, match=r"columns\[1\]\[2\] is nan"):
+        statistics.resample([before[:3], [1.0, 2.0, np.nan]])

@@ -22,7 +22,7 @@ from schemas.ids import StageKey
 from schemas.splits import WILD_TRAIN, WILD_VALIDATION
 from schemas.tables import LABEL_AS_SAMPLE, build, matrix
 from tasks.clean.brought import brought_labels, check_brought
-from tasks.clean.filtering import best_share
+from tasks.clean.filters import best_share
 from tasks.clean.given import GivenLabels
 from tasks.clean.ingested import IngestedLabels
 from tasks.clean.names import INCOMPLETE

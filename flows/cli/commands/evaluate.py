@@ -1,4 +1,5 @@
-"""The commands that measure a model: evaluate, by the engine's own figures or as the papers do, and evaluate-scorer."""
+"""The commands that measure a model: evaluate, by the engine's own figures or as the papers do, evaluate-scorer, and
+compare, which only reads what these have measured."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli import options
+from flows.process.quiet import quiet_start
 from flows.serve.temporary_server import begin_server
 from schemas.errors import ConfigError
 from schemas.splits import WILD_TEST
@@ -138,6 +140,44 @@ def evaluate_scorer(
         scorer, data, store, **vars(choices), policy=policy, seen_too=seen_too, hypotheses=hypotheses, body=body
     )
     _show_published(opened, key)
+
+
+def compare(
+    one: Annotated[str, typer.Argument(metavar="A", help="Policy or evaluation by its beginning, round-2, or first.")],
+    other: Annotated[
+        str | None, typer.Argument(metavar="B", help="The same; of a round alone: before against after.")
+    ] = None,
+    store: options.StoreUrl = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option("--beside", metavar="STORE", help="A store of another seed; may be given again."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="DATASET/SPLIT", help="One split.", show_default="all of both")
+    ] = None,
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
+    campaign: options.ReadCampaign = None,
+    seed: options.Seed = None,
+    changes: options.Changes = None,
+    as_json: options.Json = False,
+) -> None:
+    """Two policies, rounds or evaluations by every measure, with paired intervals; over seeds, with other stores."""
+    quiet_start()
+    opened, others = options.open_store(store), [options.open_store(name) for name in beside or ()]
+    configured = options.choices(file, profile, campaign, seed, changes).configured()
+    name = options.campaign_to_read(opened, configured)
+    from flows.cli.comparison import compare as compared
+    from flows.cli.documents import comparison_document, print_document
+    from flows.cli.show.comparison import print_comparison
+    from flows.run.steps.named import target_named
+
+    target = target_named(data, "--data") if data is not None else None
+    found = compared(opened, one, other, configured.config, name, others, target)
+    if as_json:
+        print_document("compare", comparison_document(found))
+    else:
+        print_comparison(found)
 
 
 def _show_published(store: Store, key: str) -> None:

@@ -1,4 +1,5 @@
-"""The commands that do rounds: run (DPO), clean, and campaign (one after the other)."""
+"""The commands that do rounds: run (DPO), clean, campaign (one after the other); and clean-sweep, which tries cleaning
+out."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import typer
 
 from flows.cli import options
 from flows.serve.temporary_server import begin_server
+from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
     from infra.store import Store
@@ -115,6 +117,39 @@ def campaign(
     write_views_sql(opened)
     said = options.of_store(store) + options.of_configuration(file, profile, campaign, seed, words)
     print_course(opened, config, course, said)
+
+
+def clean_sweep(
+    ratio: Annotated[
+        list[float] | None,
+        typer.Option("--ratio", help="Share to keep; may be given again.", show_default="0.3, 0.5, 0.7, 0.9, 1"),
+    ] = None,
+    train: Annotated[bool, typer.Option("--train", help="Train a policy on each, and measure it.")] = False,
+    at_random: Annotated[bool, typer.Option("--random", help="As many labels at random, too.")] = False,
+    store: options.StoreUrl = None,
+    file: options.ConfigFile = None,
+    profile: options.Profile = None,
+    campaign: options.Campaign = None,
+    seed: options.Seed = None,
+    changes: options.Changes = None,
+    labels: options.Labels = None,
+    swap_share: options.SwapShare = None,
+) -> None:
+    """What each share of the scored labels would keep; with --train, what it is worth on validation."""
+    wrong = [one for one in ratio or () if not 0 < one <= 1]
+    if wrong:
+        raise ConfigError(f"--ratio {wrong[0]:g}: a share that is kept lies above 0 and is at most 1.")
+    choices = options.choices(file, profile, campaign, seed, changes, swap_share)
+    opened, config = options.early_checks(store, choices, labels=labels, a_round=True)
+    server_is_ready = begin_server()
+    from flows.clean_sweep import RATIOS
+    from flows.clean_sweep import clean_sweep as sweep
+    from flows.cli.show.sweep import print_sweep
+
+    server_is_ready()
+    shares = ratio or list(RATIOS)
+    points = sweep(store, **vars(choices), ratios=shares, train=train, at_random=at_random, labels=labels)
+    print_sweep(opened, points, config.sources.targets("validation"))
 
 
 def _summarise(store: Store, config: EngineConfig, facts: RoundFacts, said: list[str]) -> None:

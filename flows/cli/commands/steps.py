@@ -119,7 +119,7 @@ def keep(
     seed: options.Seed = None,
     changes: options.Changes = None,
 ) -> None:
-    """Keep the best-scored share of labels (clean.keep_share)."""
+    """Keep of labels what the filter finds good (clean.filter): by default the best-scored share."""
     step = _Step(store, file, profile, seed, changes)
     from flows.run.steps import asked
 

@@ -18,6 +18,8 @@ from tasks.report.numbers import format_number, format_quantity, format_span
 
 _LEFT_OUT = ("PA-MPJPE", "expected MPJPE", "selected MPJPE")
 """Endings of headline rows that only the page shows."""
+_CONTROLS = 2
+"""As many fit into a terminal; the page has all."""
 
 
 def print_summary(
@@ -38,7 +40,7 @@ def print_summary(
             f"{groups[0].title}, {groups[0].rows[0].n:,} people, depth of the pelvis from the label:",
             markup=False,
         )
-        console.print(_table(groups, [control.name for control in measured.controls(facts, config)]))
+        console.print(_table(groups, [control.name for control in measured.controls(facts, config)][:_CONTROLS]))
     for row in measured.scorer_rows(facts, metrics, config):
         spread = format_span(row.low, row.high, row.unit)
         console.print(f"{row.name}: {format_quantity(row.value, row.unit)} {spread}", markup=False, soft_wrap=True)

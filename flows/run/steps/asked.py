@@ -25,6 +25,7 @@ from tasks.clean.given import GivenLabels
 from tasks.clean.ingested import IngestedLabels
 from tasks.engine.context import Context
 from tasks.export.chosen import ingests_of
+from tasks.rows.calibrations import find_calibration
 from tasks.rows.mix import Mix
 from tasks.rows.models import network_of
 from tasks.stages.clean import PseudoLabel
@@ -41,6 +42,10 @@ class ToKeep(NamedTuple):
 
     labels: PseudoLabel | GivenLabels | IngestedLabels
     scorer: ModelDigest
+    calibration: StageKey | None
+    """What a score means, where the filter goes by it."""
+    swapped: tuple[float, int] | None = None
+    """Share and seed of the people whose brought labels are exchanged, to measure the filter."""
 
 
 def scorer_training(context: Context, data: Sequence[str], policy: str) -> TrainScorer:
@@ -106,13 +111,28 @@ def keeping(context: Context, data: Sequence[str], scorer: str, policy: str | No
     people = people_named(store, data)
     judge = model_named(context, scorer, "scorer")
     check_crops(store, people, judge)
+    calibration = _calibration(context, judge) if clean.filter == "calibrated" else None
     if labels is not None:
         check_brought(context, labels, people)
-        return ToKeep(brought_labels(labels, people), judge)
+        swapped = (clean.swap_share, clean.seed) if clean.swap_share else None
+        return ToKeep(brought_labels(labels, people), judge, calibration, swapped)
     assert policy is not None
     drawing = model_named(context, policy, "policy")
     check_crops(store, people, drawing)
-    return ToKeep(PseudoLabel(people.ingests, people.targets, drawing, clean.swap_share, clean.seed), judge)
+    chooses = judge if clean.label == "best_of_m" else None
+    made = PseudoLabel(people.ingests, people.targets, drawing, clean.swap_share, clean.seed, scorer=chooses)
+    return ToKeep(made, judge, calibration)
+
+
+def _calibration(context: Context, scorer: ModelDigest) -> StageKey:
+    """The stage that said last what this scorer's score means."""
+    found = find_calibration(context.store, scorer)
+    if found is None:
+        raise ConfigError(
+            f"clean.filter=calibrated asks what a score of {scorer[:12]} means in mm, which nothing has said yet: "
+            f"`adhmr evaluate-scorer --scorer {scorer[:12]} --policy POLICY --data DATASET/SPLIT` does."
+        )
+    return found.stage_key
 
 
 def alignment(

@@ -87,7 +87,7 @@ def people_named(store: Store, data: Sequence[str], option: str = "--data") -> M
 
     Raises ConfigError for a text that isn't DATASET/SPLIT, DataError, which lists all splits, for one that isn't there.
     """
-    targets = tuple(dict.fromkeys(_target(text, option) for text in data))
+    targets = tuple(dict.fromkeys(target_named(text, option) for text in data))
     if not targets:
         raise ConfigError(f"{option} is missing: name a split that was ingested, such as {option} 3dpw/train.")
     newest = [(target, newest_of_each(store, target)) for target in targets]
@@ -168,7 +168,8 @@ def check_labelled(store: Store, people: Mix, option: str = "--data") -> None:
             )
 
 
-def _target(text: str, option: str) -> Target:
+def target_named(text: str, option: str) -> Target:
+    """The split that a text names. ConfigError for another text."""
     dataset, _, split = text.partition("/")
     if not dataset or not split or "/" in split:
         raise ConfigError(f"{option} {text}: give data set and split, such as 3dpw/train.")

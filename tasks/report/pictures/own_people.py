@@ -44,7 +44,7 @@ NO_LABEL: Final = "No label says which of the two is right."
 
 def own_people(store: Store, config: EngineConfig, facts: RoundFacts) -> list[Gallery]:
     """What a page shows of the people whose hypotheses or pseudo-labels a round has made; nothing if it made none."""
-    drawn = facts.drawn or facts.key("pseudo_label") or facts.key("given_labels")
+    drawn = facts.drawn or facts.key("pseudo_label") or facts.key("swap_labels") or facts.key("given_labels")
     if drawn is None:
         return []
     galleries = []

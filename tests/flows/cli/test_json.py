@@ -27,6 +27,7 @@ READING = {
     "rounds": (),
     "plan": ("--config", CONFIGURATION),
     "report": ("--round", "1", "--config", CONFIGURATION),
+    "compare": ("round-1", "--config", CONFIGURATION),
     "config": ("--config", CONFIGURATION, "--set", "align.beta=11"),
     "query": (
         "SELECT 1 AS one, 'x' AS one, CAST('NaN' AS DOUBLE) AS nothing, now() AS at, crop FROM instances LIMIT 2",

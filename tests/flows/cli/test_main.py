@@ -107,7 +107,6 @@ def test_what_is_given_is_read_before_anything_begins(tmp_path: Path) -> None:
         (("run", "--images", "empty"), "There is no picture in"),
         (("clean", "--labels", "bad.parquet"), "bad.parquet is no Parquet file that can be read"),
         (("clean", "--labels", "nowhere.parquet"), "nowhere.parquet is not there"),
-        (("clean", "--labels", "bad.parquet", "--swap-share", "0.3"), "leave either it or --labels out"),
         (("evaluate", "--policy", "abc"), "no model begins with 'abc'; there are: none"),
         (("evaluate", "--split", "tset"), "There is no ingest of wild/tset"),
         (("evaluate", "--dataset", "3dpw"), "There is no ingest of 3dpw/test"),

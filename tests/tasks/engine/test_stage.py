@@ -20,6 +20,7 @@ from schemas.ids import Target
 from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_VALIDATION
 from tasks.clean.given import GivenLabels
 from tasks.clean.ingested import IngestedLabels
+from tasks.clean.swapped import SwapLabels
 from tasks.diagnostics.offset import EvaluateOffset
 from tasks.diagnostics.targets import Targets
 from tasks.engine.stage import Stage
@@ -29,6 +30,7 @@ from tasks.ingest.hypotheses.stage import IngestHypotheses
 from tasks.ingest.pairs.stage import IngestPairs
 from tasks.ingest.people.annotations import AnnotationSource
 from tasks.ingest.stage import Ingest
+from tasks.measures.stage import Measures
 from tasks.report.facts import RoundFacts
 from tasks.report.stage import Report
 from tasks.rows.mix import Mix
@@ -91,12 +93,14 @@ STAGES: tuple[Stage, ...] = (
     EvaluateScorer(T, Score(B, A, P)),
     CalibrateScorer(B, B, P, T),
     Compare(B, B, {"less_noise": B}, B, (T,)),
+    Measures(B, B, {"less_noise": B}),
     Judge(B, P, Q, B, A),
     Watch(B, P, Q, B, P, Q),
-    PseudoLabel(A, (T,), P, 0.3, 1, PART),
+    PseudoLabel(A, (T,), P, 0.3, 1, PART, Q),
+    SwapLabels(B, A, 0.3, 1),
     IngestedLabels(A, (T,), PART),
     ScoreLabels(B, A, P),
-    Keep(B, B, 0.5),
+    Keep(B, B, 0.5, "quantile", B, B),
     TrainClean(MIX, A, P, Mix(A, (T, WILD_TEST), (1.0, 2.0))),
     Report(FACTS),
     # these count files by what they hold: see `files`
@@ -158,7 +162,7 @@ HELD = (
 )
 """Stages that take files in, and one of those files."""
 
-OTHERS = {"tiny": "full", "3dpw": "human36m", "source": "wild", "raw": "ema"}
+OTHERS = {"tiny": "full", "3dpw": "human36m", "source": "wild", "raw": "ema", "quantile": "mixture"}
 OTHERS |= {url: url.replace("one", "two") for url in ("one.bin", COCO.url, CACHE.url, BODIES.url)}
 
 
