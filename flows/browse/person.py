@@ -15,12 +15,13 @@ from infra.standing import newest_of_each, read_standing
 from infra.store import Store
 from infra.tables import read
 from schemas.errors import DataError
-from schemas.ids import split_of
+from schemas.ids import StageKey, split_of
 from schemas.tables import LABEL_AS_SAMPLE
+from tasks.rows.drawn import DRAW, table_of_all
 
 router = APIRouter()
 
-_MADE_AGAIN: Final = ("generate", "evaluate")
+_MADE_AGAIN: Final = ("generate", DRAW, "evaluate")
 _INSTANCE: Final = ("instance_id", "image_id", "person", "box_xywh", "crop_size_px", "crop_rule", "intrinsics_source")
 _IMAGE: Final = ("image_id", "uri", "width_px", "height_px")
 
@@ -132,9 +133,10 @@ def _drawings(store: Store, scope: Scope, person: str) -> list[Drawing]:
     words = {scope.after: "after", scope.before: "before", scope.drawn: "drawn in the round"}
     for key in dict.fromkeys(scope.drawings):
         record = find(store, key)
-        if record is None or not record.rows.get("hypotheses"):
+        table = table_of_all(store, StageKey(key))
+        if record is None or not record.rows.get(table):
             continue
-        rows = read(store, "hypotheses", stage_keys=[key], ids=[person], columns=["sample_index"])
+        rows = read(store, table, stage_keys=[key], ids=[person], columns=["sample_index"])
         samples = sorted(rows.column("sample_index").to_pylist())
         if not samples:
             continue
