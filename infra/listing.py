@@ -68,7 +68,8 @@ _TABLES: Final[Mapping[str, tuple[str, str]]] = {
 """Tables of lists: the table of the store that they are made of, and how."""
 _MORE: Final[Mapping[str, str]] = {
     SPREAD: "stage_key VARCHAR, instance_id VARCHAR, mm DOUBLE",
-    REVIEWED: "stage_key VARCHAR, instance_id VARCHAR, winner INTEGER, loser INTEGER, reviewer VARCHAR, verdict VARCHAR",
+    REVIEWED: "stage_key VARCHAR, instance_id VARCHAR, winner INTEGER, loser INTEGER, reviewer VARCHAR, "
+    "verdict VARCHAR",
 }
 """Those that are made of more than columns of one table: their own."""
 

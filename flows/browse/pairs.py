@@ -41,8 +41,8 @@ def page(
     sort: str = "",
     after: str = "",
 ) -> HTMLResponse:
-    """A page of the pairs of a round: those that the policy was trained on, its control's, or both; or, where people had
-    a say, those that the scorer chose."""
+    """A page of the pairs of a round: those that the policy was trained on, its control's, or both; or, where people
+    had a say, those that the scorer chose."""
     with_pairs = [one for one in desk.scopes() if one.pairs or one.control_pairs]
     chosen = next((one for one in with_pairs if one.name == scope), None) or (
         desk.scope(scope) if scope else with_pairs[0] if with_pairs else desk.scope("")

@@ -59,8 +59,8 @@ class WorkLists:
         self._listing.need("pairs", [pairs])
         rows = self._listing.rows(
             f"SELECT * FROM (SELECT *, {_DIGEST} FROM pairs WHERE stage_key = ?) "
-            f"WHERE {PAIR} NOT IN (SELECT unnest(?::VARCHAR[])) ORDER BY {column} NULLS LAST, {PAIR} LIMIT {int(count)}",
-            [pairs, judged],
+            f"WHERE {PAIR} NOT IN (SELECT unnest(?::VARCHAR[])) ORDER BY {column} NULLS LAST, {PAIR} LIMIT ?",
+            [pairs, judged, count],
         )
         return tuple(map(_work, rows))
 

@@ -156,7 +156,7 @@ def undo(request: Request, desk: AtDesk, taken: Annotated[Taken, Depends(form_of
 def ask_name(request: Request, desk: AtDesk, asked: ListAsked) -> HTMLResponse:
     """Who judges from now on?"""
     begins = asked.model_copy(update={"since": None, "at": None})
-    return desk.page(request, "judge_name.html", asked=asked, reviewer=name_of(request), back=begins.address())
+    return desk.page(request, "judge_name.html", asked=begins, reviewer=name_of(request), back=asked.address())
 
 
 @router.post(PATH + "/name")
