@@ -213,6 +213,8 @@ def test_every_page_is_readable(browser: Any, link: str, width: int, scheme: str
         page.goto(watched.base + path)
         assert watched.serious() == [], path
         assert page.evaluate(BESIDE) == [], path
+        if path.startswith("/person"):
+            assert page.locator(".strip li").count() == 5, "hypotheses that were not kept"
     page.goto(watched.base + paths[-5])
     page.get_by_role("tab", name="table").focus()
     page.keyboard.press("ArrowRight")
