@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from infra.store import Store
 from infra.table_rows import read_files
 from infra.tables import live_files
-from infra.views import fenced, from_files, from_nothing
+from infra.views import fenced, from_files, from_nothing, quoted
 from schemas.errors import StoreError
 from schemas.tables import contract, matrix
 
@@ -39,33 +39,33 @@ _DERIVED: Final = 8
 _TABLES: Final[Mapping[str, tuple[str, str]]] = {
     PEOPLE: (
         "instances",
-        "SELECT stage_key, instance_id, dataset, split, crop_size_px / 2 / crop_intrinsics[1] AS reach FROM ({rows})",
+        "SELECT {key} AS stage_key, instance_id, dataset, split, crop_size_px / 2 / crop_intrinsics[1] AS reach FROM ({rows})",
     ),
     "pairs": (
         "pairs",
-        "SELECT stage_key, instance_id, generation_id, winner, loser, winner_score, loser_score, margin, strategy, "
-        "dataset, split_part(instance_id, '/', 2) AS split FROM ({rows})",
+        "SELECT {key} AS stage_key, instance_id, generation_id, winner, loser, winner_score, loser_score, margin, "
+        "strategy FROM ({rows})",
     ),
     "measured": (
         "errors",
-        "SELECT stage_key, instance_id, any_value(mm) FILTER (sample_index = 0) AS zero_mm, "
+        "SELECT {key} AS stage_key, instance_id, any_value(mm) FILTER (sample_index = 0) AS zero_mm, "
         "avg(mm) FILTER (sample_index > 0) AS mean_mm, min(mm) FILTER (sample_index > 0) AS best_mm "
-        "FROM (SELECT stage_key, instance_id, sample_index, coalesce(mpvpe_mm, mpjpe_mm) AS mm FROM ({rows})) "
+        "FROM (SELECT instance_id, sample_index, coalesce(mpvpe_mm, mpjpe_mm) AS mm FROM ({rows})) "
         "GROUP BY ALL",
     ),
     "scored": (
         "scores",
-        "SELECT stage_key, generation_id, instance_id, any_value(score) FILTER (sample_index <= 0) AS zero_score, "
+        "SELECT {key} AS stage_key, any_value(generation_id) AS generation_id, instance_id, any_value(score) FILTER (sample_index <= 0) AS zero_score, "
         "max(score) AS best_score, arg_max(sample_index, score) AS best_sample, "
         "arg_min(sample_index, score) AS worst_sample, avg(score) AS mean_score, count(*) AS samples "
         "FROM ({rows}) WHERE isfinite(score) GROUP BY ALL",
     ),
     "failed": (
         "failures",
-        "SELECT stage_key, id, stage, outcome, reason, detail, attempts FROM ({rows})",
+        "SELECT {key} AS stage_key, id, stage, outcome, reason, detail, attempts FROM ({rows})",
     ),
 }
-"""Tables of lists: the table of the store that they are made of, and how."""
+"""Tables of lists: the table of the store that they are made of, and how, of a stage's rows."""
 _MORE: Final[Mapping[str, str]] = {
     SPREAD: "stage_key VARCHAR, instance_id VARCHAR, mm DOUBLE",
     REVIEWED: "stage_key VARCHAR, instance_id VARCHAR, winner INTEGER, loser INTEGER, reviewer VARCHAR, "
@@ -98,7 +98,7 @@ class Listing:
         self._derived: OrderedDict[tuple[Any, ...], _Derived] = OrderedDict()
         self._count = 0
         for name, (table, select) in _TABLES.items():
-            rows = select.format(rows=from_nothing(contract(table)))
+            rows = select.format(key="''", rows=from_nothing(contract(table)))
             self._connection.execute(f"CREATE TABLE {name} AS {rows}")
         for name, columns in _MORE.items():
             self._connection.execute(f"CREATE TABLE {name} ({columns})")
@@ -184,7 +184,7 @@ class Listing:
         if files:
             source = from_files(self.store, contract(table), files)
             with self._connection.cursor() as cursor, _readable(self.store):
-                cursor.execute(f"INSERT INTO {name} {select.format(rows=source)}")
+                cursor.execute(f"INSERT INTO {name} {select.format(key=quoted(key), rows=source)}")
 
     def _take_spread(self, name: str, key: str) -> None:
         """File by file: poses are most of what a store holds."""

@@ -44,7 +44,8 @@ class Verdicts:
             version = newest(self._store, "reviews").version
             if self._said is None or self._said[0] != version:
                 said = latest(self._store)
-                self._listing.replace(REVIEWED, _rows(said))
+                if said or self._said is not None:  # the list begins empty
+                    self._listing.replace(REVIEWED, _rows(said))
                 self._said = version, said
             return self._said[1]
 
