@@ -39,7 +39,8 @@ _DERIVED: Final = 8
 _TABLES: Final[Mapping[str, tuple[str, str]]] = {
     PEOPLE: (
         "instances",
-        "SELECT {key} AS stage_key, instance_id, dataset, split, crop_size_px / 2 / crop_intrinsics[1] AS reach FROM ({rows})",
+        "SELECT {key} AS stage_key, instance_id, dataset, split, crop_size_px / 2 / crop_intrinsics[1] AS reach "
+        "FROM ({rows})",
     ),
     "pairs": (
         "pairs",
@@ -48,17 +49,13 @@ _TABLES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "measured": (
         "errors",
-        "SELECT {key} AS stage_key, instance_id, any_value(mm) FILTER (sample_index = 0) AS zero_mm, "
-        "avg(mm) FILTER (sample_index > 0) AS mean_mm, min(mm) FILTER (sample_index > 0) AS best_mm "
-        "FROM (SELECT instance_id, sample_index, coalesce(mpvpe_mm, mpjpe_mm) AS mm FROM ({rows})) "
-        "GROUP BY ALL",
+        "SELECT {key} AS stage_key, instance_id, "
+        "any_value(coalesce(mpvpe_mm, mpjpe_mm)) FILTER (sample_index = 0) AS zero_mm FROM ({rows}) GROUP BY instance_id",
     ),
     "scored": (
         "scores",
-        "SELECT {key} AS stage_key, any_value(generation_id) AS generation_id, instance_id, any_value(score) FILTER (sample_index <= 0) AS zero_score, "
-        "max(score) AS best_score, arg_max(sample_index, score) AS best_sample, "
-        "arg_min(sample_index, score) AS worst_sample, avg(score) AS mean_score, count(*) AS samples "
-        "FROM ({rows}) WHERE isfinite(score) GROUP BY ALL",
+        "SELECT {key} AS stage_key, instance_id, any_value(score) FILTER (sample_index <= 0) AS zero_score "
+        "FROM ({rows}) WHERE isfinite(score) GROUP BY instance_id",
     ),
     "failed": (
         "failures",

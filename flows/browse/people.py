@@ -113,7 +113,7 @@ def page(
 
 @contextmanager
 def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> Iterator[str]:
-    """The name of the table of a scope's people: instance_id, dataset, split, generation, sample, score, error, change,
+    """The name of the table of a scope's people: instance_id, dataset, split, generation, score, error, change,
     disagreement and reason; the newest word on each counts."""
     listing = desk.listing
     listing.need(PEOPLE, scope.ingests)
@@ -148,7 +148,6 @@ def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> Iterator[st
                      WHEN was.instance_id IS NOT NULL OR was_scored.instance_id IS NOT NULL THEN {keys["before"]}
                      WHEN own.instance_id IS NOT NULL THEN {keys["drawn"]} END AS generation,
                 coalesce(now_scored.zero_score, was_scored.zero_score, own.zero_score) AS score,
-                coalesce(now_scored.best_sample, was_scored.best_sample, own.best_sample) AS best_sample,
                 coalesce(now.zero_mm, was.zero_mm) AS error, now.zero_mm - was.zero_mm AS change,
                 {spread} AS disagreement, failure.reason
             FROM person
