@@ -49,8 +49,8 @@ _TABLES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "measured": (
         "errors",
-        "SELECT {key} AS stage_key, instance_id, "
-        "any_value(coalesce(mpvpe_mm, mpjpe_mm)) FILTER (sample_index = 0) AS zero_mm FROM ({rows}) GROUP BY instance_id",
+        "SELECT {key} AS stage_key, instance_id, any_value(coalesce(mpvpe_mm, mpjpe_mm)) FILTER (sample_index = 0) "
+        "AS zero_mm FROM ({rows}) GROUP BY instance_id",
     ),
     "scored": (
         "scores",
