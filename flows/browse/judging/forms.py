@@ -30,9 +30,9 @@ def _empty_as_none(value: Any) -> Any:
     return None if value == "" else value
 
 
-Place = Annotated[int | None, BeforeValidator(_empty_as_none), Field(ge=0, le=10**9)]
-Sample = Annotated[int | None, BeforeValidator(_empty_as_none), Field(ge=-1, le=10**6)]
-Seconds = Annotated[float | None, BeforeValidator(_empty_as_none), Field(ge=0, le=10**6)]
+Place = Annotated[Annotated[int, Field(ge=0, le=10**9)] | None, BeforeValidator(_empty_as_none)]
+Sample = Annotated[Annotated[int, Field(ge=-1, le=10**6)] | None, BeforeValidator(_empty_as_none)]
+Seconds = Annotated[Annotated[float, Field(ge=0, le=10**6)] | None, BeforeValidator(_empty_as_none)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 

@@ -55,25 +55,22 @@ class Turn:
     """All of the reviewer's, in their order."""
 
     @property
-    def said(self) -> dict[str, Review]:
-        """What holds of the list's pairs, by their digests, the newest last."""
+    def holding(self) -> list[Review]:
+        """What they have said of the list's pairs and not taken back, the newest last: that is what undo takes back."""
         here = {work.pair.digest for work in self.works}
-        holding = [one.review for one in standing_rows(self.rows) if one.review.pair.digest in here]
-        return {one.pair.digest: one for one in holding}
+        return [one.review for one in standing_rows(self.rows) if one.review.pair.digest in here]
 
     @property
-    def last(self) -> Review | None:
-        """What the reviewer has said last of all that holds: what undo takes back."""
-        here = {work.pair.digest for work in self.works}
-        holding = [one.review for one in standing_rows(self.rows) if one.review.pair.digest in here]
-        return holding[-1] if holding else None
+    def said(self) -> dict[str, Review]:
+        """What holds of each pair, by its digest."""
+        return {one.pair.digest: one for one in self.holding}
 
     def knows(self, pair: PairName) -> bool:
         """Whether the reviewer was told which one won: after the first that they said of it, taken back or not."""
         return any(one.review.pair == pair for one in self.rows)
 
     def winner_is_left(self, pair: PairName) -> bool:
-        """Where the scorer's winner is shown. Of who judges blind it is the same each time, but not foreseeable."""
+        """Where the scorer's winner is shown. To who judges blind it is the same each time, and either as often."""
         return not self.asked.blind or sha256(f"{self.reviewer}\n{pair.digest}".encode()).digest()[0] % 2 == 0
 
     def open_after(self, place: int) -> int:
@@ -106,8 +103,8 @@ def page(request: Request, desk: AtDesk, asked: ListAsked) -> Response:
             samplings={name: one.sentence for name, one in SAMPLINGS.items()},
         )
     if asked.sampling and asked.since is None:
-        rows = desk.work.rows_of(reviewer)
-        return RedirectResponse(asked.model_copy(update={"since": len(rows)}).address(), 303)
+        now = {"scope": _scope(desk, asked).name, "since": len(desk.work.rows_of(reviewer))}
+        return RedirectResponse(asked.model_copy(update=now).address(), 303)
     turn = _turn(desk, asked, reviewer)
     place = turn.open_after(-1) if asked.at is None else min(asked.at, len(turn.works))
     if asked.pairs and asked.at is None:
@@ -201,7 +198,7 @@ def _shown(desk: Desk, turn: Turn, place: int) -> dict[str, Any]:
         "done": len(said),
         "before": turn.at(place - 1) if place else "",
         "after": turn.at(place + 1) if place < count and count > 1 else "",
-        "last": turn.last,
+        "last": turn.holding[-1] if said else None,
         "last_words": _in_words(turn),
         "work": work,
         "said": said.get(work.pair.digest) if work else None,
@@ -258,9 +255,9 @@ def _soon(turn: Turn, work: Work) -> list[str]:
 
 def _in_words(turn: Turn) -> str:
     """What was said last, and, to who could not know, what the scorer says."""
-    last = turn.last
-    if last is None:
+    if not turn.holding:
         return ""
+    last = turn.holding[-1]
     if not last.blind or last.verdict == REJECT:
         done = {ACCEPT: "accepted", SWAP: "swapped", REJECT: "rejected"}[last.verdict]
         return f"{done}: {last.pair.unit}"
