@@ -10,7 +10,10 @@ files with their digests: that would read all of them, pictures and poses too.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,46 +25,58 @@ import pyarrow.compute as pc
 from infra.store import Store
 from infra.table_rows import read_files
 from infra.tables import live_files
-from infra.views import fenced, from_files, from_nothing
+from infra.views import fenced, from_files, from_nothing, quoted
 from schemas.errors import StoreError
 from schemas.tables import contract, matrix
 
 MEMORY: Final = "160MB"
 PEOPLE: Final = "people"
 SPREAD: Final = "spread"
+REVIEWED: Final = "reviewed"
 _JOINTS: Final = 29
 _DERIVED: Final = 8
 """Tables that are derived from lists and kept."""
 _TABLES: Final[Mapping[str, tuple[str, str]]] = {
     PEOPLE: (
         "instances",
-        "SELECT stage_key, instance_id, dataset, split, crop_size_px / 2 / crop_intrinsics[1] AS reach FROM ({rows})",
+        "SELECT {key} AS stage_key, instance_id, dataset, split, crop_size_px / 2 / crop_intrinsics[1] AS reach "
+        "FROM ({rows})",
     ),
     "pairs": (
         "pairs",
-        "SELECT stage_key, instance_id, generation_id, winner, loser, winner_score, loser_score, margin, strategy, "
-        "dataset, split_part(instance_id, '/', 2) AS split FROM ({rows})",
+        "SELECT {key} AS stage_key, instance_id, generation_id, winner, loser, winner_score, loser_score, margin, "
+        "strategy FROM ({rows})",
     ),
     "measured": (
         "errors",
-        "SELECT stage_key, instance_id, any_value(mm) FILTER (sample_index = 0) AS zero_mm, "
-        "avg(mm) FILTER (sample_index > 0) AS mean_mm, min(mm) FILTER (sample_index > 0) AS best_mm "
-        "FROM (SELECT stage_key, instance_id, sample_index, coalesce(mpvpe_mm, mpjpe_mm) AS mm FROM ({rows})) "
-        "GROUP BY ALL",
+        "SELECT {key} AS stage_key, instance_id, any_value(coalesce(mpvpe_mm, mpjpe_mm)) FILTER (sample_index = 0) "
+        "AS zero_mm FROM ({rows}) GROUP BY instance_id",
     ),
     "scored": (
         "scores",
-        "SELECT stage_key, generation_id, instance_id, any_value(score) FILTER (sample_index <= 0) AS zero_score, "
-        "max(score) AS best_score, arg_max(sample_index, score) AS best_sample, "
-        "arg_min(sample_index, score) AS worst_sample, avg(score) AS mean_score, count(*) AS samples "
-        "FROM ({rows}) WHERE isfinite(score) GROUP BY ALL",
+        "SELECT {key} AS stage_key, instance_id, any_value(score) FILTER (sample_index <= 0) AS zero_score "
+        "FROM ({rows}) WHERE isfinite(score) GROUP BY instance_id",
     ),
     "failed": (
         "failures",
-        "SELECT stage_key, id, stage, outcome, reason, detail, attempts FROM ({rows})",
+        "SELECT {key} AS stage_key, id, stage, outcome, reason, detail, attempts FROM ({rows})",
     ),
 }
-"""Tables of lists: the table of the store that they are made of, and how."""
+"""Tables of lists: the table of the store that they are made of, and how, of a stage's rows."""
+_MORE: Final[Mapping[str, str]] = {
+    SPREAD: "stage_key VARCHAR, instance_id VARCHAR, mm DOUBLE",
+    REVIEWED: "stage_key VARCHAR, instance_id VARCHAR, winner INTEGER, loser INTEGER, reviewer VARCHAR, "
+    "verdict VARCHAR",
+}
+"""Those that are made of more than columns of one table: their own."""
+
+
+@dataclass
+class _Derived:
+    """A table that was derived from lists, and how many look at it now."""
+
+    name: str
+    users: int = 1
 
 
 class Listing:
@@ -76,12 +91,14 @@ class Listing:
         self._connection = fenced(store, str(spill), str(folder / "lists.duckdb"), **options)
         self._lock = threading.Lock()
         self._taken: set[tuple[str, str]] = set()
-        self._derived: dict[tuple[Any, ...], str] = {}
+        self._keeping = threading.Lock()
+        self._derived: OrderedDict[tuple[Any, ...], _Derived] = OrderedDict()
         self._count = 0
         for name, (table, select) in _TABLES.items():
-            rows = select.format(rows=from_nothing(contract(table)))
+            rows = select.format(key="''", rows=from_nothing(contract(table)))
             self._connection.execute(f"CREATE TABLE {name} AS {rows}")
-        self._connection.execute(f"CREATE TABLE {SPREAD} (stage_key VARCHAR, instance_id VARCHAR, mm DOUBLE)")
+        for name, columns in _MORE.items():
+            self._connection.execute(f"CREATE TABLE {name} ({columns})")
 
     def close(self) -> None:
         """The end of all lists."""
@@ -106,19 +123,57 @@ class Listing:
                     (self._take_spread if name == SPREAD else self._take)(name, key)
                     self._taken.add((name, key))
 
-    def derived(self, select: str, values: Sequence[Any] = ()) -> str:
-        """The name of a table with the answer to a question about lists that were `need`ed; it is asked once."""
+    def replace(self, name: str, rows: pa.Table) -> None:
+        """Have these rows in the list `name` and no others: for what is small and changes. Whoever asks meanwhile gets
+        the rows before or those after."""
+        with self._lock, self._connection.cursor() as cursor:
+            cursor.register("rows_now", rows)
+            cursor.begin()
+            cursor.execute(f"DELETE FROM {name}")
+            cursor.execute(f"INSERT INTO {name} BY NAME SELECT * FROM rows_now")
+            cursor.commit()
+
+    @contextmanager
+    def derived(self, select: str, values: Sequence[Any] = ()) -> Iterator[str]:
+        """The name of a table with the answer to a question about lists that were `need`ed. It is asked once; the table
+        is there for as long as somebody looks at it, and after that while it is among the last that were looked at."""
         about = (select, *values)
-        with self._lock:
-            if about not in self._derived:
-                name = f"derived_{self._count}"
-                self._count += 1
-                with self._connection.cursor() as cursor:
-                    cursor.execute(f"CREATE TABLE {name} AS {select}", list(values))
-                    if len(self._derived) == _DERIVED:
-                        cursor.execute(f"DROP TABLE {self._derived.pop(next(iter(self._derived)))}")
-                self._derived[about] = name
-            return self._derived[about]
+        table = self._held(about)
+        if table is None:
+            with self._lock:
+                table = self._held(about) or self._derive(about)
+        try:
+            yield table.name
+        finally:
+            with self._keeping:
+                table.users -= 1
+                self._forget()
+
+    def _held(self, about: tuple[Any, ...]) -> _Derived | None:
+        with self._keeping:
+            table = self._derived.get(about)
+            if table is not None:
+                table.users += 1
+                self._derived.move_to_end(about)
+            return table
+
+    def _derive(self, about: tuple[Any, ...]) -> _Derived:
+        select, *values = about
+        table = _Derived(f"derived_{self._count}")
+        self._count += 1
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"CREATE TABLE {table.name} AS {select}", values)
+        with self._keeping:
+            self._derived[about] = table
+            self._forget()
+        return table
+
+    def _forget(self) -> None:
+        """Drop the tables that nobody looks at, those first that were looked at longest ago, until few are left."""
+        unused = [about for about, table in self._derived.items() if not table.users]
+        with self._connection.cursor() as cursor:
+            for about in unused[: max(0, len(self._derived) - _DERIVED)]:
+                cursor.execute(f"DROP TABLE {self._derived.pop(about).name}")
 
     def _take(self, name: str, key: str) -> None:
         table, select = _TABLES[name]
@@ -126,7 +181,7 @@ class Listing:
         if files:
             source = from_files(self.store, contract(table), files)
             with self._connection.cursor() as cursor, _readable(self.store):
-                cursor.execute(f"INSERT INTO {name} {select.format(rows=source)}")
+                cursor.execute(f"INSERT INTO {name} {select.format(key=quoted(key), rows=source)}")
 
     def _take_spread(self, name: str, key: str) -> None:
         """File by file: poses are most of what a store holds."""

@@ -126,19 +126,15 @@ def withdraw(store: Store, reviewer: str, pair: str | None = None) -> Review | N
     if not given:
         return None
     last = max(given, key=lambda one: one.sequence).review
-    add(
-        store,
-        [
-            Review(
-                last.pair,
-                reviewer,
-                WITHDRAWN,
-                review_id=digest(["withdraws", last.review_id]),
-                withdraws=last.review_id,
-            )
-        ],
-    )
+    take_back(store, last)
     return last
+
+
+def take_back(store: Store, said: Review) -> bool:
+    """Take back this verdict and no other, however often it is asked for; False where it was taken back before."""
+    gone = digest(["withdraws", said.review_id])
+    row = Review(said.pair, said.reviewer, WITHDRAWN, review_id=gone, withdraws=said.review_id)
+    return bool(add(store, [row]))
 
 
 def history(store: Store, stage_keys: Collection[str] | None = None) -> list[Reviewed]:
@@ -167,15 +163,19 @@ def latest(store: Store, stage_keys: Collection[str] | None = None) -> dict[str,
     return dict(said)
 
 
-def _check(review: Review) -> None:
-    if review.verdict not in (*VERDICTS, WITHDRAWN) or (review.verdict == WITHDRAWN) != (review.withdraws is not None):
-        raise DataError(f"{review.verdict!r} is no verdict; there are {', '.join(VERDICTS)}.")
-    name = review.reviewer
+def check_name(name: str) -> None:
+    """DataError unless this can be a reviewer's name."""
     if not name or len(name) > LONGEST_NAME or name != name.strip() or not name.isprintable():
         raise DataError(
             f"{name[:LONGEST_NAME]!r} can't be a reviewer's name: 1 to {LONGEST_NAME} printable characters, no blanks "
             "at the ends."
         )
+
+
+def _check(review: Review) -> None:
+    if review.verdict not in (*VERDICTS, WITHDRAWN) or (review.verdict == WITHDRAWN) != (review.withdraws is not None):
+        raise DataError(f"{review.verdict!r} is no verdict; there are {', '.join(VERDICTS)}.")
+    check_name(review.reviewer)
     if len(review.note) > LONGEST_NOTE:
         raise DataError(f"A note has at most {LONGEST_NOTE} characters, not {len(review.note)}.")
     if review.seconds is not None and not 0 <= review.seconds < float("inf"):

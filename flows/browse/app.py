@@ -12,11 +12,21 @@ from starlette.types import ASGIApp
 from flows.browse import failures, pairs, people, person, pictures, rounds, sql
 from flows.browse.access import LogIn
 from flows.browse.desk import HERE, Desk
+from flows.browse.judging import page as judging
 from flows.serve.guard import Guard, own_hosts
 from infra.store import Store
 from schemas.errors import EngineError
 
-ROUTERS = (rounds.router, people.router, person.router, pairs.router, failures.router, sql.router, pictures.router)
+ROUTERS = (
+    rounds.router,
+    people.router,
+    person.router,
+    pairs.router,
+    judging.router,
+    failures.router,
+    sql.router,
+    pictures.router,
+)
 _PICTURES = "/picture/"
 
 

@@ -14,6 +14,8 @@ from starlette.responses import HTMLResponse
 
 from flows.browse.access import IMPORTS
 from flows.browse.child import Child
+from flows.browse.judging.lists import WorkLists
+from flows.browse.judging.said import Verdicts
 from flows.browse.scopes import Scope, scopes
 from flows.process.visible import visible
 from infra.listing import Listing
@@ -22,7 +24,14 @@ from infra.store import Store
 from schemas.errors import DataError
 
 HERE: Final = Path(__file__).parent
-PAGES: Final = {"/": "rounds", "/people": "people", "/pairs": "pairs", "/failures": "failures", "/sql": "SQL"}
+PAGES: Final = {
+    "/": "rounds",
+    "/people": "people",
+    "/pairs": "pairs",
+    "/judge": "judge",
+    "/failures": "failures",
+    "/sql": "SQL",
+}
 """Those that the navigation has, by their addresses."""
 _SHORT: Final = 12
 
@@ -34,6 +43,8 @@ class Desk:
         """`folder` is empty and this process's alone; `body` and `root_solver` as of the configuration."""
         self.store = store
         self.listing = Listing(store, folder)
+        self.verdicts = Verdicts(store, self.listing)
+        self.work = WorkLists(store, self.listing)
         self.painter = Child("flows.browse.painter", [store.url, body, root_solver])
         self.asker = Child("flows.browse.asker", [store.url])
         self._templates = _environment()

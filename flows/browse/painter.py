@@ -25,11 +25,12 @@ from models.kinematics import Root
 from schemas.errors import DataError
 from schemas.ids import StageKey, split_of
 from schemas.tables import LABEL_AS_SAMPLE
-from tasks.regenerate import STAGES, body_of, regenerate, sampled_in_steps
+from tasks.regenerate import STAGES, body_of, hypotheses_at, regenerate, sampled_in_steps
 from tasks.report.pictures.overlays import LABEL_COLOUR, POLICY_COLOUR, label_meshes
 from tasks.report.pictures.photographs import draw_over, photographs
 from tasks.report.pictures.winners import LOSER_COLOUR, WINNER_COLOUR
-from tasks.rows.hypotheses import Hypotheses, read_hypotheses
+from tasks.rows.drawn import DRAW, drawn_with
+from tasks.rows.hypotheses import Hypotheses, StoredHypotheses, read_hypotheses
 from tasks.rows.instances import Instances, load_instances
 
 COLOURS: Final = {"policy": POLICY_COLOUR, "label": LABEL_COLOUR, "winner": WINNER_COLOUR, "loser": LOSER_COLOUR}
@@ -115,12 +116,21 @@ class Painter:
         return self._once(("mesh", request["person"], request["generation"], sample), make)
 
     def _stored(self, request: Mapping[str, Any], sample: int) -> Mesh:
-        stored = read_hypotheses(self.store, self._record(request).stage_key, [request["person"]])
+        record, person = self._record(request), request["person"]
+        stored = self._once(("stored", person, record.stage_key), partial(self._hypotheses, record, person))
         place = np.flatnonzero(stored.samples == sample)
         if not place.size:
             listed = ", ".join(map(str, stored.samples.tolist()))
             raise DataError(f"Sample {sample} is not in the store; there are: {listed}. It may be made again.")
         return self._posed(request, stored.hypotheses.at(place))
+
+    def _hypotheses(self, record: StageRecord, person: str) -> StoredHypotheses:
+        """All that a stage has of a person; those that a draw has not kept are drawn again, together."""
+        if record.stage != DRAW:
+            return read_hypotheses(self.store, record.stage_key, [person])
+        samples = np.arange(drawn_with(record).hypotheses)
+        drawn = hypotheses_at(self.store, record.stage_key, [person], samples[None], self.named)
+        return StoredHypotheses((person,), (str(split_of(person)),), samples, drawn)
 
     def _posed(self, request: Mapping[str, Any], hypotheses: Hypotheses) -> Mesh:
         people = self._seen(request).people

@@ -5,8 +5,10 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
-from flows.browse.desk import AtDesk, address, number
+from flows.browse.desk import AtDesk, address, meant, number
+from flows.browse.judging.said import FILTERS, MOST
 from flows.browse.paging import Condition, Sorted, page_of
+from flows.browse.scopes import Scope
 
 router = APIRouter()
 
@@ -34,23 +36,26 @@ def page(
     margin_to: str = "",
     score_from: str = "",
     score_to: str = "",
+    said: str = "",
+    by: str = "",
     sort: str = "",
     after: str = "",
 ) -> HTMLResponse:
-    """A page of the pairs of a round: those that the policy was trained on, its control's, or both."""
+    """A page of the pairs of a round: those that the policy was trained on, its control's, or both; or, where people
+    had a say, those that the scorer chose."""
     with_pairs = [one for one in desk.scopes() if one.pairs or one.control_pairs]
     chosen = next((one for one in with_pairs if one.name == scope), None) or (
         desk.scope(scope) if scope else with_pairs[0] if with_pairs else desk.scope("")
     )
-    by = sort if sort in SORTS else "-margin"
-    keys = {"trained": [chosen.pairs], "control": [chosen.control_pairs]}.get(
-        kind, [chosen.pairs, chosen.control_pairs]
-    )
-    if kind == "":
-        keys = [chosen.pairs or chosen.control_pairs]
-    wanted = [key for key in keys if key]
+    order = sort if sort in SORTS else "-margin"
+    said = said if said in FILTERS else ""
+    reviewers = desk.verdicts.reviewers([chosen.judged])
+    by = meant(by, reviewers)
+    wanted = _keys(chosen, "scorer" if kind == "" and (said or by) else kind)
     desk.listing.need("pairs", wanted)
     conditions = [Condition(f"stage_key IN ({', '.join('?' for _ in wanted) or 'NULL'})", tuple(wanted))]
+    if said or by:
+        conditions.append(desk.verdicts.condition(said, by or MOST))
     if find:
         conditions.append(Condition("contains(instance_id, ?)", (find,)))
     limits = (
@@ -63,7 +68,7 @@ def page(
         limit = number(typed, what)
         if limit is not None:
             conditions.append(Condition(f"{column} {sign} ?", (limit,)))
-    column, descending, _ = SORTS[by]
+    column, descending, _ = SORTS[order]
     names = [name for name in ("instance_id", "winner", "loser", "stage_key") if name != column]
     found = page_of(desk.listing, "pairs", conditions, Sorted(column, descending, tuple(names)), after, SIZE)
     asked = {
@@ -74,7 +79,9 @@ def page(
         "margin_to": margin_to,
         "score_from": score_from,
         "score_to": score_to,
-        "sort": by,
+        "said": said,
+        "by": by,
+        "sort": order,
     }
     return desk.page(
         request,
@@ -82,7 +89,21 @@ def page(
         scopes=with_pairs,
         scope=chosen,
         asked=asked,
+        filters=FILTERS,
+        reviewers=reviewers,
+        rows=desk.verdicts.of_rows(found.rows),
         sorts={name: words for name, (_, _, words) in SORTS.items()},
         found=found,
         more=address("/pairs", **asked, after=found.next) if found.next else "",
     )
+
+
+def _keys(scope: Scope, kind: str) -> list[str]:
+    """The stages whose pairs are looked at."""
+    keys = {
+        "": [scope.pairs or scope.control_pairs],
+        "scorer": [scope.judged],
+        "trained": [scope.pairs],
+        "control": [scope.control_pairs],
+    }.get(kind, [scope.pairs, scope.control_pairs])
+    return [key for key in keys if key]

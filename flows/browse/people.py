@@ -1,5 +1,7 @@
 """The page of people: a grid with photograph and body, to filter and to sort."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from fastapi import APIRouter, Request
@@ -11,6 +13,7 @@ from flows.browse.scopes import Scope
 from infra.listing import PEOPLE, SPREAD
 from infra.stages import find as stage_of
 from infra.views import quoted
+from tasks.rows.drawn import DRAW
 
 router = APIRouter()
 
@@ -56,33 +59,33 @@ def page(
         if chosen.scores
         else "name"
     )
-    table = crowd(desk, chosen, with_spread="disagreement" in by)
-    facets = desk.listing.rows(
-        f"SELECT dataset || '/' || split AS data, count(*) AS n FROM {table} GROUP BY 1 ORDER BY 1"
-    )
-    reasons = desk.listing.rows(
-        f"SELECT reason, count(*) AS n FROM {table} WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1"
-    )
-    data, reason = meant(data, (row["data"] for row in facets)), meant(reason, (row["reason"] for row in reasons))
-    conditions = [Condition("contains(instance_id, ?)", (find,))] if find else []
-    if data:
-        dataset, _, split = data.partition("/")
-        conditions.append(Condition("dataset = ? AND split = ?", (dataset, split)))
-    limits = (
-        ("score", ">=", score_from, "The least score"),
-        ("score", "<=", score_to, "The greatest score"),
-        ("error", ">=", error_from, "The least error"),
-        ("error", "<=", error_to, "The greatest error"),
-    )
-    for column, sign, typed, what in limits:
-        limit = number(typed, what)
-        if limit is not None:
-            conditions.append(Condition(f"{column} {sign} ?", (limit,)))
-    if reason:
-        conditions.append(Condition("reason IS NOT NULL") if reason == "*" else Condition("reason = ?", (reason,)))
-    column, descending, _ = SORTS[by]
-    then = ("instance_id",) if column != "instance_id" else ("dataset",)
-    found = page_of(desk.listing, table, conditions, Sorted(column, descending, then), after, SIZE)
+    with crowd(desk, chosen, with_spread="disagreement" in by) as table:
+        facets = desk.listing.rows(
+            f"SELECT dataset || '/' || split AS data, count(*) AS n FROM {table} GROUP BY 1 ORDER BY 1"
+        )
+        reasons = desk.listing.rows(
+            f"SELECT reason, count(*) AS n FROM {table} WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1"
+        )
+        data, reason = meant(data, (row["data"] for row in facets)), meant(reason, (row["reason"] for row in reasons))
+        conditions = [Condition("contains(instance_id, ?)", (find,))] if find else []
+        if data:
+            dataset, _, split = data.partition("/")
+            conditions.append(Condition("dataset = ? AND split = ?", (dataset, split)))
+        limits = (
+            ("score", ">=", score_from, "The least score"),
+            ("score", "<=", score_to, "The greatest score"),
+            ("error", ">=", error_from, "The least error"),
+            ("error", "<=", error_to, "The greatest error"),
+        )
+        for column, sign, typed, what in limits:
+            limit = number(typed, what)
+            if limit is not None:
+                conditions.append(Condition(f"{column} {sign} ?", (limit,)))
+        if reason:
+            conditions.append(Condition("reason IS NOT NULL") if reason == "*" else Condition("reason = ?", (reason,)))
+        column, descending, _ = SORTS[by]
+        then = ("instance_id",) if column != "instance_id" else ("dataset",)
+        found = page_of(desk.listing, table, conditions, Sorted(column, descending, then), after, SIZE)
     asked = {
         "scope": chosen.name,
         "data": data,
@@ -108,17 +111,18 @@ def page(
     )
 
 
-def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> str:
-    """The table of a scope's people: instance_id, dataset, split, generation, sample, score, error, change,
+@contextmanager
+def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> Iterator[str]:
+    """The name of the table of a scope's people: instance_id, dataset, split, generation, score, error, change,
     disagreement and reason; the newest word on each counts."""
     listing = desk.listing
     listing.need(PEOPLE, scope.ingests)
     listing.need("measured", (scope.before, scope.after))
     listing.need("scored", scope.scores)
     listing.need("failed", _with_failures(desk, scope))
+    drawn = [key for key in scope.drawings if _has_all(desk, key)]
     if with_spread:
-        listing.need(SPREAD, scope.drawings)
-    drawn = [key for key in scope.drawings if _has(desk, key, "hypotheses")]
+        listing.need(SPREAD, drawn)
     newest = " ".join(f"WHEN {quoted(key)} THEN {place}" for place, key in enumerate(scope.ingests)) or "WHEN '' THEN 0"
     wanted = "" if not scope.drawings else "WHERE generation IS NOT NULL OR reason IS NOT NULL"
     spread = "NULL::DOUBLE"
@@ -131,7 +135,7 @@ def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> str:
     )
     keys = {name: quoted(getattr(scope, name) or "") for name in ("drawn", "scored", "before", "after")}
     stages = ", ".join(map(quoted, _with_failures(desk, scope))) or "''"
-    return listing.derived(
+    with listing.derived(
         f"""
         WITH person AS (
             SELECT * FROM people WHERE stage_key IN ({", ".join(map(quoted, scope.ingests)) or "''"})
@@ -144,7 +148,6 @@ def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> str:
                      WHEN was.instance_id IS NOT NULL OR was_scored.instance_id IS NOT NULL THEN {keys["before"]}
                      WHEN own.instance_id IS NOT NULL THEN {keys["drawn"]} END AS generation,
                 coalesce(now_scored.zero_score, was_scored.zero_score, own.zero_score) AS score,
-                coalesce(now_scored.best_sample, was_scored.best_sample, own.best_sample) AS best_sample,
                 coalesce(now.zero_mm, was.zero_mm) AS error, now.zero_mm - was.zero_mm AS change,
                 {spread} AS disagreement, failure.reason
             FROM person
@@ -159,7 +162,8 @@ def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> str:
         )
         SELECT * FROM crowd {wanted}
         """
-    )
+    ) as table:
+        yield table
 
 
 def _with_failures(desk: Desk, scope: Scope) -> list[str]:
@@ -170,3 +174,9 @@ def _with_failures(desk: Desk, scope: Scope) -> list[str]:
 def _has(desk: Desk, key: str, table: str) -> bool:
     record = stage_of(desk.store, key)
     return record is not None and bool(record.rows.get(table))
+
+
+def _has_all(desk: Desk, key: str) -> bool:
+    """Whether a stage's hypotheses are all in the table: how far winners lie from losers says nothing of the others."""
+    record = stage_of(desk.store, key)
+    return record is not None and bool(record.rows.get("hypotheses")) and record.stage != DRAW

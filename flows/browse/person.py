@@ -15,13 +15,25 @@ from infra.standing import newest_of_each, read_standing
 from infra.store import Store
 from infra.tables import read
 from schemas.errors import DataError
-from schemas.ids import split_of
+from schemas.ids import StageKey, split_of
 from schemas.tables import LABEL_AS_SAMPLE
+from tasks.rows.drawn import DRAW, table_of_all
 
 router = APIRouter()
 
-_MADE_AGAIN: Final = ("generate", "evaluate")
+_MADE_AGAIN: Final = ("generate", DRAW, "evaluate")
 _INSTANCE: Final = ("instance_id", "image_id", "person", "box_xywh", "crop_size_px", "crop_rule", "intrinsics_source")
+_PAIR: Final = (
+    "stage_key",
+    "instance_id",
+    "generation_id",
+    "winner",
+    "loser",
+    "winner_score",
+    "loser_score",
+    "margin",
+    "strategy",
+)
 _IMAGE: Final = ("image_id", "uri", "width_px", "height_px")
 
 
@@ -79,7 +91,7 @@ def page(
     instance, image = _about(desk.store, id)
     drawings = _drawings(desk.store, chosen, id)
     shown = next((one for one in drawings if one.key == drawing), drawings[0] if drawings else None)
-    pairs = _pairs(desk.store, chosen, id)
+    pairs = desk.verdicts.of_rows(_pairs(desk.store, chosen, id))
     labels = _labels(desk.store, chosen, id)
     choices = _choices(id, drawings, labels)
     best, worst = _ends(shown, winner, loser)
@@ -132,9 +144,10 @@ def _drawings(store: Store, scope: Scope, person: str) -> list[Drawing]:
     words = {scope.after: "after", scope.before: "before", scope.drawn: "drawn in the round"}
     for key in dict.fromkeys(scope.drawings):
         record = find(store, key)
-        if record is None or not record.rows.get("hypotheses"):
+        table = table_of_all(store, StageKey(key))
+        if record is None or not record.rows.get(table):
             continue
-        rows = read(store, "hypotheses", stage_keys=[key], ids=[person], columns=["sample_index"])
+        rows = read(store, table, stage_keys=[key], ids=[person], columns=["sample_index"])
         samples = sorted(rows.column("sample_index").to_pylist())
         if not samples:
             continue
@@ -168,10 +181,11 @@ def _errors(store: Store, record: StageRecord, person: str) -> dict[int, float]:
 
 
 def _pairs(store: Store, scope: Scope, person: str) -> list[dict[str, Any]]:
-    keys = [key for key in (scope.pairs, scope.control_pairs) if key]
-    columns = ["stage_key", "generation_id", "winner", "loser", "winner_score", "loser_score", "margin", "strategy"]
-    rows = read(store, "pairs", stage_keys=keys, ids=[person], columns=columns).to_pylist() if keys else []
+    words = {scope.judged: "the scorer", scope.control_pairs: "the control", scope.pairs: "the policy"}
+    keys = [key for key in words if key]
+    rows = read(store, "pairs", stage_keys=keys, ids=[person], columns=_PAIR).to_pylist() if keys else []
     for row in rows:
+        row["of"] = words[row["stage_key"]]
         row["trained"] = row["stage_key"] == scope.pairs
     return sorted(rows, key=lambda row: (not row["trained"], -(row["margin"] or 0.0)))
 

@@ -8,10 +8,12 @@ from infra.stages import StageRecord, records
 from infra.standing import HYPOTHESES, INGEST, chain
 from infra.store import Store
 from infra.tables import read
+from tasks.review.worklist import REVIEW
+from tasks.rows.drawn import DRAW
 
-DRAWING = ("generate", "given_labels", "pseudo_label", HYPOTHESES, "evaluate")
+DRAWING = ("generate", DRAW, "given_labels", "pseudo_label", HYPOTHESES, "evaluate")
 """Stages whose people have hypotheses or labels of their own, in the order in which one of a round is shown."""
-_SCORING = ("score", "score_labels")
+_SCORING = ("score", DRAW, "score_labels")
 _DECISIONS = ("promoted", "kept")
 
 
@@ -38,6 +40,8 @@ class Scope:
     """Evaluations of held-out people, by the policy before and after."""
     pairs: str | None = None
     """Those that the policy was trained on."""
+    judged: str | None = None
+    """Those that people say something of: the pairs as the scorer chose them, before anything was said."""
     control_pairs: str | None = None
     ingests: tuple[str, ...] = ()
     stages: tuple[str, ...] = field(default=(), repr=False)
@@ -67,9 +71,9 @@ def scopes(store: Store) -> list[Scope]:
     found.sort(key=lambda scope: max((newest.get(key, -1) for key in scope.stages), default=-1), reverse=True)
     taken = {key for scope in found for key in scope.drawings}
     found += [
-        _of_drawing(store, record, every)
+        _of_drawing(store, by_key, record, every)
         for record in reversed(every)
-        if record.stage in DRAWING and record.stage_key not in taken and record.rows.get("hypotheses")
+        if record.stage in DRAWING and record.stage_key not in taken and _holds(record, "hypotheses")
     ]
     shown = {key for scope in found for key in (scope.pairs, scope.control_pairs) if key}
     found += [
@@ -103,7 +107,8 @@ def _of_round(
         before = next((one for one in evaluated if one.rows.get("scores") and one.models[0] == policy), None)
     of_pairs = [record for record in own if record.rows.get("pairs")]
     pairs = pairs or next((one for one in of_pairs if one.config.get("pair", {}).get("strategy") != "random"), None)
-    control = next((record for record in of_pairs if record != pairs), None)
+    judged = _chosen(by_key, pairs)
+    control = next((one for one in of_pairs if one.stage != REVIEW and one not in (pairs, judged)), None)
     drawn = _first(own, DRAWING[:-1])
     scored = _first(own, _SCORING)
     if pairs is not None:
@@ -128,6 +133,7 @@ def _of_round(
         before=_key(before),
         after=_key(after),
         pairs=_key(pairs),
+        judged=_key(judged),
         control_pairs=_key(control),
         ingests=_ingests(store, [record for record in (drawn, after, before) if record is not None]),
         stages=tuple(record.stage_key for record in every),
@@ -147,6 +153,7 @@ def _of_pairs(store: Store, by_key: dict[str, StageRecord], record: StageRecord)
         drawn=_key(drawn),
         scored=_key(scored),
         pairs=record.stage_key,
+        judged=_key(_chosen(by_key, record)),
         ingests=_ingests(store, [drawn] if drawn is not None else []),
         stages=(record.stage_key,),
     )
@@ -156,7 +163,21 @@ def _key(record: StageRecord | None) -> str | None:
     return None if record is None else record.stage_key
 
 
-def _of_drawing(store: Store, record: StageRecord, every: Sequence[StageRecord]) -> Scope:
+def _chosen(by_key: dict[str, StageRecord], pairs: StageRecord | None) -> StageRecord | None:
+    """The pairs that these were before people had a say in them."""
+    if pairs is None or pairs.stage != REVIEW:
+        return pairs
+    return next((by_key[key] for key in pairs.reads if key in by_key and by_key[key].rows.get("pairs")), None)
+
+
+def _holds(record: StageRecord, table: str) -> bool:
+    """Whether a stage has made rows of the table, kept or not: those of a draw can be made again."""
+    return bool(record.rows.get(table)) or (record.stage == DRAW and table == "hypotheses")
+
+
+def _of_drawing(
+    store: Store, by_key: dict[str, StageRecord], record: StageRecord, every: Sequence[StageRecord]
+) -> Scope:
     scored = next((one for one in reversed(every) if one.stage in _SCORING and record.stage_key in one.reads), None)
     own_scores = record.stage_key if record.rows.get("scores") else None
     pairs = next((one for one in reversed(every) if one.rows.get("pairs") and record.stage_key in one.reads), None)
@@ -166,7 +187,8 @@ def _of_drawing(store: Store, record: StageRecord, every: Sequence[StageRecord])
         drawn=record.stage_key,
         scored=own_scores or (None if scored is None else scored.stage_key),
         after=record.stage_key if record.rows.get("errors") else None,
-        pairs=None if pairs is None else pairs.stage_key,
+        pairs=_key(pairs),
+        judged=_key(_chosen(by_key, pairs)),
         ingests=_ingests(store, [record]),
         stages=(record.stage_key,),
     )
@@ -177,11 +199,11 @@ def _first(own: Sequence[StageRecord], names: Sequence[str]) -> StageRecord | No
 
 
 def _behind(by_key: dict[str, StageRecord], made: StageRecord, table: str) -> StageRecord | None:
-    """The nearest of the stages that this one was made from which has rows in the table."""
+    """The nearest of the stages that this one was made from which has made rows of the table."""
     waiting = list(made.reads)
     for key in waiting:
         record = by_key.get(key)
-        if record is not None and record.rows.get(table):
+        if record is not None and _holds(record, table):
             return record
         waiting += [] if record is None else [one for one in record.reads if one not in waiting]
     return None

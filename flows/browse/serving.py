@@ -69,4 +69,5 @@ def _look_ahead(desk: Desk) -> None:
     with suppress(EngineError):  # whoever asks is told
         newest = desk.scopes()[0]
         desk.listing.need("pairs", [newest.pairs])
-        crowd(desk, newest)
+        with crowd(desk, newest):
+            pass

@@ -3,16 +3,15 @@
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra import rounds
-from infra.reviews import VERDICTS, PairName, Review, add, latest
+from infra.reviews import VERDICTS, PairName, Review, add, history, latest
 from infra.stages import StageRecord, records
 from infra.store import Store
 from infra.tables import read
@@ -25,34 +24,34 @@ COLUMNS: Final = ("pair", "round", "instance_id", "winner", "loser", "margin", "
 TO_FILL: Final = ("verdict", "reviewer", "note")
 """Columns of a work list that are left to the reviewer."""
 FEWEST_DIGITS: Final = 6
+REVIEW: Final = "review"
+"""The stage that makes pairs of pairs by what people said of them (`tasks.stages.review`)."""
+PAIR: Final = "pair"
+"""The column with the digest of a pair."""
+_PAIR_STAGE: Final = "pair"
 _MOST_BYTES: Final = 64 * 2**20
-_REVIEW, _PAIR = "review", "pair"
 
 
 class Sampling(NamedTuple):
     """A way to choose pairs that are worth a look."""
 
     sentence: str
-    order: Callable[[pa.Table], np.ndarray]
-    """Rows of `pairs` with their digests -> (P,) places, those to look at first in front."""
-
-
-def _by(column: str) -> Callable[[pa.Table], np.ndarray]:
-    """From the smallest number; of equal ones, and where there is none, by their digests."""
-    return lambda rows: pc.sort_indices(rows, [(column, "ascending"), (_PAIR, "ascending")]).to_numpy()
+    column: str
+    """Of `COLUMNS`: those to look at first have the least in it; of equal ones, and where there is none, the digest
+    decides."""
 
 
 SAMPLINGS: Final[Mapping[str, Sampling]] = {
-    "uncertain": Sampling("where the scorer sees the least difference: smallest margins first", _by("margin")),
-    "random": Sampling("some of all, whatever the scorer says; the same ones each time", _by(_PAIR)),
-    "worst": Sampling("where even the winner has a low score, the lowest first", _by("winner_score")),
+    "uncertain": Sampling("where the scorer sees the least difference: smallest margins first", "margin"),
+    "random": Sampling("some of all, whatever the scorer says; the same ones each time", PAIR),
+    "worst": Sampling("where even the winner has a low score, the lowest first", "winner_score"),
 }
 """By their names on the command line."""
 
 
 def reviewable(store: Store) -> list[StageRecord]:
     """The stages whose pairs people may review, newest first; what reviews made of pairs is not reviewed again."""
-    return [one for one in reversed(records(store)) if one.rows.get("pairs") and one.stage != _REVIEW]
+    return [one for one in reversed(records(store)) if one.rows.get("pairs") and one.stage != REVIEW]
 
 
 def pairs_of_round(store: Store, campaign: str, number: int | None = None) -> StageRecord:
@@ -67,7 +66,7 @@ def pairs_of_round(store: Store, campaign: str, number: int | None = None) -> St
         asked = asked_of(store, campaign, wanted)
         made = [one for one in reviewable(store) if one.stage_key == asked] if asked is not None else []
         # a round's control is made last
-        made = made or [one for one in reversed(ours) if one.round == wanted and one.stage == _PAIR]
+        made = made or [one for one in reversed(ours) if one.round == wanted and one.stage == _PAIR_STAGE]
         if made:
             return made[0]
     none = "no round has" if number is None else f"round {number} has not"
@@ -82,11 +81,12 @@ def sample(store: Store, pairs: StageKey, how: str, count: int, reviewer: str | 
         raise ConfigError(f"--sample {how} {count}: give a number of pairs, at least 1.")
     rows = read(store, "pairs", stage_keys=[pairs], columns=COLUMNS[1:])
     digests = [PairName(pairs, *name).digest for name in _names(rows)]
-    rows = rows.add_column(0, _PAIR, pa.array(digests, pa.string()))
+    rows = rows.add_column(0, PAIR, pa.array(digests, pa.string()))
     said = latest(store, [pairs])
     judged = {pair for pair, by in said.items() if reviewer is None or reviewer in by}
     rows = rows.filter(pa.array([pair not in judged for pair in digests], pa.bool_()))
-    return rows.take(pa.array(sampling.order(rows)[:count]))
+    by = dict.fromkeys((sampling.column, PAIR), "ascending")
+    return rows.take(pc.sort_indices(rows, list(by.items()))[:count])
 
 
 def to_csv(rows: pa.Table) -> str:
@@ -148,7 +148,7 @@ def import_csv(store: Store, data: bytes, where: str, reviewer: str | None = Non
     lines = list(_lines(data, where))
     filled = [(number, line) for number, line in lines if line.get("verdict", "")]
     pairs = find_pairs(store, {line["pair"] for _, line in filled})
-    before, known = latest(store), 0
+    before, last, known = latest(store), _last_rows(store), 0
     refused: list[str] = []
     new: dict[tuple[PairName, str], Review] = {}
     for number, line in filled:
@@ -157,22 +157,37 @@ def import_csv(store: Store, data: bytes, where: str, reviewer: str | None = Non
         except DataError as error:
             refused.append(f"line {number}: {error}")
             continue
-        said = new.get((review.pair, review.reviewer)) or before.get(review.pair.digest, {}).get(review.reviewer)
+        who = review.pair, review.reviewer
+        said = new.get(who) or before.get(review.pair.digest, {}).get(review.reviewer)
         if said is not None and (said.verdict, said.note) == (review.verdict, review.note):
             known += 1
             continue
-        new[review.pair, review.reviewer] = _numbered(review, said)
+        last[who] = (numbered := _numbered(review, last.get(who, ""))).review_id
+        new[who] = numbered
     written = add(store, list(new.values())) if new else 0
     return Imported(written, known + len(new) - written, len(lines) - len(filled), tuple(refused))
 
 
-def say(store: Store, pair: PairName, reviewer: str, verdict: str, note: str, seconds: float | None = None) -> bool:
-    """Write one verdict; False where the reviewer's last word on the pair is the same."""
-    review = _review(pair, {"verdict": verdict, "note": note}, reviewer, seconds)
+def say(
+    store: Store,
+    pair: PairName,
+    reviewer: str,
+    verdict: str,
+    note: str,
+    seconds: float | None = None,
+    *,
+    blind: bool = False,
+    review_id: str | None = None,
+) -> bool:
+    """Write one verdict; False where the reviewer's last word on the pair is the same. A `review_id` makes it count
+    once, however often it is said; without one it does so as long as nothing else is said of the pair."""
+    review = replace(_review(pair, {"verdict": verdict, "note": note}, reviewer, seconds), blind=blind)
     said = latest(store, [pair.stage_key]).get(pair.digest, {}).get(reviewer)
     if said is not None and (said.verdict, said.note) == (review.verdict, review.note):
         return False
-    return bool(add(store, [_numbered(review, said)]))
+    if review_id is not None:
+        return bool(add(store, [replace(review, review_id=review_id)]))
+    return bool(add(store, [_numbered(review, _last_rows(store).get((pair, reviewer), ""))]))
 
 
 def _review(
@@ -194,9 +209,13 @@ def _review(
     return Review(pair, name, verdict, line.get("note", ""), seconds)
 
 
-def _numbered(review: Review, before: Review | None) -> Review:
-    """The same with an id that says what it follows: done twice at once, it is written once."""
-    last = before.review_id if before is not None else ""
+def _last_rows(store: Store) -> dict[tuple[PairName, str], str]:
+    """The ids of the newest rows of each reviewer on each pair, those that take something back among them."""
+    return {(one.review.pair, one.review.reviewer): one.review.review_id for one in history(store)}
+
+
+def _numbered(review: Review, last: str) -> Review:
+    """The same with an id that says what row it follows: done twice at once, it is written once."""
     said = [review.reviewer, review.pair.digest, review.verdict, review.note, last]
     return replace(review, review_id=digest(said))
 

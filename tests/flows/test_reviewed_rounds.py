@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
@@ -25,11 +24,11 @@ from infra.store import Store
 from infra.tables import read
 from infra.views import query
 from schemas.ids import StageKey
-from schemas.tables import matrix
 from tasks.engine.context import Context
 from tasks.engine.stage import TrainingStage
 from tasks.report.facts import RoundFacts
 from tasks.train.pairs import PreferencePairs, load_pairs
+from tests.flows.judged import ends, times
 from tests.infra.tracking.test_tracking import scalars
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -124,20 +123,6 @@ def _pairs(store: Store, key: str) -> list[PairName]:
     return [PairName(key, row["instance_id"], row["winner"], row["loser"]) for row in first]
 
 
-def _row(store: Store, pair: PairName) -> dict[str, np.ndarray]:
-    rows = read(store, "pairs", stage_keys=[pair.stage_key], ids=[pair.instance_id])
-    place = next(place for place, row in enumerate(rows.to_pylist()) if (row["winner"], row["loser"]) == pair[2:])
-    return {
-        side: np.concatenate([matrix(rows, f"{side}_uvd")[place], matrix(rows, f"{side}_twist")[place]])
-        for side in ("winner", "loser")
-    }
-
-
-def _times(read_in: PreferencePairs, winner: np.ndarray, loser: np.ndarray) -> int:
-    alike = (read_in.winner == winner).all(axis=1) & (read_in.loser == loser).all(axis=1)
-    return int(alike.sum())
-
-
 def _read_by(lived: Lived, number: int) -> PreferencePairs:
     """What the policy of a round learned from; its control read others."""
     return lived.trained[lived.facts[number - 1].trained_pairs()[0]]
@@ -165,20 +150,18 @@ def test_a_plan_tells_of_the_wait_and_of_the_reviews(lived: Lived) -> None:
 
 def test_the_training_reads_what_people_judged(lived: Lived) -> None:
     learned, store = _read_by(lived, 1), lived.store
-    sides = {verdict: _row(store, pair) for verdict, pair in lived.judged.items()}
-    accepted, swapped, rejected = (sides[verdict] for verdict in ("accept", "swap", "reject"))
-    assert _times(learned, accepted["winner"], accepted["loser"]) == 1
-    assert _times(learned, swapped["winner"], swapped["loser"]) == 0
-    assert _times(learned, swapped["loser"], swapped["winner"]) == 1
-    assert _times(learned, rejected["winner"], rejected["loser"]) == 0
+    sides = {verdict: ends(store, pair) for verdict, pair in lived.judged.items()}
+    assert times(learned, *sides["accept"]) == 1
+    assert times(learned, *sides["swap"]) == 0
+    assert times(learned, *sides["swap"][::-1]) == 1
+    assert times(learned, *sides["reject"]) == 0
     assert len(learned) == lived.waited[0].total - 1
     control = lived.trained[lived.facts[0].key("pair", "random pairs") or ""]
     assert len(control) > len(learned), "the control is what it is without people"
 
 
 def test_what_is_said_after_the_training_began_is_for_the_next_round(lived: Lived) -> None:
-    late = _row(lived.store, lived.late)
-    assert _times(_read_by(lived, 1), late["winner"], late["loser"]) == 1
+    assert times(_read_by(lived, 1), *ends(lived.store, lived.late)) == 1
 
 
 def test_every_pair_is_accounted_for(lived: Lived) -> None:
@@ -207,9 +190,8 @@ def test_the_next_round_learns_from_what_was_judged_in_the_first_too(lived: Live
     assert own == facts.key("pair")
     learned = _read_by(lived, 2)
     assert len(learned) == len(read(store, "pairs", stage_keys=[own])) + 2
-    swapped, rejected = _row(store, lived.judged["swap"]), _row(store, lived.judged["reject"])
-    assert _times(learned, swapped["loser"], swapped["winner"]) == 1
-    assert _times(learned, rejected["winner"], rejected["loser"]) == 0
+    assert times(learned, *ends(store, lived.judged["swap"])[::-1]) == 1
+    assert times(learned, *ends(store, lived.judged["reject"])) == 0
     reasons = read(store, "failures", stage_keys=[earlier]).column("reason").to_pylist()
     assert reasons == ["rejected by reviewers"] * 2
 

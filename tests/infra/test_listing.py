@@ -1,12 +1,13 @@
 """Lists of large tables: what stages wrote, taken over once; how far hypotheses lie apart."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from infra.listing import PEOPLE, Listing, spread_of
+from infra.listing import PEOPLE, REVIEWED, Listing, spread_of
 from infra.store import Store
 from infra.tables import read
 from schemas.errors import StoreError
@@ -27,15 +28,53 @@ def test_rows_of_a_stage_are_taken_over_once(listing: Listing) -> None:
     listing.need("scored", [key])
     listing.need("failed", [key])
     listing.need(PEOPLE, [key])
-    rows = listing.rows("SELECT instance_id, zero_score, best_score, samples FROM scored ORDER BY 1")
+    rows = listing.rows("SELECT instance_id, zero_score FROM scored ORDER BY 1")
     stored = {row["instance_id"]: row["score"] for row in read(listing.store, "scores").to_pylist()}
     assert {row["instance_id"]: row["zero_score"] for row in rows} == stored
-    assert {row["samples"] for row in rows} == {1}
     failed = listing.rows("SELECT id, reason FROM failed ORDER BY 1")
     assert [row["reason"] for row in failed] == ["last of its shard"] * 3
-    named = listing.derived("SELECT * FROM scored WHERE zero_score > ?", [0.0])
-    assert named == listing.derived("SELECT * FROM scored WHERE zero_score > ?", [0.0])
-    assert named != listing.derived("SELECT * FROM scored WHERE zero_score > ?", [1.0])
+
+
+ABOVE = "SELECT * FROM scored WHERE zero_score > ?"
+
+
+def test_a_table_is_derived_once_and_stays_while_somebody_looks_at_it(listing: Listing) -> None:
+    listing.need("scored", [helpers.spec().key])
+    with listing.derived(ABOVE, [0.0]) as named:
+        rows = listing.rows(f"SELECT count(*) AS n FROM {named}")
+        for number in range(1, 20):
+            with listing.derived(ABOVE, [number / 20]) as other:
+                assert other != named
+        with listing.derived(ABOVE, [0.0]) as again:
+            assert again == named
+        assert listing.rows(f"SELECT count(*) AS n FROM {named}") == rows
+    assert _derived(listing) <= 8
+
+
+def test_any_number_may_look_at_tables_at_once(listing: Listing) -> None:
+    """More tables than are kept are asked for by more threads than that; each is there until it has been read."""
+    listing.need("scored", [helpers.spec().key])
+
+    def look(number: int) -> int:
+        with listing.derived(ABOVE, [number % 13 / 13]) as named:
+            return sum(len(listing.rows(f"SELECT * FROM {named}")) for _ in range(3))
+
+    with ThreadPoolExecutor(12) as pool:
+        found = list(pool.map(look, range(130)))
+    assert found[:13] * 10 == found
+    assert _derived(listing) <= 8
+
+
+def _derived(listing: Listing) -> int:
+    tables = listing.rows("SELECT count(*) AS n FROM duckdb_tables() WHERE table_name LIKE 'derived%'")
+    return int(tables[0]["n"])
+
+
+def test_a_small_list_is_replaced_as_a_whole(listing: Listing) -> None:
+    columns = {"stage_key": ["k"], "instance_id": ["a"], "winner": [1], "loser": [2], "reviewer": ["anna"]}
+    for verdict in ("accept", "swap"):
+        listing.replace(REVIEWED, pa.table({**columns, "verdict": [verdict]}))
+        assert [row["verdict"] for row in listing.rows(f"SELECT * FROM {REVIEWED}")] == [verdict]
 
 
 def test_a_stage_that_is_not_whole_is_refused(listing: Listing) -> None:

@@ -2,7 +2,7 @@
 import * as THREE from "three";
 import { OrbitControls } from "/static/vendor/OrbitControls.js";
 
-const COLOURS = { winner: 0x59bf73, loser: 0xe66659, label: 0xf2d34a };
+const COLOURS = { winner: 0x59bf73, loser: 0xe66659, label: 0xf2d34a, policy: 0x6699e6 };
 const TURN = Math.PI / 24;
 const NEAR = 0.1;
 const FAR = 200;
@@ -131,6 +131,12 @@ class View {
     this.controls.update();
   }
 
+  end() {
+    this.controls.dispose();
+    this.renderer.dispose();
+    this.renderer.forceContextLoss();
+  }
+
   nearer(factor) {
     this.camera.position.sub(this.centre).multiplyScalar(factor).add(this.centre);
     this.controls.update();
@@ -146,7 +152,7 @@ function start(place) {
     views = Object.fromEntries([...place.querySelectorAll("[data-side]")].map((figure) => [figure.dataset.side, new View(figure, place.dataset.photo, say)]));
   } catch (error) {
     say(`This browser draws no 3D: ${error.message}`);
-    return;
+    return [];
   }
   const both = Object.values(views);
   for (const view of both) {
@@ -196,6 +202,7 @@ function start(place) {
     }
   }, { rootMargin: "200px" });
   seen.observe(place);
+  return both;
 }
 
 let following = false;
@@ -208,5 +215,20 @@ function follow(view, other) {
   following = false;
 }
 
-const room = document.querySelector("[data-bodies]");
-if (room) start(room);
+// a page may be exchanged for another in its place: what drew the old bodies is given back, as a browser has few of them
+let drawing = [];
+function begin() {
+  const room = document.querySelector("[data-bodies]:not([data-begun])");
+  for (const view of drawing.filter((one) => !one.canvas.isConnected)) view.end();
+  drawing = drawing.filter((one) => one.canvas.isConnected);
+  if (!room) return;
+  const closed = room.closest("details:not([open])");
+  if (closed) {
+    closed.addEventListener("toggle", begin, { once: true });
+    return;
+  }
+  room.dataset.begun = "";
+  drawing.push(...start(room));
+}
+document.addEventListener("htmx:afterSwap", begin);
+begin();

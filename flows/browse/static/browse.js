@@ -95,6 +95,7 @@ for (const form of all("form[data-ask]")) {
 
 // a filter that is refused is said in the place of the list
 document.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.target.id !== "found") return;
   if (event.detail.xhr.status === 404 || event.detail.xhr.status === 422) {
     event.detail.shouldSwap = true;
     event.detail.isError = false;

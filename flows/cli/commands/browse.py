@@ -16,7 +16,7 @@ def browse(
     profile: options.Profile = None,
     changes: options.Changes = None,
 ) -> None:
-    """Look at rounds, people and pairs in a web browser; nothing in the store is changed."""
+    """Look at rounds, people and pairs in a web browser, and judge pairs; nothing else in the store is changed."""
     quiet_start()
     opened = options.open_store(store)
     config = options.choices(file, profile, None, None, changes).configured().config

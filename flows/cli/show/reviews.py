@@ -61,6 +61,8 @@ def print_sample(made: StageRecord, rows: pa.Table, how: str, again: Sequence[st
             "review", "--verdict", rows.column("pair")[0].as_py()[:12], "accept", "--reviewer", "NAME", *again
         )
         out.print(f"next:   {words}", markup=False, soft_wrap=True)
+        browse = _command("browse", *again)
+        out.print(f"or:     {browse}    shows the same, to judge by keyboard", markup=False, soft_wrap=True)
     else:
         out.print("All of them are judged.")
 
@@ -73,12 +75,13 @@ def print_waiting(waiting: Waiting, said: Sequence[str], of_store: Sequence[str]
     out.print(f"{title} {waiting}; it stays open.", soft_wrap=True)
     named = ("--campaign", waiting.campaign)
     lines = {
-        "review": _command(*_SAMPLE, "--out", "pairs.csv", *named, *of_store),
-        "or": _command("review", "--verdict", "PAIR", "accept|swap|reject", "--reviewer", "NAME", *of_store),
+        "judge": f"{_command('browse', *of_store)}    in a browser, by keyboard: its page judge",
+        "or": _command(*_SAMPLE, "--out", "pairs.csv", *named, *of_store),
+        "": _command("review", "--verdict", "PAIR", "accept|swap|reject", "--reviewer", "NAME", *of_store),
         "then": _command("run", *said),
     }
     for name, words in lines.items():
-        out.print(f"{name + ':':<8}{words}", markup=False, soft_wrap=True)
+        out.print(f"{name + ':' if name else '':<8}{words}", markup=False, soft_wrap=True)
 
 
 def _where(made: StageRecord) -> str:

@@ -7,7 +7,7 @@ import pytest
 from flows.browse.access import IMPORTS
 from tests.flows.browse.conftest import PORT, Browsed
 
-PAGES = ("/", "/people", "/pairs", "/failures", "/sql", "/person?id=wild/test/00000000.jpg%230")
+PAGES = ("/", "/people", "/pairs", "/judge", "/failures", "/sql", "/person?id=wild/test/00000000.jpg%230")
 
 
 @pytest.mark.parametrize("page", [*PAGES, "/mesh?person=a", "/picture/photo?person=a", "/report/micro/1", "/nothing"])
@@ -85,6 +85,6 @@ def test_no_other_file_is_sent_out(browsed: Browsed, path: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_nothing_can_be_written(browsed: Browsed, method: str) -> None:
+def test_nothing_can_be_written_but_on_the_page_judge(browsed: Browsed, method: str) -> None:
     for page in ("/", "/people", "/pairs", "/sql?q=SELECT+1"):
         assert browsed.client.request(method, page).status_code == 405

@@ -1,31 +1,52 @@
-"""A person at the pages: filters, opens somebody, moves both sliders, turns a body; by keyboard, at two widths."""
+"""A person at the pages: filters, opens somebody, moves both sliders, turns a body, and judges ten pairs, which the
+open round then trains on; by keyboard, at two widths."""
 
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from prefect.testing.utilities import prefect_test_harness
 
-from infra import rounds
+import flows.run.session
+import tasks.train.align
+from flows.dpo_round import dpo_round
+from flows.run.configuration import Choices
+from infra import reviews
 from infra.services import free_port
+from infra.stages import records
+from infra.standing import newest_ingest
+from infra.store import Store
 from schemas.ids import StageKey
-from schemas.splits import WILD_TEST, WILD_TRAIN
+from schemas.splits import WILD_TEST
 from tasks.engine.context import Context
 from tasks.stages.evaluate import Evaluate
-from tasks.stages.generate import Generate
-from tasks.stages.pair import Pair
-from tasks.stages.score import Score
-from tests.tasks import micro
+from tasks.train.pairs import PreferencePairs, load_pairs
+from tests.flows.judged import ends, times
 
 sync_api = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
 PERSON_TIMEOUT_MS = 60_000
+FILE: dict[str, Any] = {
+    "profile": "micro",
+    "campaign": "looked-at",
+    "synthesize": {"source_train": 16, "source_test": 4, "scorer_train": 16, "wild_train": 12, "wild_validation": 4,
+                   "wild_test": 4},
+    "sources": {"test": [], "drift": []},
+    "hypotheses": {"keep": "none"},
+    "review": {"before_training": True},
+}  # fmt: skip
+KEYS = "asraasaraa"
+"""What is pressed for each of ten pairs; at the third a verdict is taken back before."""
+VERDICTS = {"a": reviews.ACCEPT, "s": reviews.SWAP, "r": reviews.REJECT}
 BESIDE = """() => {
     const width = document.documentElement.clientWidth;
     if (document.documentElement.scrollWidth <= width) return [];
@@ -35,28 +56,46 @@ BESIDE = """() => {
 """What makes a page wider than the window."""
 
 
+class Waiting(NamedTuple):
+    """A store whose round waits for reviews, what the command prints that shows it, and what trainings will read."""
+
+    store: Store
+    link: str
+    trained: dict[str, PreferencePairs]
+    """By the key of the stage whose pairs they are."""
+
+
 @pytest.fixture(scope="module")
-def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """What the command prints, over a store with an open round whose models are untrained."""
-    store, ingest = micro.make_store(tmp_path_factory.mktemp("drive") / "store")
-    policy, scorer = micro.untrained(store, "policy"), micro.untrained(store, "scorer")
-    ingests = (StageKey(ingest),)
-    outside = Context(store, micro.CONFIG, in_process=True)
-    Evaluate(ingests, (WILD_TEST,), policy, scorer, micro.CONFIG.evaluate).run(outside)
-    rounds.begin(store, micro.CONFIG.campaign, policy)
-    rounds.open_round(store, micro.CONFIG.campaign, 1)
-    inside = Context(store, micro.CONFIG, in_process=True, round=1)
-    drawn = Generate(ingests, (WILD_TRAIN,), policy, micro.CONFIG.generate, 1).run(inside).key
-    scores = Score(drawn, ingests, scorer).run(inside).key
-    Pair(drawn, scores, micro.CONFIG.pair).run(inside)
-    port = str(free_port())
-    command = [sys.executable, "-m", "flows.cli.main", "browse", "--store", store.url, "--port", port]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as server:
-        try:
-            assert server.stdout is not None
-            yield next(line.strip() for line in server.stdout if "token=" in line)
-        finally:
-            server.terminate()
+def waiting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waiting]:
+    """The round's hypotheses are not kept; those of an evaluation are."""
+    store = Store.open(tmp_path_factory.mktemp("drive") / "store")
+    trained: dict[str, PreferencePairs] = {}
+
+    def seen(opened: Store, key: StageKey, *others: Any) -> PreferencePairs:
+        trained[key] = load_pairs(opened, key, *others)
+        return trained[key]
+
+    with prefect_test_harness(server_startup_timeout=180), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flows.run.session, "IN_PROCESS", True)
+        patch.setattr(tasks.train.align, "load_pairs", seen)
+        dpo_round(store.url, config=FILE)
+        config = Choices(config=FILE).configured().config
+        (drawn,) = records(store, "draw")
+        people = (newest_ingest(store, WILD_TEST),), (WILD_TEST,)
+        Evaluate(*people, *drawn.models, config.evaluate).run(Context(store, config, in_process=True))
+        port = str(free_port())
+        command = [sys.executable, "-m", "flows.cli.main", "browse", "--store", store.url, "--port", port]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as server:
+            try:
+                assert server.stdout is not None
+                yield Waiting(store, next(line.strip() for line in server.stdout if "token=" in line), trained)
+            finally:
+                server.terminate()
+
+
+@pytest.fixture(scope="module")
+def link(waiting: Waiting) -> str:
+    return waiting.link
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +124,17 @@ class Watched:
         if not url.startswith((self.base + "/", "data:", "blob:")):
             self.trouble.append(f"asked for {url}")
 
+    def heading(self, words: str) -> None:
+        """Wait until the page has this heading."""
+        self.page.wait_for_function("words => document.querySelector('h1').textContent === words", arg=words)
+
+    def named(self, name: str) -> None:
+        """Say who judges."""
+        self.page.goto(self.base + "/judge")
+        self.page.keyboard.type(name)
+        self.page.keyboard.press("Enter")
+        self.heading("Judge pairs")
+
     def serious(self) -> list[str]:
         """What axe-core finds serious on the page as it is."""
         found = axe.Axe().run(self.page).response["violations"]
@@ -99,7 +149,7 @@ def test_a_person_at_the_pages(browser: Any, link: str) -> None:
     assert "token" not in page.url
     page.get_by_role("link", name="people").first.click()
     everyone = page.inner_text("#found .count")
-    page.select_option("select[name=data]", "wild/train")
+    page.select_option("select[name=data]", "wild/test")
     page.wait_for_function(
         "before => document.querySelector('#found .count').textContent.trim() !== before", arg=everyone
     )
@@ -157,11 +207,15 @@ def test_every_page_is_readable(browser: Any, link: str, width: int, scheme: str
     paths = ["/", "/people", "/pairs", "/failures", "/people?score_from=x"]
     paths.append("/sql?q=SELECT instance_id, margin FROM pairs LIMIT 3".replace(" ", "+"))
     paths.append("/person?id=wild/train/00000000%230")
-    for path in paths if width > 1000 else paths[-3:]:
+    paths += ["/judge", "/judge?sampling=worst&count=3", "/judge?sampling=worst&count=3&blind=1&at=3"]
+    watched.named("looker")
+    for path in paths if width > 1000 else paths[-6:]:
         page.goto(watched.base + path)
         assert watched.serious() == [], path
         assert page.evaluate(BESIDE) == [], path
-    page.goto(watched.base + paths[-2])
+        if path.startswith("/person"):
+            assert page.locator(".strip li").count() == 5, "hypotheses that were not kept"
+    page.goto(watched.base + paths[-5])
     page.get_by_role("tab", name="table").focus()
     page.keyboard.press("ArrowRight")
     assert page.locator("#panel-chart canvas").count() == 1
@@ -181,3 +235,60 @@ def test_a_keyboard_meets_all_that_a_mouse_does(browser: Any, link: str) -> None
             page.evaluate("[...document.querySelectorAll('a, button, select, input')].indexOf(document.activeElement)")
         )
     assert len(seen - {-1}) == wanted
+
+
+def test_ten_pairs_are_judged_by_keyboard_and_the_round_trains_on_what_was_said(browser: Any, waiting: Waiting) -> None:
+    watched = Watched(browser, waiting.link, 1280, "light")
+    page, press = watched.page, watched.page.keyboard.press
+    watched.named("anna")
+    page.get_by_label("How many").fill("10")
+    press("Enter")
+    watched.heading("Pair 1 of 10")
+    for picture in page.locator(".trio img").all():
+        drawn = page.request.get(watched.base + str(picture.get_attribute("src")))
+        assert drawn.headers["content-type"] == "image/jpeg", "it was not kept, so it is drawn again"
+    press("?")
+    assert page.get_by_role("dialog").is_visible()
+    press("r")
+    press("Escape")
+    press("3")
+    for number, key in enumerate(KEYS, start=1):
+        watched.heading(f"Pair {number} of 10")
+        if number == 2:
+            page.wait_for_function("() => [...document.querySelectorAll('canvas')].every(one => one.dataset.shown)")
+            assert watched.serious() == []
+            press("3")
+        if number == 3:
+            press("a")
+            watched.heading("Pair 4 of 10")
+            press("u")
+            watched.heading("Pair 3 of 10")
+            press("n")
+            page.keyboard.type("sr <b>both")
+            press("Escape")
+        press(key)
+    watched.heading("10 of 10 judged")
+    assert "Round 1 of campaign looked-at waits for these" in page.inner_text("#judging")
+    assert watched.trouble == []
+
+    rows = [one.review for one in reviews.history(waiting.store) if one.review.reviewer == "anna"]
+    assert len(rows) == len(KEYS) + 2, "a verdict that was taken back, and the row that takes it"
+    said = [by["anna"] for by in reviews.latest(waiting.store).values()]
+    assert [one.verdict for one in said] == [VERDICTS[key] for key in KEYS]
+    assert [one.note for one in said if one.note] == ["sr <b>both"]
+    assert all(one.seconds is not None and 0 < one.seconds < 100 for one in said)
+
+    with ThreadPoolExecutor(1) as other:  # this thread is that of the browser's loop
+        facts = other.submit(copy_context().run, dpo_round, waiting.store.url, config=FILE).result()
+    assert any("People judged 10 of the 12 pairs: 6 accepted, 2 swapped, 2 rejected" in one for one in facts.notices)
+    learned = waiting.trained[facts.trained_pairs()[0]]
+    assert len(learned) == 10
+    for one in said:
+        winner, loser = ends(waiting.store, one.pair)
+        read_as = (times(learned, winner, loser), times(learned, loser, winner))
+        assert read_as == {"accept": (1, 0), "swap": (0, 1), "reject": (0, 0)}[one.verdict]
+
+    page.goto(watched.base + "/pairs?said=swap&by=anna")
+    assert page.locator(".card").count() == 2
+    page.goto(watched.base + "/pairs?kind=trained")
+    assert "of 10 pairs" in page.inner_text("#found .count")

@@ -7,20 +7,25 @@ import time
 from http.cookiejar import CookieJar
 from pathlib import Path
 from urllib.parse import urlencode
-from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
+from urllib.request import HTTPCookieProcessor, ProxyHandler, Request, build_opener
 
 import numpy as np
 import psutil
 import pytest
 
+from infra import reviews
+from infra.reviews import PairName, Review
 from infra.services import free_port
 from infra.shards import Tally, cut, receipts, write_shard
 from infra.stages import StageSpec, commit
 from infra.store import Store
+from infra.tables import read
 from schemas.tables import build
+from tasks.review.worklist import SAMPLINGS
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(3600)]
 PEOPLE, SAMPLES, EACH = 250_000, 4, 4
+NAME = ("pair_set", "instance_id", "winner", "loser")
 FIRST_SECONDS, SECONDS, MEGABYTES = 1.0, 0.5, 500
 
 
@@ -100,7 +105,11 @@ def test_a_million_pairs(large: Store) -> None:
             seconds, page = timed(f"{base}/pairs")
             print(f"first page of pairs: {seconds:.2f} s")
             assert f"of {PEOPLE * EACH:,} pairs" in page
+            pair = PairName(*(read(large, "pairs", ids=["wild/train/0000007#0"]).to_pylist()[0][name] for name in NAME))
+            reviews.add(large, [Review(pair, "anna", reviews.SWAP)])
             for asked in (
+                {"said": "swap", "by": "anna"},
+                {"said": "open", "sort": "margin"},
                 {"sort": "margin"},
                 {"sort": "-winner", "margin_from": "0.3", "margin_to": "0.6"},
                 {"find": "0099", "sort": "name"},
@@ -113,6 +122,12 @@ def test_a_million_pairs(large: Store) -> None:
                 if following:
                     seconds, _ = timed(base + following[1].replace("&amp;", "&"))
                     assert seconds < SECONDS
+            ask(Request(f"{base}/judge/name", b"reviewer=anna", {"Origin": base})).read()
+            for how in SAMPLINGS:
+                seconds, page = timed(f"{base}/judge?{urlencode({'sampling': how})}")
+                print(f"list {how}: {seconds:.2f} s")
+                assert "Pair 1 of 20" in page
+                assert seconds < 2 * SECONDS
             tree = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
             held = max(process.memory_info().rss for process in tree) / 2**20
             print(f"memory: {held:.0f} MiB")

@@ -57,8 +57,8 @@ def test_people_are_sorted_and_paged_with_nobody_lost_or_twice(
         found += shown(page)
     assert len(found) == len(set(found)) == total
     column, descending, _ = people.SORTS[sort]
-    table = people.crowd(browsed.desk, browsed.desk.scope("micro/1"), with_spread=True)
-    rows = {row["instance_id"]: row[column] for row in browsed.desk.listing.rows(f"SELECT * FROM {table}")}
+    with people.crowd(browsed.desk, browsed.desk.scope("micro/1"), with_spread=True) as table:
+        rows = {row["instance_id"]: row[column] for row in browsed.desk.listing.rows(f"SELECT * FROM {table}")}
     values = [rows[name.replace("%2F", "/").replace("%23", "#")] for name in found]
     known = [value for value in values if value is not None]
     assert values[: len(known)] == sorted(known, reverse=descending)
@@ -68,8 +68,9 @@ def test_people_are_sorted_and_paged_with_nobody_lost_or_twice(
 def test_people_are_filtered(browsed: Browsed) -> None:
     page = get(browsed, "/people", scope="micro/1", data="wild/test")
     assert {name.split("%2F")[1] for name in shown(page)} == {"test"}
-    table = people.crowd(browsed.desk, browsed.desk.scope("micro/1"))
-    scores = [row["score"] for row in browsed.desk.listing.rows(f"SELECT score FROM {table} WHERE score IS NOT NULL")]
+    with people.crowd(browsed.desk, browsed.desk.scope("micro/1")) as table:
+        known = browsed.desk.listing.rows(f"SELECT score FROM {table} WHERE score IS NOT NULL")
+    scores = [row["score"] for row in known]
     limit = sorted(scores)[len(scores) // 2]
     page = get(browsed, "/people", scope="micro/1", score_from=repr(limit))
     assert f"of {sum(score >= limit for score in scores)} people" in page

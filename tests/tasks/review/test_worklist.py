@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.reviews import PairName, Review, add, latest
+from infra.reviews import PairName, Review, add, history, latest, withdraw
 from infra.store import Store
 from schemas.errors import ConfigError, DataError
 from schemas.ids import StageKey
@@ -74,6 +74,28 @@ def test_a_reviewer_may_change_their_mind_and_back(made: Made) -> None:
     done = [say(store, pairs[0], "anna", verdict, "") for verdict in ("accept", "accept", "swap", "accept")]
     assert done == [True, False, True, True]
     assert latest(store)[pairs[0].digest]["anna"].verdict == "accept"
+
+
+def test_what_was_taken_back_may_be_said_again(made: Made) -> None:
+    store, pairs = made
+    for _ in range(2):
+        assert say(store, pairs[0], "anna", "accept", "")
+        assert withdraw(store, "anna") is not None
+    assert say(store, pairs[0], "anna", "accept", "")
+    assert latest(store)[pairs[0].digest]["anna"].verdict == "accept"
+    assert len(history(store)) == 5
+    assert withdraw(store, "anna") is not None
+    data = f"pair,verdict\n{pairs[0].digest},accept\n".encode()
+    assert [import_csv(store, data, "list.csv", "anna").written for _ in range(2)] == [1, 0]
+
+
+def test_an_id_makes_a_verdict_count_once_whatever_is_said_after_it(made: Made) -> None:
+    store, pairs = made
+    assert say(store, pairs[0], "anna", "accept", "", blind=True, review_id="form")
+    assert say(store, pairs[0], "anna", "swap", "")
+    assert not say(store, pairs[0], "anna", "accept", "", blind=True, review_id="form")
+    assert latest(store)[pairs[0].digest]["anna"].verdict == "swap"
+    assert history(store)[0].review.blind
 
 
 def test_a_bad_line_costs_itself_alone(made: Made) -> None:

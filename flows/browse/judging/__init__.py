@@ -1,0 +1,1 @@
+"""Judging pairs in the browser: the only pages that write, and all that they write are rows of `reviews`."""
