@@ -15,6 +15,7 @@ from flows.browse.desk import HERE, Desk
 from flows.serve.guard import Guard, own_hosts
 from infra.store import Store
 from schemas.errors import EngineError
+from tasks.web.bundle import STATIC, VENDOR
 
 ROUTERS = (rounds.router, people.router, person.router, pairs.router, failures.router, sql.router, pictures.router)
 _PICTURES = "/picture/"
@@ -32,6 +33,8 @@ def make_app(store: Store, folder: Path, token: str, port: int, body: str, root_
     app.state.kept = pictures.Kept()
     for router in ROUTERS:
         app.include_router(router)
+    app.mount("/static/vendor", StaticFiles(directory=VENDOR), name="vendor")
+    app.mount("/static/shared", StaticFiles(directory=STATIC), name="shared")
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.add_exception_handler(EngineError, _refused)
     app.add_exception_handler(RequestValidationError, _refused)
