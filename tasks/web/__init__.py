@@ -1,1 +1,1 @@
-"""What pages in a browser are made of: scripts and styles that the report and `adhmr browse` share, others' and ours."""
+"""What pages in a browser are made of: scripts and styles that the report and `adhmr browse` share."""
