@@ -175,10 +175,15 @@ def _ends(leg: LegCurves, name: str, line: Line | None, seen: Evidence) -> _Ends
     )
     if not all(math.isfinite(number) for row in (first, last) for number in (row.value, *_limits(row))):
         return None
-    known = np.isfinite(line.values)
-    steady = stats.spearmanr(line.steps[known], line.values[known], alternative="greater").pvalue < CHANCE
     apart = _limits(last)[0] > _limits(first)[1] and last.value - first.value >= TRIFLE * _size(leg)
-    return _Ends(first, last, bool(apart and steady))
+    return _Ends(first, last, apart and _goes_up(line))
+
+
+def _goes_up(line: Line) -> bool:
+    """Whether the points of a line, which is not level, go up with the steps beyond chance."""
+    known = np.isfinite(line.values)
+    going = stats.spearmanr(line.steps[known], line.values[known], alternative="greater")
+    return bool(going.pvalue < CHANCE)
 
 
 def _size(leg: LegCurves) -> float:
