@@ -1,4 +1,4 @@
-"""References as Markdown, made from the code: configuration, tables, commands, formats, failure reasons, deployments."""
+"""References as Markdown, made from the code: fields, tables, commands, formats, failure reasons, deployments."""
 
 import ast
 import json
@@ -152,9 +152,7 @@ REFERENCES: Final[Mapping[str, Callable[[], str]]] = {
 def _constants(tree: ast.Module) -> Iterator[tuple[str, str]]:
     """Texts that a module gives a name."""
     for node in tree.body:
-        targets = (
-            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        )
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         value = getattr(node, "value", None)
         if isinstance(value, ast.Constant) and isinstance(value.value, str):
             yield from ((target.id, value.value) for target in targets if isinstance(target, ast.Name))
