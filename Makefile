@@ -102,7 +102,7 @@ bench-gpu: ## parity and figures on a GPU, with the machine's own torch (GPU_PYT
 		$(GPU_PYTHON) -m pip install -q --no-index --no-deps --upgrade --target gpu-pack/site gpu-pack/*.whl; fi
 	PYTHONPATH=gpu-pack/site:. $(GPU_PYTHON) -m tests.benchmarks.gpu $(ARGS)
 
-docs: $(STAMP) ## the documentation site, of docs/ and of the code, into build/site
+docs: $(STAMP) ## the documentation site, of docs/ and of the code, into build/docs
 	$(BIN)/python -m tests.maintenance.site $(ARGS)
 
 vendor: $(STAMP) ## fetches the scripts of others that adhmr browse and reports need from npm: make vendor ARGS=--renew

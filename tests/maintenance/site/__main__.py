@@ -1,4 +1,4 @@
-"""Builds the documentation site: `make docs`, or `python -m tests.maintenance.site [FOLDER]`, by default build/site.
+"""Builds the documentation site: `make docs`, or `python -m tests.maintenance.site [FOLDER]`, by default build/docs.
 
 The pages of docs/ are taken as they are; where a page names another one between backticks, the site links it. Links
 that lead nowhere end the build.
@@ -91,31 +91,31 @@ def linked(text: str, page: str, pages: set[str]) -> str:
     return "".join(parts)
 
 
-def configuration(sources: Path, target: Path) -> dict[str, Any]:
+def configuration() -> dict[str, Any]:
     """What the generator is told, as `zensical.toml` has it."""
     nav = [{part: [{title: page} for title, page in pages.items()]} for part, pages in NAVIGATION.items()]
     return {
         "site_name": "adhmr-engine",
         "site_description": "The data engine that aligns human mesh recovery with preferences, round after round",
-        "docs_dir": sources.as_posix(),
-        "site_dir": target.as_posix(),
+        "docs_dir": "pages",
+        "site_dir": "site",
         "use_directory_urls": False,
         "nav": nav,
     }
 
 
-def main(target: Path) -> None:
-    """Write the sources beside the site, and build it. Ends with 1 where a link leads nowhere."""
-    work = target.parent / f"{target.name}-sources"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    write_sources(work / "pages")
-    (work / "zensical.toml").write_text(_toml(configuration(Path("pages"), Path("..") / target.name)), "utf-8")
+def main(folder: Path) -> Path:
+    """Write the sources into the folder, and the site beside them; where that is. Ends with 1 where a link leads
+    nowhere."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write_sources(folder / "pages")
+    (folder / "zensical.toml").write_text(_toml(configuration()), "utf-8")
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean", "-f", "zensical.toml"]
-    ended = subprocess.run(command, cwd=work, check=False)
+    ended = subprocess.run(command, cwd=folder, check=False)
     if ended.returncode:
         sys.exit(ended.returncode)
-    print(f"{target / 'index.html'}")
+    return folder / "site"
 
 
 def _target(found: re.Match[str], pages: set[str], up: str) -> str:
@@ -144,4 +144,5 @@ def _toml(project: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / "build" / "site")
+    made = main(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / "build" / "docs")
+    print(f"{made / 'index.html'} is the first page.")
