@@ -14,7 +14,7 @@ ARGS ?=
 AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install run run-from-nothing pretrain seal clean-round serve stop evidence test check quick lint faults parity paper-smoke bench bench-paper bench-scale gpu-pack bench-gpu mutants nightly vendor clean
+.PHONY: help install run run-from-nothing pretrain seal clean-round serve stop evidence test check quick lint faults parity paper-smoke bench bench-paper bench-scale gpu-pack bench-gpu mutants nightly docs vendor clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -102,7 +102,10 @@ bench-gpu: ## parity and figures on a GPU, with the machine's own torch (GPU_PYT
 		$(GPU_PYTHON) -m pip install -q --no-index --no-deps --upgrade --target gpu-pack/site gpu-pack/*.whl; fi
 	PYTHONPATH=gpu-pack/site:. $(GPU_PYTHON) -m tests.benchmarks.gpu $(ARGS)
 
-vendor: $(STAMP) ## fetches the scripts of others that adhmr browse sends out from npm: make vendor ARGS=--renew
+docs: $(STAMP) ## the documentation site, of docs/ and of the code, into build/docs
+	$(BIN)/python -m tests.maintenance.site $(ARGS)
+
+vendor: $(STAMP) ## fetches the scripts of others that adhmr browse and reports need from npm: make vendor ARGS=--renew
 	$(BIN)/python -m tests.maintenance.vendor $(ARGS)
 
 clean: ## build products and caches; never the environment or a store

@@ -16,6 +16,7 @@ from flows.browse.judging import page as judging
 from flows.serve.guard import Guard, own_hosts
 from infra.store import Store
 from schemas.errors import EngineError
+from tasks.web.bundle import STATIC, VENDOR
 
 ROUTERS = (
     rounds.router,
@@ -42,6 +43,8 @@ def make_app(store: Store, folder: Path, token: str, port: int, body: str, root_
     app.state.kept = pictures.Kept()
     for router in ROUTERS:
         app.include_router(router)
+    app.mount("/static/vendor", StaticFiles(directory=VENDOR), name="vendor")
+    app.mount("/static/shared", StaticFiles(directory=STATIC), name="shared")
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.add_exception_handler(EngineError, _refused)
     app.add_exception_handler(RequestValidationError, _refused)

@@ -1,8 +1,8 @@
 """The page of rounds: what happened to each, the trend of every measure, the gates, and who comes from whom."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow.compute as pc
 from fastapi import APIRouter, Request
@@ -16,13 +16,11 @@ from infra.store import Store
 from infra.tables import read
 from schemas.errors import DataError, StoreError
 from tasks.gates import GateVerdict
+from tasks.report.curves.trends import Trend, trends
 from tasks.report.stage import read_facts
 
 router = APIRouter()
 
-_FIRST_ROLE: Final = "before"
-_ROLES: Final = ("after", "random_pairs", "less_noise", "all_labels", "random_labels", "own_labels")
-_LEADING: Final = ("zero_noise_mpvpe", "best_of_m_mpvpe", "selected_mpvpe", "expected_mpvpe", "diversity", "drift")
 _COLUMN, _ROW = 170, 76
 """Pixels of the graph of policies."""
 
@@ -58,8 +56,8 @@ def page(request: Request, desk: AtDesk, campaign: str = "", split: str = "") ->
     if campaign and campaign not in names:
         raise DataError(f"There is no campaign {campaign} in this store.")
     own = sorted((scope for scope in of_rounds if scope.campaign == chosen), key=lambda scope: scope.round)
-    metrics = _metrics(desk.store, own)
-    splits = sorted({f"{row['dataset']}/{row['split']}" for row in metrics})
+    every = _trends(desk.store, own)
+    splits = sorted({trend.split for trend in every})
     shown = split if split in splits else _first_test(splits)
     return desk.page(
         request,
@@ -69,7 +67,7 @@ def page(request: Request, desk: AtDesk, campaign: str = "", split: str = "") ->
         rounds=[(scope, _gates(desk.store, scope), _report(desk.store, scope)) for scope in reversed(own)],
         splits=splits,
         split=shown,
-        trends=_trends([row for row in metrics if f"{row['dataset']}/{row['split']}" == shown], own),
+        trends=[asdict(trend) for trend in every if trend.split == shown],
         lineage=_lineage(desk, chosen),
         state=rounds.state(desk.store, chosen) if chosen else None,
     )
@@ -88,44 +86,14 @@ def report(desk: AtDesk, campaign: str, number: int) -> Response:
     )
 
 
-def _metrics(store: Store, own: Sequence[Scope]) -> list[dict[str, Any]]:
-    keys = [key for scope in own for key in (scope.compared, scope.measured) if key]
-    return read(store, "metrics", stage_keys=keys).to_pylist() if keys else []
+def _trends(store: Store, own: Sequence[Scope]) -> list[Trend]:
+    numbered = {key: scope.round for scope in own for key in (scope.compared, scope.measured) if key}
+    return trends(read(store, "metrics", stage_keys=list(numbered)).to_pylist(), numbered) if numbered else []
 
 
 def _first_test(splits: Sequence[str]) -> str:
     """The split whose trend is shown if none is asked for: a test split before others."""
     return next((name for name in reversed(splits) if name.endswith("/test")), splits[0] if splits else "")
-
-
-def _trends(metrics: Sequence[dict[str, Any]], own: Sequence[Scope]) -> list[dict[str, Any]]:
-    """By measure the lines of a chart: values and ends of intervals, by round, for each role; null where unknown.
-
-    Round 0 stands for the policy that the first of the rounds began with.
-    """
-    numbered = {key: scope.round for scope in own for key in (scope.compared, scope.measured)}
-    places = sorted({number for scope in own if scope.compared for number in (scope.round - 1, scope.round)})
-    found: dict[str, dict[str, Any]] = {}
-    for row in metrics:
-        number, role = numbered[row["stage_key"]], row["role"]
-        if role == _FIRST_ROLE and number - 1 in numbered.values():
-            continue  # the round before has measured it
-        if role not in (_FIRST_ROLE, *_ROLES) and not (role == "change" and row["name"] in ("drift",)):
-            continue
-        chart = found.setdefault(row["name"], {"name": row["name"], "unit": row["unit"], "rounds": places, "lines": {}})
-        at, line = (number - 1, "after") if role == _FIRST_ROLE else (number, role)
-        values = chart["lines"].setdefault(line, {})
-        values[at] = (row["value"], row["low"], row["high"], row["n"])
-    for chart in found.values():
-        chart["lines"] = [
-            {
-                "name": "policy" if name == "after" else name.replace("_", " "),
-                "points": [points.get(at) for at in places],
-            }
-            for name, points in sorted(chart["lines"].items())
-        ]
-    rank = {name: place for place, name in enumerate(_LEADING)}
-    return sorted(found.values(), key=lambda chart: (rank.get(chart["name"], len(rank)), chart["name"]))
 
 
 def _gates(store: Store, scope: Scope) -> Sequence[GateVerdict]:

@@ -9,6 +9,7 @@ one J-th of the steps; every leg's stages have keys of their own, so that a roun
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from tasks.rows.legs import role_in_leg
 from tasks.rows.mix import Mix
 from tasks.rows.part import Part
 
@@ -22,9 +23,7 @@ class Leg(NamedTuple):
 
     def role(self, role: str = "") -> str:
         """The role of a stage of it: as in a round without legs in the first, and named after the leg in the others."""
-        if self.number == 1:
-            return role
-        return f"{role}, leg {self.number}" if role else f"leg {self.number}"
+        return role_in_leg(role, self.number)
 
 
 def legs(people: Mix, count: int) -> Iterator[Leg]:

@@ -19,6 +19,7 @@ from infra.stages import find
 from infra.store import Store
 from schemas.config.engine import EngineConfig
 from tasks.report import measured
+from tasks.report.content import OWN_PEOPLE
 from tasks.report.facts import RoundFacts
 from tasks.report.numbers import format_number, format_span
 from tasks.report.pictures.winners import NOTE, draw_pairs
@@ -134,14 +135,16 @@ def report(store: Store, config: EngineConfig, facts: RoundFacts) -> Artifact:
 
 def pairs(store: Store, config: EngineConfig, facts: RoundFacts) -> Artifact | None:
     """A few winners and losers, as a picture in a data URL: the user interface may see no store."""
-    pair_set, hypotheses = facts.key("pair"), facts.drawn
+    pair_sets, hypotheses = facts.own_pairs(), facts.drawn
     generated = find(store, hypotheses) if hypotheses is not None else None
-    if pair_set is None or generated is None or find(store, pair_set) is None:
+    if not pair_sets or generated is None or any(find(store, key) is None for key in pair_sets):
         return None
-    jpeg = draw_pairs(store, config, generated.reads, pair_set)
+    jpeg = draw_pairs(store, config, generated.reads, pair_sets)
     if jpeg is None:
         return None
-    return Artifact(PAIRS, "image", f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}", NOTE)
+    page = _link("the round's report", f"{store.report_uri(facts.report_name)}#{OWN_PEOPLE}")
+    text = f"{NOTE} Larger, with the people who got better and worse and in 3D: {page}."
+    return Artifact(PAIRS, "image", f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}", text)
 
 
 def _link(text: str, uri: str) -> str:

@@ -7,7 +7,7 @@ rounds and evaluations: what differs are the rows that it is given.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from models.statistics import Interval
 from schemas.ids import ModelDigest, StageKey
 from tasks.gates import GateVerdict
+from tasks.report.curves.findings import Diagnosis
+from tasks.report.curves.trends import Trend
 from tasks.report.settings import SettingRow
 from tasks.rows.metrics import Metric
 
@@ -165,6 +167,8 @@ class Series:
     """"winner" and "loser" get the same colours in every panel."""
     steps: NDArray[np.number]
     values: NDArray[np.floating]
+    leg: int | None = None
+    """Of a round in several legs."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,8 @@ class Curve:
     reference: float | None = None
     """A thin level line: 0.5 for a preference accuracy, 0 for a loss against the reference's."""
     note: str = ""
+    breaks: Sequence[float] = ()
+    """Steps at which a leg begins, but for the first."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +198,43 @@ class Overlay:
     after_error_mm: float | None = None
     photo: NDArray[np.uint8] | None = None
     """The bare crop."""
+    score: float | None = None
+    """By the scorer, of what is shown of the policy after, or of the only policy."""
+    disagreement_mm: float | None = None
+    """How far the person's hypotheses by that policy lie apart."""
+    lists: Sequence[str] = ()
+    """Why this person is shown: names of `PEOPLE_LISTS`."""
+
+    @property
+    def change_mm(self) -> float | None:
+        """Of the error; below zero it became smaller."""
+        if self.before_error_mm is None or self.after_error_mm is None:
+            return None
+        return self.after_error_mm - self.before_error_mm
+
+
+OWN_PEOPLE: Final = "own"
+"""Behind the # of a page's address: the people that its round learned from, winners and losers among them."""
+PEOPLE_LISTS: Final[Mapping[str, str]] = {
+    "first": "the first by name, whatever their results",
+    "improved": "most improved",
+    "worsened": "most worsened",
+    "disputed": "most disputed: hypotheses farthest apart",
+}
+"""What the people of a page are chosen by, and its words for that."""
+
+
+@dataclass(frozen=True)
+class PosedPerson:
+    """The bodies of a person in 3D, in the camera of the crop."""
+
+    instance_id: str
+    """One of the overlays'."""
+    camera: tuple[float, float, float, float]
+    """fx, fy, cx, cy in pixels of the crop."""
+    crop_size: int
+    meshes: Mapping[str, NDArray[np.floating]]
+    """"before", "after" and "label", as far as they are known: (V, 3) metres, camera frame."""
 
 
 @dataclass(frozen=True)
@@ -291,9 +334,19 @@ class RoundReport:
     score_against_error: ScoreAgainstError | None = None
     margins: Margins | None = None
     curves: Sequence[Curve] = ()
+    diagnosis: Diagnosis | None = None
+    """What the curve doctor says; None where nothing was trained."""
+    trends: Sequence[Trend] = ()
+    """Every measure over the rounds up to this one; empty where it is the first that measured."""
+    samples: int = 0
+    """M of the best of M; for the words of measures."""
     overlays: Sequence[Overlay] = ()
     overlays_note: str = ""
     """How the people were chosen, so that a dozen is not taken for the best dozen."""
+    bodies: Sequence[PosedPerson] = ()
+    """Some of these people in 3D."""
+    faces: NDArray[np.integer] | None = None
+    """(F, 3) of all bodies' meshes."""
     galleries: Sequence[Gallery] = ()
     """People that the round learned from."""
     mix: MixTable | None = None

@@ -15,6 +15,11 @@ class Definition(NamedTuple):
     told_by: str = ""
     """Pattern that tells it in the title of a row; its name, if nothing else does."""
 
+    @property
+    def anchor(self) -> str:
+        """Its name in the addresses of a page."""
+        return "means-" + re.sub(r"\W+", "-", self.measure.lower()).strip("-")
+
     def stands_in(self, title: str) -> bool:
         """Whether the title of a row speaks of it."""
         words = self.told_by or re.escape(self.measure)
@@ -69,7 +74,7 @@ DEFINITIONS: Final = (
         "correlation of ranks by score and by error, best first in both, within each person's samples, and its mean "
         "over people: 1 is the same order, 0 says nothing; over all samples together it is easier.",
     ),
-    Definition("margin", "score of a pair's winner less that of its loser."),
+    Definition("margin", "score of a pair's winner less that of its loser.", "margins?"),
     Definition(
         "AUC", "chance that the score of a label as it was is higher than that of a swapped one; 0.5 says nothing."
     ),
@@ -97,7 +102,12 @@ DEFINITIONS: Final = (
     Definition(
         "disagreement with the scorer",
         "share of the pairs whose loser people find better, of those in which they find one of the two better.",
-        "disagreement",
+        "disagreement with",
+    ),
+    Definition(
+        "disagreement between hypotheses",
+        "how far a person's own samples lie apart: what diversity is the mean of over people, in mm.",
+        "disagreement(?! with)",
     ),
     Definition(
         "agreement between reviewers",
@@ -129,6 +139,11 @@ DEFINITIONS: Final = (
         "share of the pairs whose winner's denoising error, against the reference's, is less than its loser's.",
     ),
     Definition("replay", "denoising error on labelled people who are trained on again beside the pairs."),
+    Definition(
+        "preference loss",
+        "that of the comparisons alone; DPO's is log 2 for each of two terms, joints and twists, where nothing was "
+        "learned.",
+    ),
     Definition("loss", "what a training makes small: the weighted sum of its terms."),
 )
 """In the order in which a reader meets them."""

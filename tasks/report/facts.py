@@ -1,12 +1,13 @@
 """What a flow knows of its round when it comes to report it: keys, digests, verdicts. Numbers are in the tables."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from schemas.ids import ModelDigest, StageKey
 from tasks.gates import GateVerdict
 from tasks.rows.drawn import DRAW
+from tasks.rows.legs import leg_of
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,24 @@ class RoundFacts:
         """The stage that scored them."""
         return self.key("score") or self.key(DRAW)
 
+    def legs(self) -> list["RoundFacts"]:
+        """The round as each of its legs has it, with the roles that a round without legs gives its stages; the first
+        holds what no leg is named for, too."""
+        runs: dict[int, list[StageRun]] = {}
+        for run in self.runs:
+            role, number = leg_of(run.role)
+            runs.setdefault(number, []).append(replace(run, role=role))
+        return [replace(self, runs=tuple(runs[number])) for number in sorted(runs)] or [self]
+
+    def own_pairs(self) -> list[StageKey]:
+        """The stages whose pairs the round made and was trained on, as people reviewed them if they did, by leg."""
+        own = (leg.key("review") or leg.key("pair") for leg in self.legs())
+        return [key for key in own if key is not None]
+
     def trained_pairs(self) -> list[StageKey]:
-        """The stages whose pairs the round was trained on: its own, as people reviewed them if they did, first."""
-        own = self.key("review") or self.key("pair")
-        earlier = [run.key for run in self.runs if run.name == "review" and run.role]
-        return [*([own] if own is not None else []), *earlier]
+        """All stages whose pairs the round was trained on: its own first, then those of earlier rounds."""
+        earlier = [run.key for run in self.runs if run.name == "review" and leg_of(run.role)[0]]
+        return [*self.own_pairs(), *earlier]
 
     def distinct_runs(self) -> list[StageRun]:
         """Every stage once, in the order of the flow: two roles may share one (if the first policy is current)."""

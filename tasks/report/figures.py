@@ -8,6 +8,7 @@ import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
@@ -20,6 +21,7 @@ from PIL import Image
 from scipy import stats
 
 from models.statistics import Interval
+from tasks.report.curves.trends import TrendLine
 from tasks.report.windows import windows
 
 INK, MUTED, GRID = "#26323d", "#6b7885", "#e3e8ec"
@@ -127,21 +129,30 @@ def margin_histogram(margins: NDArray[np.floating], most_bins: int = 40) -> str:
 
 
 def training_curve(
-    series: Sequence[tuple[str, NDArray[np.number], NDArray[np.floating]]], unit: str, reference: float | None = None
+    series: Sequence[tuple[str, NDArray[np.number], NDArray[np.floating]]],
+    unit: str,
+    reference: float | None = None,
+    breaks: Sequence[float] = (),
 ) -> str:
     """Running medians over optimiser steps, with the middle half of each window.
 
-    series: (name, steps (S,), values (S,)); windows without a finite value leave gaps.
+    series: (name, steps (S,), values (S,)); windows without a finite value leave gaps. Lines of one name (the legs of a
+    round) have one colour; `breaks` are steps at which a leg begins.
     """
+    others = cycle(_OTHERS)
+    names = dict.fromkeys(name for name, _, _ in series)
+    colours = {name: COLOURS[name] if name in COLOURS else next(others) for name in names}
     with _figure(_WIDTH, _HEIGHT) as (figure, axes):
-        others = iter(_OTHERS * (1 + len(series) // len(_OTHERS)))
+        named: set[str] = set()
         for name, steps, values in series:
-            colour = COLOURS[name] if name in COLOURS else next(others)
             curve = windows(steps, values)
             if curve.points > 1:
-                axes.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
-            mark = "o" if curve.points == 1 else ""
-            axes.plot(curve.steps, curve.median, color=colour, linewidth=1.6, marker=mark, markersize=2.6, label=name)
+                axes.fill_between(curve.steps, curve.low, curve.high, color=colours[name], alpha=0.15, linewidth=0)
+            look = {"color": colours[name], "marker": "o" if curve.points == 1 else "", "markersize": 2.6}
+            axes.plot(curve.steps, curve.median, linewidth=1.6, label="_" if name in named else name, **look)
+            named.add(name)
+        for place in breaks:
+            axes.axvline(place, color=GRID, linewidth=1.2)
         if reference is not None:
             axes.axhline(reference, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
         _label(axes, "optimiser step", "" if unit == "none" else unit)
@@ -151,17 +162,36 @@ def training_curve(
         return _svg(figure)
 
 
+def trend(rounds: Sequence[int], lines: Sequence[TrendLine], unit: str) -> str:
+    """A measure over rounds with its 95 % intervals: the policy's line, and each control's, dashed."""
+    with _figure(_WIDTH, _HEIGHT - 0.5) as (figure, axes):
+        for number, line in enumerate(lines):
+            known = [(at, point) for at, point in zip(rounds, line.points, strict=True) if point is not None]
+            colour = _OTHERS[number % len(_OTHERS)]
+            look: dict[str, Any] = {"linewidth": 1.8} if not number else {"linewidth": 1.1, "linestyle": (0, (4, 3))}
+            places, values = [at for at, _ in known], [point.value for _, point in known]
+            axes.plot(places, values, color=colour, marker="o", markersize=4, label=line.name, **look)
+            for at, point in known:
+                if point.low is not None and point.high is not None:
+                    axes.plot([at, at], [point.low, point.high], color=colour, linewidth=1.6, solid_capstyle="butt")
+        axes.set_xticks(list(rounds), [f"round {at}" if at else "start" for at in rounds])
+        _label(axes, "", "" if unit in ("none", "1") else unit)
+        if len(lines) > 1:
+            axes.legend(loc="best")
+        return _svg(figure)
+
+
 def svg_uri(svg: str) -> str:
     """SVG text as a data URI, for the `src` of an image: needs no file and no network."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
-def jpeg_uri(picture: NDArray[np.uint8]) -> str:
+def jpeg_uri(picture: NDArray[np.uint8], quality: int = _QUALITY) -> str:
     """An RGB picture (H, W, 3) uint8 as a JPEG data URI."""
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise ValueError(f"a picture must be (H, W, 3) uint8, not {picture.shape} {picture.dtype}")
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=_QUALITY)
+    Image.fromarray(picture).save(buffer, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

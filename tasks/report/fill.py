@@ -1,11 +1,11 @@
 """Fill a round's page from the tables. Nothing is measured here: what is on the page is in the store."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
-import pyarrow.compute as pc
 
 from infra.stages import StageRecord, find, versions
 from infra.store import Store
@@ -19,21 +19,23 @@ from tasks.pairing.choice import told
 from tasks.report import measured
 from tasks.report.as_published import published_groups
 from tasks.report.content import (
-    Curve,
     FailureRow,
     Margins,
     ModelRow,
     NumberRow,
-    Overlay,
     RoundReport,
-    Series,
     StageRow,
 )
+from tasks.report.curves.doctor import diagnose
+from tasks.report.curves.findings import Diagnosis
+from tasks.report.curves.lines import LegCurves, leg_curves, panels
+from tasks.report.curves.rules import Evidence
+from tasks.report.curves.trends import LEADING, Trend, round_trends
 from tasks.report.facts import RoundFacts
 from tasks.report.judged import judge_rows, watch_rows
 from tasks.report.measures import measure_groups, measure_numbers
 from tasks.report.mix import mix_table
-from tasks.report.pictures.overlays import draw_overlays, overlays_note
+from tasks.report.pictures.overlays import HeldOut, draw_overlays, overlays_note
 from tasks.report.pictures.own_people import own_people
 from tasks.report.settings import changed_settings
 from tasks.review.agreement import figures
@@ -52,18 +54,6 @@ _UNITS = {
     "measures": "comparisons",
     "review": "pairs",
 }
-_CURVES = (
-    (
-        "Denoising error against the reference's",
-        {"winner_change": "winner", "loser_change": "loser"},
-        0.0,
-        "Both rising means that the policy forgets; the winner's should stay near zero or fall.",
-    ),
-    ("Denoising error", {"winner": "winner", "loser": "loser"}, None, ""),
-    ("Preference accuracy", {"accuracy": "accuracy"}, 0.5, "Share of the pairs in whose favour the policy has moved."),
-    ("Replay on labelled source", {"replay": "replay"}, None, ""),
-    ("Loss", {"loss": "loss"}, None, ""),
-)
 
 
 def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at: datetime) -> RoundReport:
@@ -73,7 +63,8 @@ def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at
     of_scorer = [*measured.scorer_rows(facts, metrics, config), *measured.meaning_rows(store, facts.scorer)]
     beyond = measure_numbers(store, facts)
     numbers = [*watched, *of_scorer, *_counts(store, facts), *_reviews(store, facts), *beyond]
-    overlays, overlays_missing = _overlays(store, config, facts)
+    evaluations, legs = measured.evaluations(store, facts), leg_curves(store, facts)
+    held_out, missing = _held_out(store, config, facts, evaluations)
     return RoundReport(
         title=facts.title,
         campaign=facts.campaign,
@@ -93,11 +84,16 @@ def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at
         gates=[replace(verdict, unit=_page_unit(verdict.unit)) for verdict in facts.verdicts],
         stages=_stages(store, facts),
         failures=_failures(store, facts),
-        score_against_error=measured.scores_against_errors(store, facts, config),
+        score_against_error=measured.scores_against_errors(evaluations[0], facts, config),
         margins=_margins(store, facts),
-        curves=_curves(store, facts),
-        overlays=overlays,
-        overlays_note=overlays_missing or overlays_note(config),
+        curves=panels(legs),
+        diagnosis=_diagnosis(config, legs, metrics, evaluations),
+        trends=_trends(store, config, facts),
+        samples=config.evaluate.generate.hypotheses - 1,
+        overlays=held_out.overlays,
+        overlays_note=missing or overlays_note(config),
+        bodies=held_out.bodies,
+        faces=held_out.faces,
         galleries=own_people(store, config, facts),
         mix=mix_table(store, config, facts),
         models=_models(store, facts),
@@ -128,11 +124,11 @@ def _page_unit(unit: str) -> str:
 
 def _counts(store: Store, facts: RoundFacts) -> list[NumberRow]:
     rows = []
-    pairs = facts.key("pair")
-    if pairs is not None and (record := find(store, pairs)) is not None:
-        margins = margins_of(store, pairs)
+    records = _pairings(store, facts)
+    if records:
+        margins = np.concatenate([margins_of(store, record.stage_key) for record in records])
         finite = margins[np.isfinite(margins)]
-        note = _how_paired(record)
+        note = _how_paired(records[0]) + (f"; in {len(records)} legs" if len(records) > 1 else "")
         if len(finite) < len(margins):
             note += f"; in {len(margins) - len(finite)} the label wins"
         rows.append(NumberRow("pairs", "count", len(margins), note=note))
@@ -193,12 +189,18 @@ def _failures(store: Store, facts: RoundFacts) -> list[FailureRow]:
     return [FailureRow(*what, count, examples[what]) for what, count in sorted(counted.items())]
 
 
+def _pairings(store: Store, facts: RoundFacts) -> list[StageRecord]:
+    """The stages that chose the round's pairs, a leg each."""
+    keys = [key for leg in facts.legs() if (key := leg.key("pair")) is not None]
+    return [record for key in keys if (record := find(store, key)) is not None]
+
+
 def _margins(store: Store, facts: RoundFacts) -> Margins | None:
-    key = facts.key("pair")
-    if key is None or (record := find(store, key)) is None:
+    records = _pairings(store, facts)
+    if not records:
         return None
-    values = margins_of(store, key)
-    return Margins(values[np.isfinite(values)], _how_paired(record))
+    values = np.concatenate([margins_of(store, record.stage_key) for record in records])
+    return Margins(values[np.isfinite(values)], _how_paired(records[0]))
 
 
 def _how_paired(record: StageRecord) -> str:
@@ -206,33 +208,36 @@ def _how_paired(record: StageRecord) -> str:
     return told(PairConfig.model_validate(record.config["pair"]))
 
 
-def _curves(store: Store, facts: RoundFacts) -> list[Curve]:
-    key = facts.key("align" if facts.kind == "dpo" else "train_clean")
-    if key is None:
-        return []
-    rows = read(store, "curves", stage_keys=[key]).sort_by("step")
-    lines = {}
-    for series in pc.unique(rows.column("series")).to_pylist():
-        part = rows.filter(pc.equal(rows.column("series"), series))
-        lines[series] = (part.column("step").to_numpy(), part.column("value").to_numpy())
-    return [
-        Curve(title, "none", [Series(words, *lines[name]) for name, words in names.items()], reference, note)
-        for title, names, reference, note in _CURVES
-        if all(name in lines for name in names)
-    ]
+def _trends(store: Store, config: EngineConfig, facts: RoundFacts) -> list[Trend]:
+    """The leading measures on the first split that is held out for reports, else for gates."""
+    split = next(iter((*config.sources.targets("test"), *config.sources.targets("validation"))), None)
+    return [one for one in round_trends(store, facts) if one.split == str(split) and one.name in LEADING]
 
 
-def _overlays(store: Store, config: EngineConfig, facts: RoundFacts) -> tuple[list[Overlay], str]:
+def _diagnosis(
+    config: EngineConfig, legs: Sequence[LegCurves], metrics: measured.Metrics, evaluations: measured.Evaluations
+) -> Diagnosis | None:
+    """What the curve doctor says; None where nothing was trained."""
+    if not legs:
+        return None
+    validation, changes = config.sources.targets("validation"), measured.score_changes(evaluations, config)
+    seen = Evidence(config.align.objective, legs, metrics, validation, changes, config.gates.min_diversity)
+    return diagnose(seen, config)
+
+
+def _held_out(
+    store: Store, config: EngineConfig, facts: RoundFacts, evaluations: measured.Evaluations
+) -> tuple[HeldOut, str]:
     """The held-out people; or, where the store no longer has what it takes, why there are none."""
     before = facts.key("evaluate", "before")
     record = find(store, before) if before is not None else None
     if before is None or record is None:
-        return [], ""
+        return HeldOut(), ""
     after = facts.key("evaluate", "after")
     try:
-        return draw_overlays(store, config, record.reads, before, after), ""
+        return draw_overlays(store, config, record.reads, before, after, evaluations), ""
     except EngineError as error:
-        return [], f"These people can't be shown any more: {error}"
+        return HeldOut(), f"These people can't be shown any more: {error}"
 
 
 def _models(store: Store, facts: RoundFacts) -> list[ModelRow]:

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import TYPE_CHECKING
 
+from infra.stages import find
 from infra.store import Store
-from models.statistics import Interval, overall_spearman
+from models.statistics import Interval, bootstrap_mean, overall_spearman
 from schemas.config.engine import EngineConfig
 from schemas.ids import ModelDigest, Target
 from tasks.report.content import Better, Control, HeadlineGroup, HeadlineRow, NumberRow, ScoreAgainstError
@@ -35,8 +37,13 @@ _FIGURES = (
 )
 ERROR_NAMES = (("mpvpe", "MPVPE"), ("mpjpe", "MPJPE"), ("pa_mpjpe", "PA-MPJPE"))
 
+if TYPE_CHECKING:
+    from tasks.compare import EvaluationTable
+
 Metrics = Mapping[tuple[str, str, Target], Metric]
 """By name, role and split."""
+Evaluations = tuple[Mapping[Target, "EvaluationTable"], Mapping[Target, "EvaluationTable"]]
+"""Of the policies before and after, by split; empty where there is none."""
 
 
 def round_metrics(store: Store, facts: RoundFacts) -> Metrics:
@@ -141,16 +148,40 @@ def notices(facts: RoundFacts, config: EngineConfig) -> tuple[str, ...]:
     return (*facts.notices, *filter(None, [term]))
 
 
-def scores_against_errors(store: Store, facts: RoundFacts, config: EngineConfig) -> ScoreAgainstError | None:
-    """Scores and errors of the old policy's random samples on the first split of validation."""
-    key, validation = facts.key("evaluate", "before"), config.sources.targets("validation")
-    if key is None or not validation:
-        return None
-    from tasks.compare import evaluation_table, ranking
+def evaluations(store: Store, facts: RoundFacts) -> Evaluations:
+    """What the evaluations of the policies before and after measured, by split; empty where there is none any more."""
+    from tasks.compare import evaluation_table
 
-    table = evaluation_table(store, key).get(validation[0])
+    keys = (facts.key("evaluate", role) for role in ("before", "after"))
+    before, after = (
+        evaluation_table(store, key) if key is not None and find(store, key) is not None else {} for key in keys
+    )
+    return before, after
+
+
+def score_changes(evaluated: Evaluations, config: EngineConfig) -> dict[Target, Interval]:
+    """By split the scorer's score of the zero-noise sample, after less before, paired over people."""
+    before, after = evaluated
+    changes = {}
+    for target in before.keys() & after.keys():
+        sides = before[target], after[target]
+        ids = sorted(set(sides[0].ids) & set(sides[1].ids))
+        old, new = (side.among(ids).scores for side in sides)
+        if old is not None and new is not None and ids:
+            changes[target] = bootstrap_mean(new[:, 0] - old[:, 0], **config.evaluate.bootstrap)
+    return changes
+
+
+def scores_against_errors(
+    before: Mapping[Target, "EvaluationTable"], facts: RoundFacts, config: EngineConfig
+) -> ScoreAgainstError | None:
+    """Scores and errors of the old policy's random samples on the first split of validation."""
+    validation = config.sources.targets("validation")
+    table = before.get(validation[0]) if validation else None
     if table is None or table.scores is None:
         return None
+    from tasks.compare import ranking
+
     within, used = ranking(table, "mpvpe", **config.evaluate.bootstrap)
     scores, errors = table.scores[:, 1:], table.errors["mpvpe"][:, 1:]
     return ScoreAgainstError(

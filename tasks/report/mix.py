@@ -23,22 +23,29 @@ def mix_table(store: Store, config: EngineConfig, facts: RoundFacts) -> MixTable
     sources = config.sources.wild
     mix = Mix((), tuple(source.target for source in sources), tuple(source.weight for source in sources))
     dpo = facts.kind == "dpo"
-    drawn = facts.drawn or facts.key("pseudo_label") or facts.key("swap_labels") or facts.key("given_labels")
-    rows = _rows_by_person(store, table_of_all(store, drawn) if dpo and drawn else "labels", drawn)
+    legs = facts.legs()
+    drawn = [leg.drawn or leg.key("pseudo_label") or leg.key("swap_labels") or leg.key("given_labels") for leg in legs]
+    rows: Counter[str] = Counter()
+    for key in drawn:
+        rows += Counter(_rows_by_person(store, table_of_all(store, key) if dpo and key else "labels", key))
     people = _by_split(dict.fromkeys(rows, 1))
     if len(mix.targets) < 2 or not rows or set(people) - {str(target) for target in mix.targets}:
         return None  # one data set, or pictures that were named beside the sources
     kept = facts.trained_pairs() if dpo else [facts.key("keep")]
     chosen = sum((Counter(_rows_by_person(store, "pairs" if dpo else "labels", key)) for key in kept), Counter())
-    key = facts.key("align" if dpo else "train_clean")
-    trained = find(store, key) if key is not None else None
+    keys = [leg.key("align" if dpo else "train_clean") for leg in legs]
+    trained = [record for key in keys if key is not None and (record := find(store, key)) is not None]
     columns = [people, *([_by_split(rows)] if dpo else []), _by_split(chosen)]
     names = ["people", *(["hypotheses", "pairs"] if dpo else ["kept"])]
     note = "The share of each in what training draws is its weight's."
-    if trained is not None and chosen:
-        columns.append(times_drawn(trained, mix, sorted(chosen)))
+    if trained and chosen:
+        columns.append(Counter())
+        for record in trained:
+            own = (key for key in kept if key in record.reads)
+            ids = {name for key in own for name in _rows_by_person(store, "pairs" if dpo else "labels", key)}
+            columns[-1] += times_drawn(record, mix, sorted(ids)) if ids else Counter()
         names.append("drawn in training")
-        note += f" {sum(columns[-1].values()):,} crops were drawn for the batches of {trained.stage}."
+        note += f" {sum(columns[-1].values()):,} crops were drawn for the batches of {trained[0].stage}."
     total = sum(mix.weights)
     return MixTable(
         tuple(names),

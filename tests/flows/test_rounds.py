@@ -38,6 +38,7 @@ from schemas.errors import ConfigError
 from schemas.ids import StageKey
 from schemas.splits import SCORER_TRAIN, SYNTHETIC, WILD_TEST
 from tasks.engine.context import Context
+from tasks.report.content import OWN_PEOPLE
 from tasks.report.definitions import defined
 from tasks.report.facts import RoundFacts
 from tasks.report.fill import fill_round
@@ -378,6 +379,8 @@ def test_prefect_shows_what_happened(lived: Lived) -> None:
             with Image.open(io.BytesIO(base64.b64decode(picture))) as drawn:
                 assert (drawn.width, drawn.height) == (480, 640)
                 assert np.asarray(drawn).std() > 5
+            assert f"{facts.report_name}#{OWN_PEOPLE}" in (mine[PAIRS].description or "")
+            assert f'<section id="{OWN_PEOPLE}">' in lived.store.read_bytes(f"reports/{facts.report_name}").decode()
 
 
 def test_the_evidence_page_has_every_figure_and_every_control(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -575,3 +578,11 @@ def test_a_round_in_legs_is_planned_run_and_reported(lived: Lived) -> None:
     assert len(people[0] | people[1]) == lived.config.synthesize.wild_train
     rows = read(lived.store, "pairs", stage_keys=[key("pair", leg) for leg in legs])
     assert set(rows.column("strategy").to_pylist()) == {"crossed"}
+    config = read_configuration(lived.store, facts, lived.config)
+    page = fill_round(lived.store, config, facts, datetime(2026, 3, 14, tzinfo=UTC))
+    assert page.margins is not None
+    assert len(page.margins.values) == len(rows) == next(one.value for one in page.numbers if one.name == "pairs")
+    assert {(series.name, series.leg) for series in page.curves[-1].series} == {("loss", 1), ("loss", 2)}
+    shown = {strip.instance_id for strip in page.galleries[0].strips}
+    assert shown & people[0]
+    assert shown & people[1], "winners and losers of either leg"

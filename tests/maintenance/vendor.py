@@ -1,4 +1,4 @@
-"""The files of others that `adhmr browse` sends out: fetched from npm as `vendor.json` says. `make vendor`
+"""The files of others in pages: fetched from npm as `vendor.json` says. `make vendor`
 
 `python -m tests.maintenance.vendor` fetches the versions that the file names and refuses other bytes than it records;
 with `--renew` it records what came: raise a version in the file first, then look at the change.
@@ -14,7 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parents[2] / "flows" / "browse" / "static" / "vendor"
+from tasks.web.bundle import VENDOR as FOLDER
+
 PINS = FOLDER / "vendor.json"
 
 

@@ -7,14 +7,8 @@ for (const form of all("form[data-submit]")) {
   form.addEventListener("change", () => form.requestSubmit());
 }
 
-// before and after: the picture above is cut off at the slider's place
 for (const compare of all("[data-compare]")) {
-  const stack = compare.querySelector(".stack");
-  const cut = compare.querySelector("[data-cut]");
-  stack.classList.add("cut");
-  const place = () => stack.style.setProperty("--cut", `${cut.value}%`);
-  cut.addEventListener("input", place);
-  place();
+  slide(compare);
   for (const [name, image, side] of [["under", ".under", "left"], ["over", ".over", "right"]]) {
     const choice = compare.querySelector(`[data-${name}]`);
     choice.addEventListener("change", () => {

@@ -1,30 +1,40 @@
-"""The meshes of a dozen people over their pictures: before, after, label. No result decides who they are."""
+"""The meshes of held-out people over their pictures: before, after, label; and of some of them in 3D."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
-import pyarrow.compute as pc
 import roma
 import torch
 from numpy.typing import NDArray
 
 from infra.store import Store
-from infra.tables import read
 from models.bodies import Body, load_body
 from models.cameras import camera_from_uvd
 from models.kinematics import Root
 from schemas.config.engine import EngineConfig
 from schemas.ids import StageKey, Target
-from tasks.report.content import Overlay
+from tasks.compare import EvaluationTable
+from tasks.report.content import PEOPLE_LISTS, Overlay, PosedPerson
+from tasks.report.measured import Evaluations
+from tasks.report.pictures.chosen import EACH, lists_of, ranked, shown_in_3d
 from tasks.report.pictures.photographs import draw_over, photographs
 from tasks.rows.hypotheses import read_hypotheses
 from tasks.rows.instances import Instances, instance_ids, load_instances
 
-PEOPLE = 12
+SIDE: Final = 320
+"""Pixels of a view."""
 POLICY_COLOUR: Final = (0.35, 0.65, 0.95)
 LABEL_COLOUR: Final = (0.35, 0.75, 0.45)
+
+
+class HeldOut(NamedTuple):
+    """The people of a page."""
+
+    overlays: Sequence[Overlay] = ()
+    bodies: Sequence[PosedPerson] = ()
+    faces: NDArray[np.integer] | None = None
 
 
 def overlays_note(config: EngineConfig) -> str:
@@ -32,8 +42,8 @@ def overlays_note(config: EngineConfig) -> str:
     if not config.sources.held_out:
         return ""
     return (
-        f"The first {PEOPLE} people of {_shown(config)} by name, whatever their results; the sample from zero noise, "
-        "with its MPVPE. Meshes of the policies in blue, of the label in green."
+        f"People of {shown_split(config)}, by lists of up to {EACH}: {'; '.join(PEOPLE_LISTS.values())}. What is shown "
+        "is the sample from zero noise, with its MPVPE. Meshes of the policies in blue, of the label in green."
     )
 
 
@@ -43,15 +53,22 @@ def draw_overlays(
     ingest_keys: Sequence[StageKey],
     before: StageKey,
     after: StageKey | None,
-) -> list[Overlay]:
-    """`before` and `after` are keys of evaluations; without an `after` its pictures are the bare crops."""
-    chosen = instance_ids(store, ingest_keys, [_shown(config)])[:PEOPLE]
-    people = load_instances(store, ingest_keys, chosen)
-    body, photos = load_body(config.body), photographs(store, ingest_keys, people)
-    evaluations = [key for key in (before, after) if key is not None]
-    errors: dict[StageKey | None, dict[str, float]] = {key: _errors(store, key, people.ids) for key in evaluations}
+    measured: Evaluations,
+) -> HeldOut:
+    """`before` and `after` are keys of evaluations, and `measured` what they measured; without an `after` its pictures
+    are the bare crops."""
+    split = shown_split(config)
+    tables = {before: measured[0].get(split), after: measured[1].get(split)}
+    lists = ranked(instance_ids(store, ingest_keys, [split])[:EACH], tables[before], tables[after])
+    chosen = lists_of(lists)
+    people = load_instances(store, ingest_keys, list(chosen))
+    body, photos = load_body(config.body), photographs(store, ingest_keys, people, SIDE)
+    figures = {key: _figures(table) for key, table in tables.items()}
+    newest = figures[after] or figures[before]
     meshes: dict[StageKey | None, dict[str, NDArray[np.float32]]] = {
-        key: _policy_meshes(store, key, sorted(errors[key]), people, body, config.root_solver) for key in evaluations
+        key: _policy_meshes(store, key, sorted(set(chosen) & set(figures[key])), people, body, config.root_solver)
+        for key in (before, after)
+        if key is not None
     }
     labels = label_meshes(people, body)
     overlays = []
@@ -63,15 +80,43 @@ def draw_overlays(
                 view(POLICY_COLOUR, meshes[before].get(name)),
                 view(POLICY_COLOUR, meshes.get(after, {}).get(name)),
                 view(LABEL_COLOUR, labels[name]) if name in labels else None,
-                errors[before].get(name),
-                errors.get(after, {}).get(name),
+                *(figures[key][name].error_mm if name in figures[key] else None for key in (before, after)),
                 photos[row],
+                newest[name].score if name in newest else None,
+                newest[name].disagreement_mm if name in newest else None,
+                chosen[name],
             )
         )
-    return overlays
+    posed = {"before": meshes[before], "after": meshes.get(after, {}), "label": labels}
+    bodies = [_posed(name, people, posed) for name in shown_in_3d(lists)]
+    return HeldOut(overlays, [one for one in bodies if one.meshes], body.faces.numpy())
 
 
-def _shown(config: EngineConfig) -> Target:
+class _Figures(NamedTuple):
+    """What was measured of a person's hypotheses."""
+
+    error_mm: float
+    """MPVPE of the zero-noise sample."""
+    score: float | None
+    disagreement_mm: float
+
+
+def _figures(table: EvaluationTable | None) -> dict[str, _Figures]:
+    """By person."""
+    if table is None:
+        return {}
+    scores = [None] * len(table.ids) if table.scores is None else table.scores[:, 0].tolist()
+    rows = zip(table.errors["mpvpe"][:, 0].tolist(), scores, table.diversity.tolist(), strict=True)
+    return {name: _Figures(*row) for name, row in zip(table.ids, rows, strict=True)}
+
+
+def _posed(name: str, people: Instances, meshes: Mapping[str, Mapping[str, NDArray[np.float32]]]) -> PosedPerson:
+    fx, fy, cx, cy = (float(value) for value in people.crop_intrinsics[people.ids.index(name)])
+    known = {view: of_all[name] for view, of_all in meshes.items() if name in of_all}
+    return PosedPerson(name, (fx, fy, cx, cy), people.crop_size, known)
+
+
+def shown_split(config: EngineConfig) -> Target:
     """The split whose people are shown; one is held out wherever something was evaluated."""
     return config.sources.held_out[0]
 
@@ -103,10 +148,3 @@ def label_meshes(people: Instances, body: Body) -> dict[str, NDArray[np.float32]
         root = camera_from_uvd(uvd, cameras, people.crop_size, depth)[:, :1]
     vertices = posed.vertices - posed.joints[:, :1] + root
     return {people.ids[row]: mesh for row, mesh in zip(rows, vertices.numpy(), strict=True)}
-
-
-def _errors(store: Store, key: StageKey, ids: Sequence[str]) -> dict[str, float]:
-    """MPVPE (mm) of sample 0 of those of the people whom an evaluation has measured."""
-    where = pc.field("sample_index") == 0
-    rows = read(store, "errors", stage_keys=[key], ids=ids, where=where, columns=["instance_id", "mpvpe_mm"])
-    return dict(zip(rows.column("instance_id").to_pylist(), rows.column("mpvpe_mm").to_pylist(), strict=True))

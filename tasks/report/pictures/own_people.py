@@ -77,10 +77,10 @@ def _gallery(title: str, note: str, make: Callable[[], list[Strip]]) -> Gallery:
 
 
 def _winners_and_losers(store: Store, config: EngineConfig, facts: RoundFacts, drawn: StageKey) -> list[Strip]:
-    keys = facts.trained_pairs()
+    keys = [_finished(store, key) for key in facts.own_pairs()]
     if not keys:
         return []
-    pairs = shown_pairs(store, config, _ingests(store, drawn), _finished(store, keys[0]), _PAIRS)
+    pairs = shown_pairs(store, config, _ingests(store, drawn), keys, _PAIRS)
     middle = {1: "median"} if len(pairs) == 3 else {2: "median"} if len(pairs) == _PAIRS else {}
     named = {len(pairs) - 1: "smallest", 0: "largest"} | middle
     return [
@@ -108,16 +108,17 @@ def _by_score(store: Store, config: EngineConfig, facts: RoundFacts, drawn: Stag
 
 def _best_and_worst(store: Store, config: EngineConfig, facts: RoundFacts, drawn: StageKey) -> list[Strip]:
     labels = facts.kind == "clean"
-    key = facts.key("score_labels") if labels else facts.scored
-    if key is None:
+    legs = [facts] if labels else facts.legs()
+    keys = [key for leg in legs if (key := leg.key("score_labels") if labels else leg.scored) is not None]
+    if not keys:
         return []
     sample = LABEL_AS_SAMPLE if labels else 0
     rows = read(
         store,
         "scores",
-        stage_keys=[_finished(store, key)],
+        stage_keys=[_finished(store, key) for key in keys],
         where=pc.field("sample_index") == sample,
-        columns=["instance_id", "score"],
+        columns=["instance_id", "score", "generation_id"],
     ).to_pylist()
     if not rows:
         return []
@@ -131,9 +132,14 @@ def _best_and_worst(store: Store, config: EngineConfig, facts: RoundFacts, drawn
         meshes = label_meshes(people, body)
     else:
         people = load_instances(store, _ingests(store, drawn), ids)
-        of_zero = hypotheses_at(store, drawn, ids, np.zeros((len(ids), 1), np.int64), config.body)
-        bodies = of_zero.bodies(body, people, np.arange(len(ids)), config.root_solver)
-        meshes = dict(zip(ids, bodies.camera_vertices.numpy(), strict=True))
+        meshes = {}
+        drawn_by = {row["instance_id"]: row["generation_id"] for row in rows if row["instance_id"] in ranked}
+        for generation in sorted(set(drawn_by.values())):
+            names = [name for name in ids if drawn_by[name] == generation]
+            of_zero = hypotheses_at(store, generation, names, np.zeros((len(names), 1), np.int64), config.body)
+            places = np.array([ids.index(name) for name in names])
+            bodies = of_zero.bodies(body, people, places, config.root_solver)
+            meshes |= dict(zip(names, bodies.camera_vertices.numpy(), strict=True))
     photos, colour = photographs(store, _ingests(store, drawn), people), LABEL_COLOUR if labels else POLICY_COLOUR
     strips = []
     for name, (rank, score) in ranked.items():
@@ -148,7 +154,7 @@ def _best_and_worst(store: Store, config: EngineConfig, facts: RoundFacts, drawn
 def _before_and_after(
     store: Store, config: EngineConfig, facts: RoundFacts, drawn: StageKey, policy_after: ModelDigest
 ) -> list[Strip]:
-    every = _people_of(store, facts, _finished(store, drawn))
+    every = _people_of(store, facts, drawn)
     if not every:
         return []
     chosen = sorted(_over_data_sets(every, _PHOTOGRAPHS))
@@ -187,8 +193,11 @@ def _zero_noise(
 def _people_of(store: Store, facts: RoundFacts, drawn: StageKey) -> list[str]:
     """All whom the round has hypotheses or labels of, sorted."""
     if facts.kind == "dpo":
-        return everybody(store, drawn)
-    return sorted(read(store, "labels", stage_keys=[drawn], columns=["instance_id"]).column(0).to_pylist())
+        legs = [key for leg in facts.legs() if (key := leg.drawn) is not None]
+        return sorted(name for key in legs for name in everybody(store, _finished(store, key)))
+    return sorted(
+        read(store, "labels", stage_keys=[_finished(store, drawn)], columns=["instance_id"]).column(0).to_pylist()
+    )
 
 
 def _over_data_sets(ids: Sequence[str], most: int) -> Iterator[str]:

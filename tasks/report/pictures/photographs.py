@@ -22,13 +22,13 @@ from tasks.ingest.source.folder import RefusedError
 from tasks.rows.instances import Instances, in_order
 
 SIDE: Final = 256
-"""Pixels of a view."""
+"""Pixels of a view, unless another size is asked for."""
 Picture = NDArray[np.uint8]
 _IMAGE_COLUMNS = ("image_id", "uri", "content_sha256")
 
 
-def photographs(store: Store, ingest_keys: Sequence[StageKey], people: Instances) -> list[Picture]:
-    """(256, 256, 3) views of the crops, cut from the pictures where those still are as they were ingested, else the
+def photographs(store: Store, ingest_keys: Sequence[StageKey], people: Instances, side: int = SIDE) -> list[Picture]:
+    """(side, side, 3) views of the crops, cut from the pictures where those still are as they were ingested, else the
     stored crops enlarged."""
     columns = ["instance_id", "image_id", "crop_affine"]
     rows = in_order(read_standing(store, "instances", ingest_keys, ids=people.ids, columns=columns), people.ids)
@@ -38,8 +38,8 @@ def photographs(store: Store, ingest_keys: Sequence[StageKey], people: Instances
     pictures = {image["image_id"]: image for image in images.to_pylist()}
     photos = []
     for crop, name, affine in zip(people.crops, names, affines, strict=True):
-        sharp = _cut(store, pictures[name], affine, people.crop_size)
-        photos.append(_enlarged(crop) if sharp is None else sharp)
+        sharp = _cut(store, pictures[name], affine, people.crop_size, side)
+        photos.append(_enlarged(crop, side) if sharp is None else sharp)
     return photos
 
 
@@ -54,11 +54,11 @@ def draw_over(
     """The mesh (V, 3), in metres of the camera frame, over the view of the person `row`; the bare view without one."""
     if mesh is None:
         return photo
-    camera = Intrinsics(*(float(value) for value in people.crop_intrinsics[row])).scaled(SIDE / people.crop_size)
+    camera = Intrinsics(*(float(value) for value in people.crop_intrinsics[row])).scaled(len(photo) / people.crop_size)
     return overlay(photo, mesh, body.faces.numpy(), camera, colour=colour)
 
 
-def _cut(store: Store, image: dict[str, Any], affine: NDArray[np.float64], crop_size: int) -> Picture | None:
+def _cut(store: Store, image: dict[str, Any], affine: NDArray[np.float64], crop_size: int, side: int) -> Picture | None:
     """The crop once more, at a higher resolution; None where the picture is gone, or another one by now."""
     try:
         photograph = decode_picture(_read(store, image["uri"]), image["uri"], IngestConfig().max_pixels)
@@ -66,10 +66,10 @@ def _cut(store: Store, image: dict[str, Any], affine: NDArray[np.float64], crop_
         return None
     if photograph.sha256 != image["content_sha256"]:
         return None
-    scale = affine[0, 0] * SIDE / crop_size  # of picture pixels to pixels of the view
-    shift = affine[:, 2] * SIDE / crop_size
+    scale = affine[0, 0] * side / crop_size  # of picture pixels to pixels of the view
+    shift = affine[:, 2] * side / crop_size
     back = (1 / scale, 0.0, -shift[0] / scale, 0.0, 1 / scale, -shift[1] / scale)
-    view = photograph.image.transform((SIDE, SIDE), Image.Transform.AFFINE, back, Image.Resampling.BICUBIC)
+    view = photograph.image.transform((side, side), Image.Transform.AFFINE, back, Image.Resampling.BICUBIC)
     return np.asarray(view)
 
 
@@ -81,5 +81,5 @@ def _read(store: Store, uri: str) -> bytes:
         return file.read()
 
 
-def _enlarged(crop: NDArray[np.uint8]) -> Picture:
-    return np.asarray(Image.fromarray(crop).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+def _enlarged(crop: NDArray[np.uint8], side: int) -> Picture:
+    return np.asarray(Image.fromarray(crop).resize((side, side), Image.Resampling.BICUBIC))

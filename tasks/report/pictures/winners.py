@@ -1,9 +1,9 @@
 """A few winners and losers of a round, side by side over their pictures: what preference alignment learns from."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow.compute as pc
@@ -17,6 +17,7 @@ from schemas.ids import StageKey
 from schemas.tables import LABEL_AS_SAMPLE
 from tasks.regenerate import hypotheses_at
 from tasks.report.pictures.photographs import Picture, draw_over, photographs
+from tasks.rows.hypotheses import Hypotheses
 from tasks.rows.instances import load_instances
 
 WINNER_COLOUR, LOSER_COLOUR = (0.35, 0.75, 0.45), (0.9, 0.4, 0.35)
@@ -41,28 +42,27 @@ class ShownPair:
 
 
 def shown_pairs(
-    store: Store, config: EngineConfig, ingest_keys: Sequence[StageKey], pair_key: StageKey, most: int
+    store: Store, config: EngineConfig, ingest_keys: Sequence[StageKey], pair_keys: Sequence[StageKey], most: int
 ) -> list[ShownPair]:
-    """Up to `most` pairs, evenly spread from the largest margin to the smallest: an odd number has the median.
+    """Up to `most` pairs of these stages, evenly spread from the largest margin to the smallest: an odd number has the
+    median.
 
     Pairs whose winner is a label are left out: no policy drew it, and it has no score.
     """
     by_score = (pc.field("winner") != LABEL_AS_SAMPLE) & pc.field("margin").is_valid()
-    rows = read(store, "pairs", stage_keys=[pair_key], where=by_score, columns=_COLUMNS).to_pylist()
+    rows = read(store, "pairs", stage_keys=list(pair_keys), where=by_score, columns=_COLUMNS).to_pylist()
     if not rows:
         return []
     rows.sort(key=lambda row: (-row["margin"], row["instance_id"], row["winner"], row["loser"]))
     chosen = [rows[place] for place in spread(len(rows), most)]
     ids = sorted({row["instance_id"] for row in chosen})
     people = load_instances(store, ingest_keys, ids)
-    names, samples = zip(*((row["instance_id"], (row["winner"], row["loser"])) for row in chosen), strict=True)
-    hypotheses = hypotheses_at(store, chosen[0]["generation_id"], names, np.array(samples), config.body)
+    both = _hypotheses(store, chosen, config.body)
     body, photos = load_body(config.body), photographs(store, ingest_keys, people)
     pairs = []
     for number, row in enumerate(chosen):
         place = ids.index(row["instance_id"])
-        both = hypotheses.take(np.array([number]))
-        meshes = both.bodies(body, people, np.array([place]), config.root_solver).camera_vertices.numpy()
+        meshes = both[number].bodies(body, people, np.array([place]), config.root_solver).camera_vertices.numpy()
         winner, loser = (
             draw_over(photos[place], people, place, body, colour, mesh)
             for mesh, colour in zip(meshes, (WINNER_COLOUR, LOSER_COLOUR), strict=True)
@@ -72,16 +72,28 @@ def shown_pairs(
     return pairs
 
 
+def _hypotheses(store: Store, pairs: Sequence[Mapping[str, Any]], body: str) -> dict[int, Hypotheses]:
+    """Winner and loser of each of these rows, by its place; of every generation in one go."""
+    found = {}
+    for generation in dict.fromkeys(row["generation_id"] for row in pairs):
+        places = [place for place, row in enumerate(pairs) if row["generation_id"] == generation]
+        names = [pairs[place]["instance_id"] for place in places]
+        samples = np.array([(pairs[place]["winner"], pairs[place]["loser"]) for place in places])
+        hypotheses = hypotheses_at(store, generation, names, samples, body)
+        found |= {place: hypotheses.take(np.array([number])) for number, place in enumerate(places)}
+    return found
+
+
 def spread(count: int, most: int) -> list[int]:
     """Up to `most` of `count` places, evenly apart, the first and the last among them."""
     return sorted({*np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()})
 
 
 def draw_pairs(
-    store: Store, config: EngineConfig, ingest_keys: Sequence[StageKey], pair_key: StageKey, most: int = 4
+    store: Store, config: EngineConfig, ingest_keys: Sequence[StageKey], pair_keys: Sequence[StageKey], most: int = 4
 ) -> bytes | None:
     """A JPEG of `shown_pairs`, a row each; None without any."""
-    pairs = shown_pairs(store, config, ingest_keys, pair_key, most)
+    pairs = shown_pairs(store, config, ingest_keys, pair_keys, most)
     if not pairs:
         return None
     strips = [np.concatenate([pair.photo, pair.winner, pair.loser], axis=1) for pair in pairs]

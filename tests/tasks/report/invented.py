@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from models.statistics import Interval, within_spearman
 from tasks.gates import GateVerdict
 from tasks.report import content as page
+from tasks.report.curves.findings import Cure, Diagnosis, Finding, Row
+from tasks.report.curves.trends import Point, Trend, TrendLine
 from tasks.report.settings import SettingRow
 
 
@@ -29,6 +31,13 @@ def _picture(rng: np.random.Generator, tint: tuple[int, int, int]) -> NDArray[np
     body = ((rows - 50) / 36) ** 2 + ((columns - 48 - rng.integers(-6, 7)) / 14) ** 2 < 1
     ground = np.stack([190 + 30 * np.sin(rows / 19 + shift) for shift in range(3)], 2)
     return np.where(body[..., None], np.array(tint), ground).astype(np.uint8)
+
+
+def _posed(rng: np.random.Generator, index: int) -> page.PosedPerson:
+    """A tetrahedron for a body."""
+    corners = np.array([[0, -0.9, 3], [-0.4, 0.7, 2.8], [0.4, 0.7, 2.8], [0, 0.7, 3.4]])
+    meshes = {name: corners + rng.normal(0, 0.05, (4, 3)) for name in ("before", "after", "label")}
+    return page.PosedPerson(f"wild/test/{index:06d}#0", (150.0, 150.0, 48.0, 48.0), 96, meshes)
 
 
 def _stages() -> list[page.StageRow]:
@@ -163,10 +172,40 @@ def dpo_round() -> page.RoundReport:
                 _picture(rng, teal),
                 _picture(rng, ochre),
                 101.2 + index,
-                88.4 + index,
+                88.4 + index * index,
+                score=0.9 - 0.03 * index,
+                disagreement_mm=60 + 7 * (index % 5),
+                lists=["first", *(["improved"] if index < 4 else ["worsened"])],
             )
             for index in range(12)
         ],
+        bodies=[_posed(rng, index) for index in (0, 11)],
+        faces=np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]]),
+        samples=10,
+        trends=[
+            Trend(
+                "zero_noise_mpvpe",
+                "mm",
+                "wild/test",
+                [0, 1],
+                [
+                    TrendLine("policy", [Point(98.4, 97.0, 99.9, 1000), Point(89.7, 88.9, 90.4, 1000)]),
+                    TrendLine("random pairs", [None, Point(97.0, None, None, 1000)]),
+                ],
+            )
+        ],
+        diagnosis=Diagnosis(
+            [
+                Finding(
+                    "both denoising errors rise",
+                    "The policy forgets.",
+                    [Row("winner_change", "steps 140 to 196", 0.021, 0.018, 0.025)],
+                    [Cure("align.beta", "10.0", "lower it")],
+                )
+            ],
+            ["diversity collapses"],
+            [("the winner's denoising error rises", "no curves")],
+        ),
         overlays_note="Every 83rd person of the test split, zero-noise sample; the number is its MPVPE.",
         galleries=[
             page.Gallery(

@@ -66,6 +66,24 @@ def test_a_stage_in_two_roles_stands_once() -> None:
     assert facts(runs=runs).key("align") is None
 
 
+def test_a_round_in_legs_has_the_pairs_of_all_of_them() -> None:
+    names = [
+        ("pair", ""),
+        ("pair", "random pairs"),
+        ("pair", "leg 2"),
+        ("pair", "random pairs, leg 2"),
+        ("align", "leg 2"),
+    ]
+    names += [("evaluate", "after"), ("review", "round 1")]
+    round_ = facts(runs=tuple(StageRun(name, role, f"{name} {role}", "run") for name, role in names))
+    first, second = round_.legs()
+    assert [run.role for run in second.runs] == ["", "random pairs", ""]
+    assert (first.key("pair"), second.key("pair")) == ("pair ", "pair leg 2")
+    assert (first.key("evaluate", "after"), second.key("evaluate", "after")) == ("evaluate after", None)
+    assert round_.own_pairs() == ["pair ", "pair leg 2"]
+    assert round_.trained_pairs() == ["pair ", "pair leg 2", "review round 1"]
+
+
 def test_facts_that_are_not_as_they_were_written_are_refused(tmp_path: Path) -> None:
     context = Context(Store.open(tmp_path / "store"), micro())
     Report(facts(promoted=False)).run(context)

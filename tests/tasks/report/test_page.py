@@ -1,7 +1,10 @@
 """The page: self-contained, escaped, complete, and honest about what is missing."""
 
+import json
 import re
+from base64 import b64encode
 from dataclasses import replace
+from hashlib import sha256
 from html import unescape
 from html.parser import HTMLParser
 
@@ -11,6 +14,8 @@ import pytest
 from models.statistics import Interval
 from tasks.report import content as page
 from tasks.report.content import direction_of
+from tasks.report.curves.findings import Cure, Diagnosis, Finding, Row
+from tasks.report.curves.trends import TrendLine
 from tasks.report.definitions import DEFINITIONS
 from tasks.report.numbers import format_duration, format_number, format_percent, format_quantity, format_span
 from tasks.report.page import report_html
@@ -29,9 +34,14 @@ class _Reader(HTMLParser):
         self.sources: list[str] = []
         self.open: list[str] = []
         self.tags: set[str] = set()
+        self.scripts: list[str] = []
+        self.policy = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        given = dict(attrs)
+        if given.get("http-equiv") == "Content-Security-Policy":
+            self.policy = given["content"] or ""
         self.sources += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
         if tag not in _VOID:
             self.open.append(tag)
@@ -40,7 +50,9 @@ class _Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+        elif self.open and self.open[-1] != "style":
             self.text.append(data)
 
 
@@ -65,13 +77,44 @@ def test_the_page_needs_nothing_else(html: str) -> None:
     assert reader.sources
     for source in reader.sources:
         assert source.startswith(("data:image/", "#"))
-    assert not reader.tags & {"script", "link", "iframe", "object", "embed", "base", "form"}
+    assert not reader.tags & {"link", "iframe", "object", "embed", "base", "form"}
+    for script in reader.scripts:  # three.js names namespaces, and where its algorithms are from
+        html = html.replace(script, "")
     assert "http:" not in html
     assert "https:" not in html
     assert "url(" not in html
     assert "@import" not in html
     targets = [source[1:] for source in reader.sources if source.startswith("#")]
     assert all(f'id="{target}"' in html for target in targets)
+
+
+def test_its_own_policy_lets_run_its_own_script_alone(html: str) -> None:
+    reader = _read(html)
+    bodies, script = reader.scripts
+    assert json.loads(bodies)["people"]
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in reader.policy
+    assert reader.policy.startswith("default-src 'none'; img-src data:;")
+    assert "Three.js Authors" in script
+    (without,) = _read(report_html(replace(dpo_round(), bodies=[]))).scripts
+    assert "Three.js Authors" not in without, "nothing is there that nobody needs"
+
+
+def test_it_says_how_large_it_is(html: str) -> None:
+    assert f"one file of {len(html.encode()) / 1e6:.1f} MB" in html
+    assert "000 MB" not in html
+
+
+def test_what_is_said_in_a_tooltip_is_said_for_every_measure(html: str) -> None:
+    report = dpo_round()
+    ids = set(re.findall(r'<dd id="([^"]+)"', html))
+    terms = re.findall(r'<span class="term" tabindex="0" aria-describedby="([^"]+)">([^<]+)</span>', html)
+    assert {one for described, _ in terms for one in described.split()} <= ids
+    told = {unescape(words) for _, words in terms}
+    measures = {row.name for group in report.headline for row in group.rows}
+    measures |= {curve.title for curve in report.curves} | {"change", "Margins", "Score against error", "score"}
+    measures |= {"disagreement", "Spearman within instance", "random pairs", "less noise"}
+    assert measures <= told
 
 
 def test_the_same_report_gives_the_same_page(html: str) -> None:
@@ -134,7 +177,7 @@ def test_pictures_and_figures_are_all_there(html: str) -> None:
     report = dpo_round()
     views = sum(len(person.views) for gallery in report.galleries for person in gallery.strips)
     assert html.count("data:image/jpeg") == 3 * len(report.overlays) + views
-    assert html.count("data:image/svg+xml") == 3 + len(report.curves)
+    assert html.count("data:image/svg+xml") == 3 + len(report.curves) + len(report.trends)
 
 
 def test_text_is_escaped_wherever_it_comes_from() -> None:
@@ -162,7 +205,12 @@ def test_text_is_escaped_wherever_it_comes_from() -> None:
         ],
         failures=[page.FailureRow(evil, evil, evil, 1, [evil])],
         curves=[replace(report.curves[0], title=evil, note=evil)],
-        overlays=[replace(report.overlays[0], instance_id=evil)],
+        overlays=[replace(report.overlays[0], instance_id=evil, lists=[])],
+        bodies=[replace(report.bodies[0], instance_id=evil)],
+        diagnosis=Diagnosis(
+            [Finding(evil, evil, [Row(evil, evil, 1.0)], [Cure(evil, evil, evil)])], [evil], [(evil, evil)]
+        ),
+        trends=[replace(report.trends[0], name=evil, split=evil, lines=[TrendLine(evil, [None, None])])],
         overlays_note=evil,
         galleries=[
             page.Gallery(evil, evil, [page.Strip(evil, [page.View(row_of_people.views[0].picture, evil, evil)], evil)]),
@@ -177,9 +225,10 @@ def test_text_is_escaped_wherever_it_comes_from() -> None:
     )
     html = report_html(report)
     reader = _read(html)
-    assert "script" not in reader.tags
-    assert "<script" not in html
-    assert unescape(" ".join(reader.text)).count(evil) > 25
+    assert len(reader.scripts) == 2
+    assert html.count("<script") == 2
+    assert evil in json.loads(reader.scripts[0])["people"]
+    assert unescape(" ".join(reader.text)).count(evil) > 40
 
 
 def test_a_cleaning_round_says_what_it_lacks() -> None:
@@ -240,6 +289,24 @@ def test_a_control_that_was_not_measured_is_said_and_one_that_is_unknown_is_refu
     assert text.count("not measured") == 2
     with pytest.raises(ValueError, match=r"'expected MPVPE' has controls \['random pairs'\] that are not listed"):
         replace(report, headline=[page.HeadlineGroup("wild", [row])], controls=[])
+
+
+def test_findings_are_told_with_their_rows_and_fields() -> None:
+    text = _text(dpo_round())
+    assert "found: both denoising errors rise." in text
+    assert (
+        "winner's denoising error against the reference's winner_change steps 140 to 196 0.021 [0.018, 0.025]" in text
+    )
+    assert "align.beta now 10.0 : lower it" in text
+    assert "Looked for, and not so: diversity collapses." in text
+    assert "Could not be looked for: the winner's denoising error rises (no curves)." in text
+    assert "urve doctor" not in _text(clean_round())
+
+
+def test_trends_have_their_numbers() -> None:
+    text = _text(dpo_round()).replace("\u00a0", " ")
+    assert "1 89.7 mm [88.9, 90.4] 97.0 mm" in text
+    assert "Over the rounds" not in _text(clean_round())
 
 
 def test_overlays_may_lack_a_label_and_have_a_photo() -> None:

@@ -1,4 +1,5 @@
 // Two bodies side by side, with the photograph behind: three.js in the camera that the crop was seen by.
+// Where meshes come from is the page's to say: `adhmr browse` asks its server, a report has them in itself.
 import * as THREE from "three";
 import { OrbitControls } from "/static/vendor/OrbitControls.js";
 
@@ -7,13 +8,8 @@ const TURN = Math.PI / 24;
 const NEAR = 0.1;
 const FAR = 200;
 
-async function bodyOf(url) {
-  const answer = await fetch(url);
-  if (!answer.ok) throw new Error("This body can't be drawn: it is not in the store, or the body model of its policy is not.");
-  const [fx, fy, cx, cy, size] = JSON.parse(answer.headers.get("X-Camera"));
-  const data = await answer.arrayBuffer();
-  const [vertices, faces] = new Uint32Array(data, 0, 2);
-  const points = new Float32Array(data, 8, vertices * 3).slice();
+// `points` (V * 3) metres of the camera frame, `faces` (F * 3), `camera` [fx, fy, cx, cy, side of the crop] in pixels
+export function body(points, faces, [fx, fy, cx, cy, size]) {
   // the camera frame has y down and z away; three.js has y up and looks along -z
   for (let at = 0; at < points.length; at += 3) {
     points[at + 1] *= -1;
@@ -21,16 +17,17 @@ async function bodyOf(url) {
   }
   const geometry = new THREE.BufferGeometry();
   geometry.setAttribute("position", new THREE.BufferAttribute(points, 3));
-  geometry.setIndex(new THREE.BufferAttribute(new Uint32Array(data, 8 + vertices * 12, faces * 3), 1));
+  geometry.setIndex(new THREE.BufferAttribute(faces, 1));
   geometry.computeVertexNormals();
   return { geometry, camera: { fx, fy, cx, cy, size } };
 }
 
 class View {
-  constructor(figure, photo, say) {
+  constructor(figure, bodyOf, photo, say) {
     this.figure = figure;
     this.canvas = figure.querySelector("canvas");
     this.choice = figure.querySelector("[data-mesh-choice]");
+    this.bodyOf = bodyOf;
     this.say = say;
     this.renderer = new THREE.WebGLRenderer({ canvas: this.canvas, antialias: true, preserveDrawingBuffer: true });
     this.renderer.setClearColor(0x59636b);
@@ -47,12 +44,7 @@ class View {
     this.backdrop = new THREE.Mesh(new THREE.PlaneGeometry(1, 1), new THREE.MeshBasicMaterial({ side: THREE.DoubleSide, toneMapped: false }));
     this.backdrop.visible = false;
     this.scene.add(this.backdrop, this.body, this.label);
-    new THREE.TextureLoader().load(photo, (texture) => {
-      texture.colorSpace = THREE.SRGBColorSpace;
-      this.backdrop.material.map = texture;
-      this.backdrop.material.needsUpdate = true;
-      this.draw();
-    });
+    this.photo = photo;
     this.controls = new OrbitControls(this.camera, this.canvas);
     this.controls.enablePan = false;
     this.controls.addEventListener("change", () => this.draw());
@@ -63,8 +55,9 @@ class View {
     const chosen = this.choice.selectedOptions[0];
     if (!chosen) return;
     try {
-      const { geometry, camera } = await bodyOf(chosen.dataset.mesh);
+      const { geometry, camera } = await this.bodyOf(chosen.dataset.mesh);
       if (chosen !== this.choice.selectedOptions[0]) return;
+      this.before(chosen.dataset.photo ?? this.photo);
       this.body.geometry.dispose();
       this.body.geometry = geometry;
       this.seen = camera;
@@ -76,6 +69,20 @@ class View {
     } catch (error) {
       this.say(error.message);
     }
+  }
+
+  // lays a photograph behind the body, if it is not there
+  before(photo) {
+    if (photo === this.shownPhoto) return;
+    this.shownPhoto = photo;
+    new THREE.TextureLoader().load(photo, (texture) => {
+      if (photo !== this.shownPhoto) return;
+      texture.colorSpace = THREE.SRGBColorSpace;
+      this.backdrop.material.map?.dispose();
+      this.backdrop.material.map = texture;
+      this.backdrop.material.needsUpdate = true;
+      this.draw();
+    });
   }
 
   // where the crop's camera was: there the body lies over the photograph as in the overlays
@@ -143,13 +150,15 @@ class View {
   }
 }
 
-function start(place) {
+// `bodyOf(name)` gives the `body` of what stands in data-mesh of an option, or in data-label of the place or an option;
+// a photograph is data-photo of either
+export function start(place, bodyOf) {
   const section = place.closest("section");
   const words = section.querySelector("[data-words]");
   const say = (text) => { words.textContent = text; };
   let views;
   try {
-    views = Object.fromEntries([...place.querySelectorAll("[data-side]")].map((figure) => [figure.dataset.side, new View(figure, place.dataset.photo, say)]));
+    views = Object.fromEntries([...place.querySelectorAll("[data-side]")].map((figure) => [figure.dataset.side, new View(figure, bodyOf, place.dataset.photo, say)]));
   } catch (error) {
     say(`This browser draws no 3D: ${error.message}`);
     return [];
@@ -157,7 +166,7 @@ function start(place) {
   const both = Object.values(views);
   for (const view of both) {
     const other = both.find((one) => one !== view);
-    view.choice.addEventListener("change", () => view.show());
+    view.choice.addEventListener("change", () => { view.show(); showLabel(view); });
     // both turn together
     view.controls.addEventListener("change", () => follow(view, other));
     view.canvas.addEventListener("keydown", (event) => {
@@ -175,22 +184,26 @@ function start(place) {
   withPhoto.addEventListener("change", photo);
   photo();
   const withLabel = section.querySelector("[data-with-label]");
-  if (withLabel) {
-    let loaded = null;
-    withLabel.addEventListener("change", async () => {
-      try {
-        loaded ??= await bodyOf(place.dataset.label);
-        both.forEach((view) => { view.label.geometry = loaded.geometry; view.label.visible = withLabel.checked; view.draw(); });
-      } catch (error) {
-        say(error.message);
+  const showLabel = async (view) => {
+    const name = view.choice.selectedOptions[0]?.dataset.label ?? place.dataset.label;
+    view.label.visible = Boolean(withLabel?.checked && name);
+    try {
+      if (view.label.visible && view.labelled !== name) {
+        view.label.geometry = (await bodyOf(name)).geometry;
+        view.labelled = name;
       }
-    });
-  }
+      view.draw();
+    } catch (error) {
+      view.label.visible = false;
+      say(error.message);
+    }
+  };
+  withLabel?.addEventListener("change", () => both.forEach(showLabel));
   for (const button of document.querySelectorAll("[data-show]")) {
     button.addEventListener("click", () => {
       const view = views[button.dataset.show];
       view.choice.value = button.dataset.value;
-      view.show();
+      view.choice.dispatchEvent(new Event("change"));
       place.scrollIntoView({ block: "nearest" });
     });
   }
@@ -214,6 +227,7 @@ function follow(view, other) {
   other.draw();
   following = false;
 }
+<<<<<<< HEAD:flows/browse/static/bodies.js
 
 // a page may be exchanged for another in its place: what drew the old bodies is given back, as a browser has few of them
 let drawing = [];
@@ -232,3 +246,5 @@ function begin() {
 }
 document.addEventListener("htmx:afterSwap", begin);
 begin();
+=======
+>>>>>>> s-report:tasks/web/static/bodies.js
