@@ -73,9 +73,9 @@ def tiny(seed: int = 0, campaign: str = "default") -> EngineConfig:
         generate=GenerateConfig(hypotheses=17, seed=seed),
         pair=PairConfig(seed=seed),
         align=AlignConfig(
-            optimiser=_frozen(steps=200, learning_rate=1e-3, ema_decay=0.99, checkpoint_every=50),
+            optimiser=_frozen(steps=150, learning_rate=1e-3, ema_decay=0.99, checkpoint_every=50),
             beta=10.0,
-            anchor=0.3,
+            anchor=0.5,
             replay=4.0,
             replay_images=32,
             batch_crops=48,
