@@ -34,12 +34,11 @@ from schemas.config.training import (
 def tiny(seed: int = 0, campaign: str = "default") -> EngineConfig:
     """The embedded default: free body, synthetic pictures, made on two CPU cores in minutes.
 
-    In it the denoiser has something to learn from pairs. Source cameras are level, those of scorer and wild look down
-    on people or up at them: a gap that the shipped encoder's features tell and base training leaves unused. The encoder
-    is frozen everywhere, and HMR-Scorer is a critic without an estimate of its own. docs/recipe.md says what it was
-    chosen by.
+    In it the denoiser has something to learn from pairs. Source cameras are level, the wild's look down on people or up
+    at them, and the scorer's have all pitches: a gap that the shipped encoder's features tell and base training leaves
+    unused. The encoder is frozen everywhere, and HMR-Scorer is a critic without an estimate of its own. docs/recipe.md
+    says what it was chosen by.
     """
-    pitched = PitchConfig(mean=25, sigma=7, two_sided=True, limit=45)
     # what a frozen encoder makes of crops is kept, in the two forms that a crop then has
     augment = AugmentConfig(mirror=0.5, brightness=0.0, contrast=0.0, noise=0.0, cutout=0.0)
     return EngineConfig(
@@ -52,8 +51,8 @@ def tiny(seed: int = 0, campaign: str = "default") -> EngineConfig:
         synthesize=SynthesizeConfig(
             scorer_train=4000,
             source_pitch=PitchConfig(sigma=2),
-            scorer_pitch=pitched,
-            wild_pitch=pitched,
+            scorer_pitch=PitchConfig(sigma=20, limit=45),
+            wild_pitch=PitchConfig(mean=25, sigma=7, two_sided=True, limit=45),
             seed=seed,
         ),
         train_base=TrainBaseConfig(
@@ -77,9 +76,9 @@ def tiny(seed: int = 0, campaign: str = "default") -> EngineConfig:
         generate=GenerateConfig(hypotheses=17, seed=seed),
         pair=PairConfig(seed=seed),
         align=AlignConfig(
-            optimiser=_frozen(steps=200, learning_rate=1e-3, ema_decay=0.99, checkpoint_every=50),
+            optimiser=_frozen(steps=150, learning_rate=1e-3, ema_decay=0.99, checkpoint_every=50),
             beta=10.0,
-            anchor=0.3,
+            anchor=0.5,
             replay=4.0,
             replay_images=32,
             batch_crops=48,
