@@ -22,7 +22,8 @@ CHANGES = [
     for name in ("source_train", "source_test", "scorer_train", "wild_train", "wild_validation", "wild_test")
     for word in ("--set", f"synthesize.{name}={getattr(SMALL.synthesize, name)}")
 ]
-FIELDS = ("generate.hypotheses=3", "evaluate.generate.hypotheses=3", "gates.max_drift=1000", "gates.min_margin=0")
+GATES = ("gates.max_drift=1000", "gates.best_of_m_change=1000")
+FIELDS = ("generate.hypotheses=3", "evaluate.generate.hypotheses=3", *GATES)
 CHANGES += ["--profile", "micro", *(word for field in FIELDS for word in ("--set", field))]
 
 
