@@ -96,10 +96,10 @@ def test_it_stops_when_the_gates_say_no_so_often_in_a_row(
 
 
 def test_each_round_learns_from_the_next_part_of_the_people() -> None:
-    wild = Mix((StageKey("i"),), (Target("wild", "train"),), (1.0,), Part(0.2, 1.0))
+    wild = Mix((StageKey("i"),), (Target("wild", "train"),), (1.0,), Part(0.5, 1.0))
     parts = [of_round(wild, 2, number).part for number in (1, 2, 3)]
-    assert parts[0] == parts[2] == Part(0.2, 0.6)
-    assert parts[1] == Part(0.6, 1.0)
+    assert parts[0] == parts[2] == Part(0.5, 0.75)
+    assert parts[1] == Part(0.75, 1.0)
     assert of_round(wild, 1, 5) is wild
 
 
