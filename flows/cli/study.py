@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from flows.cost.estimate import NOTHING, Cost, Range, estimate
 from flows.order.study import explore
@@ -12,6 +13,10 @@ from infra.rounds import campaigns
 from schemas.config.engine import EngineConfig
 from schemas.config.study import StudyConfig
 from tasks.engine.context import Context
+from tasks.stages.study import Study
+
+_QUICK: Final = {Study.name}
+"""Stages whose time nobody asks for."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def plan_study(context: Context, study: StudyConfig, configs: Mapping[int, Engin
         reused,
         to_run,
         Range(seconds.least - saved, seconds.most),
-        tuple(sorted({cost.title.partition(" (")[0] for cost in costs if cost.seconds is None})),
+        tuple(sorted({cost.title.partition(" (")[0] for cost in costs if cost.seconds is None} - _QUICK)),
         tuple(_notes(context, configs)),
     )
 

@@ -54,7 +54,7 @@ def compared(store: Store, number: int, *, equal: bool = False) -> StageKey:
         rows.append(Metric("zero_noise_mpvpe", role, SOURCE_TEST, "%", drift, 12))
         # nobody asks for people of test: were they there, they would not count
         rows.append(Metric("zero_noise_mpvpe", role, WILD_TEST, "%", 99.0, 12))
-    commit_rows(store, spec, {"metrics": metrics_table(rows, spec).drop_columns(["stage_key"])})
+    commit_rows(store, spec, {"metrics": metrics_table(rows, spec)})
     return spec.key
 
 

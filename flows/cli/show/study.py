@@ -27,11 +27,19 @@ def print_study_plan(plan: StudyPlan) -> None:
         markup=False,
         soft_wrap=True,
     )
-    least, most = (format_duration(seconds) for seconds in (plan.seconds.least, plan.seconds.most))
-    unknown = f"; not known of {', '.join(plan.unknown)}" if plan.unknown else ""
-    out.print(f"it takes {least} to {most}{unknown}", markup=False, soft_wrap=True)
+    out.print(_duration(plan), markup=False, soft_wrap=True)
     for note in plan.notes:
         out.print(f"note: {note}", markup=False, soft_wrap=True)
+
+
+def _duration(plan: StudyPlan) -> str:
+    least, most = (format_duration(seconds) for seconds in (plan.seconds.least, plan.seconds.most))
+    if not plan.to_run:
+        return "all of it is done"
+    if not plan.seconds.most:
+        return "how long it takes is not known: this store has not seen such work yet"
+    unknown = f", and {', '.join(plan.unknown)}, whose time is not known" if plan.unknown else ""
+    return f"it takes {least} to {most}{unknown}"
 
 
 def print_study(store: Store, found: StudyFound, out: str | None, as_json: bool) -> None:

@@ -15,13 +15,15 @@ from flows.cli.main import app
 from infra import rounds
 from infra.store import Store
 from tests.faults.chain import CONFIG as SMALL
+from tests.flows.cli.test_json import first_fields, listed
 
 CHANGES = [
     word
     for name in ("source_train", "source_test", "scorer_train", "wild_train", "wild_validation", "wild_test")
     for word in ("--set", f"synthesize.{name}={getattr(SMALL.synthesize, name)}")
 ]
-FIELDS = ("generate.hypotheses=3", "evaluate.generate.hypotheses=3", "gates.max_drift=1000", "gates.min_margin=0")
+GATES = ("gates.max_drift=1000", "gates.best_of_m_change=1000")
+FIELDS = ("generate.hypotheses=3", "evaluate.generate.hypotheses=3", *GATES)
 CHANGES += ["--profile", "micro", *(word for field in FIELDS for word in ("--set", field))]
 
 
@@ -68,7 +70,9 @@ def test_a_campaign_and_a_study_on_its_store(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "Winner: dpo" in done.stdout or "No cell wins" in done.stdout
     document = call("study", "--preset", str(study), *CHANGES, *store, "--json")
-    assert json.loads(document.stdout)["study"]["name"] == "mine"
+    plain = json.loads(document.stdout)
+    assert plain["study"]["name"] == "mine"
+    assert plain.keys() - {"command"} == first_fields(listed("study"))
     assert (tmp_path / "out" / "study.md").is_file()
 
 

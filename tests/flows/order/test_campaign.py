@@ -96,10 +96,10 @@ def test_it_stops_when_the_gates_say_no_so_often_in_a_row(
 
 
 def test_each_round_learns_from_the_next_part_of_the_people() -> None:
-    wild = Mix((StageKey("i"),), (Target("wild", "train"),), (1.0,), Part(0.2, 1.0))
+    wild = Mix((StageKey("i"),), (Target("wild", "train"),), (1.0,), Part(0.5, 1.0))
     parts = [of_round(wild, 2, number).part for number in (1, 2, 3)]
-    assert parts[0] == parts[2] == Part(0.2, 0.6)
-    assert parts[1] == Part(0.6, 1.0)
+    assert parts[0] == parts[2] == Part(0.5, 0.75)
+    assert parts[1] == Part(0.75, 1.0)
     assert of_round(wild, 1, 5) is wild
 
 
@@ -145,7 +145,8 @@ def run_campaign(store: Store, config: EngineConfig, until: str | None = None) -
 @pytest.fixture(scope="module")
 def config() -> EngineConfig:
     changed = SMALL.rounds.model_copy(update={"count": 3, "clean_every": 2, "reference": "round", "people_parts": 2})
-    return SMALL.model_copy(update={"rounds": changed})
+    gates = SMALL.gates.model_copy(update={"best_of_m_change": 1000.0, "max_drift": 1000.0})
+    return SMALL.model_copy(update={"rounds": changed, "gates": gates})
 
 
 @pytest.mark.slow
@@ -162,7 +163,7 @@ def test_a_killed_campaign_comes_to_the_same_end_and_finished_rounds_are_found(
 
     course, done = run_campaign(store, config)
     assert course is not None
-    assert course.ended.how in ("done", "refused")
+    assert course.ended.how == "done"
     assert not [title for title in done if title.startswith("1 ")], "a finished round was gone through again"
     after = {record.stage_key: record for record in records(store)}
     assert {key: after[key].finished_at for key in before} == before, "a finished stage was done again"
@@ -171,20 +172,22 @@ def test_a_killed_campaign_comes_to_the_same_end_and_finished_rounds_are_found(
     assert again == course
     assert done in ([], ["compare (whole campaign)"])
     state = rounds.state(store, NAME)
-    assert [one.kind for one in decided_rounds(state)][:2] == ["dpo", "clean"]
-
-    aligned = [record for record in after.values() if record.stage == "align"]
-    if len(decided_rounds(state)) == 3:
-        references = {record.models for record in aligned}
-        assert len(references) == (2 if decided_rounds(state)[1].event == "promoted" else 1)
+    assert [(one.kind, one.event) for one in decided_rounds(state)] == [
+        ("dpo", "promoted"),
+        ("clean", "promoted"),
+        ("dpo", "promoted"),
+    ]
+    assert refusals(state) == 0
+    aligned = {record.models for record in after.values() if record.stage == "align"}
+    assert aligned == {(policy, policy) for policy in (state.first_policy, decided_rounds(state)[1].policy)}
     drawn = [record for record in after.values() if record.stage == "generate"]
     assert all(0 < record.units_in < SMALL.synthesize.wild_train for record in drawn)
 
     rows = course_of(store, NAME, course.compared)
     lines = list(table(rows))
     assert max(map(len, lines)) <= 80
-    assert [row.name for row in rows][: refusals(state) or 1]
-    if course.compared is not None:
-        change = next(m for m in read_metrics(store, course.compared) if m.name == "zero_noise_mpvpe")
-        assert rows[-1].name == "all"
-        assert change.value > 0
+    assert [row.name for row in rows] == ["1", "2", "3", "all"]
+    assert course.compared is not None
+    models = {one.role: one.model for one in read_metrics(store, course.compared)}
+    assert (models["before"], models["after"]) == (state.first_policy, state.policy)
+    assert rows[-1].zero_noise == rows[2].zero_noise

@@ -39,7 +39,7 @@ def test_a_study_shares_what_cells_have_in_common_and_looks_at_validation_alone(
     store = Store.open(tmp_path / "store")
     configs = {SMALL.seed: SMALL}
     before = plan_study(Context(store, SMALL), STUDY, configs)
-    assert (before.trainings, before.reused) == (4, 0)  # the teacher as well
+    assert (before.trainings, before.reused) == (5, 0)  # the teacher as well
     assert before.seconds.most > before.seconds.least > 0
 
     key = explore(runner_of(store), STUDY, configs)
@@ -53,7 +53,7 @@ def test_a_study_shares_what_cells_have_in_common_and_looks_at_validation_alone(
         "generate": 1,
         "score": 1,
         "pair": 2,
-        "align": 4,
+        "align": 5,
     }
     measured = {target for record in made if record.stage == "evaluate" for target in record.config["targets"]}
     assert measured == {"wild/validation", "source/test"}
