@@ -192,7 +192,7 @@ def _in_picture(
 def _pose(body: Body, hypotheses: Hypotheses, view: _View, root: Root) -> _Posed:
     count = hypotheses.count
     uvd, twists, betas, depth = (
-        torch.from_numpy(np.ascontiguousarray(part)).float().flatten(0, 1)
+        torch.from_numpy(np.array(part, np.float32)).flatten(0, 1)
         for part in (hypotheses.uvd, hypotheses.twists, hypotheses.betas, hypotheses.root_depth)
     )
     cameras = view.cameras.repeat_interleave(count, 0)

@@ -20,6 +20,8 @@ from tasks.clean.swapped import SwapLabels
 from tasks.engine.context import Context
 from tasks.rows.instances import load_instances
 from tasks.rows.metrics import read_metrics
+from tasks.rows.scores import Scored
+from tasks.score import HypothesisScorer
 from tasks.stages.clean import Keep, PseudoLabel, ScoreLabels
 from tasks.stages.evaluate import Evaluate
 from tasks.stages.generate import Generate
@@ -39,7 +41,17 @@ def cleaning(held: MicroStore, **changes: object) -> Context:
     return replace(held.context, config=micro.CONFIG.model_copy(update={"clean": clean}))
 
 
-def test_the_label_may_be_the_hypothesis_that_the_scorer_prefers(micro_store: MicroStore) -> None:
+def by_twist(
+    self: HypothesisScorer, crops: np.ndarray, uvd: np.ndarray, twists: np.ndarray, betas: np.ndarray
+) -> Scored:
+    """Scores that differ: an untrained scorer likes all hypotheses of a person alike."""
+    return Scored(0.5 + 0.4 * twists[:, :, 0, 0].astype(np.float64))
+
+
+def test_the_label_may_be_the_hypothesis_that_the_scorer_prefers(
+    micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HypothesisScorer, "of", by_twist)
     store, ingests = micro_store.store, (micro_store.ingest_key,)
     made = PseudoLabel(ingests, TARGETS, micro_store.policy, scorer=micro_store.scorer).run(micro_store.context).key
     own = PseudoLabel(ingests, TARGETS, micro_store.policy).run(micro_store.context).key
@@ -64,7 +76,10 @@ def test_the_label_may_be_the_hypothesis_that_the_scorer_prefers(micro_store: Mi
     assert PseudoLabel(ingests, TARGETS, micro_store.policy, scorer=micro_store.scorer).key(context) != made
 
 
-def test_a_swapped_best_is_the_best_of_the_others_picture(micro_store: MicroStore) -> None:
+def test_a_swapped_best_is_the_best_of_the_others_picture(
+    micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HypothesisScorer, "of", by_twist)
     ingests = (micro_store.ingest_key,)
     keys = [
         PseudoLabel(ingests, TARGETS, micro_store.policy, share, 3, scorer=micro_store.scorer)

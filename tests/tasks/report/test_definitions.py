@@ -8,6 +8,7 @@ from models.statistics import Interval
 from schemas.config.stages import GateConfig
 from schemas.ids import Target
 from tasks.gates import gates_before_promotion, gates_before_training, gates_for_a_judge, gates_of_a_judge
+from tasks.measures.table import MEASURES
 from tasks.report.definitions import DEFINITIONS, defined, in_words
 from tasks.report.fill import _CURVES
 from tasks.rows.metrics import BEYOND, BONES, SCORE, Metric
@@ -82,3 +83,9 @@ def test_every_gate_and_every_curve_is_defined() -> None:
 def test_metrics_in_words(name: str, words: str) -> None:
     assert in_words(name, 10) == words
     assert measures(words)
+
+
+def test_every_measure_of_the_table_is_defined() -> None:
+    for measure in MEASURES.values():
+        assert measures(measure.title), measure.name
+        assert measures(f"{measure.title}, difference"), measure.name
