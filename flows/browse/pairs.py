@@ -51,7 +51,9 @@ def page(
     said = said if said in FILTERS else ""
     reviewers = desk.verdicts.reviewers([chosen.judged])
     by = meant(by, reviewers)
-    wanted = _keys(chosen, "scorer" if kind == "" and (said or by) else kind)
+    if kind == "" and (said or by) and chosen.judged != chosen.pairs:
+        kind = "scorer"  # nothing is said of those that were made of what was said
+    wanted = _keys(chosen, kind)
     desk.listing.need("pairs", wanted)
     conditions = [Condition(f"stage_key IN ({', '.join('?' for _ in wanted) or 'NULL'})", tuple(wanted))]
     if said or by:

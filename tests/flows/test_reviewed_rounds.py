@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import flows.run.session
 import tasks.train.align
+from flows.browse.scopes import scopes
 from flows.cli.main import app
 from flows.cli.plan import Plan, plan_round
 from flows.dpo_round import dpo_round
@@ -162,6 +163,13 @@ def test_the_training_reads_what_people_judged(lived: Lived) -> None:
 
 def test_what_is_said_after_the_training_began_is_for_the_next_round(lived: Lived) -> None:
     assert times(_read_by(lived, 1), *ends(lived.store, lived.late)) == 1
+
+
+def test_pages_tell_what_the_scorer_chose_from_what_was_trained_on(lived: Lived) -> None:
+    facts = lived.facts[0]
+    scope = next(one for one in scopes(lived.store) if (one.campaign, one.round) == (FILE["campaign"], 1))
+    assert (scope.judged, scope.pairs) == (facts.key("pair"), facts.key("review"))
+    assert scope.control_pairs == facts.key("pair", "random pairs")
 
 
 def test_every_pair_is_accounted_for(lived: Lived) -> None:

@@ -1,7 +1,7 @@
 """What people have said of pairs until now: for lists, which filter by it, and for the cards of pairs."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -80,13 +80,13 @@ class Verdicts:
 
 def _rows(said: Mapping[str, Mapping[str, Review]]) -> pa.Table:
     """A row for each reviewer of each pair, and one for what most of them say."""
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for by in said.values():
         verdicts = {name: one.verdict for name, one in by.items()}
         verdicts[MOST] = majority(list(verdicts.values())) or DIVIDED
         pair = next(iter(by.values())).pair
         rows += [(*pair, name, verdict) for name, verdict in verdicts.items()]
-    columns = zip(*rows, strict=True) if rows else [()] * 6
+    columns: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else [()] * 6
     texts, numbers = pa.string(), pa.int32()
     types = [texts, texts, numbers, numbers, texts, texts]
     arrays = [pa.array(list(column), kind) for column, kind in zip(columns, types, strict=True)]

@@ -52,20 +52,17 @@ document.addEventListener("submit", (event) => {
 }, true);
 
 // 3D stays open from pair to pair
-const begin = (first) => {
+const begin = () => {
   clock.again();
   const bodies = place().querySelector("[data-open]");
   if (bodies) {
     bodies.open = sessionStorage.getItem("bodies") === "open";
     bodies.addEventListener("toggle", () => sessionStorage.setItem("bodies", bodies.open ? "open" : ""));
   }
-  if (first) (place().querySelector("[data-first]") ?? place()).focus({ preventScroll: true });
+  (place().querySelector("[data-first]") ?? place()).focus({ preventScroll: true });
 };
-document.addEventListener("htmx:afterSwap", () => {
-  document.title = `${place().querySelector("h1").textContent} · adhmr browse`;
-  begin(true);
-});
-begin(true);
+document.addEventListener("htmx:afterSwap", begin);
+begin();
 
 const tell = (text) => {
   const problem = place().querySelector("[data-problem]");

@@ -174,7 +174,7 @@ def test_who_judges_blind_is_told_after_the_verdict(place: Place) -> None:
         client = place.client(name)
         page, order = opened(client, **asked), []
         for number in range(PEOPLE):
-            for word in ("winner", "loser", "margin", "score", "top_bottom"):
+            for word in ("winner", "loser", "margin", "score ", "top_bottom", "won", "lost"):
                 assert word not in page.split('id="judging"')[1].split("<dialog")[0].lower(), word
             samples = re.findall(r'<img src="[^"]*sample=(\d)&amp;colour=policy" alt="(?:left|right)"', page)[:2]
             order.append(samples)
@@ -268,10 +268,7 @@ def test_one_pair_is_judged_from_its_card_and_what_is_said_is_text(place: Place)
         page = say(client, page, "swap", note=note)
         assert 'You said: <span class="badge swap">' in page
     assert {one.review.note for one in history(place.store)} == set(notes)
-    person = client.get("/person", params={"id": place.pairs[0].instance_id, "scope": "c/1"})
-    for shown in (page, client.get("/pairs").text, person.text):
-        if person.status_code != 200 and shown is person.text:
-            continue  # nobody of this store has a photograph
+    for shown in (page, client.get("/pairs").text):
         assert html.escape(BAD_SQL).replace("&#x27;", "&#39;") in shown
         assert "<script>alert" not in shown
         assert "<img src=x" not in shown
@@ -319,7 +316,7 @@ def test_a_server_that_is_killed_as_it_writes_loses_and_doubles_nothing(place: P
             if fault:
                 with pytest.raises((OSError, ConnectionError)):
                     ask("/judge", data)
-                assert server.wait(60) == -signal.SIGKILL
+                assert server.wait(60) in (-signal.SIGKILL, 128 + signal.SIGKILL)
             else:
                 assert "Pair 2 of 4" in ask("/judge", data)
     assert [one.review.verdict for one in history(Store.open(place.store.url))] == ["swap"]
