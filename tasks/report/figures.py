@@ -148,7 +148,11 @@ def training_curve(
             curve = windows(steps, values)
             if curve.points > 1:
                 axes.fill_between(curve.steps, curve.low, curve.high, color=colours[name], alpha=0.15, linewidth=0)
-            look = {"color": colours[name], "marker": "o" if curve.points == 1 else "", "markersize": 2.6}
+            look: dict[str, Any] = {
+                "color": colours[name],
+                "marker": "o" if curve.points == 1 else "",
+                "markersize": 2.6,
+            }
             axes.plot(curve.steps, curve.median, linewidth=1.6, label="_" if name in named else name, **look)
             named.add(name)
         for place in breaks:

@@ -43,7 +43,8 @@ def source(name: str) -> str:
 def _write(name: str, written: dict[str, str]) -> None:
     if name in written:
         return
-    text, exports = source(name), []
+    text = source(name)
+    exports: list[str] = []
 
     def imported(found: re.Match[str]) -> str:
         other = _file_of(found["of"])

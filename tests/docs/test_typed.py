@@ -57,6 +57,7 @@ ELSEWHERE: Final = {
     r"adhmr compare": "tests/flows/cli/test_comparison.py",
     r"adhmr train-scorer --data gta-human2": "tests/flows/cli/test_steps.py",
     r"adhmr review|adhmr run --set review": "tests/flows/cli/test_review.py",
+    r"adhmr report": "tests/flows/test_rounds.py",
     r"adhmr (rounds|query) --json": "tests/flows/cli/test_json.py",
     r"make bench-paper": "tests/benchmarks/test_paper.py",
     r"make bench-scale": "tests/benchmarks/test_scale.py",

@@ -93,7 +93,9 @@ RULES: Final[Mapping[str, Rule]] = {
 def diagnose(seen: Evidence, config: EngineConfig) -> Diagnosis:
     """What the rules say of a round that ran with this configuration."""
     plain = config.model_dump(mode="json")
-    findings, clear, unseen = [], [], []
+    findings: list[Finding] = []
+    clear: list[str] = []
+    unseen: list[tuple[str, str]] = []
     for name, rule in RULES.items():
         rows = rule.look(seen)
         if isinstance(rows, Lacks):

@@ -123,7 +123,10 @@ def score_without_error(seen: Evidence) -> Sequence[Row] | Lacks:
             continue
         looked = True
         if score.low > 0 and _limits(error)[1] >= 0:
-            rows += [Row("score of the zero-noise sample", f"{target}, change", *score), error]
+            rows += [
+                Row("score of the zero-noise sample", f"{target}, change", score.value, score.low, score.high),
+                error,
+            ]
     return rows if looked else Lacks("no scores and errors of held-out people before and after")
 
 
@@ -165,13 +168,16 @@ def _ends(leg: LegCurves, name: str, line: Line | None, seen: Evidence) -> _Ends
     if drawn.points == 1 or len(line.steps) < 2 * drawn.points:
         return None
     of_leg = f"leg {leg.leg}, " if len(seen.legs) > 1 else ""
+    places = ((0, slice(drawn.points)), (-1, slice(-drawn.points, None)))
     first, last = (
         Row(
             name,
             f"{of_leg}steps {line.steps[part][0]} to {line.steps[part][-1]}",
-            *(float(values[place]) for values in (drawn.median, drawn.low, drawn.high)),
+            float(drawn.median[place]),
+            float(drawn.low[place]),
+            float(drawn.high[place]),
         )
-        for place, part in ((0, slice(drawn.points)), (-1, slice(-drawn.points, None)))
+        for place, part in places
     )
     if not all(math.isfinite(number) for row in (first, last) for number in (row.value, *_limits(row))):
         return None

@@ -58,7 +58,8 @@ def draw_overlays(
     """`before` and `after` are keys of evaluations, and `measured` what they measured; without an `after` its pictures
     are the bare crops."""
     split = shown_split(config)
-    tables = {before: measured[0].get(split), after: measured[1].get(split)}
+    tables: dict[StageKey | None, EvaluationTable | None] = {before: measured[0].get(split)}
+    tables[after] = measured[1].get(split)
     lists = ranked(instance_ids(store, ingest_keys, [split])[:EACH], tables[before], tables[after])
     chosen = lists_of(lists)
     people = load_instances(store, ingest_keys, list(chosen))
@@ -74,16 +75,18 @@ def draw_overlays(
     overlays = []
     for row, name in enumerate(people.ids):
         view = partial(draw_over, photos[row], people, row, body)
+        known, was, now = newest.get(name), figures[before].get(name), figures[after].get(name)
         overlays.append(
             Overlay(
                 name,
                 view(POLICY_COLOUR, meshes[before].get(name)),
                 view(POLICY_COLOUR, meshes.get(after, {}).get(name)),
                 view(LABEL_COLOUR, labels[name]) if name in labels else None,
-                *(figures[key][name].error_mm if name in figures[key] else None for key in (before, after)),
+                None if was is None else was.error_mm,
+                None if now is None else now.error_mm,
                 photos[row],
-                newest[name].score if name in newest else None,
-                newest[name].disagreement_mm if name in newest else None,
+                None if known is None else known.score,
+                None if known is None else known.disagreement_mm,
                 chosen[name],
             )
         )

@@ -19,6 +19,8 @@ from tasks.ingest.formats.registry import formats
 ROOT: Final = Path(__file__).resolve().parents[3]
 _REFUSING: Final = {"RefusedError": 0, "Failure": 1, "Filtered": 1}
 """What is called where a unit is left out, and which of its arguments is the reason."""
+_CHOOSING: Final = ("tasks.pairing.", "tasks.review.")
+"""Rooms that leave people out by the constants of theirs, a table of them for a column of choices."""
 _HEAD: Final = "Made from the code by `python -m tests.maintenance.site`.\n"
 
 
@@ -115,7 +117,8 @@ def reasons(root: Path = ROOT) -> dict[str, list[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for path, tree in trees.items():
         module = ".".join(path.relative_to(root).with_suffix("").parts)
-        for text in _refused(tree, named):
+        chosen = (text for name, text in _constants(tree) if name.isupper() and " " in text)
+        for text in (*_refused(tree, named), *(chosen if module.startswith(_CHOOSING) else ())):
             found[text].add(module)
     return {text: sorted(modules) for text, modules in found.items()}
 
@@ -176,7 +179,13 @@ def _value(value: Any) -> str:
 
 
 def _row(*cells: str) -> str:
-    return f"| {' | '.join(' '.join(str(cell).split()).replace('|', chr(92) + '|') for cell in cells)} |"
+    return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _cell(text: str) -> str:
+    """Text in a table: nothing in it ends the cell or is mark-up, but for what stands between backticks."""
+    parts = " ".join(text.split()).replace("|", "\\|").split("`")
+    return "`".join(part if place % 2 else part.replace("<", "&lt;") for place, part in enumerate(parts))
 
 
 def _page(lines: list[str]) -> str:

@@ -12,10 +12,14 @@ from PIL import Image
 
 from models.statistics import Interval
 from tasks.report import figures
+from tasks.report.curves.trends import Point, TrendLine
 
 rng = np.random.default_rng(0)
 _CHANGE = Interval(-5.0, -6.0, -4.0)
 _STEPS = np.arange(5)
+_LEG = ("loss", _STEPS, _STEPS * 1.0)
+_POINT = Point(90.0, 88.0, 92.0, 9)
+_CONTROL = TrendLine("random pairs", [None, _POINT._replace(low=None, high=None)])
 _DRAWN: dict[str, Callable[[], str]] = {
     "changes": lambda: figures.changes(
         [("zero-noise", _CHANGE, {"random pairs": _CHANGE}), ("best of 10", _CHANGE, {})]
@@ -30,6 +34,9 @@ _DRAWN: dict[str, Callable[[], str]] = {
     "one margin": lambda: figures.margin_histogram(np.array([0.5])),
     "curve": lambda: figures.training_curve([("winner", _STEPS, np.array([1, np.nan, 3, 2, 1.0]))], "none", 0.5),
     "no curve": lambda: figures.training_curve([], "none"),
+    "legs": lambda: figures.training_curve([_LEG, ("loss", _STEPS + 50, _STEPS * 2.0)], "none", breaks=[50]),
+    "trend": lambda: figures.trend([0, 1], [TrendLine("policy", [_POINT, _POINT]), _CONTROL], "mm"),
+    "no trend": lambda: figures.trend([0], [TrendLine("policy", [None])], "none"),
 }
 
 
