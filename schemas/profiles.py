@@ -7,6 +7,7 @@ from typing import Any
 
 from schemas.config.engine import EngineConfig, RayConfig
 from schemas.config.networks import ConditionConfig, DiffusionConfig, HypoNetConfig, PolicyConfig, ScorerConfig
+from schemas.config.optimiser import AugmentConfig, OptimiserConfig, SupervisedLossConfig
 from schemas.config.sources import SHIPPED, StartConfig
 from schemas.config.stages import (
     CleanConfig,
@@ -19,16 +20,7 @@ from schemas.config.stages import (
     ScoreConfig,
     SynthesizeConfig,
 )
-from schemas.config.training import (
-    SCORER_ERRORS,
-    AlignConfig,
-    AugmentConfig,
-    OptimiserConfig,
-    SupervisedLossConfig,
-    TrainBaseConfig,
-    TrainCleanConfig,
-    TrainScorerConfig,
-)
+from schemas.config.training import SCORER_ERRORS, AlignConfig, TrainBaseConfig, TrainCleanConfig, TrainScorerConfig
 
 
 def tiny(seed: int = 0, campaign: str = "default") -> EngineConfig:

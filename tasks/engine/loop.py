@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from models.precision import training_in
-from schemas.config.training import OptimiserConfig
+from schemas.config.optimiser import OptimiserConfig
 from schemas.errors import EngineError
 from tasks.engine.ahead import Ahead
 from tasks.engine.share import Share

@@ -25,7 +25,7 @@ from models.checkpoints.ours import Kind
 from schemas import errors
 from schemas.config.engine import RayConfig
 from schemas.config.networks import PolicyConfig, ScorerConfig
-from schemas.config.training import OptimiserConfig
+from schemas.config.optimiser import OptimiserConfig
 from schemas.digests import canonical_json
 from schemas.errors import DamagedError, EngineError
 from schemas.ids import ModelDigest, StageKey

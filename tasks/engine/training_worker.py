@@ -22,7 +22,7 @@ from infra import faults
 from models.checkpoints.ours import Kind
 from models.lora import merged
 from schemas.config.networks import PolicyConfig, ScorerConfig
-from schemas.config.training import OptimiserConfig
+from schemas.config.optimiser import OptimiserConfig
 from schemas.errors import DamagedError, EngineError
 from schemas.ids import ModelDigest
 from tasks.engine.loop import Recipe, Training, from_first_worker, rank

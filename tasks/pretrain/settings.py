@@ -2,8 +2,8 @@
 
 from schemas.config.base import Config, setting
 from schemas.config.networks import ConditionConfig
+from schemas.config.optimiser import AugmentConfig, OptimiserConfig, SupervisedLossConfig
 from schemas.config.stages import PitchConfig
-from schemas.config.training import AugmentConfig, OptimiserConfig, SupervisedLossConfig
 
 
 class PretrainConfig(Config):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models import skeleton
 from models.cameras import mirror_joints, mirror_twist
-from schemas.config.training import AugmentConfig
+from schemas.config.optimiser import AugmentConfig
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from models.encoder_files import EncoderFile
 from schemas.config.networks import ConditionConfig, HypoNetConfig, PolicyConfig, ScorerConfig
-from schemas.config.training import OptimiserConfig, SupervisedLossConfig, TrainScorerConfig
+from schemas.config.optimiser import OptimiserConfig, SupervisedLossConfig
+from schemas.config.training import TrainScorerConfig
 from schemas.errors import ConfigError
 
 

@@ -14,14 +14,8 @@ from models.hrnet_condition import HRNetFeatures
 from models.hyponet import Context
 from models.objectives import TWIST_SIZE, DenoisingError, denoising_error, edm_weight, squared_error
 from models.policy import Policy
-from schemas.config.training import (
-    AlignConfig,
-    AugmentConfig,
-    OptimiserConfig,
-    SupervisedLossConfig,
-    TrainBaseConfig,
-    TrainCleanConfig,
-)
+from schemas.config.optimiser import AugmentConfig, OptimiserConfig, SupervisedLossConfig
+from schemas.config.training import AlignConfig, TrainBaseConfig, TrainCleanConfig
 from schemas.errors import ConfigError
 from tasks.engine.share import Share
 from tasks.rows.crops import LabelledCrops, crop_tensor

@@ -9,7 +9,8 @@ from infra.node_cache import NodeCache
 from models.condition import ConditionNetwork
 from models.hyponet import Context
 from models.policy import Policy
-from schemas.config.training import AlignConfig, OptimiserConfig, TrainBaseConfig, TrainCleanConfig
+from schemas.config.optimiser import OptimiserConfig
+from schemas.config.training import AlignConfig, TrainBaseConfig, TrainCleanConfig
 from schemas.errors import ConfigError
 from tasks.rows.crops import Crops, crop_tensor
 from tasks.train.data import DrawnCrops

@@ -20,7 +20,7 @@ from models.objectives import (
 from models.preferences.dpo import dpo
 from models.preferences.kto import kto
 from models.statistics import published_correlations
-from schemas.config.training import AugmentConfig
+from schemas.config.optimiser import AugmentConfig
 from schemas.profiles import paper
 from tasks.train.augment import Augmentation
 from tasks.train.scorer import DrawnHypotheses, ScorerRecipe

@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from schemas.config.training import OptimiserConfig
+from schemas.config.optimiser import OptimiserConfig
 from schemas.errors import EngineError
 from tasks.engine.loop import Training
 from tasks.engine.share import Share

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from schemas.config.training import AugmentConfig
+from schemas.config.optimiser import AugmentConfig
 from tasks.train.augment import Augmentation
 
 _NOTHING = AugmentConfig(mirror=0.0, brightness=0.0, contrast=0.0, noise=0.0, cutout=0.0)

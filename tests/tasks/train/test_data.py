@@ -6,7 +6,7 @@ import torch
 
 from models.policy import Policy
 from schemas.config.networks import ConditionConfig, DiffusionConfig, PolicyConfig
-from schemas.config.training import SupervisedLossConfig
+from schemas.config.optimiser import SupervisedLossConfig
 from schemas.errors import ConfigError
 from schemas.profiles import paper
 from tasks.rows.crops import crop_tensor

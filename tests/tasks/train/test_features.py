@@ -10,7 +10,8 @@ import torch
 
 from infra.node_cache import NodeCache
 from models.policy import Policy
-from schemas.config.training import AlignConfig, OptimiserConfig
+from schemas.config.optimiser import OptimiserConfig
+from schemas.config.training import AlignConfig
 from schemas.digests import canonical_json
 from schemas.profiles import paper
 from tasks.engine.loop import Training
