@@ -145,18 +145,23 @@ def receipts(
     is undone (`forget`), and `say` hears of it.
     """
     present = {path.rsplit("/", 1)[-1] for path in store.list_files(f"shards/{stage_key}")}
-    done = [shard for shard in shards if f"{shard.index:05d}.json" in present] if present else []
+    # of each its units' digest alone is kept: a million names are a hundred megabytes
+    done = (
+        [(shard.index, digest(shard.ids)) for shard in shards if f"{shard.index:05d}.json" in present]
+        if present
+        else []
+    )
     found: dict[int, Receipt] = {}
     problems: dict[int, str] = {}
     with ThreadPoolExecutor(1 if store.is_local else _LOOKS_AT_ONCE) as looks:
-        read = looks.map(lambda shard: _read_receipt(store, _receipt_path(stage_key, shard.index)), done)
-        for shard, receipt in zip(done, read, strict=True):
+        read = looks.map(lambda one: _read_receipt(store, _receipt_path(stage_key, one[0])), done)
+        for (index, units), receipt in zip(done, read, strict=True):
             if isinstance(receipt, str):
-                problems[shard.index] = f"its receipt {receipt}"
-            elif receipt is not None and (receipt.index, receipt.ids_digest) != (shard.index, digest(shard.ids)):
-                problems[shard.index] = "its receipt is of other units"
+                problems[index] = f"its receipt {receipt}"
+            elif receipt is not None and (receipt.index, receipt.ids_digest) != (index, units):
+                problems[index] = "its receipt is of other units"
             elif receipt is not None:
-                found[shard.index] = receipt
+                found[index] = receipt
     problems |= damage(store, list(found.values()))
     for index, text in sorted(problems.items()):
         say(f"shard {index} is made again: {text}")

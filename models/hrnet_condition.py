@@ -22,6 +22,7 @@ MEAN = (0.406, 0.457, 0.480)
 trained with them on R, G, B, and need them so."""
 SPREAD = (0.225, 0.224, 0.229)
 """Standard deviation of the pixels, likewise."""
+_MAPS = ("fmap_layer", "fmap_layer_local", "hmap_layer")
 SHARPNESS = 15.0
 """Factor on the heatmaps before their softmax."""
 
@@ -72,9 +73,14 @@ class HRNetFeatures(HRNet):
         heat, uv = soft_argmax(self.hmap_layer(local_map))
         return Features(self.fmap_layer(summary), local_map, heat, uv, summary)
 
+    def heads(self) -> nn.ModuleList:
+        """What ImageNet's and pose networks of this kind lack: what makes features, joints and betas of the maps."""
+        names = ("incre_modules", "downsamp_modules", "final_feat_layer", "pred_beta", *_MAPS)
+        return nn.ModuleList(getattr(self, name) for name in names if hasattr(self, name))
+
     def halve(self) -> None:
         """From now on compute all but the heads in bfloat16: for drawing, not for training."""
-        halve_convolutions(self, ("pred_beta", "final_feat_layer", "fmap_layer", "fmap_layer_local", "hmap_layer"))
+        halve_convolutions(self, ("pred_beta", "final_feat_layer", *_MAPS))
 
     def normalised(self, crops: Tensor) -> Tensor:
         """Crops in [-1, 1] -> images as the published weights expect them."""

@@ -1,6 +1,6 @@
-"""What training minimises: the denoising error, the loss on labels, and the scorer's losses.
+"""What training minimises: the denoising error, and the scorer's losses.
 
-Sources: ScoreHypo (CVPR 2024, sections 3.2 and 3.3) for the loss on labels and the rank loss; EDM (Karras et al., 2022,
+Sources: ScoreHypo (CVPR 2024, section 3.3) for the rank loss; EDM (Karras et al., 2022,
 table 1) for the weight of the denoising error. How a policy learns from preferences stands in `models/preferences`.
 """
 
@@ -60,48 +60,6 @@ def denoising_error(
 def edm_weight(sigma: Tensor, sigma_data: float) -> Tensor:
     """1/sigma_data² + 1/sigma²: makes the pose error of EDM's network weigh alike at every noise level."""
     return 1.0 / sigma_data**2 + 1.0 / sigma.square()
-
-
-# Waits for step 9 of the plan: `paper` trains its base policy by this loss, as published.
-class SmplLoss(NamedTuple):
-    """The published loss on labelled crops: four numbers, each with its weight already on it."""
-
-    uv: Tensor
-    betas: Tensor
-    joints: Tensor
-    twists: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        """What is minimised."""
-        return self.uv + self.betas + self.joints + self.twists
-
-
-def smpl_loss(
-    uv_squared: Tensor,
-    betas_squared: Tensor,
-    error: DenoisingError,
-    *,
-    counted: Tensor | None = None,
-    uv_weight: float = 40.0,
-    betas_weight: float = 10.0,
-    noise_weight: float = 1.0,
-) -> SmplLoss:
-    """ScoreHypo's loss of encoder and denoiser: sums over items and coordinates, averaged over the N crops.
-
-    Args:
-        uv_squared, betas_squared: (N,) summed squared errors of the encoder's estimate (`squared_error`).
-        error: of the noise, its means over items and coordinates.
-        counted: (N,) which crops count; the sum over them is divided by N all the same.
-    """
-    share = torch.ones_like(error.joints) if counted is None else counted.to(error.joints)
-    share = share / len(share)
-    return SmplLoss(
-        uv_weight * (uv_squared * share).sum(),
-        betas_weight * (betas_squared * share).sum(),
-        noise_weight * JOINT_SIZE * (error.joints * share).sum(),
-        noise_weight * TWIST_SIZE * (error.twists * share).sum(),
-    )
 
 
 def squared_error(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:

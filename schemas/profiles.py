@@ -3,6 +3,8 @@
 `tiny` learns on two CPU cores; `micro` is for tests, `paper` is as published.
 """
 
+from typing import Any
+
 from schemas.config.engine import EngineConfig, RayConfig
 from schemas.config.networks import ConditionConfig, DiffusionConfig, HypoNetConfig, PolicyConfig, ScorerConfig
 from schemas.config.sources import SHIPPED, StartConfig
@@ -18,6 +20,7 @@ from schemas.config.stages import (
     SynthesizeConfig,
 )
 from schemas.config.training import (
+    SCORER_ERRORS,
     AlignConfig,
     AugmentConfig,
     OptimiserConfig,
@@ -152,17 +155,17 @@ def micro(seed: int = 0, campaign: str = "micro") -> EngineConfig:
 
 
 def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
-    """The published sizes.
+    """The published sizes and trainings.
 
     HRNet-W48 + HypoNet at 256 px, noise prediction, M = 100, DPO with beta 100 (ADHMR, section 4.1); HMR-Scorer with a
-    ViT-B, trained by the rank loss alone (section 3.2).
+    ViT-B, trained by the rank loss alone (section 3.2). docs/published.md says what of the trainings is not published.
     """
     condition = ConditionConfig(kind="hrnet_w48", image_size=256, swapped_twist_points=True)
     items = {"joint_channels": 256, "local_channels": 256, "heads": 8, "feedforward_ratio": 4}
     dropouts = {"start_dropout": 0.25, "block_dropout": 0.1}
     hops = (7, 6, 5, 4, 3, 1)
     # HRNet estimates joints in the image plane and betas, no more.
-    losses = SupervisedLossConfig(heat=0.0, uv=40.0, depth=0.0, twist=0.0, betas=10.0)
+    losses = SupervisedLossConfig(heat=0.0, uv=40.0, depth=0.0, twist=0.0, betas=10.0, published=True)
     return EngineConfig(
         profile="paper",
         campaign=campaign,
@@ -184,25 +187,65 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
             dropout=0.1,
         ),
         ingest=IngestConfig(crop_size_px=256),
-        train_base=TrainBaseConfig(losses=losses, seed=seed),
-        train_scorer=TrainScorerConfig(encoder_steps=0, score_weight=0.0, start_from_policy=False, seed=seed),
+        train_base=TrainBaseConfig(
+            optimiser=_published(
+                steps=50 * _EPOCH,
+                learning_rate=5e-4,
+                encoder_learning_rate=0.4,
+                encoder_heads_learning_rate=2.0,
+                halved_at=(20 * _EPOCH, 30 * _EPOCH, 40 * _EPOCH),
+                ema_decay=0.9999,
+                micro_batches=2,
+            ),
+            batch_images=320,
+            antithetic=True,
+            losses=losses,
+            augment=_PUBLISHED_AUGMENT,
+            seed=seed,
+        ),
+        train_scorer=TrainScorerConfig(
+            optimiser=_published(
+                steps=25 * 391, learning_rate=5e-4, encoder_learning_rate=0.0, halved_at=(5 * 391,), ema_decay=0.0
+            ),
+            encoder_steps=0,
+            batch_images=256,
+            pool_samples=0,
+            pool_blends=0,
+            pool_noised=15,
+            samples=0,
+            blends=0,
+            noised=15,
+            errors=SCORER_ERRORS,
+            rank_rounded=True,
+            score_weight=0.0,
+            start_from_policy=False,
+            seed=seed,
+        ),
         generate=GenerateConfig(hypotheses=50, microbatch=8, precision="bfloat16", seed=seed),
         score=ScoreConfig(precision="bfloat16"),
         pair=PairConfig(pairs_per_instance=1, label_wins_share=0.5, seed=seed),
         align=AlignConfig(
             objective="dpo",
-            optimiser=OptimiserConfig(
-                steps=3150, learning_rate=5e-5, encoder_learning_rate=0.5, ema_decay=0.9999, cosine=False
+            optimiser=_published(
+                steps=50 * 63,
+                learning_rate=5e-5,
+                encoder_learning_rate=2.0,
+                encoder_heads_learning_rate=10.0,
+                halved_at=(35 * 63,),
+                ema_decay=0.9999,
+                ema_ramp=False,
+                micro_batches=8,
             ),
             beta=100.0,
             anchor=0.0,
             fixed_statistics=True,
+            dropout=True,
             keep_features=True,
             double_errors=True,
             replay=0.0,
             replay_images=0,
-            batch_crops=40,
-            denoised_crops=40,
+            batch_crops=8 * 40,
+            denoised_crops=8 * 40,
             pairs_per_crop=1,
             losses=losses,
             augment=AugmentConfig(mirror=0.0, brightness=0.0, contrast=0.0, noise=0.0, cutout=0.0),
@@ -211,7 +254,22 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
         evaluate=EvaluateConfig(
             generate=GenerateConfig(hypotheses=101, microbatch=8, precision="bfloat16", seed=7), seed=seed
         ),
-        train_clean=TrainCleanConfig(losses=losses, seed=seed),
+        train_clean=TrainCleanConfig(
+            optimiser=_published(
+                steps=50 * 63,
+                learning_rate=2.5e-4,
+                encoder_learning_rate=0.4,
+                encoder_heads_learning_rate=2.0,
+                ema_decay=0.9999,
+                ema_ramp=False,
+                micro_batches=2,
+            ),
+            labelled_images=160,
+            pseudo_images=160,
+            losses=losses,
+            augment=_PUBLISHED_AUGMENT,
+            seed=seed,
+        ),
         ray=RayConfig(cpus_per_actor=1.0, gpus_per_actor=0.5, gpus_per_trainer=1.0),
     )
 
@@ -233,6 +291,26 @@ def _frozen(steps: int, learning_rate: float, ema_decay: float = 0.995, checkpoi
         projections=True,
         ema_decay=ema_decay,
         checkpoint_every=checkpoint_every,
+    )
+
+
+_EPOCH = 1951
+"""Steps of an epoch of the base policy: twice Human3.6M's 312,188 training people, 320 a step."""
+_PUBLISHED_AUGMENT = AugmentConfig(mirror=0.5, brightness=0.0, contrast=0.18, noise=0.0, cutout=0.8)
+"""Of labelled crops; published ones are turned and scaled as well."""
+
+
+def _published(steps: int, learning_rate: float, **others: Any) -> OptimiserConfig:
+    """What all published trainings have in common: Adam without a warm-up, each network clipped by itself."""
+    return OptimiserConfig(
+        steps=steps,
+        learning_rate=learning_rate,
+        warmup_steps=0,
+        cosine=False,
+        epsilon=1e-24,
+        gradient_clip=1.0,
+        encoder_gradient_clip=1.0,
+        **others,
     )
 
 

@@ -39,6 +39,7 @@ def align_and_measure(
     held_out = partial(Evaluate, measured.ingests, measured.targets, scorer=foundations.scorer, config=config.evaluate)
     before = None
     ready: tuple[GateVerdict, ...] = ()
+    raw = foundations.raw if opened.policy == opened.reference else None
     aligned = control = opened.policy
     for leg in legs(wild, config.align.legs):
         mine, role = leg.people, leg.role
@@ -62,11 +63,14 @@ def align_and_measure(
             return Candidate(None, ready, reviewed.notices)
 
         at_random = runner.run(scored.pair(control_of(config.pair)), role=role("random pairs"))
-        align = partial(Align, people.labelled, reference=opened.reference, people=mine)
+        align = partial(Align, people.labelled, reference=raw or opened.reference, people=mine)
+        moved, moved_control, average = aligned, control, None
+        if raw is not None and leg.number == 1:
+            moved, moved_control, average = raw, raw, aligned
         aligned, control = runner.train(
             {
-                role(): align(pairs=reviewed.pairs, policy=aligned, earlier=reviewed.earlier),
-                role("random pairs"): align(pairs=at_random, policy=control),
+                role(): align(pairs=reviewed.pairs, policy=moved, earlier=reviewed.earlier, average=average),
+                role("random pairs"): align(pairs=at_random, policy=moved_control, average=average),
             }
         )
 

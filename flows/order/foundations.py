@@ -12,7 +12,9 @@ def lay_foundations(runner: Runner) -> Foundations:
     """The stages of the bootstrap; those that a commit covers are found and not done again."""
     config = runner.context.config
     people = find_people(runner)
-    base = runner.start(config.start.policy, TrainBase(people.labelled))
+    to_train = TrainBase(people.labelled)
+    base = runner.start(config.start.policy, to_train)
+    raw = runner.start(config.start.raw, to_train, "raw weights", raw=True) if config.start.raw else None
     trained = scorers_people(config, people.scorer)
     scorer = runner.start(config.start.scorer, TrainScorer(trained.scorer, base))
     judge = find_judge(runner, trained.judge, base, scorer)
@@ -20,4 +22,4 @@ def lay_foundations(runner: Runner) -> Foundations:
     if held_out.targets:
         evaluation = Evaluate(held_out.ingests, held_out.targets, base, scorer, config.evaluate)
         runner.run(evaluation, role="first policy")
-    return Foundations(people, base, scorer, judge)
+    return Foundations(people, base, scorer, judge, raw)

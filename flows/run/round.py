@@ -35,6 +35,8 @@ class Foundations(NamedTuple):
     scorer: ModelDigest
     judge: ModelDigest | None = None
     """Who decides about promotions where no labels do, or watches beside labels."""
+    raw: ModelDigest | None = None
+    """What alignment of the first policy begins with in its place."""
 
 
 class Round(NamedTuple):

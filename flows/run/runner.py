@@ -52,18 +52,18 @@ class Runner(ABC):
     def model_made_by(self, key: StageKey) -> ModelDigest:
         """The model that a stage, which was run, has made."""
 
-    def start(self, said: str, stage: TrainingStage, role: str = "") -> ModelDigest:
+    def start(self, said: str, stage: TrainingStage, role: str = "", raw: bool = False) -> ModelDigest:
         """A model that a campaign begins with: what `stage` trains, or what is said in its place, a digest or a file.
 
-        `role` sets it apart from another model of its kind. Raises DataError where there is no such model, or it is of
-        the other kind.
+        `role` sets it apart from another model of its kind; `raw` takes a file's raw weights. Raises DataError where
+        there is no such model, or it is of the other kind.
         """
         if said == TRAIN:
             return self.train({role: stage})[0]
         path = file_of(said)
         if path is None:
             return find_model(self.context.store, said, stage.kind)
-        digest = self.model_made_by(self.run(ImportModel(path), role=role or stage.kind))
+        digest = self.model_made_by(self.run(ImportModel(path, "raw" if raw else None), role=role or stage.kind))
         if has_model(self.context.store, digest):
             check_kind(self.context.store, digest, stage.kind, path)
         return digest

@@ -183,7 +183,7 @@ def _environment(services: Services, port: int, ray: str, own: bool, store: str)
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         # in memory, the default, a restart of the server forgets who holds a deployment's only slot, and it stays taken
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-        "PREFECT_WORKER_QUERY_SECONDS": "5",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
     }
     if own:  # another one authenticates as it was started
         defaults |= ray_token_variables(services)

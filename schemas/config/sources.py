@@ -153,6 +153,14 @@ class StartConfig(Config):
     policy: str = setting(
         "train", "first policy: train, a digest (or its beginning), or a checkpoint file", "-", later=True
     )
+    raw: str | None = setting(
+        None,
+        "policy whose weights alignment of the first policy begins with and is measured against, as published: a "
+        "digest, or a checkpoint file, of which the raw weights are taken; the first policy's, an average, are where "
+        "the moving average begins. Unset: the first policy is all of that",
+        "-",
+        later=True,
+    )
     scorer: str = setting(
         "train", "HMR-Scorer: train, a digest (or its beginning), or a checkpoint file", "-", later=True
     )
@@ -163,3 +171,9 @@ class StartConfig(Config):
         "-",
         later=True,
     )
+
+    @model_validator(mode="after")
+    def _raw_weights_are_somebodys(self) -> "StartConfig":
+        if self.raw is not None and TRAIN in (self.raw, self.policy):
+            raise ValueError("raw is for a first policy that is given: what is trained here has no other weights")
+        return self

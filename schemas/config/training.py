@@ -20,6 +20,14 @@ class OptimiserConfig(Config):
     encoder_learning_rate: float = setting(
         1.0, "learning rate of the image encoder over the rest's; 0 freezes it", "1", ge=0
     )
+    encoder_heads_learning_rate: float | None = setting(
+        None,
+        "learning rate of what is new in a published image encoder (HRNet: what makes features, joints and betas of "
+        "its maps), over the rest's; unset, or where the encoder is frozen: as the encoder's",
+        "1",
+        later=True,
+        gt=0,
+    )
     projections: bool = setting(
         False,
         "where that is 0, train what projects a policy's frozen maps for its denoiser, at the denoiser's rate",
@@ -28,9 +36,30 @@ class OptimiserConfig(Config):
     )
     warmup_steps: int = setting(20, "steps of linear warm-up", "steps", ge=0)
     cosine: bool = setting(True, "let the learning rate fall to zero along a cosine", "-")
+    halved_at: tuple[int, ...] = setting(
+        (), "steps from which on the learning rate is halved, each time once more", "steps", later=True
+    )
     weight_decay: float = setting(0.0, "AdamW's decoupled weight decay", "1", ge=0)
+    epsilon: float = setting(
+        1e-8, "what AdamW adds to the root of the mean square; the image encoder's stays 1e-8", "1", later=True, gt=0
+    )
     gradient_clip: float = setting(20.0, "largest norm of the gradient", "1", gt=0)
+    encoder_gradient_clip: float | None = setting(
+        None,
+        "largest norm of the image encoder's gradient, which is then clipped apart from the rest's; unset: one norm of "
+        "all",
+        "1",
+        later=True,
+        gt=0,
+    )
     ema_decay: float = setting(0.995, "decay of the moving average of the weights", "1", ge=0, lt=1)
+    ema_ramp: bool = setting(
+        True,
+        "let the decay of step k be (k + 1) / (k + 10) at most, which forgets the weights that a training began with; "
+        "off, those keep a share of ema_decay to the power of the steps",
+        "-",
+        later=True,
+    )
     checkpoint_every: int = setting(200, "steps between two resumable checkpoints", "steps", ge=1)
     report_every: int = setting(10, "steps between two points of the training curves", "steps", ge=1)
     precision: Precision = setting(
@@ -47,6 +76,14 @@ class OptimiserConfig(Config):
         later=True,
     )
 
+    @model_validator(mode="after")
+    def _halvings_are_in_order(self) -> "OptimiserConfig":
+        if list(self.halved_at) != sorted(set(self.halved_at)) or min(self.halved_at, default=1) < 1:
+            raise ValueError(
+                f"halved_at={list(self.halved_at)} must be steps from 1 on, each larger than the one before"
+            )
+        return self
+
 
 class SupervisedLossConfig(Config):
     """The weights of the losses on labelled crops.
@@ -62,6 +99,13 @@ class SupervisedLossConfig(Config):
     twist: float = setting(5.0, "the encoder's own twists (MSE of cos, sin)", "1", ge=0)
     betas: float = setting(0.2, "the encoder's own betas (MSE)", "1", ge=0)
     twist_denoising: float = setting(1.0, "denoising error of the twists over that of the joints", "1", ge=0)
+    published: bool = setting(
+        False,
+        "ScoreHypo's loss: squared errors, summed over joints and coordinates, of noise, joints in the image plane and "
+        "betas; of the weights, uv and betas alone count",
+        "-",
+        later=True,
+    )
 
 
 class AugmentConfig(Config):
@@ -87,6 +131,7 @@ class TrainBaseConfig(Config):
     )
     batch_images: int = setting(32, "crops a step", "crops", ge=1)
     noise_draws: int = setting(1, "noise draws a crop and step", "draws", ge=1)
+    antithetic: bool = setting(False, "draw timesteps in mirrored couples t, T - 1 - t", "-", later=True)
     losses: SupervisedLossConfig = setting(SupervisedLossConfig(), "weights of the losses", "-")
     augment: AugmentConfig = setting(AugmentConfig(), "random changes to the crops", "-")
     seed: int = setting(0, "seed of initial weights, batches and noise", "1", ge=0)
@@ -338,6 +383,13 @@ class AlignConfig(Config):
         formerly="estimate_push",
     )
     fixed_statistics: bool = setting(False, "keep the policy's batch-norm statistics", "-")
+    dropout: bool = setting(
+        False,
+        "drop out in the policy, as published, though not in the reference: the loss of alike networks then begins "
+        "above 2 log 2",
+        "-",
+        later=True,
+    )
     keep_features: bool = setting(
         False,
         "keep what encoders that don't change make of the pairs' crops (the reference's, and the policy's if it is "

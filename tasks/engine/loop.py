@@ -9,6 +9,8 @@ Nothing waits for the device within a step: figures stay on it until they are re
 """
 
 import math
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Protocol, TypeVar, cast, runtime_checkable
@@ -27,6 +29,8 @@ from tasks.engine.share import Share
 
 Value = TypeVar("Value")
 Figures = dict[str, Tensor]
+_EPSILON: Final = 1e-8
+"""Of the image encoder's steps; torch's own."""
 _MOST_UNSEEN: Final = 100
 """Steps after which losses are looked at, if no report comes before."""
 
@@ -41,7 +45,7 @@ class Recipe(Protocol):
         """The module that is trained, checkpointed and averaged."""
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
-        """The trained parameters: "encoder" and "rest"."""
+        """The trained parameters: "encoder", "rest", and "encoder heads" where these have a rate of their own."""
 
     def draw(self, step: int, draw: np.random.Generator, share: Share) -> Any:
         """A share of what a step learns from, in the host's memory: tensors in dataclasses, tuples or dictionaries.
@@ -67,6 +71,14 @@ class Moving(Protocol):
         """Go on from what `beside` gave."""
 
 
+@runtime_checkable
+class Averaged(Protocol):
+    """A recipe whose moving average begins with other weights than its model."""
+
+    first_average: Mapping[str, Tensor]
+    """Those, by their names in the model's state; what is not among them begins as in the model."""
+
+
 Report = Callable[[int, Mapping[str, float], Callable[[], dict[str, Any]] | None], None]
 """Called after a step with its number, its figures, and where a checkpoint is due a function that makes the state."""
 
@@ -80,18 +92,28 @@ class Training:
         self.waited_s = 0.0
         """Seconds that `run` waited for batches to be drawn."""
         groups = recipe.parameter_groups()
-        self.rates = {"encoder": config.learning_rate * config.encoder_learning_rate, "rest": config.learning_rate}
+        heads = (config.encoder_heads_learning_rate or 0) if config.encoder_learning_rate else 0
+        factors = {"encoder": config.encoder_learning_rate, "encoder heads": heads, "rest": 1}
+        self.rates = {name: config.learning_rate * factor for name, factor in factors.items()}
         self.optimiser = torch.optim.AdamW(
             [
-                {"params": groups[name], "lr": rate, "name": name}
+                {
+                    "params": groups[name],
+                    "lr": rate,
+                    "name": name,
+                    "eps": config.epsilon if name == "rest" else _EPSILON,
+                }
                 for name, rate in self.rates.items()
-                if rate and groups[name]
+                if rate and groups.get(name)
             ],
             weight_decay=config.weight_decay,
         )
-        self.averaged = {name: value.detach().clone() for name, value in recipe.model.state_dict().items()}
         self.frozen = {name for name, value in recipe.model.named_parameters() if not value.requires_grad}
         """Whose average is what they are."""
+        started = recipe.model.state_dict()
+        if isinstance(recipe, Averaged):
+            started |= {name: value for name, value in recipe.first_average.items() if name not in self.frozen}
+        self.averaged = {name: value.detach().clone() for name, value in started.items()}
         self.shares = [
             Share(rank() * config.micro_batches + number, _workers() * config.micro_batches)
             for number in range(config.micro_batches)
@@ -121,8 +143,7 @@ class Training:
                 group["lr"] = self.rates[group["name"]] * factor
             self.optimiser.zero_grad(set_to_none=True)
             unseen.append((self.step, self._gradients(batches)))
-            parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
+            self._clip()
             self.optimiser.step()
             self._average()
             if isinstance(self.recipe, Moving):
@@ -136,6 +157,16 @@ class Training:
                 unseen.clear()
                 if reported:
                     report(self.step, figures, self.state if due else None)
+
+    def _clip(self) -> None:
+        """Shorten the gradient: of all that is trained, or of the image encoder and the rest apart."""
+        config, clipped = self.config, defaultdict[str, list[nn.Parameter]](list)
+        for group in self.optimiser.param_groups:
+            apart = config.encoder_gradient_clip is not None and group["name"] != "rest"
+            clipped["encoder" if apart else "rest"] += group["params"]
+        for name, parameters in clipped.items():
+            longest = config.encoder_gradient_clip if name == "encoder" else None
+            nn.utils.clip_grad_norm_(parameters, longest or config.gradient_clip)
 
     def _draw(self, place: tuple[int, Share]) -> Any:
         step, share = place
@@ -186,6 +217,7 @@ class Training:
     def _rate_factor(self, step: int) -> float:
         config = self.config
         warm = min(1.0, (step + 1) / (config.warmup_steps + 1))
+        warm *= 0.5 ** bisect_right(config.halved_at, step)
         if not config.cosine:
             return warm
         return warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))
@@ -194,7 +226,9 @@ class Training:
     def _average(self) -> None:
         # The average of the first steps would remember the initial weights: let the decay grow (as in timm,
         # TensorFlow).
-        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        decay = self.config.ema_decay
+        if self.config.ema_ramp:
+            decay = min(decay, (1 + self.step) / (10 + self.step))
         for name, value in self.recipe.model.state_dict().items():
             average = self.averaged[name]
             if name in self.frozen:

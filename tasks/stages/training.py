@@ -118,7 +118,8 @@ class Align(TrainingStage):
 
     `labelled` are the people who are replayed, `people` (by default the same) those of the pairs; pairs of `earlier`
     rounds are learned from as well. Where `labelled` names nobody nothing is replayed: ConfigError if `align.replay`
-    says otherwise. DataError if there are no pairs. Of a round in legs this is one leg.
+    says otherwise. DataError if there are no pairs. Of a round in legs this is one leg. The moving average begins with
+    the weights of `average`, by default of `policy`.
     """
 
     labelled: Mix
@@ -127,6 +128,7 @@ class Align(TrainingStage):
     reference: ModelDigest
     people: Mix | None = None
     earlier: tuple[StageKey, ...] = ()
+    average: ModelDigest | None = None
 
     name = "align"
     version = 2

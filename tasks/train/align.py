@@ -81,9 +81,10 @@ class AlignRecipe(PolicyRecipe):
         device: torch.device,
         features_bytes: int = 0,
         cache: NodeCache | None = None,
+        average: Policy | None = None,
     ) -> None:
-        """`features_bytes` of memory are for what `keep_features` keeps, and a file of `cache` for what is more; they
-        don't change the result."""
+        """The moving average begins with `average`, if not with `policy`. `features_bytes` of memory are for what
+        `keep_features` keeps, and a file of `cache` for what is more; they don't change the result."""
         if config.replays and replay is None:
             raise ConfigError(
                 "Alignment replays labelled people, to keep what the policy knew: say which (--replay), or set "
@@ -110,7 +111,8 @@ class AlignRecipe(PolicyRecipe):
         self.projects = not self.train_encoder and config.optimiser.projections
         self.fixed = config.fixed_statistics or not self.train_encoder
         for module in self.model.modules():
-            if isinstance(module, nn.Dropout) or (self.fixed and isinstance(module, nn.BatchNorm2d)):
+            stills = isinstance(module, nn.Dropout) and not config.dropout
+            if stills or (self.fixed and isinstance(module, nn.BatchNorm2d)):
                 module.eval()
         self.reference = reference.to(device).eval().requires_grad_(False)
         for module in self.reference.modules():
@@ -124,6 +126,7 @@ class AlignRecipe(PolicyRecipe):
         self.kept = Keepers()
         if (config.keep_features or self.projects) and self.fixed:
             self.kept = Keepers.of(self.model, self.reference, config, pairs.crops, features_bytes // shares, cache)
+        self.first_average = {} if average is None else average.state_dict()
         self.sight: Sight | None = None
         if self.projects and replay is not None:
             self.sight = Sight(self.model, replay.crops, config, features_bytes // shares, cache)
@@ -378,4 +381,5 @@ def recipe(stage: "Align", context: Context, run: RunFolder, device: torch.devic
     replay = training_crops(store, stage.labelled, space) if stage.labelled.targets else None
     policy, reference = load_policy(store, stage.policy), load_policy(store, stage.reference)
     room = context.config.ray.features_mib << 20
-    return AlignRecipe(stage.settings(context), policy, reference, pairs, replay, device, room, space.cache)
+    average = None if stage.average is None else load_policy(store, stage.average).to(device)
+    return AlignRecipe(stage.settings(context), policy, reference, pairs, replay, device, room, space.cache, average)

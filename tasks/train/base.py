@@ -63,7 +63,7 @@ class BaseRecipe(PolicyRecipe):
         needed = self.sight is None or self.sight.needs_crops
         drawn = DrawnCrops.draw(self.data, config.batch_images, config.augment, draw, share, crops=needed)
         noise_count = config.batch_images * config.noise_draws
-        return drawn, self.noise(draw, noise_count).of(share.places(noise_count))
+        return drawn, self.noise(draw, noise_count, config.antithetic).of(share.places(noise_count))
 
     def loss(self, step: int, drawn: tuple[DrawnCrops, DrawnNoise]) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Denoising loss of one batch, and that of the encoder's own estimate unless the encoder is frozen."""

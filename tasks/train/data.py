@@ -9,17 +9,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.condition import PoseEstimate
-from models.diffusion import POSE_SIZE
+from models.diffusion import JOINT_SIZE, POSE_SIZE
+from models.hrnet_condition import HRNetFeatures
 from models.hyponet import Context
-from models.objectives import DenoisingError, denoising_error, edm_weight
+from models.objectives import TWIST_SIZE, DenoisingError, denoising_error, edm_weight, squared_error
 from models.policy import Policy
 from schemas.config.training import (
     AlignConfig,
     AugmentConfig,
+    OptimiserConfig,
     SupervisedLossConfig,
     TrainBaseConfig,
     TrainCleanConfig,
 )
+from schemas.errors import ConfigError
 from tasks.engine.share import Share
 from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.rows.mix import draw_rows
@@ -80,6 +83,8 @@ class LabelledBatch:
     uvd: Tensor
     twists: Tensor
     betas: Tensor
+    weight: Tensor | None = None
+    """(B, 133) of the squared errors of joints and twists; None: all count alike."""
 
 
 @dataclass(frozen=True)
@@ -104,17 +109,32 @@ class PolicyRecipe:
     config: TrainBaseConfig | AlignConfig | TrainCleanConfig
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
-        """Encoder and denoiser, by the learning rate that they follow."""
-        encoder, denoiser = list(self.model.condition.parameters()), list(self.model.hyponet.parameters())
-        if any(parameter.requires_grad for parameter in encoder) and self.config.optimiser.encoder_learning_rate == 0:
+        """Encoder and denoiser, by the learning rate that they follow; ConfigError for heads that there are not."""
+        config, condition = self.config.optimiser, self.model.condition
+        encoder, denoiser = list(condition.parameters()), list(self.model.hyponet.parameters())
+        if any(parameter.requires_grad for parameter in encoder) and config.encoder_learning_rate == 0:
             projections = [parameter for parameter in encoder if parameter.requires_grad]
             return {"encoder": [], "rest": [*denoiser, *projections]}
-        return {"encoder": encoder, "rest": denoiser}
+        return {**of_encoder(condition, config), "rest": denoiser}
 
     def noise(self, draw: np.random.Generator, count: int, antithetic: bool = False) -> DrawnNoise:
         """Noise for `count` poses."""
         time = timesteps(draw, count, self.model.config.diffusion.timesteps, antithetic)
         return DrawnNoise(time, unit_noise(draw, count))
+
+
+def of_encoder(encoder: nn.Module, config: OptimiserConfig) -> dict[str, list[nn.Parameter]]:
+    """An image encoder's parameters by the rate that they follow. ConfigError for heads that it has not."""
+    if config.encoder_heads_learning_rate is None:
+        return {"encoder": list(encoder.parameters())}
+    if not isinstance(encoder, HRNetFeatures):
+        raise ConfigError(
+            "optimiser.encoder_heads_learning_rate is for condition.kind=hrnet_w48, whose heads are no published "
+            "encoder's: unset it."
+        )
+    heads = list(encoder.heads().parameters())
+    known = {id(parameter) for parameter in heads}
+    return {"encoder": [one for one in encoder.parameters() if id(one) not in known], "encoder heads": heads}
 
 
 def timesteps(draw: np.random.Generator, count: int, total: int, antithetic: bool = False) -> Tensor:
@@ -131,7 +151,15 @@ def unit_noise(draw: np.random.Generator, count: int) -> Tensor:
 
 
 def estimate_loss(estimate: PoseEstimate, batch: LabelledBatch, weights: SupervisedLossConfig) -> Tensor:
-    """Loss of the encoder's own estimate, a number. Joints outside the crop are pulled to its border only."""
+    """Loss of the encoder's own estimate, a number. Joints outside the crop are pulled to its border only, but by the
+    published loss as far out as they are."""
+    if weights.published:
+        counted = torch.ones_like(batch.uvd)
+        if batch.weight is not None:
+            counted = batch.weight[:, :JOINT_SIZE].view_as(batch.uvd)
+        uv = squared_error(estimate.uvd[..., :2], batch.uvd[..., :2], counted[..., :2])
+        betas = squared_error(estimate.betas, batch.betas, torch.ones_like(batch.betas))
+        return weights.uv * uv.mean() + weights.betas * betas.mean()
     uv_target = batch.uvd[..., :2].clamp(-1, 1)
     return (
         weights.heat * heat_loss(estimate.heat, batch.uvd[..., :2], weights.heat_sigma)
@@ -205,16 +233,20 @@ def denoising_loss(
     twists: Tensor,
     noise: DrawnNoise,
     weights: SupervisedLossConfig,
+    counted: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Denoising loss of `policy` on labels (B, 29, 3) and (B, 23, 2) of crops of which it made `context`.
 
-    `noise` has D draws for each of the B crops, crop-major.
+    `noise` has D draws for each of the B crops, crop-major; `counted` (B, 133) weighs the squared errors.
     """
     draws = noise.time.shape[0] // uvd.shape[0]
     clean = policy.diffusion.scale(uvd, twists).repeat_interleave(draws, dim=0)
-    error = pose_error(policy, clean, noise.time, noise.noise, context)
-    loss = error.joints.mean() + weights.twist_denoising * error.twists.mean()
-    return loss, {"joints": error.joints.mean(), "twists": error.twists.mean()}
+    weight = 1.0 if counted is None else counted.repeat_interleave(draws, dim=0)
+    error = pose_error(policy, clean, noise.time, noise.noise, context, weight)
+    joints, twists = error.joints.mean(), error.twists.mean()
+    if weights.published:
+        return JOINT_SIZE * joints + TWIST_SIZE * twists, {"joints": joints, "twists": twists}
+    return joints + weights.twist_denoising * twists, {"joints": joints, "twists": twists}
 
 
 def supervised_loss(
@@ -232,6 +264,7 @@ def supervised_loss(
         time: (B*D,) timesteps, D draws for each of the B crops, crop-major.
         noise: (B*D, 133) unit noise.
     """
-    denoising, figures = denoising_loss(policy, context, batch.uvd, batch.twists, DrawnNoise(time, noise), weights)
+    drawn = DrawnNoise(time, noise)
+    denoising, figures = denoising_loss(policy, context, batch.uvd, batch.twists, drawn, weights, batch.weight)
     own = estimate_loss(estimate, batch, weights)
     return denoising + own, {**figures, "estimate": own}

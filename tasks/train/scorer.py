@@ -30,7 +30,7 @@ from tasks.rows.models import load_policy
 from tasks.rows.streams import People, Space, training_crops
 from tasks.train.augment import Augmentation
 from tasks.train.checks import check_start
-from tasks.train.data import DrawnCrops, LabelledBatch, estimate_loss
+from tasks.train.data import DrawnCrops, LabelledBatch, estimate_loss, of_encoder
 from tasks.train.frozen import is_frozen
 from tasks.train.pool import HypothesisPool, PoolMaker
 from tasks.train.start import start_encoder_of
@@ -83,9 +83,9 @@ class ScorerRecipe:
 
     def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
         """Encoder and ScoreNet with its projections."""
-        encoder = list(self.model.encoder.parameters())
-        of_encoder = {id(parameter) for parameter in encoder}
-        return {"encoder": encoder, "rest": [p for p in self.model.parameters() if id(p) not in of_encoder]}
+        known = {id(parameter) for parameter in self.model.encoder.parameters()}
+        rest = [parameter for parameter in self.model.parameters() if id(parameter) not in known]
+        return {**of_encoder(self.model.encoder, self.config.optimiser), "rest": rest}
 
     def draw(self, step: int, draw: np.random.Generator, share: Share) -> tuple[DrawnCrops, DrawnHypotheses | None]:
         """Crops of a batch, and after `encoder_steps` hypotheses of each."""

@@ -180,8 +180,9 @@ def frozen_step(networks: Networks, precision: Precision) -> Training:
 def _training(networks: Networks, data: PreferencePairs, trained: bool, precision: Precision) -> Training:
     config = networks.config.align
     rate = config.optimiser.encoder_learning_rate if trained else 0.0
-    optimiser = {"steps": 1, "encoder_learning_rate": rate, "precision": precision}
+    optimiser = {"steps": 1, "encoder_learning_rate": rate, "precision": precision, "micro_batches": 1}
     changed = {
+        "dropout": False,  # the plain step has none
         "optimiser": config.optimiser.model_copy(update=optimiser),
         **dict.fromkeys(("batch_crops", "denoised_crops"), networks.pairs),
     }

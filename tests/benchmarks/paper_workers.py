@@ -21,15 +21,16 @@ from tests.benchmarks.figures import Goal, Measured, Way, measure, wall_seconds
 from tests.benchmarks.paper_networks import Networks, frozen_step, step
 
 _GOAL: Final = 1.8
+_CROPS: Final = 40
+"""Of one published worker."""
 _DONE: Final = "done"
 
 
 def worker_figures(config: EngineConfig, repeats: int) -> Iterator[Measured]:
     """A step by one worker, and by two."""
-    count = config.align.batch_crops
     with _Group(config, 1) as one, _Group(config, 2) as two:
         ways = {"one worker": Way(one.step), "two workers": Way(two.step, goals=(Goal("faster", _GOAL),))}
-        title = f"a step of DPO on {count} crops, encoder frozen, a thread each"
+        title = f"a step of DPO on {_CROPS} crops, encoder frozen, a thread each"
         yield measure(title, "step", ways, repeats=repeats, clock=wall_seconds)
 
 
@@ -74,7 +75,7 @@ def _member(rank: int, size: int, folder: str, config: EngineConfig, pipe: Conne
     torch.set_num_threads(1)
     torch.manual_seed(0)
     with _meeting(rank, size, folder):
-        training = frozen_step(Networks(config, 0, 0, config.align.batch_crops), "float32")
+        training = frozen_step(Networks(config, 0, 0, _CROPS), "float32")
         pipe.send(_DONE)
         _serve(training, pipe)
         del training

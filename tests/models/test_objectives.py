@@ -6,13 +6,11 @@ import pytest
 import torch
 
 from models.objectives import (
-    DenoisingError,
     denoising_error,
     edm_weight,
     error_to_score,
     rank_loss,
     scorer_loss,
-    smpl_loss,
     squared_error,
 )
 
@@ -24,13 +22,6 @@ def test_denoising_error_keeps_joints_and_twists_apart() -> None:
     assert error.joints.tolist() == [2.0, 0.0]
     assert error.twists.tolist() == [0.0, 9.0]
     assert error.total.tolist() == [2.0, 9.0]
-
-
-def test_loss_on_labels_divides_by_all_crops_whichever_count() -> None:
-    uv, betas = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 5.0])
-    loss = smpl_loss(uv, betas, DenoisingError(torch.ones(2), torch.ones(2)), counted=torch.tensor([1, 0]))
-    assert [part.item() for part in loss] == pytest.approx([40 * 1 / 2, 10 * 3 / 2, 87 / 2, 46 / 2])
-    assert loss.total.item() == pytest.approx(sum(part.item() for part in loss))
 
 
 def test_squared_error_sums_what_has_weight() -> None:

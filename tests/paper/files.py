@@ -33,11 +33,11 @@ def write_files(folder: Path) -> None:
 
 
 def write_checkpoints(folder: Path) -> None:
-    """ScoreHypo's policy and ScoreNet, and a snapshot of HMR-Scorer, in the published layout."""
+    """ScoreHypo's policy and ScoreNet, a snapshot of HMR-Scorer, and SMPLer-X, in the published layout."""
     hyponet, condition = state("hyponet"), state("hrnet_cond", HRNET_GAINS)
     scorenet, scoring = state("scorehypo_scorenet"), state("hrnet_cond_score", HRNET_GAINS)
-    network = {f"module.encoder.{name}": value for name, value in state("vit_b_backbone").items()}
-    network |= {f"module.score_net.{name}": value for name, value in state("hmr_scorenet").items()}
+    encoder = {f"module.encoder.{name}": value for name, value in state("vit_b_backbone").items()}
+    network = encoder | {f"module.score_net.{name}": value for name, value in state("hmr_scorenet").items()}
     contents = {
         "scorehypo_diffnet.pth": {
             "model": hyponet,
@@ -56,6 +56,7 @@ def write_checkpoints(folder: Path) -> None:
             "step": 1,
         },
         "hmr_scorer.pth.tar": {"network": network, "optimizer": {}, "epoch": 3},
+        "smpler_x_b32.pth.tar": {"network": encoder, "optimizer": {}, "epoch": 3},
     }
     folder.mkdir(parents=True)
     for name, content in contents.items():

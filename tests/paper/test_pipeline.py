@@ -45,9 +45,8 @@ SMALL = {
     "ADHMR_TRAIN_CLEAN__PSEUDO_IMAGES": "2",
     "ADHMR_TRAIN_CLEAN__LABELLED_IMAGES": "2",
     "ADHMR_TRAIN_CLEAN__OPTIMISER__STEPS": "2",
-    "ADHMR_TRAIN_CLEAN__OPTIMISER__WARMUP_STEPS": "0",
     "ADHMR_TRAIN_SCORER__OPTIMISER__STEPS": "2",
-    "ADHMR_TRAIN_SCORER__OPTIMISER__WARMUP_STEPS": "0",
+    "ADHMR_TRAIN_SCORER__BATCH_IMAGES": "4",
     # weights that are made up, and a handful of people, pass no gate that means something
     "ADHMR_GATES__MIN_PAIRS": "1",
     "ADHMR_GATES__MIN_MARGIN": "0",
@@ -161,7 +160,8 @@ def test_a_round_takes_pairs_of_both_data_sets_in_the_published_mix(reader: Read
     assert aligned.config["people"] == [["instavariety/train", 0.5], ["3dpw/train", 0.5]]
     assert read_facts(store, CAMPAIGN, 1).policy_before == policy
     (row,) = read(store, "models", stage_keys=[aligned.stage_key]).to_pylist()
-    assert row["parents"] == [policy]
+    (raw,) = (run.key for run in read_facts(store, CAMPAIGN, 1).runs if run.role == "raw weights")
+    assert row["parents"] == [model_of(store, raw), policy]  # it begins with the one, its average with the other
 
 
 def test_3dpw_is_measured_as_published_and_as_ours(reader: Reader) -> None:

@@ -11,18 +11,21 @@ from torch import Tensor
 from models.metrics import mpvpe_mm, pa_mpvpe_mm
 from models.objectives import (
     DenoisingError,
-    SmplLoss,
     denoising_error,
     error_to_score,
     rank_loss,
     scorer_loss,
-    smpl_loss,
     squared_error,
 )
 from models.preferences.dpo import dpo
 from models.preferences.kto import kto
 from models.statistics import published_correlations
+from schemas.config.training import AugmentConfig
+from schemas.profiles import paper
+from tasks.train.augment import Augmentation
+from tasks.train.scorer import DrawnHypotheses, ScorerRecipe
 from tests.parity.rules import assert_golden, golden, normal, rng, uniform
+from tests.parity.smpl_loss import SmplLoss, smpl_loss
 
 POLICY, SCORER = "07_losses_adhmr.npz", "07_losses_scorer.npz"
 LOSS, GRADIENT = 1e-5, 1e-3
@@ -214,6 +217,32 @@ def mesh_errors() -> Mapping[str, Tensor]:
 def test_errors_that_the_scorer_learns_from(mesh_errors: Mapping[str, Tensor]) -> None:
     for name, errors in mesh_errors.items():
         assert_golden(errors, SCORER, f"score_loss.eval.{NAMES[name]}", atol=1e-3)
+
+
+class GivenScores:
+    """In a scorer's place: one that says what it is given."""
+
+    def __init__(self, raw: Tensor) -> None:
+        self.raw, self.config = raw, paper().scorer
+
+    def scores(self, *_: object) -> Tensor:
+        return self.raw
+
+
+def test_the_products_own_scorer_loss(mesh_errors: Mapping[str, Tensor]) -> None:
+    """ScorerRecipe under the profile paper gives the published loss and its gradient."""
+    recipe, raw = ScorerRecipe.__new__(ScorerRecipe), normal("slx.score", (10,), 0.4).requires_grad_()
+    recipe.config = config = paper().train_scorer
+    recipe.model = GivenScores(raw.view(2, 5, 1))  # type: ignore[assignment]
+    errors = torch.stack([mesh_errors[name] for name in config.errors], -1)
+    nothing = torch.zeros(2, 5, 29, 3), torch.zeros(2, 5, 23, 2), torch.zeros(2, 5, 10)
+    unchanged = Augmentation.draw(AugmentConfig(mirror=0.0), np.random.default_rng(0), 2)
+    ranking, score_error = recipe._ranked([], None, DrawnHypotheses(*nothing, errors, None), unchanged)  # type: ignore[arg-type]
+    loss = config.rank_weight * ranking + config.score_weight * score_error
+    expected = sum(float(golden(SCORER)[f"score_loss.p_{logged}"]) for logged in LOGGED.values())
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    (gradient,) = torch.autograd.grad(loss, raw)
+    assert_golden(gradient, SCORER, "score_loss.grad_rank_only", atol=GRADIENT * float(gradient.abs().max()))
 
 
 def test_scorer_loss(mesh_errors: Mapping[str, Tensor]) -> None:

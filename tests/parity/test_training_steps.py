@@ -12,16 +12,20 @@ from models.diffusion import Diffusion
 from models.hrnet_condition import HRNetCondition
 from models.hyponet import Context, HypoNet
 from models.item_graph import MaskedLinear, apply_masks
-from models.objectives import DenoisingError, SmplLoss, denoising_error, smpl_loss, squared_error
+from models.objectives import DenoisingError, denoising_error, squared_error
 from models.policy import Policy
 from models.preferences.dpo import dpo
 from models.preferences.kto import kto
 from schemas.profiles import paper
+from tasks.engine.loop import Training
 from tasks.rows.crops import LabelledCrops
 from tasks.train.align import AlignRecipe
 from tasks.train.align_batch import AlignBatch
+from tasks.train.base import BaseRecipe
+from tasks.train.data import DrawnNoise, LabelledBatch
 from tasks.train.pairs import PreferencePairs
 from tests.parity.rules import HRNET_GAINS, assert_golden, golden, normal, state, uniform, weight
+from tests.parity.smpl_loss import SmplLoss, smpl_loss
 
 FILE = "07_losses_adhmr.npz"
 GRADIENT = 1e-3
@@ -150,7 +154,7 @@ def test_dpo_step(networks: Networks) -> None:
 
 def aligning(networks: Networks) -> AlignRecipe:
     """The product's own alignment under the profile paper, with these networks; its batches are given by the test."""
-    config = paper().align.model_copy(update={"batch_crops": 3, "denoised_crops": 3})
+    config = paper().align.model_copy(update={"batch_crops": 3, "denoised_crops": 3, "dropout": False})
     policy, reference = Policy(CONFIG), Policy(CONFIG)
     policy.hyponet.load_state_dict(networks.policy.state_dict())
     reference.hyponet.load_state_dict(networks.reference.state_dict())
@@ -211,6 +215,69 @@ def test_kto_step(networks: Networks) -> None:
     near(loss, "step_kto.loss", rtol=1e-5)
     loss.backward()
     assert_gradients(networks, "kto")
+
+
+class GivenBatch(NamedTuple):
+    """In a draw's place: a batch as it is."""
+
+    given: LabelledBatch
+
+    def batch(self) -> LabelledBatch:
+        return self.given
+
+
+def test_the_products_own_step_on_labels(networks: Networks) -> None:
+    """BaseRecipe under the profile paper gives the published loss and gradients of the recorded batch."""
+    config, none = paper().train_base, np.zeros((3, 1), np.float32)
+    data = LabelledCrops(np.zeros((3, 8, 8, 3), np.uint8), none, none, none)
+    recipe = BaseRecipe(config, CONFIG, data, torch.device("cpu"))
+    recipe.model.hyponet.load_state_dict(networks.policy.state_dict())
+    recipe.model.condition.load_state_dict(networks.encoder.state_dict())
+    for layer in recipe.model.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.eval()  # the step was recorded without
+        if isinstance(layer, MaskedLinear) and layer.weight._backward_hooks:
+            layer.weight._backward_hooks.clear()
+    encoder = networks.encoder
+    crops = (normal("st.img", (3, 3, 256, 256)) * encoder.spread + encoder.mean) * 2 - 1
+    seen = torch.cat([part.flatten(1) for part in visible()], dim=1)
+    batch = LabelledBatch(crops, *pose("gt"), normal("st.beta", (3, 10)), seen)
+    noise = DrawnNoise(TIME, torch.cat([normal("st.eps1", (3, 87)), normal("st.eps2", (3, 46))], dim=1))
+    loss, _ = recipe.loss(0, (GivenBatch(batch), noise))  # type: ignore[arg-type]
+    near(loss, "step_plain.loss", rtol=1e-5)
+    loss.backward()
+    mine = Networks(recipe.model.hyponet, networks.reference, recipe.model.condition)
+    assert_gradients(mine, "plain", tolerance=0.05)  # why not closer: test_step_on_labels
+    training = Training(recipe, config.optimiser)
+    training._clip()
+    assert norm(recipe.model.hyponet) == pytest.approx(1, rel=1e-3)
+    assert norm(recipe.model.condition) == pytest.approx(1, rel=1e-3)
+
+
+def test_published_rates_of_each_network() -> None:
+    """Of HypoNet, of HRNet and of HRNet's new layers, from the configuration alone."""
+    none = np.zeros((3, 1), np.float32)
+    data = LabelledCrops(np.zeros((3, 8, 8, 3), np.uint8), none, none, none)
+    recipe = BaseRecipe(paper().train_base, CONFIG, data, torch.device("cpu"))
+    groups = {group["name"]: group for group in Training(recipe, paper().train_base.optimiser).optimiser.param_groups}
+    assert {name: group["lr"] for name, group in groups.items()} == pytest.approx(
+        {"encoder": 2e-4, "encoder heads": 1e-3, "rest": 5e-4}
+    )
+    named = {id(parameter): name for name, parameter in recipe.model.condition.named_parameters()}
+    heads = {named[id(parameter)].split(".")[0] for parameter in groups["encoder heads"]["params"]}
+    assert heads == {
+        "incre_modules",
+        "downsamp_modules",
+        "final_feat_layer",
+        "pred_beta",
+        "fmap_layer",
+        "hmap_layer",
+        "fmap_layer_local",
+    }
+    aligned = paper().align.optimiser
+    rates = aligned.learning_rate, aligned.encoder_learning_rate, aligned.encoder_heads_learning_rate
+    assert rates == (5e-5, 2.0, 10.0)
+    assert aligned.ema_decay**aligned.steps == pytest.approx(0.73, abs=0.005)
 
 
 def test_step_on_labels(networks: Networks) -> None:

@@ -43,7 +43,7 @@ def in_place(place: str, check: Callable[[], Answer]) -> Answer:
 def look_at_model(context: Context, name: str, models: dict[str, Known]) -> None:
     """Look at the model that a field of `start` names, and note it in `models`."""
     said = getattr(context.config.start, name)
-    kind: Kind = "policy" if name == "policy" else "scorer"
+    kind: Kind = "policy" if name in ("policy", "raw") else "scorer"
     if said == TRAIN:
         models[name] = Known(getattr(context.config, kind))
     elif said:
@@ -103,6 +103,8 @@ def fitting(context: Context, models: dict[str, Known]) -> Iterator[Callable[[],
         yield partial(check_start, config.train_scorer, config.scorer, policy.config)
     for name, known in models.items():
         yield partial(_same_crops, name, known, encoder.image_size)
+    if "raw" in models:
+        yield partial(_same_network, models["raw"], policy)
     if policy.digest is not None:
         yield partial(check_first_policy, context, policy.digest)
 
@@ -112,6 +114,14 @@ def _same_crops(name: str, known: Known, size: int) -> None:
     if takes != size:
         raise ConfigError(
             f"start.{name} takes crops of {takes} px, and start.policy of {size} px: they don't go together."
+        )
+
+
+def _same_network(raw: Known, policy: Known) -> None:
+    if raw.config != policy.config:
+        raise ConfigError(
+            "start.raw is a policy of other networks or another sampler than start.policy: name the file that both are "
+            "of, or its raw weights."
         )
 
 

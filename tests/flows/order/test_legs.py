@@ -92,13 +92,19 @@ class Verdict:
         self.passed = passed
 
 
-def recorded(folder: Path, config: EngineConfig, refuse: int = 0) -> tuple[Recorder, Candidate]:
+def recorded(
+    folder: Path,
+    config: EngineConfig,
+    refuse: int = 0,
+    raw: ModelDigest | None = None,
+    current: ModelDigest | None = None,
+) -> tuple[Recorder, Candidate]:
     runner = Recorder(Context(Store.open(folder / "store"), config), refuse)
     held = WILD._replace(targets=(Target("wild", "validation"),))
     people = People(WILD, WILD, WILD, held, held, held, {})
     policy = ModelDigest("p")
-    foundations = Foundations(people, policy, ModelDigest("s"), None)
-    return runner, align_and_measure(runner, foundations, Round(1, policy, policy))
+    foundations = Foundations(people, policy, ModelDigest("s"), None, raw)
+    return runner, align_and_measure(runner, foundations, Round(1, current or policy, policy))
 
 
 def in_legs(count: int) -> EngineConfig:
@@ -134,6 +140,24 @@ def test_each_leg_draws_from_the_policy_of_the_leg_before(tmp_path: Path) -> Non
         assert generate.part == align.people.part
         before, control = f"align{name}", f"align{random}"
     assert len({stage.part for stage in done.values() if isinstance(stage, Generate)}) == 3
+
+
+def test_raw_weights_are_where_the_first_leg_of_the_first_policy_begins(tmp_path: Path) -> None:
+    raw = ModelDigest("r")
+    done = recorded(tmp_path, in_legs(2), raw=raw)[0].done
+    drawn, begun, control, second = (
+        done[name] for name in ("generate", "align", "align (random pairs)", "align (leg 2)")
+    )
+    assert isinstance(drawn, Generate)
+    assert drawn.policy == "p"
+    for align in (begun, control):
+        assert isinstance(align, Align)
+        assert (align.policy, align.reference, align.average) == ("r", "r", "p")
+    assert isinstance(second, Align)
+    assert (second.policy, second.reference, second.average) == ("align", "r", None)
+    later = recorded(tmp_path, in_legs(1), raw=raw, current=ModelDigest("q"))[0].done["align"]
+    assert isinstance(later, Align)
+    assert (later.policy, later.reference, later.average) == ("q", "p", None)
 
 
 def test_a_leg_whose_pairs_no_gate_lets_through_ends_the_round(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """The training loop: resumed is undisturbed, the average is an average, and a loss that is no number is an error."""
 
 import io
+import math
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from schemas.config.training import OptimiserConfig
@@ -112,6 +115,88 @@ def test_the_rate_rises_and_falls() -> None:
     assert rates[99] < 0.001
     flat = Training(Regression(), optimiser(cosine=False))
     assert flat._rate_factor(25) == 1.0
+
+
+def test_the_rate_is_halved_at_its_steps() -> None:
+    training = Training(Regression(), optimiser(cosine=False, warmup_steps=0, halved_at=(3, 5)))
+    assert [training._rate_factor(step) for step in range(7)] == [1, 1, 1, 0.5, 0.5, 0.25, 0.25]
+    with pytest.raises(ValidationError, match=r"halved_at=\[5, 5\] must be steps from 1 on, each larger"):
+        optimiser(halved_at=(5, 5))
+    with pytest.raises(ValidationError, match=r"halved_at=\[0\] must be steps from 1 on"):
+        optimiser(halved_at=(0,))
+
+
+def clipped(**changes: Any) -> dict[str, float]:
+    """Norms of the gradients of encoder and rest, 3 and 4 times the root of their size, after clipping."""
+    training = Training(Regression(), optimiser(**changes))
+    for group, value in zip(training.optimiser.param_groups, (3.0, 4.0), strict=True):
+        size = sum(parameter.numel() for parameter in group["params"])
+        for parameter in group["params"]:
+            parameter.grad = torch.full_like(parameter, value / math.sqrt(size))
+    training._clip()
+    grads = {
+        group["name"]: [parameter.grad for parameter in group["params"]] for group in training.optimiser.param_groups
+    }
+    return {name: float(nn.utils.get_total_norm(values)) for name, values in grads.items()}
+
+
+def test_a_gradient_is_clipped_as_a_whole_or_the_encoders_apart() -> None:
+    assert clipped(gradient_clip=2.5) == pytest.approx({"encoder": 1.5, "rest": 2.0}, rel=1e-5)
+    apart = clipped(gradient_clip=2.5, encoder_gradient_clip=1.0)
+    assert apart == pytest.approx({"encoder": 1.0, "rest": 2.5}, rel=1e-5)
+    assert clipped(gradient_clip=9.0, encoder_gradient_clip=1.0) == pytest.approx(
+        {"encoder": 1.0, "rest": 4.0}, rel=1e-5
+    )
+
+
+def test_an_average_without_a_ramp_keeps_its_share_of_the_start() -> None:
+    start = Regression().head.weight.detach().clone()
+    training = Training(Regression(), optimiser(steps=5, ema_decay=0.9, ema_ramp=False))
+    weights: list[Tensor] = []
+    average = training._average
+
+    def watched() -> None:
+        weights.append(training.recipe.model[3].weight.detach().clone())
+        average()
+
+    training._average = watched  # type: ignore[method-assign]
+    training.run(lambda *_: None)
+    expected = 0.9**5 * start + sum(0.1 * 0.9 ** (4 - step) * value for step, value in enumerate(weights))
+    torch.testing.assert_close(training.averaged["3.weight"], expected)
+
+
+class Averaging(Regression):
+    """One whose average begins elsewhere."""
+
+    first_average: Mapping[str, Tensor] = MappingProxyType({"3.weight": torch.full((1, 8), 5.0)})
+
+
+def test_the_average_may_begin_with_other_weights() -> None:
+    training = Training(Averaging(), optimiser(steps=2, ema_decay=0.9, ema_ramp=False))
+    assert same(training.averaged, {**training.recipe.model.state_dict(), **Averaging.first_average})
+    training.run(lambda *_: None)
+    assert training.averaged["3.weight"].min() > 0.81 * 5 - 0.2
+    assert training.recipe.model[3].weight.max() < 1
+
+
+class WithHeads(Regression):
+    """One whose encoder's weight is a head."""
+
+    def parameter_groups(self) -> Mapping[str, list[nn.Parameter]]:
+        groups = {"encoder": [self.encoder.bias], "encoder heads": [self.encoder.weight]}
+        return {**groups, "rest": list(self.head.parameters())}
+
+
+def test_heads_of_an_encoder_follow_a_rate_of_their_own() -> None:
+    rates = {"learning_rate": 1e-2, "encoder_learning_rate": 2.0, "encoder_heads_learning_rate": 10.0}
+    training = Training(WithHeads(), optimiser(**rates, epsilon=1e-24, steps=1, warmup_steps=0))
+    groups = {group["name"]: (group["lr"], group["eps"]) for group in training.optimiser.param_groups}
+    expected = {"encoder": (2e-2, 1e-8), "encoder heads": (1e-1, 1e-8), "rest": (1e-2, 1e-24)}
+    assert {name: pytest.approx(pair) for name, pair in expected.items()} == groups
+    before = training.recipe.model[0].weight.detach().clone()
+    training.run(lambda *_: None)
+    moved = (training.recipe.model[0].weight - before).abs()
+    torch.testing.assert_close(moved, torch.full_like(moved, 1e-1), rtol=1e-3, atol=0)  # Adam's first step
 
 
 def test_a_loss_that_is_no_number_is_an_error_in_words() -> None:

@@ -73,8 +73,9 @@ def widened(numbers: torch.Tensor) -> torch.Tensor:
 def curves(micro_batches: int = 1, of: type[AlignRecipe] = AlignRecipe, steps: int = STEPS) -> np.ndarray:
     """(steps, figures) of a training as `paper` has it: fixed statistics, no dropout, 40 crops as they are."""
     config = paper().align
-    changes = {"steps": steps, "report_every": 1, "micro_batches": micro_batches}
-    config = config.model_copy(update={"optimiser": config.optimiser.model_copy(update=changes)})
+    changes = {"steps": steps, "report_every": 1, "micro_batches": micro_batches, "encoder_heads_learning_rate": None}
+    sizes = {"batch_crops": 40, "denoised_crops": 40, "dropout": False}
+    config = config.model_copy(update={"optimiser": config.optimiser.model_copy(update=changes), **sizes})
     torch.manual_seed(3)
     reference, draw = Policy(micro.CONFIG.policy), np.random.default_rng(0)
     if of is DoubleRecipe:
