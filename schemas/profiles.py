@@ -71,6 +71,7 @@ def tiny(seed: int = 0, campaign: str = "default") -> EngineConfig:
             optimiser=_frozen(steps=150, learning_rate=1e-3, ema_decay=0.99, checkpoint_every=50),
             beta=10.0,
             anchor=0.5,
+            timestep_power=2.0,
             replay=4.0,
             replay_images=32,
             batch_crops=48,
