@@ -47,7 +47,7 @@ def two_groups(values: Floats, chance: float) -> float | None:
     # five numbers say what two normal distributions are, two what one is
     if fitted.log_likelihood - one <= 0.5 * (5 - 2) * np.log(len(values)):
         return None
-    between = np.linspace(*fitted.mean, 10_001)
+    between = np.linspace(fitted.mean[0], fitted.mean[1], 10_001)
     sure = fitted.chance_of_upper(between) >= chance
     return float(between[np.argmax(sure)]) if sure.any() else float(fitted.mean[1])
 
@@ -76,7 +76,8 @@ def _of_weights(values: Floats, upper: Floats) -> Mixture:
     variance = (weights * np.square(values - mean[:, None])).sum(axis=1) / total
     deviation = np.sqrt(np.maximum(variance, (_NARROWEST * values.std()) ** 2))
     made = Mixture(total / len(values), mean, deviation, 0.0)
-    return made._replace(log_likelihood=float(np.logaddexp(*_logs(values, made)).sum()))
+    logs = _logs(values, made)
+    return made._replace(log_likelihood=float(np.logaddexp(logs[0], logs[1]).sum()))
 
 
 def _logs(values: Floats, of: Mixture) -> Floats:

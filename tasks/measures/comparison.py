@@ -49,8 +49,8 @@ def changes(measures: Iterable[Measure], before: Columns, after: Columns, resamp
         rows = numbers(measure, before, after)
         if rows is not None:
             drawn, n = resample(np.concatenate(rows), resamples, seed), rows[0].shape[1]
-            levels = [drawn.interval(level_of(measure, place)) for place in (0, 1)]
-            found.append(Change(measure, *levels, change_of(measure, drawn, 0, 1), n))
+            old, new = (drawn.interval(level_of(measure, place)) for place in (0, 1))
+            found.append(Change(measure, old, new, change_of(measure, drawn, 0, 1), n))
     return found
 
 

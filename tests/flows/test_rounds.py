@@ -218,25 +218,6 @@ def test_a_round_is_measured_by_all_measures_where_that_is_asked_for(lived: Live
     assert said["wild/test", "zero_noise_mpvpe"]["change"]["low"] == zero.low
 
 
-def test_shares_are_tried_out_and_what_a_round_did_is_found(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
-    monkeypatch.setattr(round_commands, "begin_server", lambda: lambda: None)
-    words = ("--store", lived.store.url, "--profile", PROFILE, "--set", "clean.label=best_of_m", "--swap-share", "0.3")
-    ratios = ("--ratio", "0.5", "--ratio", "0.7")
-    answer = CliRunner().invoke(app, ["clean-sweep", *ratios, "--train", "--random", *words], env={"COLUMNS": "200"})
-    assert answer.exit_code == 0, answer.output
-    lines = answer.output.splitlines()
-    for share in ("0.5", "0.5 random", "0.7", "0.7 random"):
-        assert sum(line.startswith(f"{share} ") for line in lines) >= 2, answer.output
-    assert "MPVPE on wild/validation" in answer.output
-    found = [record for record in records(lived.store, "keep") if record.tally.ok == 12]
-    assert len(found) == 2
-    again = CliRunner().invoke(app, ["clean-sweep", *ratios, *words])
-    assert "--train trains a policy on it" in " ".join(again.output.split())
-    wrong = CliRunner().invoke(app, ["clean-sweep", "--ratio", "1.5", *words])
-    assert wrong.exit_code == 2
-
-
 def test_a_gate_that_does_not_hold_keeps_the_policy(lived: Lived) -> None:
     facts = lived.facts[2]
     broken = [verdict for verdict in facts.verdicts if not verdict.passed]
@@ -586,3 +567,22 @@ def test_a_round_in_legs_is_planned_run_and_reported(lived: Lived) -> None:
     shown = {strip.instance_id for strip in page.galleries[0].strips}
     assert shown & people[0]
     assert shown & people[1], "winners and losers of either leg"
+
+
+def test_shares_are_tried_out_and_what_a_round_did_is_found(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
+    monkeypatch.setattr(round_commands, "begin_server", lambda: lambda: None)
+    words = ("--store", lived.store.url, "--profile", PROFILE, "--set", "clean.label=best_of_m", "--swap-share", "0.3")
+    ratios = ("--ratio", "0.5", "--ratio", "0.7")
+    answer = CliRunner().invoke(app, ["clean-sweep", *ratios, "--train", "--random", *words], env={"COLUMNS": "200"})
+    assert answer.exit_code == 0, answer.output
+    lines = answer.output.splitlines()
+    for share in ("0.5", "0.5 random", "0.7", "0.7 random"):
+        assert sum(line.startswith(f"{share} ") for line in lines) >= 2, answer.output
+    assert "MPVPE on wild/validation" in answer.output
+    found = [record for record in records(lived.store, "keep") if record.tally.ok == 12]
+    assert len(found) == 2
+    again = CliRunner().invoke(app, ["clean-sweep", *ratios, *words])
+    assert "--train trains a policy on it" in " ".join(again.output.split())
+    wrong = CliRunner().invoke(app, ["clean-sweep", "--ratio", "1.5", *words])
+    assert wrong.exit_code == 2

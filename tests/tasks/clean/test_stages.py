@@ -135,7 +135,7 @@ def test_labels_that_are_no_bodies_keep_their_nulls(micro_store: MicroStore) -> 
 
     def bare(labels: list[dict[str, object]]) -> None:
         rows = read(store, "labels", stage_keys=[guessed]).to_pylist()
-        labels += [row | {"transl": None, "joints_valid": [False] * 29} if place < 2 else row
+        labels[:] = [row | {"transl": None, "joints_valid": [False] * 29} if place < 2 else row
                    for place, row in enumerate(rows)]  # fmt: skip
 
     labels = StageKey(micro.reingested(store, WILD_TRAIN, bare))
