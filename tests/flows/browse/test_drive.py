@@ -99,7 +99,8 @@ def link(waiting: Waiting) -> str:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser(link: str) -> Iterator[Any]:
+    """It goes before the server, which waits for connections to end."""
     with sync_api.sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
