@@ -97,7 +97,9 @@ class View {
     // OrbitControls looks at its target; the crop is a window of that view, off its middle
     this.camera.lookAt(this.centre);
     this.frame();
+    following = true; // the other view has a camera of its own
     this.controls.update();
+    following = false;
     this.draw();
   }
 
@@ -222,7 +224,11 @@ let following = false;
 function follow(view, other) {
   if (following || !other?.home || !view.home) return;
   following = true;
-  other.camera.position.copy(view.camera.position).sub(view.centre).add(other.centre);
+  // as near as this one, in terms of where each began: bodies may stand at different depths
+  const offset = view.camera.position.clone().sub(view.centre);
+  const nearness = offset.length() / view.home.position.distanceTo(view.centre);
+  offset.setLength(nearness * other.home.position.distanceTo(other.centre));
+  other.camera.position.copy(offset.add(other.centre));
   other.controls.update();
   other.draw();
   following = false;

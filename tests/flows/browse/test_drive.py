@@ -99,7 +99,8 @@ def link(waiting: Waiting) -> str:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser(link: str) -> Iterator[Any]:
+    """It goes before the server, which waits for connections to end."""
     with sync_api.sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
@@ -206,7 +207,7 @@ def test_every_page_is_readable(browser: Any, link: str, width: int, scheme: str
     page = watched.page
     paths = ["/", "/people", "/pairs", "/failures", "/people?score_from=x"]
     paths.append("/sql?q=SELECT instance_id, margin FROM pairs LIMIT 3".replace(" ", "+"))
-    paths.append("/person?id=wild/train/00000000%230")
+    paths.append("/person?id=wild/train/00000000.jpg%230")
     paths += ["/judge", "/judge?sampling=worst&count=3", "/judge?sampling=worst&count=3&blind=1&at=3"]
     watched.named("looker")
     for path in paths if width > 1000 else paths[-6:]:
