@@ -8,8 +8,8 @@ from models.statistics import Interval
 from schemas.config.stages import GateConfig
 from schemas.ids import Target
 from tasks.gates import gates_before_promotion, gates_before_training, gates_for_a_judge, gates_of_a_judge
+from tasks.report.curves.lines import _PANELS
 from tasks.report.definitions import DEFINITIONS, defined, in_words
-from tasks.report.fill import _CURVES
 from tasks.rows.metrics import BEYOND, BONES, SCORE, Metric
 
 HERE = Target("wild", "validation")
@@ -65,7 +65,7 @@ def test_every_gate_and_every_curve_is_defined() -> None:
         *gates_for_a_judge(GateConfig(), {HERE: 9}),
         *gates_of_a_judge(GateConfig(), judged, (HERE,)),
     ]
-    for title in [*(gate.name for gate in gates), *(title for title, *_ in _CURVES)]:
+    for title in [*(gate.name for gate in gates), *(title for title, *_ in _PANELS)]:
         assert measures(title), title
 
 
