@@ -8,8 +8,8 @@ from models.statistics import Interval
 from schemas.config.stages import GateConfig
 from schemas.ids import Target
 from tasks.gates import gates_before_promotion, gates_before_training, gates_for_a_judge, gates_of_a_judge
-from tasks.report.curves.lines import _PANELS
 from tasks.report.definitions import DEFINITIONS, defined, in_words
+from tasks.report.fill import _PANELS
 from tasks.rows.metrics import BEYOND, BONES, SCORE, Metric
 
 HERE = Target("wild", "validation")
