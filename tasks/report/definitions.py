@@ -74,7 +74,7 @@ DEFINITIONS: Final = (
         "correlation of ranks by score and by error, best first in both, within each person's samples, and its mean "
         "over people: 1 is the same order, 0 says nothing; over all samples together it is easier.",
     ),
-    Definition("margin", "score of a pair's winner less that of its loser.", "margins?"),
+    Definition("margin", "score of a pair's winner less that of its loser."),
     Definition(
         "AUC", "chance that the score of a label as it was is higher than that of a swapped one; 0.5 says nothing."
     ),

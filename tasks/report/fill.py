@@ -19,16 +19,18 @@ from tasks.pairing.choice import told
 from tasks.report import measured
 from tasks.report.as_published import published_groups
 from tasks.report.content import (
+    Curve,
     FailureRow,
     Margins,
     ModelRow,
     NumberRow,
     RoundReport,
+    Series,
     StageRow,
 )
 from tasks.report.curves.doctor import diagnose
 from tasks.report.curves.findings import Diagnosis
-from tasks.report.curves.lines import LegCurves, leg_curves, panels
+from tasks.report.curves.lines import LegCurves, Line, leg_curves
 from tasks.report.curves.rules import Evidence
 from tasks.report.curves.trends import LEADING, Trend, round_trends
 from tasks.report.facts import RoundFacts
@@ -54,6 +56,19 @@ _UNITS = {
     "measures": "comparisons",
     "review": "pairs",
 }
+_PANELS = (
+    (
+        "Denoising error against the reference's",
+        {"winner_change": "winner", "loser_change": "loser"},
+        0.0,
+        "Both rising means that the policy forgets; the winner's should stay near zero or fall.",
+    ),
+    ("Denoising error", {"winner": "winner", "loser": "loser"}, None, ""),
+    ("Preference accuracy", {"accuracy": "accuracy"}, 0.5, "Share of the pairs in whose favour the policy has moved."),
+    ("Preference loss", {"preference": "preference"}, None, "DPO's begins at log 2 for each of its two terms, 1.386."),
+    ("Replay on labelled source", {"replay": "replay"}, None, ""),
+    ("Loss", {"loss": "loss"}, None, ""),
+)
 
 
 def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at: datetime) -> RoundReport:
@@ -206,6 +221,30 @@ def _margins(store: Store, facts: RoundFacts) -> Margins | None:
 def _how_paired(record: StageRecord) -> str:
     """How a pairing stage chose, in a sentence."""
     return told(PairConfig.model_validate(record.config["pair"]))
+
+
+def panels(legs: Sequence[LegCurves]) -> list[Curve]:
+    """The curves as the page has them: the legs one after the other, each from where the one before has ended."""
+    starts, end = [], 0
+    for leg in legs:
+        starts.append(end)
+        end += max((int(line.steps[-1]) + _pitch(line) for line in leg.lines.values() if len(line.steps)), default=0)
+    shown = []
+    for title, names, reference, note in _PANELS:
+        series = [
+            Series(words, leg.lines[name].steps + start, leg.lines[name].values, leg.leg if len(legs) > 1 else None)
+            for name, words in names.items()
+            for leg, start in zip(legs, starts, strict=True)
+            if name in leg.lines
+        ]
+        if {one.name for one in series} == set(names.values()):
+            shown.append(Curve(title, "none", series, reference, note, tuple(starts[1:])))
+    return shown
+
+
+def _pitch(line: Line) -> int:
+    """Steps between two points of a line."""
+    return int(line.steps[-1] - line.steps[-2]) if len(line.steps) > 1 else 1
 
 
 def _trends(store: Store, config: EngineConfig, facts: RoundFacts) -> list[Trend]:

@@ -16,7 +16,7 @@ _BARE: Final = {"three": "three.module.min.js"}
 _FROM: Final = r"""\s*from\s*["'](?P<of>[^"']+)["']"""
 _NAMES: Final = r"\{(?P<names>[^}]*)\}"
 _IMPORT: Final = re.compile(rf"^import\s*(?:\*\s*as\s+(?P<whole>\w+)|{_NAMES}){_FROM};?", re.M)
-_EXPORT: Final = re.compile(rf"(?:^|(?<=;))export\s*{_NAMES}(?:{_FROM})?;?", re.M)
+_EXPORT: Final = re.compile(rf"(?:^|(?<=[;}}]))export\s*{_NAMES}(?:{_FROM})?;?", re.M)
 _DECLARED: Final = re.compile(r"^export (?P<what>(?:async )?function|class|const) (?P<name>\w+)", re.M)
 
 
@@ -68,7 +68,7 @@ def _write(name: str, written: dict[str, str]) -> None:
         return f"{found['what']} {found['name']}"
 
     body = _DECLARED.sub(declared, _EXPORT.sub(exported, _IMPORT.sub(imported, text)))
-    left = re.search(r"(?:^|;)\s*(?:import|export)\b[^(].*", body, re.M)
+    left = re.search(r"(?:^|[;}])\s*(?:import|export)\b[^(].*", body, re.M)
     if left:
         raise ValueError(f"{name}: a statement of a form that is not bundled: {left[0][:80]!r}")
     written[name] = (

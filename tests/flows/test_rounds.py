@@ -158,7 +158,7 @@ def test_controls_diversity_and_drift_stand_in_every_report(lived: Lived) -> Non
             "Best and worst by score": 6,
             "Before and after": 6,
         }
-        assert page.count("<figcaption>") == 12 + sum(own.values())
+        assert page.count("<figcaption>") == 12 + 2 + sum(own.values()), "held-out people, two views in 3D, own people"
         assert all((f"<h3>{title}</h3>" in page) is bool(count) for title, count in own.items())
         assert NO_LABEL in page
         assert read_facts(lived.store, facts.campaign, facts.number) == facts

@@ -137,8 +137,8 @@ def _best_and_worst(store: Store, config: EngineConfig, facts: RoundFacts, drawn
         for generation in sorted(set(drawn_by.values())):
             names = [name for name in ids if drawn_by[name] == generation]
             of_zero = hypotheses_at(store, generation, names, np.zeros((len(names), 1), np.int64), config.body)
-            places = np.array([ids.index(name) for name in names])
-            bodies = of_zero.bodies(body, people, places, config.root_solver)
+            theirs = np.array([ids.index(name) for name in names])
+            bodies = of_zero.bodies(body, people, theirs, config.root_solver)
             meshes |= dict(zip(names, bodies.camera_vertices.numpy(), strict=True))
     photos, colour = photographs(store, _ingests(store, drawn), people), LABEL_COLOUR if labels else POLICY_COLOUR
     strips = []

@@ -74,7 +74,7 @@ def shown_pairs(
 
 def _hypotheses(store: Store, pairs: Sequence[Mapping[str, Any]], body: str) -> dict[int, Hypotheses]:
     """Winner and loser of each of these rows, by its place; of every generation in one go."""
-    found = {}
+    found: dict[int, Hypotheses] = {}
     for generation in dict.fromkeys(row["generation_id"] for row in pairs):
         places = [place for place, row in enumerate(pairs) if row["generation_id"] == generation]
         names = [pairs[place]["instance_id"] for place in places]

@@ -10,7 +10,7 @@ from schemas.ids import Target
 from tasks.gates import gates_before_promotion, gates_before_training, gates_for_a_judge, gates_of_a_judge
 from tasks.measures.table import MEASURES
 from tasks.report.definitions import DEFINITIONS, defined, in_words
-from tasks.report.fill import _CURVES
+from tasks.report.fill import _PANELS
 from tasks.rows.metrics import BEYOND, BONES, SCORE, Metric
 
 HERE = Target("wild", "validation")
@@ -66,7 +66,7 @@ def test_every_gate_and_every_curve_is_defined() -> None:
         *gates_for_a_judge(GateConfig(), {HERE: 9}),
         *gates_of_a_judge(GateConfig(), judged, (HERE,)),
     ]
-    for title in [*(gate.name for gate in gates), *(title for title, *_ in _CURVES)]:
+    for title in [*(gate.name for gate in gates), *(title for title, *_ in _PANELS)]:
         assert measures(title), title
 
 

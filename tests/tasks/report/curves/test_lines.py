@@ -8,8 +8,9 @@ import pyarrow as pa
 from infra.stages import StageSpec, commit_rows
 from infra.store import Store
 from schemas.tables import build
-from tasks.report.curves.lines import LegCurves, Line, leg_curves, panels
+from tasks.report.curves.lines import LegCurves, Line, leg_curves
 from tasks.report.facts import RoundFacts, StageRun
+from tasks.report.fill import panels
 
 A, B = "a" * 64, "b" * 64
 
