@@ -20,6 +20,8 @@ NAVIGATION: Final[dict[str, dict[str, str]]] = {
         "Architecture": "architecture.md",
         "The method, with equations": "method.md",
         "HMR-Scorer": "scorer.md",
+        "Measures": "measures.md",
+        "Cleaning": "cleaning.md",
     },
     "Tutorials": {
         "The tiny problem, then your own photographs": "start.md",
@@ -34,6 +36,7 @@ NAVIGATION: Final[dict[str, dict[str, str]]] = {
         "Bodies of photographs": "predict.md",
         "Look at a store": "browse.md",
         "Judge pairs": "reviews.md",
+        "Try ways of aligning out": "studies.md",
         "Ask the tables": "queries.md",
         "Answers for programs": "json.md",
     },
@@ -47,7 +50,11 @@ NAVIGATION: Final[dict[str, dict[str, str]]] = {
         "Deployments": "reference/deployments.md",
     },
     "Operations": {"How large, how long": "scale.md", "Faults": "faults.md", "Benchmarks": "benchmarks.md"},
-    "Decisions": {"What was tried, and did not help": "recipe.md", "Evidence": "evidence.md"},
+    "Decisions": {
+        "What was tried, and did not help": "recipe.md",
+        "Evidence": "evidence.md",
+        "Evidence of the first default": "evidence-first.md",
+    },
     "Extending": {
         "Seven things to add": "extend.md",
         "Contributing": "contributing.md",

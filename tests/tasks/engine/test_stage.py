@@ -81,7 +81,7 @@ STAGES: tuple[Stage, ...] = (
     Draw(A, (T,), P, Q, GenerateConfig(), PairConfig(), "none", 1, PART),
     PairDrawn(B, B, PairConfig(label_wins_share=0.5), A),
     ApplyReviews(B, {"wild/train/1#0 1>2": {"anna": "swap"}}, "keep", MIX),
-    Align(MIX, B, P, Q, Mix(A, (T, WILD_TEST), (1.0, 2.0)), A, AlignConfig()),
+    Align(MIX, B, P, Q, Mix(A, (T, WILD_TEST), (1.0, 2.0)), A, P, AlignConfig()),
     Evaluate(A, (T,), P, Q, EvaluateConfig()),
     EvaluateOffset(A, (T,), P, Q, EvaluateConfig(), pairs=B),
     Targets(A, T, P, Q),
@@ -219,7 +219,8 @@ def other(value: Any) -> Any:
         case Path():
             return Path(OTHERS[str(value)])
         case BaseModel():
-            name = "generate" if isinstance(value, EvaluateConfig) else "seed"
+            names = {EvaluateConfig: "generate", RuleConfig: "figure"}
+            name = names.get(type(value), "seed")
             return value.model_copy(update={name: other(getattr(value, name))})
         case dict():
             return {name: other(one) for name, one in value.items()}
