@@ -62,7 +62,7 @@ def sentence(path: Path) -> str:
 
 def _entries(folder: Path) -> list[Path]:
     """Files and folders that belong to the project, files first."""
-    held = [path for path in folder.iterdir() if not path.name.startswith((".", "__"))]
+    held = [path for path in folder.iterdir() if not path.name.startswith((".", "__init__", "__pycache__"))]
     return sorted(filter(_is_ours, held), key=lambda path: (path.is_dir(), path.name))
 
 
