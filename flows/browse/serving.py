@@ -2,6 +2,7 @@
 
 import secrets
 import threading
+import time
 import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,8 @@ from schemas.errors import EngineError
 
 DEFAULT_PORT: Final = 8420
 _END_SECONDS: Final = 3
+_AFTER_PAIRS_SECONDS: Final = 2
+"""How long the list of people waits once that of pairs is there: whoever asks for pairs at once has all cores."""
 
 
 class _Told(uvicorn.Server):
@@ -69,5 +72,6 @@ def _look_ahead(desk: Desk) -> None:
     with suppress(EngineError):  # whoever asks is told
         newest = desk.scopes()[0]
         desk.listing.need("pairs", [newest.pairs])
+        time.sleep(_AFTER_PAIRS_SECONDS)
         with crowd(desk, newest):
             pass
