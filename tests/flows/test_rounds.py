@@ -437,7 +437,7 @@ def test_a_round_that_keeps_no_hypotheses_trains_the_same_policy(lived: Lived, m
     every = config.synthesize.wild_train * config.generate.hypotheses
     assert (drawn.rows.get("hypotheses", 0), drawn.rows["scores"]) == (0, every)
     page = store.read_bytes(f"reports/{facts.report_name}").decode()
-    assert page.count("<figcaption>") == 12 + 5 + 6 + 6
+    assert page.count("<figcaption>") == 12 + 2 + 5 + 6 + 6
     assert "can&#39;t be shown" not in page
 
 

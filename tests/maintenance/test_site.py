@@ -71,13 +71,9 @@ def test_pages_are_linked_where_they_are_named() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("zensical") is None, reason="zensical is not installed")
 def test_it_is_built_and_no_link_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    main(tmp_path / "site")
-    built = {
-        path.relative_to(tmp_path / "site").with_suffix(".md").as_posix()
-        for path in (tmp_path / "site").rglob("*.html")
-    }
-    assert built >= PLACED
-    page = (tmp_path / "site/start.html").read_text()
+    site = main(tmp_path / "docs")
+    assert {path.relative_to(site).with_suffix(".md").as_posix() for path in site.rglob("*.html")} >= PLACED
+    page = (site / "start.html").read_text()
     assert re.search(r'href="[^"]*report\.html"', page)
     monkeypatch.setitem(REFERENCES, "tables", lambda: "# Tables\n\n[nowhere](nowhere.md)\n")
     with pytest.raises(SystemExit):
