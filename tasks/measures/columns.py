@@ -113,7 +113,7 @@ def _of_some(store: Store, record: StageRecord, ids: Sequence[str], body: Body, 
 
     errors = limbs.joint_errors_mm(joints, truth)
     for part, numbers in limbs.PARTS.items():
-        columns |= _both(f"{part}_mpjpe", errors[..., list(numbers)].mean(-1))
+        columns |= _both(f"{part}_mpjpe", errors[..., list(numbers)].mean(-1, dtype=np.float64))
     known = np.arange(JOINTS) < SMPL_JOINTS
     hidden = behind_body(view.label) & view.inside
     for sight, which in (("seen", view.inside & ~hidden), ("hidden", hidden), ("outside", ~view.inside)):
@@ -184,7 +184,7 @@ def _in_picture(
     size = np.array([sides.get(name, (0, 0)) for name in names], np.float64)
     affine = matrix(people, "crop_affine").reshape(-1, 2, 3).astype(np.float64)
     at = (_floats(pixels) - affine[:, None, :, 2]) @ np.linalg.inv(affine[..., :2]).swapaxes(-1, -2)
-    inside = ((at >= 0) & (at <= size[:, None])).all(axis=-1)
+    inside: NDArray[np.bool_] = np.logical_and.reduce((at >= 0) & (at <= size[:, None]), axis=-1)
     return inside, size[:, 0] > 0
 
 
