@@ -113,14 +113,15 @@ def _of_some(store: Store, record: StageRecord, ids: Sequence[str], body: Body, 
 
     errors = limbs.joint_errors_mm(joints, truth)
     for part, numbers in limbs.PARTS.items():
-        columns |= _both(f"{part}_mpjpe", errors[..., list(numbers)].mean(-1, dtype=np.float64))
+        columns |= _both(f"{part}_mpjpe", errors[..., list(numbers)].mean(-1))
     known = np.arange(JOINTS) < SMPL_JOINTS
     hidden = behind_body(view.label) & view.inside
     for sight, which in (("seen", view.inside & ~hidden), ("hidden", hidden), ("outside", ~view.inside)):
         columns |= _both(f"{sight}_mpjpe", limbs.over_joints(errors, which & known & view.has_picture[:, None]))
-    apart = np.sqrt(np.square(posed.pixels - view.pixels[:, None]).sum(-1))
+    apart: Floats = np.sqrt(np.square(posed.pixels - view.pixels[:, None]).sum(-1))
     columns |= _both("reprojection", apart[..., smpl].mean(-1))
-    columns |= _both("beyond_limits", 100.0 * posed.beyond)
+    beyond: Floats = 100.0 * posed.beyond
+    columns |= _both("beyond_limits", beyond)
     columns |= _both("penetration", penetration_mm(joints))
     return columns
 
