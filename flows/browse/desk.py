@@ -14,8 +14,8 @@ from starlette.responses import HTMLResponse
 
 from flows.browse.access import IMPORTS
 from flows.browse.child import Child
-from flows.browse.judging.lists import WorkLists
-from flows.browse.judging.said import Verdicts
+from flows.browse.reviewed.said import Verdicts
+from flows.browse.reviewed.worklists import WorkLists
 from flows.browse.scopes import Scope, scopes
 from flows.process.visible import visible
 from infra.listing import Listing

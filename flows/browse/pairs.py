@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 from flows.browse.desk import AtDesk, address, meant, number
-from flows.browse.judging.said import FILTERS, MOST
 from flows.browse.paging import Condition, Sorted, page_of
+from flows.browse.reviewed.said import FILTERS, MOST
 from flows.browse.scopes import Scope
 
 router = APIRouter()

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from flows.browse.desk import address
-from flows.browse.judging.lists import MOST
+from flows.browse.reviewed.worklists import MOST
 from infra.reviews import LONGEST_NAME, LONGEST_NOTE, PairName, check_name
 from schemas.errors import DataError
 

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from flows.browse.desk import AtDesk, Desk, address
 from flows.browse.judging.forms import Asked, Name, Taken, Verdict, asked_of, form_of, name_of, named
-from flows.browse.judging.lists import Work
+from flows.browse.reviewed.worklists import Work
 from flows.browse.scopes import Scope
 from infra.reviews import ACCEPT, REJECT, SWAP, VERDICTS, PairName, Review, Reviewed, standing_rows, take_back
 from schemas.errors import DataError
