@@ -120,7 +120,7 @@ def _of_some(store: Store, record: StageRecord, ids: Sequence[str], body: Body, 
         columns |= _both(f"{sight}_mpjpe", limbs.over_joints(errors, which & known & view.has_picture[:, None]))
     apart: Floats = np.sqrt(np.square(posed.pixels - view.pixels[:, None]).sum(-1))
     columns |= _both("reprojection", apart[..., smpl].mean(-1))
-    beyond: Floats = 100.0 * posed.beyond
+    beyond = np.asarray(100.0 * posed.beyond, np.float64)
     columns |= _both("beyond_limits", beyond)
     columns |= _both("penetration", penetration_mm(joints))
     return columns
