@@ -101,8 +101,9 @@ class Listing:
             self._connection.execute(f"CREATE TABLE {name} ({columns})")
 
     def close(self) -> None:
-        """The end of all lists."""
-        self._connection.close()
+        """The end of all lists, once what is being taken over has been: DuckDB closes nothing that is at work."""
+        with self._lock:
+            self._connection.close()
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """The answer to a question about lists that were `need`ed."""

@@ -57,10 +57,16 @@ class WorkLists:
         before = [one for one in self.rows_of(reviewer) if one.sequence <= since]
         judged = [one.review.pair.digest for one in standing_rows(before) if one.review.pair.stage_key == pairs]
         self._listing.need("pairs", [pairs])
+        of_stage = "stage_key = ?"
+        values: list[Any] = [pairs]
+        if column != PAIR:  # digests are asked of few: of those that may be among the first, with all that are alike
+            first = f"SELECT {column} FROM pairs WHERE stage_key = ? ORDER BY {column} NULLS LAST LIMIT ?"
+            of_stage += f" AND ({column} IS NULL OR {column} <= (SELECT max({column}) FROM ({first})))"
+            values += [pairs, count + len(judged)]
         rows = self._listing.rows(
-            f"SELECT * FROM (SELECT *, {_DIGEST} FROM pairs WHERE stage_key = ?) "
+            f"SELECT * FROM (SELECT *, {_DIGEST} FROM pairs WHERE {of_stage}) "
             f"WHERE {PAIR} NOT IN (SELECT unnest(?::VARCHAR[])) ORDER BY {column} NULLS LAST, {PAIR} LIMIT ?",
-            [pairs, judged, count],
+            [*values, judged, count],
         )
         return tuple(map(_work, rows))
 

@@ -26,7 +26,7 @@ from tasks.review.worklist import SAMPLINGS
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(3600)]
 PEOPLE, SAMPLES, EACH = 250_000, 4, 4
 NAME = ("pair_set", "instance_id", "winner", "loser")
-FIRST_SECONDS, SECONDS, MEGABYTES = 1.0, 0.5, 500
+FIRST_SECONDS, SECONDS, LIST_SECONDS, MEGABYTES = 1.0, 0.5, 3.0, 500
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_a_million_pairs(large: Store) -> None:
                 seconds, page = timed(f"{base}/judge?{urlencode({'sampling': how})}")
                 print(f"list {how}: {seconds:.2f} s")
                 assert "Pair 1 of 20" in page
-                assert seconds < 2 * SECONDS
+                assert seconds < LIST_SECONDS
             tree = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
             held = max(process.memory_info().rss for process in tree) / 2**20
             print(f"memory: {held:.0f} MiB")
