@@ -128,7 +128,9 @@ def main(folder: Path) -> Path:
 def _target(found: re.Match[str], pages: set[str], up: str) -> str:
     path, anchor = found[1], found[2] or ""
     name = BESIDE.get(path, path.removeprefix("docs/"))
-    return f"]({up}{name}{anchor})" if name in pages or name.startswith("pictures/") else "](MISSING)"
+    if name not in pages and not name.startswith("pictures/") and (ROOT / path).exists():
+        return "](MISSING)"  # a file of the clone, which the site has not; what is nowhere, the generator refuses
+    return f"]({up}{name}{anchor})"
 
 
 def _named(found: re.Match[str], page: str, pages: set[str], up: str) -> str:
