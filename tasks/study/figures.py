@@ -68,8 +68,8 @@ def _changes(found: StudyFound) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     count = len(found.study.seeds)
-    over = f"mean and 95 % interval over {count} seeds" if count > 1 else "one seed"
-    axes.set_xlabel(f"change of MPVPE against the base in % ({over})")
+    over = f"95 % intervals, {count} seeds" if count > 1 else "one seed"
+    axes.set_xlabel(f"change of MPVPE, % ({over})")
     figure.legend(loc="outside upper left", ncols=2, handletextpad=0.3)
     return figure
 
