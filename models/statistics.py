@@ -145,7 +145,7 @@ class Resampled(NamedTuple):
         return Interval(float(statistic(self.mean)[0]), float(low), float(high))
 
 
-def resample(columns: Sequence[ArrayLike], resamples: int = RESAMPLES, seed: int = 0) -> Resampled:
+def resample(columns: Sequence[ArrayLike] | Floats, resamples: int = RESAMPLES, seed: int = 0) -> Resampled:
     """Resample instances, all `columns` (N,) of an instance together."""
     return _resample(_columns(**{f"columns[{place}]": column for place, column in enumerate(columns)}), resamples, seed)
 

@@ -131,7 +131,7 @@ def _named(store: Store, every: Sequence[StageRecord], word: str, campaign: str)
 def _of_round(store: Store, every: Sequence[StageRecord], word: str, campaign: str) -> StageKey:
     """The evaluation of a campaign's first policy, or of a round: `round-2`, `round-2:before`, `round-2:CONTROL`."""
     state = rounds.state(store, campaign)
-    by_key = {record.stage_key: record for record in every}
+    by_key: dict[str, StageRecord] = {record.stage_key: record for record in every}
     made = {
         event.round: by_key[event.stage_key]
         for event in state.events
