@@ -118,10 +118,9 @@ def _of_some(store: Store, record: StageRecord, ids: Sequence[str], body: Body, 
     hidden = behind_body(view.label) & view.inside
     for sight, which in (("seen", view.inside & ~hidden), ("hidden", hidden), ("outside", ~view.inside)):
         columns |= _both(f"{sight}_mpjpe", limbs.over_joints(errors, which & known & view.has_picture[:, None]))
-    apart: Floats = np.sqrt(np.square(posed.pixels - view.pixels[:, None]).sum(-1))
+    apart = np.sqrt(np.square(posed.pixels - view.pixels[:, None]).sum(-1))
     columns |= _both("reprojection", apart[..., smpl].mean(-1))
-    beyond = np.asarray(100.0 * posed.beyond, np.float64)
-    columns |= _both("beyond_limits", beyond)
+    columns |= _both("beyond_limits", 100 * posed.beyond.astype(np.float64))
     columns |= _both("penetration", penetration_mm(joints))
     return columns
 
@@ -185,7 +184,7 @@ def _in_picture(
     size = np.array([sides.get(name, (0, 0)) for name in names], np.float64)
     affine = matrix(people, "crop_affine").reshape(-1, 2, 3).astype(np.float64)
     at = (_floats(pixels) - affine[:, None, :, 2]) @ np.linalg.inv(affine[..., :2]).swapaxes(-1, -2)
-    inside: NDArray[np.bool_] = np.logical_and.reduce((at >= 0) & (at <= size[:, None]), axis=-1)
+    inside = np.asarray(((at >= 0) & (at <= size[:, None])).all(axis=-1))
     return inside, size[:, 0] > 0
 
 

@@ -35,7 +35,6 @@ from tasks.report.curves.rules import Evidence
 from tasks.report.curves.trends import LEADING, Trend, round_trends
 from tasks.report.facts import RoundFacts
 from tasks.report.judged import judge_rows, watch_rows
-from tasks.report.measures import measure_groups, measure_numbers
 from tasks.report.mix import mix_table
 from tasks.report.pictures.overlays import HeldOut, draw_overlays, overlays_note
 from tasks.report.pictures.own_people import own_people
@@ -76,7 +75,7 @@ def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at
     metrics = measured.round_metrics(store, facts)
     watched = [*judge_rows(store, facts), *watch_rows(store, facts)]
     of_scorer = [*measured.scorer_rows(facts, metrics, config), *measured.meaning_rows(store, facts.scorer)]
-    beyond = measure_numbers(store, facts)
+    beyond = measured.measure_numbers(store, facts)
     numbers = [*watched, *of_scorer, *_counts(store, facts), *_reviews(store, facts), *beyond]
     evaluations, legs = measured.evaluations(store, facts), leg_curves(store, facts)
     held_out, missing = _held_out(store, config, facts, evaluations)
@@ -90,7 +89,7 @@ def fill_round(store: Store, config: EngineConfig, facts: RoundFacts, created_at
         headline=[
             *measured.headline(metrics, config),
             *published_groups(store, facts),
-            *measure_groups(store, facts),
+            *measured.measure_groups(store, facts),
         ],
         controls=measured.controls(facts, config),
         notices=measured.notices(facts, config),

@@ -9,8 +9,11 @@ from infra.store import Store
 from models.statistics import Interval, bootstrap_mean, overall_spearman
 from schemas.config.engine import EngineConfig
 from schemas.ids import ModelDigest, Target
+from tasks.measures.stage import Measures
+from tasks.measures.table import NEW
 from tasks.report.content import Better, Control, HeadlineGroup, HeadlineRow, NumberRow, ScoreAgainstError
 from tasks.report.facts import RoundFacts
+from tasks.report.numbers import format_number
 from tasks.rows.calibrations import find_calibration
 from tasks.rows.metrics import DIVERSITY, Metric, read_metrics
 
@@ -28,6 +31,7 @@ _CLEANED = {
     "own_labels": "the same training on the old policy's own zero-noise labels, filtered alike",
 }
 """Controls of cleaning rounds, and what was done instead."""
+_OF_MEASURES = "docs/measures.md says what each is; for reports, no gate reads them"
 DEPTH_NOTE = "Errors are relative to the pelvis, whose depth comes from the label."
 _FIGURES = (
     ("zero_noise", "zero-noise"),
@@ -265,3 +269,38 @@ def _interval(metric: Metric | None) -> Interval | None:
 def _share_note(metrics: Metrics, test: Target) -> str:
     share = metrics.get((DIVERSITY, "share_of_first", test))
     return "" if share is None else f"after: {100 * share.value:.0f} % of the campaign's first policy"
+
+
+def measure_groups(store: Store, facts: RoundFacts) -> list[HeadlineGroup]:
+    """A group for each split, of the measures that change in %; none where the round did not measure them."""
+    metrics = _all_measures(store, facts)
+    groups = []
+    for target in sorted({target for _, _, target in metrics}):
+        rows = [
+            row
+            for measure in NEW
+            if measure.is_relative
+            and (row := measure_row(metrics, measure.name, measure.title, target, measure.better)) is not None
+        ]
+        groups.append(HeadlineGroup(f"Further measures on {target}", rows, _OF_MEASURES))
+    return [group for group in groups if group.rows]
+
+
+def measure_numbers(store: Store, facts: RoundFacts) -> list[NumberRow]:
+    """The measures that change by a difference: shares, ratios, and what is often 0."""
+    metrics, rows = _all_measures(store, facts), []
+    for target in sorted({target for _, _, target in metrics}):
+        for measure in NEW:
+            roles = ("before", "after", "change")
+            before, after, change = (metrics.get((measure.name, role, target)) for role in roles)
+            if measure.is_relative or before is None or after is None or change is None:
+                continue
+            unit = {"1": "none", "percentage points": "%"}.get(change.unit, change.unit)
+            levels = " to ".join(format_number(one.value, unit) for one in (before, after))
+            rows.append(NumberRow.of(f"{measure.title}, difference", unit, change, f"{target}; from {levels}"))
+    return rows
+
+
+def _all_measures(store: Store, facts: RoundFacts) -> Metrics:
+    key = facts.key(Measures.name)
+    return {} if key is None else {(one.name, one.role, one.target): one for one in read_metrics(store, key)}
