@@ -2,6 +2,7 @@
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
@@ -49,6 +50,7 @@ class Desk:
         self.asker = Child("flows.browse.asker", [store.url])
         self._templates = _environment()
         self._lock = threading.Lock()
+        self.asked_at = time.monotonic()
         self._scopes: tuple[tuple[int, int], list[Scope]] | None = None
 
     def close(self) -> None:
@@ -74,6 +76,7 @@ class Desk:
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         """A page; htmx takes the part of it that it wants."""
+        self.asked_at = time.monotonic()
         about = {"path": request.url.path, "pages": PAGES, "store_url": self.store.url, "imports": IMPORTS}
         return HTMLResponse(self._templates.get_template(template).render({**about, **values}), status)
 

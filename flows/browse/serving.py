@@ -20,8 +20,8 @@ from schemas.errors import EngineError
 
 DEFAULT_PORT: Final = 8420
 _END_SECONDS: Final = 3
-_AFTER_PAIRS_SECONDS: Final = 2
-"""How long the list of people waits once that of pairs is there: whoever asks for pairs at once has all cores."""
+_QUIET_SECONDS: Final = 3
+"""How long nobody has asked for a page when the list of people is made ahead: who looks at pairs has all cores."""
 
 
 class _Told(uvicorn.Server):
@@ -72,6 +72,7 @@ def _look_ahead(desk: Desk) -> None:
     with suppress(EngineError):  # whoever asks is told
         newest = desk.scopes()[0]
         desk.listing.need("pairs", [newest.pairs])
-        time.sleep(_AFTER_PAIRS_SECONDS)
+        while (rest := desk.asked_at + _QUIET_SECONDS - time.monotonic()) > 0:
+            time.sleep(rest)
         with crowd(desk, newest):
             pass
