@@ -4,17 +4,19 @@ It plays the part that the HRNet condition network plays at paper size (ScoreHyp
 the whole crop for cross-attention, and features sampled where the encoder itself believes the joints to be.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.encoder_files import EncoderFile
 from models.hyponet import Context
 from models.precision import halve_convolutions
 from models.skeleton import PARENTS
 from schemas.config.networks import JOINTS, TWISTS, ConditionConfig
+
+if TYPE_CHECKING:
+    from models.encoder_files import EncoderFile
 
 
 class PoseEstimate(NamedTuple):
@@ -117,7 +119,7 @@ class CompactBackbone(nn.Module):
         return torch.stack([u, v, (weight * depth).sum((2, 3))], dim=-1)
 
 
-def load_backbone(backbone: CompactBackbone, encoder: EncoderFile) -> None:
+def load_backbone(backbone: CompactBackbone, encoder: "EncoderFile") -> None:
     """Give a backbone the weights of an encoder's file, which is of its configuration."""
     backbone.load_state_dict({name: torch.from_numpy(value) for name, value in encoder.state.items()})
 

@@ -8,4 +8,12 @@ def smaller(config: EngineConfig) -> EngineConfig:
     """The same networks as far as the plain ways know them, in the sizes of `tiny`."""
     other = tiny()
     sizes = {"condition": other.policy.condition, "hyponet": other.policy.hyponet}
-    return config.model_copy(update={"policy": config.policy.model_copy(update=sizes), "scorer": other.scorer})
+    # the compact encoder has no heads of its own rate
+    optimiser = config.align.optimiser.model_copy(update={"encoder_heads_learning_rate": None})
+    return config.model_copy(
+        update={
+            "policy": config.policy.model_copy(update=sizes),
+            "scorer": other.scorer,
+            "align": config.align.model_copy(update={"optimiser": optimiser}),
+        }
+    )

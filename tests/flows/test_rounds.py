@@ -244,7 +244,9 @@ def test_documented_queries_answer(lived: Lived) -> None:
     assert best == sorted(best, reverse=True)
     per_round = {(row["round"], row["role"]) for row in answers["A metric per round"]}
     assert {(1, "before"), (1, "after"), (1, "change"), (2, "after"), (3, "after")} <= per_round
-    assert sum(row["labels"] for row in answers["What a cleaning round dropped, and why"]) == 7
+    dropped = answers["What a cleaning round dropped, and why"]
+    assert [row["labels"] for row in dropped] == [7, 7, 7], "the round, and the two of its controls that filter"
+    assert lived.facts[2].key("keep", "")[:12] in {row["of_stage"] for row in dropped}
     people = {(row["dataset"], row["split"]): row for row in answers["How many people have a label"]}
     assert people["wild", "train"]["labelled"] in (0, people["wild", "train"]["people"])
     assert people["source", "train"]["labelled"] == people["source", "train"]["people"] > 0
@@ -279,7 +281,7 @@ def test_pages_say_what_was_changed_and_what_every_measure_means(lived: Lived) -
                 "clean.controls": (json.dumps(CONTROLS), '["all_labels"]', "--set"),
                 "clean.label": ("best_of_m", "zero_noise", "--set"),
                 "clean.swap_share": ("0.3", "0.0", "--set"),
-                "evaluate.measures": ("True", "False", "--set"),
+                "evaluate.measures": ("true", "false", "--set"),
                 "gates.best_of_m_change": ("0.0", "1.0", "--set"),
                 "gates.max_drift": ("0.0", "100.0", "--set"),
                 "published.hypotheses": ("4", "100", "--set"),

@@ -233,24 +233,3 @@ function follow(view, other) {
   other.draw();
   following = false;
 }
-<<<<<<< HEAD:flows/browse/static/bodies.js
-
-// a page may be exchanged for another in its place: what drew the old bodies is given back, as a browser has few of them
-let drawing = [];
-function begin() {
-  const room = document.querySelector("[data-bodies]:not([data-begun])");
-  for (const view of drawing.filter((one) => !one.canvas.isConnected)) view.end();
-  drawing = drawing.filter((one) => one.canvas.isConnected);
-  if (!room) return;
-  const closed = room.closest("details:not([open])");
-  if (closed) {
-    closed.addEventListener("toggle", begin, { once: true });
-    return;
-  }
-  room.dataset.begun = "";
-  drawing.push(...start(room));
-}
-document.addEventListener("htmx:afterSwap", begin);
-begin();
-=======
->>>>>>> s-report:tasks/web/static/bodies.js
