@@ -50,15 +50,14 @@ def test_a_campaign_and_a_study_on_its_store(tmp_path: Path) -> None:
     store = ["--store", str(tmp_path / "store")]
     first = call("campaign", *CHANGES, *store, "--rounds", "1")
     assert first.exit_code == 0, first.output
-    second = call("campaign", *CHANGES, *store, "--rounds", "2")
-    assert second.exit_code == 0, second.output
-    lines = second.stdout.splitlines()
-    assert "Campaign micro ends: 2 rounds are done (rounds.count=2)." in lines
-    shown = [line.split()[:2] for line in lines]
-    assert ["1", "dpo"] in shown
-    assert ["2", "dpo"] in shown
-    assert all(len(line) <= 80 for line in lines if line.startswith(("round", "1 ", "2 ", "all")))
-    assert rounds.state(Store.open(tmp_path / "store"), "micro").round == 2
+    again = call("campaign", *CHANGES, *store, "--rounds", "1")
+    assert again.exit_code == 0, again.output
+    assert again.stdout == first.stdout  # it had ended, and nothing more is done
+    lines = first.stdout.splitlines()
+    assert "Campaign micro ends: 1 rounds are done (rounds.count=1)." in lines
+    assert ["1", "dpo"] in [line.split()[:2] for line in lines]
+    assert all(len(line) <= 80 for line in lines if line.startswith(("round", "1 ", "all")))
+    assert rounds.state(Store.open(tmp_path / "store"), "micro").round == 1
 
     study = tmp_path / "mine.yaml"
     study.write_text("cells: [{name: dpo, set: {align.objective: dpo}}]\nequal: steps\nseeds: [0]\n")
