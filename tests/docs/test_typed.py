@@ -61,7 +61,6 @@ ELSEWHERE: Final = {
     r"adhmr (rounds|query) --json": "tests/flows/cli/test_json.py",
     r"make bench-paper": "tests/benchmarks/test_paper.py",
     r"make bench-scale": "tests/benchmarks/test_scale.py",
-    r"make bench-scale": "tests/benchmarks/test_scale.py",
     r"make (bench-gpu|gpu-pack)": "tests/benchmarks/test_gpu.py",
     r"docker|\(umask|cat \.env": "tests/infra/test_deployment_files.py",
 }
