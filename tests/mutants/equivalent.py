@@ -30,11 +30,6 @@ EQUIVALENT: Final[dict[tuple[str, str, str], str]] = {
     ): "there are two dimensions, people and bones",
     (
         "tasks/train/align.py",
-        "if batch.replayed is not None and of_replay is not None:",
-        "batch.replayed is not None and of_replay is not None -> batch.replayed is not None or of_replay is not None",
-    ): "what the encoder makes of replayed crops is there if and only if they are",
-    (
-        "tasks/train/align.py",
         'weights = self.config.losses.model_copy(update={"betas": 0.0})',
         "0.0 -> 1.0",
     ): "the target's betas are the estimate's own, so the term and its gradient are nothing whatever it weighs",

@@ -127,7 +127,7 @@ class Watched:
 
     def heading(self, words: str) -> None:
         """Wait until the page has this heading."""
-        self.page.wait_for_function("words => document.querySelector('h1').textContent === words", arg=words)
+        self.page.wait_for_function("words => document.querySelector('h1')?.textContent === words", arg=words)
 
     def named(self, name: str) -> None:
         """Say who judges."""
