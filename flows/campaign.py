@@ -35,7 +35,7 @@ def campaign(
 
     Args:
         store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
-        profile: what to start from (tiny, generative, micro, paper); the campaign file's, or tiny, if not given
+        profile: what to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
         campaign: name of the sequence of rounds; the campaign file's, or the profile's own, if not given
         seed: seed of all stages; the campaign file's, or 0, if not given
         changes: configuration fields that differ from the profile, dotted name to value ("rounds.count": "5")

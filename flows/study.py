@@ -25,7 +25,7 @@ def study(
     Args:
         study: name of a study that comes with the engine (objectives, strategies, strength), or path of a file (YAML)
         store: URL of the store; ADHMR_STORE or ./adhmr-store if not given
-        profile: what to start from (tiny, generative, micro, paper); the campaign file's, or tiny, if not given
+        profile: what to start from (tiny, micro, paper); the campaign file's, or tiny, if not given
         seeds: seeds in the place of the study's, separated by commas, such as 0,1,2
         out: folder for page and figures; below the store's studies/ if not given
         changes: configuration fields that differ from the profile, dotted name to value, for all cells
