@@ -127,7 +127,10 @@ class Watched:
 
     def heading(self, words: str) -> None:
         """Wait until the page has this heading."""
-        self.page.wait_for_function("words => document.querySelector('h1')?.textContent === words", arg=words)
+        # what htmx has put in is bound a moment after it is there
+        settled = "!document.querySelector('.htmx-added, .htmx-settling, .htmx-swapping, .htmx-request')"
+        there = f"words => document.querySelector('h1')?.textContent === words && {settled}"
+        self.page.wait_for_function(there, arg=words)
 
     def named(self, name: str) -> None:
         """Say who judges."""
