@@ -1,6 +1,5 @@
 """The order of a cleaning round: labels → score → filter → train further, beside controls → evaluate → compare."""
 
-from collections.abc import Mapping
 from functools import partial
 
 from flows.order.labels import Guessed, as_many_at_random, calibrated, guess, guess_own, kept_of
@@ -13,7 +12,7 @@ from flows.run.decision.renewal import recalibrate
 from flows.run.decision.watching import watch_labelled
 from flows.run.round import Candidate, Foundations, Round
 from flows.run.runner import Runner
-from schemas.ids import ModelDigest, StageKey
+from schemas.ids import StageKey
 from tasks.gates import all_passed
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
@@ -55,7 +54,7 @@ def clean_and_measure(
     train = partial(TrainClean, people.labelled, policy=opened.policy, people=wild)
     beside = _controls(runner, foundations, opened, wild, guessed, kept, brought=labels is not None)
     trainings = {"": train(labels=(kept,)), **{role: train(labels=(key,)) for role, key in beside.items()}}
-    trained, *controlled_by = _trained_in_couples(runner, trainings)
+    trained, *controlled_by = runner.train(trainings)
 
     ready += hearing.decide(runner, trained, foundations.scorer) if hearing else ()
     if not measured.targets:
@@ -101,10 +100,3 @@ def _controls(
         own = guess_own(runner, wild, opened.policy, foundations.scorer, guessed)
         found["own labels"] = runner.run(kept_of(runner.context.config, own), role="own labels")
     return found
-
-
-def _trained_in_couples(runner: Runner, trainings: Mapping[str, TrainClean]) -> list[ModelDigest]:
-    """The policies of the trainings, in their order; two at a time, as many as there is room for in most machines."""
-    roles = list(trainings)
-    couples = [roles[start : start + 2] for start in range(0, len(roles), 2)]
-    return [one for couple in couples for one in runner.train({role: trainings[role] for role in couple})]

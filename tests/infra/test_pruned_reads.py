@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from infra import table_rows
 from infra.data_files import DataFile, IdRange, file_name
 from infra.delta_log import CHECKPOINT_EVERY
 from infra.file_ranges import FileRanges
@@ -230,3 +231,15 @@ def test_a_log_with_many_files_is_not_read_for_each_look(tmp_path: Path, monkeyp
     snapshot = newest(store, "scores")
     monkeypatch.setattr(Store, "read_bytes", lambda self, path: pytest.fail(f"{path} was read"))
     assert newest(store, "scores") is snapshot
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_files_that_are_read_a_few_at_a_time_are_all_read_in_their_order(
+    at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(tmp_path)
+    commit_shards(store, [f"toy/a/{number:02d}#0" for number in range(14)], 2)
+    whole = read(store, "scores")
+    monkeypatch.setattr(table_rows, "_AT_ONCE", at_once)
+    assert read(store, "scores") == whole
+    assert len(whole) >= 14

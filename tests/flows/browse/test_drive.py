@@ -2,7 +2,6 @@
 open round then trains on; by keyboard, at two widths."""
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 import flows.run.session
 import tasks.train.align
+import tests.watched
 from flows.dpo_round import dpo_round
 from flows.run.configuration import Choices
 from infra import reviews
@@ -29,12 +29,9 @@ from tasks.engine.context import Context
 from tasks.stages.evaluate import Evaluate
 from tasks.train.pairs import PreferencePairs, load_pairs
 from tests.flows.judged import ends, times
+from tests.watched import BESIDE, CHROMIUM, started_browser
 
-sync_api = pytest.importorskip("playwright.sync_api")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
-PERSON_TIMEOUT_MS = 60_000
 FILE: dict[str, Any] = {
     "profile": "micro",
     "campaign": "looked-at",
@@ -47,13 +44,6 @@ FILE: dict[str, Any] = {
 KEYS = "asraasaraa"
 """What is pressed for each of ten pairs; at the third a verdict is taken back before."""
 VERDICTS = {"a": reviews.ACCEPT, "s": reviews.SWAP, "r": reviews.REJECT}
-BESIDE = """() => {
-    const width = document.documentElement.clientWidth;
-    if (document.documentElement.scrollWidth <= width) return [];
-    return [...document.querySelectorAll("main *")].filter((one) => one.getBoundingClientRect().right > width + 1)
-        .map((one) => one.outerHTML.slice(0, 80));
-}"""
-"""What makes a page wider than the window."""
 
 
 class Waiting(NamedTuple):
@@ -101,29 +91,12 @@ def link(waiting: Waiting) -> str:
 @pytest.fixture(scope="module")
 def browser(link: str) -> Iterator[Any]:
     """It goes before the server, which waits for connections to end."""
-    with sync_api.sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+    with started_browser() as started:
         yield started
-        started.close()
 
 
-class Watched:
-    """A page, and what went wrong on it."""
-
-    def __init__(self, browser: Any, link: str, width: int, scheme: str) -> None:
-        self.base = link.split("/?")[0]
-        self.page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
-        self.page.set_default_timeout(PERSON_TIMEOUT_MS)
-        self.trouble: list[str] = []
-        self.page.on("console", lambda said: self.trouble.append(said.text) if said.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
-        self.page.on("request", lambda asked: self._outside(asked.url))
-        self.page.goto(link)
-
-    def _outside(self, url: str) -> None:
-        if not url.startswith((self.base + "/", "data:", "blob:")):
-            self.trouble.append(f"asked for {url}")
+class Watched(tests.watched.Watched):
+    """A page on which somebody judges, too."""
 
     def heading(self, words: str) -> None:
         """Wait until the page has this heading."""
@@ -138,13 +111,6 @@ class Watched:
         self.page.keyboard.type(name)
         self.page.keyboard.press("Enter")
         self.heading("Judge pairs")
-
-    def serious(self) -> list[str]:
-        """What axe-core finds serious on the page as it is."""
-        found = axe.Axe().run(self.page).response["violations"]
-        return [
-            f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found if one["impact"] in ("serious", "critical")
-        ]
 
 
 def test_a_person_at_the_pages(browser: Any, link: str) -> None:
