@@ -25,6 +25,7 @@ from infra import rounds
 from infra.stages import versions
 from infra.store import Store
 from schemas.errors import ConfigError
+from schemas.ids import StageKey
 from schemas.layers import USUAL_PROFILE
 from tests.evidence.repository import commit_here, is_changed
 from tests.evidence.seal import FILE as SEALS
@@ -85,8 +86,8 @@ def machine() -> dict[str, str]:
     }
 
 
-def _run_seed(folder: Path, profile: str, seed: int) -> str:
-    """Do what is missing of a seed; the key of the comparison with the controls."""
+def _run_seed(folder: Path, profile: str, seed: int) -> list[StageKey]:
+    """Do what is missing of a seed; the keys of the comparisons with the controls."""
     server_is_ready = begin_server()
     from flows.clean_round import clean_round
     from flows.dpo_round import dpo_round

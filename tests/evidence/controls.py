@@ -23,6 +23,7 @@ from schemas.ids import ModelDigest, StageKey
 from schemas.splits import SCORER_TRAIN, SOURCE_TRAIN, WILD_TEST, WILD_TRAIN
 from tasks.diagnostics.targets import Targets
 from tasks.engine.context import Context
+from tasks.measures.stage import Measures
 from tasks.report.facts import RoundFacts
 from tasks.report.stage import read_facts
 from tasks.rows.mix import Mix
@@ -43,6 +44,8 @@ _DENOISER_ALONE: Mapping[str, Any] = MappingProxyType(
     }
 )
 
+_OF_THE_ROUND: Mapping[str, str] = MappingProxyType({"random_pairs": "random pairs", "less_noise": "less noise"})
+"""Controls that every round has: among metrics, and among its stages."""
 CONSTANT_OFFSET = "constant_offset"
 """Role of the diagnostic that trains nothing."""
 
@@ -124,8 +127,9 @@ def controls_of(config: EngineConfig) -> tuple[AlignControl, ...]:
 
 
 @flow(name="controls", flow_run_name="controls, {profile}", persist_result=False)
-def train_controls(store: str, profile: str, campaign: str, seed: int) -> str:
-    """Train and measure what is missing of the controls of the campaign's first round; the key of their comparison.
+def train_controls(store: str, profile: str, campaign: str, seed: int) -> list[StageKey]:
+    """Train and measure what is missing of the controls of the campaign's first round; the keys of the stages that
+    compare them with it and with the round's own controls: mean errors, then all other measures.
 
     The round must be finished, as the same configuration made it.
     """
@@ -134,14 +138,17 @@ def train_controls(store: str, profile: str, campaign: str, seed: int) -> str:
         _refuse_other_training(runner.context, facts)
         runner.in_round(1)
         policies: dict[str, ModelDigest] = {}
-        measured: dict[str, StageKey] = {}
+        measured = {role: facts.key("evaluate", title) for role, title in _OF_THE_ROUND.items()}
         for control in controls_of(runner.context.config):
             policies[control.role] = _trained(runner, facts, control, policies)
             measured[control.role] = _measured(runner, facts, policies[control.role], control.role)
         people, pairs = facts.key("ingest"), facts.key("pair")
         measured[CONSTANT_OFFSET] = measure_offset(runner, people, facts.policy_before, pairs)
         before, after = facts.key("evaluate", "before"), facts.key("evaluate", "after")
-        return runner.run(Compare(before, after, measured), role="controls")
+        return [
+            runner.run(Compare(before, after, measured), role="controls"),
+            runner.run(Measures(before, after, measured), role="controls"),
+        ]
 
 
 def _refuse_other_training(context: Context, facts: RoundFacts) -> None:

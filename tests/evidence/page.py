@@ -8,13 +8,15 @@ from statistics import fmean
 from infra.stages import StageRecord, find
 from infra.store import Store
 from schemas.config.engine import EngineConfig
-from schemas.ids import Target
+from schemas.ids import StageKey, Target
 from schemas.splits import SCORER_TRAIN, SOURCE_TEST, SOURCE_TRAIN, WILD_TEST, WILD_TRAIN, WILD_VALIDATION
 from tasks.report.facts import RoundFacts
 from tasks.report.measured import Metrics, round_metrics
 from tasks.report.stage import read_facts
 from tasks.rows.metrics import DIVERSITY, Metric, read_metrics
-from tests.evidence.controls import CONSTANT_OFFSET, TITLES, controls_of
+from tests.evidence.ablations import ablations
+from tests.evidence.figures import cell, last_cells, line
+from tests.evidence.goals import goal_lines
 from tests.evidence.seal import Seal
 from tests.profiles import load_profile
 
@@ -77,23 +79,25 @@ class SeedEvidence:
     cleaned: RoundFacts
     aligned_metrics: Metrics
     control_metrics: Metrics
-    """Of the comparison with the controls that a round does not train."""
+    """Of the comparisons with all controls, those that a round does not train among them."""
     cleaned_metrics: Metrics
     filter_metrics: Mapping[str, Metric]
     records: tuple[tuple[str, StageRecord], ...]
 
     @staticmethod
-    def read(store: Store, profile: str, seed: int, aligning: str, cleaning: str, controls: str) -> "SeedEvidence":
-        """The first rounds of the two campaigns, and the comparison `controls` (a stage key). StoreError where a round
-        was not reported."""
+    def read(
+        store: Store, profile: str, seed: int, aligning: str, cleaning: str, controls: Sequence[StageKey]
+    ) -> "SeedEvidence":
+        """The first rounds of the two campaigns, and the stages `controls` that compare them with all controls.
+        StoreError where a round was not reported."""
         config = load_profile(profile, seed, aligning)
         return SeedEvidence.of(store, config, read_facts(store, aligning, 1), read_facts(store, cleaning, 1), controls)
 
     @staticmethod
     def of(
-        store: Store, config: EngineConfig, aligned: RoundFacts, cleaned: RoundFacts, controls: str | None = None
+        store: Store, config: EngineConfig, aligned: RoundFacts, cleaned: RoundFacts, controls: Sequence[StageKey] = ()
     ) -> "SeedEvidence":
-        """What the tables say of these two rounds, and of the controls where their comparison is named."""
+        """What the tables say of these two rounds, and of the controls where their comparisons are named."""
         kept = cleaned.key("keep")
         records: dict[str, tuple[str, StageRecord]] = {}
         for prefix, facts in (("", aligned), ("cleaning: ", cleaned)):
@@ -107,7 +111,7 @@ class SeedEvidence:
             aligned,
             cleaned,
             round_metrics(store, aligned),
-            {(m.name, m.role, m.target): m for m in read_metrics(store, controls)} if controls else {},
+            {(m.name, m.role, m.target): m for key in controls for m in read_metrics(store, key)},
             round_metrics(store, cleaned),
             {metric.name: metric for metric in read_metrics(store, kept)} if kept else {},
             tuple(records.values()),
@@ -133,7 +137,7 @@ def evidence_page(
         "against the policy before, with 95 % paired-bootstrap intervals over "
         f"{config.evaluate.resamples:,} resamples; M = {samples} samples. The depth of the pelvis is taken from the "
         "label: errors say nothing of where a person stands. A column is of one store; the last two hold the mean over "
-        "the seeds and their spread, smallest to largest.",
+        "the seeds with Student's 95 % interval, and the smallest and the largest.",
         "",
         f"Commit {commit}, {made_at:%Y-%m-%d}; profile {config.profile}; {measured_on}.",
         "",
@@ -145,7 +149,7 @@ def evidence_page(
         "",
         *_verdicts(found, lambda one: one.aligned),
         "",
-        *_ablations(found, samples),
+        *_controlled(found),
         "## The policy before",
         "",
         *_table(found, _BASE, lambda one: one.aligned_metrics),
@@ -193,82 +197,33 @@ def _table(
     lines = _head(found)
     for title, name, role, target in rows:
         values = [metrics(one).get((name, role, target)) for one in found]
-        lines.append(_line(title, *map(_cell, values), mean_of(values), spread_of(values)))
+        lines.append(line(title, *map(cell, values), *last_cells(values)))
     return lines
 
 
 def _head(found: Sequence[SeedEvidence], *last: str) -> list[str]:
     titles = ["", *(f"seed {one.seed}" for one in found), *(last or ("mean", "spread"))]
-    return [_line(*titles), _line(*["---"] * len(titles))]
+    return [line(*titles), line(*["---"] * len(titles))]
 
 
-def _ablations(found: Sequence[SeedEvidence], samples: int) -> list[str]:
-    """Which term makes the gain, and what the scorer's knowledge is worth without preferences; means over the seeds."""
+def _controlled(found: Sequence[SeedEvidence]) -> list[str]:
     if not all(one.control_metrics for one in found):
         return []
-    rows = [
-        ("the default", "change"),
-        ("the same on random pairs", "change_random_pairs"),
-        ("the policy before, with less noise", "change_less_noise"),
-        *((control.title, f"change_{control.role}") for control in controls_of(found[0].config)),
-        *((title, f"change_{role}") for role, title in TITLES.items()),
-    ]
-    lines = [
-        f"## What makes the gain: the same training with one thing changed, change on {WILD_TEST}",
+    metrics = [all_metrics(one) for one in found]
+    return [
+        "## What it has to show",
         "",
-        f"Same store, steps, batches and replay. Mean over {len(found)} seeds [smallest, largest].",
+        "Means over the seeds with Student's 95 % interval. Goals were set before the draw.",
         "",
-        _line("what is trained", "zero-noise MPVPE", "expected MPVPE", f"best of {samples} MPVPE", "diversity"),
-        _line(*["---"] * 5),
+        *goal_lines(metrics),
+        "",
+        *ablations(metrics, [one.seed for one in found], found[0].config),
     ]
-    for title, role in rows:
-        cells = []
-        for name in ("zero_noise_mpvpe", "expected_mpvpe", "best_of_m_mpvpe", DIVERSITY):
-            values = [all_metrics(one).get((name, role, WILD_TEST)) for one in found]
-            cells.append(f"{mean_of(values)} [{spread_of(values)}]")
-        lines.append(_line(title, *cells))
-    lines += ["", *_shares(found), "", "Zero-noise MPVPE of each seed, with its interval:", "", *_head(found)]
-    for title, role in rows:
-        values = [all_metrics(one).get(("zero_noise_mpvpe", role, WILD_TEST)) for one in found]
-        lines.append(_line(title, *map(_cell, values), mean_of(values), spread_of(values)))
-    return [*lines, ""]
 
 
 def all_metrics(one: SeedEvidence) -> Metrics:
     """Of the round, and of the controls beside it."""
     return {**one.aligned_metrics, **one.control_metrics}
-
-
-def _shares(found: Sequence[SeedEvidence]) -> list[str]:
-    """What of the gain at zero noise is whose, in words."""
-
-    def mean(role: str) -> float:
-        return fmean(all_metrics(one)["zero_noise_mpvpe", f"change{role}", WILD_TEST].value for one in found)
-
-    whole, roles = mean(""), {control.role for control in controls_of(found[0].config)}
-    lines = []
-    if "estimate_alone" in roles:
-        estimate, dpo = mean("_estimate_alone"), mean("_dpo_alone")
-        lines.append(
-            "`align.encoder_distillation` is a regression of the image encoder's own pose estimate on winner "
-            "+ push * (winner - loser), and no preference objective. Alone it changes zero-noise MPVPE by "
-            f"{_number(estimate, '%')}, where the default does by {_number(whole, '%')} and DPO through the denoiser "
-            f"alone by {_number(dpo, '%')}: {100 * estimate / whole:.0f} % of the gain are reached without any DPO."
-        )
-    if "no_preference" in roles:
-        rest = mean("_no_preference")
-        lines.append(
-            f"With the weight of the preference term at 0, {_number(rest, '%')} of {_number(whole, '%')} remain: the "
-            f"term makes {100 * (1 - rest / whole):.0f} % of the gain at zero noise."
-        )
-    ceiling, constant = mean("_ceiling"), mean(f"_{CONSTANT_OFFSET}")
-    lines += [
-        "",
-        f"Whether the problem can show anything: with the encoder frozen and the true labels of the same people the "
-        f"denoiser gains {_number(ceiling, '%')} at zero noise in as many steps; one constant offset for everybody "
-        f"gives {_number(constant, '%')}, {100 * constant / whole:.0f} % of the default's gain.",
-    ]
-    return lines
 
 
 def _filter_rows(found: Sequence[SeedEvidence]) -> list[str]:
@@ -280,7 +235,7 @@ def _filter_rows(found: Sequence[SeedEvidence]) -> list[str]:
         ("kept", "kept_share"),
     ):
         values = [one.filter_metrics.get(name) for one in found]
-        lines.append(_line(title, *map(_cell, values), mean_of(values), spread_of(values)))
+        lines.append(line(title, *map(cell, values), *last_cells(values)))
     return lines
 
 
@@ -299,48 +254,12 @@ def _times(found: Sequence[SeedEvidence]) -> list[str]:
     lines = _head(found, "mean")
     for title in titles:
         seconds = [times.get(title) for times in by_seed]
-        lines.append(_line(title, *("" if s is None else f"{s:.1f}" for s in seconds), _plain_mean(seconds)))
+        lines.append(line(title, *("" if s is None else f"{s:.1f}" for s in seconds), _plain_mean(seconds)))
     totals = [sum(times.values()) for times in by_seed]
-    lines.append(_line("**all stages**", *(f"{total:.1f}" for total in totals), _plain_mean(totals)))
+    lines.append(line("**all stages**", *(f"{total:.1f}" for total in totals), _plain_mean(totals)))
     return lines
 
 
 def _plain_mean(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     return f"{fmean(known):.1f}" if known else ""
-
-
-def _cell(metric: Metric | None) -> str:
-    if metric is None:
-        return "not measured"
-    text = _number(metric.value, metric.unit)
-    if metric.low is None or metric.high is None:
-        return text
-    return f"{text} [{_number(metric.low, metric.unit)}, {_number(metric.high, metric.unit)}]"
-
-
-def mean_of(values: Sequence[Metric | None]) -> str:
-    """Their mean with its unit."""
-    known = [metric for metric in values if metric is not None]
-    return _number(fmean(metric.value for metric in known), known[0].unit) if known else ""
-
-
-def spread_of(values: Sequence[Metric | None]) -> str:
-    """The smallest and the largest value over the seeds."""
-    known = [metric for metric in values if metric is not None]
-    if not known:
-        return ""
-    ends = (min(known, key=lambda metric: metric.value), max(known, key=lambda metric: metric.value))
-    return ", ".join(_number(metric.value, metric.unit) for metric in ends)
-
-
-def _number(value: float, unit: str) -> str:
-    if unit == "%":
-        return f"{value:+.1f} %".replace("-", "−")
-    if unit == "percentage points":
-        return f"{value:+.1f}".replace("-", "−")
-    return f"{value:.1f} mm" if unit == "mm" else f"{value:.3f}".replace("-", "−")
-
-
-def _line(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"

@@ -6,12 +6,14 @@ from typing import Final
 from schemas.splits import WILD_TEST
 from tasks.rows.metrics import DIVERSITY
 from tests.evidence.controls import CONSTANT_OFFSET
-from tests.evidence.page import SeedEvidence, all_metrics, mean_of, spread_of
+from tests.evidence.figures import number, of_seeds
+from tests.evidence.goals import ENERGY
+from tests.evidence.page import SeedEvidence, all_metrics
 from tests.evidence.seal import Seal
 
 SECTION: Final = "evidence"
 """The marks in README between which the table goes."""
-_FIGURES: Final = ("zero_noise_mpvpe", "expected_mpvpe", "best_of_m_mpvpe", DIVERSITY)
+_FIGURES: Final = ("zero_noise_mpvpe", "expected_mpvpe", "best_of_m_mpvpe", ENERGY, DIVERSITY)
 _ROWS: Final = (
     ("*the policy before*", "before"),
     ("the default", "change"),
@@ -30,20 +32,22 @@ def readme_table(found: Sequence[SeedEvidence], sealed: Seal | None) -> str:
     config = found[0].config
     samples = config.evaluate.generate.hypotheses - 1
     kind = "that were sealed before anybody saw them" if sealed else "named by hand, **not sealed**"
+    metrics = [all_metrics(one) for one in found]
     lines = [
         f"Round 1 of {len(found)} stores, of seeds {kind}, each measured on {config.synthesize.wild_test:,}",
-        f"held-out in-the-wild people ({WILD_TEST}). MPVPE and diversity: the policy before in mm, then changes in %,",
-        "mean over the seeds [smallest, largest].",
+        f"held-out in-the-wild people ({WILD_TEST}). MPVPE, energy score and diversity: the policy before in mm, then",
+        "changes in %, mean over the seeds, at zero noise with Student's 95 % interval.",
         "",
-        f"| what is trained | zero-noise | expected | best of {samples} | diversity |",
-        "| --- | --- | --- | --- | --- |",
+        f"| what is trained | zero-noise | expected | best of {samples} | energy score | diversity |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for title, role in _ROWS:
-        columns = [[all_metrics(one).get((name, role, WILD_TEST)) for one in found] for name in _FIGURES]
-        if any(None in values for values in columns):
+        figures = [of_seeds(metrics, name, role, WILD_TEST) for name in _FIGURES]
+        known = [figure for figure in figures if figure is not None]
+        if len(known) < len(figures):
             continue
-        zero_noise, *others = (mean_of(values).replace(" %", "") for values in columns)
+        zero_noise, *others = (number(figure.mean, figure.unit).replace(" %", "") for figure in known)
         if role != "before":
-            zero_noise += f" [{spread_of(columns[0]).replace(' %', '')}]"
+            zero_noise = known[0].told.replace(" %", "")
         lines.append(f"| {' | '.join([title, zero_noise, *others])} |")
     return "\n".join(lines)

@@ -368,17 +368,20 @@ def test_prefect_shows_what_happened(lived: Lived) -> None:
 
 def test_the_evidence_page_has_every_figure_and_every_control(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
-    key = train_controls(lived.store.url, PROFILE, "micro", 0)
-    assert train_controls(lived.store.url, PROFILE, "micro", 0) == key
-    one = SeedEvidence.of(lived.store, lived.config, lived.facts[0], lived.facts[2], key)
+    keys = train_controls(lived.store.url, PROFILE, "micro", 0)
+    assert train_controls(lived.store.url, PROFILE, "micro", 0) == keys
+    one = SeedEvidence.of(lived.store, lived.config, lived.facts[0], lived.facts[2], keys)
     page = evidence_page([one, one], machine(), "c0ffee", datetime(2026, 3, 14, tzinfo=UTC))
     assert "not measured" not in page
     for words in ("AUC of the score", "random pairs", "seed 0 | seed 0 | mean", "| train_base |", "c0ffee, 2026-03-14"):
         assert words in page, words
     for title in [*(control.title for control in controls_of(lived.config)), *TITLES.values()]:
-        (line, of_seeds) = (line for line in page.splitlines() if line.startswith(f"| {title} |"))
-        assert line.count(" % [") == 4, line
-        assert of_seeds.count(" % [") == 2, of_seeds
+        (line, gap, of_seeds) = (line for line in page.splitlines() if line.startswith(f"| {title} |"))
+        assert line.count(" % [") == 5, line
+        assert gap.count(" [") == 3, gap
+        assert of_seeds.count(" % [") == 3, of_seeds
+    goals = page.partition("## What it has to show")[2].partition("##")[0]
+    assert sum(goals.count(f" {word}reached") for word in ("", "**not ")) == 11, goals
     table = readme_table([one, one], None)
     assert max(map(len, table.splitlines())) <= 120, "as README's lines are"
     told = {line.split(" | ")[0] for line in table.splitlines()[6:]}
