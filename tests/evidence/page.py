@@ -83,6 +83,8 @@ class SeedEvidence:
     cleaned_metrics: Metrics
     filter_metrics: Mapping[str, Metric]
     records: tuple[tuple[str, StageRecord], ...]
+    control_keys: tuple[StageKey, ...] = ()
+    """The stages that `control_metrics` are of."""
 
     @staticmethod
     def read(
@@ -115,6 +117,7 @@ class SeedEvidence:
             round_metrics(store, cleaned),
             {metric.name: metric for metric in read_metrics(store, kept)} if kept else {},
             tuple(records.values()),
+            tuple(controls),
         )
 
 
@@ -174,6 +177,13 @@ def evidence_page(
         "- Before there were draws: after figures of seed 0 on wild/test had been published (commit f42f92e), the "
         "synthetic domains were changed (commit 0d7edd6) because these figures were too small; profile tiny was then "
         "measured on seeds 10 to 14, of which no choice had been made (evidence-first.md); that was another problem.",
+        "",
+        "## Where it stands",
+        "",
+        "All figures are rows of `metrics` in the stores that `make evidence` leaves, by these stages; policies and "
+        "scorers are named by the digests of their weights.",
+        "",
+        *_digests(found),
         "",
         "## Wall time of the stages (s)",
         "",
@@ -246,6 +256,27 @@ def _swapped(found: Sequence[SeedEvidence]) -> float:
 
 def _verdicts(found: Sequence[SeedEvidence], facts: Callable[[SeedEvidence], RoundFacts]) -> list[str]:
     return [f"- seed {one.seed}: {'promoted' if facts(one).promoted else 'kept'}; {facts(one).why}" for one in found]
+
+
+def _digests(found: Sequence[SeedEvidence]) -> list[str]:
+    rows: dict[str, list[str | None]] = {
+        "policy before": [one.aligned.policy_before for one in found],
+        "policy after": [one.aligned.policy_after for one in found],
+        "scorer": [one.aligned.scorer for one in found],
+        "pairs": [one.aligned.key("pair") for one in found],
+        "comparison of the round": [one.aligned.key("compare") for one in found],
+        "with all controls, mean errors": [_at(one.control_keys, 0) for one in found],
+        "with all controls, other measures": [_at(one.control_keys, 1) for one in found],
+        "policy after the cleaning round": [one.cleaned.policy_after for one in found],
+        "comparison of the cleaning round": [one.cleaned.key("compare") for one in found],
+    }
+    heads = ["", *(f"seed {one.seed}" for one in found)]
+    lines = [line(*heads), line(*["---"] * len(heads))]
+    return lines + [line(title, *(f"`{name[:12]}`" if name else "" for name in names)) for title, names in rows.items()]
+
+
+def _at(keys: Sequence[StageKey], place: int) -> str | None:
+    return keys[place] if place < len(keys) else None
 
 
 def _times(found: Sequence[SeedEvidence]) -> list[str]:

@@ -380,6 +380,8 @@ def test_the_evidence_page_has_every_figure_and_every_control(lived: Lived, monk
         assert line.count(" % [") == 5, line
         assert gap.count(" [") == 3, gap
         assert of_seeds.count(" % [") == 3, of_seeds
+    for name in (one.aligned.policy_after, one.aligned.key("compare"), *keys):
+        assert f"`{str(name)[:12]}`" in page, "every figure can be found in the store"
     goals = page.partition("## What it has to show")[2].partition("##")[0]
     assert sum(goals.count(f" {word}reached") for word in ("", "**not ")) == 11, goals
     table = readme_table([one, one], None)
