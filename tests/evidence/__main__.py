@@ -1,11 +1,13 @@
 """The figures of docs/evidence.md and README: round 1 with the controls that could beat it, and a cleaning round with
 swapped labels, for several seeds, unattended.
 
-    python -m tests.evidence [--folder adhmr-evidence] [--profile tiny] [--seeds 10,11]
+    python -m tests.evidence [--folder adhmr-evidence] [--at-most N] [--profile tiny] [--seeds 10,11]
 
 The seeds are those of the last draw (`tests.evidence.seal`), which is opened by this, once: a recipe or domains that
 changed since are refused. With --seeds nothing is opened, and the page says that they were not sealed. Every seed has a
-store of its own. A run that was stopped goes on where it was; what is finished is only read.
+store of its own, and leaves its results as a file (`tests.evidence.results`), those of sealed seeds in the repository:
+a seed that has one is not measured again, on whichever machine, and needs no store. The pages are written when all
+seeds have theirs. A run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -25,11 +27,30 @@ from infra import rounds
 from infra.stages import versions
 from infra.store import Store
 from schemas.errors import ConfigError
-from schemas.ids import StageKey
 from schemas.layers import USUAL_PROFILE
+from tasks.report.stage import read_facts
+from tests.benchmarks.page import write_section
+from tests.evidence.page import evidence_page
+from tests.evidence.readme import SECTION, readme_table
 from tests.evidence.repository import commit_here, is_changed
+from tests.evidence.results import (
+    RESULTS,
+    Sealing,
+    SeedEvidence,
+    read_result,
+    write_result,
+)
 from tests.evidence.seal import FILE as SEALS
-from tests.evidence.seal import history, opened, read_seals, sealed_seeds, write_seals
+from tests.evidence.seal import (
+    domains_digest,
+    history,
+    opened,
+    read_seals,
+    recipe_digest,
+    sealed_seeds,
+    write_seals,
+)
+from tests.profiles import load_profile
 
 SWAP_SHARE = 0.3
 ALIGNING, CLEANING = "evidence", "evidence-cleaning"
@@ -44,33 +65,40 @@ def main(
     profile: Annotated[str | None, typer.Option(help="Profile to run; none: the sealed one.")] = None,
     page: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/evidence.md"),
     readme: Annotated[Path, typer.Option(help="The page with a table of it between marks.")] = Path("README.md"),
+    at_most: Annotated[int | None, typer.Option(help="Seeds to measure now; the others another time.", min=0)] = None,
 ) -> None:
-    """Run what is missing for every seed, then write the page."""
+    """Measure what is missing of every seed, then write the pages."""
     with clear_errors():
         seals = read_seals()
         if profile is None:
             profile = seals[-1].profile if seals and seeds is None else USUAL_PROFILE
+        config = load_profile(profile)
         if seeds is None:
-            numbers = list(sealed_seeds(seals, profile).seeds)
+            seal = sealed_seeds(seals, profile)
+            numbers, sealing, results = list(seal.seeds), Sealing(seal.recipe, seal.domains), RESULTS
             seals = opened(seals, _commit())
             write_seals(seals)
         else:
-            numbers = _seeds(seeds)
+            numbers, results = _seeds(seeds), folder / "results"
+            sealing = Sealing(recipe_digest(config), domains_digest(config))
         quiet_start()
-        controls = {seed: _run_seed(folder, profile, seed) for seed in numbers}
-        from tests.benchmarks.page import write_section
-        from tests.evidence.page import SeedEvidence, evidence_page
-        from tests.evidence.readme import SECTION, readme_table
-
-        found = [
-            SeedEvidence.read(_store(folder, seed), profile, seed, ALIGNING, CLEANING, controls[seed])
-            for seed in numbers
-        ]
-        page.parent.mkdir(parents=True, exist_ok=True)
+        left = len(numbers) if at_most is None else at_most
+        found: list[SeedEvidence] = []
+        for seed in numbers:
+            result = read_result(results, profile, seed, sealing)
+            if result is None and left:
+                left -= 1
+                result = _measured(folder, profile, seed, sealing)
+                typer.echo(f"seed {seed}: wrote {write_result(result, results)}", err=True)
+            if result is not None:
+                found.append(result)
+        if len(found) < len(numbers):
+            typer.echo(f"{len(found)} of {len(numbers)} seeds are measured; the pages are written when all are.")
+            return
         sealed = seals[-1] if seeds is None else None
-        text = evidence_page(found, machine(), _commit(), datetime.now(UTC), sealed, history(seals))
-        page.write_text(text, encoding="utf-8")
-        write_section(SECTION, readme_table(found, sealed), readme)
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(evidence_page(found, config, sealed, history(seals)), encoding="utf-8")
+        write_section(SECTION, readme_table(found, config, sealed), readme)
         typer.echo(f"wrote {page} and the table in {readme}")
 
 
@@ -86,15 +114,15 @@ def machine() -> dict[str, str]:
     }
 
 
-def _run_seed(folder: Path, profile: str, seed: int) -> list[StageKey]:
-    """Do what is missing of a seed; the keys of the comparisons with the controls."""
+def _measured(folder: Path, profile: str, seed: int, sealing: Sealing) -> SeedEvidence:
+    """Do what is missing of a seed."""
     server_is_ready = begin_server()
     from flows.clean_round import clean_round
     from flows.dpo_round import dpo_round
     from tests.evidence.controls import train_controls
 
     server_is_ready()
-    place = str(_place(folder, seed))
+    place = str(folder / f"seed-{seed}")
     store = Store.open(place)
     if not _is_done(store, ALIGNING):
         typer.echo(f"seed {seed}: round 1 of {ALIGNING}", err=True)
@@ -104,21 +132,23 @@ def _run_seed(folder: Path, profile: str, seed: int) -> list[StageKey]:
     if not _is_done(store, CLEANING):
         typer.echo(f"seed {seed}: round 1 of {CLEANING}", err=True)
         clean_round(place, profile, CLEANING, seed, changes={"clean.swap_share": str(SWAP_SHARE)})
-    return controls
+    about = {
+        "profile": profile,
+        "seed": seed,
+        "recipe": sealing.recipe,
+        "domains": sealing.domains,
+        "commit": _commit(),
+        "measured": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": machine(),
+    }
+    rounds = read_facts(store, ALIGNING, 1), read_facts(store, CLEANING, 1)
+    return SeedEvidence.read(store, rounds, controls, about)
 
 
 def _is_done(store: Store, campaign: str) -> bool:
     seen = rounds.state(store, campaign)
     closed = any(event.round == 1 and event.event == "closed" for event in seen.events)
     return closed and seen.decision(1) is not None  # else it was abandoned
-
-
-def _place(folder: Path, seed: int) -> Path:
-    return folder / f"seed-{seed}"
-
-
-def _store(folder: Path, seed: int) -> Store:
-    return Store.open(_place(folder, seed), create=False)
 
 
 def _seeds(text: str) -> list[int]:

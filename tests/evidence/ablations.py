@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from schemas.config.engine import EngineConfig
 from schemas.splits import WILD_TEST
+from tasks.report.measured import Metrics
 from tasks.rows.metrics import DIVERSITY
 from tests.evidence.controls import CONSTANT_OFFSET, TITLES, controls_of
-from tests.evidence.figures import Metrics, OfSeeds, cell, last_cells, line, number, of_seeds
-from tests.evidence.goals import ENERGY
+from tests.evidence.figures import OfSeeds, cell, last_cells, line, number, of_seeds
+from tests.evidence.results import ENERGY
 
 _ZERO_NOISE, _BEST = "zero_noise_mpvpe", "best_of_m_mpvpe"
 _MEASURES = (_ZERO_NOISE, "expected_mpvpe", _BEST, ENERGY, DIVERSITY)

@@ -1,16 +1,14 @@
 """One figure of several seeds: mean, Student's interval, smallest and largest, and how they are written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 from statistics import fmean
 
 from models.statistics import t_interval
 from schemas.ids import Target
+from tasks.report.measured import Metrics
 from tasks.rows.metrics import Metric
-
-Metrics = Mapping[tuple[str, str, Target], Metric]
-"""By name, role and split."""
 
 
 @dataclass(frozen=True)

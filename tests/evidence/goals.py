@@ -6,8 +6,9 @@ from types import MappingProxyType
 from typing import Final
 
 from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_VALIDATION
+from tasks.report.measured import Metrics
 from tasks.rows.metrics import DIVERSITY
-from tests.evidence.figures import Metrics, OfSeeds, line, number, of_seeds
+from tests.evidence.figures import OfSeeds, line, number, of_seeds
 
 ENERGY: Final = "energy_score"
 ZERO_NOISE, BEST = "zero_noise_mpvpe", "best_of_m_mpvpe"

@@ -1,24 +1,18 @@
 """docs/evidence.md as text: every figure for every seed with its interval, means over the seeds and their spread."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from infra.stages import StageRecord, find
-from infra.store import Store
 from schemas.config.engine import EngineConfig
-from schemas.ids import StageKey, Target
+from schemas.ids import Target
 from schemas.splits import SCORER_TRAIN, SOURCE_TEST, SOURCE_TRAIN, WILD_TEST, WILD_TRAIN, WILD_VALIDATION
-from tasks.report.facts import RoundFacts
-from tasks.report.measured import Metrics, round_metrics
-from tasks.report.stage import read_facts
-from tasks.rows.metrics import DIVERSITY, Metric, read_metrics
+from tasks.report.measured import Metrics
+from tasks.rows.metrics import DIVERSITY
 from tests.evidence.ablations import ablations
 from tests.evidence.figures import cell, last_cells, line
 from tests.evidence.goals import goal_lines
+from tests.evidence.results import SeedEvidence, Told
 from tests.evidence.seal import Seal
-from tests.profiles import load_profile
 
 _Row = tuple[str, str, str, Target]
 """Title, metric, role, split."""
@@ -69,70 +63,12 @@ _HISTORY = (
 )
 
 
-@dataclass(frozen=True)
-class SeedEvidence:
-    """What one seed's store says."""
-
-    seed: int
-    config: EngineConfig
-    aligned: RoundFacts
-    cleaned: RoundFacts
-    aligned_metrics: Metrics
-    control_metrics: Metrics
-    """Of the comparisons with all controls, those that a round does not train among them."""
-    cleaned_metrics: Metrics
-    filter_metrics: Mapping[str, Metric]
-    records: tuple[tuple[str, StageRecord], ...]
-    control_keys: tuple[StageKey, ...] = ()
-    """The stages that `control_metrics` are of."""
-
-    @staticmethod
-    def read(
-        store: Store, profile: str, seed: int, aligning: str, cleaning: str, controls: Sequence[StageKey]
-    ) -> "SeedEvidence":
-        """The first rounds of the two campaigns, and the stages `controls` that compare them with all controls.
-        StoreError where a round was not reported."""
-        config = load_profile(profile, seed, aligning)
-        return SeedEvidence.of(store, config, read_facts(store, aligning, 1), read_facts(store, cleaning, 1), controls)
-
-    @staticmethod
-    def of(
-        store: Store, config: EngineConfig, aligned: RoundFacts, cleaned: RoundFacts, controls: Sequence[StageKey] = ()
-    ) -> "SeedEvidence":
-        """What the tables say of these two rounds, and of the controls where their comparisons are named."""
-        kept = cleaned.key("keep")
-        records: dict[str, tuple[str, StageRecord]] = {}
-        for prefix, facts in (("", aligned), ("cleaning: ", cleaned)):
-            for run in facts.distinct_runs():
-                record = find(store, run.key)
-                if record is not None:
-                    records.setdefault(run.key, (prefix + run.title, record))
-        return SeedEvidence(
-            config.seed,
-            config,
-            aligned,
-            cleaned,
-            round_metrics(store, aligned),
-            {(m.name, m.role, m.target): m for key in controls for m in read_metrics(store, key)},
-            round_metrics(store, cleaned),
-            {metric.name: metric for metric in read_metrics(store, kept)} if kept else {},
-            tuple(records.values()),
-            tuple(controls),
-        )
-
-
 def evidence_page(
-    found: Sequence[SeedEvidence],
-    machine: Mapping[str, str],
-    commit: str,
-    made_at: datetime,
-    sealed: Seal | None = None,
-    draws: Sequence[str] = (),
+    found: Sequence[SeedEvidence], config: EngineConfig, sealed: Seal | None = None, draws: Sequence[str] = ()
 ) -> str:
-    """The page. Nothing on it was typed by hand. `draws` are all that were sealed, in words."""
-    config = found[0].config
+    """The page of seeds of the profile `config`. Nothing on it was typed by hand. `draws` are all that were sealed, in
+    words."""
     samples = config.evaluate.generate.hypotheses - 1
-    measured_on = "; ".join(f"{name} {text}" for name, text in machine.items())
     lines = [
         "# Evidence",
         "",
@@ -142,7 +78,7 @@ def evidence_page(
         "label: errors say nothing of where a person stands. A column is of one store; the last two hold the mean over "
         "the seeds with Student's 95 % interval, and the smallest and the largest.",
         "",
-        f"Commit {commit}, {made_at:%Y-%m-%d}; profile {config.profile}; {measured_on}.",
+        f"Profile {config.profile}. {_where(found)}",
         "",
         _seal_in_words(sealed),
         "",
@@ -152,7 +88,7 @@ def evidence_page(
         "",
         *_verdicts(found, lambda one: one.aligned),
         "",
-        *_controlled(found),
+        *_controlled(found, config),
         "## The policy before",
         "",
         *_table(found, _BASE, lambda one: one.aligned_metrics),
@@ -216,10 +152,8 @@ def _head(found: Sequence[SeedEvidence], *last: str) -> list[str]:
     return [line(*titles), line(*["---"] * len(titles))]
 
 
-def _controlled(found: Sequence[SeedEvidence]) -> list[str]:
-    if not all(one.control_metrics for one in found):
-        return []
-    metrics = [all_metrics(one) for one in found]
+def _controlled(found: Sequence[SeedEvidence], config: EngineConfig) -> list[str]:
+    metrics = [one.all_metrics for one in found]
     return [
         "## What it has to show",
         "",
@@ -227,13 +161,17 @@ def _controlled(found: Sequence[SeedEvidence]) -> list[str]:
         "",
         *goal_lines(metrics),
         "",
-        *ablations(metrics, [one.seed for one in found], found[0].config),
+        *ablations(metrics, [one.seed for one in found], config),
     ]
 
 
-def all_metrics(one: SeedEvidence) -> Metrics:
-    """Of the round, and of the controls beside it."""
-    return {**one.aligned_metrics, **one.control_metrics}
+def _where(found: Sequence[SeedEvidence]) -> str:
+    """When, at which commit and on what each seed was measured."""
+    seeds: dict[str, list[str]] = {}
+    for one in found:
+        machine = "; ".join(f"{name} {text}" for name, text in one.machine.items())
+        seeds.setdefault(f"{one.measured}, commit {one.commit}; {machine}", []).append(str(one.seed))
+    return " ".join(f"Seeds {', '.join(of)}: {told}." for told, of in seeds.items())
 
 
 def _filter_rows(found: Sequence[SeedEvidence]) -> list[str]:
@@ -254,8 +192,8 @@ def _swapped(found: Sequence[SeedEvidence]) -> float:
     return fmean(shares) if shares else 0.0
 
 
-def _verdicts(found: Sequence[SeedEvidence], facts: Callable[[SeedEvidence], RoundFacts]) -> list[str]:
-    return [f"- seed {one.seed}: {'promoted' if facts(one).promoted else 'kept'}; {facts(one).why}" for one in found]
+def _verdicts(found: Sequence[SeedEvidence], told: Callable[[SeedEvidence], Told]) -> list[str]:
+    return [f"- seed {one.seed}: {'promoted' if told(one).promoted else 'kept'}; {told(one).why}" for one in found]
 
 
 def _digests(found: Sequence[SeedEvidence]) -> list[str]:
@@ -263,24 +201,23 @@ def _digests(found: Sequence[SeedEvidence]) -> list[str]:
         "policy before": [one.aligned.policy_before for one in found],
         "policy after": [one.aligned.policy_after for one in found],
         "scorer": [one.aligned.scorer for one in found],
-        "pairs": [one.aligned.key("pair") for one in found],
-        "comparison of the round": [one.aligned.key("compare") for one in found],
-        "with all controls, mean errors": [_at(one.control_keys, 0) for one in found],
-        "with all controls, other measures": [_at(one.control_keys, 1) for one in found],
+        "pairs": [one.aligned.pairs for one in found],
+        "comparison of the round": [one.aligned.comparison for one in found],
+        "with all controls": [" ".join(key[:12] for key in one.controls) for one in found],
         "policy after the cleaning round": [one.cleaned.policy_after for one in found],
-        "comparison of the cleaning round": [one.cleaned.key("compare") for one in found],
+        "comparison of the cleaning round": [one.cleaned.comparison for one in found],
     }
     heads = ["", *(f"seed {one.seed}" for one in found)]
     lines = [line(*heads), line(*["---"] * len(heads))]
-    return lines + [line(title, *(f"`{name[:12]}`" if name else "" for name in names)) for title, names in rows.items()]
+    return lines + [line(title, *map(_names, names)) for title, names in rows.items()]
 
 
-def _at(keys: Sequence[StageKey], place: int) -> str | None:
-    return keys[place] if place < len(keys) else None
+def _names(digests: str | None) -> str:
+    return " ".join(f"`{one[:12]}`" for one in (digests or "").split())
 
 
 def _times(found: Sequence[SeedEvidence]) -> list[str]:
-    by_seed = [{title: record.seconds for title, record in one.records} for one in found]
+    by_seed = [one.seconds for one in found]
     titles = list(dict.fromkeys(title for times in by_seed for title in times))
     lines = _head(found, "mean")
     for title in titles:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Final
 
+from schemas.config.engine import EngineConfig
 from schemas.splits import WILD_TEST
 from tasks.rows.metrics import DIVERSITY
 from tests.evidence.controls import CONSTANT_OFFSET
 from tests.evidence.figures import number, of_seeds
-from tests.evidence.goals import ENERGY
-from tests.evidence.page import SeedEvidence, all_metrics
+from tests.evidence.results import ENERGY, SeedEvidence
 from tests.evidence.seal import Seal
 
 SECTION: Final = "evidence"
@@ -27,12 +27,11 @@ _ROWS: Final = (
 )
 
 
-def readme_table(found: Sequence[SeedEvidence], sealed: Seal | None) -> str:
+def readme_table(found: Sequence[SeedEvidence], config: EngineConfig, sealed: Seal | None) -> str:
     """What README says of the evidence; rows of controls that were not trained are left out."""
-    config = found[0].config
     samples = config.evaluate.generate.hypotheses - 1
     kind = "that were sealed before anybody saw them" if sealed else "named by hand, **not sealed**"
-    metrics = [all_metrics(one) for one in found]
+    metrics = [one.all_metrics for one in found]
     lines = [
         f"Round 1 of {len(found)} stores, of seeds {kind}, each measured on {config.synthesize.wild_test:,}",
         f"held-out in-the-wild people ({WILD_TEST}). MPVPE, energy score and diversity: the policy before in mm, then",

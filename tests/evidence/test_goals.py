@@ -6,8 +6,9 @@ import pytest
 
 from schemas.ids import Target
 from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_VALIDATION
+from tasks.report.measured import Metrics
 from tasks.rows.metrics import DIVERSITY, Metric
-from tests.evidence.figures import Metrics, OfSeeds, of_seeds
+from tests.evidence.figures import OfSeeds, of_seeds
 from tests.evidence.goals import goal_lines, goals, is_below
 
 _GOOD: Mapping[tuple[str, str, Target], tuple[float, ...]] = {

@@ -50,8 +50,9 @@ from tasks.rows.metrics import read_metrics
 from tasks.rows.models import model_of, policy_used
 from tests.evidence.__main__ import machine
 from tests.evidence.controls import TITLES, controls_of, train_controls
-from tests.evidence.page import SeedEvidence, evidence_page
+from tests.evidence.page import evidence_page
 from tests.evidence.readme import readme_table
+from tests.evidence.results import Sealing, SeedEvidence, read_result, write_result
 from tests.flows.own_world import alike, as_campaign, as_folders, in_published_forms
 from tests.flows.queries import QUERIES
 from tests.profiles import load_profile
@@ -366,29 +367,38 @@ def test_prefect_shows_what_happened(lived: Lived) -> None:
             assert f'<section id="{OWN_PEOPLE}">' in lived.store.read_bytes(f"reports/{facts.report_name}").decode()
 
 
-def test_the_evidence_page_has_every_figure_and_every_control(lived: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
+_ABOUT = {"profile": PROFILE, "seed": 0, "recipe": "r", "domains": "d"}
+_ABOUT |= {"commit": "c0ffee", "measured": "2026-03-14", "machine": machine()}
+
+
+def test_the_evidence_page_has_every_figure_and_every_control(
+    lived: Lived, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(flows.run.session, "IN_PROCESS", True)
     keys = train_controls(lived.store.url, PROFILE, "micro", 0)
     assert train_controls(lived.store.url, PROFILE, "micro", 0) == keys
-    one = SeedEvidence.of(lived.store, lived.config, lived.facts[0], lived.facts[2], keys)
-    page = evidence_page([one, one], machine(), "c0ffee", datetime(2026, 3, 14, tzinfo=UTC))
+    one = SeedEvidence.read(lived.store, (lived.facts[0], lived.facts[2]), keys, _ABOUT)
+    write_result(one, tmp_path)
+    assert read_result(tmp_path, PROFILE, 0, Sealing("r", "d")) == one
+    page = evidence_page([one, one], lived.config)
     assert "not measured" not in page
-    for words in ("AUC of the score", "random pairs", "seed 0 | seed 0 | mean", "| train_base |", "c0ffee, 2026-03-14"):
+    told = ("AUC of the score", "random pairs", "seed 0 | seed 0 | mean", "| train_base |", "2026-03-14, commit c0ffee")
+    for words in told:
         assert words in page, words
     for title in [*(control.title for control in controls_of(lived.config)), *TITLES.values()]:
         (line, gap, of_seeds) = (line for line in page.splitlines() if line.startswith(f"| {title} |"))
         assert line.count(" % [") == 5, line
         assert gap.count(" [") == 3, gap
         assert of_seeds.count(" % [") == 3, of_seeds
-    for name in (one.aligned.policy_after, one.aligned.key("compare"), *keys):
+    for name in (one.aligned.policy_after, one.aligned.comparison, *keys):
         assert f"`{str(name)[:12]}`" in page, "every figure can be found in the store"
     goals = page.partition("## What it has to show")[2].partition("##")[0]
-    assert sum(goals.count(f" {word}reached") for word in ("", "**not ")) == 11, goals
-    table = readme_table([one, one], None)
+    assert sum(goals.count(f" {word}reached") for word in ("", "**not ")) == 12, goals
+    table = readme_table([one, one], lived.config, None)
     assert max(map(len, table.splitlines())) <= 120, "as README's lines are"
-    told = {line.split(" | ")[0] for line in table.splitlines()[6:]}
-    assert told >= {"| *the policy before*", "| the default", "| the same on random pairs", "| winners alone (SFT)"}
-    assert "| without the preference term: anchor and replay" not in told, "micro's encoder learns from a regression"
+    rows = {line.split(" | ")[0] for line in table.splitlines()[6:]}
+    assert rows >= {"| *the policy before*", "| the default", "| the same on random pairs", "| winners alone (SFT)"}
+    assert "| without the preference term: anchor and replay" not in rows, "micro's encoder learns from a regression"
     with pytest.raises(ConfigError, match="trained by another version or configuration"):
         train_controls(lived.store.url, PROFILE, "micro", 1)
 
