@@ -8,7 +8,12 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+
+from tests.prefect_server import PrefectServer
 
 PARITY_STORE = "ADHMR_PARITY_STORE"
 _KEPT = {"ADHMR_PARITY_DIR", PARITY_STORE}
@@ -26,6 +31,14 @@ _TOKEN = _FOLDER / "token"
 _TOKEN.touch(mode=0o600)
 _TOKEN.write_text(secrets.token_hex(32), encoding="ascii")
 os.environ["RAY_AUTH_TOKEN_PATH"] = str(_TOKEN)
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[PrefectServer]:
+    """For `with prefect_server.used()`."""
+    server = PrefectServer()
+    yield server
+    server.stop()
 
 
 def pytest_unconfigure() -> None:
