@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import memory
 from tests.prefect_server import PrefectServer
 
 PARITY_STORE = "ADHMR_PARITY_STORE"
@@ -24,6 +25,9 @@ if "ADHMR_STORE" in os.environ:
 for _name in [name for name in os.environ if name.startswith(_OTHERS) and name not in _KEPT]:
     del os.environ[_name]
 os.environ["ADHMR_SERVE"] = os.devnull
+
+if in_memory := memory.root():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(in_memory))  # where its folder of this run is to be
 
 # before Ray is imported, which looks for it then
 _FOLDER = Path(tempfile.mkdtemp(prefix="adhmr-tests-"))
