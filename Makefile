@@ -11,10 +11,13 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; d
 GPU_PYTHON ?= python3
 ARGS ?=
 # Tests of two files at a time, also where there are more cores: many start a Ray session or hold a network of paper size.
-AT_ONCE := -n 2 --dist loadfile --no-loadscope-reorder
+WORKERS ?= 2
+AT_ONCE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# Containers often set it. Then every process of the tests, hundreds, compiles this project's modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run run-from-nothing pretrain seal clean-round serve stop evidence test check quick lint faults parity paper-smoke bench bench-paper bench-scale gpu-pack bench-gpu mutants nightly docs vendor clean
+.PHONY: help install run run-from-nothing pretrain seal clean-round serve stop evidence test tests check quick lint style types faults parity paper-smoke bench bench-paper bench-scale gpu-pack bench-gpu mutants nightly docs vendor clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -55,11 +58,15 @@ seal: $(STAMP) ## draws test people and seeds for the recipe that is committed; 
 evidence: $(STAMP) ## the numbers of docs/evidence.md and README: the sealed seeds with their controls (long)
 	$(BIN)/python -m tests.evidence $(ARGS)
 
-lint: $(STAMP) ## style, types and the arrows between the packages
+lint: style types ## style, types and the arrows between the packages
+
+style: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+types: $(STAMP)
+	$(BIN)/mypy
 
 check: $(STAMP) ## lint and the quick tests, beside each other
 	@$(MAKE) --no-print-directory -j2 lint quick
@@ -67,8 +74,11 @@ check: $(STAMP) ## lint and the quick tests, beside each other
 quick: $(STAMP) ## the quick tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(AT_ONCE) -m "not slow and not nightly and not paper and not faults"
 
-test: lint ## lint and all tests but the nightly ones, paper-smoke and the longer half of the faults
-	OMP_NUM_THREADS=1 $(BIN)/pytest $(AT_ONCE) -m "not nightly and not paper and not faults"
+test: style ## lint and all tests but the nightly ones, paper-smoke and the longer half of the faults
+	@$(MAKE) --no-print-directory -j2 types tests
+
+tests: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(AT_ONCE) --durations=15 -m "not nightly and not paper and not faults"
 
 faults: $(STAMP) ## every fault that the engine must survive, with a line for each; some: make faults ARGS="S3 disk"
 	$(BIN)/python -m tests.faults $(ARGS)

@@ -11,7 +11,6 @@ from typing import Final
 
 import pyarrow.parquet as pq
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
 import flows.run.session
@@ -32,6 +31,7 @@ from tasks.stages.clean import Keep, PseudoLabel, ScoreLabels
 from tasks.stages.generate import Generate
 from tasks.stages.pair import Pair
 from tasks.stages.score import Score
+from tests.prefect_server import PrefectServer
 from tests.samples.bodies import body_rows, write_bodies, write_rows
 from tests.samples.humandata import write_humandata
 from tests.samples.scorehypo import write_scorehypo
@@ -82,8 +82,8 @@ def lines(page: str) -> list[str]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def harness() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=180):
+def harness(prefect_server: PrefectServer) -> Iterator[None]:
+    with prefect_server.used():
         yield
 
 

@@ -1,11 +1,6 @@
-"""A stage as a process of its own, to be killed at a fault point:
+"""A stage of the micro store, to be done in a process of its own, which may be killed at a fault point."""
 
-`python -m tests.faults.process STORE INGEST_KEY POLICY SCORER STAGE [wait]` does the stage and prints what came of it
-as JSON. With `wait` it says "ready" first and starts when a line comes in.
-"""
-
-import json
-import sys
+from typing import Any
 
 from infra.store import Store
 from schemas.splits import WILD_TRAIN, WILD_VALIDATION
@@ -29,11 +24,7 @@ def run(held: MicroStore, stage: str) -> StageResult:
     return Align(micro.of(held.ingest_key), pairs, held.policy, held.policy).run(here)
 
 
-if __name__ == "__main__":
-    url, ingest_key, policy, scorer, name = sys.argv[1:6]
-    given = MicroStore(Store.open(url), ingest_key, policy, scorer)
-    if sys.argv[6:] == ["wait"]:
-        print("ready", flush=True)
-        sys.stdin.readline()
-    done = run(given, name)
-    print(json.dumps({"key": done.key, "units": done.record.tally.total, "rows": done.record.rows}))
+def work(url: str, ingest_key: str, policy: str, scorer: str, stage: str) -> dict[str, Any]:
+    """The same for `tests.faults.nursery`, which passes plain values on."""
+    done = run(MicroStore(Store.open(url), ingest_key, policy, scorer), stage)
+    return {"key": done.key, "units": done.record.tally.total, "rows": done.record.rows}

@@ -6,9 +6,6 @@ Each test kills a stage in a process of its own, on a copy of the micro store, a
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -24,9 +21,9 @@ from tasks.engine.run_folder import RunFolder
 from tasks.engine.training_worker import CHECKPOINT
 from tasks.rows.models import model_of
 from tests.faults import process
+from tests.faults.nursery import Nursery, Order
 from tests.tasks.conftest import MicroStore
 
-ROOT = Path(__file__).resolve().parents[2]
 VARYING = {"stages": {"started_at", "finished_at", "seconds"}, "models": {"created_at", "uri"}}
 """Columns that differ between any two runs: times, and where the store lies."""
 
@@ -70,24 +67,16 @@ def assert_same_tables(held: MicroStore, expected: MicroStore) -> None:
         assert rows(held.store, table).equals(rows(expected.store, table)), f"table {table} differs"
 
 
-def start(held: MicroStore, stage: str, *arguments: str, fault: str = "") -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.faults.process", held.store.url]
-    environment = {**os.environ, **({"ADHMR_FAULT_AT": fault} if fault else {})}
-    return subprocess.Popen(
-        [*command, held.ingest_key, held.policy, held.scorer, stage, *arguments],
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def order(held: MicroStore, stage: str) -> Order:
+    """The stage, to be done in a process of its own."""
+    return Order("tests.faults.process:work", [held.store.url, held.ingest_key, held.policy, held.scorer, stage])
 
 
-def killed(held: MicroStore, stage: str, fault: str) -> None:
+def killed(nursery: Nursery, held: MicroStore, stage: str, fault: str) -> None:
     """Run the stage until it kills itself at `fault`."""
-    done = start(held, stage, fault=fault)
-    said, _ = done.communicate(timeout=300)
-    assert done.returncode == -signal.SIGKILL, f"it ended with {done.returncode} and said {said!r}"
+    call, arguments, _ = order(held, stage)
+    done = nursery.do(call, *arguments, fault=fault)
+    assert done.was_killed, f"it came by {fault} unharmed, or not at all: {done}"
 
 
 def written(store: Store, key: str) -> dict[str, tuple[int, int]]:
@@ -105,10 +94,12 @@ def written(store: Store, key: str) -> dict[str, tuple[int, int]]:
         pytest.param("shard:generate@2", 2, 2, id="after-the-second-shard"),
     ],
 )
-def test_generate(micro_store: MicroStore, undisturbed: Undisturbed, fault: str, receipts: int, files: int) -> None:
+def test_generate(
+    nursery: Nursery, micro_store: MicroStore, undisturbed: Undisturbed, fault: str, receipts: int, files: int
+) -> None:
     store, expected = micro_store.store, undisturbed.held("generate")
     key = expected_key(expected, "generate")
-    killed(micro_store, "generate", fault)
+    killed(nursery, micro_store, "generate", fault)
     assert find(store, key) is None
     before = written(store, key)
     assert len(before) == receipts + files
@@ -128,11 +119,11 @@ def test_generate(micro_store: MicroStore, undisturbed: Undisturbed, fault: str,
     ],
 )
 def test_evaluate_between_its_transactions(
-    micro_store: MicroStore, undisturbed: Undisturbed, fault: str, added: set[str]
+    nursery: Nursery, micro_store: MicroStore, undisturbed: Undisturbed, fault: str, added: set[str]
 ) -> None:
     store, expected = micro_store.store, undisturbed.held("evaluate")
     key = expected_key(expected, "evaluate")
-    killed(micro_store, "evaluate", fault)
+    killed(nursery, micro_store, "evaluate", fault)
     three = ("errors", "hypotheses", "scores")
     assert {table for table in three if live_files(store, table, stage_keys=[key], every_stage=True)} == added
     assert not any(len(read(store, table)) for table in three), "readers see rows of a stage that is not finished"
@@ -151,11 +142,13 @@ def test_evaluate_between_its_transactions(
         pytest.param("train:step:4", 4, id="worker-after-the-second-checkpoint"),
     ],
 )
-def test_align(micro_store: MicroStore, undisturbed: Undisturbed, fault: str, checkpoint: int) -> None:
+def test_align(
+    nursery: Nursery, micro_store: MicroStore, undisturbed: Undisturbed, fault: str, checkpoint: int
+) -> None:
     store, expected = micro_store.store, undisturbed.held("align")
     key = expected_key(expected, "align")
     run = RunFolder(store, f"align-{key[:16]}")
-    killed(micro_store, "align", fault)
+    killed(nursery, micro_store, "align", fault)
     assert find(store, key) is None
     state = run.read(CHECKPOINT)
     assert state is not None
@@ -168,19 +161,13 @@ def test_align(micro_store: MicroStore, undisturbed: Undisturbed, fault: str, ch
 
 
 @pytest.mark.slow
-def test_two_processes_that_generate_at_once(micro_store: MicroStore, undisturbed: Undisturbed) -> None:
+def test_two_processes_that_generate_at_once(
+    nursery: Nursery, micro_store: MicroStore, undisturbed: Undisturbed
+) -> None:
     expected = undisturbed.held("generate")
-    both = [start(micro_store, "generate", "wait") for _ in range(2)]
-    for one in both:
-        assert one.stdout is not None
-        assert one.stdout.readline() == "ready\n"
-    for one in both:
-        assert one.stdin is not None
-        one.stdin.write("go\n")
-        one.stdin.flush()
-    said = [one.communicate(timeout=300)[0] for one in both]
-    assert [one.returncode for one in both] == [0, 0]
-    told = [json.loads(line) for line in said]
+    both = nursery.together(order(micro_store, "generate"), order(micro_store, "generate"))
+    assert [one.returncode for one in both] == [0, 0], both
+    told = [one.result for one in both]
     assert told[0] == told[1]
     assert told[0]["rows"]["hypotheses"] == len(read(micro_store.store, "hypotheses")) == 24 * 5
     assert_same_tables(micro_store, expected)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import pytest
 from PIL import Image
-from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
 import flows.run.round
@@ -35,6 +34,7 @@ from tasks.rows.models import model_path
 from tasks.rows.part import JUDGES_HALF, SCORERS_HALF, Part
 from tasks.synthesize.domains import domain_named
 from tasks.synthesize.picture import make_picture
+from tests.prefect_server import PrefectServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ASIDE = Part(0.0, 0.25)
@@ -56,7 +56,7 @@ class Judged(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judged]:
+def judged(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judged]:
     folder = tmp_path_factory.mktemp("judged")
     (photographs := folder / "photographs").mkdir()
     for number in range(24):
@@ -77,7 +77,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judged]:
         said.append(verdicts)
         raise Killed
 
-    with prefect_test_harness(server_startup_timeout=180), pytest.MonkeyPatch.context() as patch:
+    with prefect_server.used(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(flows.run.session, "IN_PROCESS", True)
         plan = plan_of(store, file)
         with pytest.MonkeyPatch.context() as dying:

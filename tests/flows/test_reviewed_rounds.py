@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
 import flows.run.session
@@ -31,6 +30,7 @@ from tasks.report.facts import RoundFacts
 from tasks.train.pairs import PreferencePairs, load_pairs
 from tests.flows.judged import ends, times
 from tests.infra.tracking.test_tracking import scalars
+from tests.prefect_server import PrefectServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 FILE: dict[str, Any] = {
@@ -72,7 +72,7 @@ class Lived(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
+def lived(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
     store = Store.open(tmp_path_factory.mktemp("reviewed") / "store")
     trained: dict[str, PreferencePairs] = {}
 
@@ -86,7 +86,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
     def plan() -> Plan:
         return plan_round(Context(store, Choices(config=FILE).configured().config))
 
-    with prefect_test_harness(server_startup_timeout=180), pytest.MonkeyPatch.context() as patch:
+    with prefect_server.used(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(flows.run.session, "IN_PROCESS", True)
         patch.setattr(tasks.train.align, "load_pairs", seen)
         plans = [plan()]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from prefect.client.orchestration import get_client
-from prefect.testing.utilities import prefect_test_harness
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from typer.testing import CliRunner
 
 import flows.run.session
@@ -55,6 +55,7 @@ from tests.evidence.readme import readme_table
 from tests.evidence.results import Sealing, SeedEvidence, read_result, write_result
 from tests.flows.own_world import alike, as_campaign, as_folders, in_published_forms
 from tests.flows.queries import QUERIES
+from tests.prefect_server import PrefectServer
 from tests.profiles import load_profile
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -73,7 +74,7 @@ class Lived(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
+def lived(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
     store = Store.open(tmp_path_factory.mktemp("rounds") / "store")
     config = load_profile(PROFILE)
     plans, facts = [], []
@@ -84,7 +85,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
     by_protocol = {"sources.test": [{"data": "wild/test", "protocol": "3dpw"}], "published.hypotheses": 4}
     swapped = by_protocol | {"clean.swap_share": "0.3", "gates.best_of_m_change": "0", "gates.max_drift": "0"}
     swapped |= {"evaluate.measures": "true", "clean.label": "best_of_m", "clean.controls": CONTROLS}
-    with prefect_test_harness(server_startup_timeout=180), pytest.MonkeyPatch.context() as patch:
+    with prefect_server.used(), pytest.MonkeyPatch.context() as patch:
         planned("dpo", config)
         facts.append(dpo_round(store.url, PROFILE))
         times = {record.stage_key: record.finished_at for record in records(store)}
@@ -339,16 +340,17 @@ def test_the_command_line_shows_rounds(lived: Lived) -> None:
 
 
 def test_prefect_shows_what_happened(lived: Lived) -> None:
-    with get_client(sync_client=True) as client:
-        runs = {run.name: run for run in client.read_flow_runs()}
-        artifacts = client.read_artifacts()
     for facts in lived.facts:
-        run = runs[f"{facts.kind}-round {facts.number} of micro, policy {facts.policy_before[:12]}"]
+        name = f"{facts.kind}-round {facts.number} of micro, policy {facts.policy_before[:12]}"
+        mine_alone = FlowRunFilter(name=FlowRunFilterName(any_=[name]))
+        with get_client(sync_client=True) as client:
+            (run,) = client.read_flow_runs(flow_run_filter=mine_alone)
+            artifacts = client.read_artifacts(flow_run_filter=mine_alone)
         assert run.state is not None
         assert run.state.is_completed()
         assert run.state.name == ("Promoted" if facts.promoted else "Kept")
         assert facts.why in (run.state.message or "")
-        mine = {one.key: one for one in artifacts if one.flow_run_id == run.id and one.key in (COUNTS, REPORT, PAIRS)}
+        mine = {one.key: one for one in artifacts if one.key in (COUNTS, REPORT, PAIRS)}
         assert set(mine) == ({COUNTS, REPORT, PAIRS} if facts.kind == "dpo" else {COUNTS, REPORT})
         table = mine[COUNTS].data
         rows = json.loads(table) if isinstance(table, str) else table

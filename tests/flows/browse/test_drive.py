@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 import flows.run.session
 import tasks.train.align
@@ -29,6 +28,7 @@ from tasks.engine.context import Context
 from tasks.stages.evaluate import Evaluate
 from tasks.train.pairs import PreferencePairs, load_pairs
 from tests.flows.judged import ends, times
+from tests.prefect_server import PrefectServer
 from tests.watched import BESIDE, CHROMIUM, started_browser
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
@@ -56,7 +56,7 @@ class Waiting(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def waiting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waiting]:
+def waiting(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waiting]:
     """The round's hypotheses are not kept; those of an evaluation are."""
     store = Store.open(tmp_path_factory.mktemp("drive") / "store")
     trained: dict[str, PreferencePairs] = {}
@@ -65,7 +65,7 @@ def waiting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waiting]:
         trained[key] = load_pairs(opened, key, *others)
         return trained[key]
 
-    with prefect_test_harness(server_startup_timeout=180), pytest.MonkeyPatch.context() as patch:
+    with prefect_server.used(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(flows.run.session, "IN_PROCESS", True)
         patch.setattr(tasks.train.align, "load_pairs", seen)
         dpo_round(store.url, config=FILE)

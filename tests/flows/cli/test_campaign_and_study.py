@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner, Result
 
 import flows.run.session
@@ -16,6 +15,7 @@ from infra import rounds
 from infra.store import Store
 from tests.faults.chain import CONFIG as SMALL
 from tests.flows.cli.test_json import first_fields, listed
+from tests.prefect_server import PrefectServer
 
 CHANGES = [
     word
@@ -32,8 +32,8 @@ def call(*words: str) -> Result:
 
 
 @pytest.fixture(scope="module")
-def harness() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=180):
+def harness(prefect_server: PrefectServer) -> Iterator[None]:
+    with prefect_server.used():
         yield
 
 

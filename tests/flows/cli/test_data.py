@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner, Result
 
 import flows.cli.commands.data
@@ -24,6 +23,7 @@ from infra.store import Store
 from infra.tables import read
 from schemas.ids import Target
 from tasks.ingest.formats.registry import formats
+from tests.prefect_server import PrefectServer
 from tests.samples.humandata import write_humandata
 from tests.samples.preferences import write_hypothesis_cache, write_pair_json, write_scorer_cache
 from tests.samples.scorehypo import write_scorehypo
@@ -36,8 +36,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def harness() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=180):
+def harness(prefect_server: PrefectServer) -> Iterator[None]:
+    with prefect_server.used():
         yield
 
 

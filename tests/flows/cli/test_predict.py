@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner, Result
 
 import flows.cli.commands.predict
@@ -19,6 +18,7 @@ from infra.stages import records
 from infra.store import Store
 from infra.tables import read
 from schemas.config.engine import EngineConfig
+from tests.prefect_server import PrefectServer
 from tests.samples.truth import true_people
 from tests.tasks import micro
 
@@ -27,8 +27,8 @@ COUNT = 12
 
 
 @pytest.fixture(scope="module", autouse=True)
-def harness() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=180):
+def harness(prefect_server: PrefectServer) -> Iterator[None]:
+    with prefect_server.used():
         yield
 
 

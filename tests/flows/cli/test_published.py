@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner, Result
 
 import flows.cli.commands.evaluate
@@ -19,14 +18,15 @@ from schemas.errors import ConfigError, DataError
 from schemas.ids import Target
 from schemas.splits import WILD_TEST
 from tasks.rows.metrics import read_metrics
+from tests.prefect_server import PrefectServer
 from tests.tasks import micro
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def harness() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=180):
+def harness(prefect_server: PrefectServer) -> Iterator[None]:
+    with prefect_server.used():
         yield
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner, Result
 
 import flows.cli.commands.data
@@ -23,6 +22,7 @@ from infra.stages import StageRecord, records
 from infra.store import Store
 from infra.tables import read
 from tests.docs.test_any_model import PAGE, consoles
+from tests.prefect_server import PrefectServer
 from tests.samples.bodies import body_rows, write_bodies, write_rows
 from tests.samples.preferences import write_hypothesis_cache, write_scorer_cache
 from tests.samples.truth import true_people
@@ -32,8 +32,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def harness() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=180):
+def harness(prefect_server: PrefectServer) -> Iterator[None]:
+    with prefect_server.used():
         yield
 
 

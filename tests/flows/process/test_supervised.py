@@ -19,7 +19,6 @@ BEGIN = """
 import os, signal, subprocess, sys, time
 from flows.process import supervised
 from infra import ending
-from infra.ray_watch import start_deadline
 from schemas.errors import DataError
 supervised.GRACE_SECONDS = 2.0
 def ready():
@@ -166,6 +165,7 @@ def test_a_start_of_ray_that_hangs_is_tried_once_more(tmp_path: Path, times: int
         f"tried = {str(tmp_path / 'tried')!r}\n"
         "count = len(open(tried).read()) if os.path.exists(tried) else 0\n"
         "open(tried, 'a').write('x')\n"
+        "from infra.ray_watch import start_deadline\n"
         "with start_deadline(0.2):\n"
         f"    time.sleep(60 if count < {times} else 0)\n"
     )

@@ -10,6 +10,7 @@ import pytest
 
 from flows.progress.artifacts import PrefectProgress
 from schemas.progress import SILENT
+from tests.prefect_server import PrefectServer
 
 
 class Recorder:
@@ -154,10 +155,10 @@ def test_a_stage_that_never_ends_does_not_hold_the_program() -> None:
 
 
 @pytest.mark.slow
-def test_artifacts_of_a_real_run() -> None:
+def test_artifacts_of_a_real_run(prefect_server: PrefectServer) -> None:
     from prefect import flow, task
     from prefect.client.orchestration import get_client
-    from prefect.testing.utilities import prefect_test_harness
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
     progress = PrefectProgress(SILENT, 0.1)
 
@@ -173,10 +174,11 @@ def test_artifacts_of_a_real_run() -> None:
     def round_of_one() -> None:
         work()
 
-    with prefect_test_harness(server_startup_timeout=180):
-        round_of_one()
+    with prefect_server.used():
+        run = round_of_one(return_state=True).state_details.flow_run_id
         with get_client(sync_client=True) as client:
-            (artifact,) = client.read_artifacts()
+            artifacts = client.read_artifacts(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run])))
+    (artifact,) = artifacts
     assert artifact.key == "progress-generate"
     assert artifact.type == "progress"
     assert artifact.data == 100

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from prefect import flow
-from prefect.testing.utilities import prefect_test_harness
 
 import flows.run.live
 from flows.run.live import LiveRunner
@@ -23,13 +22,14 @@ from tasks.engine.results import StageResult
 from tasks.engine.stage import TrainingStage
 from tasks.report.facts import StageRun
 from tasks.rows.models import SavedModel, model_rows
+from tests.prefect_server import PrefectServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def harness() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=180):
+def harness(prefect_server: PrefectServer) -> Iterator[None]:
+    with prefect_server.used():
         yield
 
 

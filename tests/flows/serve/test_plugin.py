@@ -19,6 +19,7 @@ from prefect.plugins import HookContext
 from flows.serve import plugin as prefect_plugin
 from infra.private import write_secret
 from infra.processes import birth
+from tests.prefect_server import PrefectServer
 
 ROOT = Path(__file__).parents[3]
 
@@ -73,17 +74,17 @@ def test_the_working_directory_switches_it_on() -> None:
 
 
 @pytest.mark.slow
-def test_prefect_deployment_run_takes_a_bare_name() -> None:
+def test_prefect_deployment_run_takes_a_bare_name(prefect_server: PrefectServer) -> None:
     from prefect import flow, get_client
+    from prefect.client.schemas.filters import FlowFilter, FlowFilterName
     from prefect.settings import PREFECT_API_URL
-    from prefect.testing.utilities import prefect_test_harness
 
     name = f"round-{uuid4().hex[:6]}"
 
     @flow(name=name)
     def some_round() -> None: ...
 
-    with prefect_test_harness(server_startup_timeout=180), get_client(sync_client=True) as client:
+    with prefect_server.used(), get_client(sync_client=True) as client:
         flow_id = client.create_flow_from_name(name)
         deployment = client.create_deployment(flow_id, name)
         url = str(client.api_url)
@@ -97,7 +98,7 @@ def test_prefect_deployment_run_takes_a_bare_name() -> None:
             check=False,
         )
         assert run.returncode == 0, run.stdout + run.stderr
-        (flow_run,) = client.read_flow_runs()
+        (flow_run,) = client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=[name])))
     assert flow_run.deployment_id == deployment
 
 

@@ -82,10 +82,16 @@ print("ready", flush=True)
 """
 
 
-def serve(tmp_path: Path, how: str, script: str = SERVED) -> subprocess.Popen[str]:
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prefect's folder, as somebody has it: the first server has made its tables there, which takes seconds."""
+    return tmp_path_factory.mktemp("home")
+
+
+def serve(home: Path, how: str, script: str = SERVED) -> subprocess.Popen[str]:
     names = {"PREFECT_API_URL", "PREFECT_HOME"}
     environment = {name: value for name, value in os.environ.items() if name not in names}
-    environment["PREFECT_HOME"] = str(tmp_path)
+    environment["PREFECT_HOME"] = str(home)
     command = [sys.executable, "-c", script, how]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -101,8 +107,8 @@ def gone(process: int, seconds: float) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["leave", "stay"])
-def test_it_serves_and_ends_with_its_process(tmp_path: Path, how: str) -> None:
-    with serve(tmp_path, how) as process:
+def test_it_serves_and_ends_with_its_process(home: Path, how: str) -> None:
+    with serve(home, how) as process:
         assert process.stdout is not None
         said = json.loads(process.stdout.readline())
         (server,) = said["servers"]
@@ -124,9 +130,9 @@ def test_it_serves_and_ends_with_its_process(tmp_path: Path, how: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("starts", [2, 1])
-def test_it_is_killed_in_the_middle(tmp_path: Path, starts: int) -> None:
+def test_it_is_killed_in_the_middle(home: Path, starts: int) -> None:
     """Another one takes its place and nothing is lost; where none can, the command ends soon and says how to go on."""
-    with serve(tmp_path, str(starts), KILLED) as process:
+    with serve(home, str(starts), KILLED) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         while process.stdout.readline() != "stage 1 is done\n":
@@ -148,8 +154,8 @@ def test_it_is_killed_in_the_middle(tmp_path: Path, starts: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after_seconds", ["0", "0.1", "0.5"])
-def test_an_interrupt_while_it_loads_is_one_line(tmp_path: Path, after_seconds: str) -> None:
-    with serve(tmp_path, after_seconds, INTERRUPTED) as process:
+def test_an_interrupt_while_it_loads_is_one_line(home: Path, after_seconds: str) -> None:
+    with serve(home, after_seconds, INTERRUPTED) as process:
         said, complained = process.communicate(timeout=60)
     assert (process.returncode, said) == (0, "ready\n"), complained
     assert complained.splitlines() == [
