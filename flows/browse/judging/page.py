@@ -269,5 +269,5 @@ def _in_words(turn: Turn) -> str:
 def _waits(desk: Desk, turn: Turn) -> Scope | None:
     """The open round that waits for these pairs to be judged, if one does."""
     keys = {work.pair.stage_key for work in turn.works}
-    open_rounds = (one for one in desk.scopes() if one.outcome == "open" and one.judged in keys)
+    open_rounds = (one for one in desk.scopes() if one.outcome == "open" and keys & {*one.judged})
     return next((one for one in open_rounds if waits_for(desk.store, one.campaign, one.round) in keys), None)

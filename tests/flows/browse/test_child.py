@@ -85,10 +85,11 @@ from pathlib import Path
 from starlette.testclient import TestClient
 import flows.browse.serving
 from flows.browse.app import make_app
+from infra.listing import Listing
 from infra.store import Store
 folder = Path(sys.argv[1])
 (folder / "lists").mkdir()
-app, desk = make_app(Store.open(folder / "store"), folder / "lists", "t", 1234, "tiny", "procrustes")
+app, desk = make_app(Listing(Store.open(folder / "store"), folder / "lists"), "t", 1234, "tiny", "procrustes")
 client = TestClient(app, base_url="http://127.0.0.1:1234")
 for path in ("/?token=t", "/people", "/pairs", "/failures", "/sql"):
     assert client.get(path).status_code == 200, path

@@ -21,6 +21,7 @@ from starlette.testclient import TestClient
 
 from flows.browse.app import make_app
 from infra import rounds
+from infra.listing import Listing
 from infra.reviews import PairName, Review, add, history, latest
 from infra.services import free_port
 from infra.store import Store
@@ -49,7 +50,7 @@ class Place:
         """A server, as one that was ended starts anew."""
         self.started += 1
         (lists := self.folder / f"lists{self.started}").mkdir()
-        self.app, self.desk = make_app(Store.open(self.store.url), lists, "t", PORT, "tiny", "procrustes")
+        self.app, self.desk = make_app(Listing(Store.open(self.store.url), lists), "t", PORT, "tiny", "procrustes")
 
     def client(self, name: str = "") -> TestClient:
         """A browser that is logged in, of somebody who has said their name."""
