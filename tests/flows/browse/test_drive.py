@@ -100,9 +100,9 @@ class Watched(tests.watched.Watched):
 
     def heading(self, words: str) -> None:
         """Wait until the page has this heading."""
-        # what htmx has put in is bound a moment after it is there
-        settled = "!document.querySelector('.htmx-added, .htmx-settling, .htmx-swapping, .htmx-request')"
-        there = f"words => document.querySelector('h1')?.textContent === words && {settled}"
+        # a verdict is taken once a person can have seen the pair
+        seen = "!document.querySelector('.htmx-request, #judging:not([data-seen])')"
+        there = f"words => document.querySelector('h1')?.textContent === words && {seen}"
         self.page.wait_for_function(there, arg=words)
 
     def named(self, name: str) -> None:
