@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from prefect.testing.utilities import prefect_test_harness
 
 import flows.run.session
@@ -32,15 +33,15 @@ from tests.flows.judged import ends, times
 from tests.watched import BESIDE, CHROMIUM, started_browser
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
-FILE: dict[str, Any] = {
-    "profile": "micro",
+JUDGED: dict[str, Any] = yaml.safe_load((Path(__file__).parents[3] / "campaigns" / "judged.yaml").read_text("utf-8"))
+FILE: dict[str, Any] = JUDGED | {
     "campaign": "looked-at",
     "synthesize": {"source_train": 16, "source_test": 4, "scorer_train": 16, "wild_train": 12, "wild_validation": 4,
                    "wild_test": 4},
-    "sources": {"test": [], "drift": []},
+    "sources": JUDGED["sources"] | {"test": [], "drift": []},
     "hypotheses": {"keep": "none"},
-    "review": {"before_training": True},
 }  # fmt: skip
+"""The campaign of the tutorial, with fewer people."""
 KEYS = "asraasaraa"
 """What is pressed for each of ten pairs; at the third a verdict is taken back before."""
 VERDICTS = {"a": reviews.ACCEPT, "s": reviews.SWAP, "r": reviews.REJECT}
