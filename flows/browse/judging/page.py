@@ -89,6 +89,7 @@ class Turn:
 def page(request: Request, desk: AtDesk, asked: ListAsked) -> Response:
     """A pair that is to be judged; the end of a list; or, where none is named, the choice of one."""
     reviewer = name_of(request)
+    desk.painter.begin()
     if not reviewer:
         return desk.page(request, "judge_name.html", asked=asked, reviewer="", back="")
     judged = [scope for scope in desk.scopes() if scope.judged]

@@ -41,7 +41,11 @@ const look = (judging) => {
   clock.spent = 0;
   const bodies = [...judging.querySelectorAll(".trio figure:not(.photo) img")];
   const drawn = bodies.map((one) => one.complete || new Promise((done) => { one.onload = one.onerror = done; }));
+  const waits = judging.querySelector("[data-waits]");
+  const timer = setTimeout(() => { if (waits) waits.hidden = false; }, 1000);
   Promise.all(drawn).then(() => {
+    clearTimeout(timer);
+    if (waits) waits.hidden = true;
     if (judging !== place()) return;
     clock.again();
     setTimeout(() => { judging.dataset.seen = ""; }, REACTION_MS);

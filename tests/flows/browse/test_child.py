@@ -51,6 +51,16 @@ def test_it_answers_refuses_and_is_started_again(module: str) -> None:
     assert not psutil.pid_exists(again.about["pid"])
 
 
+def test_it_may_be_started_before_it_is_asked(module: str) -> None:
+    child = Child(module, ["60"])
+    child.begin()
+    began = child.pid
+    child.begin()
+    assert began is not None
+    assert child.ask({"text": "a"}).about["pid"] == began
+    child.close()
+
+
 @pytest.mark.slow
 def test_it_ends_when_idle_and_when_it_takes_too_long(module: str) -> None:
     child = Child(module, ["0.2"], patience=2)

@@ -211,6 +211,9 @@ def test_a_keyboard_meets_all_that_a_mouse_does(browser: Any, link: str) -> None
 def test_ten_pairs_are_judged_by_keyboard_and_the_round_trains_on_what_was_said(browser: Any, waiting: Waiting) -> None:
     watched = Watched(browser, waiting.link, 1280, "light")
     page, press = watched.page, watched.page.keyboard.press
+    page.goto(watched.base)
+    assert "waits for reviews: 0 of its 12 pairs are judged" in page.inner_text("main")
+    assert page.get_by_role("link", name="judge").count() == 2, "in the navigation, and beside the round"
     watched.named("anna")
     page.get_by_label("How many").fill("10")
     press("Enter")

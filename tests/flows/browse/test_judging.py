@@ -20,6 +20,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from flows.browse.app import make_app
+from flows.browse.child import Child
 from infra import rounds
 from infra.listing import Listing
 from infra.reviews import PairName, Review, add, history, latest
@@ -62,6 +63,14 @@ class Place:
         return client
 
 
+@pytest.fixture(autouse=True)
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[Child]:
+    """The children that pages began, which are not: nothing is drawn here."""
+    asked: list[Child] = []
+    monkeypatch.setattr(Child, "begin", asked.append)
+    return asked
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     made = Place(tmp_path)
@@ -95,9 +104,10 @@ def undo(client: TestClient, page: str) -> str:
     return answer.text
 
 
-def test_the_name_is_asked_once_and_kept(place: Place) -> None:
+def test_the_name_is_asked_once_and_kept(place: Place, begun: list[Child]) -> None:
     client = place.client()
     assert "Who judges?" in opened(client)
+    assert begun == [place.desk.painter], "what draws is on its way while the name is typed"
     refused = client.post("/judge/name", data={"reviewer": "\x1b[2J"}, headers=OWN)
     assert (refused.status_code, "be a reviewer" in refused.text, "\x1b" in refused.text) == (404, True, False)
     name = "Zoë <b>& Söhne</b>"
