@@ -67,7 +67,7 @@ class Place:
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[Child]:
     """The children that pages began, which are not: nothing is drawn here."""
     asked: list[Child] = []
-    monkeypatch.setattr(Child, "begin", asked.append)
+    monkeypatch.setattr(Child, "begin", lambda child: asked.append(child))
     return asked
 
 
