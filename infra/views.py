@@ -205,17 +205,27 @@ def view_of(store: Store, table: TableContract, *, checked: bool = False) -> str
 
 def from_files(store: Store, table: TableContract, files: list[DataFile]) -> str:
     """The SQL that gives the rows of these files, one or more, with all of the contract's columns."""
+    columns = ", ".join(f'"{name}"' for name in table.schema.names)
+    rows = f"FROM {_parquet(store, table, files, ', union_by_name = true')}"
+    later = [field for field in table.schema if field.nullable]  # perhaps than all of these files
+    if later:
+        rows = f"FROM ({rows} UNION ALL BY NAME SELECT {_nulls(later)} WHERE false)"
+    return f"SELECT {columns} {rows}"
+
+
+def from_alike(store: Store, table: TableContract, files: list[DataFile], columns: Iterable[str]) -> str:
+    """The SQL that gives these columns of the files, each opened once. Asking it raises a BinderException or an
+    InvalidInputException of DuckDB where some file lacks one of them."""
+    return f"SELECT {', '.join(columns)} FROM {_parquet(store, table, files)}"
+
+
+def _parquet(store: Store, table: TableContract, files: list[DataFile], options: str = "") -> str:
     paths = ", ".join(quoted(store.uri("tables", table.name, file.path)) for file in files)
     hive = ""
     if table.partition_by:
         kinds = ", ".join(f"{name}: {_sql_type(table.schema.field(name).type)}" for name in table.partition_by)
         hive = f", hive_partitioning = true, hive_types = {{{kinds}}}"
-    columns = ", ".join(f'"{name}"' for name in table.schema.names)
-    rows = f"FROM read_parquet([{paths}], union_by_name = true{hive})"
-    later = [field for field in table.schema if field.nullable]  # perhaps than all of these files
-    if later:
-        rows = f"FROM ({rows} UNION ALL BY NAME SELECT {_nulls(later)} WHERE false)"
-    return f"SELECT {columns} {rows}"
+    return f"read_parquet([{paths}]{options}{hive})"
 
 
 def _from_torn(table: TableContract, reason: str) -> str:
@@ -225,9 +235,10 @@ def _from_torn(table: TableContract, reason: str) -> str:
     return f"SELECT {columns} WHERE {raised}"
 
 
-def from_nothing(table: TableContract) -> str:
-    """The SQL that gives the contract's columns, and no row."""
-    return f"SELECT {_nulls(table.schema)} WHERE false"
+def from_nothing(table: TableContract, columns: Collection[str] = ()) -> str:
+    """The SQL that gives the contract's columns, or these of them, and no row."""
+    fields = (table.schema.field(name) for name in columns) if columns else table.schema
+    return f"SELECT {_nulls(fields)} WHERE false"
 
 
 def _nulls(columns: Iterable[pa.Field]) -> str:

@@ -1,7 +1,5 @@
 """The application: pages, pictures and files, behind the log-in and the guard."""
 
-from pathlib import Path
-
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -14,7 +12,7 @@ from flows.browse.access import LogIn
 from flows.browse.desk import HERE, Desk
 from flows.browse.judging import page as judging
 from flows.serve.guard import Guard, own_hosts
-from infra.store import Store
+from infra.listing import Listing
 from schemas.errors import EngineError
 from tasks.web.bundle import STATIC, VENDOR
 
@@ -31,13 +29,12 @@ ROUTERS = (
 _PICTURES = "/picture/"
 
 
-def make_app(store: Store, folder: Path, token: str, port: int, body: str, root_solver: str) -> tuple[ASGIApp, Desk]:
-    """The application for one store, and its desk, which whoever serves it closes.
+def make_app(listing: Listing, token: str, port: int, body: str, root_solver: str) -> tuple[ASGIApp, Desk]:
+    """The application for the store of these lists, and its desk, which whoever serves it closes, lists and all.
 
-    `folder` is empty and this process's alone. Who has the `token` may see everything in the store; `port` is where it
-    will be served.
+    Who has the `token` may see everything in the store; `port` is where it will be served.
     """
-    desk = Desk(store, folder, body, root_solver)
+    desk = Desk(listing, body, root_solver)
     app = FastAPI(title="adhmr browse", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.desk = desk
     app.state.kept = pictures.Kept()

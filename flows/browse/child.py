@@ -69,6 +69,14 @@ class Child:
             )
         return answer
 
+    def begin(self) -> None:
+        """Have the process started, if it isn't: it is likely to be asked soon."""
+        if self._lock.acquire(blocking=False):  # else it is at work
+            try:
+                self._started()
+            finally:
+                self._lock.release()
+
     def close(self) -> None:
         """End the process."""
         process, self._process = self._process, None
@@ -83,13 +91,17 @@ class Child:
             process.kill()
             process.wait()
 
-    def _ask(self, request: Mapping[str, Any]) -> Answer | None:
+    def _started(self) -> "subprocess.Popen[bytes]":
         process = self._process
         if process is None or process.poll() is not None:
             # a session of its own: Ctrl-C is for the server, and when that goes, the end of its pipe tells
             process = self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
             )
+        return process
+
+    def _ask(self, request: Mapping[str, Any]) -> Answer | None:
+        process = self._started()
         assert process.stdin is not None
         assert process.stdout is not None
         watch = threading.Timer(self._patience, process.kill)

@@ -21,7 +21,6 @@ from flows.browse.scopes import Scope, scopes
 from flows.process.visible import visible
 from infra.listing import Listing
 from infra.snapshots import newest
-from infra.store import Store
 from schemas.errors import DataError
 
 HERE: Final = Path(__file__).parent
@@ -40,10 +39,10 @@ _SHORT: Final = 12
 class Desk:
     """One store, open for pages."""
 
-    def __init__(self, store: Store, folder: Path, body: str, root_solver: str) -> None:
-        """`folder` is empty and this process's alone; `body` and `root_solver` as of the configuration."""
-        self.store = store
-        self.listing = Listing(store, folder)
+    def __init__(self, listing: Listing, body: str, root_solver: str) -> None:
+        """Over the store of these lists; `body` and `root_solver` as of the configuration."""
+        self.store = store = listing.store
+        self.listing = listing
         self.verdicts = Verdicts(store, self.listing)
         self.work = WorkLists(store, self.listing)
         self.painter = Child("flows.browse.painter", [store.url, body, root_solver])

@@ -49,13 +49,13 @@ def page(
     )
     order = sort if sort in SORTS else "-margin"
     said = said if said in FILTERS else ""
-    reviewers = desk.verdicts.reviewers([chosen.judged])
+    reviewers = desk.verdicts.reviewers(chosen.judged)
     by = meant(by, reviewers)
     if kind == "" and (said or by) and chosen.judged != chosen.pairs:
         kind = "scorer"  # nothing is said of those that were made of what was said
     wanted = _keys(chosen, kind)
     desk.listing.need("pairs", wanted)
-    conditions = [Condition(f"stage_key IN ({', '.join('?' for _ in wanted) or 'NULL'})", tuple(wanted))]
+    conditions = [Condition(f"stage_key IN ({', '.join('?' for _ in wanted) or 'NULL'})", wanted)]
     if said or by:
         conditions.append(desk.verdicts.condition(said, by or MOST))
     if find:
@@ -100,12 +100,11 @@ def page(
     )
 
 
-def _keys(scope: Scope, kind: str) -> list[str]:
-    """The stages whose pairs are looked at."""
-    keys = {
-        "": [scope.pairs or scope.control_pairs],
-        "scorer": [scope.judged],
-        "trained": [scope.pairs],
-        "control": [scope.control_pairs],
-    }.get(kind, [scope.pairs, scope.control_pairs])
-    return [key for key in keys if key]
+def _keys(scope: Scope, kind: str) -> tuple[str, ...]:
+    """The stages whose pairs are looked at, of all legs."""
+    return {
+        "": scope.pairs or scope.control_pairs,
+        "scorer": scope.judged,
+        "trained": scope.pairs,
+        "control": scope.control_pairs,
+    }.get(kind, (*scope.pairs, *scope.control_pairs))

@@ -133,7 +133,9 @@ def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> Iterator[st
         f"AND spread_{place}.instance_id = person.instance_id"
         for place, key in enumerate(drawn if with_spread else ())
     )
-    keys = {name: quoted(getattr(scope, name) or "") for name in ("drawn", "scored", "before", "after")}
+    before, after = (quoted(key or "") for key in (scope.before, scope.after))
+    own_scored = ", ".join(map(quoted, scope.scored)) or "''"
+    own_drawn = " ".join(f"WHEN {quoted(leg.scored or '')} THEN {quoted(leg.drawn or '')}" for leg in scope.legs)
     stages = ", ".join(map(quoted, _with_failures(desk, scope))) or "''"
     with listing.derived(
         f"""
@@ -144,20 +146,20 @@ def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> Iterator[st
             SELECT id, any_value(reason) AS reason FROM failed WHERE stage_key IN ({stages}) GROUP BY id
         ), crowd AS (
             SELECT person.instance_id, person.dataset, person.split,
-                CASE WHEN now.instance_id IS NOT NULL OR now_scored.instance_id IS NOT NULL THEN {keys["after"]}
-                     WHEN was.instance_id IS NOT NULL OR was_scored.instance_id IS NOT NULL THEN {keys["before"]}
-                     WHEN own.instance_id IS NOT NULL THEN {keys["drawn"]} END AS generation,
+                CASE WHEN now.instance_id IS NOT NULL OR now_scored.instance_id IS NOT NULL THEN {after}
+                     WHEN was.instance_id IS NOT NULL OR was_scored.instance_id IS NOT NULL THEN {before}
+                     ELSE CASE own.stage_key {own_drawn or "WHEN '' THEN ''"} END END AS generation,
                 coalesce(now_scored.zero_score, was_scored.zero_score, own.zero_score) AS score,
                 coalesce(now.zero_mm, was.zero_mm) AS error, now.zero_mm - was.zero_mm AS change,
                 {spread} AS disagreement, failure.reason
             FROM person
-            LEFT JOIN measured now ON now.stage_key = {keys["after"]} AND now.instance_id = person.instance_id
-            LEFT JOIN measured was ON was.stage_key = {keys["before"]} AND was.instance_id = person.instance_id
+            LEFT JOIN measured now ON now.stage_key = {after} AND now.instance_id = person.instance_id
+            LEFT JOIN measured was ON was.stage_key = {before} AND was.instance_id = person.instance_id
             LEFT JOIN scored now_scored
-                ON now_scored.stage_key = {keys["after"]} AND now_scored.instance_id = person.instance_id
+                ON now_scored.stage_key = {after} AND now_scored.instance_id = person.instance_id
             LEFT JOIN scored was_scored
-                ON was_scored.stage_key = {keys["before"]} AND was_scored.instance_id = person.instance_id
-            LEFT JOIN scored own ON own.stage_key = {keys["scored"]} AND own.instance_id = person.instance_id
+                ON was_scored.stage_key = {before} AND was_scored.instance_id = person.instance_id
+            LEFT JOIN scored own ON own.stage_key IN ({own_scored}) AND own.instance_id = person.instance_id
             LEFT JOIN failure ON failure.id = person.instance_id{joins}
         )
         SELECT * FROM crowd {wanted}

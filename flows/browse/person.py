@@ -141,7 +141,7 @@ def _about(store: Store, person: str) -> tuple[Mapping[str, Any], Mapping[str, A
 
 def _drawings(store: Store, scope: Scope, person: str) -> list[Drawing]:
     found = []
-    words = {scope.after: "after", scope.before: "before", scope.drawn: "drawn in the round"}
+    words = {**dict.fromkeys(scope.drawn, "drawn in the round"), scope.before: "before", scope.after: "after"}
     for key in dict.fromkeys(scope.drawings):
         record = find(store, key)
         table = table_of_all(store, StageKey(key))
@@ -181,12 +181,15 @@ def _errors(store: Store, record: StageRecord, person: str) -> dict[int, float]:
 
 
 def _pairs(store: Store, scope: Scope, person: str) -> list[dict[str, Any]]:
-    words = {scope.judged: "the scorer", scope.control_pairs: "the control", scope.pairs: "the policy"}
-    keys = [key for key in words if key]
-    rows = read(store, "pairs", stage_keys=keys, ids=[person], columns=_PAIR).to_pylist() if keys else []
+    words = {
+        **dict.fromkeys(scope.judged, "the scorer"),
+        **dict.fromkeys(scope.control_pairs, "the control"),
+        **dict.fromkeys(scope.pairs, "the policy"),
+    }
+    rows = read(store, "pairs", stage_keys=list(words), ids=[person], columns=_PAIR).to_pylist() if words else []
     for row in rows:
         row["of"] = words[row["stage_key"]]
-        row["trained"] = row["stage_key"] == scope.pairs
+        row["trained"] = row["stage_key"] in scope.pairs
     return sorted(rows, key=lambda row: (not row["trained"], -(row["margin"] or 0.0)))
 
 

@@ -125,6 +125,6 @@ def problem_picture(text: str) -> Response:
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 256 256" role="img">'
         f"<title>{words}</title>"
         '<rect width="256" height="256" fill="#8884"/><text x="128" y="132" text-anchor="middle" '
-        'font-family="sans-serif" font-size="15" fill="#888">can\'t be drawn</text></svg>'
+        'font-family="sans-serif" font-size="26" fill="#777">can\'t be drawn</text></svg>'
     )
     return Response(svg, 200, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
 from fastapi import APIRouter, Request
@@ -11,18 +12,29 @@ from starlette.responses import HTMLResponse, Response
 from flows.browse.access import REPORT_POLICY
 from flows.browse.desk import AtDesk, Desk
 from flows.browse.scopes import Scope
+from flows.run.decision.reviewed import state_in_words
 from infra import rounds
+from infra.stages import find
 from infra.store import Store
 from infra.tables import read
 from schemas.errors import DataError, StoreError
 from tasks.gates import GateVerdict
 from tasks.report.curves.trends import Trend, trends
+from tasks.report.definitions import in_words
 from tasks.report.stage import read_facts
 
 router = APIRouter()
 
 _COLUMN, _ROW = 170, 76
 """Pixels of the graph of policies."""
+
+
+class _Row(NamedTuple):
+    """A round in the table of them."""
+
+    scope: Scope
+    why: str
+    gates: Sequence[GateVerdict]
 
 
 @dataclass(frozen=True)
@@ -64,10 +76,12 @@ def page(request: Request, desk: AtDesk, campaign: str = "", split: str = "") ->
         "rounds.html",
         campaigns=names,
         campaign=chosen,
-        rounds=[(scope, _gates(desk.store, scope), _report(desk.store, scope)) for scope in reversed(own)],
+        rounds=[_Row(scope, _why(desk.store, scope), _gates(desk.store, scope)) for scope in reversed(own)],
+        reports={scope.round for scope in own if _report(desk.store, scope)},
         splits=splits,
         split=shown,
         trends=[asdict(trend) for trend in every if trend.split == shown],
+        measure=partial(in_words, samples=_samples(desk.store, own)),
         lineage=_lineage(desk, chosen),
         state=rounds.state(desk.store, chosen) if chosen else None,
     )
@@ -89,6 +103,18 @@ def report(desk: AtDesk, campaign: str, number: int) -> Response:
 def _trends(store: Store, own: Sequence[Scope]) -> list[Trend]:
     numbered = {key: scope.round for scope in own for key in (scope.compared, scope.measured) if key}
     return trends(read(store, "metrics", stage_keys=list(numbered)).to_pylist(), numbered) if numbered else []
+
+
+def _samples(store: Store, own: Sequence[Scope]) -> int:
+    """How many random samples the best is of, in the newest evaluation."""
+    keys = [key for scope in own for key in (scope.before, scope.after) if key]
+    record = find(store, keys[-1]) if keys else None
+    return int(record.config["generate"]["hypotheses"]) - 1 if record is not None else 0
+
+
+def _why(store: Store, scope: Scope) -> str:
+    """Why a round ended as it did; of an open one what it waits for."""
+    return scope.why or (state_in_words(store, scope.campaign, scope.round) if scope.outcome == "open" else "")
 
 
 def _first_test(splits: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from infra import rounds
 from infra.stages import StageRecord, records
@@ -14,7 +15,21 @@ from tasks.rows.drawn import DRAW
 DRAWING = ("generate", DRAW, "given_labels", "pseudo_label", HYPOTHESES, "evaluate")
 """Stages whose people have hypotheses or labels of their own, in the order in which one of a round is shown."""
 _SCORING = ("score", DRAW, "score_labels")
-_DECISIONS = ("promoted", "kept")
+_ALIGN = "align"
+
+
+class Leg(NamedTuple):
+    """The stages of a leg of a round, which has one or several (`align.legs`); nobody is in two. Keys are None where
+    there is no such stage."""
+
+    drawn: str | None = None
+    """Hypotheses (or pseudo-labels) of the people whom it learns from."""
+    scored: str | None = None
+    pairs: str | None = None
+    """Those that the policy was trained on."""
+    judged: str | None = None
+    """Those that people say something of: the pairs as the scorer chose them, before anything was said."""
+    control_pairs: str | None = None
 
 
 @dataclass(frozen=True)
@@ -32,29 +47,47 @@ class Scope:
     compared: str | None = None
     measured: str | None = None
     """The stage `measures` of the evaluations that were compared."""
-    drawn: str | None = None
-    """Hypotheses (or pseudo-labels) of the people whom the round learns from."""
-    scored: str | None = None
     before: str | None = None
     after: str | None = None
     """Evaluations of held-out people, by the policy before and after."""
-    pairs: str | None = None
-    """Those that the policy was trained on."""
-    judged: str | None = None
-    """Those that people say something of: the pairs as the scorer chose them, before anything was said."""
-    control_pairs: str | None = None
+    legs: tuple[Leg, ...] = ()
     ingests: tuple[str, ...] = ()
     stages: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def drawings(self) -> tuple[str, ...]:
         """Stages with hypotheses, the newest word first."""
-        return tuple(key for key in (self.after, self.before, self.drawn) if key)
+        return tuple(key for key in (self.after, self.before, *self.drawn) if key)
 
     @property
     def scores(self) -> tuple[str, ...]:
         """Stages with scores of these."""
-        return tuple(key for key in (self.after, self.before, self.scored) if key)
+        return tuple(key for key in (self.after, self.before, *self.scored) if key)
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """Of each leg, one after the other, the hypotheses of the people whom it learns from."""
+        return tuple(leg.drawn for leg in self.legs if leg.drawn)
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """Of each leg the scores of these."""
+        return tuple(leg.scored for leg in self.legs if leg.scored)
+
+    @property
+    def pairs(self) -> tuple[str, ...]:
+        """Of each leg the pairs that the policy was trained on."""
+        return tuple(leg.pairs for leg in self.legs if leg.pairs)
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """Of each leg the pairs that people say something of."""
+        return tuple(leg.judged for leg in self.legs if leg.judged)
+
+    @property
+    def control_pairs(self) -> tuple[str, ...]:
+        """Of each leg those of the control."""
+        return tuple(leg.control_pairs for leg in self.legs if leg.control_pairs)
 
 
 def scopes(store: Store) -> list[Scope]:
@@ -75,7 +108,7 @@ def scopes(store: Store) -> list[Scope]:
         for record in reversed(every)
         if record.stage in DRAWING and record.stage_key not in taken and _holds(record, "hypotheses")
     ]
-    shown = {key for scope in found for key in (scope.pairs, scope.control_pairs) if key}
+    shown = {key for scope in found for key in (*scope.pairs, *scope.control_pairs)}
     found += [
         _of_pairs(store, by_key, record)
         for record in reversed(every)
@@ -95,30 +128,21 @@ def _of_round(
     own = [record for record in by_key.values() if (record.campaign, record.round) == (state.campaign, number)]
     decision = state.decision(number)
     compared = by_key.get(decision.stage_key or "") if decision else None
-    before = after = pairs = None
+    before = after = None
     if compared is not None and compared.stage == "compare":
         before, after = (by_key.get(key) for key in compared.reads[:2])
-        training = by_key.get(made_by.get(after.models[0], "")) if after else None
-        read_by_it = [by_key[key] for key in training.reads if key in by_key] if training else []
-        pairs = next((record for record in read_by_it if record.rows.get("pairs")), None)
+    pairs = [] if before is None or after is None else _trained_on(by_key, made_by, before.models[0], after.models[0])
     policy = decision.previous if decision else state.policy
     if before is None:  # the round is open, or a gate stopped it: people are held out all the same
         evaluated = (record for record in reversed(by_key.values()) if record.stage == "evaluate")
         before = next((one for one in evaluated if one.rows.get("scores") and one.models[0] == policy), None)
-    of_pairs = [record for record in own if record.rows.get("pairs")]
-    pairs = pairs or next((one for one in of_pairs if one.config.get("pair", {}).get("strategy") != "random"), None)
-    judged = _chosen(by_key, pairs)
-    control = next((one for one in of_pairs if one.stage != REVIEW and one not in (pairs, judged)), None)
-    drawn = _first(own, DRAWING[:-1])
-    scored = _first(own, _SCORING)
-    if pairs is not None:
-        drawn = _behind(by_key, pairs, "hypotheses") or drawn
-        scored = _behind(by_key, pairs, "scores") or scored
+    legs = _legs(by_key, own, pairs) or (Leg(_key(_first(own, DRAWING[:-1])), _key(_first(own, _SCORING))),)
     measured = next((one for one in by_key.values() if compared is not None and _measures(one, compared)), None)
     abandoned = state.abandoned(number)
     outcome = "abandoned" if abandoned is not None else decision.event if decision else "open"
-    found = (compared, measured, before, after, pairs, control, drawn, scored, *own)
-    every = [record for record in found if record is not None]
+    every = [record for record in (compared, measured, before, after) if record is not None]
+    of_legs = [by_key[key] for leg in legs for key in leg if key is not None]
+    drawn = [by_key[leg.drawn] for leg in legs if leg.drawn]
     return Scope(
         f"{state.campaign}/{number}",
         f"{state.campaign}, round {number}",
@@ -128,16 +152,45 @@ def _of_round(
         why=abandoned or (decision.why if decision else ""),
         compared=_key(compared),
         measured=_key(measured),
-        drawn=_key(drawn),
-        scored=_key(scored),
         before=_key(before),
         after=_key(after),
-        pairs=_key(pairs),
-        judged=_key(judged),
-        control_pairs=_key(control),
-        ingests=_ingests(store, [record for record in (drawn, after, before) if record is not None]),
-        stages=tuple(record.stage_key for record in every),
+        legs=legs,
+        ingests=_ingests(store, [record for record in (*drawn, after, before) if record is not None]),
+        stages=tuple(record.stage_key for record in (*every, *of_legs, *own)),
     )
+
+
+def _trained_on(by_key: dict[str, StageRecord], made_by: dict[str, str], before: str, after: str) -> list[StageRecord]:
+    """The pairs by which the policy `after` came from the policy `before`, leg by leg."""
+    found: dict[str, StageRecord] = {}
+    policy = after
+    while policy != before:
+        training = by_key.get(made_by.get(policy, ""))
+        if training is None or training.stage != _ALIGN or training.stage_key in found:
+            break  # raw weights that a first round begins with; labels of a cleaning round; a leg that changed nothing
+        read_by_it = (by_key[key] for key in training.reads if key in by_key)
+        found[training.stage_key] = next(record for record in read_by_it if record.rows.get("pairs"))
+        policy = training.models[0]
+    return [*found.values()][::-1]
+
+
+def _legs(
+    by_key: dict[str, StageRecord], own: Sequence[StageRecord], trained: Sequence[StageRecord]
+) -> tuple[Leg, ...]:
+    """The legs that made these pairs, which something was trained on, or, where nothing was yet, those that a round has
+    made. A control is made of the same hypotheses, and last."""
+    made = [record for record in own if record.rows.get("pairs") and record.stage != REVIEW]
+    by_drawing: dict[str | None, list[StageRecord]] = {}
+    for record in sorted(made, key=lambda one: one.config.get("pair", {}).get("strategy") == "random"):
+        by_drawing.setdefault(_key(_behind(by_key, record, "hypotheses")), []).append(record)
+    reviewed = {key: record for record in own if record.stage == REVIEW for key in record.reads}
+    found = []
+    for pairs in trained or [reviewed.get(first.stage_key, first) for first, *_ in by_drawing.values()]:
+        judged = _chosen(by_key, pairs)
+        drawn, scored = _key(_behind(by_key, pairs, "hypotheses")), _key(_behind(by_key, pairs, "scores"))
+        control = next((one for one in by_drawing.get(drawn, ()) if one not in (pairs, judged)), None)
+        found.append(Leg(drawn, scored, _key(pairs), _key(judged), _key(control)))
+    return tuple(found)
 
 
 def _measures(record: StageRecord, compared: StageRecord) -> bool:
@@ -150,10 +203,7 @@ def _of_pairs(store: Store, by_key: dict[str, StageRecord], record: StageRecord)
     return Scope(
         record.stage_key[:12],
         f"{record.stage} {record.stage_key[:12]}",
-        drawn=_key(drawn),
-        scored=_key(scored),
-        pairs=record.stage_key,
-        judged=_key(_chosen(by_key, record)),
+        legs=(Leg(_key(drawn), _key(scored), record.stage_key, _key(_chosen(by_key, record))),),
         ingests=_ingests(store, [drawn] if drawn is not None else []),
         stages=(record.stage_key,),
     )
@@ -184,11 +234,8 @@ def _of_drawing(
     return Scope(
         record.stage_key[:12],
         f"{record.stage} {record.stage_key[:12]}",
-        drawn=record.stage_key,
-        scored=own_scores or (None if scored is None else scored.stage_key),
         after=record.stage_key if record.rows.get("errors") else None,
-        pairs=_key(pairs),
-        judged=_key(_chosen(by_key, pairs)),
+        legs=(Leg(record.stage_key, own_scores or _key(scored), _key(pairs), _key(_chosen(by_key, pairs))),),
         ingests=_ingests(store, [record]),
         stages=(record.stage_key,),
     )

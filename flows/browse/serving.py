@@ -5,18 +5,20 @@ import threading
 import time
 import webbrowser
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Final
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import uvicorn
 
-from flows.browse.app import make_app
-from flows.browse.desk import Desk
-from flows.browse.people import crowd
+from flows.browse.scopes import scopes
+from infra.listing import Listing
 from infra.private import private_folder
 from infra.services import LOOPBACK, free_port
 from infra.store import Store
 from schemas.errors import EngineError
+
+if TYPE_CHECKING:
+    from flows.browse.desk import Desk
 
 DEFAULT_PORT: Final = 8420
 _END_SECONDS: Final = 3
@@ -40,13 +42,17 @@ def serve(store: Store, port: int, body: str, root_solver: str, say: Callable[[s
     chosen = free_port(port or DEFAULT_PORT)
     token = secrets.token_urlsafe(24)
     link = f"http://{LOOPBACK}:{chosen}/?token={token}"
-    with private_folder("adhmr-browse") as folder:
-        app, desk = make_app(store, folder, token, chosen, body, root_solver)
+    with private_folder("adhmr-browse") as folder, closing(Listing(store, folder)) as listing, _Ahead() as ahead:
+        ahead.do(_take_pairs, listing)  # while the application is being imported
+        from flows.browse.app import make_app
+
+        app, desk = make_app(listing, token, chosen, body, root_solver)
         server = _Told(
             uvicorn.Config(
                 app,
                 host=LOOPBACK,
                 port=chosen,
+                lifespan="off",  # there is none, and its end by a signal would be told with a traceback
                 log_level="warning",
                 access_log=False,
                 server_header=False,
@@ -56,23 +62,50 @@ def serve(store: Store, port: int, body: str, root_solver: str, say: Callable[[s
 
         def ready() -> None:
             say(link)
-            threading.Thread(target=_look_ahead, args=(desk,), name="look ahead", daemon=True).start()
+            ahead.do(_take_people, desk, ahead.over)
             if open_page:
                 webbrowser.open(link)
 
         server.ready = ready
-        try:
+        with closing(desk):
             server.run()
-        finally:
-            desk.close()
 
 
-def _look_ahead(desk: Desk) -> None:
-    """Have the lists of the newest round, before somebody asks for them."""
+class _Ahead:
+    """Threads that make ready what is likely to be asked for; `over` is set when they are to end."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def do(self, work: Callable[..., None], *given: Any) -> None:
+        """Begin with some work."""
+        self._threads.append(threading.Thread(target=work, args=given, name=work.__name__, daemon=True))
+        self._threads[-1].start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self.over.set()
+        for thread in self._threads:  # DuckDB complains of what a thread holds at the end of the process
+            thread.join(_END_SECONDS)
+
+
+def _take_pairs(listing: Listing) -> None:
+    """Have the pairs of the newest round, before somebody asks for them."""
     with suppress(EngineError):  # whoever asks is told
+        listing.need("pairs", next((one.pairs for one in scopes(listing.store) if one.pairs), ()))
+
+
+def _take_people(desk: "Desk", over: threading.Event) -> None:
+    """Have its people, too, once nobody has asked for anything for a while."""
+    from flows.browse.people import crowd
+
+    with suppress(EngineError):
         newest = desk.scopes()[0]
-        desk.listing.need("pairs", [newest.pairs])
         while (rest := desk.asked_at + _QUIET_SECONDS - time.monotonic()) > 0:
-            time.sleep(rest)
+            if over.wait(rest):
+                return
         with crowd(desk, newest):
             pass

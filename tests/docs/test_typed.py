@@ -40,7 +40,18 @@ from tests.tasks import micro
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/any-model.md", "docs/campaigns.md", "docs/commands.md", "docs/data.md", "docs/predict.md")
+PAGES = (
+    "README.md",
+    "docs/any-model.md",
+    "docs/campaigns.md",
+    "docs/commands.md",
+    "docs/data.md",
+    "docs/predict.md",
+    "docs/tutorial-checkpoint.md",
+    "docs/tutorial-cluster.md",
+    "docs/tutorial-pairs.md",
+    "docs/tutorial-photographs.md",
+)
 """Those whose commands are typed here. Where one can't be, or was, ELSEWHERE names the test."""
 ELSEWHERE: Final = {
     r"make run|pip install|adhmr init|adhmr run --config campaign.yaml|pip wheel": "tests/test_wheel.py",
@@ -52,6 +63,7 @@ ELSEWHERE: Final = {
     r"adhmr export --to (checkpoint|hub)": "tests/tasks/export/test_model.py",
     r"export ADHMR_PROFILE": "tests/flows/run/test_configuration.py",
     r"adhmr (campaign|study)": "tests/flows/cli/test_campaign_and_study.py",
+    r"adhmr run --config campaigns/judged.yaml": "tests/flows/browse/test_drive.py",
     r"adhmr browse": "tests/flows/browse/test_drive.py",
     r"adhmr clean(-sweep)?( |$)": "tests/flows/test_rounds.py",
     r"adhmr compare": "tests/flows/cli/test_comparison.py",

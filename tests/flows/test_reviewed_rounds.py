@@ -168,8 +168,8 @@ def test_what_is_said_after_the_training_began_is_for_the_next_round(lived: Live
 def test_pages_tell_what_the_scorer_chose_from_what_was_trained_on(lived: Lived) -> None:
     facts = lived.facts[0]
     scope = next(one for one in scopes(lived.store) if (one.campaign, one.round) == (FILE["campaign"], 1))
-    assert (scope.judged, scope.pairs) == (facts.key("pair"), facts.key("review"))
-    assert scope.control_pairs == facts.key("pair", "random pairs")
+    assert (scope.judged, scope.pairs) == ((facts.key("pair"),), (facts.key("review"),))
+    assert scope.control_pairs == (facts.key("pair", "random pairs"),)
 
 
 def test_every_pair_is_accounted_for(lived: Lived) -> None:

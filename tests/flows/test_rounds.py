@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import flows.run.session
 from flows import steps
+from flows.browse.scopes import scopes
 from flows.clean_round import clean_round
 from flows.cli.commands import rounds as round_commands
 from flows.cli.main import app
@@ -578,6 +579,11 @@ def test_a_round_in_legs_is_planned_run_and_reported(lived: Lived) -> None:
     assert len(people[0] | people[1]) == lived.config.synthesize.wild_train
     rows = read(lived.store, "pairs", stage_keys=[key("pair", leg) for leg in legs])
     assert set(rows.column("strategy").to_pylist()) == {"crossed"}
+    scope = next(one for one in scopes(lived.store) if one.name == f"{facts.campaign}/{facts.number}")
+    assert scope.pairs == tuple(key("pair", leg) for leg in legs)
+    assert scope.control_pairs == (key("pair", "random pairs"), key("pair", "random pairs, leg 2"))
+    own = f"campaign = '{facts.campaign}' AND round = {facts.number}"
+    assert query(lived.store, f"SELECT count(*) AS n FROM round_pairs WHERE {own}").to_pylist() == [{"n": len(rows)}]
     config = read_configuration(lived.store, facts, lived.config)
     page = fill_round(lived.store, config, facts, datetime(2026, 3, 14, tzinfo=UTC))
     assert page.margins is not None

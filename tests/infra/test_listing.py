@@ -5,12 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from infra.listing import PEOPLE, REVIEWED, Listing, spread_of
+from infra.shards import Shard, Tally, write_shard
+from infra.stages import StageSpec, commit
 from infra.store import Store
 from infra.tables import read
 from schemas.errors import StoreError
+from schemas.tables import build
 from tests.infra import helpers
 
 
@@ -100,3 +104,55 @@ def test_spread_is_the_distance_from_the_mean_place() -> None:
     assert rows["b"] == 0
     assert spread_of(table, {"a": 0.25}).to_pylist()[1]["mm"] is None
     assert spread_of(table.slice(0, 0), {}).num_rows == 0
+
+
+def _pairs_of(listing: Listing, generations: list[str]) -> tuple[str, list[Path]]:
+    """A stage of pairs, a file for each of these generations, in this order."""
+    store, stage = listing.store, StageSpec("pair", 1, {"of": generations})
+    files = []
+    for number, generation in enumerate(generations):
+        shard = Shard(number, (f"toy/test/{number}#0",))
+        columns = {
+            "pair_set": stage.key,
+            "instance_id": list(shard.ids),
+            "generation_id": generation,
+            "winner": 1,
+            "loser": 2,
+            "margin": number / 2,
+            "strategy": "top_bottom",
+            **{
+                f"{end}_{name}": np.zeros((1, length))
+                for end in ("winner", "loser")
+                for name, length in (("uvd", 87), ("twist", 46), ("betas", 10))
+            },
+            "dataset": "toy",
+            "round": 1,
+            "stage_key": stage.key,
+        }
+        files += write_shard(
+            store, stage.key, shard, {"pairs": build("pairs", columns)}, Tally(ok=1), stage="pair"
+        ).files
+    commit(store, stage, {"pairs": files}, len(files), Tally(ok=len(files)))
+    return stage.key, [Path(store.root, "tables", "pairs", file.path) for file in files]
+
+
+def test_pairs_of_several_stages_and_drawings_keep_theirs(listing: Listing) -> None:
+    made = [_pairs_of(listing, generations)[0] for generations in (["a", "a", "b"], ["c", "a"], ["it's"])]
+    for key in (made[0], made[2], made[1]):
+        listing.need("pairs", [key])
+    asked = "SELECT stage_key, generation_id FROM pairs WHERE stage_key IN (?, ?) ORDER BY stage_key = ?, instance_id"
+    rows = listing.rows(asked, [made[0], made[1], made[1]])
+    expected = [(made[0], "a"), (made[0], "a"), (made[0], "b"), (made[1], "c"), (made[1], "a")]
+    assert [tuple(row.values()) for row in rows] == expected
+    (other,) = listing.rows("SELECT generation_id FROM pairs WHERE stage_key = ?", [made[2]])
+    assert other["generation_id"] == "it's"
+
+
+@pytest.mark.parametrize("without", [0, 1])
+def test_files_of_one_stage_may_differ_in_their_columns(listing: Listing, without: int) -> None:
+    """As those of a stage that an engine with one column less began, and this one ended."""
+    key, paths = _pairs_of(listing, ["a", "a"])
+    pq.write_table(pq.read_table(paths[without], partitioning=None).drop_columns(["margin"]), paths[without])
+    listing.need("pairs", [key])
+    rows = listing.rows("SELECT margin FROM pairs ORDER BY instance_id")
+    assert [row["margin"] for row in rows] == [None if number == without else number / 2 for number in range(2)]

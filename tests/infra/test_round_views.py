@@ -43,8 +43,8 @@ def make_pairs(store: Store, name: str, margins: list[float], strategy: str = "t
     return spec.key
 
 
-def train(store: Store, pair_set: str, policy: str) -> None:
-    spec = StageSpec("align", 1, {}, reads=("people", pair_set), models=("base",))
+def train(store: Store, pair_set: str, policy: str, began: str = "base") -> None:
+    spec = StageSpec("align", 1, {}, reads=("people", pair_set), models=(began, "reference"))
     row = {"digest": policy, "kind": "policy", "uri": "x", "config_digest": "0", "config_json": "{}"}
     models = build(
         "models",
@@ -54,9 +54,9 @@ def train(store: Store, pair_set: str, policy: str) -> None:
     commit_rows(store, spec, {"models": models})
 
 
-def compared(store: Store, policy: str) -> str:
+def compared(store: Store, policy: str, before: str = "base") -> str:
     keys = []
-    for which in ("base", policy):
+    for which in (before, policy):
         spec = StageSpec("evaluate", 1, {}, models=(which, "scorer"))
         commit_rows(store, spec, {})
         keys.append(spec.key)
@@ -84,6 +84,17 @@ def store(tmp_path: Path) -> Store:
     rounds.open_round(made, "a", 3, "dpo round")
     rounds.keep(made, "a", 3, "too few pairs", None)
     return made
+
+
+def test_a_round_of_several_legs_has_the_pairs_of_each(store: Store) -> None:
+    """Its first leg begins with what another round has promoted, whose pairs are that round's."""
+    train(store, make_pairs(store, "first leg", [0.5]), "half", "p2")
+    train(store, make_pairs(store, "second leg", [0.1, 0.3]), "whole", "half")
+    rounds.begin(store, "c", "p2")
+    rounds.open_round(store, "c", 1, "dpo round")
+    rounds.promote(store, "c", 1, "whole", "why", compared(store, "whole", "p2"))
+    rows = told([tuple(row.values()) for row in query(store, SQL).to_pylist()])
+    assert rows[1:] == [("a", 2, 2, 0.4), ("b", 1, 2, 0.4), ("c", 1, 3, 0.3)]
 
 
 def told(rows: list[tuple[str, int, int, float]]) -> list[tuple[str, int, int, float]]:

@@ -89,6 +89,7 @@ class Turn:
 def page(request: Request, desk: AtDesk, asked: ListAsked) -> Response:
     """A pair that is to be judged; the end of a list; or, where none is named, the choice of one."""
     reviewer = name_of(request)
+    desk.painter.begin()
     if not reviewer:
         return desk.page(request, "judge_name.html", asked=asked, reviewer="", back="")
     judged = [scope for scope in desk.scopes() if scope.judged]
@@ -269,5 +270,5 @@ def _in_words(turn: Turn) -> str:
 def _waits(desk: Desk, turn: Turn) -> Scope | None:
     """The open round that waits for these pairs to be judged, if one does."""
     keys = {work.pair.stage_key for work in turn.works}
-    open_rounds = (one for one in desk.scopes() if one.outcome == "open" and one.judged in keys)
+    open_rounds = (one for one in desk.scopes() if one.outcome == "open" and keys & {*one.judged})
     return next((one for one in open_rounds if waits_for(desk.store, one.campaign, one.round) in keys), None)

@@ -50,21 +50,21 @@ class WorkLists:
             raise DataError(f"There is no pair {pair.unit} in {pair.stage_key[:12]}.")
         return _work(found[0])
 
-    def _sampled(self, pairs: str, how: str, count: int, reviewer: str, since: int) -> tuple[Work, ...]:
-        """The first `count` pairs of a stage by a sampling, without those of which the first `since` rows of the
+    def _sampled(self, pairs: tuple[str, ...], how: str, count: int, reviewer: str, since: int) -> tuple[Work, ...]:
+        """The first `count` pairs of these stages by a sampling, without those of which the first `since` rows of the
         reviewer said something that held then. DataError for another sampling."""
         column = named(SAMPLINGS, how, "sampling").column
         before = [one for one in self.rows_of(reviewer) if one.sequence <= since]
-        judged = [one.review.pair.digest for one in standing_rows(before) if one.review.pair.stage_key == pairs]
-        self._listing.need("pairs", [pairs])
-        of_stage = "stage_key = ?"
-        values: list[Any] = [pairs]
+        judged = [one.review.pair.digest for one in standing_rows(before) if one.review.pair.stage_key in pairs]
+        self._listing.need("pairs", pairs)
+        of_stages = f"stage_key IN ({', '.join('?' for _ in pairs)})"
+        values: list[Any] = [*pairs]
         if column != PAIR:  # digests are asked of few: of those that may be among the first, with all that are alike
-            first = f"SELECT {column} FROM pairs WHERE stage_key = ? ORDER BY {column} NULLS LAST LIMIT ?"
-            of_stage += f" AND ({column} IS NULL OR {column} <= (SELECT max({column}) FROM ({first})))"
-            values += [pairs, count + len(judged)]
+            first = f"SELECT {column} FROM pairs WHERE {of_stages} ORDER BY {column} NULLS LAST LIMIT ?"
+            of_stages += f" AND ({column} IS NULL OR {column} <= (SELECT max({column}) FROM ({first})))"
+            values += [*pairs, count + len(judged)]
         rows = self._listing.rows(
-            f"SELECT * FROM (SELECT *, {_DIGEST} FROM pairs WHERE {of_stage}) "
+            f"SELECT * FROM (SELECT *, {_DIGEST} FROM pairs WHERE {of_stages}) "
             f"WHERE {PAIR} NOT IN (SELECT unnest(?::VARCHAR[])) ORDER BY {column} NULLS LAST, {PAIR} LIMIT ?",
             [*values, judged, count],
         )

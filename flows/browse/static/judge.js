@@ -1,4 +1,5 @@
-// Judging by keyboard: keys press the buttons that the page has, seconds count while it is looked at, and what went wrong is said.
+// Judging by keyboard: keys press the buttons that the page has, each about the pair that was seen when it was pressed;
+// seconds count while that is looked at, and what went wrong is said.
 "use strict";
 
 const place = () => document.getElementById("judging");
@@ -25,6 +26,68 @@ const clock = {
 };
 document.addEventListener("visibilitychange", () => (document.hidden ? clock.stop() : clock.start()));
 
+// nobody answers to a picture sooner: what is pressed until then is about the pair before
+const REACTION_MS = 150;
+let under = null; // what is on its way: "verdict", or "go" for all else
+let brought = null; // and what brought the page that is there
+let arrived = 0;
+let judged = {}; // the form of the last verdict
+let held = []; // what was pressed while something was on its way, in this order
+
+// a pair counts as seen once both bodies are there, for as long as it takes to see them
+const look = (judging) => {
+  arrived = performance.now();
+  clock.stop();
+  clock.spent = 0;
+  const bodies = [...judging.querySelectorAll(".trio figure:not(.photo) img")];
+  const drawn = bodies.map((one) => one.complete || new Promise((done) => { one.onload = one.onerror = done; }));
+  const waits = judging.querySelector("[data-waits]");
+  const timer = setTimeout(() => { if (waits) waits.hidden = false; }, 1000);
+  Promise.all(drawn).then(() => {
+    clearTimeout(timer);
+    if (waits) waits.hidden = true;
+    if (judging !== place()) return;
+    clock.again();
+    setTimeout(() => { judging.dataset.seen = ""; }, REACTION_MS);
+  });
+};
+
+// which pair a verdict is about that is pressed now: this one, the one before, or none
+const about = () => {
+  if (under) return under === "verdict" ? "before" : "none";
+  if ("seen" in place().dataset) return "this";
+  return brought === "verdict" && performance.now() - arrived < REACTION_MS ? "before" : "none";
+};
+
+const press = (one) => {
+  if ("key" in one) {
+    place().querySelector(`[data-key="${CSS.escape(one.key)}"]`)?.click();
+  } else if ("note" in one) {
+    const note = place().querySelector("textarea");
+    note?.focus();
+    note?.setRangeText(one.note, note.selectionStart, note.selectionEnd, "end");
+  } else if (one.verdict !== judged.verdict) {
+    const values = judged = { ...judged, verdict: one.verdict, review: crypto.randomUUID().replaceAll("-", "") };
+    const swap = "outerHTML show:none settle:0ms";
+    htmx.ajax("POST", "/judge", { source: place(), target: "#judging", select: "#judging", swap, values });
+  }
+};
+const pressHeld = () => {
+  while (held.length && !under) press(held.shift());
+};
+
+document.addEventListener("click", (event) => {
+  const wanted = event.target.closest("#judging form [data-key]:is(a, button):not([data-help])");
+  if (!wanted) return;
+  const pair = wanted.name === "verdict" ? about() : "this";
+  if (pair === "this" && !under) return;
+  event.preventDefault();
+  event.stopPropagation();
+  if (pair === "none") tell("That was pressed before this pair was to be seen, so it was said of none. Press it again.");
+  else held.push(pair === "before" ? { verdict: wanted.value } : { key: wanted.dataset.key });
+  pressHeld();
+}, true);
+
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || help?.open) return;
   const writing = event.target.closest("input:not([type=checkbox]), textarea, select");
@@ -34,8 +97,17 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.target.closest("canvas") && /^(Arrow|[+=-])/.test(event.key)) return;
   const wanted = place().querySelector(`[data-key~="${CSS.escape(event.key.toLowerCase())}"]`);
+  const writes = held.at(-1); // a note, which has no field yet
+  if (writes && "note" in writes && event.key.length === 1) {
+    writes.note += event.key;
+    return;
+  }
   if (!wanted) return;
   event.preventDefault();
+  if (wanted.matches("textarea") && under) {
+    held.push({ note: "" });
+    return;
+  }
   if (wanted.matches("textarea")) wanted.focus();
   else if (wanted.matches("details")) wanted.open = !wanted.open;
   else wanted.click();
@@ -49,11 +121,12 @@ document.addEventListener("click", (event) => {
 document.addEventListener("submit", (event) => {
   const seconds = event.target.querySelector("[data-seconds]");
   if (seconds) seconds.value = clock.seconds();
+  judged = Object.fromEntries(new FormData(event.target, event.submitter));
 }, true);
 
 // 3D stays open from pair to pair
 const begin = () => {
-  clock.again();
+  look(place());
   const bodies = place().querySelector("[data-open]");
   if (bodies) {
     bodies.open = sessionStorage.getItem("bodies") === "open";
@@ -69,7 +142,17 @@ const tell = (text) => {
   problem.textContent = text;
   problem.hidden = false;
 };
-document.addEventListener("htmx:beforeRequest", () => { place().querySelector("[data-problem]").hidden = true; });
+document.addEventListener("htmx:beforeRequest", (event) => {
+  place().querySelector("[data-problem]").hidden = true;
+  const { path, verb } = event.detail.requestConfig;
+  under = verb === "post" && path === "/judge" ? "verdict" : "go";
+});
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.successful) brought = under;
+  else held = [];
+  under = null;
+  setTimeout(pressHeld); // once htmx is done with this one
+});
 document.addEventListener("htmx:sendError", () => tell("The server does not answer: start adhmr browse again, open its link in another tab, and press the key again here. What was sent counts once."));
 document.addEventListener("htmx:responseError", (event) => {
   const { xhr } = event.detail;

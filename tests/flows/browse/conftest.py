@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from flows.browse.app import make_app
 from flows.browse.desk import Desk
+from infra.listing import Listing
 from infra.stages import Failure, StageSpec, commit_rows, failures_table
 from infra.store import Store
 from tests.earlier.make_store import ARCHIVE
@@ -54,7 +55,7 @@ def browsed_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="session")
 def browsed(browsed_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browsed]:
     token = secrets.token_urlsafe(8)
-    app, desk = make_app(browsed_store, tmp_path_factory.mktemp("lists"), token, PORT, "tiny", "procrustes")
+    app, desk = make_app(Listing(browsed_store, tmp_path_factory.mktemp("lists")), token, PORT, "tiny", "procrustes")
     client = TestClient(app, base_url=f"http://127.0.0.1:{PORT}")
     assert client.get("/", params={"token": token}).status_code == 200
     yield Browsed(client, desk, browsed_store, token)

@@ -51,6 +51,16 @@ def test_it_answers_refuses_and_is_started_again(module: str) -> None:
     assert not psutil.pid_exists(again.about["pid"])
 
 
+def test_it_may_be_started_before_it_is_asked(module: str) -> None:
+    child = Child(module, ["60"])
+    child.begin()
+    began = child.pid
+    child.begin()
+    assert began is not None
+    assert child.ask({"text": "a"}).about["pid"] == began
+    child.close()
+
+
 @pytest.mark.slow
 def test_it_ends_when_idle_and_when_it_takes_too_long(module: str) -> None:
     child = Child(module, ["0.2"], patience=2)
@@ -85,10 +95,11 @@ from pathlib import Path
 from starlette.testclient import TestClient
 import flows.browse.serving
 from flows.browse.app import make_app
+from infra.listing import Listing
 from infra.store import Store
 folder = Path(sys.argv[1])
 (folder / "lists").mkdir()
-app, desk = make_app(Store.open(folder / "store"), folder / "lists", "t", 1234, "tiny", "procrustes")
+app, desk = make_app(Listing(Store.open(folder / "store"), folder / "lists"), "t", 1234, "tiny", "procrustes")
 client = TestClient(app, base_url="http://127.0.0.1:1234")
 for path in ("/?token=t", "/people", "/pairs", "/failures", "/sql"):
     assert client.get(path).status_code == 200, path

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 
 import flows.run.session
 import tasks.train.align
@@ -32,15 +33,15 @@ from tests.prefect_server import PrefectServer
 from tests.watched import BESIDE, CHROMIUM, started_browser
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
-FILE: dict[str, Any] = {
-    "profile": "micro",
+JUDGED: dict[str, Any] = yaml.safe_load((Path(__file__).parents[3] / "campaigns" / "judged.yaml").read_text("utf-8"))
+FILE: dict[str, Any] = JUDGED | {
     "campaign": "looked-at",
     "synthesize": {"source_train": 16, "source_test": 4, "scorer_train": 16, "wild_train": 12, "wild_validation": 4,
                    "wild_test": 4},
-    "sources": {"test": [], "drift": []},
+    "sources": JUDGED["sources"] | {"test": [], "drift": []},
     "hypotheses": {"keep": "none"},
-    "review": {"before_training": True},
 }  # fmt: skip
+"""The campaign of the tutorial, with fewer people."""
 KEYS = "asraasaraa"
 """What is pressed for each of ten pairs; at the third a verdict is taken back before."""
 VERDICTS = {"a": reviews.ACCEPT, "s": reviews.SWAP, "r": reviews.REJECT}
@@ -100,9 +101,9 @@ class Watched(tests.watched.Watched):
 
     def heading(self, words: str) -> None:
         """Wait until the page has this heading."""
-        # what htmx has put in is bound a moment after it is there
-        settled = "!document.querySelector('.htmx-added, .htmx-settling, .htmx-swapping, .htmx-request')"
-        there = f"words => document.querySelector('h1')?.textContent === words && {settled}"
+        # a verdict is taken once a person can have seen the pair
+        seen = "!document.querySelector('.htmx-request, #judging:not([data-seen])')"
+        there = f"words => document.querySelector('h1')?.textContent === words && {seen}"
         self.page.wait_for_function(there, arg=words)
 
     def named(self, name: str) -> None:
@@ -210,6 +211,9 @@ def test_a_keyboard_meets_all_that_a_mouse_does(browser: Any, link: str) -> None
 def test_ten_pairs_are_judged_by_keyboard_and_the_round_trains_on_what_was_said(browser: Any, waiting: Waiting) -> None:
     watched = Watched(browser, waiting.link, 1280, "light")
     page, press = watched.page, watched.page.keyboard.press
+    page.goto(watched.base)
+    assert "waits for reviews: 0 of its 12 pairs are judged" in page.inner_text("main")
+    assert page.get_by_role("link", name="judge").count() == 2, "in the navigation, and beside the round"
     watched.named("anna")
     page.get_by_label("How many").fill("10")
     press("Enter")

@@ -20,7 +20,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from flows.browse.app import make_app
+from flows.browse.child import Child
 from infra import rounds
+from infra.listing import Listing
 from infra.reviews import PairName, Review, add, history, latest
 from infra.services import free_port
 from infra.store import Store
@@ -49,7 +51,7 @@ class Place:
         """A server, as one that was ended starts anew."""
         self.started += 1
         (lists := self.folder / f"lists{self.started}").mkdir()
-        self.app, self.desk = make_app(Store.open(self.store.url), lists, "t", PORT, "tiny", "procrustes")
+        self.app, self.desk = make_app(Listing(Store.open(self.store.url), lists), "t", PORT, "tiny", "procrustes")
 
     def client(self, name: str = "") -> TestClient:
         """A browser that is logged in, of somebody who has said their name."""
@@ -59,6 +61,14 @@ class Place:
             told = client.post("/judge/name", data={"reviewer": name, **UNCERTAIN}, headers=OWN)
             assert told.headers["hx-redirect"].startswith("/judge?scope=c%2F1&sampling=uncertain"), told.text
         return client
+
+
+@pytest.fixture(autouse=True)
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[Child]:
+    """The children that pages began, which are not: nothing is drawn here."""
+    asked: list[Child] = []
+    monkeypatch.setattr(Child, "begin", lambda child: asked.append(child))
+    return asked
 
 
 @pytest.fixture
@@ -94,9 +104,10 @@ def undo(client: TestClient, page: str) -> str:
     return answer.text
 
 
-def test_the_name_is_asked_once_and_kept(place: Place) -> None:
+def test_the_name_is_asked_once_and_kept(place: Place, begun: list[Child]) -> None:
     client = place.client()
     assert "Who judges?" in opened(client)
+    assert begun == [place.desk.painter], "what draws is on its way while the name is typed"
     refused = client.post("/judge/name", data={"reviewer": "\x1b[2J"}, headers=OWN)
     assert (refused.status_code, "be a reviewer" in refused.text, "\x1b" in refused.text) == (404, True, False)
     name = "Zoë <b>& Söhne</b>"

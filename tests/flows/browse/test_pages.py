@@ -82,7 +82,7 @@ def test_people_are_filtered(browsed: Browsed) -> None:
 def test_pairs_are_those_of_the_table(browsed: Browsed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairs, "SIZE", 5)
     scope = browsed.desk.scope("micro/1")
-    rows = read(browsed.store, "pairs", stage_keys=[scope.pairs]).to_pylist()
+    rows = read(browsed.store, "pairs", stage_keys=scope.pairs).to_pylist()
     for sort in pairs.SORTS:
         page = get(browsed, "/pairs", scope="micro/1", sort=sort)
         assert f"of {len(rows)} pairs" in page
@@ -94,7 +94,7 @@ def test_pairs_are_those_of_the_table(browsed: Browsed, monkeypatch: pytest.Monk
     margins = sorted(row["margin"] for row in rows)
     page = get(browsed, "/pairs", scope="micro/1", margin_from=repr(margins[3]))
     assert f"of {len(rows) - 3} pairs" in page
-    both = read(browsed.store, "pairs", stage_keys=[scope.pairs, scope.control_pairs]).num_rows
+    both = read(browsed.store, "pairs", stage_keys=[*scope.pairs, *scope.control_pairs]).num_rows
     assert f"of {both} pairs" in get(browsed, "/pairs", scope="micro/1", kind="both")
 
 
@@ -111,7 +111,7 @@ def test_a_person_has_all_hypotheses_by_score(browsed: Browsed) -> None:
     page = get(browsed, "/person", id=person, scope="micro/1")
     assert re.findall(r"<b>sample (\d+)</b>", page) == [str(row["sample_index"]) for row in own]
     assert "label" in page
-    drawn = read(browsed.store, "pairs", stage_keys=[scope.pairs]).to_pylist()[0]
+    drawn = read(browsed.store, "pairs", stage_keys=scope.pairs).to_pylist()[0]
     page = get(browsed, "/person", id=drawn["instance_id"], scope="micro/1")
     assert "side by side" in page
     assert browsed.client.get("/person", params={"id": "wild/train/nobody#0"}).status_code == 404
