@@ -16,6 +16,7 @@ from tasks.engine.context import Context
 from tasks.engine.stage import ShardedStage, Stage, TrainingStage
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.rows.models import has_model, model_path
+from tasks.stages.clean import PseudoLabel
 from tasks.stages.draw import Draw, kept_of_each
 from tasks.stages.import_model import ImportModel
 
@@ -146,7 +147,9 @@ def _bytes(context: Context, stage: Stage | None, work: Work | None, rate: Rate 
     by_file = measured(context.config.profile, "report" if stage is None else stage.name, "cpu")
     for known in (rate, by_file):  # pictures and pages are files beside the tables, which no record counts
         if known is not None and known.bytes:
-            return known.bytes * work.items
+            # of the hypotheses that are drawn for a label one is written
+            one_of_several = isinstance(stage, PseudoLabel) and not known.seen
+            return known.bytes * (work.units if one_of_several else work.items)
     return None
 
 

@@ -17,7 +17,7 @@ from tasks.engine.stage import ShardedStage, Stage, TrainingStage
 from tasks.ingest.stage import Ingest
 from tasks.rows.instances import instance_ids
 from tasks.rows.part import Part
-from tasks.stages.clean import PseudoLabel, ScoreLabels
+from tasks.stages.clean import Keep, PseudoLabel, ScoreLabels
 from tasks.stages.draw import Draw
 from tasks.stages.evaluate import Evaluate
 from tasks.stages.generate import Generate
@@ -91,6 +91,9 @@ class Workload:
             case ScoreLabels():
                 labels = self._earlier(stage.labels)
                 return None if labels is None else self._cut(stage, labels.units)
+            case Keep():
+                labels = self._earlier(stage.labels)
+                return None if labels is None else Work(labels.units, labels.units)
             case ShardedStage():
                 return None
         return None if stage.name == "ingest" else Work(1, 1)
@@ -121,9 +124,16 @@ class Workload:
 
 def recorded(record: StageRecord) -> Work:
     """What a finished stage did."""
-    units = record.tally.ok or record.units_in
+    # a filter looks at the labels that it drops, too
+    units = record.units_in if record.stage == Keep.name else record.tally.ok or record.units_in
     items = record.rows.get(_BY_ROWS.get(record.stage, ""), 0) or _steps(record.config) or units or 1
-    return Work(units, items)
+    return Work(units, items * _drawn_for_one(record))
+
+
+def _drawn_for_one(record: StageRecord) -> int:
+    """How many hypotheses were drawn for a label: one, or those among which a scorer chose."""
+    among = record.config.get("among")
+    return int(among["hypotheses"]) if isinstance(among, Mapping) else 1
 
 
 def _steps(config: Mapping[str, Any]) -> int:

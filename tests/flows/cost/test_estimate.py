@@ -1,6 +1,8 @@
 """What a plan says that it will take: in ranges, by what the store has seen, else by what was measured elsewhere."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
@@ -9,6 +11,8 @@ from flows.cli.plan import plan_round
 from flows.cli.show.costs import count, duration, print_estimate, size
 from flows.cost.estimate import Cost, Estimate, Range
 from flows.cost.rates import MEASURED, WIDE
+from flows.cost.work import recorded
+from flows.run.round import Kind
 from infra.stages import find, records
 from infra.store import Store
 from schemas.config.engine import EngineConfig
@@ -46,6 +50,22 @@ def test_without_a_store_it_goes_by_the_table(tmp_path: Path) -> None:
         assert found[title].seconds == Range(rate * WIDE[0], rate * WIDE[1]).times(items)
 
 
+@pytest.mark.parametrize("profile", ["tiny", "micro"])
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("dpo", {"evaluate.measures": "true"}),
+        ("clean", {"clean.label": "best_of_m", "clean.controls": ["all_labels", "random_labels", "own_labels"]}),
+        ("clean", {"clean.filter": "calibrated"}),
+    ],
+)
+def test_the_time_of_every_stage_that_two_cores_run_is_known(
+    tmp_path: Path, profile: str, kind: Kind, changes: dict[str, Any]
+) -> None:
+    context = Context(Store.at(str(tmp_path / "none")), load_profile(profile, changes=changes))
+    assert plan_round(context, kind).estimate.unknown == ()
+
+
 @pytest.mark.parametrize(("keep", "kept"), [("extremes", 2), ("none", 0)])
 def test_a_draw_takes_as_long_as_both_and_writes_what_it_keeps(tmp_path: Path, keep: str, kept: int) -> None:
     config = load_profile("micro", changes={"hypotheses.keep": keep})
@@ -67,6 +87,27 @@ def test_what_the_store_has_seen_lies_within(lived: Context) -> None:
         assert cost.by == "store", title
         assert cost.seconds is not None
         assert cost.seconds.least < max(seen) < cost.seconds.most, title
+
+
+def test_what_a_cleaning_round_has_taken_lies_within(lived: Context) -> None:
+    found = {cost.title: cost for cost in plan_round(lived, "clean").estimate.stages}
+    for title in ("pseudo_label", "score_labels", "keep", "train_clean"):
+        seen = [record.seconds for record in records(lived.store, title) if record.round == 2]
+        cost = found[title]
+        assert cost.by == "store", title
+        assert cost.seconds is not None
+        assert cost.seconds.least < max(seen) < cost.seconds.most, title
+
+
+def test_a_label_that_a_scorer_chose_took_as_many_hypotheses_as_it_chose_among(lived: Context, tmp_path: Path) -> None:
+    (record,) = [record for record in records(lived.store, "pseudo_label") if record.round == 2]
+    one = recorded(record)
+    chosen = replace(record, config={**record.config, "among": {"hypotheses": 17}})
+    assert recorded(chosen) == replace(one, items=17 * one.items)
+    config = load_profile("micro", changes={"clean.label": "best_of_m"})
+    plan = plan_round(Context(Store.at(str(tmp_path / "none")), config), "clean")
+    cost = next(cost for cost in plan.estimate.stages if cost.title == "pseudo_label")
+    assert cost.bytes == MEASURED["micro"]["pseudo_label"].bytes * config.synthesize.wild_train
 
 
 def test_it_grows_with_the_work_and_forgets_other_networks(lived: Context) -> None:
