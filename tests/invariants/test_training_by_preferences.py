@@ -1,8 +1,9 @@
 """Every objective trains the same, however its run is cut: resumed or straight, in one batch or in parts of it."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -42,7 +43,10 @@ def in_parts(config: AlignConfig, parts: int) -> AlignConfig:
     return config.model_copy(update={"optimiser": config.optimiser.model_copy(update={"micro_batches": parts})})
 
 
-def run(config: AlignConfig) -> tuple[Training, dict[int, Any], np.ndarray]:
+Ran = tuple[Training, dict[int, Any], np.ndarray]
+
+
+def run(config: AlignConfig) -> Ran:
     """A finished training, its checkpoints, and the losses of its steps."""
     states: dict[int, Any] = {}
     losses: list[float] = []
@@ -62,10 +66,16 @@ def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+@pytest.fixture(scope="module")
+def straight_runs() -> Callable[[str], Ran]:
+    """The run of a way in one go and with whole batches, done once. Only to be read."""
+    return cache(lambda way: run(small(way)))
+
+
 @EACH
-def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(way: str) -> None:
+def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(way: str, straight_runs: Callable[[str], Ran]) -> None:
     config = small(way)
-    straight, states, _ = run(config)
+    straight, states, _ = straight_runs(way)
     resumed = Training(recipe(config), config.optimiser)
     assert not same(resumed.averaged, straight.averaged), "it learns"
     resumed.resume(states[2])
@@ -76,9 +86,8 @@ def test_a_resumed_run_ends_with_the_bits_of_a_straight_one(way: str) -> None:
 
 
 @EACH
-def test_a_batch_in_parts_teaches_what_the_whole_does(way: str) -> None:
-    config = small(way)
-    (_, _, whole), (_, _, parts) = run(config), run(in_parts(config, 2))
+def test_a_batch_in_parts_teaches_what_the_whole_does(way: str, straight_runs: Callable[[str], Ran]) -> None:
+    (_, _, whole), (_, _, parts) = straight_runs(way), run(in_parts(small(way), 2))
     assert len(whole) == STEPS
     np.testing.assert_allclose(parts, whole, rtol=2e-5, atol=1e-6)
 
