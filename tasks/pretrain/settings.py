@@ -16,13 +16,13 @@ class PretrainConfig(Config):
 
     network: ConditionConfig = setting(ConditionConfig(), "the encoder", "-")
     broad: int = setting(20_000, "broad people", "people", ge=1)
-    level: int = setting(8_000, "level people", "people", ge=1)
+    level: int = setting(24_000, "level people", "people", ge=1)
     held_out: int = setting(500, "people of each kind that it is measured on", "people", ge=1)
     broad_pitch: PitchConfig = setting(PitchConfig(sigma=24, limit=45), "of the cameras of broad people", "-")
     level_pitch: PitchConfig = setting(PitchConfig(sigma=2), "of the cameras of level people", "-")
     optimiser: OptimiserConfig = setting(
         OptimiserConfig(
-            steps=12_000,
+            steps=16_000,
             learning_rate=6e-3,
             warmup_steps=100,
             weight_decay=1e-4,
@@ -34,7 +34,7 @@ class PretrainConfig(Config):
         "-",
     )
     broad_images: int = setting(32, "broad crops a step", "crops", ge=1)
-    level_images: int = setting(16, "level crops a step", "crops", ge=1)
+    level_images: int = setting(24, "level crops a step", "crops", ge=1)
     losses: SupervisedLossConfig = setting(SupervisedLossConfig(), "weights of the encoder's own estimate", "-")
     pitch_weight: float = setting(10.0, "weight of the pitch's squared error, in units of 20 degrees", "1", ge=0)
     augment: AugmentConfig = setting(AugmentConfig(), "random changes to the crops", "-")

@@ -396,7 +396,7 @@ def test_the_evidence_page_has_every_figure_and_every_control(
     for name in (one.aligned.policy_after, one.aligned.comparison, *keys):
         assert f"`{str(name)[:12]}`" in page, "every figure can be found in the store"
     goals = page.partition("## What it has to show")[2].partition("##")[0]
-    assert sum(goals.count(f" {word}reached") for word in ("", "**not ")) == 12, goals
+    assert sum(goals.count(f"| {word} |") for word in ("reached", "**not reached**")) == 12, goals
     table = readme_table([one, one], lived.config, None)
     assert max(map(len, table.splitlines())) <= 120, "as README's lines are"
     rows = {line.split(" | ")[0] for line in table.splitlines()[6:]}
