@@ -75,7 +75,8 @@ quick: $(STAMP) ## the quick tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(AT_ONCE) -m "not slow and not nightly and not paper and not faults"
 
 test: style ## lint and all tests but the nightly ones, paper-smoke and the longer half of the faults
-	@$(MAKE) --no-print-directory -j2 types tests
+	@# what mypy found stands among the dots of the tests: it says so once more at the end
+	@$(MAKE) --no-print-directory -j2 types tests || { $(BIN)/mypy --no-error-summary; false; }
 
 tests: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(AT_ONCE) --durations=15 -m "not nightly and not paper and not faults"
