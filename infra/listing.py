@@ -213,7 +213,7 @@ class Listing:
                 self._take_rows(cursor, name, key, from_files(self.store, contract(made.table), files), files)
 
     def _take_rows(
-        self, cursor: duckdb.DuckDBPyConnection, name: str, key: str, source: str, files: Sequence[DataFile]
+        self, cursor: duckdb.DuckDBPyConnection, name: str, key: str, source: str, files: list[DataFile]
     ) -> None:
         made = _LISTS[name]
         rows = made.select.format(rows=f"SELECT {', '.join(made.columns)} FROM ({source})")

@@ -141,7 +141,11 @@ def _about(store: Store, person: str) -> tuple[Mapping[str, Any], Mapping[str, A
 
 def _drawings(store: Store, scope: Scope, person: str) -> list[Drawing]:
     found = []
-    words = {**dict.fromkeys(scope.drawn, "drawn in the round"), scope.before: "before", scope.after: "after"}
+    words: dict[str | None, str] = {
+        **dict.fromkeys(scope.drawn, "drawn in the round"),
+        scope.before: "before",
+        scope.after: "after",
+    }
     for key in dict.fromkeys(scope.drawings):
         record = find(store, key)
         table = table_of_all(store, StageKey(key))
