@@ -63,7 +63,7 @@ TITLES: Final[Mapping[str, str]] = {
     LATER: "The default, after a round of DPO",
 }
 On = Literal["test", "validation"]
-MEASURED: Final[Mapping[str, Target]] = {"test": WILD_TEST, "validation": WILD_VALIDATION}
+MEASURED: Final[Mapping[On, Target]] = {"test": WILD_TEST, "validation": WILD_VALIDATION}
 _ROWS: Final = (
     ("zero-noise MPVPE", "zero_noise_mpvpe", "change"),
     ("expected MPVPE", "expected_mpvpe", "change"),

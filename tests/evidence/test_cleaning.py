@@ -18,7 +18,7 @@ from tasks.rows.metrics import Metric
 from tasks.synthesize.domains import domain_named
 from tasks.synthesize.picture import make_picture
 from tests.evidence import cleaning
-from tests.evidence.cleaning import CHANGES, LATER, OWN, Cleaned, changes_of, cleaning_page
+from tests.evidence.cleaning import CHANGES, LATER, MEASURED, OWN, Cleaned, changes_of, cleaning_page
 from tests.evidence.foreign import FOREIGN, foreign_labels
 from tests.profiles import load_profile
 from tests.tasks import micro
@@ -69,10 +69,11 @@ def test_what_was_measured_on_validation_is_read_there_and_said() -> None:
 
 def test_its_settings_are_settings() -> None:
     for campaign in CHANGES:
-        for on, target in (("test", WILD_TEST), ("validation", WILD_VALIDATION)):
-            config = load_profile("micro", changes=changes_of(campaign, on))  # type: ignore[arg-type]
+        for on, target in MEASURED.items():
+            config = load_profile("micro", changes=changes_of(campaign, on))
             assert config.evaluate.measures
             assert config.sources.targets("test") == (target,)
+    assert MEASURED == {"test": WILD_TEST, "validation": WILD_VALIDATION}
 
 
 @pytest.mark.parametrize(
