@@ -32,7 +32,7 @@ MEASURED: Final[Mapping[str, Mapping[str, PerItem]]] = {
         "pair": PerItem(0.22e-3, 6_250),
         "align": PerItem(240e-3, 70),
         "evaluate": PerItem(0.70e-3, 790),
-        "pseudo_label": PerItem(1.0e-3, 1_000),
+        "pseudo_label": PerItem(1.2e-3, 720),
         "score_labels": PerItem(1.7e-3, 12),
         "keep": PerItem(0.15e-3, 520),
         "calibrate_scorer": PerItem(0.2, 6_600),

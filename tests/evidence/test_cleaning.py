@@ -4,10 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from infra.tables import read
 from schemas.config.training import LabelNoiseConfig
-from schemas.splits import WILD_TEST, WILD_TRAIN
+from schemas.ids import Target
+from schemas.splits import WILD_TEST, WILD_TRAIN, WILD_VALIDATION
 from schemas.tables import matrix
 from tasks.report.facts import RoundFacts
 from tasks.rows.instances import load_instances
@@ -15,18 +18,19 @@ from tasks.rows.metrics import Metric
 from tasks.synthesize.domains import domain_named
 from tasks.synthesize.picture import make_picture
 from tests.evidence import cleaning
-from tests.evidence.cleaning import CHANGES, FOREIGN, OWN, Cleaned, cleaning_page, foreign_labels
+from tests.evidence.cleaning import CHANGES, LATER, MEASURED, OWN, Cleaned, changes_of, cleaning_page
+from tests.evidence.foreign import FOREIGN, foreign_labels
 from tests.profiles import load_profile
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore, shared_micro_store  # noqa: F401 # a fixture
 
 
-def round_of(seed: int, promoted: bool, auc: float, **apart: tuple[float, float]) -> Cleaned:
+def round_of(seed: int, promoted: bool, auc: float, on: Target = WILD_TEST, **apart: tuple[float, float]) -> Cleaned:
     facts = RoundFacts("clean", "c", 1, *"abcd", (), promoted=promoted, why="all gates hold")  # type: ignore[arg-type]
     metrics: dict[Any, Metric] = {}
     for control, (value, high) in apart.items():
         for name in ("zero_noise_mpvpe", "expected_mpvpe"):
-            key = (name, f"change_minus_{control}", WILD_TEST)
+            key = (name, f"change_minus_{control}", on)
             metrics[key] = Metric(*key, "percentage points", value, 10, value - 1, high)
     return Cleaned(seed, facts, metrics, {"auc": Metric("auc", "filter", WILD_TRAIN, "1", auc, 10)})
 
@@ -53,9 +57,39 @@ def test_seeds_that_disagree_are_no_gain_over_seeds() -> None:
     assert "better than all labels, interval wholly below 0: 2 of 2 seeds; over the seeds: no" in page
 
 
+def test_what_was_measured_on_validation_is_read_there_and_said() -> None:
+    later = [round_of(0, True, 0.95, WILD_VALIDATION, all_labels=(-2.0, -0.5))]
+    page = cleaning_page({LATER: later}, "tiny", "validation", {"clean.keep_share": "0.5"})
+    assert "profile tiny, clean.keep_share=0.5. Change on wild/validation" in page
+    assert "minus *all labels* (points) | -2 [-3, -0.5]" in page
+    assert "the round of *later* passes its gates on wild/validation: 1 of 1 seeds" in page
+    assert "AUC" not in page, "nothing is claimed of a campaign that was not run"
+    assert "minus *all labels*" not in cleaning_page({LATER: later}, "tiny")
+
+
 def test_its_settings_are_settings() -> None:
-    for changes in CHANGES.values():
-        assert load_profile("micro", changes=changes).evaluate.measures
+    for campaign in CHANGES:
+        for on, target in MEASURED.items():
+            config = load_profile("micro", changes=changes_of(campaign, on))
+            assert config.evaluate.measures
+            assert config.sources.targets("test") == (target,)
+    assert MEASURED == {"test": WILD_TEST, "validation": WILD_VALIDATION}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--campaigns", "foreign,mine"], "--campaigns mine: there are foreign, own, later."),
+        (["--set", "clean.keep_share", "--name", "half"], "--set clean.keep_share: KEY=VALUE"),
+        (["--set", "clean.keep_share=0.5"], "--set: name what is tried"),
+    ],
+)
+def test_what_can_not_be_meant_is_said_before_anything_runs(options: list[str], words: str) -> None:
+    app = typer.Typer()
+    app.command()(cleaning.main)
+    found = CliRunner().invoke(app, options)
+    assert found.exit_code != 0
+    assert words in found.output
 
 
 @pytest.mark.slow
