@@ -25,7 +25,7 @@ MEASURED: Final[Mapping[str, Mapping[str, PerItem]]] = {
         "synthesize": PerItem(3.0e-3, 8_500),
         "ingest": PerItem(0.67e-3, 8_040),
         "train_base": PerItem(68e-3, 12),
-        "train_scorer": PerItem(149e-3, 15),
+        "train_scorer": PerItem(88e-3, 15),
         "train_clean": PerItem(90e-3, 70),
         "generate": PerItem(0.50e-3, 723),
         "score": PerItem(0.25e-3, 10),
