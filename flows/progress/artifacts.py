@@ -3,6 +3,7 @@
 Artifacts are written by a thread of their own, so that a slow or dead Prefect server costs a stage nothing.
 """
 
+import atexit
 import contextlib
 import contextvars
 import logging
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+_clients: dict[tuple[str | None, str | None], "SyncPrefectClient"] = {}
+"""A client for each server and log-in that was asked: to make one, with all authorities that may have signed for a
+server, takes ten times as long as a question does, and a round has fifty."""
+_asking = threading.Lock()
+_until_exit = contextlib.ExitStack()
+atexit.register(_until_exit.close)
 
 REQUEST_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
@@ -67,9 +75,14 @@ def create_artifact(
 def ask(request: Callable[["SyncPrefectClient"], T]) -> T:
     """What Prefect's server answers to a request, within some seconds."""
     from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
 
-    with get_client(sync_client=True, httpx_settings={"timeout": REQUEST_SECONDS}) as client:
-        return request(client)
+    server = PREFECT_API_URL.value(), PREFECT_API_AUTH_STRING.value()
+    with _asking:
+        if server not in _clients:
+            client = get_client(sync_client=True, httpx_settings={"timeout": REQUEST_SECONDS})
+            _clients[server] = _until_exit.enter_context(client)
+    return request(_clients[server])
 
 
 def log_in_current_run(text: str) -> None:

@@ -3,11 +3,13 @@
 import logging
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from flows.progress import artifacts
 from flows.progress.artifacts import PrefectProgress
 from schemas.progress import SILENT
 
@@ -183,3 +185,28 @@ def test_artifacts_of_a_real_run() -> None:
     assert artifact.description == "4 of 4 images; fine"
     assert artifact.flow_run_id is not None
     assert artifact.task_run_id is not None
+
+
+def test_a_server_is_asked_by_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To make a client takes longer than to ask; another server or log-in has its own."""
+    from prefect.client import orchestration
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    made = []
+
+    def get_client(**settings: Any) -> Any:
+        made.append(len(made))
+        return nullcontext(made[-1])
+
+    monkeypatch.setattr(orchestration, "get_client", get_client)
+    monkeypatch.setattr(artifacts, "_clients", {})
+    asked = []
+    for url, login in (
+        ("http://a/api", "x:1"),
+        ("http://a/api", "x:1"),
+        ("http://a/api", "x:2"),
+        ("http://b/api", None),
+    ):
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: login}):
+            asked.append(artifacts.ask(lambda client: client))
+    assert asked == [0, 0, 1, 2]
