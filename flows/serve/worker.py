@@ -14,6 +14,8 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from importlib import import_module
 from typing import Any, Final
 
 import anyio
@@ -164,8 +166,10 @@ def _environment_of_runs() -> dict[str, str]:
 def main() -> None:
     """Start the worker."""
     from prefect import __version__
-    from prefect.runner import _starter_engine as starter
 
+    starter: Any = None
+    with suppress(ImportError):
+        starter = import_module("prefect.runner._starter_engine")
     if hasattr(starter, "run_process"):
         spares = Spares([sys.executable, "-m", "flows.serve.spare"], _environment_of_runs)
         starter.run_process = giving(starter.run_process, spares)
