@@ -51,9 +51,6 @@ _SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",  # else Ray looks every 2 s whether a training is over
 }
 
-_ahead: list[tuple[int, ExitStack]] = []
-"""The session that was joined before there was work, if it still waits: its threads, and what ends it."""
-
 # Else a call of Ray without a session starts one: a thread of Ray Data that outlives ours by a moment did, in the
 # middle of the start of our next, and both hung.
 auto_init_hook.enable_auto_connect = False
@@ -77,12 +74,6 @@ def ray_session(
     each worker's numeric libraries may use; fixed, because results depend on it in the last bits. Inside another
     session, that one is used. Raises ConfigError if the cluster that RAY_ADDRESS names can't be joined.
     """
-    if _ahead:
-        joined, session = _ahead.pop()
-        with session:
-            if joined == threads:
-                yield dict(ray.cluster_resources())
-                return
     if ray.is_initialized():
         yield dict(ray.cluster_resources())
         return
@@ -108,39 +99,6 @@ def ray_session(
         finally:
             ray.shutdown()
             AuthenticationTokenLoader.instance().reset_cache()  # the next session may be one of another token
-
-
-def join_ahead(threads: int) -> bool:
-    """Join a cluster before there is work for it: the next `ray_session` is this one, if it wants as many threads.
-
-    Only one whose head is on this machine, as `make serve` has it: elsewhere what waits would be in others' way. False
-    where none is. Raises ConfigError as `ray_session`.
-    """
-    if ray.is_initialized() or not _is_loopback(os.environ.get(_ADDRESS, "")):
-        return False
-    session = ExitStack()
-    session.enter_context(ray_session(threads=threads))
-    _ahead.append((threads, session))
-    return True
-
-
-def is_inside() -> bool:
-    """Whether a session is at work; one that was joined ahead only waits."""
-    return ray.is_initialized() and not _ahead
-
-
-def has_lost_ahead() -> bool:
-    """Whether what was joined ahead is gone since: Ray itself would find out a minute later."""
-    if not _ahead:
-        return False
-    raylet = ray_worker._global_node.raylet_socket_name
-    return not (_listens(socket.AF_UNIX, raylet) and _listens(socket.AF_INET, _host_and_port(os.environ[_ADDRESS])))
-
-
-def _listens(family: socket.AddressFamily, address: Any) -> bool:
-    with socket.socket(family) as client:
-        client.settimeout(_CONNECT_SECONDS)
-        return client.connect_ex(address) == 0
 
 
 def room_for(needed: Mapping[str, float]) -> int:
@@ -315,20 +273,16 @@ def _join(address: str, threads: int) -> None:
 
 def _knock(address: str) -> None:
     """ConfigError, soon, if nothing listens there; Ray would try for minutes."""
-    if ":" not in address:  # "auto": Ray knows by itself which cluster runs on this machine
+    host, sign, port = address.rpartition(":")
+    if not sign:  # "auto": Ray knows by itself which cluster runs on this machine
         return
     try:
-        socket.create_connection(_host_and_port(address), timeout=_CONNECT_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
     except (OSError, ValueError, OverflowError) as error:
         raise ConfigError(
             f"No Ray cluster answers at {_ADDRESS}={address}: {error}. Start one, or unset {_ADDRESS} to have Ray run "
             "on this machine for the length of the command."
         ) from error
-
-
-def _host_and_port(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 def _is_loopback(address: str) -> bool:

@@ -10,7 +10,7 @@ import ray
 from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from infra.ray_session import is_inside, ray_session
+from infra.ray_session import ray_session
 from infra.store import TEMPORARY, Store
 from schemas.config.engine import RayConfig
 from schemas.errors import ConfigError
@@ -22,14 +22,14 @@ def session_for(store: Store, settings: RayConfig, threads: int) -> Iterator[Non
 
     Inside another session that one is used, as it is. Raises ConfigError as `ray_session` and `check_store_is_shared`.
     """
-    inside = is_inside()
+    runs = ray.is_initialized()
     with ray_session(
         threads=threads,
         object_store_bytes=settings.object_store_mib * 1024**2,
         spill_folder=settings.spill_folder,
         spill_disk_share=settings.spill_disk_share,
     ):
-        if not inside:
+        if not runs:
             check_store_is_shared(store)
         yield
 

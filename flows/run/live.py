@@ -1,8 +1,9 @@
 """The runner that does the work: stages as thin Prefect tasks, one after the other."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from importlib import import_module
 from threading import Thread
 from typing import Any
 
@@ -21,13 +22,14 @@ from schemas.errors import ConfigError, DataError, GateError, StoreError
 from schemas.ids import ModelDigest, StageKey
 from schemas.layers import Configured
 from schemas.progress import InRole
-from tasks.ahead import OF_DRIVER, load
 from tasks.engine.context import Context
 from tasks.engine.stage import Stage, TrainingStage
 from tasks.report.facts import StageRun
 from tasks.rows.models import model_of
 
 RETRY_SECONDS = 3.0
+_LATER = ("tasks.engine.training", "tasks.compare", "tasks.report.fill", "tasks.report.page")
+"""Modules with heavy libraries that trainings, gates and the report need of this process."""
 
 
 class LiveRunner(Runner):
@@ -131,9 +133,15 @@ class LiveRunner(Runner):
             self.context.progress.say("starting Ray ...")
             settings = self.context.config.ray
             # while Ray starts, and while its processes do the first stages, this process waits
-            Thread(target=load, args=[OF_DRIVER], name="loading", daemon=True).start()
+            Thread(target=_load_later, name="loading", daemon=True).start()
             self._resources.enter_context(session_for(self.context.store, settings, settings.threads_per_actor))
             self._ray_runs = True
+
+
+def _load_later() -> None:
+    for name in _LATER:
+        with suppress(ImportError):  # it is said where the module is needed
+            import_module(name)
 
 
 def _as_task(context: Context, stage: Stage, role: str) -> Task[[list[str]], StageKey]:

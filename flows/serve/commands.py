@@ -46,15 +46,12 @@ def start(
     runs: Annotated[
         int, typer.Option("--runs", min=2, help="Flow runs at a time; those of one campaign wait for each other.")
     ] = RUNS,
-    spare: Annotated[
-        bool, typer.Option(help="Keep a process that has everything loaded, some 1 GB of memory, for the next run.")
-    ] = True,
 ) -> None:
     """Start what doesn't run yet, register the deployments, and say where everything is."""
     with clear_errors():
         services = Services(folder.expanduser().absolute())
         with services.alone():
-            serving = bring_up(services, port, ray, runs, spare)
+            serving = bring_up(services, port, ray, runs)
         started = f"started: {', '.join(serving.started)}" if serving.started else "it runs already"
         typer.echo(f"adhmr-engine serves ({started}; deployments registered)")
         _tell(services, serving.ray, serving.store, serving.new_login)

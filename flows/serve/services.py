@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -52,11 +52,11 @@ def used_by(worker: Service) -> tuple[str, str]:
     return ray, store
 
 
-def bring_up(services: Services, port: int = 0, ray: str = "", runs: int = RUNS, spare: bool = True) -> Serving:
+def bring_up(services: Services, port: int = 0, ray: str = "", runs: int = RUNS) -> Serving:
     """Start what doesn't run yet and register the deployments of the working directory's prefect.yaml.
 
     `port` is the Prefect server's; 0 for the one that it had, or the usual one. `ray` is the address of a cluster that
-    is there; empty for one of our own. With `spare`, a process waits for the next run, with everything loaded.
+    is there; empty for one of our own.
     Raises ServiceError, with the end of a log, for what doesn't come up; what was started with it is ended again then.
     """
     if not Path("prefect.yaml").is_file():
@@ -65,7 +65,7 @@ def bring_up(services: Services, port: int = 0, ray: str = "", runs: int = RUNS,
         )
     before = services.alive()
     try:
-        return _bring_up(services, before, port, ray, _worker_command(runs, spare))
+        return _bring_up(services, before, port, ray, runs)
     except BaseException:
         if not before:
             take_down(services)
@@ -89,15 +89,7 @@ def take_down(services: Services) -> tuple[str, ...]:
     return tuple(name for name in (PREFECT, RAY, WORKER) if name in alive)
 
 
-def _worker_command(runs: int, spare: bool) -> list[str]:
-    program = ["-m", "flows.serve.worker"] if spare else ["-m", "prefect", "worker", "start"]
-    pool = ["--pool", POOL, "--type", "process", "--name", f"{POOL}-worker"]
-    return [sys.executable, *program, *pool, "--limit", str(runs)]
-
-
-def _bring_up(
-    services: Services, before: Mapping[str, Service], port: int, cluster: str, worker: Sequence[str]
-) -> Serving:
+def _bring_up(services: Services, before: Mapping[str, Service], port: int, cluster: str, runs: int) -> Serving:
     port = _port_of_prefect(services, before, port)
     ray, own = _ray_address(services, before, cluster)
     store = _store(before)
@@ -118,7 +110,9 @@ def _bring_up(
     if WORKER not in before:
         if not services.strays():
             tell_crashed(port, environment)  # what a worker that is gone had begun
-        services.start(WORKER, worker, environment, note=f"{ray} {store}")
+        command = ["prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", f"{POOL}-worker"]
+        limit = ["--limit", str(runs)]
+        services.start(WORKER, [sys.executable, "-m", *command, *limit], environment, note=f"{ray} {store}")
     _until(services, WORKER, lambda: worker_is_online(port, environment))
     _register(services, environment)
     alive = services.alive()
@@ -189,7 +183,7 @@ def _environment(services: Services, port: int, ray: str, own: bool, store: str)
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         # in memory, the default, a restart of the server forgets who holds a deployment's only slot, and it stays taken
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
     }
     if own:  # another one authenticates as it was started
         defaults |= ray_token_variables(services)

@@ -44,7 +44,7 @@ def on_ray(
     crops, of the ingests `crops_of`, are kept, as far as somebody is free there."""
     cpus, actors = settings.cpus_per_actor, settings.actors
     each = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
-    count = max(1, min(as_many_as_fit(each, settings.threads_per_actor) if actors is None else actors, len(todo)))
+    count = max(1, min(_as_many_as_fit(each, settings.threads_per_actor) if actors is None else actors, len(todo)))
     check_resources(each, count)
     if held := lacking(each):
         say(f"{work.spec.name}, waiting for Ray: {held} ...")
@@ -76,7 +76,7 @@ def _describe(shard: Shard) -> dict[str, Any]:
     return {"index": shard.index, "ids": json.dumps(shard.ids)}
 
 
-def as_many_as_fit(each: Mapping[str, float], threads: int) -> int:
+def _as_many_as_fit(each: Mapping[str, float], threads: int) -> int:
     """Actors that keep Ray's nodes busy without being in each other's way."""
     return room_for(each if "GPU" in each else {"CPU": max(each["CPU"], threads), "memory": _ACTOR_BYTES})
 

@@ -2,8 +2,7 @@
 
 Overhead is the time of a `micro` round by the clock, less the time in which a shard or training steps were worked on,
 be it by one process or by several. Round 1 makes what the others stand on; those are measured, each in a new process.
-A served one begins when the process that waits for it has loaded everything, as one does that a person or a schedule
-asks for. Nothing else should run meanwhile.
+Nothing else should run meanwhile.
 """
 
 import argparse
@@ -23,13 +22,11 @@ from typing import Final, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from flows.serve.handover import READY
 from infra.stages import StageRecord, records
 from infra.store import Store
 from tests.flows.person import ROOT, Person
 
 WATCHED: Final = Path(__file__).parent / "watched"
-_READY_SECONDS: Final = 600.0
 GOALS_S: Final = {"a new process": 20.0, "under make serve": 8.0}
 
 
@@ -118,14 +115,12 @@ class _World:
         self._environment = {**own, "ADHMR_WATCHED": str(self._spans), "ADHMR_STORE": self._url}
         self._environment["PYTHONPATH"] = f"{WATCHED}:{ROOT}"
         self._command = [sys.executable, "-m", "adhmr_engine", "run", "--profile", "micro"]
-        self._log: Path | None = None
-        self._rounds = 0
         if served:
             person = Person(folder / "served", self._url)
             person.environment |= self._environment
             person.serves()
             ends.callback(person.stops)
-            self._environment, self._log = person.environment, folder / "served" / "worker.log"
+            self._environment = person.environment
             words = ["deployment", "run", "dpo-round", "--watch", "-p", "profile=micro"]
             self._command = [sys.executable, "-m", "prefect", *words]
 
@@ -133,22 +128,12 @@ class _World:
         """What one more round took, and the seconds of processor time of it and all that it started and waited for."""
         for file in self._spans.iterdir():
             file.unlink()
-        self._wait()
         before, began = _cpu_s(), time.time()
         subprocess.run(self._command, env=self._environment, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
         whole = Span(began, time.time())
         store = Store.open(self._url, create=False)
         new = [one for one in records(store) if one.finished_at and one.finished_at.timestamp() > began]
         return list(parts(whole, new, list(self._work()))), _cpu_s() - before
-
-    def _wait(self) -> None:
-        """Until the worker has a process ready for this round: it makes one for each, after the end of the last."""
-        self._rounds += 1
-        end = time.monotonic() + _READY_SECONDS
-        while self._log and self._log.read_text("utf-8").count(READY) < self._rounds:
-            if time.monotonic() > end:
-                raise TimeoutError(f"The worker has no process ready for round {self._rounds}: {self._log} says why.")
-            time.sleep(0.2)
 
     def _work(self) -> Iterator[Span]:
         for file in self._spans.iterdir():

@@ -6,15 +6,14 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 import ray
 
-from infra import ray_session as ray_session_module
-from infra.ray_session import check_resources, has_lost_ahead, is_inside, join_ahead, lacking, ray_session
+from infra.ray_session import check_resources, lacking, ray_session
 from infra.services import free_port
 from schemas.errors import ConfigError
 from tests.infra.two_nodes import Cluster, two_nodes
@@ -141,91 +140,6 @@ def test_a_store_in_a_folder_is_looked_for_on_other_nodes(cluster: Cluster, tmp_
     assert f"{tmp_path / 'store'}, which these nodes of the Ray cluster don't see: 127.0.0.1 (" in refused
     assert "s3:// URL" in refused
     assert "seen" not in left
-
-
-AHEAD = """
-import json, sys
-import ray
-from infra.ray_session import has_lost_ahead, is_inside, join_ahead, ray_session
-from tasks.ahead import OF_SHARDS, load_in_ray
-from schemas.config.engine import RayConfig
-
-def loaded(names):
-    import os, sys
-    return os.environ["OMP_NUM_THREADS"], all(name in sys.modules for name in names)
-
-def main():
-    told = {"joined": join_ahead(1), "inside": is_inside(), "lost": has_lost_ahead()}
-    job = ray.get_runtime_context().get_job_id()
-    ray.get(list(load_in_ray(RayConfig())))
-    with ray_session(threads=int(sys.argv[1])):
-        told["same"] = ray.get_runtime_context().get_job_id() == job
-        told["inside"] = told["inside"], is_inside()
-        told["threads"], told["loaded"] = ray.get(ray.remote(num_cpus=0.5)(loaded).remote(OF_SHARDS))
-        with ray_session(threads=7):  # one inside of another is that
-            told["nested"] = ray.get(ray.remote(num_cpus=0.5)(loaded).remote([]))[0]
-    told["after"] = ray.is_initialized()
-    print(json.dumps(told))
-
-main()
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("threads", [1, 2])
-def test_what_was_joined_ahead_is_the_next_session(threads: int, cluster: Cluster, tmp_path: Path) -> None:
-    """If it is as that one wants it; its processes have loaded what shards need."""
-    done = drive(cluster, AHEAD, tmp_path, (str(threads),))
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    fits = threads == 1
-    assert told["joined"]
-    assert not told["lost"]
-    assert told["inside"] == [False, True]
-    assert told["same"] is fits
-    assert told["threads"] == told["nested"] == str(threads)
-    assert told["loaded"] or not fits
-    assert not told["after"]
-
-
-LOST = """
-import os, ray
-from infra.ray_session import has_lost_ahead, join_ahead
-assert join_ahead(1)
-assert not has_lost_ahead()
-os.environ["RAY_ADDRESS"] = f"127.0.0.1:{__import__('infra.services').services.free_port()}"  # where nobody is any more
-print(has_lost_ahead())
-"""
-
-
-@pytest.mark.slow
-def test_a_cluster_that_is_gone_since_is_noticed(cluster: Cluster, tmp_path: Path) -> None:
-    done = drive(cluster, LOST, tmp_path)
-    assert done.stdout.splitlines()[-1:] == ["True"], done.stderr
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_session_that_waits_ends_with_the_one_that_it_becomes(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or at once, where that one wants other threads."""
-    ended = []
-    waiting = ExitStack()
-    waiting.callback(ended.append, "ended")
-    monkeypatch.setattr(ray_session_module, "_ahead", [(1, waiting)])
-    monkeypatch.setattr(ray, "is_initialized", lambda: True)
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
-    assert not is_inside()
-    with ray_session(threads=threads) as resources:
-        assert is_inside()
-        assert resources == {"CPU": 2.0}
-        assert bool(ended) is (threads == 2)
-    assert ended == ["ended"]
-
-
-def test_other_machines_are_not_joined_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    for address in ("", "10.0.0.1:6379", "auto"):
-        monkeypatch.setenv("RAY_ADDRESS", address)
-        assert not join_ahead(1)
-    assert not has_lost_ahead()
 
 
 @pytest.mark.slow

@@ -57,22 +57,6 @@ def test_only_what_repeats_gets_a_dictionary() -> None:
     assert {column.path_in_schema for column in columns if column.has_dictionary_page} == {"name", "place"}
 
 
-def test_numbers_of_networks_are_split_into_streams_of_bytes() -> None:
-    """Of lists of lists, too; and the file is smaller than one that writes each number whole."""
-    draw = np.random.default_rng(0)
-    kinds = {"value": pa.float64(), "vector": pa.list_(pa.float32()), "rows": pa.list_(pa.list_(pa.float32()))}
-    numbers = draw.standard_normal((5000, 20))
-    given = [numbers[:, 0], numbers.tolist(), [[[one]] for one in numbers[:, 0]]]
-    rows = pa.table([pa.array(values, kind) for values, kind in zip(given, kinds.values(), strict=True)], list(kinds))
-    data = parquet_bytes(rows)
-    assert pq.read_table(BytesIO(data)).equals(rows)
-    group = pq.ParquetFile(BytesIO(data)).metadata.row_group(0)
-    assert all("BYTE_STREAM_SPLIT" in group.column(place).encodings for place in range(group.num_columns))
-    whole = BytesIO()
-    pq.write_table(rows, whole, compression="zstd", use_dictionary=False)
-    assert len(data) < 0.97 * len(whole.getvalue())
-
-
 def test_receipts_say_what_is_done(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     shards = cut(helpers.IDS, 4)
