@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from tempfile import TemporaryDirectory
 
@@ -30,6 +30,8 @@ from schemas.errors import DataError, StoreError
 from schemas.tables import TABLES, TableContract
 
 _ALLOWED = "SELECT (also WITH, FROM, DESCRIBE, SHOW and SUMMARIZE) and EXPLAIN"
+_AGAIN_SECONDS = 0.1
+"""Between two times that a query is told to end."""
 _BARE_AT = re.compile(r"(?<![\w\".'])at(?![\w\"'])", re.IGNORECASE)
 _EXPLAIN = re.compile(r"^\s*EXPLAIN\s*(ANALYZE\b\s*)?(\([^)]*\)\s*)?", re.IGNORECASE)
 
@@ -107,7 +109,9 @@ def _answer(connection: duckdb.DuckDBPyConnection, sql: str, most: int | None) -
         try:
             return answer.result()
         except KeyboardInterrupt:
-            connection.interrupt()
+            while not answer.done():  # DuckDB forgets what it hears between two steps of a query
+                connection.interrupt()
+                wait([answer], _AGAIN_SECONDS)
             raise
 
 

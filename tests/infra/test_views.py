@@ -1,7 +1,11 @@
 """DuckDB over the store: the views answer, the fence holds, `views.sql` works in a plain DuckDB."""
 
+import signal
 import tempfile
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -199,3 +203,30 @@ def test_views_sql_in_a_plain_duckdb(store: Store) -> None:
             tuple(query(store, "SELECT count(*) AS n, sum(score) AS s FROM scores").to_pylist()[0].values())
         ]
         assert plain.execute("SELECT count(*) FROM pairs").fetchall() == [(0,)]
+
+
+class Forgetful:
+    """A connection that is interrupted between two steps of a query, and forgets it; the third time it hears."""
+
+    def __init__(self) -> None:
+        self.asked, self.ended = 0, threading.Event()
+
+    def sql(self, text: str) -> Any:
+        main = threading.main_thread().ident
+        assert main is not None
+        time.sleep(0.3)  # until it waits for this
+        signal.pthread_kill(main, signal.SIGINT)  # Ctrl-C
+        assert self.ended.wait(20)
+        raise duckdb.InterruptException("INTERRUPT")
+
+    def interrupt(self) -> None:
+        self.asked += 1
+        if self.asked == 3:
+            self.ended.set()
+
+
+def test_ctrl_c_is_said_until_the_query_hears_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection: Any = Forgetful()
+    with pytest.raises(KeyboardInterrupt):
+        views._answer(connection, "SELECT 1", None)
+    assert connection.asked == 3
