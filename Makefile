@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 run: $(STAMP) ## a whole round: what is missing is made first, a killed run goes on, the next run is the next round
 	@$(BIN)/adhmr run $(ARGS)
 
-run-from-nothing: $(STAMP) ## the same after its encoder was pretrained here (half an hour or more), in place of the shipped
+run-from-nothing: $(STAMP) ## the same after its encoder was pretrained here (82 minutes on an older processor), in place of the shipped
 	$(BIN)/python -m tasks.pretrain --output .pretrain/encoder.safetensors
 	@$(BIN)/adhmr run --set start.encoder=.pretrain/encoder.safetensors $(ARGS)
 

@@ -33,13 +33,7 @@ from tests.benchmarks.page import write_section
 from tests.evidence.page import evidence_page
 from tests.evidence.readme import SECTION, readme_table
 from tests.evidence.repository import commit_here, is_changed
-from tests.evidence.results import (
-    RESULTS,
-    Sealing,
-    SeedEvidence,
-    read_result,
-    write_result,
-)
+from tests.evidence.results import RESULTS, Sealing, SeedEvidence, read_result, write_result
 from tests.evidence.seal import FILE as SEALS
 from tests.evidence.seal import (
     domains_digest,
@@ -65,7 +59,7 @@ def main(
     profile: Annotated[str | None, typer.Option(help="Profile to run; none: the sealed one.")] = None,
     page: Annotated[Path, typer.Option(help="The page to write.")] = Path("docs/evidence.md"),
     readme: Annotated[Path, typer.Option(help="The page with a table of it between marks.")] = Path("README.md"),
-    at_most: Annotated[int | None, typer.Option(help="Seeds to measure now; the others another time.", min=0)] = None,
+    at_most: Annotated[int | None, typer.Option(help="Seeds to measure now; the others another time.", min=1)] = None,
 ) -> None:
     """Measure what is missing of every seed, then write the pages."""
     with clear_errors():

@@ -15,6 +15,7 @@ from infra.stages import find
 from infra.store import Store
 from schemas.errors import ConfigError, DamagedError
 from schemas.ids import StageKey, Target
+from tasks.pretrain.people import whole_file
 from tasks.report.facts import RoundFacts
 from tasks.report.measured import Metrics, round_metrics
 from tasks.rows.metrics import DIVERSITY, Metric, read_metrics
@@ -157,10 +158,8 @@ def result_file(folder: Path, profile: str, seed: int) -> Path:
 def write_result(result: SeedEvidence, folder: Path) -> Path:
     """Keep them."""
     file = result_file(folder, result.profile, result.seed)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(".unfinished")
-    unfinished.write_text(_text(result), encoding="utf-8")
-    return unfinished.replace(file)
+    whole_file(file, _text(result).encode())
+    return file
 
 
 def read_result(folder: Path, profile: str, seed: int, sealing: Sealing) -> SeedEvidence | None:
