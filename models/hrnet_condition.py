@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from models.condition import PoseEstimate, item_points, sample_map
 from models.hrnet import POOLED, SUMMARY, HRNet
 from models.hyponet import Context
-from models.precision import halve_convolutions
+from models.precision import halve_convolutions, in_32_bits_or_more
 from models.skeleton import BETAS
 from schemas.config.networks import JOINTS, TWISTS, ConditionConfig
 
@@ -68,8 +68,8 @@ class HRNetFeatures(HRNet):
     def features(self, images: Tensor) -> Features:
         """Encode normalised images (B, 3, S, S)."""
         branches = self.branches(images)
-        summary = self.summary(branches).float()
-        local_map = self.fmap_layer_local(branches[0].float())
+        summary = in_32_bits_or_more(self.summary(branches))
+        local_map = self.fmap_layer_local(in_32_bits_or_more(branches[0]))
         heat, uv = soft_argmax(self.hmap_layer(local_map))
         return Features(self.fmap_layer(summary), local_map, heat, uv, summary)
 
@@ -118,7 +118,8 @@ def soft_argmax(heat: Tensor) -> tuple[Tensor, Tensor]:
 
     As published there is no half-pixel offset: the first column stands for -1.
     """
-    logarithms = torch.log_softmax(SHARPNESS * heat.flatten(2).float(), dim=-1).unflatten(-1, heat.shape[2:])
+    wide = in_32_bits_or_more(heat.flatten(2))
+    logarithms = torch.log_softmax(SHARPNESS * wide, dim=-1).unflatten(-1, heat.shape[2:])
     weight = logarithms.exp()
     places = []
     for summed, side in ((2, heat.shape[3]), (3, heat.shape[2])):

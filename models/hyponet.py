@@ -131,7 +131,7 @@ class HypoNet(nn.Module):
             dim=1,
         )
         local = context.local.repeat_interleave(joints.shape[0] // context.local.shape[0], dim=0)
-        time_code = sinusoidal_code(time, self.time_channels)
+        time_code = sinusoidal_code(time, self.time_channels).to(tokens)
         for dense in self.temb_dense:
             time_code = F.silu(dense(time_code))
         return torch.cat([tokens, local], dim=-1) + time_code[:, None]

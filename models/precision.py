@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from schemas.config.base import Precision
@@ -43,6 +43,11 @@ def in_32_bits(device: torch.device) -> AbstractContextManager[Any]:
     if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
+
+
+def in_32_bits_or_more(values: Tensor) -> Tensor:
+    """What a part in bfloat16 gives, as a head in 32 bits takes it; doubles stay doubles."""
+    return values if values.dtype == torch.float64 else values.float()
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """One training step of the policy at its published size: losses, and gradients through HypoNet and HRNet."""
 
-from typing import NamedTuple
+from dataclasses import fields, replace
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pytest
@@ -27,8 +28,13 @@ from tasks.train.pairs import PreferencePairs
 from tests.parity.rules import HRNET_GAINS, assert_golden, golden, normal, state, uniform, weight
 from tests.parity.smpl_loss import SmplLoss, smpl_loss
 
+Batch = TypeVar("Batch", LabelledBatch, DrawnNoise)
 FILE = "07_losses_adhmr.npz"
 GRADIENT = 1e-3
+BATCH_STATISTICS = 0.02
+"""Of gradients where three images are all that HRNet normalises by. Those are a thousand times the others, and the
+recorded ones are off by up to two percent: they were made in single precision, where this processor or that gives a
+tenth more or less. So we compute them in double precision, where their norm is the recorded one to a ten-thousandth."""
 CONFIG = paper().policy
 BETA = 100.0
 TIME = torch.tensor([41, 700, 958])
@@ -112,11 +118,11 @@ def norm(network: nn.Module) -> float:
 
 
 def assert_gradients(networks: Networks, mode: str, tolerance: float = GRADIENT) -> None:
-    """All recorded gradients within `tolerance`; HypoNet's norm always within a thousandth."""
+    """All recorded gradients within `tolerance`, norms within a thousandth."""
     norms = [norm(networks.policy), norm(networks.encoder)]
     recorded = golden(FILE)[f"step_{mode}.grad_norms_hyponet_hrnet"].tolist()
     assert norms[0] == pytest.approx(recorded[0], rel=GRADIENT)
-    assert norms[1] == pytest.approx(recorded[1], rel=tolerance)
+    assert norms[1] == pytest.approx(recorded[1], rel=GRADIENT)
     still = [name for name, value in networks.encoder.named_parameters() if value.grad is None]
     assert len(still) == golden(FILE)[f"step_{mode}.n_hrnet_params_without_grad"], still
     checked = 0
@@ -217,6 +223,12 @@ def test_kto_step(networks: Networks) -> None:
     assert_gradients(networks, "kto")
 
 
+def doubles(batch: Batch) -> Batch:
+    """The same in double precision."""
+    parts = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return replace(batch, **{name: part.double() for name, part in parts.items() if part.is_floating_point()})
+
+
 class GivenBatch(NamedTuple):
     """In a draw's place: a batch as it is."""
 
@@ -243,11 +255,14 @@ def test_the_products_own_step_on_labels(networks: Networks) -> None:
     seen = torch.cat([part.flatten(1) for part in visible()], dim=1)
     batch = LabelledBatch(crops, *pose("gt"), normal("st.beta", (3, 10)), seen)
     noise = DrawnNoise(TIME, torch.cat([normal("st.eps1", (3, 87)), normal("st.eps2", (3, 46))], dim=1))
-    loss, _ = recipe.loss(0, (GivenBatch(batch), noise))  # type: ignore[arg-type]
+    with torch.no_grad():
+        near(recipe.loss(0, (GivenBatch(batch), noise))[0], "step_plain.loss", rtol=1e-5)  # type: ignore[arg-type]
+    recipe.model.double()
+    loss, _ = recipe.loss(0, (GivenBatch(doubles(batch)), doubles(noise)))  # type: ignore[arg-type]
     near(loss, "step_plain.loss", rtol=1e-5)
     loss.backward()
     mine = Networks(recipe.model.hyponet, networks.reference, recipe.model.condition)
-    assert_gradients(mine, "plain", tolerance=0.05)  # why not closer: test_step_on_labels
+    assert_gradients(mine, "plain", tolerance=BATCH_STATISTICS)
     training = Training(recipe, config.optimiser)
     training._clip()
     assert norm(recipe.model.hyponet) == pytest.approx(1, rel=1e-3)
@@ -278,16 +293,3 @@ def test_published_rates_of_each_network() -> None:
     rates = aligned.learning_rate, aligned.encoder_learning_rate, aligned.encoder_heads_learning_rate
     assert rates == (5e-5, 2.0, 10.0)
     assert aligned.ema_decay**aligned.steps == pytest.approx(0.73, abs=0.005)
-
-
-def test_step_on_labels(networks: Networks) -> None:
-    """The encoder normalises by the batch here."""
-    networks.encoder.train()
-    context, estimate = encoded(networks)
-    loss = loss_on_labels(estimate, error(networks.policy, context, "gt")).total
-    near(loss, "step_plain.loss", rtol=1e-5)
-    loss.backward()
-    # Where three images are all that HRNet normalises by, its gradients are a thousand times those above, and what
-    # single precision makes of them is off by a percent or two: in double precision their norm is the recorded one to
-    # a ten-thousandth.
-    assert_gradients(networks, "plain", tolerance=0.05)
