@@ -61,9 +61,17 @@ class TrainScorerConfig(Config):
     pool_samples: int = setting(3, "policy samples drawn for each crop before training", "hypotheses", ge=0)
     pool_blends: int = setting(1, "blends of label and policy sample made for each crop", "hypotheses", ge=0)
     pool_noised: int = setting(0, "noised labels made for each crop", "hypotheses", later=True, ge=0)
+    pool_strangers: int = setting(
+        0,
+        "labels of other people taken for each crop, without which no scorer knows a label of another picture",
+        "hypotheses",
+        later=True,
+        ge=0,
+    )
     samples: int = setting(3, "policy samples of a crop that a step uses", "hypotheses", ge=0)
     blends: int = setting(1, "blends of a crop that a step uses", "hypotheses", ge=0)
     noised: int = setting(0, "noised labels of a crop that a step uses", "hypotheses", later=True, ge=0)
+    strangers: int = setting(0, "labels of other people that a step uses for a crop", "hypotheses", later=True, ge=0)
     noise: LabelNoiseConfig = setting(LabelNoiseConfig(), "noise of the noised labels", "-", later=True)
     errors: tuple[ScorerError, ...] = setting(
         ("mpvpe",), "errors that the score is to go by, each with its own losses; published: all four", "-", later=True
@@ -110,7 +118,8 @@ class TrainScorerConfig(Config):
 
     @model_validator(mode="after")
     def _pool_holds_what_a_step_takes(self) -> "TrainScorerConfig":
-        taken = {"samples": self.samples, "blends": self.blends, "noised": self.noised}
+        kinds = ("samples", "blends", "noised", "strangers")
+        taken: dict[str, int] = {kind: getattr(self, kind) for kind in kinds}
         for kind, count in taken.items():
             held = getattr(self, f"pool_{kind}")
             if count > held:
@@ -131,7 +140,7 @@ class TrainScorerConfig(Config):
                 f"encoder_steps={self.encoder_steps} leaves none of the {self.optimiser.steps} steps for the ranking"
             )
         if sum(taken.values()) < 2:
-            raise ValueError("samples + blends + noised must be at least 2: a single hypothesis can't be ranked")
+            raise ValueError(f"{' + '.join(kinds)} must be at least 2: a single hypothesis can't be ranked")
         if not self.errors or len(set(self.errors)) < len(self.errors):
             raise ValueError("errors must name at least one error, and each once")
         if not (self.rank_weight or self.score_weight):

@@ -1,7 +1,8 @@
 """The hypotheses that HMR-Scorer learns to order: drawn, blended and noised once before training, and measured.
 
 On noised labels alone, the published way, a scorer learns to tell noise, not errors that a policy really makes: by
-default the pool has samples of a policy, and blends of label and sample.
+default the pool has samples of a policy, and blends of label and sample. All of these are near the person in the
+picture: what is not, a scorer learns of labels of others.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,7 +38,8 @@ _PURPOSE = "scorer noise"
 
 @dataclass(frozen=True)
 class HypothesisPool:
-    """For each of N crops K hypotheses: samples of the policy, then blends of label and sample, then noised labels."""
+    """For each of N crops K hypotheses: samples of the policy, blends of label and sample, noised labels, labels of
+    others, in this order."""
 
     uvd: np.ndarray
     """(N, K, 29, 3) normalised."""
@@ -51,7 +53,8 @@ class HypothesisPool:
 
 @dataclass(frozen=True)
 class PoolMaker:
-    """Makes the pool of a training. What a hypothesis is depends on seed, instance_id and its number alone."""
+    """Makes the pool of a training. What a hypothesis is depends on seed, instance_id and its number alone; whose label
+    a person gets, on who else is there."""
 
     store: Store
     ingests: Sequence[StageKey]
@@ -88,6 +91,8 @@ class PoolMaker:
             parts.append(self._of_policy(people))
         if self.config.pool_noised:
             parts.append(self._noised(people))
+        if self.config.pool_strangers:
+            parts.append(self._strangers(people))
         columns = ([getattr(part, field.name) for part in parts] for field in fields(HypothesisPool))
         return HypothesisPool(*(np.concatenate(column, axis=1) for column in columns))
 
@@ -100,9 +105,18 @@ class PoolMaker:
             self.run.say(0, f"drawing hypotheses: {rows[-1] + 1} of {len(people)} people")
         names = [field.name for field in fields(Hypotheses)]
         drawn = Hypotheses(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        return self._measured(people, drawn)
+
+    def _measured(self, people: Instances, drawn: Hypotheses) -> HypothesisPool:
         measure = ScorerErrorMeter(self.body, self.root, self.config.errors, _CROPS_AT_ONCE)
         errors = measure(people, drawn, np.arange(len(people)))
         return HypothesisPool(drawn.uvd, drawn.twists, drawn.betas, errors)
+
+    def _strangers(self, people: Instances) -> HypothesisPool:
+        """Labels of others, as they lie in those others' crops."""
+        rows = strangers(people.ids, self.config.pool_strangers, self.config.seed)
+        depth = np.repeat(people.root_depth[:, None], rows.shape[1], axis=1)
+        return self._measured(people, Hypotheses(people.uvd[rows], people.twists[rows], people.betas[rows], depth))
 
     def _samples(self, people: Instances, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Uvd (B, S, 29, 3), twists (B, S, 23, 2) and betas (B, 10) of the policy's random samples."""
@@ -141,6 +155,18 @@ class PoolMaker:
                 self.run.say(0, f"noising labels: {row + 1} of {len(people)} people")
         uvd, twists, betas = (np.stack([getattr(one, part) for one in made]) for part in ("uvd", "twists", "betas"))
         return HypothesisPool(uvd, twists, betas, stacked_errors([one.errors for one in made], config.errors))
+
+
+def strangers(ids: Sequence[str], count: int, seed: int) -> np.ndarray:
+    """(N, count) rows of others, drawn among those who are decoded at once with a person, so that it doesn't matter how
+    many there are room for. Who is alone among them gets the own label: there is no other."""
+    rows = np.empty((len(ids), count), np.int64)
+    for row, name in enumerate(ids):
+        first = row - row % _PART
+        others = min(_PART, len(ids) - first) - 1
+        steps = generator(seed, name, 0, "scorer stranger").integers(1, others + 1, count) if others else 0
+        rows[row] = first + (row - first + steps) % (others + 1)
+    return rows
 
 
 def with_blends(

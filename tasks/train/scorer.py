@@ -156,10 +156,13 @@ class ScorerRecipe:
         return estimate_loss(estimate, batch, self.config.estimate)
 
     def _picks(self, draw: np.random.Generator) -> np.ndarray:
-        """(B, H) columns of the pool: different samples first, different blends behind them, then noised labels."""
+        """(B, H) columns of the pool, different ones of each kind, the kinds in the pool's order."""
         config, start, picks = self.config, 0, []
-        kinds = ((config.pool_samples, config.samples), (config.pool_blends, config.blends))
-        for held, taken in (*kinds, *(((config.pool_noised, config.noised),) if config.pool_noised else ())):
+        kinds = [(config.pool_samples, config.samples), (config.pool_blends, config.blends)]
+        # what came later draws nothing where it is not asked for: trainings of before keep their draws
+        kinds += [(config.pool_noised, config.noised)] if config.pool_noised else []
+        kinds += [(config.pool_strangers, config.strangers)] if config.pool_strangers else []
+        for held, taken in kinds:
             columns = np.tile(np.arange(start, start + held), (config.batch_images, 1))
             picks.append(draw.permuted(columns, axis=1)[:, :taken])
             start += held

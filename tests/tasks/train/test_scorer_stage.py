@@ -28,7 +28,8 @@ from tasks.rows.hypotheses import Hypotheses
 from tasks.rows.instances import as_labelled_crops, instance_ids, load_instances
 from tasks.rows.models import load_policy, load_scorer, model_of
 from tasks.stages.training import TrainScorer
-from tasks.train.pool import HypothesisPool, PoolMaker
+from tasks.train import pool as pool_module
+from tasks.train.pool import HypothesisPool, PoolMaker, strangers
 from tasks.train.scorer import ScorerRecipe
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
@@ -240,9 +241,44 @@ def test_a_step_takes_of_each_kind_what_is_asked(micro_store: MicroStore) -> Non
     assert (noised[:, 0] != noised[:, 1]).all()
 
 
+def test_strangers_are_labels_of_others(micro_store: MicroStore) -> None:
+    """Behind all else, much further off than samples; a step takes as many as are asked for."""
+    few = {"pool_samples": 2, "samples": 2, "pool_strangers": 2, "strangers": 1}
+    recipe = recipe_of(micro_store, **few)
+    people = load_instances(micro_store.store, [micro_store.ingest_key], ids_of(micro_store))
+    pool = recipe.pool
+    assert pool.uvd.shape[1] == 2 + 1 + 2
+    for row in range(6):
+        for column in (3, 4):
+            (whose,) = np.flatnonzero((pool.uvd[row, column] == people.uvd).all((1, 2)))
+            assert whose != row
+            np.testing.assert_array_equal(pool.twists[row, column], people.twists[whose])
+            np.testing.assert_array_equal(pool.betas[row, column], people.betas[whose])
+    assert pool.errors_mm[:, 3:].mean() > 1.5 * pool.errors_mm[:, 2].mean()
+    picks = recipe._picks(np.random.default_rng(0))
+    assert picks.shape[1] == 4
+    assert set(picks[:, 3]) == {3, 4}
+
+
+def test_whose_label_a_person_gets_does_not_depend_on_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In parts it is the same as at once; all others are taken, nobody's own but of who is alone."""
+    monkeypatch.setattr(pool_module, "_PART", 5)
+    ids = [f"person {number}" for number in range(11)]
+    whole = strangers(ids, 40, seed=3)
+    for first in (0, 5, 10):
+        part = strangers(ids[first : first + 5], 40, seed=3)
+        np.testing.assert_array_equal(whole[first : first + 5], part + first)
+    assert [set(row) for row in whole[:10]] == [
+        set(range(row - row % 5, row - row % 5 + 5)) - {row} for row in range(10)
+    ]
+    assert set(whole[10]) == {10}
+    assert not np.array_equal(strangers(ids, 40, seed=4), whole)
+
+
 def test_mixes_that_nothing_can_be_ranked_in_are_refused() -> None:
     for wrong, said in (
         ({"noised": 2}, "noised=2 of a crop, but its pool holds pool_noised=0"),
+        ({"strangers": 1}, "strangers=1 of a crop, but its pool holds pool_strangers=0"),
         ({"pool_samples": 0, "samples": 0, "blends": 0}, "set pool_blends=0"),
         ({"samples": 1, "blends": 0}, "at least 2"),
         ({"errors": ()}, "at least one error"),
