@@ -61,12 +61,13 @@ def mutants_of(root: Path, module: str) -> list[Mutant]:
     starts = [0]
     for line in lines:
         starts.append(starts[-1] + len(line.encode()))
-    encoded, found = source.encode(), []
-    for node, text in _changes(ast.parse(source)):
+    encoded, found, given = source.encode(), [], ast.parse(source)
+    as_it_was = ast.dump(given)
+    for node, text in _changes(given):
         begin, end = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
         before = encoded[begin:end].decode()
         changed = (encoded[:begin] + text.encode() + encoded[end:]).decode()
-        if ast.dump(ast.parse(changed)) != ast.dump(ast.parse(source)):
+        if ast.dump(ast.parse(changed)) != as_it_was:
             found.append(
                 Mutant(module, node.lineno, _flat(before), _flat(text), lines[node.lineno - 1].strip(), changed)
             )

@@ -1,11 +1,12 @@
 """The mutants themselves: drawn by the seed alone, never of words for people, and enough of them everywhere."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.mutants.draw import draw, mutants_of
+from tests.mutants.draw import Mutant, draw, mutants_of
 from tests.mutants.equivalent import EQUIVALENT
 from tests.mutants.rooms import ROOMS
 from tests.mutants.survivors import SURVIVORS
@@ -22,6 +23,12 @@ def decide(one: int, other: int = 0) -> bool:
     progress.say("told", one + 2)
     return max(one, -other) * 2 == [7][0]
 '''
+
+
+@cache
+def four(module: str) -> list[Mutant]:
+    """A module's, drawn once: it takes a second."""
+    return draw(ROOT, module, 4, 0)
 
 
 def test_each_operator_has_its_mutants_and_words_have_none(tmp_path: Path) -> None:
@@ -55,13 +62,13 @@ def test_the_seed_decides_which_are_drawn() -> None:
 
 @pytest.mark.parametrize("module", ROOMS)
 def test_every_room_has_mutants_enough_and_its_tests(module: str) -> None:
-    assert len(draw(ROOT, module, 4, 0)) == 4
+    assert len(four(module)) == 4
     for test in ROOMS[module]:
         assert (ROOT / test).exists(), test
 
 
 def test_together_they_are_sixty_and_the_survivors_are_twenty_one() -> None:
-    assert sum(len(draw(ROOT, module, 4, 0)) for module in ROOMS) >= 60
+    assert sum(len(four(module)) for module in ROOMS) >= 60
     assert len(SURVIVORS) == 21
 
 
