@@ -57,6 +57,30 @@ def test_only_what_repeats_gets_a_dictionary() -> None:
     assert {column.path_in_schema for column in columns if column.has_dictionary_page} == {"name", "place"}
 
 
+def test_numbers_of_networks_are_compressed_by_what_is_quick_to_read() -> None:
+    """Those of lists, too, and of lists of lists; all else by what makes it small."""
+    rows = pa.table(
+        {
+            "name": ["a", "b"],
+            "value": pa.array([0.5, 0.25]),
+            "vector": pa.array([[0.1], [0.2]], pa.list_(pa.float32())),
+            "rows": pa.array([[[0.1]], [[0.2]]], pa.list_(pa.list_(pa.float32()))),
+            "counts": pa.array([[1], [2]], pa.list_(pa.int32())),
+            "picture": [b"1", b"2"],
+            "parts": pa.array([[{"text": "a", "share": 0.5}], []]),
+        }
+    )
+    data = parquet_bytes(rows)
+    assert pq.read_table(BytesIO(data)).equals(rows)
+    group = pq.ParquetFile(BytesIO(data)).metadata.row_group(0)
+    found = {}
+    for place in range(group.num_columns):
+        path = group.column(place).path_in_schema.replace(".list.element", "")
+        found[path] = group.column(place).compression
+    assert {path for path, kind in found.items() if kind == "SNAPPY"} == {"value", "vector", "rows", "parts.share"}
+    assert {path for path, kind in found.items() if kind == "ZSTD"} == {"name", "counts", "picture", "parts.text"}
+
+
 def test_receipts_say_what_is_done(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     shards = cut(helpers.IDS, 4)
