@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.bodies import load_body
 from models.cameras import Intrinsics
 from models.rendering.raster import rasterise
-from models.rendering.shading import Light, overlay, render, vertex_normals
+from models.rendering.shading import Light, _block_means, overlay, render, vertex_normals
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -169,6 +169,18 @@ def test_supersampling_softens_edges_and_keeps_the_area() -> None:
     assert ((soft.coverage > 0) & (soft.coverage < 1)).sum() > 50
     assert soft.coverage.sum() == pytest.approx(hard.coverage.sum(), rel=0.05)
     assert (soft.colour <= soft.coverage[..., None] + 1e-6).all()
+
+
+@pytest.mark.parametrize("side", [2, 3, 4])
+def test_samples_of_a_pixel_count_alike(side: int) -> None:
+    """Of colours and of coverage."""
+    draw = np.random.default_rng(side)
+    for shape in ((5 * side, 7 * side, 3), (5 * side, 7 * side)):
+        fine = draw.random(shape).astype(np.float32)
+        means = _block_means(fine, side)
+        assert means.dtype == np.float32
+        expected = fine.reshape(5, side, 7, side, *shape[2:]).mean(axis=(1, 3))
+        np.testing.assert_allclose(means, expected, rtol=1e-6)
 
 
 def test_overlay_leaves_the_rest_of_the_photograph_alone() -> None:
