@@ -242,19 +242,25 @@ def test_a_step_takes_of_each_kind_what_is_asked(micro_store: MicroStore) -> Non
 
 
 def test_strangers_are_labels_of_others(micro_store: MicroStore) -> None:
-    """Behind all else, much further off than samples; a step takes as many as are asked for."""
+    """Behind all else, with the errors that they have in another's place; a step takes as many as are asked for."""
     few = {"pool_samples": 2, "samples": 2, "pool_strangers": 2, "strangers": 1}
     recipe = recipe_of(micro_store, **few)
     people = load_instances(micro_store.store, [micro_store.ingest_key], ids_of(micro_store))
     pool = recipe.pool
     assert pool.uvd.shape[1] == 2 + 1 + 2
+    others = np.empty((6, 2), int)
     for row in range(6):
         for column in (3, 4):
             (whose,) = np.flatnonzero((pool.uvd[row, column] == people.uvd).all((1, 2)))
             assert whose != row
+            others[row, column - 3] = whose
             np.testing.assert_array_equal(pool.twists[row, column], people.twists[whose])
             np.testing.assert_array_equal(pool.betas[row, column], people.betas[whose])
-    assert pool.errors_mm[:, 3:].mean() > 1.5 * pool.errors_mm[:, 2].mean()
+    depth = np.repeat(people.root_depth[:, None], 2, axis=1)
+    given = Hypotheses(people.uvd[others], people.twists[others], people.betas[others], depth)
+    measured = ErrorMeter(load_body("tiny"), "procrustes", 5)(people, given, np.arange(6)).mpvpe
+    np.testing.assert_allclose(pool.errors_mm[:, 3:, 0], measured, rtol=1e-4)
+    assert measured.min() > 30
     picks = recipe._picks(np.random.default_rng(0))
     assert picks.shape[1] == 4
     assert set(picks[:, 3]) == {3, 4}
