@@ -82,7 +82,7 @@ def _apart(found: Sequence[Metrics]) -> Iterator[Goal]:
     for role, title in OTHERS.items():
         other = of_seeds(found, ZERO_NOISE, f"change_{role}", WILD_TEST)
         if own is not None and other is not None:
-            told = f"{own.told} and {other.told}"
+            told = f"{own.told} and {other.told}{_by_seed(found, role)}"
             yield Goal(f"at zero noise better than {title}, intervals over seeds apart", told, is_below(own, other))
     expected = of_seeds(found, "expected_mpvpe", "change", WILD_TEST)
     less = of_seeds(found, "expected_mpvpe", "change_less_noise", WILD_TEST)
@@ -90,6 +90,12 @@ def _apart(found: Sequence[Metrics]) -> Iterator[Goal]:
         told = f"{expected.told} and {less.told}"
         text = "expected error better than with less noise, intervals over seeds apart"
         yield Goal(text, told, is_below(expected, less))
+
+
+def _by_seed(found: Sequence[Metrics], role: str) -> str:
+    """The difference of each seed, in points: seeds that are hard are so for both, which two intervals don't show."""
+    minus = of_seeds(found, ZERO_NOISE, f"change_minus_{role}", WILD_TEST)
+    return "" if minus is None else f"; the difference seed by seed {minus.told}"
 
 
 def _causes(found: Sequence[Metrics]) -> Iterator[Goal]:

@@ -67,6 +67,19 @@ def test_each_goal_can_be_missed(key: tuple[str, str, Target], numbers: tuple[fl
     )
 
 
+def test_the_difference_of_each_seed_stands_beside_intervals_that_are_not_apart() -> None:
+    """Seeds that differ much, of which each alone says the same."""
+    values = {
+        **_GOOD,
+        ("zero_noise_mpvpe", "change", WILD_TEST): (-10.0, -14.0, -12.0),
+        ("zero_noise_mpvpe", "change_distilled", WILD_TEST): (-8.0, -12.0, -9.9),
+        ("zero_noise_mpvpe", "change_minus_distilled", WILD_TEST): (-2.0, -2.0, -2.1),
+    }
+    (goal,) = [one for one in goals(seeds(values)) if "distilled" in one.text]
+    assert not goal.is_reached, "the goal is that the intervals are apart"
+    assert goal.told.endswith("; the difference seed by seed −2.0 % [−2.2 %, −1.9 %]")
+
+
 def test_a_goal_of_what_was_not_measured_is_left_out() -> None:
     first, *others = seeds(_GOOD)
     without = [{key: one for key, one in first.items() if key[0] != "energy_score"}, *others]
