@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit
 
+from infra.noise import generator
 from models.calibration import Calibration
 from schemas.config.stages import AnyFilter
 from schemas.errors import DataError
 from tasks.clean.mixture import two_groups
-from tasks.clean.names import BELOW, BEYOND_ERROR, NOT_DRAWN, WORSE_GROUP
+from tasks.clean.names import AT_RANDOM, BELOW, BEYOND_ERROR, NOT_DRAWN, WORSE_GROUP
 
 Floats = NDArray[np.float64]
 Kept = NDArray[np.bool_]
@@ -75,7 +76,8 @@ def _mixture(given: ScoredLabels) -> Kept:
 
 def _random(given: ScoredLabels) -> Kept:
     kept = np.zeros(len(given.scores), bool)
-    order = np.random.Generator(np.random.Philox(given.seed)).permutation(len(given.scores))
+    # a stream of its own: whose labels are swapped on purpose is drawn by the same seed
+    order = generator(given.seed, "", 0, AT_RANDOM).permutation(len(given.scores))
     kept[order[: given.count]] = True
     return kept
 

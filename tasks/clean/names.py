@@ -24,5 +24,7 @@ UNKNOWN_INSTANCE = "no such instance"
 OTHER_BODY = "label of another body"
 SET_ASIDE = "set aside"
 
+AT_RANDOM = "random labels"
+"""Of what the stream is that draws the control's labels."""
 FILTER = "filter"
 """The role of the metrics that `keep` writes."""

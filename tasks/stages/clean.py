@@ -8,6 +8,7 @@ from infra.tables import read
 from models.body_arrays import body_digest
 from schemas.config.stages import AnyFilter, GenerateConfig
 from schemas.ids import ModelDigest, StageKey, Target
+from tasks.clean.names import AT_RANDOM
 from tasks.engine.context import Context
 from tasks.engine.results import ShardWorker
 from tasks.engine.stage import Rows, ShardedStage, WholeStage
@@ -131,7 +132,7 @@ class Keep(WholeStage):
             case "mixture":
                 return {"filter": self.filter, "least_chance": clean.least_chance}
             case "random":
-                return {"filter": self.filter, "seed": clean.seed}
+                return {"filter": self.filter, "seed": clean.seed, "drawn_as": AT_RANDOM}
 
     def kept_share(self, context: Context) -> float:
         """The share that is kept."""

@@ -11,6 +11,7 @@ from models.calibration import Calibration
 from models.statistics import auc
 from schemas.errors import DataError
 from tasks.clean.filters import FILTERS, ScoredLabels
+from tasks.clean.pseudo import swaps
 
 CURVE = Calibration(np.array([0.2, 0.4, 0.8]), np.array([200.0, 100.0, 50.0]), *(np.zeros(3) for _ in range(3)))
 GIVEN = ScoredLabels(np.array([0.9, 0.1, 0.5, 0.4, 0.39]), 0.6, 100.0, 0.5, CURVE, 2, 7)
@@ -65,6 +66,16 @@ def test_chance_goes_by_the_seed_and_not_by_scores() -> None:
     assert first.sum() == 700
     assert (first == FILTERS["random"].keep(replace(given_, scores=given_.scores[::-1].copy()))).all()
     assert (first != FILTERS["random"].keep(replace(given_, seed=8))).any()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_chance_knows_nothing_of_whose_labels_were_swapped(share: float) -> None:
+    """Both are drawn by `clean.seed`."""
+    names = [f"{person:04}" for person in range(1000)]
+    donors = swaps(names, 0.3, GIVEN.seed)
+    swapped = np.array([name in donors for name in names])
+    given_ = replace(GIVEN, scores=np.zeros(1000), count=round(share * 1000))
+    assert swapped[FILTERS["random"].keep(given_)].mean() == pytest.approx(0.3, abs=0.05)
 
 
 def test_scores_of_exactly_nought_and_one_are_no_infinities() -> None:
