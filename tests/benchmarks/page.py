@@ -63,9 +63,12 @@ def _plain(measured: Sequence[Measured]) -> Iterator[Mapping[str, object]]:
             yield {**asdict(figure), "goals": goals, "ceilings": group.ceilings}
 
 
-def write_section(name: str, text: str, page: Path = PAGE) -> None:
-    """Put `text` between the marks of the section `name`, in place of what is there. ValueError where they lack."""
-    begin, end = f"<!-- {name}: written by `make {name}` -->", f"<!-- {name}: end -->"
+def write_section(name: str, text: str, page: Path = PAGE, command: str | None = None) -> None:
+    """Put `text` between the marks of the section `name`, which name the command, in place of what is there.
+
+    ValueError where they lack.
+    """
+    begin, end = f"<!-- {name}: written by `{command or f'make {name}'}` -->", f"<!-- {name}: end -->"
     before, found, rest = page.read_text("utf-8").partition(begin)
     _, closed, after = rest.partition(end)
     if not found or not closed:
