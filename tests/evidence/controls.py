@@ -108,7 +108,7 @@ _CONTROLS = (
     ),
     AlignControl(
         "ceiling",
-        "*ceiling*: the denoiser on the true labels of the same people, encoder frozen, rate 1e-3",
+        "*ceiling*: the denoiser on the true labels of the same people in as many steps, encoder frozen, rate 1e-3",
         _DENOISER_ALONE,
         "truth",
     ),

@@ -23,7 +23,7 @@ _ROWS: Final = (
     ("what a denoiser draws that learned the scorer's labels", "change_distilled"),
     ("the scorer's labels used directly", "change_scorer_labels"),
     ("one constant offset for everybody", f"change_{CONSTANT_OFFSET}"),
-    ("*ceiling*: the true labels of the same people", "change_ceiling"),
+    ("*ceiling*: the true labels of the same people, in as many steps", "change_ceiling"),
 )
 
 
