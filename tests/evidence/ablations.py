@@ -87,7 +87,7 @@ def _shares(found: Sequence[Metrics], config: EngineConfig) -> list[str]:
     lines += [
         "",
         f"Whether the problem can show anything: with the encoder frozen and the true labels of the same people the "
-        f"denoiser gains {number(ceiling, '%')} at zero noise in as many steps, which is no bound; one constant offset for everybody "
-        f"gives {number(constant, '%')}, {100 * constant / whole:.0f} % of the default's gain.",
+        f"denoiser gains {number(ceiling, '%')} at zero noise in as many steps, which is no bound; one constant "
+        f"offset for everybody gives {number(constant, '%')}, {100 * constant / whole:.0f} % of the default's gain.",
     ]
     return lines

@@ -1,6 +1,5 @@
-"""The ablations of HMR-Scorer: each is a training that the configuration knows, and the table says what each came to."""
+"""The ablations of HMR-Scorer: each is a training that there is, and the table says what each came to."""
 
-import pytest
 import typer
 from typer.testing import CliRunner
 
