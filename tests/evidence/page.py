@@ -10,7 +10,7 @@ from tasks.report.measured import Metrics
 from tasks.rows.metrics import DIVERSITY
 from tests.evidence.ablations import ablations
 from tests.evidence.figures import cell, last_cells, line
-from tests.evidence.goals import goal_lines
+from tests.evidence.goals import ENERGY, goal_lines
 from tests.evidence.results import SeedEvidence, Told
 from tests.evidence.seal import Seal
 
@@ -43,6 +43,7 @@ _BASE: tuple[_Row, ...] = (
     ("zero-noise MPJPE", "zero_noise_mpjpe", "before", WILD_TEST),
     ("expected MPVPE", "expected_mpvpe", "before", WILD_TEST),
     ("best of M MPVPE", "best_of_m_mpvpe", "before", WILD_TEST),
+    ("energy score", ENERGY, "before", WILD_TEST),
     ("diversity", DIVERSITY, "before", WILD_TEST),
     ("zero-noise MPVPE on source", "zero_noise_mpvpe", "before", SOURCE_TEST),
 )
@@ -91,7 +92,7 @@ def evidence_page(
         *_controlled(found, config),
         "## The policy before",
         "",
-        *_table(found, _BASE, lambda one: one.aligned_metrics),
+        *_table(found, _BASE, lambda one: one.all_metrics),
         "",
         f"## Cleaning round with {100 * _swapped(found):.0f} % of the pseudo-labels swapped between pictures",
         "",

@@ -30,12 +30,11 @@ _ROWS: Final = (
 def readme_table(found: Sequence[SeedEvidence], config: EngineConfig, sealed: Seal | None) -> str:
     """What README says of the evidence; rows of controls that were not trained are left out."""
     samples = config.evaluate.generate.hypotheses - 1
-    kind = "that were sealed before anybody saw them" if sealed else "named by hand, **not sealed**"
+    kind = "sealed before anybody saw them" if sealed else "named by hand, **not sealed**"
     metrics = [one.all_metrics for one in found]
     lines = [
-        f"Round 1 of {len(found)} stores, of seeds {kind}, each measured on {config.synthesize.wild_test:,}",
-        f"held-out in-the-wild people ({WILD_TEST}). MPVPE, energy score and diversity: the policy before in mm, then",
-        "changes in %, mean over the seeds, at zero noise with Student's 95 % interval.",
+        f"Round 1 on {len(found)} seeds, {kind}, {config.synthesize.wild_test:,} held-out people ({WILD_TEST}) each:",
+        "MPVPE before in mm, then changes in %, mean over the seeds, at zero noise with Student's 95 % interval.",
         "",
         f"| what is trained | zero-noise | expected | best of {samples} | energy score | diversity |",
         "| --- | --- | --- | --- | --- | --- |",
