@@ -23,7 +23,7 @@ _ROWS: Final = (
     ("what a denoiser draws that learned the scorer's labels", "change_distilled"),
     ("the scorer's labels used directly", "change_scorer_labels"),
     ("one constant offset for everybody", f"change_{CONSTANT_OFFSET}"),
-    ("*ceiling*: the true labels of the same people, in as many steps", "change_ceiling"),
+    ("*ceiling*: their true labels, as many steps", "change_ceiling"),
 )
 
 
@@ -34,9 +34,9 @@ def readme_table(found: Sequence[SeedEvidence], config: EngineConfig, sealed: Se
     metrics = [one.all_metrics for one in found]
     lines = [
         f"Round 1 on {len(found)} seeds, {kind}, {config.synthesize.wild_test:,} held-out people ({WILD_TEST}) each:",
-        "MPVPE before in mm, then changes in %, mean over the seeds, at zero noise with Student's 95 % interval.",
+        "the policy before in mm, then changes in %, mean over the seeds, at zero noise with Student's 95 % interval.",
         "",
-        f"| what is trained | zero-noise | expected | best of {samples} | energy score | diversity |",
+        f"| what is trained | zero-noise MPVPE | expected | best of {samples} | energy score | diversity |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for title, role in _ROWS:
