@@ -2,13 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from infra import sealed
 from infra.store import Store
 from schemas.errors import DamagedError, StoreError
 
 Content = TypeVar("Content")
+_LOOK_SECONDS: Final = 0.5
+LOOK_SECONDS_ON_S3: Final = 5.0
+
+
+def seconds_between_looks(store: Store) -> float:
+    """How long the driver waits before it reads again what a training says: on S3 each look is a request."""
+    return _LOOK_SECONDS if store.is_local else LOOK_SECONDS_ON_S3
 
 
 @dataclass(frozen=True)
