@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 from infra import sealed
 from infra.store import Store
@@ -64,6 +64,10 @@ class RunFolder:
     def write(self, file: str, data: bytes) -> None:
         """Write a file, whole or not at all."""
         self.store.atomic_write(self._path(file), sealed.sealed_bytes(data))
+
+    def write_by(self, file: str, write: Callable[[BinaryIO], None]) -> None:
+        """Write a file of what `write` writes, whole or not at all; it is in memory once."""
+        self.store.atomic_write(self._path(file), sealed.sealed_by(write))
 
     def read_json(self, file: str) -> dict[str, Any] | None:
         """The fields that were written, or None if the file isn't there. DamagedError if they are others."""

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import ray.train
@@ -110,9 +111,8 @@ def _train(job: Job, device: torch.device, tell: Callable[[], None]) -> Result |
             job.run.say(step, f"loss {figures['loss']:.3f}", figures)
         if first_worker and state is not None:
             tell()
-            buffer = io.BytesIO()
-            torch.save({**state(), "history": history}, buffer)
-            job.run.write(CHECKPOINT, buffer.getvalue())
+            whole = {**state(), "history": history}
+            job.run.write_by(CHECKPOINT, partial(torch.save, whole))
         faults.reach(f"train:step:{step}")
 
     training.run(report)
