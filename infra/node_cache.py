@@ -79,8 +79,7 @@ class NodeCache:
         while (kept := _held(path)) is None:
             with self.alone(name):
                 if not path.exists():
-                    self._make(path, make)
-                    self._count(path.stat().st_size, path)
+                    self._count(self._make(path, make), path)
         os.utime(kept.opened.fileno())  # what was used last goes last
         return kept
 
@@ -114,15 +113,18 @@ class NodeCache:
             os.posix_fallocate(file.fileno(), 0, size)  # a disk that is full says so now, and not by a signal later
             return np.memmap(file, dtype, "r+", shape=shape)
 
-    def _make(self, path: Path, make: Callable[[Path], None]) -> None:
+    def _make(self, path: Path, make: Callable[[Path], None]) -> int:
+        """Make a file; its bytes."""
         temporary = path.with_name(f"{path.name}{_UNFINISHED}")
         try:
             with naming_full_disks(path):
                 make(temporary)
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
+                size = os.fstat(file.fileno()).st_size
             faults.reach(f"cached:{path.name.split('-')[0]}")
             os.replace(temporary, path)
+            return size
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -243,8 +243,17 @@ def commit_rows(
         receipt = write_shard(store, spec.key, Shard(0, (spec.key,)), all_tables, tally, stage=spec.name)
         files = files_by_table([receipt], all_tables)
         others = [receipt.code] if receipt.is_of_other_code else []
-        about = {"started_at": started_at, "device": device, "other_code": others, "done_share": done_share}
-        return commit(store, spec, files, units, receipt.tally, **about)
+        return commit(
+            store,
+            spec,
+            files,
+            units,
+            receipt.tally,
+            started_at=started_at,
+            device=device,
+            other_code=others,
+            done_share=done_share,
+        )
 
     for _ in range(_TIMES - 1):
         with suppress(VanishedError):

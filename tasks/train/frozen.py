@@ -88,7 +88,9 @@ class Keepers(NamedTuple):
         the reference's."""
         if self.reference is None:
             return None, None
-        own = None if self.policy in (None, self.reference) else self.policy.fetch(rows, mirrored)
+        own = None
+        if self.policy is not None and self.policy is not self.reference:
+            own = self.policy.fetch(rows, mirrored)
         return own, self.reference.fetch(rows, mirrored)
 
     def seen(self, fetched: tuple[Fetched | None, Fetched | None]) -> tuple[Context | None, Context | None]:
