@@ -172,7 +172,9 @@ class KeptFeatures:
     def _filed(self, places: list[Place]) -> dict[Place, Context]:
         """Those of the contexts that the file has."""
         found: dict[Place, Context] = {}
-        for place in places if self.file else ():
+        if self.file is None:
+            return found
+        for place in places:
             digest_of_crop = self._digest(place)
             with self._lock:
                 context = self.file.find(digest_of_crop)
