@@ -85,6 +85,14 @@ def log_entry(table: str, version: int) -> str:
     return f"{log_folder(table)}/{version:020d}.json"
 
 
+def note_of(store: Store, table: str, version: int) -> str:
+    """What the entry of a version says of who made it; empty where it says nothing, or is gone."""
+    for line in _if_there(store, log_entry(table, version)).splitlines():
+        if b'"commitInfo"' in line and isinstance(about := json.loads(line).get("commitInfo"), dict):
+            return str(about.get("userMetadata") or "")
+    return ""
+
+
 def log_folder(table: str) -> str:
     """Where a table's log is, below the store's root."""
     return f"tables/{table}/_delta_log"

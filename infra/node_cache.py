@@ -4,11 +4,14 @@ own disk, emptied by size.
 A file is there whole or not at all, under a name that says what is in it, so that it is never out of date. Of several
 processes that need the same one, one makes it while the others wait. Whoever uses a file holds a lock on it, which ends
 with the process; what nobody uses may go, the longest unused first.
+
+How many bytes the files have is kept in one of them, so that nobody has to look at all of them for each that is new.
 """
 
 import fcntl
 import os
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,11 +25,21 @@ from infra.store import may_not_write, naming_full_disks
 from schemas.errors import ConfigError
 
 VARIABLE: Final = "ADHMR_CACHE"
-_MAKING: Final = ".lock"
+_LOCK: Final = ".lock"
+_LOCKS: Final = 64
+"""Locks for the makers of the files of a kind: they stay, so there is not one for each file."""
+_TOTAL: Final = f"total{_LOCK}"
+"""A lock that holds a number: at least as many bytes as the files have, but for those of makers that were killed."""
+_SPARE: Final = 16
+"""Of so many parts of the limit one is made free where something has to go: else something had to for each new file."""
 _UNFINISHED: Final = ".unfinished"
 _GIB: Final = 1024**3
 _IN_MEMORY: Final = 16 * 1024**2
 """Bytes of an array that is not worth a file."""
+
+
+_looked: Final[set[Path]] = set()
+"""Folders whose files this process has looked at."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +79,20 @@ class NodeCache:
         while (kept := _held(path)) is None:
             with self.alone(name):
                 if not path.exists():
-                    self._make(path, make)
-                    self._evict(path)
+                    self._count(self._make(path, make), path)
         os.utime(kept.opened.fileno())  # what was used last goes last
         return kept
 
     def make_room(self, size: int) -> bool:
         """Whether there is room for so many bytes more, after what nobody uses went as far as it had to."""
-        return self._evict(None, size)
+        self._prepare()
+        return self._count(size)
 
     @contextmanager
     def alone(self, name: str) -> Iterator[None]:
         """Alone of all processes in making or writing this file."""
         self._prepare()
-        with open(self.folder / f"{name}{_MAKING}", "ab") as file:
+        with open(self._lock(name), "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -100,33 +113,62 @@ class NodeCache:
             os.posix_fallocate(file.fileno(), 0, size)  # a disk that is full says so now, and not by a signal later
             return np.memmap(file, dtype, "r+", shape=shape)
 
-    def _make(self, path: Path, make: Callable[[Path], None]) -> None:
+    def _make(self, path: Path, make: Callable[[Path], None]) -> int:
+        """Make a file; its bytes."""
         temporary = path.with_name(f"{path.name}{_UNFINISHED}")
         try:
             with naming_full_disks(path):
                 make(temporary)
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
+                size = os.fstat(file.fileno()).st_size
             faults.reach(f"cached:{path.name.split('-')[0]}")
             os.replace(temporary, path)
+            return size
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _evict(self, new: Path | None, coming: int = 0) -> bool:
-        """Remove what was used longest ago, until the rest and what is `coming` are no more than the limit; nothing
-        that is in use. Whether they are."""
+    def _lock(self, name: str) -> Path:
+        """What the maker of a file holds: never that of another kind, as making crops may make copies of files."""
+        kind = name.partition("-")[0] if "-" in name else "other"
+        return self.folder / f"{kind}-{zlib.crc32(name.encode()) % _LOCKS:02}{_LOCK}"
+
+    def _count(self, size: int, new: Path | None = None) -> bool:
+        """Count so many bytes more, those of the file that is `new` or that are to come, and make room for them.
+        Whether there is; if not, none that are to come are counted."""
+        with open(self.folder / _TOTAL, "a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            known = file.read()
+            before = int(known) if known.isdigit() and self.folder in _looked else None
+            if before is None or before + size > self.limit_bytes:
+                before = self._evict(new, size) - (size if new else 0)
+                _looked.add(self.folder)  # once in each process: some may have died before they had counted
+            fits = before + size <= self.limit_bytes
+            file.truncate(0)
+            file.write(b"%d" % (before + size if fits or new else before))
+        return fits
+
+    def _evict(self, new: Path | None, size: int) -> int:
+        """Where the files, and bytes that are to come (`size`, if none is `new`), are more than the limit, remove those
+        that were used longest ago; none that is in use. The bytes that are left."""
         files = []
         for path in self.folder.iterdir():
+            if path.name.endswith(_LOCK):
+                continue
             with suppress(FileNotFoundError):
                 status = path.stat()
                 files.append((status.st_mtime_ns, path, status.st_size))
-        surplus = sum(size for _, _, size in files) + coming - self.limit_bytes
+        left = sum(size for _, _, size in files)
+        most = self.limit_bytes - (0 if new else size)
+        enough = most if left <= most else most - self.limit_bytes // _SPARE
         for _, path, size in sorted(files):
             if path.name.endswith(_UNFINISHED):  # its maker died, unless it holds the lock
-                _remove(path, path.with_name(path.name.removesuffix(_UNFINISHED) + _MAKING))
-            elif surplus > 0 and path != new and not path.name.endswith(_MAKING) and _remove(path, path):
-                surplus -= size
-        return surplus <= 0
+                gone = _remove(path, self._lock(path.name.removesuffix(_UNFINISHED)))
+            else:
+                gone = left > enough and path != new and _remove(path, path)
+            left -= size if gone else 0
+        return left
 
     def _prepare(self) -> None:
         """Make the folder. ConfigError where it can't be made, or not be written to."""

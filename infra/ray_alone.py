@@ -1,13 +1,15 @@
-"""Ray on one machine, for one command: without the processes that it starts for clusters.
+"""Ray on one machine: without the processes that it starts for clusters.
 
 Of a node these are what scales a cluster, what sends logs to drivers (ours takes none) and what serves a dashboard (we
 have none); of Ray Data, what counts for that dashboard, and what asks for machines and shares them among programs. Each
-takes a second of two cores to start, and the first stage would wait for most of them, one after the other.
+takes a second of two cores to start, and the first stage would wait for most of them, one after the other. Programs
+that are at work on the machine at once wait for its cores as the node itself gives them.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
+from ipaddress import ip_address
 from typing import Any, Final
 from uuid import uuid4
 
@@ -29,9 +31,15 @@ def lean_node() -> Iterator[None]:
         yield
 
 
+def is_alone() -> bool:
+    """Whether the session's Ray is one node that no other machine reaches."""
+    addresses = [node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]]
+    return len(addresses) == 1 and ip_address(addresses[0]).is_loopback
+
+
 @contextmanager
 def lean_data() -> Iterator[None]:
-    """Ray Data of this process, for the length of the block, in which Ray runs on this machine alone."""
+    """Ray Data of this process, for the length of the block, in which Ray is one node (`is_alone`)."""
     everything = {node["NodeID"]: dict(node["Resources"]) for node in ray.nodes() if node["Alive"]}
     counting = {
         "gen_dataset_id_from_stats_actor": staticmethod(lambda: uuid4().hex),

@@ -2,8 +2,9 @@
 
 A local session listens on the loopback only, for clients with its token, keeps its files where no other user gets, has
 no dashboard and is gone when the block is left, also if this process is killed (Ray binds the life of its processes to
-ours); its workers import our packages from wherever we did. To a cluster the packages are sent, so that its workers run
-the code of this process whatever is installed there. Nothing else is: credentials would be for all to see in a runtime
+ours); its workers import our packages from wherever we did, and so do those of the Ray that `make serve` has started.
+To any other cluster the packages are sent, so that its workers run the code of this process whatever is installed
+there. Nothing else is: credentials would be for all to see in a runtime
 environment, so every node has its own.
 """
 
@@ -27,8 +28,9 @@ from ray._private import worker as ray_worker
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # its stub lacks it
 
 from infra.private import private_folder
-from infra.ray_alone import lean_data, lean_node
+from infra.ray_alone import is_alone, lean_data, lean_node
 from infra.ray_watch import keep_quiet_about_the_end, own_children, signals_left_alone, start_deadline, watched
+from infra.services import OWN_RAY
 from schemas.digests import PACKAGES
 from schemas.errors import ConfigError, EngineError
 
@@ -92,6 +94,7 @@ def ray_session(
                     except Exception:
                         folders.pop_all()  # they stay: what Ray's processes said of it is there
                         raise
+                if is_alone():
                     folders.enter_context(lean_data())
             with watched(_own_processes(), ray.get_runtime_context().gcs_address, ray.shutdown):
                 _quieten()
@@ -207,9 +210,8 @@ def _start_twice(start: Callable[[], None]) -> None:
 def _start(
     cpus: int | None, gpus: int | None, object_store_bytes: int, files: Path, spilled_objects: Path | None
 ) -> None:
-    paths = [str(_checkout()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     variables = {
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        "PYTHONPATH": _import_path(),
         "RAY_prestart_worker_first_driver": "0",  # else the start waits for workers, for ever if one of them dies
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process per training that waits for clouds to take nodes away
         # no other program has to know it, so it needs no file, which Ray would make for all to read
@@ -255,11 +257,13 @@ def _join(address: str, threads: int) -> None:
         )
     local = _is_loopback(address)
     _knock(address)
-    runtime = {
-        "env_vars": dict.fromkeys(_THREAD_VARIABLES, str(threads)),
-        "py_modules": [str(_checkout() / package) for package in PACKAGES],
-        "excludes": _NOT_SENT,
-    }
+    variables = dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    runtime: dict[str, Any]
+    if os.environ.get(OWN_RAY) == address:
+        runtime = {"env_vars": {**variables, "PYTHONPATH": _import_path()}}
+    else:
+        packages = [str(_checkout() / package) for package in PACKAGES]
+        runtime = {"env_vars": variables, "py_modules": packages, "excludes": _NOT_SENT}
     try:
         with _loopback_only() if local else nullcontext():
             ray.init(address=address, runtime_env=runtime, logging_level=logging.ERROR, log_to_driver=False)
@@ -314,6 +318,12 @@ def _checkout() -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).resolve().parent.parent
+
+
+def _import_path() -> str:
+    """PYTHONPATH of workers that see the files of this machine."""
+    paths = [str(_checkout()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return os.pathsep.join(dict.fromkeys(paths))
 
 
 @contextmanager

@@ -4,9 +4,10 @@ JSON holds the digest of its other fields, under `sha256`; other bytes follow a 
 versions have neither and are taken as they are.
 """
 
+import io
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
 
 from schemas.digests import bytes_digest, canonical_json, digest
 from schemas.errors import DamagedError
@@ -47,6 +48,16 @@ def keeps_seal(data: bytes) -> bool:
 def sealed_bytes(data: bytes) -> bytes:
     """`data` behind a line that holds its digest."""
     return b"%s%s\n%s" % (_LINE, bytes_digest(data).encode(), data)
+
+
+def sealed_by(write: Callable[[BinaryIO], None]) -> bytes:
+    """`sealed_bytes` of what `write` writes, which is in memory once, however large it is."""
+    made = io.BytesIO()
+    made.write(bytes(_LENGTH))
+    write(made)
+    with made.getbuffer() as data:
+        data[:_LENGTH] = b"%s%s\n" % (_LINE, bytes_digest(data[_LENGTH:]).encode())
+    return made.getvalue()
 
 
 def read_bytes(data: bytes, where: str) -> bytes:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import psutil
@@ -30,6 +30,8 @@ from schemas.errors import EngineError
 LOOPBACK = "127.0.0.1"
 _FILE, _LOCK = "services.json", "lock"
 _MARK = "ADHMR_SERVED_FROM"
+OWN_RAY: Final = "ADHMR_OWN_RAY"
+"""The variable with the address of a Ray that was started as a service: its workers see the files that we see."""
 _ANY_PORT, _PORTS_TRIED = range(20000, 32000), 50
 
 

@@ -113,6 +113,8 @@ class StageRecord:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     seconds: float = 0.0
+    done_share: float = 1.0
+    """Of its work, what the run that finished it did in those seconds; the rest was done by runs before."""
 
 
 def now() -> datetime:
@@ -166,11 +168,13 @@ def commit(
     started_at: datetime | None = None,
     device: str = "cpu",
     other_code: Iterable[str] = (),
+    done_share: float = 1.0,
 ) -> StageRecord:
     """Make the stage's files count: one transaction for each table, then the row in `stages`. Harmless to repeat.
 
     The record that is there at the end is the answer: this run's, or that of a faster one. `other_code` are the
-    digests of code other than this that made some of the files; they are recorded.
+    digests of code other than this that made some of the files; they are recorded, and so is the share of the work that
+    was done since `started_at`.
     Raises DataError unless ok + filtered + failed is the number of units that went in; VanishedError, with the stage
     unfinished, where one of the files is gone: it has to be made again.
     """
@@ -194,6 +198,7 @@ def commit(
     if record is None:
         _withdraw(store, spec.key)
         row = _row(spec, files_by_table, units_in, tally, started_at or now(), device, other_code)
+        row["done_share"] = done_share
         append_row(store, "stages", row, {spec.key: 1}, owner=spec.key, note=note)
         record = find(store, spec.key)
     faults.reach(f"committed:{spec.name}")
@@ -213,6 +218,7 @@ def commit_rows(
     failures: Iterable[Failure] = (),
     started_at: datetime | None = None,
     device: str = "cpu",
+    done_share: float = 1.0,
 ) -> StageRecord:
     """Commit a small stage whose rows are all here, as a single shard. `stage_key` is filled in where it is missing.
 
@@ -237,7 +243,17 @@ def commit_rows(
         receipt = write_shard(store, spec.key, Shard(0, (spec.key,)), all_tables, tally, stage=spec.name)
         files = files_by_table([receipt], all_tables)
         others = [receipt.code] if receipt.is_of_other_code else []
-        return commit(store, spec, files, units, receipt.tally, started_at=started_at, device=device, other_code=others)
+        return commit(
+            store,
+            spec,
+            files,
+            units,
+            receipt.tally,
+            started_at=started_at,
+            device=device,
+            other_code=others,
+            done_share=done_share,
+        )
 
     for _ in range(_TIMES - 1):
         with suppress(VanishedError):
@@ -394,4 +410,5 @@ def _record(row: Mapping[str, Any]) -> StageRecord:
         tally=Tally(row["ok"], row["filtered"], row["failed"]),
         rows={table: numbers["rows"] for table, numbers in tables.items()},
         bytes={table: numbers["bytes"] for table, numbers in tables.items()},
+        done_share=1.0 if row["done_share"] is None else row["done_share"],
     )

@@ -5,6 +5,7 @@ queries and keys carry fixed position codes. Parameter names are those of the pu
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -153,6 +154,12 @@ def sinusoidal_code(positions: Tensor, channels: int) -> Tensor:
     frequencies = torch.exp(torch.arange(half, device=positions.device) * (-math.log(10000.0) / (half - 1)))
     angles = positions.float()[:, None] * frequencies
     return F.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, channels % 2))
+
+
+@lru_cache(maxsize=32)
+def image_code_on(channels: int, height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """`image_code` where it is needed, made and sent there once. Not to be changed: all that look share it."""
+    return image_code(channels, height, width).to(device, dtype)
 
 
 def image_code(channels: int, height: int, width: int) -> Tensor:

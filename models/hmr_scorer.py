@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.attention import DecoderBlock, image_code, sinusoidal_code
+from models.attention import DecoderBlock, image_code_on, sinusoidal_code
 from models.condition import CompactBackbone, PoseEstimate, Pyramid, item_points, sample_map
 from models.hrnet_condition import HRNetFeatures
 from models.item_graph import MaskedLinear, neighbours, within
@@ -118,7 +118,7 @@ class ScoreNet(nn.Module):
         tokens = torch.cat([tokens, local], dim=-1)
         if more is not None:
             tokens = tokens + more[:, None]
-        grid_code = image_code(image.shape[1], *image.shape[2:]).to(image)
+        grid_code = image_code_on(image.shape[1], *image.shape[2:], image.device, image.dtype)
         image = image.flatten(2).transpose(1, 2)
         for index, block in enumerate(self.blocks):
             seen = cast(DecoderBlock, block).see(image, grid_code)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.attention import DecoderBlock, KeysValues, image_code, sinusoidal_code
+from models.attention import DecoderBlock, KeysValues, image_code_on, sinusoidal_code
 from models.item_graph import MaskedLinear, neighbours, within
 from models.precision import in_32_bits
 from schemas.config.networks import JOINTS, TWISTS, HypoNetConfig
@@ -72,7 +72,7 @@ class HypoNet(nn.Module):
     def look(self, context: Context) -> tuple[KeysValues, ...]:
         """What each block sees of the B images: the same for all hypotheses and all steps."""
         image = context.image.flatten(2).transpose(1, 2)
-        grid_code = image_code(image.shape[-1], *context.image.shape[2:]).to(image)
+        grid_code = image_code_on(image.shape[-1], *context.image.shape[2:], image.device, image.dtype)
         blocks = (cast(DecoderBlock, block) for block in self.blocks)
         return tuple(block.see(image, grid_code) for block in blocks)
 

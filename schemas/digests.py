@@ -40,7 +40,7 @@ def state_digest(state: Mapping[str, np.ndarray], about: Any = None) -> str:
     return total.hexdigest()
 
 
-def bytes_digest(data: bytes) -> str:
+def bytes_digest(data: bytes | memoryview) -> str:
     """SHA-256 of bytes (a picture's file, say)."""
     return hashlib.sha256(data).hexdigest()
 

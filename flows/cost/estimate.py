@@ -9,10 +9,13 @@ from flows.cost.work import Work, Workload
 from flows.run.dry import Look, Pending
 from infra.stages import records
 from infra.tables import read
+from schemas.config.engine import RayConfig
+from schemas.config.optimiser import OptimiserConfig
 from schemas.digests import canonical_json
 from schemas.ids import ModelDigest
 from tasks.clean.given import GivenLabels
 from tasks.engine.context import Context
+from tasks.engine.run_folder import LOOK_SECONDS_ON_S3
 from tasks.engine.stage import ShardedStage, Stage, TrainingStage
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.rows.models import has_model, model_path
@@ -103,7 +106,7 @@ def _cost(context: Context, look: Look, stage: Stage | None, work: Work | None, 
         device = "cuda" if gpus else "cpu"
     elif isinstance(stage, ShardedStage) and not stage.done_ahead:
         device = stage.device(context)
-        gpus = (ray.actors or 1) * ray.gpus_per_actor if device == "cuda" else 0.0
+        gpus = _held(ray) if device == "cuda" else 0.0
     rate = rates.seen(name, device, _about(context, stage)) or measured(context.config.profile, name, device)
     shards = work.shards if work is not None else 1
     left = 1.0
@@ -113,6 +116,8 @@ def _cost(context: Context, look: Look, stage: Stage | None, work: Work | None, 
     if rate is None or work is None:
         return Cost(look.title, None, None if gpus else NOTHING, _bytes(context, stage, work, rate), requests)
     seconds = Range(rate.least, rate.most).times(left * work.items)
+    if isinstance(stage, TrainingStage):
+        requests += _of_training(stage.settings(context).optimiser, work.items, seconds)
     written = _bytes(context, stage, work, rate)
     return Cost(
         look.title,
@@ -122,6 +127,18 @@ def _cost(context: Context, look: Look, stage: Stage | None, work: Work | None, 
         requests,
         "store" if rate.seen else "table",
     )
+
+
+def _held(ray: RayConfig) -> float:
+    """GPUs that the actors of a stage hold: where their number is open, one GPU is full of them."""
+    each = ray.gpus_per_actor
+    return each * (ray.actors or max(1, int((1 + 1e-9) / each)))
+
+
+def _of_training(optimiser: OptimiserConfig, steps: int, seconds: Range) -> Range:
+    """Requests on S3 of a training: it says how far it is and keeps checkpoints, and the driver looks what it says."""
+    words = steps / optimiser.report_every + steps / optimiser.checkpoint_every
+    return seconds.times(1 / LOOK_SECONDS_ON_S3) + Range(words, words)
 
 
 def _about(context: Context, stage: Stage | None) -> Mapping[str, Any] | None:

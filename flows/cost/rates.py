@@ -60,17 +60,17 @@ MEASURED: Final[Mapping[str, Mapping[str, PerItem]]] = {
         "report": PerItem(2.8, 2_000_000),
     },
     "paper": {
-        "generate": PerItem(70e-3, 723),
-        "score": PerItem(25e-3, 10),
+        "generate": PerItem(18e-3, 723),
+        "score": PerItem(13e-3, 10),
         "pair": PerItem(0.25e-3, 1_600),
-        "align": PerItem(57.0, 70),
-        "evaluate": PerItem(95e-3, 790),
+        "align": PerItem(175.0, 70),
+        "evaluate": PerItem(25e-3, 790),
         "compare": PerItem(1.3, 12_000),
         "report": PerItem(3.0, 8_000_000),
     },
 }
 """By profile and stage, on MACHINE with both cores at work. Those of `paper` follow from what a single hypothesis,
-picture and step take there: nobody has run it to its end on two cores."""
+picture and step take a core there (docs/benchmarks.md): nobody has run it to its end on two cores."""
 
 _SMALL: Final = 10
 """Records of so many times less than the largest tell more of what a stage begins with than of an item."""
@@ -107,9 +107,13 @@ class Rates:
             alike = [record for record in alike if _alike(record.config, json.loads(canonical_json(about)))]
         if not alike:
             return None
-        most = max(recorded(record).items for record in alike)
-        alike = [record for record in alike if recorded(record).items * _SMALL >= most]
-        seconds = [record.seconds / recorded(record).items for record in alike]
+        # of a stage that went on after a kill, the seconds are those of its last run
+        did = {record.stage_key: recorded(record).items * record.done_share for record in alike}
+        most = max(did.values())
+        alike = [record for record in alike if 0 < most <= did[record.stage_key] * _SMALL]
+        if not alike:
+            return None
+        seconds = [record.seconds / did[record.stage_key] for record in alike]
         written = [sum(record.bytes.values()) / recorded(record).items for record in alike]
         return Rate(min(seconds) * NARROW[0], max(seconds) * NARROW[1], max(written), seen=True)
 

@@ -22,7 +22,17 @@ from flows.serve.prefect_service import (
     worker_is_online,
 )
 from flows.serve.ray_service import ray_folder, ray_token_variables, start_ray
-from infra.services import LOOPBACK, Service, ServiceError, Services, answers, free_port, last_words, past_proxies
+from infra.services import (
+    LOOPBACK,
+    OWN_RAY,
+    Service,
+    ServiceError,
+    Services,
+    answers,
+    free_port,
+    last_words,
+    past_proxies,
+)
 from infra.store import DEFAULT_URL
 from infra.store import VARIABLE as STORE_VARIABLE
 from schemas.errors import ConfigError
@@ -183,11 +193,12 @@ def _environment(services: Services, port: int, ray: str, own: bool, store: str)
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         # in memory, the default, a restart of the server forgets who holds a deployment's only slot, and it stays taken
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_WORKER_QUERY_SECONDS": "0.5",
     }
     if own:  # another one authenticates as it was started
         defaults |= ray_token_variables(services)
     places = {API_VARIABLE: f"http://{LOOPBACK}:{port}/api", "RAY_ADDRESS": ray, STORE_VARIABLE: store}
+    places[OWN_RAY] = ray if own else ""
     return {**defaults, **here, **past_proxies(here), **login_variables(services), **places}
 
 

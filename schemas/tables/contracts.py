@@ -372,6 +372,7 @@ _table(
         _column("started_at", TIME, "when the run that finished it began", "UTC"),
         _column("finished_at", TIME, "when it was finished", "UTC"),
         _number("seconds", "time between the two", "s"),
+        _number("done_share", "of its work, what was done in that time; null: all, as far as is known", "-", null=True),
     ],
     key=("stage_key",),
     fenced=False,

@@ -2,13 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 from infra import sealed
 from infra.store import Store
 from schemas.errors import DamagedError, StoreError
 
 Content = TypeVar("Content")
+_LOOK_SECONDS: Final = 0.5
+LOOK_SECONDS_ON_S3: Final = 5.0
+
+
+def seconds_between_looks(store: Store) -> float:
+    """How long the driver waits before it reads again what a training says: on S3 each look is a request."""
+    return _LOOK_SECONDS if store.is_local else LOOK_SECONDS_ON_S3
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,10 @@ class RunFolder:
     def write(self, file: str, data: bytes) -> None:
         """Write a file, whole or not at all."""
         self.store.atomic_write(self._path(file), sealed.sealed_bytes(data))
+
+    def write_by(self, file: str, write: Callable[[BinaryIO], None]) -> None:
+        """Write a file of what `write` writes, whole or not at all; it is in memory once."""
+        self.store.atomic_write(self._path(file), sealed.sealed_by(write))
 
     def read_json(self, file: str) -> dict[str, Any] | None:
         """The fields that were written, or None if the file isn't there. DamagedError if they are others."""

@@ -82,8 +82,8 @@ def run_sharded(
     earlier = receipts(store, spec.key, shards, say=say)
     todo = [index for index in range(len(shards)) if index not in earlier]
     progress.begin(spec.name, units, unit)
+    done_before = sum(receipt.tally.total for receipt in earlier.values())
     if earlier:
-        done_before = sum(receipt.tally.total for receipt in earlier.values())
         progress.advance(spec.name, done_before, f"{len(earlier)} shards were done before")
     faults.reach(f"begin:{spec.name}")
     work = ShardWork(store, spec, worker, tuple(tables))
@@ -111,7 +111,15 @@ def run_sharded(
             )
         try:
             record = commit(
-                store, spec, files, units, tally, started_at=started_at, device=device, other_code=other_code
+                store,
+                spec,
+                files,
+                units,
+                tally,
+                started_at=started_at,
+                device=device,
+                other_code=other_code,
+                done_share=1 - done_before / units if units else 1.0,
             )
             break
         except VanishedError:  # a file went after its receipt was read: once more

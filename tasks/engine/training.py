@@ -33,11 +33,9 @@ from schemas.progress import Progress
 from schemas.tables import build as build_table
 from tasks.engine.context import Context
 from tasks.engine.results import StageResult
-from tasks.engine.run_folder import RunFolder
-from tasks.engine.training_worker import Builder, History, Job, Result, on_ray, train
+from tasks.engine.run_folder import RunFolder, seconds_between_looks
+from tasks.engine.training_worker import RESUMED, Builder, History, Job, Result, on_ray, resumed_at, train
 from tasks.rows.models import has_model, model_of, model_rows
-
-_POLL_SECONDS = 0.5
 
 
 def train_stage(
@@ -68,10 +66,12 @@ def train_stage(
     note_begin(store, spec, optimiser.steps, "steps")
     faults.reach(f"begin:{spec.name}")
     result = Result.read(run)
+    done_share = 1.0 if result is None else 0.0
     for warning in run.warnings:
         progress.say(f"{spec.name}: {warning}")
     if result is None:
         run.remove("progress.json")
+        run.remove(RESUMED)
         with _tracking(context, spec) as tracking:
             tell = _teller(run, spec.name, progress, tracking)
             result = (
@@ -80,6 +80,7 @@ def train_stage(
                 else _on_ray(job, settings, tell, progress.say)
             )
             if result is not None:
+                done_share = 1 - resumed_at(run) / optimiser.steps
                 tracking.end(result.history, result.model.digest)
     if result is None:
         if find(store, spec.key) is not None:  # another process did the same training, and was first
@@ -90,7 +91,7 @@ def train_stage(
         )
     tables = {"models": model_rows(result.model, spec.key), "curves": _curves(result.history, spec.key)}
     device = "cuda" if settings.gpus_per_trainer else "cpu"
-    record = commit_rows(store, spec, tables, started_at=started_at, device=device)
+    record = commit_rows(store, spec, tables, started_at=started_at, device=device, done_share=done_share)
     note_end(store, spec)
     progress.end(spec.name, f"model {result.model.digest[:12]}{_ends(result.history)}")
     store.remove_folder(run.ray_folder)
@@ -149,7 +150,7 @@ def _in_kept_process(job: Job, settings: RayConfig, tell: Callable[[], None]) ->
     """
     task = ray.remote(_fit_here).options(num_cpus=settings.cpus_per_trainer, max_retries=settings.train_retries)
     running = task.remote(job, settings)
-    while not ray.wait([running], timeout=_POLL_SECONDS)[0]:
+    while not ray.wait([running], timeout=seconds_between_looks(job.run.store))[0]:
         tell()
     tell()
     try:
@@ -166,14 +167,14 @@ def _fit_here(job: Job, settings: RayConfig) -> None:
 def _in_group(job: Job, settings: RayConfig, tell: Callable[[], None]) -> Exception | None:
     """A group of Ray Train's workers, which it starts again if one dies; gives the error that remained."""
     try:
-        _fit(_trainer(job, settings, settings.trainers), tell)
+        _fit(_trainer(job, settings, settings.trainers), tell, seconds_between_looks(job.run.store))
     except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
         return error
     return None
 
 
-def _fit(trainer: ray.train.torch.TorchTrainer, tell: Callable[[], None]) -> None:
-    """Fit in a thread of its own, and call `tell` meanwhile.
+def _fit(trainer: ray.train.torch.TorchTrainer, tell: Callable[[], None], every: float) -> None:
+    """Fit in a thread of its own, and call `tell` every so many seconds meanwhile.
 
     In the main thread Ray would take over Ctrl-C, for the rest of the process, and end it as if all were well.
     """
@@ -181,7 +182,7 @@ def _fit(trainer: ray.train.torch.TorchTrainer, tell: Callable[[], None]) -> Non
     fitted = executor.submit(trainer.fit)
     executor.shutdown(wait=False)
     while not fitted.done():
-        wait([fitted], timeout=_POLL_SECONDS)
+        wait([fitted], timeout=every)
         tell()
     fitted.result()
 

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import ray.train
@@ -32,7 +33,7 @@ from tasks.rows.models import SavedModel, save_model
 
 History = list[tuple[int, dict[str, float]]]
 """Points of the training curves: step and figures."""
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT, RESUMED = "checkpoint.pt", "resumed.json"
 _ANEW = "the training begins anew."
 
 
@@ -101,6 +102,8 @@ def _train(job: Job, device: torch.device, tell: Callable[[], None]) -> Result |
         history = [(step, dict(figures)) for step, figures in state["history"]]
         if first_worker:
             job.run.say(training.step, f"resumed at step {training.step}")
+            if not resumed_at(job.run):  # else a worker of this very run has, and died since
+                job.run.write_json(RESUMED, {"step": training.step}, lasting=False)
 
     def report(step: int, figures: Mapping[str, float], state: Callable[[], dict[str, Any]] | None) -> None:
         if first_worker:
@@ -108,9 +111,8 @@ def _train(job: Job, device: torch.device, tell: Callable[[], None]) -> Result |
             job.run.say(step, f"loss {figures['loss']:.3f}", figures)
         if first_worker and state is not None:
             tell()
-            buffer = io.BytesIO()
-            torch.save({**state(), "history": history}, buffer)
-            job.run.write(CHECKPOINT, buffer.getvalue())
+            whole = {**state(), "history": history}
+            job.run.write_by(CHECKPOINT, partial(torch.save, whole))
         faults.reach(f"train:step:{step}")
 
     training.run(report)
@@ -123,6 +125,12 @@ def _train(job: Job, device: torch.device, tell: Callable[[], None]) -> Result |
     result = Result(saved, history)
     result.write(job.run)
     return result
+
+
+def resumed_at(run: RunFolder) -> int:
+    """The step from which the run went on that ended the training; 0 where it did all of it, or it isn't known."""
+    word = run.undamaged(lambda: run.read_json(RESUMED), "the time of a step is not known.")
+    return int(word["step"]) if word else 0
 
 
 def _checkpoint(run: RunFolder) -> bytes | None:

@@ -144,12 +144,13 @@ class AlignRecipe(PolicyRecipe):
         if config.replays and self.replay is not None:
             needed = self.sight is None or self.sight.needs_crops
             replayed = DrawnCrops.draw(self.replay, config.replay_images, config.augment, draw, share, crops=needed)
+            replayed = replayed if self.sight is None else self.sight.fetched(replayed)
             replay_noise = self.noise(draw, config.replay_images).of(share.places(config.replay_images))
         places = np.concatenate([denoised, others])
         return DrawnPairs(
             crops=None if self.kept.policy else torch.from_numpy(self.pairs.crops[self.paired[chosen[places]]]),
             change=change.of(places),
-            kept=(self.paired[chosen[denoised]], change.of(denoised).mirrored.numpy()),
+            fetched=self.kept.fetch(self.paired[chosen[denoised]], change.of(denoised).mirrored.numpy()),
             poses=poses,
             scores=scores,
             present=present,
@@ -178,7 +179,7 @@ class AlignRecipe(PolicyRecipe):
             drawn.replayed.batch() if drawn.replayed and self.sight is None else drawn.replayed,
             drawn.replay_noise.time if drawn.replay_noise else None,
             drawn.replay_noise.noise if drawn.replay_noise else None,
-            *self._kept_of(*drawn.kept),
+            *self.kept.seen(drawn.fetched),
             scores=drawn.scores.flatten(0, 1),
             present=None if drawn.present is None else drawn.present.flatten(0, 1),
         )
@@ -277,14 +278,6 @@ class AlignRecipe(PolicyRecipe):
             return None
         plain = crop_tensor(drawn.crops, drawn.crops.device)
         return drawn.change.crops(plain) if self.train_encoder else drawn.change.mirror(plain)
-
-    def _kept_of(self, rows: np.ndarray, mirrored: np.ndarray) -> tuple[hyponet.Context | None, hyponet.Context | None]:
-        """What is kept of the crops `rows`: of the policy, and of the reference; what both share is one."""
-        policy, reference = self.kept
-        if reference is None:
-            return None, None
-        seen = reference.of(rows, mirrored)
-        return seen if policy is reference else policy.of(rows, mirrored) if policy else None, seen
 
     def _estimate_preference(self, batch: AlignBatch, estimate: PoseEstimate) -> Tensor:
         """Loss that draws the encoder's own estimate to the preferred poses."""

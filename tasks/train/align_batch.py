@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor
 
 from models import hyponet
 from tasks.train.augment import Augmentation
 from tasks.train.data import DrawnCrops, DrawnNoise, LabelledBatch
+from tasks.train.features import Fetched
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class DrawnPairs:
     """(C, S, S, 3) uint8; None where all that is asked of them is kept."""
     change: Augmentation
     """Of the crops, and of what belongs to them."""
-    kept: tuple[np.ndarray, np.ndarray]
-    """(D,) rows of the first D crops in the data, and whether each is mirrored: what is kept of them is found by it."""
+    fetched: tuple[Fetched | None, Fetched | None]
+    """What is kept of the first D crops: of the policy, and of the reference."""
     poses: Tensor
     """(D, K, S, 133) winner and loser of each pair; the hypotheses of a group from the best to the worst."""
     scores: Tensor

@@ -62,6 +62,7 @@ class BaseRecipe(PolicyRecipe):
         config = self.config
         needed = self.sight is None or self.sight.needs_crops
         drawn = DrawnCrops.draw(self.data, config.batch_images, config.augment, draw, share, crops=needed)
+        drawn = drawn if self.sight is None else self.sight.fetched(drawn)
         noise_count = config.batch_images * config.noise_draws
         return drawn, self.noise(draw, noise_count, config.antithetic).of(share.places(noise_count))
 

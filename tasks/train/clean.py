@@ -71,6 +71,8 @@ class CleanRecipe(PolicyRecipe):
             )
             if count
         }
+        if self.sights:
+            kinds = {kind: self.sights[kind].fetched(part) for kind, part in kinds.items()}
         counts = {kind: part.change.total * config.noise_draws for kind, part in kinds.items()}
         noise = {kind: self.noise(draw, count).of(share.places(count)) for kind, count in counts.items()}
         return {kind: (part, noise[kind]) for kind, part in kinds.items()}

@@ -21,6 +21,7 @@ from tasks.engine.share import Share
 from tasks.rows.crops import LabelledCrops, crop_tensor
 from tasks.rows.mix import draw_rows
 from tasks.train.augment import Augmentation
+from tasks.train.features import Fetched
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class DrawnCrops:
     change: Augmentation
     kept: tuple[np.ndarray, np.ndarray]
     """(B,) rows in the data, and whether each is mirrored: what is kept of them is found by it."""
+    fetched: Fetched | None = None
+    """What is kept of them, where something is."""
 
     @staticmethod
     def of(data: LabelledCrops, rows: np.ndarray, change: Augmentation, crops: bool = True) -> "DrawnCrops":

@@ -7,6 +7,7 @@ workers of this training have it, the control beside it, and the trainings of la
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final
 
 import numpy as np
@@ -27,6 +28,7 @@ from tasks.rows.crops import Crops, crop_tensor
 
 Place = tuple[int, bool]
 """Row of a crop, and whether it is mirrored."""
+_DIGEST_BYTES: Final = 32
 _AT_ONCE: Final = 8
 """Crops of one pass: always as many, so that a crop's features don't depend on the step that asked for them first."""
 
@@ -80,6 +82,26 @@ class FeatureFile:
         self._records.put(crop, save({name: part.contiguous() for name, part in context._asdict().items()}))
 
 
+class _Part:
+    """Places of a batch of which some are kept: those, and the `missing` ones with their crops (P, S, S, 3).
+
+    Neither a tuple nor a dataclass, whose tensors go to the device each by itself: they are stacked before.
+    """
+
+    def __init__(
+        self, places: list[Place], found: dict[Place, Context], missing: list[Place], crops: np.ndarray
+    ) -> None:
+        self.places, self.found, self.missing, self.crops = places, found, missing, crops
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What was kept of the crops of a batch: all of it, stacked, or a part."""
+
+    whole: Context | None
+    part: _Part | None
+
+
 class KeptFeatures:
     """The contexts that a policy, whose encoder is frozen, makes of crops: once each, as far as `budget_bytes` go.
 
@@ -100,45 +122,73 @@ class KeptFeatures:
         self.kept: dict[Place, Context] = {}
         self.left = budget_bytes
         self.file = FeatureFile(cache, encoding, device, precision) if cache else None
-        self._digests: dict[Place, bytes] = {}
+        self._digests = np.zeros((len(crops), 2, _DIGEST_BYTES), np.uint8) if cache else None
+        self._lock = Lock()  # one thread fetches for the next step while another keeps what this one has made
 
-    def of(self, rows: np.ndarray, mirrored: np.ndarray) -> Context:
-        """The context of the crops `rows` (B,), some of them `mirrored` (B,)."""
+    def fetch(self, rows: np.ndarray, mirrored: np.ndarray) -> Fetched:
+        """What is kept of the crops `rows` (B,), some of them `mirrored` (B,), in the host's memory. For a thread that
+        draws ahead: it computes nothing."""
         places: list[Place] = list(zip(rows.tolist(), mirrored.tolist(), strict=True))
-        missing = [place for place in dict.fromkeys(places) if place not in self.kept]
-        new = self._filed(missing)
-        new |= self._made([place for place in missing if place not in new])
-        self._hold(new)
-        found = [new[place] if place in new else self.kept[place] for place in places]
-        return Context(*(torch.stack(part).to(self.device) for part in zip(*found, strict=True)))
+        found = {place: self.kept[place] for place in places if place in self.kept}
+        filed = self._filed([place for place in dict.fromkeys(places) if place not in found])
+        self._hold(filed)
+        found |= filed
+        missing = [place for place in dict.fromkeys(places) if place not in found]
+        if not missing:
+            return Fetched(_stacked([found[place] for place in places]), None)
+        return Fetched(None, _Part(places, found, missing, self._crops(missing)))
+
+    def of(self, fetched: Fetched) -> Context:
+        """The contexts of the crops that were fetched, on the device; those that weren't kept are made."""
+        if fetched.part is None:
+            assert fetched.whole is not None
+            return _on(self.device, fetched.whole)
+        part = fetched.part
+        # a step since may have made some
+        held = {place: self.kept[place] for place in part.missing if place in self.kept}
+        left = [index for index, place in enumerate(part.missing) if place not in held]
+        made = self._made([part.missing[index] for index in left], part.crops[left])
+        self._hold(made)
+        every = part.found | held | made
+        return _on(self.device, _stacked([every[place] for place in part.places]))
 
     @torch.no_grad()
-    def _made(self, places: list[Place]) -> dict[Place, Context]:
-        """Contexts of single crops, in memory of the CPU."""
+    def _made(self, places: list[Place], crops: np.ndarray) -> dict[Place, Context]:
+        """Contexts of single crops (P, S, S, 3), in memory of the CPU."""
         made: dict[Place, Context] = {}
         for chosen, used in microbatches(len(places), _AT_ONCE):
-            crops = self._crops([places[place] for place in chosen])
             with in_32_bits(self.device):
-                context = self.encoding.encode(crop_tensor(crops, self.device))
+                context = self.encoding.encode(crop_tensor(crops[chosen], self.device))
             context = Context(*(part.cpu() for part in context))
             for place, index in enumerate(chosen[:used].tolist()):
                 made[places[index]] = Context(*(part[place].clone() for part in context))
         if self.file:
             for named, context in made.items():
-                self.file.keep(self._digest(named), context)
+                digest_of_crop = self._digest(named)
+                with self._lock:
+                    self.file.keep(digest_of_crop, context)
         return made
 
     def _filed(self, places: list[Place]) -> dict[Place, Context]:
         """Those of the contexts that the file has."""
-        found = {place: self.file.find(self._digest(place)) for place in places} if self.file else {}
-        return {place: context for place, context in found.items() if context is not None}
+        found: dict[Place, Context] = {}
+        if self.file is None:
+            return found
+        for place in places:
+            digest_of_crop = self._digest(place)
+            with self._lock:
+                context = self.file.find(digest_of_crop)
+            if context is not None:
+                found[place] = context
+        return found
 
     def _hold(self, contexts: dict[Place, Context]) -> None:
         """Keep them in memory while there is room."""
-        for place, context in contexts.items():
-            size = sum(part.numel() * part.element_size() for part in context)
-            if size <= self.left:
-                self.kept[place], self.left = context, self.left - size
+        with self._lock:
+            for place, context in contexts.items():
+                size = sum(part.numel() * part.element_size() for part in context)
+                if size <= self.left and place not in self.kept:
+                    self.kept[place], self.left = context, self.left - size
 
     def _crops(self, places: list[Place]) -> np.ndarray:
         """(P, S, S, 3) uint8 as they are seen."""
@@ -148,7 +198,17 @@ class KeptFeatures:
 
     def _digest(self, place: Place) -> bytes:
         """SHA-256 of a crop as it is seen; it is decoded for that, once."""
-        if place not in self._digests:
+        assert self._digests is not None
+        known = self._digests[place[0], int(place[1])]
+        if not known.any():
             (crop,) = self._crops([place])
-            self._digests[place] = hashlib.sha256(crop.tobytes()).digest()
-        return self._digests[place]
+            known[:] = np.frombuffer(hashlib.sha256(crop.tobytes()).digest(), np.uint8)
+        return known.tobytes()
+
+
+def _stacked(contexts: list[Context]) -> Context:
+    return Context(*(torch.stack(part) for part in zip(*contexts, strict=True)))
+
+
+def _on(device: torch.device, context: tuple[Tensor, ...]) -> Context:
+    return Context(*(part.to(device) for part in context))

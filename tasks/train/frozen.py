@@ -1,7 +1,9 @@
 """Models whose image encoder is frozen: what stays as it is, what is trained all the same, and what they see."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +16,7 @@ from schemas.config.training import AlignConfig, TrainBaseConfig, TrainCleanConf
 from schemas.errors import ConfigError
 from tasks.rows.crops import Crops, crop_tensor
 from tasks.train.data import DrawnCrops
-from tasks.train.features import Encoding, KeptFeatures
+from tasks.train.features import Encoding, Fetched, KeptFeatures
 
 
 def is_frozen(config: OptimiserConfig) -> bool:
@@ -81,6 +83,24 @@ class Keepers(NamedTuple):
             return Keepers(None, kept)
         return Keepers(kept if alike else keeper(of_policy), kept)
 
+    def fetch(self, rows: np.ndarray, mirrored: np.ndarray) -> tuple[Fetched | None, Fetched | None]:
+        """What the one and the other keep of the crops `rows` (B,), some of them `mirrored` (B,); what both share is
+        the reference's."""
+        if self.reference is None:
+            return None, None
+        own = None
+        if self.policy is not None and self.policy is not self.reference:
+            own = self.policy.fetch(rows, mirrored)
+        return own, self.reference.fetch(rows, mirrored)
+
+    def seen(self, fetched: tuple[Fetched | None, Fetched | None]) -> tuple[Context | None, Context | None]:
+        """What the policy makes of crops that were fetched, and what the reference does; what both share is one."""
+        own, of_reference = fetched
+        seen = self.reference.of(of_reference) if self.reference and of_reference else None
+        if self.policy is self.reference:
+            return seen, seen
+        return self.policy.of(own) if self.policy and own else None, seen
+
 
 class Sight:
     """What a policy sees of drawn crops, if of its encoder the projections alone are trained.
@@ -107,10 +127,15 @@ class Sight:
         """Whether the crops themselves have to be drawn."""
         return self.kept is None
 
+    def fetched(self, drawn: DrawnCrops) -> DrawnCrops:
+        """Drawn crops with what is kept of them."""
+        return drawn if self.kept is None else replace(drawn, fetched=self.kept.fetch(*drawn.kept))
+
     def of(self, drawn: DrawnCrops) -> Context:
-        """Their context, to which gradients of the projections go."""
+        """Their context, to which gradients of the projections go; of crops that were fetched, if anything is kept."""
         if self.kept is not None:
-            return self.condition.project(self.kept.of(*drawn.kept))
+            assert drawn.fetched is not None
+            return self.condition.project(self.kept.of(drawn.fetched))
         return self.condition.project(self._looked(drawn))
 
     @torch.no_grad()

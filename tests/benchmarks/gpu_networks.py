@@ -1,7 +1,6 @@
 """Figures on a device, by the models alone: sampling and scoring from crops to numbers, encoders, DPO, evaluation."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from copy import deepcopy
 from functools import partial
 
@@ -15,6 +14,7 @@ from models.hyponet import Context
 from models.metrics import mpjpe_mm, mpvpe_mm, pa_mpjpe_mm
 from models.objectives import DenoisingError, denoising_error
 from models.policy import Policy
+from models.precision import training_in
 from models.preferences.dpo import dpo
 from models.recovery import recover_body, recovered_parts
 from schemas.config.engine import EngineConfig
@@ -46,16 +46,11 @@ class OnDevice:
     def crops(self, count: int) -> Tensor:
         """(count, S, S, 3) uint8, where data come from."""
         size = self.config.policy.condition.image_size
-        made = torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8)
-        return made.pin_memory() if self.device == "cuda" else made
+        return torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8)
 
     def seen(self, crops: Tensor) -> Tensor:
         """Crops as networks see them, on the device."""
-        return crops.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)
-
-    def half(self, precision: Precision) -> AbstractContextManager[object]:
-        """Products of bfloat16 within, if that is the precision."""
-        return torch.autocast(self.device, torch.bfloat16, enabled=precision == "bfloat16")
+        return crops.to(self.device).permute(0, 3, 1, 2).float().mul_(2 / 255).sub_(1)
 
     def normal(self, *shape: int) -> Tensor:
         """Unit normal numbers on the device."""
@@ -80,21 +75,23 @@ def device_figures(networks: OnDevice, repeats: int, in_time: Callable[[str], bo
 
 @torch.no_grad()
 def sampling(networks: OnDevice, repeats: int) -> Measured:
-    """From crops in memory to hypotheses in memory."""
+    """From crops in memory to hypotheses in memory; the engine's in the microbatches of `generate`, as it draws."""
     policy, crops, config = networks.policy, networks.crops(networks.images), networks.config.policy
-    noise = networks.normal(networks.images, networks.hypotheses, POSE_SIZE)
+    noise, at_once = torch.randn(networks.images, networks.hypotheses, POSE_SIZE), networks.config.generate.microbatch
     places = policy.encode(networks.seen(crops[:1]))[0].image[0, 0].numel()
     each = sampling_flop(config.hyponet, len(config.diffusion.sampler_steps), networks.hypotheses, places)
     flop = networks.hypotheses * each + counted_flop(lambda: policy.encode(networks.seen(crops[:1])))
+    encoders = {"float32": policy.condition, "bfloat16": policy.halved_encoder()}
+    denoisers = {"float32": policy.hyponet, "bfloat16": policy.hyponet.halved()}
 
     def plainly() -> Tensor:
-        return plain.sample(policy, policy.encode(networks.seen(crops))[0], noise).cpu()
+        return plain.sample(policy, policy.encode(networks.seen(crops))[0], noise.to(networks.device)).cpu()
 
-    def engine(encoder: Precision, denoiser: Precision) -> tuple[Tensor, ...]:
-        with networks.half(encoder):
-            context = policy.encode(networks.seen(crops))[0]
-        with networks.half(denoiser):
-            return tuple(part.float().cpu() for part in policy.sample(context, noise))
+    def engine(encoder: Precision, denoiser: Precision) -> None:
+        for people, starts in zip(crops.split(at_once), noise.split(at_once), strict=True):
+            context = encoders[encoder](networks.seen(people))[0]
+            for part in policy.sample(context, starts.to(networks.device), denoisers[denoiser]):
+                part.cpu()
 
     goals = (Goal("rate", 150), Goal("share", 0.4), Goal("faster", 8))
     ways = {
@@ -109,18 +106,20 @@ def sampling(networks: OnDevice, repeats: int) -> Measured:
 
 @torch.no_grad()
 def scoring(networks: OnDevice, repeats: int) -> Measured:
-    """From crops and hypotheses in memory to scores in memory."""
+    """From crops and hypotheses in memory to scores in memory, in the microbatches of `score`; without the mirrored
+    picture, which costs as much again."""
     scorer, crops, config = networks.scorer, networks.crops(networks.images), networks.config.scorer
     uvd = torch.rand(networks.images, networks.hypotheses, 29, 3) - 0.5
     twists = torch.randn(networks.images, networks.hypotheses, 23, 2)
     places = scorer.encode(networks.seen(crops[:1]))[0].coarse[0, 0].numel()
     flop = networks.hypotheses * scoring_flop(config, networks.hypotheses, places)
     flop += counted_flop(lambda: scorer.encode(networks.seen(crops[:1])))
+    scorers = {"float32": scorer, "bfloat16": scorer.halved(decoder=True, encoder=True)}
 
-    def engine(precision: Precision) -> Tensor:
-        with networks.half(precision):
-            encoded = scorer.encode(networks.seen(crops))
-            return scorer.score(*encoded, uvd.to(networks.device), twists.to(networks.device)).float().cpu()
+    def engine(precision: Precision) -> None:
+        judge, given = scorers[precision], (crops, uvd, twists)
+        for people, *poses in zip(*(part.split(networks.config.score.microbatch) for part in given), strict=True):
+            judge.score(*judge.encode(networks.seen(people)), *(part.to(networks.device) for part in poses)).cpu()
 
     ways = {precision: Way(partial(engine, precision), networks.images, flop, precision) for precision in BOTH}
     title = f"scoring end to end, {networks.images} × {networks.hypotheses}"
@@ -131,12 +130,19 @@ def scoring(networks: OnDevice, repeats: int) -> Measured:
 def encoding(networks: OnDevice, repeats: int, of: str) -> Measured:
     """The image encoder of the policy or the scorer."""
     crops = networks.seen(networks.crops(networks.images))
-    network: Policy | HMRScorer = networks.policy if of == "policy" else networks.scorer
-    flop = counted_flop(lambda: network.encode(crops[:1]))
+    encoders: dict[Precision, Callable[[Tensor], object]]
+    if of == "policy":
+        at_once = networks.config.generate.microbatch
+        encoders = {"float32": networks.policy.encode, "bfloat16": networks.policy.halved_encoder()}
+    else:
+        at_once = networks.config.score.microbatch
+        half = networks.scorer.halved(decoder=False, encoder=True)
+        encoders = {"float32": networks.scorer.encode, "bfloat16": half.encode}
+    flop = counted_flop(lambda: encoders["float32"](crops[:1]))
 
     def encode(precision: Precision) -> None:
-        with networks.half(precision):
-            network.encode(crops)
+        for people in crops.split(at_once):
+            encoders[precision](people)
 
     ways = {precision: Way(partial(encode, precision), networks.images, flop, precision) for precision in BOTH}
     title = f"the {of}'s encoder, {networks.images} images"
@@ -163,7 +169,7 @@ class EngineStep:
         `kept` are the features of the crops where the encoder never changes.
         """
         self.optimiser.zero_grad(set_to_none=True)
-        with self.networks.half(self.precision):
+        with training_in(self.precision, torch.device(self.networks.device)):
             with torch.no_grad():
                 held = self.reference.encode(crops)[0] if kept is None else kept
                 reference = self._errors(self.reference, held, poses, time, noise)

@@ -5,17 +5,21 @@ import math
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from copy import deepcopy
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from models.diffusion import POSE_SIZE
 from schemas.profiles import paper
 from tests.benchmarks import plain
-from tests.benchmarks.gpu_networks import EngineStep, OnDevice
+from tests.benchmarks.figures import Measured, Way
+from tests.benchmarks.gpu_networks import EngineStep, OnDevice, encoding, sampling, scoring
 from tests.benchmarks.pack import MOST_BYTES, NEEDED, download_command, pins, weigh
 from tests.benchmarks.paper_sizes import smaller
 
@@ -84,6 +88,45 @@ def test_the_wheels_are_those_of_the_constraints(tmp_path: Path) -> None:
         large.truncate(MOST_BYTES)
     with pytest.raises(SystemExit, match=r"16\.0 MiB, more than 16"):
         weigh(tmp_path)
+
+
+def of_sampling(networks: OnDevice) -> Measured:
+    return sampling(networks, 1)
+
+
+def of_scoring(networks: OnDevice) -> Measured:
+    return scoring(networks, 1)
+
+
+def of_encoding(networks: OnDevice) -> Measured:
+    return encoding(networks, 1, "policy")
+
+
+@pytest.mark.parametrize("group", [of_sampling, of_scoring, of_encoding])
+def test_what_is_timed_in_bfloat16_is_what_stages_do(
+    group: Callable[[OnDevice], Measured], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copies of the networks with weights of 16 bits, in microbatches, and no autocast."""
+    config = smaller(paper())
+    batches = {part: getattr(config, part).model_copy(update={"microbatch": 2}) for part in ("generate", "score")}
+    networks = OnDevice(config.model_copy(update=batches), "cpu", 3, 2, 1)
+    ways: dict[str, Way] = {}
+    monkeypatch.setattr(networks, "measure", lambda title, unit, found, **others: ways.update(found))
+    group(networks)
+    called: list[tuple[nn.Module, int, bool]] = []
+
+    def note(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        called.append((module, len(given[0]), torch.is_autocast_enabled("cpu")))
+
+    hook = register_module_forward_pre_hook(note)
+    try:
+        ways["bfloat16"].run()
+    finally:
+        hook.remove()
+    seeing = [(module, count) for module, count, _ in called if isinstance(module, nn.Conv2d)]
+    assert any(module.weight.dtype == torch.bfloat16 for module, _ in seeing)
+    assert {count for _, count in seeing} == {1, 2}
+    assert not any(autocast for *_, autocast in called)
 
 
 def test_the_step_without_tasks_is_that_of_the_published_code() -> None:

@@ -27,7 +27,7 @@ def of_bytes(size: int) -> Callable[[Path], None]:
 
 
 def kept(cache: NodeCache) -> list[str]:
-    return sorted(path.name for path in cache.folder.iterdir() if path.stat().st_size)
+    return sorted(path.name for path in cache.folder.iterdir() if path.suffix != ".lock")
 
 
 def test_what_is_there_is_not_made_again(cache: NodeCache) -> None:
@@ -47,7 +47,7 @@ def test_a_maker_that_fails_leaves_nothing(cache: NodeCache) -> None:
 
 
 def test_what_was_used_last_stays_and_what_is_in_use(cache: NodeCache) -> None:
-    used = cache.open("used", of_bytes(40))
+    used = cache.open("used", of_bytes(30))
     for name in ("first", "second"):
         cache.open(name, of_bytes(30)).close()
     old = time.time_ns() - 10**12
@@ -62,10 +62,43 @@ def test_what_was_used_last_stays_and_what_is_in_use(cache: NodeCache) -> None:
 
 def test_a_file_of_a_maker_that_died_goes(cache: NodeCache) -> None:
     cache.folder.mkdir()
-    (cache.folder / "dead.lock").touch()
     (cache.folder / "dead.unfinished").write_bytes(b"half")
+    with cache.alone("dead"):
+        pass
     cache.open("one", of_bytes(1)).close()
     assert kept(cache) == ["one"]
+
+
+def test_many_files_are_not_looked_at_for_each_that_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the limit never but once, and above it once for every sixteenth of it; locks don't grow with the files."""
+    cache, looks, look = NodeCache(tmp_path / "cache", 160), list[int](), NodeCache._evict
+
+    def counted(self: NodeCache, new: Path | None, size: int) -> int:
+        looks.append(look(self, new, size))
+        return looks[-1]
+
+    monkeypatch.setattr(NodeCache, "_evict", counted)
+    for number in range(160):
+        cache.open(f"copy-{number}", of_bytes(1)).close()
+    assert len(looks) == 1
+    for number in range(160, 240):
+        cache.open(f"copy-{number}", of_bytes(1)).close()
+    assert len(looks) == 1 + 80 // 11 + 1
+    assert 150 <= len(kept(cache)) <= 160
+    assert len(list(cache.folder.iterdir())) - len(kept(cache)) <= 64 + 1
+
+
+def test_what_another_process_made_counts(cache: NodeCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.open("one", of_bytes(40)).close()
+    assert cache.make_room(50)  # for what the other process writes into a file that it has
+    assert not cache.make_room(61 + 40)
+    for number in range(3):  # what was to come and came not counts until something has to go
+        cache.open(f"another-{number}", of_bytes(30)).close()
+    assert sum(len((cache.folder / name).read_bytes()) for name in kept(cache)) <= LIMIT
+    monkeypatch.setattr(node_cache, "_looked", set())  # another process: it looks once
+    (cache.folder / "unfinished").write_bytes(b"x" * LIMIT)
+    cache.open("last", of_bytes(1)).close()
+    assert sum(len((cache.folder / name).read_bytes()) for name in kept(cache)) <= LIMIT
 
 
 def test_discarded_it_is_made_anew(cache: NodeCache) -> None:

@@ -10,9 +10,20 @@ from ray.data._internal.stats import _StatsManager
 from infra import ray_alone
 from infra.ray_session import ray_session
 
-pytestmark = pytest.mark.slow
+
+@pytest.mark.parametrize(
+    ("addresses", "alone"),
+    [(["127.0.0.1"], True), (["127.0.0.1", "127.0.0.1"], False), (["10.0.0.5"], False), (["fd00::5"], False)],
+)
+def test_ray_is_alone_on_one_node_of_the_loopback(
+    addresses: list[str], alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [{"NodeManagerAddress": address, "Alive": True} for address in addresses]
+    monkeypatch.setattr(ray, "nodes", lambda: [*nodes, {"NodeManagerAddress": "10.0.0.9", "Alive": False}])
+    assert ray_alone.is_alone() is alone
 
 
+@pytest.mark.slow
 def test_no_process_is_started_that_one_machine_has_no_use_for() -> None:
     owners = _StatsManager, DefaultAutoscalingCoordinator, Node
     before = [dict(vars(owner)) for owner in owners]
@@ -33,6 +44,7 @@ def _words(process: psutil.Process) -> str:
         return ""
 
 
+@pytest.mark.slow
 def test_another_version_of_ray_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(_StatsManager, "update_iteration_metrics")
     monkeypatch.setattr(ray_alone, "_SHARING", ("ray.data.elsewhere", "Coordinator"))

@@ -14,9 +14,9 @@ import pytest
 import ray
 
 from infra.ray_session import check_resources, lacking, ray_session
-from infra.services import free_port
+from infra.services import OWN_RAY, free_port
 from schemas.errors import ConfigError
-from tests.infra.two_nodes import Cluster, two_nodes
+from tests.infra.two_nodes import Cluster, nodes, two_nodes
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "planted-9f3a-for-the-grep"
@@ -108,6 +108,37 @@ def test_code_is_sent_and_limits_are_told(cluster: Cluster, tmp_path: Path) -> N
     for log in cluster.folder.rglob("*"):
         if log.is_file() and not log.is_symlink():
             assert SECRET.encode() not in log.read_bytes(), log
+
+
+ALONE = """
+import json
+import ray
+from infra.ray_session import ray_session
+
+def main():
+    with ray_session(threads=1):
+        def look(row):
+            import infra
+            return {"infra": infra.__file__}
+        rows = ray.data.from_items([1]).map(look, num_cpus=0.5).take_all()
+        named = ray.util.list_named_actors(all_namespaces=True)
+        print(json.dumps({"infra": rows[0]["infra"], "actors": named}))
+
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_ray_of_our_own_is_one_machine(tmp_path: Path) -> None:
+    """That of `make serve`: no actors of Ray Data for clusters, and our packages from where they are."""
+    with nodes((1,)) as alone:
+        seen = []
+        for own in (alone.address, "127.0.0.1:1"):
+            done = drive(alone, ALONE, tmp_path, **{OWN_RAY: own})
+            assert done.returncode == 0, done.stderr
+            seen.append(json.loads(done.stdout.splitlines()[-1]))
+    assert [one["actors"] for one in seen] == [[], []]
+    assert [Path(one["infra"]).parents[1] == ROOT for one in seen] == [True, False]
 
 
 SHARED = """

@@ -1,10 +1,15 @@
 """Sealed files: any flipped bit is noticed, or leaves what was written."""
 
+import io
 import json
+import tracemalloc
+from functools import partial
+from typing import BinaryIO
 
 import pytest
+import torch
 
-from infra.sealed import read_bytes, read_json, sealed_bytes, sealed_json
+from infra.sealed import read_bytes, read_json, sealed_by, sealed_bytes, sealed_json
 from schemas.errors import DamagedError
 
 VALUE = {"ok": 12, "share": 0.25, "files": [["scores", "part-1.parquet", 4]], "text": "mm", "none": None}
@@ -24,6 +29,27 @@ def test_every_flip_of_a_sealed_json_is_noticed_or_harmless() -> None:
         harmless += 1
         assert {name: found.get(name) for name in VALUE} == VALUE
     assert harmless < 60  # in the name of the digest's field, and blanks at the end
+
+
+def test_large_bytes_are_in_memory_once() -> None:
+    """And a checkpoint that torch writes behind the seal is what it writes alone."""
+    piece, count = bytes(2**20), 32
+
+    def write(file: BinaryIO) -> None:
+        for _ in range(count):
+            file.write(piece)
+
+    tracemalloc.start()
+    try:
+        data = sealed_by(write)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1.5 * len(data)
+    assert data == sealed_bytes(piece * count)
+    state, alone = {"weights": torch.arange(100.0)}, io.BytesIO()
+    torch.save(state, alone)
+    assert sealed_by(partial(torch.save, state)) == sealed_bytes(alone.getvalue())
 
 
 def test_every_flip_of_sealed_bytes_is_noticed_or_harmless() -> None:

@@ -12,8 +12,8 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,9 +67,14 @@ class Cluster:
         )
 
 
+def two_nodes(cpus: tuple[int, int] = (1, 1), **environment: str) -> AbstractContextManager[Cluster]:
+    """As `nodes`: head and second node."""
+    return nodes(cpus, **environment)
+
+
 @contextmanager
-def two_nodes(cpus: tuple[int, int] = (1, 1), **environment: str) -> Iterator[Cluster]:
-    """Head and second node with so many CPUs; `environment` is added to theirs. Every process is gone afterwards."""
+def nodes(cpus: Sequence[int], **environment: str) -> Iterator[Cluster]:
+    """Nodes with so many CPUs, the head first; `environment` is added to theirs. Every process is gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # short: Ray's sockets lie below
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
@@ -87,7 +92,8 @@ def two_nodes(cpus: tuple[int, int] = (1, 1), **environment: str) -> Iterator[Cl
         ports = ["--min-worker-port=0", "--max-worker-port=0"]
         head = [f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}"]
         cluster.start_node("--head", f"--num-cpus={cpus[0]}", *head, *ports)
-        cluster.start_node(f"--address={cluster.address}", f"--num-cpus={cpus[1]}", *ports)
+        for count in cpus[1:]:
+            cluster.start_node(f"--address={cluster.address}", f"--num-cpus={count}", *ports)
         yield cluster
     finally:
         end = time.monotonic() + 20

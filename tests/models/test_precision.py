@@ -125,6 +125,18 @@ def test_no_step_of_the_sampler_waits_for_the_device() -> None:
     policy.diffusion.sample(policy.hyponet, start, context, seen=seen)  # the table of the schedule goes there once
     with _Waits() as waits:
         policy.diffusion.sample(policy.hyponet, start, context, seen=seen)
+        policy.hyponet.look(context)
+    assert waits.noted == []
+
+
+@torch.no_grad()
+def test_no_look_of_the_scorer_waits_for_the_device() -> None:
+    scorer = HMRScorer(tiny().scorer).eval().to("meta")
+    crops, uvd, twists = (torch.empty(2, *shape, device="meta") for shape in ((3, 64, 64), (3, 29, 3), (3, 23, 2)))
+    encoded = scorer.encode(crops)
+    scorer.scores(*encoded, uvd, twists)  # the code of the picture's grid goes there once
+    with _Waits() as waits:
+        scorer.scores(*encoded, uvd, twists)
     assert waits.noted == []
 
 

@@ -18,7 +18,12 @@ from tests.earlier.make_store import ARCHIVE, CONFIGURATION
 ROOT = Path(__file__).resolve().parents[3]
 HEAVY = ("torch", "ray", "prefect", "scipy", "matplotlib", "PIL", "roma", "numba")
 
+MOST_MIB = 250
+"""Memory that such a command may take, in a small store; of the processor's time, which others on the machine change,
+1.5 s, which no test holds."""
+
 SCRIPT = f"""
+import resource
 import sys
 from flows.cli.main import app
 sys.argv = ["adhmr", *sys.argv[1:]]
@@ -26,6 +31,7 @@ try:
     app()
 except SystemExit as end:
     print("ended", end.code, file=sys.stderr)
+print("MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, file=sys.stderr)
 print("loaded", *sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)
 """
 
@@ -66,5 +72,7 @@ def test_a_look_loads_none_of_them(folder: Path, words: tuple[str, ...]) -> None
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *words], env=environment, cwd=folder, capture_output=True, text=True, check=False
     )
-    assert done.stderr.splitlines()[-2:] == ["ended 0", "loaded"], done.stderr
+    ended, memory, loaded = done.stderr.splitlines()[-3:]
+    assert (ended, loaded) == ("ended 0", "loaded"), done.stderr
+    assert int(memory.removeprefix("MiB ")) <= MOST_MIB
     assert done.stdout

@@ -1,5 +1,6 @@
 """What a plan says that it will take: in ranges, by what the store has seen, else by what was measured elsewhere."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,24 @@ import pytest
 
 from flows.cli.plan import plan_round
 from flows.cli.show.costs import count, duration, print_estimate, size
+from flows.cost import estimate
 from flows.cost.estimate import Cost, Estimate, Range
-from flows.cost.rates import MEASURED, WIDE
+from flows.cost.rates import MEASURED, WIDE, Rate, Rates, measured
 from flows.cost.work import recorded
 from flows.run.round import Kind
-from infra.stages import find, records
+from infra.stages import StageRecord, find, records
 from infra.store import Store
 from schemas.config.engine import EngineConfig
-from schemas.profiles import micro
+from schemas.ids import StageKey
+from schemas.profiles import micro, paper
 from tasks.engine.context import Context
+from tasks.engine.run_folder import LOOK_SECONDS_ON_S3
 from tests.earlier.make_store import ARCHIVE, CONFIGURATION
 from tests.profiles import load_profile
 
 pytestmark = pytest.mark.slow
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+_ACTORS = ((0.5, None), (0.3, None), (2.0, None), (0.5, 1), (0.5, 3))
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +140,89 @@ def test_a_gpu_that_nothing_was_seen_on_is_not_guessed(lived: Context, capsys: p
     assert "generate" in found.unknown
     print_estimate(found)
     assert "not known, and in no sum: the time of" in capsys.readouterr().out
+
+
+def test_one_gpu_holds_as_many_actors_as_fit() -> None:
+    ray = micro().ray
+    held = [ray.model_copy(update={"gpus_per_actor": each, "actors": actors}) for each, actors in _ACTORS]
+    assert [estimate._held(one) for one in held] == pytest.approx([1.0, 0.9, 2.0, 0.5, 1.5])
+
+
+def test_of_a_stage_that_went_on_only_what_its_last_run_did_counts(lived: Context) -> None:
+    (seen,) = [record for record in records(lived.store, "generate") if record.round == 1]
+    ten_times_as_fast = replace(seen, stage_key=StageKey("a" * 64), seconds=seen.seconds / 10, done_share=0.1)
+    committed_only = replace(seen, stage_key=StageKey("b" * 64), seconds=0.01, done_share=0.0)
+
+    def rate(*found: StageRecord) -> Rate | None:
+        return Rates(found, dict.fromkeys(seen.models, "n"), {"n"}).seen("generate", seen.device, None)
+
+    alone, both = rate(seen), rate(seen, ten_times_as_fast, committed_only)
+    assert alone is not None
+    assert both is not None
+    assert (both.least, both.most) == pytest.approx((alone.least, alone.most))
+    assert rate(committed_only) is None
+
+
+def test_a_training_costs_requests_while_it_goes_on(tmp_path: Path) -> None:
+    config = micro()
+    optimiser = config.align.optimiser.model_copy(update={"steps": 1000})
+    more = config.model_copy(update={"align": config.align.model_copy(update={"optimiser": optimiser})})
+    few, many = (costs(Context(Store.at(str(tmp_path / "none")), one))["align"] for one in (config, more))
+    assert many.seconds is not None
+    looks = many.seconds.times(1 / LOOK_SECONDS_ON_S3)
+    assert many.requests.least - few.requests.least > looks.least
+    assert many.requests.most - few.requests.most > looks.most
+
+
+def test_the_published_sizes_cost_what_was_measured() -> None:
+    """The table of `paper` follows from docs/benchmarks.md, and what docs/scale.md says of a person from the same."""
+    config, cores = paper(), 2
+    full = "the engine, float32"
+    drawn, evaluated = config.generate.hypotheses, config.evaluate.generate.hypotheses
+    expected = {
+        "generate": _draw_s(drawn),
+        "score": _score_s(drawn),
+        "evaluate": _draw_s(evaluated)
+        + _score_s(evaluated)
+        + _measured_s("MPVPE", "the engine, a few meshes at a time"),
+        "align": config.align.batch_crops / 10 * _measured_s("a step of DPO on 10 crops, encoder trained", full),
+    }
+    assert config.generate.precision == config.score.precision == "bfloat16"
+    for stage, seconds in expected.items():
+        assert MEASURED["paper"][stage].seconds == pytest.approx(seconds / cores, rel=0.25), stage
+    said = re.search(
+        r"([\d.]+) s a person with 50 hypotheses, ([\d.]+) s with 100", (DOCS / "scale.md").read_text("utf-8")
+    )
+    assert said is not None
+    for hypotheses, seconds in zip((50, 100), map(float, said.groups()), strict=True):
+        assert seconds == pytest.approx(hypotheses * (_draw_s(hypotheses) + _score_s(hypotheses)), rel=0.25)
+    both = [rate for stage in ("generate", "score") if (rate := measured("paper", stage, "cpu"))]
+    least, most = (50 * sum(ends) for ends in zip(*((rate.least, rate.most) for rate in both), strict=True))
+    assert least < float(said[1]) / cores < most
+
+
+def _draw_s(hypotheses: int) -> float:
+    """Seconds of a core that a hypothesis takes, of so many of a person."""
+    of_picture = _measured_s("the policy's encoder", "the engine, float32") / hypotheses
+    return of_picture + _measured_s("sampling", "the engine, bfloat16")
+
+
+def _score_s(hypotheses: int) -> float:
+    of_picture = _measured_s("the scorer's encoder", "the engine, float32") / hypotheses
+    pictures = 2 if paper().score.mirror else 1
+    return pictures * (of_picture + _measured_s("HMR-Scorer's decoder", "the engine, bfloat16"))
+
+
+def _measured_s(what: str, way: str) -> float:
+    """Seconds in docs/benchmarks.md: of a way in the group whose name begins so."""
+    group = ""
+    for line in (DOCS / "benchmarks.md").read_text("utf-8").splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) > 4:
+            group = cells[1] or group
+            if group.startswith(what) and cells[2] == way:
+                return float(cells[3].replace(",", "")) / 1000
+    raise AssertionError(f"docs/benchmarks.md has no figure of {what}, {way}")
 
 
 def test_half_of_what_is_half_done(lived: Context) -> None:

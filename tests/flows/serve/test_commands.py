@@ -17,7 +17,7 @@ from flows.serve.commands import app
 from flows.serve.place import PREFECT, RAY, WORKER, login, login_file, page_url, start_command, stop_command
 from flows.serve.prefect_service import keep_login
 from flows.serve.ray_service import ray_folder, ray_token_variables
-from infra.services import Service, ServiceError, Services, free_port
+from infra.services import OWN_RAY, Service, ServiceError, Services, free_port
 from tests.flows.serve.browser import CHROMIUM, opened_page
 from tests.flows.serve.strangers import check_that_strangers_are_refused
 
@@ -100,6 +100,7 @@ def test_authentication_is_for_whoever_started_ray_to_choose(tmp_path: Path, mon
     ours, theirs = (serving._environment(Services(tmp_path), 1, "h:1", own, "/s") for own in (True, False))
     assert ours["RAY_AUTH_MODE"] == "token"
     assert "RAY_AUTH_MODE" not in theirs
+    assert [ours[OWN_RAY], theirs[OWN_RAY]] == ["h:1", ""]
     assert "127.0.0.1" in ours["NO_PROXY"]
     assert ours["ADHMR_STORE"] == "/s"
 

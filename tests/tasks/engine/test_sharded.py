@@ -103,6 +103,7 @@ def test_runs_and_is_reused(tmp_path: Path) -> None:
     store, heard = Store.open(tmp_path / "store"), Heard()
     first = run(store, heard)
     assert (first.reused, first.shards_done, heard.done) == (False, 5, 23)
+    assert first.record.done_share == 1
     assert read(store, "scores").column("instance_id").to_pylist() == IDS
     again = run(store, heard, worker_args={"log": "no such checkpoint"})
     assert again.reused
@@ -181,6 +182,7 @@ def test_too_many_crashes_commit_nothing_and_are_tried_again(tmp_path: Path) -> 
     assert (result.shards_found, result.shards_done) == (4, 1)
     assert log.read_text() == "0 5\n"
     assert result.record.tally == Tally(ok=23)
+    assert result.record.done_share == pytest.approx(5 / 23)
 
 
 class Refusing(Scorer):

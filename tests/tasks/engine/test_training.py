@@ -37,7 +37,7 @@ from tasks.engine.context import Context
 from tasks.engine.results import StageResult
 from tasks.engine.run_folder import RunFolder
 from tasks.engine.training import train_stage
-from tasks.engine.training_worker import CHECKPOINT, Job, Result, train
+from tasks.engine.training_worker import CHECKPOINT, Job, Result, resumed_at, train
 from tasks.rows.crops import LabelledCrops
 from tasks.rows.instances import labelled_crops
 from tasks.rows.models import load_policy, model_of
@@ -178,6 +178,27 @@ def test_a_training_that_was_over_before_the_kill_is_only_committed(micro_store:
     done = TrainBase(micro.of(key)).run(context(store, heard))
     assert model_of(store, done.key) == result.model.digest
     assert heard.steps == 0
+    assert done.record.done_share == 0
+
+
+def test_a_run_that_went_on_records_what_share_it_did(micro_store: MicroStore) -> None:
+    """Of a training whose run was killed after its first checkpoint, and whose worker died once more since."""
+    store, key = micro_store.store, micro_store.ingest_key
+    spec = TrainBase(micro.of(key)).spec(context(store))
+    earlier = job(micro_store, f"train_base-{spec.key[:16]}")
+    checkpoints: list[bytes | None] = []
+    train(earlier, torch.device("cpu"), tell=lambda: checkpoints.append(earlier.run.read(CHECKPOINT)))
+    first, second = checkpoints[1:]
+    assert first is not None
+    assert second is not None
+    earlier.run.remove("result.json")
+    earlier.run.write(CHECKPOINT, first)
+    assert TrainBase(micro.of(key)).run(context(store)).record.done_share == pytest.approx(1 - 2 / 6)
+    again = job(micro_store, "again")
+    for checkpoint in (first, second):
+        again.run.write(CHECKPOINT, checkpoint)
+        train(again, torch.device("cpu"))
+    assert resumed_at(again.run) == 2
 
 
 def flip(store: Store, path: str) -> None:

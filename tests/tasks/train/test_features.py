@@ -14,6 +14,7 @@ from schemas.config.optimiser import OptimiserConfig
 from schemas.config.training import AlignConfig
 from schemas.digests import canonical_json
 from schemas.profiles import paper
+from tasks.engine.ahead import _mapped
 from tasks.engine.loop import Training
 from tasks.engine.share import WHOLE
 from tasks.train.align import AlignRecipe
@@ -63,9 +64,10 @@ def test_a_crop_is_encoded_once_in_each_of_its_forms() -> None:
     crops = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
     kept = KeptFeatures(Encoding.of(policy), crops, CPU, ALL_MIB)
     rows, mirrored = np.array([3, 3, 7, 3]), np.array([False, True, False, False])
-    first = kept.of(rows, mirrored)
+    first = kept.of(kept.fetch(rows, mirrored))
     assert passes == [8]
-    assert all(torch.equal(one, other) for one, other in zip(first, kept.of(rows, mirrored), strict=True))
+    again = kept.of(kept.fetch(rows, mirrored))
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
     assert passes == [8]
     pixels = torch.from_numpy(crops[[3, 3, 7, 3]]).permute(0, 3, 1, 2) / 127.5 - 1
     pixels[1] = pixels[1].flip(-1)
@@ -73,6 +75,45 @@ def test_a_crop_is_encoded_once_in_each_of_its_forms() -> None:
         direct = policy.encode(pixels)[0]
     for one, other in zip(first, direct, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+class Asked:
+    """Crops of which it is known how often some were asked for."""
+
+    def __init__(self, crops: np.ndarray) -> None:
+        self.crops, self.shape, self.count = crops, crops.shape, 0
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        self.count += 1
+        part: np.ndarray = self.crops[rows]
+        return part
+
+
+def test_a_step_finds_what_is_kept_stacked_and_asks_for_no_crop(tmp_path: Path) -> None:
+    """A thread that draws ahead has read it, and decoded what is missing; computed is the latter alone, in the step."""
+    torch.manual_seed(0)
+    policy, cache = Policy(micro.CONFIG.policy).eval(), NodeCache(tmp_path / "cache", 2**30)
+    passes: list[int] = []
+    policy.condition.register_forward_hook(lambda module, given, made: passes.append(len(given[0])))
+    crops = Asked(np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8))
+    kept, as_they_are = KeptFeatures(Encoding.of(policy), crops, CPU, 0, cache), np.zeros(4, bool)
+    first, second = (kept.fetch(rows, as_they_are) for rows in (np.arange(4), np.arange(2, 6)))
+    assert passes == []
+    asked = crops.count
+    expected = [kept.of(one) for one in (first, second)]
+    assert (crops.count, sum(passes)) == (asked, 16)
+    whole = kept.fetch(np.arange(2, 6), as_they_are)
+    moved = _mapped(whole, lambda tensor: tensor.double())
+    assert {part.dtype for part in moved.whole} == {torch.float64}
+    assert all(torch.equal(one, other) for one, other in zip(kept.of(whole), expected[1], strict=True))
+    assert (crops.count, sum(passes)) == (asked, 16)
+    assert kept._digests is not None
+    assert kept._digests.nbytes == 64 * len(crops), "known crops take no object each"
+    partly = _mapped(kept.fetch(np.arange(4, 8), as_they_are), lambda tensor: tensor.double())
+    assert {part.dtype for part in kept.of(partly)} == {torch.float32}, "a part is stacked before it is moved"
 
 
 @pytest.mark.parametrize("room", [0, 20_000])
@@ -89,7 +130,7 @@ def encoded(policy: Policy, room: int, cache: NodeCache | None) -> tuple[list[to
     hook = policy.condition.register_forward_hook(lambda module, given, made: passes.append(len(given[0])))
     crops = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
     kept, rows = KeptFeatures(Encoding.of(policy), crops, CPU, room, cache), np.arange(20)
-    found = [part for chosen in (rows[:4], rows) for part in kept.of(chosen, chosen % 2 == 1)]
+    found = [part for chosen in (rows[:4], rows) for part in kept.of(kept.fetch(chosen, chosen % 2 == 1))]
     hook.remove()
     return found, sum(passes)
 
