@@ -1,19 +1,16 @@
 """Keys that come too soon: while an answer is on its way, as a page is swapped, before a pair is to be seen. None is
 lost in silence, and none says anything of another pair than the one that was seen."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra import rounds
 from infra.reviews import PairName, history, latest
-from infra.services import free_port
 from infra.store import Store
+from tests.flows.browse.conftest import served
 from tests.infra.reviewing import store_with_pairs
 from tests.watched import CHROMIUM, Watched, started_browser
 
@@ -91,15 +88,8 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
     store, pairs = store_with_pairs(tmp_path_factory.mktemp("keys") / "store")
     rounds.begin(store, "c", "ba5e" * 16)
     rounds.open_round(store, "c", 1, "dpo round")
-    command = [sys.executable, "-m", "flows.cli.main", "browse", "--store", store.url, "--port", str(free_port())]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as server:
-        try:
-            assert server.stdout is not None
-            link = next(line.strip() for line in server.stdout if "token=" in line)
-            with started_browser() as browser:
-                yield lambda reviewer: Judged(Watched(browser, link, 1280), store, pairs, reviewer)
-        finally:
-            server.terminate()
+    with served(store) as (link, _), started_browser() as browser:
+        yield lambda reviewer: Judged(Watched(browser, link, 1280), store, pairs, reviewer)
 
 
 def test_keys_at_the_moment_of_the_swap_are_about_the_pair_before(judge: Callable[[str], Judged]) -> None:

@@ -80,7 +80,7 @@ class Round:
         """The policy that is current then."""
         keys = []
         for which in (self.began, self.policy):
-            spec = self.stage("evaluate", (), which, "scorer")
+            spec = self.stage("evaluate", (), which, "scorer", generate={"hypotheses": 2})
             commit_rows(self.store, spec, {})
             keys.append(spec.key)
         compared = self.stage("compare", keys)
