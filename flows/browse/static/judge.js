@@ -153,13 +153,9 @@ document.addEventListener("htmx:afterRequest", (event) => {
   under = null;
   setTimeout(pressHeld); // once htmx is done with this one
 });
-document.addEventListener("htmx:sendError", () => tell("The server does not answer: start adhmr browse again, open its link in another tab, and press the key again here. What was sent counts once."));
-document.addEventListener("htmx:responseError", (event) => {
-  const { xhr } = event.detail;
-  if (xhr.status === 401) {
-    tell("The server was started anew: open the link that it printed in another tab, and press the key again here. What was sent counts once.");
-    return;
-  }
-  const page = new DOMParser().parseFromString(xhr.responseText, "text/html");
-  tell(page.querySelector(".problem")?.textContent ?? xhr.responseText.slice(0, 300));
-});
+for (const name of ["htmx:sendError", "htmx:responseError"]) {
+  document.addEventListener(name, (event) => {
+    const { xhr } = event.detail;
+    tell(refusal(xhr.status, xhr.responseText, "press the key again here. What was sent counts once"));
+  });
+}

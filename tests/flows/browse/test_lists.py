@@ -59,3 +59,27 @@ def test_another_round_is_a_page_of_that_round(browser: Any, store: Store) -> No
         page.go_back()
         page.wait_for_selector("#found .count:has-text('No pairs')")
         assert watched.trouble == []
+
+
+def test_what_cannot_be_had_is_said_where_it_was_to_be(browser: Any, store: Store) -> None:
+    with served(store) as (link, server):
+        watched = Watched(browser, link, 1280)
+        page, told = watched.page, "#found [role=alert]"
+        all_drawn(page)
+        page.goto(watched.base + "/pairs")
+        page.get_by_label("Margin, at least").fill("much")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(f"{told}:has-text('is to be a number')")
+        assert page.locator("#found .card").count() == 0, "pairs of before are no answer"
+        page.get_by_label("Margin, at least").fill("0.1")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#found .count:has-text('of 3 pairs')")
+        for status, words in ((401, "open the link that it printed"), (500, "met a defect")):
+            page.route("**/pairs?*", lambda route, status=status: route.fulfill(status=status, body="<b>no</b>"))
+            page.get_by_label("Sorted by").select_option("margin" if status == 401 else "name")
+            page.wait_for_selector(f"{told}:has-text('{words}')")
+            page.unroute("**/pairs?*")
+        server.terminate()
+        server.wait()
+        page.get_by_label("Round or drawing").select_option("c/1")
+        page.wait_for_selector(f"{told}:has-text('start adhmr browse again')")
