@@ -33,7 +33,10 @@ class Kept:
         self._lock = threading.Lock()
 
     def ask(self, desk: Desk, request: Mapping[str, Any]) -> Answer:
-        """The answer of the child that draws; ChildError if there is none."""
+        """The answer of the child that draws; ChildError if there is none. It is kept if it is of a generation, as what
+        that has seen never changes; who is ingested anew may look otherwise."""
+        if not request["generation"]:
+            return desk.painter.ask(request)
         name = json.dumps(request, sort_keys=True)
         with self._lock:
             if name in self._answers:
@@ -110,12 +113,12 @@ def _kept(request: Request) -> Kept:
 
 def _answer(request: Request, desk: Desk, asked: Mapping[str, Any]) -> Response:
     answer = _kept(request).ask(desk, asked)
-    told = {}
+    told = dict(_FOR_A_DAY) if asked["generation"] else {}  # else no-store, as of every page
     if "timesteps" in answer.about:
         told["X-Timesteps"] = json.dumps(answer.about["timesteps"])
     if "camera" in answer.about:
         told["X-Camera"] = json.dumps([*answer.about["camera"], answer.about["size"]])
-    return Response(answer.data, media_type=answer.kind, headers={**_FOR_A_DAY, **told})
+    return Response(answer.data, media_type=answer.kind, headers=told)
 
 
 def problem_picture(text: str) -> Response:
