@@ -99,6 +99,8 @@ def test_answers_are_tables_and_people(browsed: Browsed) -> None:
     page = ask("/sql", params={"q": "SELECT instance_id, margin FROM pairs ORDER BY margin DESC LIMIT 5"}).text
     assert 'id="panel-grid"' in page
     assert page.count('class="card"') <= 5
+    page = ask("/sql", params={"q": "SELECT 'wild/train/' || i || '#0' AS instance_id FROM range(300) t(i)"}).text
+    assert page.count('class="card"') == 300, "all of them"
     page = ask("/sql", params={"q": f"SELECT '<script>alert(1)</script>' AS instance_id, '{ESCAPES}' AS \"<b>\""}).text
     assert "<script>alert" not in page
     assert "<b>" not in page
