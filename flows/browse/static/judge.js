@@ -47,6 +47,14 @@ const look = (judging) => {
     clearTimeout(timer);
     if (waits) waits.hidden = true;
     if (judging !== place()) return;
+    const widths = bodies.map((one) => one.naturalWidth);
+    if (widths.some((width) => width < 2)) {
+      judging.dataset.unseen = widths.includes(1)
+        ? "A body of this pair can't be drawn; the picture in its place says why. So nothing can be said of the pair: j goes on."
+        : "A body of this pair did not come: the server does not answer, or was started anew. Open the link that it prints in another tab, then this page anew.";
+      tell(judging.dataset.unseen);
+      return;
+    }
     clock.again();
     setTimeout(() => { judging.dataset.seen = ""; }, REACTION_MS);
   });
@@ -83,7 +91,7 @@ document.addEventListener("click", (event) => {
   if (pair === "this" && !under) return;
   event.preventDefault();
   event.stopPropagation();
-  if (pair === "none") tell("That was pressed before this pair was to be seen, so it was said of none. Press it again.");
+  if (pair === "none") tell(place().dataset.unseen ?? "That was pressed before this pair was to be seen, so it was said of none. Press it again.");
   else held.push(pair === "before" ? { verdict: wanted.value } : { key: wanted.dataset.key });
   pressHeld();
 }, true);

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from flows.browse.pictures import problem_picture
 from infra import rounds
 from infra.reviews import PairName, history, latest
 from infra.store import Store
-from tests.flows.browse.conftest import served
+from tests.flows.browse.conftest import all_drawn, served
 from tests.infra.reviewing import store_with_pairs
 from tests.watched import CHROMIUM, Watched, started_browser
 
@@ -32,6 +33,7 @@ class Judged:
     def __init__(self, watched: Watched, store: Store, pairs: list[PairName], reviewer: str) -> None:
         self.page, self.store, self.pairs, self.reviewer = watched.page, store, pairs, reviewer
         self.press = self.page.keyboard.press
+        all_drawn(self.page)
         self.page.goto(watched.base + "/judge")
         self.page.keyboard.type(reviewer)
         self.press("Enter")
@@ -155,11 +157,33 @@ def test_a_verdict_before_a_pair_is_seen_is_said_of_none_and_the_page_tells(judg
     here.page.wait_for_selector("[data-problem]:has-text('Press it again')")
     here.page.unroute("**/picture/overlay*")
     for route in held:
-        route.continue_()
+        route.fallback()
     here.sees(4)
     assert here.said == ["", "swap"]
     here.press("a")
     here.says("", "swap", "", "accept")
+
+
+def test_nothing_is_said_of_a_pair_whose_bodies_are_not_to_be_seen(judge: Callable[[str], Judged]) -> None:
+    here = judge("emil")
+    missing = bytes(problem_picture("It was drawn with <another> body: --set body=PATH.\x1b").body)
+    for number, (body, words) in enumerate([(missing, "can't be drawn"), (b"none", "did not come")], start=2):
+        here.page.route(
+            "**/picture/overlay*",
+            lambda route, body=body: route.fulfill(body=body, content_type="image/svg+xml"),
+        )
+        here.press("j")
+        here.page.wait_for_function(f"() => document.querySelector('h1').textContent === 'Pair {number} of 10'")
+        here.page.wait_for_selector(f'[data-problem]:has-text("{words}")')
+        here.press("a")
+        here.page.wait_for_timeout(300)
+        assert words in here.page.inner_text("[data-problem]")
+        here.page.unroute("**/picture/overlay*")
+    assert here.rows == 0
+    here.press("j")
+    here.sees(4)
+    here.press("a")
+    here.says("", "", "", "accept")
 
 
 def test_the_way_back_of_the_browser_shows_the_pair_that_was_there(judge: Callable[[str], Judged]) -> None:

@@ -3,12 +3,14 @@
 import struct
 from collections.abc import Mapping
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from flows.browse import painter
 from flows.browse.child import Answer
+from flows.browse.pictures import problem_picture
 from infra.store import Store
 from infra.tables import read
 from tests.flows.browse.conftest import ESCAPES, Browsed
@@ -45,6 +47,14 @@ def test_who_is_ingested_anew_is_seen_anew(browsed_store: Store, monkeypatch: py
     assert paints.photo({"person": person, "generation": ""}) == before
     now = ["second", "first"]
     assert paints.photo({"person": person, "generation": ""}) != before
+
+
+def test_a_picture_that_cannot_be_drawn_says_why() -> None:
+    picture = ElementTree.fromstring(bytes(problem_picture("no <body> & \x1b here, " * 40).body))
+    assert picture.get("width") == "1"
+    words = " ".join("".join(picture.itertext()).split())
+    assert "can't be drawn" in words
+    assert "no <body> & \\x1b here," in words
 
 
 @pytest.mark.slow
