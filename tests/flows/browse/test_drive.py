@@ -157,6 +157,11 @@ def test_a_person_at_the_pages(browser: Any, link: str) -> None:
     drawn = "canvas => new Set(canvas.toDataURL()).size > 20 && canvas.toDataURL().length > 5000"
     assert canvas.evaluate(drawn)
 
+    page.get_by_label("photograph", exact=True).uncheck()
+    without = canvas.evaluate("canvas => canvas.toDataURL()")
+    page.get_by_label("label", exact=True).check()
+    page.wait_for_function("before => document.querySelector('canvas').toDataURL() !== before", arg=without)
+
     page.get_by_role("button", name=re.compile("Make sample")).nth(1).click()
     page.wait_for_selector("#again img")
     assert "equal, to the last bit" in page.inner_text("#again")
