@@ -97,6 +97,12 @@ function refusal(status, text, again) {
   return status < 500 ? text.slice(0, 300) : "The server met a defect, which the terminal shows that it runs in.";
 }
 
+// pictures of the list that goes would be waited for: a browser has but six requests to a server on their way
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (!event.detail.target.matches("#found, #main")) return;
+  for (const picture of all("img", event.detail.target)) if (!picture.complete) picture.removeAttribute("src");
+});
+
 // it is said in the place of the list or the answer: what stood there was the answer to another question
 for (const name of ["htmx:sendError", "htmx:responseError"]) {
   document.addEventListener(name, (event) => {

@@ -83,3 +83,17 @@ def test_what_cannot_be_had_is_said_where_it_was_to_be(browser: Any, store: Stor
         server.wait()
         page.get_by_label("Round or drawing").select_option("c/1")
         page.wait_for_selector(f"{told}:has-text('start adhmr browse again')")
+
+
+def test_a_filter_waits_for_no_picture_of_the_list_before(browser: Any, store: Store) -> None:
+    with served(store) as (link, _):
+        watched = Watched(browser, link, 1280)
+        page = watched.page
+        page.route("**/picture/*", lambda route: None)
+        page.goto(watched.base + "/pairs", wait_until="domcontentloaded")
+        page.evaluate("() => { window.before = [...document.images]; }")
+        assert page.evaluate("before.length") == 8
+        page.get_by_label("Margin, at least").fill("0.1")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#found .count:has-text('of 3 pairs')")
+        assert page.evaluate("before.every((picture) => !picture.hasAttribute('src'))")
