@@ -4,7 +4,7 @@ import io
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,9 +81,14 @@ def served(store: Store) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
             server.terminate()
 
 
-def all_drawn(page: Any) -> None:
-    """Have a page that Playwright drives get a picture for each that it asks for: many stores of tests have none, and a
-    browser asks for little else while six are on their way."""
+def answered(**given: Any) -> Callable[[Any], None]:
+    """What answers a request that Playwright holds, as `Route.fulfill` has it."""
+    return lambda route: route.fulfill(**given)
+
+
+def drawn() -> Callable[[Any], None]:
+    """What answers it by a picture: many stores of tests have none, and a browser asks for little else while six are on
+    their way."""
     made = io.BytesIO()
     Image.new("RGB", (8, 8)).save(made, "JPEG")
-    page.route("**/picture/*", lambda route: route.fulfill(body=made.getvalue(), content_type="image/jpeg"))
+    return answered(body=made.getvalue(), content_type="image/jpeg")

@@ -11,7 +11,7 @@ from flows.browse.pictures import problem_picture
 from infra import rounds
 from infra.reviews import PairName, history, latest
 from infra.store import Store
-from tests.flows.browse.conftest import all_drawn, served
+from tests.flows.browse.conftest import answered, drawn, served
 from tests.infra.reviewing import store_with_pairs
 from tests.watched import CHROMIUM, Watched, started_browser
 
@@ -27,13 +27,18 @@ SEEN = (
 )
 
 
+def of_person(number: int) -> str:
+    """Addresses of the bodies of the pair after so many others: each has a person of its own."""
+    return f"**/picture/overlay*{number:08d}*"
+
+
 class Judged:
     """A list of ten pairs in a browser, and what is said of them."""
 
     def __init__(self, watched: Watched, store: Store, pairs: list[PairName], reviewer: str) -> None:
         self.page, self.store, self.pairs, self.reviewer = watched.page, store, pairs, reviewer
         self.press = self.page.keyboard.press
-        all_drawn(self.page)
+        self.page.route("**/picture/*", drawn())
         self.page.goto(watched.base + "/judge")
         self.page.keyboard.type(reviewer)
         self.press("Enter")
@@ -139,6 +144,8 @@ def test_keys_while_an_answer_is_on_its_way_wait_for_it(judge: Callable[[str], J
 
 def test_a_verdict_before_a_pair_is_seen_is_said_of_none_and_the_page_tells(judge: Callable[[str], Judged]) -> None:
     here = judge("carl")
+    held: list[Any] = []
+    here.page.route(of_person(3), lambda route: held.append(route))
     here.slow("**/judge?*")
     here.press("j")
     here.press("a")
@@ -148,16 +155,14 @@ def test_a_verdict_before_a_pair_is_seen_is_said_of_none_and_the_page_tells(judg
     here.press("s")
     here.says("", "swap")
     here.sees(3)
-    held: list[Any] = []
-    here.page.route("**/picture/overlay*", lambda route: held.append(route))
     here.press("j")
     here.page.wait_for_function("() => document.querySelector('h1').textContent === 'Pair 4 of 10'")
     here.page.wait_for_timeout(400)
     here.press("a")
     here.page.wait_for_selector("[data-problem]:has-text('Press it again')")
-    here.page.unroute("**/picture/overlay*")
+    here.page.unroute(of_person(3))
     for route in held:
-        route.fallback()
+        drawn()(route)
     here.sees(4)
     assert here.said == ["", "swap"]
     here.press("a")
@@ -167,23 +172,22 @@ def test_a_verdict_before_a_pair_is_seen_is_said_of_none_and_the_page_tells(judg
 def test_nothing_is_said_of_a_pair_whose_bodies_are_not_to_be_seen(judge: Callable[[str], Judged]) -> None:
     here = judge("emil")
     missing = bytes(problem_picture("It was drawn with <another> body: --set body=PATH.\x1b").body)
-    for number, (body, words) in enumerate([(missing, "can't be drawn"), (b"none", "did not come")], start=2):
-        here.page.route(
-            "**/picture/overlay*",
-            lambda route, body=body: route.fulfill(body=body, content_type="image/svg+xml"),
-        )
+    here.page.route(of_person(2), answered(body=missing, content_type="image/svg+xml"))
+    here.page.route(of_person(3), answered(body="none", content_type="image/jpeg"))
+    here.press("j")
+    here.sees(2)
+    for number, words in ((3, "can't be drawn"), (4, "did not come")):
         here.press("j")
         here.page.wait_for_function(f"() => document.querySelector('h1').textContent === 'Pair {number} of 10'")
         here.page.wait_for_selector(f'[data-problem]:has-text("{words}")')
         here.press("a")
         here.page.wait_for_timeout(300)
         assert words in here.page.inner_text("[data-problem]")
-        here.page.unroute("**/picture/overlay*")
     assert here.rows == 0
     here.press("j")
-    here.sees(4)
+    here.sees(5)
     here.press("a")
-    here.says("", "", "", "accept")
+    here.says("", "", "", "", "accept")
 
 
 def test_the_way_back_of_the_browser_shows_the_pair_that_was_there(judge: Callable[[str], Judged]) -> None:

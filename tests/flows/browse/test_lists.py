@@ -8,7 +8,7 @@ import pytest
 from infra import reviews, rounds
 from infra.reviews import PairName, Review
 from infra.store import Store
-from tests.flows.browse.conftest import all_drawn, served
+from tests.flows.browse.conftest import answered, drawn, served
 from tests.flows.browse.test_scopes import PEOPLE, Round
 from tests.watched import CHROMIUM, Watched, started_browser
 
@@ -38,7 +38,7 @@ def test_another_round_is_a_page_of_that_round(browser: Any, store: Store) -> No
     with served(store) as (link, _):
         watched = Watched(browser, link, 1280)
         page = watched.page
-        all_drawn(page)
+        page.route("**/picture/*", drawn())
         page.goto(watched.base + "/pairs")
         assert "of 4 pairs" in page.inner_text("#found .count")
         assert page.locator("select[name=said]").count() == 0, "nobody has said anything of that round's pairs"
@@ -65,7 +65,7 @@ def test_what_cannot_be_had_is_said_where_it_was_to_be(browser: Any, store: Stor
     with served(store) as (link, server):
         watched = Watched(browser, link, 1280)
         page, told = watched.page, "#found [role=alert]"
-        all_drawn(page)
+        page.route("**/picture/*", drawn())
         page.goto(watched.base + "/pairs")
         page.get_by_label("Margin, at least").fill("much")
         page.keyboard.press("Enter")
@@ -75,7 +75,7 @@ def test_what_cannot_be_had_is_said_where_it_was_to_be(browser: Any, store: Stor
         page.keyboard.press("Enter")
         page.wait_for_selector("#found .count:has-text('of 3 pairs')")
         for status, words in ((401, "open the link that it printed"), (500, "met a defect")):
-            page.route("**/pairs?*", lambda route, status=status: route.fulfill(status=status, body="<b>no</b>"))
+            page.route("**/pairs?*", answered(status=status, body="<b>no</b>"))
             page.get_by_label("Sorted by").select_option("margin" if status == 401 else "name")
             page.wait_for_selector(f"{told}:has-text('{words}')")
             page.unroute("**/pairs?*")
