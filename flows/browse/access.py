@@ -7,11 +7,11 @@ hosts and origins before that. Every answer says what a page may load: files of 
 import secrets
 from base64 import b64encode
 from hashlib import sha256
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -70,7 +70,7 @@ class LogIn:
         await self._answer(scope)(scope, receive, with_headers)
 
     def _answer(self, scope: Scope) -> ASGIApp:
-        if scope["path"].startswith(_OPEN) or self._is_known(Headers(scope=scope)):
+        if scope["path"].startswith(_OPEN) or self._is_known(scope):
             given = dict(parse_qsl(scope["query_string"].decode("latin-1")))
             return self._app if "token" not in given else RedirectResponse(_without_token(scope), 303)
         given = dict(parse_qsl(scope["query_string"].decode("latin-1")))
@@ -80,13 +80,10 @@ class LogIn:
             return entered
         return HTMLResponse(_REFUSED, 401)
 
-    def _is_known(self, headers: Headers) -> bool:
-        try:
-            cookies = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return False
-        found = cookies.get(self._cookie)
-        return found is not None and secrets.compare_digest(found.value.encode(), self._session.encode())
+    def _is_known(self, scope: Scope) -> bool:
+        # read as leniently as browsers do: other servers on this machine leave cookies of any form
+        given = HTTPConnection(scope).cookies.get(self._cookie, "")
+        return secrets.compare_digest(given.encode(), self._session.encode())
 
 
 def _without_token(scope: Scope) -> str:

@@ -58,9 +58,8 @@ class Child:
     def ask(self, request: Mapping[str, Any]) -> Answer:
         """The answer. ChildError with the reason if there is none."""
         with self._lock:
-            fresh = self.pid is None
             answer = self._ask(request)
-            if answer is None and not fresh:  # it ended, having been idle, just when it was asked
+            if answer is None and self._ended_idle():
                 answer = self._ask(request)
         if answer is None:
             raise ChildError(
@@ -91,6 +90,10 @@ class Child:
             process.kill()
             process.wait()
 
+    def _ended_idle(self) -> bool:
+        """Whether it ended of itself, having been idle, just when it was asked. What ended it at work would again."""
+        return self._process is not None and self._process.returncode == 0
+
     def _started(self) -> "subprocess.Popen[bytes]":
         process = self._process
         if process is None or process.poll() is not None:
@@ -112,6 +115,8 @@ class Child:
             head = json.loads(process.stdout.readline())
             data = process.stdout.read(head["bytes"])
         except (OSError, ValueError):
+            with suppress(subprocess.TimeoutExpired):  # one that is ending says why
+                process.wait(_END_SECONDS)
             process.kill()
             process.wait()
             return None

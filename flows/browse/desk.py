@@ -34,6 +34,8 @@ PAGES: Final = {
 }
 """Those that the navigation has, by their addresses."""
 _SHORT: Final = 12
+_DRAW_SECONDS: Final = 600.0
+"""How long the painter may take: all that a large policy has drawn of a person takes minutes of its one core."""
 
 
 class Desk:
@@ -45,7 +47,7 @@ class Desk:
         self.listing = listing
         self.verdicts = Verdicts(store, self.listing)
         self.work = WorkLists(store, self.listing)
-        self.painter = Child("flows.browse.painter", [store.url, body, root_solver])
+        self.painter = Child("flows.browse.painter", [store.url, body, root_solver], _DRAW_SECONDS)
         self.asker = Child("flows.browse.asker", [store.url])
         self._templates = _environment()
         self._lock = threading.Lock()

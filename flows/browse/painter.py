@@ -7,7 +7,7 @@ wrote it, or of no stage for what the person was ingested with.
 import io
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, Final, TypeVar
@@ -111,7 +111,8 @@ class Painter:
         """(V, 3) metres, camera frame."""
         sample = int(request["sample"])
         if sample == LABEL_AS_SAMPLE:
-            return self._once(("label", request["person"], request.get("generation")), partial(self._label, request))
+            of_ingests = request["person"], request.get("generation"), *self._ingests(request)
+            return self._once(("label", *of_ingests), partial(self._label, request))
         make = partial(self._stored, request, sample)
         return self._once(("mesh", request["person"], request["generation"], sample), make)
 
@@ -149,20 +150,24 @@ class Painter:
         return meshes[person]
 
     def _seen(self, request: Mapping[str, Any]) -> Seen:
-        named = request["person"], request.get("generation")
+        named = request["person"], self._ingests(request)
         return self._once(("seen", *named), partial(self._look, *named))
 
-    def _look(self, person: str, generation: str | None) -> Seen:
+    def _ingests(self, request: Mapping[str, Any]) -> tuple[StageKey, ...]:
+        """Those that a generation has seen; without one, the newest of now."""
+        person, generation = request["person"], request.get("generation")
         record = find(self.store, generation) if generation else None
         if record is None:
             ingests = newest_of_each(self.store, split_of(person))
         else:
             ingests = [*([record.stage_key] if record.rows.get("instances") else []), *record.reads]
+        return tuple(StageKey(key) for key in ingests)
+
+    def _look(self, person: str, ingests: Sequence[StageKey]) -> Seen:
         if not ingests:
             raise DataError(f"Nobody of {split_of(person)} is in the store.")
-        keys = [StageKey(key) for key in ingests]
-        people = load_instances(self.store, keys, [person])
-        return Seen(people, photographs(self.store, keys, people)[0])
+        people = load_instances(self.store, ingests, [person])
+        return Seen(people, photographs(self.store, ingests, people)[0])
 
     def _generation(self, request: Mapping[str, Any]) -> StageRecord:
         record = self._record(request)

@@ -31,6 +31,7 @@ def page(
     desk: AtDesk,
     scope: str = "",
     kind: str = "",
+    strategy: str = "",
     find: str = "",
     margin_from: str = "",
     margin_to: str = "",
@@ -56,6 +57,15 @@ def page(
     wanted = _keys(chosen, kind)
     desk.listing.need("pairs", wanted)
     conditions = [Condition(f"stage_key IN ({', '.join('?' for _ in wanted) or 'NULL'})", wanted)]
+    strategies = [
+        row["strategy"]
+        for row in desk.listing.rows(
+            f"SELECT DISTINCT strategy FROM pairs WHERE {conditions[0].sql} ORDER BY strategy", wanted
+        )
+    ]
+    strategy = meant(strategy, strategies)
+    if strategy:
+        conditions.append(Condition("strategy = ?", (strategy,)))
     if said or by:
         conditions.append(desk.verdicts.condition(said, by or MOST))
     if find:
@@ -76,6 +86,7 @@ def page(
     asked = {
         "scope": chosen.name,
         "kind": kind,
+        "strategy": strategy,
         "find": find,
         "margin_from": margin_from,
         "margin_to": margin_to,
@@ -93,6 +104,7 @@ def page(
         asked=asked,
         filters=FILTERS,
         reviewers=reviewers,
+        strategies=strategies,
         rows=desk.verdicts.of_rows(found.rows),
         sorts={name: words for name, (_, _, words) in SORTS.items()},
         found=found,

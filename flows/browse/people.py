@@ -27,6 +27,8 @@ SORTS: Final = {
     "-error": ("error", False, "error, smallest first"),
     "change": ("change", False, "change of error, most improved first"),
     "-change": ("change", True, "change of error, most worsened first"),
+    "data": ("data", False, "data set and split"),
+    "reason": ("reason", False, "reason for which they were left out"),
     "disagreement": ("disagreement", True, "disagreement of hypotheses, most first"),
     "-disagreement": ("disagreement", False, "disagreement of hypotheses, least first"),
 }
@@ -44,6 +46,10 @@ def page(
     score_to: str = "",
     error_from: str = "",
     error_to: str = "",
+    change_from: str = "",
+    change_to: str = "",
+    disagreement_from: str = "",
+    disagreement_to: str = "",
     reason: str = "",
     sort: str = "",
     after: str = "",
@@ -59,23 +65,25 @@ def page(
         if chosen.scores
         else "name"
     )
-    with crowd(desk, chosen, with_spread="disagreement" in by) as table:
-        facets = desk.listing.rows(
-            f"SELECT dataset || '/' || split AS data, count(*) AS n FROM {table} GROUP BY 1 ORDER BY 1"
-        )
+    with_spread = "disagreement" in by or bool(disagreement_from.strip() or disagreement_to.strip())
+    with crowd(desk, chosen, with_spread=with_spread) as table:
+        facets = desk.listing.rows(f"SELECT data, count(*) AS n FROM {table} GROUP BY 1 ORDER BY 1")
         reasons = desk.listing.rows(
             f"SELECT reason, count(*) AS n FROM {table} WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1"
         )
         data, reason = meant(data, (row["data"] for row in facets)), meant(reason, (row["reason"] for row in reasons))
         conditions = [Condition("contains(instance_id, ?)", (find,))] if find else []
         if data:
-            dataset, _, split = data.partition("/")
-            conditions.append(Condition("dataset = ? AND split = ?", (dataset, split)))
+            conditions.append(Condition("data = ?", (data,)))
         limits = (
             ("score", ">=", score_from, "The least score"),
             ("score", "<=", score_to, "The greatest score"),
             ("error", ">=", error_from, "The least error"),
             ("error", "<=", error_to, "The greatest error"),
+            ("change", ">=", change_from, "The least change"),
+            ("change", "<=", change_to, "The greatest change"),
+            ("disagreement", ">=", disagreement_from, "The least disagreement"),
+            ("disagreement", "<=", disagreement_to, "The greatest disagreement"),
         )
         for column, sign, typed, what in limits:
             limit = number(typed, what)
@@ -84,7 +92,7 @@ def page(
         if reason:
             conditions.append(Condition("reason IS NOT NULL") if reason == "*" else Condition("reason = ?", (reason,)))
         column, descending, _ = SORTS[by]
-        then = ("instance_id",) if column != "instance_id" else ("dataset",)
+        then = ("instance_id",) if column != "instance_id" else ("data",)
         found = page_of(desk.listing, table, conditions, Sorted(column, descending, then), after, SIZE)
     asked = {
         "scope": chosen.name,
@@ -94,6 +102,10 @@ def page(
         "score_to": score_to,
         "error_from": error_from,
         "error_to": error_to,
+        "change_from": change_from,
+        "change_to": change_to,
+        "disagreement_from": disagreement_from,
+        "disagreement_to": disagreement_to,
         "reason": reason,
         "sort": by,
     }
@@ -113,7 +125,7 @@ def page(
 
 @contextmanager
 def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> Iterator[str]:
-    """The name of the table of a scope's people: instance_id, dataset, split, generation, score, error, change,
+    """The name of the table of a scope's people: instance_id, data (DATASET/SPLIT), generation, score, error, change,
     disagreement and reason; the newest word on each counts."""
     listing = desk.listing
     listing.need(PEOPLE, scope.ingests)
@@ -145,7 +157,7 @@ def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> Iterator[st
         ), failure AS (
             SELECT id, any_value(reason) AS reason FROM failed WHERE stage_key IN ({stages}) GROUP BY id
         ), crowd AS (
-            SELECT person.instance_id, person.dataset, person.split,
+            SELECT person.instance_id, person.dataset || '/' || person.split AS data,
                 CASE WHEN now.instance_id IS NOT NULL OR now_scored.instance_id IS NOT NULL THEN {after}
                      WHEN was.instance_id IS NOT NULL OR was_scored.instance_id IS NOT NULL THEN {before}
                      ELSE CASE own.stage_key {own_drawn or "WHEN '' THEN ''"} END END AS generation,

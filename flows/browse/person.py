@@ -87,7 +87,7 @@ def page(
     loser: int | None = None,
 ) -> HTMLResponse:
     """One person, as a round saw them; `winner` and `loser` are the samples of a pair that is looked at."""
-    chosen = _scope_of(desk, scope, id)
+    chosen = _scope_of(desk, scope, id, drawing)
     instance, image = _about(desk.store, id)
     drawings = _drawings(desk.store, chosen, id)
     shown = next((one for one in drawings if one.key == drawing), drawings[0] if drawings else None)
@@ -115,10 +115,13 @@ def page(
     )
 
 
-def _scope_of(desk: Desk, name: str, person: str) -> Scope:
-    """The scope that is named, else the newest that has drawn this person."""
+def _scope_of(desk: Desk, name: str, person: str, drawing: str) -> Scope:
+    """The scope that is named, else the newest that has the drawing, else the newest that has drawn this person."""
     if name:
         return desk.scope(name)
+    with_drawing = next((scope for scope in desk.scopes() if drawing in scope.drawings), None)
+    if with_drawing is not None:
+        return with_drawing
     split = str(split_of(person))
     for scope in desk.scopes():
         records = [record for key in scope.drawings if (record := find(desk.store, key)) is not None]

@@ -5,6 +5,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from html import escape
+from textwrap import wrap
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
@@ -12,6 +13,7 @@ from starlette.responses import HTMLResponse, Response
 
 from flows.browse.child import Answer
 from flows.browse.desk import AtDesk, Desk, address
+from flows.process.visible import visible
 
 router = APIRouter()
 
@@ -33,7 +35,10 @@ class Kept:
         self._lock = threading.Lock()
 
     def ask(self, desk: Desk, request: Mapping[str, Any]) -> Answer:
-        """The answer of the child that draws; ChildError if there is none."""
+        """The answer of the child that draws; ChildError if there is none. It is kept if it is of a generation, as what
+        that has seen never changes; who is ingested anew may look otherwise."""
+        if not request["generation"]:
+            return desk.painter.ask(request)
         name = json.dumps(request, sort_keys=True)
         with self._lock:
             if name in self._answers:
@@ -110,21 +115,24 @@ def _kept(request: Request) -> Kept:
 
 def _answer(request: Request, desk: Desk, asked: Mapping[str, Any]) -> Response:
     answer = _kept(request).ask(desk, asked)
-    told = {}
+    told = dict(_FOR_A_DAY) if asked["generation"] else {}  # else no-store, as of every page
     if "timesteps" in answer.about:
         told["X-Timesteps"] = json.dumps(answer.about["timesteps"])
     if "camera" in answer.about:
         told["X-Camera"] = json.dumps([*answer.about["camera"], answer.about["size"]])
-    return Response(answer.data, media_type=answer.kind, headers={**_FOR_A_DAY, **told})
+    return Response(answer.data, media_type=answer.kind, headers=told)
 
 
 def problem_picture(text: str) -> Response:
-    """What stands in the place of a picture that can't be drawn: the reason, as a picture."""
-    words = escape(text)[:200]
+    """What stands in the place of a picture that can't be drawn: the reason, as a picture. By nature it is one pixel
+    wide, by which scripts tell it from what was drawn."""
+    words = visible(text)[:200]
+    lines = "".join(f'<tspan x="128" dy="19">{escape(line)}</tspan>' for line in wrap(words, 32))
     svg = (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 256 256" role="img">'
-        f"<title>{words}</title>"
-        '<rect width="256" height="256" fill="#8884"/><text x="128" y="132" text-anchor="middle" '
-        'font-family="sans-serif" font-size="26" fill="#777">can\'t be drawn</text></svg>'
+        '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1" viewBox="0 0 256 256" role="img">'
+        f"<title>{escape(words)}</title>"
+        '<rect width="256" height="256" fill="#8884"/><g text-anchor="middle" font-family="sans-serif" fill="#777">'
+        '<text x="128" y="60" font-size="26">can\'t be drawn</text>'
+        f'<text y="76" font-size="15">{lines}</text></g></svg>'
     )
     return Response(svg, 200, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})

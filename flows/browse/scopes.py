@@ -51,6 +51,8 @@ class Scope:
     after: str | None = None
     """Evaluations of held-out people, by the policy before and after."""
     legs: tuple[Leg, ...] = ()
+    earlier: tuple[str, ...] = ()
+    """Pairs of earlier rounds that the policy was trained on as well (`sources.reviewed`)."""
     ingests: tuple[str, ...] = ()
     stages: tuple[str, ...] = field(default=(), repr=False)
 
@@ -76,8 +78,8 @@ class Scope:
 
     @property
     def pairs(self) -> tuple[str, ...]:
-        """Of each leg the pairs that the policy was trained on."""
-        return tuple(leg.pairs for leg in self.legs if leg.pairs)
+        """The pairs that the policy was trained on: of each leg its own, then the earlier ones."""
+        return (*(leg.pairs for leg in self.legs if leg.pairs), *self.earlier)
 
     @property
     def judged(self) -> tuple[str, ...]:
@@ -131,12 +133,15 @@ def _of_round(
     before = after = None
     if compared is not None and compared.stage == "compare":
         before, after = (by_key.get(key) for key in compared.reads[:2])
-    pairs = [] if before is None or after is None else _trained_on(by_key, made_by, before.models[0], after.models[0])
+    trained = [] if before is None or after is None else _trainings(by_key, made_by, before.models[0], after.models[0])
+    read_by = [_pairs_of(by_key, one) for one in trained or [one for one in own if one.stage == _ALIGN]]
     policy = decision.previous if decision else state.policy
     if before is None:  # the round is open, or a gate stopped it: people are held out all the same
         evaluated = (record for record in reversed(by_key.values()) if record.stage == "evaluate")
         before = next((one for one in evaluated if one.rows.get("scores") and one.models[0] == policy), None)
-    legs = _legs(by_key, own, pairs) or (Leg(_key(_first(own, DRAWING[:-1])), _key(_first(own, _SCORING))),)
+    legs = _legs(by_key, own, [read[0] for read in read_by] if trained else ()) or (
+        Leg(_key(_first(own, DRAWING[:-1])), _key(_first(own, _SCORING))),
+    )
     measured = next((one for one in by_key.values() if compared is not None and _measures(one, compared)), None)
     abandoned = state.abandoned(number)
     outcome = "abandoned" if abandoned is not None else decision.event if decision else "open"
@@ -155,23 +160,28 @@ def _of_round(
         before=_key(before),
         after=_key(after),
         legs=legs,
+        earlier=tuple(dict.fromkeys(one.stage_key for read in read_by for one in read[1:])),
         ingests=_ingests(store, [record for record in (*drawn, after, before) if record is not None]),
         stages=tuple(record.stage_key for record in (*every, *of_legs, *own)),
     )
 
 
-def _trained_on(by_key: dict[str, StageRecord], made_by: dict[str, str], before: str, after: str) -> list[StageRecord]:
-    """The pairs by which the policy `after` came from the policy `before`, leg by leg."""
+def _trainings(by_key: dict[str, StageRecord], made_by: dict[str, str], before: str, after: str) -> list[StageRecord]:
+    """The trainings along pairs by which the policy `after` came from the policy `before`, leg by leg."""
     found: dict[str, StageRecord] = {}
     policy = after
     while policy != before:
         training = by_key.get(made_by.get(policy, ""))
         if training is None or training.stage != _ALIGN or training.stage_key in found:
             break  # raw weights that a first round begins with; labels of a cleaning round; a leg that changed nothing
-        read_by_it = (by_key[key] for key in training.reads if key in by_key)
-        found[training.stage_key] = next(record for record in read_by_it if record.rows.get("pairs"))
+        found[training.stage_key] = training
         policy = training.models[0]
     return [*found.values()][::-1]
+
+
+def _pairs_of(by_key: dict[str, StageRecord], training: StageRecord) -> list[StageRecord]:
+    """The pairs that a training has read: its leg's, then those of earlier rounds."""
+    return [by_key[key] for key in dict.fromkeys(training.reads) if key in by_key and by_key[key].rows.get("pairs")]
 
 
 def _legs(

@@ -12,7 +12,6 @@ from flows.browse.desk import AtDesk, address
 router = APIRouter()
 
 _PERSON, _GENERATION, _SAMPLE = "instance_id", "generation_id", "sample_index"
-_MOST_PEOPLE: Final = 120
 EXAMPLES: Final = {
     "The ten pairs with the largest margin": "SELECT instance_id, generation_id, winner AS sample_index, margin\n"
     "FROM round_pairs ORDER BY margin DESC LIMIT 10",
@@ -61,4 +60,4 @@ def _people(answer: dict[str, Any] | None) -> list[dict[str, Any]]:
             "values": list(shown.items())[:4],
         }
         found.setdefault((person, drawn, str(sample)), card)
-    return list(found.values())[:_MOST_PEOPLE]
+    return list(found.values())

@@ -30,11 +30,12 @@ for (const steps of all("[data-steps]")) {
   const show = async () => {
     const turn = ++wanted;
     const url = `${steps.dataset.steps}&sample=${sample.value}&step=${slider.value}`;
-    const answer = await fetch(url);
+    const answer = await fetch(url).catch(() => Response.error());
+    const text = answer.headers.has("X-Timesteps") ? "" : await answer.text();
     if (turn !== wanted) return;
     const told = answer.headers.get("X-Timesteps");
-    if (!answer.ok || told === null) {
-      words.textContent = "The steps can't be drawn: the policy, its body or the person is no longer there.";
+    if (told === null) {
+      words.textContent = refusal(answer.status, text, "move the slider once more here");
       return;
     }
     const timesteps = JSON.parse(told);
@@ -87,14 +88,33 @@ for (const form of all("form[data-ask]")) {
   });
 }
 
-// a filter that is refused is said in the place of the list
-document.addEventListener("htmx:beforeSwap", (event) => {
-  if (event.detail.target.id !== "found") return;
-  if (event.detail.xhr.status === 404 || event.detail.xhr.status === 422) {
-    event.detail.shouldSwap = true;
-    event.detail.isError = false;
-  }
+// why nothing came of what was asked for, and what to do then
+function refusal(status, text, again) {
+  if (!status) return `The server does not answer: start adhmr browse again, open its link in another tab, and ${again}.`;
+  if (status === 401) return `The server was started anew: open the link that it printed in another tab, and ${again}.`;
+  const said = new DOMParser().parseFromString(text, "text/html").querySelector(".problem, svg title"); // of a page or a picture
+  if (said) return said.textContent;
+  return status < 500 ? text.slice(0, 300) : "The server met a defect, which the terminal shows that it runs in.";
+}
+
+// pictures of the list that goes would be waited for: a browser has but six requests to a server on their way
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (!event.detail.target.matches("#found, #main")) return;
+  for (const picture of all("img", event.detail.target)) if (!picture.complete) picture.removeAttribute("src");
 });
+
+// it is said in the place of the list or the answer: what stood there was the answer to another question
+for (const name of ["htmx:sendError", "htmx:responseError"]) {
+  document.addEventListener(name, (event) => {
+    const { target, xhr } = event.detail;
+    if (target.id === "judging") return; // the judge's page says it beside the pair
+    const words = document.createElement("p");
+    words.className = "problem";
+    words.setAttribute("role", "alert");
+    words.textContent = refusal(xhr.status, xhr.responseText, "try once more here");
+    (target.id === "main" ? document.getElementById("found") : target).replaceChildren(words);
+  });
+}
 document.addEventListener("htmx:afterSwap", () => {
   const count = document.querySelector("#found .count");
   if (count) document.getElementById("said").textContent = count.textContent;

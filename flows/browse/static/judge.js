@@ -47,6 +47,14 @@ const look = (judging) => {
     clearTimeout(timer);
     if (waits) waits.hidden = true;
     if (judging !== place()) return;
+    const widths = bodies.map((one) => one.naturalWidth);
+    if (widths.some((width) => width < 2)) {
+      judging.dataset.unseen = widths.includes(1)
+        ? "A body of this pair can't be drawn; the picture in its place says why. So nothing can be said of the pair: j goes on."
+        : "A body of this pair did not come: the server does not answer, or was started anew. Open the link that it prints in another tab, then this page anew.";
+      tell(judging.dataset.unseen);
+      return;
+    }
     clock.again();
     setTimeout(() => { judging.dataset.seen = ""; }, REACTION_MS);
   });
@@ -83,7 +91,7 @@ document.addEventListener("click", (event) => {
   if (pair === "this" && !under) return;
   event.preventDefault();
   event.stopPropagation();
-  if (pair === "none") tell("That was pressed before this pair was to be seen, so it was said of none. Press it again.");
+  if (pair === "none") tell(place().dataset.unseen ?? "That was pressed before this pair was to be seen, so it was said of none. Press it again.");
   else held.push(pair === "before" ? { verdict: wanted.value } : { key: wanted.dataset.key });
   pressHeld();
 }, true);
@@ -153,13 +161,9 @@ document.addEventListener("htmx:afterRequest", (event) => {
   under = null;
   setTimeout(pressHeld); // once htmx is done with this one
 });
-document.addEventListener("htmx:sendError", () => tell("The server does not answer: start adhmr browse again, open its link in another tab, and press the key again here. What was sent counts once."));
-document.addEventListener("htmx:responseError", (event) => {
-  const { xhr } = event.detail;
-  if (xhr.status === 401) {
-    tell("The server was started anew: open the link that it printed in another tab, and press the key again here. What was sent counts once.");
-    return;
-  }
-  const page = new DOMParser().parseFromString(xhr.responseText, "text/html");
-  tell(page.querySelector(".problem")?.textContent ?? xhr.responseText.slice(0, 300));
-});
+for (const name of ["htmx:sendError", "htmx:responseError"]) {
+  document.addEventListener(name, (event) => {
+    const { xhr } = event.detail;
+    tell(refusal(xhr.status, xhr.responseText, "press the key again here. What was sent counts once"));
+  });
+}

@@ -1,16 +1,23 @@
 """A store to browse: rounds that an earlier release made, and what somebody put in who means ill."""
 
+import io
 import secrets
-from collections.abc import Iterator
-from typing import NamedTuple
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
 from zipfile import ZipFile
 
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from flows.browse.app import make_app
 from flows.browse.desk import Desk
 from infra.listing import Listing
+from infra.services import free_port
 from infra.stages import Failure, StageSpec, commit_rows, failures_table
 from infra.store import Store
 from tests.earlier.make_store import ARCHIVE
@@ -60,3 +67,28 @@ def browsed(browsed_store: Store, tmp_path_factory: pytest.TempPathFactory) -> I
     assert client.get("/", params={"token": token}).status_code == 200
     yield Browsed(client, desk, browsed_store, token)
     desk.close()
+
+
+@contextmanager
+def served(store: Store) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """The link that `adhmr browse` prints, and its process, which ends at the end."""
+    command = [sys.executable, "-m", "flows.cli.main", "browse", "--store", store.url, "--port", str(free_port())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as server:
+        try:
+            assert server.stdout is not None
+            yield next(line.strip() for line in server.stdout if "token=" in line), server
+        finally:
+            server.terminate()
+
+
+def answered(**given: Any) -> Callable[[Any], None]:
+    """What answers a request that Playwright holds, as `Route.fulfill` has it."""
+    return lambda route: route.fulfill(**given)
+
+
+def drawn() -> Callable[[Any], None]:
+    """What answers it by a picture: many stores of tests have none, and a browser asks for little else while six are on
+    their way."""
+    made = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(made, "JPEG")
+    return answered(body=made.getvalue(), content_type="image/jpeg")

@@ -32,6 +32,17 @@ def test_the_link_logs_in_and_leaves_no_token_in_the_address(browsed: Browsed) -
     assert not away.headers.get("location", "/").startswith("//")
 
 
+@pytest.mark.parametrize("other", ['a="b', "a=b c", "bare", "a=é", "path=/", "a[]=1", "=", ";;"])
+def test_cookies_that_other_servers_left_lock_nobody_out(browsed: Browsed, other: str) -> None:
+    stranger = browsed.stranger()
+    stranger.get("/", params={"token": browsed.token})
+    ((name, session),) = stranger.cookies.items()
+    for cookies in (f"{other}; {name}={session}", f"{name}={session}; {other}"):
+        assert browsed.stranger().get("/sql", headers={"Cookie": cookies.encode()}).status_code == 200
+    for cookies in (other, f"{name}=", f"{name}=é", f"{name}={session[:-1]}"):
+        assert browsed.stranger().get("/sql", headers={"Cookie": cookies.encode()}).status_code == 401
+
+
 @pytest.mark.parametrize(
     "headers",
     [

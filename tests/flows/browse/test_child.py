@@ -17,10 +17,13 @@ from flows.browse.child import Answer, serve
 from schemas.errors import DataError
 def work(request):
     print("noise on standard output")
+    if "told" in request:
+        with open(request["told"], "a") as told:
+            told.write("asked ")
     if request.get("refuse"):
         raise DataError("not this one")
     if request.get("die"):
-        os._exit(3)
+        os._exit(request["die"])
     time.sleep(request.get("seconds", 0))
     return Answer("text/plain", request["text"].encode(), {"pid": os.getpid()})
 serve(work, idle=float(sys.argv[1]))
@@ -44,11 +47,34 @@ def test_it_answers_refuses_and_is_started_again(module: str) -> None:
         child.ask({"refuse": True})
     assert child.ask({"text": "on"}).about["pid"] == answer.about["pid"]
     with pytest.raises(ChildError, match="ended without an answer"):
-        child.ask({"die": True})
+        child.ask({"die": 3})
     again = child.ask({"text": "again"})
     assert again.about["pid"] != answer.about["pid"]
     child.close()
     assert not psutil.pid_exists(again.about["pid"])
+
+
+def test_what_ended_it_at_work_is_not_asked_of_it_again(module: str, tmp_path: Path) -> None:
+    child = Child(module, ["60"], patience=1.5)
+    for number, ends in enumerate(({"die": 3}, {"seconds": 60})):
+        child.ask({"text": "it is there"})
+        with pytest.raises(ChildError, match="ended without an answer"):
+            child.ask({"told": str(tmp_path / str(number)), "text": "a", **ends})
+        assert (tmp_path / str(number)).read_text() == "asked "
+    child.close()
+
+
+def test_one_that_ends_idle_just_as_it_is_asked_is_started_again(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = Child(module, ["0.1"])
+    first = psutil.Process(child.ask({"text": "a"}).about["pid"])
+    deadline = time.monotonic() + 20
+    while first.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+        time.sleep(0.05)
+    looked = iter([None])  # it was there when it was looked at
+    poll = subprocess.Popen.poll
+    monkeypatch.setattr(subprocess.Popen, "poll", lambda process: next(looked, poll(process)))
+    assert child.ask({"text": "b"}).about["pid"] != first.pid
+    child.close()
 
 
 def test_it_may_be_started_before_it_is_asked(module: str) -> None:

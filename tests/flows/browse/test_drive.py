@@ -2,8 +2,6 @@
 open round then trains on; by keyboard, at two widths."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -19,7 +17,6 @@ import tests.watched
 from flows.dpo_round import dpo_round
 from flows.run.configuration import Choices
 from infra import reviews
-from infra.services import free_port
 from infra.stages import records
 from infra.standing import newest_ingest
 from infra.store import Store
@@ -28,6 +25,7 @@ from schemas.splits import WILD_TEST
 from tasks.engine.context import Context
 from tasks.stages.evaluate import Evaluate
 from tasks.train.pairs import PreferencePairs, load_pairs
+from tests.flows.browse.conftest import served
 from tests.flows.judged import ends, times
 from tests.prefect_server import PrefectServer
 from tests.watched import BESIDE, CHROMIUM, started_browser
@@ -74,14 +72,8 @@ def waiting(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFact
         (drawn,) = records(store, "draw")
         people = (newest_ingest(store, WILD_TEST),), (WILD_TEST,)
         Evaluate(*people, *drawn.models, config.evaluate).run(Context(store, config, in_process=True))
-        port = str(free_port())
-        command = [sys.executable, "-m", "flows.cli.main", "browse", "--store", store.url, "--port", port]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as server:
-            try:
-                assert server.stdout is not None
-                yield Waiting(store, next(line.strip() for line in server.stdout if "token=" in line), trained)
-            finally:
-                server.terminate()
+        with served(store) as (link, _):
+            yield Waiting(store, link, trained)
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +156,11 @@ def test_a_person_at_the_pages(browser: Any, link: str) -> None:
     assert canvas.get_attribute("data-turn") != by_keys
     drawn = "canvas => new Set(canvas.toDataURL()).size > 20 && canvas.toDataURL().length > 5000"
     assert canvas.evaluate(drawn)
+
+    page.get_by_label("photograph", exact=True).uncheck()
+    without = canvas.evaluate("canvas => canvas.toDataURL()")
+    page.get_by_label("label", exact=True).check()
+    page.wait_for_function("before => document.querySelector('canvas').toDataURL() !== before", arg=without)
 
     page.get_by_role("button", name=re.compile("Make sample")).nth(1).click()
     page.wait_for_selector("#again img")

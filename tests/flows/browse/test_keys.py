@@ -1,19 +1,17 @@
 """Keys that come too soon: while an answer is on its way, as a page is swapped, before a pair is to be seen. None is
 lost in silence, and none says anything of another pair than the one that was seen."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.browse.pictures import problem_picture
 from infra import rounds
 from infra.reviews import PairName, history, latest
-from infra.services import free_port
 from infra.store import Store
+from tests.flows.browse.conftest import answered, drawn, served
 from tests.infra.reviewing import store_with_pairs
 from tests.watched import CHROMIUM, Watched, started_browser
 
@@ -29,12 +27,18 @@ SEEN = (
 )
 
 
+def of_person(number: int) -> str:
+    """Addresses of the bodies of the pair after so many others: each has a person of its own."""
+    return f"**/picture/overlay*{number:08d}*"
+
+
 class Judged:
     """A list of ten pairs in a browser, and what is said of them."""
 
     def __init__(self, watched: Watched, store: Store, pairs: list[PairName], reviewer: str) -> None:
         self.page, self.store, self.pairs, self.reviewer = watched.page, store, pairs, reviewer
         self.press = self.page.keyboard.press
+        self.page.route("**/picture/*", drawn())
         self.page.goto(watched.base + "/judge")
         self.page.keyboard.type(reviewer)
         self.press("Enter")
@@ -91,15 +95,8 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
     store, pairs = store_with_pairs(tmp_path_factory.mktemp("keys") / "store")
     rounds.begin(store, "c", "ba5e" * 16)
     rounds.open_round(store, "c", 1, "dpo round")
-    command = [sys.executable, "-m", "flows.cli.main", "browse", "--store", store.url, "--port", str(free_port())]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as server:
-        try:
-            assert server.stdout is not None
-            link = next(line.strip() for line in server.stdout if "token=" in line)
-            with started_browser() as browser:
-                yield lambda reviewer: Judged(Watched(browser, link, 1280), store, pairs, reviewer)
-        finally:
-            server.terminate()
+    with served(store) as (link, _), started_browser() as browser:
+        yield lambda reviewer: Judged(Watched(browser, link, 1280), store, pairs, reviewer)
 
 
 def test_keys_at_the_moment_of_the_swap_are_about_the_pair_before(judge: Callable[[str], Judged]) -> None:
@@ -147,6 +144,8 @@ def test_keys_while_an_answer_is_on_its_way_wait_for_it(judge: Callable[[str], J
 
 def test_a_verdict_before_a_pair_is_seen_is_said_of_none_and_the_page_tells(judge: Callable[[str], Judged]) -> None:
     here = judge("carl")
+    held: list[Any] = []
+    here.page.route(of_person(3), lambda route: held.append(route))
     here.slow("**/judge?*")
     here.press("j")
     here.press("a")
@@ -156,20 +155,39 @@ def test_a_verdict_before_a_pair_is_seen_is_said_of_none_and_the_page_tells(judg
     here.press("s")
     here.says("", "swap")
     here.sees(3)
-    held: list[Any] = []
-    here.page.route("**/picture/overlay*", lambda route: held.append(route))
     here.press("j")
     here.page.wait_for_function("() => document.querySelector('h1').textContent === 'Pair 4 of 10'")
     here.page.wait_for_timeout(400)
     here.press("a")
     here.page.wait_for_selector("[data-problem]:has-text('Press it again')")
-    here.page.unroute("**/picture/overlay*")
+    here.page.unroute(of_person(3))
     for route in held:
-        route.continue_()
+        drawn()(route)
     here.sees(4)
     assert here.said == ["", "swap"]
     here.press("a")
     here.says("", "swap", "", "accept")
+
+
+def test_nothing_is_said_of_a_pair_whose_bodies_are_not_to_be_seen(judge: Callable[[str], Judged]) -> None:
+    here = judge("emil")
+    missing = bytes(problem_picture("It was drawn with <another> body: --set body=PATH.\x1b").body)
+    here.page.route(of_person(2), answered(body=missing, content_type="image/svg+xml"))
+    here.page.route(of_person(3), answered(body="none", content_type="image/jpeg"))
+    here.press("j")
+    here.sees(2)
+    for number, words in ((3, "can't be drawn"), (4, "did not come")):
+        here.press("j")
+        here.page.wait_for_function(f"() => document.querySelector('h1').textContent === 'Pair {number} of 10'")
+        here.page.wait_for_selector(f'[data-problem]:has-text("{words}")')
+        here.press("a")
+        here.page.wait_for_timeout(300)
+        assert words in here.page.inner_text("[data-problem]")
+    assert here.rows == 0
+    here.press("j")
+    here.sees(5)
+    here.press("a")
+    here.says("", "", "", "", "accept")
 
 
 def test_the_way_back_of_the_browser_shows_the_pair_that_was_there(judge: Callable[[str], Judged]) -> None:

@@ -1,16 +1,63 @@
 """Pictures, meshes and answers to SQL, by the children, of a store that an earlier release made."""
 
 import struct
+from collections.abc import Mapping
+from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+from flows.browse import painter
+from flows.browse.child import Answer
+from flows.browse.pictures import problem_picture
+from infra.store import Store
 from infra.tables import read
 from tests.flows.browse.conftest import ESCAPES, Browsed
 
-pytestmark = pytest.mark.slow
+
+class Asked:
+    """Stands for the child that draws: a picture for each time that it is asked."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def ask(self, request: Mapping[str, Any]) -> Answer:
+        self.count += 1
+        return Answer("image/jpeg", b"%d" % self.count)
 
 
+def test_only_what_never_changes_is_kept(browsed: Browsed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browsed.desk, "painter", Asked())
+    for person, generation, pictures in (("one", "ab", [b"1", b"1"]), ("two", "", [b"2", b"3"])):
+        for picture in pictures:
+            answer = browsed.client.get("/picture/photo", params={"person": person, "generation": generation})
+            assert answer.content == picture, "who was ingested anew may look otherwise"
+            assert ("no-store" in answer.headers["cache-control"]) == (not generation), "stores have the same names"
+
+
+def test_who_is_ingested_anew_is_seen_anew(browsed_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = read(browsed_store, "instances", columns=["instance_id"]).column("instance_id")[0].as_py()
+    now = ["first"]
+    monkeypatch.setattr(painter, "newest_of_each", lambda *_: now)
+    monkeypatch.setattr(painter, "load_instances", lambda store, ingests, people: (ingests, people))
+    monkeypatch.setattr(painter, "photographs", lambda store, ingests, people: [np.full((2, 2, 3), len(now), np.uint8)])
+    paints = painter.Painter(browsed_store, "tiny", "procrustes")
+    before = paints.photo({"person": person, "generation": ""})
+    assert paints.photo({"person": person, "generation": ""}) == before
+    now = ["second", "first"]
+    assert paints.photo({"person": person, "generation": ""}) != before
+
+
+def test_a_picture_that_cannot_be_drawn_says_why() -> None:
+    picture = ElementTree.fromstring(bytes(problem_picture("no <body> & \x1b here, " * 40).body))
+    assert picture.get("width") == "1"
+    words = " ".join("".join(picture.itertext()).split())
+    assert "can't be drawn" in words
+    assert "no <body> & \\x1b here," in words
+
+
+@pytest.mark.slow
 def test_what_is_drawn_and_what_cannot_be(browsed: Browsed) -> None:
     scope = browsed.desk.scope("micro/1")
     row = read(browsed.store, "hypotheses", stage_keys=[scope.after], columns=["instance_id", "sample_index"])
@@ -39,6 +86,7 @@ def test_what_is_drawn_and_what_cannot_be(browsed: Browsed) -> None:
     assert client.get("/again", params=named).status_code == 404  # its checkpoint is not in this store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sql", "words"),
     [
@@ -55,11 +103,14 @@ def test_sql_is_fenced(browsed: Browsed, sql: str, words: str) -> None:
     assert "root:" not in page
 
 
+@pytest.mark.slow
 def test_answers_are_tables_and_people(browsed: Browsed) -> None:
     ask = browsed.client.get
     page = ask("/sql", params={"q": "SELECT instance_id, margin FROM pairs ORDER BY margin DESC LIMIT 5"}).text
     assert 'id="panel-grid"' in page
     assert page.count('class="card"') <= 5
+    page = ask("/sql", params={"q": "SELECT 'wild/train/' || i || '#0' AS instance_id FROM range(300) t(i)"}).text
+    assert page.count('class="card"') == 300, "all of them"
     page = ask("/sql", params={"q": f"SELECT '<script>alert(1)</script>' AS instance_id, '{ESCAPES}' AS \"<b>\""}).text
     assert "<script>alert" not in page
     assert "<b>" not in page

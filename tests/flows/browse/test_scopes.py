@@ -1,6 +1,7 @@
 """What belongs to a round: the stages of all its legs, of each its pairs and its control's."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,8 +55,8 @@ class Round:
         commit_rows(self.store, spec, {"pairs": build("pairs", columns)})
         return spec.key
 
-    def leg(self, people: Sequence[str], *, trained: bool = True) -> None:
-        """Draws by the policy that the leg before has made, and trains that further."""
+    def leg(self, people: Sequence[str], *, trained: bool = True, earlier: Sequence[str] = ()) -> None:
+        """Draws by the policy that the leg before has made, and trains that further, on `earlier` pairs, too."""
         drawn = self.stage("draw", (), self.policy, people=people)
         scored = self.stage("score", (drawn.key,))
         for spec in (drawn, scored):
@@ -65,12 +66,12 @@ class Round:
         chosen, control = (self.pairs(drawn, scored, people, how) for how in ("top_bottom", "random"))
         self.legs.append(Leg(drawn.key, scored.key, chosen, chosen, control))
         if trained:
-            self.train("control of ", control)
-            self.policy = self.train("", chosen)
+            self.train("control of ", control, *earlier)
+            self.policy = self.train("", chosen, *earlier)
 
-    def train(self, words: str, pairs: str) -> str:
+    def train(self, words: str, *pairs: str) -> str:
         made = f"{words}{self.policy}, round {self.number} leg {len(self.legs)}"
-        spec = self.stage("align", (pairs,), self.policy, "reference")
+        spec = self.stage("align", pairs, self.policy, "reference")
         about = {"digest": made, "kind": "policy", "uri": "x", "config_digest": "0", "config_json": "{}"}
         more = {"parents": [[self.policy]], "stage_key": spec.key, "created_at": datetime.now(UTC)}
         commit_rows(self.store, spec, {"models": build("models", {**about, **more})})
@@ -80,7 +81,7 @@ class Round:
         """The policy that is current then."""
         keys = []
         for which in (self.began, self.policy):
-            spec = self.stage("evaluate", (), which, "scorer")
+            spec = self.stage("evaluate", (), which, "scorer", generate={"hypotheses": 2})
             commit_rows(self.store, spec, {})
             keys.append(spec.key)
         compared = self.stage("compare", keys)
@@ -92,6 +93,17 @@ class Round:
 
 def of(store: Store, number: int) -> Scope:
     return next(one for one in scopes(store) if one.name == f"c/{number}")
+
+
+@contextmanager
+def browsing(store: Store, folder: Path) -> Iterator[TestClient]:
+    """Somebody who is logged in."""
+    (folder / "lists").mkdir()
+    app, desk = make_app(Listing(store, folder / "lists"), "t", PORT, "tiny", "procrustes")
+    client = TestClient(app, base_url=f"http://127.0.0.1:{PORT}")
+    client.get("/", params={"token": "t"})
+    with closing(desk):
+        yield client
 
 
 @pytest.fixture
@@ -117,6 +129,28 @@ def test_a_round_has_the_pairs_of_all_its_legs_and_of_no_other_round(store: Stor
     assert of(store, 3).legs == tuple(third.legs)
 
 
+def test_pairs_of_earlier_rounds_that_were_trained_on_are_the_policys_too(store: Store, tmp_path: Path) -> None:
+    first = Round(store, 1, "base")
+    first.leg(PEOPLE[:4])
+    second = Round(store, 2, first.decide())
+    before = first.legs[0]
+    assert before.pairs is not None
+    second.leg(PEOPLE[4:], earlier=[before.pairs])
+    for when in ("trained", "decided"):
+        if when == "decided":
+            second.decide()
+        scope = of(store, 2)
+        assert scope.pairs == (second.legs[0].pairs, before.pairs), when
+        assert (scope.legs, scope.judged) == (tuple(second.legs), (second.legs[0].judged,)), when
+    with browsing(store, tmp_path) as client:
+        page = client.get("/pairs", params={"scope": "c/2"}).text
+        assert "of 6 pairs" in page
+        assert f"scope=c%2F2&amp;drawing={second.legs[0].drawn}" in page
+        assert f"scope=c%2F2&amp;drawing={before.drawn}" not in page, "a person of an earlier round is shown as it drew"
+        assert page.count(f"drawing={before.drawn}") == 4
+        assert "of 2 pairs" in client.get("/pairs", params={"scope": "c/2", "kind": "scorer"}).text
+
+
 def test_a_leg_that_changed_nothing_is_no_endless_round(store: Store) -> None:
     only = Round(store, 1, "base")
     only.leg(PEOPLE)
@@ -135,15 +169,13 @@ def test_pages_show_the_people_and_pairs_of_all_legs(
     opened = Round(store, 1, "base")
     opened.leg(PEOPLE[:2])
     opened.leg(PEOPLE[2:])
-    (tmp_path / "lists").mkdir()
-    app, desk = make_app(Listing(store, tmp_path / "lists"), "t", PORT, "tiny", "procrustes")
-    client = TestClient(app, base_url=f"http://127.0.0.1:{PORT}")
-    client.get("/", params={"token": "t"})
-    own = {"Origin": f"http://127.0.0.1:{PORT}"}
-    for kind, count in (("", 6), ("control", 6), ("both", 12), ("scorer", 6)):
-        page = client.get("/pairs", params={"scope": "c/1", "kind": kind}).text
-        assert f"of {count} pairs" in page, kind
-        assert page.count('class="say"') == (0 if kind == "control" else 6), "each of the scorer's can be judged"
-    client.post("/judge/name", data={"reviewer": "anna"}, headers=own)
-    assert "Pair 1 of 6" in client.get("/judge", params={"scope": "c/1", "sampling": "uncertain", "count": "20"}).text
-    desk.close()
+    with browsing(store, tmp_path) as client:
+        own = {"Origin": f"http://127.0.0.1:{PORT}"}
+        for kind, count in (("", 6), ("control", 6), ("both", 12), ("scorer", 6)):
+            page = client.get("/pairs", params={"scope": "c/1", "kind": kind}).text
+            assert f"of {count} pairs" in page, kind
+            assert page.count('class="say"') == (0 if kind == "control" else 6), "each of the scorer's can be judged"
+        client.post("/judge/name", data={"reviewer": "anna"}, headers=own)
+        assert (
+            "Pair 1 of 6" in client.get("/judge", params={"scope": "c/1", "sampling": "uncertain", "count": "20"}).text
+        )
