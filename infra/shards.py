@@ -39,6 +39,8 @@ class Shard:
 
     index: int
     ids: tuple[str, ...]
+    is_part: bool = False
+    """Whether these are some units of a shard that raised, which are tried alone: no shard of the stage."""
 
 
 @dataclass(frozen=True)
