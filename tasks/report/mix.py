@@ -73,7 +73,7 @@ def times_drawn(trained: StageRecord, mix: Mix, ids: pa.StringArray) -> Counter[
     known = [Target(*split.split("/")) for split in splits.dictionary.to_pylist()]
     chances = mix.chances([known[number] for number in numbers.tolist()])
     if trained.stage == "align" and chances is not None:
-        chances = chances / chances.sum()  # as it does, for those of whom there are pairs
+        chances = chances.among(slice(None))  # as it does, for those of whom there are pairs
     each = train["batch_crops"] if trained.stage == "align" else train["pseudo_images"]
     drawn = np.zeros(len(known), np.int64)
     for step in range(train["optimiser"]["steps"] if each else 0):
