@@ -108,6 +108,26 @@ def read_ids(
     return pc.unique(ids) if pc.any(again).as_py() else ids
 
 
+def keys_about(store: Store, table: str, beginning: str) -> set[str]:
+    """The stages that have rows about people of whom the ids begin so, as far as readers may see them.
+
+    The log tells it by the bounds of its files' ids. Files are opened where it doesn't: where one reaches from ids
+    before these to ids after them, or is of an older version.
+    """
+    form = contract(table)
+    snapshot, readable = _readable(store, table, None)
+    keys, unknown = snapshot.about(beginning)
+    begins = pc.starts_with(pc.field(_unit(form)), pattern=beginning)
+    dataset = beginning.partition("/")[0]
+    for file in unknown:
+        fits = dict(file.partition).get("dataset", dataset) == dataset
+        if not fits or file.stage_key in keys or file.stage_key not in readable:
+            continue
+        if len(read_files(store, form, [file], where=begins, columns=[_unit(form)])):
+            keys.add(file.stage_key)
+    return keys & readable
+
+
 def _about(form: TableContract, ids: Collection[str]) -> pc.Expression:
     """Rows about these. Of files that say nothing of their ids, Arrow skips by bounds and data set what it can."""
     unit = pc.field(_unit(form))
