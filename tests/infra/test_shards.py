@@ -217,7 +217,7 @@ def test_files_that_a_run_left_which_made_other_rows_are_not_taken(
 
 def test_what_is_known_of_a_shard_is_small(tmp_path: Path) -> None:
     """There may be tens of thousands: their receipts are looked at, and held, by the process that leads a stage."""
-    store, count = Store.open(tmp_path), 400
+    store, count = Store.open(tmp_path), 100
     shards = cut([f"toy/test/{number:08d}#0" for number in range(2 * count)], 2)
     for shard in shards:
         rows = {"scores": helpers.scores(KEY, list(shard.ids)), "failures": _failed(shard)}
