@@ -14,7 +14,7 @@ from functools import lru_cache
 from io import BytesIO
 from operator import add
 from sys import intern
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,9 +32,9 @@ from schemas.tables import TableContract, conform, contract
 
 _LOOKS_AT_ONCE = 8
 _LOOKS_WAITING = 64 * _LOOKS_AT_ONCE
-Each, Found = TypeVar("Each"), TypeVar("Found")
 _FOOTER_BYTES = 2**16
 """What is read of the end of a file; few footers are longer."""
+Each, Found = TypeVar("Each"), TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -369,7 +369,7 @@ def _read_receipt(store: Store, path: str) -> Receipt | str | None:
 
 
 @lru_cache(256)
-def _one_of(names: Each) -> Each:
+def _one_of(names: tuple[Any, ...]) -> tuple[Any, ...]:
     """The same names for all who have equal ones: receipts of a stage are many, and differ little in them."""
     return names
 
