@@ -228,7 +228,7 @@ def test_what_is_known_of_a_shard_is_small(tmp_path: Path) -> None:
     held, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert sum(len(receipt.files) for receipt in found.values()) == 2 * count
-    assert held < 2000 * count
+    assert held < 1800 * count
     assert peak < 3500 * count
 
 
