@@ -28,7 +28,7 @@ class IdRange(NamedTuple):
     high: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DataFile:
     """A Parquet file of a table. `path` is below the table's folder and names the partition; `size` in bytes.
 

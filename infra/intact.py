@@ -22,8 +22,8 @@ from schemas.errors import DamagedError
 VARIABLE = "ADHMR_CHECK_S3"
 _PIECE = 1024**2
 """Bytes that are read at a time."""
-_checked: dict[str, tuple[int, int]] = {}
-"""Files that were found intact, with size and time (ns) of their last change; on S3, where none is replaced, zeros."""
+_checked: set[bytes] = set()
+"""Files that were found intact, as `_mark` tells them: names of all that a store has would be many megabytes."""
 
 
 class LostFileError(DamagedError):
@@ -52,12 +52,12 @@ def damage_once(store: Store, file: DataFile) -> str:
         state = _state(store, file)
     except (FileNotFoundError, NotADirectoryError):
         return f"{file.name} is not there"
-    uri = store.uri(file.name)
-    if _checked.get(uri) == state:
+    mark = _mark(store, file, state)
+    if mark in _checked:
         return ""
     problem = damage(store, file)
     if not problem:
-        _checked[uri] = state
+        _checked.add(mark)
     return problem
 
 
@@ -100,7 +100,13 @@ def lost_file(store: Store, table: str, what: str) -> LostFileError:
     )
 
 
+def _mark(store: Store, file: DataFile, state: tuple[int, int]) -> bytes:
+    """A digest of the file's place and `_state`."""
+    return hashlib.blake2b(f"{store.uri(file.name)} {state}".encode(), digest_size=16).digest()
+
+
 def _state(store: Store, file: DataFile) -> tuple[int, int]:
+    """Size and time (ns) of its last change; on S3, where no file is replaced, zeros."""
     if not store.is_local:
         return (0, 0)
     status = os.stat(store.path(file.name))

@@ -6,31 +6,40 @@ checkpoint of the same version in other bytes. Entries and checkpoints of older 
 deltalake writes itself, have neither.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 from schemas.digests import bytes_digest, canonical_json, digest
 
 _FIELD = "sha256"
 _DIGITS = 16
+_NO_SEAL = "0" * 64
+_INFO = b'{"commitInfo"'
+"""How the line of a commitInfo begins."""
 
 
 def sealed_lines(actions: Iterable[Mapping[str, Any]]) -> bytes:
     """The lines of an entry that says this; one of its actions is a commitInfo.
 
-    Each action is a line as soon as it comes: an entry may add many thousands of files.
+    Each action is a line as soon as it comes, and digested with it: an entry may add many thousands of files.
     """
-    lines: list[str] = []
-    infos: dict[int, Mapping[str, Any]] = {}
-    for action in actions:
+    lines, total = BytesIO(), hashlib.sha256(b"[")  # the digest of the list of all actions
+    infos: list[tuple[int, Mapping[str, Any]]] = []
+    for number, action in enumerate(actions):
+        line = canonical_json(action).encode()
+        total.update(b"," + line if number else line)
         if "commitInfo" in action:
-            infos[len(lines)] = action["commitInfo"]
-        lines.append(canonical_json(action))
-    seal = bytes_digest(f"[{','.join(lines)}]".encode())  # the digest of the list of all actions
-    for place, info in infos.items():
-        lines[place] = canonical_json({"commitInfo": {**info, _FIELD: seal}})
-    return "".join(f"{line}\n" for line in lines).encode()
+            infos.append((lines.tell(), action["commitInfo"]))
+            line = _sealed(action["commitInfo"], _NO_SEAL)
+        lines.write(line + b"\n")
+    total.update(b"]")
+    for place, info in infos:
+        lines.seek(place)
+        lines.write(_sealed(info, total.hexdigest()))
+    return lines.getvalue()
 
 
 def actions_of(entry: bytes) -> list[dict[str, Any]]:
@@ -53,6 +62,29 @@ def keeps_seal(entry: bytes) -> bool:
 
 def _fits(entry: bytes) -> bool | None:
     """None for an entry without a seal."""
+    # read whole it takes several times its bytes, which may be those of many thousands of files
+    return True if _fits_as_written(entry) else _fits_as_read(entry)
+
+
+def _fits_as_written(entry: bytes) -> bool:
+    """Whether an entry has a seal and is, to the byte, what `sealed_lines` made; only its commitInfo is parsed."""
+    seal, total = None, hashlib.sha256(b"[")
+    try:
+        for number, line in enumerate(BytesIO(entry)):
+            said = line.removesuffix(b"\n")
+            if said.startswith(_INFO):
+                action = json.loads(said)
+                seal = action["commitInfo"].pop(_FIELD, seal)
+                said = canonical_json(action).encode()
+            total.update(b"," + said if number else said)
+    except (ValueError, TypeError, AttributeError):
+        return False
+    total.update(b"]")
+    return seal == total.hexdigest()
+
+
+def _fits_as_read(entry: bytes) -> bool | None:
+    """Whether what an entry says is what was sealed, however it is written; None for one without a seal."""
     seal = None
     actions = []
     try:
@@ -80,6 +112,11 @@ def breaks_its_seals(checkpoint: str, data: bytes, names: Sequence[str]) -> bool
     """Whether a checkpoint is none of those that were sealed, of all files of its log; without seals it breaks none."""
     seals = seals_of(checkpoint, names)
     return bool(seals) and checkpoint_seal(checkpoint, data) not in seals
+
+
+def _sealed(info: Mapping[str, Any], seal: str) -> bytes:
+    """The line of a commitInfo with this seal; its length depends on `info` alone."""
+    return canonical_json({"commitInfo": {**info, _FIELD: seal}}).encode()
 
 
 def _stem(checkpoint: str) -> str:

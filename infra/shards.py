@@ -10,9 +10,11 @@ counts only if it can be read and its files are as it says.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
+from functools import lru_cache
 from io import BytesIO
 from operator import add
-from typing import overload
+from sys import intern
+from typing import Any, TypeVar, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,8 +31,10 @@ from schemas.errors import DamagedError, DataError, StoreError
 from schemas.tables import TableContract, conform, contract
 
 _LOOKS_AT_ONCE = 8
+_LOOKS_WAITING = 64 * _LOOKS_AT_ONCE
 _FOOTER_BYTES = 2**16
 """What is read of the end of a file; few footers are longer."""
+Each, Found = TypeVar("Each"), TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Shard:
 
     index: int
     ids: tuple[str, ...]
+    is_part: bool = False
+    """Whether these are some units of a shard that raised, which are tried alone: no shard of the stage."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Shards(Sequence[Shard]):
         return Shard(index, tuple(self.ids[index * self.size : (index + 1) * self.size].to_pylist()))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tally:
     """How the units of a shard or stage ended. `crashed` of the `failed` ones raised an unexpected exception."""
 
@@ -79,7 +85,7 @@ class Tally:
         return Tally(*map(add, astuple(self), astuple(other)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What a finished shard left behind. `files` names those with rows only; `code` is the digest of what made them."""
 
@@ -153,15 +159,14 @@ def receipts(
     )
     found: dict[int, Receipt] = {}
     problems: dict[int, str] = {}
-    with ThreadPoolExecutor(1 if store.is_local else _LOOKS_AT_ONCE) as looks:
-        read = looks.map(lambda one: _read_receipt(store, _receipt_path(stage_key, one[0])), done)
-        for (index, units), receipt in zip(done, read, strict=True):
-            if isinstance(receipt, str):
-                problems[index] = f"its receipt {receipt}"
-            elif receipt is not None and (receipt.index, receipt.ids_digest) != (index, units):
-                problems[index] = "its receipt is of other units"
-            elif receipt is not None:
-                found[index] = receipt
+    read = _looks(store, lambda one: _read_receipt(store, _receipt_path(stage_key, one[0])), done)
+    for (index, units), receipt in zip(done, read, strict=True):
+        if isinstance(receipt, str):
+            problems[index] = f"its receipt {receipt}"
+        elif receipt is not None and (receipt.index, receipt.ids_digest) != (index, units):
+            problems[index] = "its receipt is of other units"
+        elif receipt is not None:
+            found[index] = receipt
     problems |= damage(store, list(found.values()))
     for index, text in sorted(problems.items()):
         say(f"shard {index} is made again: {text}")
@@ -174,9 +179,21 @@ def damage(store: Store, found: Sequence[Receipt]) -> dict[int, str]:
     checked (`infra.intact`), other bytes."""
     files = [(receipt.index, file) for receipt in found for file in receipt.files]
     sizes = store.sizes([file.name for _, file in files])
-    with ThreadPoolExecutor(1 if store.is_local else _LOOKS_AT_ONCE) as looks:
-        problems = looks.map(lambda one: (one[0], _problem(store, one[1], sizes.get(one[1].name))), files)
-        return {index: text for index, text in problems if text}
+    problems = _looks(store, lambda one: (one[0], _problem(store, one[1], sizes.get(one[1].name))), files)
+    return {index: text for index, text in problems if text}
+
+
+def _looks(store: Store, look: Callable[[Each], Found], at: Sequence[Each]) -> Iterator[Found]:
+    """What `look` finds at each, in their order; on S3 several are looked at together.
+
+    A look that waits for its turn is a kilobyte, and there may be tens of thousands: so many of them wait at a time.
+    """
+    if store.is_local:
+        yield from map(look, at)
+        return
+    with ThreadPoolExecutor(_LOOKS_AT_ONCE) as looks:
+        for start in range(0, len(at), _LOOKS_WAITING):
+            yield from looks.map(look, at[start : start + _LOOKS_WAITING])
 
 
 def rows_of(store: Store, name: str) -> int | None:
@@ -333,9 +350,9 @@ def _read_receipt(store: Store, path: str) -> Receipt | str | None:
         ranges = raw.get("ranges") or [None] * len(raw["files"])  # older versions noted none
         files = tuple(
             DataFile(
-                table,
+                intern(table),
                 file,
-                tuple((name, value) for name, value in partition),
+                _one_of(tuple((name, value) for name, value in partition)),
                 int(rows),
                 int(size),
                 None if bounds is None else IdRange(*bounds),
@@ -343,11 +360,18 @@ def _read_receipt(store: Store, path: str) -> Receipt | str | None:
             for (table, file, partition, rows, size), bounds in zip(raw["files"], ranges, strict=True)
         )
         tally = Tally(*(int(count) for count in raw["tally"]))
-        return Receipt(int(raw["index"]), raw["ids"], tuple(raw["tables"]), tally, files, raw.get("code", ""))
+        tables = _one_of(tuple(raw["tables"]))
+        return Receipt(int(raw["index"]), raw["ids"], tables, tally, files, intern(raw.get("code", "")))
     except (DamagedError, ValueError):
         return "is damaged"
     except (TypeError, KeyError, AttributeError, IndexError):
         return "has other fields than a receipt"
+
+
+@lru_cache(256)
+def _one_of(names: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same names for all who have equal ones: receipts of a stage are many, and differ little in them."""
+    return names
 
 
 def _same_work(receipt: Receipt, shard: Shard, stage: str) -> Receipt:

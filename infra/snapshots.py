@@ -83,6 +83,16 @@ class Snapshot:
                 places += [start + place for place in self._ranges_of(key).may_hold(wanted)]
         return self._at(places)
 
+    def about(self, beginning: str) -> tuple[set[str], list[DataFile]]:
+        """The stages that have rows about ids which begin so, as bounds of files tell; and files that may hold such
+        rows, too, of which they don't."""
+        low, high = (self.files.column(name) for name in ("low", "high"))
+        sure = pc.fill_null(pc.or_(pc.starts_with(low, beginning), pc.starts_with(high, beginning)), False)
+        perhaps = pc.fill_null(pc.and_(pc.less(low, beginning), pc.greater(high, beginning)), True)
+        unknown = pc.and_(perhaps, pc.invert(sure)).to_numpy()
+        keys: list[str] = pc.unique(self.files.column("key").filter(sure)).to_pylist()
+        return set(keys), self._at(np.flatnonzero(unknown).tolist())
+
     @cached_property
     def _stages(self) -> dict[str, _FilesOfStage]:
         keys = self.files.column("key").combine_chunks().dictionary_encode()

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from infra.stages import StageRecord, find, records
 from infra.store import Store
-from infra.tables import read
+from infra.tables import keys_about, read
 from infra.whole import readable_keys
 from schemas.errors import DataError
 from schemas.ids import StageKey, Target
@@ -106,9 +106,7 @@ def newest_of_each(store: Store, target: Target) -> list[str]:
 
 
 def _newest(store: Store, target: Target, stage: str, stages: Sequence[StageRecord]) -> str | None:
-    where = (pc.field("dataset") == target.dataset) & (pc.field("split") == target.split)
-    rows = read(store, "instances", where=where, columns=["stage_key"])
-    holding = set(pc.unique(rows.column("stage_key")).to_pylist())
+    holding = keys_about(store, "instances", f"{target}/")
     for record in reversed(stages):
         # one that was done again and met no new person has no rows, but what it builds on has
         if record.stage == stage and holding & set(chain(store, record.stage_key)):

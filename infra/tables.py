@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra.data_files import MANY, DataFile
-from infra.snapshots import newest
+from infra.snapshots import Snapshot, newest
 from infra.store import Store
 from infra.table_rows import ascending, read_files
 from infra.whole import lacks_rows, readable_keys, stage_rows
@@ -35,7 +35,8 @@ def live_files(
     are given, with `stage_keys` those that may hold rows of these.
     """
     if contract(table).fenced and not every_stage:
-        return _of_readable_stages(store, table, stage_keys, ids)
+        fenced, readable = _readable(store, table, stage_keys)
+        return fenced.of(readable, ids)
     snapshot = newest(store, table)
     files = list(snapshot.all) if stage_keys is None else snapshot.of({*stage_keys, MANY}, ids)
     if table != "stages" or every_stage:
@@ -44,14 +45,22 @@ def live_files(
     return [file for file in files if file not in unreadable]
 
 
-def _of_readable_stages(
-    store: Store, table: str, stage_keys: Collection[str] | None, ids: Collection[str] | None
-) -> list[DataFile]:
+def live_files_of_each(
+    store: Store, table: str, groups: Sequence[Collection[str]], *, stage_keys: Collection[str]
+) -> list[list[DataFile]]:
+    """`live_files` for each of these groups of ids, of a table that stages fence: for all of them the table is looked
+    up once, which on S3 is several requests."""
+    snapshot, readable = _readable(store, table, stage_keys)
+    return [snapshot.of(readable, ids) for ids in groups]
+
+
+def _readable(store: Store, table: str, stage_keys: Collection[str] | None) -> tuple[Snapshot, set[str]]:
+    """The newest version of a table, and the stages whose rows of it readers may see."""
     readable = readable_keys(store, table, stage_keys)
     snapshot = newest(store, table)
     if lacks_rows(store, table, snapshot.rows_of(readable), readable):
         readable = readable_keys(store, table, stage_keys)
-    return snapshot.of(readable, ids)
+    return snapshot, readable
 
 
 def read(
@@ -97,6 +106,26 @@ def read_ids(
     ids = ascending(pa.concat_arrays(found))
     again = pc.equal(ids[1:], ids[:-1])
     return pc.unique(ids) if pc.any(again).as_py() else ids
+
+
+def keys_about(store: Store, table: str, beginning: str) -> set[str]:
+    """The stages that have rows about people of whom the ids begin so, as far as readers may see them.
+
+    The log tells it by the bounds of its files' ids. Files are opened where it doesn't: where one reaches from ids
+    before these to ids after them, or is of an older version.
+    """
+    form = contract(table)
+    snapshot, readable = _readable(store, table, None)
+    keys, unknown = snapshot.about(beginning)
+    begins = pc.starts_with(pc.field(_unit(form)), pattern=beginning)
+    dataset = beginning.partition("/")[0]
+    for file in unknown:
+        fits = dict(file.partition).get("dataset", dataset) == dataset
+        if not fits or file.stage_key in keys or file.stage_key not in readable:
+            continue
+        if len(read_files(store, form, [file], where=begins, columns=[_unit(form)])):
+            keys.add(file.stage_key)
+    return keys & readable
 
 
 def _about(form: TableContract, ids: Collection[str]) -> pc.Expression:

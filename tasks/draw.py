@@ -52,7 +52,7 @@ class DrawWorker(DrawingWorker):
         hypotheses, scored, good = self.drawn(people)
         assert scored is not None
         pairs = [(spec, _pairs(worker, people, hypotheses, scored.scores, good)) for spec, worker in self.pairings]
-        if len(shard.ids) > 1:  # one person may be what is tried alone, of a shard that raised
+        if not shard.is_part:
             for spec, made in pairs:
                 self._do(spec, shard, made)
         tables = self.tables(people, hypotheses, scored, rows := np.flatnonzero(good))

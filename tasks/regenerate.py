@@ -196,21 +196,23 @@ def sampler_of(
 
 def _microbatch(store: Store, record: StageRecord, config: GenerateConfig, instance_id: str) -> tuple[list[str], int]:
     """The people who went through the policy with this one, and its place among them."""
-    ids = drawn_for(store, record)
-    for shard in cut(ids, config.shard_size):
-        if instance_id in shard.ids:
-            start, place = divmod(shard.ids.index(instance_id), config.microbatch)
-            first = start * config.microbatch
-            return list(shard.ids[first : first + config.microbatch]), place
-    raise DataError(f"{instance_id} is not among the {len(ids)} people of {record.stage} {record.stage_key[:12]}.")
+    shards = cut(drawn_for(store, record), config.shard_size)
+    row = pc.index(shards.ids, instance_id).as_py()
+    if row < 0:
+        drew = f"{len(shards.ids)} people of {record.stage} {record.stage_key[:12]}"
+        raise DataError(f"{instance_id} is not among the {drew}.")
+    index, of_shard = divmod(row, config.shard_size)
+    start, place = divmod(of_shard, config.microbatch)
+    first = start * config.microbatch
+    return list(shards[index].ids[first : first + config.microbatch]), place
 
 
 def _beside(
     store: Store, key: StageKey, instance_id: str, sample: int, made: Hypotheses
 ) -> Literal["equal", "differs", "not kept"]:
-    where = (pc.field("instance_id") == instance_id) & (pc.field("sample_index") == sample)
+    where = pc.field("sample_index") == sample
     columns = [*_VECTORS, "root_depth_m"]
-    rows = read(store, "hypotheses", stage_keys=[key], where=where, columns=columns)
+    rows = read(store, "hypotheses", stage_keys=[key], ids=[instance_id], where=where, columns=columns)
     if not len(rows):
         return "not kept"
     kept = {name: matrix(rows, name)[0] for name in _VECTORS}

@@ -15,7 +15,7 @@ from schemas.splits import SYNTHETIC
 from tasks.engine.context import Context
 from tasks.engine.stage import ShardedStage, Stage, TrainingStage
 from tasks.ingest.stage import Ingest
-from tasks.rows.instances import instance_ids
+from tasks.rows.instances import sorted_ids
 from tasks.rows.part import Part
 from tasks.stages.clean import Keep, PseudoLabel, ScoreLabels
 from tasks.stages.draw import Draw
@@ -105,7 +105,7 @@ class Workload:
         self, ingests: tuple[StageKey, ...], targets: tuple[Target, ...], part: Part | None = None
     ) -> int | None:
         if not any(isinstance(key, Pending) for key in ingests):
-            return len(instance_ids(self.context.store, ingests, targets, part))
+            return len(sorted_ids(self.context.store, ingests, targets, part))
         if not set(targets) <= set(SYNTHETIC):
             return None
         share = 1.0 if part is None else part.high - part.low

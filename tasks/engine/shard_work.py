@@ -55,7 +55,7 @@ def _one_by_one(worker: ShardWorker, shard: Shard, first: Exception) -> tuple[li
     crashed: list[Failure] = []
     for name in shard.ids:
         try:
-            outputs.append(worker(Shard(shard.index, (name,))))
+            outputs.append(worker(Shard(shard.index, (name,), is_part=True)))
         except EngineError:
             raise
         except Exception as error:  # noqa: BLE001 - as above

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 import pyarrow as pa
 from pydantic import BaseModel
 
+from infra.memory import give_memory_back
 from infra.repair import find_or_mend
 from infra.stages import Failure, StageSpec, commit_rows, now
 from schemas.config.networks import PolicyConfig, ScorerConfig
@@ -125,7 +126,7 @@ class ShardedStage(Stage):
         from tasks.engine.sharded import run_sharded
 
         ray = context.config.ray
-        return run_sharded(
+        result = run_sharded(
             context.store,
             self.spec(context),
             self.ids(context),
@@ -140,6 +141,9 @@ class ShardedStage(Stage):
             in_process=context.in_process or not self.on_ray,
             crops_of=self.crops_of(),
         )
+        if not result.reused:
+            give_memory_back()  # what was known of its shards, of which there may be ten thousand
+        return result
 
 
 @dataclass(frozen=True)

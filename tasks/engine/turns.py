@@ -17,7 +17,7 @@ from infra.node_cache import NodeCache
 from infra.node_copies import copied, copy_name
 from infra.standing import chain
 from infra.store import Store
-from infra.tables import live_files
+from infra.tables import live_files, live_files_of_each
 from schemas.config.engine import RayConfig
 from schemas.ids import StageKey
 
@@ -85,7 +85,7 @@ class Desk:
 
     def offer(self, rows: Sequence[Row], ids: Sequence[Sequence[str]]) -> None:
         """These are the next shards; `ids` are those of each."""
-        files = [live_files(self.store, "instances", stage_keys=self.keys, ids=names) for names in ids]
+        files = live_files_of_each(self.store, "instances", ids, stage_keys=self.keys)
         ray.get(self.actor.offer.remote(rows, [[copy_name(file) for file in some] for some in files]))
 
     def turn(self, row: Row) -> Row:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from schemas.errors import DataError
+from tasks.rows.mix import Chances
 
 if TYPE_CHECKING:
     import torch
@@ -41,8 +42,8 @@ class LabelledCrops:
     """(N, 23, 2) (cos, sin)."""
     betas: np.ndarray
     """(N, 10)."""
-    chances: np.ndarray | None = None
-    """(N,) of each to be the next that is drawn; None: all alike."""
+    chances: Chances | None = None
+    """None: all alike."""
 
     def __len__(self) -> int:
         return len(self.crops)

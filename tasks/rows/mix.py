@@ -1,12 +1,39 @@
 """Which people a training draws from, and how often: splits of ingests, with a weight for each."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from schemas.ids import StageKey, Target
 from tasks.rows.part import Part
+
+
+@dataclass(frozen=True, eq=False)
+class Chances:
+    """Of each of N rows the chance to be the next that is drawn; they add up to one."""
+
+    each: np.ndarray
+    """(N,)"""
+
+    def among(self, rows: np.ndarray | slice) -> "Chances":
+        """Of these rows, where no other is drawn."""
+        some = self.each[rows]
+        return Chances(some / some.sum())
+
+    def draw(self, draw: np.random.Generator, count: int) -> np.ndarray:
+        """(count,) rows, each without regard to the others: the very ones that `Generator.choice` draws by chances,
+        which goes over all of them for every draw."""
+        rows: np.ndarray = self._reached.searchsorted(draw.random(count), side="right")
+        return rows
+
+    @cached_property
+    def _reached(self) -> np.ndarray:
+        """(N,) the chance of each row or one before it."""
+        reached = self.each.cumsum()
+        return reached / reached[-1]
 
 
 class Mix(NamedTuple):
@@ -31,17 +58,16 @@ class Mix(NamedTuple):
         """The same by a name, for a stage whose inputs decide what it draws from, but not in which proportions."""
         return {name: self._replace(part=None).key()} if len(self.targets) > 1 else {}
 
-    def chances(self, people: Sequence[Target]) -> np.ndarray | None:
-        """(N,) the chance of each of the people, who are of these splits, to be the next that is drawn; None: alike."""
+    def chances(self, people: Sequence[Target]) -> Chances | None:
+        """Those of N people, who are of these splits; None: alike."""
         if len(self.targets) < 2:
             return None
         weights = dict(zip(self.targets, self.weights, strict=True))
         counts = {target: people.count(target) for target in self.targets}
         chances = np.array([weights[target] / counts[target] for target in people])
-        total: np.ndarray = chances / chances.sum()
-        return total
+        return Chances(chances / chances.sum())
 
 
-def draw_rows(draw: np.random.Generator, count: int, total: int, chances: np.ndarray | None = None) -> np.ndarray:
+def draw_rows(draw: np.random.Generator, count: int, total: int, chances: Chances | None = None) -> np.ndarray:
     """`count` of `total` rows: different ones where there are that many; by chances, each without regard to others."""
-    return draw.choice(total, count, replace=chances is not None or total < count, p=chances)
+    return draw.choice(total, count, replace=total < count) if chances is None else chances.draw(draw, count)

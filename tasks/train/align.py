@@ -100,9 +100,7 @@ class AlignRecipe(PolicyRecipe):
         self.paired, self.first_pair, self.pair_count = np.unique(
             pairs.crop_row[self.order], return_index=True, return_counts=True
         )
-        self.chances = None
-        if pairs.chances is not None:
-            self.chances = pairs.chances[self.paired] / pairs.chances[self.paired].sum()
+        self.chances = None if pairs.chances is None else pairs.chances.among(self.paired)
         if config.lora_rank:
             torch.manual_seed(config.seed)
             add_low_rank(policy.hyponet, config.lora_rank)

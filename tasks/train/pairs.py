@@ -17,7 +17,7 @@ from schemas.ids import StageKey
 from schemas.tables import LABEL_AS_SAMPLE, matrix
 from tasks.pairing.strategies import STRATEGIES
 from tasks.rows.crops import Crops
-from tasks.rows.mix import Mix
+from tasks.rows.mix import Chances, Mix
 from tasks.rows.streams import Space, crops_of
 
 _ABOUT: Final = ("generation_id", "winner_score", "loser_score", "strategy")
@@ -39,8 +39,8 @@ class PreferencePairs:
     """(P, 133) likewise."""
     weight: np.ndarray | None = None
     """(P, 133) of the squared errors of winner and loser, for instance zeros at joints that were not seen; None: 1."""
-    chances: np.ndarray | None = None
-    """(N,) of each crop to be the next that is drawn, if it has pairs; None: all alike."""
+    chances: Chances | None = None
+    """Of the N crops, those that have pairs; None: all alike."""
     samples: np.ndarray | None = None
     """(P, 2) int64, which hypotheses winner and loser are: the same number for the same one of a crop, -1 for its
     label; None: nobody is in two pairs."""

@@ -99,7 +99,7 @@ def test_a_file_is_read_for_its_check_once(store: Store, monkeypatch: pytest.Mon
         return whole(store, file)
 
     monkeypatch.setattr(intact, "damage", damage)
-    monkeypatch.setattr(intact, "_checked", {})
+    monkeypatch.setattr(intact, "_checked", set())
     read(store, "scores")
     assert len(checked) == 3
     read(Store.open(store.url), "scores")

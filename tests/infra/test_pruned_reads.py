@@ -25,7 +25,7 @@ from infra.shards import Tally, cut, receipts, write_shard
 from infra.snapshots import newest
 from infra.stages import StageSpec, commit, files_by_table, find
 from infra.store import Store
-from infra.tables import live_files, read, read_ids
+from infra.tables import keys_about, live_files, read, read_ids
 from infra.versions import add_files
 from schemas.errors import DataError
 from tests.benchmarks.history import environment_to, opened_files, s3_behind_proxy
@@ -122,6 +122,41 @@ def test_a_read_opens_the_files_of_its_ids(tmp_path: Path) -> None:
             rows = read(store, "scores", stage_keys=[key], ids=wanted)
         assert rows.column("instance_id").to_pylist() == sorted(set(wanted) & set(ids))
         assert len({path for path in opened if "/scores/" in path and path.endswith(".parquet")}) == most
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    places=st.lists(st.sets(st.tuples(st.sampled_from("abc"), TEXT), min_size=1, max_size=5), min_size=1, max_size=3),
+    size=st.integers(1, 4),
+    bare=st.sets(st.integers(0, 12)),
+)
+def test_the_stages_about_a_split_are_found(
+    tmp_path_factory: pytest.TempPathFactory, places: list[set[tuple[str, str]]], size: int, bare: set[int]
+) -> None:
+    store = Store.open(tmp_path_factory.mktemp("store") / "store")
+    of = [sorted(f"toy/{split}/{name}" for split, name in some) for some in places]
+    keys = [commit_shards(store, ids, size, f"stage {number}") for number, ids in enumerate(of)]
+    store = rewrite_log(store, "scores", lambda number, said: strip(said) if number in bare else None)
+    for split in "abcd":
+        beginning = f"toy/{split}/"
+        about = [any(name.startswith(beginning) for name in ids) for ids in of]
+        assert keys_about(store, "scores", beginning) == {key for key, it in zip(keys, about, strict=True) if it}
+
+
+def test_which_stages_are_about_a_split_is_told_without_opening_their_files(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    of_a, of_b = (
+        commit_shards(store, [f"toy/{split}/{number:02d}" for number in range(9)], 2, split) for split in "ab"
+    )
+    across = commit_shards(store, ["toy/a/00", "toy/b/00", "toy/c/00"], 3, "across")
+    with opened_files(Path(store.root)) as opened:
+        assert keys_about(store, "scores", "toy/a/") == {of_a, across}
+        assert keys_about(store, "scores", "toy/d/") == set()
+    assert [path for path in opened if "/scores/" in path and path.endswith(".parquet")] == []
+    with opened_files(Path(store.root)) as opened:
+        assert keys_about(store, "scores", "toy/b/") == {of_b, across}
+    data = {Path(path).name for path in opened if "/scores/" in path and path.endswith(".parquet")}
+    assert [name.split("-")[1] for name in data] == [across]
 
 
 def test_a_store_of_before_reads_the_same(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """Shards: fixed cuts, fixed bytes, receipts that are never replaced."""
 
 import random
+import tracemalloc
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 from infra import shards as shards_module
 from infra.data_files import shard_file_name
 from infra.shards import Shard, Tally, cut, forget, parquet_bytes, receipts, write_shard
+from infra.stages import Failure, failures_table
 from infra.store import Store
 from schemas.errors import DataError, StoreError
 from tests.infra import helpers
@@ -209,3 +213,37 @@ def test_files_that_a_run_left_which_made_other_rows_are_not_taken(
     (file,) = write_shard(store, KEY, shard, {"scores": rows}, Tally(ok=1)).files
     kept = pq.read_table(tmp_path / "store" / "tables" / "scores" / file.path, partitioning=None)
     assert kept.column("score").to_pylist() == rows.column("score").to_pylist()
+
+
+def test_what_is_known_of_a_shard_is_small(tmp_path: Path) -> None:
+    """There may be tens of thousands: their receipts are looked at, and held, by the process that leads a stage."""
+    store, count = Store.open(tmp_path), 100
+    shards = cut([f"toy/test/{number:08d}#0" for number in range(2 * count)], 2)
+    for shard in shards:
+        rows = {"scores": helpers.scores(KEY, list(shard.ids)), "failures": _failed(shard)}
+        write_shard(store, KEY, shard, rows, Tally(ok=2))
+    receipts(store, KEY, shards)  # with what is made once
+    tracemalloc.start()
+    found = receipts(store, KEY, shards)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(len(receipt.files) for receipt in found.values()) == 2 * count
+    assert held < 1800 * count
+    assert peak < 3500 * count
+
+
+def _failed(shard: Shard) -> pa.Table:
+    return failures_table(helpers.spec(), [Failure(shard.ids[0], "seen", outcome="filtered")]).drop(["stage_key"])
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_looks_come_in_order_and_few_wait(is_local: bool) -> None:
+    where: Any = SimpleNamespace(is_local=is_local)
+    count = 5000
+    assert list(shards_module._looks(where, abs, range(-count, 0))) == list(range(count, 0, -1))
+    tracemalloc.start()
+    for _ in shards_module._looks(where, abs, range(count)):
+        pass
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 400 * count, "all at once they take 1.8 KB each"

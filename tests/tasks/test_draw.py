@@ -170,6 +170,18 @@ def test_what_is_not_found_is_drawn_once_more(micro_store: MicroStore) -> None:
     assert rows(micro_store, "pairs", again.key) == rows(micro_store, "pairs", of_all.key)
 
 
+def test_a_last_shard_of_one_person_is_drawn_once(micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingests, context, heard = (StageKey(micro_store.ingest_key),), in_round(micro_store), Heard([])
+    of_23 = micro.CONFIG.generate.model_copy(update={"shard_size": 23})
+    draw = replace(stages(micro_store, "none").draw, config=of_23)
+    monkeypatch.setattr(tasks.draw, "sampler_of", not_again)
+    drawn = draw.run(context)
+    paired = PairDrawn(drawn.key, drawn.key, PAIRS, ingests).run(replace(context, progress=heard))
+    assert (drawn.shards_done, paired.shards_found, paired.shards_done) == (2, 2, 0)
+    assert [text for text in heard.said if "once more" in text] == []
+    assert paired.record.tally.ok == 24
+
+
 def test_a_single_step_makes_no_control(micro_store: MicroStore) -> None:
     draw, _, control = stages(micro_store, "none")
     assert [one.config for one in draw.pairings(in_round(micro_store))] == [PAIRS, control.config]

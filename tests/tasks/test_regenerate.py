@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.main import app
+from infra.store import Store
 from infra.tables import read
 from schemas.errors import DataError
 from schemas.splits import WILD_TEST, WILD_TRAIN
@@ -16,6 +17,7 @@ from tasks.regenerate import generation_of, regenerate
 from tasks.rows.part import Part
 from tasks.stages.evaluate import Evaluate
 from tasks.stages.generate import Generate
+from tests.benchmarks.history import opened_files
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -41,6 +43,17 @@ def test_every_row_of_a_round(micro_store: MicroStore, part: Part | None) -> Non
         regenerate(store, record, names[0], uneven.hypotheses, "tiny")
     with pytest.raises(DataError, match="is not among the"):
         regenerate(store, record, "wild/train/nobody#0", 0, "tiny")
+
+
+def test_the_files_of_others_stay_closed(micro_store: MicroStore) -> None:
+    config = micro.CONFIG.generate.model_copy(update={"shard_size": 5})
+    stage = Generate((micro_store.ingest_key,), (WILD_TRAIN,), micro_store.policy, config)
+    stage.run(micro_store.context)
+    name = "wild/train/00000012#0"
+    store = Store.open(micro_store.store.url)
+    with opened_files(Path(store.root)) as opened:
+        assert regenerate(store, generation_of(store, name), name, 2, "tiny").row == "equal"
+    assert len({path for path in opened if "/hypotheses/" in path and path.endswith(".parquet")}) == 1
 
 
 def test_of_an_evaluation_with_less_noise(micro_store: MicroStore) -> None:

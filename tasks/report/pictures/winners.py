@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
@@ -20,10 +21,12 @@ from tasks.report.pictures.photographs import Picture, draw_over, photographs
 from tasks.rows.hypotheses import Hypotheses
 from tasks.rows.instances import load_instances
 
+Row = Mapping[str, Any]
 WINNER_COLOUR, LOSER_COLOUR = (0.35, 0.75, 0.45), (0.9, 0.4, 0.35)
 _SHOWN_SIDE = 160
 _QUALITY = 80
 _COLUMNS = ["instance_id", "generation_id", "winner", "loser", "winner_score", "loser_score", "margin"]
+_SORTED = [("margin", "descending"), ("instance_id", "ascending"), ("winner", "ascending"), ("loser", "ascending")]
 ORDER: Final = "from the largest margin to the smallest"
 NOTE = f"Each row is a pair: the picture, the winner in green, the loser in red; {ORDER}."
 
@@ -49,12 +52,9 @@ def shown_pairs(
 
     Pairs whose winner is a label are left out: no policy drew it, and it has no score.
     """
-    by_score = (pc.field("winner") != LABEL_AS_SAMPLE) & pc.field("margin").is_valid()
-    rows = read(store, "pairs", stage_keys=list(pair_keys), where=by_score, columns=_COLUMNS).to_pylist()
-    if not rows:
+    chosen = chosen_pairs(store, pair_keys, most)
+    if not chosen:
         return []
-    rows.sort(key=lambda row: (-row["margin"], row["instance_id"], row["winner"], row["loser"]))
-    chosen = [rows[place] for place in spread(len(rows), most)]
     ids = sorted({row["instance_id"] for row in chosen})
     people = load_instances(store, ingest_keys, ids)
     both = _hypotheses(store, chosen, config.body)
@@ -72,7 +72,23 @@ def shown_pairs(
     return pairs
 
 
-def _hypotheses(store: Store, pairs: Sequence[Mapping[str, Any]], body: str) -> dict[int, Hypotheses]:
+def chosen_pairs(store: Store, pair_keys: Sequence[StageKey], most: int) -> list[Row]:
+    """The rows of those whom `shown_pairs` shows. Of all pairs, of which there may be millions, only what they are
+    sorted by is in memory."""
+    by_score = (pc.field("winner") != LABEL_AS_SAMPLE) & pc.field("margin").is_valid()
+    names = [name for name, _ in _SORTED]
+    every = read(store, "pairs", stage_keys=list(pair_keys), where=by_score, columns=names)
+    if not len(every):
+        return []
+    order = pc.sort_indices(every, sort_keys=_SORTED)
+    chosen = every.take(order.take(pa.array(spread(len(every), most)))).to_pylist()
+    ids = {row["instance_id"] for row in chosen}
+    whole = read(store, "pairs", stage_keys=list(pair_keys), ids=ids, where=by_score, columns=_COLUMNS).to_pylist()
+    by_place = {tuple(row[name] for name in names): row for row in reversed(whole)}
+    return [by_place[tuple(row.values())] for row in chosen]
+
+
+def _hypotheses(store: Store, pairs: Sequence[Row], body: str) -> dict[int, Hypotheses]:
     """Winner and loser of each of these rows, by its place; of every generation in one go."""
     found: dict[int, Hypotheses] = {}
     for generation in dict.fromkeys(row["generation_id"] for row in pairs):

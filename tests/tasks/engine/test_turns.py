@@ -3,13 +3,18 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import ray
 
+from infra.node_copies import copy_name
 from infra.store import Store
-from infra.tables import read
-from tasks.engine.turns import Turns
+from infra.tables import live_files, read
+from tasks.engine.turns import Desk, Turns
 from tests.infra.buckets import OURS, s3_server
 from tests.infra.two_nodes import two_nodes
 from tests.tasks import many_people
@@ -43,6 +48,33 @@ def test_a_ticket_that_is_shown_again_gets_the_same_shard() -> None:
     assert taken(desk, "one", "two") == [3, 0]
     assert [desk.take(0, "two")["index"], desk.take(1, "one")["index"]] == [3, 0], "whoever had it has died"
     assert sorted(taken(desk, *["one"] * 6)) == list(FILES)
+
+
+def test_a_wave_of_shards_looks_the_table_up_once(
+    shared_micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look is several requests on S3, and a wave has a thousand shards."""
+    store, ingest = Store.open(shared_micro_store.store.url), shared_micro_store.ingest_key
+    files = live_files(store, "instances", stage_keys=[ingest])
+    offered: list[Any] = []
+    turns = SimpleNamespace(offer=SimpleNamespace(remote=lambda rows, names: offered.extend(names)))
+    monkeypatch.setattr(ray, "get", lambda answer: answer)
+    looks, state = Counter[str](), Store.state
+
+    def counted(store: Store, path: str) -> Any:
+        looks[path] += 1
+        return state(store, path)
+
+    monkeypatch.setattr(Store, "state", counted)
+    ids = [[f"wild/train/{number:08d}#0"] for number in range(20)]
+    Desk(turns, store, (ingest,)).offer([{"index": number} for number in range(20)], ids)
+    assert looks
+    assert max(looks.values()) <= 2, looks
+    monkeypatch.undo()
+    assert offered == [
+        [copy_name(file) for file in live_files(store, "instances", stage_keys=[ingest], ids=names)] for names in ids
+    ]
+    assert {name for names in offered for name in names} < {copy_name(file) for file in files}
 
 
 DRIVER = """
