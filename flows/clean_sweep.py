@@ -61,7 +61,8 @@ def clean_sweep(
         state = rounds.state(runner.context.store, runner.context.config.campaign)
         policy = current_policy(runner.context)
         reference = ModelDigest(state.first_policy or policy)
+        number = state.round if state.is_open else state.next_round
         chosen = sorted(set(ratios))
         return sweep_ratios(
-            runner, foundations, policy, reference, chosen, train=train, at_random=at_random, labels=labels
+            runner, foundations, policy, reference, chosen, number, train=train, at_random=at_random, labels=labels
         )

@@ -10,10 +10,13 @@ from flows.order.labels import Guessed, kept_of
 from flows.progress.artifacts import log_in_current_run
 from flows.run import parameters
 from flows.run.configuration import Choices
+from flows.run.decision.gates import why_none_kept
 from flows.run.live import LiveRunner
 from flows.run.session import single_step
 from flows.run.steps import asked
 from flows.run.steps.ended import ended
+from schemas.errors import DataError
+from schemas.ids import StageKey
 from tasks.clean.swapped import SwapLabels
 from tasks.engine.stage import Stage
 from tasks.stages.clean import ScoreLabels
@@ -145,7 +148,12 @@ def keep(
         if wanted.swapped is not None:
             guessed = runner.run(SwapLabels(guessed, ingests, *wanted.swapped))
         scores = runner.run(ScoreLabels(guessed, ingests, wanted.scorer))
-        return _one(runner, kept_of(runner.context.config, Guessed(guessed, scores, wanted.calibration)))
+        stage = kept_of(runner.context.config, Guessed(guessed, scores, wanted.calibration))
+        key = runner.run(stage)
+        why = why_none_kept(runner.context, stage, key)
+        if why:
+            raise DataError(why)
+        return _told(runner, key)
 
 
 @flow(name="align", flow_run_name=parameters.run_named("align {pairs}"), persist_result=False)
@@ -176,7 +184,11 @@ def align(
 
 def _one(runner: LiveRunner, stage: Stage) -> str:
     """The key of the last stage of a step, done and told of."""
-    key = runner.run(stage)
+    return _told(runner, runner.run(stage))
+
+
+def _told(runner: LiveRunner, key: StageKey) -> str:
+    """The key of a step that is done, which is told of."""
     for line in ended(runner.context, key).lines():
         log_in_current_run(line)
     return key

@@ -23,7 +23,7 @@ from tasks.regenerate import sampler_of
 from tasks.rows.drawn import draw_record
 from tasks.rows.hypotheses import Hypotheses, StoredHypotheses
 from tasks.rows.instances import Instances, load_instances
-from tasks.rows.scores import read_scores
+from tasks.rows.scores import Scored, read_scored
 
 if TYPE_CHECKING:
     from tasks.stages.draw import Draw, PairDrawn
@@ -51,7 +51,7 @@ class DrawWorker(DrawingWorker):
         people = load_instances(self.store, self.stage.ingests, list(shard.ids))
         hypotheses, scored, good = self.drawn(people)
         assert scored is not None
-        pairs = [(spec, _pairs(worker, people, hypotheses, scored.scores, good)) for spec, worker in self.pairings]
+        pairs = [(spec, _pairs(worker, people, hypotheses, scored.of(good), good)) for spec, worker in self.pairings]
         if not shard.is_part:
             for spec, made in pairs:
                 self._do(spec, shard, made)
@@ -87,21 +87,21 @@ class PairDrawnWorker(ModelWorker):
         hypotheses = self.draw(people.ids, people.crops, people.crop_intrinsics, people.root_depth)
         scored = read(self.store, "scores", stage_keys=[self.key], ids=shard.ids, columns=["instance_id"])
         good = np.isin(people.ids, scored.column(0).to_pylist())
-        scores = np.full((len(people), hypotheses.count), np.nan)
+        known = Scored(np.empty((0, hypotheses.count)))
         if good.any():
             ids = np.array(people.ids)[good].tolist()
-            scores[good] = read_scores(self.store, self.key, ids, np.arange(hypotheses.count))
-        return _pairs(self.pair, people, hypotheses, scores, good)
+            known = read_scored(self.store, self.key, ids, np.arange(hypotheses.count))
+        return _pairs(self.pair, people, hypotheses, known, good)
 
 
 def _pairs(
-    worker: PairWorker, people: Instances, hypotheses: Hypotheses, scores: np.ndarray, good: np.ndarray
+    worker: PairWorker, people: Instances, hypotheses: Hypotheses, known: Scored, good: np.ndarray
 ) -> ShardOutput:
-    """The pairs of those of N people who are `good` (N,); `scores` (N, M)."""
+    """The pairs of those of N people who are `good` (N,), of whom this is `known`."""
     rows = np.flatnonzero(good)
     ids, datasets = (tuple(names[row] for row in rows.tolist()) for names in (people.ids, people.dataset))
     samples = np.arange(hypotheses.count, dtype=np.int32)
-    made = worker.among(StoredHypotheses(ids, datasets, samples, hypotheses.take(rows)), scores[rows])
+    made = worker.among(StoredHypotheses(ids, datasets, samples, hypotheses.take(rows)), known)
     absent = filtered(people.ids, ~good, NOT_DRAWN, "they are among the failures of the draw, with the reason")
     return replace(made, failures=[*made.failures, *absent])
 

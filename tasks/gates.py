@@ -123,6 +123,11 @@ def gates_before_training(
     return tuple(verdicts)
 
 
+def gates_of_kept_labels(kept: int, note: str) -> tuple[GateVerdict, ...]:
+    """Whether a filter kept any label to train on; the `note` says why it did not."""
+    return (_at_least("labels kept", kept, 1, "labels", BEFORE_TRAINING, note),)
+
+
 def gates_before_promotion(
     config: GateConfig, metrics: Sequence[Metric], validation: Sequence[Target], drift: Sequence[Target]
 ) -> tuple[GateVerdict, ...]:

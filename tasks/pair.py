@@ -17,7 +17,7 @@ from tasks.engine.results import ShardOutput
 from tasks.pairing.choice import ChosenPairs, choose_pairs, labels_that_win, ranks, shares_of_pictures
 from tasks.rows.hypotheses import Hypotheses, StoredHypotheses, read_hypotheses, repeated
 from tasks.rows.instances import Instances, load_instances
-from tasks.rows.scores import read_scores
+from tasks.rows.scores import Scored, read_scored
 
 if TYPE_CHECKING:
     from tasks.engine.stage import ShardedStage
@@ -36,10 +36,11 @@ class PairWorker:
     def __call__(self, shard: Shard) -> ShardOutput:
         """Rows of `pairs`, sorted by instance."""
         stored = read_hypotheses(self.store, self.stage.generation, shard.ids)
-        return self.among(stored, read_scores(self.store, self.stage.scores, stored.ids, stored.samples))
+        return self.among(stored, read_scored(self.store, self.stage.scores, stored.ids, stored.samples))
 
-    def among(self, stored: StoredHypotheses, scores: np.ndarray) -> ShardOutput:
-        """The same of N instances, of whom all hypotheses and their scores (N, M) are at hand; N may be 0."""
+    def among(self, stored: StoredHypotheses, scored: Scored) -> ShardOutput:
+        """The same of N instances, of whom all hypotheses and what the scorer says of them are at hand; N may be 0."""
+        scores = scored.scores
         if not stored.ids:
             return ShardOutput({"pairs": contract("pairs").schema.empty_table()})
         hypotheses = stored.hypotheses
@@ -56,7 +57,7 @@ class PairWorker:
             by_label = self._at_most(stored.ids, by_label)
             refused |= by_label.refused
             tables.append(self._of_labels(stored, people, scores, by_label))
-        chosen = choose_pairs(stored.ids, scores, poses, self.stage.config).without(winning)
+        chosen = choose_pairs(stored.ids, scores, poses, self.stage.config, scored.disagreement).without(winning)
         chosen = self._at_most(stored.ids, chosen)
         refused |= chosen.refused
         tables.append(self._table(stored, scores, chosen))

@@ -25,7 +25,7 @@ from schemas.ids import StageKey, split_of
 from schemas.tables import matrix
 from tasks.engine.numerics import fixed_numerics
 from tasks.generate import HypothesisSampler, purpose_of
-from tasks.rows.drawn import DRAW, drawn_for, drawn_with
+from tasks.rows.drawn import DRAW, drawn_for, drawn_with, is_moved
 from tasks.rows.hypotheses import Hypotheses
 from tasks.rows.instances import load_instances
 from tasks.rows.models import load_policy
@@ -56,7 +56,8 @@ class MadeAgain:
 def generation_of(store: Store, instance_id: str, key: str = "") -> StageRecord:
     """The newest generation of this person's split, or the one whose key begins so. DataError lists those known."""
     target = str(split_of(instance_id))
-    known = [record for record in records(store, *STAGES) if target in record.config["targets"]]
+    drawing = (record for record in records(store, *STAGES) if not is_moved(record))
+    known = [record for record in drawing if target in record.config["targets"]]
     fitting = [record for record in known if record.stage_key.startswith(key)]
     if key and len(fitting) == 1:
         return fitting[0]

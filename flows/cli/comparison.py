@@ -13,6 +13,7 @@ from schemas.ids import StageKey, Target
 from tasks.measures.columns import Columns, figures_of, measured
 from tasks.measures.comparison import Change, OverSeeds, changes, common, over_seeds
 from tasks.measures.table import MEASURES
+from tasks.rows.drawn import is_moved
 from tasks.stages.compare import Compare
 from tasks.stages.evaluate import Evaluate
 
@@ -116,15 +117,14 @@ def _named(store: Store, every: Sequence[StageRecord], word: str, campaign: str)
         key = _of_round(store, every, word, campaign)
         return [record for record in evaluations if record.stage_key == key]
     by_key = [record for record in evaluations if word and record.stage_key.startswith(word)]
-    plain = [record for record in evaluations if record.config.get("temperature", 1.0) == 1.0]
+    own = [record for record in evaluations if not is_moved(record)]
+    plain = [record for record in own if record.config.get("temperature", 1.0) == 1.0]
     by_policy = [record for record in plain if word and record.models[0].startswith(word)]
     named = {record.stage_key for record in by_key} | {record.models[0] for record in by_policy}
     if len(named) > 1:
-        raise DataError(
-            f"{word} may be {len(named)} evaluations and policies: give more digits. {_listed(evaluations)}"
-        )
+        raise DataError(f"{word} may be {len(named)} evaluations and policies: give more digits. {_listed(own)}")
     if not named:
-        raise DataError(f"Nothing that was evaluated is called {word}. {_listed(evaluations)}")
+        raise DataError(f"Nothing that was evaluated is called {word}. {_listed(own)}")
     return by_key or by_policy
 
 

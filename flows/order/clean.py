@@ -4,7 +4,7 @@ from functools import partial
 
 from flows.order.labels import Guessed, as_many_at_random, calibrated, guess, guess_own, kept_of
 from flows.order.legs import of_round
-from flows.run.decision.gates import before_promotion, without_labels
+from flows.run.decision.gates import before_promotion, of_kept_labels, why_none_kept, without_labels
 from flows.run.decision.judgement import set_aside
 from flows.run.decision.measures import measure
 from flows.run.decision.published import compare_as_published
@@ -49,16 +49,20 @@ def clean_and_measure(
         before = runner.run(held_out(policy=opened.policy), role="before")
     calibration = calibrated(runner, before, foundations.scorer)
     guessed = guess(runner, wild, opened.policy, foundations.scorer, calibration, labels)
-    kept = runner.run(kept_of(config, guessed))
+    filtered = kept_of(config, guessed)
+    kept = runner.run(filtered)
+    ready += runner.judge(of_kept_labels, filtered, kept)
+    if not all_passed(ready):
+        return Candidate(None, ready)
 
     train = partial(TrainClean, people.labelled, policy=opened.policy, people=wild)
-    beside = _controls(runner, foundations, opened, wild, guessed, kept, brought=labels is not None)
+    beside, left_out = _controls(runner, foundations, opened, wild, guessed, kept, brought=labels is not None)
     trainings = {"": train(labels=(kept,)), **{role: train(labels=(key,)) for role, key in beside.items()}}
     trained, *controlled_by = runner.train(trainings)
 
     ready += hearing.decide(runner, trained, foundations.scorer) if hearing else ()
     if not measured.targets:
-        return Candidate(trained, ready if hearing else runner.judge(without_labels))
+        return Candidate(trained, ready if hearing else ready + runner.judge(without_labels), left_out)
     if before is None:
         before = runner.run(held_out(policy=opened.policy), role="before")
     recalibrate(runner, before, foundations.scorer)
@@ -77,7 +81,8 @@ def clean_and_measure(
     compared = runner.run(Compare(before, after, controls, first, people.drift.targets))
     measure(runner, before, after, controls)
     ready += runner.judge(before_promotion, compared)
-    return Candidate(trained, ready + watch_labelled(runner, before, after, measured, foundations.judge))
+    watched = watch_labelled(runner, before, after, measured, foundations.judge)
+    return Candidate(trained, ready + watched, left_out)
 
 
 def _controls(
@@ -89,14 +94,20 @@ def _controls(
     kept: StageKey,
     *,
     brought: bool,
-) -> dict[str, StageKey]:
-    """The labels of the configured controls, by role."""
+) -> tuple[dict[str, StageKey], tuple[str, ...]]:
+    """The labels of the configured controls, by role; and notices of those for which there are none."""
     clean, found = runner.context.config.clean, dict[str, StageKey]()
     if "all_labels" in clean.controls:
         found["all labels"] = guessed.labels
     if "random_labels" in clean.controls:
         found["random labels"] = runner.run(as_many_at_random(guessed, kept), role="random labels")
     if "own_labels" in clean.controls and (brought or clean.label != "zero_noise"):
+        role = "own labels"
         own = guess_own(runner, wild, opened.policy, foundations.scorer, guessed)
-        found["own labels"] = runner.run(kept_of(runner.context.config, own), role="own labels")
-    return found
+        filtered = kept_of(runner.context.config, own)
+        key = runner.run(filtered, role=role)
+        why = runner.look_up(why_none_kept, filtered, key, otherwise="")
+        if why:
+            return found, (f"The control {role} is left out. {why}",)
+        found[role] = key
+    return found, ()

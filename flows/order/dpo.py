@@ -56,7 +56,9 @@ def align_and_measure(
             recalibrate(runner, before, foundations.scorer)
         reviewed = honour(runner, opened.number, pairs, mine)
         scores = scored.hypotheses, scored.scores
-        verdicts = runner.judge(before_training, pairs, before, scores, reviewed.trained)
+        # of the policy that the round began with: a later leg's has no evaluation to rank the scorer by
+        ranked_by = before if leg.number == 1 else None
+        verdicts = runner.judge(before_training, pairs, ranked_by, scores, reviewed.trained)
         if leg.number == 1 and hearing:
             verdicts += hearing.is_worth_it(runner)
         if leg.number == 1 or not all_passed(verdicts):

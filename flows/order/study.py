@@ -12,6 +12,7 @@ import numpy as np
 
 from flows.order.foundations import find_foundations
 from flows.order.hypotheses import draw_and_score
+from flows.order.legs import of_round
 from flows.order.noise import as_diverse
 from flows.run.round import Foundations
 from flows.run.runner import Runner
@@ -30,8 +31,8 @@ from tasks.stages.pair import control_of
 from tasks.stages.study import Study
 from tasks.stages.training import Align
 
-_NOISE_OF_ROUND = 1
-"""Hypotheses are those of a campaign's first round: where that was done, they are found."""
+_FIRST_ROUND = 1
+"""People and noise are those of a campaign's first round: what that did is found."""
 
 
 class OfSeed(NamedTuple):
@@ -49,7 +50,7 @@ def explore(runner: Runner, study: StudyConfig, configs: Mapping[int, EngineConf
     for seed, config in configs.items():
         runner.context.progress.say(f"seed {seed}: {len(cells)} cells")
         with under(runner, config):
-            found.append(_one_seed(runner, study))
+            found.append(_one_seed(runner, study, _as_first_round(runner, find_foundations(runner))))
     compute = {
         cell.name: (settings := settings_of(study, cell, first)).optimiser.steps * passes_of_step(settings)
         for cell in cells
@@ -70,9 +71,14 @@ def explore(runner: Runner, study: StudyConfig, configs: Mapping[int, EngineConf
         )
 
 
-def _one_seed(runner: Runner, study: StudyConfig) -> OfSeed:
-    config, ground = runner.context.config, find_foundations(runner)
-    people, base = ground.people, ground.base
+def _as_first_round(runner: Runner, ground: Foundations) -> Foundations:
+    """The same, with those of the in-the-wild people whom a campaign's first round learns from."""
+    parts = runner.context.config.rounds.people_parts
+    return ground._replace(people=ground.people._replace(wild=of_round(ground.people.wild, parts, _FIRST_ROUND)))
+
+
+def _one_seed(runner: Runner, study: StudyConfig, ground: Foundations) -> OfSeed:
+    config, people, base = runner.context.config, ground.people, ground.base
     held_out = joined(people.validation, people.drift)
     measure = partial(Evaluate, held_out.ingests, held_out.targets, scorer=None, config=config.evaluate)
     before = runner.run(measure(policy=base, scorer=ground.scorer), role="before")
@@ -96,16 +102,23 @@ def _one_seed(runner: Runner, study: StudyConfig) -> OfSeed:
 
 def _policies(runner: Runner, study: StudyConfig, ground: Foundations) -> dict[str, ModelDigest]:
     """The policies of the cells that train one, by name; as many trainings at once as there is room for."""
-    config, people, base = runner.context.config, ground.people, ground.base
+    config, people = runner.context.config, ground.people
     pairs = _Pairs(runner, ground)
+    align = _alignment_of(ground)
     stages = {
-        cell.name: Align(
-            people.labelled, pairs.of(cell), base, base, people.wild, config=settings_of(study, cell, config)
-        )
+        cell.name: align(pairs=pairs.of(cell), people=people.wild, config=settings_of(study, cell, config))
         for cell in study.all_cells
         if trains(cell)
     }
     return dict(zip(stages, runner.train(stages), strict=True))
+
+
+def _alignment_of(ground: Foundations) -> "partial[Align]":
+    """An alignment as a campaign's first round begins it: where the first policy has raw weights it starts from those,
+    and is measured against them, and the moving average begins with the first policy."""
+    base, raw = ground.base, ground.raw
+    begun = raw or base
+    return partial(Align, ground.people.labelled, policy=begun, reference=begun, average=None if raw is None else base)
 
 
 class _Pairs:
@@ -128,7 +141,7 @@ class _Pairs:
         if about not in self._made:
             with under(self._runner, config):
                 people, base, scorer = self._ground.people.wild, self._ground.base, self._ground.scorer
-                scored = draw_and_score(self._runner, people, base, scorer, _NOISE_OF_ROUND)
+                scored = draw_and_score(self._runner, people, base, scorer, _FIRST_ROUND)
                 self._made[about] = self._runner.run(scored.pair(how), role=cell.name)
         return self._made[about]
 
@@ -143,12 +156,12 @@ class _Pairs:
         """What a policy that learned those labels draws for the people of the pairs."""
         from tasks.diagnostics.targets import Targets
 
-        people, base = self._ground.people, self._ground.base
-        config = of_cell(cell, self._config).align
-        teacher = Align(people.labelled, self._labels(cell), base, base, people.scorer, config=config)
+        people, config = self._ground.people, of_cell(cell, self._config).align
+        teacher = _alignment_of(self._ground)(pairs=self._labels(cell), people=people.scorer, config=config)
         (taught,) = self._runner.train({"teacher": teacher})
+        wild = people.wild
         return self._runner.run(
-            Targets(people.wild.ingests, _only(people.wild, cell, "wild"), None, taught), role=cell.name
+            Targets(wild.ingests, _only(wild, cell, "wild"), None, taught, part=wild.part), role=cell.name
         )
 
 

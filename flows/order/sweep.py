@@ -5,6 +5,9 @@ from functools import partial
 from typing import NamedTuple
 
 from flows.order.labels import as_many_at_random, guess, kept_of
+from flows.order.legs import of_round
+from flows.run.decision.judgement import set_aside
+from flows.run.decision.renewal import scorer_of_round
 from flows.run.round import Foundations
 from flows.run.runner import Runner
 from schemas.ids import ModelDigest, StageKey
@@ -30,14 +33,20 @@ def sweep_ratios(
     policy: ModelDigest,
     reference: ModelDigest,
     ratios: Sequence[float],
+    number: int,
     *,
     train: bool,
     at_random: bool,
     labels: str | None = None,
 ) -> list[Point]:
-    """The points of the sweep, in the order of `ratios`; the ones drawn at random behind their own."""
+    """The points of the sweep, in the order of `ratios`; the ones drawn at random behind their own. Scorer and people
+    are those that a cleaning round with this `number` would have."""
     people, points = foundations.people, list[Point]()
-    guessed = guess(runner, people.wild, policy, foundations.scorer, brought=labels)
+    scorer = scorer_of_round(runner, people.scorer, foundations.scorer, policy)
+    wild, _ = set_aside(runner, foundations.judge, people.wild, policy)
+    wild = of_round(wild, runner.context.config.rounds.people_parts, number)
+    foundations = foundations._replace(scorer=scorer, people=people._replace(wild=wild))
+    guessed = guess(runner, wild, policy, scorer, brought=labels)
     for ratio in ratios:
         kept = runner.run(kept_of(runner.context.config, guessed, ratio), role=f"{ratio:g}")
         filters: list[tuple[bool, StageKey]] = [(False, kept)]

@@ -10,6 +10,8 @@ FilterName = Literal["quantile", "calibrated", "mixture"]
 """How labels that a scorer has scored are filtered."""
 AnyFilter = Literal[FilterName, "random"]
 """The same, with the control."""
+PairStrategy = Literal["top_bottom", "random", "crossed", "disagreement", "surest", "label_wins"]
+"""How a person's hypotheses become winner and loser."""
 CleanControl = Literal["all_labels", "random_labels", "own_labels"]
 """What is trained beside a cleaning round."""
 
@@ -131,13 +133,14 @@ class ScoreConfig(Config):
 class PairConfig(Config):
     """How scored hypotheses become winner and loser."""
 
-    strategy: Literal["top_bottom", "random", "crossed", "disagreement", "label_wins"] = setting(
+    strategy: PairStrategy = setting(
         "top_bottom",
         "best against worst by score; two at random; each of the k best against each of the k worst, k the root of "
-        "pairs_per_instance; those that scores and poses set farthest apart; or labels alone against the worst",
+        "pairs_per_instance; those that scores and poses set farthest apart; those of whose order the scorer's heads "
+        "are surest (scorer.score_heads); or labels alone against the worst",
         "-",
     )
-    other_strategy: Literal["top_bottom", "random", "crossed", "disagreement"] = setting(
+    other_strategy: Literal["top_bottom", "random", "crossed", "disagreement", "surest"] = setting(
         "random", "strategy of the instances in other_share", "-", later=True
     )
     other_share: float = setting(

@@ -1,7 +1,7 @@
 """Configuration of a study: alignments of one policy, which differ in a few fields, side by side for several seeds."""
 
 from itertools import product
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import model_validator
 
@@ -17,6 +17,10 @@ Figure = Literal[
     "equal_diversity_best_of_m_mpvpe",
 ]
 """What a winner may be chosen by: as trained, or with the starting noise that gives every cell the same diversity."""
+
+_ROLES: Final = ("before", "after", "first")
+_BEHIND: Final = "minus_"
+"""Roles of a comparison that aren't cells', and how those of differences begin, which are made of cells' names."""
 
 
 class CellConfig(Config):
@@ -81,10 +85,25 @@ class StudyConfig(Config):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two cells are called {twice[0]}: give each a name of its own")
+        taken = [name for name in names if name in _ROLES or name.startswith(_BEHIND)]
+        if taken:
+            raise ValueError(
+                f"a cell is called {taken[0]}, as a comparison calls something else ({', '.join(_ROLES)}, "
+                f"{_BEHIND}...): give it another name"
+            )
         if not [cell for cell in self.all_cells if not cell.control]:
             raise ValueError("it has no cell that could win: give some, or a grid")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError("seeds must name at least one, each once, none below 0")
+        return self
+
+    @model_validator(mode="after")
+    def _the_rule_goes_by_what_is_measured(self) -> Self:
+        if self.rule.figure.startswith("equal_diversity_") and self.equal != "diversity":
+            raise ValueError(
+                f"rule.figure={self.rule.figure} is measured with equal=diversity alone, and equal is {self.equal}: "
+                f"say equal=diversity, or rule.figure={self.rule.figure.removeprefix('equal_diversity_')}"
+            )
         return self
 
     def cell(self, name: str) -> CellConfig:

@@ -233,7 +233,8 @@ class AlignConfig(Config):
     )
     lora_rank: int = setting(
         0,
-        "rank of the additions to the denoiser's attentions that are trained in place of it (LoRA); 0: all of it is",
+        "rank of the additions to the denoiser's attentions that are trained in place of it (LoRA); 0: all of it is. "
+        "Encoder and projections are trained as optimiser says, whatever this is",
         "1",
         later=True,
         ge=0,

@@ -11,7 +11,7 @@ from infra.tables import read
 from models.calibration import Calibration
 from models.statistics import auc
 from schemas.errors import DataError
-from schemas.ids import ModelDigest, Target
+from schemas.ids import ModelDigest, StageKey, Target
 from schemas.tables import LABEL_AS_SAMPLE
 from tasks.clean.filters import FILTERS, ScoredLabels
 from tasks.clean.names import FILTER, INCOMPLETE, KEPT, NO_SCORE, SWAPPED_SUFFIX
@@ -80,14 +80,13 @@ def filtered_labels(stage: "Keep", context: Context) -> Rows:
     scores = np.array([score_of[name] for name in names])
     given, chosen = _given(stage, context, scores), FILTERS[stage.filter]
     kept = chosen.keep(given)
-    if not kept.any() and stage.filter != "quantile":
-        raise _nothing_kept(stage, given)
     least = float(scores[kept].min()) if kept.any() else 1.0
+    limit = f"least kept {least:.6f}" if kept.any() else "none was kept"
     failures = [
         Failure(name, NO_SCORE, f"stage {stage.scores[:12]} did not score it", outcome="filtered") for name in unscored
     ]
     failures += [
-        Failure(name, chosen.reason, f"score {value:.6f}, least kept {least:.6f}", outcome="filtered")
+        Failure(name, chosen.reason, f"score {value:.6f}, {limit}", outcome="filtered")
         for name, value, is_kept in zip(names, scores, kept, strict=True)
         if not is_kept
     ]
@@ -117,12 +116,20 @@ def _given(stage: "Keep", context: Context, scores: np.ndarray) -> ScoredLabels:
     )
 
 
-def _nothing_kept(stage: "Keep", given: ScoredLabels) -> DataError:
-    problem = f"None of {len(given.scores)} labels passes the filter {stage.filter}"
+def why_none(stage: "Keep", context: Context, key: StageKey) -> str:
+    """Why this stage, finished under `key`, kept no label, and what to do about it; empty if it kept some."""
+    record = find(context.store, key)
+    if record is None or record.rows.get("labels", 0):
+        return ""
+    scores = read(context.store, "scores", stage_keys=[stage.scores], columns=["score"]).column("score").to_numpy()
+    given = _given(stage, context, scores)
+    problem = f"None of {record.units_in} labels passes the filter {stage.filter}"
+    if stage.filter == "quantile":
+        return f"{problem}: clean.keep_share is {given.share:g}. Raise that."
     if given.calibration is None:
-        return DataError(f"{problem}; set clean.filter=quantile, which keeps a share.")
+        return f"{problem}; set clean.filter=quantile, which keeps a share."
     least = float(given.calibration.of(given.scores).min())
-    return DataError(
+    return (
         f"{problem}: by its score the best has an error of {least:.1f} mm, and clean.max_error_mm is "
         f"{given.max_error_mm:g}. Raise that, or set clean.filter=quantile."
     )

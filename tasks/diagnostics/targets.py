@@ -19,6 +19,7 @@ from infra.shards import Shard
 from models.bodies import load_body
 from models.cameras import uvd_from_camera
 from schemas.config.networks import JOINTS, TWISTS
+from schemas.config.stages import GenerateConfig
 from schemas.errors import ConfigError
 from schemas.ids import ModelDigest, StageKey, Target, parse_instance_id
 from schemas.tables import LABEL_AS_SAMPLE, build
@@ -30,6 +31,7 @@ from tasks.generate import HypothesisSampler, not_finite
 from tasks.rows.crops import crop_tensor
 from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.models import load_policy, load_scorer
+from tasks.rows.part import Part, counting
 from tasks.synthesize.domains import configured_domain
 from tasks.synthesize.picture import make_picture
 
@@ -43,8 +45,8 @@ class Targets(ShardedStage):
     """A pose of every instance of `target` -> table `pairs`: the scorer's own estimate, or the zero-noise hypothesis of
     the policy `teacher`, or without either its label.
 
-    With `truth` the label of a synthetic picture is made again, whether the store has it or not. ConfigError for a
-    scorer that makes no estimate of its own, as the published ones.
+    With a `part`, of those in it alone. With `truth` the label of a synthetic picture is made again, whether the store
+    has it or not. ConfigError for a scorer that makes no estimate of its own, as the published ones.
     """
 
     ingests: tuple[StageKey, ...]
@@ -52,6 +54,7 @@ class Targets(ShardedStage):
     scorer: ModelDigest | None
     teacher: ModelDigest | None = None
     truth: bool = False
+    part: Part | None = None
 
     name = "targets"
     writes = ("pairs",)
@@ -65,7 +68,19 @@ class Targets(ShardedStage):
             "shard_size": score.shard_size,
             "microbatch": score.microbatch,
             "threads": context.config.ray.threads_per_actor,
+            **counting(self.part),
+            **self._drawn_unlike_others(context),
         }
+
+    def _drawn_unlike_others(self, context: Context) -> dict[str, Any]:
+        """How a teacher draws, as far as it reaches the poses (a microbatch does by the last bits) and isn't the
+        default: keys made before it counted say nothing of it."""
+        if self.strategy != TAUGHT:
+            return {}
+        drawing, usual = context.config.evaluate.generate, GenerateConfig()
+        chosen = {name: getattr(drawing, name) for name in ("precision", "encoder_precision", "microbatch")}
+        other = {name: value for name, value in chosen.items() if value != getattr(usual, name)}
+        return {"drawn": other} if other else {}
 
     @property
     def strategy(self) -> str:
@@ -75,7 +90,7 @@ class Targets(ShardedStage):
         return TAUGHT if self.teacher else ESTIMATE if self.scorer else LABEL
 
     def ids(self, context: Context) -> Sequence[str]:
-        return instance_ids(context.store, self.ingests, [self.target])
+        return instance_ids(context.store, self.ingests, [self.target], self.part)
 
     def shard_size(self, context: Context) -> int:
         return context.config.score.shard_size

@@ -28,6 +28,7 @@ from schemas.ids import ModelDigest, StageKey, Target
 from tasks.engine.context import Context
 from tasks.engine.stage import Rows
 from tasks.evaluation.score_noised import ERRORS, NOISED
+from tasks.rows.calibrations import SAMPLES
 from tasks.rows.hypotheses import BY_SAMPLE
 from tasks.rows.instances import of_target
 from tasks.rows.metrics import Metric, metrics_table
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from tasks.stages.published_scorer import EvaluateScorer
 
 GIVEN: Final = "given hypotheses"
-SAMPLES: Final = "policy samples"
 _ROLES: Final = {"score_noised": NOISED, "evaluate": SAMPLES}
 """By the stage that measured the hypotheses."""
 

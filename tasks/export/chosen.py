@@ -92,7 +92,9 @@ def choose_labels(store: Store, selection: Selection) -> Chosen:
             raise DataError(f"Which split of {selection.dataset} shall be exported? Name it with --split.")
         key = newest_ingest(store, Target(selection.dataset, selection.split))
         return Chosen(key, (key,))
-    keeps = [record for record in records(store, KEEP) if record.campaign == selection.campaign]
+    # of a round that ended because nothing was kept there is nothing to export
+    filled = (record for record in records(store, KEEP) if record.rows.get("labels", 0))
+    keeps = [record for record in filled if record.campaign == selection.campaign]
     keeps = [record for record in keeps if selection.round in (None, record.round)]
     if not keeps:
         raise DataError(

@@ -58,27 +58,33 @@ def ranks(scores: np.ndarray) -> np.ndarray:
     return np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
 
 
-def choose_pairs(ids: Sequence[str], scores: np.ndarray, poses: np.ndarray, config: PairConfig) -> ChosenPairs:
+def choose_pairs(
+    ids: Sequence[str],
+    scores: np.ndarray,
+    poses: np.ndarray,
+    config: PairConfig,
+    disagreement: np.ndarray | None = None,
+) -> ChosenPairs:
     """Up to `pairs_per_instance` pairs of each instance, by the strategies that `config` names.
 
     Equal scores say nothing: where the strategy goes by score, a pair's margin must be above zero and at least
     `least_margin`. Hypotheses of a pair are at least `least_distance` apart. ConfigError for a strategy that there
-    isn't.
+    isn't, and for one that asks for a scorer with several heads where this has one.
 
     Args:
         ids: N instance_ids.
         scores: (N, M), M >= 2, higher is better.
         poses: (N, M, D), whatever tells hypotheses apart; of 133 numbers the first 87 are normalised uvd.
+        disagreement: (N, M), what the scorer's heads differ by; None of a scorer that has one.
     """
-    candidates = Candidates(ids, scores, np.argsort(-scores, axis=1, kind="stable"), poses)
+    candidates = Candidates(ids, scores, np.argsort(-scores, axis=1, kind="stable"), poses, disagreement)
     if not config.other_share:
         return _chosen(candidates, config, config.strategy)
     other = np.array([generator(config.seed, name, 0, "other strategy").random() for name in ids]) < config.other_share
     parts = []
     for name, mine in ((config.strategy, ~other), (config.other_strategy, other)):
         rows = np.flatnonzero(mine)
-        some = Candidates([ids[row] for row in rows.tolist()], scores[rows], candidates.order[rows], poses[rows])
-        found = _chosen(some, config, name)
+        found = _chosen(candidates.some(rows), config, name)
         refused = {int(rows[at]): why for at, why in found.refused.items()}
         parts.append(replace(found, row=rows[found.row], refused=refused))
     return _together(*parts)

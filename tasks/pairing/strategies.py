@@ -1,7 +1,7 @@
 """The pair strategies: how winners and losers are chosen among a person's hypotheses. docs/method.md compares them."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -9,10 +9,12 @@ import numpy as np
 
 from infra.noise import generator
 from schemas.config.networks import JOINTS
-from schemas.errors import named
+from schemas.errors import ConfigError, named
 
 IDENTICAL = "hypotheses identical"
 NO_LABEL = "no label to win"
+_ALIKE: Final = 1e-6
+"""What heads differ by at least: where they say the same to the last bits, nothing is surer."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,14 @@ class Candidates:
     """(N, M) hypotheses from the best score to the worst; of equal ones the earlier first."""
     poses: np.ndarray
     """(N, M, D) what tells hypotheses apart; 87 normalised uvd come first."""
+    disagreement: np.ndarray | None = None
+    """(N, M) standard deviation of the score over the scorer's heads; None of a scorer that has one."""
+
+    def some(self, rows: np.ndarray) -> "Candidates":
+        """Those at the places `rows`."""
+        differ = None if self.disagreement is None else self.disagreement[rows]
+        ids = [self.ids[row] for row in rows.tolist()]
+        return Candidates(ids, self.scores[rows], self.order[rows], self.poses[rows], differ)
 
 
 def top_bottom(candidates: Candidates, pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,9 +60,40 @@ def crossed(candidates: Candidates, pairs: int, seed: int) -> tuple[np.ndarray, 
 
 def disagreeing(candidates: Candidates, pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Those whose margin times the distance of their poses is largest: scores and poses both set them apart."""
-    chosen = np.empty((2, len(candidates.ids), pairs), np.int64)
-    for row, (scores, poses) in enumerate(zip(candidates.scores, candidates.poses, strict=True)):
-        worth = np.maximum(scores[:, None] - scores[None], 0) * distance(poses[:, None], poses[None])
+    each = zip(candidates.scores, candidates.poses, strict=True)
+    return _worth_most(
+        (_margins(scores) * distance(poses[:, None], poses[None]) for scores, poses in each), len(candidates.ids), pairs
+    )
+
+
+def surest(candidates: Candidates, pairs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Those of whose order the scorer is surest: whose margin is the most times what its heads differ by on the two.
+
+    ConfigError where the scorer has one head.
+    """
+    if candidates.disagreement is None:
+        raise ConfigError(
+            "The pair strategy surest goes by how much the heads of the scorer differ, and these scores are of one "
+            "head: train a scorer with scorer.score_heads above 1, or set another pair.strategy."
+        )
+    each = zip(candidates.scores, candidates.disagreement, strict=True)
+    return _worth_most(
+        (_margins(scores) / np.maximum(np.hypot(differ[:, None], differ[None]), _ALIKE) for scores, differ in each),
+        len(candidates.ids),
+        pairs,
+    )
+
+
+def _margins(scores: np.ndarray) -> np.ndarray:
+    """(M, M) by how much the first scores above the second, of M; 0 where it doesn't."""
+    return np.maximum(scores[:, None] - scores[None], 0)
+
+
+def _worth_most(worths: Iterable[np.ndarray], people: int, pairs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Winners and losers (N, pairs) that are worth most, no hypothesis twice; `worths` (M, M) of each of the N people,
+    by winner and loser. Each is written to."""
+    chosen = np.empty((2, people, pairs), np.int64)
+    for row, worth in enumerate(worths):
         for place in range(pairs):
             winner, loser = np.unravel_index(np.argmax(worth), worth.shape)
             if winner == loser:  # nothing is worth anything: two of those that are left, for the filters to refuse
@@ -80,6 +121,8 @@ class Strategy(NamedTuple):
     """Whether a winner's score is to lie above its loser's: then `least_margin` counts."""
     disjoint: bool = True
     """Whether no hypothesis of an instance is to be in two pairs: then K is M / 2 at most."""
+    by_heads: bool = False
+    """Whether it asks what a scorer's heads differ by, so that it needs one with several."""
     refusal: str = IDENTICAL
     """The reason of an instance for which it has no two hypotheses to choose."""
 
@@ -89,6 +132,7 @@ STRATEGIES: Final[Mapping[str, Strategy]] = {
     "random": Strategy(at_random, "two hypotheses of each person at random, whatever their scores", by_score=False),
     "crossed": Strategy(crossed, "each of a person's best hypotheses against each of the worst", disjoint=False),
     "disagreement": Strategy(disagreeing, "hypotheses of a person that scores and poses set farthest apart"),
+    "surest": Strategy(surest, "hypotheses of a person of whose order the scorer's heads are surest", by_heads=True),
     "label_wins": Strategy(labels_alone, "the label of each person against the worst hypotheses", refusal=NO_LABEL),
 }
 """By their names in the configuration (`pair.strategy`) and in the column `strategy`."""

@@ -20,6 +20,8 @@ from tasks.rows.metrics import Metric, read_metrics
 
 STAGE: Final = "calibrate_scorer"
 MISSED: Final = "calibration_error"
+SAMPLES: Final = "policy samples"
+"""Role of a calibration, or of correlations, that was made from the random samples of a policy."""
 _CELL, _BY = "calibration_score_", "calibrated_by_"
 
 
@@ -57,6 +59,17 @@ def find_calibration(
     for record in reversed(records(store, STAGE)):
         if (scorer is None or scorer in record.models) and (scores is None or record.reads[-1] == scores):
             return read_calibration(store, record.stage_key)
+    return None
+
+
+def find_expected_mpvpe(store: Store, scorer: ModelDigest) -> Calibrated | None:
+    """The newest calibration that says which MPVPE is to be expected of a policy's sample, by the score that rounds
+    give it; None where there is none. Others are of noised labels or of another error, scored without the mirror."""
+    for record in reversed(records(store, STAGE)):
+        if scorer in record.models:
+            found = read_calibration(store, record.stage_key)
+            if (found.role, found.error) == (SAMPLES, "mpvpe"):
+                return found
     return None
 
 

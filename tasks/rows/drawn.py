@@ -37,6 +37,12 @@ def drawn_with(record: StageRecord) -> GenerateConfig:
     return config.model_copy(update={"noise_temperature": temperature})
 
 
+def is_moved(record: StageRecord) -> bool:
+    """Whether all hypotheses were moved by one shift once they were drawn: a study's constant offset. They are no
+    policy's own, though the record names one."""
+    return "offset" in record.config
+
+
 def drawn_for(store: Store, record: StageRecord) -> pa.StringArray:
     """Whom it drew them for, sorted, those without finite numbers among them."""
     targets = [Target(*text.split("/", 1)) for text in record.config["targets"]]

@@ -22,6 +22,10 @@ class Scored(NamedTuple):
     disagreement: np.ndarray | None = None
     """(N, M) standard deviation over the scorer's heads of what each would score; None for a scorer that has one."""
 
+    def of(self, rows: np.ndarray) -> "Scored":
+        """What it says of some of the instances."""
+        return Scored(self.scores[rows], None if self.disagreement is None else self.disagreement[rows])
+
 
 def scores_table(
     generation_id: StageKey,
@@ -55,7 +59,12 @@ def read_scores(store: Store, score_key: StageKey, ids: Sequence[str], samples: 
 
     DataError where one is missing.
     """
-    columns = ["instance_id", "sample_index", "score"]
+    return read_scored(store, score_key, ids, samples).scores
+
+
+def read_scored(store: Store, score_key: StageKey, ids: Sequence[str], samples: np.ndarray) -> Scored:
+    """The same, and what the scorer's heads differ by."""
+    columns = ["instance_id", "sample_index", "score", "disagreement"]
     rows = read(store, "scores", stage_keys=[score_key], ids=ids, columns=columns)
     rows = rows.sort_by(BY_SAMPLE)
     expected = np.tile(samples, len(ids))
@@ -64,5 +73,6 @@ def read_scores(store: Store, score_key: StageKey, ids: Sequence[str], samples: 
             f"The stage {score_key[:12]} scored other hypotheses than those of the {len(ids)} instances from {ids[0]} "
             "on: give the scores that belong to the generation."
         )
-    scores: np.ndarray = rows.column("score").to_numpy().reshape(len(ids), len(samples))
-    return scores
+    shape, differ = (len(ids), len(samples)), rows.column("disagreement")
+    known = len(rows) > 0 and not differ.null_count
+    return Scored(rows.column("score").to_numpy().reshape(shape), differ.to_numpy().reshape(shape) if known else None)

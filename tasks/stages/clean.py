@@ -109,7 +109,7 @@ class Keep(WholeStage):
     stage `calibration`, and "random", a control, keeps as many labels as the stage `like` did. The others end in
     `failures`, filtered, with their score. Metrics per split, role "filter": kept_share, mean_score, least_kept_score
     and, where labels were swapped on purpose, swapped_share, swapped_among_kept, and auc: how well the score tells the
-    swapped from the others; with a calibration, kept_expected_error. DataError where nothing would be kept.
+    swapped from the others; with a calibration, kept_expected_error. Where nothing is good, nothing is kept.
     """
 
     labels: StageKey

@@ -5,6 +5,7 @@ Roles are the names of cells. Changes are against the base policy, in %: mean ov
     zero_noise_mpvpe, expected_mpvpe, best_of_m_mpvpe    as trained
     equal_diversity_expected_mpvpe, ..._best_of_m_mpvpe  with starting noise that gives the samples equal diversity
     diversity                                            as trained
+    reached_diversity                                    with that noise: what it came to
     drift                                                zero_noise_mpvpe on the splits of drift, the largest of them
     minus_winner                                         of the rule's figure, less the winner's of the same seed
 and passes (of the denoiser, in one training), place (by the rule; winners have 1; controls and who breaks a limit have
@@ -25,13 +26,13 @@ from tasks.engine.stage import Rows, WholeStage
 from tasks.rows.metrics import DIVERSITY, Metric, metrics_table, read_metrics
 
 AS_TRAINED: Final = ("zero_noise_mpvpe", "expected_mpvpe", "best_of_m_mpvpe")
-AT_EQUAL: Final = ("expected_mpvpe", "best_of_m_mpvpe")
-DRIFT, PLACE, PASSES, MINUS = "drift", "place", "passes", "minus_winner"
+AT_EQUAL: Final = ("expected_mpvpe", "best_of_m_mpvpe", DIVERSITY)
+DRIFT, PLACE, PASSES, MINUS, REACHED = "drift", "place", "passes", "minus_winner", "reached_diversity"
 
 
 def at_equal(figure: str) -> str:
-    """The name of a figure that was taken at equal diversity."""
-    return f"equal_diversity_{figure}"
+    """The name of a figure that was taken at equal diversity; of diversity itself, what that came to."""
+    return REACHED if figure == DIVERSITY else f"equal_diversity_{figure}"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Study(WholeStage):
     drift: tuple[Target, ...] = ()
 
     name = "study"
+    version = 2
     writes = ("metrics",)
 
     def key_config(self, context: Context) -> Mapping[str, Any]:

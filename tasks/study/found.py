@@ -11,7 +11,7 @@ from schemas.config.study import StudyConfig
 from schemas.errors import DataError
 from schemas.ids import StageKey, Target
 from tasks.rows.metrics import DIVERSITY, Metric, read_metrics
-from tasks.stages.study import AS_TRAINED, DRIFT, MINUS, PASSES, PLACE, at_equal
+from tasks.stages.study import AS_TRAINED, AT_EQUAL, DRIFT, MINUS, PASSES, PLACE, REACHED, at_equal
 
 COLUMNS: Mapping[str, str] = {
     "zero_noise_mpvpe": "zero noise",
@@ -19,6 +19,7 @@ COLUMNS: Mapping[str, str] = {
     "best_of_m_mpvpe": "best of M",
     at_equal("expected_mpvpe"): "expected, equal diversity",
     at_equal("best_of_m_mpvpe"): "best of M, equal diversity",
+    REACHED: "diversity, equal diversity",
     DIVERSITY: "diversity",
     DRIFT: "drift",
 }
@@ -38,6 +39,8 @@ class CellFound:
     """Of one training, the mean over the seeds; None where it has none."""
     behind: Metric | None
     """Of the rule's figure, how far behind the winner."""
+    missed: tuple[int, ...] = ()
+    """Seeds in which its samples, by turned noise, don't spread as was asked for, within the study's tolerance."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,9 @@ def read_study(store: Store, key: StageKey, study: StudyConfig) -> StudyFound:
     rows = {(one.role, one.name): one for one in read_metrics(store, key)}
     target = next(iter(rows.values())).target
     per_seed = [{(one.name, one.role, one.target): one for one in read_metrics(store, stage)} for stage in compared]
-    of_equal = [{(one.name, one.role): one for one in read_metrics(store, stage)} for stage in equal]
+    of_equal = [
+        {(one.name, one.role): one for one in read_metrics(store, stage) if one.target == target} for stage in equal
+    ]
     models = {
         cell.name: [
             row.model for by_name in per_seed if (row := by_name.get((AS_TRAINED[0], f"change_{cell.name}", target)))
@@ -107,6 +112,11 @@ def read_study(store: Store, key: StageKey, study: StudyConfig) -> StudyFound:
                 None if passes is None else round(passes.value),
                 fmean(took) if took else None,
                 rows.get((cell.name, MINUS)),
+                tuple(
+                    seed
+                    for seed, by_name in zip(study.seeds, of_equal, strict=False)
+                    if misses(study, by_name.get((DIVERSITY, f"change_{cell.name}")))
+                ),
             )
         )
     figure = study.rule.figure
@@ -130,11 +140,18 @@ def read_study(store: Store, key: StageKey, study: StudyConfig) -> StudyFound:
             if of_equal:
                 found |= {
                     at_equal(name): row
-                    for name in AS_TRAINED
-                    if at_equal(name) in COLUMNS and (row := of_equal[number].get((name, f"change_{one.name}")))
+                    for name in AT_EQUAL
+                    if (row := of_equal[number].get((name, f"change_{one.name}")))
                 }
             seeds.append(OfSeed(seed, one.name, found))
     return StudyFound(study, key, compared, target, tuple(order), tuple(seeds))
+
+
+def misses(study: StudyConfig, reached: Metric | None) -> bool:
+    """Whether a diversity that was `reached`, a change against the base's in %, isn't what the study asks for."""
+    if reached is None:
+        return False
+    return abs((1 + reached.value / 100) / study.diversity - 1) > study.tolerance + 1e-9
 
 
 def _seconds(store: Store, models: Sequence[str]) -> dict[str, float]:

@@ -6,15 +6,18 @@ from typing import Any
 from schemas.config.study import StudyConfig
 from tasks.report.numbers import format_duration, format_number, format_span
 from tasks.rows.metrics import DIVERSITY, Metric
-from tasks.stages.study import DRIFT, at_equal
-from tasks.study.found import COLUMNS, StudyFound
+from tasks.stages.study import DRIFT, REACHED, at_equal
+from tasks.study.found import COLUMNS, StudyFound, misses
 
 FIGURE_FILES = ("changes", "trade-off")
 WIDTH = 80
+_MISSED = "†"
 _EQUAL = {
-    "diversity": "Samples are compared at equal diversity: the starting noise of each cell is turned until its samples "
-    "spread as much as was asked for ({diversity:g} of the base's, within {tolerance:g}). Zero noise can't be turned: "
-    "a cell that pays for it with spread is seen in the column of diversity, and the rule has a limit for it.",
+    "diversity": "Samples are compared at equal diversity: the starting noise of each cell is turned, at most twice, "
+    "so that they spread as much as was asked for ({diversity:g} of the base's, within {tolerance:g}). What that came "
+    "to has a column; where it missed, it is marked (†), and the figures beside it say something of spread as well. "
+    "Zero noise can't be turned: a cell that pays for it with spread is seen in the column of diversity, and the rule "
+    "has a limit for it.",
     "compute": "Cells are compared at equal compute: each trains as many steps as cost what the first cell costs, in "
     "passes of the denoiser (one that is learned from counts three).",
     "steps": "Every cell trains the steps that the configuration says, whatever they cost.",
@@ -35,7 +38,8 @@ def table(found: StudyFound) -> Iterator[str]:
     rows: list[tuple[str, ...]] = [titles]
     for cell in found.cells:
         place = "" if cell.place is None else str(cell.place)
-        changes = (_change(cell.figures.get(name)) for name in ("zero_noise_mpvpe", sampled))
+        changes = [_change(cell.figures.get(name)) for name in ("zero_noise_mpvpe", sampled)]
+        changes[1] += _MISSED if cell.missed else ""
         ends = (_value(cell.figures.get(name)) for name in (DIVERSITY, DRIFT))
         rows.append((place, f"{cell.name}{' (c)' if cell.control else ''}", *changes, *ends))
     others = sum(max(len(row[column]) for row in rows) + 2 for column in range(len(titles)) if column != 1)
@@ -47,6 +51,8 @@ def table(found: StudyFound) -> Iterator[str]:
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
     yield "(c): a control" + ("; *: at equal diversity" if sampled != "best_of_m_mpvpe" else "")
+    if any(cell.missed for cell in found.cells):
+        yield f"{_MISSED}: in a seed or more its samples don't spread as was asked, within {found.study.tolerance:g}"
 
 
 def verdict(found: StudyFound) -> str:
@@ -95,7 +101,10 @@ def markdown(found: StudyFound) -> str:
         lines += _row(
             "" if cell.place is None else str(cell.place),
             f"*{cell.name}*" if cell.control else cell.name,
-            *(_change(cell.figures.get(name)) for name in figures),
+            *(
+                _change(cell.figures.get(name)) + (_MISSED if name == REACHED and cell.missed else "")
+                for name in figures
+            ),
             "" if cell.passes is None else f"{cell.passes:,}",
             "" if cell.seconds is None else format_duration(cell.seconds),
         )
@@ -109,7 +118,13 @@ def markdown(found: StudyFound) -> str:
     lines += [*_row("seed", "cell", *(COLUMNS[name] for name in figures if name != DRIFT))]
     lines += [*_row(*["---"] * (2 + len([name for name in figures if name != DRIFT])))]
     for one in found.seeds:
-        lines += _row(str(one.seed), one.cell, *(_change(one.figures.get(name)) for name in figures if name != DRIFT))
+        missed = misses(study, one.figures.get(REACHED))
+        changes = (
+            _change(one.figures.get(name)) + (_MISSED if name == REACHED and missed else "")
+            for name in figures
+            if name != DRIFT
+        )
+        lines += _row(str(one.seed), one.cell, *changes)
     lines += ["", "## Where it is", "", f"- stage of the study: `{found.key}`"]
     lines += [f"- comparison of seed {seed}: `{key}`" for seed, key in zip(study.seeds, found.compared, strict=True)]
     return "\n".join([*lines, ""])
@@ -139,6 +154,7 @@ def document(found: StudyFound) -> dict[str, Any]:
                 else {"value": cell.behind.value, "low": cell.behind.low, "high": cell.behind.high},
                 "passes": cell.passes,
                 "training_seconds": cell.seconds,
+                "missed_diversity_in_seeds": list(cell.missed),
             }
             for cell in found.cells
         ],

@@ -41,10 +41,10 @@ def test_the_preset_of_objectives_has_all_of_them_and_the_controls() -> None:
 def test_a_grid_is_every_combination_behind_the_cells() -> None:
     study = StudyConfig(
         name="mine",
-        cells=(CellConfig(name="first"),),
+        cells=(CellConfig(name="plain"),),
         grid={"align.objective": ("dpo", "ipo"), "align.beta": (1, 2.5)},
     )
-    assert [cell.name for cell in study.all_cells] == ["first", "dpo-1", "dpo-2.5", "ipo-1", "ipo-2.5"]
+    assert [cell.name for cell in study.all_cells] == ["plain", "dpo-1", "dpo-2.5", "ipo-1", "ipo-2.5"]
     config = of_cell(study.cell("ipo-2.5"), micro())
     assert (config.align.objective, config.align.beta) == ("ipo", 2.5)
 
@@ -83,6 +83,18 @@ def test_what_a_cell_has_wrong_is_said(cell: dict[str, Any], said: str) -> None:
         ({"cells": [{"name": "a"}], "seeds": []}, "seeds must name"),
         ({"cells": [{"name": "a b"}]}, "String should match"),
         ({"cells": [{"name": "a", "learns_from": "constant_offset"}]}, "trains nothing"),
+        # a comparison gives these names to other evaluations, or to differences
+        ({"cells": [{"name": "a"}, {"name": "before"}]}, "a cell is called before, as a comparison calls something"),
+        ({"cells": [{"name": "after"}]}, "a cell is called after"),
+        ({"cells": [{"name": "first"}]}, "a cell is called first"),
+        ({"cells": [{"name": "minus_a"}]}, "a cell is called minus_a"),
+        *(
+            (
+                {"cells": [{"name": "a"}], "equal": equal, "rule": {"figure": "equal_diversity_expected_mpvpe"}},
+                f"measured with equal=diversity alone, and equal is {equal}: .* or rule.figure=expected_mpvpe",
+            )
+            for equal in ("steps", "compute")
+        ),
     ],
 )
 def test_what_a_study_has_wrong_is_said(study: dict[str, Any], said: str) -> None:

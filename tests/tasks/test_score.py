@@ -10,16 +10,17 @@ from infra.store import Store
 from infra.tables import read
 from models.cameras import mirror_joints, mirror_twist
 from models.hmr_scorer import HMRScorer
-from schemas.config.stages import ScoreConfig
-from schemas.errors import DataError
+from schemas.config.stages import PairConfig, ScoreConfig
+from schemas.errors import ConfigError, DataError
 from schemas.splits import WILD_TRAIN
 from tasks import score as module
 from tasks.rows.hypotheses import BY_SAMPLE, generated_ids, read_hypotheses
 from tasks.rows.instances import load_instances
 from tasks.rows.models import load_scorer, model_rows, save_model
-from tasks.rows.scores import read_scores
+from tasks.rows.scores import read_scored, read_scores
 from tasks.score import HypothesisScorer
 from tasks.stages.generate import Generate
+from tasks.stages.pair import Pair
 from tasks.stages.score import Score
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
@@ -150,6 +151,21 @@ def test_heads_leave_their_disagreement(micro_store: MicroStore, generated: str)
     assert one.disagreement is not None
     np.testing.assert_allclose(rows.column("score").to_numpy(), one.scores.ravel(), atol=1e-6)
     np.testing.assert_allclose(rows.column("disagreement").to_numpy(), one.disagreement.ravel(), atol=1e-6)
+    # and pairs go by it, where that is asked
+    scored = read_scored(micro_store.store, result.key, ids, np.arange(5))
+    np.testing.assert_array_equal(scored.disagreement, rows.column("disagreement").to_numpy().reshape(24, 5))
+    config = PairConfig(strategy="surest", pairs_per_instance=1)
+    made = Pair(generated, result.key, config).run(micro_store.context).key
+    pairs = read(micro_store.store, "pairs", stage_keys=[made]).to_pylist()
+    assert {row["strategy"] for row in pairs} == {"surest"}
+    assert scored.disagreement is not None
+    for row in pairs:
+        scores, differ = (part[ids.index(row["instance_id"])] for part in scored)
+        worth = (scores[:, None] - scores) / np.hypot(differ[:, None], differ)
+        assert worth[row["winner"], row["loser"]] == worth.max()
+    alone = Score(generated, (micro_store.ingest_key,), micro_store.scorer).run(micro_store.context).key
+    with pytest.raises(ConfigError, match="these scores are of one head"):
+        Pair(generated, alone, config).run(micro_store.context)
     pictures = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
     given = [torch.tensor(part) for part in (uvd, twists, betas)]
     with torch.no_grad():

@@ -118,13 +118,22 @@ def test_the_page_says_who_wins_and_how_sure_that_is(done: tuple[Store, StageKey
     lines = list(table(found))
     assert max(map(len, lines)) <= 80
     assert lines[1].split()[:3] == ["1", "steady", "\u22126.0"]
+    # what turning the noise came to is shown, and said of who missed it; steady is at the edge of what is let pass
+    assert {cell.name: cell.missed for cell in found.cells if cell.missed} == {"narrow": (3, 4, 5)}
+    marked = [line for line in lines if "\u2020" in line]
+    assert [line.split()[0] for line in marked] == ["narrow", "\u2020:"]
     said = verdict(found)
     assert said.startswith("Winner: steady, ")
     assert "they are told apart" in said
     page = markdown(found)
     assert "| | *too-good* |" in page.replace("|  |", "| |")
     assert page.count("| 3 | ") == len(CHANGES)
+    assert "diversity, equal diversity" in page
+    assert [line.split("|")[2].strip() for line in page.splitlines() if "\u2020 |" in line] == ["narrow"] * 4
     plain = document(found)
+    by_name = {cell["name"]: cell for cell in plain["cells"]}
+    assert by_name["narrow"]["missed_diversity_in_seeds"] == [3, 4, 5]
+    assert by_name["narrow"]["changes"]["reached_diversity"]["value"] == pytest.approx(-20)
     assert plain["winner"] == "steady"
     assert plain["cells"][1]["behind_winner"]["low"] > 0
     first, second = tmp_path / "one", tmp_path / "two"

@@ -8,7 +8,7 @@ from infra.stages import find
 from infra.store import Store
 from schemas.ids import Target
 from tasks.report.numbers import format_number, format_percent, format_span
-from tasks.rows.calibrations import find_calibration
+from tasks.rows.calibrations import find_expected_mpvpe
 from tasks.rows.metrics import DIVERSITY, Metric, read_metrics
 
 _WORTH = (("zero_noise_mpvpe", "zero-noise"), ("expected_mpvpe", "expected"), ("best_of_m_mpvpe", "best of M"))
@@ -43,7 +43,7 @@ def _kept(store: Store, point: Point) -> tuple[str, ...]:
     for metric in read_metrics(store, point.kept):
         metrics.setdefault(metric.name, []).append(metric)
     scorer = next((one.model for of_name in metrics.values() for one in of_name if one.model), None)
-    found = None if scorer is None else find_calibration(store, scorer)
+    found = None if scorer is None else find_expected_mpvpe(store, scorer)
     least = min((one.value for one in metrics.get("least_kept_score", ())), default=None)
     expected = ""
     if found is not None and least is not None:

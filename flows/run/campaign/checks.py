@@ -22,12 +22,14 @@ from infra.standing import read_standing
 from infra.store import Store
 from models.body_arrays import body_digest
 from schemas.config.engine import EngineConfig
+from schemas.config.networks import ScorerConfig
 from schemas.config.sources import StartConfig
 from schemas.errors import ConfigError, DataError
 from schemas.ids import StageKey, Target
 from tasks.engine.context import Context
 from tasks.ingest.formats.registry import reader_of
 from tasks.ingest.people.annotations import AnnotationSource
+from tasks.pairing.strategies import strategy_named
 from tasks.rows.instances import of_target
 
 
@@ -47,6 +49,7 @@ def campaign_checks(
         if name != "encoder":
             yield partial(look_at_model, context, name, models)
     yield from fitting(context, models)
+    yield partial(_scorer_has_heads, config, models)
     yield partial(made_here, config)
     splits: list[Split] = []
     for role in roles_of(config):
@@ -63,6 +66,20 @@ def _regresses_joints(body: str) -> None:
     from tasks.evaluation.bodies import smpl_with_joints
 
     smpl_with_joints(body)
+
+
+def _scorer_has_heads(config: EngineConfig, models: dict[str, Known]) -> None:
+    """Raise ConfigError where pairs are to be chosen by how much the scorer's heads differ, and it has one."""
+    chosen = (config.pair.strategy, *([config.pair.other_strategy] if config.pair.other_share else []))
+    asking = [name for name in chosen if strategy_named(name).by_heads]
+    scorers = [models["scorer"].config] if "scorer" in models else []
+    scorers += [config.scorer] if config.renew.scorer == "retrain" else []
+    if asking and any(isinstance(scorer, ScorerConfig) and scorer.score_heads == 1 for scorer in scorers):
+        raise ConfigError(
+            f"The pair strategy {asking[0]} goes by how much the heads of the scorer differ, and the scorer has one: "
+            "set scorer.score_heads above 1 for one that is trained, give a scorer with several, or set another "
+            "pair.strategy."
+        )
 
 
 def _find_split(

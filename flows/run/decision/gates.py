@@ -16,10 +16,12 @@ from tasks.gates import (
     gates_for_a_judge,
     gates_of_a_judge,
     gates_of_a_watch,
+    gates_of_kept_labels,
     margins_of,
 )
 from tasks.rows.hypotheses import generated_ids
 from tasks.rows.metrics import read_metrics
+from tasks.stages.clean import Keep
 
 RANKED_BY = "mpvpe"
 
@@ -50,6 +52,20 @@ def before_training(
         tallies[record.stage] = record.tally
     count = sum(record.rows.get("pairs", 0) for key in trained if (record := find(store, key)) is not None)
     return gates_before_training(context.config.gates, margins_of(store, pairs), spearman, tallies, count)
+
+
+def of_kept_labels(context: Context, stage: Keep, kept: StageKey) -> tuple[GateVerdict, ...]:
+    """Whether there is a label to train on; `kept` is the key of the `stage`."""
+    record = find(context.store, kept)
+    count = record.rows.get("labels", 0) if record is not None else 0
+    return gates_of_kept_labels(count, why_none_kept(context, stage, kept))
+
+
+def why_none_kept(context: Context, stage: Keep, kept: StageKey) -> str:
+    """Why the filter kept no label; empty if it kept some."""
+    from tasks.clean.filtering import why_none
+
+    return why_none(stage, context, kept)
 
 
 def before_promotion(context: Context, compared: StageKey) -> tuple[GateVerdict, ...]:

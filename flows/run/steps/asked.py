@@ -25,7 +25,7 @@ from tasks.clean.given import GivenLabels
 from tasks.clean.ingested import IngestedLabels
 from tasks.engine.context import Context
 from tasks.export.chosen import ingests_of
-from tasks.rows.calibrations import find_calibration
+from tasks.rows.calibrations import find_expected_mpvpe
 from tasks.rows.mix import Mix
 from tasks.rows.models import network_of
 from tasks.stages.clean import PseudoLabel
@@ -125,13 +125,18 @@ def keeping(context: Context, data: Sequence[str], scorer: str, policy: str | No
 
 
 def _calibration(context: Context, scorer: ModelDigest) -> StageKey:
-    """The stage that said last what this scorer's score means."""
-    found = find_calibration(context.store, scorer)
+    """The stage that said last which MPVPE this scorer's score means of a policy's samples."""
+    found = find_expected_mpvpe(context.store, scorer)
     if found is None:
         raise ConfigError(
-            f"clean.filter=calibrated asks what a score of {scorer[:12]} means in mm, which nothing has said yet: "
-            f"`adhmr evaluate-scorer --scorer {scorer[:12]} --policy POLICY --data DATASET/SPLIT` does."
+            f"clean.filter=calibrated asks what a score of {scorer[:12]} means in mm of MPVPE, by a policy's samples, "
+            f"which nothing has said yet: `adhmr evaluate-scorer --scorer {scorer[:12]} --policy POLICY --data "
+            "DATASET/SPLIT` does."
         )
+    context.progress.say(
+        f"clean.filter=calibrated goes by the calibration {found.stage_key[:12]}: {found.role} of {found.people} "
+        f"people of {found.target}"
+    )
     return found.stage_key
 
 

@@ -9,11 +9,12 @@ from typer.testing import CliRunner, Result
 
 from flows.cli.comparison import compare
 from flows.cli.main import app
-from infra.stages import find, records
+from infra.stages import StageSpec, commit_rows, find, records
 from infra.store import Store
 from schemas.config.engine import EngineConfig
 from schemas.errors import ConfigError, DataError
 from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_VALIDATION
+from tasks.regenerate import generation_of
 from tests.earlier.make_store import ARCHIVE, CONFIGURATION
 
 pytestmark = pytest.mark.slow
@@ -63,6 +64,27 @@ def test_words_name_evaluations(store: Store, config: EngineConfig) -> None:
     alone = compare(store, "round-1", None, config, config.campaign, target=WILD_TEST)
     assert list(alone.splits) == [WILD_TEST]
     assert alone.splits[WILD_TEST] == found.splits[WILD_TEST]
+
+
+def test_a_constant_offset_is_not_taken_for_the_policy_that_it_moved(tmp_path: Path, config: EngineConfig) -> None:
+    """As a study measures it: under the policy's digest, without more noise, newer, and on the same people."""
+    with ZipFile(ARCHIVE) as archive:
+        archive.extractall(tmp_path)
+    store = Store.open(tmp_path / "store", create=False)
+    compared = next(one for one in records(store, "compare") if one.round == 1)
+    before = find(store, compared.reads[0])
+    assert before is not None
+    about = {**before.config, "offset": 4.0}
+    moved = StageSpec(before.stage, before.version, about, before.reads, before.models)
+    commit_rows(store, moved, {})
+    found = compare(store, before.models[0][:12], "round-1", config, config.campaign)
+    assert found.before.evaluation == before.stage_key
+    with pytest.raises(DataError) as unknown:
+        compare(store, "zzz", "round-1", config, config.campaign)
+    assert moved.key[:12] not in str(unknown.value)
+    person = f"{before.config['targets'][0]}/nobody#0"
+    with pytest.raises(DataError, match="0 generations of"):
+        generation_of(store, person, moved.key[:12])
 
 
 @pytest.mark.parametrize(

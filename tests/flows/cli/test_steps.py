@@ -174,6 +174,9 @@ def test_labels_to_kept_ones_for_others(store: Store) -> None:
     given = done("keep --data wild/train --labels labels.parquet --scorer scorer.safetensors")
     assert [line.split()[:2] for line in given[1:4]] == [["given_labels", "10"], ["score_labels", "10"], ["keep", "7"]]
     assert done(f"{following(given, 'export')} --dataset wild --split train")[0].startswith("7 labels of stage")
+    none = complaint(f"keep {own} --set clean.keep_share=0.01")
+    assert none.endswith("None of 36 labels passes the filter quantile: clean.keep_share is 0.01. Raise that.")
+
     theirs = done("keep --data wild/validation --labels ingested --scorer scorer.safetensors")
     assert [line.split()[:2] for line in theirs[1:4]] == [
         ["ingested_labels", "12"],

@@ -65,6 +65,7 @@ class Recorder(Runner):
         super().__init__(context)
         self.done: dict[str, Stage] = {}
         self.judged, self.refuse = 0, refuse
+        self.ranked_by: list[StageKey | None] = []
 
     def run(self, stage: Stage, role: str = "") -> StageKey:
         title = f"{stage.name} ({role})" if role else stage.name
@@ -75,7 +76,9 @@ class Recorder(Runner):
         return tuple(ModelDigest(self.run(stage, role)) for role, stage in stages.items())
 
     def judge(self, gates: Callable[..., Sequence[Any]], *inputs: Any) -> tuple[Any, ...]:
-        self.judged += gates.__name__ == "before_training"
+        if gates.__name__ == "before_training":
+            self.judged += 1
+            self.ranked_by.append(inputs[1])
         return (Verdict(self.judged != self.refuse),)
 
     def note(self, path: str, data: bytes, *, once: bool = False) -> bytes:
@@ -140,6 +143,8 @@ def test_each_leg_draws_from_the_policy_of_the_leg_before(tmp_path: Path) -> Non
         assert generate.part == align.people.part
         before, control = f"align{name}", f"align{random}"
     assert len({stage.part for stage in done.values() if isinstance(stage, Generate)}) == 3
+    # the gate on the scorer's ranks is about the policy that draws: that of a later leg was not evaluated
+    assert runner.ranked_by == ["evaluate (before)", None, None]
 
 
 def test_raw_weights_are_where_the_first_leg_of_the_first_policy_begins(tmp_path: Path) -> None:

@@ -4,19 +4,28 @@ from pathlib import Path
 
 import pytest
 
+import flows.order.study
 from flows.cli.study import plan_study
+from flows.order.dpo import align_and_measure
 from flows.order.study import explore, passes_of_step, settings_of
+from flows.run.campaign.people import People
+from flows.run.round import Foundations, Round
 from infra.stages import records
 from infra.store import Store
 from schemas.config.study import CellConfig, StudyConfig
 from schemas.errors import ConfigError
-from schemas.ids import StageKey
+from schemas.ids import ModelDigest, StageKey, Target
 from schemas.profiles import micro
 from schemas.tables import OUTSIDE_ROUNDS
+from tasks.diagnostics.targets import Targets
 from tasks.engine.context import Context
+from tasks.rows.part import Part
+from tasks.stages.training import Align
 from tasks.study.found import read_study
 from tests.faults.chain import CONFIG as SMALL
 from tests.faults.chain import Walk, Walking
+from tests.flows.order.test_legs import WILD, Recorder
+from tests.profiles import load_profile
 
 CELLS = (
     CellConfig(name="dpo", set={"align.objective": "dpo"}),
@@ -87,6 +96,35 @@ def test_at_equal_compute_dear_cells_train_fewer_steps() -> None:
         assert abs(cost - costs["dpo"]) <= passes_of_step(settings[name]) / 2, name
     by_steps = settings_of(STUDY, CELLS[1], config)
     assert by_steps.optimiser.steps == config.align.optimiser.steps
+
+
+@pytest.mark.parametrize("raw", [None, ModelDigest("r")])
+def test_cells_begin_as_a_campaigns_first_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: ModelDigest | None
+) -> None:
+    """With its people, from its weights: else what that did isn't found, and cells answer another question."""
+    held = WILD._replace(targets=(Target("wild", "validation"),))
+    ground = Foundations(People(WILD, WILD, WILD, held, held, held, {}), ModelDigest("p"), ModelDigest("s"), None, raw)
+    monkeypatch.setattr(flows.order.study, "find_foundations", lambda runner: ground)
+    config = load_profile("micro", changes={"rounds.people_parts": "2"})
+    runner = Recorder(Context(Store.open(tmp_path / "store"), config))
+    cells = tuple(cell for cell in CELLS if cell.learns_from != "constant_offset")
+    explore(runner, STUDY.model_copy(update={"equal": "steps", "cells": cells}), {0: config})
+    round_ = Recorder(runner.context)
+    align_and_measure(round_, ground, Round(1, ground.base, ground.base))
+    for title, of_round in {"generate": "generate", "score": "score", "pair (dpo)": "pair"}.items():
+        study, own = (done[name] for done, name in ((runner.done, title), (round_.done, of_round)))
+        assert study == own
+    first = round_.done["align"]
+    assert isinstance(first, Align)
+    for name in ("dpo", "random", "distilled"):
+        made = runner.done[f"align ({name})"]
+        assert isinstance(made, Align)
+        assert (made.policy, made.reference, made.average) == (first.policy, first.reference, first.average)
+        assert made.people == first.people
+    taught = runner.done["targets (distilled)"]
+    assert isinstance(taught, Targets)
+    assert taught.part == Part(0.0, 0.5)
 
 
 def test_a_cell_that_needs_the_scorers_people_is_refused_where_there_are_none(tmp_path: Path) -> None:

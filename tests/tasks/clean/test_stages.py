@@ -1,5 +1,6 @@
 """The stages of cleaning beside the default: the scorer's choice as label, swaps of labels brought, and filters."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,13 +8,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from flows.run.decision.gates import of_kept_labels
 from infra.shards import Tally
 from infra.tables import read
 from models.calibration import calibrate
-from schemas.errors import DataError
 from schemas.ids import StageKey
 from schemas.splits import WILD_TRAIN, WILD_VALIDATION
 from schemas.tables import matrix
+from tasks.clean.filtering import why_none
 from tasks.clean.given import GivenLabels
 from tasks.clean.pseudo import swaps
 from tasks.clean.swapped import SwapLabels
@@ -174,8 +176,34 @@ def test_what_a_score_means_decides_where_it_is_asked(micro_store: MicroStore) -
     if made.record.tally.filtered:
         reasons = read(store, "failures", stage_keys=[made.key]).column("reason").to_pylist()
         assert set(reasons) == {"expected error above the limit"}
-    with pytest.raises(DataError, match=r"by its score the best has an error of .* and clean.max_error_mm is 0.001"):
-        Keep(guessed, scores, filter="calibrated", calibration=said).run(cleaning(micro_store, max_error_mm=0.001))
+    assert not why_none(Keep(guessed, scores, filter="calibrated", calibration=said), context, StageKey(made.key))
+
+
+def test_where_no_label_is_good_none_is_kept_and_it_says_why(micro_store: MicroStore) -> None:
+    """It is an outcome, which a round ends by; not an error, by which a round would stay open."""
+    store, ingests = micro_store.store, (micro_store.ingest_key,)
+    evaluation = Evaluate(ingests, (WILD_VALIDATION,), micro_store.policy, micro_store.scorer, micro.CONFIG.evaluate)
+    measured = StageKey(evaluation.run(micro_store.context).key)
+    calibration = CalibrateScorer(measured, measured, micro_store.scorer, WILD_VALIDATION)
+    said = StageKey(calibration.run(micro_store.context).key)
+    guessed = StageKey(PseudoLabel(ingests, TARGETS, micro_store.policy).run(micro_store.context).key)
+    scores = StageKey(ScoreLabels(guessed, ingests, micro_store.scorer).run(micro_store.context).key)
+    for stage, changes, words in (
+        (
+            Keep(guessed, scores, filter="calibrated", calibration=said),
+            {"max_error_mm": 0.001},
+            r"by its score the best has an error of .* and clean\.max_error_mm is 0\.001",
+        ),
+        (Keep(guessed, scores), {"keep_share": 0.01}, r"passes the filter quantile: clean\.keep_share is 0\.01"),
+    ):
+        context = cleaning(micro_store, **changes)
+        made = stage.run(context)
+        assert made.record.tally == Tally(filtered=24)
+        assert len(read(store, "labels", stage_keys=[made.key])) == 0
+        assert read(store, "failures", stage_keys=[made.key]).column("detail")[0].as_py().endswith("none was kept")
+        (verdict,) = of_kept_labels(context, stage, StageKey(made.key))
+        assert str(verdict) == "labels kept: 0 labels, at least 1: NOT passed"
+        assert re.search(words, verdict.note)
 
 
 def test_chance_keeps_as_many_and_its_seed_counts(micro_store: MicroStore) -> None:

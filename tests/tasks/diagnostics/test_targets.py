@@ -8,10 +8,13 @@ from infra.tables import read
 from schemas.errors import ConfigError
 from schemas.splits import WILD_TRAIN, WILD_VALIDATION
 from schemas.tables import LABEL_AS_SAMPLE, matrix
-from tasks.diagnostics.targets import ESTIMATE, LABEL, Targets
+from tasks.diagnostics.targets import ESTIMATE, LABEL, TAUGHT, Targets
+from tasks.engine.context import Context
 from tasks.rows.crops import crop_tensor
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.models import load_scorer
+from tasks.rows.part import Part
+from tests.profiles import load_profile
 from tests.tasks.conftest import MicroStore
 
 pytestmark = pytest.mark.slow
@@ -47,6 +50,33 @@ def test_without_a_scorer_it_is_the_label(micro_store: MicroStore) -> None:
     np.testing.assert_array_equal(poses(micro_store, done.key, "winner"), np.concatenate(expected, axis=1))
     rows = read(micro_store.store, "pairs", stage_keys=[done.key])
     assert set(rows.column("strategy").to_pylist()) == {LABEL}
+
+
+def test_how_a_teacher_draws_counts_where_it_is_not_as_ever(micro_store: MicroStore) -> None:
+    taught = Targets((micro_store.ingest_key,), WILD_TRAIN, None, micro_store.policy)
+    label = Targets((micro_store.ingest_key,), WILD_TRAIN, None)
+
+    def drawn_by(**changes: object) -> Context:
+        dotted = {f"evaluate.generate.{name}": value for name, value in changes.items()}
+        return Context(micro_store.store, load_profile("tiny", changes=dotted), in_process=True)
+
+    assert taught.key_config(drawn_by()) == {**label.key_config(drawn_by()), "of": TAUGHT}, "finished ones are found"
+    contexts = [
+        drawn_by(),
+        drawn_by(precision="bfloat16"),
+        drawn_by(encoder_precision="bfloat16"),
+        drawn_by(microbatch=3),
+    ]
+    assert len({taught.key(context) for context in contexts}) == len(contexts)
+    assert len({label.key(context) for context in contexts}) == 1
+    assert taught.key(drawn_by(hypotheses=5, seed=3)) == taught.key(drawn_by()), "it draws the one of zero noise"
+
+
+def test_a_part_of_the_people_is_another_stage(micro_store: MicroStore) -> None:
+    whole = Targets((micro_store.ingest_key,), WILD_TRAIN, None)
+    half = Targets((micro_store.ingest_key,), WILD_TRAIN, None, part=Part(0.0, 0.5))
+    assert half.key(micro_store.context) != whole.key(micro_store.context)
+    assert 0 < len(half.ids(micro_store.context)) < len(whole.ids(micro_store.context))
 
 
 def test_a_scorer_without_an_estimate_has_no_targets(micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,7 @@ STAGES: tuple[Stage, ...] = (
     Align(MIX, B, P, Q, Mix(A, (T, WILD_TEST), (1.0, 2.0)), A, P, AlignConfig()),
     Evaluate(A, (T,), P, Q, EvaluateConfig()),
     EvaluateOffset(A, (T,), P, Q, EvaluateConfig(), pairs=B),
-    Targets(A, T, P, Q),
+    Targets(A, T, P, Q, part=PART),
     Study(A, A, ("a", "b"), ("b",), {"a": 1}, RuleConfig(), T, (T,)),
     MeasurePublished(A, T, P, Q, 3, "3dpw", "tiny"),
     EvaluatePublished(MeasurePublished(A, T, P, Q, 3, "3dpw", "tiny")),

@@ -1,12 +1,14 @@
 """Evaluations of scorers: correlations of score and error as published, on noised labels and on given hypotheses."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from flows.run.steps.asked import keeping
 from infra.stages import find
 from infra.tables import read
 from models.calibration import calibrate, calibration_error
@@ -18,9 +20,9 @@ from schemas.splits import SOURCE_TEST, WILD_TRAIN
 from tasks.engine.context import Context
 from tasks.evaluation.mirrorless import as_published
 from tasks.evaluation.score_noised import ERRORS, NOISED
-from tasks.evaluation.scorer import GIVEN, SAMPLES, given_hypotheses
+from tasks.evaluation.scorer import GIVEN, given_hypotheses
 from tasks.ingest.hypotheses.stage import IngestHypotheses
-from tasks.rows.calibrations import find_calibration
+from tasks.rows.calibrations import SAMPLES, find_calibration, find_expected_mpvpe
 from tasks.rows.instances import NO_LABEL
 from tasks.rows.metrics import Metric, read_metrics
 from tasks.rows.scores import Scored
@@ -161,6 +163,27 @@ def test_what_a_score_means_stands_in_metrics(micro_store: MicroStore) -> None:
     assert (found.error, found.target, found.role, found.people) == ("mpvpe", TARGET, NOISED, 12)
     assert found.missed_mm == pytest.approx(calibration_error(table["score"], table["mpvpe"]))
     assert find_calibration(micro_store.store, micro_store.policy) is None
+    # noised labels, scored without the mirror, say nothing of what a round's filter scores
+    assert find_expected_mpvpe(micro_store.store, micro_store.scorer) is None
+    with pytest.raises(ConfigError, match="by a policy's samples, which nothing has said yet: `adhmr evaluate-scorer"):
+        filtered_by_error(micro_store)
+    drawn = Evaluate(
+        (micro_store.ingest_key,), (TARGET,), micro_store.policy, micro_store.scorer, micro.CONFIG.evaluate
+    )
+    drawn.run(micro_store.context)
+    of_samples = EvaluateScorer(TARGET, drawn).calibration(micro_store.context).run(micro_store.context).key
+    assert filtered_by_error(micro_store) == of_samples
+    again = ScoreNoised((micro_store.ingest_key,), TARGET, micro_store.scorer, M + 1, "tiny")
+    EvaluateScorer(TARGET, again).run(micro_store.context)
+    newest = EvaluateScorer(TARGET, again).calibration(micro_store.context).run(micro_store.context).key
+    assert newest != of_samples == filtered_by_error(micro_store)
+
+
+def filtered_by_error(held: MicroStore) -> str | None:
+    """The calibration that `adhmr keep --set clean.filter=calibrated` goes by."""
+    clean = micro.CONFIG.clean.model_copy(update={"filter": "calibrated"})
+    context = replace(held.context, config=micro.CONFIG.model_copy(update={"clean": clean}))
+    return keeping(context, ["wild/train"], held.scorer, held.policy, None).calibration
 
 
 def _key_of_scores(context: Context, given: str) -> str:

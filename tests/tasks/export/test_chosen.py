@@ -94,6 +94,8 @@ def test_labels_of_the_newest_cleaning_round_or_of_an_ingest(store: Store, gener
     guessed = stage(store, "pseudo_label", (people,))
     kept = [stage(store, "keep", (guessed,), {"labels": tables.labels(PEOPLE)}, number=n, n=n) for n in (1, 2)]
     assert choose_labels(store, Selection("mine")).key == kept[1]
+    stage(store, "keep", (guessed,), number=3, n=3)  # of a round whose filter kept nothing
+    assert choose_labels(store, Selection("mine")).key == kept[1]
     chosen = choose_labels(store, Selection("mine", round=1))
     assert (chosen.key, chosen.ingests) == (kept[0], (people,))
     assert choose_labels(store, Selection("mine", dataset="mine", split="train")).key == people

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from schemas.config.stages import PairConfig
+from schemas.errors import ConfigError
 from schemas.tables import LABEL_AS_SAMPLE
 from tasks.pairing.choice import (
     CROWDED,
@@ -81,7 +82,7 @@ def test_whatever_is_combined_keeps_its_promises(
             "least_distance": least,
         }
     )
-    chosen = choose_pairs(ids, scores, poses, config)
+    chosen = choose_pairs(ids, scores, poses, config, np.full(scores.shape, 0.1))
     assert set(chosen.row) | set(chosen.refused) == set(range(len(ids)))
     assert not set(chosen.row) & set(chosen.refused)
     assert (np.diff(chosen.row) >= 0).all()
@@ -127,6 +128,29 @@ def test_disagreement_is_of_scores_and_of_poses() -> None:
     # (0.8 - 0.1) * 4.8 of joint 0 before (0.8 - 0.5) * 4.9; of the two that are left the better wins
     assert pairs_of(chosen) == [(1, 3), (0, 2)]
     assert pairs_of(choose_pairs(["x"], scores, poses, PairConfig(pairs_per_instance=2))) == [(0, 3), (1, 2)]
+
+
+def test_the_surest_pairs_are_those_whose_margin_is_most_times_what_heads_differ_by() -> None:
+    scores = np.array([[0.9, 0.8, 0.5, 0.1]] * 2)
+    poses = np.arange(4 * 133, dtype=np.float32).reshape(1, 4, 133).repeat(2, axis=0)
+    # of the first person heads don't agree about best and worst; of the second they differ alike, so margins decide
+    differ = np.array([[0.4, 0.03, 0.04, 0.4], [0.1, 0.1, 0.1, 0.1]])
+    config = PairConfig(strategy="surest", pairs_per_instance=2)
+    chosen = choose_pairs(names(2), scores, poses, config, differ)
+    assert pairs_of(chosen) == [(1, 2), (0, 3)]  # .3 / .05, then what is left; best against worst is .8 / .57
+    assert pairs_of(chosen, 1) == [(0, 3), (1, 2)]
+    assert len(choose_pairs(names(2), scores, poses, config, differ * 0).row) == 4, "heads that say the same"
+    mixed = PairConfig(other_strategy="surest", other_share=0.5, pairs_per_instance=1)
+    everybody = [names(40), *(np.tile(part[:1], (40, *[1] * (part.ndim - 1))) for part in (scores, poses))]
+    found = choose_pairs(*everybody, mixed, np.tile(differ[:1], (40, 1)))  # type: ignore[arg-type]
+    for row, name in zip(found.row.tolist(), found.strategy.tolist(), strict=True):
+        assert pairs_of(found, row) == [(1, 2) if name == "surest" else (0, 3)]
+    assert set(found.strategy) == {"surest", "top_bottom"}
+
+
+def test_of_a_scorer_with_one_head_nothing_is_surest() -> None:
+    with pytest.raises(ConfigError, match=r"these scores are of one head: .* scorer\.score_heads above 1"):
+        choose_pairs(*people(3, 4), PairConfig(strategy="surest"))
 
 
 def test_near_duplicates_make_no_pair() -> None:

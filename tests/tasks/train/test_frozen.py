@@ -174,6 +174,17 @@ def test_without_projections_all_of_the_encoder_stays() -> None:
     assert all(torch.equal(after[name], moved[name]) for name in after if name.startswith("condition."))
 
 
+@pytest.mark.parametrize("projections", [True, False])
+def test_lora_is_of_the_denoiser_and_projections_go_by_their_own_field(projections: bool) -> None:
+    """As docs/method.md says: without them the additions alone are trained."""
+    made = align(lora_rank=2, optimiser={"projections": projections})
+    learning = [name for name, parameter in made.model.named_parameters() if parameter.requires_grad]
+    others = {name for name in learning if "lora_proj" not in name}
+    projecting = {name for name in others if name.startswith("condition.")}
+    assert len(learning) > len(others) == len(projecting)
+    assert bool(projecting) == projections
+
+
 def test_what_cannot_be_frozen_is_refused() -> None:
     config = changed(micro.CONFIG.train_base)
     with pytest.raises(ConfigError, match="has learned nothing: say what it starts from"):

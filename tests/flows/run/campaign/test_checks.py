@@ -193,3 +193,14 @@ def test_the_encoder_to_start_from_is_there_whole_and_fits(place: Place, tmp_pat
         place.check({"start": {"encoder": str(file)}, "train_base": frozen})
     with pytest.raises(ConfigError, match=r"another network than policy\.condition says"):
         place.check({"start": {"encoder": "shipped"}, "train_base": frozen})
+
+
+def test_pairs_by_the_heads_of_a_scorer_ask_for_several(place: Place) -> None:
+    """Said here: the pairs come hours later, when base and scorer are trained."""
+    for pair in ({"pair.strategy": "surest"}, {"pair.other_strategy": "surest", "pair.other_share": 0.5}):
+        with pytest.raises(ConfigError, match=r"surest goes by .* set scorer\.score_heads above 1"):
+            place.check(pair, machine=False)
+        place.check({**pair, "scorer.score_heads": 3}, machine=False)
+    scorer = str(place.folder / "scorer.safetensors")
+    with pytest.raises(ConfigError, match="the scorer has one"):
+        place.check({"pair.strategy": "surest", "start.scorer": scorer, "scorer.score_heads": 3}, machine=False)
