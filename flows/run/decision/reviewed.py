@@ -3,7 +3,7 @@
 With `review.before_training` a run ends once the pairs are made, and the round stays open. A later run goes on as soon
 as `review.at_least` of them are judged. The reviews that it finds are written down before the pairs are worked on: a
 run that was killed after that, and a plan, read the same. What a round began with of `review` holds for the runs that
-go on with it, unless they say something else of it.
+go on with it, field by field, unless they say something else of one.
 """
 
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class Honoured:
 def ask(runner: Runner, number: int, pairs: StageKey) -> Waiting | None:
     """What a round waits for; None where it goes on."""
     context = runner.context
-    settings, campaign = settings_of(context, number), context.config.campaign
+    settings, campaign = settings_of(runner, number), context.config.campaign
     if not settings.before_training or frozen_of(context.store, campaign, number) is not None:
         return None
     record = find(context.store, pairs)
@@ -88,9 +88,12 @@ def honour(runner: Runner, number: int, pairs: StageKey, wild: Mix) -> Honoured:
     store, campaign = context.store, context.config.campaign
     frozen = frozen_of(store, campaign, number)
     if frozen is None:
-        if not settings_of(context, number).before_training and not context.config.sources.reviewed:
+        settings = settings_of(runner, number)
+        has_asked = asked_of(store, campaign, number) is not None  # and somebody ended the wait: that holds from now on
+        if not (settings.before_training or context.config.sources.reviewed or has_asked):
             return Honoured(pairs)
-        frozen = _now(context, number, pairs)  # nothing is written down, too: what is said later is for later rounds
+        # nothing is written down, too: what is said later is for later rounds
+        frozen = _now(context, number, pairs, settings)
     path = frozen_path(campaign, number)
     frozen = Frozen.of_bytes(runner.note(path, frozen.to_bytes(), once=True), store.uri(path))
     own = frozen.own
@@ -144,17 +147,18 @@ def in_words(store: Store, frozen: Frozen) -> list[str]:
     return words
 
 
-def settings_of(context: Context, number: int) -> ReviewConfig:
-    """What holds for a round: what is said now, else what it began with."""
-    said = context.config.review
-    if said != ReviewConfig():
-        return said
-    opening = opening_of(context.store, context.config.campaign, number)
-    return said if opening is None else opening.review
+def settings_of(runner: Runner, number: int) -> ReviewConfig:
+    """What holds for a round: of each field what is said now, else what it began with."""
+    context = runner.context
+    now, opening = context.config.review, opening_of(context.store, context.config.campaign, number)
+    if opening is None:
+        return now
+    origins = runner.configured.origins
+    said = {name: value for name, value in now if f"review.{name}" in origins}
+    return opening.review.model_copy(update=said)
 
 
-def _now(context: Context, number: int, pairs: StageKey) -> Frozen:
-    settings = settings_of(context, number)
+def _now(context: Context, number: int, pairs: StageKey, settings: ReviewConfig) -> Frozen:
     own = ReviewedSet(pairs, number, said_of(context.store, pairs)) if settings.before_training else None
     earlier = tuple(_earlier(context, number)) if context.config.sources.reviewed else ()
     return Frozen(own, settings.unjudged, earlier)

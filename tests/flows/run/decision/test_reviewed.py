@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from flows.run.decision.reviewed import Waiting, ask, honour
+from flows.run.campaign.opening import note_opening
+from flows.run.decision.reviewed import Waiting, ask, honour, state_in_words
 from flows.run.dry import DryRunner
 from infra.reviews import PairName, Review, add
 from infra.store import Store
-from schemas.config.stages import ReviewConfig
 from schemas.errors import ConfigError
 from schemas.ids import StageKey, Target
+from schemas.layers import Configured, Setting, changed
 from schemas.profiles import micro
 from tasks.engine.context import Context
 from tasks.review.verdicts import frozen_of
@@ -36,11 +37,14 @@ def made(tmp_path: Path) -> Made:
     return store_with_pairs(tmp_path / "store")
 
 
+def configured(*, reviewed: bool = False, **review: Any) -> Configured:
+    said = {"sources.reviewed": reviewed, **{f"review.{name}": value for name, value in review.items()}}
+    return changed(micro(campaign="c"), [Setting(name, value, "--set") for name, value in said.items()])
+
+
 def runner(store: Store, *, reviewed: bool = False, dry: bool = False, **review: Any) -> DryRunner:
-    config = micro(campaign="c")
-    sources = config.sources.model_copy(update={"reviewed": reviewed})
-    context = Context(store, config.model_copy(update={"sources": sources, "review": ReviewConfig(**review)}))
-    return (DryRunner if dry else Noting)(context)
+    said = configured(reviewed=reviewed, **review)
+    return (DryRunner if dry else Noting)(Context(store, said.config), said)
 
 
 def key(made: Made) -> StageKey:
@@ -69,6 +73,33 @@ def test_a_round_waits_for_as_many_pairs_as_it_asks_for(made: Made, at_least: in
     add(store, [Review(pair, "anna", "accept") for pair in pairs[:judged]])
     found = ask(runner(store, before_training=True, at_least=at_least), 1, key(made))
     assert found == (Waiting("c", 1, key(made), judged, PEOPLE, at_least) if waits else None)
+
+
+def test_one_field_said_on_resuming_leaves_the_others_of_the_round_as_they_were(made: Made) -> None:
+    store, pairs = made
+    note_opening(store, "c", 1, configured(before_training=True, at_least=3, unjudged="leave_out"), {})
+    add(store, [Review(pair, "anna", "reject") for pair in pairs[:2]])
+    waiting = ask(runner(store), 1, key(made))
+    assert waiting is not None
+    assert waiting.at_least == 3
+    assert ask(runner(store, at_least=2), 1, key(made)) is None
+    honoured = honour(runner(store, at_least=2), 1, key(made), WILD)
+    assert honoured.pairs != key(made), "what was judged is trained on"
+    assert "2 rejected and left out; the other 8 are left out" in honoured.notices[0]
+
+
+def test_a_run_may_end_the_wait_and_the_next_one_does_not_wait_again(made: Made) -> None:
+    """Though the usual value is what it says: the training may have begun."""
+    store, pairs = made
+    note_opening(store, "c", 1, configured(before_training=True), {})
+    assert ask(runner(store), 1, key(made)) is not None
+    ending = runner(store, before_training=False)
+    assert ask(ending, 1, key(made)) is None
+    assert honour(ending, 1, key(made), WILD).trained == (key(made),)
+    add(store, [Review(pairs[0], "anna", "reject")])
+    assert ask(runner(store), 1, key(made)) is None
+    assert honour(runner(store), 1, key(made), WILD).trained == (key(made),)
+    assert state_in_words(store, "c", 1) == ""
 
 
 def test_what_was_found_first_is_found_again(made: Made) -> None:
