@@ -109,6 +109,8 @@ def honour(runner: Runner, number: int, pairs: StageKey, wild: Mix) -> Honoured:
         for one in frozen.earlier
     )
     notices = tuple(in_words(store, frozen))
+    if context.config.sources.reviewed and number > 1 and not earlier:
+        context.progress.say("review: no pair of an earlier round of this campaign was accepted or swapped by people")
     for notice in notices:
         context.progress.say(f"review: {notice}")
     return Honoured(pairs, earlier, notices)
@@ -166,13 +168,15 @@ def _now(context: Context, number: int, pairs: StageKey, settings: ReviewConfig)
 
 def _earlier(context: Context, number: int) -> list[ReviewedSet]:
     """What is said of pairs of the campaign's rounds before this one."""
-    store = context.store
+    store, campaign = context.store, context.config.campaign
     reviewed = {one.review.pair.stage_key for one in history(store)}
     if not reviewed:
         return []
-    made = [record for record in records(store, Pair.name) if record.stage_key in reviewed]
-    ours = [one for one in made if one.campaign == context.config.campaign and 0 < (one.round or 0) < number]
-    sets = [ReviewedSet(one.stage_key, one.round or 0, said_of(store, one.stage_key)) for one in ours]
+    # a round that asked for reviews may have found its pairs made by another campaign, whose record they are then
+    asked = {key: before for before in reversed(range(1, number)) if (key := asked_of(store, campaign, before))}
+    made = (one for one in records(store, Pair.name) if one.campaign == campaign)
+    rounds_of = asked | {one.stage_key: one.round for one in made if one.round and one.round < number}
+    sets = [ReviewedSet(key, before, said_of(store, key)) for key, before in rounds_of.items() if key in reviewed]
     useful = [one for one in sets if counts(one.said).accepted + counts(one.said).swapped]
     return sorted(useful, key=lambda one: (one.round, one.pairs))
 

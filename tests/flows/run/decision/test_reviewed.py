@@ -1,6 +1,7 @@
 """What a round uses of reviews is written down once, as its training is about to begin: what is said later is for later
 rounds, whatever was there then."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from schemas.errors import ConfigError
 from schemas.ids import StageKey, Target
 from schemas.layers import Configured, Setting, changed
 from schemas.profiles import micro
+from schemas.progress import Progress
 from tasks.engine.context import Context
 from tasks.review.verdicts import frozen_of
 from tasks.rows.mix import Mix
@@ -37,13 +39,13 @@ def made(tmp_path: Path) -> Made:
     return store_with_pairs(tmp_path / "store")
 
 
-def configured(*, reviewed: bool = False, **review: Any) -> Configured:
+def configured(*, campaign: str = "c", reviewed: bool = False, **review: Any) -> Configured:
     said = {"sources.reviewed": reviewed, **{f"review.{name}": value for name, value in review.items()}}
-    return changed(micro(campaign="c"), [Setting(name, value, "--set") for name, value in said.items()])
+    return changed(micro(campaign=campaign), [Setting(name, value, "--set") for name, value in said.items()])
 
 
-def runner(store: Store, *, reviewed: bool = False, dry: bool = False, **review: Any) -> DryRunner:
-    said = configured(reviewed=reviewed, **review)
+def runner(store: Store, *, dry: bool = False, **said_of_it: Any) -> DryRunner:
+    said = configured(**said_of_it)
     return (DryRunner if dry else Noting)(Context(store, said.config), said)
 
 
@@ -115,6 +117,33 @@ def test_what_was_found_first_is_found_again(made: Made) -> None:
     assert keys(runner(store, **by), key(made), 2) != first, "another round finds what is there now"
     with pytest.raises(ConfigError, match="reviews of other pairs"):
         honour(runner(store), 1, StageKey("1" * 64), WILD)
+
+
+def test_pairs_that_another_campaign_made_count_for_the_rounds_that_asked_for_reviews_of_them(made: Made) -> None:
+    """Of the same seed in the same store: the record of the pairs names the campaign that made them first."""
+    store, pairs = made
+    mine = StageKey("2" * 64)
+    assert ask(runner(store, campaign="later", before_training=True), 1, key(made)) is not None
+    assert ask(runner(store, campaign="later", before_training=True), 3, key(made)) is not None
+    add(store, [Review(pairs[0], "anna", "swap")])
+    found = honour(runner(store, campaign="later", reviewed=True), 2, mine, WILD)
+    assert len(found.trained) == 2
+    assert "Of round 1, 0 accepted and 1 swapped pairs" in found.notices[0]
+    assert honour(runner(store, campaign="neither", reviewed=True), 2, mine, WILD).trained == (mine,)
+
+
+def test_a_round_says_that_it_found_nothing_of_earlier_ones(made: Made) -> None:
+    told: list[str] = []
+
+    class Told(Progress):
+        def say(self, text: str) -> None:
+            told.append(text)
+
+    for number in (1, 2):
+        looking = runner(made[0], reviewed=True)
+        looking.context = replace(looking.context, progress=Told())
+        honour(looking, number, StageKey("2" * 64), WILD)
+    assert told == ["review: no pair of an earlier round of this campaign was accepted or swapped by people"]
 
 
 def test_a_round_that_found_nothing_of_earlier_ones_does_not_find_it_later(made: Made) -> None:
