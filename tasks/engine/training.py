@@ -70,17 +70,17 @@ def train_stage(
     result = Result.read(run)
     for warning in run.warnings:
         progress.say(f"{spec.name}: {warning}")
-    if result is None:
-        run.remove("progress.json")
-        with _tracking(context, spec) as tracking:
+    with _tracking(context, spec) as tracking:
+        if result is None:
+            run.remove("progress.json")
             tell = _teller(run, spec.name, progress, tracking)
             result = (
                 train(job, torch.device("cpu"), tell=tell)
                 if context.in_process
                 else _on_ray(job, settings, tell, progress.say)
             )
-            if result is not None:
-                tracking.end(result.history, result.model.digest)
+        if result is not None:  # of a run that was killed before its commit, too: its trackers may not know
+            tracking.end(result.history, result.model.digest)
     if result is None:
         if find(store, spec.key) is not None:  # another process did the same training, and was first
             return _reuse(context, spec, run)
