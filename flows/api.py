@@ -18,12 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra import rounds as campaign_log
+from infra.stages import records
 from infra.store import Store
 from infra.tables import read
 from infra.views import query
 from schemas.errors import ConfigError, DataError
 from schemas.ids import StageKey, Target, parse_instance_id, split_of
 from schemas.tables import LABEL_AS_SAMPLE
+from tasks.rows.drawn import DRAW
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -156,7 +158,7 @@ class OpenStore:
         """The body of a hypothesis over the person's picture; 0 is the policy's one answer, from zero noise.
 
         `generation` is the key of the stage that drew it, or its beginning; the newest that has it, if none is given.
-        DataError where there is no such hypothesis.
+        What a stage did not keep (`hypotheses.keep`) is drawn again. DataError where there is no such hypothesis.
         """
         return self._drawn(instance_id, sample, self._generation(instance_id, sample, generation), _ANY)
 
@@ -174,8 +176,13 @@ class OpenStore:
 
     def _generation(self, instance_id: str, sample: int, key: str | None) -> str:
         where = pc.field("sample_index") == sample
-        rows = read(self.store, "hypotheses", ids=[instance_id], where=where, columns=["generation_id"])
-        known = {name for name in rows.column(0).to_pylist() if name.startswith(key or "")}
+        held, scored = (
+            read(self.store, table, ids=[instance_id], where=where, columns=["generation_id"]).column(0).to_pylist()
+            for table in ("hypotheses", "scores")
+        )
+        # a draw keeps all scores, and few hypotheses or none
+        draws = {record.stage_key for record in records(self.store, DRAW)}
+        known = {name for name in {*held, *draws.intersection(scored)} if name.startswith(key or "")}
         if not known:
             of_key = f" of {key}" if key else ""
             raise DataError(f"There is no hypothesis {sample} of {instance_id}{of_key} in {self.store.url}.")
@@ -189,15 +196,14 @@ class OpenStore:
 
         from infra.standing import newest_ingest
         from models.bodies import load_body
+        from tasks.regenerate import hypotheses_at
         from tasks.report.pictures.photographs import draw_over, photographs
-        from tasks.rows.hypotheses import read_hypotheses
         from tasks.rows.instances import load_instances
 
         ingests = [StageKey(newest_ingest(self.store, split_of(instance_id)))]
         people, body = load_instances(self.store, ingests, [instance_id]), load_body(self.body)
-        stored = read_hypotheses(self.store, StageKey(generation), [instance_id])
-        place = np.searchsorted(stored.samples, [sample])
-        body_of = stored.hypotheses.at(place).bodies(body, people, np.array([0]), "procrustes")
+        one = hypotheses_at(self.store, StageKey(generation), [instance_id], np.array([[sample]]), self.body)
+        body_of = one.bodies(body, people, np.array([0]), "procrustes")
         photo = photographs(self.store, ingests, people)[0]
         return Image.fromarray(draw_over(photo, people, 0, body, colour, body_of.camera_vertices.numpy()[0]))
 

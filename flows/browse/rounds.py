@@ -19,7 +19,7 @@ from infra.store import Store
 from infra.tables import read
 from schemas.errors import DataError, StoreError
 from tasks.gates import GateVerdict
-from tasks.report.curves.trends import Trend, trends
+from tasks.report.curves.trends import Trend, refused_rounds, trends
 from tasks.report.definitions import in_words
 from tasks.report.stage import read_facts
 
@@ -102,7 +102,10 @@ def report(desk: AtDesk, campaign: str, number: int) -> Response:
 
 def _trends(store: Store, own: Sequence[Scope]) -> list[Trend]:
     numbered = {key: scope.round for scope in own for key in (scope.compared, scope.measured) if key}
-    return trends(read(store, "metrics", stage_keys=list(numbered)).to_pylist(), numbered) if numbered else []
+    if not numbered:
+        return []
+    metrics = read(store, "metrics", stage_keys=list(numbered)).to_pylist()
+    return trends(metrics, numbered, refused_rounds(store, own[0].campaign))
 
 
 def _samples(store: Store, own: Sequence[Scope]) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import NamedTuple
 
 from infra import rounds
@@ -9,6 +10,8 @@ from infra.stages import StageRecord, records
 from infra.standing import HYPOTHESES, INGEST, chain
 from infra.store import Store
 from infra.tables import read
+from schemas.digests import digest
+from tasks.review.verdicts import asked_of, frozen_of
 from tasks.review.worklist import REVIEW
 from tasks.rows.drawn import DRAW
 
@@ -102,8 +105,8 @@ def scopes(store: Store) -> list[Scope]:
     for campaign in rounds.campaigns(store):
         state = rounds.state(store, campaign)
         found += [_of_round(store, by_key, made_by, state, number) for number in range(1, state.round + 1)]
-    newest: dict[str, int] = {key: place for place, key in enumerate(by_key)}
-    found.sort(key=lambda scope: max((newest.get(key, -1) for key in scope.stages), default=-1), reverse=True)
+    logs = {campaign: rounds.state(store, campaign).events for campaign in {scope.campaign for scope in found}}
+    found.sort(key=lambda scope: _last_touched(by_key, logs[scope.campaign], scope), reverse=True)
     taken = {key for scope in found for key in scope.drawings}
     found += [
         _of_drawing(store, by_key, record, every)
@@ -134,6 +137,8 @@ def _of_round(
     if compared is not None and compared.stage == "compare":
         before, after = (by_key.get(key) for key in compared.reads[:2])
     trained = [] if before is None or after is None else _trainings(by_key, made_by, before.models[0], after.models[0])
+    if not trained:
+        own += [one for one in _asked_for(store, by_key, state.campaign, number) if one not in own]
     read_by = [_pairs_of(by_key, one) for one in trained or [one for one in own if one.stage == _ALIGN]]
     policy = decision.previous if decision else state.policy
     if before is None:  # the round is open, or a gate stopped it: people are held out all the same
@@ -164,6 +169,25 @@ def _of_round(
         ingests=_ingests(store, [record for record in (*drawn, after, before) if record is not None]),
         stages=tuple(record.stage_key for record in (*every, *of_legs, *own)),
     )
+
+
+def _last_touched(by_key: dict[str, StageRecord], log: Sequence[rounds.Event], scope: Scope) -> datetime:
+    """When something last happened in a round. Where another campaign has made all of its stages, its log knows."""
+    finished = (record.finished_at for key in scope.stages if (record := by_key.get(key)) and record.finished_at)
+    return max((*finished, *(event.at for event in log if event.round == scope.round)))
+
+
+def _asked_for(store: Store, by_key: dict[str, StageRecord], campaign: str, number: int) -> list[StageRecord]:
+    """The pairs that a round wants to have judged, and what its verdicts made of them. Their records may name another
+    campaign, which made them first."""
+    asked = by_key.get(asked_of(store, campaign, number) or "")
+    if asked is None:
+        return []
+    frozen = frozen_of(store, campaign, number)
+    own = frozen.own if frozen is not None else None
+    said = digest(own.said) if own is not None else ""
+    reviews = (one for one in by_key.values() if one.stage == REVIEW and asked.stage_key in one.reads)
+    return [asked, *(one for one in reviews if one.config["reviews"] == said)]
 
 
 def _trainings(by_key: dict[str, StageRecord], made_by: dict[str, str], before: str, after: str) -> list[StageRecord]:

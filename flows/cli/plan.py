@@ -16,6 +16,7 @@ from flows.run.dry import DryRunner, Look
 from flows.run.round import Foundations, Kind, coming_round
 from flows.run.runner import Runner
 from infra import rounds
+from schemas.layers import Configured
 from tasks.engine.context import Context
 from tasks.ingest.people.annotations import AnnotationSource
 
@@ -32,10 +33,15 @@ class Plan:
 
 
 def plan_round(
-    context: Context, kind: Kind = "dpo", own: AnnotationSource | None = None, labels: str | None = None
+    context: Context,
+    kind: Kind = "dpo",
+    own: AnnotationSource | None = None,
+    labels: str | None = None,
+    configured: Configured | None = None,
 ) -> Plan:
-    """What `adhmr run` (dpo) or `adhmr clean` would do now with the same options."""
-    runner = DryRunner(context)
+    """What `adhmr run` (dpo) or `adhmr clean` would do now with the same options. `configured` says, as for runners,
+    who said what of the context's configuration."""
+    runner = DryRunner(context, configured)
     foundations = lay_foundations(runner)
     state = rounds.state(context.store, context.config.campaign)
     opened, resumed = coming_round(state, kind, foundations.base)

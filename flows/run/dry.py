@@ -8,6 +8,7 @@ from flows.run.runner import Runner, begun
 from infra.stages import StageRecord, find
 from infra.whole import torn_stages
 from schemas.ids import ModelDigest, StageKey
+from schemas.layers import Configured
 from tasks.engine.context import Context
 from tasks.engine.stage import Stage, TrainingStage
 from tasks.rows.models import model_of
@@ -33,8 +34,8 @@ class Look:
 class DryRunner(Runner):
     """Looks every stage up. What follows a stage that must run can't be there: its key isn't known yet."""
 
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
+    def __init__(self, context: Context, configured: Configured | None = None) -> None:
+        super().__init__(context, configured)
         self.looks: dict[str, Look] = {}
         self.stages: dict[str, Stage] = {}
         """By the title of their look."""

@@ -35,8 +35,7 @@ _LATER = ("tasks.engine.training", "tasks.compare", "tasks.report.fill", "tasks.
 class LiveRunner(Runner):
     """Runs every stage as a Prefect task; starts Ray, once, when the first stage needs it. `ran` lists all stages.
 
-    `may_go_on` is asked before each stage, and raises if the work isn't this run's any more. `configured` says where
-    the context's configuration came from.
+    `may_go_on` is asked before each stage, and raises if the work isn't this run's any more.
     """
 
     def __init__(
@@ -46,8 +45,7 @@ class LiveRunner(Runner):
         may_go_on: Callable[[], None] = lambda: None,
         configured: Configured | None = None,
     ) -> None:
-        super().__init__(context)
-        self.configured = configured or Configured(context.config, {})
+        super().__init__(context, configured)
         self._resources = resources
         self.may_go_on = may_go_on
         self._ray_runs = False

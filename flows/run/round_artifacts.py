@@ -6,6 +6,7 @@ nothing but a warning.
 
 import base64
 import logging
+import shlex
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -125,11 +126,11 @@ def report(store: Store, config: EngineConfig, facts: RoundFacts) -> Artifact:
     if facts.verdicts:
         lines += ["## Gates", "", *(f"- {verdict}" for verdict in facts.verdicts), ""]
     lines += [f"- note: {notice}" for notice in facts.notices]
-    lines += ["", "## Where it is", "", f"- report: {_link('page', store.report_uri(facts.report_name))}"]
+    lines += ["", "## Where it is", "", f"- report: {_page(store, facts)}"]
     lines += [f"- policy before: `{facts.policy_before}`", f"- policy trained: `{facts.policy_after or 'none'}`"]
     lines += ["", "## Commits", ""]
     commits = commits_of(store, [run.key for run in facts.distinct_runs()])
-    lines += [f"- {_link(f'{commit.table} version {commit.version}', commit.uri)}: {commit.note}" for commit in commits]
+    lines += [f"- {commit.table} version {commit.version}: {commit.note} (`{commit.uri}`)" for commit in commits]
     return Artifact(REPORT, "markdown", "\n".join(lines), f"{facts.title} of {facts.campaign}: {outcome_words}")
 
 
@@ -142,13 +143,17 @@ def pairs(store: Store, config: EngineConfig, facts: RoundFacts) -> Artifact | N
     jpeg = draw_pairs(store, config, generated.reads, pair_sets)
     if jpeg is None:
         return None
-    page = _link("the round's report", f"{store.report_uri(facts.report_name)}#{OWN_PEOPLE}")
-    text = f"{NOTE} Larger, with the people who got better and worse and in 3D: {page}."
+    page = _page(store, facts, f"#{OWN_PEOPLE}")
+    text = f"{NOTE} Larger, with the people who got better and worse and in 3D: the round's report. {page}."
     return Artifact(PAIRS, "image", f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}", text)
 
 
-def _link(text: str, uri: str) -> str:
-    return f"[{text}]({uri if '://' in uri else f'file://{uri}'})"
+def _page(store: Store, facts: RoundFacts, part: str = "") -> str:
+    """How to see the round's report, and where it is; no link, as browsers follow none from a server's page to a file
+    or a bucket, and say nothing of it."""
+    about = ["--round", str(facts.number), "--campaign", facts.campaign, "--store", store.url]
+    command = shlex.join(["adhmr", "report", *about, "--open"])
+    return f"`{command}` opens it; it is `{store.report_uri(facts.report_name)}{part}`"
 
 
 def _make_and_write(

@@ -14,6 +14,7 @@ from infra.stages import StageSpec
 from infra.store import Store
 from schemas.config.sources import TRAIN
 from schemas.ids import ModelDigest, StageKey
+from schemas.layers import Configured
 from tasks.engine.context import Context
 from tasks.engine.run_folder import RunFolder
 from tasks.engine.stage import Stage, TrainingStage
@@ -24,10 +25,14 @@ _Found = TypeVar("_Found")
 
 
 class Runner(ABC):
-    """Where a flow puts its stages, one after the other. Inputs and answers are stage keys, digests and settings."""
+    """Where a flow puts its stages, one after the other. Inputs and answers are stage keys, digests and settings.
 
-    def __init__(self, context: Context) -> None:
+    `configured` says where the context's configuration came from; without it, nobody said anything of any field.
+    """
+
+    def __init__(self, context: Context, configured: Configured | None = None) -> None:
         self.context = context
+        self.configured = configured or Configured(context.config, {})
 
     @abstractmethod
     def run(self, stage: Stage, role: str = "") -> StageKey:

@@ -9,9 +9,11 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from infra.tracking.tracking import Point, Tracked, flat
@@ -22,6 +24,8 @@ KEY: Final = "adhmr.stage_key"
 _LONGEST: Final = 500
 _AT_ONCE: Final = 100
 """Metrics or parameters of a request; a server takes a hundred of the latter."""
+_beginning = Lock()
+"""Trainings of a round begin side by side, and the first of them makes the database, which MLflow lets one do alone."""
 
 
 class MLflow:
@@ -29,8 +33,9 @@ class MLflow:
 
     def __init__(self, tracked: Tracked) -> None:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
-        self.client = MlflowClient(tracking_uri=_server(tracked))
-        self.run = self._run(tracked)
+        with _beginning:
+            self.client = MlflowClient(tracking_uri=_server(tracked))
+            self.run = self._run(tracked)
         self.told = self._told()
 
     def points(self, points: Sequence[Point]) -> None:
@@ -51,8 +56,7 @@ class MLflow:
 
     def _run(self, tracked: Tracked) -> str:
         """The run of this stage: that of an earlier try, or a new one."""
-        found = self.client.get_experiment_by_name(tracked.campaign)
-        experiment = found.experiment_id if found is not None else self.client.create_experiment(tracked.campaign)
+        experiment = self._experiment(tracked.campaign)
         runs = self.client.search_runs([experiment], f"tags.`{KEY}` = '{tracked.stage_key}'")
         for run in runs:
             self.client.update_run(run.info.run_id, status="RUNNING")
@@ -65,6 +69,17 @@ class MLflow:
         for place in range(0, len(params), _AT_ONCE):
             self.client.log_batch(run_id, params=params[place : place + _AT_ONCE])
         return run_id
+
+    def _experiment(self, campaign: str) -> str:
+        found = self.client.get_experiment_by_name(campaign)
+        if found is None:
+            try:
+                return str(self.client.create_experiment(campaign))
+            except MlflowException:
+                found = self.client.get_experiment_by_name(campaign)  # another process may have been first
+                if found is None:
+                    raise
+        return str(found.experiment_id)
 
     def _told(self) -> set[int]:
         """The steps that are there from an earlier try."""

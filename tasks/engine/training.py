@@ -69,10 +69,10 @@ def train_stage(
     done_share = 1.0 if result is None else 0.0
     for warning in run.warnings:
         progress.say(f"{spec.name}: {warning}")
-    if result is None:
-        run.remove("progress.json")
-        run.remove(RESUMED)
-        with _tracking(context, spec) as tracking:
+    with _tracking(context, spec) as tracking:
+        if result is None:
+            run.remove("progress.json")
+            run.remove(RESUMED)
             tell = _teller(run, spec.name, progress, tracking)
             result = (
                 train(job, torch.device("cpu"), tell=tell)
@@ -81,7 +81,8 @@ def train_stage(
             )
             if result is not None:
                 done_share = 1 - resumed_at(run) / optimiser.steps
-                tracking.end(result.history, result.model.digest)
+        if result is not None:  # of a run that was killed before its commit, too: its trackers may not know
+            tracking.end(result.history, result.model.digest)
     if result is None:
         if find(store, spec.key) is not None:  # another process did the same training, and was first
             return _reuse(context, spec, run)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+import flows.api
 import tasks.draw
 import tasks.generate
 from infra import faults
@@ -289,6 +290,23 @@ def test_any_hypothesis_can_be_made_again(micro_store: MicroStore) -> None:
             of_row = np.array(expected[name, sample]["uvd"])
             np.testing.assert_allclose(together.uvd[row, place].ravel(), of_row, atol=1e-5)
             assert together.root_depth[row, place] == pytest.approx(expected[name, sample]["root_depth_m"], abs=1e-5)
+
+
+def test_notebooks_show_hypotheses_that_were_not_kept(micro_store: MicroStore) -> None:
+    kept = Generate(
+        (StageKey(micro_store.ingest_key),), (WILD_TRAIN,), ModelDigest(micro_store.policy), micro.CONFIG.generate, 1
+    ).run(in_round(micro_store))
+    draw, pair, _ = stages(micro_store, "none")
+    drawn, pairs = draw.run(in_round(micro_store)), pair.run(in_round(micro_store))
+    opened = flows.api.open(micro_store.store.url)
+    row = next(one for one in rows(micro_store, "pairs", pairs.key) if one["winner"] > LABEL_AS_SAMPLE)
+    person = row["instance_id"]
+    winner, loser = opened.pair(person, pairs.key)
+    assert winner.tobytes() != loser.tobytes()
+    newest = opened.overlay(person, row["loser"])
+    again, of_row = (opened.overlay(person, row["loser"], one.key[:12]) for one in (drawn, kept))
+    assert newest.tobytes() == again.tobytes()
+    np.testing.assert_allclose(np.asarray(again, float), np.asarray(of_row, float), atol=8)
 
 
 def test_rows_that_should_be_there_are_not_made_up(micro_store: MicroStore) -> None:

@@ -124,6 +124,9 @@ def judge(request: Request, desk: AtDesk, verdict: Annotated[Verdict, Depends(fo
     said = verdict.verdict
     if said in _SIDES:
         said = ACCEPT if (said == LEFT) == turn.winner_is_left(work.pair) else SWAP
+    sent = next((one.review for one in turn.rows if one.review.review_id == verdict.review), None)
+    if sent is not None and sent.verdict != said:  # the answer to it was lost, and then came another key
+        raise DataError("Your first verdict of this pair counts: open the page again, then change it.")
     say(
         desk.store,
         work.pair,

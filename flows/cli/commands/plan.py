@@ -33,7 +33,7 @@ def plan(
     if not cleaning and (labels is not None or swap_share is not None):
         raise ConfigError("--labels and --swap-share belong to cleaning rounds: add --clean.")
     quiet_start()
-    config = options.choices(file, profile, campaign, seed, changes, swap_share).configured().config
+    configured = options.choices(file, profile, campaign, seed, changes, swap_share).configured()
     from flows.cli.documents import plan_document, print_document
     from flows.cli.plan import plan_round
     from flows.cli.show.findings import print_plan
@@ -42,11 +42,11 @@ def plan(
     from tasks.engine.context import Context
 
     opened, is_there = _open_or_imagine(store)
-    context, own = Context(opened, config), user_pictures(images, boxes)
+    context, own = Context(opened, configured.config), user_pictures(images, boxes)
     check_round(context, own, labels, machine=False)
     if not is_there:
         typer.echo(f"There is no store at {opened.root} yet: a run would make it.", err=True)
-    found = plan_round(context, "clean" if cleaning else "dpo", own, labels)
+    found = plan_round(context, "clean" if cleaning else "dpo", own, labels, configured)
     if as_json:
         print_document("plan", plan_document(found))
         return

@@ -3,7 +3,7 @@
 With `review.before_training` a run ends once the pairs are made, and the round stays open. A later run goes on as soon
 as `review.at_least` of them are judged. The reviews that it finds are written down before the pairs are worked on: a
 run that was killed after that, and a plan, read the same. What a round began with of `review` holds for the runs that
-go on with it, unless they say something else of it.
+go on with it, field by field, unless they say something else of one.
 """
 
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class Honoured:
 def ask(runner: Runner, number: int, pairs: StageKey) -> Waiting | None:
     """What a round waits for; None where it goes on."""
     context = runner.context
-    settings, campaign = settings_of(context, number), context.config.campaign
+    settings, campaign = settings_of(runner, number), context.config.campaign
     if not settings.before_training or frozen_of(context.store, campaign, number) is not None:
         return None
     record = find(context.store, pairs)
@@ -88,9 +88,12 @@ def honour(runner: Runner, number: int, pairs: StageKey, wild: Mix) -> Honoured:
     store, campaign = context.store, context.config.campaign
     frozen = frozen_of(store, campaign, number)
     if frozen is None:
-        if not settings_of(context, number).before_training and not context.config.sources.reviewed:
+        settings = settings_of(runner, number)
+        has_asked = asked_of(store, campaign, number) is not None  # and somebody ended the wait: that holds from now on
+        if not (settings.before_training or context.config.sources.reviewed or has_asked):
             return Honoured(pairs)
-        frozen = _now(context, number, pairs)  # nothing is written down, too: what is said later is for later rounds
+        # nothing is written down, too: what is said later is for later rounds
+        frozen = _now(context, number, pairs, settings)
     path = frozen_path(campaign, number)
     frozen = Frozen.of_bytes(runner.note(path, frozen.to_bytes(), once=True), store.uri(path))
     own = frozen.own
@@ -106,6 +109,8 @@ def honour(runner: Runner, number: int, pairs: StageKey, wild: Mix) -> Honoured:
         for one in frozen.earlier
     )
     notices = tuple(in_words(store, frozen))
+    if context.config.sources.reviewed and number > 1 and not earlier:
+        context.progress.say("review: no pair of an earlier round of this campaign was accepted or swapped by people")
     for notice in notices:
         context.progress.say(f"review: {notice}")
     return Honoured(pairs, earlier, notices)
@@ -144,17 +149,18 @@ def in_words(store: Store, frozen: Frozen) -> list[str]:
     return words
 
 
-def settings_of(context: Context, number: int) -> ReviewConfig:
-    """What holds for a round: what is said now, else what it began with."""
-    said = context.config.review
-    if said != ReviewConfig():
-        return said
-    opening = opening_of(context.store, context.config.campaign, number)
-    return said if opening is None else opening.review
+def settings_of(runner: Runner, number: int) -> ReviewConfig:
+    """What holds for a round: of each field what is said now, else what it began with."""
+    context = runner.context
+    now, opening = context.config.review, opening_of(context.store, context.config.campaign, number)
+    if opening is None:
+        return now
+    origins = runner.configured.origins
+    said = {name: value for name, value in now if f"review.{name}" in origins}
+    return opening.review.model_copy(update=said)
 
 
-def _now(context: Context, number: int, pairs: StageKey) -> Frozen:
-    settings = settings_of(context, number)
+def _now(context: Context, number: int, pairs: StageKey, settings: ReviewConfig) -> Frozen:
     own = ReviewedSet(pairs, number, said_of(context.store, pairs)) if settings.before_training else None
     earlier = tuple(_earlier(context, number)) if context.config.sources.reviewed else ()
     return Frozen(own, settings.unjudged, earlier)
@@ -162,13 +168,15 @@ def _now(context: Context, number: int, pairs: StageKey) -> Frozen:
 
 def _earlier(context: Context, number: int) -> list[ReviewedSet]:
     """What is said of pairs of the campaign's rounds before this one."""
-    store = context.store
+    store, campaign = context.store, context.config.campaign
     reviewed = {one.review.pair.stage_key for one in history(store)}
     if not reviewed:
         return []
-    made = [record for record in records(store, Pair.name) if record.stage_key in reviewed]
-    ours = [one for one in made if one.campaign == context.config.campaign and 0 < (one.round or 0) < number]
-    sets = [ReviewedSet(one.stage_key, one.round or 0, said_of(store, one.stage_key)) for one in ours]
+    # a round that asked for reviews may have found its pairs made by another campaign, whose record they are then
+    asked = {key: before for before in reversed(range(1, number)) if (key := asked_of(store, campaign, before))}
+    made = (one for one in records(store, Pair.name) if one.campaign == campaign)
+    rounds_of = asked | {one.stage_key: one.round for one in made if one.round and one.round < number}
+    sets = [ReviewedSet(key, before, said_of(store, key)) for key, before in rounds_of.items() if key in reviewed]
     useful = [one for one in sets if counts(one.said).accepted + counts(one.said).swapped]
     return sorted(useful, key=lambda one: (one.round, one.pairs))
 

@@ -1,6 +1,6 @@
 """How every measure went over the rounds of a campaign, as their comparisons have it, with intervals and controls."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +16,9 @@ _FIRST_ROLE: Final = "before"
 _ROLES: Final = ("after", "random_pairs", "less_noise", "all_labels", "random_labels", "own_labels")
 
 
+_REFUSED: Final = "refused_candidate"
+
+
 class Point(NamedTuple):
     """A measure after a round."""
 
@@ -27,7 +30,8 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class TrendLine:
-    """The policy's measure, or a control's, by the places of a trend; None where it was not measured."""
+    """The measure of the policy that is current after each round, of the candidates that were refused, or of a control,
+    by the places of a trend; None where it was not measured."""
 
     name: str
     points: Sequence[Point | None]
@@ -35,7 +39,7 @@ class TrendLine:
 
 @dataclass(frozen=True)
 class Trend:
-    """A measure on a split over rounds. Round 0 stands for the policy that the first of them began with."""
+    """A measure on a split over rounds. The first place stands for the policy that the first of them began with."""
 
     name: str
     """As in the table `metrics`."""
@@ -58,6 +62,11 @@ def comparisons(store: Store, campaign: str, until: int) -> dict[str, int]:
     }
 
 
+def refused_rounds(store: Store, campaign: str) -> set[int]:
+    """The rounds of a campaign that kept the policy that they began with."""
+    return {event.round for event in rounds.state(store, campaign).events if event.event == "kept"}
+
+
 def round_trends(store: Store, facts: RoundFacts) -> list[Trend]:
     """Of a campaign, up to a round of it; nothing where fewer than two rounds have measured."""
     numbered = comparisons(store, facts.campaign, facts.number)
@@ -66,25 +75,36 @@ def round_trends(store: Store, facts: RoundFacts) -> list[Trend]:
         numbered[own] = facts.number
     if len(numbered) < 2:
         return []
-    return trends(read(store, "metrics", stage_keys=list(numbered)).to_pylist(), numbered)
+    metrics = read(store, "metrics", stage_keys=list(numbered)).to_pylist()
+    return trends(metrics, numbered, refused_rounds(store, facts.campaign))
 
 
-def trends(metrics: Iterable[Mapping[str, Any]], numbered: Mapping[str, int]) -> list[Trend]:
-    """The rows of `metrics` of the comparisons `numbered`, by split and measure; the leading measures first."""
+def trends(
+    metrics: Iterable[Mapping[str, Any]], numbered: Mapping[str, int], refused: Collection[int] = ()
+) -> list[Trend]:
+    """The rows of `metrics` of the comparisons `numbered`, by split and measure; the leading measures first.
+
+    After a round that was `refused` the policy is the one before it, and what the round trained has a line of its own.
+    """
     places = sorted({at for number in numbered.values() for at in (number - 1, number)})
     found: dict[tuple[str, str], dict[str, dict[int, Point]]] = {}
     units: dict[tuple[str, str], str] = {}
     for row in metrics:
         number, role = numbered[row["stage_key"]], row["role"]
-        if role == _FIRST_ROLE and number - 1 in numbered.values():
-            continue  # the round before has measured it
         if role not in (_FIRST_ROLE, *_ROLES) and not (role == "change" and row["name"] in ("drift",)):
             continue
+        at, line = [number], role
+        if role == _FIRST_ROLE:
+            # what the round before has measured is there already
+            at = [number - 1] * (number - 1 not in numbered.values()) + [number] * (number in refused)
+            line = "after"
+        elif role in ("after", "change") and number in refused:
+            line = _REFUSED
         named = f"{row['dataset']}/{row['split']}", row["name"]
-        units[named] = row["unit"]
-        at, line = (number - 1, "after") if role == _FIRST_ROLE else (number, role)
-        lines = found.setdefault(named, {})
-        lines.setdefault(line, {})[at] = Point(row["value"], row["low"], row["high"], row["n"])
+        for place in at:
+            units[named] = row["unit"]
+            points = found.setdefault(named, {}).setdefault(line, {})
+            points[place] = Point(row["value"], row["low"], row["high"], row["n"])
     rank = {name: place for place, name in enumerate(LEADING)}
     return [
         Trend(

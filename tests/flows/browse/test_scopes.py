@@ -14,10 +14,13 @@ from flows.browse.child import Child
 from flows.browse.scopes import Leg, Scope, scopes
 from infra import rounds
 from infra.listing import Listing
+from infra.sealed import sealed_json
 from infra.stages import StageSpec, commit_rows
 from infra.store import Store
+from schemas.digests import digest
 from schemas.ids import ModelDigest, StageKey
 from schemas.tables import build
+from tasks.review.verdicts import Frozen, ReviewedSet, asked_path, frozen_path
 from tests.flows.browse.conftest import PORT
 
 PEOPLE = [f"wild/train/{number:08d}#0" for number in range(6)]
@@ -91,8 +94,8 @@ class Round:
         return self.policy
 
 
-def of(store: Store, number: int) -> Scope:
-    return next(one for one in scopes(store) if one.name == f"c/{number}")
+def of(store: Store, number: int, campaign: str = "c") -> Scope:
+    return next(one for one in scopes(store) if one.name == f"{campaign}/{number}")
 
 
 @contextmanager
@@ -160,6 +163,31 @@ def test_a_leg_that_changed_nothing_is_no_endless_round(store: Store) -> None:
     commit_rows(store, spec, {"models": build("models", {**about, **more})})
     only.decide()
     assert of(store, 1).pairs == (only.legs[0].pairs,)
+
+
+def test_a_round_that_found_its_pairs_made_by_another_campaign_shows_them(store: Store) -> None:
+    first = Round(store, 1, "base")
+    first.leg(PEOPLE)
+    first.decide()
+    (leg,) = first.legs
+    pairs = StageKey(leg.pairs or "")
+    rounds.begin(store, "other", "base")
+    rounds.open_round(store, "other", 1, "dpo round")
+    store.atomic_write(asked_path("other", 1), sealed_json({"pairs": pairs}))
+    newest = scopes(store)[0]
+    assert (newest.name, newest.outcome) == ("other/1", "open"), "what was opened last is the newest"
+    assert newest.legs == (Leg(leg.drawn, leg.scored, pairs, pairs),)
+
+    said = {"someone": {"anna": "swap"}}
+    keys = []
+    for each in (said, {}):
+        spec = first.stage("review", (pairs,), reviews=digest(each))
+        commit_rows(store, spec, {})
+        keys.append(spec.key)
+    frozen = Frozen(ReviewedSet(pairs, 1, said), "keep")
+    store.atomic_write(frozen_path("other", 1), frozen.to_bytes())
+    assert of(store, 1, "other").legs == (Leg(leg.drawn, leg.scored, keys[0], pairs),)
+    assert of(store, 1).legs == tuple(first.legs)
 
 
 def test_pages_show_the_people_and_pairs_of_all_legs(

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,37 @@ def test_mlflow_has_a_run_for_each_training_resumed_or_not(
     assert run.data.tags["adhmr.model"] == "a" * 64
     points = client.get_metric_history(run.info.run_id, "loss")
     assert sorted(point.step for point in points) == list(range(1, 8))
+
+
+def test_mlflow_tracks_the_first_trainings_of_a_campaign_that_begin_side_by_side(
+    tracked: Tracked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client_of = pytest.importorskip("mlflow.tracking").MlflowClient
+    server = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.setattr(infra.tracking.tracking, "PATIENCE_SECONDS", 300.0)  # making a database takes long
+    said: list[str] = []
+    trainings = [replace(tracked, stage_key=letter * 64) for letter in "abc"]
+    with (
+        Tracking(["mlflow"], trainings[0], said.append) as one,
+        Tracking(["mlflow"], trainings[1], said.append) as other,
+    ):
+        one.end(HISTORY, "a" * 64)
+        other.end(HISTORY, "b" * 64)
+
+    look_up, looks = client_of.get_experiment_by_name, []
+
+    def not_there_yet(client: Any, name: str) -> Any:
+        looks.append(name)
+        return None if len(looks) == 1 else look_up(client, name)
+
+    monkeypatch.setattr(client_of, "get_experiment_by_name", not_there_yet)  # as another process makes it meanwhile
+    with Tracking(["mlflow"], trainings[2], said.append) as late:
+        late.end(HISTORY, "c" * 64)
+    assert said == []
+    client = client_of(tracking_uri=server)
+    runs = client.search_runs([client.get_experiment_by_name("c").experiment_id])
+    assert {run.data.tags["adhmr.stage_key"][0] for run in runs} == {"a", "b", "c"}
 
 
 class Broken:

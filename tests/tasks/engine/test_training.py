@@ -43,6 +43,7 @@ from tasks.rows.instances import labelled_crops
 from tasks.rows.models import load_policy, model_of
 from tasks.stages.training import TrainBase
 from tasks.train.base import BaseRecipe
+from tests.faults import small_commits
 from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
@@ -103,6 +104,27 @@ def test_trained_once_and_found_again(micro_store: MicroStore) -> None:
     assert again.reused
     assert again.record == first.record
     assert heard.lines[-1] == f"train_base: reused, model {digest[:12]} ({first.key[:12]})"
+
+
+def test_trackers_hear_of_the_end_of_a_training_that_was_killed_before_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """What a kill is for a test."""
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    settings = small_commits.CONFIG.model_copy(update={"tracking": ("tensorboard",)})
+    here, spec = Context(Store.open(tmp_path / "store"), settings, in_process=True), StageSpec("train_toy", 1, {})
+    with monkeypatch.context() as dying:
+        dying.setattr(stage.Tracking, "end", die)
+        with pytest.raises(Killed):
+            train_on(here, spec, small_commits.build_toy)
+    assert find(here.store, spec.key) is None
+    train_on(here, spec, small_commits.build_toy)
+    (path,) = here.store.list_files("tracking")
+    assert model_of(here.store, spec.key).encode() in here.store.read_bytes(path)
 
 
 def test_what_decides_the_key(shared_micro_store: MicroStore) -> None:

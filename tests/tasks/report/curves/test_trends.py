@@ -1,8 +1,11 @@
 """Measures over rounds: the first policy as round 0, each round once, controls beside, other roles left out."""
 
+from pathlib import Path
 from typing import Any
 
-from tasks.report.curves.trends import Point, trends
+from infra import rounds
+from infra.store import Store
+from tasks.report.curves.trends import Point, refused_rounds, trends
 
 
 def row(key: str, name: str, role: str, value: float, **more: Any) -> dict[str, Any]:
@@ -29,6 +32,45 @@ def test_the_policy_goes_from_round_to_round() -> None:
     assert policy.points == [Point(100, 99, 101, 9), Point(90, 89, 91, 9), Point(85, 84, 86, 9)]
     assert (control.name, control.points) == ("random pairs", [None, Point(99, None, None, 9), None])
     assert diversity.lines[0].points == [None, None, Point(60, 59, 61, 9)]
+
+
+def test_a_candidate_that_was_refused_is_not_the_policy() -> None:
+    rows = [
+        row(key, "zero_noise_mpvpe", role, value)
+        for key, role, value in (
+            ("one", "before", 100),
+            ("one", "after", 105),
+            ("one", "random_pairs", 103),
+            ("two", "before", 100),
+            ("two", "after", 96),
+            ("three", "before", 96),
+            ("three", "after", 99),
+        )
+    ]
+    rows += [row("three", "drift", "change", 4.0, unit="%"), row("two", "drift", "change", 1.0, unit="%")]
+    zero, drift = trends(rows, {"one": 1, "two": 2, "three": 3}, {1, 3})
+    lines = {line.name: [point and point.value for point in line.points] for line in zero.lines}
+    assert lines == {
+        "policy": [100, 100, 96, 96],
+        "random pairs": [None, 103, None, None],
+        "refused candidate": [None, 105, None, 99],
+    }
+    assert zero.lines[0].name == "policy", "the thick line"
+    lines = {line.name: [point and point.value for point in line.points] for line in drift.lines}
+    assert lines == {"change": [None, None, 1.0, None], "refused candidate": [None, None, None, 4.0]}
+
+
+def test_the_log_says_which_rounds_were_refused(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    for campaign in ("c", "other"):
+        rounds.begin(store, campaign, "base")
+        rounds.open_round(store, campaign, 1)
+    rounds.keep(store, "c", 1, "a gate does not hold")
+    rounds.close_round(store, "c", 1)
+    rounds.open_round(store, "c", 2)
+    rounds.promote(store, "c", 2, "better", "all gates hold")
+    assert refused_rounds(store, "c") == {1}
+    assert refused_rounds(store, "other") == set()
 
 
 def test_a_round_that_did_not_measure_leaves_a_gap() -> None:
