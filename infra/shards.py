@@ -34,7 +34,8 @@ _LOOKS_AT_ONCE = 8
 _LOOKS_WAITING = 64 * _LOOKS_AT_ONCE
 _FOOTER_BYTES = 2**16
 """What is read of the end of a file; few footers are longer."""
-Each, Found = TypeVar("Each"), TypeVar("Found")
+Each = TypeVar("Each")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
