@@ -101,7 +101,16 @@ def choose_labels(store: Store, selection: Selection) -> Chosen:
             f"No cleaning round has kept labels in {selection} of {store.url}. Name a data set and split whose own "
             "labels shall be exported, or clean first with `adhmr clean`."
         )
-    return Chosen(keeps[-1].stage_key, tuple(ingests_of(store, keeps[-1].stage_key)))
+    kept = _learned_from(keeps)
+    return Chosen(kept.stage_key, tuple(ingests_of(store, kept.stage_key)))
+
+
+def _learned_from(keeps: Sequence[StageRecord]) -> StageRecord:
+    """Of the newest round's labels those that it learned from. Its controls come after them: as many at random, and
+    the policy's own in the place of others."""
+    of_round = [record for record in keeps if (record.campaign, record.round) == (keeps[-1].campaign, keeps[-1].round)]
+    filtered = [record for record in of_round if record.config.get("filter") != "random"] or of_round
+    return next(record for record in reversed(filtered) if record.reads[:1] == filtered[0].reads[:1])
 
 
 def _of_key(store: Store, ones: Sequence[StageRecord], key: str, what: str) -> StageRecord:

@@ -103,6 +103,22 @@ def test_labels_of_the_newest_cleaning_round_or_of_an_ingest(store: Store, gener
         choose_labels(store, Selection("mine", dataset="mine", split="test"))
 
 
+def test_a_cleaning_round_gives_what_it_learned_from_and_not_its_controls(
+    store: Store, generated: tuple[str, str]
+) -> None:
+    people, _ = generated
+    brought, own = (stage(store, "given_labels" if n else "pseudo_label", (people,), n=n) for n in (1, 0))
+    labels = {"labels": tables.labels(PEOPLE)}
+    stage(store, "keep", (brought, "s"), labels, number=1, keep_share=0.5)
+    main = stage(store, "keep", (brought, "s"), labels, number=1, keep_share=0.7)  # said anew when the round went on
+    stage(store, "keep", (brought, "s", main), labels, number=1, filter="random")
+    stage(store, "keep", (own, "t"), labels, number=1, keep_share=0.7)
+    assert choose_labels(store, Selection("mine")).key == main
+    assert choose_labels(store, Selection("mine", round=1)).key == main
+    at_random = stage(store, "keep", (brought, "s"), labels, number=2, filter="random", seed=1)
+    assert choose_labels(store, Selection("mine")).key == at_random, "there is no other of this round"
+
+
 def test_ingests_are_found_through_all_that_was_read(store: Store, generated: tuple[str, str]) -> None:
     people, hypotheses = generated
     other = stage(store, "ingest_hypotheses", rows={"instances": tables.instances(true_people(1, split="test"))})
