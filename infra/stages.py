@@ -6,14 +6,12 @@ between, the next run skips the tables that have the files and does the rest. Wh
 power by then: each transaction is on the disk before the next one begins.
 """
 
-import importlib.metadata
 import json
-import platform
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +20,7 @@ from pydantic import BaseModel
 
 from infra import faults
 from infra.data_files import MANY, DataFile, fresh_file_name
+from infra.installed import versions
 from infra.merging import merge_if_due, withdraw_row
 from infra.shards import Receipt, Shard, Tally, parquet_bytes, write_shard
 from infra.store import Store
@@ -37,7 +36,6 @@ from schemas.tables import build, contract
 _ATTEMPTS = 30
 _TIMES = 3
 """Times that something may take away the files of a commit before it is done."""
-_LIBRARIES = ("torch", "numpy", "ray", "pyarrow", "deltalake", "pydantic")
 
 
 @dataclass(frozen=True)
@@ -346,18 +344,6 @@ def count_failures(failures: Iterable[Failure]) -> Tally:
             raise DataError(f"{failure.id}: outcome {failure.outcome!r}; only failed and filtered exist.")
         tally += Tally(failed=1) if failure.outcome == "failed" else Tally(filtered=1)
     return tally
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions of python and of the libraries that can change a result."""
-    installed = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in _LIBRARIES:
-        try:
-            installed[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            installed[name] = "absent"
-    return installed
 
 
 def _row(

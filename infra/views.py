@@ -9,8 +9,9 @@ statements that read are let through. `write_views_sql` writes the same views as
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from tempfile import TemporaryDirectory
 
@@ -32,6 +33,8 @@ from schemas.tables import TABLES, TableContract
 _ALLOWED = "SELECT (also WITH, FROM, DESCRIBE, SHOW and SUMMARIZE) and EXPLAIN"
 _AGAIN_SECONDS = 0.1
 """Between two times that a query is told to end."""
+_BEGIN_SECONDS = 5.0
+"""In which a thread that was started begins, on a busy machine too."""
 _BARE_AT = re.compile(r"(?<![\w\".'])at(?![\w\"'])", re.IGNORECASE)
 _EXPLAIN = re.compile(r"^\s*EXPLAIN\s*(ANALYZE\b\s*)?(\([^)]*\)\s*)?", re.IGNORECASE)
 
@@ -99,20 +102,30 @@ def refresh_views_sql(store: Store) -> str:
 
 def _answer(connection: duckdb.DuckDBPyConnection, sql: str, most: int | None) -> pa.Table:
     """In a thread of its own, as DuckDB does not look for Ctrl-C while its threads work."""
+    begun = threading.Event()
+    answer: Future[pa.Table] = Future()
 
-    def ask() -> pa.Table:
-        rows = connection.sql(sql)
-        return (rows if most is None else rows.limit(most)).to_arrow_table()
-
-    with ThreadPoolExecutor(1, "query") as executor:
-        answer = executor.submit(ask)
+    def ask() -> None:
+        begun.set()
         try:
-            return answer.result()
-        except KeyboardInterrupt:
-            while not answer.done():  # DuckDB forgets what it hears between two steps of a query
-                connection.interrupt()
-                wait([answer], _AGAIN_SECONDS)
-            raise
+            rows = connection.sql(sql)
+            answer.set_result((rows if most is None else rows.limit(most)).to_arrow_table())
+        except BaseException as error:  # noqa: BLE001 - whatever it is, who asked raises it
+            answer.set_exception(error)
+
+    query = threading.Thread(target=ask, name="query")
+    try:
+        query.start()
+        return answer.result()
+    except KeyboardInterrupt:
+        begun.wait(_BEGIN_SECONDS)  # it may come while the thread starts
+        while query.is_alive():  # DuckDB forgets what it hears between two steps of a query
+            connection.interrupt()
+            query.join(_AGAIN_SECONDS)
+        raise
+    finally:
+        if begun.is_set():
+            query.join()
 
 
 @contextmanager

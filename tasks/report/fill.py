@@ -7,7 +7,8 @@ from datetime import datetime
 
 import numpy as np
 
-from infra.stages import StageRecord, find, versions
+from infra.installed import versions
+from infra.stages import StageRecord, find
 from infra.store import Store
 from infra.tables import read
 from schemas.config.engine import EngineConfig

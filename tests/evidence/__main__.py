@@ -24,7 +24,7 @@ from flows.process.errors import clear_errors
 from flows.process.quiet import quiet_start
 from flows.serve.temporary_server import begin_server
 from infra import rounds
-from infra.stages import versions
+from infra.installed import versions
 from infra.store import Store
 from schemas.errors import ConfigError
 from schemas.layers import USUAL_PROFILE

@@ -230,3 +230,23 @@ def test_ctrl_c_is_said_until_the_query_hears_it(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(KeyboardInterrupt):
         views._answer(connection, "SELECT 1", None)
     assert connection.asked == 3
+
+
+def test_ctrl_c_is_heard_while_the_query_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "query":
+            raise KeyboardInterrupt
+
+    class Deaf(Forgetful):
+        def sql(self, text: str) -> Any:
+            assert self.ended.wait(20), "it runs to its end, and nobody has told it of Ctrl-C"
+            raise duckdb.InterruptException("INTERRUPT")
+
+    connection: Any = Deaf()
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        views._answer(connection, "SELECT 1", None)
+    assert connection.asked == 3
