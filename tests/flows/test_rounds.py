@@ -399,7 +399,7 @@ def test_the_evidence_page_has_every_figure_and_every_control(
     assert sum(goals.count(f"| {word} |") for word in ("reached", "**not reached**")) == 12, goals
     table = readme_table([one, one], lived.config, None)
     assert max(map(len, table.splitlines())) <= 120, "as README's lines are"
-    rows = {line.split(" | ")[0] for line in table.splitlines()[6:]}
+    rows = {line.split(" | ")[0] for line in table.splitlines()[5:]}
     assert rows >= {"| *the policy before*", "| the default", "| the same on random pairs", "| winners alone (SFT)"}
     assert "| without the preference term: anchor and replay" not in rows, "micro's encoder learns from a regression"
     with pytest.raises(ConfigError, match="trained by another version or configuration"):
