@@ -11,7 +11,7 @@ from infra.views import query
 from schemas.tables import TABLES
 
 VARYING = {
-    "stages": {"started_at", "finished_at", "seconds"},
+    "stages": {"started_at", "finished_at", "seconds", "done_share"},
     "models": {"created_at", "uri"},
     "rounds": {"at"},
 }

@@ -21,7 +21,7 @@ from schemas.tables import TABLES
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).resolve().parents[2]
 VARYING = {
-    "stages": {"started_at", "finished_at", "seconds", "tables_json"},
+    "stages": {"started_at", "finished_at", "seconds", "done_share", "tables_json"},
     "models": {"created_at", "uri"},
     "rounds": {"at"},
 }

@@ -24,7 +24,7 @@ from tests.faults import process
 from tests.faults.nursery import Nursery, Order
 from tests.tasks.conftest import MicroStore
 
-VARYING = {"stages": {"started_at", "finished_at", "seconds"}, "models": {"created_at", "uri"}}
+VARYING = {"stages": {"started_at", "finished_at", "seconds", "done_share"}, "models": {"created_at", "uri"}}
 """Columns that differ between any two runs: times, and where the store lies."""
 
 
