@@ -277,6 +277,7 @@ def test_a_cleaning_round_and_drift(judged: Judged) -> None:
     assert facts.judge == first.judge == ModelDigest(first.judge)
     names = [verdict.name for verdict in facts.verdicts]
     assert names[1:] == [
+        "labels kept",
         "judge's score, zero noise, rise",
         "bodies beyond joint limits, rise",
         "miss of bone lengths, rise",
