@@ -117,6 +117,11 @@ def test_the_numbers_of_the_readme_are_those_of_the_evidence() -> None:
     for name, (zero_noise, *others) in variants.items():
         plain = [cell.replace(" %", "") for cell in made[name]]
         assert [zero_noise, *others] == [plain[0], *(cell.partition(" [")[0] for cell in plain[1:])], name
+    # what the words below the table say
+    assert (evidence.count("| reached |"), evidence.count("| **not reached** |")) == (13, 1)
+    assert "Thirteen of the fourteen goals are reached" in README
+    assert "2.3 points better [−4.1, −0.5]" in README
+    assert "the difference seed by seed −2.3 [−4.1, −0.5] | **not reached** |" in evidence
 
 
 def test_the_pictures_are_small_and_shown() -> None:

@@ -48,6 +48,7 @@ from tests.evidence.foreign import foreign_labels
 
 SECTION: Final = "scorers"
 """The marks in the page between which the table goes."""
+COMMAND: Final = "python -m tests.evidence.scorers"
 SWAP_SHARE: Final = 0.3
 DEFAULT: Final = "the default"
 _NO_STRANGERS = {"train_scorer.pool_strangers": 0, "train_scorer.strangers": 0}
@@ -103,7 +104,7 @@ def main(
         text = table(found)
         typer.echo(text)
         if page is not None:
-            write_section(SECTION, text, page, "python -m tests.evidence.scorers")
+            write_section(SECTION, text, page, COMMAND)
 
 
 @flow(name="scorers", flow_run_name="scorers, {profile}", persist_result=False)

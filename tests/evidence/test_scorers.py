@@ -1,12 +1,15 @@
 """The ablations of HMR-Scorer: each is a training that there is, and the table says what each came to."""
 
+from pathlib import Path
+
 import typer
 from typer.testing import CliRunner
 
 from schemas.splits import WILD_TRAIN, WILD_VALIDATION
 from tasks.rows.metrics import Metric
+from tests.benchmarks.page import write_section
 from tests.evidence import scorers
-from tests.evidence.scorers import DEFAULT, VARIANTS, Ranked, table
+from tests.evidence.scorers import COMMAND, DEFAULT, SECTION, VARIANTS, Ranked, table
 from tests.profiles import load_profile
 
 
@@ -33,6 +36,13 @@ def test_the_table_has_a_row_for_each_and_a_mean_of_several_seeds() -> None:
     both = table({3: of_seed, 4: {DEFAULT: ranked(0.44, 0.97), "no strangers": ranked(0.36, 0.59)}}).splitlines()
     assert both[2].startswith(f"| {DEFAULT} | 0.400 [0.380, 0.420] | 0.440 [0.420, 0.460] | 0.420 [")
     assert both[3].split(" | ")[3].startswith("0.350 [")
+
+
+def test_the_page_has_the_place_of_the_table(tmp_path: Path) -> None:
+    page = tmp_path / "scorer.md"
+    page.write_bytes((Path(__file__).parents[2] / "docs/scorer.md").read_bytes())
+    write_section(SECTION, table({3: {DEFAULT: ranked(0.4, 0.99)}}), page, COMMAND)
+    assert "\n| the default | 0.400 [0.380, 0.420] | 0.990 |\n" in page.read_text("utf-8")
 
 
 def test_a_variant_that_there_is_not_is_refused_before_anything_runs() -> None:
