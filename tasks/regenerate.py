@@ -25,14 +25,12 @@ from schemas.ids import StageKey, split_of
 from schemas.tables import matrix
 from tasks.engine.numerics import fixed_numerics
 from tasks.generate import HypothesisSampler, purpose_of
-from tasks.rows.drawn import DRAW, drawn_for, drawn_with, is_moved
+from tasks.rows.drawn import DRAW, can_be_made_again, drawn_for, drawn_with
 from tasks.rows.hypotheses import Hypotheses
 from tasks.rows.instances import load_instances
 from tasks.rows.models import load_policy
 
 _VECTORS = ("uvd", "twist", "betas")
-STAGES = ("generate", DRAW, "evaluate")
-"""Those whose hypotheses can be made again."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class MadeAgain:
 def generation_of(store: Store, instance_id: str, key: str = "") -> StageRecord:
     """The newest generation of this person's split, or the one whose key begins so. DataError lists those known."""
     target = str(split_of(instance_id))
-    drawing = (record for record in records(store, *STAGES) if not is_moved(record))
+    drawing = filter(can_be_made_again, records(store))
     known = [record for record in drawing if target in record.config["targets"]]
     fitting = [record for record in known if record.stage_key.startswith(key)]
     if key and len(fitting) == 1:

@@ -25,11 +25,11 @@ from models.kinematics import Root
 from schemas.errors import DataError
 from schemas.ids import StageKey, split_of
 from schemas.tables import LABEL_AS_SAMPLE
-from tasks.regenerate import STAGES, body_of, hypotheses_at, regenerate, sampled_in_steps
+from tasks.regenerate import body_of, hypotheses_at, regenerate, sampled_in_steps
 from tasks.report.pictures.overlays import LABEL_COLOUR, POLICY_COLOUR, label_meshes
 from tasks.report.pictures.photographs import draw_over, photographs
 from tasks.report.pictures.winners import LOSER_COLOUR, WINNER_COLOUR
-from tasks.rows.drawn import DRAW, drawn_with
+from tasks.rows.drawn import DRAW, can_be_made_again, drawn_with
 from tasks.rows.hypotheses import Hypotheses, StoredHypotheses, read_hypotheses
 from tasks.rows.instances import Instances, load_instances
 
@@ -156,10 +156,10 @@ class Painter:
     def _ingests(self, request: Mapping[str, Any]) -> tuple[StageKey, ...]:
         """Those that a generation has seen; without one, the newest of now."""
         person, generation = request["person"], request.get("generation")
-        record = find(self.store, generation) if generation else None
-        if record is None:
+        if not generation:
             ingests = newest_of_each(self.store, split_of(person))
         else:
+            record = self._record(request)
             ingests = [*([record.stage_key] if record.rows.get("instances") else []), *record.reads]
         return tuple(StageKey(key) for key in ingests)
 
@@ -171,8 +171,9 @@ class Painter:
 
     def _generation(self, request: Mapping[str, Any]) -> StageRecord:
         record = self._record(request)
-        if record.stage not in STAGES:
-            raise DataError(f"{record.stage} {record.stage_key[:12]} was not drawn by a policy of this store.")
+        if not can_be_made_again(record):
+            name = f"{record.stage} {record.stage_key[:12]}"
+            raise DataError(f"{name} has hypotheses that no policy of this store drew as they are.")
         return record
 
     def _record(self, request: Mapping[str, Any]) -> StageRecord:

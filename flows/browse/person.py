@@ -17,11 +17,10 @@ from infra.tables import read
 from schemas.errors import DataError
 from schemas.ids import StageKey, split_of
 from schemas.tables import LABEL_AS_SAMPLE
-from tasks.rows.drawn import DRAW, table_of_all
+from tasks.rows.drawn import can_be_made_again, table_of_all
 
 router = APIRouter()
 
-_MADE_AGAIN: Final = ("generate", DRAW, "evaluate")
 _INSTANCE: Final = ("instance_id", "image_id", "person", "box_xywh", "crop_size_px", "crop_rule", "intrinsics_source")
 _PAIR: Final = (
     "stage_key",
@@ -52,14 +51,10 @@ class Drawing:
 
     key: str
     title: str
-    stage: str
+    made_again: bool
+    """Whether they can be drawn again from their noise."""
     hypotheses: Sequence[Hypothesis]
     """By score, the best first; those without one last, by sample."""
-
-    @property
-    def made_again(self) -> bool:
-        """Whether a policy of this store drew them from noise that can be drawn again."""
-        return self.stage in _MADE_AGAIN
 
     def at(self, sample: int) -> Hypothesis | None:
         """The hypothesis of this number, if it is kept."""
@@ -163,7 +158,7 @@ def _drawings(store: Store, scope: Scope, person: str) -> list[Drawing]:
         hypotheses = [Hypothesis(sample, scores.get(sample), errors.get(sample)) for sample in samples]
         hypotheses.sort(key=lambda one: (one.score is None, -(one.score or 0.0), one.sample))
         title = f"{words.get(key, record.stage)} ({record.stage} {key[:8]})"
-        found.append(Drawing(key, title, record.stage, tuple(hypotheses)))
+        found.append(Drawing(key, title, can_be_made_again(record), tuple(hypotheses)))
     return found
 
 

@@ -1,5 +1,7 @@
 """compare: two policies, rounds or evaluations of a store by all measures; and the same over stores of other seeds."""
 
+import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -54,8 +56,13 @@ def compare(
     """Compare what `one` and `other` name, or a round's policy before with that after, if only the round is named.
 
     Other stores `beside` hold the same words for other seeds. Raises ConfigError or DataError, which say what may be
-    named, for words that name nothing, and DataError where the two were measured on no split together.
+    named, for words that name nothing, ConfigError for a store that is given twice, and DataError where the two were
+    measured on no split together.
     """
+    places = [os.path.realpath(one.root) if one.is_local else one.url for one in (store, *beside)]
+    place, times = Counter(places).most_common(1)[0]
+    if times > 1:
+        raise ConfigError(f"The store {place} is given {times} times, but holds one seed: give each store once.")
     found = [_of_store(opened, one, other, config, campaign, target) for opened in (store, *beside)]
     before, after, splits = found[0]
     seeds = over_seeds([of for _, _, of in found]) if beside else {}

@@ -17,6 +17,8 @@ from tasks.rows.part import Part
 DRAW: Final = "draw"
 """The stage that draws and scores in one pass, and keeps all scores but not all hypotheses (`tasks.stages.draw`)."""
 
+_DRAWING: Final = ("generate", DRAW, "evaluate")
+
 
 def everybody(store: Store, generation: StageKey) -> list[str]:
     """The instances of whom a finished stage has drawn hypotheses, kept or not, sorted."""
@@ -35,6 +37,11 @@ def drawn_with(record: StageRecord) -> GenerateConfig:
     config = GenerateConfig.model_validate_json(canonical_json(record.config["generate"]))
     temperature = config.noise_temperature * record.config.get("temperature", 1.0)
     return config.model_copy(update={"noise_temperature": temperature})
+
+
+def can_be_made_again(record: StageRecord) -> bool:
+    """Whether a policy of the store drew hypotheses in this stage, from noise that can be drawn again."""
+    return record.stage in _DRAWING and not is_moved(record)
 
 
 def is_moved(record: StageRecord) -> bool:

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -11,8 +12,11 @@ import pytest
 from flows.browse import painter
 from flows.browse.child import Answer
 from flows.browse.pictures import problem_picture
+from infra.stages import records
 from infra.store import Store
 from infra.tables import read
+from schemas.errors import DataError
+from tasks.rows.drawn import can_be_made_again
 from tests.flows.browse.conftest import ESCAPES, Browsed
 
 
@@ -47,6 +51,26 @@ def test_who_is_ingested_anew_is_seen_anew(browsed_store: Store, monkeypatch: py
     assert paints.photo({"person": person, "generation": ""}) == before
     now = ["second", "first"]
     assert paints.photo({"person": person, "generation": ""}) != before
+
+
+def test_a_generation_that_is_not_there_is_not_taken_for_the_newest_ingest(browsed_store: Store) -> None:
+    """A picture of a generation is kept for a day: it would stay after the person was ingested anew."""
+    person = read(browsed_store, "instances", columns=["instance_id"]).column("instance_id")[0].as_py()
+    paints = painter.Painter(browsed_store, "tiny", "procrustes")
+    with pytest.raises(DataError, match="There is no finished stage 000000000000"):
+        paints.photo({"person": person, "generation": "0" * 64})
+
+
+def test_what_was_moved_is_not_made_again(browsed_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study's constant offset has the record of an evaluation, and hypotheses that no noise gives."""
+    before = records(browsed_store, "evaluate")[0]
+    moved = replace(before, config={**before.config, "offset": 4.0})
+    assert [can_be_made_again(one) for one in (before, moved)] == [True, False]
+    monkeypatch.setattr(painter, "find", lambda *_: moved)
+    asked = {"person": "wild/test/nobody#0", "generation": moved.stage_key, "sample": 0}
+    for ask in (painter.Painter.again, painter.Painter.steps):
+        with pytest.raises(DataError, match="has hypotheses that no policy of this store drew as they are"):
+            ask(painter.Painter(browsed_store, "tiny", "procrustes"), {**asked, "step": 0})
 
 
 def test_a_picture_that_cannot_be_drawn_says_why() -> None:

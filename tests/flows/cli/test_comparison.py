@@ -116,8 +116,23 @@ def test_a_policy_against_itself_does_not_change(store: Store, config: EngineCon
         assert change.change is None or change.change == (0, 0, 0)
 
 
-def test_over_the_stores_of_several_seeds(store: Store, config: EngineConfig) -> None:
-    found = compare(store, "round-1", None, config, config.campaign, [store, store])
+def copies(folder: Path, count: int) -> list[Store]:
+    for number in range(count):
+        with ZipFile(ARCHIVE) as archive:
+            archive.extractall(folder / str(number))
+    return [Store.open(folder / str(number) / "store", create=False) for number in range(count)]
+
+
+def test_a_store_is_one_seed_however_often_it_is_given(place: Path, store: Store, config: EngineConfig) -> None:
+    with pytest.raises(ConfigError, match=r"is given 2 times, but holds one seed"):
+        compare(store, "round-1", None, config, config.campaign, [store])
+    twice = call(place, "round-1", "--beside", str(place / "store" / ".." / "store"))
+    assert twice.exit_code == 2
+    assert "is given 2 times" in " ".join(twice.output.split())
+
+
+def test_over_the_stores_of_several_seeds(store: Store, config: EngineConfig, tmp_path: Path) -> None:
+    found = compare(store, "round-1", None, config, config.campaign, copies(tmp_path, 2))
     by_name = {one.measure.name: one for one in found.splits[WILD_TEST]}
     for over in found.seeds[WILD_TEST]:
         own = by_name[over.measure.name].change
@@ -127,8 +142,9 @@ def test_over_the_stores_of_several_seeds(store: Store, config: EngineConfig) ->
     assert len(found.stores) == 3
 
 
-def test_what_is_printed(place: Path) -> None:
-    answer = call(place, "round-1", "--data", "wild/test", "--beside", str(place / "store"))
+def test_what_is_printed(place: Path, tmp_path: Path) -> None:
+    other = copies(tmp_path, 1)[0]
+    answer = call(place, "round-1", "--data", "wild/test", "--beside", other.url)
     assert answer.exit_code == 0, answer.output
     for words in (
         "before: round-1:before, policy",
