@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.attention import DecoderBlock, image_code_on, sinusoidal_code
+from models.compilation import compiled
 from models.condition import CompactBackbone, PoseEstimate, Pyramid, item_points, sample_map
 from models.hrnet_condition import HRNetFeatures
 from models.item_graph import MaskedLinear, neighbours, within
@@ -196,6 +197,12 @@ class HMRScorer(nn.Module):
             if copy.config.condition.is_vit:
                 copy.score_net.halve_maps()
         return copy
+
+    def compiled(self) -> "HMRScorer":
+        """A form for scoring whose decoder and encoder are compiled, as `models.compilation` has it."""
+        form = deepcopy(self)
+        form.score_net, form.encoder = compiled(form.score_net), compiled(form.encoder)
+        return form
 
     def encode(self, crops: Tensor) -> tuple[Pyramid, PoseEstimate | None]:
         """Crops (B, 3, S, S) in [-1, 1] -> features, to be used for many hypotheses, and the encoder's own estimate.

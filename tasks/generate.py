@@ -10,6 +10,7 @@ from infra.noise import standard_normal_batch
 from infra.shards import Shard
 from infra.stages import Failure
 from models.bodies import Body, load_body
+from models.compilation import compiled
 from models.diffusion import POSE_SIZE
 from models.policy import Policy
 from models.precision import products_of
@@ -56,6 +57,8 @@ class HypothesisSampler:
         self.policy = policy.to(self.device).eval().requires_grad_(False)
         self.encoder = self.policy.condition if config.encoder_precision == "float32" else policy.halved_encoder()
         self.denoiser = self.policy.hyponet.halved() if config.precision == "bfloat16" else self.policy.hyponet
+        if config.compile:
+            self.encoder, self.denoiser = compiled(self.encoder), compiled(self.denoiser)
         self.body = body
         self.config, self.purpose = config, purpose
         self.samples = list(samples) if samples is not None else list(range(config.hypotheses))

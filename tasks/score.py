@@ -39,6 +39,8 @@ class HypothesisScorer:
         halves = {"decoder": config.precision == "bfloat16", "encoder": config.encoder_precision == "bfloat16"}
         if any(halves.values()):
             self.scorer = self.scorer.halved(**halves)
+        if config.compile:
+            self.scorer = self.scorer.compiled()
         self.config = config
 
     def __call__(

@@ -99,6 +99,12 @@ class GenerateConfig(Config):
         "-",
         later=True,
     )
+    compile: bool = setting(
+        False,
+        "compile denoiser and image encoder (torch.compile): other last bits, a minute at the start of each process",
+        "-",
+        later=True,
+    )
     seed: int = setting(0, "seed of the noise", "1", ge=0)
 
 
@@ -123,6 +129,12 @@ class ScoreConfig(Config):
         "float32",
         "of the image encoder; bfloat16 is refused where it changes the order of a person's hypotheses by more than a "
         "rank correlation of 0.995",
+        "-",
+        later=True,
+    )
+    compile: bool = setting(
+        False,
+        "compile decoder and image encoder (torch.compile): other last bits, a minute at the start of each process",
         "-",
         later=True,
     )
