@@ -32,6 +32,8 @@ from tasks.rows.metrics import (
 When = Literal["before training", "before promotion"]
 BEFORE_TRAINING: When = "before training"
 BEFORE_PROMOTION: When = "before promotion"
+PAIRS = "pairs"
+"""The gate on their number."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def gates_before_training(
     margin = float(np.mean(scored)) if len(scored) else math.nan
     sane = bool(np.isfinite(scored).all()) if len(scored) else False
     verdicts = [
-        _at_least("pairs", len(margins) if pairs is None else pairs, config.min_pairs, "pairs", BEFORE_TRAINING),
+        _at_least(PAIRS, len(margins) if pairs is None else pairs, config.min_pairs, "pairs", BEFORE_TRAINING),
         _at_least(
             "mean margin",
             margin,

@@ -4,7 +4,7 @@ from functools import partial
 
 from flows.order.hypotheses import draw_and_score
 from flows.order.legs import legs, of_round
-from flows.run.decision.gates import before_promotion, before_training, without_labels
+from flows.run.decision.gates import before_promotion, before_reviews, before_training, without_labels
 from flows.run.decision.judgement import set_aside
 from flows.run.decision.measures import measure
 from flows.run.decision.published import compare_as_published
@@ -47,17 +47,18 @@ def align_and_measure(
         mine, role = leg.people, leg.role
         scored = draw_and_score(runner, mine, aligned, foundations.scorer, opened.number, role())
         pairs = runner.run(scored.pair(config.pair), role=role())
-        waiting = ask(runner, opened.number, pairs)
-        if waiting is not None:
-            return Candidate(None, waiting=waiting)
-
+        scores = scored.hypotheses, scored.scores
         if leg.number == 1 and measured.targets:
             before = runner.run(held_out(policy=opened.policy), role="before")
             recalibrate(runner, before, foundations.scorer)
-        reviewed = honour(runner, opened.number, pairs, mine)
-        scores = scored.hypotheses, scored.scores
         # of the policy that the round began with: a later leg's has no evaluation to rank the scorer by
         ranked_by = before if leg.number == 1 else None
+        waiting = ask(runner, opened.number, pairs)
+        if waiting is not None:
+            hopeless = runner.judge(before_reviews, pairs, ranked_by, scores)
+            return Candidate(None, hopeless) if hopeless else Candidate(None, waiting=waiting)
+
+        reviewed = honour(runner, opened.number, pairs, mine)
         verdicts = runner.judge(before_training, pairs, ranked_by, scores, reviewed.trained)
         if leg.number == 1 and hearing:
             verdicts += hearing.is_worth_it(runner)

@@ -10,7 +10,9 @@ from schemas.ids import StageKey, Target, split_of
 from tasks.engine.context import Context
 from tasks.gates import (
     BEFORE_PROMOTION,
+    PAIRS,
     GateVerdict,
+    all_passed,
     gates_before_promotion,
     gates_before_training,
     gates_for_a_judge,
@@ -52,6 +54,16 @@ def before_training(
         tallies[record.stage] = record.tally
     count = sum(record.rows.get("pairs", 0) for key in trained if (record := find(store, key)) is not None)
     return gates_before_training(context.config.gates, margins_of(store, pairs), spearman, tallies, count)
+
+
+def before_reviews(
+    context: Context, pairs: StageKey, before: StageKey | None, made_from: tuple[StageKey, ...]
+) -> tuple[GateVerdict, ...]:
+    """The verdicts on pairs that people are to judge, where one says no whatever they say; else none: nobody looks at
+    pairs which nothing is trained on. Arguments as of `before_training`."""
+    verdicts = before_training(context, pairs, before, made_from, (pairs,))
+    # only how many there are depends on reviews: those of earlier rounds may add some
+    return () if all_passed([verdict for verdict in verdicts if verdict.name != PAIRS]) else verdicts
 
 
 def of_kept_labels(context: Context, stage: Keep, kept: StageKey) -> tuple[GateVerdict, ...]:
