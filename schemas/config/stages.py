@@ -134,7 +134,7 @@ class ScoreConfig(Config):
     )
     compile: bool = setting(
         False,
-        "compile decoder and image encoder (torch.compile): other last bits, a minute at the start of each process",
+        "compile decoder and image encoder, but HRNet (torch.compile): other last bits, a minute for each process",
         "-",
         later=True,
     )
