@@ -47,10 +47,12 @@ def report(
     facts = read_facts(opened, name, chosen)
     config = read_configuration(opened, facts, configured.config)
     again = options.of_store(store) + options.of_configuration(file, profile, campaign, seed, changes)
+    # of a campaign that is shown because the store has no other, nothing typed leads to a next round
+    is_named = name == configured.config.campaign
     if as_json:
         print_document("report", report_document(opened, config, facts))
     else:
-        print_summary(opened, config, facts, again, state.next_round)
+        print_summary(opened, config, facts, again if is_named else None, state.next_round)
     _restore_page(opened, config, facts)
     if open_page:
         _show(opened, facts)

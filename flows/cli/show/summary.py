@@ -23,12 +23,13 @@ _CONTROLS = 2
 
 
 def print_summary(
-    store: Store, config: EngineConfig, facts: RoundFacts, said: Sequence[str] = (), coming: int | None = None
+    store: Store, config: EngineConfig, facts: RoundFacts, said: Sequence[str] | None = (), coming: int | None = None
 ) -> None:
     """The round in one screen, from the tables. Errors and diversity in mm.
 
-    `said` are the options of store and configuration that were typed; the next commands get them. `coming` is the
-    campaign's next round, where that may be another than the one after this.
+    `said` are the options of store and configuration that were typed; the next commands get them. None where they
+    name another campaign than this. `coming` is the campaign's next round, where that may be another than the one
+    after this.
     """
     console = TextConsole()
     metrics = measured.round_metrics(store, facts)
@@ -64,9 +65,11 @@ def print_summary(
         console.print(f"{name + ':':<8}{text}", markup=False, soft_wrap=True)
 
 
-def _what_next(facts: RoundFacts, said: Sequence[str], coming: int) -> str:
+def _what_next(facts: RoundFacts, said: Sequence[str] | None, coming: int) -> str:
     """The commands that may come next."""
     why = "" if facts.policy_after is not None else "see above and in the report why nothing was trained; then "
+    if said is None:
+        return f"{why}`adhmr run` with the --config or the options of campaign {facts.campaign}, for round {coming}"
     run, clean, plan = (shlex.join(["adhmr", command, *said]) for command in ("run", "clean", "plan"))
     return f"{why}`{run}` or `{clean}` for round {coming}; `{plan}` says what it would reuse"
 

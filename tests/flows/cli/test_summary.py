@@ -18,3 +18,12 @@ def test_what_comes_next_is_the_campaigns_next_round(tmp_path: Path, capsys: pyt
         print_summary(store, tiny(), KEPT, ["--store", "s"], coming)
         next_line = capsys.readouterr().out.splitlines()[-1]
         assert f"`adhmr run --store s` or `adhmr clean --store s` for round {number};" in next_line
+
+
+def test_a_campaign_that_nothing_typed_leads_to_is_not_continued_by_the_default(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_summary(Store.open(tmp_path / "store"), tiny(), KEPT, None, 2)
+    next_line = capsys.readouterr().out.splitlines()[-1]
+    assert "`adhmr run` with the --config or the options of campaign c, for round 2" in next_line
+    assert "adhmr clean" not in next_line
