@@ -2,7 +2,7 @@
 
 What a finished stage wrote never changes, so its rows are taken over once, when a list first asks for that stage;
 sorting and filtering a million of them then takes a fraction of a second. They are kept in memory, which takes half of
-the time that a file of DuckDB's does, as nothing is compressed; beyond MEMORY they go to a private folder, the
+the time that a file of DuckDB's does, as nothing is compressed; beyond a limit they go to a private folder, the
 process's alone. Unlike `read` and `query`, lists do not compare data files with their digests: that would read all of
 them, pictures and poses too.
 """
@@ -19,25 +19,24 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import duckdb
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from infra.data_files import DataFile
+from infra.spreads import Spreads
 from infra.store import Store
-from infra.table_rows import read_files
 from infra.tables import live_files
 from infra.views import fenced, from_alike, from_files, from_nothing, quoted
 from schemas.errors import StoreError
-from schemas.tables import contract, matrix
+from schemas.tables import contract
 
-MEMORY: Final = "160MB"
+MEMORY_MB: Final = 128
+"""What lists hold in memory, if nothing else is said: a million people with four pairs each get along with it."""
 PEOPLE: Final = "people"
-SPREAD: Final = "spread"
 REVIEWED: Final = "reviewed"
-_JOINTS: Final = 29
 _DERIVED: Final = 8
 """Tables that are derived from lists and kept."""
+_NO_ROOM: Final = (duckdb.OutOfMemoryException, duckdb.IOException)
+"""What DuckDB raises where neither memory nor the folder beside it has room for a table."""
 
 
 class _List(NamedTuple):
@@ -59,6 +58,7 @@ _LISTS: Final[Mapping[str, _List]] = {
         "instances",
         ("instance_id", "dataset", "split", "crop_size_px", "crop_intrinsics"),
         "SELECT instance_id, dataset, split, crop_size_px / 2 / crop_intrinsics[1] AS reach FROM ({rows})",
+        apart=True,
     ),
     "pairs": _List(
         "pairs",
@@ -84,7 +84,6 @@ _LISTS: Final[Mapping[str, _List]] = {
     "failed": _List("failures", ("id", "stage", "outcome", "reason", "detail", "attempts"), "FROM ({rows})"),
 }
 _MORE: Final[Mapping[str, str]] = {
-    SPREAD: "stage_key VARCHAR, instance_id VARCHAR, mm DOUBLE",
     REVIEWED: "stage_key VARCHAR, instance_id VARCHAR, winner INTEGER, loser INTEGER, reviewer VARCHAR, "
     "verdict VARCHAR",
 }
@@ -102,12 +101,12 @@ class _Derived:
 class Listing:
     """Lists of one store. Any thread may ask; rows of a stage are taken over by the first that needs them."""
 
-    def __init__(self, store: Store, folder: Path) -> None:
-        """`folder` is empty and this process's alone."""
-        self.store = store
+    def __init__(self, store: Store, folder: Path, memory_mb: int = MEMORY_MB) -> None:
+        """`folder` is empty and this process's alone; beyond `memory_mb`, lists go there."""
+        self.store, self._memory_mb = store, memory_mb
         spill = folder / "spill"
         spill.mkdir()
-        options = {"memory_limit": MEMORY, "threads": "2", "preserve_insertion_order": "false"}
+        options = {"memory_limit": f"{memory_mb}MB", "threads": "2", "preserve_insertion_order": "false"}
         self._connection = fenced(store, str(spill), **options)
         self._lock = threading.Lock()
         self._taken: set[tuple[str, str]] = set()
@@ -122,9 +121,11 @@ class Listing:
             self._connection.execute(f"CREATE {'VIEW' if made.apart else 'TABLE'} {name} AS {empty}")
         for name, columns in _MORE.items():
             self._connection.execute(f"CREATE TABLE {name} ({columns})")
+        self._spreads = Spreads(store, self._connection)
 
     def close(self) -> None:
         """The end of all lists, once what is being taken over has been: DuckDB closes nothing that is at work."""
+        self._spreads.close()
         with self._lock:
             self._connection.close()
 
@@ -136,16 +137,21 @@ class Listing:
             return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
     def need(self, name: str, keys: Iterable[str | None]) -> None:
-        """Have the rows of these stages in the list `name`: PEOPLE, pairs, measured, scored, failed, or SPREAD, which
-        needs the PEOPLE of the stage."""
+        """Have the rows of these stages in the list `name`: PEOPLE, pairs, measured, scored or failed."""
         wanted = [key for key in dict.fromkeys(keys) if key]
         if all((name, key) in self._taken for key in wanted):
             return
         with self._lock:
             for key in wanted:
                 if (name, key) not in self._taken:
-                    (self._take_spread if name == SPREAD else self._take)(name, key)
+                    self._take(name, key)
                     self._taken.add((name, key))
+
+    def spread_share(self, keys: Sequence[str], patience_s: float) -> float:
+        """Which share of these stages' hypotheses their lists `spread_KEY` (instance_id, mm) are made of, after so many
+        seconds at most; at 1 they are whole. They need the PEOPLE of the stages, and are made meanwhile."""
+        with self._told():
+            return self._spreads.share(keys, patience_s)
 
     def replace(self, name: str, rows: pa.Table) -> None:
         """Have these rows in the list `name` and no others: for what is small and changes. Whoever asks meanwhile gets
@@ -171,7 +177,7 @@ class Listing:
         finally:
             with self._keeping:
                 table.users -= 1
-                self._forget()
+                self._forget(_DERIVED)
 
     def _held(self, about: tuple[Any, ...]) -> _Derived | None:
         with self._keeping:
@@ -182,21 +188,52 @@ class Listing:
             return table
 
     def _derive(self, about: tuple[Any, ...]) -> _Derived:
-        select, *values = about
         table = _Derived(f"derived_{self._count}")
         self._count += 1
-        with self._connection.cursor() as cursor:
-            cursor.execute(f"CREATE TABLE {table.name} AS {select}", values)
+        try:
+            self._make(table, about)
+        except _NO_ROOM:  # those that are only kept give way
+            with self._keeping:
+                self._forget(0)
+            try:
+                self._make(table, about)
+            except _NO_ROOM as error:
+                raise self._no_room(error) from error
         with self._keeping:
             self._derived[about] = table
-            self._forget()
+            self._forget(_DERIVED)
         return table
 
-    def _forget(self) -> None:
-        """Drop the tables that nobody looks at, those first that were looked at longest ago, until few are left."""
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """DuckDB's errors as the store's."""
+        try:
+            yield
+        except duckdb.OutOfMemoryException as error:
+            raise self._no_room(error) from error
+        except duckdb.Error as error:
+            first = str(error).splitlines()[0]
+            raise StoreError(
+                f"Tables of {self.store.url} can't be listed: {first} `adhmr repair` says more."
+            ) from error
+
+    def _no_room(self, error: duckdb.Error) -> StoreError:
+        return StoreError(
+            f"This list needs more room than there is beyond the {self._memory_mb} MB that lists may have in memory "
+            f"({str(error).splitlines()[0]}): make room for temporary files (TMPDIR says where), or start the server "
+            f"again with `adhmr browse --memory {2 * self._memory_mb}`."
+        )
+
+    def _make(self, table: _Derived, about: tuple[Any, ...]) -> None:
+        select, *values = about
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"CREATE TABLE {table.name} AS {select}", values)
+
+    def _forget(self, most: int) -> None:
+        """Drop the tables that nobody looks at, those first that were looked at longest ago, until so many are left."""
         unused = [about for about, table in self._derived.items() if not table.users]
         with self._connection.cursor() as cursor:
-            for about in unused[: max(0, len(self._derived) - _DERIVED)]:
+            for about in unused[: max(0, len(self._derived) - most)]:
                 cursor.execute(f"DROP TABLE {self._derived.pop(about).name}")
 
     def _take(self, name: str, key: str) -> None:
@@ -204,7 +241,7 @@ class Listing:
         files = [file for file in live_files(self.store, made.table, stage_keys=[key]) if file.rows]
         if not files:
             return
-        with self._connection.cursor() as cursor, _readable(self.store):
+        with self._connection.cursor() as cursor, self._told():
             try:
                 self._take_rows(
                     cursor, name, key, from_alike(self.store, contract(made.table), files, made.columns), files
@@ -229,59 +266,3 @@ class Listing:
         cursor.execute(f"CREATE TABLE {table} AS {rows}")
         self._parts[name].append(f"SELECT {quoted(key)} AS stage_key, *{shown} FROM {table}")
         cursor.execute(f"CREATE OR REPLACE VIEW {name} AS {' UNION ALL '.join(self._parts[name])}")
-
-    def _take_spread(self, name: str, key: str) -> None:
-        """File by file: poses are most of what a store holds."""
-        columns = ["instance_id", "sample_index", "uvd", "root_depth_m"]
-        for file in live_files(self.store, "hypotheses", stage_keys=[key]):
-            table = read_files(self.store, contract("hypotheses"), [file], columns=columns)
-            table = table.filter(pc.greater(table.column("sample_index"), 0))
-            with self._connection.cursor() as cursor:
-                cursor.register("of_file", table.select(["instance_id"]))
-                of_people = (
-                    f"SELECT instance_id, any_value(reach) AS reach FROM {PEOPLE} JOIN of_file USING (instance_id)"
-                )
-                cursor.execute(f"{of_people} GROUP BY instance_id")
-                spread = spread_of(table, dict(cursor.fetchall()))
-                cursor.register("spread_of_file", spread)
-                cursor.execute(f"INSERT INTO {name} SELECT ?, instance_id, mm FROM spread_of_file", [key])
-
-
-def spread_of(hypotheses: pa.Table, reach: Mapping[str, float]) -> pa.Table:
-    """How far each person's hypotheses lie apart, in mm: root mean square distance of a joint from its mean place, the
-    pelvises laid together, averaged over the 29 joints. By weak perspective: all of a body as far away as its pelvis.
-
-    `hypotheses` has the columns instance_id, uvd, root_depth_m; `reach` half a crop's side in metres, at 1 m, by
-    instance_id. Gives instance_id and mm, null for whom it is not known.
-    """
-    ordered = hypotheses.sort_by("instance_id")
-    ids = ordered.column("instance_id").combine_chunks()
-    if not len(ids):
-        return pa.table({"instance_id": pa.array([], pa.string()), "mm": pa.array([], pa.float64())})
-    starts = np.flatnonzero(np.diff(ids.dictionary_encode().indices.to_numpy(), prepend=-1))
-    people = ids.take(pa.array(starts)).to_pylist()
-    counts = np.diff([*starts, len(ids)])
-    metres = np.repeat([reach.get(name, np.nan) for name in people], counts) * ordered.column("root_depth_m").to_numpy()
-    joints = matrix(ordered, "uvd").reshape(-1, _JOINTS, 3).astype(np.float64)
-    joints = joints - joints[:, :1]
-    joints[..., :2] *= metres[:, None, None]
-    mean = np.add.reduceat(joints, starts) / counts[:, None, None]
-    square = np.maximum(np.add.reduceat(joints**2, starts) / counts[:, None, None] - mean**2, 0.0)
-    spread = np.sqrt(square.sum(-1)).mean(-1) * 1000
-    return pa.table({"instance_id": people, "mm": pa.array(spread, pa.float64(), mask=np.isnan(spread))})
-
-
-class _readable:  # noqa: N801 - a context like those of contextlib
-    """DuckDB's errors about files as one of the store's."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, duckdb.Error):
-            first = str(error).splitlines()[0]
-            raise StoreError(
-                f"Tables of {self.store.url} can't be listed: {first} `adhmr repair` says more."
-            ) from error

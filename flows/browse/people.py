@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse
 from flows.browse.desk import AtDesk, Desk, address, meant, number
 from flows.browse.paging import Condition, Sorted, page_of
 from flows.browse.scopes import Scope
-from infra.listing import PEOPLE, SPREAD
+from infra.listing import PEOPLE
 from infra.stages import find as stage_of
 from infra.views import quoted
 from tasks.rows.drawn import DRAW
@@ -33,6 +33,8 @@ SORTS: Final = {
     "-disagreement": ("disagreement", False, "disagreement of hypotheses, least first"),
 }
 """Name in addresses -> column, whether it falls, words."""
+PATIENCE_S: Final = 0.3
+"""How long a page waits for the disagreement of hypotheses; after that it says how far it is."""
 
 
 @router.get("/people")
@@ -66,6 +68,8 @@ def page(
         else "name"
     )
     with_spread = "disagreement" in by or bool(disagreement_from.strip() or disagreement_to.strip())
+    share = spread_share(desk, chosen, PATIENCE_S) if with_spread else 1.0
+    with_spread &= share == 1.0
     with crowd(desk, chosen, with_spread=with_spread) as table:
         facets = desk.listing.rows(f"SELECT data, count(*) AS n FROM {table} GROUP BY 1 ORDER BY 1")
         reasons = desk.listing.rows(
@@ -94,6 +98,8 @@ def page(
         column, descending, _ = SORTS[by]
         then = ("instance_id",) if column != "instance_id" else ("data",)
         found = page_of(desk.listing, table, conditions, Sorted(column, descending, then), after, SIZE)
+    for row in found.rows:
+        row["generation"] = None if row["drawing"] is None else chosen.drawings[row["drawing"]]
     asked = {
         "scope": chosen.name,
         "data": data,
@@ -119,48 +125,58 @@ def page(
         facets=facets,
         reasons=reasons,
         found=found,
+        share=share,
+        again=address("/people", **asked, after=after),
         more=address("/people", **asked, after=found.next) if found.next else "",
     )
 
 
+def spread_share(desk: Desk, scope: Scope, patience_s: float) -> float:
+    """Which share of a scope's hypotheses the disagreement is made of, after so many seconds at most; at 1 lists can
+    have it. It is made meanwhile."""
+    desk.listing.need(PEOPLE, scope.ingests)
+    return desk.listing.spread_share(_drawn(desk, scope), patience_s)
+
+
 @contextmanager
 def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> Iterator[str]:
-    """The name of the table of a scope's people: instance_id, data (DATASET/SPLIT), generation, score, error, change,
-    disagreement and reason; the newest word on each counts."""
+    """The name of the table of a scope's people: instance_id, data (DATASET/SPLIT), drawing (its place among the
+    scope's), score, error, change, disagreement and reason; the newest word on each counts. `with_spread`, which
+    `spread_share` makes; without it disagreement is null."""
     listing = desk.listing
     listing.need(PEOPLE, scope.ingests)
     listing.need("measured", (scope.before, scope.after))
     listing.need("scored", scope.scores)
     listing.need("failed", _with_failures(desk, scope))
-    drawn = [key for key in scope.drawings if _has_all(desk, key)]
-    if with_spread:
-        listing.need(SPREAD, drawn)
-    newest = " ".join(f"WHEN {quoted(key)} THEN {place}" for place, key in enumerate(scope.ingests)) or "WHEN '' THEN 0"
-    wanted = "" if not scope.drawings else "WHERE generation IS NOT NULL OR reason IS NOT NULL"
+    drawn = _drawn(desk, scope) if with_spread else []
+    newest = " ".join(f"WHEN {quoted(key)} THEN {place}" for place, key in enumerate(scope.ingests))
+    # an ingest has a person once, and to look for those that several have takes the memory of all
+    once = f"QUALIFY row_number() OVER (PARTITION BY instance_id ORDER BY CASE stage_key {newest} END) = 1"
+    wanted = "" if not scope.drawings else "WHERE drawing IS NOT NULL OR reason IS NOT NULL"
     spread = "NULL::DOUBLE"
-    if with_spread and drawn:
-        spread = f"coalesce({', '.join(f'spread_{place}.mm' for place in range(len(drawn)))})"
-    joins = "".join(
-        f" LEFT JOIN spread spread_{place} ON spread_{place}.stage_key = {quoted(key)} "
-        f"AND spread_{place}.instance_id = person.instance_id"
-        for place, key in enumerate(drawn if with_spread else ())
-    )
+    if drawn:
+        spread = f"coalesce({', '.join(f'spread_{key}.mm' for key in drawn)})"
+    joins = "".join(f" LEFT JOIN spread_{key} ON spread_{key}.instance_id = person.instance_id" for key in drawn)
     before, after = (quoted(key or "") for key in (scope.before, scope.after))
     own_scored = ", ".join(map(quoted, scope.scored)) or "''"
-    own_drawn = " ".join(f"WHEN {quoted(leg.scored or '')} THEN {quoted(leg.drawn or '')}" for leg in scope.legs)
+    places = {key: place for place, key in enumerate(scope.drawings)}
+    of_before, of_after = (places.get(key or "", "NULL") for key in (scope.before, scope.after))
+    own_drawn = " ".join(
+        f"WHEN {quoted(leg.scored)} THEN {places[leg.drawn]}" for leg in scope.legs if leg.scored and leg.drawn
+    )
     stages = ", ".join(map(quoted, _with_failures(desk, scope))) or "''"
     with listing.derived(
         f"""
         WITH person AS (
             SELECT * FROM people WHERE stage_key IN ({", ".join(map(quoted, scope.ingests)) or "''"})
-            QUALIFY row_number() OVER (PARTITION BY instance_id ORDER BY CASE stage_key {newest} END) = 1
+            {once if len(scope.ingests) > 1 else ""}
         ), failure AS (
             SELECT id, any_value(reason) AS reason FROM failed WHERE stage_key IN ({stages}) GROUP BY id
         ), crowd AS (
             SELECT person.instance_id, person.dataset || '/' || person.split AS data,
-                CASE WHEN now.instance_id IS NOT NULL OR now_scored.instance_id IS NOT NULL THEN {after}
-                     WHEN was.instance_id IS NOT NULL OR was_scored.instance_id IS NOT NULL THEN {before}
-                     ELSE CASE own.stage_key {own_drawn or "WHEN '' THEN ''"} END END AS generation,
+                CAST(CASE WHEN now.instance_id IS NOT NULL OR now_scored.instance_id IS NOT NULL THEN {of_after}
+                     WHEN was.instance_id IS NOT NULL OR was_scored.instance_id IS NOT NULL THEN {of_before}
+                     ELSE CASE own.stage_key {own_drawn or "WHEN '' THEN NULL"} END END AS UTINYINT) AS drawing,
                 coalesce(now_scored.zero_score, was_scored.zero_score, own.zero_score) AS score,
                 coalesce(now.zero_mm, was.zero_mm) AS error, now.zero_mm - was.zero_mm AS change,
                 {spread} AS disagreement, failure.reason
@@ -178,6 +194,10 @@ def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> Iterator[st
         """
     ) as table:
         yield table
+
+
+def _drawn(desk: Desk, scope: Scope) -> list[str]:
+    return [key for key in scope.drawings if _has_all(desk, key)]
 
 
 def _with_failures(desk: Desk, scope: Scope) -> list[str]:

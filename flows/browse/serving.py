@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import uvicorn
 
 from flows.browse.scopes import scopes
-from infra.listing import Listing
+from infra.listing import MEMORY_MB, Listing
 from infra.private import private_folder
 from infra.services import LOOPBACK, free_port
 from infra.store import Store
@@ -37,12 +37,25 @@ class _Told(uvicorn.Server):
             self.ready()
 
 
-def serve(store: Store, port: int, body: str, root_solver: str, say: Callable[[str], None], *, open_page: bool) -> None:
-    """Serve until a signal. `port` 0: the usual one. ServiceError where the port is taken."""
+def serve(
+    store: Store,
+    port: int,
+    body: str,
+    root_solver: str,
+    say: Callable[[str], None],
+    *,
+    open_page: bool,
+    memory_mb: int = MEMORY_MB,
+) -> None:
+    """Serve until a signal. `port` 0: the usual one; `memory_mb` is for lists. ServiceError where the port is taken."""
     chosen = free_port(port or DEFAULT_PORT)
     token = secrets.token_urlsafe(24)
     link = f"http://{LOOPBACK}:{chosen}/?token={token}"
-    with private_folder("adhmr-browse") as folder, closing(Listing(store, folder)) as listing, _Ahead() as ahead:
+    with (
+        private_folder("adhmr-browse") as folder,
+        closing(Listing(store, folder, memory_mb)) as listing,
+        _Ahead() as ahead,
+    ):
         ahead.do(_take_pairs, listing)  # while the application is being imported
         from flows.browse.app import make_app
 

@@ -1,6 +1,7 @@
-"""Lists of large tables: what stages wrote, taken over once; how far hypotheses lie apart."""
+"""Lists of large tables: what stages wrote, taken over once."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from infra.listing import PEOPLE, REVIEWED, Listing, spread_of
+from infra.listing import PEOPLE, REVIEWED, Listing
 from infra.shards import Shard, Tally, write_shard
 from infra.stages import StageSpec, commit
 from infra.store import Store
@@ -69,6 +70,23 @@ def test_any_number_may_look_at_tables_at_once(listing: Listing) -> None:
     assert _derived(listing) <= 8
 
 
+def test_tables_that_are_only_kept_give_way_where_there_is_no_room(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    (tmp_path / "lists").mkdir()
+    with closing(Listing(store, tmp_path / "lists", 64)) as listing:
+        large = "SELECT range AS n, ? AS which FROM range({})"
+        (tmp_path / "lists" / "spill").rmdir()
+        (tmp_path / "lists" / "spill").touch()  # nothing can be laid aside
+        for number in range(6):
+            with listing.derived(large.format(2_000_000), [number]) as named:
+                assert listing.rows(f"SELECT count(*) AS n FROM {named}")[0]["n"] == 2_000_000
+        assert _derived(listing) < 6
+        with pytest.raises(StoreError, match=r"64 MB.*--memory 128"), listing.derived(large.format(20_000_000), [0]):
+            pass
+        with listing.derived(large.format(10), [0]) as named:
+            assert listing.rows(f"SELECT count(*) AS n FROM {named}")[0]["n"] == 10
+
+
 def _derived(listing: Listing) -> int:
     tables = listing.rows("SELECT count(*) AS n FROM duckdb_tables() WHERE table_name LIKE 'derived%'")
     return int(tables[0]["n"])
@@ -86,24 +104,6 @@ def test_a_stage_that_is_not_whole_is_refused(listing: Listing) -> None:
         path.write_bytes(b"")
     with pytest.raises(StoreError, match="can't be listed"):
         listing.need("scored", [helpers.spec().key])
-
-
-def test_spread_is_the_distance_from_the_mean_place() -> None:
-    joints = np.zeros((4, 29, 3), np.float32)
-    joints[1, 1:, 0], joints[0, 1:, 0] = 0.5, -0.5  # half a crop's side to either side, pelvises laid together
-    joints[2:, :, 2] = 1.0  # as a whole: no difference
-    table = pa.table(
-        {
-            "instance_id": ["a", "a", "b", "b"],
-            "uvd": pa.array(list(joints.reshape(4, 87)), pa.list_(pa.float32())),
-            "root_depth_m": [2.0, 2.0, 3.0, 3.0],
-        }
-    )
-    rows = {row["instance_id"]: row["mm"] for row in spread_of(table, {"a": 0.25, "b": 0.25}).to_pylist()}
-    assert rows["a"] == pytest.approx(0.5 * 0.25 * 2.0 * 1000 * 28 / 29)
-    assert rows["b"] == 0
-    assert spread_of(table, {"a": 0.25}).to_pylist()[1]["mm"] is None
-    assert spread_of(table.slice(0, 0), {}).num_rows == 0
 
 
 def _pairs_of(listing: Listing, generations: list[str]) -> tuple[str, list[Path]]:

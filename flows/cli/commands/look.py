@@ -37,6 +37,9 @@ def query(
 def browse(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="On 127.0.0.1.", show_default="8420")] = 0,
     open_page: Annotated[bool, typer.Option("--open", help="Open it in the browser of this desktop.")] = False,
+    memory: Annotated[
+        int | None, typer.Option("--memory", min=64, metavar="MB", help="For lists.", show_default="128")
+    ] = None,
     store: options.StoreUrl = None,
     file: options.ConfigFile = None,
     profile: options.Profile = None,
@@ -47,8 +50,9 @@ def browse(
     opened = options.open_store(store)
     config = options.choices(file, profile, None, None, changes).configured().config
     from flows.browse.serving import serve
+    from infra.listing import MEMORY_MB
 
     def say(link: str) -> None:
         typer.echo(f"Open this link in a browser; who has it sees the store. Ctrl-C ends it.\n\n  {link}\n")
 
-    serve(opened, port, config.body, config.root_solver, say, open_page=open_page)
+    serve(opened, port, config.body, config.root_solver, say, open_page=open_page, memory_mb=memory or MEMORY_MB)

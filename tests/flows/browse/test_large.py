@@ -1,4 +1,4 @@
-"""A million pairs: how soon the first page comes, how long a filter takes, and what the server holds in memory."""
+"""A million pairs of many people: how soon pages come, how long a filter takes, and what the server holds in memory."""
 
 import re
 import subprocess
@@ -9,80 +9,28 @@ from pathlib import Path
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, ProxyHandler, Request, build_opener
 
-import numpy as np
 import psutil
 import pytest
 
+from flows.browse.people import PATIENCE_S
 from infra import reviews
 from infra.reviews import PairName, Review
 from infra.services import free_port
-from infra.shards import Tally, cut, receipts, write_shard
-from infra.stages import StageSpec, commit
 from infra.store import Store
 from infra.tables import read
-from schemas.tables import build
 from tasks.review.worklist import SAMPLINGS
+from tests.flows.browse.large_store import EACH, fill
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(3600)]
-PEOPLE, SAMPLES, EACH = 250_000, 4, 4
+PEOPLE = 250_000
 NAME = ("pair_set", "instance_id", "winner", "loser")
 FIRST_SECONDS, SECONDS, LIST_SECONDS, MEGABYTES = 1.0, 0.5, 3.0, 500
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Scores and pairs of many people, in shards of the usual size; poses are zeros, which take little room."""
     store = Store.open(tmp_path_factory.mktemp("large") / "store")
-    ids = [f"wild/train/{number:07d}#0" for number in range(PEOPLE)]
-    drawn = StageSpec("generate", 1, {"targets": ["wild/train"]}, campaign="large", in_round=1)
-    scored = StageSpec("score", 1, {}, reads=(drawn.key,), campaign="large", in_round=1)
-    paired = StageSpec(
-        "pair", 1, {"pair": {"strategy": "top_bottom"}}, reads=(drawn.key, scored.key), campaign="large", in_round=1
-    )
-    rng = np.random.default_rng(0)
-    zeros = {
-        f"{end}_{name}": np.zeros((EACH * 250, length), np.float32)
-        for end in ("winner", "loser")
-        for name, length in (("uvd", 87), ("twist", 46), ("betas", 10))
-    }
-    for spec, table in ((scored, "scores"), (paired, "pairs")):
-        shards = cut(ids, 250)
-        for shard in shards:
-            names = np.repeat(shard.ids, EACH).tolist()
-            score = rng.random(len(names))
-            about = {"generation_id": drawn.key, "instance_id": names, "round": 1, "stage_key": spec.key}
-            if table == "scores":
-                rows = {
-                    "sample_index": np.tile(np.arange(SAMPLES, dtype=np.int32), len(shard.ids)),
-                    "scorer": "s",
-                    "score": score,
-                }
-            else:
-                places = np.tile(np.arange(EACH, dtype=np.int32), len(shard.ids))
-                margin = rng.random(len(names))
-                rows = {
-                    "pair_set": spec.key,
-                    "winner": places,
-                    "loser": places + EACH,
-                    "winner_score": score,
-                    "loser_score": score - margin,
-                    "winner_rank": places,
-                    "loser_rank": places + EACH,
-                    "margin": margin,
-                    "strategy": "top_bottom",
-                    "dataset": "wild",
-                    **{name: values[: len(names)] for name, values in zeros.items()},
-                }
-            write_shard(
-                store,
-                spec.key,
-                shard,
-                {table: build(table, {**about, **rows})},
-                Tally(ok=len(shard.ids)),
-                stage=spec.name,
-            )
-        files = [file for receipt in receipts(store, spec.key, shards).values() for file in receipt.files]
-        commit(store, spec, {table: files}, len(ids), Tally(ok=len(ids)))
+    fill(store, PEOPLE)
     return store
 
 
@@ -129,9 +77,29 @@ def test_a_million_pairs(large: Store) -> None:
                 print(f"list {how}: {seconds:.2f} s")
                 assert "Pair 1 of 20" in page
                 assert seconds < LIST_SECONDS
+            seconds, page = timed(f"{base}/people")
+            print(f"first page of people: {seconds:.2f} s")
+            assert f"of {PEOPLE:,} people" in page
+            seconds, page = timed(f"{base}/people?sort=disagreement")
+            print(f"disagreement, which is made meanwhile: {seconds:.2f} s")
+            assert seconds < SECONDS + PATIENCE_S
+            while "The list comes by itself" in page:
+                time.sleep(1)
+                _, page = timed(f"{base}/people?sort=disagreement")
+            assert f"of {PEOPLE:,} people" in page
+            for asked in (
+                {"sort": "-disagreement", "disagreement_to": "100"},
+                {"sort": "score", "score_from": "0.9"},
+                {"find": "0099", "sort": "name"},
+                {"scope": "everyone"},
+                {"scope": "everyone", "sort": "data"},
+            ):
+                seconds, page = timed(f"{base}/people?{urlencode(asked)}")
+                print(f"people, {asked}: {seconds:.2f} s")
+                assert seconds < SECONDS
             tree = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
-            held = max(process.memory_info().rss for process in tree) / 2**20
-            print(f"memory: {held:.0f} MiB")
+            held = max(process.memory_info().rss for process in tree) / 1e6
+            print(f"memory: {held:.0f} MB")
             assert held < MEGABYTES
         finally:
             server.terminate()

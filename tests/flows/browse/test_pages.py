@@ -2,7 +2,7 @@
 
 import html
 import re
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
@@ -58,6 +58,7 @@ def test_people_are_sorted_and_paged_with_nobody_lost_or_twice(
         found += shown(page)
     assert len(found) == len(set(found)) == total
     column, descending, _ = people.SORTS[sort]
+    assert people.spread_share(browsed.desk, browsed.desk.scope(scope), 60.0) == 1.0
     with people.crowd(browsed.desk, browsed.desk.scope(scope), with_spread=True) as table:
         rows = {row["instance_id"]: row[column] for row in browsed.desk.listing.rows(f"SELECT * FROM {table}")}
     values = [rows[name.replace("%2F", "/").replace("%23", "#")] for name in found]
@@ -85,6 +86,20 @@ def test_people_are_filtered(browsed: Browsed) -> None:
         assert f"of {sum(low <= value <= high for value in values)} people" in page
     refused = browsed.client.get("/people", params={"score_from": "many"})
     assert (refused.status_code, "is to be a number" in refused.text) == (404, True)
+
+
+def test_a_list_that_waits_for_disagreement_says_how_far_it_is(
+    browsed: Browsed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people, "spread_share", lambda *given: 0.374)
+    asked = {"scope": "micro/1", "sort": "disagreement", "find": "0<1"}
+    page = get(browsed, "/people", **asked)
+    assert "37 % done. The list comes by itself." in page
+    assert shown(page) == []
+    again = re.search(r'id="found" hx-get="([^"]+)" hx-trigger="load delay:1s"', page)
+    assert again is not None
+    assert dict(parse_qsl(urlsplit(html.unescape(again[1])).query)) == asked
+    assert "comes by itself" not in get(browsed, "/people", scope="micro/1", sort="score")
 
 
 def test_pairs_are_those_of_the_table(browsed: Browsed, monkeypatch: pytest.MonkeyPatch) -> None:

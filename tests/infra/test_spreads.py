@@ -1,0 +1,129 @@
+"""How far hypotheses lie apart: what is computed, and that it is made aside, stage by stage."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from infra import spreads
+from infra.listing import PEOPLE, Listing
+from infra.spreads import spread_of
+from infra.stages import find, records
+from infra.store import Store
+from infra.tables import read
+from schemas.errors import StoreError
+from tests.flows.browse.large_store import fill
+
+LONG_S = 60.0
+
+
+@pytest.fixture
+def listing(tmp_path: Path) -> Iterator[Listing]:
+    store = Store.open(tmp_path / "store")
+    fill(store, 600)  # three files
+    (tmp_path / "lists").mkdir()
+    with closing(Listing(store, tmp_path / "lists")) as made:
+        made.need(PEOPLE, [_key(store, "ingest")])
+        yield made
+
+
+def _key(store: Store, stage: str) -> str:
+    return next(record.stage_key for record in records(store) if record.stage == stage)
+
+
+def test_all_of_a_stage_are_gone_through(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = _key(listing.store, "generate")
+    monkeypatch.setattr(spreads, "_AT_ONCE", 1200)
+    assert listing.spread_share([key], LONG_S) == 1.0
+    drawn = read(listing.store, "hypotheses", stage_keys=[key])
+    people = read(listing.store, "instances", columns=["instance_id", "crop_size_px", "crop_intrinsics"]).to_pylist()
+    reach = {row["instance_id"]: row["crop_size_px"] / 2 / row["crop_intrinsics"][0] for row in people}
+    wanted = spread_of(drawn.filter(pa.compute.greater(drawn.column("sample_index"), 0)), reach)
+    assert listing.rows(f"SELECT * FROM spread_{key} ORDER BY 1") == wanted.to_pylist()
+    assert min(wanted.column("mm").to_pylist()) > 0
+
+
+def test_a_stage_without_hypotheses_and_no_stage_are_whole(listing: Listing) -> None:
+    key = _key(listing.store, "score")
+    assert listing.spread_share([key], LONG_S) == listing.spread_share([], 0.0) == 1.0
+    assert listing.rows(f"SELECT * FROM spread_{key}") == []
+
+
+def test_who_does_not_wait_is_told_how_far_it_is(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = _key(listing.store, "generate")
+    go_on, began, plain = threading.Event(), threading.Semaphore(0), spreads.spread_of
+
+    def held(*given: object) -> pa.Table:
+        began.release()
+        assert go_on.wait(LONG_S)
+        return plain(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(spreads, "spread_of", held)
+    monkeypatch.setattr(spreads, "_AT_ONCE", 1)  # file by file
+    assert listing.spread_share([key], 0.0) == 0.0
+    assert began.acquire(timeout=LONG_S)
+    listing.need("scored", [_key(listing.store, "score")])  # other lists don't wait for it
+    assert listing.spread_share([key], 0.0) == 0.0
+    go_on.set()
+    assert listing.spread_share([key], LONG_S) == 1.0
+    assert [began.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+
+
+def test_an_end_in_the_middle_waits_for_a_file_at_most(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, over, plain = threading.Event(), threading.Event(), spreads.spread_of
+    seen = []
+
+    def slow(*given: object) -> pa.Table:
+        seen.append(1)
+        began.set()
+        assert over.wait(LONG_S)
+        return plain(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(spreads, "spread_of", slow)
+    monkeypatch.setattr(spreads, "_AT_ONCE", 1)
+    listing.spread_share([_key(listing.store, "generate")], 0.0)
+    assert began.wait(LONG_S)
+    closer = threading.Thread(target=listing.close)
+    closer.start()
+    while not listing._spreads._over.is_set():
+        pass
+    over.set()
+    closer.join(LONG_S)
+    assert not closer.is_alive()
+    assert len(seen) == 1
+
+
+def test_what_kept_it_from_being_made_is_told_and_it_is_tried_again(listing: Listing) -> None:
+    key = _key(listing.store, "generate")
+    record = find(listing.store, key)
+    assert record is not None
+    path = next(Path(listing.store.root, "tables", "hypotheses").glob("**/*.parquet"))
+    whole = path.read_bytes()
+    path.write_bytes(b"")
+    with pytest.raises(StoreError, match=path.name):
+        listing.spread_share([key], LONG_S)
+    path.write_bytes(whole)
+    assert listing.spread_share([key], LONG_S) == 1.0
+    assert listing.rows(f"SELECT count(*) AS n FROM spread_{key}")[0]["n"] == 600
+
+
+def test_spread_is_the_distance_from_the_mean_place() -> None:
+    joints = np.zeros((4, 29, 3), np.float32)
+    joints[1, 1:, 0], joints[0, 1:, 0] = 0.5, -0.5  # half a crop's side to either side, pelvises laid together
+    joints[2:, :, 2] = 1.0  # as a whole: no difference
+    table = pa.table(
+        {
+            "instance_id": ["a", "a", "b", "b"],
+            "uvd": pa.array(list(joints.reshape(4, 87)), pa.list_(pa.float32())),
+            "root_depth_m": [2.0, 2.0, 3.0, 3.0],
+        }
+    )
+    rows = {row["instance_id"]: row["mm"] for row in spread_of(table, {"a": 0.25, "b": 0.25}).to_pylist()}
+    assert rows["a"] == pytest.approx(0.5 * 0.25 * 2.0 * 1000 * 28 / 29)
+    assert rows["b"] == 0
+    assert spread_of(table, {"a": 0.25}).to_pylist()[1]["mm"] is None
+    assert spread_of(table.slice(0, 0), {}).num_rows == 0
