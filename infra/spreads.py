@@ -69,7 +69,8 @@ class Spreads:
         for key, job in jobs.items():
             if job.end.done() and (error := job.end.exception()) is not None:
                 with self._lock:
-                    self._jobs.pop(key, None)
+                    if self._jobs.get(key) is job:  # else somebody else has begun anew
+                        del self._jobs[key]
                 raise error
         if all(job.end.done() for job in jobs.values()):
             return 1.0
