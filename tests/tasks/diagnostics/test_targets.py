@@ -1,6 +1,7 @@
 """Targets: a pose as its own winner and loser, of the scorer or of the label, and a reason where there is none."""
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 import torch
 
@@ -8,13 +9,15 @@ from infra.tables import read
 from schemas.errors import ConfigError
 from schemas.splits import WILD_TRAIN, WILD_VALIDATION
 from schemas.tables import LABEL_AS_SAMPLE, matrix
-from tasks.diagnostics.targets import ESTIMATE, LABEL, TAUGHT, Targets
+from tasks.diagnostics.targets import ESTIMATE, LABEL, TAUGHT, TRUTH, Targets
 from tasks.engine.context import Context
 from tasks.rows.crops import crop_tensor
 from tasks.rows.instances import instance_ids, load_instances
 from tasks.rows.models import load_scorer
 from tasks.rows.part import Part
+from tasks.stages.evaluate import Evaluate
 from tests.profiles import load_profile
+from tests.tasks import micro
 from tests.tasks.conftest import MicroStore
 
 pytestmark = pytest.mark.slow
@@ -50,6 +53,30 @@ def test_without_a_scorer_it_is_the_label(micro_store: MicroStore) -> None:
     np.testing.assert_array_equal(poses(micro_store, done.key, "winner"), np.concatenate(expected, axis=1))
     rows = read(micro_store.store, "pairs", stage_keys=[done.key])
     assert set(rows.column("strategy").to_pylist()) == {LABEL}
+
+
+def test_with_a_teacher_it_is_what_that_draws_without_noise(micro_store: MicroStore) -> None:
+    keys = (micro_store.ingest_key,)
+    done = Targets(keys, WILD_VALIDATION, None, micro_store.policy).run(micro_store.context)
+    evaluated = Evaluate(keys, (WILD_VALIDATION,), micro_store.policy, None, micro.CONFIG.evaluate).run(
+        micro_store.context
+    )
+    assert set(read(micro_store.store, "pairs", stage_keys=[done.key]).column("strategy").to_pylist()) == {TAUGHT}
+    rows = read(micro_store.store, "hypotheses", stage_keys=[evaluated.key], where=pc.field("sample_index") == 0)
+    drawn = rows.sort_by("instance_id")
+    expected = np.concatenate([matrix(drawn, part) for part in ("uvd", "twist", "betas")], axis=1)
+    for side in ("winner", "loser"):
+        np.testing.assert_allclose(poses(micro_store, done.key, side), expected, atol=1e-6)
+
+
+def test_the_truth_of_a_synthetic_picture_is_the_label_that_it_was_made_with(micro_store: MicroStore) -> None:
+    """Validation people have their labels in the store, too: the same but for the digits that the store keeps."""
+    keys = (micro_store.ingest_key,)
+    done = Targets(keys, WILD_VALIDATION, None, truth=True).run(micro_store.context)
+    people = load_instances(micro_store.store, keys, instance_ids(micro_store.store, keys, [WILD_VALIDATION]))
+    expected = [people.uvd.reshape(len(people), -1), people.twists.reshape(len(people), -1), people.betas]
+    np.testing.assert_allclose(poses(micro_store, done.key, "winner"), np.concatenate(expected, axis=1), atol=1e-4)
+    assert set(read(micro_store.store, "pairs", stage_keys=[done.key]).column("strategy").to_pylist()) == {TRUTH}
 
 
 def test_how_a_teacher_draws_counts_where_it_is_not_as_ever(micro_store: MicroStore) -> None:
