@@ -48,7 +48,8 @@ def objectives() -> StudyConfig:
 
 
 def strategies() -> StudyConfig:
-    """Every pair strategy that needs no label, by the configuration's objective and by plain DPO."""
+    """Every pair strategy that needs no label, and no scorer of several heads, by the configuration's objective and by
+    plain DPO."""
     return StudyConfig(
         name="strategies",
         about="Which of a person's hypotheses should be winner and loser?",

@@ -1,7 +1,7 @@
 """Whether cleaning is worth a round: foreign labels with 30 % corrupted, and the policy's own, for several seeds.
 
     python -m tests.evidence.cleaning [--folder adhmr-evidence-cleaning] [--profile tiny] [--seeds 0,1,2] [--page FILE]
-        [--campaigns foreign,own,later] [--on test] [--set clean.keep_share=0.5 --name half]
+        [--campaigns foreign,own,later] [--on validation] [--set clean.keep_share=0.5 --name half]
 
 Every seed has a store of its own and three campaigns on one base policy and scorer. *foreign* cleans a table of labels
 that another label set could hold (the true bodies of wild/train with the published noise of labels), of which a share
@@ -9,8 +9,8 @@ is swapped between people; *own* cleans the policy's pseudo-labels, chosen by th
 then a cleaning round as the profile has it, the scorer used by then. All train beside controls: all labels, as many at
 random, and but for *foreign* the zero-noise labels. A run that was stopped goes on where it was.
 
-Choices are made on validation: with `--on validation` nobody looks at test. What is tried with --set takes campaigns of
-its own in the same stores, called by --name, and does again what differs.
+Choices are made on validation, where all is measured unless `--on test` is said. What is tried with --set takes
+campaigns of its own in the same stores, called by --name, and does again what differs.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def main(
     profile: Annotated[str, typer.Option(help="Profile to run.")] = USUAL_PROFILE,
     page: Annotated[Path | None, typer.Option(help="A file for the page; the terminal, if none is named.")] = None,
     campaigns: Annotated[str, typer.Option(help="Which of them, separated by commas.")] = ",".join(ROUND),
-    on: Annotated[On, typer.Option(help="The people on whom all is measured.")] = "test",
+    on: Annotated[On, typer.Option(help="The people on whom all is measured.")] = "validation",
     tried: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE that differs from the profile.")] = None,
     name: Annotated[str, typer.Option(help="Ends the names of the campaigns, for what is tried.")] = "",
 ) -> None:

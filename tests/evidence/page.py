@@ -111,9 +111,17 @@ def evidence_page(
         "changes either needs a new one.",
         "",
         *(draws or ["- none yet"]),
+        "- Of the draw of 2026-11-29 the commit's name was put in by hand: a wheel had slipped into that commit, which "
+        "was written again without it when the first seed had made its pictures, and nothing was measured yet. "
+        "Digests, seeds and people are as they were drawn. On its first three seeds labels of others were cleaned on "
+        "wild/test, too, after this page was written (cleaning.md).",
         "- Before there were draws: after figures of seed 0 on wild/test had been published (commit f42f92e), the "
         "synthetic domains were changed (commit 0d7edd6) because these figures were too small; profile tiny was then "
         "measured on seeds 10 to 14, of which no choice had been made (evidence-first.md); that was another problem.",
+        "",
+        "Other results have pages of their own: what was tried on the way and a campaign of three rounds (recipe.md), "
+        "labels of others (cleaning.md), the scorer with one thing changed (scorer.md), objectives compared "
+        "(studies.md).",
         "",
         "## Where it stands",
         "",
@@ -122,7 +130,7 @@ def evidence_page(
         "",
         *_digests(found),
         "",
-        "## Wall time of the stages (s)",
+        "## Wall time of the stages of both rounds (s), without those of the controls",
         "",
         *_times(found),
     ]

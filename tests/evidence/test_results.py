@@ -97,3 +97,21 @@ def test_seeds_are_measured_once_and_some_at_a_time(
     assert "the table" in readme.read_text()
     run(None)
     assert measured == [1, 2, 3]
+
+
+def test_the_pages_are_what_the_results_of_the_sealed_seeds_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody wrote into docs/evidence.md or README's table by hand, and results were not left out of them."""
+
+    def measure(*_: object) -> SeedEvidence:
+        raise AssertionError("a sealed seed has no results in the repository")
+
+    for name, instead in (("_measured", measure), ("quiet_start", lambda: None), ("write_seals", lambda *_: None)):
+        monkeypatch.setattr(evidence, name, instead)
+    page, readme = tmp_path / "evidence.md", tmp_path / "README.md"
+    readme.write_text(Path("README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    evidence.main(tmp_path, None, None, page, readme, None)
+    for written in (page, readme):
+        kept = next(path for path in (Path("docs") / written.name, Path(written.name)) if path.exists())
+        assert written.read_text(encoding="utf-8") == kept.read_text(encoding="utf-8"), f"{kept}: make evidence"

@@ -43,6 +43,12 @@ def test_nothing_sealed_says_how() -> None:
         sealed_seeds([drawn()], "tiny")
 
 
+def test_what_is_checked_out_is_what_the_last_draw_was_made_for() -> None:
+    """Whoever changes recipe or domains of the sealed profile makes a new draw with it: `make seal`."""
+    seals = read_seals()
+    assert sealed_seeds(seals, seals[-1].profile) == seals[-1]
+
+
 @pytest.mark.parametrize(
     ("changes", "what"),
     [

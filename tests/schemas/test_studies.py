@@ -10,6 +10,7 @@ from schemas.config.training import AlignConfig, ObjectiveName
 from schemas.errors import ConfigError
 from schemas.profiles import PROFILES, micro
 from schemas.studies import PRESETS, of_cell
+from tasks.pairing.strategies import STRATEGIES
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -20,6 +21,12 @@ def test_every_preset_goes_with_every_profile(name: str, profile: str) -> None:
     configs = {cell.name: of_cell(cell, PROFILES[profile]()) for cell in study.all_cells}
     candidates = [config for cell, config in configs.items() if not study.cell(cell).control]
     assert len({config.model_dump_json() for config in candidates}) == len(candidates), "two cells are one"
+
+
+def test_the_preset_of_strategies_has_all_that_go_without_labels_and_heads() -> None:
+    named = set(PRESETS["strategies"]().grid["pair.strategy"])
+    left_out = {"label_wins", "random"}
+    assert named == {name for name, one in STRATEGIES.items() if not one.by_heads} - left_out
 
 
 def test_the_preset_of_objectives_has_all_of_them_and_the_controls() -> None:
