@@ -121,7 +121,7 @@ def evidence_page(
         "",
         "Other results have pages of their own: what was tried on the way and a campaign of three rounds (recipe.md), "
         "labels of others (cleaning.md), the scorer with one thing changed (scorer.md), objectives compared "
-        "(studies.md).",
+        "(study-objectives.md).",
         "",
         "## Where it stands",
         "",

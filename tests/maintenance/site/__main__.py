@@ -57,6 +57,7 @@ NAVIGATION: Final[dict[str, dict[str, str]]] = {
         "Decisions, and what failed": "decisions.md",
         "Why the tiny recipe looks as it does": "recipe.md",
         "Evidence": "evidence.md",
+        "Nine objectives compared": "study-objectives.md",
         "Evidence of the first default": "evidence-first.md",
     },
     "Extending": {
