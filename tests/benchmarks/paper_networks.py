@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import torch
 
+from infra.node_cache import NodeCache
 from models.bodies import load_body
 from models.diffusion import POSE_SIZE
 from models.hmr_scorer import HMRScorer
@@ -187,6 +188,20 @@ def frozen_step(networks: Networks, precision: Precision) -> Training:
 
 
 def _training(networks: Networks, data: PreferencePairs, trained: bool, precision: Precision) -> Training:
+    recipe = alignment(networks, data, trained, precision)
+    return Training(recipe, recipe.config.optimiser)
+
+
+def alignment(
+    networks: Networks,
+    data: PreferencePairs,
+    trained: bool = False,
+    precision: Precision = "float32",
+    features_bytes: int = _FEATURES_BYTES,
+    cache: NodeCache | None = None,
+    **changes: object,
+) -> AlignRecipe:
+    """DPO on `networks.pairs` crops of `data` in each step, with further `changes` of align's fields."""
     config = networks.config.align
     rate = config.optimiser.encoder_learning_rate if trained else 0.0
     optimiser = {"steps": 1, "encoder_learning_rate": rate, "precision": precision, "micro_batches": 1}
@@ -194,11 +209,11 @@ def _training(networks: Networks, data: PreferencePairs, trained: bool, precisio
         "dropout": False,  # the plain step has none
         "optimiser": config.optimiser.model_copy(update=optimiser),
         **dict.fromkeys(("batch_crops", "denoised_crops"), networks.pairs),
+        **changes,
     }
     policy = deepcopy(networks.policy).requires_grad_(True)
     frozen = deepcopy(networks.policy)
-    recipe = AlignRecipe(config.model_copy(update=changed), policy, frozen, data, None, CPU, _FEATURES_BYTES)
-    return Training(recipe, recipe.config.optimiser)
+    return AlignRecipe(config.model_copy(update=changed), policy, frozen, data, None, CPU, features_bytes, cache)
 
 
 def step(training: Training) -> None:
