@@ -59,7 +59,7 @@ class RayConfig(Config):
         0.95, "share of that disk which may be in use before Ray refuses to spill more", "1", gt=0, le=1
     )
     features_mib: int = setting(
-        1024,
+        512,
         "memory in which a training worker keeps what frozen encoders make of crops (align.keep_features); a file of "
         "the cache folder keeps all of it, as far as that has room, and is read where memory lacks it",
         "MiB",

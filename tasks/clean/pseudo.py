@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import roma
+import torch
 
 from infra.shards import Shard
 from models.bodies import load_body
@@ -48,14 +49,15 @@ class PseudoLabelWorker(ModelWorker):
         config = context.config.generate
         self.ingests = stage.ingests
         self.donors = swaps(stage.ids(context), stage.swap_share, stage.seed) if stage.swap_share else {}
-        self.body, self.root = load_body(context.config.body), context.config.root_solver
+        body, self.root = load_body(context.config.body), context.config.root_solver
+        self.body = body.on(torch.device(self.device))
         self.microbatch = config.microbatch
         policy = load_policy(self.store, stage.policy)
         samples = (0,) if stage.scorer is None else range(config.hypotheses)
-        self.draw = HypothesisSampler(policy, config, self.body, samples=samples, device=self.device)
+        self.draw = HypothesisSampler(policy, config, body, samples=samples, device=self.device)
         if config.encoder_precision == "bfloat16":
             people = stage.ingests, stage.ids(context), stage.policy
-            check_half_encoder(self.draw, self.store, *people, self.body, self.root)
+            check_half_encoder(self.draw, self.store, *people, body, self.root)
         self.score: HypothesisScorer | None = None
         if stage.scorer is not None:
             about = {"policy": stage.policy, "generate": config}
@@ -125,6 +127,6 @@ class PseudoLabelWorker(ModelWorker):
             recovered = hypotheses.take(rows[places]).bodies(self.body, instances, rows[places], self.root)
             shift = recovered.camera_joints[:, 0] - recovered.joints[:, 0]
             solved = (roma.rotmat_to_rotvec(recovered.rotations), shift, recovered.joints + shift[:, None])
-            parts.append([part.numpy()[:used] for part in solved])
+            parts.append([part.cpu().numpy()[:used] for part in solved])
         theta, transl, joints = (np.concatenate(column) for column in zip(*parts, strict=True))
         return theta, transl, joints

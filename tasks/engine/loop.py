@@ -5,7 +5,8 @@ of step s comes from a generator seeded by (seed, s), so that a run that was kil
 that was not, and so that batches can be drawn ahead. Of several workers each does its share of the same batch (dropout
 alone comes from each one's own seed), and so does each of the micro-batches of a worker.
 
-Nothing waits for the device within a step: figures stay on it until they are reported.
+Nothing waits for the device within a step: figures stay on it until they are reported. One thing does: features of a
+frozen encoder that are made for the first time go to the host's memory, where they are kept (`tasks.train.features`).
 """
 
 import math

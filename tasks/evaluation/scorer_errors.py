@@ -22,13 +22,22 @@ class ScorerErrorMeter:
     """Measures hypotheses against gt labels by the errors `names`, on arrays.
 
     `source` is a body's name, file or folder; a folder must have the regressor of the joints if errors of joints are
-    asked for (DataError).
+    asked for (DataError). Bodies are posed and measured on `device`.
     """
 
-    def __init__(self, source: str, root: Root, names: Sequence[ScorerError], microbatch: int) -> None:
+    def __init__(
+        self,
+        source: str,
+        root: Root,
+        names: Sequence[ScorerError],
+        microbatch: int,
+        device: str | torch.device = "cpu",
+    ) -> None:
         self.names, self.root, self.microbatch = tuple(names), root, microbatch
         of_joints = any(name.endswith("mpjpe") for name in names)
-        self.body = smpl_with_joints(source) if of_joints else SmplWithJoints(load_body(source), None)
+        body = smpl_with_joints(source) if of_joints else SmplWithJoints(load_body(source), None)
+        self.device = torch.device(device)
+        self.body = body.on(self.device)
 
     def __call__(self, people: Instances, hypotheses: Hypotheses, rows: np.ndarray) -> np.ndarray:
         """(N, M, E) mm of the hypotheses of the people `rows`, by the E errors; the two go together, row by row."""
@@ -36,19 +45,19 @@ class ScorerErrorMeter:
         for places, used in microbatches(len(rows), self.microbatch):
             measured = self._measure(people, hypotheses.take(rows[places]), rows[places])
             for at, name in enumerate(self.names):
-                errors[places[:used], :, at] = measured[name].view(-1, hypotheses.count).numpy()[:used]
+                errors[places[:used], :, at] = measured[name].view(-1, hypotheses.count).cpu().numpy()[:used]
         return errors
 
     @torch.no_grad()
     def _measure(self, people: Instances, hypotheses: Hypotheses, rows: np.ndarray) -> dict[str, Tensor]:
-        theta, betas = (torch.from_numpy(part[rows]) for part in (people.theta, people.betas))
+        theta, betas = (torch.from_numpy(part[rows]).to(self.device) for part in (people.theta, people.betas))
         body = self.body.body
         label = body(roma.rotvec_to_rotmat(theta), betas)
         joints = self.body.fourteen(label)
         parts: dict[str, list[Tensor]] = {name: [] for name in self.names}
         for posed in hypotheses.body_parts(body, people, rows, self.root):
             # measured while the meshes are in the cache
-            of = torch.arange(posed.rows.start, posed.rows.stop) // hypotheses.count
+            of = torch.arange(posed.rows.start, posed.rows.stop, device=self.device) // hypotheses.count
             vertices = posed.vertices.mT.contiguous()
             fourteen = self.body.seventeen(vertices, posed.joints)[:, list(EVALUATION_JOINTS)]
             mine = {"vpe": vertices, "jpe": fourteen}

@@ -108,7 +108,7 @@ class PoolMaker:
         return self._measured(people, drawn)
 
     def _measured(self, people: Instances, drawn: Hypotheses) -> HypothesisPool:
-        measure = ScorerErrorMeter(self.body, self.root, self.config.errors, _CROPS_AT_ONCE)
+        measure = ScorerErrorMeter(self.body, self.root, self.config.errors, _CROPS_AT_ONCE, self.device)
         errors = measure(people, drawn, np.arange(len(people)))
         return HypothesisPool(drawn.uvd, drawn.twists, drawn.betas, errors)
 

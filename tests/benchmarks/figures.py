@@ -24,12 +24,15 @@ CEILING = {"cpu": (5200, 2048, 512), "cuda": (8192, 8192, 8192)}
 class Goal:
     """What a figure should reach."""
 
-    measure: Literal["share", "faster", "ms", "rate"]
+    measure: Literal["share", "faster", "part", "ms", "rate"]
+    """`part`: of what the first way takes."""
     value: float
 
     def __str__(self) -> str:
         if self.measure == "share":
             return f"≥ {self.value:.0%} of the ceiling"
+        if self.measure == "part":
+            return f"≤ {self.value:.0%} of the first"
         return {"faster": f"≥ {self.value:g} ×", "ms": f"≤ {self.value:,g} ms", "rate": f"≥ {self.value:g} /s"}[
             self.measure
         ]
@@ -68,14 +71,15 @@ class Figure:
 
     def measured(self, goal: Goal) -> float | None:
         """The number that `goal` is about."""
-        return {"share": self.share, "faster": self.faster, "ms": self.ms, "rate": 1000 / self.ms}[goal.measure]
+        found = {"share": self.share, "faster": self.faster, "part": 1 / self.faster}
+        return {**found, "ms": self.ms, "rate": 1000 / self.ms}[goal.measure]
 
     def meets(self, goal: Goal) -> bool:
         """Whether the goal is reached."""
         found = self.measured(goal)
         if found is None:
             return False
-        return found <= goal.value if goal.measure == "ms" else found >= goal.value
+        return found <= goal.value if goal.measure in ("ms", "part") else found >= goal.value
 
 
 class Measured(NamedTuple):

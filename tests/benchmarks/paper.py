@@ -20,13 +20,14 @@ from schemas.profiles import paper
 from tests.benchmarks.figures import Measured
 from tests.benchmarks.page import as_json, cells, last_ceilings, markdown, write_section
 from tests.benchmarks.paper_bodies import body_figures
+from tests.benchmarks.paper_drawing import drawing
 from tests.benchmarks.paper_networks import Networks, network_figures
 from tests.benchmarks.paper_sizes import smaller
 from tests.benchmarks.paper_tables import table_figures
 from tests.benchmarks.paper_workers import worker_figures
 from tests.benchmarks.surroundings import surroundings
 
-PARTS = ("networks", "bodies", "tables", "workers")
+PARTS = ("networks", "drawing", "bodies", "tables", "workers")
 
 
 def figures(parts: list[str], folder: Path, repeats: int, small: bool = False) -> Iterator[Measured]:
@@ -34,6 +35,8 @@ def figures(parts: list[str], folder: Path, repeats: int, small: bool = False) -
     if "networks" in parts:
         sizes = (2, 3, 4) if small else (2, 100, 10)
         yield from network_figures(Networks(smaller(paper()) if small else paper(), *sizes), repeats)
+    if "drawing" in parts:
+        yield drawing(Networks(smaller(paper()) if small else paper(), 0, 0, 4 if small else 10), folder, repeats)
     if "bodies" in parts:
         yield from body_figures(repeats, *((20, 10) if small else ()))
     if "tables" in parts:

@@ -16,10 +16,10 @@ from schemas.profiles import paper
 from tests.benchmarks import plain
 from tests.benchmarks.figures import CEILING, Figure, Goal, Measured, Way, measure
 from tests.benchmarks.operations import counted_flop, sampling_flop, scoring_flop
-from tests.benchmarks.page import markdown, write_section
+from tests.benchmarks.page import PAGE, markdown, write_section
 from tests.benchmarks.paper import figures
 from tests.benchmarks.paper_bodies import Hypotheses
-from tests.benchmarks.paper_networks import Networks
+from tests.benchmarks.paper_networks import SCORING_SHARE, Networks
 from tests.benchmarks.paper_sizes import smaller
 
 
@@ -79,8 +79,8 @@ def test_operations_are_those_that_torch_counts(networks: Networks, scorer: HMRS
 def test_every_figure_is_taken_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # processors that know no bfloat16 take a minute for the usual product
     monkeypatch.setitem(CEILING, "cpu", (64, 64, 64))
-    found = list(figures(["networks", "bodies", "tables"], tmp_path, repeats=1, small=True))
-    assert len(found) == 10
+    found = list(figures(["networks", "drawing", "bodies", "tables"], tmp_path, repeats=1, small=True))
+    assert len(found) == 11
     assert all(figure.ms > 0 for group in found for figure in group.figures)
     assert all(group.figures[0].faster == 1 for group in found)
     page = tmp_path / "page.md"
@@ -108,10 +108,26 @@ def test_a_goal_is_met_by_what_it_is_about() -> None:
     figure = Figure("sampling", "way", "hypothesis", ms=2.0, faster=3.0, share=0.8)
     met = {
         goal: figure.meets(goal)
-        for goal in (Goal("faster", 2.5), Goal("share", 0.92), Goal("ms", 2), Goal("rate", 501))
+        for goal in (Goal("faster", 2.5), Goal("share", 0.92), Goal("ms", 2), Goal("rate", 501), Goal("part", 0.3))
     }
-    assert list(met.values()) == [True, False, True, False]
-    assert [str(goal) for goal in met] == ["≥ 2.5 ×", "≥ 92% of the ceiling", "≤ 2 ms", "≥ 501 /s"]
+    assert list(met.values()) == [True, False, True, False, False]
+    assert [str(goal) for goal in met] == [
+        "≥ 2.5 ×",
+        "≥ 92% of the ceiling",
+        "≤ 2 ms",
+        "≥ 501 /s",
+        "≤ 30% of the first",
+    ]
+
+
+def test_the_page_has_the_goal_of_the_scorers_decoder_and_so_have_the_decisions() -> None:
+    goal = Goal("share", SCORING_SHARE)
+    _, _, table = PAGE.read_text("utf-8").partition("| HMR-Scorer's decoder")
+    row = next(line for line in table.splitlines() if line.split("|")[2].strip() == "the engine, bfloat16")
+    share = int(row.split("|")[5].strip(" %")) / 100
+    assert f"| {goal}: {'reached' if share >= goal.value else 'not reached'} |" in row
+    decisions = (PAGE.parent / "decisions.md").read_text("utf-8")
+    assert (f"| HMR-Scorer's decoder in bfloat16 at {SCORING_SHARE * 100:.0f} %" in decisions) == (share < goal.value)
 
 
 def test_ways_are_timed_by_turns_and_the_first_turn_does_not_count() -> None:

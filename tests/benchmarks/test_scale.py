@@ -24,9 +24,10 @@ def test_on_a_disk(tmp_path: Path) -> None:
     few, many = found(str(tmp_path), 500), found(str(tmp_path), 5000)
     assert few.keys() == many.keys() == {"ingest", "generate", "score", "pair", READING}
     for stage, cost in many.items():
-        assert cost.driver_mb <= 1.2 * few[stage].driver_mb, stage
-        assert cost.worker_mb <= 1.2 * few[stage].worker_mb, stage
-    assert many[READING].opened == few[READING].opened <= 2 * READS
+        assert 0 < cost.driver_mb <= 1.2 * few[stage].driver_mb, stage
+        if stage != READING:  # which no worker does
+            assert 0 < cost.worker_mb <= 1.2 * few[stage].worker_mb, stage
+    assert READS <= many[READING].opened == few[READING].opened <= 2 * READS
     assert many[READING].driver_cpu_seconds <= 1.2 * few[READING].driver_cpu_seconds
     works = [stage for stage in many if stage != READING]
     for what in ("seconds", "driver_cpu_seconds"):

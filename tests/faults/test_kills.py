@@ -88,22 +88,29 @@ def written(store: Store, key: str) -> dict[str, tuple[int, int]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("fault", "receipts", "files"),
+    ("stage", "fault", "receipts", "files"),
     [
-        pytest.param("shard-file:hypotheses@2", 1, 1, id="before-the-second-file"),
-        pytest.param("shard:generate@2", 2, 2, id="after-the-second-shard"),
+        pytest.param("generate", "shard-file:hypotheses@2", 1, 1, id="before-the-second-file"),
+        pytest.param("generate", "shard:generate@2", 2, 2, id="after-the-second-shard"),
+        pytest.param("fast-generate", "shard-file:hypotheses@2", 1, 1, id="in-16-bits"),
     ],
 )
 def test_generate(
-    nursery: Nursery, micro_store: MicroStore, undisturbed: Undisturbed, fault: str, receipts: int, files: int
+    nursery: Nursery,
+    micro_store: MicroStore,
+    undisturbed: Undisturbed,
+    stage: str,
+    fault: str,
+    receipts: int,
+    files: int,
 ) -> None:
-    store, expected = micro_store.store, undisturbed.held("generate")
+    store, expected = micro_store.store, undisturbed.held(stage)
     key = expected_key(expected, "generate")
-    killed(nursery, micro_store, "generate", fault)
+    killed(nursery, micro_store, stage, fault)
     assert find(store, key) is None
     before = written(store, key)
     assert len(before) == receipts + files
-    again = process.run(micro_store, "generate")
+    again = process.run(micro_store, stage)
     assert (again.key, again.shards_found, again.shards_done) == (key, receipts, 3 - receipts)
     assert written(store, key).items() > before.items()
     assert_same_tables(micro_store, expected)
@@ -111,24 +118,25 @@ def test_generate(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("fault", "added"),
+    ("stage", "fault", "added"),
     [
-        ("commit:hypotheses", {"errors"}),
-        ("commit:scores", {"errors", "hypotheses"}),
-        ("commit:stages", {"errors", "hypotheses", "scores"}),
+        ("evaluate", "commit:hypotheses", {"errors"}),
+        ("evaluate", "commit:scores", {"errors", "hypotheses"}),
+        ("evaluate", "commit:stages", {"errors", "hypotheses", "scores"}),
+        ("fast-evaluate", "commit:scores", {"errors", "hypotheses"}),
     ],
 )
 def test_evaluate_between_its_transactions(
-    nursery: Nursery, micro_store: MicroStore, undisturbed: Undisturbed, fault: str, added: set[str]
+    nursery: Nursery, micro_store: MicroStore, undisturbed: Undisturbed, stage: str, fault: str, added: set[str]
 ) -> None:
-    store, expected = micro_store.store, undisturbed.held("evaluate")
+    store, expected = micro_store.store, undisturbed.held(stage)
     key = expected_key(expected, "evaluate")
-    killed(nursery, micro_store, "evaluate", fault)
+    killed(nursery, micro_store, stage, fault)
     three = ("errors", "hypotheses", "scores")
     assert {table for table in three if live_files(store, table, stage_keys=[key], every_stage=True)} == added
     assert not any(len(read(store, table)) for table in three), "readers see rows of a stage that is not finished"
     before = written(store, key)
-    again = process.run(micro_store, "evaluate")
+    again = process.run(micro_store, stage)
     assert (again.key, again.reused, again.shards_done) == (key, False, 0)
     assert {path: at for path, at in written(store, key).items() if path in before} == before
     assert_same_tables(micro_store, expected)
@@ -136,24 +144,28 @@ def test_evaluate_between_its_transactions(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("fault", "checkpoint"),
+    ("stage", "fault", "checkpoint"),
     [
-        pytest.param("train:align@2", 2, id="driver-before-the-second-checkpoint"),
-        pytest.param("train:step:4", 4, id="worker-after-the-second-checkpoint"),
+        pytest.param("align", "train:align@2", 2, id="driver-before-the-second-checkpoint"),
+        pytest.param("align", "train:step:4", 4, id="worker-after-the-second-checkpoint"),
+        pytest.param("fast-align", "train:step:4", 4, id="worker-that-streams-and-keeps-features"),
     ],
 )
 def test_align(
-    nursery: Nursery, micro_store: MicroStore, undisturbed: Undisturbed, fault: str, checkpoint: int
+    nursery: Nursery, micro_store: MicroStore, undisturbed: Undisturbed, stage: str, fault: str, checkpoint: int
 ) -> None:
-    store, expected = micro_store.store, undisturbed.held("align")
+    store, expected = micro_store.store, undisturbed.held(stage)
     key = expected_key(expected, "align")
     run = RunFolder(store, f"align-{key[:16]}")
-    killed(nursery, micro_store, "align", fault)
+    killed(nursery, micro_store, stage, fault)
     assert find(store, key) is None
     state = run.read(CHECKPOINT)
     assert state is not None
     assert torch.load(BytesIO(state))["step"] == checkpoint
-    again = process.run(micro_store, "align")
+    if stage.startswith(process.FAST):  # it streamed and kept, and goes on with what it left
+        left = {path.name.split("-")[0] for path in Path(process.cache_of(store)).iterdir() if path.stat().st_size}
+        assert {"crops", "features"} <= left
+    again = process.run(micro_store, stage)
     assert (again.key, again.reused) == (key, False)
     assert model_of(store, key) == model_of(expected.store, key) != micro_store.policy
     assert len(read(store, "curves", stage_keys=[key])) > 0

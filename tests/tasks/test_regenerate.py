@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from infra.store import Store
 from infra.tables import read
+from schemas.config.base import Precision
 from schemas.errors import DataError
 from schemas.splits import WILD_TEST, WILD_TRAIN
 from schemas.tables import matrix
@@ -24,10 +25,10 @@ from tests.tasks.conftest import MicroStore
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("part", [None, Part(0.0, 0.7)])
-def test_every_row_of_a_round(micro_store: MicroStore, part: Part | None) -> None:
+@pytest.mark.parametrize(("part", "precision"), [(None, "float32"), (Part(0.0, 0.7), "float32"), (None, "bfloat16")])
+def test_every_row_of_a_round(micro_store: MicroStore, part: Part | None, precision: Precision) -> None:
     store, config = micro_store.store, micro.CONFIG.generate
-    uneven = config.model_copy(update={"microbatch": 4, "shard_size": 7})
+    uneven = config.model_copy(update={"microbatch": 4, "shard_size": 7, "precision": precision})
     stage = Generate((micro_store.ingest_key,), (WILD_TRAIN,), micro_store.policy, uneven, 3, part)
     key = stage.run(micro_store.context).key
     rows = read(store, "hypotheses", stage_keys=[key]).sort_by([("instance_id", "ascending")])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import numpy as np
 import pytest
 
 from flows.cli.plan import plan_round
@@ -15,13 +16,15 @@ from flows.cost.estimate import Cost, Estimate, Range
 from flows.cost.rates import MEASURED, WIDE, Rate, Rates, measured
 from flows.cost.work import recorded
 from flows.run.round import Kind
-from infra.stages import StageRecord, find, records
+from infra.stages import StageRecord, StageSpec, commit_rows, find, records
 from infra.store import Store
 from schemas.config.engine import EngineConfig
 from schemas.ids import StageKey
 from schemas.profiles import micro, paper
 from tasks.engine.context import Context
 from tasks.engine.run_folder import LOOK_SECONDS_ON_S3
+from tasks.rows.hypotheses import Hypotheses, Sampled, hypotheses_table
+from tests.benchmarks.pair_files import InventedPairs, names, poses
 from tests.earlier.make_store import ARCHIVE, CONFIGURATION
 from tests.profiles import load_profile
 
@@ -199,6 +202,29 @@ def test_the_published_sizes_cost_what_was_measured() -> None:
     both = [rate for stage in ("generate", "score") if (rate := measured("paper", stage, "cpu"))]
     least, most = (50 * sum(ends) for ends in zip(*((rate.least, rate.most) for rate in both), strict=True))
     assert least < float(said[1]) / cores < most
+
+
+def test_the_published_sizes_weigh_what_files_do(tmp_path: Path) -> None:
+    """Bytes of `paper` are those of rows as they are written today, and docs/scale.md says the same."""
+    rates, draw, people, drawn = MEASURED["paper"], np.random.default_rng(0), 500, 10
+    store, generation = Store.open(tmp_path / "store"), StageSpec("generate", 1, {})
+    uvd, twists = poses(draw, people, drawn)
+    betas = np.repeat(draw.standard_normal((people, 1, 10), np.float32), drawn, 1)
+    made = Hypotheses(uvd, twists, betas, draw.uniform(2, 6, (people, drawn)).astype(np.float32))
+    of = Sampled(names(people), ["invented"] * people, ["train"] * people, np.full(people, np.nan))
+    table = hypotheses_table(generation.key, of, made, range(drawn), 1, np.arange(people))
+    written = commit_rows(store, generation, {"hypotheses": table.drop_columns(["stage_key"])})
+    paired = InventedPairs(tmp_path, people, draw)
+    pairs = find(paired.store, paired.spec.key)
+    assert pairs is not None
+    of_hypothesis, of_pair = written.bytes["hypotheses"] / (people * drawn), pairs.bytes["pairs"] / people
+    assert paper().pair.pairs_per_instance == 1
+    assert rates["generate"].bytes == pytest.approx(of_hypothesis, rel=0.1)
+    assert rates["pair"].bytes == pytest.approx(of_pair, rel=0.15)  # whose betas are zeros, and which have no scores
+    said = re.search(r"([\d.]+) KB a hypothesis, ([\d.]+) KB a pair", (DOCS / "scale.md").read_text("utf-8"))
+    assert said is not None
+    for stage, kilobytes in zip(("generate", "pair"), map(float, said.groups()), strict=True):
+        assert rates[stage].bytes == pytest.approx(1000 * kilobytes, rel=0.05)
 
 
 def _draw_s(hypotheses: int) -> float:

@@ -12,12 +12,13 @@ from flows.run.decision.gates import of_kept_labels
 from infra.shards import Tally
 from infra.tables import read
 from models.calibration import calibrate
+from schemas.config.engine import RayConfig
 from schemas.ids import StageKey
 from schemas.splits import WILD_TRAIN, WILD_VALIDATION
 from schemas.tables import matrix
 from tasks.clean.filtering import why_none
 from tasks.clean.given import GivenLabels
-from tasks.clean.pseudo import swaps
+from tasks.clean.pseudo import PseudoLabelWorker, swaps
 from tasks.clean.swapped import SwapLabels
 from tasks.engine.context import Context
 from tasks.rows.instances import load_instances
@@ -48,6 +49,22 @@ def by_twist(
 ) -> Scored:
     """Scores that differ: an untrained scorer likes all hypotheses of a person alike."""
     return Scored(0.5 + 0.4 * twists[:, :, 0, 0].astype(np.float64))
+
+
+def test_bodies_are_where_the_models_are(micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the device `meta`, which holds no numbers: what was posed there can't be written."""
+    stage = PseudoLabel((micro_store.ingest_key,), TARGETS, micro_store.policy)
+    drawing = PseudoLabelWorker(stage, micro_store.context)
+    names = stage.ids(micro_store.context)[:3]
+    people = load_instances(micro_store.store, stage.ingests, names)
+    hypotheses = drawing.draw(people.ids, people.crops, people.crop_intrinsics, people.root_depth)
+    assert np.isfinite(drawing._bodies(people, hypotheses, np.arange(3))[0]).all()
+    monkeypatch.setattr(RayConfig, "actor_device", "meta")
+    worker = PseudoLabelWorker(stage, micro_store.context)
+    assert worker.body.template.device.type == "meta"
+    assert worker.draw.body.template.device.type == "cpu"
+    with pytest.raises(NotImplementedError, match="meta"):
+        worker._bodies(people, hypotheses, np.arange(3))
 
 
 def test_the_label_may_be_the_hypothesis_that_the_scorer_prefers(

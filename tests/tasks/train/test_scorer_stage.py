@@ -11,6 +11,7 @@ import torch
 from infra.tables import read
 from models.bodies import load_body
 from models.hmr_scorer import HMRScorer
+from models.kinematics import Root
 from models.objectives import scorer_loss
 from models.vit import VIT_SIZES, VisionTransformer
 from schemas.config.networks import ConditionConfig, ScorerConfig
@@ -203,6 +204,20 @@ def test_noised_labels_have_exact_errors(micro_store: MicroStore) -> None:
     np.testing.assert_allclose(pool.errors_mm, measured, rtol=0.02, atol=0.3)
     one = ErrorMeter(load_body("tiny"), "procrustes", 5)(people, again, np.arange(6))
     np.testing.assert_allclose(measured[..., 0], one.mpvpe, rtol=1e-5)
+
+
+@pytest.mark.parametrize("root", ["procrustes", "published"])
+def test_bodies_of_a_pool_are_where_its_policy_is(micro_store: MicroStore, root: Root) -> None:
+    """On the device `meta`, which holds no numbers: nothing that lay elsewhere could be measured with what is there."""
+    maker = replace(maker_of(micro_store), root=root, device=torch.device("meta"))
+    people, rows = load_instances(micro_store.store, [micro_store.ingest_key], ids_of(micro_store)), np.arange(6)
+    given = (people.uvd, people.twists, people.betas, people.root_depth)
+    labels = Hypotheses(*(np.repeat(part[:, None], 4, axis=1) for part in given))
+    meter = ScorerErrorMeter("tiny", root, SCORER_ERRORS, 3, "meta")
+    errors = meter._measure(people, labels, rows)
+    assert {(error.device.type, len(error)) for error in errors.values()} == {("meta", 24)}
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+        maker._measured(people, labels)
 
 
 def test_each_sigma_moves_what_it_is_for(micro_store: MicroStore) -> None:
