@@ -167,7 +167,8 @@ class Painter:
         if not ingests:
             raise DataError(f"Nobody of {split_of(person)} is in the store.")
         people = load_instances(self.store, ingests, [person])
-        return Seen(people, photographs(self.store, ingests, people)[0])
+        # whoever made the store would learn who looks at it, and when
+        return Seen(people, photographs(self.store, ingests, people, other_hosts=False)[0])
 
     def _generation(self, request: Mapping[str, Any]) -> StageRecord:
         record = self._record(request)

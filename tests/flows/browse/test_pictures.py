@@ -1,19 +1,23 @@
 """Pictures, meshes and answers to SQL, by the children, of a store that an earlier release made."""
 
+import io
 import struct
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import anyio
 import anyio.to_thread
+import fsspec
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
 from flows.browse import painter
 from flows.browse.child import Answer
@@ -22,8 +26,16 @@ from infra.stages import records
 from infra.store import Store
 from infra.tables import read
 from schemas.errors import DataError
+from schemas.ids import StageKey, Target
+from schemas.profiles import micro
+from tasks.engine.context import Context
+from tasks.ingest.annotated import IngestAnnotations
+from tasks.ingest.people.annotations import AnnotationSource
+from tasks.report.pictures.photographs import photographs
 from tasks.rows.drawn import can_be_made_again
+from tasks.rows.instances import instance_ids, load_instances
 from tests.flows.browse.conftest import ESCAPES, PORT, Browsed
+from tests.tasks.ingest.pictures import jpeg, noise
 
 
 class Asked:
@@ -145,12 +157,31 @@ def test_who_is_ingested_anew_is_seen_anew(browsed_store: Store, monkeypatch: py
     now = ["first"]
     monkeypatch.setattr(painter, "newest_of_each", lambda *_: now)
     monkeypatch.setattr(painter, "load_instances", lambda store, ingests, people: (ingests, people))
-    monkeypatch.setattr(painter, "photographs", lambda store, ingests, people: [np.full((2, 2, 3), len(now), np.uint8)])
+    monkeypatch.setattr(painter, "photographs", lambda *_, **__: [np.full((2, 2, 3), len(now), np.uint8)])
     paints = painter.Painter(browsed_store, "tiny", "procrustes")
     before = paints.photo({"person": person, "generation": ""})
     assert paints.photo({"person": person, "generation": ""}) == before
     now = ["second", "first"]
     assert paints.photo({"person": person, "generation": ""}) != before
+
+
+def test_no_host_that_a_store_names_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever made it may have named any."""
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/pictures/a.jpg", jpeg(noise(256, 256)))
+    store = Store.open(tmp_path / "store")
+    source = AnnotationSource("folder", "memory://pictures", "mine", "train")
+    key = StageKey(IngestAnnotations(source).run(Context(store, micro(), in_process=True)).key)
+    (person,) = instance_ids(store, [key], [Target("mine", "train")])
+    people = load_instances(store, [key], [person])
+    (crop,) = photographs(store, [key], people)
+    opened: list[str] = []
+    monkeypatch.setattr(type(memory), "_open", lambda self, path, *_, **__: opened.append(path))
+    shown = painter.Painter(store, "tiny", "procrustes").photo({"person": person, "generation": ""})
+    assert opened == []
+    seen = np.asarray(Image.open(io.BytesIO(shown.data)), float)
+    stored = np.asarray(Image.fromarray(people.crops[0]).resize(crop.shape[:2], Image.Resampling.BICUBIC), float)
+    assert abs(seen - stored).mean() < 0.5 * abs(seen - crop).mean(), "the crop of the store is shown"
 
 
 def test_a_generation_that_is_not_there_is_not_taken_for_the_newest_ingest(browsed_store: Store) -> None:
