@@ -86,6 +86,12 @@ def _mentioned(store: Store, key: str, table: str, ids: Collection[str] | None) 
     return {*people, *read(store, "failures", stage_keys=[key], ids=ids, columns=["id"]).column(0).to_pylist()}
 
 
+def seen_by(record: StageRecord) -> list[StageKey]:
+    """The ingests whose people a stage has drawn, measured or brought hypotheses of, as they were then."""
+    own = [record.stage_key] if record.rows.get("instances") else []
+    return [StageKey(key) for key in (*own, *record.reads)]
+
+
 def newest_ingest(store: Store, target: Target) -> StageKey:
     """The key of the newest ingest of this split. Raises DataError, which names what there is, where there is none."""
     ingests = records(store, INGEST)
