@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from infra.data_files import DataFile
-from infra.spreads import Spreads
+from infra.spreads import Spreads, ingests_of
 from infra.store import Store
 from infra.tables import live_files
 from infra.views import fenced, from_alike, from_files, from_nothing, quoted
@@ -149,7 +149,8 @@ class Listing:
 
     def spread_share(self, keys: Sequence[str], patience_s: float) -> float:
         """Which share of these stages' hypotheses their lists `spread_KEY` (instance_id, mm) are made of, after so many
-        seconds at most; at 1 they are whole. They need the PEOPLE of the stages, and are made meanwhile."""
+        seconds at most; at 1 they are whole. They are made meanwhile, with the PEOPLE whom the stages saw."""
+        self.need(PEOPLE, [ingest for key in keys for ingest in ingests_of(self.store, key)])
         with self._told():
             return self._spreads.share(keys, patience_s)
 

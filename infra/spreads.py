@@ -19,9 +19,12 @@ import pyarrow.compute as pc
 
 from infra.data_files import DataFile
 from infra.memory import give_memory_back
+from infra.stages import find
+from infra.standing import chains, seen_by
 from infra.store import Store
 from infra.table_rows import read_files
 from infra.tables import live_files
+from infra.views import quoted
 from schemas.tables import contract, matrix
 
 if TYPE_CHECKING:
@@ -87,6 +90,9 @@ class Spreads:
     def _make(self, key: str, job: _Job) -> None:
         files = [file for file in live_files(self._store, "hypotheses", stage_keys=[key]) if file.rows]
         job.rows = sum(file.rows for file in files)
+        ingests = ingests_of(self._store, key)
+        places = " ".join(f"WHEN {quoted(one)} THEN {place}" for place, one in enumerate(ingests)) or "WHEN '' THEN 0"
+        named = ", ".join(map(quoted, ingests)) or "''"
         with self._connection.cursor() as cursor:
             cursor.execute(f"CREATE OR REPLACE TABLE spread_{key} (instance_id VARCHAR, mm DOUBLE)")
             for some in _groups(files):
@@ -96,12 +102,19 @@ class Spreads:
                 table = table.filter(pc.greater(table.column("sample_index"), 0))
                 cursor.register("of_files", table.select(["instance_id"]))
                 cursor.execute(
-                    "SELECT instance_id, any_value(reach) FROM people SEMI JOIN of_files USING (instance_id) GROUP BY 1"
+                    f"SELECT instance_id, arg_min(reach, CASE stage_key {places} END) FROM people "
+                    f"SEMI JOIN of_files USING (instance_id) WHERE stage_key IN ({named}) GROUP BY 1"
                 )
                 cursor.register("spread_of_files", spread_of(table, dict(cursor.fetchall())))
                 cursor.execute(f"INSERT INTO spread_{key} SELECT instance_id, mm FROM spread_of_files")
                 job.done += sum(file.rows for file in some)
         give_memory_back()
+
+
+def ingests_of(store: Store, key: str) -> list[str]:
+    """The ingests, the newest first, that a stage's people were taken from; the first that has a person counts."""
+    record = find(store, key)
+    return [one for keys in chains(store, seen_by(record)) for one in keys] if record is not None else []
 
 
 def _groups(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
