@@ -28,6 +28,11 @@ def get(browsed: Browsed, path: str, **asked: str) -> str:
     return answer.text
 
 
+def spread(browsed: Browsed, scope: str) -> None:
+    """Wait for the disagreement of a round's hypotheses: pages wait a moment, and a test asks for its lists itself."""
+    assert people.spread_share(browsed.desk, browsed.desk.scope(scope), 60.0) == 1.0
+
+
 def test_rounds_have_their_outcome_their_trend_and_who_comes_from_whom(browsed: Browsed) -> None:
     page = get(browsed, "/")
     assert 'class="badge promoted"' in page
@@ -50,6 +55,7 @@ def test_people_are_sorted_and_paged_with_nobody_lost_or_twice(
 ) -> None:
     monkeypatch.setattr(people, "SIZE", 7)
     scope = "micro/2" if sort == "reason" else "micro/1"  # of the first round nobody was left out
+    spread(browsed, scope)
     page = get(browsed, "/people", scope=scope, sort=sort)
     total = int(re.search(r"of (\d+) people", page)[1])  # type: ignore[index]
     found = shown(page)
@@ -58,7 +64,6 @@ def test_people_are_sorted_and_paged_with_nobody_lost_or_twice(
         found += shown(page)
     assert len(found) == len(set(found)) == total
     column, descending, _ = people.SORTS[sort]
-    assert people.spread_share(browsed.desk, browsed.desk.scope(scope), 60.0) == 1.0
     with people.crowd(browsed.desk, browsed.desk.scope(scope), with_spread=True) as table:
         rows = {row["instance_id"]: row[column] for row in browsed.desk.listing.rows(f"SELECT * FROM {table}")}
     values = [rows[name.replace("%2F", "/").replace("%23", "#")] for name in found]
@@ -68,6 +73,7 @@ def test_people_are_sorted_and_paged_with_nobody_lost_or_twice(
 
 
 def test_people_are_filtered(browsed: Browsed) -> None:
+    spread(browsed, "micro/1")
     page = get(browsed, "/people", scope="micro/1", data="wild/test")
     assert {name.split("%2F")[1] for name in shown(page)} == {"test"}
     with people.crowd(browsed.desk, browsed.desk.scope("micro/1")) as table:
