@@ -8,9 +8,10 @@ answer meanwhile.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -50,8 +51,14 @@ class Spreads:
     """Tables `spread_KEY` (instance_id, mm), one for each stage, of a DuckDB that has the list `people` with their
     reach."""
 
-    def __init__(self, store: Store, connection: duckdb.DuckDBPyConnection) -> None:
-        self._store, self._connection = store, connection
+    def __init__(
+        self,
+        store: Store,
+        connection: duckdb.DuckDBPyConnection,
+        with_room: Callable[[Callable[[], object]], object],
+    ) -> None:
+        """`with_room` does some work, and makes room for it where there is none."""
+        self._store, self._connection, self._with_room = store, connection, with_room
         self._jobs: dict[str, _Job] = {}
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = ThreadPoolExecutor(1, "spread")
@@ -106,7 +113,8 @@ class Spreads:
                     f"SEMI JOIN of_files USING (instance_id) WHERE stage_key IN ({named}) GROUP BY 1"
                 )
                 cursor.register("spread_of_files", spread_of(table, dict(cursor.fetchall())))
-                cursor.execute(f"INSERT INTO spread_{key} SELECT instance_id, mm FROM spread_of_files")
+                insert = f"INSERT INTO spread_{key} SELECT instance_id, mm FROM spread_of_files"
+                self._with_room(partial(cursor.execute, insert))
                 job.done += sum(file.rows for file in some)
         give_memory_back()
 

@@ -1,10 +1,13 @@
 """How far hypotheses lie apart: what is computed, and that it is made aside, stage by stage."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -108,6 +111,26 @@ def test_who_does_not_wait_is_told_how_far_it_is(listing: Listing, monkeypatch: 
     go_on.set()
     assert listing.spread_share([key], LONG_S) == 1.0
     assert [began.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+
+
+def test_it_finds_the_room_that_kept_tables_leave(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, plain = _key(listing.store, "generate"), Listing._with_room
+    tables = "SELECT count(*) AS n FROM duckdb_tables() WHERE table_name LIKE 'derived%'"
+
+    def tight(self: Listing, work: Callable[[], Any]) -> Any:
+        def first() -> Any:
+            if "INSERT INTO spread" in str(getattr(work, "args", "")) and len(self._derived):
+                raise duckdb.OutOfMemoryException("Out of Memory Error: no room")
+            return work()
+
+        return plain(self, first)
+
+    monkeypatch.setattr(listing._spreads, "_with_room", partial(tight, listing))
+    with listing.derived("SELECT 1 AS n"):
+        pass
+    assert listing.spread_share([key], LONG_S) == 1.0
+    assert listing.rows(tables)[0]["n"] == 0
+    assert listing.rows(f"SELECT count(*) AS n FROM spread_{key}")[0]["n"] == 600
 
 
 def test_an_end_in_the_middle_waits_for_a_file_at_most(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
