@@ -8,7 +8,7 @@ import pytest
 
 from flows.browse import pairs, people
 from infra.tables import read
-from tests.flows.browse.conftest import BAD_SQL, CLIMBING, SCRIPT, Browsed
+from tests.flows.browse.conftest import BAD_SQL, CLIMBING, HOSTILE, SCRIPT, Browsed
 
 PERSON = re.compile(r'<a href="/person\?id=([^"&]+)')
 
@@ -179,6 +179,34 @@ def test_hostile_content_is_text(browsed: Browsed) -> None:
             answer = browsed.client.get(path, params={field: BAD_SQL})
             assert answer.status_code in (200, 404)
     assert browsed.desk.listing.rows("SELECT count(*) AS n FROM pairs")[0]["n"] > 0
+
+
+def test_a_hostile_name_is_shown_as_text_and_its_links_mean_the_person(browsed: Browsed) -> None:
+    scope = next(
+        one for one in browsed.desk.scopes() if one.campaign == "" and "hostile" in _people(browsed, one.pairs)
+    )
+    for path, asked in (
+        ("/people", {"scope": "everyone", "data": "hostile/train"}),
+        ("/pairs", {"scope": scope.name}),
+        ("/failures", {"find": "hostile"}),
+        ("/person", {"id": HOSTILE, "scope": scope.name}),
+    ):
+        page = get(browsed, path, **asked)
+        assert "<b>'" not in page
+        hidden = re.sub(r'<input type="hidden" name="id" value="[^"]*">', "", page)
+        assert not any(sign in hidden for sign in ("\u202e", "\u200e", "\x85")), path
+        links = [html.unescape(one) for one in re.findall(r'href="(/(?:person|judge)\?[^"]+)"', page)]
+        links = [one for one in links if "hostile" in one]
+        assert bool(links) == (path != "/failures"), path
+        for link in links:
+            assert "&lt;b&gt;&#39;\\u202e\\u200e\\x85&#34;" in get(browsed, link), link
+    (value,) = re.findall(r'<input type="hidden" name="id" value="([^"]*)">', get(browsed, "/person", id=HOSTILE))
+    assert html.unescape(value) == HOSTILE, "the form asks for the same person"
+
+
+def _people(browsed: Browsed, keys: tuple[str, ...]) -> set[str]:
+    rows = read(browsed.store, "pairs", stage_keys=keys, columns=["dataset"]) if keys else None
+    return set() if rows is None else set(rows.column("dataset").to_pylist())
 
 
 @pytest.mark.parametrize("path", ["/picture/overlay", "/picture/photo", "/mesh", "/again"])

@@ -1,6 +1,8 @@
 """Pictures, meshes and answers to SQL, by the children, of a store that an earlier release made."""
 
+import html
 import io
+import re
 import struct
 import threading
 from collections.abc import Mapping
@@ -21,6 +23,7 @@ from PIL import Image
 
 from flows.browse import painter
 from flows.browse.child import Answer
+from flows.browse.desk import address
 from flows.browse.pictures import problem_picture
 from infra.stages import records
 from infra.store import Store
@@ -34,7 +37,7 @@ from tasks.ingest.people.annotations import AnnotationSource
 from tasks.report.pictures.photographs import photographs
 from tasks.rows.drawn import can_be_made_again
 from tasks.rows.instances import instance_ids, load_instances
-from tests.flows.browse.conftest import ESCAPES, PORT, Browsed
+from tests.flows.browse.conftest import ESCAPES, HOSTILE, PORT, Browsed
 from tests.tasks.ingest.pictures import jpeg, noise
 
 
@@ -270,5 +273,9 @@ def test_answers_are_tables_and_people(browsed: Browsed) -> None:
     assert "<script>alert" not in page
     assert "<b>" not in page
     assert "\x1b" not in page
+    page = ask("/sql", params={"q": "SELECT instance_id FROM pairs WHERE dataset = 'hostile'"}).text
+    links = [html.unescape(link) for link in re.findall(r'href="(/person[^"]+)"', page)]
+    assert links == [address("/person", id=HOSTILE)] * 2, "in the table, and among people"
+    assert "\u202e" not in page
     page = ask("/sql", params={"q": "SELECT * FROM range(100000)"}).text
     assert "1,000 rows, the first of more" in page
