@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from infra import rounds as campaign_log
-from infra.stages import records
+from infra.stages import find, records
 from infra.store import Store
 from infra.tables import read
 from infra.views import query
 from schemas.errors import ConfigError, DataError
-from schemas.ids import StageKey, Target, parse_instance_id, split_of
+from schemas.ids import StageKey, Target, parse_instance_id
 from schemas.tables import LABEL_AS_SAMPLE
 from tasks.rows.drawn import DRAW
 
@@ -194,13 +194,16 @@ class OpenStore:
         import numpy as np
         from PIL import Image
 
-        from infra.standing import newest_ingest
+        from infra.standing import seen_by
         from models.bodies import load_body
         from tasks.regenerate import hypotheses_at
         from tasks.report.pictures.photographs import draw_over, photographs
         from tasks.rows.instances import load_instances
 
-        ingests = [StageKey(newest_ingest(self.store, split_of(instance_id)))]
+        record = find(self.store, generation)
+        if record is None:
+            raise DataError(f"There is no finished stage {generation[:12]} in {self.store.url}.")
+        ingests = seen_by(record)  # a later one may have cut another crop
         people, body = load_instances(self.store, ingests, [instance_id]), load_body(self.body)
         one = hypotheses_at(self.store, StageKey(generation), [instance_id], np.array([[sample]]), self.body)
         body_of = one.bodies(body, people, np.array([0]), "procrustes")

@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from infra.data_files import DataFile
-from infra.spreads import Spreads
+from infra.spreads import Spreads, ingests_of
 from infra.store import Store
 from infra.tables import live_files
 from infra.views import fenced, from_alike, from_files, from_nothing, quoted
@@ -37,6 +37,8 @@ _DERIVED: Final = 8
 """Tables that are derived from lists and kept."""
 _NO_ROOM: Final = (duckdb.OutOfMemoryException, duckdb.IOException)
 """What DuckDB raises where neither memory nor the folder beside it has room for a table."""
+
+Given = TypeVar("Given")
 
 
 class _List(NamedTuple):
@@ -104,10 +106,10 @@ class Listing:
     def __init__(self, store: Store, folder: Path, memory_mb: int = MEMORY_MB) -> None:
         """`folder` is empty and this process's alone; beyond `memory_mb`, lists go there."""
         self.store, self._memory_mb = store, memory_mb
-        spill = folder / "spill"
-        spill.mkdir()
+        self._spill = folder / "spill"
+        self._spill.mkdir()
         options = {"memory_limit": f"{memory_mb}MB", "threads": "2", "preserve_insertion_order": "false"}
-        self._connection = fenced(store, str(spill), **options)
+        self._connection = fenced(store, str(self._spill), **options)
         self._lock = threading.Lock()
         self._taken: set[tuple[str, str]] = set()
         self._keeping = threading.Lock()
@@ -121,7 +123,7 @@ class Listing:
             self._connection.execute(f"CREATE {'VIEW' if made.apart else 'TABLE'} {name} AS {empty}")
         for name, columns in _MORE.items():
             self._connection.execute(f"CREATE TABLE {name} ({columns})")
-        self._spreads = Spreads(store, self._connection)
+        self._spreads = Spreads(store, self._connection, self._with_room)
 
     def close(self) -> None:
         """The end of all lists, once what is being taken over has been: DuckDB closes nothing that is at work."""
@@ -131,10 +133,15 @@ class Listing:
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """The answer to a question about lists that were `need`ed."""
-        with self._connection.cursor() as cursor:
-            answer = cursor.execute(sql, list(values))
-            names = [column[0] for column in answer.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+        def ask() -> list[dict[str, Any]]:
+            with self._connection.cursor() as cursor:
+                answer = cursor.execute(sql, list(values))
+                names = [column[0] for column in answer.description or ()]
+                return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+        with self._told():
+            return self._with_room(ask)
 
     def need(self, name: str, keys: Iterable[str | None]) -> None:
         """Have the rows of these stages in the list `name`: PEOPLE, pairs, measured, scored or failed."""
@@ -149,14 +156,15 @@ class Listing:
 
     def spread_share(self, keys: Sequence[str], patience_s: float) -> float:
         """Which share of these stages' hypotheses their lists `spread_KEY` (instance_id, mm) are made of, after so many
-        seconds at most; at 1 they are whole. They need the PEOPLE of the stages, and are made meanwhile."""
+        seconds at most; at 1 they are whole. They are made meanwhile, with the PEOPLE whom the stages saw."""
+        self.need(PEOPLE, [ingest for key in keys for ingest in ingests_of(self.store, key)])
         with self._told():
             return self._spreads.share(keys, patience_s)
 
     def replace(self, name: str, rows: pa.Table) -> None:
         """Have these rows in the list `name` and no others: for what is small and changes. Whoever asks meanwhile gets
         the rows before or those after."""
-        with self._lock, self._connection.cursor() as cursor:
+        with self._lock, self._told(), self._connection.cursor() as cursor:
             cursor.register("rows_now", rows)
             cursor.begin()
             cursor.execute(f"DELETE FROM {name}")
@@ -190,28 +198,38 @@ class Listing:
     def _derive(self, about: tuple[Any, ...]) -> _Derived:
         table = _Derived(f"derived_{self._count}")
         self._count += 1
-        try:
-            self._make(table, about)
-        except _NO_ROOM:  # those that are only kept give way
-            with self._keeping:
-                self._forget(0)
-            try:
-                self._make(table, about)
-            except _NO_ROOM as error:
-                raise self._no_room(error) from error
+        with self._told():
+            self._with_room(lambda: self._make(table, about))
         with self._keeping:
             self._derived[about] = table
             self._forget(_DERIVED)
         return table
+
+    def _with_room(self, work: Callable[[], Given]) -> Given:
+        """What some work gives; where there is no room for it, once more after tables that are only kept gave way."""
+        try:
+            return work()
+        except _NO_ROOM as error:
+            if not self._is_of_room(error):
+                raise
+            with self._keeping:
+                self._forget(0)
+            return work()
+
+    def _is_of_room(self, error: duckdb.Error) -> bool:
+        """Whether memory or the folder beside it is too small; files of the store that can't be read raise the same."""
+        return isinstance(error, duckdb.OutOfMemoryException) or (
+            isinstance(error, duckdb.IOException) and str(self._spill) in str(error)
+        )
 
     @contextmanager
     def _told(self) -> Iterator[None]:
         """DuckDB's errors as the store's."""
         try:
             yield
-        except duckdb.OutOfMemoryException as error:
-            raise self._no_room(error) from error
         except duckdb.Error as error:
+            if self._is_of_room(error):
+                raise self._no_room(error) from error
             first = str(error).splitlines()[0]
             raise StoreError(
                 f"Tables of {self.store.url} can't be listed: {first} `adhmr repair` says more."
@@ -232,8 +250,11 @@ class Listing:
     def _forget(self, most: int) -> None:
         """Drop the tables that nobody looks at, those first that were looked at longest ago, until so many are left."""
         unused = [about for about, table in self._derived.items() if not table.users]
-        with self._connection.cursor() as cursor:
-            for about in unused[: max(0, len(self._derived) - most)]:
+        unused = unused[: max(0, len(self._derived) - most)]
+        if not unused:
+            return
+        with self._told(), self._connection.cursor() as cursor:
+            for about in unused:
                 cursor.execute(f"DROP TABLE {self._derived.pop(about).name}")
 
     def _take(self, name: str, key: str) -> None:
@@ -241,13 +262,13 @@ class Listing:
         files = [file for file in live_files(self.store, made.table, stage_keys=[key]) if file.rows]
         if not files:
             return
-        with self._connection.cursor() as cursor, self._told():
+        with self._told(), self._connection.cursor() as cursor:
+            alike = from_alike(self.store, contract(made.table), files, made.columns)
             try:
-                self._take_rows(
-                    cursor, name, key, from_alike(self.store, contract(made.table), files, made.columns), files
-                )
+                self._with_room(lambda: self._take_rows(cursor, name, key, alike, files))
             except (duckdb.BinderException, duckdb.InvalidInputException):  # some files lack a column that others have
-                self._take_rows(cursor, name, key, from_files(self.store, contract(made.table), files), files)
+                each = from_files(self.store, contract(made.table), files)
+                self._with_room(lambda: self._take_rows(cursor, name, key, each, files))
 
     def _take_rows(
         self, cursor: duckdb.DuckDBPyConnection, name: str, key: str, source: str, files: list[DataFile]

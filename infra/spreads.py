@@ -8,9 +8,10 @@ answer meanwhile.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -19,9 +20,12 @@ import pyarrow.compute as pc
 
 from infra.data_files import DataFile
 from infra.memory import give_memory_back
+from infra.stages import find
+from infra.standing import chains, seen_by
 from infra.store import Store
 from infra.table_rows import read_files
 from infra.tables import live_files
+from infra.views import quoted
 from schemas.tables import contract, matrix
 
 if TYPE_CHECKING:
@@ -47,8 +51,14 @@ class Spreads:
     """Tables `spread_KEY` (instance_id, mm), one for each stage, of a DuckDB that has the list `people` with their
     reach."""
 
-    def __init__(self, store: Store, connection: duckdb.DuckDBPyConnection) -> None:
-        self._store, self._connection = store, connection
+    def __init__(
+        self,
+        store: Store,
+        connection: duckdb.DuckDBPyConnection,
+        with_room: Callable[[Callable[[], object]], object],
+    ) -> None:
+        """`with_room` does some work, and makes room for it where there is none."""
+        self._store, self._connection, self._with_room = store, connection, with_room
         self._jobs: dict[str, _Job] = {}
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = ThreadPoolExecutor(1, "spread")
@@ -87,6 +97,9 @@ class Spreads:
     def _make(self, key: str, job: _Job) -> None:
         files = [file for file in live_files(self._store, "hypotheses", stage_keys=[key]) if file.rows]
         job.rows = sum(file.rows for file in files)
+        ingests = ingests_of(self._store, key)
+        places = " ".join(f"WHEN {quoted(one)} THEN {place}" for place, one in enumerate(ingests)) or "WHEN '' THEN 0"
+        named = ", ".join(map(quoted, ingests)) or "''"
         with self._connection.cursor() as cursor:
             cursor.execute(f"CREATE OR REPLACE TABLE spread_{key} (instance_id VARCHAR, mm DOUBLE)")
             for some in _groups(files):
@@ -96,12 +109,20 @@ class Spreads:
                 table = table.filter(pc.greater(table.column("sample_index"), 0))
                 cursor.register("of_files", table.select(["instance_id"]))
                 cursor.execute(
-                    "SELECT instance_id, any_value(reach) FROM people SEMI JOIN of_files USING (instance_id) GROUP BY 1"
+                    f"SELECT instance_id, arg_min(reach, CASE stage_key {places} END) FROM people "
+                    f"SEMI JOIN of_files USING (instance_id) WHERE stage_key IN ({named}) GROUP BY 1"
                 )
                 cursor.register("spread_of_files", spread_of(table, dict(cursor.fetchall())))
-                cursor.execute(f"INSERT INTO spread_{key} SELECT instance_id, mm FROM spread_of_files")
+                insert = f"INSERT INTO spread_{key} SELECT instance_id, mm FROM spread_of_files"
+                self._with_room(partial(cursor.execute, insert))
                 job.done += sum(file.rows for file in some)
         give_memory_back()
+
+
+def ingests_of(store: Store, key: str) -> list[str]:
+    """The ingests, the newest first, that a stage's people were taken from; the first that has a person counts."""
+    record = find(store, key)
+    return [one for keys in chains(store, seen_by(record)) for one in keys] if record is not None else []
 
 
 def _groups(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:

@@ -33,6 +33,12 @@ def chain(store: Store, key: str) -> list[str]:
     return keys
 
 
+def chains(store: Store, ingest_keys: Sequence[str]) -> list[list[str]]:
+    """The chain of each of these, but of none that another one of them builds on: it is part of that one's."""
+    every = [chain(store, key) for key in dict.fromkeys(ingest_keys)]
+    return [keys for keys in every if not any(keys[0] in others[1:] for others in every)]
+
+
 def builds_on(store: Store, record: StageRecord) -> set[str]:
     """The keys of the stages that an ingest builds on, and of those that these do, whole or not."""
     keys: set[str] = set()
@@ -57,15 +63,13 @@ def read_standing(
     again the newest, and none of people who failed or were gone later. Pictures stay, also without people. `ids` limits
     them to some people, pictures or units, as of `read`.
     """
-    chains = [chain(store, key) for key in dict.fromkeys(ingest_keys)]
-    # an ingest that another one of these builds on is part of that one's chain
-    chains = [keys for keys in chains if not any(keys[0] in others[1:] for others in chains)]
-    if all(len(keys) == 1 for keys in chains):
-        return read(store, table, stage_keys=[keys[0] for keys in chains], ids=ids, where=where, columns=columns)
+    every = chains(store, ingest_keys)
+    if all(len(keys) == 1 for keys in every):
+        return read(store, table, stage_keys=[keys[0] for keys in every], ids=ids, where=where, columns=columns)
     name = str(contract(table).unit)
     wanted = list(columns) if columns is not None else None
     parts = []
-    for keys in chains:
+    for keys in every:
         mentioned: set[str] = set()
         for key in keys:
             names = None if wanted is None else [*wanted, *([] if name in wanted else [name])]
@@ -84,6 +88,12 @@ def _mentioned(store: Store, key: str, table: str, ids: Collection[str] | None) 
         return set(read(store, "images", stage_keys=[key], ids=ids, columns=["image_id"]).column(0).to_pylist())
     people = read(store, "instances", stage_keys=[key], ids=ids, columns=["instance_id"]).column(0).to_pylist()
     return {*people, *read(store, "failures", stage_keys=[key], ids=ids, columns=["id"]).column(0).to_pylist()}
+
+
+def seen_by(record: StageRecord) -> list[StageKey]:
+    """The ingests whose people a stage has drawn, measured or brought hypotheses of, as they were then."""
+    own = [record.stage_key] if record.rows.get("instances") else []
+    return [StageKey(key) for key in (*own, *record.reads)]
 
 
 def newest_ingest(store: Store, target: Target) -> StageKey:

@@ -13,6 +13,7 @@ from infra.store import Store
 from infra.views import query
 
 MOST_ROWS: Final = 1000
+PERSON: Final = "instance_id"
 _MOST_CHARACTERS: Final = 300
 
 
@@ -29,6 +30,12 @@ def main(url: str) -> None:
         about = {
             "columns": [visible(name) for name in rows.column_names],
             "rows": list(map(list, zip(*columns, strict=True))),
+            # as they are, for links, by the column's place
+            "ids": {
+                str(place): [None if value is None else str(value) for value in shown.column(place).to_pylist()]
+                for place, name in enumerate(rows.column_names)
+                if name == PERSON
+            },
             "more": rows.num_rows > MOST_ROWS,
             "seconds": time.monotonic() - began,
         }

@@ -22,6 +22,7 @@ from flows.process.visible import visible
 from infra.listing import Listing
 from infra.snapshots import newest
 from schemas.errors import DataError
+from tasks.review.verdicts import SAID
 
 HERE: Final = Path(__file__).parent
 PAGES: Final = {
@@ -52,7 +53,7 @@ class Desk:
         self._templates = _environment()
         self._lock = threading.Lock()
         self.asked_at = time.monotonic()
-        self._scopes: tuple[tuple[int, int], list[Scope]] | None = None
+        self._scopes: tuple[tuple[object, ...], list[Scope]] | None = None
 
     def close(self) -> None:
         """End the children and the lists."""
@@ -63,7 +64,9 @@ class Desk:
     def scopes(self) -> list[Scope]:
         """All rounds and drawings now, the newest first."""
         with self._lock:
-            state = (newest(self.store, "stages").version, newest(self.store, "rounds").version)
+            # what a round asks people and has of them are files, written once, beside any commit
+            files = self.store.list_files(SAID)
+            state = (newest(self.store, "stages").version, newest(self.store, "rounds").version, files)
             if self._scopes is None or self._scopes[0] != state:
                 self._scopes = state, scopes(self.store)
             return self._scopes[1]

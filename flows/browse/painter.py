@@ -18,7 +18,7 @@ from PIL import Image
 
 from flows.browse.child import Answer, serve
 from infra.stages import StageRecord, find
-from infra.standing import newest_of_each
+from infra.standing import newest_of_each, seen_by
 from infra.store import Store
 from models.bodies import Body, load_body
 from models.kinematics import Root
@@ -156,18 +156,16 @@ class Painter:
     def _ingests(self, request: Mapping[str, Any]) -> tuple[StageKey, ...]:
         """Those that a generation has seen; without one, the newest of now."""
         person, generation = request["person"], request.get("generation")
-        if not generation:
-            ingests = newest_of_each(self.store, split_of(person))
-        else:
-            record = self._record(request)
-            ingests = [*([record.stage_key] if record.rows.get("instances") else []), *record.reads]
-        return tuple(StageKey(key) for key in ingests)
+        if generation:
+            return tuple(seen_by(self._record(request)))
+        return tuple(StageKey(key) for key in newest_of_each(self.store, split_of(person)))
 
     def _look(self, person: str, ingests: Sequence[StageKey]) -> Seen:
         if not ingests:
             raise DataError(f"Nobody of {split_of(person)} is in the store.")
         people = load_instances(self.store, ingests, [person])
-        return Seen(people, photographs(self.store, ingests, people)[0])
+        # whoever made the store would learn who looks at it, and when
+        return Seen(people, photographs(self.store, ingests, people, other_hosts=False)[0])
 
     def _generation(self, request: Mapping[str, Any]) -> StageRecord:
         record = self._record(request)

@@ -1,15 +1,20 @@
-"""Pictures and meshes, drawn by the child when a page asks for them, and kept while there is room."""
+"""Pictures and meshes, drawn by the child when a page asks for them, and kept while there is room.
+
+The child does one after the other, and may take minutes: whoever waits for it holds none of the threads that pages are
+made in.
+"""
 
 import json
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from html import escape
 from textwrap import wrap
 from typing import Annotated, Any, Final
 
+import anyio
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from flows.browse.child import Answer
 from flows.browse.desk import AtDesk, Desk, address
@@ -27,79 +32,94 @@ Sample = Annotated[int, Query(ge=-1, le=1_000_000)]
 
 
 class Kept:
-    """Answers by what was asked, the latest used last."""
+    """Answers by what was asked, the latest used last; what isn't kept is asked for in turn."""
 
     def __init__(self, room: int = _ROOM) -> None:
         self._room, self._used = room, 0
         self._answers: OrderedDict[str, Answer] = OrderedDict()
-        self._lock = threading.Lock()
+        # as many at a time as the child does: another would wait in it, and be done for whoever has gone meanwhile
+        self._turn, self._thread = anyio.Lock(), anyio.CapacityLimiter(1)
 
-    def ask(self, desk: Desk, request: Mapping[str, Any]) -> Answer:
-        """The answer of the child that draws; ChildError if there is none. It is kept if it is of a generation, as what
-        that has seen never changes; who is ingested anew may look otherwise."""
-        if not request["generation"]:
-            return desk.painter.ask(request)
-        name = json.dumps(request, sort_keys=True)
-        with self._lock:
-            if name in self._answers:
-                self._answers.move_to_end(name)
-                return self._answers[name]
-        answer = desk.painter.ask(request)
-        with self._lock:
-            if name not in self._answers:
-                self._answers[name] = answer
-                self._used += len(answer.data)
-            while self._used > self._room:
-                self._used -= len(self._answers.popitem(last=False)[1].data)
+    async def ask(self, request: Request, desk: Desk, asked: Mapping[str, Any]) -> Answer | None:
+        """The answer of the child that draws; ChildError if there is none. None if the browser no longer waits for it
+        when its turn comes. It is kept if it is of a generation, as what that has seen never changes; who is ingested
+        anew may look otherwise."""
+        name = json.dumps(asked, sort_keys=True) if asked["generation"] else ""
+        if (kept := self._kept(name)) is not None:
+            return kept
+        async with self._turn:
+            if await request.is_disconnected():
+                return None
+            if (kept := self._kept(name)) is not None:  # whoever was before asked the same
+                return kept
+            # who ends the server doesn't wait: the child ends then, and the thread with it
+            answer = await run_sync(desk.painter.ask, asked, abandon_on_cancel=True, limiter=self._thread)
+        if name:
+            self._keep(name, answer)
         return answer
+
+    def _kept(self, name: str) -> Answer | None:
+        if name in self._answers:
+            self._answers.move_to_end(name)
+        return self._answers.get(name)
+
+    def _keep(self, name: str, answer: Answer) -> None:
+        self._answers[name] = answer
+        self._used += len(answer.data)
+        while self._used > self._room:
+            self._used -= len(self._answers.popitem(last=False)[1].data)
 
 
 @router.get("/picture/photo")
-def photo(request: Request, desk: AtDesk, person: Person, generation: Key = "") -> Response:
+async def photo(request: Request, desk: AtDesk, person: Person, generation: Key = "") -> Response:
     """The crop of a person."""
-    return _answer(request, desk, {"do": "photo", "person": person, "generation": generation})
+    return await _answer(request, desk, {"do": "photo", "person": person, "generation": generation})
 
 
 @router.get("/picture/overlay")
-def overlay(
+async def overlay(
     request: Request, desk: AtDesk, person: Person, generation: Key = "", sample: Sample = 0, colour: Colour = "policy"
 ) -> Response:
     """A hypothesis, or (sample -1) the label, over the crop."""
     asked = {"do": "overlay", "person": person, "generation": generation, "sample": sample, "colour": colour}
-    return _answer(request, desk, asked)
+    return await _answer(request, desk, asked)
 
 
 @router.get("/picture/again")
-def again_picture(request: Request, desk: AtDesk, person: Person, generation: Key, sample: Sample) -> Response:
+async def again_picture(request: Request, desk: AtDesk, person: Person, generation: Key, sample: Sample) -> Response:
     """The hypothesis as it was made again, over the crop."""
-    return _answer(request, desk, _again(person, generation, sample))
+    return await _answer(request, desk, _again(person, generation, sample))
 
 
 @router.get("/picture/steps")
-def steps(request: Request, desk: AtDesk, person: Person, generation: Key, sample: Sample, step: int = 0) -> Response:
+async def steps(
+    request: Request, desk: AtDesk, person: Person, generation: Key, sample: Sample, step: int = 0
+) -> Response:
     """What the sampler took the body for after a step; the header X-Timesteps has the timesteps of all."""
     asked = {"do": "steps", "person": person, "generation": generation, "sample": sample, "step": step}
-    return _answer(request, desk, asked)
+    return await _answer(request, desk, asked)
 
 
 @router.get("/mesh")
-def mesh(request: Request, desk: AtDesk, person: Person, generation: Key = "", sample: Sample = 0) -> Response:
+async def mesh(request: Request, desk: AtDesk, person: Person, generation: Key = "", sample: Sample = 0) -> Response:
     """A body's mesh, as `flows.browse.painter` has it; the header X-Camera has the crop's camera."""
-    return _answer(request, desk, {"do": "mesh", "person": person, "generation": generation, "sample": sample})
+    return await _answer(request, desk, {"do": "mesh", "person": person, "generation": generation, "sample": sample})
 
 
 @router.get("/again")
-def again(request: Request, desk: AtDesk, person: Person, generation: Key, sample: Sample) -> HTMLResponse:
+async def again(request: Request, desk: AtDesk, person: Person, generation: Key, sample: Sample) -> Response:
     """A hypothesis made again from its noise, beside its row."""
-    about = _kept(request).ask(desk, _again(person, generation, sample)).about
+    answer = await _kept(request).ask(request, desk, _again(person, generation, sample))
+    if answer is None:
+        return _unsent()
     named = {"person": person, "generation": generation, "sample": sample}
     return desk.page(
         request,
         "again.html",
         sample=sample,
-        row=about["row"],
-        device=about["device"],
-        kept=address("/picture/overlay", **named) if about["row"] != "not kept" else "",
+        row=answer.about["row"],
+        device=answer.about["device"],
+        kept=address("/picture/overlay", **named) if answer.about["row"] != "not kept" else "",
         made=address("/picture/again", **named),
     )
 
@@ -113,14 +133,21 @@ def _kept(request: Request) -> Kept:
     return kept
 
 
-def _answer(request: Request, desk: Desk, asked: Mapping[str, Any]) -> Response:
-    answer = _kept(request).ask(desk, asked)
+async def _answer(request: Request, desk: Desk, asked: Mapping[str, Any]) -> Response:
+    answer = await _kept(request).ask(request, desk, asked)
+    if answer is None:
+        return _unsent()
     told = dict(_FOR_A_DAY) if asked["generation"] else {}  # else no-store, as of every page
     if "timesteps" in answer.about:
         told["X-Timesteps"] = json.dumps(answer.about["timesteps"])
     if "camera" in answer.about:
         told["X-Camera"] = json.dumps([*answer.about["camera"], answer.about["size"]])
     return Response(answer.data, media_type=answer.kind, headers=told)
+
+
+def _unsent() -> Response:
+    """What a browser that no longer waits is answered: it gets to know nothing of it."""
+    return Response(status_code=503)
 
 
 def problem_picture(text: str) -> Response:

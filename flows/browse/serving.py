@@ -80,7 +80,7 @@ def serve(
                 webbrowser.open(link)
 
         server.ready = ready
-        with closing(desk):
+        with closing(desk), ahead:  # what is being made ahead ends before the lists do
             server.run()
 
 

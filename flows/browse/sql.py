@@ -6,12 +6,13 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
+from flows.browse.asker import PERSON
 from flows.browse.child import ChildError
 from flows.browse.desk import AtDesk, address
 
 router = APIRouter()
 
-_PERSON, _GENERATION, _SAMPLE = "instance_id", "generation_id", "sample_index"
+_GENERATION, _SAMPLE = "generation_id", "sample_index"
 EXAMPLES: Final = {
     "The ten pairs with the largest margin": "SELECT instance_id, generation_id, winner AS sample_index, margin\n"
     "FROM round_pairs ORDER BY margin DESC LIMIT 10",
@@ -41,21 +42,23 @@ def page(request: Request, desk: AtDesk, q: str = "") -> HTMLResponse:
 
 def _people(answer: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The people of an answer that names some, once each, with the hypothesis that a row names besides."""
-    if answer is None or _PERSON not in answer["columns"]:
+    if answer is None or PERSON not in answer["columns"]:
         return []
     found: dict[tuple[str, ...], dict[str, Any]] = {}
-    for row in answer["rows"]:
+    _, ids = max(answer["ids"].items(), key=lambda one: int(one[0]))  # the last column of that name, as below
+    for row, person in zip(answer["rows"], ids, strict=True):
         named = dict(zip(answer["columns"], row, strict=True))
-        if not isinstance(named[_PERSON], str):
+        if not isinstance(named[PERSON], str):
             continue
-        person, generation, sample = named[_PERSON], named.get(_GENERATION), named.get(_SAMPLE)
-        shown = {name: value for name, value in named.items() if name not in (_PERSON, _GENERATION, _SAMPLE)}
+        generation, sample = named.get(_GENERATION), named.get(_SAMPLE)
+        shown = {name: value for name, value in named.items() if name not in (PERSON, _GENERATION, _SAMPLE)}
         drawn = generation if isinstance(generation, str) else ""
         picture = address(
             "/picture/overlay", person=person, generation=drawn, sample=sample if sample is not None else 0
         )
         card = {
             "id": person,
+            "name": named[PERSON],
             "picture": picture if drawn else address("/picture/photo", person=person),
             "values": list(shown.items())[:4],
         }

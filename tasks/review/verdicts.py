@@ -18,6 +18,8 @@ from schemas.ids import StageKey
 Unjudged = Literal["keep", "leave_out"]
 Said = Mapping[str, Mapping[str, str]]
 """By pair (`PairName.unit`): reviewer -> verdict."""
+SAID: Final = "reviews"
+"""The folder, below the store's root, of what rounds ask people and have of them."""
 NOT_JUDGED: Final = "not judged"
 DIVIDED: Final = "reviewers are divided"
 REJECTED: Final = "rejected by reviewers"
@@ -95,7 +97,7 @@ class Frozen:
 
 def frozen_path(campaign: str, number: int) -> str:
     """Where the reviews that a round uses are, below the store's root."""
-    return f"reviews/{campaign}/{number}.json"
+    return f"{SAID}/{campaign}/{number}.json"
 
 
 def frozen_of(store: Store, campaign: str, number: int) -> Frozen | None:
@@ -106,7 +108,7 @@ def frozen_of(store: Store, campaign: str, number: int) -> Frozen | None:
 
 def asked_path(campaign: str, number: int) -> str:
     """Where it stands which pairs a round wants to have judged, below the store's root."""
-    return f"reviews/{campaign}/{number}-asked.json"
+    return f"{SAID}/{campaign}/{number}-asked.json"
 
 
 def asked_of(store: Store, campaign: str, number: int) -> StageKey | None:

@@ -10,11 +10,13 @@ from zipfile import ZipFile
 
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 import flows.api
 from infra import rounds
-from infra.stages import records
+from infra.stages import StageSpec, commit_rows, records
 from infra.store import Store
+from infra.tables import read
 from schemas.errors import ConfigError, DataError, StoreError
 from tests.earlier.make_store import ARCHIVE
 
@@ -74,6 +76,48 @@ def test_pictures_are_pictures_of_people(opened: flows.api.OpenStore) -> None:
     assert overlay.tobytes() != photo.convert("RGB").resize(overlay.size).tobytes()
     winner, loser = opened.pair(person, row["pair_set"])
     assert winner.tobytes() != loser.tobytes()
+
+
+def test_people_are_pictured_as_those_saw_them_who_drew(tmp_path: Path) -> None:
+    """However they were ingested since, and also where only somebody else's hypotheses brought them."""
+    with ZipFile(ARCHIVE) as archive:
+        archive.extractall(tmp_path)
+    store = Store.open(tmp_path / "store")
+    opened = flows.api.OpenStore(store)
+    row = opened.pairs(round=1).to_pylist()[0]
+    person = row["instance_id"]
+    overlay, pair = opened.overlay(person, generation=row["generation_id"]), opened.pair(person, row["pair_set"])
+
+    seen = read(store, "instances", ids=[person])
+    black = Image.new("RGB", (64, 64))
+    black.save(crop := io.BytesIO(), "PNG")
+    anew = _with(seen, crop=pa.array([crop.getvalue()], pa.binary()))
+    again = StageSpec("ingest", 1, {"again": True}, reads=tuple(seen.column("stage_key").to_pylist()))
+    commit_rows(store, again, {"instances": anew.drop_columns(["stage_key"])})
+    assert opened.picture(person).convert("RGB").tobytes() == black.tobytes()
+    assert opened.overlay(person, generation=row["generation_id"]) == overlay
+    assert opened.pair(person, row["pair_set"]) == pair
+
+    brought = StageSpec("ingest_hypotheses", 1, {})
+    hypotheses = read(store, "hypotheses", stage_keys=[row["generation_id"]], ids=[person])
+    named = {"instance_id": "brought/train/a#0", "dataset": "brought"}
+    images = read(store, "images", ids=seen.column("image_id").to_pylist())
+    rows = {
+        "instances": _with(seen, **named, image_id="brought/train/a"),
+        "images": _with(images, dataset="brought", image_id="brought/train/a"),
+        "hypotheses": _with(hypotheses, **named, generation_id=brought.key),
+    }
+    commit_rows(store, brought, {name: table.drop_columns(["stage_key"]) for name, table in rows.items()})
+    assert opened.overlay("brought/train/a#0") == overlay
+
+
+def _with(rows: pa.Table, **columns: Any) -> pa.Table:
+    """Rows of a table with one value, or these values, in some columns."""
+    for name, value in columns.items():
+        kind = rows.schema.field(name)
+        values = value if isinstance(value, pa.Array) else pa.array([value] * len(rows), kind.type)
+        rows = rows.set_column(rows.schema.get_field_index(name), kind, values.cast(kind.type))
+    return rows
 
 
 @pytest.mark.parametrize(

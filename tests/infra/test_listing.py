@@ -3,7 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -85,6 +87,50 @@ def test_tables_that_are_only_kept_give_way_where_there_is_no_room(tmp_path: Pat
             pass
         with listing.derived(large.format(10), [0]) as named:
             assert listing.rows(f"SELECT count(*) AS n FROM {named}")[0]["n"] == 10
+
+
+def test_rows_of_a_stage_find_the_room_that_kept_tables_leave(
+    listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, plain = helpers.spec().key, Listing._take_rows
+
+    def tight(self: Listing, cursor: duckdb.DuckDBPyConnection, name: str, *given: Any) -> None:
+        if _derived(self):
+            raise duckdb.OutOfMemoryException("Out of Memory Error: no room")
+        plain(self, cursor, name, *given)
+
+    monkeypatch.setattr(Listing, "_take_rows", tight)
+    with listing.derived("SELECT 1 AS n"):
+        pass
+    listing.need("scored", [key])
+    assert listing.rows("SELECT count(*) AS n FROM scored")[0]["n"] > 0
+    with listing.derived("SELECT 1 AS n"), pytest.raises(StoreError, match=r"no room.*--memory 256"):
+        listing.need("failed", [key])
+
+
+@pytest.mark.parametrize(("file", "said"), [("lists/spill/a.tmp", "TMPDIR"), ("a.parquet", "adhmr repair")])
+def test_a_full_folder_is_not_taken_for_a_damaged_store(
+    listing: Listing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, said: str
+) -> None:
+    def full(*given: Any) -> None:
+        raise duckdb.IOException(f'IO Error: Could not use file "{tmp_path / file}": No space left on device')
+
+    monkeypatch.setattr(Listing, "_take_rows", full)
+    with pytest.raises(StoreError, match=said):
+        listing.need("scored", [helpers.spec().key])
+
+
+def test_lists_that_are_closed_say_so(listing: Listing) -> None:
+    listing.need("scored", [helpers.spec().key])
+    with listing.derived("SELECT 1 AS n"):
+        listing.close()
+    for ask in (
+        lambda: listing.rows("SELECT * FROM scored"),
+        lambda: listing.need("failed", [helpers.spec().key]),
+        lambda: listing.replace(REVIEWED, pa.table({"stage_key": ["k"]})),
+    ):
+        with pytest.raises(StoreError, match="can't be listed"):
+            ask()
 
 
 def _derived(listing: Listing) -> int:

@@ -1,18 +1,22 @@
 """How far hypotheses lie apart: what is computed, and that it is made aside, stage by stage."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from infra import spreads
 from infra.listing import PEOPLE, Listing
 from infra.spreads import spread_of
-from infra.stages import find, records
+from infra.stages import StageSpec, commit_rows, find, records
 from infra.store import Store
 from infra.tables import read
 from schemas.errors import StoreError
@@ -39,12 +43,48 @@ def test_all_of_a_stage_are_gone_through(listing: Listing, monkeypatch: pytest.M
     key = _key(listing.store, "generate")
     monkeypatch.setattr(spreads, "_AT_ONCE", 1200)
     assert listing.spread_share([key], LONG_S) == 1.0
-    drawn = read(listing.store, "hypotheses", stage_keys=[key])
-    people = read(listing.store, "instances", columns=["instance_id", "crop_size_px", "crop_intrinsics"]).to_pylist()
+    wanted, _ = _seen(listing.store)
+    assert {row["instance_id"]: row["mm"] for row in listing.rows(f"SELECT * FROM spread_{key}")} == wanted
+    assert min(wanted.values()) > 0
+
+
+def test_people_who_were_ingested_anew_are_those_whom_the_stage_saw(listing: Listing) -> None:
+    store = listing.store
+    old, drawn = _key(store, "ingest"), _key(store, "generate")
+    rows = read(store, "instances", stage_keys=[old]).slice(0, 1)
+    name = rows.column("instance_id")[0].as_py()
+    kind = rows.schema.field("crop_intrinsics")
+    nearer = pa.array([[160.0, 160.0, 32.0, 32.0]], kind.type)
+    rows = rows.set_column(rows.schema.get_field_index("crop_intrinsics"), kind, nearer)
+    anew = StageSpec("ingest", 1, {"anew": True}, reads=(old,))
+    commit_rows(store, anew, {"instances": rows.drop_columns(["stage_key"])})
+    later = StageSpec("generate", 1, {"later": True}, reads=(anew.key,))
+    hypotheses = read(store, "hypotheses", stage_keys=[drawn]).drop_columns(["stage_key"])
+    commit_rows(store, later, {"hypotheses": hypotheses})
+    listing.need(PEOPLE, [anew.key])
+    assert listing.spread_share([drawn, later.key], LONG_S) == 1.0
+
+    def of(key: str) -> dict[str, float]:
+        found = listing.rows(f"SELECT instance_id, mm FROM spread_{key}")
+        return {row["instance_id"]: row["mm"] for row in found}
+
+    before, after = of(drawn), of(later.key)
+    wanted, reach = _seen(store)
+    near = spread_of(hypotheses.filter(pc.greater(hypotheses.column("sample_index"), 0)), {name: reach[name] / 2})
+    assert after.pop(name) == pytest.approx(near.column("mm")[0].as_py())
+    assert before == wanted
+    del wanted[name]
+    assert after == wanted
+
+
+def _seen(store: Store) -> tuple[dict[str, float], dict[str, float]]:
+    """How far each person's hypotheses of the first drawing lie apart, and the reach, as the first ingest had them."""
+    drawn = read(store, "hypotheses", stage_keys=[_key(store, "generate")])
+    columns = ["instance_id", "crop_size_px", "crop_intrinsics"]
+    people = read(store, "instances", stage_keys=[_key(store, "ingest")], columns=columns).to_pylist()
     reach = {row["instance_id"]: row["crop_size_px"] / 2 / row["crop_intrinsics"][0] for row in people}
-    wanted = spread_of(drawn.filter(pa.compute.greater(drawn.column("sample_index"), 0)), reach)
-    assert listing.rows(f"SELECT * FROM spread_{key} ORDER BY 1") == wanted.to_pylist()
-    assert min(wanted.column("mm").to_pylist()) > 0
+    spread = spread_of(drawn.filter(pc.greater(drawn.column("sample_index"), 0)), reach)
+    return {row["instance_id"]: row["mm"] for row in spread.to_pylist()}, reach
 
 
 def test_a_stage_without_hypotheses_and_no_stage_are_whole(listing: Listing) -> None:
@@ -71,6 +111,26 @@ def test_who_does_not_wait_is_told_how_far_it_is(listing: Listing, monkeypatch: 
     go_on.set()
     assert listing.spread_share([key], LONG_S) == 1.0
     assert [began.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+
+
+def test_it_finds_the_room_that_kept_tables_leave(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, plain = _key(listing.store, "generate"), Listing._with_room
+    tables = "SELECT count(*) AS n FROM duckdb_tables() WHERE table_name LIKE 'derived%'"
+
+    def tight(self: Listing, work: Callable[[], Any]) -> Any:
+        def first() -> Any:
+            if "INSERT INTO spread" in str(getattr(work, "args", "")) and len(self._derived):
+                raise duckdb.OutOfMemoryException("Out of Memory Error: no room")
+            return work()
+
+        return plain(self, first)
+
+    monkeypatch.setattr(listing._spreads, "_with_room", partial(tight, listing))
+    with listing.derived("SELECT 1 AS n"):
+        pass
+    assert listing.spread_share([key], LONG_S) == 1.0
+    assert listing.rows(tables)[0]["n"] == 0
+    assert listing.rows(f"SELECT count(*) AS n FROM spread_{key}")[0]["n"] == 600
 
 
 def test_an_end_in_the_middle_waits_for_a_file_at_most(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> None:

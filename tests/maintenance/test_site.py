@@ -2,10 +2,12 @@
 
 import re
 from importlib.util import find_spec
+from inspect import getdoc, isfunction
 from pathlib import Path
 
 import pytest
 
+import flows.api
 from flows.cli.main import COMMANDS
 from schemas.profiles import PROFILES
 from schemas.tables.contracts import TABLES
@@ -39,6 +41,13 @@ def test_references_say_what_the_code_has(pages: Path) -> None:
     row = next(line for line in text["configuration"].splitlines() if line.startswith("| `align.beta` |"))
     assert f"`{PROFILES['tiny']().align.beta}`" in row
     assert "\n## dpo-round\n" in text["deployments"]
+    calls = {name for name, call in vars(flows.api.OpenStore).items() if isfunction(call) and not name.startswith("_")}
+    assert {"overlay", "query"} < calls
+    for name in calls:
+        about = text["api"].partition(f"\n## store.{name}\n")[2].partition("\n## ")[0]
+        assert f"`store.{name}(" in about
+        assert (getdoc(getattr(flows.api.OpenStore, name)) or "nothing") in about
+    assert "`flows.api.open(url: str | None=None, *, body: str='tiny') -> OpenStore`" in text["api"]
 
 
 def test_reasons_are_read_from_the_code(tmp_path: Path) -> None:

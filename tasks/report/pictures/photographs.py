@@ -27,9 +27,12 @@ Picture = NDArray[np.uint8]
 _IMAGE_COLUMNS = ("image_id", "uri", "content_sha256")
 
 
-def photographs(store: Store, ingest_keys: Sequence[StageKey], people: Instances, side: int = SIDE) -> list[Picture]:
+def photographs(
+    store: Store, ingest_keys: Sequence[StageKey], people: Instances, side: int = SIDE, *, other_hosts: bool = True
+) -> list[Picture]:
     """(side, side, 3) views of the crops, cut from the pictures where those still are as they were ingested, else the
-    stored crops enlarged."""
+    stored crops enlarged. Without `other_hosts` none is asked for a picture, whatever the rows name: only this machine
+    and the store are."""
     columns = ["instance_id", "image_id", "crop_affine"]
     rows = in_order(read_standing(store, "instances", ingest_keys, ids=people.ids, columns=columns), people.ids)
     affines = matrix(rows, "crop_affine").reshape(-1, 2, 3).astype(np.float64)
@@ -38,7 +41,9 @@ def photographs(store: Store, ingest_keys: Sequence[StageKey], people: Instances
     pictures = {image["image_id"]: image for image in images.to_pylist()}
     photos = []
     for crop, name, affine in zip(people.crops, names, affines, strict=True):
-        sharp = _cut(store, pictures[name], affine, people.crop_size, side)
+        image = pictures[name]
+        asked_for = other_hosts or _is_near(store, image["uri"])
+        sharp = _cut(store, image, affine, people.crop_size, side) if asked_for else None
         photos.append(_enlarged(crop, side) if sharp is None else sharp)
     return photos
 
@@ -71,6 +76,13 @@ def _cut(store: Store, image: dict[str, Any], affine: NDArray[np.float64], crop_
     back = (1 / scale, 0.0, -shift[0] / scale, 0.0, 1 / scale, -shift[1] / scale)
     view = photograph.image.transform((side, side), Image.Transform.AFFINE, back, Image.Resampling.BICUBIC)
     return np.asarray(view)
+
+
+def _is_near(store: Store, uri: str) -> bool:
+    """Whether a picture is on this machine or in the store. `::` has fsspec open one URL by another."""
+    if "::" in uri:
+        return False
+    return "://" not in uri or uri.startswith(("file://", f"{store.url}/"))
 
 
 def _read(store: Store, uri: str) -> bytes:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import ZipFile
 
+import pyarrow as pa
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
@@ -20,12 +21,26 @@ from infra.listing import Listing
 from infra.services import free_port
 from infra.stages import Failure, StageSpec, commit_rows, failures_table
 from infra.store import Store
+from infra.tables import read
 from tests.earlier.make_store import ARCHIVE
 
 PORT = 8420
 SCRIPT = "wild/train/<script>alert(1)</script>#0"
 BAD_SQL = "'; DROP TABLE pairs; --"
 ESCAPES = "\x1b]0;owned\x07 and \u202e turned"
+HOSTILE = "hostile/train/<b>'\u202e\u200e\x85\"#0"
+"""A person who is there, with a pair."""
+REPORT = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Round 1</title></head><body>
+<p id="said">No script has run</p><script>
+let cookies = "are read";
+try { document.cookie; } catch { cookies = "are refused"; }
+fetch("/sql").then(() => "is answered", () => "is refused").then((asked) => {
+    document.getElementById("said").textContent =
+        `The script runs; to ask the server ${asked}; cookies ${cookies}.`;
+});
+</script></body></html>
+"""
+"""Of round 1 of the campaign micro, invented: the store came without."""
 CLIMBING = "wild/train/../../../../etc/passwd#0"
 
 
@@ -56,7 +71,33 @@ def browsed_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
         Failure("wild/train/escapes#0", ESCAPES, ESCAPES),
     ]
     commit_rows(store, spec, {"failures": failures_table(spec, failures).drop_columns(["stage_key"])})
+    _put_in_hostile(store)
+    store.atomic_write("reports/micro-round-1.html", REPORT.encode())
     return store
+
+
+def _put_in_hostile(store: Store) -> None:
+    pair = read(store, "pairs").slice(0, 1)
+    person = read(store, "instances", ids=pair.column("instance_id").to_pylist()).slice(0, 1)
+    image = read(store, "images", ids=person.column("image_id").to_pylist()).slice(0, 1)
+    name = HOSTILE.partition("#")[0]
+    came = StageSpec("ingest", 1, {"named": "hostile"})
+    rows = {
+        "instances": renamed(person, instance_id=HOSTILE, image_id=name, dataset="hostile", split="train"),
+        "images": renamed(image, image_id=name, dataset="hostile", split="train"),
+    }
+    commit_rows(store, came, {table: one.drop_columns(["stage_key"]) for table, one in rows.items()})
+    paired = StageSpec("pair", 1, {"named": "hostile"}, reads=(came.key,))
+    own = renamed(pair, instance_id=HOSTILE, dataset="hostile", strategy="<b>", pair_set=paired.key)
+    commit_rows(store, paired, {"pairs": own.drop_columns(["stage_key"])})
+
+
+def renamed(row: pa.Table, **columns: str) -> pa.Table:
+    """A row with other words in columns that it has."""
+    for name in columns.keys() & set(row.column_names):
+        field = row.schema.field(name)
+        row = row.set_column(row.schema.get_field_index(name), field, pa.array([columns[name]]).cast(field.type))
+    return row
 
 
 @pytest.fixture(scope="session")

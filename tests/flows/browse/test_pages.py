@@ -8,7 +8,7 @@ import pytest
 
 from flows.browse import pairs, people
 from infra.tables import read
-from tests.flows.browse.conftest import BAD_SQL, CLIMBING, SCRIPT, Browsed
+from tests.flows.browse.conftest import BAD_SQL, CLIMBING, HOSTILE, SCRIPT, Browsed
 
 PERSON = re.compile(r'<a href="/person\?id=([^"&]+)')
 
@@ -26,6 +26,11 @@ def get(browsed: Browsed, path: str, **asked: str) -> str:
     answer = browsed.client.get(path, params=asked)
     assert answer.status_code == 200, answer.text
     return answer.text
+
+
+def spread(browsed: Browsed, scope: str) -> None:
+    """Wait for the disagreement of a round's hypotheses: pages wait a moment, and a test asks for its lists itself."""
+    assert people.spread_share(browsed.desk, browsed.desk.scope(scope), 60.0) == 1.0
 
 
 def test_rounds_have_their_outcome_their_trend_and_who_comes_from_whom(browsed: Browsed) -> None:
@@ -50,6 +55,7 @@ def test_people_are_sorted_and_paged_with_nobody_lost_or_twice(
 ) -> None:
     monkeypatch.setattr(people, "SIZE", 7)
     scope = "micro/2" if sort == "reason" else "micro/1"  # of the first round nobody was left out
+    spread(browsed, scope)
     page = get(browsed, "/people", scope=scope, sort=sort)
     total = int(re.search(r"of (\d+) people", page)[1])  # type: ignore[index]
     found = shown(page)
@@ -58,7 +64,6 @@ def test_people_are_sorted_and_paged_with_nobody_lost_or_twice(
         found += shown(page)
     assert len(found) == len(set(found)) == total
     column, descending, _ = people.SORTS[sort]
-    assert people.spread_share(browsed.desk, browsed.desk.scope(scope), 60.0) == 1.0
     with people.crowd(browsed.desk, browsed.desk.scope(scope), with_spread=True) as table:
         rows = {row["instance_id"]: row[column] for row in browsed.desk.listing.rows(f"SELECT * FROM {table}")}
     values = [rows[name.replace("%2F", "/").replace("%23", "#")] for name in found]
@@ -68,6 +73,7 @@ def test_people_are_sorted_and_paged_with_nobody_lost_or_twice(
 
 
 def test_people_are_filtered(browsed: Browsed) -> None:
+    spread(browsed, "micro/1")
     page = get(browsed, "/people", scope="micro/1", data="wild/test")
     assert {name.split("%2F")[1] for name in shown(page)} == {"test"}
     with people.crowd(browsed.desk, browsed.desk.scope("micro/1")) as table:
@@ -173,6 +179,34 @@ def test_hostile_content_is_text(browsed: Browsed) -> None:
             answer = browsed.client.get(path, params={field: BAD_SQL})
             assert answer.status_code in (200, 404)
     assert browsed.desk.listing.rows("SELECT count(*) AS n FROM pairs")[0]["n"] > 0
+
+
+def test_a_hostile_name_is_shown_as_text_and_its_links_mean_the_person(browsed: Browsed) -> None:
+    scope = next(
+        one for one in browsed.desk.scopes() if one.campaign == "" and "hostile" in _people(browsed, one.pairs)
+    )
+    for path, asked in (
+        ("/people", {"scope": "everyone", "data": "hostile/train"}),
+        ("/pairs", {"scope": scope.name}),
+        ("/failures", {"find": "hostile"}),
+        ("/person", {"id": HOSTILE, "scope": scope.name}),
+    ):
+        page = get(browsed, path, **asked)
+        assert "<b>'" not in page
+        hidden = re.sub(r'<input type="hidden" name="id" value="[^"]*">', "", page)
+        assert not any(sign in hidden for sign in ("\u202e", "\u200e", "\x85")), path
+        links = [html.unescape(one) for one in re.findall(r'href="(/(?:person|judge)\?[^"]+)"', page)]
+        links = [one for one in links if "hostile" in one]
+        assert bool(links) == (path != "/failures"), path
+        for link in links:
+            assert "&lt;b&gt;&#39;\\u202e\\u200e\\x85&#34;" in get(browsed, link), link
+    (value,) = re.findall(r'<input type="hidden" name="id" value="([^"]*)">', get(browsed, "/person", id=HOSTILE))
+    assert html.unescape(value) == HOSTILE, "the form asks for the same person"
+
+
+def _people(browsed: Browsed, keys: tuple[str, ...]) -> set[str]:
+    rows = read(browsed.store, "pairs", stage_keys=keys, columns=["dataset"]) if keys else None
+    return set() if rows is None else set(rows.column("dataset").to_pylist())
 
 
 @pytest.mark.parametrize("path", ["/picture/overlay", "/picture/photo", "/mesh", "/again"])

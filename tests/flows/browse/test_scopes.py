@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from flows.browse.app import make_app
 from flows.browse.child import Child
+from flows.browse.desk import Desk
 from flows.browse.scopes import Leg, Scope, scopes
 from infra import rounds
 from infra.listing import Listing
@@ -188,6 +189,27 @@ def test_a_round_that_found_its_pairs_made_by_another_campaign_shows_them(store:
     store.atomic_write(frozen_path("other", 1), frozen.to_bytes())
     assert of(store, 1, "other").legs == (Leg(leg.drawn, leg.scored, keys[0], pairs),)
     assert of(store, 1).legs == tuple(first.legs)
+
+
+def test_what_a_round_asks_for_is_seen_though_no_table_changes(store: Store, tmp_path: Path) -> None:
+    """It stands in files, which are no commits."""
+    first = Round(store, 1, "base")
+    first.leg(PEOPLE)
+    first.decide()
+    pairs = StageKey(first.legs[0].pairs or "")
+    said = {"someone": {"anna": "swap"}}
+    reviewed = first.stage("review", (pairs,), reviews=digest(said))
+    commit_rows(store, reviewed, {})
+    rounds.begin(store, "other", "base")
+    rounds.open_round(store, "other", 1, "dpo round")
+    (tmp_path / "lists").mkdir()
+    with closing(Desk(Listing(store, tmp_path / "lists"), "tiny", "procrustes")) as desk:
+        assert desk.scope("other/1").judged == ()
+        assert desk.scopes() is desk.scopes(), "they are kept"
+        store.atomic_write(asked_path("other", 1), sealed_json({"pairs": pairs}))
+        assert (desk.scope("other/1").judged, desk.scope("other/1").pairs) == ((pairs,), (pairs,))
+        store.atomic_write(frozen_path("other", 1), Frozen(ReviewedSet(pairs, 1, said), "keep").to_bytes())
+        assert desk.scope("other/1").pairs == (reviewed.key,)
 
 
 def test_pages_show_the_people_and_pairs_of_all_legs(

@@ -51,6 +51,7 @@ NAVIGATION: Final[dict[str, dict[str, str]]] = {
         "Formats": "reference/formats.md",
         "Failure reasons": "reference/failures.md",
         "Deployments": "reference/deployments.md",
+        "In notebooks": "reference/api.md",
     },
     "Operations": {"How large, how long": "scale.md", "Faults": "faults.md", "Benchmarks": "benchmarks.md"},
     "Decisions": {

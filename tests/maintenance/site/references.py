@@ -1,4 +1,5 @@
-"""References as Markdown, made from the code: fields, tables, commands, formats, failure reasons, deployments."""
+"""References as Markdown, made from the code: fields, tables, commands, formats, failure reasons, deployments, and what
+notebooks call."""
 
 import ast
 import json
@@ -141,6 +142,23 @@ def deployments() -> str:
     return _page(lines)
 
 
+def notebooks() -> str:
+    """Every call of `flows.api`, as its signature and its docstring have it."""
+    tree = ast.parse((ROOT / "flows" / "api.py").read_text("utf-8"))
+    lines = ["# In notebooks", "", _HEAD, ast.get_docstring(tree) or ""]
+    for node in tree.body:
+        of_store = isinstance(node, ast.ClassDef) and node.name == "OpenStore"
+        for call in node.body if isinstance(node, ast.ClassDef) and of_store else [node]:
+            if not isinstance(call, ast.FunctionDef) or call.name.startswith("_"):
+                continue
+            if of_store:
+                del call.args.args[0]  # self
+            gives = call.returns.value if isinstance(call.returns, ast.Constant) else ast.unparse(call.returns or call)
+            signature = f"{'store' if of_store else 'flows.api'}.{call.name}({ast.unparse(call.args)}) -> {gives}"
+            lines += ["", f"## {signature.partition('(')[0]}", "", f"`{signature}`", "", ast.get_docstring(call) or ""]
+    return _page(lines)
+
+
 REFERENCES: Final[Mapping[str, Callable[[], str]]] = {
     "configuration": configuration,
     "tables": tables,
@@ -148,6 +166,7 @@ REFERENCES: Final[Mapping[str, Callable[[], str]]] = {
     "formats": formats_read,
     "failures": failure_reasons,
     "deployments": deployments,
+    "api": notebooks,
 }
 """By the name of the page."""
 

@@ -12,7 +12,7 @@ from schemas.profiles import micro
 from tasks.engine.context import Context
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.ingest.people.annotations import AnnotationSource
-from tasks.report.pictures.photographs import SIDE, photographs
+from tasks.report.pictures.photographs import SIDE, _is_near, photographs
 from tasks.rows.instances import instance_ids, load_instances
 from tests.tasks.ingest.pictures import folder, jpeg, noise
 
@@ -45,3 +45,27 @@ def test_pictures_of_a_store_that_was_moved_are_found_from_any_folder(
     found.unlink()
     (gone,) = photographs(store, [key], people)
     assert np.array_equal(gone, crop)
+
+
+@pytest.mark.parametrize(
+    ("uri", "near"),
+    [
+        ("synthetic/a.jpg", True),
+        ("/photographs/a.jpg", True),
+        ("file:///photographs/a.jpg", True),
+        ("s3://bucket/a.jpg", False),
+        ("http://host.example/a.jpg", False),
+        ("simplecache::http://host.example/a.jpg", False),
+        ("file:///a.zip::http://host.example/a.zip", False),
+        ("/a.jpg::http", False),
+    ],
+)
+def test_what_is_on_another_host(tmp_path: Path, uri: str, near: bool) -> None:
+    assert _is_near(Store.open(tmp_path / "store"), uri) == near
+
+
+def test_a_store_on_s3_has_its_own_pictures() -> None:
+    store = Store("bucket/store", "s3")
+    own, others = "s3://bucket/store/a.jpg", ("s3://bucket/store-of-others/a.jpg", "s3://other/store/a.jpg")
+    assert _is_near(store, own)
+    assert not any(_is_near(store, uri) for uri in others)
