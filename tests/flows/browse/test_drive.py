@@ -175,15 +175,17 @@ def test_every_page_is_readable(browser: Any, link: str, width: int, scheme: str
     paths = ["/", "/people", "/pairs", "/failures", "/people?score_from=x"]
     paths.append("/sql?q=SELECT instance_id, margin FROM pairs LIMIT 3".replace(" ", "+"))
     paths.append("/person?id=wild/train/00000000.jpg%230")
-    paths += ["/judge", "/judge?sampling=worst&count=3", "/judge?sampling=worst&count=3&blind=1&at=3"]
+    of_charts = paths[-2]
+    worst = "/judge?sampling=worst&count=3"
+    paths += ["/judge", worst, f"{worst}&blind=1&at=0", f"{worst}&blind=1&at=3"]
     watched.named("looker")
-    for path in paths if width > 1000 else paths[-6:]:
+    for path in paths:
         page.goto(watched.base + path)
         assert watched.serious() == [], path
         assert page.evaluate(BESIDE) == [], path
         if path.startswith("/person"):
             assert page.locator(".strip li").count() == 5, "hypotheses that were not kept"
-    page.goto(watched.base + paths[-5])
+    page.goto(watched.base + of_charts)
     page.get_by_role("tab", name="table").focus()
     page.keyboard.press("ArrowRight")
     assert page.locator("#panel-chart canvas").count() == 1
