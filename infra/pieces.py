@@ -24,15 +24,15 @@ def read_pieces(
     where: pc.Expression | None = None,
 ) -> Iterator[pa.Table]:
     """What `infra.tables.read` gives of these stages, in its order, some thousand rows at a time."""
-    for files in _together(live_files(store, table, stage_keys=stage_keys)):
+    for files in together(live_files(store, table, stage_keys=stage_keys), _ROWS):
         yield read_files(store, contract(table), files, where=where, columns=columns)
 
 
-def _together(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
-    """The files in groups of so many rows, or of one."""
+def together(files: Sequence[DataFile], rows: int) -> Iterator[list[DataFile]]:
+    """The files in their order, in groups of so many rows at most, or of one file."""
     group: list[DataFile] = []
     for file in files:
-        if group and sum(one.rows for one in group) + file.rows > _ROWS:
+        if group and sum(one.rows for one in group) + file.rows > rows:
             yield group
             group = []
         group.append(file)

@@ -8,7 +8,7 @@ answer meanwhile.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra.data_files import DataFile
 from infra.memory import give_memory_back
+from infra.pieces import together
 from infra.stages import find
 from infra.standing import chains, seen_by
 from infra.store import Store
@@ -102,7 +102,7 @@ class Spreads:
         named = ", ".join(map(quoted, ingests)) or "''"
         with self._connection.cursor() as cursor:
             cursor.execute(f"CREATE OR REPLACE TABLE spread_{key} (instance_id VARCHAR, mm DOUBLE)")
-            for some in _groups(files):
+            for some in together(files, _AT_ONCE):  # a person's hypotheses lie in one file
                 if self._over.is_set():
                     return
                 table = read_files(self._store, contract("hypotheses"), some, columns=_COLUMNS)
@@ -123,18 +123,6 @@ def ingests_of(store: Store, key: str) -> list[str]:
     """The ingests, the newest first, that a stage's people were taken from; the first that has a person counts."""
     record = find(store, key)
     return [one for keys in chains(store, seen_by(record)) for one in keys] if record is not None else []
-
-
-def _groups(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
-    """The files in their order, some at a time; a person's hypotheses lie in one file."""
-    group: list[DataFile] = []
-    for file in files:
-        if group and sum(other.rows for other in group) + file.rows > _AT_ONCE:
-            yield group
-            group = []
-        group.append(file)
-    if group:
-        yield group
 
 
 def spread_of(hypotheses: pa.Table, reach: Mapping[str, float]) -> pa.Table:

@@ -134,7 +134,6 @@ def page(
 def spread_share(desk: Desk, scope: Scope, patience_s: float) -> float:
     """Which share of a scope's hypotheses the disagreement is made of, after so many seconds at most; at 1 lists can
     have it. It is made meanwhile."""
-    desk.listing.need(PEOPLE, scope.ingests)
     return desk.listing.spread_share(_drawn(desk, scope), patience_s)
 
 

@@ -149,8 +149,7 @@ def test_an_end_in_the_middle_waits_for_a_file_at_most(listing: Listing, monkeyp
     assert began.wait(LONG_S)
     closer = threading.Thread(target=listing.close)
     closer.start()
-    while not listing._spreads._over.is_set():
-        pass
+    assert listing._spreads._over.wait(LONG_S)
     over.set()
     closer.join(LONG_S)
     assert not closer.is_alive()
