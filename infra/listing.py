@@ -78,11 +78,12 @@ _LISTS: Final[Mapping[str, _List]] = {
     ),
     "scored": _List(
         "scores",
-        ("instance_id", "sample_index", "score"),
-        "SELECT instance_id, any_value(score) FILTER (sample_index <= 0) AS zero_score "
-        "FROM ({rows}) WHERE isfinite(score) GROUP BY instance_id",
+        ("instance_id", "sample_index", "score", "spread_mm"),
+        "SELECT instance_id, any_value(score) FILTER (sample_index <= 0) AS zero_score, "
+        "any_value(spread_mm) AS spread_mm FROM ({rows}) WHERE isfinite(score) GROUP BY instance_id",
         apart=True,
     ),
+    "drawn": _List("hypotheses", ("instance_id",), "SELECT DISTINCT instance_id FROM ({rows})", apart=True),
     "failed": _List("failures", ("id", "stage", "outcome", "reason", "detail", "attempts"), "FROM ({rows})"),
 }
 _MORE: Final[Mapping[str, str]] = {
@@ -144,7 +145,7 @@ class Listing:
             return self._with_room(ask)
 
     def need(self, name: str, keys: Iterable[str | None]) -> None:
-        """Have the rows of these stages in the list `name`: PEOPLE, pairs, measured, scored or failed."""
+        """Have the rows of these stages in the list `name`: PEOPLE, pairs, measured, scored, drawn or failed."""
         wanted = [key for key in dict.fromkeys(keys) if key]
         if all((name, key) in self._taken for key in wanted):
             return
@@ -153,6 +154,12 @@ class Listing:
                 if (name, key) not in self._taken:
                     self._take(name, key)
                     self._taken.add((name, key))
+
+    def has_spreads(self, key: str) -> bool:
+        """Whether a stage's scores say how far the hypotheses of everyone in them lie apart."""
+        self.need("scored", [key])
+        sql = "SELECT count(*) > 0 AND count(*) = count(spread_mm) AS whole FROM scored WHERE stage_key = ?"
+        return bool(self.rows(sql, [key])[0]["whole"])
 
     def spread_share(self, keys: Sequence[str], patience_s: float) -> float:
         """Which share of these stages' hypotheses their lists `spread_KEY` (instance_id, mm) are made of, after so many

@@ -1,7 +1,8 @@
-"""How far the hypotheses of people lie apart, for lists: made in a thread of its own, stage after stage.
+"""How far the hypotheses of people lie apart: measured on poses, when they are scored (`scores.spread_mm`).
 
-It reads poses, which are most of what a store holds: a list that asks for it can say how far it is, and all others
-answer meanwhile.
+Lists need it too of hypotheses that nobody scored, or that an earlier version did. For these it is made in a thread of
+its own, stage after stage. That reads poses, which are most of what a store holds: a list that asks for it can say how
+far it is, and all others answer meanwhile.
 """
 
 # as text: DuckDB complains at the end of a process of types that an annotation holds
@@ -125,9 +126,26 @@ def ingests_of(store: Store, key: str) -> list[str]:
     return [one for keys in chains(store, seen_by(record)) for one in keys] if record is not None else []
 
 
-def spread_of(hypotheses: pa.Table, reach: Mapping[str, float]) -> pa.Table:
-    """How far each person's hypotheses lie apart, in mm: root mean square distance of a joint from its mean place, the
+def apart_mm(joints: np.ndarray, metres: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """(N,) how far each person's hypotheses lie apart: root mean square distance of a joint from its mean place, the
     pelvises laid together, averaged over the 29 joints. By weak perspective: all of a body as far away as its pelvis.
+
+    Args:
+        joints: (K, 29, 3) uvd, normalised, person after person.
+        metres: (K,) what half a crop's side is at the hypothesis's pelvis.
+        starts: (N,) the row at which each person begins.
+    """
+    counts = np.diff([*starts, len(joints)])[:, None, None]
+    joints = joints.astype(np.float64)
+    joints -= joints[:, :1].copy()
+    joints[..., :2] *= metres[:, None, None]
+    mean = np.add.reduceat(joints, starts) / counts
+    square = np.maximum(np.add.reduceat(joints**2, starts) / counts - mean**2, 0.0)
+    return np.asarray(np.sqrt(square.sum(-1)).mean(-1) * 1000)
+
+
+def spread_of(hypotheses: pa.Table, reach: Mapping[str, float]) -> pa.Table:
+    """How far each person's hypotheses lie apart (`apart_mm`).
 
     `hypotheses` has the columns instance_id, uvd, root_depth_m; `reach` half a crop's side in metres, at 1 m, by
     instance_id. Gives instance_id and mm, null for whom it is not known.
@@ -140,10 +158,5 @@ def spread_of(hypotheses: pa.Table, reach: Mapping[str, float]) -> pa.Table:
     people = ids.take(pa.array(starts)).to_pylist()
     counts = np.diff([*starts, len(ids)])
     metres = np.repeat([reach.get(name, np.nan) for name in people], counts) * ordered.column("root_depth_m").to_numpy()
-    joints = matrix(ordered, "uvd").reshape(-1, _JOINTS, 3).astype(np.float64)
-    joints = joints - joints[:, :1]
-    joints[..., :2] *= metres[:, None, None]
-    mean = np.add.reduceat(joints, starts) / counts[:, None, None]
-    square = np.maximum(np.add.reduceat(joints**2, starts) / counts[:, None, None] - mean**2, 0.0)
-    spread = np.sqrt(square.sum(-1)).mean(-1) * 1000
+    spread = apart_mm(matrix(ordered, "uvd").reshape(-1, _JOINTS, 3), metres, starts)
     return pa.table({"instance_id": people, "mm": pa.array(spread, pa.float64(), mask=np.isnan(spread))})

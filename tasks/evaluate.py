@@ -142,7 +142,8 @@ class DrawingWorker(ModelWorker):
         tables = {"hypotheses": hypotheses_table(self.key, instances, hypotheses, samples, self.partition, rows)}
         if scored is not None and self.scorer is not None:
             named, (scores, disagreement) = (self.key, instances.ids, samples), scored
-            tables["scores"] = scores_table(*named, scores, self.scorer, self.partition, rows, disagreement)
+            apart = hypotheses.spread_mm(instances.reach, samples)
+            tables["scores"] = scores_table(*named, scores, self.scorer, self.partition, rows, disagreement, apart)
         return tables
 
 

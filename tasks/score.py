@@ -128,5 +128,6 @@ class ScoreWorker(ModelWorker):
         good = np.isfinite(scores).all(axis=1)
         rows = np.flatnonzero(good)
         named = stage.generation, stored.ids, stored.samples
-        table = scores_table(*named, scores, stage.scorer, self.partition, rows, disagreement)
+        apart = shown.spread_mm(instances.reach, stored.samples)
+        table = scores_table(*named, scores, stage.scorer, self.partition, rows, disagreement, apart)
         return ShardOutput({"scores": table}, not_finite(stored.ids, good, "the scores"), ok=len(rows))

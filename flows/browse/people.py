@@ -133,36 +133,39 @@ def page(
 
 def spread_share(desk: Desk, scope: Scope, patience_s: float) -> float:
     """Which share of a scope's hypotheses the disagreement is made of, after so many seconds at most; at 1 lists can
-    have it. It is made meanwhile."""
-    return desk.listing.spread_share(_drawn(desk, scope), patience_s)
+    have it. It is made meanwhile, unless it came with the scores."""
+    return desk.listing.spread_share(_without_spreads(desk, scope), patience_s)
 
 
 @contextmanager
 def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> Iterator[str]:
     """The name of the table of a scope's people: instance_id, data (DATASET/SPLIT), drawing (its place among the
-    scope's), score, error, change, disagreement and reason; the newest word on each counts. `with_spread`, which
-    `spread_share` makes; without it disagreement is null."""
+    scope's), score, error, change, disagreement and reason; the newest word on each counts. Disagreement is null where
+    it didn't come with the scores, but `with_spread`, once `spread_share` has made it."""
     listing = desk.listing
     listing.need(PEOPLE, scope.ingests)
     listing.need("measured", (scope.before, scope.after))
     listing.need("scored", scope.scores)
+    alone = [leg.drawn for leg in scope.legs if leg.drawn and not leg.scored]
+    listing.need("drawn", alone)
     listing.need("failed", _with_failures(desk, scope))
-    drawn = _drawn(desk, scope) if with_spread else []
+    unsaid = _without_spreads(desk, scope) if with_spread else []
     newest = " ".join(f"WHEN {quoted(key)} THEN {place}" for place, key in enumerate(scope.ingests))
     # an ingest has a person once, and to look for those that several have takes the memory of all
     once = f"QUALIFY row_number() OVER (PARTITION BY instance_id ORDER BY CASE stage_key {newest} END) = 1"
     wanted = "" if not scope.drawings else "WHERE drawing IS NOT NULL OR reason IS NOT NULL"
-    spread = "NULL::DOUBLE"
-    if drawn:
-        spread = f"coalesce({', '.join(f'spread_{key}.mm' for key in drawn)})"
-    joins = "".join(f" LEFT JOIN spread_{key} ON spread_{key}.instance_id = person.instance_id" for key in drawn)
+    spreads = []
+    for keys, said in (((scope.after,), "now_scored"), ((scope.before,), "was_scored"), (scope.drawn, "own")):
+        spreads += [f"{said}.spread_mm", *(f"spread_{key}.mm" for key in keys if key in unsaid)]
+    joins = "".join(f" LEFT JOIN spread_{key} ON spread_{key}.instance_id = person.instance_id" for key in unsaid)
     before, after = (quoted(key or "") for key in (scope.before, scope.after))
-    own_scored = ", ".join(map(quoted, scope.scored)) or "''"
+    own_scored, own_alone = (", ".join(map(quoted, keys)) or "''" for keys in (scope.scored, alone))
     places = {key: place for place, key in enumerate(scope.drawings)}
     of_before, of_after = (places.get(key or "", "NULL") for key in (scope.before, scope.after))
     own_drawn = " ".join(
-        f"WHEN {quoted(leg.scored)} THEN {places[leg.drawn]}" for leg in scope.legs if leg.scored and leg.drawn
+        f"WHEN {quoted(leg.scored or leg.drawn)} THEN {places[leg.drawn]}" for leg in scope.legs if leg.drawn
     )
+    own_drawing = f"CASE coalesce(own.stage_key, bare.stage_key) {own_drawn or 'WHEN NULL THEN NULL'} END"
     stages = ", ".join(map(quoted, _with_failures(desk, scope))) or "''"
     with listing.derived(
         f"""
@@ -175,10 +178,10 @@ def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> Iterator[st
             SELECT person.instance_id, person.dataset || '/' || person.split AS data,
                 CAST(CASE WHEN now.instance_id IS NOT NULL OR now_scored.instance_id IS NOT NULL THEN {of_after}
                      WHEN was.instance_id IS NOT NULL OR was_scored.instance_id IS NOT NULL THEN {of_before}
-                     ELSE CASE own.stage_key {own_drawn or "WHEN '' THEN NULL"} END END AS UTINYINT) AS drawing,
+                     ELSE {own_drawing} END AS UTINYINT) AS drawing,
                 coalesce(now_scored.zero_score, was_scored.zero_score, own.zero_score) AS score,
                 coalesce(now.zero_mm, was.zero_mm) AS error, now.zero_mm - was.zero_mm AS change,
-                {spread} AS disagreement, failure.reason
+                coalesce({", ".join(spreads)}) AS disagreement, failure.reason
             FROM person
             LEFT JOIN measured now ON now.stage_key = {after} AND now.instance_id = person.instance_id
             LEFT JOIN measured was ON was.stage_key = {before} AND was.instance_id = person.instance_id
@@ -187,6 +190,7 @@ def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> Iterator[st
             LEFT JOIN scored was_scored
                 ON was_scored.stage_key = {before} AND was_scored.instance_id = person.instance_id
             LEFT JOIN scored own ON own.stage_key IN ({own_scored}) AND own.instance_id = person.instance_id
+            LEFT JOIN drawn bare ON bare.stage_key IN ({own_alone}) AND bare.instance_id = person.instance_id
             LEFT JOIN failure ON failure.id = person.instance_id{joins}
         )
         SELECT * FROM crowd {wanted}
@@ -195,8 +199,11 @@ def crowd(desk: Desk, scope: Scope, *, with_spread: bool = False) -> Iterator[st
         yield table
 
 
-def _drawn(desk: Desk, scope: Scope) -> list[str]:
-    return [key for key in scope.drawings if _has_all(desk, key)]
+def _without_spreads(desk: Desk, scope: Scope) -> list[str]:
+    """The drawings of whose hypotheses no scores say how far they lie apart, so that it has to be made of poses."""
+    scored = scope.scores_of
+    said = {key for key in scope.drawings if key in scored and desk.listing.has_spreads(scored[key])}
+    return [key for key in scope.drawings if key not in said and _has_all(desk, key)]
 
 
 def _with_failures(desk: Desk, scope: Scope) -> list[str]:

@@ -70,6 +70,12 @@ class Scope:
         return tuple(key for key in (self.after, self.before, *self.scored) if key)
 
     @property
+    def scores_of(self) -> dict[str, str]:
+        """Of each of the drawings that was scored the stage with the scores."""
+        held_out = {key: key for key in (self.after, self.before) if key}
+        return held_out | {leg.drawn: leg.scored for leg in self.legs if leg.drawn and leg.scored}
+
+    @property
     def drawn(self) -> tuple[str, ...]:
         """Of each leg, one after the other, the hypotheses of the people whom it learns from."""
         return tuple(leg.drawn for leg in self.legs if leg.drawn)

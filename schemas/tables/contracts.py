@@ -208,6 +208,14 @@ _table(
             "none",
             null=True,
         ),
+        _number(
+            "spread_mm",
+            "how far all hypotheses of the person but the zero-noise one lie apart: root mean square distance of a "
+            "joint from its mean place, the pelvises laid together, averaged over the joints; null: there are none, or "
+            "an older version scored them",
+            "mm",
+            null=True,
+        ),
         _ROUND,
         _STAGE_KEY,
     ],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from infra.spreads import apart_mm
 from infra.store import Store
 from infra.tables import read, read_ids
 from schemas.config.networks import JOINTS, TWISTS
@@ -93,6 +94,17 @@ class Hypotheses:
         )
         cameras = torch.from_numpy(people.crop_intrinsics[rows]).to(device).repeat_interleave(self.count, 0)
         return uvd, twists, betas, cameras, people.crop_size, depth
+
+    def spread_mm(self, reach: np.ndarray, samples: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(N,) how far the hypotheses of each instance lie apart (`infra.spreads.apart_mm`): `samples` (M,) but for the
+        zero-noise one. NaN where there are no others. `reach` (N,): half a crop's side in metres, at 1 m."""
+        drawn = np.flatnonzero(np.asarray(samples) > 0)
+        if not len(self) or not len(drawn):
+            return np.full(len(self), np.nan)
+        shown = self.at(drawn)
+        metres = shown.root_depth * reach[:, None]
+        starts = np.arange(0, len(self) * len(drawn), len(drawn))
+        return apart_mm(shown.uvd.reshape(-1, JOINTS, 3), metres.ravel(), starts)
 
     def finite(self) -> np.ndarray:
         """(N,) bool: whether every number of all hypotheses of an instance is finite."""

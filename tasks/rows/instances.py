@@ -80,6 +80,11 @@ class Instances:
         """Side of the crops, pixels."""
         return int(self.crops.shape[1])
 
+    @property
+    def reach(self) -> np.ndarray:
+        """(N,) half a crop's side in metres, at 1 m."""
+        return np.asarray(self.crop_size / 2 / self.crop_intrinsics[:, 0])
+
 
 def instance_ids(
     store: Store, ingest_keys: Sequence[StageKey], targets: Sequence[Target], part: Part | None = None

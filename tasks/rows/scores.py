@@ -36,8 +36,10 @@ def scores_table(
     partition: int,
     rows: np.ndarray,
     disagreement: np.ndarray | None = None,
+    spread_mm: np.ndarray | None = None,
 ) -> pa.Table:
-    """Rows of `scores` (without `stage_key`) for the instances `rows` of `scores` and `disagreement`, (N, M) each."""
+    """Rows of `scores` (without `stage_key`) for the instances `rows` of `scores` and `disagreement`, (N, M) each, and
+    of `spread_mm` (N,), NaN where it is not known."""
     count = scores.shape[1]
     total = len(rows) * count
     columns = {
@@ -51,6 +53,9 @@ def scores_table(
     }
     if disagreement is not None:
         columns["disagreement"] = disagreement[rows].reshape(total)
+    if spread_mm is not None:
+        spread = np.repeat(spread_mm[rows], count)
+        columns["spread_mm"] = pa.array(spread, pa.float64(), mask=np.isnan(spread))
     return build("scores", columns).drop_columns(["stage_key"])
 
 

@@ -87,6 +87,25 @@ def _seen(store: Store) -> tuple[dict[str, float], dict[str, float]]:
     return {row["instance_id"]: row["mm"] for row in spread.to_pylist()}, reach
 
 
+def test_scores_say_it_of_everyone_or_it_is_made_of_poses(listing: Listing, tmp_path: Path) -> None:
+    store, keys = listing.store, ("generate", "ingest")
+    assert listing.has_spreads(_key(store, "score"))
+    assert [listing.has_spreads(_key(store, stage)) for stage in keys] == [False, False]  # they have no scores
+    scores = read(store, "scores", stage_keys=[_key(store, "score")]).drop_columns(["stage_key"])
+    spread = scores.column("spread_mm").to_pylist()
+    spread[4:8] = [None] * 4  # of one person, as where a stage was begun before an upgrade and ended after it
+    torn = scores.set_column(scores.schema.get_field_index("spread_mm"), "spread_mm", pa.array(spread, pa.float64()))
+    for number, rows in enumerate((torn, scores.drop_columns(["spread_mm"]))):
+        spec = StageSpec("score", 2 + number, {}, reads=(_key(store, "generate"),))
+        commit_rows(store, spec, {"scores": rows})
+        assert not listing.has_spreads(spec.key)
+    older = Store.open(tmp_path / "older")
+    fill(older, 10, spreads=False)
+    (tmp_path / "of_older").mkdir()
+    with closing(Listing(older, tmp_path / "of_older")) as lists:
+        assert not lists.has_spreads(_key(older, "score"))
+
+
 def test_a_stage_without_hypotheses_and_no_stage_are_whole(listing: Listing) -> None:
     key = _key(listing.store, "score")
     assert listing.spread_share([key], LONG_S) == listing.spread_share([], 0.0) == 1.0

@@ -1,10 +1,12 @@
 """Score: fair to left and right, the same alone and in the stage, and never silent about NaN."""
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 import torch
 from scipy.special import logit
 
+from infra.spreads import spread_of
 from infra.stages import StageSpec, commit_rows
 from infra.store import Store
 from infra.tables import read
@@ -67,6 +69,31 @@ def test_stage_gives_what_the_scorer_gives(micro_store: MicroStore, generated: s
     assert set(rows.column("generation_id").to_pylist()) == {generated}
     with pytest.raises(DataError, match="scored other hypotheses"):
         read_scores(micro_store.store, result.key, ids, np.arange(4))
+
+
+def test_how_far_the_hypotheses_lie_apart_is_said(micro_store: MicroStore, generated: str) -> None:
+    """In millimetres, as lists measure it on the poses in the table; of the zero-noise one nothing is."""
+    scored = Score(generated, [micro_store.ingest_key], micro_store.scorer).run(micro_store.context)
+    said = read(micro_store.store, "scores", stage_keys=[scored.key], columns=["instance_id", "spread_mm"])
+    drawn = read(micro_store.store, "hypotheses", stage_keys=[generated])
+    columns = ["instance_id", "crop_size_px", "crop_intrinsics"]
+    people = read(micro_store.store, "instances", stage_keys=[micro_store.ingest_key], columns=columns).to_pylist()
+    reach = {row["instance_id"]: row["crop_size_px"] / 2 / row["crop_intrinsics"][0] for row in people}
+    measured = spread_of(drawn.filter(pc.greater(drawn.column("sample_index"), 0)), reach)
+    wanted = dict(zip(*(measured.column(name).to_pylist() for name in ("instance_id", "mm")), strict=True))
+    assert min(wanted.values()) > 1
+    assert len(said) == 5 * len(wanted)
+    for row in said.to_pylist():
+        assert row["spread_mm"] == pytest.approx(wanted[row["instance_id"]], rel=1e-6)
+
+
+def test_a_hypothesis_alone_lies_apart_from_none(micro_store: MicroStore) -> None:
+    alone = micro.CONFIG.generate.model_copy(update={"hypotheses": 1})
+    keys = (micro_store.ingest_key,)
+    drawn = Generate(keys, (WILD_TRAIN,), micro_store.policy, alone).run(micro_store.context).key
+    scored = Score(drawn, keys, micro_store.scorer).run(micro_store.context)
+    rows = read(micro_store.store, "scores", stage_keys=[scored.key])
+    assert rows.column("spread_mm").null_count == len(rows) == scored.record.tally.ok
 
 
 def test_mirrored_people_get_the_same_score_only_if_asked(micro_store: MicroStore, generated: str) -> None:

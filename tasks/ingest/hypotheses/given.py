@@ -217,7 +217,11 @@ class GivenWorker(ModelWorker):
             tables["errors"] = errors_table(key, named, columns, LABEL_SET, samples, self.partition, rows)
         if all(value is not None for value in scores):
             values = np.array(scores, np.float64).reshape(depth.shape)
-            tables["scores"] = scores_table(key, ids, samples, values, GIVEN_SCORER, self.partition, rows)
+            reach = self.config.crop_size_px / 2 / np.array([person.crop_camera[0] for person in people])
+            apart = hypotheses.spread_mm(reach, samples)
+            tables["scores"] = scores_table(
+                key, ids, samples, values, GIVEN_SCORER, self.partition, rows, spread_mm=apart
+            )
         return tables
 
 

@@ -26,15 +26,18 @@ _STAGES: Final = {"instances": _INGEST, "hypotheses": _DRAWN, "scores": _SCORED,
 _LENGTHS: Final = {"uvd": 87, "twist": 46, "betas": 10}
 
 
-def fill(store: Store, people: int) -> None:
+def fill(store: Store, people: int, *, spreads: bool = True) -> None:
     """Invent them. Crops are empty, winners and losers zeros, and hypotheses alike but for their depth: these take
-    little room on a disk, and as long to read as any."""
+    little room on a disk, and as long to read as any. Without `spreads` the scores are those of an older version."""
     ids = [f"wild/train/{number:07d}#0" for number in range(people)]
     rng = np.random.default_rng(0)
     for table, spec in _STAGES.items():
         shards = cut(ids, _SHARD)
         for shard in shards:
-            rows = build(table, {**_columns(table, shard.ids, rng), "stage_key": spec.key})
+            columns = {**_columns(table, shard.ids, rng), "stage_key": spec.key}
+            if table == "scores" and spreads:
+                columns["spread_mm"] = np.repeat(rng.uniform(20, 200, len(shard.ids)), SAMPLES)
+            rows = build(table, columns)
             write_shard(store, spec.key, shard, {table: rows}, Tally(ok=len(shard.ids)), stage=spec.name)
         files = [file for receipt in receipts(store, spec.key, shards).values() for file in receipt.files]
         commit(store, spec, {table: files}, len(ids), Tally(ok=len(ids)))
