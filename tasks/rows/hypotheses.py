@@ -102,7 +102,8 @@ class Hypotheses:
         if not len(self) or not len(drawn):
             return np.full(len(self), np.nan)
         shown = self.at(drawn)
-        metres = shown.root_depth * reach[:, None]
+        # those that were just drawn have single precision, those of a table double: they are to give the same bits
+        metres = shown.root_depth.astype(np.float64) * reach.astype(np.float64)[:, None]
         starts = np.arange(0, len(self) * len(drawn), len(drawn))
         return apart_mm(shown.uvd.reshape(-1, JOINTS, 3), metres.ravel(), starts)
 
