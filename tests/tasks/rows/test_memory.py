@@ -77,7 +77,8 @@ print(took, anonymous() - before)
 def test_a_worker_holds_names_and_no_pictures(shared_micro_store: MicroStore, tmp_path: Path) -> None:
     """Beside its model, and with features kept: crops of PEOPLE would be 7.9 GB if they were decoded.
 
-    Of what is held 124 and 131 MB were measured. Labels (0.6 KB a person) and poses of pairs (1.1 KB) made it 186 MB
+    Of what is held 118 to 136 MB were measured; with what allocators had not given back yet it was 192 to 276, from run
+    to run. Labels (0.6 KB a person) and poses of pairs (1.1 KB) made what is held 186 MB
     when they lay in memory; labels alone would not be noticed here.
     """
     store = Store.open(tmp_path / "many")
@@ -85,5 +86,5 @@ def test_a_worker_holds_names_and_no_pictures(shared_micro_store: MicroStore, tm
     command = [sys.executable, "-c", READER, store.url, *keys, str(tmp_path / "cache"), str(FEATURES)]
     told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     taken, held = map(int, told.split())
-    assert 0 < taken < 260e6
+    assert 0 < taken < 350e6
     assert 0 < held < 155e6
