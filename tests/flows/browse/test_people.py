@@ -1,15 +1,21 @@
 """People by the disagreement of their hypotheses: as scores say it, and as poses do where scores don't."""
 
 import re
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 
 from flows.browse import people
+from flows.browse.app import make_app
 from infra import spreads
+from infra.listing import Listing
 from infra.stages import StageSpec, commit_rows, records
 from infra.store import Store
 from infra.tables import read
+from tests.flows.browse.conftest import PORT
 from tests.flows.browse.large_store import fill
 from tests.flows.browse.test_pages import shown
 from tests.flows.browse.test_scopes import browsing
@@ -55,3 +61,25 @@ def test_a_drawing_that_nobody_scored_is_measured_on_poses(store: Store, tmp_pat
             page = client.get("/people", params=asked).text
         assert "of 40 people" in page
         assert "<dt>disagreement</dt>" in page
+
+
+def test_the_policy_after_is_who_disagrees(store: Store, tmp_path: Path) -> None:
+    scores = read(store, "scores").drop_columns(["stage_key"])
+    at, spread = scores.schema.get_field_index("spread_mm"), scores.column("spread_mm")
+    keys = []
+    for number, times in enumerate((10, 100)):  # each unlike the others, and unlike those of the leg
+        spec = StageSpec("evaluate", 1, {"which": number})
+        commit_rows(store, spec, {"scores": scores.set_column(at, "spread_mm", pc.multiply(spread, times))})
+        keys.append(spec.key)
+    (tmp_path / "lists").mkdir()
+    _, desk = make_app(Listing(store, tmp_path / "lists"), "t", PORT, "tiny", "procrustes")
+    with closing(desk):
+        leg = next(one for one in desk.scopes() if one.legs)
+        for before, after, times in ((None, None, 1), (keys[0], None, 10), (keys[0], keys[1], 100)):
+            scope = replace(leg, before=before, after=after)
+            with people.crowd(desk, scope) as table:
+                found = desk.listing.rows(f"SELECT instance_id, disagreement FROM {table}")
+            own = dict(zip(scores.column("instance_id").to_pylist(), spread.to_pylist(), strict=True))
+            assert {row["instance_id"]: row["disagreement"] for row in found} == pytest.approx(
+                {name: times * value for name, value in own.items()}
+            )

@@ -328,6 +328,10 @@ def test_scorer_caches_with_other_joints_without_pictures_and_with_scores(
     scores = read(micro_store.store, "scores", stage_keys=[made.key]).to_pylist()
     assert {row["scorer"] for row in scores} == {"given"}
     np.testing.assert_allclose([row["score"] for row in scores[:M]], good["score"], rtol=1e-6)
+    again = Score(made.key, (made.key,), micro_store.scorer).run(micro_store.context)
+    by_stage = read(micro_store.store, "scores", stage_keys=[again.key]).column("spread_mm").to_pylist()
+    assert min(by_stage) > 0
+    assert [row["spread_mm"] for row in scores] == pytest.approx(by_stage, rel=1e-5)
     # their own scores will do for pairs
     assert Pair(made.key, made.key, micro.CONFIG.pair).run(micro_store.context).record.tally.ok == 2
 
