@@ -27,6 +27,8 @@ class Pace:
     def advance(self, count: int, now: float) -> None:
         """`count` more units are done at the time `now`, in seconds."""
         self.done += count
+        if not self.done:
+            return  # a word on what is being prepared
         if self._first_at is None:
             self._first_done, self._first_at = self.done, now
         self._last_at = now

@@ -125,10 +125,12 @@ def test_time_left_is_seen_in_eighty_columns() -> None:
 
 
 def test_what_went_before_the_first_report_says_nothing_of_the_pace() -> None:
-    """Two minutes of preparation do not make a training of two steps a second look like one of half a step."""
+    """Two minutes of preparation, told or not, don't make a training of two steps a second look like one of half a
+    step."""
     clock = Clock()
     progress, out = plain(clock)
     progress.begin("train", 200, "steps")
+    progress.advance("train", 0)
     clock.now += 120.0
     progress.advance("train", 20)
     for _ in range(4):
