@@ -38,7 +38,7 @@ run: $(STAMP) ## a whole round: what is missing is made first, a killed run goes
 
 run-from-nothing: $(STAMP) ## the same after its encoder was pretrained here (82 minutes on an older processor), in place of the shipped
 	$(BIN)/python -m tasks.pretrain --output .pretrain/encoder.safetensors
-	@$(BIN)/adhmr run --set start.encoder=.pretrain/encoder.safetensors $(ARGS)
+	@$(BIN)/adhmr run --campaign from-nothing --set start.encoder=.pretrain/encoder.safetensors $(ARGS)
 
 pretrain: $(STAMP) ## the encoder that ships, from nothing on two cores; what was stopped goes on (models/data/README.md)
 	$(BIN)/python -m tasks.pretrain $(ARGS)

@@ -4,7 +4,6 @@ from prefect import flow
 
 from flows.order.foundations import lay_foundations
 from flows.run import parameters
-from flows.run.campaign.start import check_first_policy
 from flows.run.configuration import Choices
 from flows.run.round import Foundations
 from flows.run.session import session
@@ -33,7 +32,6 @@ def bootstrap(
     with session("bootstrap", store, Choices(profile, campaign, seed, changes, config)) as runner:
         foundations = lay_foundations(runner)
         context = runner.context
-        check_first_policy(context, foundations.base)
         if rounds.begin(context.store, context.config.campaign, foundations.base):
             context.progress.say(f"campaign {context.config.campaign} begins with policy {foundations.base[:12]}")
         return foundations

@@ -1,6 +1,7 @@
 """The order of the foundations: synthesize → ingest → base policy → HMR-Scorer → evaluate."""
 
 from flows.run.campaign.people import find_people
+from flows.run.campaign.start import check_first_policy
 from flows.run.decision.judgement import find_judge, scorers_people
 from flows.run.round import Foundations
 from flows.run.runner import Runner
@@ -20,11 +21,12 @@ def lay_foundations(runner: Runner) -> Foundations:
 
 
 def find_foundations(runner: Runner) -> Foundations:
-    """The same without a look at held-out people."""
+    """The same without a look at held-out people. ConfigError where the campaign began with another policy."""
     config = runner.context.config
     people = find_people(runner)
     to_train = TrainBase(people.labelled)
     base = runner.start(config.start.policy, to_train)
+    runner.look_up(check_first_policy, base, otherwise=None)  # before a scorer is trained on what it draws
     raw = runner.start(config.start.raw, to_train, "raw weights", raw=True) if config.start.raw else None
     trained = scorers_people(config, people.scorer)
     scorer = runner.start(config.start.scorer, TrainScorer(trained.scorer, base))

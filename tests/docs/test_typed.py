@@ -17,6 +17,7 @@ import flows.run.session
 from flows.cli.commands import data, predict, steps
 from flows.cli.commands import rounds as rounds_commands
 from flows.cli.main import app
+from flows.order.foundations import find_foundations
 from infra import rounds
 from infra.stages import records
 from infra.standing import newest_ingest
@@ -31,7 +32,9 @@ from tasks.stages.clean import Keep, PseudoLabel, ScoreLabels
 from tasks.stages.generate import Generate
 from tasks.stages.pair import Pair
 from tasks.stages.score import Score
+from tests.flows.test_renewed_rounds import Straight
 from tests.prefect_server import PrefectServer
+from tests.profiles import load_profile
 from tests.samples.bodies import body_rows, write_bodies, write_rows
 from tests.samples.humandata import write_humandata
 from tests.samples.scorehypo import write_scorehypo
@@ -156,7 +159,8 @@ def _digest(context: Context, kind: str) -> ModelDigest:
 def _a_campaign(context: Context) -> None:
     """Pairs, and labels that were kept, as its rounds leave them."""
     policy, scorer = _digest(context, "policy"), _digest(context, "scorer")
-    rounds.begin(context.store, micro.CONFIG.campaign, policy)
+    base = find_foundations(Straight(replace(context, config=load_profile("micro")))).base
+    rounds.begin(context.store, micro.CONFIG.campaign, base)  # that which `adhmr run` would train
     people = (StageKey(newest_ingest(context.store, WILD_TRAIN)),)
     drawn = Generate(people, (WILD_TRAIN,), policy, context.config.generate, 1).run(context).key
     scores = Score(drawn, people, scorer).run(context).key

@@ -126,11 +126,17 @@ def _same_network(raw: Known, policy: Known) -> None:
 
 
 def check_first_policy(context: Context, policy: ModelDigest) -> None:
-    """Raise ConfigError where the campaign has begun with another policy than `start.policy` says."""
+    """Raise ConfigError where the campaign has begun with another policy than `start.policy` names or trains."""
     campaign, said = context.config.campaign, context.config.start.policy
     first = rounds.state(context.store, campaign).first_policy
-    if said != TRAIN and first is not None and first != policy:
+    if first is None or first == policy:
+        return
+    another = "name another campaign (--campaign, or `campaign` in the file)"
+    if said == TRAIN:
         raise ConfigError(
-            f"start.policy is {policy[:12]} ({said}), and campaign {campaign} began with {first[:12]}: name another "
-            "campaign (--campaign, or `campaign` in the file)."
+            f"With this configuration the policy to begin with is trained anew, {policy[:12]}, and campaign {campaign} "
+            f"began with {first[:12]}: {another}, or go on from that one with --set start.policy={first[:12]}."
         )
+    raise ConfigError(
+        f"start.policy is {policy[:12]} ({said}), and campaign {campaign} began with {first[:12]}: {another}."
+    )
