@@ -5,9 +5,9 @@ from prefect import flow
 from flows.order.study import explore
 from flows.progress.artifacts import log_in_current_run
 from flows.run import parameters
-from flows.run.early import check_round
+from flows.run.early import check_cells, check_round
 from flows.run.session import single_step
-from flows.run.studies.asked import choices, configurations, study_named
+from flows.run.studies.asked import asked_for, cells_of, choices
 
 
 @flow(name="study", flow_run_name=parameters.run_named("study {study}"), persist_result=False)
@@ -35,11 +35,13 @@ def study(
     from tasks.study.page import table, verdict
     from tasks.study.write import folder_of, write_study
 
-    asked = study_named(study, seeds)
-    configs = configurations(asked, profile, changes, config)
+    asked, configs, notices = asked_for(study, seeds, profile, changes, config)
     first = choices(asked, asked.seeds[0], profile, changes, config)
     with single_step(store, first, create=True) as runner:
         check_round(runner.context)
+        check_cells(runner.context, cells_of(asked, configs))
+        for notice in notices:
+            log_in_current_run(notice)
         key = explore(runner, asked, configs)
         found = read_study(runner.context.store, key, asked)
         write_study(runner.context.store, found, out)

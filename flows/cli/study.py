@@ -1,7 +1,7 @@
 """The plan of a study: it goes through what a study does, seed by seed, with a dry runner."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,8 +33,11 @@ class StudyPlan:
     notes: tuple[str, ...] = ()
 
 
-def plan_study(context: Context, study: StudyConfig, configs: Mapping[int, EngineConfig]) -> StudyPlan:
-    """What `adhmr study` would do now. Each seed is looked at by itself, as titles of stages are the same in all."""
+def plan_study(
+    context: Context, study: StudyConfig, configs: Mapping[int, EngineConfig], notices: Sequence[str] = ()
+) -> StudyPlan:
+    """What `adhmr study` would do now. Each seed is looked at by itself, as titles of stages are the same in all.
+    `notices` are among its notes."""
     costs: list[Cost] = []
     reused = to_run = 0
     for seed, config in configs.items():
@@ -59,7 +62,7 @@ def plan_study(context: Context, study: StudyConfig, configs: Mapping[int, Engin
         to_run,
         Range(seconds.least - saved, seconds.most),
         tuple(sorted({cost.title.partition(" (")[0] for cost in costs if cost.seconds is None} - _QUICK)),
-        tuple(_notes(context, configs)),
+        (*notices, *_notes(context, configs)),
     )
 
 

@@ -16,11 +16,12 @@ from flows.order.legs import of_round
 from flows.order.noise import as_diverse
 from flows.run.round import Foundations
 from flows.run.runner import Runner
+from flows.run.studies.asked import one_split
 from schemas.config.engine import EngineConfig
 from schemas.config.study import CellConfig, StudyConfig, denoiser_passes
 from schemas.config.training import AlignConfig
 from schemas.digests import digest
-from schemas.errors import ConfigError, named
+from schemas.errors import named
 from schemas.ids import ModelDigest, StageKey, Target
 from schemas.studies import of_cell
 from tasks.engine.context import Context
@@ -150,7 +151,9 @@ class _Pairs:
         from tasks.diagnostics.targets import Targets
 
         people = self._ground.people.scorer
-        return self._runner.run(Targets(people.ingests, _only(people, cell, "scorer"), None), role="scorer's labels")
+        return self._runner.run(
+            Targets(people.ingests, one_split(cell, "scorer", people.targets), None), role="scorer's labels"
+        )
 
     def _taught(self, cell: CellConfig) -> StageKey:
         """What a policy that learned those labels draws for the people of the pairs."""
@@ -161,7 +164,7 @@ class _Pairs:
         (taught,) = self._runner.train({"teacher": teacher})
         wild = people.wild
         return self._runner.run(
-            Targets(wild.ingests, _only(wild, cell, "wild"), None, taught, part=wild.part), role=cell.name
+            Targets(wild.ingests, one_split(cell, "wild", wild.targets), None, taught, part=wild.part), role=cell.name
         )
 
 
@@ -209,7 +212,7 @@ def settings_of(study: StudyConfig, cell: CellConfig, config: EngineConfig) -> A
         return settings
     first = of_cell(next(cell for cell in study.all_cells if trains(cell)), config).align
     steps = round(first.optimiser.steps * passes_of_step(first) / passes_of_step(settings))
-    return settings.model_copy(update={"optimiser": settings.optimiser.model_copy(update={"steps": max(1, steps)})})
+    return settings.model_copy(update={"optimiser": settings.optimiser.in_steps(max(1, steps))})
 
 
 def passes_of_step(config: AlignConfig) -> int:
@@ -225,16 +228,6 @@ def joined(one: Mix, other: Mix) -> Mix:
     return Mix(
         tuple(dict.fromkeys((*one.ingests, *other.ingests))), tuple(dict.fromkeys((*one.targets, *other.targets)))
     )
-
-
-def _only(people: Mix, cell: CellConfig, role: str) -> Target:
-    """The one split of these people. ConfigError where there is none, or are several."""
-    if len(people.targets) != 1:
-        raise ConfigError(
-            f"Cell {cell.name} learns from {cell.learns_from}, for which sources.{role} has to be one data set; there "
-            f"{'are ' + str(len(people.targets)) if people.targets else 'is none'}: leave the cell out."
-        )
-    return people.targets[0]
 
 
 @contextmanager

@@ -3,14 +3,16 @@
 The flows do it, for the runs of deployments; and so do commands, before they start a server.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
 
 from flows.run.campaign.aside import enough_may_be_set_aside
-from flows.run.campaign.checks import campaign_checks, people_in
+from flows.run.campaign.checks import campaign_checks, people_in, scorer_has_heads
+from flows.run.campaign.start import Known, look_at_model
 from infra.standing import newest_ingest
 from infra.store import Store
+from schemas.config.engine import EngineConfig
 from schemas.errors import DataError, check_all
 from schemas.ids import Target
 from tasks.clean.brought import check_brought
@@ -31,6 +33,13 @@ def check_round(
     if labels is not None:
         checks.append(partial(_check_labels, context, labels, own is not None))
     check_all(chain(campaign_checks(context, machine, own is not None), checks))
+
+
+def check_cells(context: Context, cells: Sequence[EngineConfig]) -> None:
+    """Raise ConfigError where a cell of a study, of which these are the configurations, asks too much of the scorer."""
+    models: dict[str, Known] = {}
+    look_at_model(context, "scorer", models)
+    check_all(partial(scorer_has_heads, config, models) for config in cells)
 
 
 def _check_pictures(context: Context, own: AnnotationSource) -> None:

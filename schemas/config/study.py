@@ -1,5 +1,7 @@
 """Configuration of a study: alignments of one policy, which differ in a few fields, side by side for several seeds."""
 
+import re
+from collections.abc import Sequence
 from itertools import product
 from typing import Any, Final, Literal, Self
 
@@ -18,6 +20,8 @@ Figure = Literal[
 ]
 """What a winner may be chosen by: as trained, or with the starting noise that gives every cell the same diversity."""
 
+_LONGEST: Final = 31
+"""Characters of a cell's name."""
 _ROLES: Final = ("before", "after", "first")
 _BEHIND: Final = "minus_"
 """Roles of a comparison that aren't cells', and how those of differences begin, which are made of cells' names."""
@@ -76,8 +80,8 @@ class StudyConfig(Config):
         """Cells and grid, in order."""
         names = list(self.grid)
         made = [dict(zip(names, values, strict=True)) for values in product(*self.grid.values())] if names else []
-        gridded = (CellConfig(name="-".join(map(_word, one.values())), set=one) for one in made)
-        return (*self.cells, *gridded)
+        named = zip(_names(["-".join(map(_word, one.values())) for one in made]), made, strict=True)
+        return (*self.cells, *(CellConfig(name=name, set=one) for name, one in named))
 
     @model_validator(mode="after")
     def _cells_have_names_of_their_own(self) -> Self:
@@ -120,4 +124,15 @@ def denoiser_passes(config: AlignConfig, *, of_groups: bool, from_reference: boo
 
 
 def _word(value: Any) -> str:
-    return str(value).lower().replace("_", "-") if isinstance(value, str) else f"{value}"
+    """A value as a part of a name: m0.5 is minus a half."""
+    text = re.sub(r"^-(?=[.\d])", "m", str(value).lower())
+    return re.sub(r"[^a-z0-9.]+", "-", text).strip("-.") or "empty"
+
+
+def _names(wanted: Sequence[str]) -> list[str]:
+    """These, cut to what a name may have; those that become one by that get numbers."""
+    cut = [name[:_LONGEST] for name in wanted]
+    return [
+        name if cut.count(name) == 1 or wanted.count(whole) > 1 else f"{name[: _LONGEST - 4]}-{number}"
+        for number, (name, whole) in enumerate(zip(cut, wanted, strict=True), 1)
+    ]

@@ -3,6 +3,8 @@
 from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas.config.study import CellConfig, StudyConfig, denoiser_passes
@@ -54,6 +56,35 @@ def test_a_grid_is_every_combination_behind_the_cells() -> None:
     assert [cell.name for cell in study.all_cells] == ["plain", "dpo-1", "dpo-2.5", "ipo-1", "ipo-2.5"]
     config = of_cell(study.cell("ipo-2.5"), micro())
     assert (config.align.objective, config.align.beta) == ("ipo", 2.5)
+
+
+def test_the_cells_of_a_grid_have_names_whatever_its_values_are() -> None:
+    study = StudyConfig(
+        name="mine",
+        grid={
+            "align.fixed_statistics": (True, False),
+            "align.timestep_power": (-0.5, 0),
+            "generate.encoder_precision": ("bfloat16",),
+        },
+    )
+    names = [cell.name for cell in study.all_cells]
+    assert names == ["true-m0.5-bfloat16", "true-0-bfloat16", "false-m0.5-bfloat16", "false-0-bfloat16"]
+    assert of_cell(study.cell("true-m0.5-bfloat16"), micro()).align.timestep_power == -0.5
+
+
+def test_long_names_of_a_grid_are_cut_and_numbered() -> None:
+    values = ("a-very-long-value-of-some-field-1", "a-very-long-value-of-some-field-2")
+    study = StudyConfig(name="mine", grid={"align.objective": values})
+    assert [cell.name for cell in study.all_cells] == [
+        "a-very-long-value-of-some-f-1",
+        "a-very-long-value-of-some-f-2",
+    ]
+
+
+@given(st.none() | st.booleans() | st.integers() | st.floats() | st.text())
+def test_every_value_makes_a_name(value: Any) -> None:
+    study = StudyConfig(name="mine", grid={"align.beta": (value,), "align.objective": ("dpo",)})
+    assert study.all_cells[0].name.endswith("-dpo") or len(str(value)) > 27
 
 
 def test_a_field_is_scaled_by_what_the_configuration_says() -> None:

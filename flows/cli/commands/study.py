@@ -45,16 +45,18 @@ def study(
     quiet_start()
     from flows.cli.show.study import print_study, print_study_plan
     from flows.cli.study import plan_study
-    from flows.run.studies.asked import configurations, study_named
+    from flows.run.early import check_cells
+    from flows.run.studies.asked import asked_for, cells_of
     from infra.store import Store
     from tasks.engine.context import Context
 
-    asked = study_named(preset, seeds)
     said = options.changed_fields(changes)
-    configs = configurations(asked, profile, said, file)
+    asked, configs, notices = asked_for(preset, seeds, profile, said, file)
     surroundings.refuse()
     opened = Store.at(store) if plan else Store.open(store)
-    print_study_plan(plan_study(Context(opened, configs[asked.seeds[0]]), asked, configs))
+    context = Context(opened, configs[asked.seeds[0]])
+    check_cells(context, cells_of(asked, configs))
+    print_study_plan(plan_study(context, asked, configs, notices))
     if plan:
         return
     server_is_ready = begin_server()

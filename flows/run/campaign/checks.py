@@ -49,7 +49,7 @@ def campaign_checks(
         if name != "encoder":
             yield partial(look_at_model, context, name, models)
     yield from fitting(context, models)
-    yield partial(_scorer_has_heads, config, models)
+    yield partial(scorer_has_heads, config, models)
     yield partial(made_here, config)
     splits: list[Split] = []
     for role in roles_of(config):
@@ -68,7 +68,7 @@ def _regresses_joints(body: str) -> None:
     smpl_with_joints(body)
 
 
-def _scorer_has_heads(config: EngineConfig, models: dict[str, Known]) -> None:
+def scorer_has_heads(config: EngineConfig, models: dict[str, Known]) -> None:
     """Raise ConfigError where pairs are to be chosen by how much the scorer's heads differ, and it has one."""
     chosen = (config.pair.strategy, *([config.pair.other_strategy] if config.pair.other_share else []))
     asking = [name for name in chosen if strategy_named(name).by_heads]

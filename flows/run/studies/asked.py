@@ -1,19 +1,29 @@
 """What a study is asked to do: a preset or a file of YAML, the seeds, and the configuration that each begins with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import ValidationError
 
 from flows.run.campaign.file import CampaignFile
+from flows.run.campaign.people import roles_of
 from flows.run.configuration import Choices
 from flows.run.parameters import Changes
 from schemas.config.engine import EngineConfig
-from schemas.config.study import StudyConfig
+from schemas.config.study import CellConfig, StudyConfig
 from schemas.errors import ConfigError
+from schemas.ids import Target
 from schemas.studies import PRESETS, of_cell
+
+
+class Asked(NamedTuple):
+    """A study, what each seed begins with, and why cells of it were left out."""
+
+    study: StudyConfig
+    configs: dict[int, EngineConfig]
+    notices: tuple[str, ...]
 
 
 def study_named(name: str, seeds: str | None = None) -> StudyConfig:
@@ -28,6 +38,29 @@ def study_named(name: str, seeds: str | None = None) -> StudyConfig:
             f"There is no study {name!r}: there are {', '.join(PRESETS)}, or name a file of your own (YAML)."
         )
     return study if seeds is None else _validated({**study.model_dump(), "seeds": _numbers(seeds)}, "--seeds")
+
+
+def asked_for(
+    name: str,
+    seeds: str | None = None,
+    profile: str | None = None,
+    changes: Changes | None = None,
+    config: CampaignFile | None = None,
+) -> Asked:
+    """The study of this name, as far as the campaign has people for it: a preset's controls without are left out.
+    ConfigError for what doesn't go, of a cell as well."""
+    study = study_named(name, seeds)
+    configs = configurations(study, profile, changes, config)
+    lacking: dict[str, str] = {}
+    for cell in study.all_cells:
+        try:
+            _has_people(cell, configs[study.seeds[0]])
+        except ConfigError as error:
+            if name not in PRESETS or not cell.control:
+                raise
+            lacking[cell.name] = str(error).replace("leave the cell out", "it is left out")
+    kept = tuple(cell for cell in study.cells if cell.name not in lacking)
+    return Asked(study.model_copy(update={"cells": kept}), configs, tuple(lacking.values()))
 
 
 def choices(
@@ -52,8 +85,30 @@ def configurations(
     if first.align.legs > 1:
         raise ConfigError("The cells of a study are trained in one leg: set align.legs=1.")
     for cell in study.all_cells:
-        of_cell(cell, first)
+        if of_cell(cell, first).align.legs > 1:
+            raise ConfigError(f"Cell {cell.name}: the cells of a study are trained in one leg: leave align.legs out.")
     return found
+
+
+def cells_of(study: StudyConfig, configs: Mapping[int, EngineConfig]) -> list[EngineConfig]:
+    """The configurations of the cells, with the first seed's."""
+    return [of_cell(cell, configs[study.seeds[0]]) for cell in study.all_cells]
+
+
+def one_split(cell: CellConfig, role: str, targets: Sequence[Target]) -> Target:
+    """The one split of the people whom a cell learns from. ConfigError where there is none, or are several."""
+    if len(targets) == 1:
+        return targets[0]
+    raise ConfigError(
+        f"Cell {cell.name} learns from {cell.learns_from}, for which sources.{role} has to be one data set that the "
+        f"campaign needs; there {f'are {len(targets)}' if targets else 'is none'}: leave the cell out."
+    )
+
+
+def _has_people(cell: CellConfig, config: EngineConfig) -> None:
+    roles = {"scorer_labels": ("scorer",), "teacher": ("scorer", "wild")}.get(cell.learns_from, ())
+    for role in roles:
+        one_split(cell, role, config.sources.targets(role) if role in roles_of(config) else ())
 
 
 def _read(path: Path) -> Mapping[str, Any]:

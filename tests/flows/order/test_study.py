@@ -13,7 +13,6 @@ from flows.run.round import Foundations, Round
 from infra.stages import records
 from infra.store import Store
 from schemas.config.study import CellConfig, StudyConfig
-from schemas.errors import ConfigError
 from schemas.ids import ModelDigest, StageKey, Target
 from schemas.profiles import micro
 from schemas.tables import OUTSIDE_ROUNDS
@@ -125,11 +124,3 @@ def test_cells_begin_as_a_campaigns_first_round(
     taught = runner.done["targets (distilled)"]
     assert isinstance(taught, Targets)
     assert taught.part == Part(0.0, 0.5)
-
-
-def test_a_cell_that_needs_the_scorers_people_is_refused_where_there_are_none(tmp_path: Path) -> None:
-    from flows.order.study import _only
-    from tasks.rows.mix import Mix
-
-    with pytest.raises(ConfigError, match=r"Cell distilled learns from teacher, for which sources\.scorer"):
-        _only(Mix((), ()), CELLS[-1], "scorer")
