@@ -69,6 +69,11 @@ class OptimiserConfig(Config):
         later=True,
     )
 
+    def in_steps(self, steps: int) -> "OptimiserConfig":
+        """The same course in another number of steps: where the rate is halved moves with them."""
+        halved = {max(1, round(at * steps / self.steps)) for at in self.halved_at}
+        return self.model_copy(update={"steps": steps, "halved_at": tuple(sorted(halved))})
+
     @model_validator(mode="after")
     def _halvings_are_in_order(self) -> "OptimiserConfig":
         if list(self.halved_at) != sorted(set(self.halved_at)) or min(self.halved_at, default=1) < 1:

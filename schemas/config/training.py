@@ -328,8 +328,7 @@ class AlignConfig(Config):
         """How one leg is trained: by its share of the steps."""
         if self.legs == 1:
             return self
-        steps = self.optimiser.steps // self.legs
-        return self.model_copy(update={"optimiser": self.optimiser.model_copy(update={"steps": steps})})
+        return self.model_copy(update={"optimiser": self.optimiser.in_steps(self.optimiser.steps // self.legs)})
 
 
 class TrainCleanConfig(Config):

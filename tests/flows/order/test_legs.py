@@ -17,6 +17,7 @@ from infra.store import Store
 from schemas.config.engine import EngineConfig
 from schemas.config.training import AlignConfig
 from schemas.ids import ModelDigest, StageKey, Target
+from schemas.profiles import paper
 from tasks.engine.context import Context
 from tasks.engine.stage import Stage, TrainingStage
 from tasks.rows.mix import Mix
@@ -56,6 +57,17 @@ def test_a_leg_trains_its_share_of_the_steps() -> None:
     assert config.leg().model_copy(update={"optimiser": config.optimiser}) == config
     with pytest.raises(ValidationError, match=r"legs=3 can't share optimiser\.steps=160 equally"):
         AlignConfig(legs=3)
+
+
+def test_a_leg_has_the_whole_course_of_the_rate() -> None:
+    """Half of the published steps would never come to the halving at step 2,205."""
+    optimiser = paper().align.optimiser
+    assert (optimiser.steps, optimiser.halved_at) == (3150, (2205,))
+    leg = paper().align.model_copy(update={"legs": 2}).leg().optimiser
+    assert (leg.steps, leg.halved_at) == (1575, (1102,))
+    assert optimiser.in_steps(optimiser.steps) == optimiser
+    steep = optimiser.model_copy(update={"steps": 100, "halved_at": (1, 2, 50)})
+    assert steep.in_steps(10).halved_at == (1, 5), "each once, and none at step 0"
 
 
 class Recorder(Runner):
