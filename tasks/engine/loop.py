@@ -22,7 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models.precision import training_in
+from models.precision import products_of, training_in
 from schemas.config.optimiser import OptimiserConfig
 from schemas.errors import EngineError
 from tasks.engine.ahead import Ahead
@@ -129,7 +129,10 @@ class Training:
     def run(self, report: Report) -> None:
         """Train to the end, calling `report` every `report_every` steps, at checkpoints and at the last step."""
         places = ((step, share) for step in range(self.step, self.config.steps) for share in self.shares)
-        with Ahead(self._draw, places, self.device, beside=self.device.type == "cuda") as batches:
+        with (
+            products_of(self.config.precision),  # of the way back as well
+            Ahead(self._draw, places, self.device, beside=self.device.type == "cuda") as batches,
+        ):
             try:
                 self._run(batches, report)
             finally:

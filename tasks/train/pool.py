@@ -19,6 +19,7 @@ from infra.store import Store
 from models.diffusion import POSE_SIZE
 from models.kinematics import Root
 from models.policy import Policy
+from models.precision import products_of
 from schemas.config.training import TrainScorerConfig
 from schemas.ids import StageKey
 from tasks.engine.run_folder import RunFolder
@@ -124,7 +125,7 @@ class PoolMaker:
         names = [name for name in ids for _ in range(count)]
         indices = list(range(1, count + 1)) * len(ids)
         noise = standard_normal_batch(self.config.seed, names, indices, (POSE_SIZE,), purpose="scorer pool")
-        with torch.no_grad():
+        with torch.no_grad(), products_of(self.config.optimiser.precision):
             context, estimate = self.policy.encode(crop_tensor(people.crops[rows], self.device))
             starts = torch.from_numpy(noise).view(len(ids), count, POSE_SIZE).to(self.device)
             uvd, twists = self.policy.sample(context, starts)

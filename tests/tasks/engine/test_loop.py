@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -92,6 +92,44 @@ def _saved(state: dict[str, Any]) -> Any:
     torch.save(state, buffer)
     buffer.seek(0)
     return buffer
+
+
+class Products(torch.autograd.Function):
+    """Passes on what it is given, and notes whether a GPU may round the factors of products on either way."""
+
+    seen: ClassVar[list[tuple[str, bool, bool]]] = []
+
+    @staticmethod
+    def note(way: str) -> None:
+        Products.seen.append((way, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        Products.note("there")
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        Products.note("back")
+        return gradients[0]
+
+
+class Noting(Regression):
+    """Notes it in each step."""
+
+    def loss(self, step: int, inputs: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        loss, figures = super().loss(step, inputs)
+        return Products.apply(loss), figures
+
+
+@pytest.mark.parametrize(("precision", "may"), [("float32", False), ("tfloat32", True), ("bfloat16", False)])
+def test_the_way_back_computes_as_the_way_there(precision: str, may: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's own switches let convolutions round, whatever was asked for, and products not."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not may)
+    monkeypatch.setattr(Products, "seen", [])
+    Training(Noting(), optimiser(steps=1, precision=precision)).run(lambda *_: None)
+    assert Products.seen == [("there", may, may), ("back", may, may)]
+    assert torch.backends.cudnn.allow_tf32 is not may, "and are put back"
 
 
 def test_the_average_without_decay_is_the_model() -> None:
