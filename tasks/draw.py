@@ -42,8 +42,7 @@ class DrawWorker(DrawingWorker):
         if stage.config.encoder_precision == "bfloat16":
             people = stage.ingests, stage.ids(context), stage.policy
             check_half_encoder(self.draw, self.store, *people, body, context.config.root_solver)
-        about = {"policy": stage.policy, "generate": stage.config}
-        self.guard_scorer(context, stage.ingests, lambda: stage.ids(context), about)
+        self.guard_scorer(context, stage.ingests, lambda: stage.ids(context))
         self.pairings = [(one.spec(context), PairWorker(one, context, stage)) for one in stage.pairings(context)]
 
     def work(self, shard: Shard) -> ShardOutput:

@@ -3,8 +3,8 @@
 Sample 0 starts from zero noise; samples 1 to M are the random ones. `tasks.compare` makes figures of them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -104,13 +104,12 @@ class DrawingWorker(ModelWorker):
         context: Context,
         ingests: Sequence[StageKey],
         ids: Callable[[], pa.StringArray | Sequence[str]],
-        about: Mapping[str, Any],
     ) -> None:
-        """ConfigError as of `checked_scorer`, measured on hypotheses of some of `ids`; `about` names all of those."""
+        """ConfigError as of `checked_scorer`, measured on hypotheses of some of `ids`, the people of the stage."""
         config = context.config.score
         if self.scorer and config.encoder_precision == "bfloat16":
             self.score = checked_scorer(
-                self.store, self.scorer, config, self.device, about, lambda: self._some(ingests, some_of(ids()))
+                self.store, self.scorer, config, self.device, self.key, lambda: self._some(ingests, some_of(ids()))
             )
 
     def _some(self, ingests: Sequence[StageKey], ids: list[str]) -> Posed:
@@ -159,8 +158,7 @@ class EvaluateWorker(DrawingWorker):
         if generation.encoder_precision == "bfloat16":
             people = stage.ingests, stage.ids(context), stage.policy
             check_half_encoder(self.draw, self.store, *people, body, context.config.root_solver)
-        about = {"policy": stage.policy, "generate": drawn}
-        self.guard_scorer(context, stage.ingests, lambda: stage.ids(context), about)
+        self.guard_scorer(context, stage.ingests, lambda: stage.ids(context))
         self.measure = ErrorMeter(body, context.config.root_solver, generation.microbatch, self.device)
 
     def work(self, shard: Shard) -> ShardOutput:

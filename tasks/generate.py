@@ -59,7 +59,7 @@ class HypothesisSampler:
         self.denoiser = self.policy.hyponet.halved() if config.precision == "bfloat16" else self.policy.hyponet
         if config.compile:
             self.encoder, self.denoiser = compiled(self.encoder), compiled(self.denoiser)
-        self.body = body
+        self.body, self.posed = body, body.on(self.device)
         self.config, self.purpose = config, purpose
         self.samples = list(samples) if samples is not None else list(range(config.hypotheses))
 
@@ -78,8 +78,9 @@ class HypothesisSampler:
         for rows, used in microbatches(len(ids), self.config.microbatch):
             uvd, twists, betas = self._draw(crops[rows], noise[rows])
             depth = self._depth(uvd, betas, crop_intrinsics[rows], root_depth[rows])
-            parts.append([part.cpu().numpy()[:used] for part in (uvd, twists, betas, depth)])
-        return Hypotheses(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+            parts.append([part[:used] for part in (uvd, twists, betas, depth)])
+        # together at the end: the next microbatch is begun before the one before is there
+        return Hypotheses(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
 
     def zero_noise(self, people: Instances, *, half_encoder: bool) -> Hypotheses:
         """The zero-noise hypothesis alone of each of N people, by an encoder of either precision."""
@@ -87,6 +88,10 @@ class HypothesisSampler:
         config = self.config.model_copy(update={"encoder_precision": precision})
         alone = HypothesisSampler(self.policy, config, self.body, samples=[0], device=self.device.type)
         return alone(people.ids, people.crops, people.crop_intrinsics, people.root_depth)
+
+    def computed(self) -> dict[str, str]:
+        """On what, and in which precision, the denoiser works."""
+        return {"device": self.device.type, "precision": self.config.precision}
 
     @torch.no_grad()
     def _draw(self, crops: np.ndarray, noise: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -99,13 +104,12 @@ class HypothesisSampler:
         self, uvd: torch.Tensor, betas: torch.Tensor, crop_intrinsics: np.ndarray, root_depth: np.ndarray
     ) -> torch.Tensor:
         count = uvd.shape[1]
-        depth = torch.from_numpy(root_depth.astype(np.float32))[:, None].repeat(1, count)
+        depth = torch.from_numpy(root_depth.astype(np.float32)).to(self.device)[:, None].repeat(1, count)
         if np.isfinite(root_depth).all():
             return depth
         size = self.policy.config.condition.image_size
-        camera = torch.from_numpy(crop_intrinsics).repeat_interleave(count, 0)
-        # the body, and with it the little that is left to do, stays on the CPU
-        fitted = root_depth_of(self.body, uvd.cpu().flatten(0, 1), betas.cpu().flatten(0, 1), camera, size)
+        camera = torch.from_numpy(crop_intrinsics).to(self.device).repeat_interleave(count, 0)
+        fitted = root_depth_of(self.posed, uvd.flatten(0, 1), betas.flatten(0, 1), camera, size)
         return torch.where(torch.isfinite(depth), depth, fitted.view(-1, count))
 
     def _noise(self, ids: Sequence[str]) -> np.ndarray:

@@ -32,6 +32,9 @@ class ZeroNoise(Protocol):
     def zero_noise(self, people: Instances, *, half_encoder: bool) -> Hypotheses:
         """One hypothesis each."""
 
+    def computed(self) -> Mapping[str, str]:
+        """What, beside policy, crops and the encoder's precision, its last bits depend on."""
+
 
 def check_half_encoder(
     draw: ZeroNoise,
@@ -44,7 +47,14 @@ def check_half_encoder(
 ) -> None:
     """ConfigError if bfloat16 in the encoder of `policy` moves up to 500 of the instances `ids` by more than 0.1 mm."""
     asked = some_of(ids)
-    about = {"policy": policy, "body": body.digest, "root_solver": root, "people": asked}
+    about = {
+        "policy": policy,
+        "body": body.digest,
+        "root_solver": root,
+        "people": asked,
+        "ingests": list(ingests),
+        **draw.computed(),
+    }
     moved_mm = finding(
         store, about, "moved_mm", lambda: movement_mm(draw, load_instances(store, ingests, asked), body, root)
     )

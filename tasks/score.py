@@ -1,7 +1,7 @@
 """The work of scoring: what HMR-Scorer says of hypotheses. No label is read."""
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from models.cameras import mirror_joints, mirror_twist
 from models.hmr_scorer import HMRScorer
 from models.precision import products_of
 from schemas.config.stages import ScoreConfig
-from schemas.ids import ModelDigest
+from schemas.ids import ModelDigest, StageKey
 from tasks.engine.context import Context
 from tasks.engine.results import ShardOutput
 from tasks.engine.worker import ModelWorker, microbatches
@@ -87,16 +87,18 @@ def checked_scorer(
     digest: ModelDigest,
     config: ScoreConfig,
     device: str,
-    about: Mapping[str, Any],
+    drawn: StageKey,
     some: Callable[[], Posed],
 ) -> HypothesisScorer:
-    """The scorer with this digest. ConfigError as of `check_half_scorer`, where its encoder is to have 16 bits."""
+    """The scorer with this digest. ConfigError as of `check_half_scorer`, where its encoder is to have 16 bits, on
+    `some` of the hypotheses that the stage `drawn` has drawn, or draws."""
     scorer = load_scorer(store, digest)
     score = HypothesisScorer(scorer, config, device=device)
     if config.encoder_precision == "bfloat16":
         in_32_bits = {"precision": "float32", "encoder_precision": "float32"}
         full = HypothesisScorer(scorer, config.model_copy(update=in_32_bits), device=device)
-        about = {**about, "mirror": config.mirror, "precision": config.precision}
+        about = {"drawn": drawn, "mirror": config.mirror, "precision": config.precision}
+        about["device"] = torch.device(device).type
         check_half_scorer(score, full, store, digest, about, some)
     return score
 
@@ -107,9 +109,9 @@ class ScoreWorker(ModelWorker):
     def __init__(self, stage: "Score", context: Context) -> None:
         super().__init__(context)
         self.stage = stage
-        about, config = {"generation": stage.generation}, context.config.score
+        config, drawn = context.config.score, stage.generation
         self.score = checked_scorer(
-            self.store, stage.scorer, config, self.device, about, lambda: self._some(some_of(stage.ids(context)))
+            self.store, stage.scorer, config, self.device, drawn, lambda: self._some(some_of(stage.ids(context)))
         )
 
     def _some(self, ids: list[str]) -> Posed:

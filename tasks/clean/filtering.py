@@ -38,9 +38,9 @@ class ScoreLabelsWorker(ModelWorker):
     def __init__(self, stage: "ScoreLabels", context: Context) -> None:
         super().__init__(context)
         self.stage = stage
-        about, config = {"labels": stage.labels}, context.config.score
+        config, drawn = context.config.score, stage.labels
         self.score = checked_scorer(
-            self.store, stage.scorer, config, self.device, about, lambda: self._some(some_of(stage.ids(context)))
+            self.store, stage.scorer, config, self.device, drawn, lambda: self._some(some_of(stage.ids(context)))
         )
 
     def _some(self, ids: list[str]) -> Posed:

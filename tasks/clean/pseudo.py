@@ -60,13 +60,12 @@ class PseudoLabelWorker(ModelWorker):
             check_half_encoder(self.draw, self.store, *people, body, self.root)
         self.score: HypothesisScorer | None = None
         if stage.scorer is not None:
-            about = {"policy": stage.policy, "generate": config}
             self.score = checked_scorer(
                 self.store,
                 stage.scorer,
                 context.config.score,
                 self.device,
-                about,
+                stage.key(context),
                 lambda: self._some(some_of(stage.ids(context))),
             )
 

@@ -28,6 +28,7 @@ from tasks.engine.results import ShardOutput
 from tasks.engine.stage import ShardedStage
 from tasks.engine.worker import ModelWorker, microbatches
 from tasks.generate import HypothesisSampler, not_finite
+from tasks.half_encoder import check_half_encoder
 from tasks.rows.crops import crop_tensor
 from tasks.rows.instances import Instances, instance_ids, load_instances
 from tasks.rows.models import load_policy, load_scorer
@@ -78,7 +79,7 @@ class Targets(ShardedStage):
         if self.strategy != TAUGHT:
             return {}
         drawing, usual = context.config.evaluate.generate, GenerateConfig()
-        chosen = {name: getattr(drawing, name) for name in ("precision", "encoder_precision", "microbatch")}
+        chosen = {name: getattr(drawing, name) for name in ("precision", "encoder_precision", "compile", "microbatch")}
         other = {name: value for name, value in chosen.items() if value != getattr(usual, name)}
         return {"drawn": other} if other else {}
 
@@ -112,6 +113,9 @@ class TargetWorker(ModelWorker):
             drawing, body = context.config.evaluate.generate, load_body(context.config.body)
             policy = load_policy(self.store, stage.teacher)
             self.teacher = HypothesisSampler(policy, drawing, body, samples=[0], device=self.device)
+            if drawing.encoder_precision == "bfloat16":
+                people, root = (stage.ingests, stage.ids(context), stage.teacher), context.config.root_solver
+                check_half_encoder(self.teacher, self.store, *people, body, root)
 
     def work(self, shard: Shard) -> ShardOutput:
         """Rows of `pairs`, sorted by instance."""

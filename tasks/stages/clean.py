@@ -48,7 +48,7 @@ class PseudoLabel(ShardedStage):
             "root_solver": context.config.root_solver,
             "body": body_digest(context.config.body),
             "threads": context.config.ray.threads_per_actor,
-            **_in_less_than_32_bits(generation),
+            **_drawn_unlike_others(generation),
             **counting(self.part),
             **self._chosen_among(context),
         }
@@ -144,7 +144,8 @@ class Keep(WholeStage):
         return filtered_labels(self, context)
 
 
-def _in_less_than_32_bits(config: GenerateConfig) -> dict[str, str]:
-    """The precisions that are not the default, for the key; keys made before there were others say nothing of them."""
-    precisions = {name: getattr(config, name) for name in ("precision", "encoder_precision")}
-    return {name: precision for name, precision in precisions.items() if precision != "float32"}
+def _drawn_unlike_others(config: GenerateConfig) -> dict[str, Any]:
+    """What changes the last bits and is not the default, for the key; keys made before it counted say nothing of it."""
+    usual = GenerateConfig()
+    chosen = {name: getattr(config, name) for name in ("precision", "encoder_precision", "compile")}
+    return {name: value for name, value in chosen.items() if value != getattr(usual, name)}

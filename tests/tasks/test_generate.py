@@ -55,6 +55,17 @@ def run(micro_store: MicroStore, config: GenerateConfig = CONFIG, round_seed: in
     )
 
 
+def test_depths_that_nobody_knows_are_found_on_the_device(micro_store: MicroStore) -> None:
+    """On the device `meta`, which holds no numbers: what was computed elsewhere could not be put together there."""
+    maker = HypothesisSampler(
+        load_policy(micro_store.store, micro_store.policy), CONFIG, load_body("tiny"), device="meta"
+    )
+    uvd, betas = torch.empty(2, 3, 29, 3, device="meta"), torch.empty(2, 3, 10, device="meta")
+    depth = maker._depth(uvd, betas, np.ones((2, 4), np.float32), np.array([4, np.nan], np.float32))
+    assert (depth.device.type, tuple(depth.shape)) == ("meta", (2, 3))
+    assert maker.body.template.device.type == "cpu", "that of the checks, which pose on the CPU"
+
+
 def instances_of(micro_store: MicroStore) -> Instances:
     ids = [f"wild/train/{index:08d}#0" for index in range(micro.COUNTS[WILD_TRAIN])]
     return load_instances(micro_store.store, [micro_store.ingest_key], ids)

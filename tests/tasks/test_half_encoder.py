@@ -35,8 +35,8 @@ def people(held: MicroStore, count: int = 6) -> Instances:
 class Moved:
     """Draws what `of` draws with 32 bits, but with every twist bent by an angle where the encoder has 16."""
 
-    def __init__(self, of: HypothesisSampler, bend_rad: float) -> None:
-        self.of, self.bend_rad = of, bend_rad
+    def __init__(self, of: HypothesisSampler, bend_rad: float, device: str = "cpu") -> None:
+        self.of, self.bend_rad, self.device = of, bend_rad, device
 
     def zero_noise(self, people: Instances, *, half_encoder: bool) -> Hypotheses:
         drawn = self.of.zero_noise(people, half_encoder=False)
@@ -46,6 +46,9 @@ class Moved:
         bend = torch.atan2(angle[..., 1], angle[..., 0]) + self.bend_rad
         twists = torch.stack([bend.cos(), bend.sin()], dim=-1).float().numpy()
         return Hypotheses(drawn.uvd, twists, drawn.betas, drawn.root_depth)
+
+    def computed(self) -> dict[str, str]:
+        return {**self.of.computed(), "device": self.device}
 
 
 def check(held: MicroStore, draw: half_encoder.ZeroNoise) -> None:
@@ -74,6 +77,12 @@ def test_the_finding_is_kept_and_made_anew_where_its_file_is_damaged(
     micro_store.store.atomic_write(file, b"{")
     with pytest.raises(ConfigError, match="encoder_precision=bfloat16 would move"):
         check(micro_store, bent)
+
+
+def test_what_was_found_on_one_device_says_nothing_of_another(micro_store: MicroStore) -> None:
+    check(micro_store, Moved(sampler(micro_store), 0.0))
+    with pytest.raises(ConfigError, match="encoder_precision=bfloat16 would move"):
+        check(micro_store, Moved(sampler(micro_store), 0.1, device="cuda"))
 
 
 def test_a_stage_measures_before_it_draws(micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from models.hmr_scorer import HMRScorer
 from schemas.config.stages import ScoreConfig
 from schemas.errors import ConfigError
 from schemas.ids import ModelDigest
-from schemas.splits import WILD_TRAIN
+from schemas.splits import SOURCE_TEST, WILD_TRAIN, WILD_VALIDATION
 from tasks import half_scorer
 from tasks.engine.context import Context
 from tasks.evaluate import EvaluateWorker
@@ -90,6 +90,23 @@ def test_stages_measure_before_they_score(micro_store: MicroStore, monkeypatch: 
     for refused, of in ((ScoreWorker, stage), (EvaluateWorker, evaluation)):
         with pytest.raises(ConfigError, match=r"Set score\.encoder_precision=float32"):
             refused(of, context)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_what_was_found_of_some_people_says_nothing_of_others(
+    micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, context = micro_store, half_of(micro_store)
+    evaluations = [
+        Evaluate((held.ingest_key,), targets, held.policy, held.scorer, micro.CONFIG.evaluate)
+        for targets in ((WILD_VALIDATION,), (SOURCE_TEST,))
+    ]
+    monkeypatch.setattr(half_scorer, "LIMIT", -1.0)
+    for count, evaluation in enumerate(evaluations, 1):
+        EvaluateWorker(evaluation, context)
+        assert len(held.store.list_files("precision")) == count
+    EvaluateWorker(evaluations[0], context)
+    assert len(held.store.list_files("precision")) == 2, "measured once"
 
 
 def _scorer(held: MicroStore) -> HMRScorer:

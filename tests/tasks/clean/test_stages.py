@@ -88,6 +88,13 @@ def test_the_label_may_be_the_hypothesis_that_the_scorer_prefers(
     labels = read(store, "labels", stage_keys=[made]).sort_by("instance_id")
     np.testing.assert_allclose(matrix(labels, "twist"), twists[np.arange(len(best)), best], atol=1e-4)
     assert set(labels.column("label_set").to_pylist()) == {"pseudo"}
+    # so does what changes its last bits
+    keys = {StageKey(own)}
+    for name, value in (("compile", True), ("precision", "bfloat16"), ("encoder_precision", "bfloat16")):
+        drawn = micro.CONFIG.generate.model_copy(update={name: value})
+        config = micro.CONFIG.model_copy(update={"generate": drawn})
+        keys.add(PseudoLabel(ingests, TARGETS, micro_store.policy).key(replace(micro_store.context, config=config)))
+    assert len(keys) == 4
     # what it is chosen among counts, and only then
     other = micro.CONFIG.model_copy(update={"generate": micro.CONFIG.generate.model_copy(update={"seed": 99})})
     context = replace(micro_store.context, config=other)

@@ -1,5 +1,7 @@
 """Targets: a pose as its own winner and loser, of the scorer or of the label, and a reason where there is none."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.compute as pc
 import pytest
@@ -9,6 +11,7 @@ from infra.tables import read
 from schemas.errors import ConfigError
 from schemas.splits import WILD_TRAIN, WILD_VALIDATION
 from schemas.tables import LABEL_AS_SAMPLE, matrix
+from tasks import half_encoder
 from tasks.diagnostics.targets import ESTIMATE, LABEL, TAUGHT, TRUTH, Targets
 from tasks.engine.context import Context
 from tasks.rows.crops import crop_tensor
@@ -69,6 +72,20 @@ def test_with_a_teacher_it_is_what_that_draws_without_noise(micro_store: MicroSt
         np.testing.assert_allclose(poses(micro_store, done.key, side), expected, atol=1e-6)
 
 
+def test_a_teacher_whose_encoder_may_not_have_16_bits_is_refused(
+    micro_store: MicroStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = micro.CONFIG.evaluate
+    half = config.generate.model_copy(update={"encoder_precision": "bfloat16"})
+    evaluate = config.model_copy(update={"generate": half})
+    context = replace(micro_store.context, config=micro.CONFIG.model_copy(update={"evaluate": evaluate}))
+    stage = Targets((micro_store.ingest_key,), WILD_VALIDATION, None, micro_store.policy)
+    monkeypatch.setattr(half_encoder, "LIMIT_MM", 0.0)
+    with pytest.raises(ConfigError, match="encoder_precision=bfloat16 would move"):
+        stage.worker(context)
+    stage.worker(micro_store.context)
+
+
 def test_the_truth_of_a_synthetic_picture_is_the_label_that_it_was_made_with(micro_store: MicroStore) -> None:
     """Validation people have their labels in the store, too: the same but for the digits that the store keeps."""
     keys = (micro_store.ingest_key,)
@@ -93,6 +110,7 @@ def test_how_a_teacher_draws_counts_where_it_is_not_as_ever(micro_store: MicroSt
         drawn_by(precision="bfloat16"),
         drawn_by(encoder_precision="bfloat16"),
         drawn_by(microbatch=3),
+        drawn_by(compile=True),
     ]
     assert len({taught.key(context) for context in contexts}) == len(contexts)
     assert len({label.key(context) for context in contexts}) == 1
