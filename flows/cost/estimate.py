@@ -12,10 +12,11 @@ from infra.tables import read
 from schemas.config.engine import RayConfig
 from schemas.config.optimiser import OptimiserConfig
 from schemas.digests import canonical_json
+from schemas.errors import DamagedError
 from schemas.ids import ModelDigest
 from tasks.clean.given import GivenLabels
 from tasks.engine.context import Context
-from tasks.engine.run_folder import LOOK_SECONDS_ON_S3
+from tasks.engine.run_folder import LOOK_SECONDS_ON_S3, RunFolder
 from tasks.engine.stage import ShardedStage, Stage, TrainingStage
 from tasks.ingest.annotated import IngestAnnotations
 from tasks.rows.models import has_model, model_path
@@ -109,9 +110,7 @@ def _cost(context: Context, look: Look, stage: Stage | None, work: Work | None, 
         gpus = _held(ray) if device == "cuda" else 0.0
     rate = rates.seen(name, device, _about(context, stage)) or measured(context.config.profile, name, device)
     shards = work.shards if work is not None else 1
-    left = 1.0
-    if look.verdict == "resume" and look.key is not None and work is not None:
-        left = max(0.0, 1 - len(context.store.whole_files(f"shards/{look.key}")) / work.shards)
+    left = 1.0 if work is None else _left(context, look, stage, work)
     requests = Range(*_REQUESTS_OF_SHARD).times(left * shards) + Range(*_REQUESTS_OF_COMMIT)
     if rate is None or work is None:
         return Cost(look.title, None, None if gpus else NOTHING, _bytes(context, stage, work, rate), requests)
@@ -127,6 +126,21 @@ def _cost(context: Context, look: Look, stage: Stage | None, work: Work | None, 
         requests,
         "store" if rate.seen else "table",
     )
+
+
+def _left(context: Context, look: Look, stage: Stage | None, work: Work) -> float:
+    """The share that is to be done of a stage, which an earlier run may have begun."""
+    if look.verdict != "resume" or look.key is None:
+        return 1.0
+    if not isinstance(stage, TrainingStage):
+        return max(0.0, 1 - len(context.store.whole_files(f"shards/{look.key}")) / work.shards)
+    optimiser = stage.settings(context).optimiser
+    try:
+        word = RunFolder(context.store, f"{stage.name}-{look.key[:16]}").read_json("progress.json")
+    except DamagedError:
+        return 1.0
+    step = int(word["step"]) if word else 0
+    return 1 - (step - step % optimiser.checkpoint_every) / optimiser.steps  # it goes on at its checkpoint
 
 
 def _held(ray: RayConfig) -> float:

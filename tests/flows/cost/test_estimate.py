@@ -22,7 +22,7 @@ from schemas.config.engine import EngineConfig
 from schemas.ids import StageKey
 from schemas.profiles import micro, paper
 from tasks.engine.context import Context
-from tasks.engine.run_folder import LOOK_SECONDS_ON_S3
+from tasks.engine.run_folder import LOOK_SECONDS_ON_S3, RunFolder
 from tasks.rows.hypotheses import Hypotheses, Sampled, hypotheses_table
 from tests.benchmarks.pair_files import InventedPairs, names, poses
 from tests.earlier.make_store import ARCHIVE, CONFIGURATION
@@ -265,6 +265,23 @@ def test_half_of_what_is_half_done(lived: Context) -> None:
     assert half.seconds is not None
     assert 0 < half.seconds.most < whole.seconds.most
     assert find(context.store, str(look.key)) is None
+
+
+def test_a_training_goes_on_at_its_checkpoint(lived: Context) -> None:
+    base = lived.config.train_base
+    optimiser = base.optimiser.model_copy(update={"steps": 40, "checkpoint_every": 10})
+    training = base.model_copy(update={"optimiser": optimiser})
+    context = Context(lived.store, lived.config.model_copy(update={"train_base": training}))
+    look = next(one for one in plan_round(context).looks if one.title == "train_base")
+    whole = costs(context)["train_base"]
+    assert look.verdict == "run"
+    assert whole.seconds is not None
+    run = RunFolder(context.store, f"train_base-{str(look.key)[:16]}")
+    for step, left in ((3, 1.0), (39, 0.25), (30, 0.25)):
+        run.say(step, "")
+        assert costs(context)["train_base"].seconds == whole.seconds.times(left)
+    context.store.atomic_write(f"{run.ray_folder}/engine/progress.json", b"{")
+    assert costs(context)["train_base"].seconds == whole.seconds, "nobody knows how far it was"
 
 
 def test_a_control_may_run_beside_its_training(lived: Context) -> None:
