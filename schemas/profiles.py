@@ -213,6 +213,7 @@ def paper(seed: int = 0, campaign: str = "paper") -> EngineConfig:
             rank_rounded=True,
             score_weight=0.0,
             start_from_policy=False,
+            augment=_PUBLISHED_AUGMENT,
             seed=seed,
         ),
         generate=GenerateConfig(hypotheses=50, microbatch=8, precision="bfloat16", seed=seed),

@@ -66,4 +66,6 @@ def test_averages_dropout_and_losses() -> None:
     assert "15 noised labels" in rows["loss"][2]
     assert (CONFIG.train_scorer.pool_noised, CONFIG.train_scorer.noised) == (15, 15)
     assert len(CONFIG.train_scorer.errors) == 4
+    assert rows["crops"][2] == "as for base, silent"
+    assert CONFIG.train_scorer.augment == CONFIG.train_base.augment
     assert CONFIG.train_scorer.score_weight == 0
