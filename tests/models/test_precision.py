@@ -8,7 +8,6 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from models import policy as module
 from models.attention import Attention, DecoderBlock, KeysValues, mixed_values
@@ -22,6 +21,7 @@ from models.precision import HALF, halve_convolutions, products_of, training_in
 from models.vit import HEIGHT, WIDTH, VisionTransformer, VitSize
 from schemas.config.networks import ConditionConfig
 from schemas.profiles import tiny
+from tests.waits import Waits
 
 CPU = torch.device("cpu")
 
@@ -99,22 +99,6 @@ def test_folds_change_no_hypothesis(policy: Policy, monkeypatch: pytest.MonkeyPa
     torch.testing.assert_close(policy.sample(context, noise)[0], together, atol=1e-5, rtol=1e-5)
 
 
-class _Waits(TorchDispatchMode):
-    """Notes what makes a program wait for a device: numbers that are read from it, and tables that are sent to it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.noted: list[str] = []
-
-    def __torch_dispatch__(self, call: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = call(*args, **(kwargs or {}))
-        name = str(call)
-        tensors = [part for part in (made, *args) if isinstance(part, Tensor) and part.dim()]
-        if "_local_scalar_dense" in name or "nonzero" in name or len({part.device for part in tensors}) > 1:
-            self.noted.append(name)
-        return made
-
-
 @torch.no_grad()
 def test_no_step_of_the_sampler_waits_for_the_device() -> None:
     """On the device `meta`, which computes nothing: whoever waits for a number there, waits for ever."""
@@ -123,7 +107,7 @@ def test_no_step_of_the_sampler_waits_for_the_device() -> None:
     start = noise_of(2, 3).flatten(0, 1).to("meta")
     seen = policy.hyponet.look(context)
     policy.diffusion.sample(policy.hyponet, start, context, seen=seen)  # the table of the schedule goes there once
-    with _Waits() as waits:
+    with Waits() as waits:
         policy.diffusion.sample(policy.hyponet, start, context, seen=seen)
         policy.hyponet.look(context)
     assert waits.noted == []
@@ -135,7 +119,7 @@ def test_no_look_of_the_scorer_waits_for_the_device() -> None:
     crops, uvd, twists = (torch.empty(2, *shape, device="meta") for shape in ((3, 64, 64), (3, 29, 3), (3, 23, 2)))
     encoded = scorer.encode(crops)
     scorer.scores(*encoded, uvd, twists)  # the code of the picture's grid goes there once
-    with _Waits() as waits:
+    with Waits() as waits:
         scorer.scores(*encoded, uvd, twists)
     assert waits.noted == []
 

@@ -12,15 +12,19 @@ from torch import Tensor
 from models import skeleton
 from models.cameras import mirror_joints, mirror_twist
 from models.objectives import edm_weight
+from models.preferences.table import PREFERENCES
+from tasks.engine.ahead import _mapped
 from tasks.engine.loop import Training
 from tasks.engine.share import WHOLE
 from tasks.train.align import AlignRecipe
 from tasks.train.align_batch import AlignBatch
 from tasks.train.pairs import PreferencePairs
 from tests.tasks.train.alignment import AS_THEY_ARE, CROPS, PAIRS, random_pairs, recipe, settings
+from tests.waits import Waits
 
 pytestmark = pytest.mark.slow
 
+META = torch.device("meta")
 PLAIN: dict[str, Any] = {"augment": AS_THEY_ARE}
 
 
@@ -204,3 +208,17 @@ def test_the_encoder_follows_the_estimates_target() -> None:
     steps = config.optimiser.model_copy(update={"steps": 20, "learning_rate": 1e-3, "warmup_steps": 0})
     Training(made, steps).run(lambda *heard: None)
     assert figures(made, batch)["estimate"] < before["estimate"]
+
+
+@pytest.mark.parametrize("objective", PREFERENCES)
+def test_no_step_waits_for_the_device(objective: str) -> None:
+    """On the device `meta`, which computes nothing: neither on the way there nor on the way back."""
+    made = recipe(settings(1.0, objective=objective, fixed_statistics=True, **PLAIN))
+    batch = _mapped(fixed_batch(made), lambda tensor: tensor.to(META))
+    for policy in (made.model, made.reference):
+        policy.to(META)
+    made.device = META
+    made.loss_of(batch)  # tables go there once
+    with Waits() as waits:
+        made.loss_of(batch)[0].backward()
+    assert waits.noted == []
