@@ -5,6 +5,7 @@ libraries inside of their functions, so that the rest, `adhmr --help` too, is qu
 """
 
 import os
+import sys
 from importlib import import_module
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from flows.cli import options
 from flows.process.errors import clear_errors
 from flows.process.supervised import supervised
 from flows.process.surroundings import settle
+from flows.process.without_pandas import without_pandas
 
 PROGRAM: Final = "adhmr"
 COMPLETE: Final = "_ADHMR_COMPLETE"
@@ -56,6 +58,8 @@ COMMANDS: Final = {
     "completion": "init:completion",
 }
 """Name -> module and function in `flows.cli.commands`, in the order of the help."""
+READING: Final = frozenset({"plan", "query", "report", "review", "rounds", "status"})
+"""Those that only read tables."""
 
 
 class Commands(TyperGroup):
@@ -97,6 +101,13 @@ app = typer.Typer(
 def _options(version: options.Version = False) -> None: ...
 
 
+def work() -> None:
+    """Do what the command line says, in a process that does nothing else."""
+    if READING.intersection(sys.argv[1:2]):
+        without_pandas()
+    app()
+
+
 def main() -> None:
     """The entry point of the console script."""
     if COMPLETE in os.environ:  # the shell asks, on behalf of `adhmr completion`: nothing is done, only answered
@@ -104,7 +115,7 @@ def main() -> None:
 
         completion_init()
         app(prog_name=PROGRAM)
-    supervised(app)
+    supervised(work)
 
 
 if __name__ == "__main__":

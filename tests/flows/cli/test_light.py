@@ -16,7 +16,7 @@ from tasks.report.stage import _facts_path, _to_json
 from tests.earlier.make_store import ARCHIVE, CONFIGURATION
 
 ROOT = Path(__file__).resolve().parents[3]
-HEAVY = ("torch", "ray", "prefect", "scipy", "matplotlib", "PIL", "roma", "numba")
+HEAVY = ("torch", "ray", "prefect", "scipy", "matplotlib", "PIL", "roma", "numba", "pandas")
 
 MOST_MIB = 250
 """Memory that such a command may take, in a small store; of the processor's time, which others on the machine change,
@@ -26,10 +26,10 @@ SCRIPT = f"""
 import re
 import sys
 from pathlib import Path
-from flows.cli.main import app
+from flows.cli.main import work
 sys.argv = ["adhmr", *sys.argv[1:]]
 try:
-    app()
+    work()
 except SystemExit as end:
     print("ended", end.code, file=sys.stderr)
 # not what getrusage says: that is the memory of who started it, if that has more
