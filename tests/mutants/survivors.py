@@ -157,4 +157,32 @@ SURVIVORS = (
         "if config.fixed_statistics:",
         ("tests/tasks/train/test_scorer_stage.py",),
     ),
+    Survivor(
+        "the precision of a training ends before its way back",
+        "tasks/engine/loop.py",
+        "            products_of(self.config.precision),  # of the way back as well\n",
+        "",
+        ("tests/tasks/engine/test_loop.py",),
+    ),
+    Survivor(
+        "a trained first policy may be any",
+        "flows/run/campaign/start.py",
+        "    if first is None or first == policy:\n",
+        "    if first is None or first == policy or said == TRAIN:\n",
+        ("tests/flows/run/campaign/test_start.py",),
+    ),
+    Survivor(
+        "the legs of a cell are not looked at",
+        "flows/run/studies/asked.py",
+        "if of_cell(cell, first).align.legs > 1:",
+        "if of_cell(cell, first).align.legs > 99:",
+        ("tests/flows/run/studies/test_asked.py",),
+    ),
+    Survivor(
+        "halvings of the rate stay where they are in a leg",
+        "schemas/config/optimiser.py",
+        "round(at * steps / self.steps)",
+        "at",
+        ("tests/flows/order/test_legs.py",),
+    ),
 )
