@@ -83,7 +83,7 @@ ROWS = (
     ),
     Row(
         "the disk is full in mid-write",
-        "a tmpfs filled to some pages before seven stages; a limit on the size of files",
+        "a tmpfs filled to some pages at nine points of six stages; a limit on the size of files",
         (f"{FAULTS}test_full_disk.py",),
     ),
     Row(
