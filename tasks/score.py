@@ -97,8 +97,8 @@ def checked_scorer(
     if config.encoder_precision == "bfloat16":
         in_32_bits = {"precision": "float32", "encoder_precision": "float32"}
         full = HypothesisScorer(scorer, config.model_copy(update=in_32_bits), device=device)
-        about = {"drawn": drawn, "mirror": config.mirror, "precision": config.precision}
-        about["device"] = torch.device(device).type
+        how = {"mirror": config.mirror, "precision": config.precision, "device": torch.device(device).type}
+        about = {"drawn": drawn, **how}
         check_half_scorer(score, full, store, digest, about, some)
     return score
 

@@ -136,11 +136,12 @@ def _left(context: Context, look: Look, stage: Stage | None, work: Work) -> floa
         return max(0.0, 1 - len(context.store.whole_files(f"shards/{look.key}")) / work.shards)
     optimiser = stage.settings(context).optimiser
     try:
-        word = RunFolder(context.store, f"{stage.name}-{look.key[:16]}").read_json("progress.json")
+        word = RunFolder.of(context.store, stage.name, look.key).read_json("progress.json")
     except DamagedError:
         return 1.0
     step = int(word["step"]) if word else 0
-    return 1 - (step - step % optimiser.checkpoint_every) / optimiser.steps  # it goes on at its checkpoint
+    kept = step if step == optimiser.steps else step - step % optimiser.checkpoint_every  # it goes on at its checkpoint
+    return 1 - kept / optimiser.steps
 
 
 def _held(ray: RayConfig) -> float:

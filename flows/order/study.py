@@ -16,7 +16,6 @@ from flows.order.legs import of_round
 from flows.order.noise import as_diverse
 from flows.run.round import Foundations
 from flows.run.runner import Runner
-from flows.run.studies.asked import one_split
 from schemas.config.engine import EngineConfig
 from schemas.config.study import CellConfig, StudyConfig, denoiser_passes
 from schemas.config.training import AlignConfig
@@ -151,9 +150,7 @@ class _Pairs:
         from tasks.diagnostics.targets import Targets
 
         people = self._ground.people.scorer
-        return self._runner.run(
-            Targets(people.ingests, one_split(cell, "scorer", people.targets), None), role="scorer's labels"
-        )
+        return self._runner.run(Targets(people.ingests, people.targets[0], None), role="scorer's labels")
 
     def _taught(self, cell: CellConfig) -> StageKey:
         """What a policy that learned those labels draws for the people of the pairs."""
@@ -163,9 +160,7 @@ class _Pairs:
         teacher = _alignment_of(self._ground)(pairs=self._labels(cell), people=people.scorer, config=config)
         (taught,) = self._runner.train({"teacher": teacher})
         wild = people.wild
-        return self._runner.run(
-            Targets(wild.ingests, one_split(cell, "wild", wild.targets), None, taught, part=wild.part), role=cell.name
-        )
+        return self._runner.run(Targets(wild.ingests, wild.targets[0], None, taught, part=wild.part), role=cell.name)
 
 
 def _offset(runner: Runner, cell: CellConfig, ground: Foundations, held_out: Mix) -> StageKey:

@@ -89,5 +89,5 @@ def begun(store: Store, spec: StageSpec) -> str:
     shards = len(store.whole_files(f"shards/{spec.key}"))
     if shards:
         return f"shards done by an earlier run: {shards}"
-    training = RunFolder(store, f"{spec.name}-{spec.key[:16]}")
+    training = RunFolder.of(store, spec.name, spec.key)
     return "an earlier run has begun the training" if store.exists(training.ray_folder) else ""

@@ -34,6 +34,12 @@ class Config(BaseModel):
             raise TypeError(f"{type(self).__name__} has no field {', '.join(sorted(unknown))}")
         return super().model_copy(update=update, deep=deep)
 
+    def unusual(self, *names: str) -> dict[str, Any]:
+        """Those of these fields that are not at their default: what a key says of them, so that keys which were made
+        before they counted stay."""
+        fields = type(self).model_fields
+        return {name: value for name in names if (value := getattr(self, name)) != fields[name].default}
+
 
 def setting(
     default: Any, description: str, unit: str, *, later: bool = False, formerly: str = "", **constraints: Any

@@ -19,7 +19,6 @@ from infra.shards import Shard
 from models.bodies import load_body
 from models.cameras import uvd_from_camera
 from schemas.config.networks import JOINTS, TWISTS
-from schemas.config.stages import GenerateConfig
 from schemas.errors import ConfigError
 from schemas.ids import ModelDigest, StageKey, Target, parse_instance_id
 from schemas.tables import LABEL_AS_SAMPLE, build
@@ -78,9 +77,8 @@ class Targets(ShardedStage):
         default: keys made before it counted say nothing of it."""
         if self.strategy != TAUGHT:
             return {}
-        drawing, usual = context.config.evaluate.generate, GenerateConfig()
-        chosen = {name: getattr(drawing, name) for name in ("precision", "encoder_precision", "compile", "microbatch")}
-        other = {name: value for name, value in chosen.items() if value != getattr(usual, name)}
+        drawing = context.config.evaluate.generate
+        other = drawing.unusual("precision", "encoder_precision", "compile", "microbatch")
         return {"drawn": other} if other else {}
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, BinaryIO, Final, Self, TypeVar
 
 from infra import sealed
 from infra.store import Store
@@ -29,6 +29,11 @@ class RunFolder:
     name: str
     warnings: list[str] = field(default_factory=list, compare=False)
     """What was damaged and had to be made anew; part of every word of progress."""
+
+    @classmethod
+    def of(cls, store: Store, stage: str, key: str) -> Self:
+        """That of the training which is this stage."""
+        return cls(store, f"{stage}-{key[:16]}")
 
     @property
     def ray_folder(self) -> str:

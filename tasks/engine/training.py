@@ -57,7 +57,7 @@ def train_stage(
     has too little to give.
     """
     store, progress, settings = context.store, context.progress, context.config.ray
-    run = RunFolder(store, f"{spec.name}-{spec.key[:16]}")
+    run = RunFolder.of(store, spec.name, spec.key)
     if _is_done(context, spec):
         return _reuse(context, spec, run)
     started_at = now()

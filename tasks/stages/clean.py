@@ -6,7 +6,7 @@ from typing import Any
 
 from infra.tables import read
 from models.body_arrays import body_digest
-from schemas.config.stages import AnyFilter, GenerateConfig
+from schemas.config.stages import AnyFilter
 from schemas.ids import ModelDigest, StageKey, Target
 from tasks.clean.names import AT_RANDOM
 from tasks.engine.context import Context
@@ -48,7 +48,7 @@ class PseudoLabel(ShardedStage):
             "root_solver": context.config.root_solver,
             "body": body_digest(context.config.body),
             "threads": context.config.ray.threads_per_actor,
-            **_drawn_unlike_others(generation),
+            **generation.unusual("precision", "encoder_precision", "compile"),
             **counting(self.part),
             **self._chosen_among(context),
         }
@@ -142,10 +142,3 @@ class Keep(WholeStage):
         from tasks.clean.filtering import filtered_labels
 
         return filtered_labels(self, context)
-
-
-def _drawn_unlike_others(config: GenerateConfig) -> dict[str, Any]:
-    """What changes the last bits and is not the default, for the key; keys made before it counted say nothing of it."""
-    usual = GenerateConfig()
-    chosen = {name: getattr(config, name) for name in ("precision", "encoder_precision", "compile")}
-    return {name: value for name, value in chosen.items() if value != getattr(usual, name)}

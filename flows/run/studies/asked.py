@@ -1,6 +1,6 @@
 """What a study is asked to do: a preset or a file of YAML, the seeds, and the configuration that each begins with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,6 @@ from flows.run.parameters import Changes
 from schemas.config.engine import EngineConfig
 from schemas.config.study import CellConfig, StudyConfig
 from schemas.errors import ConfigError
-from schemas.ids import Target
 from schemas.studies import PRESETS, of_cell
 
 
@@ -51,16 +50,13 @@ def asked_for(
     ConfigError for what doesn't go, of a cell as well."""
     study = study_named(name, seeds)
     configs = configurations(study, profile, changes, config)
-    lacking: dict[str, str] = {}
-    for cell in study.all_cells:
-        try:
-            _has_people(cell, configs[study.seeds[0]])
-        except ConfigError as error:
-            if name not in PRESETS or not cell.control:
-                raise
-            lacking[cell.name] = str(error).replace("leave the cell out", "it is left out")
+    first = configs[study.seeds[0]]
+    lacking = {cell.name: why for cell in study.all_cells if (why := _lacking(cell, first))}
+    if lacking and name not in PRESETS:
+        raise ConfigError(f"{next(iter(lacking.values()))}: leave the cell out.")
     kept = tuple(cell for cell in study.cells if cell.name not in lacking)
-    return Asked(study.model_copy(update={"cells": kept}), configs, tuple(lacking.values()))
+    notices = tuple(f"{why}: it is left out." for why in lacking.values())
+    return Asked(study.model_copy(update={"cells": kept}), configs, notices)
 
 
 def choices(
@@ -95,20 +91,16 @@ def cells_of(study: StudyConfig, configs: Mapping[int, EngineConfig]) -> list[En
     return [of_cell(cell, configs[study.seeds[0]]) for cell in study.all_cells]
 
 
-def one_split(cell: CellConfig, role: str, targets: Sequence[Target]) -> Target:
-    """The one split of the people whom a cell learns from. ConfigError where there is none, or are several."""
-    if len(targets) == 1:
-        return targets[0]
-    raise ConfigError(
-        f"Cell {cell.name} learns from {cell.learns_from}, for which sources.{role} has to be one data set that the "
-        f"campaign needs; there {f'are {len(targets)}' if targets else 'is none'}: leave the cell out."
-    )
-
-
-def _has_people(cell: CellConfig, config: EngineConfig) -> None:
-    roles = {"scorer_labels": ("scorer",), "teacher": ("scorer", "wild")}.get(cell.learns_from, ())
-    for role in roles:
-        one_split(cell, role, config.sources.targets(role) if role in roles_of(config) else ())
+def _lacking(cell: CellConfig, config: EngineConfig) -> str:
+    """Why a cell has nobody to learn from; empty where it has: one split for each role."""
+    for role in {"scorer_labels": ("scorer",), "teacher": ("scorer", "wild")}.get(cell.learns_from, ()):
+        targets = config.sources.targets(role) if role in roles_of(config) else ()
+        if len(targets) != 1:
+            return (
+                f"Cell {cell.name} learns from {cell.learns_from}, for which sources.{role} has to be one data set "
+                f"that the campaign needs; there {f'are {len(targets)}' if targets else 'is none'}"
+            )
+    return ""
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -269,17 +269,19 @@ def test_half_of_what_is_half_done(lived: Context) -> None:
 
 def test_a_training_goes_on_at_its_checkpoint(lived: Context) -> None:
     base = lived.config.train_base
-    optimiser = base.optimiser.model_copy(update={"steps": 40, "checkpoint_every": 10})
+    optimiser = base.optimiser.model_copy(update={"steps": 45, "checkpoint_every": 15})
     training = base.model_copy(update={"optimiser": optimiser})
     context = Context(lived.store, lived.config.model_copy(update={"train_base": training}))
     look = next(one for one in plan_round(context).looks if one.title == "train_base")
     whole = costs(context)["train_base"]
     assert look.verdict == "run"
     assert whole.seconds is not None
-    run = RunFolder(context.store, f"train_base-{str(look.key)[:16]}")
-    for step, left in ((3, 1.0), (39, 0.25), (30, 0.25)):
+    run = RunFolder.of(context.store, "train_base", str(look.key))
+    for step, left in ((3, 1.0), (44, 1 / 3), (30, 1 / 3), (45, 0.0)):
         run.say(step, "")
-        assert costs(context)["train_base"].seconds == whole.seconds.times(left)
+        found = costs(context)["train_base"].seconds
+        assert found is not None
+        assert found.most == pytest.approx(left * whole.seconds.most)
     context.store.atomic_write(f"{run.ray_folder}/engine/progress.json", b"{")
     assert costs(context)["train_base"].seconds == whole.seconds, "nobody knows how far it was"
 
