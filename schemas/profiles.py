@@ -83,7 +83,7 @@ def tiny(seed: int = 0, campaign: str = "default") -> EngineConfig:
             seed=seed,
         ),
         evaluate=EvaluateConfig(seed=seed),
-        clean=CleanConfig(seed=seed),
+        clean=CleanConfig(label="best_of_m", seed=seed),
         train_clean=TrainCleanConfig(
             optimiser=_frozen(steps=250, learning_rate=5e-4, ema_decay=0.99, checkpoint_every=50),
             augment=augment,

@@ -46,7 +46,8 @@ from tests.evidence.seal import (
 )
 from tests.profiles import load_profile
 
-SWAP_SHARE = 0.3
+CLEANED_BY = {"clean.swap_share": "0.3", "clean.controls": ["all_labels", "random_labels"]}
+"""How its cleaning round differs from the profile's: labels that are wrong on purpose, and what filtering has to beat."""
 ALIGNING, CLEANING = "evidence", "evidence-cleaning"
 """Two campaigns in each store, both on the same base policy and scorer."""
 
@@ -125,7 +126,7 @@ def _measured(folder: Path, profile: str, seed: int, sealing: Sealing) -> SeedEv
     controls = train_controls(place, profile, ALIGNING, seed)
     if not _is_done(store, CLEANING):
         typer.echo(f"seed {seed}: round 1 of {CLEANING}", err=True)
-        clean_round(place, profile, CLEANING, seed, changes={"clean.swap_share": str(SWAP_SHARE)})
+        clean_round(place, profile, CLEANING, seed, changes=CLEANED_BY)
     about = {
         "profile": profile,
         "seed": seed,

@@ -38,6 +38,7 @@ from tasks.report.measured import Metrics, round_metrics
 from tasks.report.stage import read_facts
 from tasks.rows.metrics import Metric, read_metrics
 from tests.evidence.foreign import FOREIGN, foreign_labels
+from tests.evidence.goals import FOUND
 from tests.profiles import load_profile
 
 OWN, LATER = "own", "later"
@@ -45,8 +46,6 @@ OWN, LATER = "own", "later"
 ROUND: Final[Mapping[str, int]] = {FOREIGN: 1, OWN: 1, LATER: 2}
 """Of each, the round that cleans."""
 SWAP_SHARE: Final = 0.3
-FOUND: Final = 0.9
-"""Least AUC."""
 _BOTH = {"evaluate.measures": "true"}
 CHANGES: Final[Mapping[str, Mapping[str, Any]]] = {
     FOREIGN: {**_BOTH, "clean.swap_share": str(SWAP_SHARE), "clean.controls": ["all_labels", "random_labels"]},

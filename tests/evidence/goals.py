@@ -1,6 +1,6 @@
 """What the default has to show before it may be said that preferences earn its gain, and whether the seeds show it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -8,10 +8,13 @@ from typing import Final
 from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_VALIDATION
 from tasks.report.measured import Metrics
 from tasks.rows.metrics import DIVERSITY
-from tests.evidence.figures import OfSeeds, line, number, of_seeds
+from tests.evidence.figures import OfSeeds, line, number, of_seeds, together
+from tests.evidence.results import SeedEvidence
 
 ENERGY: Final = "energy_score"
 ZERO_NOISE, BEST = "zero_noise_mpvpe", "best_of_m_mpvpe"
+FOUND: Final = 0.9
+"""Least AUC of the score for swapped labels."""
 
 OTHERS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -41,10 +44,26 @@ def goals(found: Sequence[Metrics]) -> Iterator[Goal]:
     yield from _causes(found)
 
 
-def goal_lines(found: Sequence[Metrics]) -> list[str]:
+def cleaning_goals(found: Sequence[SeedEvidence]) -> Iterator[Goal]:
+    """What the cleaning round has to show, of whose labels a share was swapped."""
+    promoted, seeds = sum(one.cleaned.promoted for one in found), len(found)
+    yield Goal("promoted on four of five seeds, or more", f"{promoted} of {seeds}", 5 * promoted >= 4 * seeds)
+    auc = together([one.filter_metrics.get("auc") for one in found])
+    if auc is not None:
+        yield Goal("swapped labels found with an AUC of .9 or more on each seed", auc.told, min(auc.values) >= FOUND)
+    metrics = [one.cleaned_metrics for one in found]
+    for control, title in (("all_labels", "all labels"), ("random_labels", "as many at random")):
+        for name, words in ((ZERO_NOISE, "zero noise"), ("expected_mpvpe", "expected")):
+            apart = of_seeds(metrics, name, f"change_minus_{control}", WILD_TEST)
+            if apart is not None:
+                text = f"{words}: the kept better than {title}, the interval over seeds below 0"
+                yield Goal(text, apart.told, apart.ends[1] < 0)
+
+
+def goal_lines(found: Iterable[Goal]) -> list[str]:
     """The same as a table."""
     rows = [line("goal", "came to", ""), line("---", "---", "---")]
-    for goal in goals(found):
+    for goal in found:
         rows.append(line(goal.text, goal.told, "reached" if goal.is_reached else "**not reached**"))
     return rows
 
