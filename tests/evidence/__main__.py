@@ -30,6 +30,7 @@ from schemas.errors import ConfigError
 from schemas.layers import USUAL_PROFILE
 from tasks.report.stage import read_facts
 from tests.benchmarks.page import write_section
+from tests.evidence.draws import draw_lines
 from tests.evidence.page import evidence_page
 from tests.evidence.readme import SECTION, readme_table
 from tests.evidence.repository import commit_here, is_changed
@@ -92,7 +93,8 @@ def main(
             return
         sealed = seals[-1] if seeds is None else None
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(evidence_page(found, config, sealed, history(seals)), encoding="utf-8")
+        came_to = draw_lines(seals, RESULTS)
+        page.write_text(evidence_page(found, config, sealed, history(seals), came_to), encoding="utf-8")
         write_section(SECTION, readme_table(found, config, sealed), readme)
         typer.echo(f"wrote {page} and the table in {readme}")
 

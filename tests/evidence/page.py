@@ -70,10 +70,14 @@ _HISTORY = (
 
 
 def evidence_page(
-    found: Sequence[SeedEvidence], config: EngineConfig, sealed: Seal | None = None, draws: Sequence[str] = ()
+    found: Sequence[SeedEvidence],
+    config: EngineConfig,
+    sealed: Seal | None = None,
+    draws: Sequence[str] = (),
+    came_to: Sequence[str] = (),
 ) -> str:
     """The page of seeds of the profile `config`. Nothing on it was typed by hand. `draws` are all that were sealed, in
-    words."""
+    words, and `came_to` a table of what they came to."""
     samples = config.evaluate.generate.hypotheses - 1
     lines = [
         "# Evidence",
@@ -123,11 +127,16 @@ def evidence_page(
         "- Of the draw of 2026-11-29 the commit's name was put in by hand: a wheel had slipped into that commit, which "
         "was written again without it when the first seed had made its pictures, and nothing was measured yet. "
         "Digests, seeds and people are as they were drawn. On its first three seeds labels of others were cleaned on "
-        "wild/test, too, after this page was written (cleaning.md).",
+        "wild/test, too, after it had been measured (cleaning.md).",
+        "- The draw of 2026-11-30 was made at a commit with the same recipe that is no longer there, and measured twice: "
+        "the first measurement and that commit were lost with the machine, when three of the five seeds were done. "
+        "Nothing was changed in between, and the seeds are the same. Those three had come to −11.5, −11.1 and −12.5 % "
+        "at zero noise, one of their rounds refused by its drift of 3.05 %.",
         "- Before there were draws: after figures of seed 0 on wild/test had been published (commit f42f92e), the "
         "synthetic domains were changed (commit 0d7edd6) because these figures were too small; profile tiny was then "
         "measured on seeds 10 to 14, of which no choice had been made (evidence-first.md); that was another problem.",
         "",
+        *(["What each of them came to, on its own seeds; the last is this page's:", "", *came_to, ""] if came_to else []),
         "Other results have pages of their own: what was tried on the way and a campaign of three rounds (recipe.md), "
         "labels of others (cleaning.md), the scorer with one thing changed (scorer.md), objectives compared "
         "(study-objectives.md).",
