@@ -26,7 +26,7 @@ def test_pinned_versions_take_the_oldest_python() -> None:
         if about["Version"].partition("+")[0] != version:
             continue
         looked_at += 1
-        if f"{oldest[1]}.0" not in SpecifierSet(about["Requires-Python"] or ""):
+        if f"{oldest[1]}.0" not in SpecifierSet(about.get("Requires-Python") or ""):
             refusing.append(f"{name} {version} needs Python {about['Requires-Python']}")
     assert looked_at > 0.9 * len(pins)
     assert refusing == []
