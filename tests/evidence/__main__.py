@@ -48,7 +48,7 @@ from tests.evidence.seal import (
 from tests.profiles import load_profile
 
 CLEANED_BY = {"clean.swap_share": "0.3", "clean.controls": ["all_labels", "random_labels"]}
-"""How its cleaning round differs from the profile's: labels that are wrong on purpose, and what filtering has to beat."""
+"""How its cleaning round differs from the profile's: labels wrong on purpose, and what the filter has to beat."""
 ALIGNING, CLEANING = "evidence", "evidence-cleaning"
 """Two campaigns in each store, both on the same base policy and scorer."""
 

@@ -54,7 +54,12 @@ _CLEANED: tuple[_Row, ...] = (
     ("zero-noise MPVPE, kept share", "zero_noise_mpvpe", "change", WILD_TEST),
     ("zero-noise MPVPE, all labels", "zero_noise_mpvpe", "change_all_labels", WILD_TEST),
     ("zero-noise MPVPE, kept minus all (points)", "zero_noise_mpvpe", "change_minus_all_labels", WILD_TEST),
-    ("expected MPVPE, kept minus as many at random (points)", "expected_mpvpe", "change_minus_random_labels", WILD_TEST),
+    (
+        "expected MPVPE, kept minus random (points)",
+        "expected_mpvpe",
+        "change_minus_random_labels",
+        WILD_TEST,
+    ),
     ("zero-noise MPVPE, kept minus as many at random", "zero_noise_mpvpe", "change_minus_random_labels", WILD_TEST),
     ("best of M MPVPE, kept share", "best_of_m_mpvpe", "change", WILD_TEST),
     ("diversity, kept share", DIVERSITY, "change", WILD_TEST),
@@ -128,15 +133,19 @@ def evidence_page(
         "was written again without it when the first seed had made its pictures, and nothing was measured yet. "
         "Digests, seeds and people are as they were drawn. On its first three seeds labels of others were cleaned on "
         "wild/test, too, after it had been measured (cleaning.md).",
-        "- The draw of 2026-11-30 was made at a commit with the same recipe that is no longer there, and measured twice: "
-        "the first measurement and that commit were lost with the machine, when three of the five seeds were done. "
-        "Nothing was changed in between, and the seeds are the same. Those three had come to −11.5, −11.1 and −12.5 % "
-        "at zero noise, one of their rounds refused by its drift of 3.05 %.",
+        "- The draw of 2026-11-30 was made at a commit with the same recipe that is no longer there, and measured "
+        "twice: the first measurement was lost with its machine, when three of the five seeds were done. Recipe, "
+        "domains and seeds are the same. Those three, in their order, had come to −11.5, −11.1 and −12.5 % at zero "
+        "noise, and the first of their rounds was refused by its drift of 3.05 %.",
         "- Before there were draws: after figures of seed 0 on wild/test had been published (commit f42f92e), the "
         "synthetic domains were changed (commit 0d7edd6) because these figures were too small; profile tiny was then "
         "measured on seeds 10 to 14, of which no choice had been made (evidence-first.md); that was another problem.",
         "",
-        *(["What each of them came to, on its own seeds; the last is this page's:", "", *came_to, ""] if came_to else []),
+        *(
+            ["What each of them came to, on its own seeds; the last is this page's:", "", *came_to, ""]
+            if came_to
+            else []
+        ),
         "Other results have pages of their own: what was tried on the way and a campaign of three rounds (recipe.md), "
         "labels of others (cleaning.md), the scorer with one thing changed (scorer.md), objectives compared "
         "(study-objectives.md).",

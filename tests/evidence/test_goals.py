@@ -1,15 +1,18 @@
 """What the seeds have to show, on invented numbers: each goal is reached by some and missed by others."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
 from schemas.ids import Target
-from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_VALIDATION
+from schemas.splits import SOURCE_TEST, WILD_TEST, WILD_TRAIN, WILD_VALIDATION
 from tasks.report.measured import Metrics
 from tasks.rows.metrics import DIVERSITY, Metric
 from tests.evidence.figures import OfSeeds, of_seeds
 from tests.evidence.goals import cleaning_goals, goal_lines, goals, is_below
+from tests.evidence.results import SeedEvidence, Shown
+from tests.evidence.test_results import result
 
 _GOOD: Mapping[tuple[str, str, Target], tuple[float, ...]] = {
     ("zero_noise_mpvpe", "change", WILD_TEST): (-11.0, -12.0, -11.5),
@@ -88,3 +91,44 @@ def test_a_goal_of_what_was_not_measured_is_left_out() -> None:
 def test_one_seed_shows_nothing_apart() -> None:
     assert not is_below(OfSeeds((-10.0,), "%"), OfSeeds((-1.0,), "%"))
     assert OfSeeds((-10.0,), "%").told == "−10.0 %"
+
+
+def cleaned(promoted: int = 4, auc: float = 0.97, **apart: float) -> list[SeedEvidence]:
+    """Five seeds, the first of which are promoted; `apart`: the kept minus a control, 0 or 1 off."""
+    minus = {"all_labels": -9.0, "random_labels": -8.0, **apart}
+    rows = [
+        (name, f"change_minus_{control}", value)
+        for control, value in minus.items()
+        for name in ("zero_noise_mpvpe", "expected_mpvpe")
+    ]
+    return [
+        result(
+            seed,
+            cleaned=result(seed).cleaned.model_copy(update={"promoted": seed < promoted}),
+            clean_rows=tuple(
+                Shown(name, role, *WILD_TEST, "percentage points", value + seed % 2, 100, None, None)
+                for name, role, value in rows
+            ),
+            filter_rows=(Shown("auc", "filter", *WILD_TRAIN, "1", 1.0 if seed else auc, 100, None, None),),
+        )
+        for seed in range(5)
+    ]
+
+
+def test_good_labels_reach_every_goal_of_cleaning() -> None:
+    found = list(cleaning_goals(cleaned()))
+    assert [goal.is_reached for goal in found] == [True] * 6
+    assert found[0].told == "4 of 5"
+
+
+@pytest.mark.parametrize(
+    ("bad", "places"),
+    [
+        ({"promoted": 3}, [0]),
+        ({"auc": 0.89}, [1]),
+        ({"all_labels": -0.5}, [2, 3]),
+        ({"random_labels": -0.5}, [4, 5]),
+    ],
+)
+def test_each_goal_of_cleaning_can_be_missed(bad: dict[str, Any], places: list[int]) -> None:
+    assert [place for place, goal in enumerate(cleaning_goals(cleaned(**bad))) if not goal.is_reached] == places
