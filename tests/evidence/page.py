@@ -60,7 +60,7 @@ _CLEANED: tuple[_Row, ...] = (
         "change_minus_random_labels",
         WILD_TEST,
     ),
-    ("zero-noise MPVPE, kept minus as many at random", "zero_noise_mpvpe", "change_minus_random_labels", WILD_TEST),
+    ("zero-noise MPVPE, kept minus random (points)", "zero_noise_mpvpe", "change_minus_random_labels", WILD_TEST),
     ("best of M MPVPE, kept share", "best_of_m_mpvpe", "change", WILD_TEST),
     ("diversity, kept share", DIVERSITY, "change", WILD_TEST),
     ("source drift, zero-noise MPVPE", "drift", "change", SOURCE_TEST),
