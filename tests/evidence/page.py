@@ -133,10 +133,10 @@ def evidence_page(
         "was written again without it when the first seed had made its pictures, and nothing was measured yet. "
         "Digests, seeds and people are as they were drawn. On its first three seeds labels of others were cleaned on "
         "wild/test, too, after it had been measured (cleaning.md).",
-        "- The draw of 2026-11-30 was made at a commit with the same recipe that is no longer there, and measured "
-        "twice: the first measurement was lost with its machine, when three of the five seeds were done. Recipe, "
-        "domains and seeds are the same. Those three, in their order, had come to −11.5, −11.1 and −12.5 % at zero "
-        "noise, and the first of their rounds was refused by its drift of 3.05 %.",
+        "- The draw of 2026-11-30 was measured twice: what had been measured, three of the five seeds, was lost with "
+        "its machine, and so was the commit that it was made at; the one that is named here has the same recipe. Seeds "
+        "and people are as they were drawn. Those three, in their order, had come to −11.5, −11.1 and −12.5 % at zero "
+        "noise on another processor, and the first of their rounds was refused there, too, by a drift of 3.05 %.",
         "- Before there were draws: after figures of seed 0 on wild/test had been published (commit f42f92e), the "
         "synthetic domains were changed (commit 0d7edd6) because these figures were too small; profile tiny was then "
         "measured on seeds 10 to 14, of which no choice had been made (evidence-first.md); that was another problem.",
