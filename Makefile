@@ -102,7 +102,7 @@ bench: $(STAMP) ## timings
 bench-scale: $(STAMP) ## what many people cost, with models that compute nothing: make bench-scale ARGS="10000 100000 --s3"
 	$(BIN)/python -m tests.benchmarks.scale $(ARGS)
 
-bench-paper: $(STAMP) ## figures at the published sizes, as ratios of one run, into docs/benchmarks.md (ten minutes)
+bench-paper: $(STAMP) ## figures at the published sizes, as ratios of one run, into docs/benchmarks.md (ten to twenty minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.paper $(ARGS)
 
 gpu-pack: $(STAMP) ## wheels that make bench-gpu needs on a machine from which nothing can be downloaded, into gpu-pack/
