@@ -4,7 +4,7 @@ One thread; seconds are those of the processor, so that others on the machine do
 workers are worth: that part (`--only workers`) needs two free cores. Each way is timed by turns
 with a plain one (`tests.benchmarks.plain`) and with the product of two matrices, which is the ceiling. Weights are
 random, and all data are invented. Times of the published code were taken on another day, two threads, on a machine like
-that of docs/benchmarks.md; they stand beside and enter no ratio. All of it takes ten to twenty minutes and 3 GB of disk.
+that of docs/benchmarks.md; they stand beside and enter no ratio. It takes ten to twenty minutes and 3 GB of disk.
 """
 
 import argparse
