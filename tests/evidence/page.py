@@ -131,8 +131,8 @@ def evidence_page(
         "- The draw of 2026-11-30 was measured twice: what had been measured, three of the five seeds, was lost with "
         "its machine, and so was the commit that it was made at; the one that is named here has the same recipe. Seeds "
         "and people are as they were drawn. Those three, in their order, had come to −11.5, −11.1 and −12.5 % at zero "
-        "noise on another processor, and the first of their rounds was refused there, too, by a drift of 3.05 %. The goals "
-        "of cleaning were set before that draw; their commit was lost as well, and they are written again here.",
+        "noise on another processor, and the first of their rounds was refused there, too, by a drift of 3.05 %. The "
+        "goals of cleaning were set before that draw; their commit was lost as well, and they are written again here.",
         "- Before there were draws: after figures of seed 0 on wild/test had been published (commit f42f92e), the "
         "synthetic domains were changed (commit 0d7edd6) because these figures were too small; profile tiny was then "
         "measured on seeds 10 to 14, of which no choice had been made (evidence-first.md); that was another problem.",
