@@ -68,8 +68,9 @@ def test_with_a_teacher_it_is_what_that_draws_without_noise(micro_store: MicroSt
     rows = read(micro_store.store, "hypotheses", stage_keys=[evaluated.key], where=pc.field("sample_index") == 0)
     drawn = rows.sort_by("instance_id")
     expected = np.concatenate([matrix(drawn, part) for part in ("uvd", "twist", "betas")], axis=1)
+    # The teacher draws one of each person, `Evaluate` several: other sizes of batches may have other last bits.
     for side in ("winner", "loser"):
-        np.testing.assert_allclose(poses(micro_store, done.key, side), expected, atol=1e-6)
+        np.testing.assert_allclose(poses(micro_store, done.key, side), expected, atol=5e-5)
 
 
 def test_a_teacher_whose_encoder_may_not_have_16_bits_is_refused(
