@@ -13,11 +13,12 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from subprocess import Popen
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import psutil
 from ray._private import utils as ray_utils
 from ray._private import worker as ray_worker
+from ray.exceptions import RayError
 
 from infra import ending
 from infra.processes import end_all
@@ -31,6 +32,8 @@ _LOOK_SECONDS = 0.5
 _SIGNAL = signal.SIGUSR1
 _NEEDED = ("raylet", "gcs_server")
 _OF_THE_END = re.compile("Raylet is terminated|has been marked dead because")
+_lost: Final[list[str]] = []
+"""Why Ray is lost, if it is: for all threads of this process."""
 
 
 class _Started(Protocol):
@@ -86,7 +89,8 @@ def watched(
     Ray is lost and the block isn't left and shut down soon, as a call hangs perhaps, this process is ended with the
     error's line.
     """
-    lost: list[str] = []
+    lost = _lost
+    lost.clear()
     leaving, left = threading.Event(), threading.Event()
     main = threading.main_thread() if threading.current_thread() is threading.main_thread() else None
 
@@ -124,13 +128,21 @@ def watched(
 
 @contextmanager
 def as_raised() -> Iterator[None]:
-    """What a signal's handler raises while Ray waits comes out of Ray's C code as a SystemError: raise it as it was."""
+    """What a signal's handler raises while Ray waits comes out of Ray's C code as a SystemError: raise it as it was.
+
+    The handler's thread is the main one. Another, which works beside it, is told by Ray alone that it was shut down:
+    once Ray is lost that is a RayLostError, too, and so is what was made of it.
+    """
     try:
         yield
     except SystemError as error:
         if error.__cause__ is None:
             raise
         raise error.__cause__ from None
+    except (RayError, EngineError) as error:
+        if _lost and (isinstance(error, RayError) or isinstance(error.__cause__, RayError)):
+            raise RayLostError(_lost[0]) from None
+        raise
 
 
 @contextmanager

@@ -13,7 +13,8 @@ import pytest
 
 from tests.faults.rows import CHOSEN, ROWS, Row
 
-AT_ONCE = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+AT_ONCE = ("-n", "2", "--dist", "loadscope", "--no-loadscope-reorder")
+"""By `loadfile` the room's files would all be one process's (`tests.order`), and the other would have nothing to do."""
 
 
 class Ledger:
