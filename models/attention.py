@@ -131,7 +131,9 @@ class DecoderBlock(nn.Module):
         query = (self.norm2(items).to(kind) + item_code).reshape(seen.keys.shape[0], -1, items.shape[-1])
         looked = self.multihead_attn.look(query, seen)
         items = _added(items, self.dropout(looked.reshape_as(items)))
-        hidden = self.dropout(F.relu(self.linear1(self.norm3(items).to(kind)), inplace=True))
+        # in place only without gradients: of a view, autograd would copy what it changed, three times over
+        hidden = F.relu(self.linear1(self.norm3(items).to(kind)), inplace=not torch.is_grad_enabled())
+        hidden = self.dropout(hidden)
         return _added(items, self.dropout(self.linear2(hidden)))
 
     def halve(self) -> None:

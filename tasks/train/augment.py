@@ -37,6 +37,8 @@ class Augmentation:
     """(B,) of each in the batch, whose crops share a pattern."""
     total: int
     """Crops of the batch."""
+    only_mirrors: bool = False
+    """Whether all else leaves the crops as they are."""
 
     @staticmethod
     def draw(config: AugmentConfig, draw: np.random.Generator, count: int) -> "Augmentation":
@@ -57,6 +59,7 @@ class Augmentation:
             grain=int(draw.integers(2**62)),
             places=torch.arange(count),
             total=count,
+            only_mirrors=config.only_mirrors,
         )
 
     def of(self, rows: np.ndarray | slice) -> "Augmentation":
@@ -69,6 +72,8 @@ class Augmentation:
     def crops(self, crops: Tensor) -> Tensor:
         """Crops (B, 3, S, S) in [-1, 1], changed; values stay in [-1, 1]."""
         crops = self.mirror(crops)
+        if self.only_mirrors:
+            return crops
         generator = torch.Generator(crops.device).manual_seed(self.grain)
         grain = torch.randn((self.total, *crops.shape[1:]), generator=generator, device=crops.device)[self.places]
         crops = crops * self.factor + self.shift + grain * self.noise

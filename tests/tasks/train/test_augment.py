@@ -1,5 +1,7 @@
 """Augmentation: what belongs together changes together, and nothing is left to chance."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -19,6 +21,15 @@ def test_nothing_asked_nothing_done() -> None:
     assert torch.equal(change.crops(crops), crops)
     assert torch.equal(change.uvd(uvd), uvd)
     assert torch.equal(change.twists(twists), twists)
+
+
+def test_what_only_mirrors_comes_to_the_same_as_all_changes_of_no_strength() -> None:
+    change = _drawn(_NOTHING.model_copy(update={"mirror": 0.5}))
+    crops = torch.rand(8, 3, 16, 16) * 2 - 1
+    assert change.only_mirrors
+    assert 0 < int(change.mirrored.sum()) < 8
+    assert torch.equal(change.crops(crops), replace(change, only_mirrors=False).crops(crops))
+    assert not _drawn(_NOTHING.model_copy(update={"noise": 0.1})).only_mirrors
 
 
 def test_joints_move_with_the_mirrored_picture() -> None:
