@@ -33,7 +33,7 @@ FILE = "07_losses_adhmr.npz"
 GRADIENT = 1e-3
 DPO_LOSS = 1e-3
 """Fifty times a difference of differences of errors in the hundreds. In double precision the step's loss is 14.48836:
-the recorded 14.48616 is itself off by 1.5e-4. The differences agree within 1e-5, and they give it within 1e-5."""
+the recorded 14.48616 is itself off by 1.5e-4. The recorded differences, off by 2e-4 at most, give it within 1e-5."""
 BATCH_STATISTICS = 0.02
 """Of gradients where three images are all that HRNet normalises by. Those are a thousand times the others, and the
 recorded ones are off by up to two percent: they were made in single precision, where this processor or that gives a
