@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import RaySystemError
 
-from infra import ending
+from infra import ending, ray_watch
 from infra.ray_watch import RayLostError, as_raised, watched
 from schemas.errors import DataError, EngineError
 
@@ -66,9 +66,13 @@ def test_a_thread_beside_the_main_one_says_why_ray_is_lost(
 
 @pytest.mark.parametrize(("raising", "kind"), [(shut_down, RaySystemError), (failed, EngineError)])
 def test_errors_of_a_ray_that_lives_stay_as_they_are(
-    raylet: "subprocess.Popen[bytes]", raising: Callable[[], None], kind: type[Exception]
+    raylet: "subprocess.Popen[bytes]",
+    raising: Callable[[], None],
+    kind: type[Exception],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also in the session after one that was lost."""
+    monkeypatch.setattr(ray_watch, "_lost", ["Ray's raylet has ended"])
     watch = watched({"raylet": [SimpleNamespace(process=raylet)]}, NOWHERE, lambda: None)
     with pytest.raises(kind) as raised, watch, as_raised():
         raising()

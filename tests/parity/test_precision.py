@@ -92,7 +92,7 @@ def test_golden_outputs_in_half_precision(device: str, case: str) -> None:
     for one in found:
         print(f"{one.case} in bfloat16 on {device}: {one.relative:.1e} of it")  # shown by pytest -s
     assert [one for one in found if not one.holds] == []
-    assert all(one.relative > 1e-5 for one in found)  # else it was not half precision
+    assert any(one.relative > 1e-5 for one in found)  # else it was not half precision; one number may be met by chance
 
 
 @pytest.mark.parametrize("case", CASES)
