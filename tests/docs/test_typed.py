@@ -58,7 +58,7 @@ PAGES = (
 """Those whose commands are typed here. Where one can't be, or was, ELSEWHERE names the test."""
 ELSEWHERE: Final = {
     r"make run|pip install|adhmr init|adhmr run --config campaign.yaml|pip wheel": "tests/test_wheel.py",
-    r"make (serve|stop)|\. .venv/bin/activate|prefect deployment": "tests/flows/test_end_to_end.py",
+    r"make (serve|stop)|\. .venv/bin/activate|prefect deployment": "tests/flows/serve/test_commands.py",
     r"adhmr run --images": "tests/flows/test_rounds.py",
     r"make clean-round": "tests/flows/test_rounds.py",
     r"adhmr (doctor|import|evaluate)": "tests/flows/cli/test_published.py",

@@ -1,7 +1,7 @@
 """A process with every library loaded, which forks a child for each order: real processes for milliseconds each.
 
-It never does any work itself: Delta's threads, for one, don't live on in a fork. What a child found that it had to load,
-it loads as well, so that the next ones have it: half of a child's time went that way.
+It never does any work itself: Delta's threads, for one, don't live on in a fork. What a child had to load, it loads as
+well, so that the next ones have it: half of a child's time went that way.
 """
 
 import importlib

@@ -50,6 +50,7 @@ def expected(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> dict
     return found
 
 
+@pytest.mark.faults
 def test_one_request_in_ten_fails(nursery: Nursery, moto: tuple[str, int], expected: dict[str, list[object]]) -> None:
     direct = through(f"http://{moto[0]}:{moto[1]}")
     held = nursery.do("tests.faults.on_s3:prepare", STORE, **direct).result

@@ -1,4 +1,7 @@
-"""A round as a schedule has it: deployment, worker, two nodes of Ray, a store on S3; all of it on the loopback."""
+"""A round as a schedule has it: deployment, worker, two nodes of Ray, a store on S3; all of it on the loopback.
+
+Nightly; on Ray of one machine, with a store on its disk: `tests/flows/serve/test_commands.py`.
+"""
 
 import json
 from pathlib import Path
@@ -15,7 +18,7 @@ from tests.flows.person import Person
 from tests.infra.buckets import OURS, s3_server
 from tests.infra.two_nodes import two_nodes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 STORE = f"s3://{OURS}/deep/store"
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from models.checkpoints.fitting import load_into
+from models.checkpoints.fitting import check_finite, load_into
 from models.checkpoints.ours import digest_of, from_bytes, policy_of, scorer_of, to_bytes
 from models.hmr_scorer import HMRScorer
 from models.policy import Policy
@@ -94,6 +94,14 @@ def test_weights_that_are_no_numbers_are_refused(bad: float) -> None:
         to_bytes("policy", state, CONFIG.policy)
     with pytest.raises(DataError, match="run 7 holds NaN"):
         load_into(policy(), state, "run 7")
+
+
+@pytest.mark.parametrize("bad", [[float("inf"), float("-inf")], [float("nan"), 0.0], [float("inf"), 0.0]])
+def test_what_is_no_number_is_found_and_large_numbers_are_none(bad: list[float]) -> None:
+    largest = torch.finfo(torch.float32).max
+    check_finite({"a": torch.full((2,), largest), "steps": torch.ones(1, dtype=torch.int64)}, "it")
+    with pytest.raises(DataError, match="it holds NaN or infinity in 1 of 2 weights, the first: b"):
+        check_finite({"a": torch.full((2,), largest), "b": torch.tensor(bad)}, "it")
 
 
 def without(state: dict[str, Tensor]) -> None:

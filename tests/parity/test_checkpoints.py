@@ -235,9 +235,13 @@ def scorer() -> HMRScorer:
     return HMRScorer(CONFIG.scorer).eval()
 
 
+@cache
+def published_scorer() -> dict[str, Tensor]:
+    return state("hmr_scorer_checkpoint_network", strip="module.")
+
+
 def network_of(*parts: str) -> dict[str, Tensor]:
-    listed = state("hmr_scorer_checkpoint_network", strip="module.")
-    return {key: value for key, value in listed.items() if key.split(".")[1] in parts}
+    return {key: value for key, value in published_scorer().items() if key.split(".")[1] in parts}
 
 
 def part_of(content: dict[str, Tensor], part: str) -> dict[str, Tensor]:

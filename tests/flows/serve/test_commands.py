@@ -1,15 +1,15 @@
-"""make serve and make stop: real services, started twice, healed, told what became of runs, and gone."""
+"""make serve and make stop: real services, started, logged in to, given a round, healed, and gone."""
 
+import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
+from prefect.client.schemas.objects import StateType
 from typer.testing import CliRunner
 
 from flows.serve import services as serving
@@ -17,7 +17,13 @@ from flows.serve.commands import app
 from flows.serve.place import PREFECT, RAY, WORKER, login, login_file, page_url, start_command, stop_command
 from flows.serve.prefect_service import keep_login
 from flows.serve.ray_service import ray_folder, ray_token_variables
-from infra.services import OWN_RAY, Service, ServiceError, Services, free_port
+from infra import rounds
+from infra.services import OWN_RAY, Service, ServiceError, Services
+from infra.stages import records
+from infra.store import Store
+from infra.views import query
+from tests.flows.deployments import SNAPSHOT
+from tests.flows.person import Person
 from tests.flows.serve.browser import CHROMIUM, opened_page
 from tests.flows.serve.strangers import check_that_strangers_are_refused
 
@@ -173,33 +179,15 @@ def test_nothing_to_stop(tmp_path: Path) -> None:
         assert "Nothing r" in ended.output
 
 
-class Served:
-    """A folder of services, driven by commands as a person's."""
+class Served(NamedTuple):
+    """Somebody who serves, and what they read after starting everything."""
 
-    def __init__(self, folder: Path) -> None:
-        self.services = Services(folder)
-        known = ("PREFECT", "RAY", "ADHMR")
-        here = {name: value for name, value in os.environ.items() if not name.startswith(known)}
-        self.environment = {
-            **here,
-            "ADHMR_SERVE": str(folder),
-            "ADHMR_STORE": str(folder.with_name("store")),
-            "PYTHONPATH": str(ROOT),
-        }
+    person: Person
+    said: str
 
-    def say(self, *words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *words],
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    @property
+    def services(self) -> Services:
+        return self.person.services
 
 
 def connections(process: psutil.Process) -> list[Any]:
@@ -225,24 +213,27 @@ def check_that_secrets_are_kept(services: Services) -> None:
         assert not any(secret in text for text in told), file
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    found = Served(tmp_path / "served")
-    yield found
-    found.say("-m", "flows.serve.commands", "stop")
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Once for all tests, which follow each other as a person would do it: a start takes half a minute of a core."""
+    folder = tmp_path_factory.mktemp("served")
+    here = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "RAY", "ADHMR"))}
+    person = Person(folder / "served", str(folder / "store"), here)
+    try:
+        yield Served(person, person.serves())
+    finally:
+        person.says("flows.serve.commands", "stop")
 
 
 @pytest.mark.slow
-def test_it_is_brought_up_healed_and_taken_down(served: Served) -> None:
-    port = free_port()
-    first = served.say("-m", "flows.serve.commands", "start", "--port", str(port))
-    assert "started: ray, prefect, worker" in first
-    assert f"http://127.0.0.1:{port}" in first
-    before = served.services.alive()
+def test_it_is_brought_up_and_strangers_stay_outside(served: Served) -> None:
+    port, before = served.services.last_port(PREFECT), served.services.alive()
+    assert "started: ray, prefect, worker" in served.said
+    assert f"http://127.0.0.1:{port}" in served.said
     assert before.keys() == ALL
     secret = login(served.services)
     assert secret is not None
-    assert f"log-in    {secret} " in first
+    assert f"log-in    {secret} " in served.said
     check_that_strangers_are_refused(port, secret)
     check_that_secrets_are_kept(served.services)
     listening = [
@@ -254,41 +245,67 @@ def test_it_is_brought_up_healed_and_taken_down(served: Served) -> None:
     ]
     assert set(listening) == {"127.0.0.1"}
 
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_person_logs_in(served: Served, tmp_path: Path) -> None:
+    """With what was printed, and with nothing else; then the pages are those of a server without a log-in."""
+    printed = served.said.split("log-in ", 1)[1].split()[0]
+    page_of = page_url(served.services)
+    with opened_page(tmp_path / "browser", page_of) as page:
+        page.type_into("input[type=password]", f"{printed}x")
+        page.until(lambda: "Invalid credentials" in page.text())
+        page.type_into("input[type=password]", printed)
+        page.until(lambda: "Logout" in page.text())
+        page.go(f"{page_of}/deployments")
+        page.until(lambda: "dpo-round" in page.text())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_round_by_its_deployment(served: Served) -> None:
+    """On Ray of this machine; on two nodes, with a store on S3: `tests/flows/test_end_to_end.py`, nightly."""
+    person = served.person
+    said = person.says("prefect", "deployment", "run", "dpo-round", "--watch", "-p", "profile=micro")
+    assert "Flow run finished successfully in " in said
+    assert person.files_with_the_login() == ["prefect-login"]
+    assert person.deployments() == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+    store = Store.open(person.store, create=False)
+    decided = rounds.state(store, "micro").decision(1)
+    assert decided is not None
+    (run,) = person.runs()
+    assert run.state_type is StateType.COMPLETED
+    assert run.state_name == {"promoted": "Promoted", "kept": "Kept"}[decided.event]
+    assert run.name.startswith("dpo-round 1 of micro, policy ")
+    written = sum(record.rows["pairs"] for record in records(store) if record.stage == "pair")
+    assert written > 0
+    counted = query(store, "SELECT round, count(*) AS pairs FROM pairs GROUP BY round").to_pylist()
+    assert counted == [{"round": 1, "pairs": written}]
+
+
+@pytest.mark.slow
+def test_it_is_healed_and_taken_down(served: Served) -> None:
+    before, secret = served.services.alive(), login(served.services)
+    assert secret is not None
     psutil.Process(before[WORKER].pid).kill()
-    again = served.say("-m", "flows.serve.commands", "start")
+    again = served.person.says("flows.serve.commands", "start")
     assert "started: worker;" in again
     assert secret not in again
     healed = served.services.alive()
     assert healed[PREFECT] == before[PREFECT]
     assert healed[RAY] == before[RAY]
     assert healed[WORKER].pid != before[WORKER].pid
-    assert page_url(served.services) == f"http://127.0.0.1:{port}"
+    assert page_url(served.services) == f"http://127.0.0.1:{before[PREFECT].port}"
 
     psutil.Process(healed[RAY].pid).kill()  # what it started lives on, and holds its port
-    assert "started: ray;" in served.say("-m", "flows.serve.commands", "start")
+    assert "started: ray;" in served.person.says("flows.serve.commands", "start")
     healed = served.services.alive()
     assert healed.keys() == ALL
     assert healed[RAY].port == before[RAY].port
     assert served.services.strays() == []
-    assert "process" in served.say("-m", "flows.serve.commands", "status")
+    assert "process" in served.person.says("flows.serve.commands", "status")
 
-    assert "Ended: prefect, ray, worker." in served.say("-m", "flows.serve.commands", "stop")
+    assert "Ended: prefect, ray, worker." in served.person.says("flows.serve.commands", "stop")
     assert served.services.alive() == {}
     assert not any(one.is_alive for one in healed.values())
-    assert "Nothing ran" in served.say("-m", "flows.serve.commands", "stop")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_a_person_logs_in(served: Served, tmp_path: Path) -> None:
-    """With what was printed, and with nothing else; then the pages are those of a server without a log-in."""
-    port = free_port()
-    said = served.say("-m", "flows.serve.commands", "start", "--port", str(port))
-    printed = said.split("log-in ", 1)[1].split()[0]
-    with opened_page(tmp_path / "browser", f"http://127.0.0.1:{port}") as page:
-        page.type_into("input[type=password]", f"{printed}x")
-        page.until(lambda: "Invalid credentials" in page.text())
-        page.type_into("input[type=password]", printed)
-        page.until(lambda: "Logout" in page.text())
-        page.go(f"http://127.0.0.1:{port}/deployments")
-        page.until(lambda: "dpo-round" in page.text())
+    assert "Nothing ran" in served.person.says("flows.serve.commands", "stop")

@@ -441,7 +441,7 @@ def test_killed_with_its_driver_and_once_more(micro_store: MicroStore, undisturb
     assert store.list_files(run.ray_folder) == []
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_killed_in_a_group(micro_store: MicroStore, undisturbed: Store) -> None:
     store, key = micro_store.store, micro_store.ingest_key
     with ray_session(cpus=2):
