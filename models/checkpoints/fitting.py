@@ -119,7 +119,7 @@ def check_finite(state: State, where: str, names: Iterable[str] | None = None) -
 
 
 def _is_finite(value: Tensor) -> bool:
-    """The sum of what is finite is mostly finite too, and never where one number isn't; it is taken ten times sooner."""
+    """The sum of what is finite is mostly finite too, never where one number isn't, and is taken ten times sooner."""
     return bool(value.sum().isfinite()) or bool(torch.isfinite(value).all())
 
 
