@@ -153,7 +153,9 @@ def test_it_is_killed_in_the_middle(home: Path, starts: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after_seconds", ["0", "0.1", "0.5"])
+@pytest.mark.parametrize(
+    "after_seconds", ["0", *(pytest.param(one, marks=pytest.mark.nightly) for one in ("0.1", "0.5"))]
+)
 def test_an_interrupt_while_it_loads_is_one_line(home: Path, after_seconds: str) -> None:
     with serve(home, after_seconds, INTERRUPTED) as process:
         said, complained = process.communicate(timeout=60)
