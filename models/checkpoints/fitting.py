@@ -120,6 +120,8 @@ def check_finite(state: State, where: str, names: Iterable[str] | None = None) -
 
 def _is_finite(value: Tensor) -> bool:
     """The sum of what is finite is mostly finite too, never where one number isn't, and is taken ten times sooner."""
+    if value.element_size() == 1:  # no arithmetic has all forms of eight bits
+        value = value.float()
     return bool(value.sum().isfinite()) or bool(torch.isfinite(value).all())
 
 

@@ -104,6 +104,13 @@ def test_what_is_no_number_is_found_and_large_numbers_are_none(bad: list[float])
         check_finite({"a": torch.full((2,), largest), "b": torch.tensor(bad)}, "it")
 
 
+@pytest.mark.parametrize("form", [torch.float8_e5m2, torch.float8_e4m3fn])
+def test_weights_of_eight_bits_are_looked_at_too(form: torch.dtype) -> None:
+    check_finite({"a": torch.ones(2).to(form)}, "it")
+    with pytest.raises(DataError, match="NaN or infinity in 1 of 1"):
+        check_finite({"a": torch.tensor([1.0, float("nan")]).to(form)}, "it")
+
+
 def without(state: dict[str, Tensor]) -> None:
     del state["condition.to_context.bias"]
 

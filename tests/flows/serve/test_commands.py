@@ -1,6 +1,5 @@
 """make serve and make stop: real services, started, logged in to, given a round, healed, and gone."""
 
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -9,7 +8,6 @@ from typing import Any, NamedTuple
 
 import psutil
 import pytest
-from prefect.client.schemas.objects import StateType
 from typer.testing import CliRunner
 
 from flows.serve import services as serving
@@ -17,12 +15,8 @@ from flows.serve.commands import app
 from flows.serve.place import PREFECT, RAY, WORKER, login, login_file, page_url, start_command, stop_command
 from flows.serve.prefect_service import keep_login
 from flows.serve.ray_service import ray_folder, ray_token_variables
-from infra import rounds
 from infra.services import OWN_RAY, Service, ServiceError, Services
-from infra.stages import records
-from infra.store import Store
-from infra.views import query
-from tests.flows.deployments import SNAPSHOT
+from tests.flows.deployed_round import check_a_round_by_its_deployment
 from tests.flows.person import Person
 from tests.flows.serve.browser import CHROMIUM, opened_page
 from tests.flows.serve.strangers import check_that_strangers_are_refused
@@ -222,7 +216,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     try:
         yield Served(person, person.serves())
     finally:
-        person.says("flows.serve.commands", "stop")
+        person.stops()
 
 
 @pytest.mark.slow
@@ -265,22 +259,7 @@ def test_a_person_logs_in(served: Served, tmp_path: Path) -> None:
 @pytest.mark.timeout(1200)
 def test_a_round_by_its_deployment(served: Served) -> None:
     """On Ray of this machine; on two nodes, with a store on S3: `tests/flows/test_end_to_end.py`, nightly."""
-    person = served.person
-    said = person.says("prefect", "deployment", "run", "dpo-round", "--watch", "-p", "profile=micro")
-    assert "Flow run finished successfully in " in said
-    assert person.files_with_the_login() == ["prefect-login"]
-    assert person.deployments() == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
-    store = Store.open(person.store, create=False)
-    decided = rounds.state(store, "micro").decision(1)
-    assert decided is not None
-    (run,) = person.runs()
-    assert run.state_type is StateType.COMPLETED
-    assert run.state_name == {"promoted": "Promoted", "kept": "Kept"}[decided.event]
-    assert run.name.startswith("dpo-round 1 of micro, policy ")
-    written = sum(record.rows["pairs"] for record in records(store) if record.stage == "pair")
-    assert written > 0
-    counted = query(store, "SELECT round, count(*) AS pairs FROM pairs GROUP BY round").to_pylist()
-    assert counted == [{"round": 1, "pairs": written}]
+    check_a_round_by_its_deployment(served.person)
 
 
 @pytest.mark.slow
