@@ -98,6 +98,12 @@ class Watched(tests.watched.Watched):
         there = f"words => document.querySelector('h1')?.textContent === words && {seen}"
         self.page.wait_for_function(there, arg=words)
 
+    def listed(self, asked: str) -> None:
+        """Wait until the list is there that an address with these words asks for."""
+        # what has the focus in the list before goes with it, and so does the key that is pressed
+        there = "asked => location.search.includes(asked) && !document.querySelector('.htmx-request')"
+        self.page.wait_for_function(there, arg=asked)
+
     def named(self, name: str) -> None:
         """Say who judges."""
         self.page.goto(self.base + "/judge")
@@ -113,10 +119,10 @@ def test_a_person_at_the_pages(browser: Any, link: str) -> None:
     page.get_by_role("link", name="people").first.click()
     everyone = page.inner_text("#found .count")
     page.select_option("select[name=data]", "wild/test")
-    page.wait_for_function(
-        "before => document.querySelector('#found .count').textContent.trim() !== before", arg=everyone
-    )
+    watched.listed("data=wild")
+    assert page.inner_text("#found .count") != everyone
     page.select_option("select[name=sort]", "disagreement")
+    watched.listed("sort=disagreement")
     page.wait_for_selector("#found dt:has-text('disagreement')")
     assert "data=wild" in page.url
     page.locator("#found .card a").first.focus()
